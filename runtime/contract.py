@@ -1,0 +1,206 @@
+"""The contract: what a model file says of itself, so that one file is all that a board needs.
+
+It travels inside the file: a `.tflite` carries it as `edgepress.json` in a zip that is appended to the flatbuffer, an
+`.onnx` in its `metadata_props`, a `.keras` (which is a zip) as a member. This module defines it, parses it and reads
+it from the zip formats with the standard library alone; writing it is the converters' business.
+
+    >>> from edgepress.runtime import read_contract
+    >>> read_contract("model-int8.tflite").labels       # doctest: +SKIP
+    ('0', '1', ...)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from .errors import ModelFileError
+
+SCHEMA_VERSION = 1
+MEMBER = "edgepress.json"
+"""Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
+LABELS_MEMBER = "labels.txt"
+MAX_BYTES = 4 << 20
+"""A contract larger than this is not ours; refusing it bounds what a hostile file can make us read."""
+
+Task = Literal["softmax", "sigmoid", "multilabel", "logits"]
+Color = Literal["grey", "rgb"]
+Resize = Literal["stretch", "crop", "pad"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What one item looks like when it is given to the model.
+
+    Attributes:
+        shape: Shape of one item, without the batch: (height, width, channels) of an image, anything else of a tensor.
+        dtype: "uint8" (pixels) or "float32" (any other tensor).
+        color: "grey" (1 channel) or "rgb" (3) for images; None says that items are tensors, not images.
+        resize: How an image of another size is brought to `shape`: "stretch" ignores its aspect ratio, "crop" fills
+            the frame and cuts what hangs over, "pad" shows all of it on black.
+        value_range: Smallest and largest value that an item may hold, (0, 255) for pixels; None if unbounded.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Literal["uint8", "float32"] = "uint8"
+    color: Color | None = None
+    resize: Resize = "stretch"
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether items are images, which the runtime can decode and resize."""
+        return self.color is not None
+
+    @classmethod
+    def image(cls, height: int, width: int, color: Color, resize: Resize = "stretch") -> InputSpec:
+        """The input of a model that takes raw uint8 pixels, 0-255, height x width x channels."""
+        channels = 1 if color == "grey" else 3
+        return cls(shape=(height, width, channels), color=color, resize=resize, value_range=(0.0, 255.0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The data that a model was trained on.
+
+    Attributes:
+        source: What `--data` was: the name of a built-in data set or a path as the user gave it.
+        sha256: Hash over every item's content hash and label; another value means other data.
+        counts: Number of items by split: "train", "val", "test".
+    """
+
+    source: str
+    sha256: str
+    counts: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What a model file says of itself.
+
+    Attributes:
+        task: "softmax" (probabilities that sum to 1), "sigmoid" (one probability), "multilabel", or "logits".
+        labels: Class names, in the order of the outputs.
+        input: What one item looks like.
+        scheme: Name in the converters' scheme table, or "keras" for the trained parent.
+        arch: Name of the architecture, if known.
+        threshold: Probability from which a "sigmoid" or "multilabel" output counts as present.
+        parent_sha256: SHA-256 of the `.keras` file that a variant was made from; empty for the parent itself.
+        test_accuracy: Accuracy of the Keras parent on the test split, 0-1, if it was measured.
+        data: The data it was trained on, if known.
+        tools: Versions of the packages that made the file.
+        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
+    """
+
+    task: Task
+    labels: tuple[str, ...]
+    input: InputSpec
+    scheme: str
+    arch: str = ""
+    threshold: float | None = None
+    parent_sha256: str = ""
+    test_accuracy: float | None = None
+    data: DataRecord | None = None
+    tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def replace(self, **changes: Any) -> Contract:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """The contract as one compact line of JSON."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, where: str = "the contract") -> Contract:
+        """Parse and check a contract.
+
+        Args:
+            text: What `to_json` wrote, perhaps by a newer edgepress.
+            where: What the text came from, for the error message.
+
+        Raises:
+            ModelFileError: It is not JSON, a field is missing or of a wrong type, or `schema_version` is newer.
+        """
+        try:
+            raw = json.loads(text)
+            if not isinstance(raw, dict):
+                raise TypeError("it is not an object")
+            version = raw.get("schema_version", 0)
+            if not isinstance(version, int) or version < 1:
+                raise TypeError(f"schema_version is {version!r}")
+            if version > SCHEMA_VERSION:
+                raise ModelFileError(
+                    f"{where} has contract version {version}; this edgepress reads up to {SCHEMA_VERSION}.",
+                    "Upgrade edgepress on this machine.",
+                )
+            return cls(**_known(cls, raw, input=_input_spec(raw["input"]), data=_data_record(raw.get("data"))))
+        except (KeyError, TypeError, ValueError, RecursionError) as e:
+            reason = f"missing {e}" if isinstance(e, KeyError) else e
+            raise ModelFileError(
+                f"{where} is not a valid edgepress contract: {reason}.", "Convert the model again."
+            ) from e
+
+    def __post_init__(self) -> None:
+        if self.task not in get_args(Task):
+            raise ValueError(f"task is {self.task!r}, accepted: {', '.join(get_args(Task))}")
+        if not isinstance(self.labels, (list, tuple)) or not all(isinstance(v, str) for v in self.labels):
+            raise TypeError("labels are not a list of strings")
+        if not isinstance(self.scheme, str):
+            raise TypeError("scheme is not a string")
+        object.__setattr__(self, "labels", tuple(self.labels))
+
+
+def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:
+    names = {f.name for f in dataclasses.fields(cls)}
+    return {k: v for k, v in raw.items() if k in names} | parsed
+
+
+def _input_spec(raw: Any) -> InputSpec:
+    spec = InputSpec(**_known(InputSpec, raw, shape=tuple(raw["shape"])))
+    if not spec.shape or not all(isinstance(n, int) and 0 < n < 1 << 24 for n in spec.shape):
+        raise ValueError(f"input shape is {list(spec.shape)}")
+    if spec.dtype not in ("uint8", "float32"):
+        raise ValueError(f"input dtype is {spec.dtype!r}, accepted: uint8, float32")
+    if spec.color not in (*get_args(Color), None) or spec.resize not in get_args(Resize):
+        raise ValueError(f"input color is {spec.color!r} and resize {spec.resize!r}")
+    if spec.is_image and (len(spec.shape) != 3 or spec.shape[2] != (1 if spec.color == "grey" else 3)):
+        raise ValueError(f"input shape {list(spec.shape)} does not fit color {spec.color!r}")
+    if spec.value_range is not None:
+        low, high = (float(v) for v in spec.value_range)
+        spec = dataclasses.replace(spec, value_range=(low, high))
+    return spec
+
+
+def _data_record(raw: Any) -> DataRecord | None:
+    return None if raw is None else DataRecord(**_known(DataRecord, raw))
+
+
+def read_contract(path: str | Path) -> Contract | None:
+    """The contract inside a `.tflite` or `.keras` file, or None if it carries none.
+
+    An `.onnx` file's contract is read by the engine that opens it (`edgepress.runtime.load`).
+
+    Raises:
+        ModelFileError: The file can't be read, or holds a contract that is damaged or too new.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            try:
+                member = archive.getinfo(MEMBER)
+            except KeyError:
+                return None
+            if member.file_size > MAX_BYTES:
+                raise ModelFileError(f"{path} holds a contract of {member.file_size} bytes; the limit is {MAX_BYTES}.")
+            text = archive.read(member)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError):
+        return None  # no zip is appended, or not one of ours
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    return Contract.from_json(text, where=str(path))

@@ -1,0 +1,89 @@
+"""Every error that edgepress raises on purpose.
+
+The command line catches `EdgepressError` and prints it as one message; anything else is a bug and keeps its traceback.
+
+    EdgepressError
+    ├── InputError            a path, image, array or option that can't be used
+    ├── ModelFileError        a model file that is missing, truncated, of another kind, or without a contract
+    ├── EngineError           an engine that is unknown, or that can't run this file
+    ├── MissingExtraError     a package that an extra of edgepress would install
+    ├── edgepress.converters.ConversionError      a scheme that could not be made
+    ├── edgepress.toolkit.DataError               a data set that can't be used as it is
+    └── edgepress.toolkit.TrainingError           a training run that can't start or go on
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class EdgepressError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: What failed, what was found, and what is accepted.
+        hint: What to do next; may be empty.
+    """
+
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InputError(EdgepressError):
+    """A path, image, array or option that can't be used."""
+
+    kind = "input"
+
+
+class ModelFileError(EdgepressError):
+    """A model file that is missing, truncated, of another kind, or without a contract."""
+
+    kind = "model_file"
+
+
+class EngineError(EdgepressError):
+    """An engine that is unknown, or that can't run this file."""
+
+    kind = "engine"
+
+
+class MissingExtraError(EdgepressError):
+    """A package is missing that an extra of edgepress installs.
+
+    Args:
+        what: What was to be done, to begin the message with ("decoding an image").
+        package: The missing package's name on PyPI.
+        extra: The extra of edgepress that brings it.
+    """
+
+    kind = "missing_extra"
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the package {package}, which is not installed.",
+            f"Install it with: pip install 'edgepress[{extra}]'",
+        )
+        self.args = (what, package, extra)  # so that the error survives pickling between processes
+
+
+def unknown(what: str, found: str, accepted: Iterable[str]) -> InputError:
+    """The error for a name that is not in a table, with the nearest name that is.
+
+    Args:
+        what: What the name stands for ("scheme").
+        found: The name given.
+        accepted: All names that are accepted.
+    """
+    names = list(accepted)
+    near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else ""
+    return InputError(f"Unknown {what} {found!r}. Accepted: {', '.join(names)}.", hint)

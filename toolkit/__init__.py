@@ -1,0 +1,1 @@
+"""The workstation: command line, data, training, evaluation, benchmark."""
