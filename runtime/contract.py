@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from .errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError
 
 SCHEMA_VERSION = 1
 MEMBER = "edgepress.json"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 
-__all__ = ["DataError", "EdgepressError", "InputError", "MissingExtraError", "ModelFileError", "TrainingError", "unknown"]
+__all__ = [
+    "DataError",
+    "EdgepressError",
+    "InputError",
+    "MissingExtraError",
+    "ModelFileError",
+    "TrainingError",
+    "unknown",
+]
 
 
 class DataError(EdgepressError):
