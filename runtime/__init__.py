@@ -1,9 +1,12 @@
 """The board: open a model file and classify with it; numpy and one interpreter, nothing else."""
 
 from edgepress.runtime.contract import Contract, DataRecord, InputSpec, read_contract
+from edgepress.runtime.engines import ENGINES, available_engines
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError, MissingExtraError, ModelFileError
+from edgepress.runtime.model import Model, Prediction, load
 
 __all__ = [
+    "ENGINES",
     "Contract",
     "DataRecord",
     "EdgepressError",
@@ -11,6 +14,10 @@ __all__ = [
     "InputError",
     "InputSpec",
     "MissingExtraError",
+    "Model",
     "ModelFileError",
+    "Prediction",
+    "available_engines",
+    "load",
     "read_contract",
 ]

@@ -27,7 +27,7 @@ LABELS_MEMBER = "labels.txt"
 MAX_BYTES = 4 << 20
 """A contract larger than this is not ours; refusing it bounds what a hostile file can make us read."""
 
-Task = Literal["softmax", "sigmoid", "multilabel", "logits"]
+Task = Literal["softmax"]
 Color = Literal["grey", "rgb"]
 Resize = Literal["stretch", "crop", "pad"]
 
@@ -83,12 +83,11 @@ class Contract:
     """What a model file says of itself.
 
     Attributes:
-        task: "softmax" (probabilities that sum to 1), "sigmoid" (one probability), "multilabel", or "logits".
+        task: What the outputs mean: "softmax", one probability a class that sum to 1.
         labels: Class names, in the order of the outputs.
         input: What one item looks like.
         scheme: Name in the converters' scheme table, or "keras" for the trained parent.
         arch: Name of the architecture, if known.
-        threshold: Probability from which a "sigmoid" or "multilabel" output counts as present.
         parent_sha256: SHA-256 of the `.keras` file that a variant was made from; empty for the parent itself.
         test_accuracy: Accuracy of the Keras parent on the test split, 0-1, if it was measured.
         data: The data it was trained on, if known.
@@ -101,7 +100,6 @@ class Contract:
     input: InputSpec
     scheme: str
     arch: str = ""
-    threshold: float | None = None
     parent_sha256: str = ""
     test_accuracy: float | None = None
     data: DataRecord | None = None

@@ -14,7 +14,6 @@ The command line catches `EdgepressError` and prints it as one message; anything
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -83,6 +82,8 @@ def unknown(what: str, found: str, accepted: Iterable[str]) -> InputError:
         found: The name given.
         accepted: All names that are accepted.
     """
+    import difflib  # here: it is a fifth of what a board would import to answer its first image
+
     names = list(accepted)
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else ""

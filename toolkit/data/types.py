@@ -33,14 +33,18 @@ class Source(Protocol):
         """What a user would call this item: its file name, or its number."""
         ...
 
+    def part(self, indices: npt.NDArray[np.int64]) -> Source:
+        """A source of these items alone, numbered anew from 0."""
+        ...
+
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a source.
+    """A part of a source. Pickled, it takes along its own items and none of the other splits'.
 
     Attributes:
         source: Where the items are.
-        indices: Which of them belong to this split, int64, shape (N,).
+        indices: Which of them belong to this split, int64, shape (N,), in an order that depends on content alone.
         y: Their classes, int64, shape (N,), indices into the data set's labels.
     """
 
@@ -65,6 +69,9 @@ class Split:
         """What a user would call this item."""
         return self.source.name(int(self.indices[row]))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Split, (self.source.part(self.indices), np.arange(len(self)), self.y)
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -78,7 +85,8 @@ class DataSet:
         val: For choosing: early stopping, search. May be empty only in a data set that is only evaluated.
         test: For the final figure; never trained on, calibrated on or chosen by.
         sha256: Hash over every item's content hash, label and split.
-        skipped: Unreadable files that were left out (`--skip-unreadable`), with the reason.
+        skipped: Items that were left out, with the reason: unreadable files (`--skip-unreadable`), and items for
+            training whose content is also in a given test or validation part.
     """
 
     source: str

@@ -1,0 +1,60 @@
+"""Writing the contract into a model file, once, last: quantizing a file again would drop it.
+
+* `.tflite`: a zip with `labels.txt` and `edgepress.json` appended to the flatbuffer. Its members are stored, not
+  deflated, as the readers of TFLite metadata expect, and dated 1980, so that the same model gives the same bytes.
+* `.onnx`: entries of `metadata_props`, which survive quantization.
+* `.keras`: one more member of the zip that it is; Keras 3 ignores it.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepress.converters.files import whole_file
+from edgepress.runtime.contract import LABELS_MEMBER, MEMBER, Contract
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def tflite_with_contract(model: bytes, contract: Contract) -> bytes:
+    """The bytes of a TFLite model that carries `contract`; `model` must not carry one yet."""
+    whole = io.BytesIO(model)
+    with zipfile.ZipFile(whole, "a") as archive:
+        _write(archive, LABELS_MEMBER, "\n".join(contract.labels) + "\n")
+        _write(archive, MEMBER, contract.to_json())
+    return whole.getvalue()
+
+
+def onnx_with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
+    """A copy of an ONNX model that carries `contract`."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.producer_name, copy.producer_version = "edgepress", contract.tools.get("edgepress", "")
+    onnx.helper.set_model_props(copy, {LABELS_MEMBER: "\n".join(contract.labels), MEMBER: contract.to_json()})
+    return copy
+
+
+def write_keras_contract(path: Path, contract: Contract) -> None:
+    """Put `contract` into a `.keras` file, replacing the one that it carries; whole or not at all."""
+    with whole_file(path) as temporary:
+        with zipfile.ZipFile(path) as source:
+            if MEMBER not in source.namelist():
+                shutil.copyfile(path, temporary)
+            else:
+                with zipfile.ZipFile(temporary, "w") as target:
+                    for member in source.infolist():
+                        if member.filename != MEMBER:
+                            target.writestr(member, source.read(member))
+        with zipfile.ZipFile(temporary, "a") as archive:
+            _write(archive, MEMBER, contract.to_json())
+
+
+def _write(archive: zipfile.ZipFile, name: str, text: str) -> None:
+    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)

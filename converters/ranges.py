@@ -1,0 +1,134 @@
+"""Calibration: the smallest and largest value of every tensor over the calibration items, in one streaming pass.
+
+One pass per graph serves every scheme that needs it (`tflite-int8` and `tflite-int16x8` share one). Memory does not
+grow with the number of items. The extremes are kept, not a moving average: what was seen once can be represented. The
+input's range is the contract's, not the largest value that happened to be seen, so that pixels keep scale 1.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.tflite_graph import ConversionError
+
+if TYPE_CHECKING:
+    import onnx
+
+Ranges = dict[str, tuple[float, float]]
+"""Smallest and largest value by tensor name."""
+
+Batches = Callable[[], Iterable[npt.NDArray[Any]]]
+"""Gives the calibration items anew at each call: batches of shape (n, *item shape)."""
+
+
+def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, float] | None) -> Ranges:
+    """Run a float TFLite model of batch 1 over the items and note each tensor's range.
+
+    Args:
+        model: A `.tflite` with a float32 input of batch 1.
+        batches: The calibration items.
+        input_range: Range of the input, if it is known beforehand.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that keeping every tensor takes memory: it is what we want
+        interpreter = Interpreter(
+            model_content=model,
+            num_threads=os.cpu_count(),
+            # A delegate fuses operations, and a fused operation's tensors can't be read.
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]
+    produced = {int(i) for op in interpreter._get_ops_details() for i in op["outputs"]} | {source["index"]}
+    tensors = {
+        d["index"]: d["name"]
+        for d in interpreter.get_tensor_details()
+        if d["index"] in produced and d["dtype"] == np.float32
+    }
+    seen = _Extremes()
+    for batch in _checked(batches):
+        for item in batch:
+            interpreter.set_tensor(source["index"], item[np.newaxis])
+            interpreter.invoke()
+            for index, name in tensors.items():
+                seen.add(name, interpreter.tensor(index)())
+    return seen.ranges(source["name"], input_range)
+
+
+def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[float, float] | None) -> Ranges:
+    """Run a float ONNX model over the items and note each float tensor's range.
+
+    Args:
+        model: A model whose tensor types are inferred (`onnx.shape_inference`).
+        batches: The calibration items.
+        input_range: Range of the tensor that holds the input as float, if it is known beforehand.
+    """
+    import onnx
+    import onnxruntime
+
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    graph = watched.graph
+    types = {v.name: v for v in graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    present = {v.name for v in graph.output}
+    graph.output.extend(v for name, v in types.items() if name not in present)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
+    seen = _Extremes()
+    for batch in _checked(batches):
+        given = batch.astype(np.uint8 if source.type == "tensor(uint8)" else np.float32)
+        for name, value in zip(names, session.run(names, {source.name: given}), strict=True):
+            seen.add(name, value)
+        if source.type == "tensor(float)":
+            seen.add(source.name, batch)
+    as_float = next((n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] == source.name), source.name)
+    return seen.ranges(as_float, input_range)
+
+
+SMALLEST = 1e-4
+"""A narrower range is widened to this: int16x8 kernels refuse a ReLU6 whose 6 overflows at so fine a scale
+(`no_integer_overflow_from_quantization`), and a tensor that small is dead."""
+
+
+class _Extremes:
+    def __init__(self) -> None:
+        self._low: dict[str, float] = {}
+        self._high: dict[str, float] = {}
+
+    def add(self, name: str, value: npt.NDArray[Any]) -> None:
+        if value.size:
+            self._low[name] = min(self._low.get(name, np.inf), float(value.min()))
+            self._high[name] = max(self._high.get(name, -np.inf), float(value.max()))
+
+    def ranges(self, source: str, input_range: tuple[float, float] | None) -> Ranges:
+        found = {name: (low, max(self._high[name], low + SMALLEST)) for name, low in self._low.items()}
+        if input_range is not None:
+            found[source] = input_range
+        bad = [name for name, pair in found.items() if not np.isfinite(pair).all()]
+        if bad:
+            raise ConversionError(
+                f"The tensor {bad[0]} is NaN or infinite on calibration data.",
+                "Check the model's weights and its data.",
+            )
+        return found
+
+
+def _checked(batches: Batches) -> Iterable[npt.NDArray[np.float32]]:
+    count = 0
+    for batch in batches():
+        count += len(batch)
+        yield batch.astype(np.float32)
+    if not count:
+        raise ConversionError("There are no calibration items.", "Give data whose training split is not empty.")

@@ -1,0 +1,162 @@
+"""Small passes over a TFLite flatbuffer: what goes in, what comes out, and how its buffers are stored.
+
+Each pass takes the bytes of a model with one input and one output and returns the bytes of another. litert-quantizer
+works on files whose input and output are float32; these passes then give them the interface of the scheme table.
+Buffers that litert-quantizer put behind the flatbuffer are brought inside, where the oldest interpreters look for them.
+
+The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/lite/schema/schema.fbs).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.runtime.errors import EdgepressError
+
+
+class ConversionError(EdgepressError):
+    """A scheme that could not be made."""
+
+    kind = "conversion"
+
+
+def uint8_input(model: bytes) -> bytes:
+    """Let a model with a float32 input take uint8, by a CAST in front of it."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = _read(model)
+    old = graph.inputs[0]
+    tensor = fb.TensorT(
+        shape=graph.tensors[old].shape,
+        type=fb.TensorType.UINT8,
+        name=graph.tensors[old].name + b"_uint8",
+        shapeSignature=graph.tensors[old].shapeSignature,
+        hasRank=True,
+    )
+    new = _append(graph.tensors, tensor)
+    options = fb.CastOptionsT(inDataType=fb.TensorType.UINT8, outDataType=fb.TensorType.FLOAT32)
+    cast = fb.OperatorT(
+        opcodeIndex=_opcode(root, fb.BuiltinOperator.CAST),
+        inputs=[new],
+        outputs=[old],
+        builtinOptionsType=fb.BuiltinOptions.CastOptions,
+        builtinOptions=options,
+    )
+    graph.operators.insert(0, cast)
+    graph.inputs = [new]
+    for signature in root.signatureDefs or []:
+        for item in signature.inputs:
+            item.tensorIndex = new if item.tensorIndex == old else item.tensorIndex
+    return _write(root)
+
+
+def uint8_interface(model: bytes) -> bytes:
+    """Let an int8 model that quantizes its float input and dequantizes its output take and give uint8.
+
+    The QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; the DEQUANTIZE at
+    the output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels.
+
+    Raises:
+        ConversionError: The graph does not begin with QUANTIZE and end with DEQUANTIZE.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = _read(model)
+    source, sink = graph.inputs[0], graph.outputs[0]
+    first = [op for op in graph.operators if source in op.inputs]
+    last = [op for op in graph.operators if sink in op.outputs]
+    if {_code(root, op) for op in first} != {fb.BuiltinOperator.QUANTIZE} or {_code(root, op) for op in last} != {
+        fb.BuiltinOperator.DEQUANTIZE
+    }:
+        names = ", ".join(_name(_code(root, op)) for op in first + last)
+        raise ConversionError(
+            f"tflite-int8 needs a graph that can be integer from end to end; at its ends stand: {names}.",
+            "Use tflite-dynamic, or replace the operation that can't be quantized.",
+        )
+    for outer, inner in ((source, first[0].outputs[0]), (sink, last[0].inputs[0])):
+        quantization = graph.tensors[inner].quantization
+        graph.tensors[outer].type = fb.TensorType.UINT8
+        graph.tensors[outer].quantization = fb.QuantizationParametersT(
+            scale=list(quantization.scale), zeroPoint=[int(z) + 128 for z in quantization.zeroPoint]
+        )
+    last[0].opcodeIndex = _opcode(root, fb.BuiltinOperator.QUANTIZE)
+    last[0].builtinOptionsType, last[0].builtinOptions = fb.BuiltinOptions.QuantizeOptions, fb.QuantizeOptionsT()
+    return _write(root)
+
+
+def clear_pot_scale(model: bytes) -> bytes:
+    """Let ADD and SUB of an int16 model use any scale, not only powers of two.
+
+    The flag `pot_scale_int16` is true by default in the schema, and kernels then refuse inputs whose scale is not a
+    power of two (`add.cc`, `input1_shift`), which litert-quantizer's are not.
+    """
+    root, graph = _read(model)
+    for op in graph.operators:
+        if hasattr(op.builtinOptions, "potScaleInt16"):
+            op.builtinOptions.potScaleInt16 = False
+    return _write(root)
+
+
+def inline_buffers(model: bytes) -> bytes:
+    """The same model with all its buffers inside the flatbuffer."""
+    return _write(_read(model)[0])
+
+
+def operations(model: bytes) -> list[str]:
+    """Names of the operations, in order; "CUSTOM:name" and "Flex..." ones are what no board's interpreter has."""
+    root, graph = _read(model)
+    return [_name(_code(root, op), root.operatorCodes[op.opcodeIndex].customCode) for op in graph.operators]
+
+
+def _read(model: bytes) -> tuple[Any, Any]:
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    root = flatbuffer_utils.read_model_from_bytearray(model)
+    for buffer in root.buffers:
+        if isinstance(buffer.data, bytes):  # flatbuffers packs arrays at once, bytes one by one: 30 times slower
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
+    if len(root.subgraphs) != 1 or len(root.subgraphs[0].inputs) != 1 or len(root.subgraphs[0].outputs) != 1:
+        counts = [(len(g.inputs), len(g.outputs)) for g in root.subgraphs]
+        raise ConversionError(
+            f"A model of one graph with one input and one output is needed; found (inputs, outputs) {counts}.",
+            "Control flow and several inputs can't be converted.",
+        )
+    return root, root.subgraphs[0]
+
+
+def _write(root: Any) -> bytes:
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(root))
+
+
+def _append(items: list[Any], item: Any) -> int:
+    items.append(item)
+    return len(items) - 1
+
+
+def _code(root: Any, op: Any) -> int:
+    code = root.operatorCodes[op.opcodeIndex]
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
+def _opcode(root: Any, builtin: int) -> int:
+    from ai_edge_litert import schema_py_generated as fb
+
+    for index, code in enumerate(root.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
+            return index
+    # Below 127 both fields hold the code, so that interpreters older than the wider field read it too.
+    return _append(
+        root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=min(builtin, 127), version=1)
+    )
+
+
+def _name(code: int, custom: bytes | None = None) -> str:
+    from ai_edge_litert import schema_py_generated as fb
+
+    if custom:
+        return f"CUSTOM:{custom.decode(errors='replace')}"
+    return next((k for k, v in vars(fb.BuiltinOperator).items() if v == code), str(code))

@@ -1,0 +1,178 @@
+"""ONNX: one float conversion by tf2onnx, and every other file derived from it by ONNX Runtime's tools.
+
+The frozen graph takes uint8 and casts inside (images) or takes float32 (tensors), NHWC, with a free batch dimension;
+the answer is float32 in every scheme. `onnx-int8` is QDQ (QuantizeLinear/DequantizeLinear pairs), signed 8-bit with
+per-channel weights; its statistics come from the same kind of pass as TFLite's (`ranges`).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.converters.frozen import INPUT, OUTPUT, freeze
+from edgepress.converters.ranges import Batches, onnx_ranges
+from edgepress.converters.tflite_graph import ConversionError
+
+if TYPE_CHECKING:
+    import keras
+    import onnx
+
+OPSET = 17
+"""ONNX Runtime 1.13 and newer read it, and it holds all that the schemes need."""
+
+
+def float_onnx(model: keras.Model, *, uint8: bool) -> onnx.ModelProto:
+    """A Keras model as a float ONNX model with input "input" and output "scores".
+
+    Raises:
+        ConversionError: An operation can't be expressed in ONNX; the message names it.
+    """
+    import tf2onnx
+
+    frozen = freeze(model, batch=None, dtype="uint8" if uint8 else "float32")
+    source, sink = frozen.inputs[0].name, frozen.outputs[0].name
+    with _quiet("tf2onnx"):
+        try:
+            proto, _ = tf2onnx.convert.from_graph_def(
+                frozen.graph.as_graph_def(),
+                name="edgepress",
+                input_names=[source],
+                output_names=[sink],
+                opset=OPSET,
+                tensors_to_rename={source: INPUT, sink: OUTPUT},
+            )
+        except Exception as e:  # tf2onnx raises ValueError, KeyError and others
+            raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
+    return _finished(proto)
+
+
+def with_precision(
+    float_model: onnx.ModelProto, precision: str, batches: Batches, input_range: tuple[float, float] | None
+) -> onnx.ModelProto:
+    """Derive a model of the scheme table from a float one.
+
+    Args:
+        float_model: What `float_onnx` gave.
+        precision: "float32", "float16", "dynamic" or "int8".
+        batches: Calibration items; read for "int8" alone.
+        input_range: Range of the input, if it is known beforehand.
+    """
+    if precision == "float32":
+        return float_model
+    try:
+        if precision == "float16":
+            return _finished(_float16(float_model))
+        if precision == "dynamic":
+            return _finished(_dynamic(float_model))
+        return _finished(_static(float_model, batches, input_range))
+    except ConversionError:
+        raise
+    except Exception as e:  # onnx, protobuf and ONNX Runtime share no base class
+        raise ConversionError(f"ONNX Runtime's quantizer refused the model: {e}", "Try another scheme.") from e
+
+
+def _float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    kept = [OUTPUT]
+    if copy.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+        kept.append(INPUT)
+    result: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=kept)
+    return result
+
+
+def _dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "dynamic.onnx"
+        # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
+        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8)
+        return _load(target)
+
+
+def _static(model: onnx.ModelProto, batches: Batches, input_range: tuple[float, float] | None) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
+        prepared = _load(_prepared(model, folder))
+    ranges = onnx_ranges(prepared, batches, input_range)
+    limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
+    with _quiet("root"):
+        quantizer = QDQQuantizer(
+            prepared,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            # Signed: with unsigned activations, CPUs without dot-product instructions saturate, and answer wrong.
+            activation_qType=QuantType.QInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
+            nodes_to_quantize=[],
+            nodes_to_exclude=[],
+            # Softmax stays float: eight bits of a probability would be all that is left of the answer.
+            op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax"}),
+            extra_options={},
+        )
+        quantizer.quantize_model()
+    result: onnx.ModelProto = quantizer.model.model
+    return result
+
+
+def _prepared(model: onnx.ModelProto, folder: str) -> Path:
+    """Shapes inferred and constants folded, as ONNX Runtime's quantizer wants it."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    source, target = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
+    source.write_bytes(model.SerializeToString())  # a model given in memory would lose its weights to another file
+    quant_pre_process(source, target, skip_symbolic_shape=True)
+    return target
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    return onnx.load(path)
+
+
+def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Bring a converted graph to the standard's order, name its free dimension, and check it."""
+    import onnx
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    OnnxModel(model).topological_sort()  # the quantizers append nodes at the end
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as e:  # ValidationError and InferenceError share no base class
+        raise ConversionError(f"The converted file fails onnx.checker: {e}", "Try another scheme.") from e
+    return model
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Keep advice that is meant for callers of the quantizer's own command line from the user's screen."""
+    log: Any = logging.getLogger() if logger == "root" else logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

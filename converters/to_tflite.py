@@ -1,0 +1,113 @@
+"""TFLite: one float conversion, and every quantized file derived from it by litert-quantizer.
+
+`TFLiteConverter` is called once, on a frozen graph with batch 1 and built-in operations only. A quantized file is then
+a matter of tenths of a second, its recipe is litert-quantizer's, and the statistics are our own (`ranges`), shared by
+the schemes that need them. The interface of the scheme table is put on last (`tflite_graph`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.converters import tflite_graph
+from edgepress.converters.frozen import freeze
+from edgepress.converters.ranges import Ranges
+from edgepress.converters.tflite_graph import ConversionError
+
+if TYPE_CHECKING:
+    import keras
+
+
+def float_tflite(model: keras.Model) -> bytes:
+    """A Keras model as a float TFLite file with a float32 input of batch 1.
+
+    Raises:
+        ConversionError: The model needs an operation that is not built into TFLite; the message names it.
+    """
+    import tensorflow as tf
+
+    frozen = freeze(model, batch=1, dtype="float32")
+    # Without the model as its second argument: with it, the converter saves and loads the model again, for nothing.
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    try:
+        return bytes(converter.convert())
+    except Exception as e:  # the converter raises its own ConverterError and bare Exceptions alike
+        lines = [line for line in str(e).splitlines() if "error:" in line or "is neither a custom op" in line]
+        raise ConversionError(
+            f"TensorFlow's converter refused the model: {(lines or [str(e)])[0].strip()}",
+            "Replace the layer that the message names by one made of operations that TFLite has.",
+        ) from e
+
+
+def with_precision(float_model: bytes, precision: str, ranges: Ranges | None, *, uint8: bool) -> bytes:
+    """Derive a file of the scheme table from a float one.
+
+    Args:
+        float_model: A `.tflite` with a float32 input.
+        precision: "float32", "float16", "dynamic", "int8" or "int16x8".
+        ranges: What `tflite_ranges` measured on `float_model`; needed for "int8" and "int16x8".
+        uint8: Whether the file's input shall be uint8 (images); "int8" is uint8 in any case.
+    """
+    if precision == "int8":
+        return tflite_graph.uint8_interface(_quantize(float_model, _recipe(precision), ranges))
+    result = float_model if precision == "float32" else _quantize(float_model, _recipe(precision), ranges)
+    if precision == "int16x8":
+        result = tflite_graph.clear_pot_scale(result)
+    return tflite_graph.uint8_input(result) if uint8 else tflite_graph.inline_buffers(result)
+
+
+def _recipe(precision: str) -> Any:
+    from litert_quantizer import qtyping
+    from litert_quantizer import recipe as recipes
+    from litert_quantizer.algorithm_manager import AlgorithmName
+    from litert_quantizer.recipe_manager import RecipeManager
+
+    every, operation = ".*", qtyping.TFLOperationName
+    manager = RecipeManager()
+    if precision == "float16":
+        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        config = qtyping.OpQuantizationConfig(
+            weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+        )
+        manager.add_quantization_config(
+            every, operation.ALL_SUPPORTED, config, algorithm_key=AlgorithmName.FLOAT_CASTING
+        )
+        return manager.get_quantization_recipe()
+    if precision == "dynamic":
+        manager.load_quantization_recipe(recipes.dynamic_wi8_afp32())
+        # Per-channel weights of a dynamic FULLY_CONNECTED are read wrong, without an error, by tflite-runtime 2.14
+        # (docs/decisions.md); per-tensor ones are read right by every interpreter.
+        manager.add_dynamic_config(
+            every, operation.FULLY_CONNECTED, num_bits=8, granularity=qtyping.QuantGranularity.TENSORWISE
+        )
+        return manager.get_quantization_recipe()
+    activation_bits = {"int8": 8, "int16x8": 16}[precision]
+    manager.add_static_config(every, operation.ALL_SUPPORTED, activation_num_bits=activation_bits, weight_num_bits=8)
+    for end in (operation.INPUT, operation.OUTPUT):
+        manager.add_quantization_config(every, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    return manager.get_quantization_recipe()
+
+
+def _quantize(model: bytes, recipe: Any, ranges: Ranges | None) -> bytes:
+    from litert_quantizer.quantizer import Quantizer
+
+    statistics = None
+    if ranges is not None:
+        statistics = {
+            name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}
+            for name, (low, high) in ranges.items()
+        }
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints
+            result = Quantizer(model, recipe).quantize(statistics, enable_progress_report=False)
+    except (ValueError, RuntimeError, KeyError, NotImplementedError) as e:
+        raise ConversionError(
+            f"litert-quantizer refused the model: {e}", "Other schemes may work; see docs/decisions.md."
+        ) from e
+    assert result.quantized_model is not None
+    return bytes(result.quantized_model)

@@ -1,0 +1,217 @@
+"""Bring any image to what a model takes: one decode-and-resize for training, calibration, evaluation and the board.
+
+The same file and the same `InputSpec` give the same pixels wherever this is called, so what the board sees is what was
+trained on. The steps, in this order: decode (a large JPEG at a half, a quarter or an eighth of its size, which its
+format allows, but never below twice the target), 16-bit grey to 8 bits by dropping the low byte, transparency on
+white, to grey (ITU-R 601 luma) or RGB, EXIF orientation, resize with Pillow's bilinear filter, which is
+antialiased where it shrinks. Of an animation the first frame counts. Colour profiles are ignored.
+
+    >>> from edgepress.runtime.image import load_image
+    >>> load_image("cat.jpg", InputSpec.image(96, 96, "rgb")).shape       # doctest: +SKIP
+    (96, 96, 3)
+
+Limits: an image that is already open in Pillow is used as it is, so a large JPEG opened by the caller may differ by a
+few grey levels from its path given here.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.runtime.contract import Color, InputSpec
+from edgepress.runtime.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+"""Pillow's names of what is decoded, by content; no other of its many decoders is reachable from a file."""
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"})
+"""Suffixes, in lower case, of the files that a folder of images is made of."""
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""What brings an image upright, by the value of its EXIF orientation (Exif 2.32, 4.6.4)."""
+_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def load_image(image: str | os.PathLike[str] | bytes | Image.Image, spec: InputSpec) -> Pixels:
+    """Decode an image and bring it to a model's input.
+
+    Args:
+        image: Path of a JPEG, PNG, BMP, WebP or GIF file, its bytes, or an image open in Pillow.
+        spec: The image input to bring it to: shape, colour and resize rule.
+
+    Returns:
+        Pixels 0-255, uint8, shape `spec.shape` (height, width, channels). May be read-only.
+
+    Raises:
+        InputError: The file is missing, truncated, of another kind, or larger than Pillow's limit against
+            decompression bombs; or `spec` is not an image's.
+        MissingExtraError: Pillow is not installed.
+    """
+    _require_image(spec)
+    pillow = _pillow()
+    try:
+        if isinstance(image, pillow.Image):
+            return _pixels(image, spec)
+        with _open(image) as opened:
+            side = 2 * max(spec.shape[:2])
+            opened.draft(None, (side, side))
+            return _pixels(opened, spec)
+    except Exception as e:  # Pillow's decoders raise what they like on a damaged file: SyntaxError, struct.error, ...
+        raise _unreadable(image, e) from e
+
+
+def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
+    """Bring decoded pixels to a model's input by the same steps as a file's.
+
+    Args:
+        array: Pixels 0-255, uint8, shape (height, width), (height, width, 1) or (height, width, 3).
+        spec: The image input to bring it to.
+
+    Returns:
+        Pixels 0-255, uint8, shape `spec.shape`; `array` itself where nothing has to be done.
+
+    Raises:
+        InputError: The array is not such an image, or `spec` is not an image's.
+        MissingExtraError: Pillow is needed and not installed.
+    """
+    _require_image(spec)
+    if (
+        array.dtype != np.uint8
+        or not array.size
+        or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3)))
+    ):
+        raise InputError(
+            f"An array of {array.dtype} with shape {array.shape} is not an image.",
+            "Give uint8 pixels 0-255 of shape (height, width), (height, width, 1) or (height, width, 3).",
+        )
+    if array.shape == spec.shape:
+        return array
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    return _pixels(_pillow().fromarray(array), spec)
+
+
+def peek(path: str | os.PathLike[str]) -> tuple[int, int, Color]:
+    """Height and width in pixels, upright, and the colour of an image file, from its header alone.
+
+    Raises:
+        InputError: The file is missing or not an image.
+        MissingExtraError: Pillow is not installed.
+    """
+    _pillow()
+    try:
+        with _open(path) as image:
+            sideways = _orientation(image) >= 5
+            height, width = image.size if sideways else image.size[::-1]
+            return height, width, "grey" if image.mode in _GREY_MODES else "rgb"
+    except Exception as e:
+        raise _unreadable(path, e) from e
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as e:
+        raise MissingExtraError("decoding an image", "pillow", "image") from e
+    return Image
+
+
+def _require_image(spec: InputSpec) -> None:
+    if not spec.is_image:
+        raise InputError(f"An image can't be given to a model that takes tensors of shape {spec.shape}.")
+
+
+def _open(image: Any) -> Image.Image:
+    opened: Image.Image = _pillow().open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS)
+    return opened
+
+
+def _pixels(image: Image.Image, spec: InputSpec) -> Pixels:
+    """The steps after opening."""
+    turn = _TURNS.get(_orientation(image))  # first: the steps below lose the EXIF block
+    image = _to_mode(image, "L" if spec.color == "grey" else "RGB")
+    if turn is not None:
+        image = image.transpose(_pillow().Transpose[turn])
+    return np.asarray(_fit(image, spec)).reshape(spec.shape)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a damaged EXIF block says nothing, and viewers show such an image as it is stored
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """The image as "L" or "RGB", whatever it was."""
+    if image.mode.startswith("I"):
+        deep = np.asarray(image)
+        if deep.min() < 0 or deep.max() > 0xFFFF:
+            raise ValueError(f"its grey values go from {deep.min()} to {deep.max()}, and 16 bits hold 0 to 65535")
+        image = _pillow().fromarray((deep >> 8).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("its grey values are floating-point numbers of an unknown range")
+    elif image.has_transparency_data:
+        page = _pillow().new("RGBA", image.size, "white")
+        image = _pillow().alpha_composite(page, image.convert("RGBA"))
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """Resize by the rule of the spec; sizes here are (width, height)."""
+    pillow = _pillow()
+    size = (spec.shape[1], spec.shape[0])
+    if image.size == size:
+        return image
+    if spec.resize == "stretch":
+        return image.resize(size, pillow.Resampling.BILINEAR)
+    ratios = (image.width / size[0], image.height / size[1])
+    if spec.resize == "crop":
+        width, height = (min(ratios) * side for side in size)
+        left, top = (image.width - width) / 2, (image.height - height) / 2
+        return image.resize(size, pillow.Resampling.BILINEAR, box=(left, top, left + width, top + height))
+    width, height = (max(1, round(side / max(ratios))) for side in image.size)
+    frame: Image.Image = pillow.new(image.mode, size)
+    shown = image.resize((width, height), pillow.Resampling.BILINEAR)
+    frame.paste(shown, ((size[0] - width) // 2, (size[1] - height) // 2))
+    return frame
+
+
+def _unreadable(image: object, error: Exception) -> InputError:
+    """The one error for an image that can't be read, with what was wrong."""
+    from PIL import Image, UnidentifiedImageError
+
+    what = f"The image of {len(image)} bytes" if isinstance(image, bytes) else f"The image {image}"
+    hint = "Replace or remove it."
+    if isinstance(error, FileNotFoundError):
+        reason, hint = "does not exist", "Check the path."
+    elif isinstance(error, UnidentifiedImageError):
+        reason = "is not a JPEG, PNG, BMP, WebP or GIF file"
+    elif isinstance(error, Image.DecompressionBombError):
+        reason, hint = f"is too large: {error}", "Make it smaller."
+    elif isinstance(error, OSError) and error.strerror:
+        reason, hint = f"can't be read: {error.strerror}", "Check the path."
+    elif not isinstance(image, (str, bytes, os.PathLike)) and not isinstance(image, Image.Image):
+        what, reason = f"An image given as {type(image).__name__}", "can't be read"
+        hint = "Give a path, the file's bytes, or a Pillow image."
+    else:
+        reason = f"can't be decoded: {error}"
+    return InputError(f"{what} {reason}.", hint)

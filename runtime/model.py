@@ -1,0 +1,208 @@
+"""`load` a model file and classify with it.
+
+>>> from edgepress.runtime import load
+>>> model = load("lenet-int8.tflite")                   # doctest: +SKIP
+>>> model.classify("seven.png", top=1)                  # doctest: +SKIP
+[Prediction(label='7', score=0.99609375)]
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.runtime.contract import Contract, InputSpec
+from edgepress.runtime.engines import Session, open_session
+from edgepress.runtime.errors import InputError, ModelFileError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+
+class Prediction(NamedTuple):
+    """One class and its score, 0-1."""
+
+    label: str
+    score: float
+
+
+class Model:
+    """An opened model file; make one with `load`.
+
+    Attributes:
+        path: The file.
+        engine: Name of the engine that runs it.
+        threads: Number of threads that the engine may use.
+        contract: What the file says of itself, None for a file that edgepress did not make.
+        labels: Class names; numbers if the file has no contract.
+        shape: Shape of one item, (height, width, channels) for images.
+    """
+
+    def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
+        self.path, self.engine, self.threads = path, engine, threads
+        self.contract: Contract | None = session.contract
+        self.shape = session.shape
+        self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
+        if session.contract and (
+            session.contract.input.shape != session.shape or len(session.contract.labels) != session.classes
+        ):
+            raise ModelFileError(
+                f"{path} contradicts its contract: it takes {list(session.shape)} and answers {session.classes} "
+                f"classes; the contract says {list(session.contract.input.shape)} and {len(session.contract.labels)}.",
+                "Convert the model again.",
+            )
+        self._session = session
+        self._run = session.run
+        self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
+
+    def scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Answer items.
+
+        Args:
+            batch: Items, shape (N, *shape), or one item, shape `shape`; the channel of grey images may be left out.
+                uint8 arrays are raw pixels; floats are in the same units (0-255 for pixels, not 0-1) and quantized by
+                the file's own parameters.
+
+        Returns:
+            Scores, float32, shape (N, classes); probabilities for a softmax classifier.
+
+        Raises:
+            InputError: The shape does not fit, a value is not finite, or pixels look as if they were scaled to 0-1.
+        """
+        # What a loop on a board passes: nothing to convert, so nothing but this test stands before the engine.
+        if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:
+            return self._run(batch)
+        items = self._stored(self._batched(np.asarray(batch)))
+        size = self._session.batch
+        if size is None:
+            return self._run(items)
+        if size == 1:
+            parts = [self._run(items[i : i + 1]) for i in range(len(items))]
+        else:
+            parts = []
+            for start in range(0, len(items), size):
+                part = items[start : start + size]
+                padded = np.concatenate([part, np.zeros((size - len(part), *self.shape), part.dtype)])
+                parts.append(self._run(padded)[: len(part)])
+        return np.concatenate(parts) if parts else np.empty((0, len(self.labels)), np.float32)
+
+    def classify(self, image: ImageLike, top: int = 5) -> list[Prediction]:
+        """Name what an image shows.
+
+        Args:
+            image: Path of an image (or of a `.npy` array), its encoded bytes, a PIL image, or an array of one item. An
+                image of another size or colour is brought to what the model takes, as in training.
+            top: How many classes to give at most.
+
+        Returns:
+            The classes with the highest scores, best first.
+
+        Raises:
+            InputError: The image can't be read or does not fit.
+        """
+        if top < 1:
+            raise InputError(f"top is {top}; at least 1 is needed.")
+        scores = self.scores(self.prepare(image)[np.newaxis])[0]
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [Prediction(self.labels[i], float(scores[i])) for i in order]
+
+    def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
+        """One item as the model takes it, from whatever `classify` accepts: an array of shape `shape`."""
+        if isinstance(image, np.ndarray):
+            return self._fit_array(image)
+        if isinstance(image, (str, os.PathLike)) and os.fspath(image).endswith(".npy"):
+            return self._fit_array(_load_array(image))
+        spec = self._image_spec()
+        from edgepress.runtime.image import load_image
+
+        return load_image(image, spec)
+
+    def _image_spec(self) -> InputSpec:
+        if self.contract is not None and self.contract.input.is_image:
+            return self.contract.input
+        what = "has no contract" if self.contract is None else "takes tensors, not images"
+        raise InputError(
+            f"{self.path} {what}, so an image can't be prepared for it.",
+            f"Give an array of shape {list(self.shape)}.",
+        )
+
+    def _fit_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if array.shape in (self.shape, self.shape[:-1]) or array.dtype != np.uint8 or self.contract is None:
+            return np.asarray(self._batched(array)[0])
+        if not self.contract.input.is_image or array.ndim not in (2, 3):
+            return np.asarray(self._batched(array)[0])
+        from edgepress.runtime.image import resize_array
+
+        return resize_array(array, self.contract.input)
+
+    def _batched(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The array with its batch dimension, and the channel of grey images if that was left out."""
+        if array.shape[1:] == self.shape:
+            return array
+        if array.shape == self.shape:
+            return array[np.newaxis]
+        if self.shape[-1:] == (1,) and array.shape == self.shape[:-1]:
+            return array[np.newaxis, ..., np.newaxis]
+        if self.shape[-1:] == (1,) and array.shape[1:] == self.shape[:-1]:
+            return array[..., np.newaxis]
+        raise InputError(
+            f"{self.path.name} takes items of shape {list(self.shape)}; the array has shape {list(array.shape)}.",
+            f"Accepted: {list(self.shape)} or (N, {', '.join(map(str, self.shape))}).",
+        )
+
+    def _stored(self, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Items in the type that the file takes, quantized by the file's own parameters."""
+        if items.dtype == self._dtype:
+            return items
+        if items.dtype.kind not in "uifb":
+            raise InputError(f"The array is of type {items.dtype}; accepted: uint8, other integers, and floats.")
+        values = items.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise InputError("The array holds NaN or infinite values.", "Check how it was made.")
+        if self._dtype.kind == "f":
+            return values
+        pixels = self.contract is not None and self.contract.input.value_range == (0.0, 255.0)
+        if pixels and values.size and values.max() <= 1 and (values != np.rint(values)).any():
+            raise InputError(
+                "The array holds values between 0 and 1; the model takes pixels from 0 to 255.", "Multiply by 255."
+            )
+        scale, zero_point = self._session.scale
+        limits = np.iinfo(self._dtype)
+        stored: npt.NDArray[Any] = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max)
+        return stored.astype(self._dtype)
+
+
+def load(path: str | os.PathLike[str], engine: str | None = None, threads: int | None = None) -> Model:
+    """Open a model file.
+
+    Args:
+        path: A `.tflite` or `.onnx` file.
+        engine: "litert", "tflite-runtime" or "onnxruntime"; None takes the first installed one that opens the file.
+        threads: Threads that the engine may use, at least 1; None means 1.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, of another kind, or not a classifier.
+        EngineError: The engine is unknown or does not open this kind of file.
+        MissingExtraError: The engine is not installed.
+        InputError: `threads` is out of range.
+    """
+    threads = 1 if threads is None else threads
+    if not 1 <= threads <= 256:
+        raise InputError(f"threads is {threads}; accepted: 1 to 256.")
+    file = Path(path)
+    name, session = open_session(file, engine, threads)
+    return Model(file, name, threads, session)
+
+
+def _load_array(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as e:
+        raise InputError(f"{os.fspath(path)} can't be read as an array: {e}", "Save it with numpy.save.") from e
+    return array

@@ -1,0 +1,60 @@
+import json
+import os
+
+import pytest
+
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.files import whole_file, write_bytes, write_json, write_text
+
+
+def test_writes_text_bytes_and_json_and_makes_the_folder(tmp_path):
+    write_text(tmp_path / "new" / "folder" / "a.txt", "grün")
+    write_bytes(tmp_path / "b", b"\x00\xff")
+    write_json(tmp_path / "c.json", {"label": "grün", "n": [1, 2.5]})
+    assert (tmp_path / "new" / "folder" / "a.txt").read_text(encoding="utf-8") == "grün"
+    assert (tmp_path / "b").read_bytes() == b"\x00\xff"
+    assert json.loads((tmp_path / "c.json").read_text()) == {"label": "grün", "n": [1, 2.5]}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(error), whole_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise error
+    assert os.listdir(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_the_temporary_file_has_the_same_suffix_and_folder(tmp_path):
+    with whole_file(tmp_path / "model.keras") as temporary:
+        assert temporary.suffix == ".keras"
+        assert temporary.parent == tmp_path
+        temporary.touch()
+        assert not (tmp_path / "model.keras").exists()
+    assert os.listdir(tmp_path) == ["model.keras"]
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+
+    def fill():
+        with whole_file(tmp_path / "a.txt"), open("/dev/full", "wb") as full:
+            full.write(b"x" * 100_000)
+
+    with pytest.raises(InputError, match=r"a\.txt can't be written: No space left") as e:
+        fill()
+    assert "disk space" in e.value.hint
+
+
+def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(InputError, match="can't be written"):
+        write_text(tmp_path / "a" / "b.txt", "")
+
+
+def test_nan_is_not_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert not os.listdir(tmp_path)

@@ -1,0 +1,128 @@
+"""What a user sees: results on stdout, notes, progress and errors on stderr; with `--json`, one document on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from edgepress.toolkit.errors import EdgepressError
+
+PIPE_WIDTH = 140
+"""Columns of a table that goes into a pipe or a file, unless COLUMNS says otherwise."""
+WIDE = 128
+"""Columns from which the benchmark's table has room for all its figures."""
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
+
+
+def say(text: str = "", *, style: str | None = None) -> None:
+    """Print a line of a result to stdout."""
+    _console(stderr=False).print(Text(text, style=style or ""))
+
+
+def show(table: Table) -> None:
+    """Print a table to stdout."""
+    _console(stderr=False).print(table)
+
+
+def document(value: Any) -> None:
+    """Print the one JSON document of a command to stdout."""
+    _console(stderr=False).file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def note(text: str) -> None:
+    """Print something to know beside the result to stderr."""
+    _console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
+
+
+def step(text: str) -> None:
+    """Print what is being done to stderr."""
+    _console(stderr=True).print(Text(text, style="cyan"))
+
+
+def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) -> None:
+    """Print an error: to stderr in words, or as the JSON document.
+
+    Args:
+        problem: What failed.
+        as_json: Whether stdout gets it as JSON.
+        log: The log file of the libraries' messages; named if it holds any.
+    """
+    details = log if log is not None and log.is_file() and log.stat().st_size else None
+    if as_json:
+        extra = {"log": str(details)} if details else {}
+        document({"error": {"kind": problem.kind, "message": problem.message, "hint": problem.hint} | extra})
+        return
+    screen = _console(stderr=True)
+    screen.print(Text("Error: ", style="bold red").append(problem.message, style="default"))
+    if problem.hint:
+        screen.print(Text(problem.hint))
+    if details:
+        screen.print(Text(f"The libraries' own messages: {details}", style="dim"))
+
+
+@contextlib.contextmanager
+def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
+    """A bar on stderr for each phase; nothing is drawn if stderr is not a terminal.
+
+    Args:
+        names: What to call each phase.
+
+    Yields:
+        A function to call with a phase and its share that is done, 0-1.
+    """
+    screen = _console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal) as bars:
+        tasks: dict[str, Any] = {}
+
+        def update(phase: str, share: float) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(names.get(phase, phase), total=1.0)
+            bars.update(tasks[phase], completed=share)
+
+        yield update
+
+
+def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """A table; columns are (name, "left" or "right")."""
+    result = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    for name, justify in columns:
+        result.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def size(n: int | None) -> str:
+    """A file size in decimal units, three digits: "18.3 kB"."""
+    if n is None:
+        return ""
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if n >= factor:
+            return f"{n / factor:.3g} {unit}" if n < 999.5 * factor else f"{n / factor:.0f} {unit}"
+    return f"{n} B"
+
+
+def number(value: float | None, form: str = ".1f") -> str:
+    """A figure, or nothing where it was not measured."""
+    return "" if value is None else format(value, form)
+
+
+def is_wide() -> bool:
+    """Whether stdout has room for a table of all figures."""
+    return _console(stderr=False).width >= WIDE

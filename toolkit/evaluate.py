@@ -1,0 +1,142 @@
+"""Evaluate one file on the test split: always the file itself, through the engine that would run it.
+
+A `.tflite` or `.onnx` file is opened by an engine in a child process, a `.keras` file by Keras; never is one judged by
+the other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.runtime import Contract, read_contract
+from edgepress.runtime.contract import MEMBER
+from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.errors import DataError, InputError, ModelFileError
+from edgepress.toolkit.measure import BATCH, Candidate, OnProgress, Plan, run_plan
+from edgepress.toolkit.metrics import classification_metrics
+
+
+def evaluate(
+    file: str | Path,
+    *,
+    data: str | None = None,
+    engine: str | None = None,
+    threads: int = 1,
+    skip_unreadable: bool = False,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Accuracy, precision, recall, F1 and the confusion matrix of a file on the test split.
+
+    Args:
+        file: A `.keras`, `.tflite` or `.onnx` file that edgepress made.
+        data: The data, as for training; None opens what the file's contract names.
+        engine: What runs the file; None takes the first installed engine that opens it. Not for `.keras`.
+        threads: Threads that the engine may use.
+        skip_unreadable: Leave out images that can't be read instead of failing.
+        on_progress: Called with "accuracy" and the share that is done.
+
+    Returns:
+        "file", "scheme", "engine", "data", "notes" and what `classification_metrics` gives.
+
+    Raises:
+        EdgepressError: The file or the data can't be used, or do not fit each other.
+    """
+    path = Path(file)
+    contract = contract_of(path)
+    opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
+    if path.suffix == ".keras":
+        if engine is not None:
+            raise InputError(f"{path} is run by Keras; an engine ({engine}) can't open it.", "Leave --engine out.")
+        name, predicted = "keras", _keras_classes(path, opened.test, on_progress)
+    else:
+        plan = Plan((Candidate(path, engine),), opened.test, opened.labels, opened.input, threads, cap_s=3600)
+        (outcome,) = run_plan(plan, on_progress=on_progress)
+        if outcome.predicted is None:
+            raise ModelFileError(f"{path} can't be evaluated. {outcome.error}")
+        name, predicted = outcome.engine, outcome.predicted
+    about = {"file": str(path), "scheme": contract.scheme, "engine": name, "data": data_record(opened), "notes": notes}
+    return about | classification_metrics(opened.test.y, predicted, labels=opened.labels)
+
+
+def contract_of(path: Path) -> Contract:
+    """The contract inside a `.keras`, `.tflite` or `.onnx` file; no engine and no Keras is loaded.
+
+    Raises:
+        ModelFileError: The file can't be read, is of another kind, or has no contract.
+    """
+    contract = _onnx_contract(path) if path.suffix == ".onnx" else read_contract(path)
+    if contract is None:
+        raise ModelFileError(
+            f"{path} carries no contract: it is damaged, or was not made by edgepress.",
+            "Accepted: .keras files from edgepress train, .tflite and .onnx files from edgepress convert.",
+        )
+    return contract
+
+
+def data_for(
+    contract: Contract, data: str | None, *, where: Path, skip_unreadable: bool = False
+) -> tuple[DataSet, list[str]]:
+    """The data opened as a model takes them, and notes if they are not those that it was trained on.
+
+    Args:
+        contract: The model's.
+        data: What to open; None opens what the contract names.
+        where: The model file, for messages.
+        skip_unreadable: Leave out images that can't be read.
+
+    Raises:
+        EdgepressError: There are none, they can't be opened, or do not fit the model.
+    """
+    source = data if data is not None else contract.data.source if contract.data else None
+    if source is None:
+        raise InputError(f"{where} does not say what data it was trained on.", "Name them with --data.")
+    opened = open_data(source, input=contract.input, labels=contract.labels, skip_unreadable=skip_unreadable)
+    if not len(opened.test):
+        raise DataError(f"{source} has no test items.", "Give data with a test split.")
+    notes = [f"Left out as unreadable: {name} ({reason})" for name, reason in opened.skipped]
+    if contract.data is not None and contract.data.sha256 != opened.sha256:
+        notes.append(
+            f"{source} is not what {where.name} was trained on ({contract.data.source}, as it then was): some of its test "
+            f"items may have been trained on."
+        )
+    return opened, notes
+
+
+def data_record(data: DataSet) -> dict[str, Any]:
+    """What a result says of the data that it was measured on."""
+    return {"source": data.source, "sha256": data.sha256, "split": "test", "count": len(data.test)}
+
+
+def _onnx_contract(path: Path) -> Contract | None:
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    except Exception as e:  # protobuf's DecodeError, whose place differs between its releases
+        raise ModelFileError(f"{path} is not an ONNX file: {e}.", "Convert the model again.") from e
+    texts = [p.value for p in model.metadata_props if p.key == MEMBER]
+    return Contract.from_json(texts[0], where=str(path)) if texts else None
+
+
+def _keras_classes(path: Path, split: Split, on_progress: OnProgress | None) -> npt.NDArray[np.int64]:
+    import keras
+
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError) as e:
+        raise ModelFileError(f"{path} can't be opened by Keras: {str(e).splitlines()[0]}") from e
+    parts: list[npt.NDArray[np.int64]] = []
+    done = 0
+    for x, _ in split.batches(BATCH):
+        parts.append(np.asarray(model.predict_on_batch(x)).argmax(axis=1))
+        done += len(x)
+        if on_progress is not None:
+            on_progress("accuracy", done / len(split))
+    return np.concatenate(parts)

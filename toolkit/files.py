@@ -1,0 +1,59 @@
+"""Files that are either whole or absent.
+
+Everything the toolkit leaves behind is written under a temporary name in the same folder and renamed when complete, so
+a kill, Ctrl-C or a full disk never leaves half a file under a real name, nor destroys the one that was there before.
+
+    with whole_file(out / "model.keras") as temporary:
+        model.save(temporary)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from edgepress.toolkit.errors import InputError
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path of the same suffix to write to; it becomes `path` when the block ends without an error.
+
+    Missing parent folders are made. On any error, Ctrl-C included, the temporary file is removed and `path` stays as
+    it was.
+
+    Raises:
+        InputError: The folder can't be made or written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as e:
+        hint = "Free some disk space, or check that the folder exists and is yours to write to."
+        raise InputError(f"{path} can't be written: {e.strerror or e}.", hint) from e
+    finally:
+        with suppress(OSError):  # renamed already, or its folder could not be made
+            temporary.unlink()
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all; see `whole_file`."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 file whole or not at all; see `whole_file`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all. NaN and infinity, which JSON lacks, are a ValueError."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,94 @@
+"""Keep the libraries' own messages off the screen and in a log file, for as long as a command runs.
+
+TensorFlow, XNNPACK and the interpreters write to file descriptor 2 (and a few to 1) from native code, where Python
+can't stop them; Python's `logging` and `warnings` of other packages are no use to a user either. So the descriptors are
+pointed at a log file while `sys.stdout` and `sys.stderr` keep writing where they did. Child processes inherit it.
+
+This is the command line's business alone: importing edgepress as a library changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+KEPT_LOGS = 20
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "1", "GRPC_VERBOSITY": "ERROR"}
+
+
+@contextlib.contextmanager
+def off_screen() -> Iterator[Path]:
+    """Divert native output, logging and warnings into a log file, whose path this yields; an empty one is removed.
+
+    Standard streams that are not on their usual descriptors (in a test, in a notebook) are left alone.
+    """
+    path = _new_log()
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with contextlib.ExitStack() as undo, path.open("a", buffering=1, encoding="utf-8", errors="replace") as log:
+        for fd, name in ((1, "stdout"), (2, "stderr")):
+            _divert(fd, name, log, undo)
+        _log_to(log, undo)
+        yield path
+    if path.is_file() and not path.stat().st_size:
+        path.unlink()
+
+
+def _divert(fd: int, name: str, log: TextIO, undo: contextlib.ExitStack) -> None:
+    stream: TextIO = getattr(sys, name)
+    try:
+        if stream.fileno() != fd:
+            return
+    except (OSError, ValueError, AttributeError):  # no descriptor at all, or the stream is closed or None
+        return
+    stream.flush()
+    copy = os.dup(fd)
+    screen = open(copy, "w", encoding=stream.encoding, errors=stream.errors, buffering=1)  # noqa: SIM115
+
+    def restore() -> None:
+        with contextlib.suppress(OSError):  # a closed pipe: whoever read it is gone
+            screen.flush()
+        setattr(sys, name, stream)
+        os.dup2(copy, fd)
+        with contextlib.suppress(OSError):
+            screen.close()
+
+    undo.callback(restore)
+    os.dup2(log.fileno(), fd)
+    setattr(sys, name, screen)
+
+
+def _log_to(log: TextIO, undo: contextlib.ExitStack) -> None:
+    root, handler = logging.getLogger(), logging.StreamHandler(log)
+    root.addHandler(handler)  # with a handler there, TensorFlow and absl add none of their own for the screen
+    undo.callback(root.removeHandler, handler)
+    if not sys.warnoptions:
+        before = warnings.showwarning
+        undo.callback(setattr, warnings, "showwarning", before)
+        warnings.showwarning = lambda message, category, filename, lineno, file=None, line=None: log.write(
+            warnings.formatwarning(message, category, filename, lineno, line)
+        )
+
+
+def _new_log() -> Path:
+    """A new log file in the user's log folder, where the oldest are removed; the null device if there is no space."""
+    import platformdirs
+
+    folder = platformdirs.user_log_path("edgepress")
+    path = folder / f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError:
+        return Path(os.devnull)
+    for old in sorted(folder.glob("*.log"))[:-KEPT_LOGS]:
+        with contextlib.suppress(OSError):  # another process was quicker
+            old.unlink()
+    return path

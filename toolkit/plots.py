@@ -1,0 +1,104 @@
+"""The pictures that a training run leaves: learning curves, the confusion matrix, and the most confident mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.toolkit.data.types import Split
+from edgepress.toolkit.files import whole_file
+
+MISTAKES = 25
+
+
+def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path, *, best_epoch: int) -> None:
+    """Loss and accuracy by epoch, of training and validation, as a PNG.
+
+    Args:
+        history: One row an epoch, with "epoch" (from 1), "loss", "accuracy", "val_loss" and "val_accuracy".
+        path: The PNG.
+        best_epoch: The epoch whose weights were kept; marked.
+    """
+    figure = _figure(9, 3.6)
+    epochs = [row["epoch"] for row in history]
+    for axes, key, title in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("Loss", "Accuracy"), strict=True):
+        marker = "." if len(epochs) < 40 else ""
+        axes.plot(epochs, [row[key] for row in history], marker=marker, label="training")
+        axes.plot(epochs, [row[f"val_{key}"] for row in history], marker=marker, label="validation")
+        axes.axvline(best_epoch, color="grey", linestyle=":", label=f"kept: epoch {best_epoch}")
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
+    """True classes down, predicted classes across, as a PNG; the shade is the share of the true class."""
+    counts = np.array(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(1.5 + 0.5 * len(labels), 4, 20))
+    figure = _figure(side + 1, side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(labels) <= 30:
+        for (i, j), count in np.ndenumerate(counts):
+            if count:
+                axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
+    names = [_short(label, 18) for label in labels]
+    ticks = range(len(labels)) if len(labels) <= 60 else []
+    axes.set_xticks(ticks, names if ticks else [], rotation=90 if max(map(len, names)) > 3 else 0)
+    axes.set_yticks(ticks, names if ticks else [])
+    accuracy = np.trace(counts) / max(counts.sum(), 1)
+    axes.set(xlabel="predicted", ylabel="true", title=f"Test: {accuracy:.2%} of {counts.sum()}")
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
+    _save(figure, path)
+
+
+def plot_mistakes(split: Split, scores: npt.NDArray[np.float32], labels: Sequence[str], path: Path) -> None:
+    """The images that the model mistakes with the highest score, as a PNG.
+
+    Args:
+        split: Images, uint8, (height, width, 1 or 3).
+        scores: The model's answers to them, shape (len(split), classes).
+        labels: Class names.
+        path: The PNG; with no mistake at all it says so.
+    """
+    guess = scores.argmax(axis=1)
+    wrong = np.flatnonzero(guess != split.y)
+    wrong = wrong[np.argsort(-scores[wrong, guess[wrong]], kind="stable")][:MISTAKES]
+    columns = min(5, max(1, len(wrong)))
+    lines = max(1, -(-len(wrong) // columns))
+    figure = _figure(max(4.0, 1.9 * columns), 0.5 + 2.2 * lines)
+    if not len(wrong):
+        figure.text(0.5, 0.5, f"No mistake in {len(split)} test images", ha="center", va="center")
+    for position, row in enumerate(wrong.tolist(), start=1):
+        axes = figure.add_subplot(lines, columns, position)
+        axes.imshow(split.read([row])[0].squeeze(), cmap="gray", vmin=0, vmax=255)
+        axes.set_axis_off()
+        says, is_ = _short(labels[guess[row]], 16), _short(labels[split.y[row]], 16)
+        name = _short(Path(split.name(row)).name, 20)
+        axes.set_title(f"says {says} ({scores[row, guess[row]]:.0%})\nis {is_}\n{name}", fontsize=8)
+    if len(wrong):
+        figure.suptitle("Most confident mistakes of the test split", fontsize=10)
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    """A figure outside of pyplot, so that no display is needed and no state is left behind."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+
+
+def _save(figure: Any, path: Path) -> None:
+    with whole_file(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
