@@ -197,8 +197,12 @@ def read_contract(path: str | Path) -> Contract | None:
             if member.file_size > MAX_BYTES:
                 raise ModelFileError(f"{path} holds a contract of {member.file_size} bytes; the limit is {MAX_BYTES}.")
             text = archive.read(member)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError):
-        return None  # no zip is appended, or not one of ours
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as e:
+        if MEMBER.encode() in path.read_bytes():  # the name of the member is there, the end of the zip is not
+            raise ModelFileError(
+                f"{path} is cut off or damaged: its contract can't be read ({e}).", "Copy or convert it again."
+            ) from e
+        return None  # no zip is appended
     except OSError as e:
         raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     return Contract.from_json(text, where=str(path))

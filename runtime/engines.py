@@ -233,4 +233,4 @@ def _dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | 
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0].rstrip(". ") + "."

@@ -49,12 +49,14 @@ def choose(
     if not beyond_doubt:
         best = equals[0]
     why = [
-        f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose accuracy "
-        f"drop is proven to stay within {max_drop_pp:g} pp: {_drop(best)} on {count} test images."
+        f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose "
+        f"accuracy drop is proven to stay within {max_drop_pp:g} pp: {_drop(best)} on {count} test images."
     ]
     if len(equals) > 1:
         others = ", ".join(f"{Path(r.file).name} on {r.engine}" for r in equals if r is not best)
-        why.append(f"{'Faster beyond doubt than' if beyond_doubt else 'Not beyond doubt slower or faster than'} {others}.")
+        why.append(
+            f"{'Faster beyond doubt than' if beyond_doubt else 'Not beyond doubt slower or faster than'} {others}."
+        )
     if near is not None and near.size_bytes < best.size_bytes:
         why.append(f"Smaller, but not proven: {_remedy(near, count, max_drop_pp)}")
     if best.p50_us is not None:
@@ -96,8 +98,8 @@ def _remedy(near: Measurement | None, count: int, max_drop_pp: float) -> str:
     # The interval's half width shrinks with the root of the count while the share of changed answers stays.
     needed = count * ((near.drop_high_pp - near.drop_pp) / (max_drop_pp - near.drop_pp)) ** 2
     return (
-        f"{text} About {math.ceil(needed / 100) * 100} test images (there are {count}) would settle it if the drop stays "
-        f"so, or --max-drop {math.ceil(near.drop_high_pp * 10) / 10:g}."
+        f"{text} About {math.ceil(needed / 100) * 100} test images (there are {count}) would settle it if the drop "
+        f"stays so, or --max-drop {math.ceil(near.drop_high_pp * 10) / 10:g}."
     )
 
 

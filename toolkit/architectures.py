@@ -169,8 +169,8 @@ def build(
         weights: "imagenet"; a `.keras` or `.weights.h5` file of the same architecture, whose classifier may have
             other classes and is left out; or a `.h5` file without top that keras.applications offers for download.
         freeze: Train only the classifier; needs `weights`.
-        mean, variance: Of a float32 tensor along its last axis, on the training split; needed for one, unless its
-            values need no normalization.
+        mean: Of a float32 tensor along its last axis, on the training split; None for pixels.
+        variance: Like `mean`.
         seed: Of the initial weights and of dropout.
 
     Raises:
@@ -252,7 +252,9 @@ def _check_pretrained(row: Architecture, input: InputSpec, options: nets.Options
     if (options.width, options.depth) not in row.imagenet:
         found = f"width {options.width:g}" + (f" and depth {options.depth}" if row.depths else "")
         accepted = [f"width {w:g}" + (f" and depth {d}" if row.depths else "") for w, d in row.imagenet]
-        raise InputError(f"There are no ImageNet weights for {row.name} of {found}; there are for: {'; '.join(accepted)}.")
+        raise InputError(
+            f"There are no ImageNet weights for {row.name} of {found}; there are for: {'; '.join(accepted)}."
+        )
     if not input.is_image:
         raise InputError("ImageNet weights are for images; these items are tensors.", "Leave weights away.")
 

@@ -19,7 +19,7 @@ AUGMENTATIONS = {
     "auto": "affine for grey images, photo for colour, none for tensors",
     "none": "items as they are",
     "affine": "up to 10 degrees of rotation, 10 % of shift along each side, 10 % of zoom",
-    "photo": "affine, left and right exchanged in half of the images, up to 15 % of contrast and 20 levels of brightness",
+    "photo": "affine, half of the images mirrored left to right, up to 15 % of contrast and 20 levels of brightness",
     "noise": "for tensors: Gaussian noise of a tenth of the standard deviation of each feature",
 }
 _DRAWS = 8
@@ -60,7 +60,8 @@ def augment(
     if name == "noise":
         seeds = (draws[:, 0] * 2**24).astype(np.int64)
         noise = np.stack([np.random.default_rng(s).standard_normal(x.shape[1:], np.float32) for s in seeds])
-        return x + 0.1 * noise * (1.0 if scale is None else scale)
+        noisy: npt.NDArray[np.float32] = x + 0.1 * noise * (1.0 if scale is None else scale)
+        return noisy
     if name == "none":
         return x
     x = _affine(x, draws[:, :4], mirrored=(draws[:, 4] < 0.5) & (name == "photo"))
@@ -105,4 +106,5 @@ def _light(x: npt.NDArray[np.uint8], draws: npt.NDArray[np.float32]) -> npt.NDAr
     """Change contrast about the middle grey, and brightness."""
     contrast, brightness = (2 * draws - 1).T[:, :, None, None, None]
     changed = (x.astype(np.float32) - 128) * (1 + 0.15 * contrast) + (128 + 20 * brightness)
-    return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+    result: npt.NDArray[np.uint8] = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+    return result

@@ -139,7 +139,9 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
                 angle = 2 * math.pi * turn / 24
                 cx = x + (size.width / 2 + radius) * math.cos(angle)
                 cy = y + (size.height / 2 + radius) * math.sin(angle)
-                box = Bbox.from_bounds(cx - size.width / 2 - 3, cy - size.height / 2 - 2, size.width + 6, size.height + 4)
+                box = Bbox.from_bounds(
+                    cx - size.width / 2 - 3, cy - size.height / 2 - 2, size.width + 6, size.height + 4
+                )
                 if box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1:
                     continue
                 price = radius * 3.0 + sum(price * _shared(box, other) for other, price in taken)

@@ -31,7 +31,9 @@ class ChildDied(Exception):  # noqa: N818 - it names what happened; callers turn
     """The child ended without finishing; the message says how ("SIGSEGV", "no answer in 60 s")."""
 
 
-def run_in_child(function: Callable[[Any, Emit], None], argument: Any, *, silence_s: float | None = None) -> Iterator[Any]:
+def run_in_child(
+    function: Callable[[Any, Emit], None], argument: Any, *, silence_s: float | None = None
+) -> Iterator[Any]:
     """Call `function(argument, emit)` in a fresh process and yield each report it emits.
 
     Args:

@@ -12,20 +12,22 @@ import errno
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgepress import __version__
 from edgepress.toolkit import console, noise
-from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.errors import EdgepressError, InputError, unknown
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.measurement import Benchmark
 
 app = typer.Typer(
     name="edgepress",
     help="Turn an image classifier into the file that a small board should run, and prove it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None if False else "rich",
     epilog="Start with: edgepress demo",
 )
 
@@ -33,14 +35,26 @@ DATA_HELP = (
     "digits, mnist, fashion_mnist, cifar10, cifar100, a folder of class folders, a folder of IDX files, or an .npz."
 )
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-Data = Annotated[str | None, typer.Option(help=f"{DATA_HELP} [default: what the model was trained on]")]
+Data = Annotated[str | None, typer.Option(help=DATA_HELP, show_default="what the model was trained on")]
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="List images that can't be read and leave them out.")
 ]
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads that an engine may use.")]
 
 
-class Interrupted(EdgepressError):
+IMAGES, NET, FIT = "Images", "Network", "Fitting"
+ARCH_HELP = "dense, lenet, alexnet, vgg, resnet8, ds-cnn, mobilenet-v1, mobilenet-v2 or mobilenet-v3-small."
+AUGMENTATION_HELP = "auto, none, affine or photo (images), noise (tensors)."
+PHASES = {"accuracy": "Checking accuracy", "latency": "Timing"}
+
+
+class UsageError(EdgepressError):
+    """Options that make no command."""
+
+    kind = "usage"
+
+
+class InterruptError(EdgepressError):
     """Ctrl-C."""
 
     kind = "interrupted"
@@ -55,12 +69,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as e:  # Typer's usage errors, which are click's own or Typer's copies of them
         if not hasattr(e, "format_message"):
             raise
-        console.error(_Usage(e.format_message(), "See --help."), as_json=True)
+        console.error(UsageError(e.format_message(), "See --help."), as_json=True)
         return 2
-
-
-class _Usage(EdgepressError):
-    kind = "usage"
 
 
 def _command(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -70,13 +80,17 @@ def _command(function: Callable[..., int | None]) -> Callable[..., None]:
     def command(**options: Any) -> None:
         as_json = bool(options.get("json_output"))
         code: int | None = 1
+        problem: EdgepressError
         with noise.off_screen() as log:
             try:
                 code = function(**options)
             except EdgepressError as e:
                 console.error(e, as_json=as_json, log=log)
-            except KeyboardInterrupt:
-                console.error(Interrupted("Interrupted.", "What was finished is kept; run it again."), as_json=as_json)
+            except KeyboardInterrupt as e:
+                problem = InterruptError(
+                    "Interrupted.", str(e) or "Files that were finished are kept; none is half-written."
+                )
+                console.error(problem, as_json=as_json)
                 code = 130
             except OSError as e:
                 if e.errno != errno.ENOSPC:
@@ -110,11 +124,124 @@ def _main(
 
 @app.command()
 @_command
+def train(
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "digits",
+    arch: Annotated[str, typer.Option(help=ARCH_HELP)] = "lenet",
+    out: Annotated[Path | None, typer.Option(help="Folder of the run.", show_default="runs/DATA-ARCH")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that the folder holds.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew whatever the folder holds.")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Bring images to SIDE or HEIGHTxWIDTH.", show_default="the data's own", rich_help_panel=IMAGES
+        ),
+    ] = None,
+    color: Annotated[
+        str | None, typer.Option(help="grey or rgb.", show_default="the data's own", rich_help_panel=IMAGES)
+    ] = None,
+    resize: Annotated[
+        str, typer.Option(help="stretch, crop or pad an image of another shape.", rich_help_panel=IMAGES)
+    ] = "stretch",
+    augmentation: Annotated[str, typer.Option(help=AUGMENTATION_HELP, rich_help_panel=IMAGES)] = "auto",
+    skip_unreadable: SkipUnreadable = False,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            help="Factor on the channels, where the net has one.", show_default="the net's own", rich_help_panel=NET
+        ),
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="11 or 16 for vgg.", rich_help_panel=NET)] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of features dropped before the classifier.", show_default="the net's own", rich_help_panel=NET
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Begin with imagenet or a .keras file's weights.", rich_help_panel=NET)
+    ] = None,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Train the classifier alone, on the weights given.", rich_help_panel=NET)
+    ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the training items.", show_default="the net's own", rich_help_panel=FIT),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Items in a step.", show_default="the net's own", rich_help_panel=FIT)
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Adam's, at first; it decays as a cosine.", show_default="the net's own", rich_help_panel=FIT
+        ),
+    ] = None,
+    patience: Annotated[
+        int,
+        typer.Option(min=0, help="Stop after so many epochs without improvement; 0 never does.", rich_help_panel=FIT),
+    ] = 15,
+    class_weights: Annotated[
+        bool, typer.Option("--class-weights", help="Weigh rare classes more.", rich_help_panel=FIT)
+    ] = False,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Same seed, same machine: the same weights.", rich_help_panel=FIT)
+    ] = 0,
+    json_output: Json = False,
+) -> None:
+    """Train a classifier and leave model.keras, its figures and plots in a folder."""
+    from edgepress.toolkit.data import open_data
+    from edgepress.toolkit.tables import evaluation_table
+    from edgepress.toolkit.training import train as work
+
+    if color not in (None, "grey", "rgb"):
+        raise unknown("color", color, ("grey", "rgb"))
+    if resize not in ("stretch", "crop", "pad"):
+        raise unknown("resize rule", resize, ("stretch", "crop", "pad"))
+    opened = open_data(
+        data,
+        size=_size(size),
+        color=color,  # type: ignore[arg-type]  # mypy does not narrow str to a Literal
+        resize=resize,  # type: ignore[arg-type]
+        skip_unreadable=skip_unreadable,
+    )
+    for name, reason in opened.skipped:
+        console.note(f"Left out as unreadable: {name} ({reason})")
+    folder = out or Path("runs") / f"{Path(data).stem}-{arch}"
+    result = work(
+        opened,
+        arch,
+        out=folder,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience or None,
+        class_weights=class_weights,
+        augmentation=augmentation,
+        width=width,
+        depth=depth,
+        dropout=dropout,
+        weights=weights,
+        freeze=freeze,
+        seed=seed,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    if json_output:
+        console.document({"model": str(result.model), **result.metrics})
+        return
+    console.show(evaluation_table(result.metrics))
+    console.say(f"Test accuracy {100 * result.metrics['accuracy']:.2f} %: {result.model}", style="bold")
+    console.say(f"Next: edgepress convert {result.model}")
+
+
+@app.command()
+@_command
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .keras, .tflite or .onnx file made by edgepress.")],
     data: Data = None,
     engine: Annotated[
-        str | None, typer.Option(help="litert, tflite-runtime or onnxruntime. [default: the first that opens the file]")
+        str | None,
+        typer.Option(help="litert, tflite-runtime or onnxruntime.", show_default="the first that opens the file"),
     ] = None,
     threads: Threads = 1,
     skip_unreadable: SkipUnreadable = False,
@@ -124,7 +251,7 @@ def evaluate(
     from edgepress.toolkit.evaluate import evaluate as work
     from edgepress.toolkit.tables import confusion_table, evaluation_table
 
-    with console.progress({"accuracy": "Classifying"}) as on_progress:
+    with console.progress(PHASES) as on_progress:
         result = work(
             file, data=data, engine=engine, threads=threads, skip_unreadable=skip_unreadable, on_progress=on_progress
         )
@@ -148,7 +275,9 @@ def convert(
     model: Annotated[Path, typer.Argument(help="A .keras file from edgepress train.")],
     to: Annotated[str, typer.Option(help="all, tflite, onnx, or schemes such as tflite-int8,onnx-int8.")] = "all",
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the files. [default: variants, beside MODEL]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the files.", show_default="variants, beside MODEL")
+    ] = None,
     calibration_images: Annotated[
         int, typer.Option(min=1, help="Training images that the ranges of activations are taken from.")
     ] = 200,
@@ -167,7 +296,7 @@ def convert(
         calibration_images=calibration_images,
         skip_unreadable=skip_unreadable,
         on_note=console.note,
-        on_done=lambda v: console.step(f"{v.scheme}: {v.status} after {v.seconds:.1f} s"),
+        on_start=lambda scheme: console.step(f"Converting to {scheme}"),
     )
     if json_output:
         console.document(summary(variants))
@@ -187,16 +316,16 @@ def benchmark(
     threads: Threads = 1,
     max_drop: Annotated[
         float | None,
-        typer.Option(min=0, help="Accuracy drop that is still usable, percentage points. [default: 1]"),
+        typer.Option(min=0, help="Accuracy drop that is still usable, percentage points.", show_default="1"),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="File or scheme that others are held against. [default: tflite-float32]")
+        str | None, typer.Option(help="File or scheme that others are held against.", show_default="tflite-float32")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of timing over all files.")] = 50,
     time_cap: Annotated[
         float, typer.Option(min=1, help="Seconds that one file may take to classify the test split.")
     ] = 120.0,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results. [default: the files' own]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="the files' own")] = None,
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> int:
@@ -205,7 +334,7 @@ def benchmark(
     from edgepress.toolkit.benchmark import benchmark as work
     from edgepress.toolkit.benchmark import write_benchmark
 
-    with console.progress({"accuracy": "Checking accuracy", "latency": "Timing"}) as on_progress:
+    with console.progress(PHASES) as on_progress:
         result = work(
             files,
             data=data,
@@ -225,7 +354,8 @@ def benchmark(
     if json_output:
         console.document(result.to_dict())
     else:
-        _print_benchmark(result, paths)
+        _show_benchmark(result)
+        console.say(f"Written: {', '.join(str(p) for p in paths)}")
     if any(r.failed for r in result.results):
         return 1
     return 3 if max_drop is not None and result.advice.ship is None else 0
@@ -261,6 +391,49 @@ def demo(
 ) -> int:
     """Train, convert, benchmark and predict on an embedded data set: offline, in under a minute."""
     from edgepress.toolkit.demo import demo as work
-    from edgepress.toolkit.tables import predictions_table, variants_table
+    from edgepress.toolkit.tables import predictions_table
 
-    raise NotImplementedError
+    with console.progress(PHASES) as on_progress:
+        result = work(out, on_step=console.step, on_progress=on_progress, training_bar=True)
+    for text in result.benchmark.notes:
+        console.note(text)
+    if json_output:
+        console.document(result.to_dict())
+    else:
+        _show_benchmark(result.benchmark)
+        if result.predictions:
+            console.show(predictions_table(result.predictions))
+        console.say(f"Done in {result.seconds:.0f} s; everything is in {out}. Try next:")
+        console.say(f"  edgepress predict {result.benchmark.advice.ship or 'FILE'} {out / 'images'}")
+        console.say(f"  edgepress evaluate {out / 'model.keras'}")
+        console.say("  edgepress train --data FOLDER --arch mobilenet-v2 --out runs/mine")
+    failed = any(v.path is None for v in result.variants) or any(r.failed for r in result.benchmark.results)
+    return int(failed or not result.predictions or any(r.error for r in result.predictions))
+
+
+def _show_benchmark(result: Benchmark) -> None:
+    from edgepress.toolkit.host import host_title
+    from edgepress.toolkit.tables import benchmark_table
+
+    console.say(
+        f"{result.data['count']} test items of {result.data['source']}, {result.results[0].threads} thread(s), "
+        f"{host_title(result.host)}"
+    )
+    console.show(benchmark_table(result))
+    if result.keras_accuracy is not None:
+        console.say(f"The Keras model itself: {100 * result.keras_accuracy:.2f} % of its own test split.")
+    console.say(f"Ship: {result.advice.ship or 'none'}", style="bold green" if result.advice.ship else "bold red")
+    console.say(result.advice.why)
+
+
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    """The option --size: "64" or "48x64"."""
+    try:
+        sides = [int(part) for part in text.lower().split("x")] if text is not None else None
+    except ValueError:
+        sides = []
+    if sides is None:
+        return None
+    if len(sides) not in (1, 2):
+        raise InputError(f"--size is {text!r}; accepted: SIDE or HEIGHTxWIDTH in pixels, such as 64 or 48x64.")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])

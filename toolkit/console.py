@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -87,7 +88,9 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
     """
     screen = _console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal) as bars:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal
+    ) as bars:
         tasks: dict[str, Any] = {}
 
         def update(phase: str, share: float) -> None:
@@ -100,7 +103,7 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
 
 def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
     """A table; columns are (name, "left" or "right")."""
-    result = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    result = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
     for name, justify in columns:
         result.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
     for row in rows:

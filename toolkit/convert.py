@@ -28,6 +28,7 @@ def convert_model(
     calibration_images: int = CALIBRATION_IMAGES,
     skip_unreadable: bool = False,
     on_note: Callable[[str], None] | None = None,
+    on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
 ) -> list[Variant]:
     """Convert a `.keras` model to some schemes.
@@ -41,6 +42,7 @@ def convert_model(
         calibration_images: How many training items the ranges of activations are taken from.
         skip_unreadable: Leave out images that can't be read instead of failing.
         on_note: Called with what the user must know meanwhile.
+        on_start: Called with each scheme before work on it begins.
         on_done: Called with each variant as it is made or has failed.
 
     Returns:
@@ -68,6 +70,7 @@ def convert_model(
         calibration=lambda: _batches(opened.train, rows),
         out=folder,
         contract=contract,
+        on_start=on_start,
         on_done=on_done,
     )
 
@@ -81,7 +84,7 @@ def summary(variants: Iterable[Variant]) -> dict[str, Any]:
                 "scheme": v.scheme,
                 "size_bytes": v.size_bytes,
                 "status": v.status,
-                "error": v.error,
+                "error": f"{v.error} {v.hint}".strip(),
                 "seconds": round(v.seconds, 2),
             }
             for v in variants

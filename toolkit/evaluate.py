@@ -9,15 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from edgepress.converters import load_keras
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
+from edgepress.toolkit.batches import predict_scores
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
-from edgepress.toolkit.measure import BATCH, Candidate, OnProgress, Plan, run_plan
+from edgepress.toolkit.measure import Candidate, OnProgress, Plan, run_plan
 from edgepress.toolkit.metrics import classification_metrics
 
 
@@ -52,7 +51,7 @@ def evaluate(
     if path.suffix == ".keras":
         if engine is not None:
             raise InputError(f"{path} is run by Keras; an engine ({engine}) can't open it.", "Leave --engine out.")
-        name, predicted = "keras", _keras_classes(path, opened.test, on_progress)
+        name, predicted = "keras", predict_scores(load_keras(path), opened.test).argmax(axis=1)
     else:
         plan = Plan((Candidate(path, engine),), opened.test, opened.labels, opened.input, threads, cap_s=3600)
         (outcome,) = run_plan(plan, on_progress=on_progress)
@@ -101,8 +100,8 @@ def data_for(
     notes = [f"Left out as unreadable: {name} ({reason})" for name, reason in opened.skipped]
     if contract.data is not None and contract.data.sha256 != opened.sha256:
         notes.append(
-            f"{source} is not what {where.name} was trained on ({contract.data.source}, as it then was): some of its test "
-            f"items may have been trained on."
+            f"{source} is not what {where.name} was trained on ({contract.data.source}, as it then was): some of its "
+            f"test items may have been trained on."
         )
     return opened, notes
 
@@ -123,20 +122,3 @@ def _onnx_contract(path: Path) -> Contract | None:
         raise ModelFileError(f"{path} is not an ONNX file: {e}.", "Convert the model again.") from e
     texts = [p.value for p in model.metadata_props if p.key == MEMBER]
     return Contract.from_json(texts[0], where=str(path)) if texts else None
-
-
-def _keras_classes(path: Path, split: Split, on_progress: OnProgress | None) -> npt.NDArray[np.int64]:
-    import keras
-
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError) as e:
-        raise ModelFileError(f"{path} can't be opened by Keras: {str(e).splitlines()[0]}") from e
-    parts: list[npt.NDArray[np.int64]] = []
-    done = 0
-    for x, _ in split.batches(BATCH):
-        parts.append(np.asarray(model.predict_on_batch(x)).argmax(axis=1))
-        done += len(x)
-        if on_progress is not None:
-            on_progress("accuracy", done / len(split))
-    return np.concatenate(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def describe_host() -> dict[str, Any]:
     }
 
 
-def host_title(host: dict[str, Any]) -> str:
+def host_title(host: Mapping[str, Any]) -> str:
     """One host in a few words: "AMD EPYC (x86_64, 2 cores)"."""
     return f"{host['cpu']} ({host['machine']}, {host['cores']} core{'s' if host['cores'] != 1 else ''})"
 

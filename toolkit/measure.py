@@ -70,13 +70,15 @@ class Plan:
     timing_s: float = 5.0
 
 
-class At(NamedTuple):
+@dataclass(frozen=True)
+class At:
     """This pair is worked on now; whoever is told so last when the process dies has caused it."""
 
     index: int
 
 
-class Opened(NamedTuple):
+@dataclass(frozen=True)
+class Opened:
     """A pair was opened: by which engine, in how many milliseconds (engine imported, file in the page cache)."""
 
     index: int
@@ -84,28 +86,32 @@ class Opened(NamedTuple):
     load_ms: float
 
 
-class Failed(NamedTuple):
+@dataclass(frozen=True)
+class Failed:
     """A pair can't be measured."""
 
     index: int
     reason: str
 
 
-class Answered(NamedTuple):
+@dataclass(frozen=True)
+class Answered:
     """The classes that a pair predicted, int64, shape (N,), in the order of the split."""
 
     index: int
     predicted: npt.NDArray[np.int64]
 
 
-class Timed(NamedTuple):
+@dataclass(frozen=True)
+class Timed:
     """A pair's latencies in nanoseconds, one array a round."""
 
     index: int
     rounds: list[npt.NDArray[np.int64]]
 
 
-class Progress(NamedTuple):
+@dataclass(frozen=True)
+class Progress:
     """Share of a phase that is done, 0-1."""
 
     phase: str
@@ -229,7 +235,7 @@ def _answer(plan: Plan, pairs: _Pairs) -> None:
         if spent[index] > plan.cap_s:
             took = f"{done + len(x)} of {total} images took {spent[index]:.0f} s"
             raise InputError(f"{took}; the cap is {plan.cap_s:g} s.", "Raise it with --time-cap.")
-        return scores.argmax(axis=1)
+        return np.argmax(scores, axis=1)
 
     for x, _ in plan.split.batches(BATCH):
         for index in list(pairs.models):

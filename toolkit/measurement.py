@@ -105,7 +105,8 @@ class Benchmark:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `benchmark.json`; figures are rounded to what they can mean."""
-        return {"schema_version": SCHEMA_VERSION} | _rounded(dataclasses.asdict(self))
+        document = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)
+        return {name: _rounded(value) for name, value in document.items()}
 
 
 def _rounded(value: Any) -> Any:

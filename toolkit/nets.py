@@ -95,9 +95,9 @@ def alexnet(source: Any, options: Options) -> Any:
         (256, 3, 1, True),
     ):
         units = _scaled(filters, options.width)
-        x = layers.Conv2D(
-            units, size, strides=step, padding="same", activation="relu", kernel_initializer="he_normal"
-        )(x)
+        x = layers.Conv2D(units, size, strides=step, padding="same", activation="relu", kernel_initializer="he_normal")(
+            x
+        )
         if pool:
             x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
     return _two_dense(x, options)

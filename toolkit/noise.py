@@ -69,12 +69,10 @@ def _log_to(log: TextIO, undo: contextlib.ExitStack) -> None:
     root, handler = logging.getLogger(), logging.StreamHandler(log)
     root.addHandler(handler)  # with a handler there, TensorFlow and absl add none of their own for the screen
     undo.callback(root.removeHandler, handler)
-    if not sys.warnoptions:
-        before = warnings.showwarning
-        undo.callback(setattr, warnings, "showwarning", before)
-        warnings.showwarning = lambda message, category, filename, lineno, file=None, line=None: log.write(
-            warnings.formatwarning(message, category, filename, lineno, line)
-        )
+    if not sys.warnoptions:  # otherwise the user asked for warnings
+        undo.enter_context(warnings.catch_warnings())
+        logging.captureWarnings(True)
+        undo.callback(logging.captureWarnings, False)
 
 
 def _new_log() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgepress.runtime import Prediction, load
 from edgepress.toolkit.child import ChildDied, Emit, run_in_child
@@ -56,6 +57,15 @@ def predict(
         return list(run_in_child(_classify, _Job(Path(file), paths, engine, top)))
     except ChildDied as e:
         raise ModelFileError(f"{file} crashed the process that ran it ({e}).", "Convert the model again.") from e
+
+
+def as_dicts(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
+    """The results as `predict --json` prints them; "error" is there only if an image could not be classified."""
+    return [
+        {"image": r.image, "classes": [{"label": p.label, "score": p.score} for p in r.classes]}
+        | ({"error": r.error} if r.error else {})
+        for r in results
+    ]
 
 
 def _images(path: Path) -> list[Path]:

@@ -26,7 +26,7 @@ def variants_table(variants: Sequence[Variant]) -> Table:
             v.path.name if v.path else "",
             size(v.size_bytes),
             f"{v.seconds:.1f} s",
-            Text(v.status, style="green") if v.path else Text(f"failed: {v.error}", style="red"),
+            Text(v.status, style="green") if v.path else Text(f"failed: {v.error} {v.hint}".strip(), style="red"),
         )
         for v in variants
     ]

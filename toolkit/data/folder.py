@@ -43,14 +43,11 @@ def read_folder(root: Path, wish: Wish) -> Items:
     """The data set in a folder of class folders.
 
     Raises:
-        DataError: There are no class folders, only one class, a class folder without images, a class that is in one
-            part and not in another, or an image that can't be read.
+        DataError: There are no class folders, a class folder holds no images, or an image can't be read.
     """
     parts = _parts(root)
     found = {part: _class_files(folder, root) for part, folder in parts.items()}
     labels = in_order([label for classes in found.values() for label in classes])
-    if len(labels) < 2:
-        raise DataError(f"{root} holds one class only: {labels[0]!r}.", "Give at least two class folders.")
     rows = [
         (file, labels.index(label), part)
         for part, classes in found.items()
@@ -196,12 +193,12 @@ class FolderSource:
         Raises:
             InputError: An image is gone or damaged since the data were opened.
         """
-        out = np.empty((len(indices), *self.spec.shape), np.uint8)
-        missing = [i for i in indices.tolist() if i not in self._kept]
-        fresh = iter(_in_threads(self._item, missing) if len(missing) > 1 else map(self._item, missing))
-        for row, i in enumerate(indices.tolist()):
-            kept = self._kept.get(i)
-            out[row] = next(fresh) if kept is None else kept
+        wanted = indices.tolist()
+        missing = [i for i in dict.fromkeys(wanted) if i not in self._kept]
+        fresh = dict(zip(missing, _in_threads(self._item, missing), strict=True))
+        out = np.empty((len(wanted), *self.spec.shape), np.uint8)
+        for row, i in enumerate(wanted):
+            out[row] = fresh[i] if i in fresh else self._kept[i]
         return out
 
     def name(self, index: int) -> str:

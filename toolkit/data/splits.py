@@ -39,7 +39,7 @@ def assign(hashes: npt.NDArray[np.bytes_], y: Ints, given: Names) -> Names:
         and "" for items whose content is already in a split nearer to the final figure.
     """
     content = np.unique(hashes, return_inverse=True)[1]  # equal for copies, and in the order of the hashes
-    split = given.copy()
+    split = given.astype("<U5")
     for kept, other in (("test", "val"), ("test", "train"), ("val", "train")):
         split[(split == other) & np.isin(content, content[split == kept])] = ""
     pool = np.flatnonzero(split == "train")
@@ -77,11 +77,13 @@ def _first(content: Ints, y: Ints, quotas: Ints) -> npt.NDArray[np.bool_]:
 
 
 def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: str) -> None:
-    """Refuse data of which a class can't be both trained and tested.
+    """Refuse data that can't be both trained on and tested.
 
     Raises:
-        DataError: A class has no item in "train" or none in "test", or "val" is empty.
+        DataError: There is one class only, or a class has no item in "train" or none in "test", or "val" is empty.
     """
+    if len(labels) < 2:
+        raise DataError(f"{source} holds one class only: {', '.join(labels)}.", "Give at least two classes.")
     counts = {name: np.bincount(y[split == name], minlength=len(labels)) for name in SPLITS}
     for i, label in enumerate(labels):
         if not counts["train"][i] or not counts["test"][i]:

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepress.runtime import Contract, DataRecord, InputSpec, ModelFileError, read_contract
+
+specs = st.one_of(
+    st.builds(
+        InputSpec.image,
+        st.integers(1, 512),
+        st.integers(1, 512),
+        st.sampled_from(["grey", "rgb"]),
+        st.sampled_from(["stretch", "crop", "pad"]),
+    ),
+    st.builds(
+        InputSpec, shape=st.lists(st.integers(1, 99), min_size=1, max_size=4).map(tuple), dtype=st.just("float32")
+    ),
+)
+contracts = st.builds(
+    Contract,
+    task=st.just("softmax"),
+    labels=st.lists(st.text(max_size=8), min_size=1, max_size=5).map(tuple),
+    input=specs,
+    scheme=st.text(max_size=9),
+    arch=st.text(max_size=9),
+    parent_sha256=st.text(max_size=64),
+    test_accuracy=st.none() | st.floats(0, 1),
+    data=st.none()
+    | st.builds(DataRecord, source=st.text(), sha256=st.text(), counts=st.dictionaries(st.text(), st.integers(0, 9))),
+    tools=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+)
+example = Contract(task="softmax", labels=("a", "b"), input=InputSpec.image(28, 28, "grey"), scheme="keras")
+
+
+@given(contracts)
+def test_survives_json(contract: Contract) -> None:
+    assert Contract.from_json(contract.to_json()) == contract
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda s: (
+            st.lists(s)
+            | st.dictionaries(st.sampled_from(["schema_version", "labels", "input", "shape", "task", "scheme"]), s)
+        ),
+    )
+)
+def test_anything_else_is_a_clear_error(value: Any) -> None:
+    with pytest.raises(ModelFileError, match="contract"):
+        Contract.from_json(json.dumps(value))
+
+
+@given(st.binary())
+def test_bytes_that_are_not_json_are_a_clear_error(data: bytes) -> None:
+    with pytest.raises(ModelFileError):
+        Contract.from_json(data)
+
+
+def test_unknown_fields_are_ignored_and_newer_versions_refused() -> None:
+    raw = json.loads(example.to_json()) | {"invented_later": 1}
+    raw["input"]["also_later"] = [1]
+    assert Contract.from_json(json.dumps(raw)) == example
+    with pytest.raises(ModelFileError, match="Upgrade"):
+        Contract.from_json(json.dumps(raw | {"schema_version": 2}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("task", "regress"),
+        ("labels", "abc"),
+        ("labels", [1, 2]),
+        ("scheme", 3),
+        ("input", {"shape": [28, 28, 3], "color": "grey"}),
+        ("input", {"shape": [0, 28, 1]}),
+        ("input", {"shape": [28], "dtype": "complex64"}),
+        ("schema_version", "1"),
+    ],
+)
+def test_a_wrong_field_is_named(field: str, value: Any) -> None:
+    with pytest.raises(ModelFileError, match="not a valid edgepress contract"):
+        Contract.from_json(json.dumps(json.loads(example.to_json()) | {field: value}))
+
+
+def test_read_contract_from_files(run: Any, tmp_path: Path) -> None:
+    assert read_contract(run.model).scheme == "keras"
+    assert read_contract(run.variants["tflite-int8"]).scheme == "tflite-int8"
+    plain = tmp_path / "plain.tflite"
+    plain.write_bytes(b"no zip here")
+    assert read_contract(plain) is None
+    with pytest.raises(ModelFileError, match="can't be read"):
+        read_contract(tmp_path / "missing.tflite")
+
+
+def test_a_file_cut_off_in_its_contract_is_not_taken_for_one_without(run: Any, tmp_path: Path) -> None:
+    whole = run.variants["tflite-int8"].read_bytes()
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(whole[:-40])
+    with pytest.raises(ModelFileError, match="cut off"):
+        read_contract(cut)
