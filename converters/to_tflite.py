@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +105,7 @@ def _quantize(model: bytes, recipe: Any, ranges: Ranges | None) -> bytes:
             for name, (low, high) in ranges.items()
         }
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints
+        with _silence():
             result = Quantizer(model, recipe).quantize(statistics, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as e:
         raise ConversionError(
@@ -111,3 +113,14 @@ def _quantize(model: bytes, recipe: Any, ranges: Ranges | None) -> bytes:
         ) from e
     assert result.quantized_model is not None
     return bytes(result.quantized_model)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep litert-quantizer's progress bars, prints and warnings about its own interpreter to itself."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        yield

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.files import whole_file, write_bytes, write_json, write_text
+from edgepress.converters.files import whole_file, write_bytes, write_json, write_text
 
 
 def test_writes_text_bytes_and_json_and_makes_the_folder(tmp_path):

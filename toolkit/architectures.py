@@ -70,9 +70,8 @@ ARCHITECTURES: dict[str, Architecture] = {
             name="lenet",
             body=nets.lenet,
             paper="LeCun et al. 1998, Gradient-based learning applied to document recognition",
-            epochs=15,
-            batch_size=64,
-            learning_rate=2e-3,
+            epochs=20,
+            learning_rate=3e-3,
         ),
         Architecture(
             name="alexnet",

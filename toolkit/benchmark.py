@@ -23,7 +23,7 @@ from edgepress.toolkit.advice import MAX_DROP_PP, choose, engine_notes
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 from edgepress.toolkit.evaluate import contract_of, data_for, data_record
-from edgepress.toolkit.files import write_json, write_text
+from edgepress.converters.files import write_json, write_text
 from edgepress.toolkit.host import describe_host
 from edgepress.toolkit.intervals import Interval, paired_drop, paired_ratio
 from edgepress.toolkit.measure import Candidate, OnProgress, Outcome, Plan, run_plan
@@ -40,9 +40,9 @@ def benchmark(
     data: str | None = None,
     engines: str = "all",
     threads: int = 1,
-    rounds: int = 50,
+    rounds: int = 20,
     time_cap_s: float = 120.0,
-    timing_s: float = 5.0,
+    timing_s: float = 10.0,
     baseline: str | None = None,
     max_drop_pp: float = MAX_DROP_PP,
     skip_unreadable: bool = False,
@@ -55,7 +55,7 @@ def benchmark(
         data: The data, as for training; None opens what the files' contract names.
         engines: "all" installed ones that open a file, or names separated by commas.
         threads: Threads that an engine may use.
-        rounds: Rounds of timing over all files.
+        rounds: Rounds of timing over all files; each opens them anew. At least 6 give an interval.
         time_cap_s: Seconds that one file on one engine may take to classify the test split; beyond them it has failed.
         timing_s: Seconds of timing after which a file on an engine takes part in no further round.
         baseline: A file or a scheme among `files` that the others are held against.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepress.toolkit.files import whole_file
+from edgepress.converters.files import whole_file
 from edgepress.toolkit.host import host_title
 from edgepress.toolkit.measurement import Benchmark, Measurement
 
@@ -70,10 +70,18 @@ def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], lab
             label=engine,
         )
     front = pareto_front(costs, accuracies)
-    style = {"color": INK, "linewidth": 1.0, "linestyle": "--", "zorder": 0}
-    xs, ys = [costs[i] for i in front], [accuracies[i] for i in front]
-    axes.step(xs, ys, where="post", label="Pareto front", **style)
-    axes.scatter(xs, ys, s=110, facecolors="none", edgecolors=INK, linewidths=1.0, zorder=3)
+    axes.plot(
+        [costs[i] for i in front],
+        [accuracies[i] for i in front],
+        drawstyle="steps-post",
+        linestyle="--",
+        linewidth=1.0,
+        color=INK,
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        label="Pareto front",
+    )
     axes.set_xscale("log")
     axes.set_xlabel(label)
     axes.set_title(title, fontsize=11)
@@ -130,6 +138,7 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
             va="center",
             fontsize=8,
             color=COLORS.get(row.engine, INK),
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkB": 4},
         )
         size = text.get_window_extent()

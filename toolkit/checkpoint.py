@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.errors import TrainingError
-from edgepress.toolkit.files import whole_file
+from edgepress.converters.files import whole_file
 
 NAME = "checkpoint.npz"
 Arrays = list[npt.NDArray[Any]]

@@ -45,6 +45,8 @@ Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads that an engi
 IMAGES, NET, FIT = "Images", "Network", "Fitting"
 ARCH_HELP = "dense, lenet, alexnet, vgg, resnet8, ds-cnn, mobilenet-v1, mobilenet-v2 or mobilenet-v3-small."
 AUGMENTATION_HELP = "auto, none, affine or photo (images), noise (tensors)."
+MAX_CONFUSION = 20
+"""Classes up to which the confusion matrix is printed; it is in the JSON in any case."""
 PHASES = {"accuracy": "Checking accuracy", "latency": "Timing"}
 
 
@@ -261,7 +263,10 @@ def evaluate(
         console.document(result)
         return
     console.show(evaluation_table(result))
-    console.show(confusion_table(result))
+    console.say()
+    if len(result["per_class"]) <= MAX_CONFUSION:
+        console.show(confusion_table(result))
+        console.say()
     console.say(
         f"{file} on {result['engine']}: accuracy {100 * result['accuracy']:.2f} % on {result['count']} test items of "
         f"{result['data']['source']}.",
@@ -321,7 +326,9 @@ def benchmark(
     baseline: Annotated[
         str | None, typer.Option(help="File or scheme that others are held against.", show_default="tflite-float32")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of timing over all files.")] = 50,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds of timing over all files; 6 or more give an interval.")
+    ] = 20,
     time_cap: Annotated[
         float, typer.Option(min=1, help="Seconds that one file may take to classify the test split.")
     ] = 120.0,
@@ -402,7 +409,9 @@ def demo(
     else:
         _show_benchmark(result.benchmark)
         if result.predictions:
+            console.say()
             console.show(predictions_table(result.predictions))
+        console.say()
         console.say(f"Done in {result.seconds:.0f} s; everything is in {out}. Try next:")
         console.say(f"  edgepress predict {result.benchmark.advice.ship or 'FILE'} {out / 'images'}")
         console.say(f"  edgepress evaluate {out / 'model.keras'}")
@@ -420,8 +429,13 @@ def _show_benchmark(result: Benchmark) -> None:
         f"{host_title(result.host)}"
     )
     console.show(benchmark_table(result))
+    console.say("Drop: against the baseline; ≤ is the upper end of its 95 % interval. Speed-up: p50, paired by round.")
+    for r in result.results:
+        if r.failed:
+            console.say(f"{r.file}{f' on {r.engine}' if r.engine else ''} {r.status}", style="red")
     if result.keras_accuracy is not None:
         console.say(f"The Keras model itself: {100 * result.keras_accuracy:.2f} % of its own test split.")
+    console.say()
     console.say(f"Ship: {result.advice.ship or 'none'}", style="bold green" if result.advice.ship else "bold red")
     console.say(result.advice.why)
 

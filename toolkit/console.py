@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,8 +19,6 @@ from edgepress.toolkit.errors import EdgepressError
 
 PIPE_WIDTH = 140
 """Columns of a table that goes into a pipe or a file, unless COLUMNS says otherwise."""
-WIDE = 128
-"""Columns from which the benchmark's table has room for all its figures."""
 
 
 def _console(*, stderr: bool) -> Console:
@@ -88,22 +86,25 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
     """
     screen = _console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal
-    ) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal)
+    tasks: dict[str, TaskID] = {}
 
-        def update(phase: str, share: float) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(names.get(phase, phase), total=1.0)
-            bars.update(tasks[phase], completed=share)
+    def update(phase: str, share: float) -> None:
+        if phase not in tasks:
+            bars.start()  # only now, so that whatever is printed before is left in peace
+            tasks[phase] = bars.add_task(names.get(phase, phase), total=1.0)
+        bars.update(tasks[phase], completed=share)
 
+    try:
         yield update
+    finally:
+        bars.stop()
 
 
 def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
     """A table; columns are (name, "left" or "right")."""
     result = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
+    result.padding, result.show_edge = (0, 1, 0, 0), False
     for name, justify in columns:
         result.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
     for row in rows:
@@ -126,6 +127,6 @@ def number(value: float | None, form: str = ".1f") -> str:
     return "" if value is None else format(value, form)
 
 
-def is_wide() -> bool:
-    """Whether stdout has room for a table of all figures."""
-    return _console(stderr=False).width >= WIDE
+def width() -> int:
+    """Columns that stdout has."""
+    return _console(stderr=False).width

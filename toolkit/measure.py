@@ -1,9 +1,11 @@
 """Accuracy and latency of several (file, engine) pairs; in a child process that loads no TensorFlow.
 
 Accuracy: the test split is streamed once, and every pair answers each batch, so images are decoded once and memory is
-flat. Latency: after a warm-up, rounds over all pairs in shuffled order, so that a slow moment of the machine hits all
-alike; in each round a pair answers one untimed item (the caches are full of another file's weights) and then a few
-timed ones. The clock is around `Model.scores` of a ready item, which is what a program on a board would wait for.
+flat. Latency: every round opens all files anew, warms them up, and goes over them a few times in shuffled order, so
+that a slow moment of the machine hits all alike. Opened anew, because where a model happens to lie in memory changes
+its speed by some percent for as long as it is open: with one opening, a file differs "significantly" from its own copy.
+In a pass, a pair answers one untimed item (the caches are full of another file's weights) and then a few timed ones.
+The clock is around `Model.scores` of a ready item, which is what a program on a board would wait for.
 
 Limits: one item at a time, no other load is made or controlled; what runs beside it is in the figures.
 """
@@ -29,9 +31,12 @@ from edgepress.toolkit.errors import EdgepressError, InputError
 BATCH = 64
 ITEMS = 16
 """Different items that a timing loop takes in turn."""
+PASSES = 5
+"""Times that a round goes over all pairs."""
+WARM_CALLS = 3
 BLOCK_NS = 2_000_000
-MAX_CALLS = 20
-"""A round's block of one pair lasts about `BLOCK_NS` nanoseconds, but 1 to `MAX_CALLS` calls."""
+MAX_CALLS = 10
+"""A pair's block in a pass lasts about `BLOCK_NS` nanoseconds, but 1 to `MAX_CALLS` calls."""
 
 
 OnProgress = Callable[[str, float], None]
@@ -67,7 +72,7 @@ class Plan:
     threads: int | None = None
     rounds: int = 0
     cap_s: float = 120.0
-    timing_s: float = 5.0
+    timing_s: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,10 @@ class At:
 
 @dataclass(frozen=True)
 class Opened:
-    """A pair was opened: by which engine, in how many milliseconds (engine imported, file in the page cache)."""
+    """A pair was opened, by which engine."""
 
     index: int
     engine: str
-    load_ms: float
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,14 @@ class Answered:
 
 @dataclass(frozen=True)
 class Timed:
-    """A pair's latencies in nanoseconds, one array a round."""
+    """A pair's latencies in nanoseconds, one array a round, and its median time to open in milliseconds.
+
+    The engine is imported and the file in the page cache when it is opened.
+    """
 
     index: int
     rounds: list[npt.NDArray[np.int64]]
+    load_ms: float
 
 
 @dataclass(frozen=True)
@@ -152,14 +160,14 @@ def run_plan(plan: Plan, *, on_progress: OnProgress | None = None) -> list[Outco
                 match report:
                     case At(index):
                         now = indices[index]
-                    case Opened(index, engine, load_ms):
-                        outcomes[indices[index]].engine, outcomes[indices[index]].load_ms = engine, load_ms
+                    case Opened(index, engine):
+                        outcomes[indices[index]].engine = engine
                     case Failed(index, reason):
                         outcomes[indices[index]].error = reason
                     case Answered(index, predicted):
                         outcomes[indices[index]].predicted = predicted
-                    case Timed(index, rounds):
-                        outcomes[indices[index]].rounds = rounds
+                    case Timed(index, rounds, load_ms):
+                        outcomes[indices[index]].rounds, outcomes[indices[index]].load_ms = rounds, load_ms
                     case Progress(phase, share):
                         if on_progress is not None:
                             on_progress(phase, share)
@@ -174,9 +182,9 @@ def measure(plan: Plan, emit: Emit) -> None:
     """The child's part: emit `Opened`, `Failed`, `Answered` and `Timed`, and `At` and `Progress` meanwhile."""
     pairs = _Pairs(emit)
     for index, candidate in enumerate(plan.candidates):
-        if opened := pairs.attempt(index, _open, candidate, plan):
-            model, load_ms = pairs.models[index], _ = opened
-            emit(Opened(index, model.engine, load_ms))
+        if model := pairs.attempt(index, _open, candidate, plan):
+            pairs.models[index] = model
+            emit(Opened(index, model.engine))
     _answer(plan, pairs)
     if plan.rounds and pairs.models:
         _time(plan, pairs)
@@ -202,11 +210,8 @@ class _Pairs:
         return None
 
 
-def _open(candidate: Candidate, plan: Plan) -> tuple[Model, float]:
-    load(candidate.file, candidate.engine, plan.threads)  # imports the engine and fills the page cache
-    start = time.perf_counter_ns()
+def _open(candidate: Candidate, plan: Plan) -> Model:
     model = load(candidate.file, candidate.engine, plan.threads)
-    load_ms = (time.perf_counter_ns() - start) / 1e6
     contract = model.contract
     if contract is None:
         raise InputError("The file has no contract, so how to prepare its input is not known.")
@@ -214,7 +219,7 @@ def _open(candidate: Candidate, plan: Plan) -> tuple[Model, float]:
         raise InputError(f"Its labels ({_some(contract.labels)}) are not those of the data ({_some(plan.labels)}).")
     if contract.input != plan.input:
         raise InputError(f"It takes {list(contract.input.shape)}; the data were opened as {list(plan.input.shape)}.")
-    return model, load_ms
+    return model
 
 
 def _some(labels: tuple[str, ...]) -> str:
@@ -226,7 +231,7 @@ def _answer(plan: Plan, pairs: _Pairs) -> None:
     spent = dict.fromkeys(pairs.models, 0.0)
     done, total = 0, len(plan.split)
 
-    def classes(index: int, x: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    def answer(index: int, x: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         start = time.perf_counter()
         scores = pairs.models[index].scores(x)
         spent[index] += time.perf_counter() - start
@@ -235,11 +240,12 @@ def _answer(plan: Plan, pairs: _Pairs) -> None:
         if spent[index] > plan.cap_s:
             took = f"{done + len(x)} of {total} images took {spent[index]:.0f} s"
             raise InputError(f"{took}; the cap is {plan.cap_s:g} s.", "Raise it with --time-cap.")
-        return np.argmax(scores, axis=1)
+        classes: npt.NDArray[np.int64] = np.argmax(scores, axis=1)
+        return classes
 
     for x, _ in plan.split.batches(BATCH):
         for index in list(pairs.models):
-            part = pairs.attempt(index, classes, index, x)
+            part = pairs.attempt(index, answer, index, x)
             if part is not None:
                 predicted[index].append(part)
         done += len(x)
@@ -251,33 +257,41 @@ def _answer(plan: Plan, pairs: _Pairs) -> None:
 def _time(plan: Plan, pairs: _Pairs) -> None:
     models = pairs.models
     items = [x[np.newaxis] for x in plan.split.read(np.arange(min(ITEMS, len(plan.split))))]
-    calls = {index: pairs.attempt(index, _calls, models[index], items) for index in list(models)}
     taken: dict[int, list[npt.NDArray[np.int64]]] = {index: [] for index in models}
-    spent = dict.fromkeys(models, 0)
+    loads: dict[int, list[float]] = {index: [] for index in models}
+    spent = dict.fromkeys(models, 0.0)
     shuffled = random.Random(0)
     gc.collect()
     gc.disable()  # a collection would land in some pair's figures by chance
     for done in range(plan.rounds):
-        order = [index for index in models if spent[index] < plan.timing_s * 1e9]
-        shuffled.shuffle(order)
-        for index in order:
-            block = pairs.attempt(index, _block, models[index], items, calls[index])
-            if block is not None:
-                taken[index].append(block)
-                spent[index] += int(block.sum())
+        in_round = [index for index in models if spent[index] < plan.timing_s]
+        calls: dict[int, int] = {}
+        blocks: dict[int, list[npt.NDArray[np.int64]]] = {index: [] for index in in_round}
+        for step in range(1 + PASSES):
+            shuffled.shuffle(in_round)
+            for index in [i for i in in_round if i in models]:
+                start = time.perf_counter()
+                if step == 0 and (opened := pairs.attempt(index, _reopen, plan, pairs, index, items)):
+                    calls[index], load_ms = opened
+                    loads[index].append(load_ms)
+                elif step > 0:
+                    blocks[index].append(pairs.attempt(index, _block, models[index], items, calls[index]))
+                spent[index] += time.perf_counter() - start
+        for index in set(in_round) & set(models):
+            taken[index].append(np.concatenate(blocks[index]))
         pairs.emit(Progress("latency", (done + 1) / plan.rounds))
     gc.enable()
     for index in models:
-        pairs.emit(Timed(index, taken[index]))
+        pairs.emit(Timed(index, taken[index], float(np.median(loads[index]))))
 
 
-def _calls(model: Model, items: list[npt.NDArray[Any]]) -> int:
-    """Warm up for at least 3 calls and, if they are quick, 0.1 s; then the calls that fill a block."""
-    end = time.perf_counter() + 0.1
-    warm = _block(model, items, 3)
-    while time.perf_counter() < end:
-        warm = _block(model, items, 3)
-    return int(np.clip(BLOCK_NS / np.median(warm), 1, MAX_CALLS))
+def _reopen(plan: Plan, pairs: _Pairs, index: int, items: list[npt.NDArray[Any]]) -> tuple[int, float]:
+    """Open a pair's file anew and warm it up; gives the calls that fill a block, and the milliseconds of opening."""
+    candidate, start = plan.candidates[index], time.perf_counter()
+    model = pairs.models[index] = load(candidate.file, candidate.engine, plan.threads)
+    load_ms = 1000 * (time.perf_counter() - start)
+    warm = _block(model, items, WARM_CALLS)
+    return int(np.clip(BLOCK_NS / warm[-1], 1, MAX_CALLS)), load_ms
 
 
 def _block(model: Model, items: list[npt.NDArray[Any]], calls: int) -> npt.NDArray[np.int64]:

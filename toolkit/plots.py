@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.data.types import Split
-from edgepress.toolkit.files import whole_file
+from edgepress.converters.files import whole_file
 
 MISTAKES = 25
 

@@ -21,7 +21,7 @@ from edgepress.toolkit import batches, checkpoint
 from edgepress.toolkit.checkpoint import State
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
-from edgepress.toolkit.files import whole_file, write_json, write_text
+from edgepress.converters.files import whole_file, write_json, write_text
 from edgepress.toolkit.metrics import classification_metrics
 from edgepress.toolkit.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgepress.converters import Variant
-from edgepress.toolkit.console import is_wide, number, size, table
+from edgepress.toolkit.console import number, size, table, width
 from edgepress.toolkit.measurement import DROP, USABLE, Benchmark, Measurement
 from edgepress.toolkit.predict import ImageResult
 
@@ -35,28 +35,17 @@ def variants_table(variants: Sequence[Variant]) -> Table:
 
 
 def benchmark_table(result: Benchmark) -> Table:
-    """One file on one engine a row; where the screen is narrow, only the figures that decide."""
-    wide = is_wide()
-    columns = [("File", "left"), ("Engine", "left"), ("Size", "right")]
-    columns += [("Ratio", "right")] if wide else []
-    columns += [("Acc. %", "right"), ("Drop pp [95 %]", "right"), ("Agree %", "right")]
-    columns += [("F1 %", "right"), ("Load ms", "right")] if wide else []
-    columns += [("p50 us", "right")]
-    columns += [("p90 us", "right"), ("p99 us", "right")] if wide else [("p99", "right")]
-    columns += [("Speed-up [95 %]" if wide else "Speed", "right"), ("Status", "left")]
+    """One file on one engine a row, with the figures that the screen has room for: those that decide come first."""
+    columns = [(name, justify, figure) for name, justify, columns, figure in _COLUMNS if width() >= columns]
     names = _names(result.results)
-    rows: list[list[str | Text]] = []
-    for r, name in zip(result.results, names, strict=True):
-        row: list[str | Text] = [name, r.engine, size(r.size_bytes)]
-        row += [number(r.size_ratio, ".2f")] if wide else []
-        row += [_percent(r.accuracy), _interval(r.drop_pp, r.drop_low_pp, r.drop_high_pp), _percent(r.agreement)]
-        row += [_percent(r.macro_f1), number(r.load_ms, ".2f")] if wide else []
-        row += [_us(r.p50_us)]
-        row += [_us(r.p90_us), _us(r.p99_us)] if wide else [_us(r.p99_us)]
-        row += [_interval(r.speedup, r.speedup_low, r.speedup_high) if wide else number(r.speedup, ".2f")]
-        row += [Text(r.status, style=STYLES.get(r.status, "red" if r.failed else "yellow"))]
-        rows.append(row)
-    return table("", columns, rows)
+    rows = [
+        [
+            Text(figure(r) if name != "File" else own, style=_style(r) if name == "Status" else "")
+            for name, _, figure in columns
+        ]
+        for r, own in zip(result.results, names, strict=True)
+    ]
+    return table("", [(name, justify) for name, justify, _ in columns], rows)
 
 
 def evaluation_table(result: Mapping[str, Any]) -> Table:
@@ -101,6 +90,10 @@ def _names(results: Sequence[Measurement]) -> list[str]:
     return [r.scheme if r.scheme and files[r.scheme] == 1 else Path(r.file).name for r in results]
 
 
+def _style(row: Measurement) -> str:
+    return STYLES.get(row.status, "red" if row.failed else "yellow")
+
+
 def _percent(share: float | None) -> str:
     return number(None if share is None else 100 * share, ".2f")
 
@@ -109,9 +102,24 @@ def _us(value: float | None) -> str:
     return number(value, ".1f" if value is not None and value < 100 else ".0f")
 
 
-def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None:
-        return ""
-    if low is None or high is None:
-        return f"{value:.2f}"
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]" if low != high else f"{value:.2f}"
+def _at_most(value: float | None, high: float | None) -> str:
+    return "" if value is None or high is None else f"{value:.2f} ≤{high:.2f}"
+
+
+_COLUMNS: tuple[tuple[str, str, int, Callable[[Measurement], str]], ...] = (
+    ("File", "left", 0, lambda r: r.file),
+    ("Engine", "left", 0, lambda r: r.engine),
+    ("Size", "right", 0, lambda r: size(r.size_bytes)),
+    ("Ratio", "right", 120, lambda r: number(r.size_ratio, ".2f")),
+    ("Acc. %", "right", 0, lambda r: _percent(r.accuracy)),
+    ("F1 %", "right", 140, lambda r: _percent(r.macro_f1)),
+    ("Drop pp", "right", 0, lambda r: _at_most(r.drop_pp, r.drop_high_pp)),
+    ("Agree %", "right", 120, lambda r: _percent(r.agreement)),
+    ("Load ms", "right", 140, lambda r: number(r.load_ms, ".2f")),
+    ("p50 us", "right", 0, lambda r: _us(r.p50_us)),
+    ("p90 us", "right", 120, lambda r: _us(r.p90_us)),
+    ("p99 us", "right", 100, lambda r: _us(r.p99_us)),
+    ("Speed-up", "right", 90, lambda r: number(r.speedup, ".2f")),
+    ("Status", "left", 0, lambda r: r.status.partition(":")[0]),
+)
+"""The benchmark's columns: name, justification, from which width of the screen on, and the figure."""

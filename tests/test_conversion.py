@@ -1,0 +1,184 @@
+"""Conversion beyond the demo's LeNet: tensors, failures, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters import SCHEMES, convert, load_keras, write_keras_contract
+from edgepress.converters.ranges import SMALLEST, tflite_ranges
+from edgepress.converters.to_tflite import float_tflite
+from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load, read_contract
+
+TENSOR = InputSpec(shape=(6,), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def tensor_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A classifier of six numbers, and its contract."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    path = tmp_path_factory.mktemp("tensor") / "model.keras"
+    model.save(path)
+    contract = Contract(task="softmax", labels=("a", "b", "c"), input=TENSOR, scheme="keras")
+    write_keras_contract(path, contract)
+    return path, contract, model
+
+
+def tensors() -> list[Any]:
+    rng = np.random.default_rng(2)
+    return [rng.normal(0, 3, (20, 6)).astype(np.float32) for _ in range(5)]
+
+
+def test_tensor_models_take_float32_except_int8(tensor_model: Any, tmp_path: Path) -> None:
+    path, contract, model = tensor_model
+    variants = convert(path, list(SCHEMES), contract=contract, calibration=tensors, out=tmp_path)
+    assert {v.scheme: v.error for v in variants} == dict.fromkeys(SCHEMES, "")
+    x = np.concatenate(tensors())
+    expected = model.predict(x, verbose=0)
+    for variant in variants:
+        opened = load(variant.path)
+        assert opened._session.dtype == (np.uint8 if variant.scheme == "tflite-int8" else np.float32)
+        scores = opened.scores(x)
+        assert (scores.argmax(1) == expected.argmax(1)).mean() >= 0.9, variant.scheme
+        assert np.abs(scores - expected).max() < (1e-3 if "float" in variant.scheme else 0.12), variant.scheme
+
+
+def test_a_scheme_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    """TFLite has no built-in matrix inverse, and neither has ONNX; the float conversion is not tried twice."""
+    import keras
+
+    inputs = keras.Input((3, 3))
+    outputs = keras.layers.Softmax()(keras.layers.Flatten()(keras.ops.linalg.inv(inputs)))
+    path = tmp_path / "inverse.keras"
+    keras.Model(inputs, outputs).save(path)
+    spec = InputSpec(shape=(3, 3), dtype="float32")
+    contract = Contract(task="softmax", labels=tuple("abcdefghi"), input=spec, scheme="keras")
+    seen: list[str] = []
+    variants = convert(
+        path,
+        ["tflite-float32", "tflite-float16", "onnx-float32"],
+        contract=contract,
+        calibration=list,
+        out=tmp_path / "out",
+        on_done=lambda v: seen.append(v.scheme),
+    )
+    assert seen == [v.scheme for v in variants]
+    assert all(v.path is None and v.status == "failed" for v in variants)
+    assert "MatrixInverse" in variants[0].error
+    assert "MatrixInverse" in variants[2].error
+    assert not list((tmp_path / "out").glob("*")), "something half-written was left"
+
+
+def test_calibration_must_be_there_and_finite(tensor_model: Any, tmp_path: Path) -> None:
+    path, contract, _ = tensor_model
+
+    def broken() -> Iterable[Any]:
+        yield np.full((1, 6), np.nan, np.float32)
+
+    for calibration, reason in ((list, "no calibration items"), (broken, "NaN")):
+        variants = convert(
+            path, ["tflite-int8", "onnx-int8", "onnx-float32"], contract=contract, calibration=calibration, out=tmp_path
+        )
+        assert [v.status for v in variants] == ["failed", "failed", "ok"]
+        assert reason in variants[0].error
+        assert reason in variants[1].error
+
+
+def test_ranges_are_the_extremes_of_every_tensor() -> None:
+    import keras
+
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Softmax()(keras.layers.ReLU(name="relu")(inputs * 2.0)))
+    model_bytes = float_tflite(model)
+    items = np.array([[-1, 0.5], [3, -7], [0, 0]], np.float32)
+    ranges = tflite_ranges(model_bytes, lambda: [items[:2], items[2:]], None)
+    assert (-7.0, 3.0) in ranges.values(), "the input"
+    assert (0.0, 6.0) in ranges.values(), "after doubling and ReLU"
+    fixed = tflite_ranges(model_bytes, lambda: [items], (-10.0, 10.0))
+    assert (-10.0, 10.0) in fixed.values()
+    dead = tflite_ranges(model_bytes, lambda: [np.zeros((1, 2), np.float32)], None)
+    assert all(high - low >= SMALLEST * 0.999 for low, high in dead.values())
+
+
+def test_options_that_can_not_be(tensor_model: Any, tmp_path: Path) -> None:
+    path, contract, _ = tensor_model
+    with pytest.raises(InputError, match="'tflite-int8'"):
+        convert(path, ["tflite-int"], contract=contract, calibration=tensors, out=tmp_path)
+    wrong = contract.replace(labels=("a", "b"))
+    with pytest.raises(ModelFileError, match="3 classes; its contract says"):
+        convert(path, ["tflite-float32"], contract=wrong, calibration=tensors, out=tmp_path)
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(InputError, match="can't be written"):
+        convert(path, ["tflite-float32"], contract=contract, calibration=tensors, out=blocked / "out")
+
+
+def test_files_that_are_not_keras_models(tensor_model: Any, tmp_path: Path) -> None:
+    path, _, _ = tensor_model
+    whole = path.read_bytes()
+    for name, content, reason in (
+        ("cut.keras", whole[: len(whole) // 2], "damaged or cut off"),
+        ("text.keras", b"hello", "damaged or cut off"),
+        ("model.txt", b"hello", r"not a \.keras file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelFileError, match=reason):
+            load_keras(tmp_path / name)
+    with pytest.raises(ModelFileError, match="does not exist"):
+        load_keras(tmp_path / "missing.keras")
+    with pytest.raises(ModelFileError, match="folder"):
+        load_keras(tmp_path)
+
+
+def test_code_in_a_keras_file_is_not_run(tmp_path: Path) -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Softmax()])
+    model.save(tmp_path / "code.keras")
+    with pytest.raises(ModelFileError, match="Lambda"):
+        load_keras(tmp_path / "code.keras")
+
+
+def test_a_net_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
+    model.save(tmp_path / "conv.keras")
+    with pytest.raises(ModelFileError, match="not a classifier"):
+        load_keras(tmp_path / "conv.keras")
+
+
+def test_a_keras_contract_is_replaced_not_doubled(tensor_model: Any, tmp_path: Path) -> None:
+    import zipfile
+
+    path, contract, model = tensor_model
+    copy = tmp_path / "copy.keras"
+    copy.write_bytes(path.read_bytes())
+    write_keras_contract(copy, contract.replace(arch="second"))
+    assert read_contract(copy).arch == "second"
+    assert zipfile.ZipFile(copy).namelist().count("edgepress.json") == 1
+    x = tensors()[0]
+    np.testing.assert_array_equal(load_keras(copy).predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_the_same_model_gives_the_same_bytes(tensor_model: Any, tmp_path: Path) -> None:
+    path, contract, _ = tensor_model
+    for scheme in ("tflite-int8", "onnx-int8", "onnx-float16"):
+        first, second = (
+            convert(path, [scheme], contract=contract, calibration=tensors, out=tmp_path / turn)[0].path
+            for turn in ("a", "b")
+        )
+        assert first.read_bytes() == second.read_bytes(), scheme
