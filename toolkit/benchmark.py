@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from edgepress.converters import SCHEMES
+from edgepress.converters.files import write_json, write_text
 from edgepress.runtime import ENGINES, Contract, available_engines
 from edgepress.toolkit.advice import MAX_DROP_PP, choose, engine_notes
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 from edgepress.toolkit.evaluate import contract_of, data_for, data_record
-from edgepress.converters.files import write_json, write_text
 from edgepress.toolkit.host import describe_host
 from edgepress.toolkit.intervals import Interval, paired_drop, paired_ratio
 from edgepress.toolkit.measure import Candidate, OnProgress, Outcome, Plan, run_plan

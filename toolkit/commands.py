@@ -22,6 +22,7 @@ from edgepress.toolkit.errors import EdgepressError, InputError, unknown
 
 if TYPE_CHECKING:
     from edgepress.toolkit.measurement import Benchmark
+    from edgepress.toolkit.predict import ImageResult
 
 app = typer.Typer(
     name="edgepress",
@@ -380,13 +381,12 @@ def predict(
     """Classify images with one file and print the classes with their scores."""
     from edgepress.toolkit.predict import as_dicts
     from edgepress.toolkit.predict import predict as work
-    from edgepress.toolkit.tables import predictions_table
 
     results = work(file, images, engine=engine, top=top)
     if json_output:
         console.document(as_dicts(results))
     else:
-        console.show(predictions_table(results))
+        _show_predictions(results)
     return int(any(r.error for r in results))
 
 
@@ -398,7 +398,6 @@ def demo(
 ) -> int:
     """Train, convert, benchmark and predict on an embedded data set: offline, in under a minute."""
     from edgepress.toolkit.demo import demo as work
-    from edgepress.toolkit.tables import predictions_table
 
     with console.progress(PHASES) as on_progress:
         result = work(out, on_step=console.step, on_progress=on_progress, training_bar=True)
@@ -410,7 +409,7 @@ def demo(
         _show_benchmark(result.benchmark)
         if result.predictions:
             console.say()
-            console.show(predictions_table(result.predictions))
+            _show_predictions(result.predictions)
         console.say()
         console.say(f"Done in {result.seconds:.0f} s; everything is in {out}. Try next:")
         console.say(f"  edgepress predict {result.benchmark.advice.ship or 'FILE'} {out / 'images'}")
@@ -438,6 +437,16 @@ def _show_benchmark(result: Benchmark) -> None:
     console.say()
     console.say(f"Ship: {result.advice.ship or 'none'}", style="bold green" if result.advice.ship else "bold red")
     console.say(result.advice.why)
+
+
+def _show_predictions(results: Sequence[ImageResult]) -> None:
+    from edgepress.toolkit.tables import predictions_table
+
+    if any(r.classes for r in results):
+        console.show(predictions_table(results))
+    for r in results:
+        if r.error is not None:
+            console.error(r.error, as_json=False)
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters import Variant
+from edgepress.converters.files import whole_file
 from edgepress.toolkit.benchmark import benchmark, write_benchmark
 from edgepress.toolkit.convert import convert_model, summary
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
-from edgepress.converters.files import whole_file
 from edgepress.toolkit.measure import OnProgress
 from edgepress.toolkit.measurement import Benchmark
 from edgepress.toolkit.predict import ImageResult, as_dicts, predict

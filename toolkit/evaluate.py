@@ -55,8 +55,9 @@ def evaluate(
     else:
         plan = Plan((Candidate(path, engine),), opened.test, opened.labels, opened.input, threads, cap_s=3600)
         (outcome,) = run_plan(plan, on_progress=on_progress)
-        if outcome.predicted is None:
-            raise ModelFileError(f"{path} can't be evaluated. {outcome.error}")
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.predicted is not None
         name, predicted = outcome.engine, outcome.predicted
     about = {"file": str(path), "scheme": contract.scheme, "engine": name, "data": data_record(opened), "notes": notes}
     return about | classification_metrics(opened.test.y, predicted, labels=opened.labels)
@@ -71,7 +72,7 @@ def contract_of(path: Path) -> Contract:
     contract = _onnx_contract(path) if path.suffix == ".onnx" else read_contract(path)
     if contract is None:
         raise ModelFileError(
-            f"{path} carries no contract: it is damaged, or was not made by edgepress.",
+            f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",
             "Accepted: .keras files from edgepress train, .tflite and .onnx files from edgepress convert.",
         )
     return contract

@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime import InputSpec, Model, load
+from edgepress.runtime import EngineError, InputSpec, Model, load
 from edgepress.toolkit.child import ChildDied, Emit, run_in_child
 from edgepress.toolkit.data.types import Split
-from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 
 BATCH = 64
 ITEMS = 16
@@ -95,7 +95,7 @@ class Failed:
     """A pair can't be measured."""
 
     index: int
-    reason: str
+    error: EdgepressError
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,13 @@ class Progress:
 
 @dataclass
 class Outcome:
-    """What came of one candidate; `error` is empty if all of it could be measured."""
+    """What came of one candidate; `error` is None if all of it could be measured."""
 
     engine: str = ""
     load_ms: float | None = None
     predicted: npt.NDArray[np.int64] | None = None
     rounds: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    error: str = ""
+    error: EdgepressError | None = None
 
 
 def run_plan(plan: Plan, *, on_progress: OnProgress | None = None) -> list[Outcome]:
@@ -149,10 +149,10 @@ def run_plan(plan: Plan, *, on_progress: OnProgress | None = None) -> list[Outco
     Returns:
         One outcome a candidate, in their order.
     """
-    crashed: dict[int, str] = {}
+    crashed: dict[int, EdgepressError] = {}
     while True:
         indices = [i for i in range(len(plan.candidates)) if i not in crashed]
-        outcomes = {i: Outcome(error=reason) for i, reason in crashed.items()} | {i: Outcome() for i in indices}
+        outcomes = {i: Outcome(error=error) for i, error in crashed.items()} | {i: Outcome() for i in indices}
         now: int | None = None
         try:
             running = replace(plan, candidates=tuple(plan.candidates[i] for i in indices))
@@ -162,8 +162,8 @@ def run_plan(plan: Plan, *, on_progress: OnProgress | None = None) -> list[Outco
                         now = indices[index]
                     case Opened(index, engine):
                         outcomes[indices[index]].engine = engine
-                    case Failed(index, reason):
-                        outcomes[indices[index]].error = reason
+                    case Failed(index, error):
+                        outcomes[indices[index]].error = error
                     case Answered(index, predicted):
                         outcomes[indices[index]].predicted = predicted
                     case Timed(index, rounds, load_ms):
@@ -175,7 +175,9 @@ def run_plan(plan: Plan, *, on_progress: OnProgress | None = None) -> list[Outco
         except ChildDied as e:
             if now is None:
                 raise EdgepressError(f"The measuring process ended before it began: {e}.") from e
-            crashed[now] = f"It crashed the process that ran it ({e})."
+            file, runner = plan.candidates[now]
+            where = f" on {runner}" if runner else ""
+            crashed[now] = ModelFileError(f"{file}{where} crashed the process that ran it ({e}).", "Convert it again.")
 
 
 def measure(plan: Plan, emit: Emit) -> None:
@@ -203,9 +205,9 @@ class _Pairs:
         try:
             return work(*arguments)
         except EdgepressError as e:
-            self.emit(Failed(index, str(e)))
+            self.emit(Failed(index, e))
         except Exception as e:  # engines raise what they like: one that fails must not stop the others
-            self.emit(Failed(index, f"{type(e).__name__}: {e}"))
+            self.emit(Failed(index, EngineError(f"{type(e).__name__}: {e}")))
         self.models.pop(index, None)
         return None
 

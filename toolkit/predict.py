@@ -9,7 +9,7 @@ from typing import Any
 
 from edgepress.runtime import Prediction, load
 from edgepress.toolkit.child import ChildDied, Emit, run_in_child
-from edgepress.toolkit.errors import InputError, ModelFileError
+from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".npy")
 
@@ -20,7 +20,7 @@ class ImageResult:
 
     image: str
     classes: tuple[Prediction, ...] = ()
-    error: str = ""
+    error: EdgepressError | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def as_dicts(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
     """The results as `predict --json` prints them; "error" is there only if an image could not be classified."""
     return [
         {"image": r.image, "classes": [{"label": p.label, "score": p.score} for p in r.classes]}
-        | ({"error": r.error} if r.error else {})
+        | ({"error": str(r.error)} if r.error else {})
         for r in results
     ]
 
@@ -83,4 +83,4 @@ def _classify(job: _Job, emit: Emit) -> None:
         try:
             emit(ImageResult(str(image), tuple(model.classify(image, top=job.top))))
         except InputError as e:
-            emit(ImageResult(str(image), error=str(e)))
+            emit(ImageResult(str(image), error=e))

@@ -74,11 +74,9 @@ def confusion_table(result: Mapping[str, Any]) -> Table:
 
 
 def predictions_table(results: Sequence[ImageResult]) -> Table:
-    """The classes of each image with their scores, or why there are none."""
+    """The classes of each image with their scores."""
     rows: list[list[str | Text]] = []
     for r in results:
-        if r.error:
-            rows.append([r.image, Text(r.error, style="red"), ""])
         for n, p in enumerate(r.classes):
             rows.append([r.image if n == 0 else "", p.label, f"{p.score:.4f}"])
     return table("", [("Image", "left"), ("Class", "left"), ("Score", "right")], rows)
