@@ -1,7 +1,8 @@
 """Writing the contract into a model file, once, last: quantizing a file again would drop it.
 
-* `.tflite`: a zip with `labels.txt` and `edgepress.json` appended to the flatbuffer. Its members are stored, not
-  deflated, as the readers of TFLite metadata expect, and dated 1980, so that the same model gives the same bytes.
+* `.tflite`: the standard metadata block (`tflite_metadata`) in the flatbuffer, and behind it a zip with the `labels.txt`
+  that the block names and `edgepress.json`. Its members are stored, not deflated, as the readers of TFLite metadata
+  expect, and dated 1980, so that the same model gives the same bytes.
 * `.onnx`: entries of `metadata_props`, which survive quantization.
 * `.keras`: one more member of the zip that it is; Keras 3 ignores it.
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.converters.files import whole_file
+from edgepress.converters.tflite_graph import with_metadata
+from edgepress.converters.tflite_metadata import NAME, write_block
 from edgepress.runtime.contract import LABELS_MEMBER, MEMBER, Contract
 
 if TYPE_CHECKING:
@@ -22,10 +25,12 @@ if TYPE_CHECKING:
 
 
 def tflite_with_contract(model: bytes, contract: Contract) -> bytes:
-    """The bytes of a TFLite model that carries `contract`; `model` must not carry one yet."""
-    whole = io.BytesIO(model)
+    """The bytes of a TFLite model that carries `contract`, and nothing of what was behind its flatbuffer."""
+    described = with_metadata(model, NAME, write_block(contract))
+    whole = io.BytesIO()
+    whole.write(described)
     with zipfile.ZipFile(whole, "a") as archive:
-        _write(archive, LABELS_MEMBER, "\n".join(contract.labels) + "\n")
+        _write(archive, LABELS_MEMBER, _lines(contract))
         _write(archive, MEMBER, contract.to_json())
     return whole.getvalue()
 
@@ -37,7 +42,7 @@ def onnx_with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.Model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     copy.producer_name, copy.producer_version = "edgepress", contract.tools.get("edgepress", "")
-    onnx.helper.set_model_props(copy, {LABELS_MEMBER: "\n".join(contract.labels), MEMBER: contract.to_json()})
+    onnx.helper.set_model_props(copy, {LABELS_MEMBER: _lines(contract), MEMBER: contract.to_json()})
     return copy
 
 
@@ -54,6 +59,12 @@ def write_keras_contract(path: Path, contract: Contract) -> None:
                             target.writestr(member, source.read(member))
         with zipfile.ZipFile(temporary, "a") as archive:
             _write(archive, MEMBER, contract.to_json())
+
+
+def _lines(contract: Contract) -> str:
+    """One label a line for each output: of the two of a single sigmoid the second."""
+    labels = contract.labels[-contract.outputs :]
+    return "".join(" ".join(label.split("\n")) + "\n" for label in labels)
 
 
 def _write(archive: zipfile.ZipFile, name: str, text: str) -> None:

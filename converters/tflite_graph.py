@@ -104,6 +104,21 @@ def inline_buffers(model: bytes) -> bytes:
     return _write(_read(model)[0])
 
 
+def with_metadata(model: bytes, name: str, data: bytes) -> bytes:
+    """The same model with an entry in its table of metadata, instead of the one of that name if there is one."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, _ = _read(model)
+    buffer = fb.BufferT(data=np.frombuffer(data, np.uint8))
+    root.metadata = root.metadata or []
+    for entry in root.metadata:
+        if entry.name == name.encode():
+            root.buffers[entry.buffer] = buffer
+            return _write(root)
+    root.metadata.append(fb.MetadataT(name=name, buffer=_append(root.buffers, buffer)))
+    return _write(root)
+
+
 def operations(model: bytes) -> list[str]:
     """Names of the operations, in order; "CUSTOM:name" and "Flex..." ones are what no board's interpreter has."""
     root, graph = _read(model)
@@ -127,9 +142,17 @@ def _read(model: bytes) -> tuple[Any, Any]:
 
 
 def _write(root: Any) -> bytes:
-    from ai_edge_litert.tools import flatbuffer_utils
+    import flatbuffers
 
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(root))
+    class Aligned(flatbuffers.Builder):  # type: ignore[misc]
+        """Puts bytes where the schema wants a buffer's (`force_align: 16`), which its Python classes ignore."""
+
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
+            return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
+
+    builder = Aligned(1 << 20)
+    builder.Finish(root.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _append(items: list[Any], item: Any) -> int:

@@ -27,7 +27,7 @@ LABELS_MEMBER = "labels.txt"
 MAX_BYTES = 4 << 20
 """A contract larger than this is not ours; refusing it bounds what a hostile file can make us read."""
 
-Task = Literal["softmax"]
+Task = Literal["softmax", "logits", "sigmoid", "multilabel"]
 Color = Literal["grey", "rgb"]
 Resize = Literal["stretch", "crop", "pad"]
 
@@ -83,14 +83,18 @@ class Contract:
     """What a model file says of itself.
 
     Attributes:
-        task: What the outputs mean: "softmax", one probability a class that sum to 1.
-        labels: Class names, in the order of the outputs.
+        task: What the outputs of the file mean. "softmax": one probability a class, summing to 1. "logits": the same
+            before softmax, which the runtime applies. "sigmoid": one output, the probability of the second of two
+            labels. "multilabel": one probability a label, each by itself.
+        labels: Class names, in the order of the outputs; for "sigmoid" the negative and the positive one.
         input: What one item looks like.
         scheme: Name in the converters' scheme table, or "keras" for the trained parent.
         arch: Name of the architecture, if known.
         parent_sha256: SHA-256 of the `.keras` file that a variant was made from; empty for the parent itself.
         test_accuracy: Accuracy of the Keras parent on the test split, 0-1, if it was measured.
         data: The data it was trained on, if known.
+        threshold: Probability, 0-1, from which on a label counts as present ("sigmoid" and "multilabel"); None means
+            0.5. Other tasks have none.
         tools: Versions of the packages that made the file.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
     """
@@ -103,8 +107,14 @@ class Contract:
     parent_sha256: str = ""
     test_accuracy: float | None = None
     data: DataRecord | None = None
+    threshold: float | None = None
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs that the file has: one a label, but a single one for "sigmoid"."""
+        return 1 if self.task == "sigmoid" else len(self.labels)
 
     def replace(self, **changes: Any) -> Contract:
         """A copy with some fields changed."""
@@ -151,6 +161,10 @@ class Contract:
             raise TypeError("labels are not a list of strings")
         if not isinstance(self.scheme, str):
             raise TypeError("scheme is not a string")
+        if self.task == "sigmoid" and len(self.labels) != 2:
+            raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
         object.__setattr__(self, "labels", tuple(self.labels))
 
 

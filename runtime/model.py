@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import Contract, InputSpec
+from edgepress.runtime.contract import Contract, InputSpec, Task
 from edgepress.runtime.engines import Session, open_session
 from edgepress.runtime.errors import InputError, ModelFileError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
 class Prediction(NamedTuple):
@@ -41,6 +44,7 @@ class Model:
         threads: Number of threads that the engine may use.
         contract: What the file says of itself, None for a file that edgepress did not make.
         labels: Class names; numbers if the file has no contract.
+        threshold: Probability from which on a label counts as present; None where the best label is the answer.
         shape: Shape of one item, (height, width, channels) for images.
     """
 
@@ -49,16 +53,20 @@ class Model:
         self.contract: Contract | None = session.contract
         self.shape = session.shape
         self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
+        task = session.contract.task if session.contract else None
+        self.threshold: float | None = None
+        if session.contract and task in ("sigmoid", "multilabel"):
+            self.threshold = 0.5 if session.contract.threshold is None else session.contract.threshold
         if session.contract and (
-            session.contract.input.shape != session.shape or len(session.contract.labels) != session.classes
+            session.contract.input.shape != session.shape or session.contract.outputs != session.classes
         ):
             raise ModelFileError(
-                f"{path} contradicts its contract: it takes {list(session.shape)} and answers {session.classes} "
-                f"classes; the contract says {list(session.contract.input.shape)} and {len(session.contract.labels)}.",
+                f"{path} contradicts its contract: it takes {list(session.shape)} and gives {session.classes} outputs; "
+                f"the contract says {list(session.contract.input.shape)} and {session.contract.outputs}.",
                 "Convert the model again.",
             )
         self._session = session
-        self._run = session.run
+        self._run = _probabilities(session.run, task)  # wrapped here, so that a call need not ask which task it is
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
 
     def scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -70,7 +78,9 @@ class Model:
                 the file's own parameters.
 
         Returns:
-            Scores, float32, shape (N, classes); probabilities for a softmax classifier.
+            Probabilities, float32, shape (N, labels), whatever the file gives: logits go through softmax, and a single
+            sigmoid becomes two columns. They sum to 1, except for "multilabel". A file without a contract gives its
+            outputs as they are.
 
         Raises:
             InputError: The shape does not fit, a value is not finite, or pixels look as if they were scaled to 0-1.
@@ -101,16 +111,35 @@ class Model:
             top: How many classes to give at most.
 
         Returns:
-            The classes with the highest scores, best first.
+            The classes with the highest scores, best first, whether or not they reach the threshold: see `decide`.
 
         Raises:
             InputError: The image can't be read or does not fit.
         """
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
-        scores = self.scores(self.prepare(image)[np.newaxis])[0]
-        order = np.argsort(-scores, kind="stable")[:top]
-        return [Prediction(self.labels[i], float(scores[i])) for i in order]
+        scores = self._answer(image)
+        return self._named(scores, np.argsort(-scores, kind="stable")[:top])
+
+    def decide(self, image: ImageLike) -> list[Prediction]:
+        """What an image shows, by the threshold where there is one.
+
+        Args:
+            image: As for `classify`.
+
+        Returns:
+            The best class; for "sigmoid" the positive one if it reaches the threshold, else the negative; for
+            "multilabel" every label that reaches it, best first, perhaps none.
+        """
+        scores = self._answer(image)
+        rows = np.argsort(-scores, kind="stable")
+        if self.threshold is None:
+            rows = rows[:1]
+        elif self.contract is not None and self.contract.task == "sigmoid":
+            rows = np.array([scores[1] >= self.threshold], np.intp)
+        else:
+            rows = rows[scores[rows] >= self.threshold]
+        return self._named(scores, rows)
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, from whatever `classify` accepts: an array of shape `shape`."""
@@ -122,6 +151,12 @@ class Model:
         from edgepress.runtime.image import load_image
 
         return load_image(image, spec)
+
+    def _answer(self, image: ImageLike) -> npt.NDArray[np.float32]:
+        return self.scores(self.prepare(image)[np.newaxis])[0]
+
+    def _named(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
+        return [Prediction(self.labels[i], float(scores[i])) for i in rows]
 
     def _image_spec(self) -> InputSpec:
         if self.contract is not None and self.contract.input.is_image:
@@ -198,6 +233,25 @@ def load(path: str | os.PathLike[str], engine: str | None = None, threads: int |
     file = Path(path)
     name, session = open_session(file, engine, threads)
     return Model(file, name, threads, session)
+
+
+def _probabilities(run: Run, task: Task | None) -> Run:
+    """The engine's call with what the task needs after it; the call itself where that is nothing."""
+    if task == "logits":
+        return lambda batch: _softmax(run(batch))
+    if task == "sigmoid":
+        return lambda batch: _two_columns(run(batch))
+    return run
+
+
+def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # of numbers <= 0, so that none overflows
+    shares: npt.NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.concatenate([1 - positive, positive], axis=1)
 
 
 def _load_array(path: str | os.PathLike[str]) -> npt.NDArray[Any]:

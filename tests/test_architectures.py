@@ -23,9 +23,7 @@ def last_map(model) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize(
-    ("height", "width", "color"), [(28, 28, "grey"), (32, 32, "rgb"), (64, 45, "rgb"), (224, 224, "rgb")]
-)
+@pytest.mark.parametrize(("height", "width", "color"), [(28, 28, "grey"), (64, 45, "rgb"), (224, 224, "rgb")])
 def test_every_architecture_takes_every_size_and_colour(name, height, width, color):
     spec = InputSpec.image(height, width, color)
     model = build(name, spec, classes=7, width=NARROW.get(name))
@@ -54,19 +52,23 @@ def test_parameter_counts_are_the_published_ones():
 def test_at_224_a_mobilenet_answers_as_in_keras_applications(name, application):
     model = build(name, InputSpec.image(224, 224, "rgb"), classes=10, width=0.35 if name.endswith("2") else 0.25)
     reference = getattr(keras.applications, application)(
-        input_shape=(224, 224, 3), include_top=False, weights=None, pooling="avg", alpha=0.35 if name.endswith("2") else 0.25
+        input_shape=(224, 224, 3),
+        include_top=False,
+        weights=None,
+        pooling="avg",
+        alpha=0.35 if name.endswith("2") else 0.25,
     )
     for layer in reference.layers:
         if layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
-    features = keras.Model(model.inputs, model.layers[-3].output)  # before dropout and the classifier
+    features = keras.Model(model.input, model.layers[-3].output)  # before dropout and the classifier
     x = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.float32)
     assert np.allclose(features(x), reference(x / 127.5 - 1), atol=1e-4)
 
 
 def test_small_images_are_divided_by_less_than_32():
-    for side, left in ((28, 4), (32, 4), (64, 4), (96, 3), (128, 4), (224, 7)):
-        assert last_map(build("mobilenet-v2", InputSpec.image(side, side, "grey"), classes=2)) == (left, left)
+    for side, left in ((28, 4), (64, 4), (96, 3), (224, 7)):
+        assert last_map(build("mobilenet-v1", InputSpec.image(side, side, "grey"), classes=2)) == (left, left)
 
 
 def test_the_seed_decides_the_initial_weights():
@@ -77,7 +79,7 @@ def test_the_seed_decides_the_initial_weights():
 
 def test_a_tensor_is_normalized_by_its_moments():
     model = build("dense", InputSpec(shape=(3,), dtype="float32"), classes=2, mean=[1, 2, 3], variance=[4, 9, 16])
-    normalized = keras.Model(model.inputs, model.get_layer("normalization").output)
+    normalized = keras.Model(model.input, model.get_layer("normalization").output)
     assert np.allclose(normalized(np.array([[3.0, 5.0, 7.0]], np.float32)), 1, atol=1e-3)
 
 
@@ -100,9 +102,13 @@ def test_a_size_outside_names_the_range(name, over):
         ("mobilenet-v2", {"width": 0}, "width is 0; accepted"),
         ("lenet", {"dropout": 1.0}, "dropout is 1.0; accepted"),
         ("lenet", {"freeze": True}, "freeze without weights"),
-        ("lenet", {"weights": "imagenet"}, "no ImageNet weights for lenet; there are for: vgg, mobilenet-v1"),
-        ("mobilenet-v2", {"weights": "imagenet", "width": 0.4}, "no ImageNet weights for mobilenet-v2 of width 0.4"),
-        ("vgg", {"weights": "imagenet", "width": 1.0}, "of width 1 and depth 11; there are for: width 1 and depth 16"),
+        (
+            "lenet",
+            {"weights": "imagenet"},
+            "keras.applications has no weights for lenet; it has for: vgg, mobilenet-v1",
+        ),
+        ("mobilenet-v2", {"weights": "imagenet", "width": 0.4}, "has no weights for mobilenet-v2 of width 0.4"),
+        ("vgg", {"weights": "imagenet", "width": 1.0}, "of width 1 and depth 11; it has for: width 1 and depth 16"),
     ],
 )
 def test_an_option_that_does_not_fit_says_what_does(name, options, says):
@@ -131,7 +137,7 @@ def test_weights_that_do_not_fit_are_one_clear_error(tmp_path):
         (tmp_path / "lenet.keras", "don't fit ds-cnn"),
         (tmp_path / "broken.keras", "don't fit ds-cnn"),
         (tmp_path / "missing.keras", "no file of weights"),
-        (tmp_path / "missing.h5", "(There are no ImageNet weights|no file of weights)"),
+        (tmp_path / "missing.h5", "no file of weights"),
         (tmp_path / "readme.txt", "accepted: .keras"),
     ):
         with pytest.raises(TrainingError, match=says):
@@ -165,10 +171,10 @@ def test_a_file_of_keras_applications_gives_its_features_to_grey_images_too(tmp_
         expected = reference(shown_three_times / 127.5 - 1)
         last = "out_relu"
     colour = build(name, InputSpec.image(96, 96, "rgb"), classes=2, weights=path, **options)
-    features = keras.Model(colour.inputs, colour.get_layer(last).output)
+    features = keras.Model(colour.input, colour.get_layer(last).output)
     assert np.allclose(features(shown_three_times), expected, rtol=1e-3, atol=1e-3)
     grey = build(name, InputSpec.image(96, 96, "grey"), classes=2, weights=path, freeze=True, **options)
-    features = np.asarray(keras.Model(grey.inputs, grey.get_layer(last).output)(x))
+    features = np.asarray(keras.Model(grey.input, grey.get_layer(last).output)(x))
     loose = 0.2 if name == "vgg" else 1e-3  # one mean for three colours: near, not equal
     assert np.abs(features - expected).max() <= loose * np.abs(expected).max()
 

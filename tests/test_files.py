@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from edgepress.toolkit.errors import InputError
 from edgepress.converters.files import whole_file, write_bytes, write_json, write_text
+from edgepress.toolkit.errors import InputError
 
 
 def test_writes_text_bytes_and_json_and_makes_the_folder(tmp_path):
@@ -19,9 +19,14 @@ def test_writes_text_bytes_and_json_and_makes_the_folder(tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(error), whole_file(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def interrupted():
+        with whole_file(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert os.listdir(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
 

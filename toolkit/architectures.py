@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -203,7 +204,7 @@ def build(
     model = keras.Model(source, head(features), name=row.name)
     if weights and not options.pretrained:
         with _weight_errors(row, weights), _weight_file(Path(weights)) as path:
-            model.load_weights(path, objects_to_skip=[head])
+            _load_body(model, head, path)
     if freeze:
         for layer in model.layers:
             layer.trainable = layer is head
@@ -239,23 +240,35 @@ def _option(row: Architecture, option: str, given: Any, default: Any) -> Any:
 
 
 def _application_weights(weights: str | Path | None) -> str | None:
-    """The weights that keras.applications itself shall load: "imagenet" or one of its files."""
+    """The weights that keras.applications itself shall load: "imagenet" or one of its files; else None."""
     text = str(weights or "")
-    return text if text == "imagenet" or (text.endswith(".h5") and not text.endswith(".weights.h5")) else None
+    if text == "imagenet":
+        return text
+    if text.endswith(".weights.h5") or not text.endswith(".h5"):
+        return None
+    return str(_require_file(Path(text)))
+
+
+def _require_file(path: Path) -> Path:
+    if not path.is_file():
+        raise TrainingError(f"There is no file of weights at {path}.", "Check the path, or give imagenet.")
+    return path
 
 
 def _check_pretrained(row: Architecture, input: InputSpec, options: nets.Options) -> None:
     if not row.imagenet:
         have = [r.name for r in ARCHITECTURES.values() if r.imagenet]
-        raise InputError(f"There are no ImageNet weights for {row.name}; there are for: {', '.join(have)}.")
+        raise InputError(f"keras.applications has no weights for {row.name}; it has for: {', '.join(have)}.")
     if (options.width, options.depth) not in row.imagenet:
         found = f"width {options.width:g}" + (f" and depth {options.depth}" if row.depths else "")
         accepted = [f"width {w:g}" + (f" and depth {d}" if row.depths else "") for w, d in row.imagenet]
         raise InputError(
-            f"There are no ImageNet weights for {row.name} of {found}; there are for: {'; '.join(accepted)}."
+            f"keras.applications has no weights for {row.name} of {found}; it has for: {'; '.join(accepted)}."
         )
     if not input.is_image:
-        raise InputError("ImageNet weights are for images; these items are tensors.", "Leave weights away.")
+        raise InputError(
+            "The weights of keras.applications are for images; these items are tensors.", "Leave weights away."
+        )
 
 
 @contextmanager
@@ -278,11 +291,22 @@ def _weight_errors(row: Architecture, weights: str | Path | None) -> Iterator[No
         ) from e
 
 
+def _load_body(model: Any, head: Any, path: Path) -> None:
+    """Load all weights but the classifier's. Keras leaves what the file lacks as it is; here that is an error."""
+    body = [weight for layer in model.layers if layer is not head for weight in layer.weights]
+    for weight in body:
+        weight.assign(np.full(weight.shape, np.nan, weight.dtype))
+    with warnings.catch_warnings(action="ignore"):
+        model.load_weights(path, objects_to_skip=[head])
+    missing = [weight.path for weight in body if np.isnan(weight.numpy()).any()]
+    if missing:
+        raise ValueError(f"it lacks {len(missing)} of {len(body)} weights, {missing[0]} among them.")
+
+
 @contextmanager
 def _weight_file(path: Path) -> Iterator[Path]:
     """The file that Keras loads weights from while leaving layers out: `.weights.h5`, or the one inside a `.keras`."""
-    if not path.is_file():
-        raise TrainingError(f"There is no file of weights at {path}.", "Check the path, or give imagenet.")
+    _require_file(path)
     if path.name.endswith(".weights.h5"):
         yield path
     elif path.suffix == ".keras":

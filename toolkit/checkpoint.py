@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.toolkit.errors import TrainingError
 from edgepress.converters.files import whole_file
+from edgepress.toolkit.errors import TrainingError
 
 NAME = "checkpoint.npz"
 Arrays = list[npt.NDArray[Any]]

@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if e.name not in CLI_PACKAGES:
             raise
         sys.exit(_missing(MissingExtraError("The command edgepress", e.name, "toolkit"), as_json="--json" in given))
-    sys.exit(run(given))
+    try:
+        sys.exit(run(given))
+    except KeyboardInterrupt:  # before a command began or after it ended
+        sys.exit(130)
 
 
 def _missing(error: MissingExtraError, *, as_json: bool) -> int:

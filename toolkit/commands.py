@@ -1,36 +1,26 @@
 """The commands: each parses its options, calls the public function of its name, and prints what that gives.
 
-Nothing heavy is imported here: `edgepress --help` must answer at once. What all commands share - errors, `--json`, the
-libraries' noise - is in `_command`.
-
-Exit codes: 0 done; 1 failed, or with several items one of them; 2 wrong usage; 3 a limit that the user gave is not met.
+Nothing heavy is imported here: `edgepress --help` must answer at once. What they share is in `command`.
 """
 
 from __future__ import annotations
 
-import errno
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepress import __version__
-from edgepress.toolkit import console, noise
-from edgepress.toolkit.errors import EdgepressError, InputError, unknown
+from edgepress.toolkit import console
+from edgepress.toolkit.command import app, command, run
+from edgepress.toolkit.errors import InputError, unknown
+
+__all__ = ["app", "run"]
 
 if TYPE_CHECKING:
     from edgepress.toolkit.measurement import Benchmark
     from edgepress.toolkit.predict import ImageResult
 
-app = typer.Typer(
-    name="edgepress",
-    help="Turn an image classifier into the file that a small board should run, and prove it.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    epilog="Start with: edgepress demo",
-)
 
 DATA_HELP = (
     "digits, mnist, fashion_mnist, cifar10, cifar100, a folder of class folders, a folder of IDX files, or an .npz."
@@ -51,82 +41,8 @@ MAX_CONFUSION = 20
 PHASES = {"accuracy": "Checking accuracy", "latency": "Timing"}
 
 
-class UsageError(EdgepressError):
-    """Options that make no command."""
-
-    kind = "usage"
-
-
-class InterruptError(EdgepressError):
-    """Ctrl-C."""
-
-    kind = "interrupted"
-
-
-def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit code."""
-    if "--json" not in arguments:
-        app(list(arguments), prog_name="edgepress")
-    try:
-        return int(app(list(arguments), prog_name="edgepress", standalone_mode=False) or 0)
-    except Exception as e:  # Typer's usage errors, which are click's own or Typer's copies of them
-        if not hasattr(e, "format_message"):
-            raise
-        console.error(UsageError(e.format_message(), "See --help."), as_json=True)
-        return 2
-
-
-def _command(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Run a command's function as every command runs: noise off the screen, one error, an exit code."""
-
-    @functools.wraps(function)
-    def command(**options: Any) -> None:
-        as_json = bool(options.get("json_output"))
-        code: int | None = 1
-        problem: EdgepressError
-        with noise.off_screen() as log:
-            try:
-                code = function(**options)
-            except EdgepressError as e:
-                console.error(e, as_json=as_json, log=log)
-            except KeyboardInterrupt as e:
-                problem = InterruptError(
-                    "Interrupted.", str(e) or "Files that were finished are kept; none is half-written."
-                )
-                console.error(problem, as_json=as_json)
-                code = 130
-            except OSError as e:
-                if e.errno != errno.ENOSPC:
-                    raise
-                where = f" for {e.filename}" if e.filename else ""
-                problem = EdgepressError(f"There is no disk space left{where}.", "Free some and run it again.")
-                console.error(problem, as_json=as_json)
-            except Exception as e:
-                problem = EdgepressError(f"edgepress failed unexpectedly: {type(e).__name__}: {e}", "This is a bug.")
-                console.error(problem, as_json=as_json, log=log)
-                raise
-        raise typer.Exit(code or 0)
-
-    return command
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        console.say(f"edgepress {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    pass
-
-
 @app.command()
-@_command
+@command
 def train(
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "digits",
     arch: Annotated[str, typer.Option(help=ARCH_HELP)] = "lenet",
@@ -238,7 +154,7 @@ def train(
 
 
 @app.command()
-@_command
+@command
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .keras, .tflite or .onnx file made by edgepress.")],
     data: Data = None,
@@ -276,7 +192,7 @@ def evaluate(
 
 
 @app.command()
-@_command
+@command
 def convert(
     model: Annotated[Path, typer.Argument(help="A .keras file from edgepress train.")],
     to: Annotated[str, typer.Option(help="all, tflite, onnx, or schemes such as tflite-int8,onnx-int8.")] = "all",
@@ -314,7 +230,7 @@ def convert(
 
 
 @app.command()
-@_command
+@command
 def benchmark(
     files: Annotated[list[Path], typer.Argument(help=".tflite and .onnx files, or one folder of them.")],
     data: Data = None,
@@ -370,7 +286,7 @@ def benchmark(
 
 
 @app.command()
-@_command
+@command
 def predict(
     file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
     images: Annotated[list[Path], typer.Argument(help="Images, .npy arrays, or folders of them.")],
@@ -391,7 +307,7 @@ def predict(
 
 
 @app.command()
-@_command
+@command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to leave everything in.")] = Path("edgepress-demo"),
     json_output: Json = False,

@@ -191,7 +191,7 @@ def mobilenet_v1(source: Any, options: Options) -> Any:
     from keras.applications import MobileNet
 
     def make(x: Any, weights: str | None) -> Any:
-        return MobileNet(input_tensor=x, alpha=options.width, include_top=False, weights=weights)
+        return MobileNet(x.shape[1:], input_tensor=x, alpha=options.width, include_top=False, weights=weights)
 
     return _dropout(_application(source, options, make, sizes=(128, 160, 192, 224)), options.dropout)
 
@@ -201,7 +201,7 @@ def mobilenet_v2(source: Any, options: Options) -> Any:
     from keras.applications import MobileNetV2
 
     def make(x: Any, weights: str | None) -> Any:
-        return MobileNetV2(input_tensor=x, alpha=options.width, include_top=False, weights=weights)
+        return MobileNetV2(x.shape[1:], input_tensor=x, alpha=options.width, include_top=False, weights=weights)
 
     return _dropout(_application(source, options, make, sizes=(96, 128, 160, 192, 224)), options.dropout)
 
@@ -213,7 +213,12 @@ def mobilenet_v3_small(source: Any, options: Options) -> Any:
 
     def make(x: Any, weights: str | None) -> Any:
         return MobileNetV3Small(
-            input_tensor=x, alpha=options.width, include_top=False, include_preprocessing=False, weights=weights
+            x.shape[1:],
+            input_tensor=x,
+            alpha=options.width,
+            include_top=False,
+            include_preprocessing=False,
+            weights=weights,
         )
 
     x = _application(source, options, make, sizes=(224,))

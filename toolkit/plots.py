@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.toolkit.data.types import Split
 from edgepress.converters.files import whole_file
+from edgepress.toolkit.data.types import Split
 
 MISTAKES = 25
 

@@ -10,18 +10,18 @@ import dataclasses
 import importlib.metadata
 import io
 import json
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgepress.runtime.contract import MEMBER, Contract
+from edgepress.converters.contract_file import write_keras_contract
+from edgepress.converters.files import whole_file, write_json, write_text
+from edgepress.runtime.contract import Contract
 from edgepress.toolkit import batches, checkpoint
 from edgepress.toolkit.checkpoint import State
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
-from edgepress.converters.files import whole_file, write_json, write_text
 from edgepress.toolkit.metrics import classification_metrics
 from edgepress.toolkit.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
@@ -110,12 +110,6 @@ def load_result(folder: Path) -> TrainResult:
     except (OSError, ValueError) as e:
         raise TrainingError(f"{folder} holds no finished run: {e}.", "Start anew with overwrite.") from e
     return TrainResult(folder / MODEL, metrics, history)
-
-
-def write_keras_contract(path: str | Path, contract: Contract) -> None:
-    """Add a contract to a `.keras` file that has none; Keras ignores it when it loads the model."""
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(MEMBER, contract.to_json())
 
 
 def finish(model: Any, data: DataSet, state: State, *, arguments: dict[str, Any], folder: Path) -> None:

@@ -160,7 +160,7 @@ def _fit(
         checkpoint.assign(model.optimizer.variables, state.optimizer)
 
     epochs, steps = run["epochs"], batches.steps(len(data.train), run["batch_size"])
-    weights = _balanced(data.train.y, len(data.labels)) if run["class_weights"] else None
+    weights = balanced_weights(data.train.y, len(data.labels)) if run["class_weights"] else None
     try:
         with _bar(epochs, steps, done=len(state.history), show=progress) as advance:
             while len(state.history) < epochs and not _patience_is_over(state):
@@ -230,7 +230,7 @@ def _patience_is_over(state: State) -> bool:
     return patience is not None and len(state.history) - state.best_epoch >= patience
 
 
-def _balanced(y: npt.NDArray[np.int64], classes: int) -> dict[int, float]:
+def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> dict[int, float]:
     """Weights that give every class the same sum; a class without items has none to weigh."""
     counts = np.bincount(y, minlength=classes)
     return {i: len(y) / (classes * max(int(n), 1)) for i, n in enumerate(counts)}

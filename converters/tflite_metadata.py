@@ -1,0 +1,305 @@
+"""The standard TFLite metadata block, which MediaPipe Tasks, Netron and Android's tools read: written and read.
+
+A `.tflite` may hold a second flatbuffer that says what its tensors are, in the buffer that it calls "TFLITE_METADATA".
+Files that this block names, such as the labels, are in a zip behind the model. Its schema is metadata_schema.fbs 1.5.0
+(google-ai-edge/mediapipe, mediapipe/tasks/metadata); the enumerations below are its field numbers, and those of the
+model's own schema (google-ai-edge/LiteRT, schema.fbs).
+
+What is written is true of our files: images are raw pixels, so their mean is 0 and their standard deviation 1. What is
+read costs no more than the size of the file, whatever the file holds. Not read: tensors other than the first input and
+the first output, score calibration, labels in other languages.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from edgepress.runtime.contract import LABELS_MEMBER, Color, Contract
+from edgepress.runtime.errors import ModelFileError
+
+NAME = "TFLITE_METADATA"
+IDENTIFIER = b"M001"
+
+
+class _ModelFile(IntEnum):
+    BUFFERS, METADATA = 4, 6
+
+
+class _Entry(IntEnum):
+    NAME, BUFFER = 0, 1
+
+
+class _Buffer(IntEnum):
+    DATA, OFFSET, SIZE = 0, 1, 2
+
+
+class _Model(IntEnum):
+    NAME, DESCRIPTION, SUBGRAPHS, MIN_PARSER_VERSION = 0, 1, 3, 7
+
+
+class _Subgraph(IntEnum):
+    INPUTS, OUTPUTS = 2, 3
+
+
+class _Tensor(IntEnum):
+    NAME, DESCRIPTION, CONTENT, PROCESS_UNITS, STATS, FILES = 0, 1, 3, 4, 5, 6
+
+
+class _Content(IntEnum):
+    PROPERTIES_TYPE, PROPERTIES = 0, 1
+
+
+class _Properties(IntEnum):
+    FEATURE, IMAGE = 1, 2
+
+
+class _Image(IntEnum):
+    COLOR_SPACE, DEFAULT_SIZE = 0, 1
+
+
+class _Size(IntEnum):
+    WIDTH, HEIGHT = 0, 1
+
+
+class _Unit(IntEnum):
+    OPTIONS_TYPE, OPTIONS = 0, 1
+
+
+class _Options(IntEnum):
+    NORMALIZATION, SCORE_THRESHOLDING = 1, 3
+
+
+class _Normalization(IntEnum):
+    MEAN, STD = 0, 1
+
+
+class _Stats(IntEnum):
+    MAX, MIN = 0, 1
+
+
+class _File(IntEnum):
+    NAME, DESCRIPTION, TYPE = 0, 1, 2
+
+
+_COLOR_SPACES: dict[Color, int] = {"rgb": 1, "grey": 2}
+_AXIS_LABELS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What a metadata block says of the first input and the first output.
+
+    Attributes:
+        color: Colour space of the input, None if it is not said to be an image.
+        mean: Normalization of pixels 0-255 is (pixel - mean) / std; one number or one a channel, empty if not given.
+        std: See `mean`.
+        labels_file: Name, in the zip behind the model, of the file with one label a line; empty if none is named.
+    """
+
+    color: Color | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    labels_file: str = ""
+
+
+def write_block(contract: Contract) -> bytes:
+    """The metadata block of a file with this contract; its labels are in `labels.txt`."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    root = {
+        _Model.NAME: contract.arch or "classifier",
+        _Model.DESCRIPTION: f"{contract.scheme}, made by edgepress",
+        _Model.SUBGRAPHS: [{_Subgraph.INPUTS: [_input(contract)], _Subgraph.OUTPUTS: [_output(contract)]}],
+        _Model.MIN_PARSER_VERSION: "1.0.0",
+    }
+    builder.Finish(_pack(builder, root), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def read_block(model: bytes) -> Block | None:
+    """The metadata block of a TFLite model, None if it has none.
+
+    Raises:
+        ModelFileError: The block, or what leads to it, is damaged.
+    """
+    try:
+        data = _block_bytes(model)
+        return None if data is None else _parse(data)
+    except (struct.error, ValueError, IndexError) as e:
+        raise ModelFileError(f"The TFLite metadata is damaged: {e}.", "Copy the file again.") from e
+
+
+def _input(contract: Contract) -> dict[int, Any]:
+    spec = contract.input
+    fields: dict[int, Any] = {_Tensor.NAME: "image" if spec.is_image else "input"}
+    if spec.color is not None:
+        size = {_Size.WIDTH: np.uint32(spec.shape[1]), _Size.HEIGHT: np.uint32(spec.shape[0])}
+        color = np.uint8(_COLOR_SPACES[spec.color])
+        fields[_Tensor.CONTENT] = _content(_Properties.IMAGE, {_Image.COLOR_SPACE: color, _Image.DEFAULT_SIZE: size})
+        normalization = {_Normalization.MEAN: [0.0], _Normalization.STD: [1.0]}
+        fields[_Tensor.PROCESS_UNITS] = [_unit(_Options.NORMALIZATION, normalization)]
+    else:
+        fields[_Tensor.CONTENT] = _content(_Properties.FEATURE, {})
+    if spec.value_range is not None:
+        fields[_Tensor.STATS] = {_Stats.MAX: [spec.value_range[1]], _Stats.MIN: [spec.value_range[0]]}
+    return fields
+
+
+def _output(contract: Contract) -> dict[int, Any]:
+    labels = {_File.NAME: LABELS_MEMBER, _File.DESCRIPTION: "One label a line", _File.TYPE: np.uint8(_AXIS_LABELS)}
+    fields: dict[int, Any] = {
+        _Tensor.NAME: "logits" if contract.task == "logits" else "probability",
+        _Tensor.CONTENT: _content(_Properties.FEATURE, {}),
+        _Tensor.FILES: [labels],
+    }
+    if contract.task != "logits":
+        fields[_Tensor.STATS] = {_Stats.MAX: [1.0], _Stats.MIN: [0.0]}
+    if contract.threshold is not None:
+        fields[_Tensor.PROCESS_UNITS] = [_unit(_Options.SCORE_THRESHOLDING, {0: np.float32(contract.threshold)})]
+    return fields
+
+
+def _content(kind: _Properties, properties: dict[int, Any]) -> dict[int, Any]:
+    return {_Content.PROPERTIES_TYPE: np.uint8(kind), _Content.PROPERTIES: properties}
+
+
+def _unit(kind: _Options, options: dict[int, Any]) -> dict[int, Any]:
+    return {_Unit.OPTIONS_TYPE: np.uint8(kind), _Unit.OPTIONS: options}
+
+
+def _pack(builder: Any, value: Any) -> int:
+    """Write a table (field number: value), a vector of tables, a vector of floats or a string; returns its offset."""
+    if isinstance(value, str):
+        return int(builder.CreateString(value))
+    if isinstance(value, list) and isinstance(value[0], float):
+        return int(builder.CreateNumpyVector(np.array(value, np.float32)))
+    if isinstance(value, list):
+        offsets = [_pack(builder, item) for item in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())
+    parts = {field: v if isinstance(v, np.generic) else _pack(builder, v) for field, v in value.items()}
+    builder.StartObject(max(value, default=-1) + 1)
+    for field, part in parts.items():
+        match part:
+            case np.uint8():
+                builder.PrependUint8Slot(field, int(part), 0)
+            case np.uint32():
+                builder.PrependUint32Slot(field, int(part), 0)
+            case np.float32():
+                builder.PrependFloat32Slot(field, float(part), 0.0)
+            case _:
+                builder.PrependUOffsetTRelativeSlot(field, part, 0)
+    return int(builder.EndObject())
+
+
+def _block_bytes(model: bytes) -> bytes | None:
+    root = _root(model)
+    for entry in root.tables(_ModelFile.METADATA):
+        if entry.string(_Entry.NAME) == NAME:
+            buffer = root.tables(_ModelFile.BUFFERS)[entry.number(_Entry.BUFFER, "<I")]
+            start, size = buffer.vector(_Buffer.DATA, 1, most=len(model))
+            if not size:  # litert-quantizer and files of more than 2 GB have their buffers behind the flatbuffer
+                start, size = buffer.number(_Buffer.OFFSET, "<Q"), buffer.number(_Buffer.SIZE, "<Q")
+            block = model[start : start + size]
+            return block if block[4:8] == IDENTIFIER else None
+    return None
+
+
+def _parse(block: bytes) -> Block:
+    subgraph = _first(_root(block).tables(_Model.SUBGRAPHS))
+    source, sink = (_first(subgraph.tables(field)) for field in (_Subgraph.INPUTS, _Subgraph.OUTPUTS))
+    content = source.table(_Tensor.CONTENT)
+    color: Color | None = None
+    if content.number(_Content.PROPERTIES_TYPE, "<B") == _Properties.IMAGE:
+        space = content.table(_Content.PROPERTIES).number(_Image.COLOR_SPACE, "<B")
+        color = next((name for name, number in _COLOR_SPACES.items() if number == space), None)
+    units = source.tables(_Tensor.PROCESS_UNITS)
+    scaling = _first(
+        [u.table(_Unit.OPTIONS) for u in units if u.number(_Unit.OPTIONS_TYPE, "<B") == _Options.NORMALIZATION]
+    )
+    files = sink.tables(_Tensor.FILES)
+    labels = _first([f for f in files if f.number(_File.TYPE, "<B") == _AXIS_LABELS])
+    return Block(
+        color=color,
+        mean=scaling.floats(_Normalization.MEAN),
+        std=scaling.floats(_Normalization.STD),
+        labels_file=labels.string(_File.NAME),
+    )
+
+
+class _Table:
+    """A table in a flatbuffer, with checked reads; a field that is not there is zero, empty, or a table without fields.
+
+    The format: https://flatbuffers.dev/internals.
+    """
+
+    __slots__ = ("_data", "_position")
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self._data, self._position = data, position
+
+    def number(self, field: int, format: str) -> int:
+        at = self._at(field)
+        return self._read(format, at) if at else 0
+
+    def table(self, field: int) -> _Table:
+        at = self._at(field)
+        return _Table(self._data, self._target(at)) if at else _NOTHING
+
+    def tables(self, field: int) -> list[_Table]:
+        start, count = self.vector(field, 4, most=1 << 16)
+        return [_Table(self._data, self._target(start + 4 * i)) for i in range(count)]
+
+    def floats(self, field: int) -> tuple[float, ...]:
+        start, count = self.vector(field, 4, most=1 << 12)
+        return struct.unpack_from(f"<{count}f", self._data, start)
+
+    def string(self, field: int) -> str:
+        start, size = self.vector(field, 1, most=1 << 10)
+        return self._data[start : start + size].decode(errors="replace")
+
+    def vector(self, field: int, width: int, *, most: int) -> tuple[int, int]:
+        """Where a vector's data begin, and how many items of `width` bytes it has; more than `most` are an error."""
+        at = self._at(field)
+        if not at:
+            return 0, 0
+        start = self._target(at)
+        count = self._read("<I", start)
+        if count > most or start + 4 + width * count > len(self._data):
+            raise ValueError(f"a vector of {count} items is too long")
+        return start + 4, count
+
+    def _at(self, field: int) -> int:
+        vtable = self._position - self._read("<i", self._position)
+        slot = 4 + 2 * field
+        offset = self._read("<H", vtable + slot) if slot < self._read("<H", vtable) else 0
+        return self._position + offset if offset else 0
+
+    def _target(self, at: int) -> int:
+        return at + self._read("<I", at)
+
+    def _read(self, format: str, at: int) -> int:
+        if at < 0:
+            raise ValueError("an offset leads before the file")
+        value: int = struct.unpack_from(format, self._data, at)[0]
+        return value
+
+
+_NOTHING = _Table(struct.pack("<HHi", 4, 4, 4), 4)
+"""A table without fields: an empty vtable, and the offset back to it."""
+
+
+def _root(data: bytes) -> _Table:
+    return _Table(data, int.from_bytes(data[:4], "little"))
+
+
+def _first(tables: list[_Table]) -> _Table:
+    return tables[0] if tables else _NOTHING

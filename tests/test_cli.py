@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepress.toolkit import commands, console, interrupts, noise
+from edgepress.toolkit.architectures import ARCHITECTURES
+from edgepress.toolkit.augment import AUGMENTATIONS
+from edgepress.toolkit.cli import main
+from edgepress.toolkit.commands_doc import commands_markdown
+from edgepress.toolkit.data import NAMES
+from edgepress.toolkit.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _logs_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def edgepress(*arguments: str) -> int:
+    """Run the command in this process; its exit code."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return int(caught.value.code or 0)
+
+
+def apart(*code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a fresh process."""
+    environment = os.environ | variables
+    command = [sys.executable, "-c", "\n".join(code)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys",
+        "from edgepress.toolkit.cli import main",
+        "try: main(['--help'])",
+        "except SystemExit: print([m for m in ('tensorflow', 'keras', 'PIL', 'sklearn') if m in sys.modules])",
+    )
+    begun = time.perf_counter()
+    result = apart(*code)
+    assert time.perf_counter() - begun < 2  # 0.25 s where nothing else runs
+    assert result.stdout.rstrip().endswith("[]")
+    assert "demo" in result.stdout
+
+
+def test_docs_list_every_command_and_option() -> None:
+    assert (ROOT / "docs" / "commands.md").read_text() == commands_markdown(), (
+        "run: python -m edgepress.toolkit.commands_doc > docs/commands.md"
+    )
+
+
+def test_every_command_and_option_has_help_and_json() -> None:
+    import typer
+
+    group: Any = typer.main.get_command(commands.app)
+    assert set(group.commands) == {"train", "evaluate", "convert", "benchmark", "predict", "demo"}
+    for name, command in group.commands.items():
+        assert command.help, name
+        assert any("--json" in p.opts for p in command.params), name
+        assert all(p.help for p in command.params), name
+
+
+def test_help_names_what_is_in_the_tables() -> None:
+    assert all(name in commands.ARCH_HELP for name in ARCHITECTURES)
+    assert all(name in commands.AUGMENTATION_HELP for name in AUGMENTATIONS)
+    assert all(name in commands.DATA_HELP for name in NAMES)
+
+
+def test_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert edgepress("--version") == 0
+    assert capfd.readouterr().out.startswith("edgepress 0.")
+
+
+@pytest.mark.parametrize("arguments", [("nope",), ("evaluate",), ("evaluate", "x.tflite", "--threads", "0")])
+def test_wrong_usage_is_exit_2_in_words_and_in_json(
+    arguments: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert edgepress(*arguments) == 2
+    assert capfd.readouterr().out == ""
+    assert edgepress(*arguments, "--json") == 2
+    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "usage"
+
+
+def test_an_error_says_what_failed_and_what_to_do_on_stderr_or_as_json(
+    run: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert edgepress("convert", str(run.model), "--to", "tflite-int9") == 1
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert "Unknown scheme 'tflite-int9'" in captured.err
+    assert "Did you mean 'tflite-int8'?" in captured.err
+    assert "Traceback" not in captured.err
+    assert edgepress("convert", str(run.model), "--to", "tflite-int9", "--json") == 1
+    error = json.loads(capfd.readouterr().out)["error"]
+    assert (error["kind"], error["hint"]) == ("input", "Did you mean 'tflite-int8'?")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (("evaluate", "nope.keras"), "nope.keras"),
+        (("benchmark", "nope"), "nope"),
+        (("predict", "nope.tflite", "x.png"), "nope.tflite"),
+        (("train", "--data", "nope"), "nope"),
+        (("train", "--arch", "lenett"), "lenet"),
+        (("train", "--size", "big"), "big"),
+        (("train", "--color", "gray"), "grey"),
+        (("train", "--resize", "squash"), "stretch"),
+    ],
+)
+def test_bad_input_is_one_error_and_leaves_nothing(
+    arguments: tuple[str, ...],
+    found: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert edgepress(*arguments) == 1
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("Error:") == 1
+    assert found in captured.err
+    assert list(Path().rglob("model.keras")) == []
+
+
+def test_evaluate_convert_benchmark_and_predict_print_their_results(
+    run: Any, digits: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "variants"
+    assert edgepress("convert", str(run.model), "--to", "tflite-float32,tflite-int8", "--out", str(out), "--json") == 0
+    variants = json.loads(capfd.readouterr().out)["variants"]
+    assert {"file", "scheme", "size_bytes", "status", "error"} <= set(variants[0])
+    assert edgepress("evaluate", variants[1]["file"]) == 0
+    assert "macro average" in capfd.readouterr().out
+    assert edgepress("benchmark", str(out), "--rounds", "1", "--max-drop", "50") == 0
+    printed = capfd.readouterr().out
+    assert f"Ship: {out / 'model-int8.tflite'}" in printed.replace("\n", "")
+    assert (out / "benchmark.json").exists()
+    assert edgepress("benchmark", variants[1]["file"], "--rounds", "1", "--max-drop", "1", "--out", str(tmp_path)) == 3
+    assert "no tflite-float32 file" in capfd.readouterr().err
+
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    from PIL import Image
+
+    Image.fromarray(digits.test.read([0])[0, :, :, 0]).save(tmp_path / "good.png")
+    images = [str(tmp_path / name) for name in ("good.png", "bad.png")]
+    assert edgepress("predict", variants[0]["file"], *images, "--top", "1") == 1
+    captured = capfd.readouterr()
+    assert "good.png" in captured.out
+    assert "bad.png" in captured.err
+    assert edgepress("predict", variants[0]["file"], *images, "--json") == 1
+    assert [set(r) for r in json.loads(capfd.readouterr().out)] == [{"image", "classes"}, {"image", "classes", "error"}]
+
+
+def test_train_leaves_a_model_and_prints_one_document(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    arguments = ("train", "--arch", "dense", "--epochs", "1", "--out", str(out), "--json")
+    assert edgepress(*arguments) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert Path(document["model"]).exists()
+    assert 0 < document["accuracy"] <= 1
+    assert edgepress(*arguments) == 1  # the folder holds a run
+    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "training"
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "kind"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(28, "No space left on device", "x.bin"), 1, "input"),
+        (PermissionError(13, "Permission denied", "x.bin"), 1, "input"),
+        (BrokenPipeError(), 1, None),
+    ],
+)
+def test_interrupt_and_a_full_disk_are_errors_not_tracebacks(
+    raised: BaseException,
+    code: int,
+    kind: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr("edgepress.toolkit.evaluate.evaluate", fail)
+    assert edgepress("evaluate", "x.keras", "--json") == code
+    out = capfd.readouterr().out
+    assert (json.loads(out)["error"]["kind"] if out else None) == kind
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("edgepress.toolkit.evaluate.evaluate", lambda *_, **__: {}["bug"])
+    with pytest.raises(KeyError):
+        main(["evaluate", "x.keras", "--json"])
+    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "bug"
+
+
+def test_without_the_toolkit_it_says_which_extra_to_install() -> None:
+    hide = "import sys; sys.modules['typer'] = None; from edgepress.toolkit.cli import main"
+    result = apart(hide, "main(['demo'])")
+    assert result.returncode == 1
+    assert "pip install 'edgepress[toolkit]'" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert json.loads(apart(hide, "main(['demo', '--json'])").stdout)["error"]["kind"] == "missing_extra"
+
+
+def test_native_noise_and_warnings_go_into_the_log_and_words_to_the_screen(capfd: pytest.CaptureFixture[str]) -> None:
+    # In a process of its own: here, the standard streams are pytest's.
+    result = apart(
+        "import os, sys, warnings, logging, subprocess",
+        "from edgepress.toolkit import noise",
+        "with noise.off_screen() as log:",
+        "    os.write(2, b'native 2\\n'); os.write(1, b'native 1\\n')",
+        "    subprocess.run(['sh', '-c', 'echo child >&2'])",
+        "    warnings.warn('a warning'); logging.getLogger('some').warning('a log line')",
+        "    print('result'); print('progress', file=sys.stderr)",
+        "print('after'); os.write(2, b'native after\\n')",
+        "print(log.read_text(), file=open(os.environ['COPY'], 'w'))",
+        COPY=str(Path(os.environ["XDG_STATE_HOME"]).with_suffix(".txt")),
+    )
+    assert result.stdout == "result\nafter\n"
+    assert result.stderr == "progress\nnative after\n"
+    logged = Path(os.environ["XDG_STATE_HOME"]).with_suffix(".txt").read_text()
+    assert all(text in logged for text in ("native 2", "native 1", "child", "a warning", "a log line"))
+
+
+def test_an_empty_log_is_removed_and_old_ones_are_pruned(tmp_path: Path) -> None:
+    logs = tmp_path / "state" / "edgepress" / "log"
+    with noise.off_screen() as log:
+        assert log.parent == logs
+    assert not log.exists()
+    for n in range(30):
+        (logs / f"2000{n:02}.log").touch()
+    with noise.off_screen():
+        kept = list(logs.iterdir())
+    assert len(kept) == noise.KEPT_LOGS
+    assert log.parent / "200000.log" not in kept
+
+
+def test_without_a_place_for_logs_commands_still_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with noise.off_screen() as log, warnings.catch_warnings():
+        assert str(log) == os.devnull
+
+
+def test_an_error_names_the_log_only_if_it_holds_something(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "x.log"
+    log.touch()
+    console.error(InputError("No.", "Do."), as_json=False, log=log)
+    assert "x.log" not in capfd.readouterr().err
+    log.write_text("native words")
+    console.error(InputError("No.", "Do."), as_json=True, log=log)
+    assert json.loads(capfd.readouterr().out)["error"]["log"] == str(log)
+
+
+def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
+    class Slow:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def work() -> None:
+        with interrupts.not_swallowed():
+            Slow()
+            for _ in range(500):
+                time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_progress_is_drawn_on_stderr_only_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with contextlib.ExitStack() as stack:
+        update = stack.enter_context(console.progress({"a": "Doing"}))
+        update("a", 0.5)
+        update("a", 1.0)
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(None, ""), (999, "999 B"), (18_300, "18.3 kB"), (999_700, "1000 kB"), (2_500_000, "2.5 MB")]
+)
+def test_sizes_are_shown_with_their_unit(size: int | None, shown: str) -> None:
+    assert console.size(size) == shown

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepress.runtime import load
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], float]:
+    """The folder of a demo, the document that it printed, and the seconds that it took."""
+    folder = tmp_path_factory.mktemp("demo")
+    out = folder / "out"
+    command = [sys.executable, "-m", "edgepress.toolkit.cli", "demo", "--out", str(out), "--json"]
+    begun = time.perf_counter()
+    environment = os.environ | {"XDG_STATE_HOME": str(folder / "state")}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    return out, json.loads(result.stdout), time.perf_counter() - begun
+
+
+def test_the_demo_does_the_whole_way_in_under_a_minute(demo: tuple[Path, dict[str, Any], float]) -> None:
+    out, document, seconds = demo
+    assert {"out", "ship", "why", "benchmark"} <= set(document)
+    assert seconds < 60
+    assert document["keras_accuracy"] > 0.95
+    assert [v["status"] for v in document["variants"]] == ["ok"] * 9
+    assert len(document["benchmark"]["results"]) >= 9
+    assert {"model.keras", "metrics.json", "variants", "benchmark.json", "benchmark.csv", "images"} <= {
+        p.name for p in out.iterdir()
+    }
+
+
+def test_what_it_says_to_ship_can_be_loaded_and_fits_the_rule(demo: tuple[Path, dict[str, Any], float]) -> None:
+    _, document, _ = demo
+    results = document["benchmark"]["results"]
+    fit = [r for r in results if r["drop_high_pp"] is not None and r["drop_high_pp"] <= 1]
+    shipped = next(r for r in results if r["file"] == document["ship"])
+    assert shipped["size_bytes"] == min(r["size_bytes"] for r in fit)
+    assert document["benchmark"]["host"]["cpu"] in document["why"]
+    assert load(document["ship"]).classify(next(Path(document["out"]).glob("images/*.png")), top=1)[0].score > 0
+
+
+def test_it_classifies_its_images_mostly_rightly(demo: tuple[Path, dict[str, Any], float]) -> None:
+    _, document, _ = demo
+    right = [
+        Path(r["image"]).stem.endswith(f"-{r['classes'][0]['label']}") for r in document["predictions"] if r["classes"]
+    ]
+    assert sum(right) >= len(right) - 1 >= 4

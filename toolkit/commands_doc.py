@@ -1,0 +1,58 @@
+"""docs/commands.md, made from the commands' own help so that the two can't differ.
+
+python -m edgepress.toolkit.commands_doc > docs/commands.md
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from edgepress.toolkit.commands import app
+
+HEAD = """\
+# Commands
+
+Made from the commands' help by `python -m edgepress.toolkit.commands_doc > docs/commands.md`; a test compares the two.
+
+Results go to stdout, progress, notes and errors to stderr. With `--json`, stdout holds exactly one JSON document; an
+error is then `{"error": {"kind", "message", "hint"}}`. What libraries say goes into a log file that an error names.
+
+Exit codes: 0 done; 1 failed (with several items: if any failed; the others are still done); 2 wrong usage; 3 a limit
+that you gave is not met; 130 interrupted by Ctrl-C. Shell completion: `edgepress --install-completion`.
+"""
+
+
+def commands_markdown() -> str:
+    """All commands with their arguments and options as Markdown."""
+    group: Any = typer.main.get_command(app)
+    parts = [HEAD, _options(group)]
+    for name, command in group.commands.items():
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        usage = " ".join(["edgepress", name, *(_metavar(p) for p in arguments), "[OPTIONS]"])
+        parts += [f"## {name}\n\n{command.help}\n\n    {usage}\n", _options(command)]
+    return "\n".join(parts)
+
+
+def _metavar(argument: Any) -> str:
+    return f"{argument.name.upper()}{'...' if argument.nargs == -1 else ''}"
+
+
+def _options(command: Any) -> str:
+    lines = ["| option | meaning | default |", "|---|---|---|"]
+    for param in command.params:
+        if param.param_type_name == "argument":
+            lines.append(f"| `{_metavar(param)}` | {param.help} | |")
+            continue
+        if param.name in ("install_completion", "show_completion"):
+            continue
+        shown = param.show_default if isinstance(param.show_default, str) else param.default
+        default = "" if shown is None or shown is False else shown
+        lines.append(f"| `{', '.join(param.opts)}` | {param.help} | {default} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(commands_markdown())
