@@ -1,7 +1,7 @@
 """Writing the contract into a model file, once, last: quantizing a file again would drop it.
 
-* `.tflite`: the standard metadata block (`tflite_metadata`) in the flatbuffer, and behind it a zip with the `labels.txt`
-  that the block names and `edgepress.json`. Its members are stored, not deflated, as the readers of TFLite metadata
+* `.tflite`: the standard metadata block (`tflite_metadata`) in the flatbuffer, and behind it a zip with `labels.txt`,
+  which the block names, and `edgepress.json`. Its members are stored, not deflated, as the readers of TFLite metadata
   expect, and dated 1980, so that the same model gives the same bytes.
 * `.onnx`: entries of `metadata_props`, which survive quantization.
 * `.keras`: one more member of the zip that it is; Keras 3 ignores it.

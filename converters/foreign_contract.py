@@ -4,21 +4,21 @@
     >>> guess.notes[1]
     "pixels: -1 to 1, from the file's mean 127.5, std 127.5"
 
-A flag wins over the file, the file over a guess; every guess is a line in `Guess.notes`. The contract is that of the files
-to be made: they take raw uint8 pixels, height x width x channels. How these become what the model takes is in the other
-fields of `Guess`, and goes into the graph. Nothing is opened or run here.
+A flag wins over the file, the file over a guess; every guess is a line in `Guess.notes`. The contract is that of the
+files to be made: they take raw uint8 pixels, height x width x channels. How these become what the model takes is in the
+other fields of `Guess`, and goes into the graph. Nothing is opened or run here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import get_args
 
-from edgepress.converters.foreign_metadata import ChannelOrder, Metadata, scaling_of, usable_scaling
+from edgepress.converters.foreign_metadata import ChannelOrder, Metadata, usable_scaling
 from edgepress.runtime.contract import Contract, InputSpec, Resize, Task
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import InputError, unknown
 
 Numbers = str | Sequence[float]
 """Numbers, or text with commas between them."""
@@ -100,40 +100,207 @@ def guess_contract(
     """
     metadata = metadata or Metadata()
     shape = tuple(shape)
-    notes = list(metadata.notes)
-    if not shape or any(not isinstance(n, int) or n < 1 for n in shape) or outputs < 1:
+    if not shape or any(n < 1 for n in shape) or outputs < 1:
         raise InputError(
-            f"The model takes items of shape {list(shape)} and gives {outputs} outputs; sizes must be fixed.",
-            "Export the model with a fixed input size.",
+            f"The model takes items of shape {list(shape)} and gives {outputs} outputs; all sizes must be fixed.",
+            "Export the model with an input of fixed size.",
         )
-    task = task or _guess_task(outputs, ends_in, notes)
-    names = _labels(outputs, task, labels, metadata, notes)
-    given = {
-        "--color": color, "--resize": resize, "--channels-first": channels_first,
-        "--input-range": input_range, "--mean": mean, "--std": std,
-    }  # fmt: skip
-    given = {flag: value for flag, value in given.items() if value is not None}
-    layout = _image_layout(shape, color or metadata.color, channels_first, sure=bool(given or metadata.color))
-    if layout is None:
+    for what, value, accepted in (("color", color, ChannelOrder), ("resize", resize, Resize), ("task", task, Task)):
+        if value is not None and value not in get_args(accepted):
+            raise unknown(what, value, get_args(accepted))
+    task, task_note = (task, f"outputs: {task}, as said") if task else _guess_task(outputs, ends_in)
+    _check_task(task, outputs, threshold)
+    names, label_note = _labels(outputs, task, labels, metadata.labels)
+    flags = {
+        "--color": color,
+        "--resize": resize,
+        "--channels-first": channels_first,
+        "--input-range": input_range,
+        "--mean": mean,
+        "--std": std,
+    }
+    given = [flag for flag, value in flags.items() if value is not None]
+    image = _image(shape, color, metadata.color, channels_first, sure=bool(given or metadata.color))
+    if image is None and given:
+        raise InputError(
+            f"{', '.join(given)} can't be used: items of shape {list(shape)} are not images.",
+            "Images have 3 channels, or 1 with --color grey; --channels-first says that these come first.",
+        )
+    if image is None:
+        spec = InputSpec(shape=shape, dtype="float32")
+        notes = [f"input: tensors of shape {_by(shape)}, as they are"]
+        found = Guess(contract=_contract(task, names, spec, threshold), model_shape=shape)
+    else:
+        order, height, width, first = image
+        channels = 1 if order == "grey" else 3
+        scale, scale_note = _scaling(dtype, channels, metadata, input_range, mean, std)
+        spec = InputSpec.image(height, width, "grey" if order == "grey" else "rgb", resize or "stretch")
+        layout = "first" if first else "last"
+        notes = [f"input: {order} images, {height} x {width}, channels {layout}", f"pixels: {scale_note}"]
+        found = Guess(
+            contract=_contract(task, names, spec, threshold),
+            model_shape=shape,
+            bgr=order == "bgr",
+            mean=scale[0],
+            std=scale[1],
+            channels_first=first,
+        )
+    return replace(found, notes=(*notes, task_note, label_note, *metadata.notes))
+
+
+def _guess_task(outputs: int, ends_in: str | None) -> tuple[Task, str]:
+    last = (ends_in or "").lower()
+    end = f"the graph ends in {ends_in}" if ends_in else "assumed"
+    sigmoid = last in ("logistic", "sigmoid")
+    if outputs == 1 and last and not sigmoid:
+        raise InputError(
+            f"The model has one output and ends in {ends_in}: it is not a classifier.",
+            "If the output is a probability, say --task sigmoid.",
+        )
+    if outputs == 1:
+        return "sigmoid", f"outputs: one sigmoid ({end})"
+    if sigmoid:
+        return "multilabel", f"outputs: multilabel ({end}); --task softmax if only one label can be true"
+    if last in ("", "softmax"):
+        return "softmax", f"outputs: softmax ({end})"
+    return "logits", f"outputs: logits ({end}); the runtime makes them probabilities by softmax"
+
+
+def _check_task(task: Task, outputs: int, threshold: float | None) -> None:
+    if (task == "sigmoid") != (outputs == 1) and task != "multilabel":
+        raise InputError(
+            f"The task is {task}, but the model has {outputs} output{'s' if outputs > 1 else ''}.",
+            "One output: sigmoid or multilabel; several: softmax, logits or multilabel.",
+        )
+    if threshold is not None and task not in ("sigmoid", "multilabel"):
+        raise InputError(f"A threshold of {threshold} has no meaning for {task}.", "Leave it out.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"The threshold is {threshold}; accepted: 0 to 1.")
+
+
+def _labels(outputs: int, task: Task, given: Sequence[str] | None, found: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The labels and where they are from; of a single sigmoid two, the negative one made up if need be."""
+    count = 2 if task == "sigmoid" else outputs
+
+    def fitting(labels: Sequence[str]) -> tuple[str, ...] | None:
+        both = (f"not {labels[0]}", labels[0]) if task == "sigmoid" and len(labels) == 1 else tuple(labels)
+        return both if len(both) == count else None
+
+    if given is not None:
+        labels = fitting(given)
+        if labels is None:
+            background = " Models of 1001 classes have 'background' first." if len(given) == 1000 else ""
+            raise InputError(
+                f"{len(given)} labels were given; the model needs {count}.",
+                f"Give one label for each output, in the order of the outputs.{background}",
+            )
+        return labels, f"labels: {len(given)}, as given"
+    labels = fitting(found)
+    if labels is not None:
+        return labels, f"labels: {len(found)} from the file's metadata"
+    why = f"the file's metadata has {len(found)}, not {count}" if found else "none found"
+    return tuple(map(str, range(count))), f"labels: {why}: numbered 0 to {count - 1}; --labels names them"
+
+
+def _image(
+    shape: tuple[int, ...], color: ChannelOrder | None, found: ChannelOrder | None, first: bool | None, *, sure: bool
+) -> tuple[ChannelOrder, int, int, bool] | None:
+    """Order of the channels, height, width, and whether channels are first; None if items are no images.
+
+    Three channels are an image. One may be anything (a spectrogram): without other signs it is an image if it is about
+    square.
+    """
+    if len(shape) == 2 and color == "grey":
+        return color, shape[0], shape[1], False
+    if len(shape) != 3:
+        return None
+    if first is None:
+        first = shape[2] not in (1, 3) and shape[0] in (1, 3)
+    channels = shape[0] if first else shape[2]
+    height, width = shape[1:] if first else shape[:2]
+    if channels not in (1, 3) or (channels == 1 and not sure and max(height, width) > 2 * min(height, width)):
+        return None
+    own: ChannelOrder = "grey" if channels == 1 else "rgb"
+    if color is not None and (color == "grey") != (own == "grey"):
+        raise InputError(f"The color is {color}, but the model takes {channels} channel{'s' if channels > 1 else ''}.")
+    if color is None and found is not None and (found == "grey") == (own == "grey"):
+        color = found
+    return color or own, height, width, first
+
+
+Scaling = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _scaling(
+    dtype: str,
+    channels: int,
+    metadata: Metadata,
+    input_range: Numbers | None,
+    mean: Numbers | None,
+    std: Numbers | None,
+) -> tuple[Scaling, str]:
+    """Mean and std of pixels 0-255, and a note of where they are from."""
+    given = not (input_range is None and mean is None and std is None)
+    if not dtype.startswith("float"):
         if given:
             raise InputError(
-                f"{', '.join(given)} are for images; the model takes items of shape {list(shape)}.",
-                "Leave them out, or say what the shape is with --color and --channels-first.",
+                f"The model's input is {dtype}, quantized by its own parameters; no range or mean can be given.",
+                "Leave --input-range, --mean and --std out.",
             )
-        notes.insert(0, f"input: tensors of shape {_shape(shape)}, float32, as they are")
-        contract = _contract(task, names, InputSpec(shape=shape, dtype="float32"), threshold)
-        return Guess(contract=contract, model_shape=shape, notes=tuple(notes))
-    order, height, width, first = layout
-    channels = 1 if order == "grey" else 3
-    scaling = _scaling(dtype, channels, metadata, input_range, mean, std, notes)
-    spec = InputSpec.image(height, width, "grey" if order == "grey" else "rgb", resize or "stretch")
-    notes.insert(0, f"input: {order} images, {height} x {width}, channels {'first' if first else 'last'}")
-    return Guess(
-        contract=_contract(task, names, spec, threshold),
-        model_shape=shape,
-        bgr=order == "bgr",
-        mean=scaling[0],
-        std=scaling[1],
-        channels_first=first,
-        notes=tuple(notes),
-    )
+        return ((0.0,), (1.0,)), f"as they are, the model's input is {dtype}"
+    if given:
+        shift, divisor = _numbers(mean, "--mean") or (0.0,), _numbers(std, "--std") or (1.0,)
+        unit = input_range is None and std is not None and all(abs(s) < 1 for s in divisor)
+        low, high = _bounds(input_range) if input_range is not None else (0.0, 1.0 if unit else 255.0)
+        step = 255 / (high - low)
+        length = max(len(shift), len(divisor))
+        shift, divisor = (v * length if len(v) == 1 else v for v in (shift, divisor))
+        if length not in (1, channels) or not usable_scaling(shift, divisor):
+            raise InputError(
+                f"The mean {_list(shift)} and std {_list(divisor)} can't be used for {channels} channels.",
+                "Give one number or one a channel, and none of std 0.",
+            )
+        scaling = tuple(step * (m - low) for m in shift), tuple(step * s for s in divisor)
+        return scaling, f"{_range(scaling)}, as said" + (", taking mean and std for those of 0-1" if unit else "")
+    if len(metadata.mean) in (1, channels):
+        scaling = metadata.mean, metadata.std
+        return scaling, f"{_range(scaling)}, from the file's mean {_list(metadata.mean)}, std {_list(metadata.std)}"
+    why = f"the file's mean has {len(metadata.mean)} numbers" if metadata.mean else "no normalization found"
+    return ((0.0,), (1.0,)), f"{why}: assumed 0 to 255; --input-range, or --mean and --std, say otherwise"
+
+
+def _bounds(value: Numbers) -> tuple[float, float]:
+    bounds = _numbers(value, "--input-range")
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise InputError(f"The input range is {_list(bounds)}; two numbers, the smaller first, are needed.")
+    return bounds[0], bounds[1]
+
+
+def _numbers(value: Numbers | None, flag: str) -> tuple[float, ...]:
+    parts = value.split(",") if isinstance(value, str) else value or ()
+    try:
+        numbers = tuple(map(float, parts))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{flag} is {value!r}; numbers with commas between them are needed, such as 0,1.")
+    return numbers
+
+
+def _range(scaling: Scaling) -> str:
+    """What pixels 0 to 255 become."""
+    mean, std = scaling
+    ends = [" to ".join(f"{(pixel - m) / s:.4g}" for pixel in (0, 255)) for m, s in zip(mean, std, strict=True)]
+    return " | ".join(ends)
+
+
+def _list(numbers: Iterable[float]) -> str:
+    return ", ".join(f"{n:.6g}" for n in numbers)
+
+
+def _by(shape: Iterable[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _contract(task: Task, labels: tuple[str, ...], spec: InputSpec, threshold: float | None) -> Contract:
+    return Contract(task=task, labels=labels, input=spec, scheme="foreign", threshold=threshold)

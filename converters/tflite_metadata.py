@@ -142,8 +142,9 @@ def _input(contract: Contract) -> dict[int, Any]:
         size = {_Size.WIDTH: np.uint32(spec.shape[1]), _Size.HEIGHT: np.uint32(spec.shape[0])}
         color = np.uint8(_COLOR_SPACES[spec.color])
         fields[_Tensor.CONTENT] = _content(_Properties.IMAGE, {_Image.COLOR_SPACE: color, _Image.DEFAULT_SIZE: size})
-        normalization = {_Normalization.MEAN: [0.0], _Normalization.STD: [1.0]}
-        fields[_Tensor.PROCESS_UNITS] = [_unit(_Options.NORMALIZATION, normalization)]
+        fields[_Tensor.PROCESS_UNITS] = [
+            _unit(_Options.NORMALIZATION, {_Normalization.MEAN: [0.0], _Normalization.STD: [1.0]})
+        ]
     else:
         fields[_Tensor.CONTENT] = _content(_Properties.FEATURE, {})
     if spec.value_range is not None:
@@ -187,16 +188,16 @@ def _pack(builder: Any, value: Any) -> int:
         return int(builder.EndVector())
     parts = {field: v if isinstance(v, np.generic) else _pack(builder, v) for field, v in value.items()}
     builder.StartObject(max(value, default=-1) + 1)
+    scalars = {
+        np.uint8: builder.PrependUint8Slot,
+        np.uint32: builder.PrependUint32Slot,
+        np.float32: builder.PrependFloat32Slot,
+    }
     for field, part in parts.items():
-        match part:
-            case np.uint8():
-                builder.PrependUint8Slot(field, int(part), 0)
-            case np.uint32():
-                builder.PrependUint32Slot(field, int(part), 0)
-            case np.float32():
-                builder.PrependFloat32Slot(field, float(part), 0.0)
-            case _:
-                builder.PrependUOffsetTRelativeSlot(field, part, 0)
+        if isinstance(part, np.generic):
+            scalars[type(part)](field, part.item(), 0)
+        else:
+            builder.PrependUOffsetTRelativeSlot(field, part, 0)
     return int(builder.EndObject())
 
 

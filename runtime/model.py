@@ -153,7 +153,8 @@ class Model:
         return load_image(image, spec)
 
     def _answer(self, image: ImageLike) -> npt.NDArray[np.float32]:
-        return self.scores(self.prepare(image)[np.newaxis])[0]
+        scores: npt.NDArray[np.float32] = self.scores(self.prepare(image)[np.newaxis])[0]
+        return scores
 
     def _named(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
         return [Prediction(self.labels[i], float(scores[i])) for i in rows]

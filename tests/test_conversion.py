@@ -118,7 +118,7 @@ def test_options_that_can_not_be(tensor_model: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'tflite-int8'"):
         convert(path, ["tflite-int"], contract=contract, calibration=tensors, out=tmp_path)
     wrong = contract.replace(labels=("a", "b"))
-    with pytest.raises(ModelFileError, match="3 classes; its contract says"):
+    with pytest.raises(ModelFileError, match="3 outputs; its contract says"):
         convert(path, ["tflite-float32"], contract=wrong, calibration=tensors, out=tmp_path)
     blocked = tmp_path / "file"
     blocked.write_text("")

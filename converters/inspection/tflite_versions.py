@@ -1,27 +1,26 @@
-"""Which release of TensorFlow Lite (LiteRT) first ran which version of which operation.
+"""Which release of TensorFlow Lite (now LiteRT) is the first that runs an operation of a TFLite file.
 
-An operation of a TFLite file has a version; an interpreter refuses versions that it does not know. The table holds,
-for each operation, the TensorFlow Lite release of version 1, 2, 3 and so on. A version alone is not enough, because
-quantizers leave it lower than the types of the tensors need (an int8 operation at version 1 does not run where int8
-came with version 2, and a dynamic FULLY_CONNECTED quantized per channel is even computed wrong, without an error, by
-interpreters before 2.17). So `required_version` also derives the version from types and granularity.
+An operation has a version, and an interpreter refuses versions that it does not know: `RELEASES`. A version alone is
+not enough, because quantizers leave it lower than the tensors' types need: an int8 operation at version 1 does not run
+where int8 came with version 2, and an interpreter before 2.17 computes a dynamic FULLY_CONNECTED that is quantized per
+channel wrong, without an error. So `oldest_release` also takes the version that types and granularity imply.
 
-Limits: types and granularity are covered; options that raise a version (narrow ranges, more than four dimensions,
-broadcasting) are not, as writers of files set the version for these themselves. What is newer than 2.22 is unknown here.
+Limits: options that raise a version (narrow ranges, more than four dimensions, broadcasting) are not looked at, as
+writers of files set the version for these themselves.
 
-Sources: google-ai-edge/LiteRT, tflite/converter/tools/versioning/runtime_version.cc @ 2fd97f8 (releases) and
-op_version.cc @ 119ae63 (types); PyPI releases by measurement: docs/inspect.md.
+Sources: google-ai-edge/LiteRT, tflite/converter/tools/versioning: runtime_version.cc @ 2fd97f8 (releases) and
+op_version.cc @ 119ae63 (types). Every entry was held against what interpreters do: TensorFlow 2.12.0 and 2.13.1,
+tflite-runtime 2.14.0, and ai-edge-litert 1.0.0 to 2.3.0; where the source was wrong (17 entries) or silent (27), what
+was measured stands here. docs/inspect.md says how.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-Version = tuple[int, ...]
+from dataclasses import dataclass
 
 RELEASES = {
     "ABS": "1.13 2.4 2.5 2.6 2.12",
-    "ADD": "1.5 1.14 2.4 2.6 2.13",
+    "ADD": "1.5 1.14 2.4 2.6 2.13 2.23",
     "ADD_N": "1.14",
     "ARG_MAX": "1.9 1.14 2.9",
     "ARG_MIN": "1.9 1.14 2.9",
@@ -29,46 +28,46 @@ RELEASES = {
     "ATAN2": "2.10",
     "AVERAGE_POOL_2D": "1.5 1.14 2.3",
     "BATCH_MATMUL": "2.3 2.3 2.4 2.5",
-    "BATCH_TO_SPACE_ND": "1.6 1.14 2.3 2.12",
+    "BATCH_TO_SPACE_ND": "1.6 1.14 2.3 2.13",
     "BIDIRECTIONAL_SEQUENCE_LSTM": "1.14 1.14 1.14",
     "BIDIRECTIONAL_SEQUENCE_RNN": "1.14 1.14 2.3",
     "BITCAST": "2.13",
     "BITWISE_XOR": "2.13",
     "BROADCAST_ARGS": "2.6",
-    "BROADCAST_TO": "2.5 2.5 2.5",
+    "BROADCAST_TO": "- 2.5 2.5 2.23",
     "BUCKETIZE": "2.8",
     "CALL_ONCE": "2.5",
-    "CAST": "1.5 2.7 2.8 2.9 2.12 2.15 2.17 2.21",
+    "CAST": "1.5 2.7 2.8 2.9 2.13 2.15 2.19 2.21 2.23",
     "CEIL": "1.14",
     "COMPLEX_ABS": "2.5",
-    "CONCATENATION": "1.5 1.14 2.3 2.14 2.21",
+    "CONCATENATION": "1.5 1.14 2.3 2.14 2.21 2.23 2.23",
     "CONV_2D": "1.5 1.14 1.14 2.3 2.4 2.9 2.11 2.15",
     "CONV_3D": "2.5",
     "CONV_3D_TRANSPOSE": "2.6",
-    "COS": "1.14",
+    "COS": "1.14 2.23",
     "CUMSUM": "2.4",
     "DENSIFY": "2.2",
-    "DEPTHWISE_CONV_2D": "1.5 1.12 1.14 2.2 2.3 2.3 2.11",
+    "DEPTHWISE_CONV_2D": "1.5 1.12 1.14 2.2 2.3 2.3 2.13",
     "DEPTH_TO_SPACE": "2.1 2.5",
-    "DEQUANTIZE": "1.13 1.14 1.15 2.2 2.7 2.18 2.21 2.22",
+    "DEQUANTIZE": "1.13 1.14 1.15 2.2 2.7 2.18 2.21 2.22 2.23",
     "DILATE": "2.15",
     "DIV": "1.6 2.3",
-    "DYNAMIC_UPDATE_SLICE": "2.9 2.17 2.19 2.20 2.21",
+    "DYNAMIC_UPDATE_SLICE": "2.9 2.17 2.19 2.20 2.21 2.23",
     "ELU": "1.14",
     "EMBEDDING_LOOKUP": "1.13 1.14 1.14 2.18 2.21",
     "EMBEDDING_LOOKUP_SPARSE": "1.5",
     "EQUAL": "1.14 1.14 2.3 2.13 2.21",
-    "EXP": "1.7 2.12",
+    "EXP": "1.7 2.13",
     "EXPAND_DIMS": "1.10",
     "FAKE_QUANT": "1.5 1.10",
-    "FILL": "1.13 2.3 2.5 2.12",
+    "FILL": "1.13 2.3 2.5 2.12 2.23",
     "FLOOR": "1.9",
     "FLOOR_DIV": "1.14 1.14 2.13",
     "FLOOR_MOD": "1.13 2.13",
-    "FULLY_CONNECTED": "1.5 1.10 1.14 1.14 2.0 2.1 2.3 2.3 2.3 2.11 2.15 2.17 2.18 2.21",
-    "GATHER": "1.6 1.14 1.15 2.4 2.5 2.13 2.15",
-    "GATHER_ND": "1.14 2.3 2.5 2.13 2.16",
-    "GELU": "2.9 2.9",
+    "FULLY_CONNECTED": "1.5 1.10 1.14 1.14 2.0 2.1 2.3 2.3 2.3 2.13 2.15 2.17 2.18 2.21",
+    "GATHER": "1.6 1.14 1.15 2.4 2.5 2.13 2.15 2.23",
+    "GATHER_ND": "1.14 2.3 2.5 2.13 2.16 2.23",
+    "GELU": "2.9 2.9 2.23",
     "GREATER": "1.14 1.14",
     "GREATER_EQUAL": "1.14 1.14 2.13",
     "HARD_SWISH": "1.15",
@@ -99,17 +98,17 @@ RELEASES = {
     "MAX_POOL_2D": "1.5 1.14 2.3",
     "MEAN": "1.6 1.14 2.4",
     "MINIMUM": "1.14 1.14 2.3 2.3",
-    "MIRROR_PAD": "1.13 2.3 2.12",
-    "MUL": "1.5 1.14 1.15 2.3 2.6 2.11 2.13",
+    "MIRROR_PAD": "1.13 2.3 2.13",
+    "MUL": "1.5 1.14 1.15 2.3 2.6 2.11 2.13 2.23",
     "MULTINOMIAL": "2.8",
     "NEG": "1.9",
     "NON_MAX_SUPPRESSION_V4": "2.1",
     "NON_MAX_SUPPRESSION_V5": "2.1",
     "NOT_EQUAL": "1.14 1.14 2.3 2.21",
     "ONE_HOT": "1.11",
-    "PACK": "1.11 1.14 2.3 2.13",
-    "PAD": "1.5 1.14 2.4 2.6 2.20",
-    "PADV2": "1.9 1.14 2.4 2.6 2.20",
+    "PACK": "1.11 1.14 2.3 2.14 2.23",
+    "PAD": "1.5 1.14 2.4 2.6 2.20 2.23",
+    "PADV2": "1.9 1.14 2.4 2.6 2.20 2.23",
     "POW": "1.10",
     "PRELU": "1.8",
     "QUANTIZE": "1.14 1.15 2.7 2.21 2.21 2.21",
@@ -133,7 +132,7 @@ RELEASES = {
     "RESIZE_BILINEAR": "1.7 1.14 2.2 2.5",
     "RESIZE_NEAREST_NEIGHBOR": "1.13 1.14 2.3 2.4",
     "REVERSE_SEQUENCE": "1.14",
-    "REVERSE_V2": "1.14 2.2 2.5",
+    "REVERSE_V2": "1.14 2.2 2.5 2.23",
     "RFFT2D": "2.5",
     "RIGHT_SHIFT": "2.13",
     "RNN": "1.5 1.14 2.3",
@@ -141,27 +140,26 @@ RELEASES = {
     "RSQRT": "1.10 2.5 2.15",
     "SCATTER_ND": "2.1",
     "SEGMENT_SUM": "2.2",
-    "SELECT": "1.14 1.14 2.12 2.12",
-    "SELECT_V2": "2.2 2.12",
+    "SELECT": "1.14 1.14 2.12 2.14",
+    "SELECT_V2": "2.2 2.14",
     "SHAPE": "1.10",
     "SIGN": "2.11 2.12",
-    "SIN": "1.9",
+    "SIN": "1.9 2.23",
     "SKIP_GRAM": "1.5",
-    "SLICE": "1.14 1.14 1.14 2.4 2.5 2.14 2.21",
-    "SOFTMAX": "1.5 1.14 2.3",
-    "SPACE_TO_BATCH_ND": "1.6 1.14 2.3 2.12",
+    "SLICE": "1.14 1.14 1.14 2.4 2.5 2.14 2.21 2.23",
+    "SOFTMAX": "1.5 1.14 2.3 2.23",
+    "SPACE_TO_BATCH_ND": "1.6 1.14 2.3 2.13",
     "SPACE_TO_DEPTH": "1.5 1.14",
     "SPARSE_TO_DENSE": "1.9 1.14 1.15",
-    "SPLIT": "1.5 1.14 1.14 2.3",
-    "SPLIT_V": "1.13 2.3",
-    "SQRT": "1.10 2.21",
+    "SPLIT": "1.5 1.14 1.14 2.3 2.23",
+    "SPLIT_V": "1.13 2.3 2.23",
+    "SQRT": "1.10 2.20",
     "SQUARE": "1.12",
     "SQUARED_DIFFERENCE": "1.13 2.5",
     "SQUEEZE": "1.6 2.5",
     "STABLEHLO_ADD": "2.16",
-    "STABLEHLO_AND": "2.17",
-    "STABLEHLO_CASE": "2.17",
-    "STABLEHLO_CBRT": "2.17",
+    "STABLEHLO_AND": "2.19",
+    "STABLEHLO_CASE": "2.19",
     "STABLEHLO_COMPOSITE": "2.17",
     "STABLEHLO_GATHER": "2.16",
     "STABLEHLO_MAXIMUM": "2.16",
@@ -171,7 +169,7 @@ RELEASES = {
     "STABLEHLO_REDUCE_WINDOW": "2.16",
     "STABLEHLO_RNG_BIT_GENERATOR": "2.15",
     "STABLEHLO_SCATTER": "2.15",
-    "STABLEHLO_SHIFT_LEFT": "2.17",
+    "STABLEHLO_SHIFT_LEFT": "2.19",
     "STRIDED_SLICE": "1.6 1.14 2.1 2.2 2.5 2.6 2.14 2.14",
     "SUB": "1.6 1.14 2.3 2.4 2.4",
     "SUM": "1.10 1.15",
@@ -179,12 +177,12 @@ RELEASES = {
     "TANH": "1.14 1.14 2.3",
     "TILE": "1.10 2.2 2.8",
     "TOPK_V2": "1.7 1.14 2.13",
-    "TRANSPOSE": "1.6 1.14 1.15 2.3 2.4 2.12 2.15",
-    "TRANSPOSE_CONV": "1.9 2.2 2.3 2.13 2.15",
+    "TRANSPOSE": "1.6 1.14 1.15 2.3 2.4 2.12 2.20 2.23 2.23",
+    "TRANSPOSE_CONV": "1.9 2.2 2.3 2.12 2.15",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "1.13 1.14 2.3 2.12",
     "UNIDIRECTIONAL_SEQUENCE_RNN": "1.14 1.14 2.3",
     "UNIQUE": "1.14",
-    "UNPACK": "1.11 1.14 2.2 2.3",
+    "UNPACK": "1.11 1.14 2.2 2.3 2.22 2.23",
     "UNSORTED_SEGMENT_MAX": "2.10",
     "UNSORTED_SEGMENT_MIN": "2.11",
     "UNSORTED_SEGMENT_PROD": "2.10",
@@ -194,4 +192,186 @@ RELEASES = {
     "WHILE": "1.15",
     "ZEROS_LIKE": "1.12",
 }
-"""The TensorFlow Lite release of each operation's version 1, 2, 3 ..."""
+"""The first TensorFlow Lite release with each operation's version 1, 2, 3 ...; "-" is a version that never came."""
+
+PYPI = {
+    "tflite_runtime": "2.7 2.8 2.9 2.10 2.11 2.12 2.13 2.14",
+    "ai_edge_litert": "2.18=1.0.0 2.19=1.1.0 2.20=2.0.2 2.22=2.1.3 2.23=2.2.0",
+}
+"""Releases of the interpreters on PyPI; LiteRT counts anew, so its are paired with the TensorFlow Lite release that they
+hold all operations of."""
+
+BY_DATA = {
+    "ABS": "int8=2 uint8=2 int16=3 int32=5",
+    "ADD": "int8=2 int16=3 int64=4 float16=6",
+    "ARG_MAX": "int8=2 bool=3",
+    "ARG_MIN": "int8=2 bool=3",
+    "AVERAGE_POOL_2D": "int8=2 int16=3",
+    "BATCH_MATMUL": "int8=2 int16=3",
+    "BATCH_TO_SPACE_ND": "int8=2 int16=4",
+    "BROADCAST_TO": "int8=3 int16=3",
+    "CONCATENATION": "int8=2 int16=3 uint32=4 int4=5 float16=6",
+    "COS": "float16=2",
+    "DEPTH_TO_SPACE": "int8=2",
+    "DEQUANTIZE": "int8=2 int16=3 float16=3 int4=6 int2=7 uint4=8",
+    "DYNAMIC_UPDATE_SLICE": "float16=3 int16=4 int4=5 bfloat16=6",
+    "EQUAL": "int8=2 string=3 int16=5",
+    "EXP": "int8=2 int16=2",
+    "FLOOR_DIV": "float32=2 int8=3 int16=3",
+    "FLOOR_MOD": "int8=2 int16=2",
+    "GATHER": "int8=2 bool=3 int16=4 int4=7",
+    "GATHER_ND": "string=2 int16=3 bool=5",
+    "GELU": "int8=2 uint8=2",
+    "GREATER": "int8=2",
+    "GREATER_EQUAL": "int8=2 int16=3",
+    "L2_NORMALIZATION": "int8=2",
+    "LEAKY_RELU": "int16=2",
+    "LESS": "int8=2 int16=3",
+    "LESS_EQUAL": "int8=2",
+    "LOG": "int8=2 int16=2",
+    "LOGISTIC": "int8=2 int16=3",
+    "LOG_SOFTMAX": "int8=2",
+    "MAXIMUM": "int8=2 int16=4",
+    "MAX_POOL_2D": "int8=2 int16=3",
+    "MEAN": "int8=2 int16=3",
+    "MINIMUM": "int8=2 int16=4",
+    "MIRROR_PAD": "int8=2 int16=3",
+    "MUL": "int8=2 int16=4 int64=5 complex64=6 uint32=7 float16=8",
+    "NOT_EQUAL": "int8=2 string=3 int16=4",
+    "PACK": "int8=2 int16=3 uint32=4",
+    "PAD": "int8=2 int16=3 bool=5",
+    "PADV2": "int8=2 int16=3 bool=5",
+    "RANGE": "int64=2",
+    "REDUCE_MAX": "int8=2 int16=3",
+    "REDUCE_MIN": "int8=2 int16=3",
+    "REDUCE_PROD": "int8=2 int16=2",
+    "RELU": "int8=2 uint8=2 int16=3",
+    "RELU6": "int8=2 int16=3",
+    "RESIZE_BILINEAR": "int8=2 int16=4",
+    "RESIZE_NEAREST_NEIGHBOR": "int8=2 int16=4",
+    "REVERSE_V2": "bool=2 int8=3",
+    "RSQRT": "int8=2 int16=3",
+    "SELECT": "int8=2 uint32=4",
+    "SIGN": "int32=2",
+    "SIN": "float16=2",
+    "SLICE": "int8=2 string=3 int16=4 uint32=6 int4=7 float16=8",
+    "SOFTMAX": "int8=2 int16=3 float16=4",
+    "SPACE_TO_BATCH_ND": "int8=2 int16=4",
+    "SPACE_TO_DEPTH": "int8=2",
+    "SPLIT": "int8=2 int32=3 int16=4",
+    "SPLIT_V": "int8=2",
+    "SQRT": "int8=2 int16=2",
+    "SQUARED_DIFFERENCE": "int8=2",
+    "SQUEEZE": "string=2",
+    "STRIDED_SLICE": "int8=2 bool=3 string=5 uint32=7",
+    "SUB": "int8=2 int64=4 int16=5",
+    "SUM": "int8=2",
+    "SVDF": "int8=3",
+    "TANH": "int8=2 int16=3",
+    "TILE": "string=2 int8=3",
+    "TOPK_V2": "int8=2 int16=3",
+    "TRANSPOSE": "int8=2 bool=3 int16=5 int4=7 bfloat16=8 float16=9",
+    "UNPACK": "int8=2 uint8=2 bool=3 int16=4 float16=5 bfloat16=5",
+}
+"""The version that an operation needs for a type of its data."""
+
+BY_WEIGHTS = {
+    "BATCH_MATMUL": "float32/int8=4",
+    "BIDIRECTIONAL_SEQUENCE_LSTM": "float32/int8=2",
+    "BIDIRECTIONAL_SEQUENCE_RNN": "float32/int8=2",
+    "CONV_2D": "float32/int8=2 float32/int8/channel=5 int8/int8=3 int8/int4=7 int16/int8=4",
+    "DEPTHWISE_CONV_2D": "float32/int8=4 float32/int8/channel=6 int8/int8=3 int8/int4=7 int16/int8=5",
+    "EMBEDDING_LOOKUP": "int32/int4=4 int32/int2=5",
+    "FULLY_CONNECTED": "float32/int8=3 float32/int8/channel=12 int8/int8=4 int8/int4=10 int16/int8=7 int16/int4=13 "
+    "float32/int2=14 int8/int2=14 int16/int2=14",
+    "LSTM": "float32/int8=3",
+    "RNN": "float32/int8=2",
+    "SVDF": "float32/int8=2",
+    "TRANSPOSE_CONV": "int8/int8=2 int16/int8=3",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "float32/int8=2",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "float32/int8=2",
+}
+"""The version that an operation needs for types of data and weights, and for weights quantized per channel."""
+
+CAST = "uint32=2 int8=3 uint16=4 float16=5 float64=5 int4=6 bfloat16=7 int2=8 uint4=8"
+"""The version of CAST that a type at either end needs."""
+
+CHANNELS_OF_INTEGER_DENSE = (2, 12)
+"""FULLY_CONNECTED with integer data reads each channel's scale in 2.12 and newer (measured); older kernels take the
+first scale for all, without an error (TensorFlow, lite/kernels/fully_connected.cc @ f3a451c)."""
+
+Release = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a file uses an operation.
+
+    Attributes:
+        operation: Its name in the TFLite schema.
+        version: The version that the file gives it.
+        data: Type of its data, "" if it has none.
+        weights: Type of its constant weights, "" if it has none.
+        output: Type of its first output, "" if it has none.
+        per_channel: Whether its weights - or for DEQUANTIZE and QUANTIZE, any end - have a scale for each channel.
+    """
+
+    operation: str
+    version: int
+    data: str = ""
+    weights: str = ""
+    output: str = ""
+    per_channel: bool = False
+
+    def __str__(self) -> str:
+        types = " x ".join(filter(None, (self.data, self.weights)))
+        return f"{self.operation} {types}{' per channel' if self.per_channel and self.weights else ''}".strip()
+
+
+def required_version(use: Use) -> int:
+    """The version that an interpreter must know: what the file says, or what the types need if that is higher."""
+    implied = [use.version, _lookup(BY_DATA, use.operation, use.data)]
+    pair = f"{use.data}/{use.weights}"
+    implied.append(_lookup(BY_WEIGHTS, use.operation, pair))
+    if use.per_channel:
+        implied.append(_lookup(BY_WEIGHTS, use.operation, f"{pair}/channel"))
+    if use.operation == "CAST":
+        implied += [_find(CAST, use.data), _find(CAST, use.output)]
+    if use.operation == "DEQUANTIZE" and use.data == "int8" and use.per_channel:
+        implied.append(5)
+    if use.operation == "QUANTIZE":
+        implied += [_find("int16=2 int4=4 uint4=5", use.output), 3 if use.per_channel else 0]
+    return max(implied)
+
+
+def oldest_release(use: Use) -> Release | None:
+    """The first TensorFlow Lite release that runs an operation right, such as (2, 14); None if no known one does."""
+    releases = RELEASES.get(use.operation, "").split()
+    version = required_version(use)
+    if not 1 <= version <= len(releases) or releases[version - 1] == "-":
+        return None
+    release = _parsed(releases[version - 1])
+    if use.operation == "FULLY_CONNECTED" and use.per_channel and use.data in ("int8", "int16"):
+        return max(release, CHANNELS_OF_INTEGER_DENSE)
+    return release
+
+
+def on_pypi(release: Release) -> dict[str, str | None]:
+    """The oldest release of each interpreter on PyPI that holds a TensorFlow Lite release; None if none does."""
+    found: dict[str, str | None] = {}
+    for package, text in PYPI.items():
+        rows = [row.partition("=") for row in text.split()]
+        found[package] = next((own or of for of, _, own in rows if _parsed(of) >= release), None)
+    return found
+
+
+def _lookup(table: dict[str, str], operation: str, key: str) -> int:
+    return _find(table.get(operation, ""), key)
+
+
+def _find(row: str, key: str) -> int:
+    return next((int(version) for k, _, version in (cell.partition("=") for cell in row.split()) if k == key), 0)
+
+
+def _parsed(text: str) -> Release:
+    return tuple(int(part) for part in text.split("."))

@@ -107,7 +107,7 @@ class ArraySource:
         return out
 
     def name(self, index: int) -> str:
-        """The part an item came in and its number there: "test 17"."""
+        """An item's number, and the part it came in if there are several: "item 17", "test 17"."""
         return self.names[index]
 
     def part(self, indices: Ints) -> ArraySource:
@@ -152,8 +152,10 @@ def array_items(parts: Mapping[str, tuple[npt.NDArray[Any], Ints]], *, labels: t
         spec = wish.image(x.shape[1], x.shape[2], "rgb" if x.shape[3:] == (3,) else "grey")
     else:
         spec = wish.tensor(x.shape[1:])
+    one = len(parts) == 1  # "train 17" would mislead where there is no official split
+    names = [f"item {i}" if one else f"{part} {i}" for part, (_, y) in parts.items() for i in range(len(y))]
     return Items(
-        source=ArraySource(x, [f"{part} {i}" for part, (_, y) in parts.items() for i in range(len(y))], spec),
+        source=ArraySource(x, names, spec),
         hashes=np.array([hashlib.sha256(row).hexdigest() for row in x], np.bytes_),
         y=np.concatenate([y for _, y in parts.values()]).astype(np.int64),
         labels=labels,
