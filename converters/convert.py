@@ -130,7 +130,7 @@ class _Work:
         self.contract = contract.replace(parent_sha256=sha256_of(path), tools=tools)
         if self.model.input_shape[1:] != self.input.shape or self.model.output_shape[1] != contract.outputs:
             raise ModelFileError(
-                f"{path} takes {self.model.input_shape[1:]} and answers {self.model.output_shape[1]} classes; its "
+                f"{path} takes {self.model.input_shape[1:]} and gives {self.model.output_shape[1]} outputs; its "
                 f"contract says {self.input.shape} and {contract.outputs}.",
                 "Train it again, or give the labels and the input that it was made for.",
             )

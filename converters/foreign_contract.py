@@ -81,7 +81,8 @@ def guess_contract(
     Args:
         shape: Shape of one item as the model takes it, without the batch.
         outputs: Number of outputs.
-        dtype: Type of the model's input; one that is quantized takes pixels as they are.
+        dtype: Type of the model's input; one that is not float is quantized by its own parameters, and nothing is put
+            in front of it.
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"), if it can be seen.
         metadata: What the file says of itself.
         labels: Class names, in the order of the outputs; of a single sigmoid both, or the positive one alone.
@@ -128,7 +129,8 @@ def guess_contract(
         )
     if image is None:
         spec = InputSpec(shape=shape, dtype="float32")
-        notes = [f"input: tensors of shape {_by(shape)}, as they are"]
+        hint = "; --color grey says that they are images" if len(shape) == 2 or shape[2:] == (1,) else ""
+        notes = [f"input: tensors of shape {_by(shape)}, as they are{hint}"]
         found = Guess(contract=_contract(task, names, spec, threshold), model_shape=shape)
     else:
         order, height, width, first = image
@@ -247,7 +249,7 @@ def _scaling(
                 f"The model's input is {dtype}, quantized by its own parameters; no range or mean can be given.",
                 "Leave --input-range, --mean and --std out.",
             )
-        return ((0.0,), (1.0,)), f"as they are, the model's input is {dtype}"
+        return ((0.0,), (1.0,)), f"quantized to {dtype} by the model's own parameters"
     if given:
         shift, divisor = _numbers(mean, "--mean") or (0.0,), _numbers(std, "--std") or (1.0,)
         unit = input_range is None and std is not None and all(abs(s) < 1 for s in divisor)

@@ -115,6 +115,14 @@ def described(model: bytes) -> tuple[bytes, int, int]:
     return whole, start, start + len(written)
 
 
+def outcome(content: bytes) -> Metadata | str:
+    """What is read, or the message of the one error that there may be."""
+    try:
+        return tflite_metadata(content)
+    except ModelFileError as e:
+        return e.message
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_is_one_clear_error_or_ignored(data: st.DataObject, model: bytes) -> None:
@@ -124,13 +132,8 @@ def test_damage_is_one_clear_error_or_ignored(data: st.DataObject, model: bytes)
     for at in data.draw(st.lists(where, min_size=1, max_size=6)):
         damaged[at] = data.draw(st.integers(0, 255))
     cut = data.draw(st.none() | st.integers(0, len(whole)))
-    try:
-        found = tflite_metadata(bytes(damaged[:cut]))
-    except ModelFileError as e:
-        assert "damaged" in e.message
-    else:
-        assert all(isinstance(label, str) for label in found.labels)
-        assert len(found.mean) == len(found.std)
+    found = outcome(bytes(damaged[:cut]))
+    assert "damaged" in found if isinstance(found, str) else len(found.mean) == len(found.std)
 
 
 def test_sizes_that_are_lies_allocate_nothing(model: bytes) -> None:
@@ -143,10 +146,7 @@ def test_sizes_that_are_lies_allocate_nothing(model: bytes) -> None:
             content = bytes(damaged)
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
-            try:
-                tflite_metadata(content)
-            except ModelFileError:
-                pass
+            outcome(content)
             assert tracemalloc.get_traced_memory()[1] - before < 4 * len(whole)
     tracemalloc.stop()
 
@@ -154,10 +154,8 @@ def test_sizes_that_are_lies_allocate_nothing(model: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_clear_error_or_nothing(data: bytes) -> None:
     for content in (data, data[:4] + IDENTIFIER + data[4:]):
-        try:
-            assert tflite_metadata(content).color is None
-        except ModelFileError as e:
-            assert "damaged" in e.message
+        found = outcome(content)
+        assert "damaged" in found if isinstance(found, str) else found == Metadata()
 
 
 def test_files_in_the_zip_that_can_not_be_read_are_noted(model: bytes) -> None:

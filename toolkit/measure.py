@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime import EngineError, InputSpec, Model, load
-from edgepress.toolkit.child import ChildDied, Emit, run_in_child
+from edgepress.converters.child import ChildDied, Emit, run_in_child
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime import Prediction, load
-from edgepress.toolkit.child import ChildDied, Emit, run_in_child
+from edgepress.converters.child import ChildDied, Emit, run_in_child
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".npy")

@@ -1,0 +1,186 @@
+"""Work in a fresh Python process, with what it reports streamed back and limits on its time and memory.
+
+Why a process: native converters and interpreters abort on some damaged files, and TensorFlow and tflite-runtime can't
+live in one process. So whatever opens a foreign file runs here, and a crash becomes `ChildDied` instead of our own
+death. Why not `multiprocessing`: its spawned child imports the caller's `__main__` again, which breaks scripts without
+a main guard and loads whatever they load (TensorFlow).
+
+A function must be importable by name, and its argument and reports picklable. What the child prints goes to a log: to
+our stderr when it ends, and its last lines into `ChildDied`.
+
+    >>> with Worker() as worker:
+    ...     for report in worker.call(job, argument):     # doctest: +SKIP
+    ...         ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, Pipe
+from types import TracebackType
+from typing import Any, TypeVar
+
+from edgepress.runtime.errors import EdgepressError
+
+Emit = Callable[[Any], None]
+_A = TypeVar("_A")
+
+POLL_S = 0.25
+"""Seconds between two looks at the child's memory."""
+LOG_LINES, LOG_BYTES = 4, 1 << 16
+
+
+class ChildDied(Exception):  # noqa: N818 - it names what happened; callers turn it into an error of their own
+    """The child ended without finishing; the message says how ("SIGSEGV", "no answer in 60 s"), and `log` its
+    last words."""
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class Worker:
+    """A process that calls one function after another and keeps what they leave in its modules.
+
+    Args:
+        silence_s: Longest time between two reports, in seconds, before the process is killed; None waits for ever.
+        memory_bytes: Resident memory above which it is killed; None sets no limit.
+    """
+
+    def __init__(self, *, silence_s: float | None = None, memory_bytes: int | None = None) -> None:
+        self._silence_s, self._memory_bytes = silence_s, memory_bytes
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._reports, theirs = Pipe()
+        fd = theirs.fileno()
+        command = [sys.executable, "-P", "-c", f"from edgepress.converters.child import _serve; _serve({fd})"]
+        environment = os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=[fd], env=environment
+        )
+        theirs.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, whatever it is doing, and pass its log on to our stderr."""
+        if self._log.closed:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._reports.close()
+        with contextlib.suppress(OSError):
+            os.write(2, self._last_words())
+        self._log.close()
+
+    def call(self, function: Callable[[_A, Emit], None], argument: _A) -> Iterator[Any]:
+        """Call `function(argument, emit)` in the process and yield each report it emits.
+
+        Raises:
+            EdgepressError: What the function raised on purpose.
+            ChildDied: The process crashed, was killed, was silent for too long or took too much memory.
+            RuntimeError: Any other exception of the function, with its traceback as text.
+        """
+        with contextlib.suppress(BrokenPipeError):  # it is dead: `_receive` says why
+            self._reports.send((function, argument))
+        while True:
+            what, value = self._receive()
+            if what == "report":
+                yield value
+            elif what == "done":
+                return
+            elif what == "error":
+                raise value
+            else:
+                raise RuntimeError(f"{function.__name__} failed in a child process:\n{value}")
+
+    def _receive(self) -> tuple[str, Any]:
+        until = None if self._silence_s is None else time.monotonic() + self._silence_s
+        while not self._reports.poll(POLL_S):
+            if until is not None and time.monotonic() > until:
+                raise self._died(f"no answer in {self._silence_s:g} s")
+            if self._memory_bytes is not None and self._resident() > self._memory_bytes:
+                raise self._died(f"it took more than {self._memory_bytes / 1e9:.1f} GB of memory")
+        try:
+            received: tuple[str, Any] = self._reports.recv()
+        except (EOFError, ConnectionResetError):
+            code = self._process.wait()
+            name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise self._died(f"{name}, perhaps out of memory" if name == "SIGKILL" else name) from None
+        return received
+
+    def _resident(self) -> int:
+        import psutil
+
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def _died(self, how: str) -> ChildDied:
+        self._process.kill()
+        self._process.wait()
+        lines = self._last_words().decode(errors="replace").splitlines()
+        return ChildDied(how, "\n".join(_telling(lines)[-LOG_LINES:]))
+
+    def _last_words(self) -> bytes:
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - LOG_BYTES))
+        return self._log.read()
+
+
+def run_in_child(
+    function: Callable[[_A, Emit], None],
+    argument: _A,
+    *,
+    silence_s: float | None = None,
+    memory_bytes: int | None = None,
+) -> Iterator[Any]:
+    """Call one function in a process of its own; see `Worker` and `Worker.call`."""
+    with Worker(silence_s=silence_s, memory_bytes=memory_bytes) as worker:
+        yield from worker.call(function, argument)
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """The lines of a log that tell why it ended: without Python's dump of its stack, notices and blank lines."""
+    for i, line in enumerate(lines):
+        if line.startswith("Fatal Python error"):
+            lines = lines[:i]
+            break
+    noise = re.compile(r"\s*$|INFO:|I0000 |W0000 |WARNING: All log messages")
+    return [line for line in lines if not noise.match(line)]
+
+
+def _serve(fd: int) -> None:
+    """The child's side: jobs come and reports go over one pipe, until it closes."""
+    with Connection(fd) as pipe:
+        while True:
+            try:
+                function, argument = pipe.recv()
+            except (EOFError, OSError):
+                return
+            except Exception:  # an argument that can't be unpickled here
+                pipe.send(("bug", traceback.format_exc()))
+                continue
+            try:
+                function(argument, lambda value: pipe.send(("report", value)))
+                pipe.send(("done", None))
+            except EdgepressError as e:
+                pipe.send(("error", e))
+            except (BrokenPipeError, pickle.PicklingError):
+                raise
+            except Exception:
+                pipe.send(("bug", traceback.format_exc()))

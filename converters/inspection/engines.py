@@ -1,0 +1,77 @@
+"""What this machine's engine makes of a file: whether it opens it, and what its CPU delegate takes.
+
+LiteRT hands parts of a graph to XNNPACK when tensors are allocated. The interpreter does not say which operations went;
+but it lists, behind the file's own operations, one DELEGATE for each part, with the tensors that go in and come out.
+What was taken is found by walking back from a part's outputs to its inputs.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.inspection.report import Engine, Inspection
+
+DELEGATE = "DELEGATE"
+
+
+def open_in_litert(path: Path, found: Inspection) -> Inspection:
+    """`found` with what LiteRT and its XNNPACK delegate make of a `.tflite` file. Damaged files can end the process."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    name = f"litert {metadata.version('ai-edge-litert')}"
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as e:
+        return found.replace(engine=Engine(name=name, opens=False, error=_first_line(e)))
+    operations = interpreter._get_ops_details()
+    parts = [op for op in operations if op["op_name"] == DELEGATE]
+    taken = delegated(operations)
+    # The interpreter lists the first graph's operations only, in the file's order; so does `found`.
+    nodes = tuple(
+        node.replace(delegated=place in taken) if place < len(operations) - len(parts) else node
+        for place, node in enumerate(found.nodes)
+    )
+    engine = Engine(name=name, opens=True, delegate="XNNPACK" if parts else "", partitions=len(parts))
+    return found.replace(engine=engine, nodes=nodes)
+
+
+def delegated(operations: list[dict[str, Any]]) -> set[int]:
+    """Places of the operations that delegates took.
+
+    Args:
+        operations: As LiteRT's `Interpreter` lists them once tensors are allocated: the file's own, then one DELEGATE
+            for each part taken, with "op_name" and the tensors' indices in "inputs" and "outputs".
+    """
+    own = [op for op in operations if op["op_name"] != DELEGATE]
+    maker = {int(t): place for place, op in enumerate(own) for t in op["outputs"]}
+    taken: set[int] = set()
+    for part in operations[len(own) :]:
+        border, open_ends = {int(t) for t in part["inputs"]}, [int(t) for t in part["outputs"]]
+        while open_ends:
+            place = maker.get(open_ends.pop())
+            if place is not None and place not in taken:
+                taken.add(place)
+                open_ends += {int(t) for t in own[place]["inputs"]} - border
+    return taken
+
+
+def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:
+    """`found` with whether ONNX Runtime opens an `.onnx` file. Damaged files can end the process."""
+    import onnxruntime
+
+    name = f"onnxruntime {onnxruntime.__version__}"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # its exceptions share no base but Exception
+        return found.replace(engine=Engine(name=name, opens=False, error=_first_line(e)))
+    return found.replace(engine=Engine(name=name, opens=True))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

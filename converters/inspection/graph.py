@@ -1,0 +1,198 @@
+"""A model's graph as inspection sees it, whatever the format, and what follows from it alone.
+
+A reader (`tflite_file`, `onnx_file`, `keras_graph`) turns its file into a `Graph`; here are the lifetimes of tensors,
+what is known before the model runs, and which constants are parameters. Shapes are those of one item, batch 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+FLOATS = ("float32", "float16", "float64", "bfloat16")
+BITS = {"bool": 8, "int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "complex64": 64, "complex128": 128, "bfloat16": 16}
+"""Bits of an element of types whose name does not end with them."""
+
+MEMORY_MODEL = (
+    "Batch 1. A tensor lives from the step that makes it to the last step that reads it; inputs live from the start, "
+    "outputs to the end. No alignment, no gaps between tensors, no sharing in place, no scratch memory of kernels."
+)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of a graph.
+
+    Attributes:
+        shape: Its shape for one item; None if the file does not tell it.
+        dtype: Type of its elements, in NumPy's words.
+        constant: Whether it is stored in the file.
+        quantized: Whether it has a scale.
+        per_channel: Whether it has several.
+        variable: Whether it keeps its value between runs.
+    """
+
+    shape: tuple[int, ...] | None
+    dtype: str
+    constant: bool = False
+    quantized: bool = False
+    per_channel: bool = False
+    variable: bool = False
+
+    @property
+    def elements(self) -> int | None:
+        """Number of elements; None if the shape is not known."""
+        return None if self.shape is None else math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Memory that it takes; None if shape or type tell no size."""
+        bits = bits_of(self.dtype)
+        return None if self.elements is None or not bits else -(-self.elements * bits // 8)
+
+    @property
+    def real(self) -> bool:
+        """Whether it holds real numbers, as floats or quantized; shapes, axes and indices do not."""
+        return self.dtype in FLOATS or self.quantized
+
+
+@dataclass(frozen=True)
+class Step:
+    """An operation of a graph.
+
+    Attributes:
+        operation: Its kind: "CONV_2D", "Conv", "Conv2D".
+        name: What its author would call it: the layer or the tensor that it makes.
+        inputs: Names of tensors read, "" for one that is left out.
+        outputs: Names of tensors made.
+        weights: Positions in `inputs` where parameters may stand; None is anywhere.
+        version: Version of the operation, where the format has one.
+        macs: Multiply-accumulates for one item; None if they can't be counted.
+        index: Its place in the file.
+    """
+
+    operation: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    weights: tuple[int, ...] | None = None
+    version: int | None = None
+    macs: int | None = 0
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Steps in the order in which they run, and their tensors by name."""
+
+    steps: tuple[Step, ...]
+    values: Mapping[str, Value]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory that activations take at a time.
+
+    Attributes:
+        size_bytes: The memory; None if a tensor's size is not known.
+        step: The step during which it is reached; None in an empty graph.
+        unknown: Names of tensors whose size is not known.
+    """
+
+    size_bytes: int | None
+    step: Step | None
+    unknown: tuple[str, ...] = field(default=())
+
+
+def bits_of(dtype: str) -> int:
+    """Bits of an element; 0 if its type has no fixed size."""
+    digits = dtype.lstrip("uintfloa").partition("e")[0]  # float8e4m3fn
+    return BITS.get(dtype) or (int(digits) if digits.isdigit() else 0)
+
+
+def known_beforehand(graph: Graph) -> set[str]:
+    """Names of tensors that do not depend on the input: constants, and what is computed from nothing but them."""
+    known = {name for name, value in graph.values.items() if value.constant and not value.variable} - {*graph.inputs}
+    for step in graph.steps:
+        present = [name for name in step.inputs if name]
+        if present and known.issuperset(present):
+            known.update(step.outputs)
+    return known
+
+
+def peak_memory(graph: Graph) -> Peak:
+    """The peak of activation memory under `MEMORY_MODEL`. What is known beforehand is no activation."""
+    known, end = known_beforehand(graph), len(graph.steps)
+    first = dict.fromkeys(graph.inputs, 0)
+    last: dict[str, int] = {}
+    for place, step in enumerate(graph.steps):
+        for name in step.outputs:
+            first.setdefault(name, place)
+            last.setdefault(name, place)
+        for name in filter(None, step.inputs):
+            if name in graph.values and graph.values[name].variable:
+                first[name], last[name] = 0, end
+            else:
+                last[name] = place
+    last |= dict.fromkeys(graph.outputs, end)
+    changes = [0] * (end + 2)
+    unknown = []
+    for name, start in first.items():
+        size = graph.values[name].size_bytes if name in graph.values else None
+        if name in known or not name:
+            continue
+        if size is None:
+            unknown.append(name)
+            continue
+        changes[start] += size
+        changes[last.get(name, start) + 1] -= size
+    most, place, alive = 0, 0, 0
+    for at, change in enumerate(changes[:end]):
+        alive += change
+        if alive > most:
+            most, place = alive, at
+    return Peak(None if unknown else most, graph.steps[place] if graph.steps else None, tuple(unknown))
+
+
+def unpacked_bytes(graph: Graph) -> int:
+    """Memory of constants that the engine brings to another type before it uses them: float16 or int8 unpacked."""
+    known, values, total = known_beforehand(graph), graph.values, 0
+    for step in graph.steps:
+        types = {values[name].dtype for name in step.inputs if name in values and values[name].real}
+        made = [values[name] for name in step.outputs if name in known and name in values]
+        total += sum(v.size_bytes or 0 for v in made if v.real and types and v.dtype not in types)
+    return total
+
+
+def parameters(graph: Graph) -> list[int]:
+    """How many parameters each step has: elements of real constants that it reads, each counted where first read.
+
+    A constant that is only unpacked (dequantized, cast, transposed) is counted at the step that uses the result.
+    """
+    known, seen, counts = known_beforehand(graph), set[str](), []
+    for step in graph.steps:
+        count = 0
+        if not known.issuperset(filter(None, step.outputs)):
+            for place, name in enumerate(step.inputs):
+                if name in known and name not in seen and (step.weights is None or place in step.weights):
+                    seen.add(name)
+                    value = graph.values[name]
+                    count += (value.elements or 0) if value.real else 0
+        counts.append(count)
+    return counts
+
+
+def weights_of(graph: Graph, step: Step, known: Collection[str]) -> Value | None:
+    """The first real tensor of rank 2 or more that a step reads and that is known beforehand: its weights."""
+    names = [n for i, n in enumerate(step.inputs) if n in known and (step.weights is None or i in step.weights)]
+    values = [graph.values[n] for n in names if n in graph.values and graph.values[n].real]
+    return next((v for v in values if len(v.shape or ()) > 1), values[0] if values else None)
+
+
+def activations_of(graph: Graph, step: Step, known: Collection[str]) -> list[Value]:
+    """The tensors that a step reads and that depend on the input; state that it keeps is left out."""
+    values = [graph.values[n] for n in step.inputs if n and n not in known and n in graph.values]
+    return [v for v in values if not v.variable]

@@ -1,0 +1,154 @@
+"""Reading a Keras file without Keras: a `.keras` is a zip of JSON and HDF5, an `.h5` is HDF5 with JSON in an attribute.
+
+What stands in the file is shown even where Keras can't open it (unknown layers, code, files of old versions). Shapes
+between layers are not in it; `keras_graph` adds them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.inspection.report import Inspection, Node, Port, Weight
+from edgepress.runtime.contract import MEMBER, read_contract
+from edgepress.runtime.errors import ModelFileError
+
+CONFIG, VERSION, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+MAX_CONFIG_BYTES = 64 << 20
+OPTIMIZER = "optimizer"
+WEIGHTS_ONLY = (
+    "It holds weights and no architecture: converting it needs the whole model (model.save, not save_weights)."
+)
+
+
+def read_keras(path: Path) -> Inspection:
+    """What a `.keras` file holds.
+
+    Raises:
+        ModelFileError: It is damaged, or holds a contract that is.
+    """
+    contract = read_contract(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(_member(archive, CONFIG))
+            version = json.loads(_member(archive, VERSION)).get("keras_version", "")
+            content = io.BytesIO(archive.read(WEIGHTS))
+            extra = archive.getinfo(MEMBER).file_size if contract else 0
+        weights, optimizer_bytes = _weights(content)
+        return _inspection(path, "keras", version, config, weights, optimizer_bytes).replace(
+            contract=contract, metadata_bytes=extra
+        )
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, RuntimeError, EOFError, TypeError, AttributeError) as e:
+        raise _damaged(path, e) from e
+
+
+def read_h5(path: Path) -> Inspection:
+    """What a `.h5` file holds, whole model or weights alone.
+
+    Raises:
+        ModelFileError: It is damaged.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            text, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
+        config = json.loads(text) if text is not None else None
+        weights, optimizer_bytes = _weights(path)
+        version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+        found = _inspection(path, "h5", version, config, weights, optimizer_bytes)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as e:
+        raise _damaged(path, e) from e
+    return found if config else found.replace(notes=(*found.notes, WEIGHTS_ONLY))
+
+
+def _damaged(path: Path, error: Exception) -> ModelFileError:
+    reason = str(error).strip().partition("\n")[0]
+    return ModelFileError(f"{path} is damaged or of another kind: {reason}.", "Copy it again, or save it again.")
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > MAX_CONFIG_BYTES:
+        raise ValueError(f"{name} has {size} bytes; the limit is {MAX_CONFIG_BYTES}")
+    return archive.read(name)
+
+
+def _weights(file: Path | io.BytesIO) -> tuple[list[Weight], int]:
+    """The weights in an HDF5 file, and the bytes of an optimizer's state."""
+    import h5py
+
+    found: list[Weight] = []
+    optimizer = 0
+
+    def visit(name: str, item: Any) -> None:
+        nonlocal optimizer
+        if not isinstance(item, h5py.Dataset):
+            return
+        size = int(item.id.get_storage_size())
+        if name.startswith(OPTIMIZER):
+            optimizer += size
+            return
+        shape = tuple(int(n) for n in item.shape or ())
+        found.append(Weight(name=name, shape=shape, dtype=str(item.dtype), size_bytes=size))
+
+    with h5py.File(file) as opened:
+        opened.visititems(visit)
+    return sorted(found, key=lambda w: -w.size_bytes), optimizer
+
+
+def _inspection(
+    path: Path, format: str, version: str, config: Any, weights: list[Weight], optimizer_bytes: int
+) -> Inspection:
+    layers = list(_layers(config)) if config else []
+    inputs = [layer for layer in layers if layer["class_name"] == "InputLayer"]
+    nodes = [
+        Node(
+            operation=str(layer["class_name"]),
+            name=str(layer["config"].get("name", "")),
+            version=None,
+            data_types="",
+            computes_in="",
+            parameters=None,
+            macs=None,
+        )
+        for layer in layers
+        if layer not in inputs
+    ]
+    notes = (f"An optimizer's state takes {optimizer_bytes} bytes of it.",) if optimizer_bytes else ()
+    return Inspection(
+        file=str(path),
+        format=format,
+        size_bytes=path.stat().st_size,
+        producer=f"keras {version}".strip(),
+        inputs=tuple(_port(layer["config"]) for layer in inputs),
+        nodes=tuple(nodes),
+        weights_bytes=sum(w.size_bytes for w in weights),
+        weights=tuple(weights),
+        notes=notes,
+    )
+
+
+def _layers(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The layers of a model's configuration, those of models inside it too."""
+    inner = config["config"]
+    layers = inner.get("layers") if isinstance(inner, dict) else inner  # Keras 2.0 wrote a Sequential as a bare list
+    for layer in layers or []:
+        if isinstance(layer["config"], list) or "layers" in layer["config"]:
+            yield from _layers(layer)
+        else:
+            yield layer
+
+
+def _port(config: dict[str, Any]) -> Port:
+    shape = config.get("batch_shape") or config.get("batch_input_shape")
+    dtype = config.get("dtype")
+    return Port(
+        name=str(config.get("name", "")),
+        shape=tuple(None if n is None else int(n) for n in shape) if isinstance(shape, list) else None,
+        dtype=dtype if isinstance(dtype, str) else "float32",
+    )

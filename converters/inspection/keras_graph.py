@@ -1,0 +1,148 @@
+"""What Keras itself knows of a model: shapes between layers, multiply-accumulates and memory, layer by layer.
+
+A layer is one step; models inside a model are followed. A subclassed model has no graph that could be walked: its
+layers are listed, without shapes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection.report import Engine, Inspection, Port, describe
+
+KERNELS = {
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), 1),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), 2),
+}
+"""Layers whose kernel is used whole for each position of the output; how many of its last axes are channels there."""
+SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
+TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+RECURRENT = ("LSTM", "GRU", "SimpleRNN")
+NO_PRODUCT = ("Embedding", "TextVectorization", "StringLookup", "IntegerLookup")
+"""Layers whose matrices are looked up and not multiplied."""
+
+Shape = tuple[int, ...]
+
+
+def open_in_keras(path: Path, found: Inspection) -> Inspection:
+    """`found` with what Keras makes of a `.keras` or `.h5` file. Damaged files can end the process."""
+    import keras
+
+    name = f"keras {keras.__version__}"
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except MemoryError:
+        raise
+    except Exception as e:  # Keras raises ValueError, TypeError, KeyError, OSError and others
+        return found.replace(engine=Engine(name=name, opens=False, error=_reason(e)))
+    return with_layers(model, found).replace(engine=Engine(name=name, opens=True))
+
+
+def with_layers(model: Any, found: Inspection) -> Inspection:
+    """`found` with the layers of an opened Keras model."""
+    steps: list[g.Step] = []
+    values: dict[str, g.Value] = {}
+    inner = _functional(model)
+    if inner is None:
+        for layer in model.layers:
+            _add(layer, [], [], steps, values)
+        graph = g.Graph(tuple(steps), values, (), ())
+        notes: tuple[str, ...] = ("A subclassed model: how its layers are joined is not known.",)
+        inputs, outputs = found.inputs, found.outputs
+    else:
+        start = [_key(t, values) for t in inner.inputs]
+        end = _walk(inner, start, steps, values)
+        graph, notes = g.Graph(tuple(steps), values, tuple(start), tuple(end)), ()
+        inputs, outputs = (tuple(_port(t) for t in ends) for ends in (inner.inputs, inner.outputs))
+    described = describe(graph, conversions=())
+    if inner is None:
+        described["peak_activation_bytes"] = None
+    described["notes"] = (*found.notes, *notes, *described["notes"])
+    return found.replace(inputs=inputs, outputs=outputs, **described)
+
+
+def _functional(model: Any) -> Any:
+    """The graph of a model, None if it has none. Keras has no public way to it."""
+    inner = getattr(model, "_functional", None) or model  # a Sequential holds one
+    return inner if hasattr(inner, "_nodes_by_depth") else None
+
+
+def _walk(model: Any, given: Sequence[str], steps: list[g.Step], values: dict[str, g.Value]) -> list[str]:
+    """Add a model's layers in the order in which they run; gives the names of its outputs."""
+    names = {id(t): name for t, name in zip(model.inputs, given, strict=True)}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            read = [names[id(t)] for t in node.input_tensors]
+            inner = _functional(node.operation)
+            made = _walk(inner, read, steps, values) if inner else [_key(t, values) for t in node.outputs]
+            names |= {id(t): name for t, name in zip(node.outputs, made, strict=True)}
+            if inner is None:
+                _add(node.operation, read, made, steps, values)
+    return [names[id(t)] for t in model.outputs]
+
+
+def _add(layer: Any, read: list[str], made: list[str], steps: list[g.Step], values: dict[str, g.Value]) -> None:
+    variables = []
+    for variable in getattr(layer, "weights", []):
+        variables.append(str(variable.path))
+        shape, dtype = tuple(int(n) for n in variable.shape), str(variable.dtype)
+        values[variables[-1]] = g.Value(shape, dtype, constant=True, quantized=dtype.startswith("int"))
+    shapes = [[values[name].shape or () for name in names] for names in (read, made)]
+    steps.append(
+        g.Step(
+            operation=type(layer).__name__,
+            name=str(layer.name),
+            inputs=(*read, *variables),
+            outputs=tuple(made),
+            weights=tuple(range(len(read), len(read) + len(variables))),
+            macs=macs(layer, shapes[0][0], shapes[1][0]) if read and made else None if variables else 0,
+            index=len(steps),
+        )
+    )
+
+
+def macs(layer: Any, read: Shape, made: Shape) -> int | None:
+    """Multiply-accumulates of one layer for input and output of these shapes; None if they can't be counted."""
+    kinds = {kind.__name__ for kind in type(layer).__mro__}
+    if channels := next((KERNELS[k] for k in KERNELS if k in kinds), 0):
+        return math.prod(made) * _product(layer.kernel.shape[:-channels])
+    if kinds & {*SEPARABLE}:
+        kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+        return math.prod(made) // int(kernels[1].shape[-1]) * sum(_product(k.shape) for k in kernels)
+    if kinds & {*TRANSPOSED}:
+        return math.prod(read) * _product(layer.kernel.shape[:-1])
+    if kinds & {*RECURRENT}:
+        return read[1] * sum(_product(k.shape) for k in (layer.cell.kernel, layer.cell.recurrent_kernel))
+    if "Bidirectional" in kinds:
+        both = [macs(part, read, made) for part in (layer.forward_layer, layer.backward_layer)]
+        return None if None in both else sum(filter(None, both))
+    if "TimeDistributed" in kinds:
+        once = macs(layer.layer, (1, *read[2:]), (1, *made[2:]))
+        return None if once is None else read[1] * once
+    matrices = [v for v in getattr(layer, "weights", []) if len(v.shape) > 1]
+    return None if matrices and not kinds & {*NO_PRODUCT} else 0
+
+
+def _product(shape: Sequence[int]) -> int:
+    return math.prod(int(n) for n in shape)
+
+
+def _key(tensor: Any, values: dict[str, g.Value]) -> str:
+    name = f"tensor {len(values)}"
+    values[name] = g.Value(tuple(1 if n is None else int(n) for n in tensor.shape), str(tensor.dtype))
+    return name
+
+
+def _port(tensor: Any) -> Port:
+    shape = tuple(None if n is None else int(n) for n in tensor.shape)
+    return Port(name=str(tensor.name), shape=shape, dtype=str(tensor.dtype))
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,135 @@
+"""Multiply-accumulates of operations that multiply by a kernel or a matrix, from shapes alone.
+
+Counted are convolutions, dense layers, matrix products and recurrent layers, for one item; additions, activations and
+other element by element work are not, as is the custom. One function for each way of counting, one table for each
+format; the readers look an operation's name up in theirs. An operation that is in no table multiplies nothing, or - if
+it is one of the `OPAQUE` - can't be counted, which is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from edgepress.converters.inspection.graph import Value
+
+Rule = Callable[[Sequence[Value | None], Value | None], int | None]
+
+
+def over_output(weights: int, *channels: int) -> Rule:
+    """A kernel at input `weights`, used whole for each position of the output; `channels` are its output's axes."""
+
+    def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
+        kernel = _shape(inputs, weights)
+        out = output.elements if output else None
+        if not kernel or out is None:
+            return None
+        return out * math.prod(n for axis, n in enumerate(kernel) if axis not in channels)
+
+    return count
+
+
+def over_input(data: int, weights: int, channels: int) -> Rule:
+    """A kernel used whole for each position of the input at `data`, as transposed convolutions do."""
+
+    def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
+        kernel, given = _shape(inputs, weights), _shape(inputs, data)
+        if not kernel or given is None:
+            return None
+        return math.prod(given) * math.prod(n for axis, n in enumerate(kernel) if axis != channels)
+
+    return count
+
+
+def product(left: int, axis: int = -1) -> Rule:
+    """A matrix product that sums over one axis of the input at `left`."""
+
+    def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
+        shape = _shape(inputs, left)
+        out = output.elements if output else None
+        return None if not shape or out is None else out * shape[axis]
+
+    return count
+
+
+def recurrent(data: int = 0) -> Rule:
+    """Every matrix, once for each step of the sequence at `data`, whose last axis are features."""
+
+    def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
+        sequence = _shape(inputs, data)
+        if not sequence:
+            return None
+        matrices = [v.elements or 0 for v in inputs if v and v.constant and not v.variable and len(v.shape or ()) > 1]
+        return math.prod(sequence[:-1]) * sum(matrices)
+
+    return count
+
+
+TFLITE: dict[str, Rule] = {
+    "CONV_2D": over_output(1, 0),
+    "DEPTHWISE_CONV_2D": over_output(1, 3),
+    "FULLY_CONNECTED": over_output(1, 0),
+    "CONV_3D": over_output(1, 4),
+    "TRANSPOSE_CONV": over_input(2, 1, 3),
+    "CONV_3D_TRANSPOSE": over_input(2, 1, 4),
+    "BATCH_MATMUL": product(0),
+    "LSTM": recurrent(),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent(),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": recurrent(),
+    "RNN": recurrent(),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent(),
+    "BIDIRECTIONAL_SEQUENCE_RNN": recurrent(),
+    "SVDF": recurrent(),
+}
+
+ONNX: dict[str, Rule] = {
+    "Conv": over_output(1, 0),
+    "FusedConv": over_output(1, 0),
+    "NhwcFusedConv": over_output(1, 0),
+    "ConvInteger": over_output(1, 0),
+    "QLinearConv": over_output(3, 0),
+    "ConvTranspose": over_input(0, 1, 0),
+    "MatMul": product(0),
+    "FusedMatMul": product(0),
+    "MatMulInteger": product(0),
+    "MatMulIntegerToFloat": product(0),
+    "DynamicQuantizeMatMul": product(0),
+    "MatMulNBits": product(0),
+    "QLinearMatMul": product(0),
+    "Gemm": product(0),
+    "FusedGemm": product(0),
+    "QGemm": product(0),
+    "LSTM": recurrent(),
+    "GRU": recurrent(),
+    "RNN": recurrent(),
+}
+
+TENSORFLOW: dict[str, Rule] = {
+    "Conv2D": over_output(1, 3),
+    "Conv3D": over_output(1, 4),
+    "DepthwiseConv2dNative": over_output(1, 2, 3),
+    "MatMul": product(0),
+    "BatchMatMulV2": product(0),
+    "BatchMatMulV3": product(0),
+}
+
+OPAQUE = frozenset(
+    {
+        *("STABLEHLO_CONVOLUTION", "STABLEHLO_DOT_GENERAL"),
+        *("Einsum", "Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention", "QLinearConvTranspose"),
+        *("DeformConv", "Conv2DBackpropInput", "Conv3DBackpropInputV2", "CudnnRNNV3"),
+    }
+)
+"""Operations that multiply, and whose shapes do not tell how often."""
+
+
+def count(table: dict[str, Rule], operation: str, inputs: Sequence[Value | None], output: Value | None) -> int | None:
+    """Multiply-accumulates of one operation; None if it multiplies and can't be counted."""
+    if operation in table:
+        return table[operation](inputs, output)
+    return None if operation in OPAQUE else 0
+
+
+def _shape(inputs: Sequence[Value | None], place: int) -> tuple[int, ...] | None:
+    value = inputs[place] if place < len(inputs) else None
+    return value.shape if value else None

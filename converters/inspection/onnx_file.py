@@ -1,0 +1,299 @@
+"""Reading an `.onnx` file: its graph, constants and metadata, without an engine.
+
+Free dimensions are taken as 1, then ONNX's own shape inference fills in what the file does not say. A file quantized as
+QDQ stores float operations between DequantizeLinear and QuantizeLinear, which the engine computes in integers: they are
+shown as what they compute in.
+
+Not looked into: the bodies of If, Loop and Scan, and functions that a file brings along.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress.converters.foreign_metadata import onnx_metadata
+from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection import macs
+from edgepress.converters.inspection.onnx_versions import OLDEST_OPSET, RELEASES, oldest_onnxruntime
+from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, describe, metadata_dict
+from edgepress.runtime.contract import MEMBER, Contract
+from edgepress.runtime.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import onnx
+
+CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "CastLike")
+STANDARD = ("", "ai.onnx")
+BUILT_IN = (*STANDARD, "ai.onnx.ml", "com.microsoft")
+"""Operator sets that ONNX Runtime's releases hold."""
+DYNAMIC = ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
+VALUES_AT = {
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Clip", "Resize", "Pad"), (0,)),
+    **dict.fromkeys(("QLinearAdd", "QLinearMul", "QLinearMatMul"), (0, 3)),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (0, 1)),
+    **dict.fromkeys(("QLinearSoftmax", "QLinearSigmoid", "QLinearAveragePool", "QLinearGlobalAveragePool"), (0,)),
+    "QLinearConv": (0, 3, 8),
+    "QGemm": (0, 3, 6),
+    "MatMulIntegerToFloat": (0, 1, 6),
+    "DynamicQuantizeMatMul": (0, 1, 4),
+}
+"""Where operations read values, and not scales, zero points or limits; elsewhere any input may hold values."""
+NAMES = {"float": "float32", "double": "float64"}
+
+
+def read(path: Path) -> Inspection:
+    """What an `.onnx` file holds.
+
+    Raises:
+        ModelFileError: It is not an ONNX model, damaged, or holds a contract that is.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    content = path.read_bytes()
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as e:
+        raise ModelFileError(f"{path} is damaged: it can't be parsed as ONNX.", "Copy or convert it again.") from e
+    if not model.graph.node or not model.graph.output:
+        raise ModelFileError(
+            f"{path} holds no ONNX graph.", "It is damaged or of another kind; an ONNX model is needed."
+        )
+    try:
+        _check_text(model)
+        found = _read(path, model, len(content))
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as e:
+        raise ModelFileError(
+            f"{path} is damaged: its graph can't be read ({type(e).__name__}: {e}).", "Copy or convert it again."
+        ) from e
+    props = {p.key: p.value for p in model.metadata_props}
+    if MEMBER in props:
+        return found.replace(contract=Contract.from_json(props[MEMBER], where=str(path)))
+    return found.replace(metadata=metadata_dict(onnx_metadata(props)))
+
+
+def _read(path: Path, model: onnx.ModelProto, size_bytes: int) -> Inspection:
+    inputs = [v for v in model.graph.input if v.name not in {t.name for t in model.graph.initializer}]
+    ports = [tuple(_port(v) for v in ends) for ends in (inputs, model.graph.output)]
+    constants = {t.name: t for t in model.graph.initializer}
+    constants |= {
+        n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
+    }
+    free = _fix_free_dimensions(model, inputs)
+    model, notes = _with_shapes(model)
+    graph = _graph(model, constants)
+    found = describe(graph, conversions=CONVERSIONS, as_run=_as_run(graph), dynamic=_dynamic(graph))
+    weights = [
+        Weight(name=name, shape=tuple(t.dims), dtype=_dtype(t.data_type), size_bytes=_stored_bytes(t))
+        for name, t in constants.items()
+    ]
+    domains = {n.domain for n in model.graph.node}
+    local = {(f.domain, f.name) for f in model.functions}
+    custom = [
+        f"{n.domain}.{n.op_type}"
+        for n in model.graph.node
+        if n.domain not in BUILT_IN and (n.domain, n.op_type) not in local
+    ]
+    notes += tuple(f"Not looked into: {kind}." for kind in _bodies(model))
+    if free:
+        notes += (f"Free dimensions taken as 1: {', '.join(free)}.",)
+    if any(t.data_location == t.EXTERNAL for t in constants.values()):
+        notes += ("Weights are in files beside it, which are not counted.",)
+    found["notes"] += notes
+    return Inspection(
+        file=str(path),
+        format="onnx",
+        size_bytes=size_bytes,
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        inputs=ports[0],
+        outputs=ports[1],
+        weights_bytes=sum(w.size_bytes for w in weights),
+        metadata_bytes=sum(len(p.key.encode()) + len(p.value.encode()) for p in model.metadata_props),
+        weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
+        custom_operations=tuple(dict.fromkeys(custom)),
+        runtime=_runtime(model, domains),
+        **found,
+    )
+
+
+def _check_text(model: onnx.ModelProto) -> None:
+    """Protobuf gives text that is not UTF-8 as bytes."""
+    graph = model.graph
+    texts = [model.producer_name, model.producer_version, *(o.domain for o in model.opset_import)]
+    texts += [text for n in graph.node for text in (n.name, n.op_type, n.domain, *n.input, *n.output)]
+    texts += [v.name for v in (*graph.input, *graph.output, *graph.value_info, *graph.initializer)]
+    texts += [text for p in model.metadata_props for text in (p.key, p.value)]
+    if bad := [text for text in texts if isinstance(text, bytes)]:
+        raise ValueError(f"{bad[0]!r} is not UTF-8")
+
+
+def _fix_free_dimensions(model: onnx.ModelProto, inputs: Iterable[Any]) -> list[str]:
+    """Set free dimensions of inputs to 1 and forget shapes that depend on them; gives those that are no batch."""
+    free = []
+    for value in inputs:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.dim_value > 0:
+                if axis > 0:
+                    free.append(f"{value.name}[{axis}]")
+                dim.dim_value = 1
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    kept = [v for v in model.graph.value_info if all(d.dim_value > 0 for d in v.type.tensor_type.shape.dim)]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
+    return free
+
+
+def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model, data_prop=True), ()
+    except Exception as e:  # InferenceError, and ValueError over 2 GB
+        return model, (f"Shapes could not be inferred: {str(e).strip().partition(chr(10))[0]}",)
+
+
+def _graph(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> g.Graph:
+    quantized = set()
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear", *DYNAMIC) or node.op_type.startswith("QLinear"):
+            quantized.update(node.output[:1])
+        if (
+            node.op_type == "DequantizeLinear"
+            or node.op_type in DYNAMIC
+            or node.op_type.startswith(("QLinear", "QGemm"))
+        ):
+            quantized.update(node.input[i] for i in VALUES_AT.get(node.op_type, ()) if i < len(node.input))
+    values = {}
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        tensor = value.type.tensor_type
+        shape = tuple(d.dim_value for d in tensor.shape.dim) if tensor.HasField("shape") else None
+        known = shape is not None and all(d.HasField("dim_value") for d in tensor.shape.dim)
+        values[value.name] = g.Value(
+            shape if known else None, _dtype(tensor.elem_type), quantized=value.name in quantized
+        )
+    for name, t in constants.items():
+        values[name] = g.Value(tuple(t.dims), _dtype(t.data_type), constant=True, quantized=name in quantized)
+    steps = []
+    for index, node in enumerate(model.graph.node):
+        if node.op_type == "Constant":
+            continue
+        made = values.get(node.output[0]) if node.output else None
+        read = [values.get(name) for name in node.input]
+        if node.op_type in ("Gemm", "FusedGemm", "QGemm") and any(a.name == "transA" and a.i for a in node.attribute):
+            first = read[0]
+            read[0] = g.Value(first.shape[::-1], first.dtype) if first and first.shape else None
+        foreign = node.domain not in BUILT_IN
+        steps.append(
+            g.Step(
+                operation=node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}",
+                name=node.name or (node.output[0] if node.output else ""),
+                inputs=tuple(node.input),
+                outputs=tuple(node.output),
+                weights=VALUES_AT.get(node.op_type),
+                macs=None if foreign else macs.count(macs.ONNX, node.op_type, read, made),
+                index=index,
+            )
+        )
+    held = {t.name for t in model.graph.initializer}
+    return g.Graph(
+        tuple(steps),
+        values,
+        tuple(v.name for v in model.graph.input if v.name not in held),
+        tuple(v.name for v in model.graph.output),
+    )
+
+
+def _as_run(graph: g.Graph) -> dict[int, g.Step | None]:
+    """How ONNX Runtime runs steps otherwise than the file says, by place; None is not at all.
+
+    A step between DequantizeLinear and QuantizeLinear reads and makes the stored integers, and the conversions around
+    it go.
+    """
+    known, maker = g.known_beforehand(graph), {name: step for step in graph.steps for name in step.outputs}
+    readers: dict[str, list[g.Step]] = {}
+    for step in graph.steps:
+        for name in step.inputs:
+            readers.setdefault(name, []).append(step)
+    stored = {s.outputs[0]: s.inputs[0] for s in graph.steps if s.operation == "DequantizeLinear" and s.outputs}
+    run: dict[int, g.Step | None] = {}
+    for place, step in enumerate(graph.steps):
+        data, after = [n for n in step.inputs if n and n not in known], [readers.get(n, []) for n in step.outputs]
+        if (
+            step.operation not in CONVERSIONS
+            and data
+            and stored.keys() >= {*data}
+            and all(after)
+            and all(r.operation == "QuantizeLinear" for rs in after for r in rs)
+            and not {*step.outputs} & {*graph.outputs}
+        ):
+            run[place] = dataclasses.replace(
+                step,
+                inputs=tuple(stored.get(n, n) for n in step.inputs),
+                outputs=tuple(r.outputs[0] for rs in after for r in rs),
+            )
+    integer = {graph.steps[place].name for place in run}
+    for place, step in enumerate(graph.steps):
+        around = [r.name for n in step.outputs for r in readers.get(n, [])] or [""]
+        if step.operation == "QuantizeLinear":
+            around = [maker[step.inputs[0]].name if step.inputs[0] in maker else ""]
+        if step.operation in ("QuantizeLinear", "DequantizeLinear") and integer.issuperset(around):
+            run[place] = None
+    return run
+
+
+def _dynamic(graph: g.Graph) -> set[int]:
+    """Places of steps whose data are quantized while the model runs."""
+    found = {name for step in graph.steps if step.operation == "DynamicQuantizeLinear" for name in step.outputs}
+    return {
+        place
+        for place, step in enumerate(graph.steps)
+        if step.operation in DYNAMIC and (step.operation.startswith("Dynamic") or found & {*step.inputs})
+    }
+
+
+def _runtime(model: onnx.ModelProto, domains: set[str]) -> Runtime:
+    opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
+    release = oldest_onnxruntime(opset, model.ir_version)
+    asked = {f"operator set {opset}": (opset, 0), f"format {model.ir_version}": (0, model.ir_version)}
+    because = [name for name, (o, ir) in asked.items() if oldest_onnxruntime(o, ir) in (release, None)]
+    unknown = [f"operator set {domain}" for domain in sorted(domains - {*STANDARD})]
+    if release is None:
+        unknown += [f"{name}: newer than {RELEASES[-1][1:]}" for name in because]
+    if opset < OLDEST_OPSET:
+        unknown.append(f"operator set {opset}: ONNX Runtime promises {OLDEST_OPSET} and newer")
+    return Runtime(
+        releases={"onnxruntime": None if unknown else release}, because=tuple(because), unknown=tuple(unknown)
+    )
+
+
+def _bodies(model: onnx.ModelProto) -> list[str]:
+    found = dict.fromkeys(n.op_type for n in model.graph.node for a in n.attribute if a.HasField("g"))
+    return [f"the bodies of {kind}" for kind in found] + [f"the function {f.name}" for f in model.functions]
+
+
+def _port(value: Any) -> Port:
+    tensor = value.type.tensor_type
+    shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
+    return Port(name=value.name, shape=shape if tensor.HasField("shape") else None, dtype=_dtype(tensor.elem_type))
+
+
+def _dtype(number: int) -> str:
+    import onnx
+
+    try:
+        name = str(onnx.TensorProto.DataType.Name(number)).lower()
+    except ValueError:
+        return f"type {number}"
+    return NAMES.get(name, name)
+
+
+def _stored_bytes(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor in the file, without its name and shape; 0 if it is in another file."""
+    if tensor.data_location == tensor.EXTERNAL:
+        return 0
+    return len(tensor.raw_data) or tensor.ByteSize()

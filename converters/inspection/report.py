@@ -1,0 +1,312 @@
+"""What inspection finds in a model file, as frozen values that become one JSON document."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.foreign_metadata import Metadata
+from edgepress.converters.inspection import graph as g
+from edgepress.runtime.contract import Contract
+
+FLOAT_WORK = (*g.FLOATS, "dynamic")
+INTEGER_WORK = ("int8", "uint8", "int16", "int4")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """An input or output of a model.
+
+    Attributes:
+        name: Its name in the file.
+        shape: Its shape; None stands for a free dimension, a null shape for one that the file does not tell.
+        dtype: Type of its elements.
+        scale: Real value = scale * (stored value - zero_point); None if it is not quantized.
+        zero_point: See `scale`.
+    """
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One operation of the graph, or one layer of a Keras model.
+
+    Attributes:
+        operation: Its kind: "CONV_2D", "Conv", "Conv2D".
+        name: The layer or tensor that its author would know it by.
+        version: Version of the operation, where the format has one.
+        data_types: What it reads, its weights and what it makes: "int8 x int8 -> int8".
+        computes_in: "float32", "float16", "int8", "uint8", "int16"; "dynamic" (float, quantized while running);
+            "conversion" (from one type to another); "constant" (does not depend on the input); "other" (shapes).
+        parameters: Elements of its weights, biases and other real constants; None if they can't be told apart.
+        macs: Multiply-accumulates for one item; None if they can't be counted.
+        delegated: Whether the CPU delegate takes it; None if that was not found out.
+    """
+
+    operation: str
+    name: str
+    version: int | None
+    data_types: str
+    computes_in: str
+    parameters: int | None
+    macs: int | None
+    delegated: bool | None = None
+
+    def replace(self, **changes: Any) -> Node:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """A constant in the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What opening the file in this machine's engine showed.
+
+    Attributes:
+        name: "litert", "onnxruntime" or "keras", with its version.
+        opens: Whether the engine opens the file.
+        error: Why not.
+        delegate: The CPU delegate that takes operations ("XNNPACK"), empty if the engine has none.
+        partitions: Into how many pieces the delegate's part falls; each costs a hand-over.
+    """
+
+    name: str
+    opens: bool
+    error: str = ""
+    delegate: str = ""
+    partitions: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """The oldest releases that run the file.
+
+    Attributes:
+        releases: Release by name: "tensorflow_lite", "tflite_runtime", "ai_edge_litert" or "onnxruntime"; None if none
+            is known that does.
+        because: What needs them.
+        unknown: Operations and operator sets of which no release is known.
+    """
+
+    releases: Mapping[str, str | None]
+    because: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What is in a model file.
+
+    Attributes:
+        file: Its path.
+        format: "tflite", "onnx", "keras", "h5" or "saved_model".
+        size_bytes: Size of the file, or of all files of the folder.
+        producer: What wrote it, if it says so.
+        contract: What edgepress wrote into it; None for a foreign file.
+        metadata: Labels, colour and normalization that others wrote into it; empty if there are none.
+        inputs: Its inputs.
+        outputs: Its outputs.
+        nodes: Its operations or layers in the order in which they run.
+        peak_activation_bytes: Under `graph.MEMORY_MODEL`; None if a shape is not known.
+        peak_node: Name of the node during which that is reached.
+        unpacked_weights_bytes: Memory for float weights that the engine unpacks from smaller ones.
+        weights_bytes: Bytes of the file that are constants,
+        metadata_bytes: labels, contract and other metadata,
+        rest_bytes: and all else: the graph.
+        weights: The constants, largest first.
+        custom_operations: Operations that no engine has built in.
+        flex_operations: Operations of full TensorFlow that a TFLite file asks for.
+        runtime: The oldest releases that run it; None where no table knows.
+        engine: What opening it here showed; None if no engine was asked.
+        notes: What else a user should know.
+    """
+
+    file: str
+    format: str
+    size_bytes: int
+    producer: str = ""
+    contract: Contract | None = None
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    peak_activation_bytes: int | None = None
+    peak_node: str = ""
+    unpacked_weights_bytes: int = 0
+    weights_bytes: int = 0
+    metadata_bytes: int = 0
+    weights: tuple[Weight, ...] = ()
+    custom_operations: tuple[str, ...] = ()
+    flex_operations: tuple[str, ...] = ()
+    runtime: Runtime | None = None
+    engine: Engine | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rest_bytes(self) -> int:
+        """Bytes of the file that are neither weights nor metadata."""
+        return self.size_bytes - self.weights_bytes - self.metadata_bytes
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole model."""
+        counts = [n.parameters for n in self.nodes]
+        if not counts or None in counts:
+            return sum(math.prod(w.shape) for w in self.weights)
+        return sum(filter(None, counts))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one item, of all operations where they can be counted."""
+        return sum(n.macs or 0 for n in self.nodes)
+
+    @property
+    def macs_not_counted(self) -> tuple[str, ...]:
+        """Kinds of operations that multiply and could not be counted."""
+        return tuple(dict.fromkeys(n.operation for n in self.nodes if n.macs is None))
+
+    @property
+    def still_float(self) -> tuple[str, ...]:
+        """Names of nodes that compute in float while others compute in integers; empty for an all-float file."""
+        if not any(n.computes_in in INTEGER_WORK for n in self.nodes):
+            return ()
+        return tuple(f"{n.operation} {n.name}".strip() for n in self.nodes if n.computes_in in FLOAT_WORK)
+
+    def replace(self, **changes: Any) -> Inspection:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def operations(self) -> list[dict[str, Any]]:
+        """Nodes of the same operation, version and data types together, those that multiply most first."""
+        groups: dict[tuple[Any, ...], list[Node]] = {}
+        for node in self.nodes:
+            groups.setdefault((node.operation, node.version, node.data_types, node.computes_in), []).append(node)
+        rows = [
+            {
+                "operation": operation,
+                "version": version,
+                "data_types": types,
+                "computes_in": kind,
+                "count": len(nodes),
+                "parameters": None
+                if any(n.parameters is None for n in nodes)
+                else sum(n.parameters or 0 for n in nodes),
+                "macs": None if any(n.macs is None for n in nodes) else sum(n.macs or 0 for n in nodes),
+                "delegated": None if nodes[0].delegated is None else sum(bool(n.delegated) for n in nodes),
+            }
+            for (operation, version, types, kind), nodes in groups.items()
+        ]
+        return sorted(rows, key=lambda row: (-(row["macs"] or 0), -(row["parameters"] or 0)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON document of `edgepress inspect --json`."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain = {name: _plain(value) for name, value in fields.items()}
+        derived = {
+            "operations": self.operations(),
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "macs_not_counted": list(self.macs_not_counted),
+            "still_float": list(self.still_float),
+            "rest_bytes": self.rest_bytes,
+            "memory_model": g.MEMORY_MODEL,
+        }
+        first = ("file", "format", "size_bytes", "producer", "contract", "metadata", "inputs", "outputs")
+        return {k: plain.pop(k) for k in first} | derived | plain
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+def describe(
+    graph: g.Graph,
+    *,
+    conversions: Sequence[str],
+    as_run: Mapping[int, g.Step | None] | None = None,
+    dynamic: Collection[int] = (),
+    main: int | None = None,
+) -> dict[str, Any]:
+    """The fields of `Inspection` that follow from a graph alone.
+
+    Args:
+        graph: What a reader made of the file.
+        conversions: Kinds of operations that only bring one type to another.
+        as_run: Steps that the engine runs otherwise than the file says, by place; None is not at all.
+        dynamic: Places of steps whose data are quantized while the model runs.
+        main: How many of the steps run one after another; the others are the bodies of control flow.
+    """
+    known, counts = g.known_beforehand(graph), g.parameters(graph)
+    steps = [(as_run or {}).get(place, step) for place, step in enumerate(graph.steps)]
+    run = dataclasses.replace(graph, steps=tuple(s for s in steps[:main] if s))
+    peak = g.peak_memory(run)
+    nodes = []
+    for place, (written, step, count) in enumerate(zip(graph.steps, steps, counts, strict=True)):
+        types, kind = _types(graph, step or written, known, conversions)
+        node = Node(
+            operation=written.operation,
+            name=written.name,
+            version=written.version,
+            data_types=types,
+            computes_in="dynamic" if place in dynamic else kind,
+            parameters=count,
+            macs=written.macs,
+        )
+        nodes.append(node)
+    notes = (f"The size of {len(peak.unknown)} tensors is not known, so neither is the peak.",) if peak.unknown else ()
+    return {
+        "nodes": tuple(nodes),
+        "peak_activation_bytes": peak.size_bytes,
+        "peak_node": peak.step.name if peak.step else "",
+        "unpacked_weights_bytes": g.unpacked_bytes(run),
+        "notes": notes,
+    }
+
+
+def _types(graph: g.Graph, step: g.Step, known: Collection[str], conversions: Sequence[str]) -> tuple[str, str]:
+    """The types of a step's data, weights and result as text, and what it computes in."""
+    data, weights = g.activations_of(graph, step, known), g.weights_of(graph, step, known)
+    made = next((graph.values[n] for n in step.outputs if n in graph.values), None)
+    read = list(dict.fromkeys(v.dtype for v in data if v.real or not any(d.real for d in data)))
+    text = " x ".join([*read, *([weights.dtype] if weights else [])]) + f" -> {made.dtype if made else '?'}"
+    if not data:
+        return text, "constant"
+    if step.operation in conversions:
+        return text, "conversion"
+    real = [v for v in (*data, made) if v and v.real] if made is None or made.real else []
+    floats = [v.dtype for v in real if v.dtype in g.FLOATS]
+    if floats:
+        return text, "dynamic" if weights is not None and weights.dtype not in g.FLOATS else floats[0]
+    return text, real[0].dtype if real else "other"
+
+
+def metadata_dict(metadata: Metadata) -> dict[str, Any]:
+    """What others wrote into a file, without what they left out."""
+    return {k: v for k, v in dataclasses.asdict(metadata).items() if v}
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return path.stat().st_size if path.is_file() else sum(p.stat().st_size for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,216 @@
+"""Reading a `.tflite` file: its graph, constants and metadata, without an interpreter.
+
+The flatbuffer is read table by table and in place, so that a damaged file costs no more than its own size: an offset
+that leads out of the file is an error, and a vector is believed only as far as the file goes.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.foreign_metadata import tflite_metadata
+from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection import macs
+from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, describe, metadata_dict
+from edgepress.converters.inspection.tflite_versions import Use, oldest_release, on_pypi, required_version
+from edgepress.runtime.contract import read_contract
+from edgepress.runtime.errors import ModelFileError
+
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT", "DENSIFY")
+DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
+"""Where an operation reads its data, if not first."""
+CUSTOM = "CUSTOM:"
+FLEX = "Flex"
+DAMAGED = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, KeyError, MemoryError)
+"""What reading a damaged flatbuffer raises: offsets out of the file, missing tables, impossible vectors."""
+
+
+def read(path: Path) -> Inspection:
+    """What a `.tflite` file holds.
+
+    Raises:
+        ModelFileError: It is damaged, or holds a contract that is.
+    """
+    contract = read_contract(path)
+    content = path.read_bytes()
+    try:
+        found = _read(path, content)
+    except DAMAGED as e:
+        raise ModelFileError(
+            f"{path} is damaged: its flatbuffer can't be read ({type(e).__name__}: {e}).", "Copy or convert it again."
+        ) from e
+    return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
+
+
+def _read(path: Path, content: bytes) -> Inspection:
+    from ai_edge_litert import schema_py_generated as fb
+
+    root = fb.Model.GetRootAs(content, 0)
+    # A tensor may name a buffer that is not there; it is then an activation.
+    buffers = defaultdict(
+        int, enumerate(_buffer_size(b, len(content)) for b in _all(root.BuffersLength(), root.Buffers))
+    )
+    codes = [_operation(code, fb) for code in _all(root.OperatorCodesLength(), root.OperatorCodes)]
+    subgraphs = list(_all(root.SubgraphsLength(), root.Subgraphs))
+    types = {v: k.lower() for k, v in vars(fb.TensorType).items() if isinstance(v, int)}
+    values, weights, steps = {}, {}, list[g.Step]()
+    for number, sub in enumerate(subgraphs):
+        tensors = list(_all(sub.TensorsLength(), sub.Tensors))
+        keys = [f"{number}:{i}" for i in range(len(tensors))]
+        for key, tensor in zip(keys, tensors, strict=True):
+            value, size = _value(tensor, types, buffers), buffers[tensor.Buffer()]
+            values[key] = value
+            if value.constant and tensor.Buffer() not in weights:
+                weights[tensor.Buffer()] = Weight(
+                    name=_text(tensor.Name()), shape=value.shape or (), dtype=value.dtype, size_bytes=size
+                )
+        for op in _all(sub.OperatorsLength(), sub.Operators):
+            steps.append(_step(op, codes, keys, tensors, values, len(steps)))
+    inputs, outputs = (_ints(subgraphs[0], end) for end in ("Inputs", "Outputs"))
+    main = subgraphs[0].OperatorsLength()
+    graph = g.Graph(tuple(steps), values, tuple(f"0:{i}" for i in inputs), tuple(f"0:{i}" for i in outputs))
+    found = describe(graph, conversions=CONVERSIONS, main=main)
+    if len(subgraphs) > 1:
+        found["notes"] += (
+            f"{len(subgraphs)} graphs (control flow): each is counted as if it ran once; peak memory is the first's.",
+        )
+    custom = dict.fromkeys(s.operation.removeprefix(CUSTOM) for s in steps if s.operation.startswith(CUSTOM))
+    metadata = [m.Buffer() for m in _all(root.MetadataLength(), root.Metadata)]
+    return Inspection(
+        file=str(path),
+        format="tflite",
+        size_bytes=len(content),
+        producer=_text(root.Description()),
+        inputs=tuple(_port(subgraphs[0].Tensors(i), types) for i in inputs),
+        outputs=tuple(_port(subgraphs[0].Tensors(i), types) for i in outputs),
+        weights_bytes=sum(w.size_bytes for w in weights.values()),
+        metadata_bytes=_appended_bytes(content) + sum(buffers[b] for b in {*metadata} - {*weights}),
+        weights=tuple(sorted(weights.values(), key=lambda w: -w.size_bytes)),
+        custom_operations=tuple(c for c in custom if not c.startswith(FLEX)),
+        flex_operations=tuple(c for c in custom if c.startswith(FLEX)),
+        runtime=_runtime(graph),
+        **found,
+    )
+
+
+def _buffer_size(buffer: Any, file_size: int) -> int:
+    if buffer.Offset() > 1:  # behind the flatbuffer, as litert-quantizer does
+        if buffer.Offset() + buffer.Size() > file_size:
+            raise ValueError(f"a buffer ends at {buffer.Offset() + buffer.Size()} of {file_size} bytes")
+        return int(buffer.Size())
+    return 0 if buffer.DataIsNone() or not buffer.DataLength() else len(buffer.DataAsNumpy())
+
+
+def _operation(code: Any, fb: Any) -> tuple[str, int]:
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    if code.CustomCode():
+        return CUSTOM + _text(code.CustomCode()), code.Version()
+    return next((k for k, v in vars(fb.BuiltinOperator).items() if v == number), f"builtin {number}"), code.Version()
+
+
+def _value(tensor: Any, types: dict[int, str], buffers: Mapping[int, int]) -> g.Value:
+    quantization, size = tensor.Quantization(), buffers[tensor.Buffer()]
+    scales = 0 if quantization is None else quantization.ScaleLength()
+    value = g.Value(
+        shape=tuple(_ints(tensor, "Shape")),
+        dtype=types[tensor.Type()],
+        constant=size > 0,
+        quantized=scales > 0,
+        per_channel=scales > 1,
+        variable=bool(tensor.IsVariable()),
+    )
+    if size and tensor.Sparsity() is None and value.size_bytes not in (None, size):
+        raise ValueError(f"{_text(tensor.Name())} needs {value.size_bytes} bytes and has {size}")
+    return value
+
+
+def _step(
+    op: Any, codes: list[tuple[str, int]], keys: list[str], tensors: list[Any], values: dict[str, g.Value], index: int
+) -> g.Step:
+    operation, version = codes[op.OpcodeIndex()]
+    inputs = tuple(keys[i] if i >= 0 else "" for i in _ints(op, "Inputs"))
+    outputs = _ints(op, "Outputs")
+    made = values[keys[outputs[0]]] if outputs else None
+    multiplied = macs.count(macs.TFLITE, operation, [values.get(name) for name in inputs], made)
+    return g.Step(
+        operation=operation,
+        name=_text(tensors[outputs[0]].Name()).partition(";")[0] if outputs else "",
+        inputs=inputs,
+        outputs=tuple(keys[i] for i in outputs),
+        version=version,
+        macs=None if operation.startswith(CUSTOM) else multiplied,
+        index=index,
+    )
+
+
+def _port(tensor: Any, types: dict[int, str]) -> Port:
+    quantization = tensor.Quantization()
+    one = quantization is not None and quantization.ScaleLength() == 1
+    free = _ints(tensor, "ShapeSignature")
+    shape = _ints(tensor, "Shape")
+    return Port(
+        name=_text(tensor.Name()),
+        shape=tuple(None if f < 0 else n for n, f in zip(shape, free or shape, strict=True)),
+        dtype=types[tensor.Type()],
+        scale=float(quantization.Scale(0)) if one else None,
+        zero_point=int(quantization.ZeroPoint(0)) if one and quantization.ZeroPointLength() else None,
+    )
+
+
+def _runtime(graph: g.Graph) -> Runtime:
+    known = g.known_beforehand(graph)
+    uses = {}
+    for step in graph.steps:
+        data = (
+            graph.values.get(step.inputs[min(DATA_AT.get(step.operation, 0), len(step.inputs) - 1)])
+            if step.inputs
+            else None
+        )
+        weights, made = g.weights_of(graph, step, known), graph.values.get(next(iter(step.outputs), ""))
+        ends = [weights] if step.operation not in ("QUANTIZE", "DEQUANTIZE") else [data, made]
+        use = Use(
+            step.operation,
+            step.version or 1,
+            data.dtype if data else "",
+            weights.dtype if weights and weights is not data else "",
+            made.dtype if made else "",
+            any(v.per_channel for v in ends if v),
+        )
+        uses[use] = oldest_release(use)
+    releases = [r for r in uses.values() if r]
+    newest = max(releases, default=(1, 5))
+    unknown = [f"{u.operation} version {required_version(u)}" for u, r in uses.items() if r is None]
+    names = on_pypi(newest) | {"tensorflow_lite": ".".join(map(str, newest))}
+    return Runtime(
+        releases=dict.fromkeys(names) if unknown else names,
+        because=tuple(dict.fromkeys(str(u) for u, r in uses.items() if r == newest)),
+        unknown=tuple(dict.fromkeys(unknown)),
+    )
+
+
+def _appended_bytes(content: bytes) -> int:
+    """Bytes of the zip behind the model, 0 if there is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return len(content) - min((m.header_offset for m in archive.infolist()), default=len(content))
+    except zipfile.BadZipFile:
+        return 0
+
+
+def _all(length: int, get: Callable[[int], Any]) -> Iterator[Any]:
+    return (get(i) for i in range(length))
+
+
+def _ints(table: Any, field: str) -> list[int]:
+    """A vector of integers; NumPy refuses one that is longer than the file."""
+    return [int(n) for n in getattr(table, f"{field}AsNumpy")()] if getattr(table, f"{field}Length")() else []
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")
