@@ -41,8 +41,10 @@ LOG_LINES, LOG_BYTES = 4, 1 << 16
 
 
 class ChildDied(Exception):  # noqa: N818 - it names what happened; callers turn it into an error of their own
-    """The child ended without finishing; the message says how ("SIGSEGV", "no answer in 60 s"), and `log` its
-    last words."""
+    """The child ended without finishing.
+
+    The message says how ("SIGSEGV", "no answer in 60 s"); `log` holds its last words.
+    """
 
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)

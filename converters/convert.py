@@ -1,39 +1,46 @@
-"""One Keras model in, a file for every scheme out.
+"""One model in, a file for every scheme out, made in child processes.
 
-The expensive steps are shared and made when first needed: one float TFLite conversion, one float ONNX conversion, one
-calibration pass each. A scheme that fails is reported and does not stop the others. A file gets its contract last, is
-opened and answers once before it gets its real name, so that what is there can be loaded.
+TFLite and ONNX files are made side by side, each kind in a process of its own: a crash in native code, a hang or a
+flood of memory there becomes a variant with an error, and the other schemes go on in a new process.
+
+    >>> with Conversion("model.h5") as conversion:
+    ...     facts = conversion.facts                              # what is in it
+    ...     guess = guess_contract(facts.shape, facts.outputs)    # what its files shall say of themselves
+    ...     conversion.run(["tflite-int8"], guess, calibration=batches, out="out")      # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-import time
+import contextlib
+import dataclasses
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from types import TracebackType
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from edgepress.converters import to_onnx, to_tflite
-from edgepress.converters.contract_file import onnx_with_contract, tflite_with_contract
-from edgepress.converters.files import whole_file
-from edgepress.converters.keras_file import load_keras, sha256_of
-from edgepress.converters.ranges import Batches, Ranges, tflite_ranges
-from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.tflite_graph import ConversionError
-from edgepress.runtime import load
-from edgepress.runtime.contract import Contract
-from edgepress.runtime.errors import EdgepressError, ModelFileError, unknown
-
-if TYPE_CHECKING:
-    import keras
-    import onnx
-
-T = TypeVar("T")
+from edgepress.converters.child import ChildDied, Worker
+from edgepress.converters.foreign_contract import Guess
+from edgepress.converters.jobs import Began, FilesJob, Made, OpenJob, Refused, make_files, open_model, targets
+from edgepress.converters.keras_file import sha256_of
+from edgepress.converters.ranges import Batches
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.sources import Facts, Options
+from edgepress.runtime.contract import Contract, Verification
+from edgepress.runtime.errors import InputError, ModelFileError, unknown
 
 TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
+SILENCE_S = 1800.0
+"""Seconds that one scheme may take."""
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory that one process may take."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,9 @@ class Variant:
         path: The file; None if the scheme failed.
         size_bytes: Its size, contract included.
         seconds: Time that it took, shared steps counted where they were first needed.
+        verification: How far its answers are from its parent's.
+        other_format_error: Largest difference of a score to the file of the same precision in the other format, if
+            both were made.
         error: Why there is no file; empty if there is one.
         hint: What to do about `error`.
     """
@@ -53,6 +63,8 @@ class Variant:
     path: Path | None
     size_bytes: int | None
     seconds: float
+    verification: Verification | None = None
+    other_format_error: float | None = None
     error: str = ""
     hint: str = ""
 
@@ -60,6 +72,178 @@ class Variant:
     def status(self) -> Literal["ok", "failed"]:
         """Whether there is a file."""
         return "failed" if self.path is None else "ok"
+
+
+OnStart = Callable[[str], None]
+OnDone = Callable[[Variant], None]
+
+
+class Conversion:
+    """A model that is being converted; a context manager, because processes are at work for it.
+
+    Args:
+        path: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel's folder.
+        options: How to open it.
+        silence_s: Seconds that one step may take before it has failed.
+        memory_bytes: Memory that one process may take; None means 80 % of the machine's.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        options: Options | None = None,
+        silence_s: float = SILENCE_S,
+        memory_bytes: int | None = None,
+    ) -> None:
+        import psutil
+
+        self.path, self._options = Path(path), options or Options()
+        if not self.path.exists():
+            raise ModelFileError(f"{path} does not exist.", "Check the path; `edgepress train` writes model.keras.")
+        memory = int(psutil.virtual_memory().total * MEMORY_SHARE) if memory_bytes is None else memory_bytes
+        self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory}
+        self._workers: dict[str, Worker] = {}
+        self._closed, self._lock = False, threading.Lock()
+
+    def __enter__(self) -> Conversion:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._closed = True
+        for worker in self._workers.values():
+            worker.close()
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What can be seen of the model.
+
+        Raises:
+            ModelFileError: It can't be opened, or crashes what opens it.
+        """
+        try:
+            return self._open("tflite")
+        except ChildDied as e:
+            raise self._crash(e) from e
+
+    def run(
+        self,
+        schemes: Sequence[str],
+        guess: Guess,
+        *,
+        calibration: Batches,
+        out: str | Path,
+        stem: str = "model",
+        softmax: bool = False,
+        proof: npt.NDArray[Any] | None = None,
+        proof_name: str = "seeded",
+        enforce: bool = True,
+        on_start: OnStart | None = None,
+        on_done: OnDone | None = None,
+    ) -> list[Variant]:
+        """Make a file for every scheme.
+
+        Args:
+            schemes: Names in the scheme table (`parse_schemes` reads them from text).
+            guess: The contract of the files, and what stands in front of the model so that it holds.
+            calibration: Gives the calibration items anew at each call, as batches (n, *item shape); picklable. Called
+                only for schemes that need it.
+            out: Folder for the files; made if missing.
+            stem: Beginning of the file names: `{stem}-{precision}.{format}`.
+            softmax: Put softmax behind a model that ends in logits.
+            proof: Items (n, *item shape) on which a file is compared with its parent; None takes seeded ones.
+            proof_name: What they are, for the record.
+            enforce: Whether a file whose answers are below its scheme's bound is an error.
+            on_start: Called with each scheme's name before work on it begins.
+            on_done: Called with each variant, made or failed.
+
+        Returns:
+            One variant for each scheme, in the order given.
+
+        Raises:
+            InputError: A scheme is unknown, or the folder can't be written.
+            ModelFileError: The model can't be opened, or contradicts the contract.
+        """
+        for name in schemes:
+            if name not in SCHEMES:
+                raise unknown("scheme", name, SCHEMES)
+        if softmax and guess.contract.task != "logits":
+            raise InputError(f"Softmax was asked for, but the outputs are {guess.contract.task}.", "Leave it out.")
+        tools = {name: metadata.version(name) for name in TOOLS}
+        contract = guess.contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
+        paths = targets(schemes, Path(out), stem)
+        job = FilesJob(paths, guess, contract, softmax, calibration, proof, proof_name, enforce)
+        found: dict[str, Variant] = {}
+        answers: dict[str, npt.NDArray[np.float32]] = {}
+
+        def done(variant: Variant) -> None:
+            with self._lock:
+                found[variant.scheme] = variant
+                if on_done and not self._closed:
+                    on_done(variant)
+
+        def started(scheme: str) -> None:
+            with self._lock:
+                if on_start and not self._closed:
+                    on_start(scheme)
+
+        groups = [[n for n in schemes if SCHEMES[n].format == format] for format in ("tflite", "onnx")]
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                work = [pool.submit(self._group, group, job, started, done, answers) for group in groups if group]
+                for future in work:
+                    future.result()
+            except BaseException:  # Ctrl-C too: the threads end when their processes do
+                self.__exit__(None, None, None)
+                raise
+        return [_across(found[name], answers) for name in schemes]
+
+    def _group(
+        self,
+        schemes: list[str],
+        job: FilesJob,
+        started: OnStart,
+        done: OnDone,
+        answers: dict[str, npt.NDArray[np.float32]],
+    ) -> None:
+        """Make the files of one format, in a new process whenever one dies."""
+        format, left, now = SCHEMES[schemes[0]].format, list(schemes), ""
+        while left and not self._closed:
+            try:
+                if format not in self._workers:
+                    self._open(format)
+                part = dataclasses.replace(job, targets={name: job.targets[name] for name in left})
+                for report in self._workers[format].call(make_files, part):
+                    match report:
+                        case Began(now):
+                            started(now)
+                        case Made(name, seconds, verification, scores):
+                            left.remove(name)
+                            answers[name] = scores
+                            path = job.targets[name]
+                            done(Variant(name, path, path.stat().st_size, seconds, verification))
+                        case Refused(name, seconds, error, hint):
+                            left.remove(name)
+                            done(Variant(name, None, None, seconds, error=error, hint=hint))
+            except ChildDied as e:
+                self._workers.pop(format).close()
+                if not now or self._closed:
+                    raise self._crash(e) from e
+                _remove_partial(job.targets[now])
+                left.remove(now)
+                done(Variant(now, None, None, 0.0, error=f"The process that made it died: {_last_words(e)}"))
+
+    def _open(self, format: str) -> Facts:
+        worker = self._workers[format] = Worker(**self._limits)
+        (facts,) = worker.call(open_model, OpenJob(self.path, self._options))
+        assert isinstance(facts, Facts)
+        return facts
+
+    def _crash(self, death: ChildDied) -> ModelFileError:
+        return ModelFileError(
+            f"{self.path} crashed the process that opened it: {_last_words(death)}",
+            "The file is damaged, or not what its name says.",
+        )
 
 
 def convert(
@@ -70,115 +254,36 @@ def convert(
     calibration: Batches,
     out: str | Path,
     stem: str = "model",
-    on_start: Callable[[str], None] | None = None,
-    on_done: Callable[[Variant], None] | None = None,
+    on_start: OnStart | None = None,
+    on_done: OnDone | None = None,
 ) -> list[Variant]:
-    """Convert a Keras model to files that a board runs.
+    """Convert a model that takes the contract's items as they are, such as one of `edgepress train`.
 
-    Args:
-        model_path: A `.keras` file: one input of raw values, one output of probabilities.
-        schemes: Names in the scheme table (`parse_schemes` reads them from text).
-        contract: What the files shall say of themselves; scheme, parent and tools are filled in here.
-        calibration: Gives the calibration items anew at each call, as batches (n, *item shape). Called only for schemes
-            that need it.
-        out: Folder for the files; made if missing.
-        stem: Beginning of the file names: `{stem}-{precision}.{format}`.
-        on_start: Called with each scheme's name before work on it begins.
-        on_done: Called with each variant, made or failed.
-
-    Returns:
-        One variant for each scheme, in the order given.
-
-    Raises:
-        InputError: A scheme is unknown, or the folder can't be written.
-        ModelFileError: The model can't be opened, or contradicts the contract.
+    See `Conversion.run`, which this calls, for the arguments and errors; files are compared on seeded items.
     """
-    for name in schemes:
-        if name not in SCHEMES:
-            raise unknown("scheme", name, SCHEMES)
-    out = Path(out)
-    work = _Work(Path(model_path), contract, calibration)
-    variants = []
-    for scheme in (SCHEMES[name] for name in schemes):
-        if on_start:
-            on_start(scheme.name)
-        start = time.perf_counter()
-        target = out / f"{stem}-{scheme.precision}.{scheme.format}"
-        try:
-            work.make(scheme, target)
-            size, error, hint, path = target.stat().st_size, "", "", target
-        except EdgepressError as e:
-            if not isinstance(e, ConversionError):
-                raise
-            path, size, error, hint = None, None, e.message, e.hint
-        variant = Variant(scheme.name, path, size, time.perf_counter() - start, error, hint)
-        variants.append(variant)
-        if on_done:
-            on_done(variant)
-    return variants
+    guess = Guess(contract=contract, model_shape=contract.input.shape)
+    with Conversion(model_path) as conversion:
+        return conversion.run(
+            schemes, guess, calibration=calibration, out=out, stem=stem, on_start=on_start, on_done=on_done
+        )
 
 
-class _Work:
-    """The steps that several schemes share, each made once, when it is first needed."""
+def _across(variant: Variant, answers: dict[str, npt.NDArray[np.float32]]) -> Variant:
+    """Note how far a variant is from the file of the same precision in the other format."""
+    scheme = SCHEMES[variant.scheme]
+    other = f"{'onnx' if scheme.format == 'tflite' else 'tflite'}-{scheme.precision}"
+    if scheme.name not in answers or other not in answers:
+        return variant
+    return dataclasses.replace(variant, other_format_error=float(np.abs(answers[scheme.name] - answers[other]).max()))
 
-    def __init__(self, path: Path, contract: Contract, calibration: Batches) -> None:
-        self.model: keras.Model = load_keras(path)
-        self._results: dict[str, Any] = {}
-        self.calibration = calibration
-        self.input = contract.input
-        tools = {name: metadata.version(name) for name in TOOLS}
-        self.contract = contract.replace(parent_sha256=sha256_of(path), tools=tools)
-        if self.model.input_shape[1:] != self.input.shape or self.model.output_shape[1] != contract.outputs:
-            raise ModelFileError(
-                f"{path} takes {self.model.input_shape[1:]} and gives {self.model.output_shape[1]} outputs; its "
-                f"contract says {self.input.shape} and {contract.outputs}.",
-                "Train it again, or give the labels and the input that it was made for.",
-            )
 
-    @property
-    def uint8(self) -> bool:
-        return self.input.dtype == "uint8"
+def _last_words(death: ChildDied) -> str:
+    log = " | ".join(line.strip()[:300] for line in death.log.splitlines())
+    return f"{death}." + (f" Its log ends: {log}" if log else "")
 
-    def once(self, step: Callable[[], T]) -> T:
-        """The step's result, or its error, made at the first call and kept: a second try would fail as slowly."""
-        if step.__name__ not in self._results:
-            try:
-                self._results[step.__name__] = step()
-            except ConversionError as e:
-                self._results[step.__name__] = e
-        result = self._results[step.__name__]
-        if isinstance(result, ConversionError):
-            raise result
-        return cast(T, result)
 
-    def tflite(self) -> bytes:
-        return to_tflite.float_tflite(self.model)
-
-    def onnx(self) -> onnx.ModelProto:
-        return to_onnx.float_onnx(self.model, uint8=self.uint8)
-
-    def ranges(self) -> Ranges:
-        return tflite_ranges(self.once(self.tflite), self.calibration, self.input.value_range)
-
-    def make(self, scheme: Scheme, target: Path) -> None:
-        """Write one file, whole, and only if it opens and answers."""
-        contract = self.contract.replace(scheme=scheme.name)
-        if scheme.format == "tflite":
-            ranges = self.once(self.ranges) if scheme.calibrated else None
-            flat = to_tflite.with_precision(self.once(self.tflite), scheme.precision, ranges, uint8=self.uint8)
-            content = tflite_with_contract(flat, contract)
-        else:
-            graph = to_onnx.with_precision(
-                self.once(self.onnx), scheme.precision, self.calibration, self.input.value_range
-            )
-            content = onnx_with_contract(graph, contract).SerializeToString()
-        with whole_file(target) as temporary:
-            temporary.write_bytes(content)
-            try:
-                scores = load(temporary).scores(np.zeros((1, *self.input.shape), self.input.dtype))
-            except (EdgepressError, RuntimeError) as e:
-                raise ConversionError(
-                    f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
-                ) from e
-            if not np.isfinite(scores).all():
-                raise ConversionError("The file answers NaN or infinity.", "Try a scheme with more bits.")
+def _remove_partial(target: Path) -> None:
+    """Take away what a killed process could not: its temporary file."""
+    for leftover in target.parent.glob(f".{target.stem}.*{target.suffix}"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()

@@ -50,13 +50,24 @@ class Guess:
     notes: tuple[str, ...] = ()
 
     @property
+    def scales(self) -> bool:
+        """Whether pixels have to be scaled at all."""
+        return any(self.mean) or set(self.std) != {1.0}
+
+    @property
+    def factor(self) -> tuple[float, ...]:
+        """What to multiply pixels by, float32-wise; `offset` is added then."""
+        return tuple(1 / s for s in self.std)
+
+    @property
+    def offset(self) -> tuple[float, ...]:
+        """See `factor`."""
+        return tuple(-m / s for m, s in zip(self.mean, self.std, strict=True))
+
+    @property
     def is_identity(self) -> bool:
         """Whether the model takes the contract's items as they are, but for their type."""
-        return (
-            not (self.bgr or self.channels_first or any(self.mean))
-            and set(self.std) == {1.0}
-            and self.model_shape == self.contract.input.shape
-        )
+        return not (self.bgr or self.channels_first or self.scales) and self.model_shape == self.contract.input.shape
 
 
 def guess_contract(

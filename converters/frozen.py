@@ -1,4 +1,4 @@
-"""A Keras model as one frozen TensorFlow graph, from which both the TFLite and the ONNX file are made.
+"""A function of TensorFlow as one frozen graph, from which both the TFLite and the ONNX file are made.
 
 Freezing first, variables to constants, is what makes conversion of Keras 3 models dependable: neither
 `TFLiteConverter.from_keras_model` (a SavedModel on the way; 4 times slower on MobileNetV2, see
@@ -7,21 +7,20 @@ benchmarks/conversion_time.py) nor `tf2onnx.convert.from_keras` (KeyError on Ker
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import keras
+from collections.abc import Callable
+from typing import Any
 
 INPUT, OUTPUT = "input", "scores"
+_COPIES = ("Identity", "StopGradient", "Reshape", "Squeeze")
 
 
-def freeze(model: keras.Model, *, batch: int | None, dtype: str) -> Any:
-    """The inference function of a model with its weights as constants.
+def freeze(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: str) -> Any:
+    """A function with its variables as constants.
 
     Args:
-        model: A Keras model with one float32 input and one output.
-        batch: Batch size; 1 leaves no SHAPE/PACK operations in a TFLite file, None leaves the batch free.
-        dtype: "float32", or "uint8" for an input that is cast inside.
+        infer: Takes one tensor and gives one.
+        shape: Of the input; a batch of 1 leaves no SHAPE/PACK operations in a TFLite file, None leaves it free.
+        dtype: Of the input, "float32" or "uint8".
 
     Returns:
         A `ConcreteFunction` with one input named "input" and one output named "scores".
@@ -31,10 +30,17 @@ def freeze(model: keras.Model, *, batch: int | None, dtype: str) -> Any:
     # The only public route to a frozen function is TFLiteConverter itself; tf2onnx imports the same name.
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    def infer(x: Any) -> Any:
-        scores = model(tf.cast(x, tf.float32), training=False)
-        return tf.identity(scores, name=OUTPUT)
+    def named(x: Any) -> Any:
+        return tf.identity(infer(x), name=OUTPUT)
 
-    spec = tf.TensorSpec((batch, *model.input_shape[1:]), dtype, name=INPUT)
-    function = tf.function(infer, input_signature=[spec], autograph=False).get_concrete_function()
+    spec = tf.TensorSpec(shape, dtype, name=INPUT)
+    function = tf.function(named, input_signature=[spec], autograph=False).get_concrete_function()
     return convert_variables_to_constants_v2(function, lower_control_flow=False)
+
+
+def last_operation(frozen: Any) -> str:
+    """Type of the last operation of a frozen graph that computes, such as "Softmax" or "BiasAdd"."""
+    operation = frozen.outputs[0].op
+    while operation.type in _COPIES and operation.inputs:
+        operation = operation.inputs[0].op
+    return str(operation.type)

@@ -1,55 +1,162 @@
-"""Opening a `.keras` file, safely: no code in it is run, and what can't be opened says why."""
+"""Opening Keras files, safely: no code in them is run unless asked for, and what can't be opened says why.
+
+`.keras` of Keras 3, and `.h5`/`.hdf5` of Keras 2 and 3. Files of Keras 2 fail in Keras 3 for mechanical reasons: an
+option that has gone, at the value that it always had. Such options are taken out of a copy (`_GONE`).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
+import json
+import shutil
+import tempfile
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
     import keras
 
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+_GONE: dict[str, dict[str, tuple[Any, ...]]] = {
+    "DepthwiseConv2D": {"groups": (1,)},
+    "BatchNormalization": {"renorm": (False, None), "fused": (True, False, None), "virtual_batch_size": (None,)},
+    "LSTM": {"time_major": (False,), "implementation": (0, 1, 2)},
+    "GRU": {"time_major": (False,), "implementation": (0, 1, 2)},
+    "SimpleRNN": {"time_major": (False,)},
+    "RNN": {"time_major": (False,)},
+}
+"""Options that Keras 2 wrote and Keras 3 refuses, with the values at which leaving them out changes nothing."""
 
-def load_keras(path: str | Path) -> keras.Model:
-    """Load a model for inference, without its optimizer, in Keras' safe mode.
+
+def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = False) -> keras.Model:
+    """Load a model for inference, without its optimizer.
+
+    Args:
+        path: A `.keras`, `.h5` or `.hdf5` file.
+        custom: "module:Class" of custom layers; the modules are imported.
+        trust: Whether Lambda layers, which are code in the file, may be run.
 
     Raises:
-        ModelFileError: The file is missing, damaged, of another kind, holds code or layers that are not Keras' own, or
-            is not a classifier with one input and one output.
+        ModelFileError: The file is missing, damaged, of another kind, holds weights alone, code or layers that are not
+            Keras' own, or is not a classifier with one input and one output.
+        InputError: A custom class can't be imported.
     """
     path = Path(path)
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder.", "Name the .keras file in it.")
     if not path.exists():
         raise ModelFileError(f"{path} does not exist.", "Check the path; `edgepress train` writes model.keras.")
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        found = "damaged or cut off" if path.suffix == ".keras" else "not a .keras file"
-        raise ModelFileError(f"{path} is {found}.", "A whole model saved by Keras 3 as .keras is accepted.")
+    if path.suffix.lower() not in KERAS_SUFFIXES:
+        raise ModelFileError(f"{path} is not a .keras or .h5 file.", "Name a model file saved by Keras.")
+    whole = zipfile.is_zipfile(path) if path.suffix.lower() == ".keras" else path.read_bytes()[:4] == b"\x89HDF"
+    if not whole:
+        raise ModelFileError(f"{path} is damaged or cut off.", "A whole model saved by Keras is accepted.")
     import keras
 
+    objects = {name.rpartition(":")[2]: _custom(name) for name in custom}
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except MemoryError:
+        with _mended(path) as readable:
+            model = keras.saving.load_model(readable, custom_objects=objects, compile=False, safe_mode=not trust)
+    except (MemoryError, ModelFileError):
         raise
     except Exception as e:  # Keras raises ValueError, TypeError, KeyError, OSError and others on damaged files
-        reason = str(e).strip().partition("\n")[0]
+        raise _refusal(path, e) from e
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    shapes = [[tuple(t.shape) for t in tensors] for tensors in (inputs, outputs)]
+    if len(inputs) != 1 or len(outputs) != 1 or len(shapes[1][0]) != 2 or shapes[1][0][1] is None:
+        several = " Several inputs can't be converted." if len(inputs) > 1 else ""
         raise ModelFileError(
-            f"Keras can't load {path}: {reason}",
-            "A file saved by Keras 3 with Keras' own layers and without Lambda code is accepted.",
-        ) from e
-    shapes = [getattr(model, name, None) for name in ("input_shape", "output_shape")]
-    if not all(isinstance(shape, tuple) for shape in shapes) or len(shapes[1] or ()) != 2:
-        raise ModelFileError(
-            f"{path} is not a classifier: its input is {shapes[0]} and its output {shapes[1]}.",
+            f"{path} is not a classifier: inputs {shapes[0]}, outputs {shapes[1]}.{several}",
             "One input and one output of shape (batch, classes) are needed.",
         )
     return model
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, or of a folder's files in the order of their names, in hexadecimal."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        parts = [f"{p.relative_to(path).as_posix()} {sha256_of(p)}" for p in files]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _custom(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise InputError(
+            f"The custom class {name!r} can't be imported: {e}.",
+            "Give MODULE:CLASS, with the module installed or its folder in PYTHONPATH.",
+        ) from e
+
+
+def _refusal(path: Path, error: Exception) -> ModelFileError:
+    """What Keras said, with what to do about it."""
+    text = str(error).strip()
+    reason = text.partition("\n")[0]
+    if "Lambda" in text and ("safe" in text or "unsafe" in text or "deserializ" in text):
+        return ModelFileError(
+            f"{path} holds a Lambda layer, which is code: it is not run unasked.",
+            "If you trust where the file comes from, say --trust; better, save it with layers instead of Lambdas.",
+        )
+    if "Could not locate" in text or "Unknown layer" in text or "Could not deserialize class" in text:
+        return ModelFileError(
+            f"{path} has a layer or model class that Keras does not know: {reason}",
+            "Register it with --custom module:Class.",
+        )
+    return ModelFileError(f"Keras can't load {path}: {reason}", "Save the model again with Keras 3.")
+
+
+@contextlib.contextmanager
+def _mended(path: Path) -> Iterator[Path]:
+    """The file itself, or a copy without the options of Keras 2 that Keras 3 refuses."""
+    if path.suffix.lower() == ".keras":
+        yield path
+        return
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+    except (OSError, RuntimeError, KeyError, ValueError) as e:
+        raise ModelFileError(f"{path} is damaged or cut off: {e}.", "A whole model saved by Keras is accepted.") from e
+    if text is None:
+        raise ModelFileError(
+            f"{path} holds weights alone, without the network.",
+            "Build the network, load the weights into it and save the whole model with model.save('model.keras').",
+        )
+    config = json.loads(text)
+    if not _mend(config) and path.suffix == ".h5":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "mended.h5"
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = json.dumps(config)
+        yield copy
+
+
+def _mend(node: Any) -> bool:
+    """Take refused options out of a configuration, in place; whether there were any."""
+    if isinstance(node, list):
+        return sum(map(_mend, node)) > 0  # not any(), which would stop at the first
+    if not isinstance(node, dict):
+        return False
+    changed = sum(map(_mend, node.values())) > 0
+    config = node.get("config")
+    if isinstance(config, dict):
+        for key, harmless in _GONE.get(str(node.get("class_name")), {}).items():
+            if key in config and config[key] in harmless:
+                del config[key]
+                changed = True
+    return changed

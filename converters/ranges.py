@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.tflite_graph import ConversionError
+from edgepress.converters.errors import ConversionError
 
 if TYPE_CHECKING:
     import onnx
@@ -87,12 +87,12 @@ def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[flo
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
     seen = _Extremes()
+    dtype = np.uint8 if source.type == "tensor(uint8)" else np.float32
     for batch in _checked(batches):
-        given = batch.astype(np.uint8 if source.type == "tensor(uint8)" else np.float32)
-        for name, value in zip(names, session.run(names, {source.name: given}), strict=True):
-            seen.add(name, value)
-        if source.type == "tensor(float)":
-            seen.add(source.name, batch)
+        for item in batch[:, np.newaxis]:  # one by one: every tensor of a batch of photos would fill the memory
+            for name, value in zip(names, session.run(names, {source.name: item.astype(dtype)}), strict=True):
+                seen.add(name, value)
+            seen.add(source.name, item)
     as_float = next((n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] == source.name), source.name)
     return seen.ranges(as_float, input_range)
 

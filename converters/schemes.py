@@ -27,6 +27,8 @@ class Scheme:
         precision: What weights and activations are stored as.
         calibrated: Whether calibration data are needed to make it.
         output_dtype: Type of the file's output; "uint8" is quantized.
+        min_sqnr_db: Signal-to-quantization-noise ratio against its parent, dB, below which a file is broken.
+        max_relative_error: Largest error allowed, as a share of the parent's largest answer; None for no such bound.
         summary: One line for a user.
     """
 
@@ -34,6 +36,8 @@ class Scheme:
     precision: Precision
     calibrated: bool
     output_dtype: Literal["float32", "uint8"]
+    min_sqnr_db: float
+    max_relative_error: float | None
     summary: str
 
     @property
@@ -45,15 +49,23 @@ class Scheme:
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
-        Scheme("tflite", "float32", False, "float32", "the reference: nothing is quantized"),
-        Scheme("tflite", "float16", False, "float32", "weights float16, computed in float32: half the size"),
-        Scheme("tflite", "dynamic", False, "float32", "weights int8, activations quantized while running"),
-        Scheme("tflite", "int8", True, "uint8", "integers from input to output: smallest and usually fastest"),
-        Scheme("tflite", "int16x8", True, "float32", "weights int8, activations int16: accurate, slow on most CPUs"),
-        Scheme("onnx", "float32", False, "float32", "the reference for ONNX Runtime"),
-        Scheme("onnx", "float16", False, "float32", "weights and computation float16: half the size"),
-        Scheme("onnx", "dynamic", False, "float32", "weights uint8, activations quantized while running"),
-        Scheme("onnx", "int8", True, "float32", "QDQ: weights and activations int8, static"),
+        Scheme("tflite", "float32", False, "float32", 80, 1e-4, "the reference: nothing is quantized"),
+        Scheme("tflite", "float16", False, "float32", 30, None, "weights float16, computed in float32: half the size"),
+        Scheme("tflite", "dynamic", False, "float32", 8, None, "weights int8, activations quantized while running"),
+        Scheme("tflite", "int8", True, "uint8", 8, None, "integers from input to output: smallest and usually fastest"),
+        Scheme(
+            "tflite",
+            "int16x8",
+            True,
+            "float32",
+            20,
+            None,
+            "weights int8, activations int16: accurate, slow on most CPUs",
+        ),
+        Scheme("onnx", "float32", False, "float32", 80, 1e-4, "the reference for ONNX Runtime"),
+        Scheme("onnx", "float16", False, "float32", 30, None, "weights and computation float16: half the size"),
+        Scheme("onnx", "dynamic", False, "float32", 8, None, "weights uint8, activations quantized while running"),
+        Scheme("onnx", "int8", True, "float32", 8, None, "QDQ: weights and activations int8, static"),
     )
 }
 

@@ -9,17 +9,15 @@ The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from edgepress.runtime.errors import EdgepressError
+from edgepress.converters.errors import ConversionError
 
-
-class ConversionError(EdgepressError):
-    """A scheme that could not be made."""
-
-    kind = "conversion"
+if TYPE_CHECKING:
+    from edgepress.converters.foreign_contract import Guess
 
 
 def uint8_input(model: bytes) -> bytes:
@@ -45,10 +43,7 @@ def uint8_input(model: bytes) -> bytes:
         builtinOptions=options,
     )
     graph.operators.insert(0, cast)
-    graph.inputs = [new]
-    for signature in root.signatureDefs or []:
-        for item in signature.inputs:
-            item.tensorIndex = new if item.tensorIndex == old else item.tensorIndex
+    _redirect(root, graph, new, inputs=True)
     return _write(root)
 
 
@@ -123,6 +118,112 @@ def operations(model: bytes) -> list[str]:
     """Names of the operations, in order; "CUSTOM:name" and "Flex..." ones are what no board's interpreter has."""
     root, graph = _read(model)
     return [_name(_code(root, op), root.operatorCodes[op.opcodeIndex].customCode) for op in graph.operators]
+
+
+def quantized_tensors(model: bytes) -> list[str]:
+    """Names of the tensors that are stored with a scale; a float model has none."""
+    _, graph = _read(model)
+    return [
+        t.name.decode(errors="replace") for t in graph.tensors if t.quantization and len(t.quantization.scale or [])
+    ]
+
+
+def output_of(model: bytes, operation: str) -> str:
+    """Name of what the first operation of a kind gives, which tells the layer that it comes from."""
+    root, graph = _read(model)
+    for op in graph.operators:
+        if _name(_code(root, op), root.operatorCodes[op.opcodeIndex].customCode) == operation:
+            return str(graph.tensors[op.outputs[0]].name.decode(errors="replace"))
+    return ""
+
+
+def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
+    """Put in front of a float model what `guess` says it needs, and softmax behind it if that is asked for.
+
+    The result takes the contract's items as float32: GATHER turns the channels around, MUL and ADD scale, TRANSPOSE
+    brings channels first, RESHAPE gives the model's own shape.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = _read(model)
+    builtin, options = fb.BuiltinOperator, fb.BuiltinOptions
+    front: list[Any] = []
+    shape = [1, *guess.contract.input.shape]
+    last = new_input = _tensor(graph, shape, "edgepress_input")
+
+    def step(code: int, kind: int, option: Any, inputs: list[int], shape: list[int]) -> int:
+        out = _tensor(graph, shape, f"edgepress_{_name(code).lower()}")
+        front.append(
+            fb.OperatorT(
+                opcodeIndex=_opcode(root, code),
+                inputs=inputs,
+                outputs=[out],
+                builtinOptionsType=kind,
+                builtinOptions=option,
+            )
+        )
+        return out
+
+    def constant(values: Any, dtype: Any) -> int:
+        return _constant(root, graph, np.asarray(values, dtype))
+
+    if guess.bgr:
+        option = fb.GatherOptionsT(axis=3)
+        last = step(builtin.GATHER, options.GatherOptions, option, [last, constant([2, 1, 0], np.int32)], shape)
+    if guess.scales:
+        factor, offset = constant(guess.factor, np.float32), constant(guess.offset, np.float32)
+        last = step(builtin.MUL, options.MulOptions, fb.MulOptionsT(), [last, factor], shape)
+        last = step(builtin.ADD, options.AddOptions, fb.AddOptionsT(), [last, offset], shape)
+    if guess.channels_first:
+        shape = [shape[i] for i in (0, 3, 1, 2)]
+        order = constant([0, 3, 1, 2], np.int32)
+        last = step(builtin.TRANSPOSE, options.TransposeOptions, fb.TransposeOptionsT(), [last, order], shape)
+    if shape[1:] != list(guess.model_shape):
+        shape = [1, *guess.model_shape]
+        option = fb.ReshapeOptionsT(newShape=shape)
+        last = step(builtin.RESHAPE, options.ReshapeOptions, option, [last, constant(shape, np.int32)], shape)
+    if front:
+        front[-1].outputs = [graph.inputs[0]]  # the last step fills what was the input
+        graph.operators[:0] = front
+        _redirect(root, graph, new_input, inputs=True)
+    if softmax:
+        old = graph.outputs[0]
+        out = _tensor(graph, list(graph.tensors[old].shape), "edgepress_softmax")
+        graph.operators.append(
+            fb.OperatorT(
+                opcodeIndex=_opcode(root, builtin.SOFTMAX),
+                inputs=[old],
+                outputs=[out],
+                builtinOptionsType=options.SoftmaxOptions,
+                builtinOptions=fb.SoftmaxOptionsT(beta=1.0),
+            )
+        )
+        _redirect(root, graph, out, inputs=False)
+    return _write(root)
+
+
+def _tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int = 0) -> int:
+    from ai_edge_litert import schema_py_generated as fb
+
+    return _append(graph.tensors, fb.TensorT(shape=shape, type=type, buffer=buffer, name=name.encode(), hasRank=True))
+
+
+def _constant(root: Any, graph: Any, values: npt.NDArray[Any]) -> int:
+    from ai_edge_litert import schema_py_generated as fb
+
+    kind = fb.TensorType.INT32 if values.dtype == np.int32 else fb.TensorType.FLOAT32
+    buffer = _append(root.buffers, fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
+    return _tensor(graph, list(values.shape), f"edgepress_constant_{buffer}", buffer, kind)
+
+
+def _redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
+    """Make a tensor the graph's input or output, in its signatures too."""
+    side = "inputs" if inputs else "outputs"
+    (old,) = getattr(graph, side)
+    setattr(graph, side, [new])
+    for signature in root.signatureDefs or []:
+        for item in getattr(signature, side):
+            item.tensorIndex = new if item.tensorIndex == old else item.tensorIndex
 
 
 def _read(model: bytes) -> tuple[Any, Any]:

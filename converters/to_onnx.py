@@ -16,27 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.converters.frozen import INPUT, OUTPUT, freeze
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.frozen import INPUT, OUTPUT
 from edgepress.converters.ranges import Batches, onnx_ranges
-from edgepress.converters.tflite_graph import ConversionError
 
 if TYPE_CHECKING:
-    import keras
     import onnx
 
 OPSET = 17
 """ONNX Runtime 1.13 and newer read it, and it holds all that the schemes need."""
 
 
-def float_onnx(model: keras.Model, *, uint8: bool) -> onnx.ModelProto:
-    """A Keras model as a float ONNX model with input "input" and output "scores".
+def float_onnx(frozen: Any) -> onnx.ModelProto:
+    """A frozen function (`frozen.freeze`) as a float ONNX model with input "input" and output "scores".
 
     Raises:
         ConversionError: An operation can't be expressed in ONNX; the message names it.
     """
     import tf2onnx
 
-    frozen = freeze(model, batch=None, dtype="uint8" if uint8 else "float32")
     source, sink = frozen.inputs[0].name, frozen.outputs[0].name
     with _quiet("tf2onnx"):
         try:
@@ -50,7 +48,7 @@ def float_onnx(model: keras.Model, *, uint8: bool) -> onnx.ModelProto:
             )
         except Exception as e:  # tf2onnx raises ValueError, KeyError and others
             raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
-    return _finished(proto)
+    return finished(proto)
 
 
 def with_precision(
@@ -68,10 +66,10 @@ def with_precision(
         return float_model
     try:
         if precision == "float16":
-            return _finished(_float16(float_model))
+            return finished(_float16(float_model))
         if precision == "dynamic":
-            return _finished(_dynamic(float_model))
-        return _finished(_static(float_model, batches, input_range))
+            return finished(_dynamic(float_model))
+        return finished(_static(float_model, batches, input_range))
     except ConversionError:
         raise
     except Exception as e:  # onnx, protobuf and ONNX Runtime share no base class
@@ -84,9 +82,9 @@ def _float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    kept = [OUTPUT]
+    kept = [copy.graph.output[0].name]
     if copy.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
-        kept.append(INPUT)
+        kept.append(copy.graph.input[0].name)
     result: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=kept)
     return result
 
@@ -147,14 +145,15 @@ def _load(path: Path) -> onnx.ModelProto:
     return onnx.load(path)
 
 
-def _finished(model: onnx.ModelProto) -> onnx.ModelProto:
+def finished(model: onnx.ModelProto) -> onnx.ModelProto:
     """Bring a converted graph to the standard's order, name its free dimension, and check it."""
     import onnx
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     OnnxModel(model).topological_sort()  # the quantizers append nodes at the end
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        if (batch := value.type.tensor_type.shape.dim[0]).WhichOneof("value") != "dim_value":
+            batch.dim_param = "batch"
     used = {node.domain for node in model.graph.node} | {""}
     kept = [entry for entry in model.opset_import if entry.domain in used]
     del model.opset_import[:]

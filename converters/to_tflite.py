@@ -9,41 +9,48 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edgepress.converters import tflite_graph
-from edgepress.converters.frozen import freeze
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.ranges import Ranges
-from edgepress.converters.tflite_graph import ConversionError
-
-if TYPE_CHECKING:
-    import keras
 
 
-def float_tflite(model: keras.Model) -> bytes:
-    """A Keras model as a float TFLite file with a float32 input of batch 1.
+def float_tflite(frozen: Any) -> bytes:
+    """A frozen function (`frozen.freeze`, batch 1) as a float TFLite file with a float32 input.
 
     Raises:
-        ConversionError: The model needs an operation that is not built into TFLite; the message names it.
+        ConversionError: It needs an operation that is not built into TFLite; the message names it.
     """
     import tensorflow as tf
 
-    frozen = freeze(model, batch=1, dtype="float32")
     # Without the model as its second argument: with it, the converter saves and loads the model again, for nothing.
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
         return bytes(converter.convert())
     except Exception as e:  # the converter raises its own ConverterError and bare Exceptions alike
-        lines = [line for line in str(e).splitlines() if "error:" in line or "is neither a custom op" in line]
-        raise ConversionError(
-            f"TensorFlow's converter refused the model: {(lines or [str(e)])[0].strip()}",
-            "Replace the layer that the message names by one made of operations that TFLite has.",
-        ) from e
+        raise _refusal(str(e), frozen) from e
+
+
+def _refusal(text: str, frozen: Any) -> ConversionError:
+    """The converter's refusal: the operations that boards don't have, and the layers they come from."""
+    kinds = re.search(r"(?:TF Select|Custom) ops: ([\w, ]+)", text)
+    if kinds is None:
+        lines = [line.strip() for line in text.splitlines() if "error:" in line]
+        return ConversionError(f"TensorFlow's converter refused the model: {(lines or [text.strip()])[0]}")
+    wanted = set(kinds[1].replace(",", " ").split())
+    layers = sorted({op.name for op in frozen.graph.get_operations() if op.type in wanted})
+    return ConversionError(
+        f"The model needs operations that no board's TFLite interpreter has: {', '.join(sorted(wanted))} "
+        f"(in {', '.join(layers[:3]) or 'an unnamed layer'}).",
+        "Replace that layer by one made of operations that TFLite has built in.",
+    )
 
 
 def with_precision(float_model: bytes, precision: str, ranges: Ranges | None, *, uint8: bool) -> bytes:

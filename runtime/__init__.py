@@ -1,6 +1,6 @@
 """The board: open a model file and classify with it; numpy and one interpreter, nothing else."""
 
-from edgepress.runtime.contract import Contract, DataRecord, InputSpec, read_contract
+from edgepress.runtime.contract import Contract, DataRecord, InputSpec, Verification, read_contract
 from edgepress.runtime.engines import ENGINES, available_engines
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError, MissingExtraError, ModelFileError
 from edgepress.runtime.model import Model, Prediction, load
@@ -17,6 +17,7 @@ __all__ = [
     "Model",
     "ModelFileError",
     "Prediction",
+    "Verification",
     "available_engines",
     "load",
     "read_contract",

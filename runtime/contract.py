@@ -79,6 +79,29 @@ class DataRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Verification:
+    """How far a file's answers were from its float parent's when it was made.
+
+    Attributes:
+        items: Number of items compared.
+        on: What they were: the data set's name, or "seeded".
+        agreement: Share of items with the same top label, 0-1.
+        max_error: Largest absolute error of an answer.
+        mean_error: Mean absolute error.
+        largest: Largest absolute answer of the parent.
+        sqnr_db: Signal-to-quantization-noise ratio, dB; None if there was no noise at all.
+    """
+
+    items: int
+    on: str
+    agreement: float
+    max_error: float
+    mean_error: float
+    largest: float
+    sqnr_db: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Contract:
     """What a model file says of itself.
 
@@ -95,6 +118,7 @@ class Contract:
         data: The data it was trained on, if known.
         threshold: Probability, 0-1, from which on a label counts as present ("sigmoid" and "multilabel"); None means
             0.5. Other tasks have none.
+        verification: How far its answers were from its parent's, if it was compared.
         tools: Versions of the packages that made the file.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
     """
@@ -108,6 +132,7 @@ class Contract:
     test_accuracy: float | None = None
     data: DataRecord | None = None
     threshold: float | None = None
+    verification: Verification | None = None
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -147,7 +172,12 @@ class Contract:
                     f"{where} has contract version {version}; this edgepress reads up to {SCHEMA_VERSION}.",
                     "Upgrade edgepress on this machine.",
                 )
-            return cls(**_known(cls, raw, input=_input_spec(raw["input"]), data=_data_record(raw.get("data"))))
+            parsed = {
+                "input": _input_spec(raw["input"]),
+                "data": _part(DataRecord, raw.get("data")),
+                "verification": _part(Verification, raw.get("verification")),
+            }
+            return cls(**_known(cls, raw, **parsed))
         except (KeyError, TypeError, ValueError, RecursionError) as e:
             reason = f"missing {e}" if isinstance(e, KeyError) else e
             raise ModelFileError(
@@ -189,8 +219,8 @@ def _input_spec(raw: Any) -> InputSpec:
     return spec
 
 
-def _data_record(raw: Any) -> DataRecord | None:
-    return None if raw is None else DataRecord(**_known(DataRecord, raw))
+def _part(cls: type, raw: Any) -> Any:
+    return None if raw is None else cls(**_known(cls, raw))
 
 
 def read_contract(path: str | Path) -> Contract | None:

@@ -67,7 +67,7 @@ def test_every_command_and_option_has_help_and_json() -> None:
     import typer
 
     group: Any = typer.main.get_command(commands.app)
-    assert set(group.commands) == {"train", "evaluate", "convert", "benchmark", "predict", "demo"}
+    assert set(group.commands) == {"train", "evaluate", "convert", "benchmark", "predict", "inspect", "demo"}
     for name, command in group.commands.items():
         assert command.help, name
         assert any("--json" in p.opts for p in command.params), name

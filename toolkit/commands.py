@@ -308,6 +308,29 @@ def predict(
 
 @app.command()
 @command
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .tflite, .onnx, .keras, .h5 or .hdf5 file, or a SavedModel folder.")],
+    nodes: Annotated[bool, typer.Option("--nodes", help="Print every operation in its order.")] = False,
+    json_output: Json = False,
+) -> None:
+    """What is in a model file: interface, operations, memory, sizes, and the oldest engines that run it."""
+    from edgepress.toolkit import inspect_table as tables
+    from edgepress.toolkit.inspect import inspect as work
+
+    found = work(file)
+    if json_output:
+        console.document(found.as_dict())
+        return
+    parts = [tables.summary_table(found), tables.operations_table(found), tables.weights_table(found)]
+    for part in [*parts, *([tables.nodes_table(found)] if nodes else [])]:
+        console.show(part)
+        console.say()
+    for text in found.notes:
+        console.note(text)
+
+
+@app.command()
+@command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to leave everything in.")] = Path("edgepress-demo"),
     json_output: Json = False,

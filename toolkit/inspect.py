@@ -18,7 +18,7 @@ from edgepress.toolkit.errors import ModelFileError
 
 __all__ = ["Inspection", "inspect"]
 
-TIME_LIMIT_S = 120.0
+TIME_LIMIT_S = 60.0
 MEMORY_LIMIT_BYTES = 6 << 30
 ENGINES = {"tflite": "litert", "onnx": "onnxruntime", "keras": "keras", "h5": "keras", "saved_model": "tensorflow"}
 

@@ -36,8 +36,8 @@ def summary_table(found: Inspection) -> Table:
     ]
     for title, names in (("Flex", found.flex_operations), ("Custom", found.custom_operations)):
         if names:
-            rows.append((title, Text(f"{_some(names)}: no board's interpreter has them", style="red")))
-    result = table("", [("", "left"), ("", "left")], [row for row in rows if row[1]])
+            rows.append((title, Text(f"{_some(names)}: not built into any engine", style="red")))
+    result = _table([("", "left"), ("", "left")], [row for row in rows if row[1]])
     result.show_header = False
     return result
 
@@ -57,7 +57,7 @@ def operations_table(found: Inspection) -> Table:
     if any(row["delegated"] is not None for row in groups):
         columns.append(((found.engine.delegate if found.engine else "") or "Delegate", "right", "delegated"))
     rows = [[_cell(row, key) for _, _, key in columns] for row in groups]
-    return table("", [(name, justify) for name, justify, _ in columns], rows)
+    return _table([(name, justify) for name, justify, _ in columns], rows)
 
 
 def nodes_table(found: Inspection) -> Table:
@@ -67,7 +67,7 @@ def nodes_table(found: Inspection) -> Table:
         [str(i), n.operation, n.name, n.data_types, _number(n.parameters), _number(n.macs)]
         for i, n in enumerate(found.nodes)
     ]
-    return table("", [*columns, ("MACs", "right")], rows)
+    return _table([*columns, ("MACs", "right")], rows)
 
 
 def weights_table(found: Inspection) -> Table:
@@ -83,7 +83,16 @@ def weights_table(found: Inspection) -> Table:
         for w in found.weights[:LARGEST]
     ]
     columns = [("Tensor", "left"), ("Shape", "left"), ("Type", "left"), ("Size", "right"), ("% of file", "right")]
-    return table("", columns, rows)
+    return _table(columns, rows)
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """A table whose text comes from files: it is neither markup nor may it steer the terminal."""
+    return table("", columns, [[cell if isinstance(cell, Text) else _printable(cell) for cell in row] for row in rows])
+
+
+def _printable(text: str) -> Text:
+    return Text("".join(c if c.isprintable() else "?" for c in text))
 
 
 def _cell(row: dict[str, Any], key: str) -> str | Text:
@@ -171,7 +180,7 @@ def _engine(found: Inspection) -> str | Text:
     if engine is None:
         return ""
     if not engine.opens:
-        return Text(f"not by {engine.name}: {engine.error}", style="red")
+        return Text(f"not by {engine.name}: {_printable(engine.error)}", style="red")
     taken = [n.delegated for n in found.nodes if n.delegated is not None]
     if not taken:
         return engine.name
@@ -183,4 +192,4 @@ def _engine(found: Inspection) -> str | Text:
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return _printable(", ".join(names[:NAMED])).plain + more

@@ -238,6 +238,10 @@ def _plain(value: Any) -> Any:
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, str):  # half of a surrogate pair, from JSON in a file, can't be written as UTF-8
+        return value.encode(errors="replace").decode()
+    if isinstance(value, float):  # JSON has no NaN, and a damaged file may
+        return value if math.isfinite(value) else None
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 

@@ -42,9 +42,9 @@ def read(path: Path) -> Inspection:
     try:
         found = _read(path, content)
     except DAMAGED as e:
-        raise ModelFileError(
-            f"{path} is damaged: its flatbuffer can't be read ({type(e).__name__}: {e}).", "Copy or convert it again."
-        ) from e
+        outside = isinstance(e, (struct.error, TypeError, IndexError))
+        reason = "an offset leads out of it" if outside else f"{type(e).__name__}: {e}"
+        raise ModelFileError(f"{path} is damaged: {reason}.", "Copy or convert it again.") from e
     return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 

@@ -1,0 +1,208 @@
+"""The child's part of a conversion: open a model, then make one file after another and prove each.
+
+What several schemes share - the float file, the ranges of its tensors, the parent's answers - is made when it is first
+needed and kept, its failure too. The open model stays in this module between two jobs of one process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters import to_onnx, to_tflite
+from edgepress.converters.child import Emit
+from edgepress.converters.contract_file import onnx_with_contract, tflite_with_contract
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import whole_file
+from edgepress.converters.foreign_contract import Guess
+from edgepress.converters.ranges import Batches, Ranges, tflite_ranges
+from edgepress.converters.schemes import SCHEMES, Scheme
+from edgepress.converters.sources import Options, Source, as_the_model_takes, open_source
+from edgepress.converters.verification import compare, seeded_items, shortcoming
+from edgepress.runtime import load
+from edgepress.runtime.contract import Contract, Verification
+from edgepress.runtime.errors import EdgepressError, ModelFileError
+
+T = TypeVar("T")
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """Open a model and report its `Facts`."""
+
+    path: Path
+    options: Options
+
+
+@dataclass(frozen=True)
+class FilesJob:
+    """Make files of the model that is open.
+
+    Attributes:
+        targets: Path of each file by its scheme.
+        guess: The contract, and what stands in front of the model.
+        contract: The contract with what is known beforehand: parent, tools.
+        softmax: Put softmax behind a model that ends in logits.
+        calibration: Gives the calibration items.
+        proof: Items to compare on; None compares on seeded ones.
+        proof_name: What they are.
+        enforce: Whether a file below its scheme's bound is an error.
+    """
+
+    targets: Mapping[str, Path]
+    guess: Guess
+    contract: Contract
+    softmax: bool
+    calibration: Batches
+    proof: Array | None
+    proof_name: str
+    enforce: bool
+
+
+@dataclass(frozen=True)
+class Began:
+    """Work on a scheme begins; whoever is told so last when the process dies has caused it."""
+
+    scheme: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file was made and proven; `scores` are its answers to the proof items."""
+
+    scheme: str
+    seconds: float
+    verification: Verification
+    scores: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A scheme could not be made."""
+
+    scheme: str
+    seconds: float
+    error: str
+    hint: str
+
+
+_opened: list[Source] = []
+
+
+def open_model(job: OpenJob, emit: Emit) -> None:
+    """Open a model, keep it for the jobs that follow, and report its `Facts`."""
+    _opened[:] = [open_source(job.path, job.options)]
+    emit(_opened[0].facts)
+
+
+def make_files(job: FilesJob, emit: Emit) -> None:
+    """Make every file of a job: `Began`, then `Made` or `Refused`, for each."""
+    work = _Work(_opened[0], job)
+    for name, target in job.targets.items():
+        emit(Began(name))
+        start = time.perf_counter()
+        try:
+            verification, scores = work.make(SCHEMES[name], target)
+            emit(Made(name, time.perf_counter() - start, verification, scores))
+        except ConversionError as e:
+            emit(Refused(name, time.perf_counter() - start, e.message, e.hint))
+
+
+class _Work:
+    def __init__(self, source: Source, job: FilesJob) -> None:
+        facts, contract = source.facts, job.contract
+        if facts.shape != job.guess.model_shape or facts.outputs != contract.outputs:
+            raise ModelFileError(
+                f"The model takes {list(facts.shape)} and gives {facts.outputs} outputs; its contract says "
+                f"{list(job.guess.model_shape)} and {contract.outputs}.",
+                "Train it again, or give the labels and the input that it was made for.",
+            )
+        self.source, self.job, self.input = source, job, contract.input
+        self._results: dict[str, Any] = {}
+
+    def once(self, step: Callable[[], T]) -> T:
+        """The step's result, or its error, made at the first call and kept: a second try would fail as slowly."""
+        if step.__name__ not in self._results:
+            try:
+                self._results[step.__name__] = step()
+            except ConversionError as e:
+                self._results[step.__name__] = e
+        result = self._results[step.__name__]
+        if isinstance(result, ConversionError):
+            raise result
+        return cast(T, result)
+
+    def tflite(self) -> bytes:
+        return self.source.tflite(self.job.guess, softmax=self.job.softmax)
+
+    def onnx(self) -> Any:
+        return self.source.onnx(self.job.guess, softmax=self.job.softmax)
+
+    def ranges(self) -> Ranges:
+        return tflite_ranges(self.once(self.tflite), self.job.calibration, self.input.value_range)
+
+    def items(self) -> Array:
+        return seeded_items(self.input) if self.job.proof is None else self.job.proof
+
+    def truth(self) -> npt.NDArray[np.float32]:
+        """The parent's own answers, as the runtime gives them: its graph without ours, softmax and all in NumPy."""
+        scores = self.source.answer(as_the_model_takes(self.job.guess, self.once(self.items)))
+        if self.job.contract.task != "logits" and not self.job.softmax:
+            return scores
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+
+    def make(self, scheme: Scheme, target: Path) -> tuple[Verification, npt.NDArray[np.float32]]:
+        """Write one file, whole, and only if it opens, answers and is near enough to its parent."""
+        write = self._writer(scheme)
+        contract = self.job.contract.replace(scheme=scheme.name, task="softmax" if self.job.softmax else self.task)
+        with whole_file(target) as temporary:
+            temporary.write_bytes(write(contract))
+            try:
+                scores = load(temporary).scores(self.once(self.items))
+            except (EdgepressError, RuntimeError) as e:
+                raise ConversionError(
+                    f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
+                ) from e
+            if not np.isfinite(scores).all():
+                raise ConversionError("The file answers NaN or infinity.", "Try a scheme with more bits.")
+            verification = compare(self._as_given(self.once(self.truth)), scores, on=self.job.proof_name)
+            reason = shortcoming(verification, scheme)
+            if reason and self.job.enforce:
+                raise ConversionError(
+                    f"The file does not answer like its parent: {reason}.",
+                    "Try a scheme with more bits or other calibration data; --no-verify keeps the file all the same.",
+                )
+            temporary.write_bytes(write(contract.replace(verification=verification)))
+        return verification, scores
+
+    @property
+    def task(self) -> Any:
+        return self.job.contract.task
+
+    def _as_given(self, truth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One sigmoid as the runtime gives it: the negative label's probability first."""
+        return np.concatenate([1 - truth, truth], axis=1) if self.task == "sigmoid" else truth
+
+    def _writer(self, scheme: Scheme) -> Callable[[Contract], bytes]:
+        uint8 = self.input.dtype == "uint8"
+        if scheme.format == "tflite":
+            ranges = self.once(self.ranges) if scheme.calibrated else None
+            flat = to_tflite.with_precision(self.once(self.tflite), scheme.precision, ranges, uint8=uint8)
+            return lambda contract: tflite_with_contract(flat, contract)
+        graph = to_onnx.with_precision(
+            self.once(self.onnx), scheme.precision, self.job.calibration, self.input.value_range
+        )
+        return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString())
+
+
+def targets(schemes: Sequence[str], out: Path, stem: str) -> dict[str, Path]:
+    """Path of each scheme's file: `{stem}-{precision}.{format}`."""
+    return {name: out / f"{stem}-{SCHEMES[name].precision}.{SCHEMES[name].format}" for name in schemes}

@@ -1,0 +1,130 @@
+"""Passes over a foreign ONNX model: brought up to date, described, and given the interface of the scheme table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.to_onnx import OPSET, finished
+from edgepress.runtime.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgepress.converters.foreign_contract import Guess
+
+_QUANTIZED = (
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "ConvInteger",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+)
+STANDARD = ("", "ai.onnx")
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """Read a model, without weights among its inputs (old exporters list them there), at an opset that quantizes.
+
+    Raises:
+        ModelFileError: It is not a valid ONNX model, or its weights lie in another file that is missing.
+        ConversionError: It has operations that ONNX Runtime's CPU kernels lack.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except Exception as e:  # protobuf, onnx and the file system raise their own
+        reason = str(e).strip().partition("\n")[0]
+        raise ModelFileError(f"{path} is not a valid ONNX model: {reason}", "Export it again.") from e
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    foreign = sorted({node.domain for node in model.graph.node} - set(STANDARD) - {"com.microsoft"})
+    if foreign:
+        nodes = [n for n in model.graph.node if n.domain in foreign]
+        raise ConversionError(
+            f"{path} has custom operations: {', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)} "
+            f"(in {nodes[0].name or nodes[0].output[0]}).",
+            "Export it with standard operations only.",
+        )
+    version = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
+    if version < 13:  # per-channel QDQ begins there
+        try:
+            model = onnx.version_converter.convert_version(model, OPSET)
+        except Exception as e:
+            raise ConversionError(
+                f"{path} is of opset {version} and can't be brought to {OPSET}: {str(e).strip()}",
+                f"Export it with opset {OPSET}.",
+            ) from e
+    return model
+
+
+def quantized_operations(model: onnx.ModelProto) -> list[str]:
+    """The kinds of quantized operations in a graph; a float model has none."""
+    return sorted({node.op_type for node in model.graph.node} & set(_QUANTIZED))
+
+
+def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+    """Put in front of a float model what `guess` says it needs, and softmax behind it if that is asked for.
+
+    The result takes the contract's items, uint8 for images: Cast, Gather to turn the channels around, Mul and Add to
+    scale, Transpose for channels first, Reshape to the model's own shape.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    graph = whole.graph
+    (source,), spec = graph.input, guess.contract.input
+    front: list[Any] = []
+    last = "edgepress_input"
+
+    def step(kind: str, constant: Any = None, **attributes: Any) -> None:
+        nonlocal last
+        inputs, out = [last], f"edgepress_{len(front)}_{kind}"
+        if constant is not None:
+            name = f"{out}_constant"
+            graph.initializer.append(numpy_helper.from_array(np.asarray(constant), name))
+            inputs.append(name)
+        front.append(helper.make_node(kind, inputs, [out], out, **attributes))
+        last = out
+
+    if spec.dtype == "uint8":
+        step("Cast", to=TensorProto.FLOAT)
+    if guess.bgr:
+        step("Gather", np.array([2, 1, 0], np.int64), axis=3)
+    if guess.scales:
+        step("Mul", np.array(guess.factor, np.float32))
+        step("Add", np.array(guess.offset, np.float32))
+    if guess.channels_first:
+        step("Transpose", perm=[0, 3, 1, 2])
+    shape = [spec.shape[i] for i in (2, 0, 1)] if guess.channels_first else list(spec.shape)
+    if shape != list(guess.model_shape):
+        step("Reshape", np.array([0, *guess.model_shape], np.int64))
+    if source.type.tensor_type.elem_type == TensorProto.UINT8:
+        step("Cast", to=TensorProto.UINT8)
+    if front:
+        front[-1].output[0] = source.name
+        nodes = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*front, *nodes])
+        batch = source.type.tensor_type.shape.dim[0].dim_value or None
+        kind = TensorProto.UINT8 if spec.dtype == "uint8" else TensorProto.FLOAT
+        value = helper.make_tensor_value_info("edgepress_input", kind, [batch, *spec.shape])
+        graph.value_info.append(source)
+        del graph.input[:]
+        graph.input.append(value)
+    if softmax:
+        sink = graph.output[0]
+        graph.node.append(helper.make_node("Softmax", [sink.name], ["edgepress_scores"], "edgepress_softmax", axis=-1))
+        sink.name = "edgepress_scores"
+    return finished(whole)

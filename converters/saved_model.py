@@ -1,0 +1,63 @@
+"""SavedModel folders: the serving signature as a function of one tensor.
+
+A SavedModel is a program: TensorFlow runs what is in it, so load only what you trust to run. It is opened in a child
+process with limits, which keeps a crash away but is no sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgepress.runtime.errors import ModelFileError
+
+SIGNATURES = ("serving_default", "serve")
+
+
+def is_saved_model(path: Path) -> bool:
+    """Whether a path is a SavedModel's folder."""
+    return (path / "saved_model.pb").is_file()
+
+
+def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], tuple[int, ...], int, str]:
+    """The serving signature of a SavedModel.
+
+    Returns:
+        A function from one tensor to one, shape of one item, number of outputs, and the input's type.
+
+    Raises:
+        ModelFileError: It can't be loaded, or its signature is not that of a classifier.
+    """
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(path))
+    except Exception as e:  # TensorFlow raises its own errors, ValueErrors and OSErrors
+        reason = str(e).strip().partition("\n")[0]
+        raise ModelFileError(f"TensorFlow can't load {path}: {reason}", "Save the model again.") from e
+    names = list(model.signatures)
+    name = next((n for n in SIGNATURES if n in names), None)
+    if name is None:
+        raise ModelFileError(
+            f"{path} has no serving signature; found: {', '.join(names) or 'none'}.",
+            f"Export it with the signature {SIGNATURES[0]}, as keras' model.export does.",
+        )
+    signature = model.signatures[name]
+    inputs = signature.structured_input_signature[1]
+    outputs = signature.structured_outputs
+    shapes: list[Any] = [
+        s.shape.as_list() if s.shape.rank is not None else None for s in (*inputs.values(), *outputs.values())
+    ]
+    if len(inputs) != 1 or len(outputs) != 1 or None in shapes or len(shapes[1]) != 2 or shapes[1][1] is None:
+        raise ModelFileError(
+            f"{path} is not a classifier: inputs {sorted(inputs)}, outputs {sorted(outputs)}, shapes {shapes}.",
+            "One input and one output of shape (batch, classes) are needed; several inputs can't be converted.",
+        )
+    (source,), (sink,) = inputs, outputs
+
+    def infer(x: Any) -> Any:
+        assert model is not None  # keeps the variables alive
+        return signature(**{source: x})[sink]
+
+    return infer, tuple(shapes[0][1:]), int(shapes[1][1]), inputs[source].dtype.name

@@ -1,0 +1,73 @@
+"""A variant beside its float parent: how far its answers are from those of the model that it was made from."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.schemes import Scheme
+from edgepress.runtime.contract import InputSpec, Verification
+
+ITEMS = 64
+"""Items that a variant is compared on."""
+
+
+def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *, on: str) -> Verification:
+    """Measure the difference of two answers to the same items, float32, shape (N, C).
+
+    Args:
+        parent: What is true.
+        variant: What is measured.
+        on: What the items were, for the record.
+    """
+    true, error = parent.astype(np.float64), variant.astype(np.float64) - parent
+    noise, signal = float((error**2).sum()), float((true**2).sum())
+    top = parent.argmax(1) == variant.argmax(1) if parent.shape[1] > 1 else (parent > 0.5) == (variant > 0.5)
+    return Verification(
+        items=len(parent),
+        on=on,
+        agreement=float(np.mean(top)),
+        max_error=float(np.abs(error).max()),
+        mean_error=float(np.abs(error).mean()),
+        largest=float(np.abs(true).max()),
+        sqnr_db=None if noise == 0 or signal == 0 else round(10 * math.log10(signal / noise), 2),
+    )
+
+
+def shortcoming(found: Verification, scheme: Scheme) -> str:
+    """Why a variant is below its scheme's bound; empty if it is not."""
+    if scheme.max_relative_error is not None and found.max_error > scheme.max_relative_error * found.largest:
+        return (
+            f"its answers differ from the parent's by up to {found.max_error:.2g}, "
+            f"{found.max_error / found.largest:.1e} of the largest; {scheme.name} must stay within {scheme.max_relative_error:g}"
+        )
+    if found.sqnr_db is not None and found.sqnr_db < scheme.min_sqnr_db:
+        return (
+            f"the noise of its answers is {found.sqnr_db:.1f} dB below the signal (top-1 agreement "
+            f"{found.agreement:.1%}); {scheme.name} must reach {scheme.min_sqnr_db:g} dB"
+        )
+    return ""
+
+
+def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0) -> npt.NDArray[Any]:
+    """Items to compare on where no data were given: smooth random fields for images, normal numbers for tensors.
+
+    White noise would be a poor image: every filter averages it away, and all items look the same to a net.
+    """
+    rng = np.random.default_rng(seed)
+    if not spec.is_image:
+        return rng.normal(size=(count, *spec.shape)).astype(np.float32)
+    height, width, channels = spec.shape
+    coarse = rng.uniform(0, 255, (count, 5, 5, channels))
+    rows, columns = (np.linspace(0, 4, n) for n in (height, width))
+
+    def between(values: npt.NDArray[Any], at: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+        low = np.minimum(at.astype(int), 3)
+        share = (at - low).reshape([-1 if i == axis else 1 for i in range(4)])
+        return np.asarray(values.take(low, axis) * (1 - share) + values.take(low + 1, axis) * share)
+
+    smooth = between(between(coarse, rows, 1), columns, 2) + rng.normal(0, 8, (count, height, width, channels))
+    return np.clip(np.rint(smooth), 0, 255).astype(np.uint8)

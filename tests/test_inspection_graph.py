@@ -1,0 +1,189 @@
+"""What follows from a graph and from tables alone: memory, parameters, delegation, oldest releases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepress.converters.inspection import engines, macs
+from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection.onnx_versions import oldest_onnxruntime
+from edgepress.converters.inspection.tflite_releases import RELEASES
+from edgepress.converters.inspection.tflite_versions import (
+    BY_DATA,
+    BY_WEIGHTS,
+    Use,
+    oldest_release,
+    on_pypi,
+    required_version,
+)
+
+
+def value(n: int | None, dtype: str = "float32", **flags: bool) -> g.Value:
+    return g.Value(None if n is None else (n,), dtype, **flags)
+
+
+def graph(steps: str, sizes: dict[str, g.Value], *, inputs: str = "i", outputs: str = "o") -> g.Graph:
+    """A graph from "a=i+w b=a": one step a word, made tensor = read tensors."""
+    words = [word.partition("=") for word in steps.split()]
+    made = tuple(g.Step(f"op {m}", m, tuple(read.split("+")), (m,)) for m, _, read in words)
+    return g.Graph(made, sizes, tuple(inputs), tuple(outputs))
+
+
+def test_peak_of_a_chain_is_its_widest_step() -> None:
+    sizes = {"i": value(100), "a": value(50), "b": value(80), "o": value(10)}
+    peak = g.peak_memory(graph("a=i b=a o=b", sizes))
+    assert (peak.size_bytes, peak.step and peak.step.name) == (600, "a")
+
+
+def test_a_residual_lives_until_it_is_added() -> None:
+    sizes = {"i": value(1), "a": value(100), "b": value(100), "o": value(100)}
+    assert g.peak_memory(graph("a=i b=a o=b+a", sizes)).size_bytes == 1200
+
+
+def test_what_is_known_beforehand_is_no_activation_but_unpacked_weights() -> None:
+    sizes = {"i": value(4), "w": value(50, "float16", constant=True), "f": value(50), "o": value(2)}
+    found = graph("f=w o=i+f", sizes)
+    assert g.peak_memory(found).size_bytes == 24
+    assert g.unpacked_bytes(found) == 200
+    assert g.parameters(found) == [0, 50]  # counted where they are used
+
+
+def test_state_lives_throughout() -> None:
+    sizes = {"i": value(1), "s": value(10, variable=True), "a": value(100), "o": value(1)}
+    assert g.peak_memory(graph("a=i o=a+s", sizes)).size_bytes == 4 * (100 + 1 + 10)
+
+
+def test_an_unknown_shape_leaves_the_peak_unknown() -> None:
+    peak = g.peak_memory(graph("a=i o=a", {"i": value(1), "a": value(None), "o": value(1)}))
+    assert (peak.size_bytes, peak.unknown) == (None, ("a",))
+
+
+@given(st.data())
+def test_the_peak_holds_each_step_and_is_no_more_than_everything(data: Any) -> None:
+    names = [chr(ord("a") + i) for i in range(data.draw(st.integers(1, 8)))]
+    sizes = {name: value(data.draw(st.integers(0, 1000))) for name in ["i", *names]}
+    words = []
+    for place, name in enumerate(names):
+        read = data.draw(st.sets(st.sampled_from(["i", *names[:place]]), min_size=1))
+        words.append(f"{name}={'+'.join(sorted(read))}")
+    found = graph(" ".join(words), sizes, outputs=names[-1])
+    peak = g.peak_memory(found).size_bytes
+    assert peak is not None
+    need = [sum(4 * sizes[n].shape[0] for n in {*s.inputs, *s.outputs}) for s in found.steps]  # type: ignore[index]
+    assert max(need) <= peak <= 4 * sum(v.shape[0] for v in sizes.values())  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits"),
+    [("float32", 32), ("uint8", 8), ("int64", 64), ("int4", 4), ("bool", 8), ("bfloat16", 16), ("string", 0)],
+)
+def test_bits(dtype: str, bits: int) -> None:
+    assert g.bits_of(dtype) == bits
+
+
+def test_three_int4_take_two_bytes() -> None:
+    assert value(3, "int4").size_bytes == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "operation", "shapes", "made", "count"),
+    [
+        (macs.TFLITE, "CONV_2D", [(1, 28, 28, 1), (6, 5, 5, 1)], (1, 28, 28, 6), 28 * 28 * 6 * 25),
+        (macs.TFLITE, "CONV_2D", [(1, 8, 8, 4), (6, 3, 3, 2)], (1, 8, 8, 6), 8 * 8 * 6 * 18),  # two groups
+        (macs.TFLITE, "DEPTHWISE_CONV_2D", [(1, 8, 8, 4), (1, 3, 3, 8)], (1, 4, 4, 8), 4 * 4 * 8 * 9),
+        (macs.TFLITE, "FULLY_CONNECTED", [(1, 400), (120, 400)], (1, 120), 48000),
+        (macs.TFLITE, "BATCH_MATMUL", [(1, 2, 5, 7), (1, 2, 7, 3)], (1, 2, 5, 3), 2 * 5 * 7 * 3),
+        (macs.TFLITE, "TRANSPOSE_CONV", [(4,), (6, 3, 3, 2), (1, 8, 8, 2)], (1, 16, 16, 6), 8 * 8 * 2 * 9 * 6),
+        (macs.ONNX, "Conv", [(1, 4, 8, 8), (6, 2, 3, 3)], (1, 6, 8, 8), 8 * 8 * 6 * 18),
+        (macs.ONNX, "Gemm", [(1, 400), (400, 120)], (1, 120), 48000),
+        (macs.TENSORFLOW, "DepthwiseConv2dNative", [(1, 8, 8, 4), (3, 3, 4, 2)], (1, 8, 8, 8), 8 * 8 * 8 * 9),
+        (macs.TFLITE, "ADD", [(1, 8), (1, 8)], (1, 8), 0),
+    ],
+)
+def test_multiply_accumulates(table: Any, operation: str, shapes: list[Any], made: Any, count: int) -> None:
+    values = [g.Value(shape, "float32") for shape in shapes]
+    assert macs.count(table, operation, values, g.Value(made, "float32")) == count
+
+
+def test_an_lstm_multiplies_its_matrices_at_each_step() -> None:
+    sequence = g.Value((1, 28, 10), "float32")
+    matrices = [g.Value((20, n), "float32", constant=True) for n in (10, 20)]
+    assert macs.count(macs.TFLITE, "UNIDIRECTIONAL_SEQUENCE_LSTM", [sequence, *matrices], None) == 28 * 20 * 30
+
+
+def test_what_can_not_be_counted_is_none() -> None:
+    assert macs.count(macs.TFLITE, "CONV_2D", [g.Value(None, "float32"), None], None) is None
+    assert macs.count(macs.ONNX, "Einsum", [], None) is None
+
+
+def test_delegated_operations_are_those_between_a_parts_inputs_and_outputs() -> None:
+    def op(name: str, inputs: list[int], outputs: list[int]) -> dict[str, Any]:
+        return {"op_name": name, "inputs": inputs, "outputs": outputs}
+
+    operations = [
+        op("QUANTIZE", [0], [1]),
+        op("CONV_2D", [1, 10, 11], [2]),
+        op("CONV_2D", [2, 12, 13], [3]),
+        op("MEAN", [3], [4]),
+        op("FULLY_CONNECTED", [4, 14, 15], [5]),
+        op(engines.DELEGATE, [1, 10, 11, 12, 13], [3]),
+        op(engines.DELEGATE, [4, 14, 15], [5]),
+    ]
+    assert engines.delegated(operations) == {1, 2, 4}
+    assert engines.delegated(operations[:5]) == set()
+
+
+@pytest.mark.parametrize(
+    ("use", "release"),
+    [
+        (Use("CONV_2D", 1, "float32", "float32", "float32"), (1, 5)),
+        (Use("CONV_2D", 1, "int8", "int8", "int8", True), (1, 14)),  # quantizers leave it at version 1
+        (Use("CONV_2D", 1, "float32", "int8", "float32", True), (2, 4)),
+        (Use("FULLY_CONNECTED", 1, "float32", "int8", "float32"), (1, 14)),
+        (Use("FULLY_CONNECTED", 1, "float32", "int8", "float32", True), (2, 17)),  # wrong before, without an error
+        (Use("FULLY_CONNECTED", 1, "int8", "int8", "int8"), (1, 14)),
+        (Use("FULLY_CONNECTED", 1, "int8", "int8", "int8", True), (2, 12)),
+        (Use("FULLY_CONNECTED", 12, "float32", "float32", "float32"), (2, 17)),  # the version alone refuses it
+        (Use("DEQUANTIZE", 1, "float16", "", "float32"), (1, 15)),
+        (Use("DEQUANTIZE", 1, "int8", "", "float32", True), (2, 7)),
+        (Use("CAST", 1, "uint8", "", "float32"), (1, 5)),
+        (Use("CAST", 1, "float32", "", "int8"), (2, 8)),
+        (Use("CONV_2D", 99), None),
+        (Use("CUSTOM:mine", 1), None),
+        (Use("BROADCAST_TO", 1), (2, 5)),  # the types of version 1 never came; the writer means 2
+    ],
+)
+def test_oldest_release(use: Use, release: Any) -> None:
+    assert oldest_release(use) == release
+
+
+def test_tables_agree_with_each_other() -> None:
+    for operation, row in [*BY_DATA.items(), *BY_WEIGHTS.items()]:
+        for cell in row.split():
+            assert 1 <= int(cell.partition("=")[2]) <= len(RELEASES[operation].split()), (operation, cell)
+
+
+def test_releases_on_pypi() -> None:
+    assert on_pypi((1, 5)) == {"tflite_runtime": "2.7", "ai_edge_litert": "1.0.0"}
+    assert on_pypi((2, 12)) == {"tflite_runtime": "2.12", "ai_edge_litert": "1.0.0"}
+    assert on_pypi((2, 17)) == {"tflite_runtime": None, "ai_edge_litert": "1.0.0"}
+    assert on_pypi((2, 21)) == {"tflite_runtime": None, "ai_edge_litert": "2.1.3"}
+    assert on_pypi((9, 9)) == {"tflite_runtime": None, "ai_edge_litert": None}
+
+
+def test_the_reason_names_types_or_the_version() -> None:
+    assert str(Use("FULLY_CONNECTED", 1, "float32", "int8", "float32", True)).endswith("float32 x int8 per channel")
+    assert str(Use("FULLY_CONNECTED", 12, "float32", "float32", "float32")) == "FULLY_CONNECTED version 12"
+    assert required_version(Use("ADD", 4, "int8")) == 4
+
+
+@pytest.mark.parametrize(
+    ("opset", "ir", "release"),
+    [(7, 3, "1.0"), (17, 8, "1.12"), (17, 10, "1.18"), (22, 10, "1.21"), (24, 10, "1.24"), (99, 8, None)],
+)
+def test_oldest_onnxruntime(opset: int, ir: int, release: str | None) -> None:
+    assert oldest_onnxruntime(opset, ir) == release
