@@ -37,6 +37,8 @@ _A = TypeVar("_A")
 
 POLL_S = 0.25
 """Seconds between two looks at the child's memory."""
+_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+"""What a child has unless the user says otherwise: TensorFlow's errors without its notices, and no GPU to set up."""
 LOG_LINES, LOG_BYTES = 4, 1 << 16
 
 
@@ -65,7 +67,7 @@ class Worker:
         self._reports, theirs = Pipe()
         fd = theirs.fileno()
         command = [sys.executable, "-P", "-c", f"from edgepress.converters.child import _serve; _serve({fd})"]
-        environment = os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+        environment = _ENVIRONMENT | os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=[fd], env=environment
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 from edgepress.converters.foreign_metadata import ChannelOrder, Metadata, usable_scaling
 from edgepress.runtime.contract import Contract, InputSpec, Resize, Task
@@ -78,13 +78,13 @@ def guess_contract(
     ends_in: str | None = None,
     metadata: Metadata | None = None,
     labels: Sequence[str] | None = None,
-    task: Task | None = None,
+    task: str | None = None,
     threshold: float | None = None,
     input_range: Numbers | None = None,
     mean: Numbers | None = None,
     std: Numbers | None = None,
-    color: ChannelOrder | None = None,
-    resize: Resize | None = None,
+    color: str | None = None,
+    resize: str | None = None,
     channels_first: bool | None = None,
 ) -> Guess:
     """The contract of a foreign model.
@@ -117,12 +117,12 @@ def guess_contract(
             f"The model takes items of shape {list(shape)} and gives {outputs} outputs; all sizes must be fixed.",
             "Export the model with an input of fixed size.",
         )
-    for what, value, accepted in (("color", color, ChannelOrder), ("resize", resize, Resize), ("task", task, Task)):
-        if value is not None and value not in get_args(accepted):
-            raise unknown(what, value, get_args(accepted))
-    task, task_note = (task, f"outputs: {task}, as said") if task else _guess_task(outputs, ends_in)
-    _check_task(task, outputs, threshold)
-    names, label_note = _labels(outputs, task, labels, metadata.labels)
+    said: Task | None = _choice("task", task, Task)
+    order_said: ChannelOrder | None = _choice("color", color, ChannelOrder)
+    fit: Resize = _choice("resize", resize, Resize) or "stretch"
+    kind, task_note = (said, f"outputs: {said}, as said") if said else _guess_task(outputs, ends_in)
+    _check_task(kind, outputs, threshold)
+    names, label_note = _labels(outputs, kind, labels, metadata.labels)
     flags = {
         "--color": color,
         "--resize": resize,
@@ -132,7 +132,7 @@ def guess_contract(
         "--std": std,
     }
     given = [flag for flag, value in flags.items() if value is not None]
-    image = _image(shape, color, metadata.color, channels_first, sure=bool(given or metadata.color))
+    image = _image(shape, order_said, metadata.color, channels_first, sure=bool(given or metadata.color))
     if image is None and given:
         raise InputError(
             f"{', '.join(given)} can't be used: items of shape {list(shape)} are not images.",
@@ -142,16 +142,16 @@ def guess_contract(
         spec = InputSpec(shape=shape, dtype="float32")
         hint = "; --color grey says that they are images" if len(shape) == 2 or shape[2:] == (1,) else ""
         notes = [f"input: tensors of shape {_by(shape)}, as they are{hint}"]
-        found = Guess(contract=_contract(task, names, spec, threshold), model_shape=shape)
+        found = Guess(contract=_contract(kind, names, spec, threshold), model_shape=shape)
     else:
         order, height, width, first = image
         channels = 1 if order == "grey" else 3
         scale, scale_note = _scaling(dtype, channels, metadata, input_range, mean, std)
-        spec = InputSpec.image(height, width, "grey" if order == "grey" else "rgb", resize or "stretch")
+        spec = InputSpec.image(height, width, "grey" if order == "grey" else "rgb", fit)
         layout = "first" if first else "last"
         notes = [f"input: {order} images, {height} x {width}, channels {layout}", f"pixels: {scale_note}"]
         found = Guess(
-            contract=_contract(task, names, spec, threshold),
+            contract=_contract(kind, names, spec, threshold),
             model_shape=shape,
             bgr=order == "bgr",
             mean=scale[0],
@@ -159,6 +159,12 @@ def guess_contract(
             channels_first=first,
         )
     return replace(found, notes=(*notes, task_note, label_note, *metadata.notes))
+
+
+def _choice(what: str, value: str | None, accepted: Any) -> Any:
+    if value is not None and value not in get_args(accepted):
+        raise unknown(what, value, get_args(accepted))
+    return value
 
 
 def _guess_task(outputs: int, ends_in: str | None) -> tuple[Task, str]:

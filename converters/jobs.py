@@ -152,9 +152,9 @@ class _Work:
         return seeded_items(self.input) if self.job.proof is None else self.job.proof
 
     def truth(self) -> npt.NDArray[np.float32]:
-        """The parent's own answers, as the runtime gives them: its graph without ours, softmax and all in NumPy."""
+        """The parent's own answers: what we put in front of it and behind it is computed in NumPy."""
         scores = self.source.answer(as_the_model_takes(self.job.guess, self.once(self.items)))
-        if self.job.contract.task != "logits" and not self.job.softmax:
+        if not self.job.softmax:
             return scores
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
@@ -164,7 +164,9 @@ class _Work:
         write = self._writer(scheme)
         contract = self.job.contract.replace(scheme=scheme.name, task="softmax" if self.job.softmax else self.task)
         with whole_file(target) as temporary:
-            temporary.write_bytes(write(contract))
+            # Logits are compared as they are: softmax would hide what it saturates.
+            raw = contract.replace(task="softmax") if contract.task == "logits" else contract
+            temporary.write_bytes(write(raw))
             try:
                 scores = load(temporary).scores(self.once(self.items))
             except (EdgepressError, RuntimeError) as e:
@@ -177,8 +179,8 @@ class _Work:
             reason = shortcoming(verification, scheme)
             if reason and self.job.enforce:
                 raise ConversionError(
-                    f"The file does not answer like its parent: {reason}.",
-                    "Try a scheme with more bits or other calibration data; --no-verify keeps the file all the same.",
+                    f"The file does not answer like its parent on {verification.items} {self.job.proof_name} items: {reason}.",
+                    "Give data like those it was trained on, or try a scheme with more bits; --no-verify keeps the file.",
                 )
             temporary.write_bytes(write(contract.replace(verification=verification)))
         return verification, scores

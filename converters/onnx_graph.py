@@ -47,6 +47,7 @@ def load(path: Path) -> onnx.ModelProto:
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, 8)  # up to 3, weights had to be among the inputs
     foreign = sorted({node.domain for node in model.graph.node} - set(STANDARD) - {"com.microsoft"})
     if foreign:
         nodes = [n for n in model.graph.node if n.domain in foreign]

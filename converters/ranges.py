@@ -79,8 +79,8 @@ def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[flo
     watched.CopyFrom(model)
     graph = watched.graph
     types = {v.name: v for v in graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
-    present = {v.name for v in graph.output}
-    graph.output.extend(v for name, v in types.items() if name not in present)
+    produced = {name for node in graph.node for name in node.output} - {v.name for v in graph.output}
+    graph.output.extend(v for name, v in types.items() if name in produced)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3

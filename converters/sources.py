@@ -127,7 +127,8 @@ class TensorFlowSource:
                 f"The model's input has the shape {list(shape)}, which is not fixed.",
                 "Save it with an input of fixed size.",
             )
-        self._tf, self._infer, self._dtype = tf, lambda x: infer(tf.cast(x, dtype)), dtype
+        self._tf = tf
+        self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
         self._bare = freeze(self._infer, (1, *shape), "float32")
         self.facts = Facts(format, shape, outputs, dtype, last_operation(self._bare), Metadata())
 
@@ -158,7 +159,7 @@ class TensorFlowSource:
             if guess.bgr:
                 x = tf.gather(x, [2, 1, 0], axis=-1)
             if guess.scales:
-                x = x * tf.constant(guess.factor, tf.float32) + tf.constant(guess.offset, tf.float32)
+                x = x * np.array(guess.factor, np.float32) + np.array(guess.offset, np.float32)
             if guess.channels_first:
                 x = tf.transpose(x, [0, 3, 1, 2])
             if tuple(x.shape[1:]) != guess.model_shape:
@@ -189,7 +190,7 @@ class TFLiteSource:
                 "Give the float model that it was made from.",
             )
         self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
-        interpreter.allocate_tensors()  # type: ignore[no-untyped-call]
+        interpreter.allocate_tensors()
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
         if len(self._sink["shape"]) != 2 or self._source["shape"][0] != 1:
             raise ModelFileError(

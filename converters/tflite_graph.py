@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.errors import ConversionError
+from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
     from edgepress.converters.foreign_contract import Guess
@@ -123,17 +124,20 @@ def operations(model: bytes) -> list[str]:
 def quantized_tensors(model: bytes) -> list[str]:
     """Names of the tensors that are stored with a scale; a float model has none."""
     _, graph = _read(model)
+    scales = [t.quantization.scale if t.quantization is not None else None for t in graph.tensors]
     return [
-        t.name.decode(errors="replace") for t in graph.tensors if t.quantization and len(t.quantization.scale or [])
+        (t.name or b"unnamed").decode(errors="replace")
+        for t, scale in zip(graph.tensors, scales, strict=True)
+        if scale is not None and len(scale)
     ]
 
 
-def output_of(model: bytes, operation: str) -> str:
+def output_of(model: bytes, operation: str) -> Any:
     """Name of what the first operation of a kind gives, which tells the layer that it comes from."""
     root, graph = _read(model)
     for op in graph.operators:
         if _name(_code(root, op), root.operatorCodes[op.opcodeIndex].customCode) == operation:
-            return str(graph.tensors[op.outputs[0]].name.decode(errors="replace"))
+            return (graph.tensors[op.outputs[0]].name or b"tensor %d" % op.outputs[0]).decode(errors="replace")
     return ""
 
 
@@ -227,16 +231,24 @@ def _redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
 
 
 def _read(model: bytes) -> tuple[Any, Any]:
-    from ai_edge_litert.tools import flatbuffer_utils
+    from ai_edge_litert import schema_py_generated as fb
 
-    root = flatbuffer_utils.read_model_from_bytearray(model)
+    try:
+        root = fb.ModelT.InitFromObj(fb.Model.GetRootAs(model, 0))
+        graphs = [(len(g.inputs), len(g.outputs)) for g in root.subgraphs]
+    except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
+        raise ModelFileError(f"The TFLite model can't be read: {type(e).__name__} {e}.", "It is damaged.") from e
+    root.buffers = root.buffers or [fb.BufferT()]
+    root.signatureDefs = root.signatureDefs or []  # litert-quantizer walks over them without asking
+    for code in root.operatorCodes:  # older files fill the older field alone, and litert-quantizer reads the newer
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     for buffer in root.buffers:
-        if isinstance(buffer.data, bytes):  # flatbuffers packs arrays at once, bytes one by one: 30 times slower
-            buffer.data = np.frombuffer(buffer.data, np.uint8)
-    if len(root.subgraphs) != 1 or len(root.subgraphs[0].inputs) != 1 or len(root.subgraphs[0].outputs) != 1:
-        counts = [(len(g.inputs), len(g.outputs)) for g in root.subgraphs]
+        if buffer.offset:  # stored behind the flatbuffer
+            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    if graphs != [(1, 1)]:
         raise ConversionError(
-            f"A model of one graph with one input and one output is needed; found (inputs, outputs) {counts}.",
+            f"A model of one graph with one input and one output is needed; found (inputs, outputs) {graphs}.",
             "Control flow and several inputs can't be converted.",
         )
     return root, root.subgraphs[0]

@@ -106,7 +106,7 @@ def _static(model: onnx.ModelProto, batches: Batches, input_range: tuple[float, 
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     with _quiet("root"), tempfile.TemporaryDirectory() as folder:
-        prepared = _load(_prepared(model, folder))
+        prepared = _with_flat_biases(_load(_prepared(model, folder)))
     ranges = onnx_ranges(prepared, batches, input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with _quiet("root"):
@@ -137,6 +137,15 @@ def _prepared(model: onnx.ModelProto, folder: str) -> Path:
     source.write_bytes(model.SerializeToString())  # a model given in memory would lose its weights to another file
     quant_pre_process(source, target, skip_symbolic_shape=True)
     return target
+
+
+def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Biases of shape (1, N), which exporters before opset 7 left behind, as (N,): the quantizer takes no others."""
+    biases = {node.input[2] for node in model.graph.node if node.op_type in ("Gemm", "Conv") and len(node.input) > 2}
+    for tensor in model.graph.initializer:
+        if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
+    return model
 
 
 def _load(path: Path) -> onnx.ModelProto:

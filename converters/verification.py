@@ -39,10 +39,11 @@ def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *
 
 def shortcoming(found: Verification, scheme: Scheme) -> str:
     """Why a variant is below its scheme's bound; empty if it is not."""
-    if scheme.max_relative_error is not None and found.max_error > scheme.max_relative_error * found.largest:
+    bound = scheme.max_relative_error
+    if bound is not None and found.max_error > bound * found.largest:
         return (
             f"its answers differ from the parent's by up to {found.max_error:.2g}, "
-            f"{found.max_error / found.largest:.1e} of the largest; {scheme.name} must stay within {scheme.max_relative_error:g}"
+            f"{found.max_error / found.largest:.1e} of the largest; {scheme.name} must stay within {bound:g}"
         )
     if found.sqnr_db is not None and found.sqnr_db < scheme.min_sqnr_db:
         return (

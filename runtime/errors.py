@@ -59,7 +59,7 @@ class MissingExtraError(EdgepressError):
     """A package is missing that an extra of edgepress installs.
 
     Args:
-        what: What was to be done, to begin the message with ("decoding an image").
+        what: What was to be done, to begin the message with ("Decoding an image").
         package: The missing package's name on PyPI.
         extra: The extra of edgepress that brings it.
     """

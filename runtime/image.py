@@ -129,7 +129,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as e:
-        raise MissingExtraError("decoding an image", "pillow", "image") from e
+        raise MissingExtraError("Decoding an image", "pillow", "image") from e
     return Image
 
 

@@ -274,8 +274,42 @@ def test_a_folder_without_a_model_gets_one_error(tmp_path: Path) -> None:
 
 
 def test_a_file_that_takes_too_long_is_given_up(run: Any) -> None:
-    with pytest.raises(ModelFileError, match=r"no answer in 0\.01 s"):
-        inspect(run.variants["tflite-int8"], time_limit_s=0.01)
+    try:  # Keras alone takes longer than this to import; on a slow machine, reading does too
+        f = inspect(run.model, time_limit_s=0.5)
+    except ModelFileError as e:
+        said = e.message
+    else:
+        assert f.engine is not None
+        assert not f.engine.opens
+        assert f.parameters == LENET_PARAMETERS
+        said = f.engine.error
+    assert "no answer in 0.5 s" in said
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    from ai_edge_litert import schema_py_generated as fb
+
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tflite_model(fb.BuiltinOperator.NEG, 1, name=b"caf\xe9"))
+    f = inspect(path)
+    assert f.inputs[0].name == "caf\N{REPLACEMENT CHARACTER}"
+    assert f.engine is not None
+    assert f.engine.opens
+    assert any("UTF-8" in note for note in f.notes)
+
+
+def test_a_crash_of_the_engine_is_part_of_the_result(tmp_path: Path) -> None:
+    from ai_edge_litert import schema_py_generated as fb
+
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tflite_model(fb.BuiltinOperator.SPLIT, 1))  # LiteRT 2.3 reads the input that it lacks
+    f = inspect(path)
+    assert [n.operation for n in f.nodes] == ["SPLIT"]
+    assert f.engine is not None
+    assert not f.engine.opens
+    if "ended with" not in f.engine.error:
+        pytest.skip("this LiteRT does not crash any more")
+    assert "SIGSEGV" in f.engine.error
 
 
 def damaged(data: bytes, seed: int) -> bytes:

@@ -13,11 +13,12 @@ have them.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,8 @@ def build(
 
     keras.utils.set_random_seed(seed)
     source = keras.Input(input.shape, dtype="float32", name="image" if input.is_image else "tensor")
-    with _weight_errors(row, weights):
+    # Keras draws the progress of a download on stdout, which is for results.
+    with _weight_errors(row, weights), redirect_stdout(sys.stderr):
         features = row.body(source, options)
     head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
     model = keras.Model(source, head(features), name=row.name)

@@ -10,9 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from edgepress.toolkit.errors import MissingExtraError
-
-CLI_PACKAGES = ("typer", "rich", "platformdirs")
+from edgepress.toolkit.errors import missing_extra
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,26 +20,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: What follows `edgepress`; None takes them from the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
     try:
         from edgepress.toolkit.commands import run
     except ModuleNotFoundError as e:
-        if e.name not in CLI_PACKAGES:
+        if (error := missing_extra("The command edgepress", e)) is None:
             raise
-        sys.exit(_missing(MissingExtraError("The command edgepress", e.name, "toolkit"), as_json="--json" in given))
+        _print(error.kind, error.message, error.hint, as_json=as_json)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _print("interrupted", "Interrupted.", "Nothing was done yet.", as_json=as_json)
+        sys.exit(130)
     try:
         sys.exit(run(given))
-    except KeyboardInterrupt:  # before a command began or after it ended
+    except KeyboardInterrupt:  # just before a command began, or after it ended
         sys.exit(130)
 
 
-def _missing(error: MissingExtraError, *, as_json: bool) -> int:
+def _print(kind: str, message: str, hint: str, *, as_json: bool) -> None:
     """Print an error without the packages that print errors."""
     if as_json:
-        document = {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
-        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.write(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}) + "\n")
     else:
-        sys.stderr.write(f"Error: {error.message}\n{error.hint}\n")
-    return 1
+        sys.stderr.write(f"Error: {message}\n{hint}\n")
 
 
 if __name__ == "__main__":

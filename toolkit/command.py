@@ -16,7 +16,7 @@ import typer
 
 from edgepress import __version__
 from edgepress.toolkit import console, interrupts, noise
-from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.errors import EdgepressError, InputError, missing_extra
 
 app = typer.Typer(
     name="edgepress",
@@ -82,6 +82,8 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
                 hint = "Free some disk space." if e.errno == errno.ENOSPC else "Check the path and its permissions."
                 code = _fail(InputError(what, hint), as_json, log)
             except Exception as e:
+                if isinstance(e, ModuleNotFoundError) and (error := missing_extra("This command", e)):
+                    raise typer.Exit(_fail(error, as_json)) from e
                 _fail(BugError(f"{type(e).__name__}: {e}", "This is a bug in edgepress."), as_json, log)
                 raise
         raise typer.Exit(code)

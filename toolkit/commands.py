@@ -33,7 +33,7 @@ SkipUnreadable = Annotated[
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads that an engine may use.")]
 
 
-IMAGES, NET, FIT = "Images", "Network", "Fitting"
+IMAGES, NET, FIT, THEIRS = "Images", "Network", "Fitting", "Of a model that edgepress did not train"
 ARCH_HELP = "dense, lenet, alexnet, vgg, resnet8, ds-cnn, mobilenet-v1, mobilenet-v2 or mobilenet-v3-small."
 AUGMENTATION_HELP = "auto, none, affine or photo (images), noise (tensors)."
 MAX_CONFUSION = 20
@@ -194,7 +194,7 @@ def evaluate(
 @app.command()
 @command
 def convert(
-    model: Annotated[Path, typer.Argument(help="A .keras file from edgepress train.")],
+    model: Annotated[Path, typer.Argument(help="A .keras, .h5, .tflite or .onnx file, or a SavedModel's folder.")],
     to: Annotated[str, typer.Option(help="all, tflite, onnx, or schemes such as tflite-int8,onnx-int8.")] = "all",
     data: Data = None,
     out: Annotated[
@@ -203,25 +203,87 @@ def convert(
     calibration_images: Annotated[
         int, typer.Option(min=1, help="Training images that the ranges of activations are taken from.")
     ] = 200,
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Refuse files that answer too unlike the model.")
+    ] = True,
     skip_unreadable: SkipUnreadable = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="File with one label a line, in the order of the outputs.", rich_help_panel=THEIRS),
+    ] = None,
+    input_range: Annotated[
+        str | None,
+        typer.Option(help="What the model takes for pixels 0 and 255: 0,1 or -1,1.", rich_help_panel=THEIRS),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from pixels; one number or one a channel.", rich_help_panel=THEIRS)
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="What is divided by then.", rich_help_panel=THEIRS)] = None,
+    color: Annotated[
+        str | None, typer.Option(help="grey, rgb or bgr; says that inputs are images.", rich_help_panel=THEIRS)
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option(help="stretch, crop or pad images of another shape.", rich_help_panel=THEIRS)
+    ] = None,
+    channels_first: Annotated[
+        bool | None,
+        typer.Option("--channels-first/--channels-last", help="Order of the model's input.", rich_help_panel=THEIRS),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="softmax, logits, sigmoid or multilabel.", rich_help_panel=THEIRS)
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Probability from which a label counts.", rich_help_panel=THEIRS),
+    ] = None,
+    softmax: Annotated[
+        bool, typer.Option("--softmax", help="Put softmax behind a model that ends in logits.", rich_help_panel=THEIRS)
+    ] = False,
+    custom: Annotated[
+        list[str] | None, typer.Option(help="MODULE:CLASS of a custom Keras layer.", rich_help_panel=THEIRS)
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run Lambda layers, which are code in the file.", rich_help_panel=THEIRS)
+    ] = False,
     json_output: Json = False,
 ) -> int:
-    """Convert a trained model to quantized TFLite and ONNX files, calibrated on its training split."""
-    from edgepress.toolkit.convert import convert_model, summary
+    """Convert a model, one's own or anybody's, to quantized TFLite and ONNX files, each compared with it."""
+    from edgepress.toolkit.convert import Foreign, convert_model, summary
     from edgepress.toolkit.tables import variants_table
+
+    notes: list[str] = []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        console.note(text)
 
     variants = convert_model(
         model,
         to,
         data=data,
         out=out,
+        foreign=Foreign(
+            labels=labels,
+            task=task,
+            threshold=threshold,
+            input_range=input_range,
+            mean=mean,
+            std=std,
+            color=color,
+            resize=resize,
+            channels_first=channels_first,
+            softmax=softmax,
+            custom=tuple(custom or ()),
+            trust=trust,
+        ),
         calibration_images=calibration_images,
+        verify=verify,
         skip_unreadable=skip_unreadable,
-        on_note=console.note,
+        on_note=note,
         on_start=lambda scheme: console.step(f"Converting to {scheme}"),
     )
     if json_output:
-        console.document(summary(variants))
+        console.document(summary(variants, notes))
     else:
         console.show(variants_table(variants))
         if done := [v.path for v in variants if v.path is not None]:

@@ -1,22 +1,59 @@
-"""Convert a trained model to files for boards, calibrated on its training split."""
+"""Convert a model, one's own or anybody's, to files for boards.
+
+A model of `edgepress train` says itself what it takes and what it was trained on. Of a foreign one, what its file says
+of itself is read, flags say more, and every guess is told (`on_note`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters import Variant, convert, parse_schemes
-from edgepress.toolkit.data import calibration_rows
-from edgepress.toolkit.data.types import Split
+from edgepress.converters import SCHEMES, Conversion, Guess, Options, Variant, guess_contract, parse_schemes
+from edgepress.converters.foreign_metadata import read_labels
+from edgepress.converters.verification import ITEMS
+from edgepress.runtime.contract import read_contract
+from edgepress.toolkit.data import calibration_rows, open_data
+from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.evaluate import contract_of, data_for
+from edgepress.toolkit.evaluate import data_for
 
 CALIBRATION_IMAGES = 200
 CALIBRATION_BATCH = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreign:
+    """What a user says of a model that edgepress did not train; see `guess_contract` for the fields.
+
+    `labels` is the path of a file, `custom` and `trust` are those of `Options`, and `softmax` puts softmax behind a
+    model that ends in logits instead of leaving it to the runtime.
+    """
+
+    labels: Path | None = None
+    task: str | None = None
+    threshold: float | None = None
+    input_range: str | None = None
+    mean: str | None = None
+    std: str | None = None
+    color: str | None = None
+    resize: str | None = None
+    channels_first: bool | None = None
+    softmax: bool = False
+    custom: tuple[str, ...] = ()
+    trust: bool = False
+
+    @property
+    def says_anything(self) -> bool:
+        """Whether any of what shapes the contract was given."""
+        return dataclasses.replace(self, custom=(), trust=False, softmax=False) != Foreign()
 
 
 def convert_model(
@@ -25,23 +62,27 @@ def convert_model(
     *,
     data: str | None = None,
     out: str | Path | None = None,
+    foreign: Foreign | None = None,
     calibration_images: int = CALIBRATION_IMAGES,
+    verify: bool = True,
     skip_unreadable: bool = False,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
 ) -> list[Variant]:
-    """Convert a `.keras` model to some schemes.
+    """Convert a model to some schemes.
 
     Args:
-        model: A `.keras` file from `edgepress train`.
+        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel's folder.
         to: "all", a format, or scheme names separated by commas.
-        data: The data to calibrate on, as for training; None opens what the model's contract names. Only the
-            training split is used.
+        data: The data to calibrate on, as for training; None opens what the model's contract names. A foreign model
+            names none, and can then have no scheme that calibrates. Only the training split is calibrated on.
         out: Folder for the files; None makes `variants` beside the model.
+        foreign: What to know of a model that edgepress did not train.
         calibration_images: How many training items the ranges of activations are taken from.
+        verify: Whether a file whose answers are too far from its parent's is an error.
         skip_unreadable: Leave out images that can't be read instead of failing.
-        on_note: Called with what the user must know meanwhile.
+        on_note: Called with what the user must know meanwhile: guesses, and what was left out.
         on_start: Called with each scheme before work on it begins.
         on_done: Called with each variant as it is made or has failed.
 
@@ -51,31 +92,51 @@ def convert_model(
     Raises:
         EdgepressError: Nothing can be converted: the model, the data or an option can't be used.
     """
-    path = Path(model)
+    path, said = Path(model), foreign or Foreign()
     schemes = parse_schemes(to)
     if calibration_images < 1:
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
-    if path.suffix != ".keras":
-        raise InputError(f"{path} is not a .keras file.", "Name the model.keras that edgepress train made.")
-    contract = contract_of(path)
-    opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
-    for note in notes:
-        if on_note is not None:
-            on_note(note)
-    rows = calibration_rows(opened.train, calibration_images)
-    folder = Path(out) if out is not None else path.parent / "variants"
-    return convert(
-        path,
-        schemes,
-        calibration=lambda: _batches(opened.train, rows),
-        out=folder,
-        contract=contract,
-        on_start=on_start,
-        on_done=on_done,
-    )
+    notes: list[str] = []
+    with Conversion(path, options=Options(said.custom, said.trust)) as conversion:
+        own = read_contract(path) if path.suffix == ".keras" and not said.says_anything else None
+        if own is not None:
+            guess = Guess(contract=own, model_shape=own.input.shape)
+            opened, notes = data_for(own, data, where=path, skip_unreadable=skip_unreadable)
+        else:
+            guess = _guess(conversion, said)
+            opened = None
+            if data is not None:
+                opened = open_data(data, input=guess.contract.input, skip_unreadable=skip_unreadable)
+                guess = _with_labels_of(opened, guess)
+            elif calibrated := [name for name in schemes if SCHEMES[name].calibrated]:
+                raise InputError(
+                    f"{', '.join(calibrated)} must be calibrated, and {path} does not say what it was trained on.",
+                    "Name data like those it was trained on with --data, or leave these schemes out.",
+                )
+            notes = list(guess.notes)
+        for note in notes:
+            if on_note is not None:
+                on_note(note)
+        calibration, proof = None, None
+        if opened is not None:
+            calibration = _part(opened.train, calibration_rows(opened.train, calibration_images))
+            held_out = opened.val if len(opened.val) else opened.train
+            proof = held_out.read(calibration_rows(held_out, ITEMS))
+        return conversion.run(
+            schemes,
+            guess,
+            calibration=partial(_batches, calibration),
+            out=Path(out) if out is not None else path.parent / "variants",
+            softmax=said.softmax,
+            proof=proof,
+            proof_name=opened.source if opened is not None else "seeded",
+            enforce=verify,
+            on_start=on_start,
+            on_done=on_done,
+        )
 
 
-def summary(variants: Iterable[Variant]) -> dict[str, Any]:
+def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:
     """The variants as `convert --json` prints them."""
     return {
         "variants": [
@@ -86,12 +147,53 @@ def summary(variants: Iterable[Variant]) -> dict[str, Any]:
                 "status": v.status,
                 "error": f"{v.error} {v.hint}".strip(),
                 "seconds": round(v.seconds, 2),
+                "verification": dataclasses.asdict(v.verification) if v.verification else None,
+                "other_format_error": v.other_format_error,
             }
             for v in variants
-        ]
+        ],
+        "notes": list(notes),
     }
 
 
-def _batches(split: Split, rows: npt.NDArray[np.int64]) -> Iterable[npt.NDArray[Any]]:
-    for start in range(0, len(rows), CALIBRATION_BATCH):
-        yield split.read(rows[start : start + CALIBRATION_BATCH])
+def _guess(conversion: Conversion, said: Foreign) -> Guess:
+    facts = conversion.facts
+    return guess_contract(
+        facts.shape,
+        facts.outputs,
+        dtype=facts.dtype,
+        ends_in=facts.ends_in,
+        metadata=facts.metadata,
+        labels=read_labels(said.labels) if said.labels is not None else None,
+        task=said.task,
+        threshold=said.threshold,
+        input_range=said.input_range,
+        mean=said.mean,
+        std=said.std,
+        color=said.color,
+        resize=said.resize,
+        channels_first=said.channels_first,
+    )
+
+
+def _with_labels_of(data: DataSet, guess: Guess) -> Guess:
+    """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
+    numbers = tuple(map(str, range(len(guess.contract.labels))))
+    if set(guess.contract.labels) == set(data.labels):
+        return guess
+    if guess.contract.labels != numbers or len(data.labels) != len(numbers):
+        note = f"data: {data.source} has other classes than the model; it serves for calibration alone"
+        return dataclasses.replace(guess, notes=(*guess.notes, note))
+    note = f"labels: {len(numbers)} from {data.source}, in its order; --labels says otherwise"
+    notes = tuple(n for n in guess.notes if not n.startswith("labels:"))
+    return dataclasses.replace(guess, contract=guess.contract.replace(labels=data.labels), notes=(*notes, note))
+
+
+def _part(split: Split, rows: npt.NDArray[np.int64]) -> Split:
+    """A split of some rows alone, so that no others travel to another process."""
+    return Split(split.source.part(split.indices[rows]), np.arange(len(rows)), split.y[rows])
+
+
+def _batches(split: Split | None) -> Iterable[npt.NDArray[Any]]:
+    for x, _ in split.batches(CALIBRATION_BATCH) if split is not None else ():
+        yield x

@@ -11,8 +11,18 @@ __all__ = [
     "MissingExtraError",
     "ModelFileError",
     "TrainingError",
+    "missing_extra",
     "unknown",
 ]
+
+TOOLKIT_MODULES = {
+    name.replace("-", "_"): name
+    for name in (
+        *("ai-edge-litert", "filelock", "keras", "litert-quantizer", "matplotlib", "onnx", "onnxruntime", "platformdirs"),
+        *("psutil", "rich", "tensorflow", "tf2onnx", "typer"),
+    )
+} | {"PIL": "pillow", "sklearn": "scikit-learn"}
+"""What the extra "toolkit" installs: the package on PyPI by the name under which it is imported."""
 
 
 class DataError(EdgepressError):
@@ -25,3 +35,14 @@ class TrainingError(EdgepressError):
     """A training run that can't start or go on."""
 
     kind = "training"
+
+
+def missing_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The error for a failed import of what the extra "toolkit" installs; None for any other module.
+
+    Args:
+        what: What was to be done, to begin the message with.
+        error: What the import raised.
+    """
+    package = TOOLKIT_MODULES.get((error.name or "").partition(".")[0])
+    return MissingExtraError(what, package, "toolkit") if package else None

@@ -12,6 +12,7 @@ from typing import Any
 from edgepress.converters import load_keras
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
+from edgepress.runtime.engines import file_format
 from edgepress.toolkit.batches import predict_scores
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
@@ -69,6 +70,8 @@ def contract_of(path: Path) -> Contract:
     Raises:
         ModelFileError: The file can't be read, is of another kind, or has no contract.
     """
+    if path.suffix in (".tflite", ".onnx") and (found := file_format(path)) != path.suffix[1:]:
+        raise ModelFileError(f"{path} is a .{found} file under another name.", f"Rename it to {path.stem}.{found}.")
     contract = _onnx_contract(path) if path.suffix == ".onnx" else read_contract(path)
     if contract is None:
         raise ModelFileError(

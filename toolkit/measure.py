@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime import EngineError, InputSpec, Model, load
 from edgepress.converters.child import ChildDied, Emit, run_in_child
+from edgepress.runtime import EngineError, InputSpec, Model, load
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 

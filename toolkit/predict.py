@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.runtime import Prediction, load
 from edgepress.converters.child import ChildDied, Emit, run_in_child
+from edgepress.runtime import Prediction, load
+from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".npy")
+SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npy")
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def as_dicts(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
 def _images(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]  # if it is missing, that is this image's error, not the others'
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
     if not found:
-        raise InputError(f"{path} holds no image.", f"Accepted: {', '.join(IMAGE_SUFFIXES)}.")
+        raise InputError(f"{path} holds no image.", f"Accepted: {', '.join(SUFFIXES)}.")
     return found
 
 

@@ -93,7 +93,7 @@ def _require_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> No
     if changed:
         raise TrainingError(
             f"The run in {folder} can't be resumed with other arguments or data: {'; '.join(changed)[:600]}.",
-            "Give those it began with, or start anew with overwrite.",
+            "Give those it began with, choose another folder, or start anew with overwrite.",
         )
 
 

@@ -122,6 +122,11 @@ def train(
     tf.config.experimental.enable_op_determinism()
     keras.backend.clear_session()  # layer names then do not count on from an earlier model
     mean, variance = (None, None) if data.input.dtype == "uint8" else batches.moments(data.train)
+    if variance is not None and not np.isfinite(variance).all():
+        raise InputError(
+            f"The items of {data.source} hold values so large that their variance is beyond float32.",
+            "Scale them down, or look for wild values.",
+        )
     options = {key: arguments[key] for key in ("width", "depth", "dropout", "weights", "freeze", "seed")}
     model = architectures.build(arch, data.input, classes=len(data.labels), mean=mean, variance=variance, **options)
     folder = Path(out)

@@ -26,7 +26,11 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as e:
         return found.replace(engine=Engine(name=name, opens=False, error=_first_line(e)))
-    operations = interpreter._get_ops_details()
+    try:
+        operations = interpreter._get_ops_details()
+    except UnicodeDecodeError:
+        note = "A tensor's name is not UTF-8, so LiteRT can't list what XNNPACK takes."
+        return found.replace(engine=Engine(name=name, opens=True), notes=(*found.notes, note))
     parts = [op for op in operations if op["op_name"] == DELEGATE]
     taken = delegated(operations)
     # The interpreter lists the first graph's operations only, in the file's order; so does `found`.
