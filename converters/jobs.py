@@ -179,8 +179,8 @@ class _Work:
             reason = shortcoming(verification, scheme)
             if reason and self.job.enforce:
                 raise ConversionError(
-                    f"The file does not answer like its parent on {verification.items} {self.job.proof_name} items: {reason}.",
-                    "Give data like those it was trained on, or try a scheme with more bits; --no-verify keeps the file.",
+                    f"The file does not answer like its parent ({verification.items} items, {verification.on}): {reason}.",
+                    "Give data like those it was trained on, or more bits; --no-verify keeps the file all the same.",
                 )
             temporary.write_bytes(write(contract.replace(verification=verification)))
         return verification, scores

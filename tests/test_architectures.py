@@ -179,14 +179,16 @@ def test_a_file_of_keras_applications_gives_its_features_to_grey_images_too(tmp_
     assert np.abs(features - expected).max() <= loose * np.abs(expected).max()
 
 
-def test_imagenet_weights_that_cannot_be_downloaded_are_one_clear_error(monkeypatch):
+def test_imagenet_weights_that_cannot_be_downloaded_are_one_clear_error(monkeypatch, capsys):
     def offline(*args, **kwargs):
+        print("Downloading data from https://example.org/weights.h5")
         raise Exception("URL fetch failure on https://example.org/weights.h5: None -- no network")
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", offline)
     with pytest.raises(TrainingError, match="can't be had: URL fetch failure") as e:
         build("mobilenet-v2", InputSpec.image(96, 96, "rgb"), classes=2, weights="imagenet")
     assert "give its path as weights" in e.value.hint
+    assert capsys.readouterr().out == "", "stdout is for results"
 
 
 def test_the_documentation_has_every_architecture_as_it_is():

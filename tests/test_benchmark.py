@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress.converters.child import ChildDied, run_in_child
 from edgepress.runtime import load
 from edgepress.toolkit.benchmark import benchmark, write_benchmark
 from edgepress.toolkit.benchmark_plots import pareto_front
-from edgepress.converters.child import ChildDied, run_in_child
 from edgepress.toolkit.errors import DataError, InputError, MissingExtraError, ModelFileError
 from edgepress.toolkit.intervals import paired_drop, paired_ratio
 from edgepress.toolkit.measure import Candidate, Plan, measure

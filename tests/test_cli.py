@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from edgepress.toolkit.augment import AUGMENTATIONS
 from edgepress.toolkit.cli import main
 from edgepress.toolkit.commands_doc import commands_markdown
 from edgepress.toolkit.data import NAMES
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.errors import TOOLKIT_MODULES, InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -136,7 +137,7 @@ def test_bad_input_is_one_error_and_leaves_nothing(
     assert captured.out == ""
     assert captured.err.count("Error:") == 1
     assert found in captured.err
-    assert list(Path().rglob("model.keras")) == []
+    assert list(Path().iterdir()) == []
 
 
 def test_evaluate_convert_benchmark_and_predict_print_their_results(
@@ -218,6 +219,30 @@ def test_without_the_toolkit_it_says_which_extra_to_install() -> None:
     assert "pip install 'edgepress[toolkit]'" in result.stderr
     assert "Traceback" not in result.stderr
     assert json.loads(apart(hide, "main(['demo', '--json'])").stdout)["error"]["kind"] == "missing_extra"
+
+
+@pytest.mark.parametrize(("module", "package"), [("keras", "keras"), ("sklearn", "scikit-learn")])
+def test_a_command_that_misses_a_package_says_which_extra_to_install(
+    module: str, package: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(*_: Any, **__: Any) -> None:
+        raise ModuleNotFoundError(f"No module named '{module}'", name=f"{module}.metrics")
+
+    monkeypatch.setattr("edgepress.toolkit.evaluate.evaluate", lacking)
+    assert edgepress("evaluate", "x.keras", "--json") == 1
+    error = json.loads(capfd.readouterr().out)["error"]
+    assert error["kind"] == "missing_extra"
+    assert f"the package {package}," in error["message"]
+    assert edgepress("evaluate", "x.keras") == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_toolkit_s_packages_are_all_known_by_the_module_they_bring() -> None:
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    listed = {re.split(r"[>=<;\[]", r)[0] for name in ("toolkit", "tflite", "onnx", "image") for r in extras[name]}
+    assert set(TOOLKIT_MODULES.values()) == listed - {"edgepress"}
 
 
 def test_native_noise_and_warnings_go_into_the_log_and_words_to_the_screen(capfd: pytest.CaptureFixture[str]) -> None:

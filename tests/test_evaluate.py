@@ -64,6 +64,14 @@ def test_a_file_that_is_no_model_is_one_error_that_names_it(run: Any, tmp_path: 
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(("scheme", "name"), [("tflite-int8", "a.onnx"), ("onnx-int8", "a.tflite")])
+def test_a_file_under_the_other_format_s_name_is_one_error(run: Any, tmp_path: Path, scheme: str, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(run.variants[scheme].read_bytes())
+    with pytest.raises(ModelFileError, match=r"under another name|of another kind"):
+        evaluate(path)
+
+
 def test_an_engine_that_does_not_fit_is_an_error(run: Any) -> None:
     with pytest.raises(InputError, match="run by Keras"):
         evaluate(run.model, engine="litert")
@@ -93,11 +101,13 @@ def test_conversion_writes_beside_the_model_and_reads_only_the_training_split(
     assert [v["status"] for v in summary(variants)["variants"]] == ["ok", "ok"]
     assert {p.name for p in (tmp_path / "variants").iterdir()} == {"model-int8.tflite", "model-float32.onnx"}
     counts = contract_of(model).data.counts  # type: ignore[union-attr]
-    assert [len(split) for split in used] == [counts["train"]]
+    assert [len(split) for split in used] == [counts["train"], counts["val"]], (
+        "calibrated on one, compared on the other"
+    )
 
 
 def test_conversion_refuses_what_it_can_not_convert(run: Any) -> None:
-    with pytest.raises(InputError, match=r"not a .keras file"):
+    with pytest.raises(ConversionError, match="quantized already"):
         convert_model(run.variants["tflite-int8"])
     with pytest.raises(InputError, match="tflite-int8"):
         convert_model(run.model, "tflite-int9")
@@ -122,5 +132,7 @@ def test_predicting_goes_on_after_an_unreadable_image(run: Any, digits: Any, tmp
 def test_predicting_with_no_image_or_no_model_is_an_error(run: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no image"):
         predict(run.variants["tflite-int8"], [tmp_path])
+    (tmp_path / "x.gif").touch()
+    assert [r.image for r in predict(run.variants["tflite-int8"], [tmp_path])] == [str(tmp_path / "x.gif")]
     with pytest.raises(ModelFileError, match="is a Keras model"):
         predict(run.model, [tmp_path / "x.png"])

@@ -456,11 +456,9 @@ def test_files_run_on_tflite_runtime_as_predicted(run: Any, digits: Any, tmp_pat
     from litert_quantizer import recipe
     from litert_quantizer.quantizer import Quantizer
 
-    from edgepress.converters import load_keras, tflite_graph, to_tflite
-
     python = old_interpreter()
-    wrong = Quantizer(to_tflite.float_tflite(load_keras(run.model)), recipe.dynamic_wi8_afp32()).quantize(None)
-    (tmp_path / "per-channel.tflite").write_bytes(tflite_graph.uint8_input(bytes(wrong.quantized_model)))  # type: ignore[arg-type]
+    wrong = Quantizer(run.variants["tflite-float32"].read_bytes(), recipe.dynamic_wi8_afp32()).quantize(None)
+    (tmp_path / "per-channel.tflite").write_bytes(bytes(wrong.quantized_model))  # type: ignore[arg-type]
     files = [*(run.variants[f"tflite-{p}"] for p in TFLITE), tmp_path / "per-channel.tflite"]
     np.savez(tmp_path / "items.npz", x=digits.test.read(slice(None)), y=digits.test.y)
     script = """if True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_converted_files_answer_what_their_parent_does(task: Any, units: int, ac
         tmp_path / "model.keras",
         ["tflite-float32", "tflite-int8", "onnx-float32"],
         contract=contract,
-        calibration=lambda: [items],
+        calibration=partial(list, [items]),
         out=tmp_path / "out",
     )
     raw = parent.predict(items, verbose=0)

@@ -183,6 +183,14 @@ def test_a_loss_that_is_not_a_number_stops_and_leaves_no_model(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 
+def test_tensors_whose_variance_overflows_are_refused(tmp_path):
+    data = bars(tensors=True)
+    data.train.source.x[0] = 1e30
+    with pytest.raises(InputError, match="variance is beyond float32"):
+        train(data, "dense", out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_tensors_are_normalized_inside_the_model_and_noise_fits_them(tmp_path):
     data = bars(tensors=True)
     result = train(data, "dense", out=tmp_path, epochs=10, learning_rate=0.01, augmentation="noise", progress=False)

@@ -78,7 +78,8 @@ def moments(split: Split, *, batch_size: int = 256) -> tuple[npt.NDArray[np.floa
         square = square + ((flat - flat.mean(axis=0)) ** 2).sum(axis=0) + delta**2 * count * len(flat) / total
         mean = mean + delta * len(flat) / total
         count = total
-    return mean.astype(np.float32), (square / count).astype(np.float32)
+    with np.errstate(over="ignore"):  # the caller looks
+        return mean.astype(np.float32), (square / count).astype(np.float32)
 
 
 def _ahead(jobs: Sequence[Callable[[], _T]]) -> Iterator[_T]:

@@ -18,7 +18,16 @@ __all__ = [
 TOOLKIT_MODULES = {
     name.replace("-", "_"): name
     for name in (
-        *("ai-edge-litert", "filelock", "keras", "litert-quantizer", "matplotlib", "onnx", "onnxruntime", "platformdirs"),
+        *(
+            "ai-edge-litert",
+            "filelock",
+            "keras",
+            "litert-quantizer",
+            "matplotlib",
+            "onnx",
+            "onnxruntime",
+            "platformdirs",
+        ),
         *("psutil", "rich", "tensorflow", "tf2onnx", "typer"),
     )
 } | {"PIL": "pillow", "sklearn": "scikit-learn"}
