@@ -2,9 +2,9 @@
 
     python benchmarks/conversion_time.py [--rounds 5]
 
-Ours: in a fresh process that has yet to import TensorFlow, open the `.keras` file, one float conversion of the frozen graph, one calibration pass over 100 images, four
-quantizations, five files written with their contracts and compared with the model. Theirs: with TensorFlow imported
-already, open the same file and call
+Ours: in fresh processes that have yet to import TensorFlow, open the `.keras` file, one float conversion of the frozen
+graph, one calibration pass over 100 images, four quantizations, five files written with their contracts and compared
+with the model. Theirs: with TensorFlow imported already, open the same file and call
 `tf.lite.TFLiteConverter.from_keras_model(model).convert()` once, for the float file alone.
 """
 

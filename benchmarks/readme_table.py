@@ -46,8 +46,9 @@ def table(result: Benchmark, seconds: float) -> str:
     ship = next(r.scheme for r in result.results if r.file == result.advice.ship)
     lines += [
         "",
-        f"{result.data['count']} test images, 1 thread, {host_title(dict(result.host))}; the demo took {seconds:.0f} s. It "
-        f"advises to ship `{ship}`: the smallest file whose accuracy drop is proven to be under "
+        f"{result.data['count']} test images, 1 thread, {host_title(dict(result.host))}; "
+        f"the demo took {seconds:.0f} s. "
+        f"It advises to ship `{ship}`: the smallest file whose accuracy drop is proven to be under "
         f"{result.max_drop_pp:g} pp. (Table and picture: `benchmarks/readme_table.py`.)",
     ]
     return "\n".join(lines)

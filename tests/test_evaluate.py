@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import write_keras_contract
+from edgepress.converters import ConversionError, write_keras_contract
 from edgepress.toolkit.convert import convert_model, summary
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.evaluate import contract_of, evaluate

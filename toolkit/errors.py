@@ -18,17 +18,8 @@ __all__ = [
 TOOLKIT_MODULES = {
     name.replace("-", "_"): name
     for name in (
-        *(
-            "ai-edge-litert",
-            "filelock",
-            "keras",
-            "litert-quantizer",
-            "matplotlib",
-            "onnx",
-            "onnxruntime",
-            "platformdirs",
-        ),
-        *("psutil", "rich", "tensorflow", "tf2onnx", "typer"),
+        *("ai-edge-litert", "filelock", "flatbuffers", "keras", "litert-quantizer", "matplotlib", "onnx"),
+        *("onnxruntime", "platformdirs", "psutil", "rich", "tensorflow", "tf2onnx", "typer"),
     )
 } | {"PIL": "pillow", "sklearn": "scikit-learn"}
 """What the extra "toolkit" installs: the package on PyPI by the name under which it is imported."""
