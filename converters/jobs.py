@@ -178,8 +178,9 @@ class _Work:
             verification = compare(self._as_given(self.once(self.truth)), scores, on=self.job.proof_name)
             reason = shortcoming(verification, scheme)
             if reason and self.job.enforce:
+                on = f"{verification.items} items, {verification.on}"
                 raise ConversionError(
-                    f"The file does not answer like its parent ({verification.items} items, {verification.on}): {reason}.",
+                    f"The file does not answer like its parent ({on}): {reason}.",
                     "Give data like those it was trained on, or more bits; --no-verify keeps the file all the same.",
                 )
             temporary.write_bytes(write(contract.replace(verification=verification)))

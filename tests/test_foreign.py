@@ -192,7 +192,7 @@ def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path:
 
 
 def test_channels_first_and_logits(tmp_path: Path) -> None:
-    """An ONNX model as PyTorch exports it: channels first, logits; softmax is the runtime's or, asked for, in the file."""
+    """An ONNX model as PyTorch exports it: channels first, logits; softmax is the runtime's or in the file."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

@@ -110,7 +110,10 @@ def _drop(result: Measurement) -> str:
 
 
 def _speed(best: Measurement, host: Mapping[str, Any]) -> str:
-    text = f"It takes {best.p50_us:.0f} us (p50) on {host_title(host)}."
+    text = f"It takes {best.p50_us:.0f} us (p50) on {host_title(host)}"
+    if best.speedup_high is not None and best.speedup_high < 0.9:
+        text += f", {1 / (best.speedup or 1):.1f} times the float file's (the table has faster ones)"
+    text += "."
     if host["machine"] in X86:
         return f"{text} An x86 figure says little of a Raspberry Pi: time it there, too."
     return text

@@ -30,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         _print("interrupted", "Interrupted.", "Nothing was done yet.", as_json=as_json)
-        sys.exit(130)
+        sys.exit(1)
     try:
         sys.exit(run(given))
     except KeyboardInterrupt:  # just before a command began, or after it ended
-        sys.exit(130)
+        sys.exit(1)
 
 
 def _print(kind: str, message: str, hint: str, *, as_json: bool) -> None:

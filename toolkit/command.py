@@ -1,7 +1,7 @@
 """What all commands share: the Typer application, errors, `--json`, exit codes, and the libraries' noise.
 
-Exit codes: 0 done; 1 failed, or with several items one of them; 2 wrong usage; 3 a limit that the user gave is not met;
-130 interrupted.
+Exit codes: 0 done; 1 failed or interrupted, or with several items one failed; 2 wrong usage; 3 a limit that the user
+gave is not met.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
                 code = _fail(e, as_json, log if e.kind in LOGGED else None)
             except KeyboardInterrupt as e:
                 hint = str(e) or "Files that were finished are kept; none is half-written."
-                code = _fail(InterruptError("Interrupted.", hint), as_json, code=130)
+                code = _fail(InterruptError("Interrupted.", hint), as_json)
             except BrokenPipeError:  # whoever read our output has left: `edgepress ... | head`
                 code = 1
             except OSError as e:
@@ -91,9 +91,9 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
     return framed
 
 
-def _fail(error: EdgepressError, as_json: bool, log: Path | None = None, *, code: int = 1) -> int:
+def _fail(error: EdgepressError, as_json: bool, log: Path | None = None) -> int:
     console.error(error, as_json=as_json, log=log)
-    return code
+    return 1
 
 
 def _version(wanted: bool) -> None:
@@ -109,3 +109,15 @@ def _main(
     ] = False,
 ) -> None:
     pass
+
+
+# Options that several commands have.
+DATA_HELP = (
+    "digits, mnist, fashion_mnist, cifar10, cifar100, a folder of class folders, a folder of IDX files, or an .npz."
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+Data = Annotated[str | None, typer.Option(help=DATA_HELP, show_default="what the model was trained on")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="List images that can't be read and leave them out.")
+]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads that an engine may use.")]

@@ -21,7 +21,7 @@ Results go to stdout, progress, notes and errors to stderr. With `--json`, stdou
 error is then `{"error": {"kind", "message", "hint"}}`. What libraries say goes into a log file that an error names.
 
 Exit codes: 0 done; 1 failed (with several items: if any failed; the others are still done); 2 wrong usage; 3 a limit
-that you gave is not met; 130 interrupted by Ctrl-C. Shell completion: `edgepress --install-completion`.
+that you gave is not met. Ctrl-C is a failure, too: 1. Shell completion: `edgepress --install-completion`.
 """
 
 
