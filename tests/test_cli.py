@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgepress.toolkit import commands, console, interrupts, noise
+from edgepress.toolkit import commands, commands_make, console, interrupts, noise
 from edgepress.toolkit.architectures import ARCHITECTURES
 from edgepress.toolkit.augment import AUGMENTATIONS
 from edgepress.toolkit.cli import main
@@ -76,9 +76,9 @@ def test_every_command_and_option_has_help_and_json() -> None:
 
 
 def test_help_names_what_is_in_the_tables() -> None:
-    assert all(name in commands.ARCH_HELP for name in ARCHITECTURES)
-    assert all(name in commands.AUGMENTATION_HELP for name in AUGMENTATIONS)
-    assert all(name in commands.DATA_HELP for name in NAMES)
+    assert all(name in commands_make.ARCH_HELP for name in ARCHITECTURES)
+    assert all(name in commands_make.AUGMENTATION_HELP for name in AUGMENTATIONS)
+    assert all(name in commands_make.DATA_HELP for name in NAMES)
 
 
 def test_version(capfd: pytest.CaptureFixture[str]) -> None:
