@@ -22,6 +22,7 @@ from edgepress.runtime.contract import InputSpec
 SEED = 0
 SHOWN, CALIBRATION, PROOF = 2, 1, 0
 """Seeds of the images that a net is shown first, that ranges are measured on, and that files are compared on."""
+IMAGES, MEAN = 256, 1.0
 CHEAP_FIRST = (
     *("MobileNet", "VGG", "ResNet50", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny", "Xception", "InceptionV3"),
     *("DenseNet121", "NASNetMobile", "EfficientNetV2B", "EfficientNetB", "DenseNet", "ResNet101", "EfficientNetV2S"),
@@ -69,11 +70,13 @@ def build(name: str, size: int) -> Any:
     for layer in layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0  # the moving statistics become those of the one batch
+            if layer.center:
+                layer.beta.assign(np.full(layer.beta.shape, MEAN))
         elif isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
         elif type(layer).__name__ == "LayerScale":
             layer.gamma.assign(np.ones(layer.gamma.shape))
-    images = seeded_items(InputSpec.image(size, size, "rgb"), seed=SHOWN).astype(np.float32)
+    images = seeded_items(InputSpec.image(size, size, "rgb"), IMAGES, seed=SHOWN).astype(np.float32)
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
         model(images, training=True)
         return model
@@ -92,7 +95,7 @@ def _layers(model: Any) -> list[Any]:
 
 
 def _normalize_when_called(layer: Any) -> None:
-    """Let a layer's next call set its kernel and bias so that each output channel has mean 0 and variance 1."""
+    """Let a layer's next call set its kernel and bias so that each output channel has mean `MEAN` and variance 1."""
     import keras
 
     call = layer.call
@@ -106,7 +109,7 @@ def _normalize_when_called(layer: Any) -> None:
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         kernel = np.asarray(layer.kernel)
         layer.kernel.assign(kernel / (std.reshape(kernel.shape[2:]) if depthwise else std))
-        layer.bias.assign((np.asarray(layer.bias) - mean) / std)
+        layer.bias.assign((np.asarray(layer.bias) - mean) / std + MEAN)
         return call(x)
 
     layer.call = normalizing

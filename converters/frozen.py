@@ -34,7 +34,14 @@ def freeze(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: st
         return tf.identity(infer(x), name=OUTPUT)
 
     spec = tf.TensorSpec(shape, dtype, name=INPUT)
-    function = tf.function(named, input_signature=[spec], autograph=False).get_concrete_function()
+    eagerly = tf.config.functions_run_eagerly()
+    # While it is traced, functions inside it become part of it. One compiled by XLA, such as Keras' depthwise convolution
+    # in ConvNeXt, would stay a call that freezing does not inline and ONNX can't express.
+    tf.config.run_functions_eagerly(True)
+    try:
+        function = tf.function(named, input_signature=[spec], autograph=False).get_concrete_function()
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
     return convert_variables_to_constants_v2(function, lower_control_flow=False)
 
 

@@ -166,7 +166,7 @@ def test_npz_of_images(tmp_path: Path) -> None:
     row = int(data.test.indices[0])
     assert np.array_equal(data.test.read([0])[0, :, :, 0], IMAGES[row])
     assert data.test.y[0] == Y[row]
-    assert data.test.name(0) == f"train {row}"
+    assert data.test.name(0) == f"item {row}"
 
 
 def test_npz_with_its_own_splits(tmp_path: Path) -> None:
