@@ -45,10 +45,20 @@ def float_onnx(frozen: Any) -> onnx.ModelProto:
                 output_names=[sink],
                 opset=OPSET,
                 tensors_to_rename={source: INPUT, sink: OUTPUT},
+                custom_op_handlers={"Erfc": (_erfc, [])},
             )
         except Exception as e:  # tf2onnx raises ValueError, KeyError and others
             raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
     return finished(proto)
+
+
+def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
+    """Erfc(x), which TensorFlow's exact GELU has and tf2onnx 1.17 does not know, as 1 - Erf(x)."""
+    one = graph.make_const(f"{name}_one", np.array(1, np.float32))
+    erf = graph.make_node("Erf", node.input, name=f"{name}_erf")
+    shapes, types = node.output_shapes, node.output_dtypes
+    graph.remove_node(node.name)
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=name, shapes=shapes, dtypes=types)
 
 
 def with_precision(

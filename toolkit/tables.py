@@ -19,19 +19,26 @@ STYLES = {USABLE: "green", DROP: "red"}
 
 
 def variants_table(variants: Sequence[Variant]) -> Table:
-    """What was converted, one scheme a row."""
+    """What was converted, one scheme a row, with how near its answers are to its parent's."""
     rows = [
         (
             v.scheme,
             v.path.name if v.path else "",
             size(v.size_bytes),
             f"{v.seconds:.1f} s",
+            number(100 * v.verification.agreement, ".1f") if v.verification else "",
+            "" if v.verification is None else _decibels(v.verification.sqnr_db),
             Text(v.status, style="green") if v.path else Text(f"failed: {v.error} {v.hint}".strip(), style="red"),
         )
         for v in variants
     ]
-    columns = [("Scheme", "left"), ("File", "left"), ("Size", "right"), ("Took", "right"), ("Status", "left")]
+    columns = [("Scheme", "left"), ("File", "left"), ("Size", "right"), ("Took", "right")]
+    columns += [("Agrees %", "right"), ("SQNR dB", "right"), ("Status", "left")]
     return table("", columns, rows)
+
+
+def _decibels(sqnr_db: float | None) -> str:
+    return "exact" if sqnr_db is None else f"{sqnr_db:.0f}"
 
 
 def benchmark_table(result: Benchmark) -> Table:
