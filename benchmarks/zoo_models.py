@@ -26,13 +26,21 @@ IMAGES, MEAN = 256, 1.0
 CHEAP_FIRST = (
     *("MobileNet", "VGG", "ResNet50", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny", "Xception", "InceptionV3"),
     *("DenseNet121", "NASNetMobile", "EfficientNetV2B", "EfficientNetB", "DenseNet", "ResNet101", "EfficientNetV2S"),
-    *("ConvNeXtSmall", "ResNet152", "InceptionResNetV2", "ConvNeXtBase", "EfficientNetV2M", "NASNet", "EfficientNetV2L"),
+    *(
+        "ConvNeXtSmall",
+        "ResNet152",
+        "InceptionResNetV2",
+        "ConvNeXtBase",
+        "EfficientNetV2M",
+        "NASNet",
+        "EfficientNetV2L",
+    ),
 )
 """Beginnings of names in rough order of the time that they take; what is not here comes last."""
 
 
 def names() -> list[str]:
-    """Every model of `keras.applications`: the functions there that take `weights` and `include_top`; cheap ones first."""
+    """Every model of `keras.applications`, cheap ones first: the functions there that take `weights`, `include_top`."""
     import keras
 
     found = [
@@ -60,7 +68,7 @@ def smallest_input(name: str) -> int:
     return 1
 
 
-def build(name: str, size: int) -> Any:
+def build(name: str, size: int, *, images: int = IMAGES) -> Any:
     """A model that ends in logits, with seeded weights, and statistics from seeded images (size, size, 3), 0-255."""
     import keras
 
@@ -76,14 +84,16 @@ def build(name: str, size: int) -> Any:
             layer.rate = 0.0
         elif type(layer).__name__ == "LayerScale":
             layer.gamma.assign(np.ones(layer.gamma.shape))
-    images = seeded_items(InputSpec.image(size, size, "rgb"), IMAGES, seed=SHOWN).astype(np.float32)
+    shown = seeded_items(InputSpec.image(size, size, "rgb"), images, seed=SHOWN).astype(np.float32)
     if any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
-        model(images, training=True)
+        model(shown, training=True)
         return model
-    computing = [x for x in layers if isinstance(x, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense))]
+    computing = [
+        x for x in layers if isinstance(x, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense))
+    ]
     for layer in computing:
         _normalize_when_called(layer)
-    model(images, training=False)
+    model(shown, training=False)
     for layer in computing:
         del layer.call  # the class's own again
     return model
@@ -100,7 +110,7 @@ def _normalize_when_called(layer: Any) -> None:
 
     call = layer.call
 
-    def normalizing(x: Any, training: bool = False) -> Any:  # noqa: ARG001 - Keras passes it to any function
+    def normalizing(x: Any, training: bool = False) -> Any:
         activation, layer.activation = layer.activation, keras.activations.linear
         y = np.asarray(call(x))
         layer.activation = activation

@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -63,11 +64,15 @@ class Worker:
 
     def __init__(self, *, silence_s: float | None = None, memory_bytes: int | None = None) -> None:
         self._silence_s, self._memory_bytes = silence_s, memory_bytes
+        self._closing = threading.Lock()  # Ctrl-C closes it while the thread that calls it may do so, too
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        # Its own, so that what a killed process could not take away goes with it.
+        self._folder = tempfile.TemporaryDirectory(prefix="edgepress-", ignore_cleanup_errors=True)
         self._reports, theirs = Pipe()
         fd = theirs.fileno()
         command = [sys.executable, "-P", "-c", f"from edgepress.converters.child import _serve; _serve({fd})"]
         environment = _ENVIRONMENT | os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+        environment["TMPDIR"] = self._folder.name
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=[fd], env=environment
         )
@@ -81,14 +86,16 @@ class Worker:
 
     def close(self) -> None:
         """End the process, whatever it is doing, and pass its log on to our stderr."""
-        if self._log.closed:
-            return
-        self._process.kill()
-        self._process.wait()
-        self._reports.close()
-        with contextlib.suppress(OSError):
-            os.write(2, self._last_words())
-        self._log.close()
+        with self._closing:
+            if self._log.closed:
+                return
+            self._process.kill()
+            self._process.wait()
+            self._reports.close()
+            with contextlib.suppress(OSError):
+                os.write(2, self._last_words())
+            self._log.close()
+            self._folder.cleanup()
 
     def call(self, function: Callable[[_A, Emit], None], argument: _A) -> Iterator[Any]:
         """Call `function(argument, emit)` in the process and yield each report it emits.
@@ -164,7 +171,7 @@ def _telling(lines: list[str]) -> list[str]:
         if line.startswith("Fatal Python error"):
             lines = lines[:i]
             break
-    noise = re.compile(r"\s*$|INFO:|I0000 |W0000 |WARNING: All log messages")
+    noise = re.compile(r"\s*$|INFO:|WARNING:absl:|I0000 |W0000 |E0000 .*cuInit|WARNING: All log messages")
     return [line for line in lines if not noise.match(line)]
 
 

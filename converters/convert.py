@@ -111,7 +111,7 @@ class Conversion:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._closed = True
-        for worker in self._workers.values():
+        for worker in list(self._workers.values()):
             worker.close()
 
     @cached_property
@@ -195,6 +195,8 @@ class Conversion:
                     future.result()
             except BaseException:  # Ctrl-C too: the threads end when their processes do
                 self.__exit__(None, None, None)
+                for path in paths.values():
+                    _remove_partial(path)
                 raise
         return [_across(found[name], answers) for name in schemes]
 
@@ -219,22 +221,29 @@ class Conversion:
                             started(now)
                         case Made(name, seconds, verification, scores):
                             left.remove(name)
+                            now = ""
                             answers[name] = scores
                             path = job.targets[name]
                             done(Variant(name, path, path.stat().st_size, seconds, verification))
                         case Refused(name, seconds, error, hint):
                             left.remove(name)
+                            now = ""
                             done(Variant(name, None, None, seconds, error=error, hint=hint))
             except ChildDied as e:
                 self._workers.pop(format).close()
-                if not now or self._closed:
+                if self._closed or (not now and len(left) == len(schemes)):
                     raise self._crash(e) from e
-                _remove_partial(job.targets[now])
-                left.remove(now)
-                done(Variant(now, None, None, 0.0, error=f"The process that made it died: {_last_words(e)}"))
+                # Between two files, or while the model was opened again, no scheme is to blame: none can go on.
+                for name in [now] if now else list(left):
+                    _remove_partial(job.targets[name])
+                    left.remove(name)
+                    done(Variant(name, None, None, 0.0, error=f"The process that made it died: {_last_words(e)}"))
+                now = ""
 
     def _open(self, format: str) -> Facts:
         worker = self._workers[format] = Worker(**self._limits)
+        if self._closed:  # meanwhile, by Ctrl-C
+            worker.close()
         (facts,) = worker.call(open_model, OpenJob(self.path, self._options))
         assert isinstance(facts, Facts)
         return facts

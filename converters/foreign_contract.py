@@ -92,8 +92,8 @@ def guess_contract(
     Args:
         shape: Shape of one item as the model takes it, without the batch.
         outputs: Number of outputs.
-        dtype: Type of the model's input; one that is not float is quantized by its own parameters, and nothing is put
-            in front of it.
+        dtype: Type of the model's input; one that is not float takes pixels as they are, and nothing is put in
+            front of it.
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"), if it can be seen.
         metadata: What the file says of itself.
         labels: Class names, in the order of the outputs; of a single sigmoid both, or the positive one alone.
@@ -263,10 +263,10 @@ def _scaling(
     if not dtype.startswith("float"):
         if given:
             raise InputError(
-                f"The model's input is {dtype}, quantized by its own parameters; no range or mean can be given.",
+                f"The model takes {dtype} and scales it itself; no range or mean can be given.",
                 "Leave --input-range, --mean and --std out.",
             )
-        return ((0.0,), (1.0,)), f"quantized to {dtype} by the model's own parameters"
+        return ((0.0,), (1.0,)), f"{dtype}, 0 to 255, as the model takes them"
     if given:
         shift, divisor = _numbers(mean, "--mean") or (0.0,), _numbers(std, "--std") or (1.0,)
         unit = input_range is None and std is not None and all(abs(s) < 1 for s in divisor)

@@ -35,8 +35,8 @@ def freeze(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: st
 
     spec = tf.TensorSpec(shape, dtype, name=INPUT)
     eagerly = tf.config.functions_run_eagerly()
-    # While it is traced, functions inside it become part of it. One compiled by XLA, such as Keras' depthwise convolution
-    # in ConvNeXt, would stay a call that freezing does not inline and ONNX can't express.
+    # So that functions inside it are traced as part of it. One compiled by XLA, such as Keras' grouped convolution in
+    # ConvNeXt, would stay a call that freezing does not inline and ONNX can't express.
     tf.config.run_functions_eagerly(True)
     try:
         function = tf.function(named, input_signature=[spec], autograph=False).get_concrete_function()

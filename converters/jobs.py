@@ -27,7 +27,7 @@ from edgepress.converters.sources import Options, Source, as_the_model_takes, op
 from edgepress.converters.verification import compare, seeded_items, shortcoming
 from edgepress.runtime import load
 from edgepress.runtime.contract import Contract, Verification
-from edgepress.runtime.errors import EdgepressError, ModelFileError
+from edgepress.runtime.errors import ModelFileError
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
@@ -154,6 +154,11 @@ class _Work:
     def truth(self) -> npt.NDArray[np.float32]:
         """The parent's own answers: what we put in front of it and behind it is computed in NumPy."""
         scores = self.source.answer(as_the_model_takes(self.job.guess, self.once(self.items)))
+        if not np.isfinite(scores).all():
+            raise ConversionError(
+                f"The model itself answers NaN or infinity on what it is proven on ({self.job.proof_name}).",
+                "Check --input-range, --mean and --std, or give data like those it was trained on with --data.",
+            )
         if not self.job.softmax:
             return scores
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -167,15 +172,16 @@ class _Work:
             # Logits are compared as they are: softmax would hide what it saturates.
             raw = contract.replace(task="softmax") if contract.task == "logits" else contract
             temporary.write_bytes(write(raw))
+            truth = self.once(self.truth)
             try:
                 scores = load(temporary).scores(self.once(self.items))
-            except (EdgepressError, RuntimeError) as e:
+            except Exception as e:  # the engines' own, which share no base class
                 raise ConversionError(
                     f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
                 ) from e
             if not np.isfinite(scores).all():
                 raise ConversionError("The file answers NaN or infinity.", "Try a scheme with more bits.")
-            verification = compare(self._as_given(self.once(self.truth)), scores, on=self.job.proof_name)
+            verification = compare(self._as_given(truth), scores, on=self.job.proof_name)
             reason = shortcoming(verification, scheme)
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"

@@ -67,6 +67,7 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
         raise
     except Exception as e:  # Keras raises ValueError, TypeError, KeyError, OSError and others on damaged files
         raise _refusal(path, e) from e
+    model = _functional(model, path)
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     shapes = [[tuple(t.shape) for t in tensors] for tensors in (inputs, outputs)]
     if len(inputs) != 1 or len(outputs) != 1 or len(shapes[1][0]) != 2 or shapes[1][0][1] is None:
@@ -76,6 +77,23 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
             "One input and one output of shape (batch, classes) are needed.",
         )
     return model
+
+
+def _functional(model: Any, path: Path) -> Any:
+    """A subclassed model, which has no inputs of its own, as one that has: for the shape that it was built with."""
+    import keras
+
+    if getattr(model, "inputs", None):
+        return model
+    try:
+        shape = (model.get_build_config() or {})["input_shape"]
+        source = keras.Input(tuple(shape[1:]))
+        return keras.Model(source, model(source))
+    except Exception as e:  # whatever the user's class raises, and a shape that is missing or is several
+        raise ModelFileError(
+            f"{path} is a subclassed model; what it takes can't be seen: {str(e).partition(chr(10))[0]}",
+            "Save it as a SavedModel with model.export('folder') and convert that.",
+        ) from e
 
 
 def sha256_of(path: Path) -> str:

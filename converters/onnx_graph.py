@@ -73,6 +73,18 @@ def quantized_operations(model: onnx.ModelProto) -> list[str]:
     return sorted({node.op_type for node in model.graph.node} & set(_QUANTIZED))
 
 
+_COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+
+
+def last_operation(model: onnx.ModelProto) -> str:
+    """Type of the operation that computes the output, behind those that only copy it; "" if there is none."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    node = producers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in _COPIES and node.input[0] in producers:
+        node = producers[node.input[0]]
+    return node.op_type if node is not None else ""
+
+
 def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
     """Put in front of a float model what `guess` says it needs, and softmax behind it if that is asked for.
 
@@ -87,11 +99,15 @@ def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.Mod
     graph = whole.graph
     (source,), spec = graph.input, guess.contract.input
     front: list[Any] = []
-    last = "edgepress_input"
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    prefix = "edgepress"
+    while any(name.startswith(f"{prefix}_") for name in taken):  # a file that edgepress made, made into another
+        prefix += "_again"
+    last = f"{prefix}_input"
 
     def step(kind: str, constant: Any = None, **attributes: Any) -> None:
         nonlocal last
-        inputs, out = [last], f"edgepress_{len(front)}_{kind}"
+        inputs, out = [last], f"{prefix}_{len(front)}_{kind}"
         if constant is not None:
             name = f"{out}_constant"
             graph.initializer.append(numpy_helper.from_array(np.asarray(constant), name))
@@ -120,12 +136,12 @@ def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.Mod
         graph.node.extend([*front, *nodes])
         batch = source.type.tensor_type.shape.dim[0].dim_value or None
         kind = TensorProto.UINT8 if spec.dtype == "uint8" else TensorProto.FLOAT
-        value = helper.make_tensor_value_info("edgepress_input", kind, [batch, *spec.shape])
+        value = helper.make_tensor_value_info(f"{prefix}_input", kind, [batch, *spec.shape])
         graph.value_info.append(source)
         del graph.input[:]
         graph.input.append(value)
     if softmax:
         sink = graph.output[0]
-        graph.node.append(helper.make_node("Softmax", [sink.name], ["edgepress_scores"], "edgepress_softmax", axis=-1))
-        sink.name = "edgepress_scores"
+        graph.node.append(helper.make_node("Softmax", [sink.name], [f"{prefix}_scores"], f"{prefix}_softmax", axis=-1))
+        sink.name = f"{prefix}_scores"
     return finished(whole)

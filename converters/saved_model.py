@@ -54,6 +54,10 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], tuple[int, ...],
             f"{path} is not a classifier: inputs {sorted(inputs)}, outputs {sorted(outputs)}, shapes {shapes}.",
             "One input and one output of shape (batch, classes) are needed; several inputs can't be converted.",
         )
+    if shapes[0] and shapes[0][0] not in (None, 1):
+        raise ModelFileError(
+            f"{path} takes {shapes[0][0]} items at once.", "Export it with a batch of 1 or a free one (None)."
+        )
     (source,), (sink,) = inputs, outputs
 
     def infer(x: Any) -> Any:

@@ -24,6 +24,7 @@ from edgepress.converters.foreign_metadata import Metadata, onnx_metadata, tflit
 from edgepress.converters.frozen import freeze, last_operation
 from edgepress.converters.keras_file import KERAS_SUFFIXES, load_keras
 from edgepress.converters.saved_model import is_saved_model, load_saved_model
+from edgepress.converters.to_onnx import OPSET
 from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class TFLiteSource:
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._model = path.read_bytes()
+        self._model = whole = path.read_bytes()
         names = tflite_graph.operations(self._model)
         if foreign := [name for name in names if name.startswith(("CUSTOM", "Flex"))]:
             raise ConversionError(
@@ -189,6 +190,7 @@ class TFLiteSource:
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
                 "Give the float model that it was made from.",
             )
+        self._model = tflite_graph.float_input(self._model)
         self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
         interpreter.allocate_tensors()
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -200,15 +202,26 @@ class TFLiteSource:
             )
         shape = tuple(int(n) for n in self._source["shape"][1:])
         dtype = np.dtype(self._source["dtype"]).name
-        self.facts = Facts("tflite", shape, int(self._sink["shape"][1]), dtype, names[-1], tflite_metadata(self._model))
+        if dtype != "float32":
+            raise ModelFileError(
+                f"{path} takes {dtype} and does not cast it to float32 first.", "Export it with a float32 input."
+            )
+        last = tflite_graph.last_operation(self._model)
+        self.facts = Facts("tflite", shape, int(self._sink["shape"][1]), dtype, last, tflite_metadata(whole))
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """See `Source`."""
         answers = []
         for item in items:
             self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
-            self._interpreter.invoke()
-            answers.append(self._interpreter.get_tensor(self._sink["index"])[0])
+            try:
+                self._interpreter.invoke()
+            except RuntimeError as e:
+                raise _does_not_run(e) from e
+            answer = self._interpreter.get_tensor(self._sink["index"])
+            if answer.shape != (1, self.facts.outputs):  # shapes that are known only while it runs
+                raise _does_not_run(f"it gave {list(answer.shape)} instead of {[1, self.facts.outputs]}")
+            answers.append(answer[0])
         return np.array(answers, np.float32)
 
     def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
@@ -236,16 +249,25 @@ class OnnxSource:
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as e:  # ONNX Runtime's errors share no base class
+            raise ModelFileError(
+                f"ONNX Runtime can't open {path}: {str(e).strip()}",
+                f"Export it with opset {OPSET} and standard operations only.",
+            ) from e
         source, sink = self._session.get_inputs()[0], self._session.get_outputs()[0]
-        self._free = not isinstance(source.shape[0], int)
         if len(self._session.get_inputs()) != 1 or len(self._session.get_outputs()) != 1 or len(sink.shape) != 2:
             shapes = [[v.shape for v in values] for values in (self._session.get_inputs(), self._session.get_outputs())]
             raise ModelFileError(
                 f"{path} is not a classifier: inputs {shapes[0]}, outputs {shapes[1]}.",
                 "One input and one output of shape (batch, classes) are needed.",
+            )
+        if isinstance(source.shape[0], int) and source.shape[0] != 1:
+            raise ModelFileError(
+                f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."
             )
         if not all(isinstance(n, int) for n in source.shape[1:]) or not isinstance(sink.shape[1], int):
             raise ModelFileError(
@@ -261,7 +283,7 @@ class OnnxSource:
             tuple(source.shape[1:]),
             sink.shape[1],
             types[source.type],
-            model.graph.node[-1].op_type,
+            onnx_graph.last_operation(model),
             onnx_metadata(props),
         )
 
@@ -269,7 +291,10 @@ class OnnxSource:
         """See `Source`."""
         name = self._session.get_inputs()[0].name
         items = items.astype(self.facts.dtype)
-        parts = [self._session.run(None, {name: x[np.newaxis]})[0] for x in items]
+        try:
+            parts = [self._session.run(None, {name: x[np.newaxis]})[0] for x in items]
+        except Exception as e:  # as above
+            raise _does_not_run(e) from e
         return np.concatenate(parts).astype(np.float32)
 
     def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
@@ -281,6 +306,10 @@ class OnnxSource:
     def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
         """See `Source`."""
         return onnx_graph.prepared(self._model, guess, softmax=softmax)
+
+
+def _does_not_run(why: object) -> ConversionError:
+    return ConversionError(f"The model itself does not run: {str(why).strip()}.", "Check how it was exported.")
 
 
 def as_the_model_takes(guess: Guess, items: Array) -> npt.NDArray[np.float32]:

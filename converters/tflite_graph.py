@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from edgepress.converters.foreign_contract import Guess
 
 
+_COPIES = ("CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+
+
 def uint8_input(model: bytes) -> bytes:
     """Let a model with a float32 input take uint8, by a CAST in front of it."""
     from ai_edge_litert import schema_py_generated as fb
 
     root, graph = _read(model)
     old = graph.inputs[0]
+    name, taken = graph.tensors[old].name + b"_uint8", {tensor.name for tensor in graph.tensors}
+    while name in taken:  # litert-quantizer wants every name once
+        name += b"_again"
     tensor = fb.TensorT(
         shape=graph.tensors[old].shape,
         type=fb.TensorType.UINT8,
-        name=graph.tensors[old].name + b"_uint8",
+        name=name,
         shapeSignature=graph.tensors[old].shapeSignature,
         hasRank=True,
     )
@@ -132,6 +138,35 @@ def quantized_tensors(model: bytes) -> list[str]:
     ]
 
 
+def last_operation(model: bytes) -> str:
+    """Name of the operation that computes the output, behind those that only copy it; "" if there is none."""
+    root, graph = _read(model)
+    producers = {int(i): op for op in graph.operators for i in op.outputs}
+    op = producers.get(int(graph.outputs[0]))
+    while op is not None and _name(_code(root, op)) in _COPIES and int(op.inputs[0]) in producers:
+        op = producers[int(op.inputs[0])]
+    return _name(_code(root, op)) if op is not None else ""
+
+
+def float_input(model: bytes) -> bytes:
+    """Let a model that casts its input to float, as `uint8_input` makes it, take float32: the CAST is taken away.
+
+    A model that does not begin so comes back as it was.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = _read(model)
+    readers = [op for op in graph.operators if graph.inputs[0] in op.inputs]
+    if len(readers) != 1 or _code(root, readers[0]) != fb.BuiltinOperator.CAST:
+        return model
+    inner = int(readers[0].outputs[0])
+    if graph.tensors[inner].type != fb.TensorType.FLOAT32:
+        return model
+    graph.operators.remove(readers[0])
+    _redirect(root, graph, inner, inputs=True)
+    return _write(root)
+
+
 def output_of(model: bytes, operation: str) -> Any:
     """Name of what the first operation of a kind gives, which tells the layer that it comes from."""
     root, graph = _read(model)
@@ -153,10 +188,14 @@ def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
     builtin, options = fb.BuiltinOperator, fb.BuiltinOptions
     front: list[Any] = []
     shape = [1, *guess.contract.input.shape]
-    last = new_input = _tensor(graph, shape, "edgepress_input")
+    taken = {(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors}
+    prefix = "edgepress"
+    while any(name.startswith(f"{prefix}_") for name in taken):  # a file that edgepress made, made into another
+        prefix += "_again"
+    last = new_input = _tensor(graph, shape, f"{prefix}_input")
 
     def step(code: int, kind: int, option: Any, inputs: list[int], shape: list[int]) -> int:
-        out = _tensor(graph, shape, f"edgepress_{_name(code).lower()}")
+        out = _tensor(graph, shape, f"{prefix}_{_name(code).lower()}")
         front.append(
             fb.OperatorT(
                 opcodeIndex=_opcode(root, code),
@@ -169,7 +208,7 @@ def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
         return out
 
     def constant(values: Any, dtype: Any) -> int:
-        return _constant(root, graph, np.asarray(values, dtype))
+        return _constant(root, graph, np.asarray(values, dtype), prefix)
 
     if guess.bgr:
         option = fb.GatherOptionsT(axis=3)
@@ -192,7 +231,7 @@ def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
         _redirect(root, graph, new_input, inputs=True)
     if softmax:
         old = graph.outputs[0]
-        out = _tensor(graph, list(graph.tensors[old].shape), "edgepress_softmax")
+        out = _tensor(graph, list(graph.tensors[old].shape), f"{prefix}_softmax")
         graph.operators.append(
             fb.OperatorT(
                 opcodeIndex=_opcode(root, builtin.SOFTMAX),
@@ -212,12 +251,12 @@ def _tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int 
     return _append(graph.tensors, fb.TensorT(shape=shape, type=type, buffer=buffer, name=name.encode(), hasRank=True))
 
 
-def _constant(root: Any, graph: Any, values: npt.NDArray[Any]) -> int:
+def _constant(root: Any, graph: Any, values: npt.NDArray[Any], prefix: str) -> int:
     from ai_edge_litert import schema_py_generated as fb
 
     kind = fb.TensorType.INT32 if values.dtype == np.int32 else fb.TensorType.FLOAT32
     buffer = _append(root.buffers, fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
-    return _tensor(graph, list(values.shape), f"edgepress_constant_{buffer}", buffer, kind)
+    return _tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer, kind)
 
 
 def _redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:

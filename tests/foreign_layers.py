@@ -1,4 +1,4 @@
-"""What a child process imports by name: a custom layer, and a calibration that crashes."""
+"""What a child process imports by name: a custom layer, a subclassed model, and a calibration that crashes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ import keras
 class Doubling(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         return x * 2.0
+
+
+@keras.saving.register_keras_serializable()  # type: ignore[untyped-decorator]
+class Subclassed(keras.Model):  # type: ignore[misc]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.dense = keras.layers.Dense(3, activation="softmax")
+
+    def call(self, x: Any) -> Any:
+        return self.dense(x)
 
 
 def abort() -> Any:

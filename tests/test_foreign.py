@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from edgepress.converters import Conversion, ConversionError, Guess, Options, convert, guess_contract
-from edgepress.converters.child import ChildDied, run_in_child
+from edgepress.converters.child import ChildDied, Worker, run_in_child
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.verification import compare, seeded_items, shortcoming
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load
 from edgepress.toolkit.convert import Foreign, convert_model
+from edgepress.toolkit.evaluate import evaluate
 
 FLOATS = ["tflite-float32", "onnx-float32"]
 
@@ -282,3 +283,136 @@ def test_memory_and_time_of_a_worker_are_bounded(tmp_path: Path, monkeypatch: py
     greedy = importlib.import_module("greedy")
     with pytest.raises(ChildDied, match=r"more than 0\.4 GB of memory"):
         list(run_in_child(greedy.eat, None, memory_bytes=400_000_000))
+
+
+def test_a_worker_that_is_closed_twice_at_once_leaves_nothing_behind() -> None:
+    """Ctrl-C closes it from one thread while the thread that waits for it does so, too."""
+    import tempfile
+    from concurrent.futures import ThreadPoolExecutor
+
+    worker = Worker()
+    folder = Path(worker._folder.name)
+    assert folder.parent == Path(tempfile.gettempdir())
+    (folder / "left by a killed process").touch()
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(worker.close) for _ in range(8)]:
+            future.result()
+    assert not folder.exists()
+
+
+def onnx_of(path: Path, nodes: list[Any], *, batch: int | str = "n", opset: int = 17) -> Path:
+    """An ONNX file from "image" (batch, 8, 8, 3) to "out" (batch, 5); the weights are called "weights"."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).normal(0, 0.01, (3 * 8 * 8, 5)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 8, 8, 3])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [batch, 5])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+def softmax_nodes(last: str = "Identity", domain: str = "") -> list[Any]:
+    from onnx import helper
+
+    return [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["shares"], axis=1),
+        helper.make_node(last, ["shares"], ["out"], domain=domain),
+        helper.make_node("Relu", ["flat"], ["unused"]),
+    ]
+
+
+def test_the_last_operation_is_the_one_that_computes_the_output(net: Any, tmp_path: Path) -> None:
+    """Not the last one in the file: softmax behind softmax would change the scores without a word."""
+    with Conversion(onnx_of(tmp_path / "copied.onnx", softmax_nodes())) as conversion:
+        assert conversion.facts.ends_in == "Softmax"
+    (made,) = convert_model(net[0] / "net.keras", "tflite-float32", out=tmp_path)
+    with Conversion(made.path) as conversion:
+        assert conversion.facts.ends_in == "SOFTMAX"
+
+
+def test_onnx_files_that_onnx_runtime_does_not_take_are_refused(tmp_path: Path) -> None:
+    assert "8 items at once" in refused(onnx_of(tmp_path / "eight.onnx", softmax_nodes(), batch=8))
+    unknown = onnx_of(tmp_path / "unknown.onnx", softmax_nodes("Magic", "com.microsoft"))
+    assert "ONNX Runtime can't open" in refused(unknown)
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_file_that_was_made_is_a_source_again(format: str, net: Any, data: Path, tmp_path: Path) -> None:
+    folder, model = net
+    source = folder / "net.keras"
+    for generation in range(3):  # the second one puts scaling in front of scaling: 0-255 to 0-255, then to 0-1
+        foreign = Foreign(input_range="0,1") if not generation else Foreign()
+        (variant,) = convert_model(source, f"{format}-float32", out=tmp_path / str(generation), foreign=foreign)
+        assert variant.error == ""
+        source = variant.path
+    again = convert_model(source, format, data=str(data), out=tmp_path / "all")
+    assert [v.error for v in again] == [""] * len(again)
+    pixels = np.load(data)["x"][::9]
+    expected = model.predict(pixels / 255.0, verbose=0)
+    for variant in again:
+        np.testing.assert_allclose(load(variant.path).scores(pixels), expected, atol=0.06, err_msg=variant.scheme)
+
+
+def test_a_subclassed_model_with_its_class(tmp_path: Path, foreign_layers: Any) -> None:
+    model = foreign_layers.Subclassed()
+    model(np.zeros((1, 4), np.float32))
+    path = tmp_path / "subclassed.keras"
+    model.save(path)
+    assert "--custom" in refused(path)
+    with Conversion(path, options=Options(custom=("foreign_layers:Subclassed",))) as conversion:
+        assert (conversion.facts.shape, conversion.facts.outputs) == ((4,), 3)
+
+
+def test_a_parent_that_answers_nan_is_named_as_such(tmp_path: Path) -> None:
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["numbers"]),
+        helper.make_node("Sub", ["numbers", "numbers"], ["zero"]),
+        helper.make_node("Div", ["zero", "zero"], ["nan"]),
+        helper.make_node("Softmax", ["nan"], ["out"], axis=1),
+    ]
+    (variant,) = convert_model(onnx_of(tmp_path / "nan.onnx", nodes), "onnx-float32", out=tmp_path / "out")
+    assert "The model itself answers NaN" in variant.error
+
+
+def test_evaluate_judges_one_sigmoid_by_its_threshold(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["number"]),
+            helper.make_node("Sigmoid", ["number"], ["out"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 8, 8, 3])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.full((192, 1), -0.005 / 192, np.float32), "weights")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "one.onnx")
+    y = np.repeat([0, 1], 20)  # sigmoid(-1) = 0.27 and sigmoid(-1.25) = 0.22
+    x = np.broadcast_to(np.where(y, 200, 250).astype(np.uint8)[:, None, None, None], (40, 8, 8, 3)).copy()
+    x[:, 0, 0, 0] = np.arange(40)  # no item twice
+    np.savez(tmp_path / "two.npz", x=x, y=y, labels=np.array(["no", "yes"]))
+    for threshold, accuracy in ((0.25, 1.0), (0.5, 0.5)):
+        (variant,) = convert_model(
+            tmp_path / "one.onnx",
+            "onnx-float32",
+            data=str(tmp_path / "two.npz"),
+            out=tmp_path / str(threshold),
+            foreign=Foreign(threshold=threshold),
+        )
+        assert evaluate(variant.path, data=str(tmp_path / "two.npz"))["accuracy"] == accuracy

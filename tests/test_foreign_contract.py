@@ -206,7 +206,7 @@ def test_a_quantized_input_keeps_its_own_parameters() -> None:
         (IMAGE, 2, {"mean": "1,2"}, "for 3 channels"),
         (IMAGE, 2, {"mean": "1,2,3", "std": "1,2"}, "can't be used"),
         (IMAGE, 2, {"std": "0"}, "none of std 0"),
-        (IMAGE, 2, {"dtype": "uint8", "std": "2"}, "quantized by its own parameters"),
+        (IMAGE, 2, {"dtype": "uint8", "std": "2"}, "scales it itself"),
     ],
 )
 def test_what_can_not_be_is_one_clear_error(shape: Any, outputs: int, flags: Any, reason: str) -> None:

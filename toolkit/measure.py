@@ -242,6 +242,9 @@ def _answer(plan: Plan, pairs: _Pairs) -> None:
         if spent[index] > plan.cap_s:
             took = f"{done + len(x)} of {total} images took {spent[index]:.0f} s"
             raise InputError(f"{took}; the cap is {plan.cap_s:g} s.", "Raise it with --time-cap.")
+        contract, threshold = pairs.models[index].contract, pairs.models[index].threshold
+        if threshold is not None and contract is not None and contract.task == "sigmoid":  # as `Model.decide` does
+            return (scores[:, 1] >= threshold).astype(np.int64)
         classes: npt.NDArray[np.int64] = np.argmax(scores, axis=1)
         return classes
 

@@ -1,0 +1,107 @@
+"""What child processes cost, and what two of them side by side gain, on MobileNetV2 1.0 at 224x224.
+
+    python benchmarks/isolation_cost.py [--rounds 5] [--only isolation|parallel]
+
+isolation  five TFLite files through `convert`, which works in a child process, against the same calls made directly in
+           one process (`jobs.open_model`, `jobs.make_files`): at most 1.10 of the time.
+parallel   all nine files by one `convert`, TFLite and ONNX side by side in two processes, against one format after the
+           other: at most 0.75 of the time. Needs two cores that are idle.
+
+Every side is timed in a fresh Python process, from its start to its end, so that importing TensorFlow counts on both.
+Sides alternate. Each makes its files from the same `.keras` file and 100 calibration images, and compares them with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+
+from edgepress.converters import Guess, Options, convert, parse_schemes
+from edgepress.converters.jobs import FilesJob, Made, OpenJob, make_files, open_model, targets
+from edgepress.converters.keras_file import sha256_of
+from edgepress.runtime import Contract, InputSpec
+
+IMAGES, SIZE = 100, 224
+CONTRACT = Contract(
+    task="logits", labels=tuple(map(str, range(1000))), input=InputSpec.image(SIZE, SIZE, "rgb"), scheme="keras"
+)
+COMPARISONS = {
+    "isolation": ("five TFLite files: in a child process, directly", ("child", "direct"), 1.10),
+    "parallel": ("nine files: side by side, one after another", ("together", "in turn"), 0.75),
+}
+
+
+def main() -> None:
+    """Alternate the sides of each comparison, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=COMPARISONS, help="one of the two")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        _do(args.side, args.model)
+        return
+    from side_by_side import report, summarize
+    from zoo_models import build
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mobilenet.keras"
+        build("MobileNetV2", SIZE, images=32).save(path)
+        found = []
+        for name in [args.only] if args.only else COMPARISONS:
+            title, sides, limit = COMPARISONS[name]
+            times: tuple[list[float], list[float]] = ([], [])
+            for turn in range(args.rounds):
+                for side in (0, 1) if turn % 2 else (1, 0):
+                    start = time.perf_counter()
+                    subprocess.run(
+                        [sys.executable, __file__, "--side", sides[side], "--model", path],
+                        check=True,
+                        stderr=subprocess.DEVNULL,
+                    )
+                    times[side].append(time.perf_counter() - start)
+                print(f"{name}: {times[0][-1]:.1f} s {sides[0]}, {times[1][-1]:.1f} s {sides[1]}", file=sys.stderr)
+            found.append(summarize(title, *times, limit=limit))
+        report(found)
+
+
+def _do(side: str, model: Path) -> None:
+    """One side; an error if a file is missing at its end."""
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, SIZE, SIZE, 3), dtype=np.uint8)
+    calibration = partial(list, [images[i : i + 10] for i in range(0, IMAGES, 10)])
+    with tempfile.TemporaryDirectory() as folder:
+        if side == "direct":
+            _directly(model, parse_schemes("tflite"), calibration, Path(folder))
+            return
+        for schemes in {"child": ["tflite"], "together": ["all"], "in turn": ["tflite", "onnx"]}[side]:
+            made = convert(model, parse_schemes(schemes), contract=CONTRACT, calibration=calibration, out=folder)
+            assert all(v.path for v in made), [v.error for v in made]
+
+
+def _directly(model: Path, schemes: Sequence[str], calibration: Any, out: Path) -> None:
+    """What `convert` has its child process do, done here."""
+    reports: list[Any] = []
+    guess = Guess(contract=CONTRACT, model_shape=CONTRACT.input.shape)
+    contract = CONTRACT.replace(parent_sha256=sha256_of(model))
+    open_model(OpenJob(model, Options()), reports.append)
+    job = FilesJob(targets(schemes, out, "model"), guess, contract, False, calibration, None, "seeded", True)
+    make_files(job, reports.append)
+    assert sum(isinstance(r, Made) for r in reports) == len(schemes), [r for r in reports if not isinstance(r, Made)]
+
+
+if __name__ == "__main__":
+    main()
