@@ -191,8 +191,11 @@ class TFLiteSource:
                 "Give the float model that it was made from.",
             )
         self._model = tflite_graph.float_input(self._model)
-        self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
-        interpreter.allocate_tensors()
+        try:
+            self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as e:
+            raise ModelFileError(f"LiteRT can't open {path}: {str(e).strip()}", "It is damaged.") from e
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
         if len(self._sink["shape"]) != 2 or self._source["shape"][0] != 1:
             raise ModelFileError(

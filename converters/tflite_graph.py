@@ -269,22 +269,37 @@ def _redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
             item.tensorIndex = new if item.tensorIndex == old else item.tensorIndex
 
 
+def _follow(root: Any, graph: Any) -> None:
+    """Look up all that a graph refers to by number; an IndexError if a number is too large."""
+    for tensor in graph.tensors:
+        root.buffers[tensor.buffer]
+    for operation in graph.operators:
+        root.operatorCodes[operation.opcodeIndex]
+        for ends in (operation.inputs, operation.outputs):
+            for index in ends if ends is not None else ():
+                graph.tensors[index]
+    for index in (*graph.inputs, *graph.outputs):
+        graph.tensors[index]
+
+
 def _read(model: bytes) -> tuple[Any, Any]:
     from ai_edge_litert import schema_py_generated as fb
 
     try:
         root = fb.ModelT.InitFromObj(fb.Model.GetRootAs(model, 0))
         graphs = [(len(g.inputs), len(g.outputs)) for g in root.subgraphs]
+        root.buffers = root.buffers or [fb.BufferT()]
+        root.signatureDefs = root.signatureDefs or []  # litert-quantizer walks over them without asking
+        for code in root.operatorCodes:  # older files fill the older field alone, and litert-quantizer reads the newer
+            code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+        for buffer in root.buffers:
+            if buffer.offset:  # stored behind the flatbuffer
+                buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
+        for graph in root.subgraphs:
+            _follow(root, graph)
     except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
         raise ModelFileError(f"The TFLite model can't be read: {type(e).__name__} {e}.", "It is damaged.") from e
-    root.buffers = root.buffers or [fb.BufferT()]
-    root.signatureDefs = root.signatureDefs or []  # litert-quantizer walks over them without asking
-    for code in root.operatorCodes:  # older files fill the older field alone, and litert-quantizer reads the newer
-        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
-    for buffer in root.buffers:
-        if buffer.offset:  # stored behind the flatbuffer
-            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
-            buffer.offset = buffer.size = 0
     if graphs != [(1, 1)]:
         raise ConversionError(
             f"A model of one graph with one input and one output is needed; found (inputs, outputs) {graphs}.",

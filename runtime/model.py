@@ -204,7 +204,7 @@ class Model:
         if self._dtype.kind == "f":
             return values
         pixels = self.contract is not None and self.contract.input.value_range == (0.0, 255.0)
-        if pixels and values.size and values.max() <= 1 and (values != np.rint(values)).any():
+        if pixels and values.size and np.max(values) <= 1 and (values != np.rint(values)).any():
             raise InputError(
                 "The array holds values between 0 and 1; the model takes pixels from 0 to 255.", "Multiply by 255."
             )
@@ -246,9 +246,8 @@ def _probabilities(run: Run, task: Task | None) -> Run:
 
 
 def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # of numbers <= 0, so that none overflows
-    shares: npt.NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
-    return shares
+    powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))  # of numbers <= 0, so that none overflows
+    return np.asarray(powers / np.sum(powers, axis=1, keepdims=True), np.float32)
 
 
 def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

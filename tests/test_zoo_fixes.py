@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import flatbuffers
 import numpy as np
+import pytest
 
 from edgepress.converters import Conversion, guess_contract
 from edgepress.converters.verification import seeded_items
 from edgepress.runtime import load
+from edgepress.runtime.errors import ModelFileError
 
 
 def test_gelu_and_grouped_convolutions_go_to_both_formats(tmp_path: Path) -> None:
@@ -37,3 +41,20 @@ def test_gelu_and_grouped_convolutions_go_to_both_formats(tmp_path: Path) -> Non
         assert variant.path is not None, variant.error
         error = np.abs(load(variant.path).scores(items) - truth).max()
         assert error < allowed * spread, variant.scheme
+
+
+@pytest.mark.parametrize("what", ["a tensor that is not there", "a version that no kernel has"])
+def test_damage_behind_the_flatbuffer_is_a_model_file_error(what: str, run: Any, tmp_path: Path) -> None:
+    """benchmarks/corrupted_files.py found bytes that flatbuffers reads and LiteRT refuses."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    model = fb.ModelT.InitFromObj(fb.Model.GetRootAs(run.variants["tflite-float32"].read_bytes(), 0))
+    if what == "a tensor that is not there":
+        model.subgraphs[0].operators[1].outputs = [10_000]
+    else:
+        model.operatorCodes[0].version = 99
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    (tmp_path / "damaged.tflite").write_bytes(builder.Output())
+    with Conversion(tmp_path / "damaged.tflite") as conversion, pytest.raises(ModelFileError, match="damaged"):
+        _ = conversion.facts
