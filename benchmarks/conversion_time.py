@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 from side_by_side import report, summarize
 
-from edgepress.converters import Variant, convert, parse_schemes
+from edgepress.converters import Conversion, Guess, Variant, parse_schemes
 from edgepress.runtime import Contract, InputSpec
 
 LIMIT, IMAGES = 1.5, 100
@@ -53,14 +53,16 @@ def main() -> None:
                 print(f"  {variant.scheme:16} {variant.seconds:6.2f} s {variant.error}", file=sys.stderr)
                 assert variant.path is not None
 
-            convert(
-                path,
-                parse_schemes("tflite"),
-                contract=contract,
-                calibration=partial(list, [images[i : i + 10] for i in range(0, IMAGES, 10)]),
-                out=Path(folder) / "out",
-                on_done=show,
-            )
+            guess = Guess(contract=contract, model_shape=contract.input.shape)
+            with Conversion(path) as conversion:
+                conversion.run(
+                    parse_schemes("tflite"),
+                    guess,
+                    calibration=partial(list, [images[i : i + 10] for i in range(0, IMAGES, 10)]),
+                    out=Path(folder) / "out",
+                    enforce=False,  # a random net's probabilities are all 0.001, which eight bits can't tell apart
+                    on_done=show,
+                )
 
         def theirs() -> None:
             loaded = keras.saving.load_model(path, compile=False)
