@@ -36,6 +36,8 @@ from edgepress.runtime.errors import EdgepressError
 Emit = Callable[[Any], None]
 _A = TypeVar("_A")
 
+EXIT_S = 3.0
+"""Seconds that an idle child may take to end."""
 POLL_S = 0.25
 """Seconds between two looks at the child's memory."""
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
@@ -64,6 +66,7 @@ class Worker:
 
     def __init__(self, *, silence_s: float | None = None, memory_bytes: int | None = None) -> None:
         self._silence_s, self._memory_bytes = silence_s, memory_bytes
+        self._idle = False
         self._closing = threading.Lock()  # Ctrl-C closes it while the thread that calls it may do so, too
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         # Its own, so that what a killed process could not take away goes with it.
@@ -89,6 +92,10 @@ class Worker:
         with self._closing:
             if self._log.closed:
                 return
+            if self._idle:  # it ends by itself when the pipe does, and finishes what runs at its exit
+                self._reports.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(EXIT_S)
             self._process.kill()
             self._process.wait()
             self._reports.close()
@@ -105,6 +112,7 @@ class Worker:
             ChildDied: The process crashed, was killed, was silent for too long or took too much memory.
             RuntimeError: Any other exception of the function, with its traceback as text.
         """
+        self._idle = False
         with contextlib.suppress(BrokenPipeError):  # it is dead: `_receive` says why
             self._reports.send((function, argument))
         while True:
@@ -112,8 +120,10 @@ class Worker:
             if what == "report":
                 yield value
             elif what == "done":
+                self._idle = True
                 return
             elif what == "error":
+                self._idle = True
                 raise value
             else:
                 raise RuntimeError(f"{function.__name__} failed in a child process:\n{value}")

@@ -25,10 +25,12 @@ from edgepress.converters.ranges import Batches, Ranges, tflite_ranges
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.sources import Options, Source, as_the_model_takes, open_source
 from edgepress.converters.verification import compare, seeded_items, shortcoming
-from edgepress.runtime import load
+from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Contract, Verification
 from edgepress.runtime.errors import ModelFileError
 
+PROOF_STEP, PROOF_S = 4, 0.5
+"""Items compared at a time, and seconds after which no more are compared."""
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
@@ -174,14 +176,14 @@ class _Work:
             temporary.write_bytes(write(raw))
             truth = self.once(self.truth)
             try:
-                scores = load(temporary).scores(self.once(self.items))
+                scores = self._answers(load(temporary))
             except Exception as e:  # the engines' own, which share no base class
                 raise ConversionError(
                     f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
                 ) from e
             if not np.isfinite(scores).all():
                 raise ConversionError("The file answers NaN or infinity.", "Try a scheme with more bits.")
-            verification = compare(self._as_given(truth), scores, on=self.job.proof_name)
+            verification = compare(self._as_given(truth)[: len(scores)], scores, on=self.job.proof_name)
             reason = shortcoming(verification, scheme)
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
@@ -191,6 +193,15 @@ class _Work:
                 )
             temporary.write_bytes(write(contract.replace(verification=verification)))
         return verification, scores
+
+    def _answers(self, model: Model) -> npt.NDArray[np.float32]:
+        """Answers to as many of the proof items as a moment allows: int16x8 of a large net takes seconds for a few."""
+        items, parts, start = self.once(self.items), [], time.perf_counter()
+        for i in range(0, len(items), PROOF_STEP):
+            parts.append(model.scores(items[i : i + PROOF_STEP]))
+            if time.perf_counter() - start > PROOF_S:
+                break
+        return np.concatenate(parts)
 
     @property
     def task(self) -> Any:
