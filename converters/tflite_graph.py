@@ -299,7 +299,7 @@ def _read(model: bytes) -> tuple[Any, Any]:
         for graph in root.subgraphs:
             _follow(root, graph)
     except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
-        raise ModelFileError(f"The TFLite model can't be read: {type(e).__name__} {e}.", "It is damaged.") from e
+        raise ModelFileError(f"The TFLite model is damaged or cut off: {e}.", "Copy or export it again.") from e
     if graphs != [(1, 1)]:
         raise ConversionError(
             f"A model of one graph with one input and one output is needed; found (inputs, outputs) {graphs}.",
