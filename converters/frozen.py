@@ -1,8 +1,8 @@
 """A function of TensorFlow as one frozen graph, from which both the TFLite and the ONNX file are made.
 
 Freezing first, variables to constants, is what makes conversion of Keras 3 models dependable: neither
-`TFLiteConverter.from_keras_model` (a SavedModel on the way; 4 times slower on MobileNetV2, see
-benchmarks/conversion_time.py) nor `tf2onnx.convert.from_keras` (KeyError on Keras 3 models) is needed.
+`TFLiteConverter.from_keras_model` (a SavedModel on the way, which takes most of its time) nor
+`tf2onnx.convert.from_keras` (KeyError on Keras 3 models) is needed.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from edgepress.converters.schemes import Scheme
 from edgepress.runtime.contract import InputSpec, Verification
 
 ITEMS = 64
-"""Items that a variant is compared on."""
+"""Items that a variant is compared on, at most."""
 
 
 def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *, on: str) -> Verification:
