@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters.child import ChildDied, run_in_child
 from edgepress.runtime import load
 from edgepress.toolkit.benchmark import benchmark, write_benchmark
 from edgepress.toolkit.benchmark_plots import pareto_front
@@ -188,34 +187,6 @@ def test_labels_of_another_model_are_a_failure(run: Any, digits: Any) -> None:
     plan = Plan((Candidate(run.variants["onnx-float32"], None),), digits.test, tuple("abcdefghij"), digits.input)
     measure(plan, reports.append)
     assert "labels" in str(next(r for r in reports if type(r).__name__ == "Failed").error)
-
-
-def test_a_child_hands_over_reports_errors_bugs_and_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "jobs.py").write_text(
-        "import os, sys, time\n"
-        "from edgepress.runtime import InputError\n"
-        "def count(n, emit):\n    for i in range(n): emit(i)\n"
-        "def refuse(text, emit): raise InputError(text, 'hint')\n"
-        "def bug(_, emit): 1 / 0\n"
-        "def crash(_, emit): emit('begun'); os.abort()\n"
-        "def hang(_, emit): time.sleep(60)\n"
-        "def heavy(_, emit): emit([m for m in ('tensorflow', 'keras', 'sklearn') if m in sys.modules])\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    import jobs  # type: ignore[import-not-found]
-
-    assert list(run_in_child(jobs.count, 3)) == [0, 1, 2]
-    with pytest.raises(InputError, match="no good") as caught:
-        list(run_in_child(jobs.refuse, "no good"))
-    assert caught.value.hint == "hint"
-    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
-        list(run_in_child(jobs.bug, None))
-    with pytest.raises(ChildDied, match="SIGABRT"):
-        list(run_in_child(jobs.crash, None))
-    with pytest.raises(ChildDied, match=r"no answer in 0\.5 s"):
-        list(run_in_child(jobs.hang, None, silence_s=0.5))
-    assert list(run_in_child(jobs.heavy, None)) == [[]]
 
 
 def test_the_drop_interval_agrees_with_a_published_table() -> None:

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from edgepress.converters import Conversion, ConversionError, Guess, Options, convert, guess_contract
-from edgepress.converters.child import ChildDied, Worker, run_in_child
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.verification import compare, seeded_items, shortcoming
+from edgepress.converters.verification import seeded_items
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load
 from edgepress.toolkit.convert import Foreign, convert_model
 from edgepress.toolkit.evaluate import evaluate
@@ -249,55 +248,6 @@ def test_a_crash_while_a_file_is_made_fails_that_scheme_alone(net: Any, tmp_path
         "model-float16.tflite",
         "model-float32.onnx",
     }
-
-
-def test_what_verification_measures_and_refuses() -> None:
-    parent = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
-    same = compare(parent, parent, on="x")
-    assert (same.agreement, same.max_error, same.sqnr_db) == (1.0, 0.0, None)
-    assert all(shortcoming(same, scheme) == "" for scheme in SCHEMES.values())
-    near = compare(parent, parent + np.float32(0.003), on="x")
-    assert near.sqnr_db == pytest.approx(20 * np.log10(np.sqrt((parent**2).mean()) / 0.003), abs=0.05)
-    assert "must stay within" in shortcoming(near, SCHEMES["tflite-float32"])
-    assert shortcoming(near, SCHEMES["tflite-int8"]) == ""
-    swapped = compare(parent, parent[:, ::-1], on="x")
-    assert swapped.agreement == 0.0
-    assert "top-1 agreement 0.0%" in shortcoming(swapped, SCHEMES["onnx-int8"])
-
-
-def test_seeded_items_differ_from_one_another() -> None:
-    items = seeded_items(InputSpec.image(20, 30, "rgb"), 8)
-    assert items.shape == (8, 20, 30, 3)
-    assert items.dtype == np.uint8
-    assert items.mean(axis=(1, 2, 3)).std() > 5
-    np.testing.assert_array_equal(items, seeded_items(InputSpec.image(20, 30, "rgb"), 8))
-
-
-def test_memory_and_time_of_a_worker_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "greedy.py").write_text(
-        "import time\n\ndef eat(_, emit):\n    held = bytearray(600_000_000)\n"
-        "    held[::4096] = b'x' * len(held[::4096])\n    time.sleep(60)\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    greedy = importlib.import_module("greedy")
-    with pytest.raises(ChildDied, match=r"more than 0\.4 GB of memory"):
-        list(run_in_child(greedy.eat, None, memory_bytes=400_000_000))
-
-
-def test_a_worker_that_is_closed_twice_at_once_leaves_nothing_behind() -> None:
-    """Ctrl-C closes it from one thread while the thread that waits for it does so, too."""
-    import tempfile
-    from concurrent.futures import ThreadPoolExecutor
-
-    worker = Worker()
-    folder = Path(worker._folder.name)
-    assert folder.parent == Path(tempfile.gettempdir())
-    (folder / "left by a killed process").touch()
-    with ThreadPoolExecutor(8) as pool:
-        for future in [pool.submit(worker.close) for _ in range(8)]:
-            future.result()
-    assert not folder.exists()
 
 
 def onnx_of(path: Path, nodes: list[Any], *, batch: int | str = "n", opset: int = 17) -> Path:

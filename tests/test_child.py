@@ -1,0 +1,66 @@
+"""Work in child processes: reports, errors, crashes and limits."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from edgepress.converters.child import ChildDied, Worker, run_in_child
+from edgepress.runtime import InputError
+
+
+def test_a_child_hands_over_reports_errors_bugs_and_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs.py").write_text(
+        "import os, sys, time\n"
+        "from edgepress.runtime import InputError\n"
+        "def count(n, emit):\n    for i in range(n): emit(i)\n"
+        "def refuse(text, emit): raise InputError(text, 'hint')\n"
+        "def bug(_, emit): 1 / 0\n"
+        "def crash(_, emit): emit('begun'); os.abort()\n"
+        "def hang(_, emit): time.sleep(60)\n"
+        "def heavy(_, emit): emit([m for m in ('tensorflow', 'keras', 'sklearn') if m in sys.modules])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    import jobs  # type: ignore[import-not-found]
+
+    assert list(run_in_child(jobs.count, 3)) == [0, 1, 2]
+    with pytest.raises(InputError, match="no good") as caught:
+        list(run_in_child(jobs.refuse, "no good"))
+    assert caught.value.hint == "hint"
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        list(run_in_child(jobs.bug, None))
+    with pytest.raises(ChildDied, match="SIGABRT"):
+        list(run_in_child(jobs.crash, None))
+    with pytest.raises(ChildDied, match=r"no answer in 0\.5 s"):
+        list(run_in_child(jobs.hang, None, silence_s=0.5))
+    assert list(run_in_child(jobs.heavy, None)) == [[]]
+
+
+def test_memory_and_time_of_a_worker_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "greedy.py").write_text(
+        "import time\n\ndef eat(_, emit):\n    held = bytearray(600_000_000)\n"
+        "    held[::4096] = b'x' * len(held[::4096])\n    time.sleep(60)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    greedy = importlib.import_module("greedy")
+    with pytest.raises(ChildDied, match=r"more than 0\.4 GB of memory"):
+        list(run_in_child(greedy.eat, None, memory_bytes=400_000_000))
+
+
+def test_a_worker_that_is_closed_twice_at_once_leaves_nothing_behind() -> None:
+    """Ctrl-C closes it from one thread while the thread that waits for it does so, too."""
+    import tempfile
+    from concurrent.futures import ThreadPoolExecutor
+
+    worker = Worker()
+    folder = Path(worker._folder.name)
+    assert folder.parent == Path(tempfile.gettempdir())
+    (folder / "left by a killed process").touch()
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(worker.close) for _ in range(8)]:
+            future.result()
+    assert not folder.exists()

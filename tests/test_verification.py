@@ -1,0 +1,32 @@
+"""A variant beside its parent: what is measured, what is refused, and on what items."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.verification import compare, seeded_items, shortcoming
+from edgepress.runtime import InputSpec
+
+
+def test_what_verification_measures_and_refuses() -> None:
+    parent = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
+    same = compare(parent, parent, on="x")
+    assert (same.agreement, same.max_error, same.sqnr_db) == (1.0, 0.0, None)
+    assert all(shortcoming(same, scheme) == "" for scheme in SCHEMES.values())
+    near = compare(parent, parent + np.float32(0.003), on="x")
+    assert near.sqnr_db == pytest.approx(20 * np.log10(np.sqrt((parent**2).mean()) / 0.003), abs=0.05)
+    assert "must stay within" in shortcoming(near, SCHEMES["tflite-float32"])
+    assert shortcoming(near, SCHEMES["tflite-int8"]) == ""
+    swapped = compare(parent, parent[:, ::-1], on="x")
+    assert swapped.agreement == 0.0
+    assert "top-1 agreement 0.0%" in shortcoming(swapped, SCHEMES["onnx-int8"])
+
+
+def test_seeded_items_differ_from_one_another() -> None:
+    items = seeded_items(InputSpec.image(20, 30, "rgb"), 8)
+    assert items.shape == (8, 20, 30, 3)
+    assert items.dtype == np.uint8
+    assert items.mean(axis=(1, 2, 3)).std() > 5
+    np.testing.assert_array_equal(items, seeded_items(InputSpec.image(20, 30, "rgb"), 8))
