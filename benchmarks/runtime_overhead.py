@@ -12,6 +12,7 @@ The model is LeNet, trained for a moment on digits: a net so small that any cost
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from side_by_side import Comparison, compare, report, summarize
 
+import edgepress.runtime
 from edgepress.runtime import Model, load
 
 CALL_LIMIT, JPEG_LIMIT, START_LIMIT, ADDED_US = 1.10, 1.05, 1.15, 5.0
@@ -144,6 +146,8 @@ def calls(folder: Path, rounds: int) -> list[Comparison]:
 
 def starts(folder: Path, rounds: int) -> list[Comparison]:
     """Compare fresh processes, import to first answer."""
+    # pip compiles what it installs, the packages of the other side too; a checkout may not have been.
+    compileall.compile_dir(Path(edgepress.runtime.__file__).parent, quiet=1)
     results = []
     for kind, name in (("tflite", "*int8.tflite"), ("onnx", "*float32.onnx")):
         path = str(next(folder.glob(name)))

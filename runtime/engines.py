@@ -10,15 +10,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, MissingExtraError, ModelFileError, unknown
+
+if TYPE_CHECKING:
+    import numpy.typing as npt  # for the eye alone: importing it is a tenth of what a board waits for us
 
 
 class Session(Protocol):
@@ -120,8 +121,7 @@ class OnnxSession:
         return out
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(NamedTuple):
     """One row of the engine table.
 
     Attributes:

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.runtime.contract import Contract, InputSpec, Task
 from edgepress.runtime.engines import Session, open_session
 from edgepress.runtime.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from PIL import Image
 
+    Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
     ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
-
-Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
 class Prediction(NamedTuple):
