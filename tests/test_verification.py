@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from edgepress.converters.convert import Variant, _across
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.verification import compare, seeded_items, shortcoming
 from edgepress.runtime import InputSpec
@@ -30,3 +33,25 @@ def test_seeded_items_differ_from_one_another() -> None:
     assert items.dtype == np.uint8
     assert items.mean(axis=(1, 2, 3)).std() > 5
     np.testing.assert_array_equal(items, seeded_items(InputSpec.image(20, 30, "rgb"), 8))
+
+
+def test_formats_are_compared_on_what_both_answered() -> None:
+    """A file that is slow to answer is proven on fewer items than its peer."""
+    variant = Variant("tflite-int8", Path("a.tflite"), 1, 0.0)
+    answers = {"tflite-int8": np.zeros((4, 3), np.float32), "onnx-int8": np.full((64, 3), 0.25, np.float32)}
+    assert _across(variant, answers).other_format_error == 0.25
+    assert _across(variant, {"tflite-int8": answers["tflite-int8"]}).other_format_error is None
+
+
+def test_a_slow_file_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgepress.converters import jobs
+
+    class Slow:
+        def scores(self, items: np.ndarray) -> np.ndarray:
+            return np.ones((len(items), 2), np.float32)
+
+    work = object.__new__(jobs._Work)
+    monkeypatch.setattr(jobs._Work, "once", lambda self, step: np.zeros((64, 3), np.uint8))
+    assert len(work._answers(Slow())) == 64  # type: ignore[arg-type]
+    monkeypatch.setattr(jobs, "PROOF_S", -1.0)
+    assert len(work._answers(Slow())) == jobs.PROOF_STEP  # type: ignore[arg-type]
