@@ -93,19 +93,20 @@ class OnnxSession:
         options.log_severity_level = 3  # errors: its warnings are about the graph, not for the user of a board
         try:
             session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            # In a damaged file, names and metadata may not be UTF-8, and asking for them then fails.
+            inputs, outputs = session.get_inputs(), session.get_outputs()
+            text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
         except Exception as e:  # its exceptions share no base but Exception
             raise ModelFileError(
                 f"{path} can't be opened by onnxruntime: {_first_line(e)}",
                 "The file is damaged, or made for a newer ONNX Runtime. Convert it again or upgrade the engine.",
             ) from e
-        inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0].shape) != 2 or inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(
                 f"{path} is not a classifier: inputs {[(i.type, i.shape) for i in inputs]}, "
                 f"outputs {[o.shape for o in outputs]}.",
                 "One input and one output of shape (batch, classes) are needed.",
             )
-        text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
         self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
         batch, *shape = inputs[0].shape
         self.batch = batch if isinstance(batch, int) else None

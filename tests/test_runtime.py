@@ -209,3 +209,12 @@ def test_a_file_that_contradicts_its_contract_is_refused(run: Any, tmp_path: Pat
     assert load(foreign).labels == tuple("0123456789")
     with pytest.raises(InputError, match="no contract"):
         load(foreign).classify(str(path))
+
+
+def test_damaged_metadata_is_one_error(run: Any, tmp_path: Path) -> None:
+    whole = run.variants["onnx-int8"].read_bytes()
+    place = whole.index(b"parent_sha256")
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(whole[:place] + b"\xef" + whole[place + 1 :])
+    with pytest.raises(ModelFileError, match="damaged"):
+        load(damaged)
