@@ -77,12 +77,15 @@ class Measurement:
         agreement: Share of the test items that it puts in the same class as the baseline, 0-1.
         per_class: The classes in the order of the labels.
         confusion_matrix: Rows of counts, true class down; empty above 100 classes.
+        correct: Base64 of `numpy.packbits` of which test items were classified rightly, in the order of the split: two
+            results over the same data (equal sha256) can be compared item by item.
         load_ms: Time to open the file, milliseconds (engine imported, file in the page cache).
         first_us: Latency of the first inference after opening, median over rounds, microseconds.
         warmup: Calls until the latency was stable, median over rounds.
         min_us: Smallest latency of a call, microseconds; median (p50), 90th and 99th percentile beside it.
         count: Number of calls timed.
         rounds: Number of rounds.
+        round_medians_us: Median latency of each round, microseconds; those of one round belong together.
         latency_quantiles_us: 0th, 2nd, ... 100th percentile: 51 figures.
         speedup: Median over rounds of baseline latency / this latency, with its 95 % interval (paired by round).
         memory_bytes: Peak resident memory of its process over one that has imported the same engine and nothing else.
@@ -118,6 +121,7 @@ class Measurement:
     agreement: float | None = None
     per_class: tuple[ClassChange, ...] = ()
     confusion_matrix: tuple[tuple[int, ...], ...] = ()
+    correct: str = ""
     load_ms: float | None = None
     first_us: float | None = None
     warmup: float | None = None
@@ -127,6 +131,7 @@ class Measurement:
     p99_us: float | None = None
     count: int = 0
     rounds: int = 0
+    round_medians_us: tuple[float, ...] = ()
     latency_quantiles_us: tuple[float, ...] = ()
     speedup: float | None = None
     speedup_low: float | None = None
