@@ -6,7 +6,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.foreign_contract import Guess, guess_contract
 from edgepress.converters.keras_file import load_keras
 from edgepress.converters.schemes import SCHEMES, Scheme, parse_schemes
-from edgepress.converters.sources import Facts, Options
+from edgepress.converters.source import Facts, Options
 
 __all__ = [
     "SCHEMES",

@@ -5,6 +5,9 @@ live in one process. So whatever opens a foreign file runs here, and a crash bec
 death. Why not `multiprocessing`: its spawned child imports the caller's `__main__` again, which breaks scripts without
 a main guard and loads whatever they load (TensorFlow).
 
+The child may be another Python with packages of its own (`python`): engines exist that can't be installed beside
+TensorFlow. It needs numpy; edgepress comes along by links, and arrays pass between numpy 1.26 and 2.
+
 A function must be importable by name, and its argument and reports picklable. What the child prints goes to a log: to
 our stderr when it ends, and its last lines into `ChildDied`.
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import pickle
 import re
 import signal
@@ -28,9 +32,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+import edgepress
+from edgepress import runtime
 from edgepress.runtime.errors import EdgepressError
 
 Emit = Callable[[Any], None]
@@ -62,9 +69,13 @@ class Worker:
     Args:
         silence_s: Longest time between two reports, in seconds, before the process is killed; None waits for ever.
         memory_bytes: Resident memory above which it is killed; None sets no limit.
+        python: Interpreter to run; None: this process' own. Only modules that need the standard library, numpy,
+            `edgepress.runtime` and this one are sure to be importable in another.
     """
 
-    def __init__(self, *, silence_s: float | None = None, memory_bytes: int | None = None) -> None:
+    def __init__(
+        self, *, silence_s: float | None = None, memory_bytes: int | None = None, python: Path | None = None
+    ) -> None:
         self._silence_s, self._memory_bytes = silence_s, memory_bytes
         self._idle = False
         self._closing = threading.Lock()  # Ctrl-C closes it while the thread that calls it may do so, too
@@ -73,9 +84,17 @@ class Worker:
         self._folder = tempfile.TemporaryDirectory(prefix="edgepress-", ignore_cleanup_errors=True)
         self._reports, theirs = Pipe()
         fd = theirs.fileno()
-        command = [sys.executable, "-P", "-c", f"from edgepress.converters.child import _serve; _serve({fd})"]
+        command = [
+            str(python or sys.executable),
+            "-P",
+            "-c",
+            f"from edgepress.converters.child import _serve; _serve({fd})",
+        ]
         environment = _ENVIRONMENT | os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
         environment["TMPDIR"] = self._folder.name
+        if python is not None:
+            environment["PYTHONPATH"] = str(_link_edgepress(Path(self._folder.name)))
+            environment.pop("PYTHONHOME", None)
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=[fd], env=environment
         )
@@ -175,6 +194,17 @@ def run_in_child(
         yield from worker.call(function, argument)
 
 
+def _link_edgepress(folder: Path) -> Path:
+    """A folder for another interpreter's path in which it finds edgepress, however that is installed here."""
+    packages = Path(runtime.__path__[0]).parent  # the three lie side by side in a clone and in a wheel
+    found = folder / "path"
+    (found / "edgepress").mkdir(parents=True)
+    (found / "edgepress" / "__init__.py").symlink_to(str(edgepress.__file__))
+    for name in ("runtime", "converters", "toolkit"):
+        (found / "edgepress" / name).symlink_to(packages / name)
+    return found
+
+
 def _telling(lines: list[str]) -> list[str]:
     """The lines of a log that tell why it ended: without Python's dump of its stack, notices and blank lines."""
     for i, line in enumerate(lines):
@@ -187,6 +217,7 @@ def _telling(lines: list[str]) -> list[str]:
 
 def _serve(fd: int) -> None:
     """The child's side: jobs come and reports go over one pipe, until it closes."""
+    sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths by this name, which 3.11 lacks
     with Connection(fd) as pipe:
         while True:
             try:

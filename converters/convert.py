@@ -32,7 +32,7 @@ from edgepress.converters.jobs import Began, FilesJob, Made, OpenJob, Refused, m
 from edgepress.converters.keras_file import sha256_of
 from edgepress.converters.ranges import Batches
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.sources import Facts, Options
+from edgepress.converters.source import Facts, Options
 from edgepress.runtime.contract import Contract, Verification
 from edgepress.runtime.errors import InputError, ModelFileError, unknown
 

@@ -23,7 +23,9 @@ from edgepress.converters.files import whole_file
 from edgepress.converters.foreign_contract import Guess
 from edgepress.converters.ranges import Batches, Ranges, tflite_ranges
 from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.sources import Options, Source, as_the_model_takes, open_source
+from edgepress.converters.selftest_vectors import candidates, chosen_seeds, make_selftest, softmax
+from edgepress.converters.source import Options, Source
+from edgepress.converters.sources import as_the_model_takes, open_source
 from edgepress.converters.verification import compare, seeded_items, shortcoming
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Contract, Verification
@@ -155,16 +157,21 @@ class _Work:
 
     def truth(self) -> npt.NDArray[np.float32]:
         """The parent's own answers: what we put in front of it and behind it is computed in NumPy."""
-        scores = self.source.answer(as_the_model_takes(self.job.guess, self.once(self.items)))
+        scores = self._parent(self.once(self.items))
         if not np.isfinite(scores).all():
             raise ConversionError(
                 f"The model itself answers NaN or infinity on what it is proven on ({self.job.proof_name}).",
                 "Check --input-range, --mean and --std, or give data like those it was trained on with --data.",
             )
-        if not self.job.softmax:
-            return scores
-        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+        return softmax(scores) if self.job.softmax else scores
+
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the self-test's items."""
+        scores = self._parent(candidates(self.input))
+        return chosen_seeds(softmax(scores) if self.job.softmax or self.task == "logits" else scores)
+
+    def _parent(self, items: Array) -> npt.NDArray[np.float32]:
+        return self.source.answer(as_the_model_takes(self.job.guess, items))
 
     def make(self, scheme: Scheme, target: Path) -> tuple[Verification, npt.NDArray[np.float32]]:
         """Write one file, whole, and only if it opens, answers and is near enough to its parent."""
@@ -176,7 +183,8 @@ class _Work:
             temporary.write_bytes(write(raw))
             truth = self.once(self.truth)
             try:
-                scores = self._answers(load(temporary))
+                model = load(temporary)
+                scores = self._answers(model)
             except Exception as e:  # the engines' own, which share no base class
                 raise ConversionError(
                     f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
@@ -191,7 +199,8 @@ class _Work:
                     f"The file does not answer like its parent ({on}): {reason}.",
                     "Give data like those it was trained on, or more bits; --no-verify keeps the file all the same.",
                 )
-            temporary.write_bytes(write(contract.replace(verification=verification)))
+            test = make_selftest(model, self.input, self.once(self.seeds), logits=contract.task == "logits")
+            temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
         return verification, scores
 
     def _answers(self, model: Model) -> npt.NDArray[np.float32]:

@@ -85,6 +85,27 @@ def last_operation(model: onnx.ModelProto) -> str:
     return node.op_type if node is not None else ""
 
 
+def output_scales(data: bytes) -> tuple[float, float]:
+    """Scales of the output and of what goes into the softmax or sigmoid behind it; 0 where there is none."""
+    import onnx
+
+    graph = onnx.load_from_string(data).graph
+    producers = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+
+    def source(name: str) -> tuple[Any, float]:
+        """What computes a value, and the scale that it passed on the way."""
+        scale, node = 0.0, producers.get(name)
+        while node is not None and node.op_type in (*_COPIES, "QuantizeLinear", "DequantizeLinear"):
+            if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
+                scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
+            node = producers.get(node.input[0])
+        return node, scale
+
+    node, scale = source(graph.output[0].name)
+    return scale, source(node.input[0])[1] if node is not None and node.op_type in ("Softmax", "Sigmoid") else 0.0
+
+
 def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
     """Put in front of a float model what `guess` says it needs, and softmax behind it if that is asked for.
 

@@ -20,11 +20,12 @@ def is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
-def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], tuple[int, ...], int, str]:
+def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tuple[int, ...], int, str]:
     """The serving signature of a SavedModel.
 
     Returns:
-        A function from one tensor to one, shape of one item, number of outputs, and the input's type.
+        A function from one tensor to one, items that it takes at once (None: any number), shape of one item, number
+        of outputs, and the input's type.
 
     Raises:
         ModelFileError: It can't be loaded, or its signature is not that of a classifier.
@@ -64,4 +65,4 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], tuple[int, ...],
         assert model is not None  # keeps the variables alive
         return signature(**{source: x})[sink]
 
-    return infer, tuple(shapes[0][1:]), int(shapes[1][1]), inputs[source].dtype.name
+    return infer, shapes[0][0], tuple(shapes[0][1:]), int(shapes[1][1]), inputs[source].dtype.name

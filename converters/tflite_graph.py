@@ -3,8 +3,6 @@
 Each pass takes the bytes of a model with one input and one output and returns the bytes of another. litert-quantizer
 works on files whose input and output are float32; these passes then give them the interface of the scheme table.
 Buffers that litert-quantizer put behind the flatbuffer are brought inside, where the oldest interpreters look for them.
-
-The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/lite/schema/schema.fbs).
 """
 
 from __future__ import annotations
@@ -12,23 +10,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters import tflite_flatbuffer as flat
 from edgepress.converters.errors import ConversionError
-from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
     from edgepress.converters.foreign_contract import Guess
 
 
 _COPIES = ("CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+_REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
 
 
 def uint8_input(model: bytes) -> bytes:
     """Let a model with a float32 input take uint8, by a CAST in front of it."""
     from ai_edge_litert import schema_py_generated as fb
 
-    root, graph = _read(model)
+    root, graph = flat.read(model)
     old = graph.inputs[0]
     name, taken = graph.tensors[old].name + b"_uint8", {tensor.name for tensor in graph.tensors}
     while name in taken:  # litert-quantizer wants every name once
@@ -40,18 +38,18 @@ def uint8_input(model: bytes) -> bytes:
         shapeSignature=graph.tensors[old].shapeSignature,
         hasRank=True,
     )
-    new = _append(graph.tensors, tensor)
+    new = flat.append(graph.tensors, tensor)
     options = fb.CastOptionsT(inDataType=fb.TensorType.UINT8, outDataType=fb.TensorType.FLOAT32)
     cast = fb.OperatorT(
-        opcodeIndex=_opcode(root, fb.BuiltinOperator.CAST),
+        opcodeIndex=flat.opcode(root, fb.BuiltinOperator.CAST),
         inputs=[new],
         outputs=[old],
         builtinOptionsType=fb.BuiltinOptions.CastOptions,
         builtinOptions=options,
     )
     graph.operators.insert(0, cast)
-    _redirect(root, graph, new, inputs=True)
-    return _write(root)
+    flat.redirect(root, graph, new, inputs=True)
+    return flat.write(root)
 
 
 def uint8_interface(model: bytes) -> bytes:
@@ -65,14 +63,14 @@ def uint8_interface(model: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as fb
 
-    root, graph = _read(model)
+    root, graph = flat.read(model)
     source, sink = graph.inputs[0], graph.outputs[0]
     first = [op for op in graph.operators if source in op.inputs]
     last = [op for op in graph.operators if sink in op.outputs]
-    if {_code(root, op) for op in first} != {fb.BuiltinOperator.QUANTIZE} or {_code(root, op) for op in last} != {
-        fb.BuiltinOperator.DEQUANTIZE
-    }:
-        names = ", ".join(_name(_code(root, op)) for op in first + last)
+    if {flat.code(root, op) for op in first} != {fb.BuiltinOperator.QUANTIZE} or {
+        flat.code(root, op) for op in last
+    } != {fb.BuiltinOperator.DEQUANTIZE}:
+        names = ", ".join(flat.name(flat.code(root, op)) for op in first + last)
         raise ConversionError(
             f"tflite-int8 needs a graph that can be integer from end to end; at its ends stand: {names}.",
             "Use tflite-dynamic, or replace the operation that can't be quantized.",
@@ -83,9 +81,9 @@ def uint8_interface(model: bytes) -> bytes:
         graph.tensors[outer].quantization = fb.QuantizationParametersT(
             scale=list(quantization.scale), zeroPoint=[int(z) + 128 for z in quantization.zeroPoint]
         )
-    last[0].opcodeIndex = _opcode(root, fb.BuiltinOperator.QUANTIZE)
+    last[0].opcodeIndex = flat.opcode(root, fb.BuiltinOperator.QUANTIZE)
     last[0].builtinOptionsType, last[0].builtinOptions = fb.BuiltinOptions.QuantizeOptions, fb.QuantizeOptionsT()
-    return _write(root)
+    return flat.write(root)
 
 
 def clear_pot_scale(model: bytes) -> bytes:
@@ -94,42 +92,42 @@ def clear_pot_scale(model: bytes) -> bytes:
     The flag `pot_scale_int16` is true by default in the schema, and kernels then refuse inputs whose scale is not a
     power of two (`add.cc`, `input1_shift`), which litert-quantizer's are not.
     """
-    root, graph = _read(model)
+    root, graph = flat.read(model)
     for op in graph.operators:
         if hasattr(op.builtinOptions, "potScaleInt16"):
             op.builtinOptions.potScaleInt16 = False
-    return _write(root)
+    return flat.write(root)
 
 
 def inline_buffers(model: bytes) -> bytes:
     """The same model with all its buffers inside the flatbuffer."""
-    return _write(_read(model)[0])
+    return flat.write(flat.read(model)[0])
 
 
 def with_metadata(model: bytes, name: str, data: bytes) -> bytes:
     """The same model with an entry in its table of metadata, instead of the one of that name if there is one."""
     from ai_edge_litert import schema_py_generated as fb
 
-    root, _ = _read(model)
+    root, _ = flat.read(model)
     buffer = fb.BufferT(data=np.frombuffer(data, np.uint8))
     root.metadata = root.metadata or []
     for entry in root.metadata:
         if entry.name == name.encode():
             root.buffers[entry.buffer] = buffer
-            return _write(root)
-    root.metadata.append(fb.MetadataT(name=name, buffer=_append(root.buffers, buffer)))
-    return _write(root)
+            return flat.write(root)
+    root.metadata.append(fb.MetadataT(name=name, buffer=flat.append(root.buffers, buffer)))
+    return flat.write(root)
 
 
 def operations(model: bytes) -> list[str]:
     """Names of the operations, in order; "CUSTOM:name" and "Flex..." ones are what no board's interpreter has."""
-    root, graph = _read(model)
-    return [_name(_code(root, op), root.operatorCodes[op.opcodeIndex].customCode) for op in graph.operators]
+    root, graph = flat.read(model)
+    return [flat.name(flat.code(root, op), root.operatorCodes[op.opcodeIndex].customCode) for op in graph.operators]
 
 
 def quantized_tensors(model: bytes) -> list[str]:
     """Names of the tensors that are stored with a scale; a float model has none."""
-    _, graph = _read(model)
+    _, graph = flat.read(model)
     scales = [t.quantization.scale if t.quantization is not None else None for t in graph.tensors]
     return [
         (t.name or b"unnamed").decode(errors="replace")
@@ -140,12 +138,33 @@ def quantized_tensors(model: bytes) -> list[str]:
 
 def last_operation(model: bytes) -> str:
     """Name of the operation that computes the output, behind those that only copy it; "" if there is none."""
-    root, graph = _read(model)
+    root, graph = flat.read(model)
     producers = {int(i): op for op in graph.operators for i in op.outputs}
     op = producers.get(int(graph.outputs[0]))
-    while op is not None and _name(_code(root, op)) in _COPIES and int(op.inputs[0]) in producers:
+    while op is not None and flat.name(flat.code(root, op)) in _COPIES and int(op.inputs[0]) in producers:
         op = producers[int(op.inputs[0])]
-    return _name(_code(root, op)) if op is not None else ""
+    return flat.name(flat.code(root, op)) if op is not None else ""
+
+
+def output_scales(model: bytes) -> tuple[float, float]:
+    """Scales of the output and of what goes into the softmax or sigmoid behind it; 0 where there is none."""
+    root, graph = flat.read(model)
+    producers = {int(i): op for op in graph.operators for i in op.outputs}
+
+    def scale(tensor: int) -> float:
+        quantization = graph.tensors[tensor].quantization
+        return float(quantization.scale[0]) if quantization is not None and quantization.scale is not None else 0.0
+
+    def source(tensor: int) -> tuple[int, Any]:
+        while (op := producers.get(tensor)) is not None and flat.name(flat.code(root, op)) in (*_COPIES, *_REQUANTIZE):
+            tensor = int(op.inputs[0])
+        return tensor, op
+
+    output = int(graph.outputs[0])
+    _, op = source(output)
+    if op is None or flat.name(flat.code(root, op)) not in ("SOFTMAX", "LOGISTIC"):
+        return scale(output), 0.0
+    return scale(output), scale(int(op.inputs[0])) or scale(source(int(op.inputs[0]))[0])
 
 
 def float_input(model: bytes) -> bytes:
@@ -155,23 +174,23 @@ def float_input(model: bytes) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as fb
 
-    root, graph = _read(model)
+    root, graph = flat.read(model)
     readers = [op for op in graph.operators if graph.inputs[0] in op.inputs]
-    if len(readers) != 1 or _code(root, readers[0]) != fb.BuiltinOperator.CAST:
+    if len(readers) != 1 or flat.code(root, readers[0]) != fb.BuiltinOperator.CAST:
         return model
     inner = int(readers[0].outputs[0])
     if graph.tensors[inner].type != fb.TensorType.FLOAT32:
         return model
     graph.operators.remove(readers[0])
-    _redirect(root, graph, inner, inputs=True)
-    return _write(root)
+    flat.redirect(root, graph, inner, inputs=True)
+    return flat.write(root)
 
 
 def output_of(model: bytes, operation: str) -> Any:
     """Name of what the first operation of a kind gives, which tells the layer that it comes from."""
-    root, graph = _read(model)
+    root, graph = flat.read(model)
     for op in graph.operators:
-        if _name(_code(root, op), root.operatorCodes[op.opcodeIndex].customCode) == operation:
+        if flat.name(flat.code(root, op), root.operatorCodes[op.opcodeIndex].customCode) == operation:
             return (graph.tensors[op.outputs[0]].name or b"tensor %d" % op.outputs[0]).decode(errors="replace")
     return ""
 
@@ -184,7 +203,7 @@ def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as fb
 
-    root, graph = _read(model)
+    root, graph = flat.read(model)
     builtin, options = fb.BuiltinOperator, fb.BuiltinOptions
     front: list[Any] = []
     shape = [1, *guess.contract.input.shape]
@@ -192,13 +211,13 @@ def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
     prefix = "edgepress"
     while any(name.startswith(f"{prefix}_") for name in taken):  # a file that edgepress made, made into another
         prefix += "_again"
-    last = new_input = _tensor(graph, shape, f"{prefix}_input")
+    last = new_input = flat.tensor(graph, shape, f"{prefix}_input")
 
     def step(code: int, kind: int, option: Any, inputs: list[int], shape: list[int]) -> int:
-        out = _tensor(graph, shape, f"{prefix}_{_name(code).lower()}")
+        out = flat.tensor(graph, shape, f"{prefix}_{flat.name(code).lower()}")
         front.append(
             fb.OperatorT(
-                opcodeIndex=_opcode(root, code),
+                opcodeIndex=flat.opcode(root, code),
                 inputs=inputs,
                 outputs=[out],
                 builtinOptionsType=kind,
@@ -208,7 +227,7 @@ def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
         return out
 
     def constant(values: Any, dtype: Any) -> int:
-        return _constant(root, graph, np.asarray(values, dtype), prefix)
+        return flat.constant(root, graph, np.asarray(values, dtype), prefix)
 
     if guess.bgr:
         option = fb.GatherOptionsT(axis=3)
@@ -228,125 +247,18 @@ def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
     if front:
         front[-1].outputs = [graph.inputs[0]]  # the last step fills what was the input
         graph.operators[:0] = front
-        _redirect(root, graph, new_input, inputs=True)
+        flat.redirect(root, graph, new_input, inputs=True)
     if softmax:
         old = graph.outputs[0]
-        out = _tensor(graph, list(graph.tensors[old].shape), f"{prefix}_softmax")
+        out = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_softmax")
         graph.operators.append(
             fb.OperatorT(
-                opcodeIndex=_opcode(root, builtin.SOFTMAX),
+                opcodeIndex=flat.opcode(root, builtin.SOFTMAX),
                 inputs=[old],
                 outputs=[out],
                 builtinOptionsType=options.SoftmaxOptions,
                 builtinOptions=fb.SoftmaxOptionsT(beta=1.0),
             )
         )
-        _redirect(root, graph, out, inputs=False)
-    return _write(root)
-
-
-def _tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int = 0) -> int:
-    from ai_edge_litert import schema_py_generated as fb
-
-    return _append(graph.tensors, fb.TensorT(shape=shape, type=type, buffer=buffer, name=name.encode(), hasRank=True))
-
-
-def _constant(root: Any, graph: Any, values: npt.NDArray[Any], prefix: str) -> int:
-    from ai_edge_litert import schema_py_generated as fb
-
-    kind = fb.TensorType.INT32 if values.dtype == np.int32 else fb.TensorType.FLOAT32
-    buffer = _append(root.buffers, fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
-    return _tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer, kind)
-
-
-def _redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
-    """Make a tensor the graph's input or output, in its signatures too."""
-    side = "inputs" if inputs else "outputs"
-    (old,) = getattr(graph, side)
-    setattr(graph, side, [new])
-    for signature in root.signatureDefs or []:
-        for item in getattr(signature, side):
-            item.tensorIndex = new if item.tensorIndex == old else item.tensorIndex
-
-
-def _follow(root: Any, graph: Any) -> None:
-    """Look up all that a graph refers to by number; an IndexError if a number is too large."""
-    for tensor in graph.tensors:
-        root.buffers[tensor.buffer]
-    for operation in graph.operators:
-        root.operatorCodes[operation.opcodeIndex]
-        for ends in (operation.inputs, operation.outputs):
-            for index in ends if ends is not None else ():
-                graph.tensors[index]
-    for index in (*graph.inputs, *graph.outputs):
-        graph.tensors[index]
-
-
-def _read(model: bytes) -> tuple[Any, Any]:
-    from ai_edge_litert import schema_py_generated as fb
-
-    try:
-        root = fb.ModelT.InitFromObj(fb.Model.GetRootAs(model, 0))
-        graphs = [(len(g.inputs), len(g.outputs)) for g in root.subgraphs]
-        root.buffers = root.buffers or [fb.BufferT()]
-        root.signatureDefs = root.signatureDefs or []  # litert-quantizer walks over them without asking
-        for code in root.operatorCodes:  # older files fill the older field alone, and litert-quantizer reads the newer
-            code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
-        for buffer in root.buffers:
-            if buffer.offset:  # stored behind the flatbuffer
-                buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
-                buffer.offset = buffer.size = 0
-        for graph in root.subgraphs:
-            _follow(root, graph)
-    except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
-        raise ModelFileError(f"The TFLite model is damaged or cut off: {e}.", "Copy or export it again.") from e
-    if graphs != [(1, 1)]:
-        raise ConversionError(
-            f"A model of one graph with one input and one output is needed; found (inputs, outputs) {graphs}.",
-            "Control flow and several inputs can't be converted.",
-        )
-    return root, root.subgraphs[0]
-
-
-def _write(root: Any) -> bytes:
-    import flatbuffers
-
-    class Aligned(flatbuffers.Builder):  # type: ignore[misc]
-        """Puts bytes where the schema wants a buffer's (`force_align: 16`), which its Python classes ignore."""
-
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
-            return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
-
-    builder = Aligned(1 << 20)
-    builder.Finish(root.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _append(items: list[Any], item: Any) -> int:
-    items.append(item)
-    return len(items) - 1
-
-
-def _code(root: Any, op: Any) -> int:
-    code = root.operatorCodes[op.opcodeIndex]
-    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
-
-
-def _opcode(root: Any, builtin: int) -> int:
-    from ai_edge_litert import schema_py_generated as fb
-
-    for index, code in enumerate(root.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
-            return index
-    # Below 127 both fields hold the code, so that interpreters older than the wider field read it too.
-    return _append(
-        root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=min(builtin, 127), version=1)
-    )
-
-
-def _name(code: int, custom: bytes | None = None) -> str:
-    from ai_edge_litert import schema_py_generated as fb
-
-    if custom:
-        return f"CUSTOM:{custom.decode(errors='replace')}"
-    return next((k for k, v in vars(fb.BuiltinOperator).items() if v == code), str(code))
+        flat.redirect(root, graph, out, inputs=False)
+    return flat.write(root)

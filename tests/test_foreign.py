@@ -312,6 +312,55 @@ def test_a_file_that_was_made_is_a_source_again(format: str, net: Any, data: Pat
         np.testing.assert_allclose(load(variant.path).scores(pixels), expected, atol=0.06, err_msg=variant.scheme)
 
 
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_file_of_edgepress_is_a_source_with_its_own_contract(format: str, run: Any, tmp_path: Path) -> None:
+    notes: list[str] = []
+    source = run.variants[f"{format}-float32"]
+    variants = convert_model(source, "all", out=tmp_path, on_note=notes.append)  # calibrated on what it names itself
+    assert [v.scheme for v in variants] == [n for n in SCHEMES if n.startswith(format)]
+    assert [v.error for v in variants] == [""] * len(variants)
+    assert any("are left out" in note for note in notes)
+    before, after = load(source).contract, load(variants[0].path).contract
+    assert before is not None
+    assert after is not None
+    assert (after.labels, after.input, after.data, after.task) == (
+        before.labels,
+        before.input,
+        before.data,
+        before.task,
+    )
+    assert (after.arch, after.test_accuracy) == (before.arch, before.test_accuracy)
+
+
+def test_a_saved_model_of_one_item_gives_every_float_file(net: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    _, model = net
+    module = tf.Module()
+    module.model = model
+    module.serve = tf.function(
+        lambda x: model(x, training=False), input_signature=[tf.TensorSpec((1, 16, 16, 3), tf.float32)]
+    )
+    tf.saved_model.save(module, str(tmp_path / "one"), signatures={"serving_default": module.serve})
+    variants = convert_model(tmp_path / "one", ",".join(FLOATS), out=tmp_path / "out")
+    assert [v.error for v in variants] == ["", ""]
+    items = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    for variant in variants:
+        expected = model.predict(items.astype(np.float32), verbose=0)
+        np.testing.assert_allclose(load(variant.path).scores(items), expected, atol=1e-4)
+
+
+def test_several_inputs_of_a_tflite_file_are_refused_with_its_name(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    both = tf.function(lambda a, b: a + b, input_signature=[tf.TensorSpec((1, 3), tf.float32)] * 2)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([both.get_concrete_function()])
+    (tmp_path / "both.tflite").write_bytes(converter.convert())
+    error = refused(tmp_path / "both.tflite")
+    assert "both.tflite can't be converted" in error
+    assert "one input" in error
+
+
 def test_a_subclassed_model_with_its_class(tmp_path: Path, foreign_layers: Any) -> None:
     model = foreign_layers.Subclassed()
     model(np.zeros((1, 4), np.float32))

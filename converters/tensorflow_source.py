@@ -1,0 +1,94 @@
+"""Keras models and SavedModels as a source: a function of TensorFlow, frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.foreign_contract import Guess
+from edgepress.converters.foreign_metadata import Metadata
+from edgepress.converters.frozen import freeze, last_operation
+from edgepress.converters.source import Array, Facts
+from edgepress.runtime.contract import Contract
+from edgepress.runtime.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class TensorFlowSource:
+    """A function of TensorFlow: a Keras model or a SavedModel's signature.
+
+    Args:
+        format: "keras" or "savedmodel".
+        infer: A tensor of `dtype`, (N, *shape), to one of (N, outputs).
+        shape: Shape of one item.
+        outputs: Number of outputs.
+        dtype: What `infer` takes.
+        batch: Items that it takes at once, None if any number.
+        contract: What the file says of itself if edgepress made it.
+    """
+
+    def __init__(
+        self,
+        format: str,
+        infer: Callable[[Any], Any],
+        shape: tuple[int, ...],
+        outputs: int,
+        dtype: str,
+        *,
+        batch: int | None = None,
+        contract: Contract | None = None,
+    ) -> None:
+        import tensorflow as tf
+
+        if any(n is None for n in shape):
+            raise ModelFileError(
+                f"The model's input has the shape {list(shape)}, which is not fixed.",
+                "Save it with an input of fixed size.",
+            )
+        self._tf = tf
+        self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
+        self._batch = batch
+        self._bare = freeze(self._infer, (1, *shape), "float32")
+        self.facts = Facts(format, shape, outputs, dtype, last_operation(self._bare), Metadata(), contract)
+
+    def answer(self, items: Array) -> npt.NDArray[np.float32]:
+        """See `Source`."""
+        return np.concatenate([np.asarray(self._bare(self._tf.constant(x[np.newaxis]))[0]) for x in items])
+
+    def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
+        """See `Source`."""
+        from edgepress.converters.to_tflite import float_tflite
+
+        if guess.is_identity and not softmax:
+            return float_tflite(self._bare)
+        return float_tflite(freeze(self._whole(guess, softmax), (1, *guess.contract.input.shape), "float32"))
+
+    def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+        """See `Source`."""
+        from edgepress.converters.to_onnx import float_onnx
+
+        spec = guess.contract.input
+        return float_onnx(freeze(self._whole(guess, softmax), (self._batch, *spec.shape), spec.dtype))
+
+    def _whole(self, guess: Guess, softmax: bool) -> Callable[[Any], Any]:
+        tf = self._tf
+
+        def infer(x: Any) -> Any:
+            x = tf.cast(x, tf.float32)
+            if guess.bgr:
+                x = tf.gather(x, [2, 1, 0], axis=-1)
+            if guess.scales:
+                x = x * np.array(guess.factor, np.float32) + np.array(guess.offset, np.float32)
+            if guess.channels_first:
+                x = tf.transpose(x, [0, 3, 1, 2])
+            if tuple(x.shape[1:]) != guess.model_shape:
+                x = tf.reshape(x, [-1, *guess.model_shape])
+            scores = self._infer(x)
+            return tf.nn.softmax(scores) if softmax else scores
+
+        return infer

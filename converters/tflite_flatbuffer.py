@@ -1,0 +1,134 @@
+"""A TFLite flatbuffer as Python objects and back, and the few things that passes over it need.
+
+The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/lite/schema/schema.fbs).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.errors import ConversionError
+from edgepress.runtime.errors import ModelFileError
+
+
+def tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int = 0) -> int:
+    """Add a tensor to a graph; gives its number. `type` 0 is float32, `buffer` 0 the empty one."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    return append(graph.tensors, fb.TensorT(shape=shape, type=type, buffer=buffer, name=name.encode(), hasRank=True))
+
+
+def constant(root: Any, graph: Any, values: npt.NDArray[Any], prefix: str) -> int:
+    """Add a constant tensor, int32 or float32, with its values; gives its number."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    kind = fb.TensorType.INT32 if values.dtype == np.int32 else fb.TensorType.FLOAT32
+    buffer = append(root.buffers, fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
+    return tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer, kind)
+
+
+def redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
+    """Make a tensor the graph's input or output, in its signatures too."""
+    side = "inputs" if inputs else "outputs"
+    (old,) = getattr(graph, side)
+    setattr(graph, side, [new])
+    for signature in root.signatureDefs or []:
+        for item in getattr(signature, side):
+            item.tensorIndex = new if item.tensorIndex == old else item.tensorIndex
+
+
+def _follow(root: Any, graph: Any) -> None:
+    """Look up all that a graph refers to by number; an IndexError if a number is too large."""
+    for tensor in graph.tensors:
+        root.buffers[tensor.buffer]
+    for operation in graph.operators:
+        root.operatorCodes[operation.opcodeIndex]
+        for ends in (operation.inputs, operation.outputs):
+            for index in ends if ends is not None else ():
+                graph.tensors[index]
+    for index in (*graph.inputs, *graph.outputs):
+        graph.tensors[index]
+
+
+def read(model: bytes) -> tuple[Any, Any]:
+    """A model's tables as objects: the root, and its one graph of one input and one output.
+
+    Raises:
+        ModelFileError: The bytes are damaged.
+        ConversionError: There are several graphs, inputs or outputs.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    try:
+        root = fb.ModelT.InitFromObj(fb.Model.GetRootAs(model, 0))
+        graphs = [(len(g.inputs), len(g.outputs)) for g in root.subgraphs]
+        root.buffers = root.buffers or [fb.BufferT()]
+        root.signatureDefs = root.signatureDefs or []  # litert-quantizer walks over them without asking
+        for code in root.operatorCodes:  # older files fill the older field alone, and litert-quantizer reads the newer
+            code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+        for buffer in root.buffers:
+            if buffer.offset:  # stored behind the flatbuffer
+                buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
+        for graph in root.subgraphs:
+            _follow(root, graph)
+    except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
+        raise ModelFileError(f"The TFLite model is damaged or cut off: {e}.", "Copy or export it again.") from e
+    if graphs != [(1, 1)]:
+        raise ConversionError(
+            f"A model of one graph with one input and one output is needed; found (inputs, outputs) {graphs}.",
+            "Control flow and several inputs can't be converted.",
+        )
+    return root, root.subgraphs[0]
+
+
+def write(root: Any) -> bytes:
+    """The bytes of a model."""
+    import flatbuffers
+
+    class Aligned(flatbuffers.Builder):  # type: ignore[misc]
+        """Puts bytes where the schema wants a buffer's (`force_align: 16`), which its Python classes ignore."""
+
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
+            return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
+
+    builder = Aligned(1 << 20)
+    builder.Finish(root.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def append(items: list[Any], item: Any) -> int:
+    """Append an item; gives its number."""
+    items.append(item)
+    return len(items) - 1
+
+
+def code(root: Any, op: Any) -> int:
+    """Number of an operation's kind, from whichever of its two fields a file fills."""
+    code = root.operatorCodes[op.opcodeIndex]
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
+def opcode(root: Any, builtin: int) -> int:
+    """Number of a kind of operation in a file's table of them, added if it is not there."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    for index, code in enumerate(root.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
+            return index
+    # Below 127 both fields hold the code, so that interpreters older than the wider field read it too.
+    return append(
+        root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=min(builtin, 127), version=1)
+    )
+
+
+def name(code: int, custom: bytes | None = None) -> str:
+    """Name of a kind of operation; "CUSTOM:name" of one that is not built in."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    if custom:
+        return f"CUSTOM:{custom.decode(errors='replace')}"
+    return next((k for k, v in vars(fb.BuiltinOperator).items() if v == code), str(code))

@@ -1,0 +1,93 @@
+"""A float `.tflite` file as a source."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters import tflite_graph
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.foreign_contract import Guess
+from edgepress.converters.foreign_metadata import tflite_metadata
+from edgepress.converters.source import Array, Facts, does_not_run
+from edgepress.runtime.contract import read_contract
+from edgepress.runtime.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class TFLiteSource:
+    """A float `.tflite` that anyone made; every TFLite scheme can be derived from it, no ONNX one."""
+
+    def __init__(self, path: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._model = whole = path.read_bytes()
+        try:
+            names = tflite_graph.operations(self._model)
+        except ConversionError as e:
+            raise ConversionError(f"{path} can't be converted. {e.message}", e.hint) from e
+        if foreign := [name for name in names if name.startswith(("CUSTOM", "Flex"))]:
+            raise ConversionError(
+                f"{path} has operations that no board's interpreter has: {', '.join(sorted(set(foreign)))} "
+                f"(for {tflite_graph.output_of(self._model, foreign[0])}).",
+                "Export the model with built-in operations only.",
+            )
+        if quantized := tflite_graph.quantized_tensors(self._model):
+            raise ConversionError(
+                f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
+                "Give the float model that it was made from.",
+            )
+        self._model = tflite_graph.float_input(self._model)
+        try:
+            self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as e:
+            raise ModelFileError(f"LiteRT can't open {path}: {str(e).strip()}", "It is damaged.") from e
+        self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        if len(self._sink["shape"]) != 2 or self._source["shape"][0] != 1:
+            raise ModelFileError(
+                f"{path} is not a classifier of batch 1: input {self._source['shape'].tolist()}, output "
+                f"{self._sink['shape'].tolist()}.",
+                "One input (1, ...) and one output (1, classes) are needed.",
+            )
+        shape = tuple(int(n) for n in self._source["shape"][1:])
+        dtype = np.dtype(self._source["dtype"]).name
+        if dtype != "float32":
+            raise ModelFileError(
+                f"{path} takes {dtype} and does not cast it to float32 first.", "Export it with a float32 input."
+            )
+        last = tflite_graph.last_operation(self._model)
+        self.facts = Facts(
+            "tflite", shape, int(self._sink["shape"][1]), dtype, last, tflite_metadata(whole), read_contract(path)
+        )
+
+    def answer(self, items: Array) -> npt.NDArray[np.float32]:
+        """See `Source`."""
+        answers = []
+        for item in items:
+            self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
+            try:
+                self._interpreter.invoke()
+            except RuntimeError as e:
+                raise does_not_run(e) from e
+            answer = self._interpreter.get_tensor(self._sink["index"])
+            if answer.shape != (1, self.facts.outputs):  # shapes that are known only while it runs
+                raise does_not_run(f"it gave {list(answer.shape)} instead of {[1, self.facts.outputs]}")
+            answers.append(answer[0])
+        return np.array(answers, np.float32)
+
+    def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
+        """See `Source`."""
+        return tflite_graph.prepared(self._model, guess, softmax=softmax)
+
+    def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+        """Always an error: the way back from TFLite to ONNX loses what a converter needs."""
+        raise ConversionError(
+            "An ONNX file can't be made from a .tflite file.", "Give the Keras model or SavedModel it was made from."
+        )
