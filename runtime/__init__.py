@@ -5,20 +5,6 @@ from edgepress.runtime.engines import ENGINES, available_engines
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError, MissingExtraError, ModelFileError
 from edgepress.runtime.model import Model, Prediction, load
 
-__all__ = [
-    "ENGINES",
-    "Contract",
-    "DataRecord",
-    "EdgepressError",
-    "EngineError",
-    "InputError",
-    "InputSpec",
-    "MissingExtraError",
-    "Model",
-    "ModelFileError",
-    "Prediction",
-    "Verification",
-    "available_engines",
-    "load",
-    "read_contract",
-]
+__all__ = ["ENGINES", "Contract", "DataRecord", "EdgepressError", "EngineError", "InputError", "InputSpec"]
+__all__ += ["MissingExtraError", "Model", "ModelFileError", "Prediction", "Verification", "available_engines", "load"]
+__all__ += ["read_contract"]

@@ -37,11 +37,11 @@ class InputSpec:
     """What one item looks like when it is given to the model.
 
     Attributes:
-        shape: Shape of one item, without the batch: (height, width, channels) of an image, anything else of a tensor.
+        shape: Shape of an item, without the batch: (height, width, channels) of an image, anything else of a tensor.
         dtype: "uint8" (pixels) or "float32" (any other tensor).
         color: "grey" (1 channel) or "rgb" (3) for images; None says that items are tensors, not images.
-        resize: How an image of another size is brought to `shape`: "stretch" ignores its aspect ratio, "crop" fills
-            the frame and cuts what hangs over, "pad" shows all of it on black.
+        resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
+            cuts what hangs over, "pad" shows all of it on black.
         value_range: Smallest and largest value that an item may hold, (0, 255) for pixels; None if unbounded.
     """
 
@@ -53,7 +53,7 @@ class InputSpec:
 
     @property
     def is_image(self) -> bool:
-        """Whether items are images, which the runtime can decode and resize."""
+        """Whether items are images."""
         return self.color is not None
 
     @classmethod
@@ -67,10 +67,8 @@ class InputSpec:
 class DataRecord:
     """The data that a model was trained on.
 
-    Attributes:
-        source: What `--data` was: the name of a built-in data set or a path as the user gave it.
-        sha256: Hash over every item's content hash and label; another value means other data.
-        counts: Number of items by split: "train", "val", "test".
+    `source` is what `--data` was, a name or a path; `sha256` goes over every item's content hash and label; `counts`
+    are the items by split: "train", "val", "test".
     """
 
     source: str
@@ -82,14 +80,9 @@ class DataRecord:
 class Verification:
     """How far a file's answers were from its float parent's when it was made.
 
-    Attributes:
-        items: Number of items compared.
-        on: What they were: the data set's name, or "seeded".
-        agreement: Share of items with the same top label, 0-1.
-        max_error: Largest absolute error of an answer.
-        mean_error: Mean absolute error.
-        largest: Largest absolute answer of the parent.
-        sqnr_db: Signal-to-quantization-noise ratio, dB; None if there was no noise at all.
+    `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
+    0-1; `max_error` and `mean_error` are absolute, `largest` is the parent's largest absolute answer, and `sqnr_db` the
+    signal-to-quantization-noise ratio, dB, None if there was no noise at all.
     """
 
     items: int
@@ -102,6 +95,24 @@ class Verification:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SelfTest:
+    """Answers of the workstation's `engine` (name and version) for a board to repeat: see `edgepress.runtime.selftest`.
+
+    `seeds` make the items. `scores` are base64 of little-endian uint16, item by item, in units of 1/65535, of the
+    labels with the indices `columns` (empty: of all); `top` is each item's best label. `step` is the scale of a
+    quantized output, `logit_step` that of the quantized numbers in front of softmax or sigmoid; 0 if there are none.
+    """
+
+    engine: str
+    seeds: tuple[int, ...]
+    columns: tuple[int, ...]
+    scores: str
+    top: tuple[int, ...]
+    step: float = 0.0
+    logit_step: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Contract:
     """What a model file says of itself.
 
@@ -111,14 +122,11 @@ class Contract:
             labels. "multilabel": one probability a label, each by itself.
         labels: Class names, in the order of the outputs; for "sigmoid" the negative and the positive one.
         input: What one item looks like.
-        scheme: Name in the converters' scheme table, or "keras" for the trained parent.
-        arch: Name of the architecture, if known.
+        scheme: Name in the converters' scheme table, or "keras" for the trained parent; `arch` is its architecture.
         parent_sha256: SHA-256 of the `.keras` file that a variant was made from; empty for the parent itself.
-        test_accuracy: Accuracy of the Keras parent on the test split, 0-1, if it was measured.
-        data: The data it was trained on, if known.
-        threshold: Probability, 0-1, from which on a label counts as present ("sigmoid" and "multilabel"); None means
-            0.5. Other tasks have none.
-        verification: How far its answers were from its parent's, if it was compared.
+        test_accuracy: Accuracy of the Keras parent on the test split of `data`, 0-1, if it was measured.
+        threshold: Probability from which on a label counts as present ("sigmoid", "multilabel"); None means 0.5.
+        verification: How far its answers were from its parent's; `selftest` has answers for a board to repeat.
         tools: Versions of the packages that made the file.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
     """
@@ -133,6 +141,7 @@ class Contract:
     data: DataRecord | None = None
     threshold: float | None = None
     verification: Verification | None = None
+    selftest: SelfTest | None = None
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -151,18 +160,13 @@ class Contract:
 
     @classmethod
     def from_json(cls, text: str | bytes, *, where: str = "the contract") -> Contract:
-        """Parse and check a contract.
-
-        Args:
-            text: What `to_json` wrote, perhaps by a newer edgepress.
-            where: What the text came from, for the error message.
+        """Parse and check what `to_json` wrote, perhaps by a newer edgepress; `where` names its place in errors.
 
         Raises:
             ModelFileError: It is not JSON, a field is missing or of a wrong type, or `schema_version` is newer.
         """
         try:
-            raw = json.loads(text)
-            if not isinstance(raw, dict):
+            if not isinstance(raw := json.loads(text), dict):
                 raise TypeError("it is not an object")
             version = raw.get("schema_version", 0)
             if not isinstance(version, int) or version < 1:
@@ -176,6 +180,7 @@ class Contract:
                 "input": _input_spec(raw["input"]),
                 "data": _part(DataRecord, raw.get("data")),
                 "verification": _part(Verification, raw.get("verification")),
+                "selftest": _selftest(raw.get("selftest")),
             }
             return cls(**_known(cls, raw, **parsed))
         except (KeyError, TypeError, ValueError, RecursionError) as e:
@@ -223,10 +228,20 @@ def _part(cls: type, raw: Any) -> Any:
     return None if raw is None else cls(**_known(cls, raw))
 
 
-def read_contract(path: str | Path) -> Contract | None:
-    """The contract inside a `.tflite` or `.keras` file, or None if it carries none.
+def _selftest(raw: Any) -> SelfTest | None:
+    test: SelfTest | None = _part(SelfTest, raw)
+    if test is None:
+        return None
+    seeds, columns, top = tuple(test.seeds), tuple(test.columns), tuple(test.top)
+    whole = all(type(n) is int and n >= 0 for n in (*seeds, *columns, *top))
+    steps = all(isinstance(v, (int, float)) and 0 <= v < 1e6 for v in (test.step, test.logit_step))
+    if not (whole and steps and 0 < len(seeds) == len(top) and isinstance(test.scores, str)):
+        raise ValueError("its self-test is damaged")
+    return dataclasses.replace(test, seeds=seeds, columns=columns, top=top)
 
-    An `.onnx` file's contract is read by the engine that opens it (`edgepress.runtime.load`).
+
+def read_contract(path: str | Path) -> Contract | None:
+    """The contract inside a `.tflite` or `.keras` file, None if it has none; an `.onnx` file's is read by its engine.
 
     Raises:
         ModelFileError: The file can't be read, or holds a contract that is damaged or too new.
@@ -234,11 +249,9 @@ def read_contract(path: str | Path) -> Contract | None:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            try:
-                member = archive.getinfo(MEMBER)
-            except KeyError:
+            if MEMBER not in archive.namelist():
                 return None
-            if member.file_size > MAX_BYTES:
+            if (member := archive.getinfo(MEMBER)).file_size > MAX_BYTES:
                 raise ModelFileError(f"{path} holds a contract of {member.file_size} bytes; the limit is {MAX_BYTES}.")
             text = archive.read(member)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as e:

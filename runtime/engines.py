@@ -1,6 +1,6 @@
 """The engines: what opens a model file and runs it.
 
-One visible table and two adapters, because LiteRT and tflite-runtime share one Python interface. An adapter is a
+One visible table and three adapters, because LiteRT and tflite-runtime share one Python interface. An adapter is a
 `Session`: it knows the file's own types and quantization parameters, and has one hot method, `run`, which takes a
 batch of exactly the file's type and gives float32. Packages are imported when a file is opened, never before.
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -122,18 +124,78 @@ class OnnxSession:
         return out
 
 
+class OpenVinoSession:
+    """A `.tflite` or `.onnx` file in OpenVINO.
+
+    Where the batch is free, the usual one of 1 gets a graph of its own: a free dimension costs a third of the time on
+    small nets. float32 stays float32; left alone, OpenVINO takes bfloat16 instead where the CPU has it.
+    """
+
+    def __init__(self, path: Path, module: Any, threads: int) -> None:
+        tflite = file_format(path) == "tflite"
+        self._path, self._module, self._core = path, module, module.Core()
+        self._options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": threads}
+        try:
+            model = self._core.read_model(str(path))
+            inputs, outputs = ([_shape(port) for port in ports] for ports in (model.inputs, model.outputs))
+            key = ["framework", MEMBER]
+            text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
+            scales = _tflite_quantization(path.read_bytes()) if tflite else ((0.0, 0), (0.0, 0))
+            if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
+                raise ModelFileError(
+                    f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.",
+                    "One input and one output of shape (batch, classes) are needed.",
+                )
+            self.batch = inputs[0][0] if inputs[0][0] > 0 else None
+            self.shape, self.classes = tuple(inputs[0][1:]), outputs[0][1]
+            self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
+            del model
+            self._requests = {self.batch or 1: self._compiled(self.batch or 1)}
+        except (RuntimeError, struct.error, IndexError) as e:
+            reason = [line for line in str(e).splitlines() if line.strip()][-1:] or [type(e).__name__]
+            raise ModelFileError(
+                f"{path} can't be opened by openvino: {reason[0].strip().rstrip('.')}.",
+                "It is damaged, or holds an operation that OpenVINO lacks. Convert it again, or take another engine.",
+            ) from e
+        self.contract = read_contract(path) if tflite else Contract.from_json(text, where=str(path)) if text else None
+        self.dtype, self.scale = np.dtype(self._type.to_dtype()), _scale({"quantization": scales[0]})
+        self._table = _dequantization_table({"quantization": scales[1], "dtype": output})
+        self._input: npt.NDArray[Any] = np.empty(0)
+
+    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Answer a batch; its size is free unless the file says otherwise."""
+        if self._input.shape != batch.shape:
+            size = len(batch) if len(batch) in self._requests else -1
+            if size not in self._requests:
+                self._requests[size] = self._compiled(size)
+            self._request = self._requests[size]
+            tensor = self._module.Tensor(self._type, self._module.Shape(batch.shape))
+            self._request.set_input_tensor(tensor)
+            self._input = tensor.data  # filling it and calling `infer()` takes half the time of `infer([batch])`
+        self._input[...] = batch
+        self._request.infer(share_outputs=True)
+        out: npt.NDArray[np.float32] = self._request.get_output_tensor(0).data
+        return out.copy() if self._table is None else self._table[out]
+
+    def _compiled(self, batch: int) -> Any:
+        model = self._core.read_model(str(self._path))  # again, rather than to keep it beside its compiled form
+        if self.batch is None:
+            model.reshape([batch, *self.shape])
+        return self._core.compile_model(model, "CPU", self._options).create_infer_request()
+
+
 class Engine(NamedTuple):
     """One row of the engine table.
 
     Attributes:
-        format: The kind of file that it opens.
+        formats: The kinds of file that it opens.
         module: What to import.
         package: The package's name on PyPI.
         extra: The extra of edgepress that installs it.
         session: The adapter.
     """
 
-    format: str
+    formats: tuple[str, ...]
     module: str
     package: str
     extra: str
@@ -141,12 +203,30 @@ class Engine(NamedTuple):
 
 
 ENGINES: dict[str, Engine] = {
-    "litert": Engine("tflite", "ai_edge_litert.interpreter", "ai-edge-litert", "tflite", TFLiteSession),
-    "tflite-runtime": Engine("tflite", "tflite_runtime.interpreter", "tflite-runtime", "tflite-runtime", TFLiteSession),
-    "onnxruntime": Engine("onnx", "onnxruntime", "onnxruntime", "onnx", OnnxSession),
+    name: Engine(formats, module, package, extra, session)
+    for name, formats, module, package, extra, session in (
+        ("litert", ("tflite",), "ai_edge_litert.interpreter", "ai-edge-litert", "tflite", TFLiteSession),
+        (
+            "tflite-runtime",
+            ("tflite",),
+            "tflite_runtime.interpreter",
+            "tflite-runtime",
+            "tflite-runtime",
+            TFLiteSession,
+        ),
+        ("onnxruntime", ("onnx",), "onnxruntime", "onnxruntime", "onnx", OnnxSession),
+        ("openvino", ("tflite", "onnx"), "openvino", "openvino", "openvino", OpenVinoSession),
+    )
 }
 
 _ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
+OPENVINO_OPTIONS = {
+    "PERFORMANCE_HINT": "LATENCY",
+    "INFERENCE_PRECISION_HINT": "f32",
+    "ENABLE_CPU_PINNING": False,  # on which CPU a process runs is not the engine's choice
+}
+_TELEMETRY = "openvino.tools.ovc"
+"""Part of OpenVINO that we don't need and that reports every import over the network; kept from loading."""
 
 
 def available_engines(format: str | None = None) -> list[str]:
@@ -154,7 +234,7 @@ def available_engines(format: str | None = None) -> list[str]:
     return [
         name
         for name, engine in ENGINES.items()
-        if format in (None, engine.format) and importlib.util.find_spec(engine.module.partition(".")[0]) is not None
+        if format in (None, *engine.formats) and importlib.util.find_spec(engine.module.partition(".")[0]) is not None
     ]
 
 
@@ -198,25 +278,76 @@ def open_session(path: Path, engine: str | None, threads: int) -> tuple[str, Ses
         error = unknown("engine", engine, ENGINES)
         raise EngineError(error.message, error.hint)
     format = file_format(path)
-    fitting = {name: e for name, e in ENGINES.items() if e.format == format}
+    fitting = {name: e for name, e in ENGINES.items() if format in e.formats}
     if engine is None:
         engine = next(iter(available_engines(format)), next(iter(fitting)))
     if engine not in fitting:
         raise EngineError(
-            f"The engine {engine} opens .{ENGINES[engine].format} files; {path} is .{format}.",
+            f"The engine {engine} opens .{' and .'.join(ENGINES[engine].formats)} files; {path} is .{format}.",
             f"Use one of: {', '.join(fitting)}.",
         )
-    row = ENGINES[engine]
+    module = import_engine(engine, f"Opening {path}")
+    return engine, ENGINES[engine].session(path, module, threads)
+
+
+def import_engine(name: str, purpose: str = "") -> Any:
+    """The module of an engine.
+
+    Args:
+        name: An engine of the table.
+        purpose: What it is for, for the message of the error.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    row = ENGINES[name]
+    silenced = sys.modules.setdefault(_TELEMETRY, None) is None  # type: ignore[arg-type]
     try:
-        module = importlib.import_module(row.module)
+        return importlib.import_module(row.module)
     except ImportError as e:
-        raise MissingExtraError(f"Opening {path}", row.package, row.extra) from e
-    return engine, row.session(path, module, threads)
+        raise MissingExtraError(purpose or f"The engine {name}", row.package, row.extra) from e
+    finally:
+        if silenced:
+            del sys.modules[_TELEMETRY]
 
 
 def _scale(details: dict[str, Any]) -> tuple[float, int]:
     scale, zero_point = details["quantization"]
     return (float(scale), int(zero_point)) if scale else (1.0, 0)
+
+
+def _shape(port: Any) -> list[int]:
+    """Shape of an OpenVINO input or output, -1 where it is free."""
+    return [n.get_length() if n.is_static else -1 for n in port.partial_shape]
+
+
+def _tflite_quantization(model: bytes) -> tuple[tuple[float, int], ...]:
+    """Scale and zero point of the first input and the first output, which OpenVINO does not tell; 0 if there are none.
+
+    Raises:
+        struct.error, IndexError: The flatbuffer is cut off.
+    """
+
+    def number(at: int, form: str = "<I") -> Any:
+        return struct.unpack_from(form, model, at)[0]
+
+    def field(table: int, index: int) -> int:
+        """Where a table's field points to; 0 if it is left out, as are all fields of what is left out."""
+        if not table:
+            return 0
+        fields = table - number(table, "<i")
+        offset = number(fields + 4 + 2 * index, "<H") if 4 + 2 * index < number(fields, "<H") else 0
+        return table + offset + number(table + offset) if offset else 0
+
+    graphs = field(number(0), 2)
+    graph = graphs + 4 + number(graphs + 4)
+    found = []
+    for ports in (field(graph, 1), field(graph, 2)):
+        tensor = field(graph, 0) + 4 + 4 * number(ports + 4)
+        quantization = field(tensor + number(tensor), 4)
+        scale, zero_point = field(quantization, 2), field(quantization, 3)
+        found.append((number(scale + 4, "<f") if scale else 0.0, number(zero_point + 4, "<q") if zero_point else 0))
+    return tuple(found)
 
 
 def _dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | None:

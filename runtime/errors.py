@@ -8,6 +8,8 @@ The command line catches `EdgepressError` and prints it as one message; anything
     ├── EngineError           an engine that is unknown, or that can't run this file
     ├── MissingExtraError     a package that an extra of edgepress would install
     ├── edgepress.converters.ConversionError      a scheme that could not be made
+    ├── edgepress.toolkit.BoardError              a board that can't be reached, or on which something failed
+    ├── edgepress.toolkit.BundleError             a bundle that can't be made, or that is not as it was made
     ├── edgepress.toolkit.DataError               a data set that can't be used as it is
     └── edgepress.toolkit.TrainingError           a training run that can't start or go on
 """
@@ -21,17 +23,14 @@ from typing import ClassVar
 class EdgepressError(Exception):
     """Base of all errors raised on purpose.
 
-    Args:
-        message: What failed, what was found, and what is accepted.
-        hint: What to do next; may be empty.
+    `message` says what failed, what was found and what is accepted; `hint`, perhaps empty, what to do next.
     """
 
     kind: ClassVar[str] = "error"
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = message, hint
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -56,12 +55,9 @@ class EngineError(EdgepressError):
 
 
 class MissingExtraError(EdgepressError):
-    """A package is missing that an extra of edgepress installs.
+    """A package (its name on PyPI) is missing that an extra of edgepress installs.
 
-    Args:
-        what: What was to be done, to begin the message with ("Decoding an image").
-        package: The missing package's name on PyPI.
-        extra: The extra of edgepress that brings it.
+    `what` was to be done ("Decoding an image"): the message begins with it.
     """
 
     kind = "missing_extra"
@@ -75,13 +71,7 @@ class MissingExtraError(EdgepressError):
 
 
 def unknown(what: str, found: str, accepted: Iterable[str]) -> InputError:
-    """The error for a name that is not in a table, with the nearest name that is.
-
-    Args:
-        what: What the name stands for ("scheme").
-        found: The name given.
-        accepted: All names that are accepted.
-    """
+    """The error for a name that is not in a table, with the nearest that is; `what` it stands for ("scheme")."""
     import difflib  # here: it is a fifth of what a board would import to answer its first image
 
     names = list(accepted)

@@ -36,32 +36,21 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"})
 """Suffixes, in lower case, of the files that a folder of images is made of."""
 _ORIENTATION = 0x0112
-_TURNS = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
+_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
+_TURNS |= {6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
 """What brings an image upright, by the value of its EXIF orientation (Exif 2.32, 4.6.4)."""
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def load_image(image: str | os.PathLike[str] | bytes | Image.Image, spec: InputSpec) -> Pixels:
-    """Decode an image and bring it to a model's input.
-
-    Args:
-        image: Path of a JPEG, PNG, BMP, WebP or GIF file, its bytes, or an image open in Pillow.
-        spec: The image input to bring it to: shape, colour and resize rule.
+    """Decode an image - a path, a file's bytes, or one open in Pillow - and bring it to a model's input.
 
     Returns:
         Pixels 0-255, uint8, shape `spec.shape` (height, width, channels). May be read-only.
 
     Raises:
-        InputError: The file is missing, truncated, of another kind, or larger than Pillow's limit against
-            decompression bombs; or `spec` is not an image's.
+        InputError: The file is missing, truncated, not a JPEG, PNG, BMP, WebP or GIF, or larger than Pillow's limit
+            against decompression bombs; or `spec` is not an image's.
         MissingExtraError: Pillow is not installed.
     """
     _require_image(spec)
@@ -78,11 +67,7 @@ def load_image(image: str | os.PathLike[str] | bytes | Image.Image, spec: InputS
 
 
 def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
-    """Bring decoded pixels to a model's input by the same steps as a file's.
-
-    Args:
-        array: Pixels 0-255, uint8, shape (height, width), (height, width, 1) or (height, width, 3).
-        spec: The image input to bring it to.
+    """Bring pixels 0-255, uint8, shape (height, width), (height, width, 1) or (..., 3), to a model's input as a file's.
 
     Returns:
         Pixels 0-255, uint8, shape `spec.shape`; `array` itself where nothing has to be done.
@@ -92,11 +77,7 @@ def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
         MissingExtraError: Pillow is needed and not installed.
     """
     _require_image(spec)
-    if (
-        array.dtype != np.uint8
-        or not array.size
-        or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3)))
-    ):
+    if array.dtype != np.uint8 or not array.size or (*array.shape, 1)[2:3] not in ((1,), (3,)) or array.ndim > 3:
         raise InputError(
             f"An array of {array.dtype} with shape {array.shape} is not an image.",
             "Give uint8 pixels 0-255 of shape (height, width), (height, width, 1) or (height, width, 3).",
@@ -109,12 +90,7 @@ def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
 
 
 def peek(path: str | os.PathLike[str]) -> tuple[int, int, Color]:
-    """Height and width in pixels, upright, and the colour of an image file, from its header alone.
-
-    Raises:
-        InputError: The file is missing or not an image.
-        MissingExtraError: Pillow is not installed.
-    """
+    """Height and width in pixels, upright, and the colour of an image file, from its header alone; errors as above."""
     _pillow()
     try:
         with _open(path) as image:
@@ -169,7 +145,8 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
         image = _pillow().fromarray((deep >> 8).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("its grey values are floating-point numbers of an unknown range")
-    elif image.has_transparency_data:
+    elif "transparency" in image.info or image.mode[-1] in "aA" or getattr(image.palette, "mode", "")[-1:] == "A":
+        # `has_transparency_data` says the same from Pillow 10.1 on; Debian 12, the system of 32-bit boards, has 9.4.
         page = _pillow().new("RGBA", image.size, "white")
         image = _pillow().alpha_composite(page, image.convert("RGBA"))
     return image if image.mode == mode else image.convert(mode)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,7 @@ class Model:
         labels: Class names; numbers if the file has no contract.
         threshold: Probability from which on a label counts as present; None where the best label is the answer.
         shape: Shape of one item, (height, width, channels) for images.
+        ready: Shape and dtype of a batch for which `scores` has nothing to convert.
     """
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
@@ -67,6 +69,7 @@ class Model:
         self._session = session
         self._run = _probabilities(session.run, task)  # wrapped here, so that a call need not ask which task it is
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
+        self.ready = self._ready, self._dtype
 
     def scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Answer items.
@@ -105,7 +108,7 @@ class Model:
         """Name what an image shows.
 
         Args:
-            image: Path of an image (or of a `.npy` array), its encoded bytes, a PIL image, or an array of one item. An
+            image: Path of an image or of a `.npy` array, such a file's bytes, a PIL image, or an array of one item. An
                 image of another size or colour is brought to what the model takes, as in training.
             top: How many classes to give at most.
 
@@ -145,7 +148,9 @@ class Model:
         if isinstance(image, np.ndarray):
             return self._fit_array(image)
         if isinstance(image, (str, os.PathLike)) and os.fspath(image).endswith(".npy"):
-            return self._fit_array(_load_array(image))
+            return self._fit_array(_load_array(image, os.fspath(image)))
+        if isinstance(image, bytes) and image.startswith(b"\x93NUMPY"):
+            return self._fit_array(_load_array(io.BytesIO(image), "The array"))
         spec = self._image_spec()
         from edgepress.runtime.image import load_image
 
@@ -218,7 +223,7 @@ def load(path: str | os.PathLike[str], engine: str | None = None, threads: int |
 
     Args:
         path: A `.tflite` or `.onnx` file.
-        engine: "litert", "tflite-runtime" or "onnxruntime"; None takes the first installed one that opens the file.
+        engine: One of `ENGINES`; None takes the first installed one that opens the file.
         threads: Threads that the engine may use, at least 1; None means 1.
 
     Raises:
@@ -253,9 +258,9 @@ def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate([1 - positive, positive], axis=1)
 
 
-def _load_array(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as e:
-        raise InputError(f"{os.fspath(path)} can't be read as an array: {e}", "Save it with numpy.save.") from e
+        raise InputError(f"{name} can't be read as an array: {e}", "Save it with numpy.save.") from e
     return array

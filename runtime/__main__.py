@@ -1,0 +1,227 @@
+"""The board's command line: `python -m edgepress.runtime COMMAND`; docs/runtime.md describes it and its JSON.
+
+Every command gives documents, printed as JSON or as text. Exit codes: 0 done; 1 failed, or one of several images, or a
+self-test; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.errors import EdgepressError, InputError
+from edgepress.runtime.model import Model, load
+
+Documents = Iterator[dict[str, Any]]
+
+
+def classify(args: argparse.Namespace) -> Documents:
+    """Classify images, .npy arrays, folders of them, or standard input (-): a line each."""
+    from edgepress.runtime.frames import images_in
+
+    model = _model(args)
+    for name in args.images:
+        found: list[Any] = [sys.stdin.buffer.read() if name == "-" else Path(name)]
+        if name != "-" and found[0].is_dir() and not (found := images_in(found[0])):
+            raise InputError(f"The folder {name} holds no images.", "Accepted: JPEG, PNG, BMP, GIF, WebP and .npy.")
+        for image in found:
+            yield _answer(model, image, name if name == "-" else str(image), args.top)
+
+
+def watch(args: argparse.Namespace) -> Documents:
+    """Classify each new image of a folder, until Ctrl-C."""
+    from edgepress.runtime.frames import new_images
+
+    return _stream(args, new_images(args.folder))
+
+
+def camera(args: argparse.Namespace) -> Documents:
+    """Classify what a camera sees, until Ctrl-C; frames that come meanwhile are dropped but the newest."""
+    from edgepress.runtime.frames import camera_frames, newest
+
+    return _stream(args, newest(camera_frames(args.device)))
+
+
+def bench(args: argparse.Namespace) -> Documents:
+    """Time a file by the number of threads, keep the best for --threads auto; --sustained 30m shows heat's effect."""
+    from edgepress.runtime.bench import bench as work
+
+    counts = () if args.threads == "auto" else tuple(map(int, args.threads.split(",")))
+    each = (lambda minute: print(*_text(minute), file=sys.stderr, flush=True)) if args.sustained else None  # noqa: T201
+    yield work(
+        args.model, args.engine, threads=counts, seconds=args.seconds, sustained_s=args.sustained, on_minute=each
+    )
+
+
+def selftest(args: argparse.Namespace) -> Documents:
+    """Does this machine give the workstation's answers?"""
+    from edgepress.runtime.selftest import selftest as work
+
+    report = work(args.model, args.engine)
+    yield dataclasses.asdict(report) | {"passed": report.passed}
+
+
+def info(args: argparse.Namespace) -> Documents:
+    """What a model file says of itself."""
+    model = _model(args)
+    contract = None if model.contract is None else dataclasses.asdict(model.contract)
+    found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
+    yield found | {"shape": list(model.shape), "labels": list(model.labels), "contract": contract}
+
+
+def serve(args: argparse.Namespace) -> Documents:
+    """Answer over HTTP, until SIGTERM or Ctrl-C."""
+    from edgepress.runtime.serve import serve as work
+
+    def on_ready(port: int) -> None:
+        _print({"model": str(model.path), "engine": model.engine, "url": f"http://{args.host}:{port}/classify"}, args)
+
+    model = _model(args)
+    work(model, args.port, host=args.host, timeout_s=args.timeout, on_ready=on_ready)
+    yield from ()
+
+
+def doctor(args: argparse.Namespace) -> Documents:
+    """What of this machine matters to a model, which engines work here, and how to install what is missing."""
+    from edgepress.runtime.board import doctor as work
+
+    yield work()
+
+
+def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
+    model, start = _model(args), time.monotonic()
+    for count, frame in enumerate(frames, 1):
+        answer = _answer(model, frame, str(frame) if isinstance(frame, Path) else f"frame {count}", args.top)
+        yield answer | {"frames_per_s": round(count / (time.monotonic() - start), 2)}
+
+
+def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
+    try:
+        return {"image": name, "classes": [p._asdict() for p in model.classify(image, top)]}
+    except InputError as e:  # of this image; others may do
+        return {"image": name, "error": _error(e)}
+
+
+def _model(args: argparse.Namespace) -> Model:
+    if args.threads != "auto":
+        return load(args.model, args.engine, int(args.threads))
+    from edgepress.runtime.bench import best_threads
+
+    return load(args.model, args.engine, best_threads(args.model, args.engine))
+
+
+def _error(error: EdgepressError) -> dict[str, str]:
+    return {"kind": error.kind, "message": error.message, "hint": error.hint}
+
+
+def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
+    lines = [json.dumps(document, ensure_ascii=False)] if args.json else _text(document)
+    print(*lines, sep="\n", flush=True)  # noqa: T201
+
+
+def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
+    """A document as lines: an image's answer and flat objects on one, the rest indented below its name."""
+    if isinstance(value, dict) and "image" in value:
+        found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [value["error"]["message"]]
+        rate = f"  {value['frames_per_s']:.1f}/s" if "frames_per_s" in value else ""
+        return [f"{value['image']}: {', '.join(found)}{rate}"]
+    listed = [("", v) for v in value] if isinstance(value, (list, tuple)) else []
+    inner = list(value.items()) if isinstance(value, dict) else listed
+    if indent and isinstance(value, dict) and not any(isinstance(v, (dict, list, tuple)) for v in value.values()):
+        return [f"{indent}{name} " + "  ".join(_text(v, k)[0] for k, v in inner if v not in ("", None))]
+    if inner and (not listed or isinstance(value[0], dict)):
+        lines = [line for k, v in inner for line in _text(v, k, indent + "  " * bool(name))]
+        return [f"{indent}{name}"] * bool(name) + lines
+    if isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value))
+    return [f"{indent}{name} {f'{value:.4g}' if isinstance(value, float) else value}"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        if "--json" not in sys.argv:
+            super().error(message)
+        print(json.dumps({"error": {"kind": "usage", "message": message, "hint": f"See {self.prog} --help."}}))  # noqa: T201
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m edgepress.runtime", description="Run a model file on this board.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for run in (classify, watch, camera, bench, selftest, info, serve, doctor):
+        command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        command.set_defaults(run=run)
+        option = command.add_argument
+        option("--json", action="store_true", help="print JSON, one document a line")
+        if run is doctor:
+            continue
+        option("model", help="a .tflite or .onnx file" + ", or a bundle's folder" * (run is selftest))
+        option("--engine", choices=list(ENGINES), help="what runs it; else the first installed one that opens it")
+        option("--threads", type=_threads, default="auto" if run is bench else "1", help="a number, or auto")
+        if run is bench:
+            option("--seconds", type=_seconds, default=10.0, help="how long each number of threads is timed")
+            option("--sustained", type=_seconds, default=0.0, help="run on for 30m, say, with a line a minute")
+        elif run is serve:
+            option("--port", type=int, required=True, help="0 takes any free one")
+            option("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets others in")
+            option("--timeout", type=_seconds, default=10.0, help="in which a request must have arrived")
+        elif run in (classify, watch, camera):
+            option("--top", type=int, default=5, help="how many classes to print")
+        if run is classify:
+            option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
+        elif run is watch:
+            option("folder", type=Path, help="where images appear")
+        elif run is camera:
+            option("--device", type=int, default=0, help="number of the camera")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; accepted: 90, 90s, 30m, 1h")
+    return float(found[1]) * {"h": 3600, "m": 60}.get(found[2], 1)
+
+
+def _threads(text: str) -> str:
+    if text != "auto" and not all(n.isdecimal() and 1 <= int(n) <= 256 for n in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads; accepted: 1 to 256, or auto")
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `arguments` None takes them from the process."""
+    args, failed = _parser().parse_args(arguments), False
+    try:
+        for document in args.run(args):
+            failed |= "error" in document or not document.get("passed", document.get("ok", True))
+            _print(document, args)
+        return int(failed)
+    except EdgepressError as e:
+        error = e
+    except BrokenPipeError:  # whoever read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        if args.run in (watch, camera):  # the only way to end them
+            return 0
+        error = EdgepressError("Interrupted.")
+    except (OSError, OverflowError) as e:  # asyncio's word for a port that does not exist
+        error = InputError(f"{args.run.__name__} failed: {e}", "Check the path, or the port.")
+    if args.json:
+        _print({"error": _error(error)}, args)
+    else:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Latency of one model file on this machine, by the number of threads; and what `--threads auto` takes from it.
+
+All thread counts are opened at once and take turns of a quarter of a second, so that a slow moment of the machine hits
+all alike. The clock is around `Model.scores` of a ready item of random values. The best count is the smallest whose
+median is within 5 % of the fastest's. It is kept in `~/.cache/edgepress/threads.json` (or under `XDG_CACHE_HOME`), by
+the file's hash and the engine; not beside the model, where a bundle's checksums would break.
+"""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.runtime.board import cpu_name, temperature_c, version
+from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.errors import InputError
+from edgepress.runtime.model import Model, load
+
+TURN_S, NEAR = 0.25, 1.05
+
+
+def bench(
+    path: str | os.PathLike[str],
+    engine: str | None = None,
+    *,
+    threads: Sequence[int] = (),
+    seconds: float = 10.0,
+    sustained_s: float = 0.0,
+    minute_s: float = 60.0,
+    on_minute: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Time a file, and keep the best number of threads if there was a choice; gives what docs/runtime.md lists.
+
+    `threads` are the numbers to compare (none: 1, 2, 4, 8 and the number of cores, as far as there are so many), each
+    timed for `seconds`. The best one then runs on for `sustained_s`, to see whether heat slows it down: `on_minute` is
+    called with the figures of every `minute_s`. Errors are those of `load`.
+    """
+    cores, before = len(os.sched_getaffinity(0)), temperature_c()
+    counts = sorted(set(threads)) or sorted(n for n in {1, 2, 4, 8, cores} if n <= cores)
+    models, opened, times = [], [], [array.array("f") for _ in counts]
+    for n in counts:
+        start = time.perf_counter()
+        models.append(model := load(path, engine, n))
+        load_ms = (time.perf_counter() - start) * 1e3
+        random = np.random.default_rng(0).integers(0, 256, (8, *model.ready[0]))
+        items = list(random.astype(model.ready[1]))
+        opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_timed(model, items, 0)[0])})
+    for _ in range(max(1, round(seconds / TURN_S))):
+        for model, found in zip(models, times, strict=True):
+            _timed(model, items, min(seconds, TURN_S) / 10)  # another one's weights are in the caches
+            found.extend(_timed(model, items, min(seconds, TURN_S)))
+    results = [start | _summary(found) for start, found in zip(opened, times, strict=True)]
+    fastest = min(float(r["p50_us"]) for r in results)
+    best = next(i for i, r in enumerate(results) if r["p50_us"] <= NEAR * fastest)
+    model, minutes = models[best], list[dict[str, Any]]()
+    while (left := sustained_s - len(minutes) * minute_s) > 0:
+        part = _summary(_timed(model, items, min(minute_s, left)))
+        minutes.append({"minute": len(minutes) + 1} | part | {"temperature_c": temperature_c()})
+        if on_minute:
+            on_minute(minutes[-1])
+    slowdown = minutes[-1]["p50_us"] / minutes[0]["p50_us"] if len(minutes) > 1 else None
+    return {
+        "file": str(path),
+        "scheme": model.contract.scheme if model.contract else "",
+        "size_bytes": model.path.stat().st_size,
+        "sha256": _key(model).split()[0],
+        "engine": model.engine,
+        "engine_version": version(ENGINES[model.engine].package),
+        "cpu": cpu_name(),
+        "cores": cores,
+        "temperature_before_c": before,
+        "temperature_after_c": temperature_c(),
+        "results": results,
+        "best_threads": counts[best],
+        "kept_in": _keep(model, counts[best]) if len(counts) > 1 else None,
+        "minutes": minutes,
+        "slowdown": slowdown,
+        "speed": "" if slowdown is None else "held" if slowdown < NEAR else f"fell to {1 / slowdown:.0%}",
+    }
+
+
+def best_threads(path: str | os.PathLike[str], engine: str | None = None) -> int:
+    """The number of threads that `bench` found best for a file on this machine; InputError if it did not run here."""
+    model = load(path, engine)
+    if not isinstance(found := _kept().get(_key(model)), int):
+        what = f"The best number of threads for {path} on {model.engine} is not known here."
+        raise InputError(what, f"Find it with: python -m edgepress.runtime bench {path}")
+    return found
+
+
+def _timed(model: Model, items: Sequence[Any], seconds: float) -> array.array[float]:
+    """Latencies of calls for some seconds, at least one call, in microseconds: four bytes each."""
+    clock, scores, found, i = time.perf_counter_ns, model.scores, array.array("f"), 0
+    end = (now := clock()) + int(seconds * 1e9)
+    while not i or now < end:
+        item, i = items[i & 7], i + 1
+        start = clock()
+        scores(item)
+        now = clock()
+        found.append((now - start) / 1e3)
+    return found
+
+
+def _summary(found: array.array[float]) -> dict[str, Any]:
+    quantiles = np.quantile(np.asarray(found), (0, 0.5, 0.9, 0.99)).tolist()
+    return {"count": len(found)} | dict(zip(("min_us", "p50_us", "p90_us", "p99_us"), quantiles, strict=True))
+
+
+def _key(model: Model) -> str:
+    return f"{hashlib.sha256(model.path.read_bytes()).hexdigest()} {model.engine}"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgepress" / "threads.json"
+
+
+def _kept() -> dict[str, Any]:
+    try:
+        return dict(json.loads(_cache().read_bytes()))
+    except (OSError, ValueError, TypeError):  # none yet, or damaged: as if nothing had been measured
+        return {}
+
+
+def _keep(model: Model, threads: int) -> str | None:
+    """Note the best count; gives the file, None if it can't be written, as on a read-only system."""
+    path, temporary = _cache(), _cache().with_name(f".threads.{os.getpid()}.json")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(_kept() | {_key(model): threads}))
+        os.replace(temporary, path)
+    except OSError:
+        return None
+    return str(path)

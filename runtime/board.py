@@ -1,0 +1,168 @@
+"""What of this machine matters to a model: `doctor`, and the facts that `bench` reports beside its figures.
+
+Every installed engine is tried on a model of a few hundred bytes, in a forked process: a package built for another CPU
+dies there by an illegal instruction, and that becomes a line of the report.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import signal
+import struct
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress import __version__
+from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.model import load
+
+EXTENSIONS = (
+    ("a", "asimddp", "NEON dot product: without it int8 gains much less over float32"),
+    ("a", "i8mm", "int8 matrix products: without it int8 still has the dot product"),
+    ("a", "asimdhp", "float16 arithmetic: without it float16 files save space, not time"),
+    ("x", "avx2", "without it everything is several times slower"),
+    ("x", "avx512_vnni", "int8 dot product: without this or avx_vnni int8 is hardly faster than float32"),
+    ("x", "avx_vnni", "the same on CPUs without AVX-512"),
+)
+"""First letter of the machine's name, the extension in /proc/cpuinfo, and what its absence means."""
+_TRIAL = {  # softmax(x W) of four numbers x: a deflated file in base 85
+    "tflite": "c-mc2D-Oa?5S)I}l<?A2Q~*I#;=zL=2qXf5;0zc(iUS}x1OkEJ1{jWnFWcSeCv7utf7980+W~;hay<nSWJuu<OD2>E5&<j0*8>8vzF"
+    "?+R;7}ArX>*j%buPyO=6_J<3_Ia^)N^&0P)^G|1W&<>J@$f3H4==-?{lWHiTB3r?P(aPUc|m-E?~{4PNuyY9n(jg(hv1*z6q?Zal!e6x}WXfCfEu"
+    "ljPJsW^^V3nQ>)T^cj}i;-RXp=cT@2ydnC_iKgYiX^4r>{mUc)#r~i{VhIWmi)15RLJ?{4pk@zPv",
+    "onnx": "c-rG&x2oe3<YKJgVk{S8tWsk0O)T*(&EewbVyqHktW;tT&QB}JO{@@NOxM!pVBugAV02<E_flYBXs~C100#scL^tdQ(NV%cGllrLcsLk"
+    "^IJlTN7=f522`E^JCdlN(!o?uK3ji?{6Bh",
+}
+
+
+def doctor() -> dict[str, Any]:
+    """What this machine is, which engines work on it and what to install; docs/runtime.md lists the fields."""
+    machine, bits, libc = platform.machine(), 8 * struct.calcsize("P"), platform.libc_ver()
+    command, why = working_set(machine, bits, sys.version_info[:2], libc)
+    memory = dict(re.findall(r"^(\w+):\s+(\d+)", _read("/proc/meminfo"), re.MULTILINE))
+    flags = re.findall(r"^(?:flags|Features)\s*:(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    engines = []
+    for name, row in ENGINES.items():
+        found = version(row.package)
+        status, detail = ("missing", "") if found is None else _trial(name, row.formats[0])
+        if status == "fails" and name == "tflite-runtime" and np.__version__ >= "2":
+            why = f"tflite-runtime needs numpy < 2, found {np.__version__}: {_pip('numpy<2')}. {why}"
+        offered = found is None and row.extra in re.findall(r"[\w-]+", why + command)
+        install = _pip(f"edgepress[{row.extra}]") if offered else ""
+        engines.append({"name": name, "version": found, "status": status, "detail": detail, "install": install})
+    return {
+        "ok": any(engine["status"] == "works" for engine in engines),
+        "python": platform.python_version(),
+        "machine": machine,
+        "bits": bits,
+        "system": f"{platform.system()} {platform.release()}, {' '.join(libc)}",
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": int(memory.get("MemTotal", 0)) * 1024,
+        "available_bytes": int(memory.get("MemAvailable", 0)) * 1024,
+        "temperature_c": temperature_c(),
+        "packages": {"edgepress": __version__} | {name: version(name) for name in ("numpy", "pillow")},
+        "engines": engines,
+        "extensions": [
+            {"name": name, "present": name in flags[0].split(), "meaning": meaning}
+            for letter, name, meaning in EXTENSIONS
+            if flags and bits == 64 and machine[0].lower() == letter
+        ],
+        "install": command,
+        "advice": why,
+    }
+
+
+def working_set(machine: str, bits: int, python: tuple[int, ...], libc: tuple[str, str]) -> tuple[str, str]:
+    """The command that installs what works on a board, empty where nothing does, and why.
+
+    Arguments are those of `platform`; `bits` is Python's word size, as a 64-bit kernel may run a 32-bit Python.
+    """
+    if bits == 64:
+        if libc[0] == "glibc" and tuple(map(int, re.findall(r"\d+", libc[1]))) >= (2, 34):
+            return _pip("edgepress[tflite,image]"), "LiteRT works here, and ONNX Runtime: edgepress[onnx]."
+        why = f"LiteRT needs glibc 2.34, found {' '.join(libc).strip() or 'another C library'}"
+        if python < (3, 12):
+            return _pip("edgepress[tflite-runtime,image]"), f"{why}; tflite-runtime does not, with numpy < 2."
+        return _pip("edgepress[onnx,image]"), f"{why}, and tflite-runtime has no package for Python > 3.11."
+    if machine.startswith("armv6"):
+        return "", "No engine has packages for ARMv6 (Raspberry Pi 1 and Zero); those of a Zero 2 W work."
+    if python >= (3, 12):
+        why = f"On 32 bits only tflite-runtime has packages, up to Python 3.11; this is {python[0]}.{python[1]}."
+        return "", f"{why} Install a 64-bit system, or Raspberry Pi OS bookworm (Python 3.11)."
+    return "sudo apt install python3-numpy python3-pil && " + _pip("tflite-runtime", " --no-deps"), (
+        "On 32 bits only tflite-runtime has packages, with numpy < 2 such as Debian 12's, which a virtual environment "
+        "sees if made with --system-site-packages."
+    )
+
+
+def cpu_name() -> str:
+    """The board ("Raspberry Pi 4 Model B Rev 1.4") or the CPU."""
+    names = re.findall(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return _read("/proc/device-tree/model").strip("\0\n ") or (names[0] if names else platform.machine())
+
+
+def temperature_c() -> float | None:
+    """The hottest thermal zone, degrees Celsius; None where the system does not tell."""
+    zones = [_read(zone) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
+    return max((int(text) / 1000 for text in zones if text.strip().lstrip("-").isdigit()), default=None)
+
+
+def version(package: str) -> str | None:
+    """A package's version, None if it is not installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+def _trial(name: str, format: str) -> tuple[str, str]:
+    """Let an engine answer in a forked process: ("works", "") or ("fails", why)."""
+    import multiprocessing  # by fork: an emulated Python could not start another
+
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(name, format, theirs))
+    child.start()
+    theirs.close()
+    child.join(60)
+    if child.exitcode is None or child.exitcode < 0:
+        child.kill()
+        died = f"died by {signal.Signals(-child.exitcode).name}: built for another CPU?" if child.exitcode else ""
+        return "fails", died or "no answer in 60 s"
+    found = ours.recv() if ours.poll() and child.exitcode == 0 else f"ended with exit code {child.exitcode}"
+    return ("fails" if found else "works"), found
+
+
+def _answer(name: str, format: str, pipe: Any) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the engines' own notes
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"trial.{format}"
+        path.write_bytes(zlib.decompress(base64.b85decode(_TRIAL[format])))
+        try:
+            scores = load(path, name).scores(np.ones((1, 4), np.float32))[0]
+            right = np.allclose(scores, (0.26894143, 0.7310586), atol=1e-5)
+            pipe.send("" if right else f"wrong answer: {scores.tolist()}")
+        except EdgepressError as e:
+            pipe.send(f"{e.message} {e.__cause__ or ''}".strip())
+        except Exception as e:  # whatever an engine raises is what the report is for
+            pipe.send(f"{type(e).__name__}: {e}")
+
+
+def _pip(what: str, options: str = "") -> str:
+    return f"{sys.executable} -m pip install{options} '{what}'"
+
+
+def _read(path: str | Path) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(errors="replace")
+    return ""

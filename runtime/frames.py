@@ -1,0 +1,108 @@
+"""Images as they come: new files of a folder, and a camera of which the newest frame wins."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from edgepress.runtime.errors import EdgepressError, InputError
+from edgepress.runtime.image import IMAGE_SUFFIXES
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images and `.npy` arrays of a folder, by name; hidden files are left out."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, ".npy") and p.name[0] != ".")
+
+
+def new_images(folder: Path, poll_s: float = 0.1) -> Iterator[Path]:
+    """Every image that appears in a folder, or is written anew, from now on, oldest first; endless.
+
+    It is taken once its size and date are the same in two looks at the folder, so not while it is written. What is gone
+    meanwhile is left out; memory is that of one listing. InputError if the folder is missing, or vanishes.
+    """
+    before: dict[Path, tuple[int, int]] = {}
+    known: dict[Path, tuple[int, int]] | None = None
+    while True:
+        now = {}
+        try:
+            for path in images_in(folder):
+                if found := _state(path):
+                    now[path] = found
+        except OSError as e:
+            raise InputError(f"{folder} can't be watched: {e.strerror}.", "Name a folder that exists.") from e
+        known = now.copy() if known is None else {p: state for p, state in known.items() if p in now}
+        for path, state in sorted(now.items(), key=lambda item: item[1]):
+            if state[1] and state == before.get(path) == _state(path) and state != known.get(path):
+                known[path] = state
+                yield path
+        before = now
+        time.sleep(poll_s)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:  # deleted or renamed since it was listed
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def newest(frames: Iterable[Any]) -> Iterator[Any]:
+    """Frames from a thread of their own, until it fails; of those that come while one is worked on the last is kept."""
+    slot, ready = deque[Any](maxlen=1), threading.Event()
+
+    def take() -> None:
+        try:
+            for frame in frames:
+                slot.append(frame)
+                ready.set()
+        except BaseException as e:  # to be raised where the frames are used
+            slot.append(e)
+            ready.set()
+
+    threading.Thread(target=take, daemon=True).start()
+    while ready.wait():
+        ready.clear()
+        while slot:
+            if isinstance(frame := slot.pop(), BaseException):
+                raise frame
+            yield frame
+
+
+def camera_frames(device: int = 0) -> Iterator[Any]:
+    """Frames of a camera, uint8 RGB (height, width, 3), by picamera2 or else OpenCV; endless.
+
+    EdgepressError if neither is installed, or the camera can't be opened or gives no more frames.
+    """
+    for module, frames in (("picamera2", _picamera2), ("cv2", _opencv)):
+        try:
+            loaded = importlib.import_module(module)
+        except ImportError:
+            continue
+        yield from frames(loaded, device)
+    hint = "On a Raspberry Pi: sudo apt install python3-picamera2. Elsewhere: pip install opencv-python-headless"
+    raise EdgepressError("A camera needs picamera2 or OpenCV; neither is installed for this Python.", hint)
+
+
+def _picamera2(module: Any, device: int) -> Iterator[Any]:
+    try:
+        camera = module.Picamera2(device)
+        # What it calls BGR888 others call RGB: the name counts the bytes from the highest.
+        camera.configure(camera.create_video_configuration(main={"size": (640, 480), "format": "BGR888"}))
+        camera.start()
+    except (RuntimeError, IndexError) as e:
+        raise EdgepressError(f"Camera {device} can't be opened: {e}.", "See rpicam-hello --list-cameras.") from e
+    while True:
+        yield camera.capture_array("main")
+
+
+def _opencv(module: Any, device: int) -> Iterator[Any]:
+    camera = module.VideoCapture(device)
+    while camera.isOpened() and (read := camera.read())[0]:
+        yield module.cvtColor(read[1], module.COLOR_BGR2RGB)
+    raise EdgepressError(f"Camera {device} gives no pictures.", f"Is there a /dev/video{device}, and is it free?")

@@ -1,0 +1,165 @@
+"""Self-test: does this machine give the answers that the workstation gave when the file was made?
+
+The contract holds the seeds of a few items and the workstation's answers. `seeded_item` makes an item from raw bits of
+a generator, which NumPy promises to keep (not so `default_rng`'s methods), by integer arithmetic: the same everywhere.
+Differences are counted in steps. A step is the largest change of an answer p that one step of the numbers inside the
+file makes: the scale of a quantized output or, if that is more, 2 p (1 - p) times the scale of the quantized numbers in
+front of softmax or sigmoid; at least 1/256 where the output is not quantized. More steps than `TOLERANCE` has for the
+scheme, or another best label where the answers leave no doubt, are a failure.
+
+A bundle's folder holds one model file and perhaps `samples/manifest.json`, images that prove decoding and resizing:
+
+    {"schema_version": 1, "samples": [{"file": "7.png", "label": "7", "scores": [0.0, 0.00390625, ...]}, ...]}
+
+`file` is an image or a `.npy` item beside the manifest (PNG is best: two JPEG decoders may differ by a grey level);
+`label` is the best one and `scores` are all that `Model.scores` gave on the workstation, in the order of the labels.
+
+Limits: above 64 labels the answers of 64 are stored and compared; of the others only that none is the best.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError
+from edgepress.runtime.model import Model, load
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgepress.runtime.contract import SelfTest
+
+TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0, "dynamic": 16.0, "onnx-float16": 3.0}
+"""Steps that an answer may differ, by scheme or precision, others as "dynamic"; docs/runtime.md says why."""
+SAMPLE_STEPS = 2.0
+"""Steps more for an image, which another version of Pillow may decode."""
+MANIFEST = "samples/manifest.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One item: its largest difference in steps, None if there is no answer, and what differs, if something does."""
+
+    name: str
+    passed: bool
+    largest_steps: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks of one file on one engine; `reference` is the engine that gave the answers, with its version."""
+
+    file: str
+    scheme: str
+    engine: str
+    reference: str
+    tolerance_steps: float
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+
+def selftest(path: str | Path, engine: str | None = None) -> Report:
+    """Answer again what the workstation answered, and compare: a model file, or the folder of a bundle.
+
+    Raises:
+        ModelFileError: The file can't be opened, or holds no self-test or a damaged one.
+        InputError: The folder holds not exactly one model, or its manifest is damaged.
+        EngineError, MissingExtraError: As for `load`.
+    """
+    file, manifest = Path(path), None
+    if file.is_dir():
+        found = sorted(f for f in file.iterdir() if f.suffix in (".tflite", ".onnx"))
+        if len(found) != 1:
+            raise InputError(f"{path} holds {len(found)} model files; a bundle has one.", "Name the model file itself.")
+        file, manifest = found[0], file / MANIFEST
+    model = load(file, engine)
+    if model.contract is None or (test := model.contract.selftest) is None:
+        raise ModelFileError(f"{file} holds no self-test.", "Convert the model again with this edgepress.")
+    scheme, all_columns = model.contract.scheme, range(len(model.labels))
+    tolerance = TOLERANCE.get(scheme) or TOLERANCE.get(scheme.partition("-")[2]) or TOLERANCE["dynamic"]
+    columns = list(test.columns or all_columns)
+    try:
+        expected = np.frombuffer(base64.b64decode(test.scores, validate=True), "<u2") / 65535
+        expected = expected.reshape(len(test.seeds), len(columns))
+        known = max(*columns, *test.top) in all_columns
+    except ValueError:
+        known = False
+    if not known:
+        raise ModelFileError(f"{file} holds a damaged self-test.", "Copy or convert it again.")
+    checks = []
+    for seed, wanted, top in zip(test.seeds, expected, test.top, strict=True):
+        scores = model.scores(seeded_item(model.contract.input, seed))[0]
+        checks.append(_check(f"seed {seed}", test, scores, columns, wanted, top, tolerance))
+    for name, wanted, top in _samples(manifest, model) if manifest and manifest.exists() else ():
+        try:
+            scores = model.scores(model.prepare(name)[np.newaxis])[0]
+        except EdgepressError as e:
+            checks.append(Check(name.name, False, None, str(e)))
+        else:
+            checks.append(_check(name.name, test, scores, list(all_columns), wanted, top, tolerance + SAMPLE_STEPS))
+    return Report(str(file), scheme, model.engine, test.engine, tolerance, tuple(checks))
+
+
+def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
+    """One item, the same wherever it is made: shape `spec.shape`, dtype `spec.dtype`.
+
+    Of three dimensions: 5 x 5 random levels and what lies between, at one of four contrasts (white noise every filter
+    would average away); of others: a random level for each value. Levels 0-255 are an image's pixels; a tensor's are
+    spread over its value range, or to unit variance if it has none.
+    """
+    raw = np.random.PCG64(seed).random_raw
+    if len(spec.shape) == 3:
+        height, width, channels = spec.shape
+        levels = (raw(25 * channels) >> np.uint64(56)).astype(np.int64).reshape(5, 5, channels)
+        levels = _between(_between(levels, height).transpose(1, 0, 2), width).transpose(1, 0, 2) >> 16
+        contrast = int(raw() % 4) + 1
+        levels = (levels * contrast + 128 * (4 - contrast)) // 4
+    else:
+        levels = (raw(int(np.prod(spec.shape))) >> np.uint64(56)).astype(np.int64).reshape(spec.shape)
+    if spec.dtype == "uint8":
+        return np.asarray(levels, np.uint8)
+    low, high = spec.value_range or (-1.7254, 1.7254)
+    return np.asarray(low + (high - low) / 255 * levels, np.float32)
+
+
+def _between(levels: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Five values along the first axis to `size`, linearly, times 256: in integers, so that no rounding differs."""
+    at = np.arange(size) * 1024 // max(1, size - 1)
+    low = np.minimum(at >> 8, 3)
+    share = (at - (low << 8)).reshape(-1, 1, 1)
+    return np.asarray(levels[low] * (256 - share) + levels[low + 1] * share)
+
+
+def _samples(manifest: Path, model: Model) -> list[tuple[Path, npt.NDArray[Any], int]]:
+    try:
+        samples = json.loads(manifest.read_bytes())["samples"]
+        rows = [(s["file"], np.array(s["scores"], np.float64), model.labels.index(s["label"])) for s in samples]
+        if any(scores.shape != (len(model.labels),) for _, scores, _ in rows):
+            raise ValueError(f"a sample has not {len(model.labels)} scores")
+        return [(manifest.parent / str(name), scores, top) for name, scores, top in rows]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{manifest} is damaged: {e}.", "Unpack the bundle again.") from e
+
+
+def _check(name: str, test: SelfTest, scores: Any, columns: list[int], wanted: Any, top: int, limit: float) -> Check:
+    steps = np.maximum(test.step or 1 / 256, 2 * wanted * (1 - wanted) * test.logit_step)
+    off = np.abs(scores[columns] - wanted) / steps
+    worst, best = int(np.argmax(off)), int(np.argmax(scores))
+    most, at = float(off[worst]), columns[worst]
+    detail = f"label {at} scores {scores[at]:.4f}, not {wanted[worst]:.4f}" if not most <= 0.5 else ""
+    agrees = best == top or bool(scores[best] - scores[top] <= 2 * limit * steps.max())
+    if most <= limit and not agrees:
+        detail = f"label {best} is the best, not {top}"
+    return Check(name, most <= limit and agrees, most if np.isfinite(most) else None, detail)
