@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,14 +16,16 @@ from edgepress.runtime import load
 from edgepress.toolkit.benchmark import benchmark, write_benchmark
 from edgepress.toolkit.benchmark_plots import pareto_front
 from edgepress.toolkit.errors import DataError, InputError, MissingExtraError, ModelFileError
-from edgepress.toolkit.intervals import paired_drop, paired_ratio
-from edgepress.toolkit.measure import Candidate, Plan, measure
+from edgepress.toolkit.intervals import paired_drop
 from edgepress.toolkit.measurement import Benchmark
 
 FIELDS = (
     *("file", "scheme", "engine", "threads", "size_bytes", "accuracy", "macro_precision", "macro_recall", "macro_f1"),
     *("drop_pp", "agreement", "load_ms", "p50_us", "p90_us", "p99_us", "speedup", "status"),
 )
+
+BOTH = "litert,onnxruntime"
+"""The engines that every checkout has; others would be measured, too, where they are."""
 
 FAKE_ENGINE = """
 import os, numpy
@@ -41,7 +44,7 @@ class Interpreter:
 
 @pytest.fixture(scope="module")
 def measured(run: Any) -> Benchmark:
-    return benchmark(run.folder / "variants", rounds=6)
+    return benchmark(run.folder / "variants", engines=BOTH, rounds=6)
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_accuracy_is_that_of_the_file_itself(measured: Benchmark, run: Any, digi
 def test_a_file_against_its_own_copy_is_no_difference(run: Any, tmp_path: Path) -> None:
     for name in ("a.tflite", "b.tflite"):
         shutil.copy(run.variants["tflite-float32"], tmp_path / name)
-    result = benchmark(tmp_path, baseline="a.tflite", rounds=20)
+    result = benchmark(tmp_path, engines="litert", baseline="a.tflite", rounds=20)
     twin = next(r for r in result.results if r.file.endswith("b.tflite"))
     assert (twin.drop_pp, twin.agreement) == (0.0, 1.0)
     assert twin.drop_low_pp < 0 < twin.drop_high_pp
@@ -92,7 +95,7 @@ def test_no_pair_is_usable_before_its_accuracy_was_checked_on_that_engine(
 ) -> None:
     for scheme in ("tflite-float32", "tflite-float16", "tflite-int8"):
         shutil.copy(run.variants[scheme], tmp_path)
-    result = benchmark(tmp_path, rounds=1, max_drop_pp=5)
+    result = benchmark(tmp_path, engines="litert,tflite-runtime", rounds=1, max_drop_pp=5)
     status = {(r.scheme, r.engine): r.status for r in result.results}
     assert status["tflite-int8", "litert"] == status["tflite-float16", "litert"] == "usable"
     assert status["tflite-int8", "tflite-runtime"] == "accuracy drop"
@@ -119,7 +122,7 @@ def test_a_file_that_fails_does_not_stop_the_others(run: Any, tmp_path: Path) ->
     cut.write_bytes(content[: start // 2] + bytes(start - start // 2) + content[start:])  # the contract is still there
     other = tmp_path / "other.onnx"
     other.write_bytes(b"hello")
-    result = benchmark([run.variants["tflite-int8"], cut, other], rounds=1, baseline="tflite-int8")
+    result = benchmark([run.variants["tflite-int8"], cut, other], engines=BOTH, rounds=1, baseline="tflite-int8")
     status = {Path(r.file).name: r.status for r in result.results}
     assert status["model-int8.tflite"] == "usable"
     assert status["cut.tflite"].startswith("failed: ")
@@ -128,7 +131,7 @@ def test_a_file_that_fails_does_not_stop_the_others(run: Any, tmp_path: Path) ->
 
 
 def test_without_a_float_file_no_drop_is_claimed_and_nothing_recommended(run: Any) -> None:
-    result = benchmark(run.variants["tflite-int8"], rounds=1)
+    result = benchmark(run.variants["tflite-int8"], engines=BOTH, rounds=1)
     (row,) = result.results
     assert (row.status, row.drop_pp, row.speedup) == ("no baseline", None, None)
     assert result.baseline is None
@@ -137,7 +140,7 @@ def test_without_a_float_file_no_drop_is_claimed_and_nothing_recommended(run: An
 
 
 def test_a_pair_over_the_time_cap_has_failed(run: Any) -> None:
-    result = benchmark(run.variants["tflite-int16x8"], rounds=1, time_cap_s=1e-4)
+    result = benchmark(run.variants["tflite-int16x8"], engines=BOTH, rounds=1, time_cap_s=1e-4)
     assert "the cap is" in result.results[0].status
 
 
@@ -172,21 +175,32 @@ def test_wrong_input_is_one_clear_error(run: Any, tmp_path: Path) -> None:
         benchmark(tmp_path / "empty.tflite")
 
 
-def test_measuring_reports_in_this_process_what_it_would_in_a_child(run: Any, digits: Any) -> None:
-    reports: list[Any] = []
-    files = (Candidate(run.variants["onnx-float32"], None), Candidate(run.model, "litert"))
-    measure(Plan(files, digits.test, digits.labels, digits.input, rounds=2), reports.append)
-    kinds = [type(r).__name__ for r in reports]
-    assert kinds.count("Failed") == kinds.count("Opened") == kinds.count("Answered") == kinds.count("Timed") == 1
-    timed = next(r for r in reports if type(r).__name__ == "Timed")
-    assert [len(r) > 0 for r in timed.rounds] == [True, True]
+def test_threads_and_batches_multiply_and_share_one_accuracy_run(run: Any, tmp_path: Path) -> None:
+    files = [run.variants[s] for s in ("tflite-float32", "onnx-int8")]
+    result = benchmark(files, engines=BOTH, threads=(1, 2), batch=(1, 4), rounds=1)
+    shapes = [(r.threads, r.batch) for r in result.results]
+    assert shapes == [shape for shape in ((1, 1), (1, 4), (2, 1), (2, 4)) for _ in files]
+    assert len({r.accuracy for r in result.results if r.scheme == "onnx-int8"}) == 1
+    for row in result.results:
+        assert row.p50_us is not None
+        assert (row.speedup == 1) == (row.scheme == "tflite-float32"), row
+    table = csv.DictReader(write_benchmark(result, tmp_path)[1].open())
+    assert {(r["threads"], r["batch"]) for r in table} == {("1", "1"), ("1", "4"), ("2", "1"), ("2", "4")}
+    with pytest.raises(InputError, match=r"number of threads is 0"):
+        benchmark(files, threads=0)
+    with pytest.raises(InputError, match=r"batch size is 2, 2"):
+        benchmark(files, batch=(2, 2))
 
 
-def test_labels_of_another_model_are_a_failure(run: Any, digits: Any) -> None:
-    reports: list[Any] = []
-    plan = Plan((Candidate(run.variants["onnx-float32"], None),), digits.test, tuple("abcdefghij"), digits.input)
-    measure(plan, reports.append)
-    assert "labels" in str(next(r for r in reports if type(r).__name__ == "Failed").error)
+def test_a_result_says_where_it_comes_from(measured: Benchmark, run: Any) -> None:
+    about = measured.provenance
+    assert about["contract"]["labels"] == tuple("0123456789")
+    assert {"numpy", "litert", "onnxruntime"} <= set(about["tools"])
+    assert measured.noise is not None
+    row = next(r for r in measured.results if r.scheme == "tflite-int8")
+    content = run.variants["tflite-int8"].read_bytes()
+    assert row.sha256 == hashlib.sha256(content).hexdigest()
+    assert 0 < (row.compressed_bytes or 0) < row.size_bytes
 
 
 def test_the_drop_interval_agrees_with_a_published_table() -> None:
@@ -219,16 +233,6 @@ def test_swapping_the_files_mirrors_the_drop(pairs: list[tuple[bool, bool]]) -> 
     same = paired_drop(first, first)
     assert same.estimate == 0
     assert (same.low or 0) < 0 < (same.high or 0)
-
-
-def test_the_ratio_interval_lies_between_the_order_statistics_of_the_sign_test() -> None:
-    # 95 % intervals of a median, from tables of the binomial distribution: 10 values: 2nd to 9th; 6: all; 5: none.
-    slow, fast = np.full(10, 2.0), 2.0 / np.arange(1, 11)
-    ratio = paired_ratio(slow, fast)
-    assert (ratio.estimate, ratio.low, ratio.high) == (pytest.approx(5.5), pytest.approx(2), pytest.approx(9))
-    ratio = paired_ratio(slow, fast[:6])
-    assert (ratio.low, ratio.high) == (pytest.approx(1), pytest.approx(6))
-    assert paired_ratio(slow[:5], fast).low is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12))

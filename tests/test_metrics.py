@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress.toolkit.metrics import classification_metrics
+from edgepress.toolkit.metrics import calibration_error, classification_metrics
 
 LABELS = ("cat", "dog", "owl")
 
@@ -48,3 +48,22 @@ def test_the_figures_agree_with_the_confusion_matrix_and_fit_in_json(pairs):
     assert m["accuracy"] == pytest.approx(np.trace(matrix) / len(pairs))
     assert [row["support"] for row in m["per_class"]] == matrix.sum(axis=1).tolist()
     assert json.loads(json.dumps(m)) == m
+
+
+def test_calibration_error_of_a_worked_example():
+    # Two bins: scores 0.95 (two of four right) and 0.55 (one of one right): (4 * 0.45 + 1 * 0.45) / 5.
+    score, right = [0.95, 0.95, 0.95, 0.95, 0.55], [True, True, False, False, True]
+    assert calibration_error(score, right) == pytest.approx(0.45)
+    assert calibration_error([1.0, 1.0, 0.0], [True, True, False]) == 0.0
+    assert calibration_error(np.full(4, 1 + 1e-6, np.float32), np.ones(4, bool)) < 1e-5
+
+
+@given(st.lists(st.tuples(st.integers(0, 255), st.booleans()), min_size=1, max_size=60))
+def test_calibration_error_is_the_mean_over_bins(pairs):
+    score, right = np.array([s for s, _ in pairs]) / 255, np.array([r for _, r in pairs])
+    expected = 0.0
+    for k in range(15):
+        inside = (score > k / 15) & (score <= (k + 1) / 15) if k else score <= 1 / 15
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - score[inside].mean())
+    assert calibration_error(score, right) == pytest.approx(expected)

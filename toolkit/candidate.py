@@ -62,7 +62,6 @@ def open_candidate(opening: Opening, emit: Emit) -> None:
         raise InputError(f"Its labels ({_some(contract.labels)}) are not those of the data ({_some(opening.labels)}).")
     if contract.input != opening.input:
         raise InputError(f"It takes {list(contract.input.shape)}; the data were opened as {list(opening.input.shape)}.")
-    _State.opening = opening
     emit(model.engine)
 
 
@@ -72,16 +71,8 @@ def opened() -> Model:
     return _State.model
 
 
-def reopen() -> Model:
-    """The model opened anew: where it lies in memory changes its speed for as long as it is open."""
-    candidate = _State.opening.candidate
-    _State.model = load(candidate.file, candidate.engine, candidate.threads)
-    return _State.model
-
-
 class _State:
     model: Model | None = None
-    opening: Opening
 
 
 def _some(labels: tuple[str, ...]) -> str:

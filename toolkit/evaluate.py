@@ -1,7 +1,8 @@
 """Evaluate one file on the test split: always the file itself, through the engine that would run it.
 
-A `.tflite` or `.onnx` file is opened by an engine in a child process, a `.keras` file by Keras; never is one judged by
-the other.
+A `.tflite` or `.onnx` file is answered by an engine in processes of its own, one a core, and what was answered is kept,
+so that an evaluation that was stopped goes on where it was (`edgepress.toolkit.answers`). A `.keras` file is run by
+Keras, here. Never is one judged by the other.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ from edgepress.converters import load_keras
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.engines import file_format
+from edgepress.toolkit.answering import decide
+from edgepress.toolkit.answers import Answers, OnProgress, collect_answers
 from edgepress.toolkit.batches import predict_scores
+from edgepress.toolkit.candidate import Candidate
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.errors import DataError, InputError, ModelFileError
-from edgepress.toolkit.measure import Candidate, OnProgress, Plan, run_plan
-from edgepress.toolkit.metrics import classification_metrics
+from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.metrics import calibration_error, classification_metrics
+
+TIME_CAP_S = 3600.0
+"""Seconds that a file may take to answer the test split."""
 
 
 def evaluate(
@@ -27,21 +33,27 @@ def evaluate(
     data: str | None = None,
     engine: str | None = None,
     threads: int = 1,
+    jobs: int | None = None,
     skip_unreadable: bool = False,
+    cache: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Accuracy, precision, recall, F1 and the confusion matrix of a file on the test split.
+    """Accuracy, precision, recall, F1, calibration error and the confusion matrix of a file on the test split.
 
     Args:
         file: A `.keras`, `.tflite` or `.onnx` file that edgepress made.
         data: The data, as for training; None opens what the file's contract names.
         engine: What runs the file; None takes the first installed engine that opens it. Not for `.keras`.
-        threads: Threads that the engine may use.
+        threads: Threads that the engine may use in each process.
+        jobs: Processes that answer side by side, at least 1; None: the CPUs over `threads`. Not for `.keras`.
         skip_unreadable: Leave out images that can't be read instead of failing.
+        cache: Folder that keeps answers, so that the next call goes on where this one was stopped; None keeps none.
+            See `answers_cache.default_cache`. Not for `.keras`.
         on_progress: Called with "accuracy" and the share that is done.
 
     Returns:
-        "file", "scheme", "engine", "data", "notes" and what `classification_metrics` gives.
+        "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`) and what `classification_metrics`
+        gives.
 
     Raises:
         EdgepressError: The file or the data can't be used, or do not fit each other.
@@ -52,16 +64,25 @@ def evaluate(
     if path.suffix == ".keras":
         if engine is not None:
             raise InputError(f"{path} is run by Keras; an engine ({engine}) can't open it.", "Leave --engine out.")
-        name, predicted = "keras", predict_scores(load_keras(path), opened.test).argmax(axis=1)
+        answers = Answers("keras", *decide(predict_scores(load_keras(path), opened.test)))
     else:
-        plan = Plan((Candidate(path, engine),), opened.test, opened.labels, opened.input, threads, cap_s=3600)
-        (outcome,) = run_plan(plan, on_progress=on_progress)
-        if outcome.error is not None:
-            raise outcome.error
-        assert outcome.predicted is not None
-        name, predicted = outcome.engine, outcome.predicted
-    about = {"file": str(path), "scheme": contract.scheme, "engine": name, "data": data_record(opened), "notes": notes}
-    return about | classification_metrics(opened.test.y, predicted, labels=opened.labels)
+        candidate = Candidate(path, engine, threads)
+        (found,) = collect_answers(
+            [candidate], opened, jobs=jobs, cap_s=TIME_CAP_S, cache=cache, on_progress=on_progress
+        )
+        if isinstance(found, EdgepressError):
+            raise found
+        answers = found
+    metrics = classification_metrics(opened.test.y, answers.predicted, labels=opened.labels)
+    return {
+        "file": str(path),
+        "scheme": contract.scheme,
+        "engine": answers.engine,
+        "data": data_record(opened),
+        "notes": notes,
+        **metrics,
+        "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
+    }
 
 
 def contract_of(path: Path) -> Contract:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime import ENGINES
+from edgepress.toolkit.engines import engine_version
 
 X86 = ("x86_64", "AMD64", "i686")
 
@@ -26,7 +26,7 @@ def describe_host() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "os": _system(),
         "python": platform.python_version(),
-        "engines": {name: v for name, engine in ENGINES.items() if (v := _version(engine.package))},
+        "engines": {name: version for name in ENGINES if (version := engine_version(name))},
         "load_1min": round(os.getloadavg()[0], 2),
     }
 
@@ -53,10 +53,3 @@ def _system() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return f"{platform.system()} {platform.release()}"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

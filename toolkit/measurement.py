@@ -12,6 +12,8 @@ SCHEMA_VERSION = 2
 USABLE, DROP, UNPROVEN, NO_BASELINE = "usable", "accuracy drop", "unproven", "no baseline"
 """Status of a pair whose accuracy was checked on its engine: the drop is within the limit, beyond it, within it but
 not with 95 % confidence, or can't be known. A pair that could not be measured has the status "failed: REASON"."""
+PROVEN, NOT_COMPARABLE = "self-test passed", "not comparable"
+"""Status on a board where no accuracy was checked; and, before a colon and the reason, of a board that was held back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +23,9 @@ class ClassChange:
     Attributes:
         label: Its name.
         support: Number of test items of this class.
-        recall: Share of them that are recognized, 0-1; precision and F1 beside it.
-        drop_pp: Recall of the baseline less this one's, percentage points, with its 95 % interval (paired).
+        precision, recall, f1: Of this class, 0-1; recall is the share of its items that are recognized.
+        drop_pp, drop_low_pp, drop_high_pp: Recall of the baseline less this one's, percentage points, with its 95 %
+            interval (paired).
     """
 
     label: str
@@ -69,8 +72,10 @@ class Measurement:
         sha256: Of the file.
         compressed_bytes: Size of the file deflated, as it travels.
         size_ratio: Its size over the baseline's.
-        accuracy: Share of the test items classified rightly, 0-1; macro precision, recall and F1 beside it.
-        drop_pp: Accuracy of the baseline less this one's, percentage points, with its 95 % interval (paired).
+        accuracy: Share of the test items classified rightly, 0-1.
+        macro_precision, macro_recall, macro_f1: Averages over the classes, 0-1.
+        drop_pp, drop_low_pp, drop_high_pp: Accuracy of the baseline less this one's, percentage points, with its 95 %
+            interval (paired).
         mcnemar_p: Exact McNemar probability that a difference like this comes by chance.
         verdict: What the drop's interval allows to say, in words.
         ece: Expected calibration error, 0-1, 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599).
@@ -82,12 +87,14 @@ class Measurement:
         load_ms: Time to open the file, milliseconds (engine imported, file in the page cache).
         first_us: Latency of the first inference after opening, median over rounds, microseconds.
         warmup: Calls until the latency was stable, median over rounds.
-        min_us: Smallest latency of a call, microseconds; median (p50), 90th and 99th percentile beside it.
+        min_us, p50_us, p90_us, p99_us: Smallest latency of a call, median, 90th and 99th percentile, microseconds.
         count: Number of calls timed.
         rounds: Number of rounds.
         round_medians_us: Median latency of each round, microseconds; those of one round belong together.
+        round_p90s_us, round_p99s_us: 90th and 99th percentile of each round, microseconds.
         latency_quantiles_us: 0th, 2nd, ... 100th percentile: 51 figures.
-        speedup: Median over rounds of baseline latency / this latency, with its 95 % interval (paired by round).
+        speedup, speedup_low, speedup_high: Median over rounds of baseline latency / this latency, with its 95 %
+            interval (paired by round).
         memory_bytes: Peak resident memory of its process over one that has imported the same engine and nothing else.
         macs: Multiply-accumulates of one inference.
         macs_per_s: Those reached at the median latency.
@@ -132,6 +139,8 @@ class Measurement:
     count: int = 0
     rounds: int = 0
     round_medians_us: tuple[float, ...] = ()
+    round_p90s_us: tuple[float, ...] = ()
+    round_p99s_us: tuple[float, ...] = ()
     latency_quantiles_us: tuple[float, ...] = ()
     speedup: float | None = None
     speedup_low: float | None = None
@@ -164,6 +173,23 @@ class Advice:
     ship: str | None
     engine: str | None
     why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestEngine:
+    """The fastest engine for a file on this host, of those on which its accuracy holds.
+
+    Attributes:
+        file: Path of the file.
+        engine: Name of the engine.
+        beyond_doubt: Whether the 95 % intervals against all other engines say so.
+        slower: How many times as long each other engine takes, by its name.
+    """
+
+    file: str
+    engine: str
+    beyond_doubt: bool
+    slower: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +267,7 @@ class Benchmark:
         results: One measurement a file and engine.
         advice: Which file to ship and why.
         notes: What a reader must know beside the figures.
+        best_engines: The best engine for each file that several engines were timed on.
         noise: How quiet the host was; None if nothing was timed.
         ceiling: What this CPU can do at most; None if it was not calibrated.
         disagreements: Items on which files and baseline disagree, those with most files first, 24 at most.
@@ -256,6 +283,7 @@ class Benchmark:
     advice: Advice
     notes: tuple[str, ...] = ()
     boards: tuple[Mapping[str, Any], ...] = ()
+    best_engines: tuple[BestEngine, ...] = ()
     noise: Noise | None = None
     ceiling: Ceiling | None = None
     disagreements: tuple[Disagreement, ...] = ()

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+BINS = 15
+"""Of the calibration error, as in Guo et al. 2017."""
+
 
 def classification_metrics(y_true: npt.ArrayLike, predicted: npt.ArrayLike, *, labels: Sequence[str]) -> dict[str, Any]:
     """Accuracy, precision, recall, F1 and the confusion matrix, ready for JSON.
@@ -47,3 +50,20 @@ def classification_metrics(y_true: npt.ArrayLike, predicted: npt.ArrayLike, *, l
         ],
         "confusion_matrix": confusion_matrix(true, guess, labels=classes).tolist(),
     }
+
+
+def calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
+    """Expected calibration error, 0-1: how far scores are from being the share of right answers.
+
+    Items are put into 15 bins of equal width by the score of their predicted class; the error is the mean over items
+    of |share of right answers - mean score| of their bin. With few items a bin it comes out too large, for any model.
+    Source: C. Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv:1706.04599, equation 3.
+
+    Args:
+        confidence: Score of each item's predicted class, 0-1, shape (N,), N > 0.
+        correct: Whether that class is the true one, bool, shape (N,).
+    """
+    score = np.asarray(confidence, np.float64)
+    bins = np.clip(np.ceil(score * BINS).astype(np.int64) - 1, 0, BINS - 1)  # (0, 1/15], (1/15, 2/15], ...
+    excess = np.bincount(bins, np.asarray(correct, np.float64) - score, BINS)  # sums, so the weights cancel
+    return float(np.abs(excess).sum() / len(score))

@@ -1,0 +1,165 @@
+"""Does the benchmark see differences where there are none, and does it see one of 5 %?
+
+    python benchmarks/aa.py                    40 comparisons of each kind, about 10 minutes
+    python benchmarks/aa.py --runs 10          10 more of each kind, up to 40; go on with the same command
+    python benchmarks/aa.py --kind loaded      of one kind alone
+    python benchmarks/aa.py --runs 0           print what there is
+
+idle     a file against its own copy, nothing else running: "no difference" in at least 35 of 40
+loaded   the same with all CPUs busy but the one that is timed on (this script starts the load): 35 of 40
+slower   a file against one with 5 % more work, 21 equal layers instead of 20: "slower" in at least 34 of 40
+
+A comparison is what `edgepress benchmark` does for two candidates, with its own number of rounds: `time_candidates`,
+then the interval of the speed-up. Files against themselves are LeNet on LiteRT, LeNet on ONNX Runtime, and a net of 20
+convolutions on LiteRT, in turn. Every comparison is a line of JSON in `--log`, so that a run can be stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from timing_models import files_in
+
+from edgepress.toolkit.candidate import Candidate, Opening
+from edgepress.toolkit.disturbance import Watch
+from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.evaluate import contract_of
+from edgepress.toolkit.host import describe_host
+from edgepress.toolkit.intervals import paired_ratio
+from edgepress.toolkit.pinning import choose_cpus, usable_cpus
+from edgepress.toolkit.timing import ITEMS, time_candidates
+
+RUNS = 40
+NEEDED = {"idle": ("no difference", 35), "loaded": ("no difference", 35), "slower": ("slower", 34)}
+SAME = (("lenet.tflite", "litert"), ("lenet.onnx", "onnxruntime"), ("chain-20.tflite", "litert"))
+LOAD = """
+import os, sys, numpy as np
+os.sched_setaffinity(0, {int(sys.argv[1])})
+a = np.random.default_rng(0).random((600, 600))
+while os.getppid() == int(sys.argv[2]):
+    a @ a
+    sum(i * i for i in range(20000))
+"""
+
+
+def main() -> None:
+    """Compare, log, count."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=RUNS, help="comparisons of each kind to add, up to 40 in all")
+    parser.add_argument("--kind", choices=NEEDED, help="one kind alone")
+    parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "edgepress-aa.jsonl")
+    args = parser.parse_args()
+    kinds = [args.kind] if args.kind else list(NEEDED)
+    files = files_in(args.log.with_suffix(".files"))
+    for kind in kinds:
+        done = sum(run["kind"] == kind for run in logged(args.log))
+        with load() if kind == "loaded" else contextlib.nullcontext():
+            for n in range(done, min(done + args.runs, RUNS)):
+                run = compare(kind, n, files)
+                with args.log.open("a") as log:
+                    log.write(json.dumps(run) + "\n")
+                print(f"{kind} {n + 1}: {run['verdict']} {run['low']:.4f} {run['high']:.4f}", file=sys.stderr)
+    report(logged(args.log), kinds)
+
+
+def compare(kind: str, n: int, files: dict[str, Path]) -> dict[str, Any]:
+    """One comparison of two candidates: the ratio, its interval and what that says."""
+    first, engine = ("chain-20.tflite", "litert") if kind == "slower" else SAME[n % len(SAME)]
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        if kind == "slower":
+            second = files["chain-21.tflite"]
+        else:
+            second = Path(shutil.copy(files[first], Path(folder) / f"copy-{first}"))
+        contract = contract_of(second)
+        cpus = choose_cpus(1)
+        openings = [
+            Opening(Candidate(path, engine), contract.labels, contract.input, cpus) for path in (files[first], second)
+        ]
+        items = np.random.default_rng(n).integers(0, 256, (ITEMS, *contract.input.shape), dtype=np.uint8)
+        watch = Watch(cpus)
+        timings = time_candidates(openings, items, watch)
+    medians = []
+    for timing in timings:
+        if isinstance(timing, EdgepressError):
+            raise timing
+        medians.append(timing.medians)
+    ratio = paired_ratio(*medians)
+    assert ratio.low is not None
+    assert ratio.high is not None
+    verdict = "slower" if ratio.high < 1 else "faster" if ratio.low > 1 else "no difference"
+    return {
+        "kind": kind,
+        "file": first,
+        "engine": engine,
+        "ratio": ratio.estimate,
+        "low": ratio.low,
+        "high": ratio.high,
+        "verdict": verdict,
+        "p50_us": float(np.median(medians[0])) / 1000,
+        "reasons": watch.noise(medians[0]).reasons,
+        "medians": [m.tolist() for m in medians],
+        "seconds": time.perf_counter() - began,
+    }
+
+
+@contextlib.contextmanager
+def load() -> Iterator[None]:
+    """Keep all CPUs busy but the one that is timed on."""
+    others = set(usable_cpus()) - set(choose_cpus(1))
+    if not others:
+        sys.exit("There is one CPU alone, so no other that could be loaded.")
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    me = str(os.getpid())
+    processes = [subprocess.Popen([sys.executable, "-c", LOAD, str(cpu), me], env=environment) for cpu in others]
+    try:
+        time.sleep(1)
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    """The comparisons made so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def report(runs: list[dict[str, Any]], kinds: list[str]) -> None:
+    """Print the counts on stderr and one JSON document on stdout; exit with 1 if too few of a full count are right."""
+    counts = {}
+    for kind in kinds:
+        mine = [run for run in runs if run["kind"] == kind]
+        wanted, needed = NEEDED[kind]
+        right = sum(run["verdict"] == wanted for run in mine)
+        counts[kind] = {"runs": len(mine), "wanted": wanted, "right": right, "needed": needed}
+        if mine:
+            counts[kind]["ratio"] = float(np.median([run["ratio"] for run in mine]))
+            counts[kind]["half_width"] = float(np.median([(run["high"] - run["low"]) / 2 for run in mine]))
+            counts[kind]["seconds"] = float(np.median([run["seconds"] for run in mine]))
+            counts[kind]["said_noisy"] = sum(bool(run["reasons"]) for run in mine)
+            print(
+                f"{kind:7} {wanted!r} in {right} of {len(mine)} (needed: {needed} of {RUNS}); median ratio "
+                f"{counts[kind]['ratio']:.4f}, half width {100 * counts[kind]['half_width']:.2f} %, "
+                f"{counts[kind]['seconds']:.1f} s each, said to be noisy: {counts[kind]['said_noisy']}",
+                file=sys.stderr,
+            )
+    print(json.dumps({"host": describe_host(), "counts": counts}))
+    sys.exit(any(c["runs"] >= RUNS and c["right"] < c["needed"] for c in counts.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Engines: OpenVINO beside the others, and engines in environments of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters import SCHEMES
+from edgepress.converters.child import Worker
+from edgepress.runtime import EngineError, ModelFileError, available_engines, load
+from edgepress.runtime.errors import InputError
+from edgepress.toolkit.commands import run as cli
+from edgepress.toolkit.engine_child import Toy, answer
+from edgepress.toolkit.engines import add_engine, engine_version, python_for, remove_engine, usable_engines
+from edgepress.toolkit.toy_models import dense_model
+
+openvino = pytest.mark.skipif("openvino" not in available_engines(), reason="OpenVINO is not installed")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's data folder, empty."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "edgepress" / "engines"
+
+
+@pytest.fixture
+def elsewhere(home: Path, tmp_path: Path) -> Path:
+    """An environment that looks like one with tflite-runtime: LiteRT under its name, in another interpreter's packages."""
+    packages = tmp_path / "packages" / "tflite_runtime"
+    packages.mkdir(parents=True)
+    (packages / "__init__.py").touch()
+    (packages / "interpreter.py").write_text("from ai_edge_litert.interpreter import Interpreter\n")
+    python = home / "tflite-runtime" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{packages.parent}" exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+@openvino
+@pytest.mark.parametrize("name", list(SCHEMES))
+def test_openvino_answers_as_the_first_engine_does(name: str, run: Any, digits: Any) -> None:
+    path = run.variants[name]
+    first, other = load(path), load(path, engine="openvino")
+    assert first.engine != "openvino"
+    assert other.contract == first.contract
+    items = digits.test.batches(70)[0] if hasattr(digits.test, "batches") else digits.test[:70]
+    expected, found = first.scores(items), other.scores(items)
+    assert found.shape == expected.shape
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.97
+    np.testing.assert_allclose(other.scores(items[:1]), found[:1], atol=1e-6)
+    # Exact where both compute the same numbers; OpenVINO unpacks what others quantize while running.
+    tolerance = 1e-5 if name.endswith("-float32") else 2.5 / 256
+    if SCHEMES[name].precision in ("float32", "int8"):
+        assert np.abs(found - expected).max() < tolerance
+
+
+@openvino
+def test_openvino_is_kept_from_the_network_and_refuses_damaged_files(run: Any, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom edgepress.runtime import load\n"
+        f"load({str(run.variants['onnx-int8'])!r}, engine='openvino')\n"
+        "print([m for m in sys.modules if 'telemetry' in m or m.startswith('openvino.tools')])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    for name in ("tflite-int8", "onnx-int8"):
+        whole = run.variants[name].read_bytes()
+        path = tmp_path / f"cut{run.variants[name].suffix}"
+        path.write_bytes(whole[: len(whole) // 3])
+        with pytest.raises(ModelFileError, match="openvino"):
+            load(path, engine="openvino")
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_an_engine_elsewhere_is_usable_once_it_is_there(format: str, elsewhere: Path) -> None:
+    assert python_for("tflite-runtime") == elsewhere
+    assert python_for("litert") is None
+    assert ("tflite-runtime" in usable_engines(format)) == (format == "tflite")
+    assert "tflite-runtime" not in available_engines()
+
+
+def test_a_file_is_answered_in_the_other_interpreter(elsewhere: Path) -> None:
+    with Worker(python=elsewhere) as worker:
+        (scores,) = worker.call(answer, Toy("tflite-runtime", "tflite", dense_model("tflite", 4, 3)))
+    with Worker() as worker:
+        (expected,) = worker.call(answer, Toy("litert", "tflite", dense_model("tflite", 4, 3)))
+    np.testing.assert_array_equal(scores, expected)
+    assert scores.dtype == np.float32
+
+
+def test_the_other_interpreter_loads_nothing_heavy(elsewhere: Path) -> None:
+    code = (
+        "import sys, edgepress.toolkit.candidate, edgepress.toolkit.profile_child, edgepress.toolkit.engine_child\n"
+        "own = {m.partition('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)\n"
+        "print(sorted(m for m in own if not m.startswith('_')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['edgepress', 'numpy']"
+
+
+def test_what_can_not_be_added_leaves_nothing_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"Did you mean 'onnxruntime'"):
+        add_engine("onnxruntim")
+    with pytest.raises(EngineError, match=r"needs Python 3\.11; found: .*false \(does not run\)"):
+        add_engine("tflite-runtime", python=Path("/bin/false"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(EngineError, match="openvino can't be installed for") as caught:
+        add_engine("openvino", python=Path(sys.executable))
+    assert "network" in caught.value.hint
+    assert list(home.iterdir()) == []
+
+
+def test_engines_are_listed_and_removed(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(["engine", "list", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["engines"]}
+    assert rows["tflite-runtime"]["python"] == str(elsewhere)
+    assert rows["litert"] == {
+        "name": "litert",
+        "formats": ["tflite"],
+        "version": engine_version("litert"),
+        "python": None,
+    }
+    assert cli(["engine", "remove", "tflite-runtime", "--json"]) == 0
+    assert not elsewhere.exists()
+    with pytest.raises(EngineError, match="no environment"):
+        remove_engine("tflite-runtime")
+
+
+@pytest.mark.slow
+def test_tflite_runtime_is_installed_into_its_environment(home: Path) -> None:
+    try:
+        state = add_engine("tflite-runtime")
+    except EngineError as e:
+        pytest.skip(str(e))
+    assert state.version.startswith("2.14")
+    assert state.python == home / "tflite-runtime" / "bin" / "python"

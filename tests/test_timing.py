@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepress.runtime import load
+from edgepress.toolkit import turns
+from edgepress.toolkit.best_engine import best_engines
+from edgepress.toolkit.candidate import Candidate, Opening
+from edgepress.toolkit.disturbance import Watch
+from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.intervals import paired_ratio
+from edgepress.toolkit.measurement import DROP, USABLE, Measurement
+from edgepress.toolkit.pinning import choose_cpus, out_of_the_way, parse_cpus, usable_cpus
+from edgepress.toolkit.timing import Timing, time_candidates, with_timing
+from edgepress.toolkit.turns import Start, Taken, Turn, begin, timed, timed_calls, warm_up
+
+DIES_AT_ITS_THIRD_OPENING = """
+import os, pathlib
+from ai_edge_litert.interpreter import Interpreter as Real
+class Interpreter:
+    def __init__(self, model_path, num_threads=None):
+        with open({log!r}, "a") as log: log.write("x")
+        if pathlib.Path({log!r}).stat().st_size == 3: os.abort()
+        self._real = Real(model_path=model_path, num_threads=num_threads)
+    def __getattr__(self, name): return getattr(self._real, name)
+"""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], Callable[[Any], None]]:
+    """Makes a call that takes the given nanoseconds one after another, the last of them for ever."""
+    now = [0]
+    monkeypatch.setattr(turns.time, "perf_counter_ns", lambda: now[0])
+
+    def taking(nanoseconds: list[int]) -> Callable[[Any], None]:
+        left = list(nanoseconds)
+
+        def call(_: Any) -> None:
+            now[0] += left.pop(0) if len(left) > 1 else left[0]
+
+        return call
+
+    return taking
+
+
+def test_a_warm_up_lasts_until_calls_get_no_faster(clock: Any) -> None:
+    falling = [1000 - 40 * n for n in range(20)]
+    times = warm_up(clock([*falling, 200]), [np.empty(0)])
+    assert times[:20] == falling
+    assert 20 + turns.WINDOW <= len(times) <= 20 + 2 * turns.WINDOW
+    assert set(times[-turns.WINDOW :]) == {200}
+    assert len(warm_up(clock([100]), [np.empty(0)])) == 2 * turns.WINDOW
+
+
+def test_a_warm_up_is_bounded_in_calls_and_in_time(clock: Any) -> None:
+    ever_faster = [int(1e6 * 0.99**n) for n in range(1000)]
+    assert len(warm_up(clock(ever_faster), [np.empty(0)])) == turns.WARM_CALLS
+    assert len(warm_up(clock([2_000_000_000]), [np.empty(0)])) == turns.MIN_CALLS
+
+
+def test_each_call_is_timed_by_itself_with_the_batches_in_turn(clock: Any) -> None:
+    seen: list[Any] = []
+    call = clock([5, 7, 11])
+
+    def noted(batch: Any) -> None:
+        seen.append(int(batch[0]))
+        call(batch)
+
+    assert timed_calls(noted, [np.array([1]), np.array([2])], 4).tolist() == [5, 7, 11, 11]
+    assert seen == [1, 2, 1, 2]
+
+
+@given(st.integers(1, 20), st.integers(1, 50))
+def test_batches_have_their_size_and_take_every_item(count: int, size: int) -> None:
+    items = np.arange(count * 2).reshape(count, 2)
+    batches = turns._batches(items, size)
+    assert all(b.shape == (size, 2) and b.flags.c_contiguous for b in batches)
+    assert {int(v) for b in batches for v in b.ravel()} == set(range(count * 2))
+
+
+def test_a_turn_opens_warms_up_and_times(run: Any, digits: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "items.npy", digits.test.read(np.arange(4)))
+    try:
+        begin(Start("litert", str(tmp_path / "items.npy")), lambda _: None)
+    finally:
+        gc.enable()
+    taken = timed(Turn(Candidate(run.variants["tflite-int8"], "litert", batch=3), (), 60), turns._State.items)
+    assert taken.load_ns > 0
+    assert taken.first_ns > 0
+    assert taken.warmup >= turns.WINDOW
+    assert turns.MIN_CALLS <= len(taken.times) <= turns.MAX_CALLS
+    assert taken.first_ns + taken.times.sum() <= taken.spent_ns
+
+
+def test_every_candidate_is_timed_in_every_round_and_one_that_fails_fails_alone(run: Any, digits: Any) -> None:
+    files = (("tflite-int8", "litert"), ("onnx-float32", "onnxruntime"), ("tflite-float32", "litert"))
+    openings = [Opening(Candidate(run.variants[s], e), digits.labels, digits.input, choose_cpus(1)) for s, e in files]
+    openings[2] = Opening(openings[2].candidate, tuple("abcdefghij"), digits.input)
+    before, shares = usable_cpus(), []
+    watch = Watch(choose_cpus(1))
+    items = digits.test.read(np.arange(4))
+    first, second, failed = time_candidates(
+        openings, items, watch, rounds=6, on_progress=lambda phase, share: shares.append((phase, share))
+    )
+    assert isinstance(first, Timing)
+    assert isinstance(second, Timing)
+    assert [len(t.taken) for t in (first, second)] == [6, 6]
+    assert isinstance(failed, EdgepressError)
+    assert "labels" in str(failed)
+    assert usable_cpus() == before
+    assert shares == [("latency", n / 6) for n in (1, 2, 3, 4, 5, 6)]
+    # ONNX Runtime takes some megabytes for any file, and no engine takes less than the file's own weights.
+    assert second.memory_bytes is not None
+    assert run.variants["onnx-float32"].stat().st_size < second.memory_bytes < 200e6
+    noise = watch.noise(first.medians)
+    assert noise.cpus == choose_cpus(1)
+    assert 0 <= (noise.busy_share or 0) <= 1
+
+
+def test_a_candidate_that_dies_in_a_turn_fails_alone(
+    run: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "fake" / "tflite_runtime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    code = DIES_AT_ITS_THIRD_OPENING.format(log=str(tmp_path / "log"))
+    (package / "interpreter.py").write_text(code)
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    file = run.variants["tflite-int8"]
+    openings = [Opening(Candidate(file, e), digits.labels, digits.input) for e in ("tflite-runtime", "litert")]
+    dead, alive = time_candidates(openings, digits.test.read(np.arange(4)), Watch(()), rounds=3)
+    assert isinstance(dead, EdgepressError)
+    assert "SIGABRT" in str(dead)
+    assert isinstance(alive, Timing)
+    assert len(alive.taken) == 3
+
+
+def test_a_turn_that_hangs_is_given_up(run: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "items.npy", digits.test.read(np.arange(2)))
+    code = "import time; time.sleep(60)"
+    monkeypatch.setattr(turns, "timed", lambda *_: exec(code))
+    monkeypatch.setattr(turns._State, "items", np.empty(0), raising=False)
+    with pytest.raises(EdgepressError, match="took over 1 s"):
+        turns.take_turn(Turn(Candidate(run.variants["tflite-int8"], "litert"), (), 1), lambda _: None)
+
+
+def test_a_candidate_takes_no_turn_when_its_time_is_used_up(run: Any, digits: Any) -> None:
+    opening = Opening(Candidate(run.variants["tflite-int8"], "litert"), digits.labels, digits.input)
+    (timing,) = time_candidates([opening], digits.test.read(np.arange(2)), Watch(()), rounds=5, timing_s=1e-6)
+    assert isinstance(timing, Timing)
+    assert len(timing.taken) == 1
+
+
+def _timing(medians_us: list[float]) -> Timing:
+    return Timing([Taken(2_000_000, 9000, 5, 1, np.array([m * 1000] * 3, np.int64)) for m in medians_us], 1 << 20)
+
+
+def _row(**fields: Any) -> Measurement:
+    return Measurement(**({"file": "a", "scheme": "s", "engine": "e", "threads": 1, "size_bytes": 1} | fields))
+
+
+def test_a_measurement_tells_what_the_turns_gave() -> None:
+    base, half = _timing([10.0] * 8), _timing([5.0, 5, 5, 5, 5, 5, 5, 100])
+    row = with_timing(_row(), half, base)
+    assert (row.load_ms, row.first_us, row.warmup, row.min_us, row.p50_us) == (2.0, 9.0, 5, 5.0, 5.0)
+    assert (row.count, row.rounds, row.memory_bytes) == (24, 8, 1 << 20)
+    assert row.round_medians_us == (5, 5, 5, 5, 5, 5, 5, 100)
+    assert len(row.latency_quantiles_us) == 51
+    assert (row.latency_quantiles_us[0], row.latency_quantiles_us[-1]) == (5, 100)
+    assert row.speedup == pytest.approx(2)
+    own = with_timing(_row(), base, base)
+    assert (own.speedup, own.speedup_low, own.speedup_high) == (1, 1, 1)
+    assert with_timing(_row(), base, None).speedup is None
+
+
+def test_the_ratio_interval_covers_though_single_rounds_are_far_off() -> None:
+    draw = np.random.default_rng(0)
+    hits = 0
+    for _ in range(300):
+        reference, candidate = np.exp(0.01 * draw.standard_t(2, (2, 20)))
+        ratio = paired_ratio(reference * 1.1, candidate)
+        hits += (ratio.low or 0) <= 1.1 <= (ratio.high or 0)
+    assert 0.92 <= hits / 300 <= 0.99
+
+
+def test_a_difference_of_5_percent_is_established_in_20_rounds() -> None:
+    draw = np.random.default_rng(1)
+    found = 0
+    for _ in range(100):
+        drift = np.exp(0.2 * draw.standard_normal(20))
+        reference, candidate = drift * np.exp(0.01 * draw.standard_t(2, (2, 20)))
+        found += (paired_ratio(reference, 1.05 * candidate).high or 9) < 1
+    assert found >= 95
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=1, max_size=15))
+def test_swapping_the_files_inverts_the_ratio(pairs: list[tuple[float, float]]) -> None:
+    first, second = np.array(pairs).T
+    there, back = paired_ratio(first, second), paired_ratio(second, first)
+    assert there.estimate == pytest.approx(1 / back.estimate)
+    if len(pairs) < 6:
+        assert there.low is there.high is back.low is None
+        return
+    assert there.low == pytest.approx(1 / (back.high or 0))
+    assert (there.low or 0) <= there.estimate <= (there.high or 0)
+    assert paired_ratio(first, np.append(second, 7)) == there
+
+
+@pytest.mark.parametrize("text", ["", "x", "0,0", "-1", "999", "0;1"])
+def test_wrong_cpus_are_one_clear_error(text: str) -> None:
+    with pytest.raises(InputError, match="--cpus is"):
+        parse_cpus(text)
+
+
+def test_cpus_are_stable_and_the_parent_waits_elsewhere() -> None:
+    mine = usable_cpus()
+    assert parse_cpus(str(mine[0])) == (mine[0],)
+    assert choose_cpus(1) == mine[-1:] == choose_cpus(1)
+    assert choose_cpus(len(mine) + 5) == mine
+    with out_of_the_way(choose_cpus(1)):
+        assert usable_cpus() == (mine[:-1] or mine)
+    with out_of_the_way(mine):
+        assert usable_cpus() == mine
+
+
+def test_others_at_work_make_a_run_noisy() -> None:
+    if not Path("/proc/stat").exists():
+        pytest.skip("needs Linux")
+    code = "while True: pass"
+    with Watch(()) as quiet:  # what it starts and waits for is its own, however busy
+        subprocess.run([sys.executable, "-c", "sum(range(20_000_000))"], check=True)
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(os.cpu_count() or 1)]
+    try:
+        with Watch(()) as watch:
+            subprocess.run(["sleep", "0.6"], check=True)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    noise = watch.noise([1.0, 1.0, 1.0])
+    assert noise.noisy
+    assert "Other processes took" in noise.reasons[0]
+    assert (noise.busy_share or 0) > (quiet.noise([]).busy_share or 0)
+    assert noise.spread == 0
+
+
+def test_rounds_far_apart_make_a_run_noisy() -> None:
+    with Watch((0,)) as watch:
+        pass
+    noise = watch.noise([1.0, 1.0, 1.5, 1.5])
+    assert noise.noisy
+    assert noise.reasons[-1] == "The middle half of the baseline's rounds spans 40 % of its latency."
+
+
+def test_the_best_engine_is_the_fastest_of_those_that_answer_rightly() -> None:
+    def row(engine: str, us: float, status: str = USABLE) -> Measurement:
+        wobble = tuple(us * (1 + 0.01 * (n % 3)) for n in range(8))
+        return _row(engine=engine, p50_us=us, round_medians_us=wobble, status=status)
+
+    rows = [row("litert", 20), row("openvino", 60), row("tflite-runtime", 10, DROP), _row(file="b", engine="litert")]
+    (best,) = best_engines(rows)
+    assert (best.file, best.engine, best.beyond_doubt) == ("a", "litert", True)
+    assert best.slower == {"openvino": pytest.approx(3)}
+    (close,) = best_engines([row("litert", 20), row("openvino", 20)])
+    assert not close.beyond_doubt
+
+
+def test_repeated_items_are_answered_as_a_batch(run: Any, digits: Any) -> None:
+    model = load(run.variants["tflite-int8"])
+    batch = turns._batches(digits.test.read(np.arange(3)), 5)[0]
+    assert model.scores(batch).shape == (5, 10)

@@ -1,0 +1,55 @@
+"""Which CPUs candidates are timed on, and keeping ourselves off them.
+
+A process that moves between CPUs finds cold caches, and CPUs of one machine may differ in speed. So all candidates of a
+run share the same CPUs, as many as they have threads, and the process that gives the turns waits elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from edgepress.toolkit.errors import InputError
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """The CPUs that this process may run on; empty where the system does not tell."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """CPU numbers from "1" or "0,2".
+
+    Raises:
+        InputError: A word is not the number of a CPU that this process may use, or is there twice.
+    """
+    usable, words = usable_cpus(), text.split(",")
+    try:
+        cpus = tuple(int(word) for word in words)
+    except ValueError:
+        cpus = ()
+    if not cpus or len(set(cpus)) < len(cpus) or not set(cpus) <= set(usable):
+        accepted = ", ".join(map(str, usable)) or "none, as this system can't pin processes"
+        raise InputError(f"--cpus is {text!r}.", f"Accepted: different ones of {accepted}, separated by commas.")
+    return cpus
+
+
+def choose_cpus(threads: int) -> tuple[int, ...]:
+    """As many of the usable CPUs as there are threads: the last ones, as systems put their own work on the first."""
+    return usable_cpus()[-threads:]
+
+
+@contextlib.contextmanager
+def out_of_the_way(cpus: tuple[int, ...]) -> Iterator[None]:
+    """Keep this process off some CPUs while the block runs, unless it would then have none."""
+    mine = usable_cpus()
+    rest = set(mine) - set(cpus)
+    if not rest or not cpus:
+        yield
+        return
+    os.sched_setaffinity(0, rest)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)

@@ -1,0 +1,196 @@
+"""LiteRT's own profiler, through the C interface of the library that its Python package brings.
+
+The Python classes offer no profiler: `Interpreter` has none, and `CompiledModel` has no way to ask for one. The library
+beside them, `libLiteRt.so`, exports one that reports XNNPACK's kernels, too (litert/c/litert_profiler.h).
+`CompiledModel` runs the same kernels as `Interpreter`.
+
+Limits: structures and options are those of ai-edge-litert 2.3. A later release may change them, and C does not check;
+so this runs in a child process only, and what is read is checked before it is believed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.runtime.errors import EngineError
+
+CPU = 1
+WRITE = 1
+ELEMENT_TYPES = {np.dtype(np.float32): 1, np.dtype(np.uint8): 3, np.dtype(np.int8): 9, np.dtype(np.int16): 7}
+OPERATION, DELEGATE_OPERATION, DELEGATE_PROFILED = 2, 4, 8
+EVENT_TYPES = (1, OPERATION, DELEGATE_OPERATION, DELEGATE_PROFILED, 16, 32, 64, 128, 256)
+_Handle = ctypes.c_void_p
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("tag", ctypes.c_char_p),
+        ("type", ctypes.c_int),
+        ("start_us", ctypes.c_uint64),
+        ("elapsed_us", ctypes.c_uint64),
+        ("memory", ctypes.c_uint64 * 6),
+        ("place", ctypes.c_uint64),
+        ("graph", ctypes.c_uint64),
+        ("source", ctypes.c_int),
+    )
+
+
+class _TensorType(ctypes.Structure):
+    _fields_ = (
+        ("element", ctypes.c_int),
+        ("rank", ctypes.c_uint32),
+        ("shape", ctypes.c_int32 * 8),
+        ("strides", ctypes.c_uint32 * 8),
+    )
+
+
+class Ran(NamedTuple):
+    """A kernel that ran: what the engine calls it, its time, who ran it, its place in the file or among the delegate's."""
+
+    tag: str
+    time_us: float
+    delegated: bool
+    place: int
+
+
+class CompiledModel:
+    """An opened file; make one with `compiled`."""
+
+    def __init__(self, library: Any, handles: dict[str, Any], size_bytes: int) -> None:
+        self._library, self._handles, self._size = library, handles, size_bytes
+
+    def trace(self, batch: npt.NDArray[Any]) -> list[Ran]:
+        """Answer a batch and return what ran, in order.
+
+        Raises:
+            EngineError: What the library reports is not of the form that this module knows.
+        """
+        library, h = self._library, self._handles
+        address = _Handle()
+        library.LiteRtLockTensorBuffer(h["input"], ctypes.byref(address), WRITE)
+        ctypes.memmove(address, np.ascontiguousarray(batch).ctypes.data, self._size)
+        library.LiteRtUnlockTensorBuffer(h["input"])
+        library.LiteRtResetProfiler(h["profiler"])
+        library.LiteRtStartProfiler(h["profiler"])
+        one, first = ctypes.c_size_t(1), ctypes.c_size_t(0)
+        library.LiteRtRunCompiledModel(
+            h["compiled"], first, one, ctypes.byref(h["input"]), one, ctypes.byref(h["output"])
+        )
+        library.LiteRtStopProfiler(h["profiler"])
+        count = ctypes.c_int()
+        library.LiteRtGetNumProfilerEvents(h["profiler"], ctypes.byref(count))
+        events = (_Event * max(count.value, 1))()
+        library.LiteRtGetProfilerEvents(h["profiler"], count, events)
+        found = []
+        for event in events[: count.value]:
+            if event.type not in EVENT_TYPES:
+                raise EngineError(
+                    "This release of LiteRT reports its profile in another form than 2.3 does.",
+                    "Profile the file with another engine, or install ai-edge-litert 2.3.",
+                )
+            if event.type in (OPERATION, DELEGATE_OPERATION, DELEGATE_PROFILED):
+                tag = event.tag.decode(errors="replace")
+                found.append(Ran(tag, float(event.elapsed_us), event.type != OPERATION, event.place))
+        return found
+
+
+@contextmanager
+def compiled(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[CompiledModel]:
+    """Open a file with its profiler on.
+
+    Args:
+        file: A `.tflite` file of one input and one output.
+        threads: Threads that XNNPACK may use.
+        batch: An input, for its shape and type.
+
+    Raises:
+        EngineError: The library is missing, or refuses something.
+    """
+    spec = importlib.util.find_spec("ai_edge_litert")
+    path = (
+        Path(str(spec.submodule_search_locations[0]), "libLiteRt.so")
+        if spec and spec.submodule_search_locations
+        else None
+    )
+    if path is None or not path.exists():
+        raise EngineError("This installation of LiteRT has no libLiteRt.so, and its Python classes have no profiler.")
+    library = _Checked(ctypes.CDLL(str(path)))
+    names = ("environment", "model", "options", "compiled", "profiler", "input", "output")
+    h: dict[str, Any] = {name: _Handle() for name in names}
+    with ExitStack() as undo:
+
+        def make(function: str, *arguments: Any, into: str, undone_by: str = "") -> None:
+            getattr(library, function)(*arguments, ctypes.byref(h[into]))
+            if undone_by:
+                undo.callback(library.raw(undone_by), h[into])
+
+        make("LiteRtCreateEnvironment", 0, None, into="environment", undone_by="LiteRtDestroyEnvironment")
+        make(
+            "LiteRtCreateModelFromFile",
+            h["environment"],
+            str(file).encode(),
+            into="model",
+            undone_by="LiteRtDestroyModel",
+        )
+        make("LiteRtCreateOptions", into="options", undone_by="LiteRtDestroyOptions")
+        library.LiteRtSetOptionsHardwareAccelerators(h["options"], CPU)
+        nothing = ctypes.CFUNCTYPE(None, _Handle)(lambda _: None)
+        kept = []  # the library reads these as long as the options live
+        for name, text in (
+            ("runtime_options_string", "enable_profiling = true"),
+            ("xnnpack", f"num_threads = {threads}"),
+        ):
+            option, payload = _Handle(), ctypes.create_string_buffer(text.encode())
+            kept.append(payload)
+            library.LiteRtCreateOpaqueOptions(name.encode(), payload, nothing, ctypes.byref(option))
+            library.LiteRtAddOpaqueOptions(h["options"], option)
+        make(
+            *("LiteRtCreateCompiledModel", h["environment"], h["model"], h["options"]),
+            into="compiled",
+            undone_by="LiteRtDestroyCompiledModel",
+        )
+        make("LiteRtCompiledModelGetProfiler", h["compiled"], into="profiler")
+        from ai_edge_litert.interpreter import Interpreter
+
+        ports = Interpreter(model_path=str(file))
+        for side, (port,) in {"Input": ports.get_input_details(), "Output": ports.get_output_details()}.items():
+            shape = [int(n) for n in port["shape"]]
+            kind = _TensorType(ELEMENT_TYPES[np.dtype(port["dtype"])], len(shape))
+            kind.shape[: len(shape)] = shape
+            needs, first = _Handle(), ctypes.c_size_t(0)
+            getattr(library, f"LiteRtGetCompiledModel{side}BufferRequirements")(
+                h["compiled"], first, first, ctypes.byref(needs)
+            )
+            make(
+                *("LiteRtCreateManagedTensorBufferFromRequirements", h["environment"], ctypes.byref(kind), needs),
+                into=side.lower(),
+                undone_by="LiteRtDestroyTensorBuffer",
+            )
+        yield CompiledModel(library, h, batch.nbytes)
+
+
+class _Checked:
+    """The library, with functions whose status, if it is not 0, becomes an error."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def raw(self, name: str) -> Any:
+        return getattr(self._library, name)
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(self._library, name)
+
+        def call(*arguments: Any) -> None:
+            if status := function(*arguments):
+                raise EngineError(f"LiteRT's profiler can't be used on this file: {name} gives status {status}.")
+
+        return call
