@@ -1,0 +1,404 @@
+"""A gate for CI fires at what is established and at nothing else, and says how it knows."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepress.toolkit.changes import Figure, share_interval
+from edgepress.toolkit.cli import main
+from edgepress.toolkit.compare import Comparison, compare, compare_results
+from edgepress.toolkit.compare_text import github_annotations, markdown
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.gates import FAILED, METRICS, OPEN, OPERATORS, PASSED, RATIOS, parse_gate
+from edgepress.toolkit.intervals import Interval
+from edgepress.toolkit.latency_change import ratio_interval
+from edgepress.toolkit.measurement import Advice, Benchmark, Measurement, Noise
+from edgepress.toolkit.results_file import load_benchmark
+from edgepress.toolkit.results_schema import compare_schema
+
+V1 = Path(__file__).parent / "benchmark_v1.json"
+
+
+def rounds(us: float, seed: int = 0, spread: float = 0.01) -> tuple[float, ...]:
+    """Twenty round medians about a latency."""
+    return tuple(us * np.exp(np.random.default_rng(seed).normal(0, spread, 20)))
+
+
+def row(scheme: str = "tflite-int8", engine: str = "litert", *, us: float = 50.0, seed: int = 1, **more: Any) -> Any:
+    given = rounds(us, seed)
+    right = more.pop("right", None)
+    if right is not None:
+        more |= {"accuracy": float(np.mean(right)), "correct": base64.b64encode(np.packbits(right)).decode()}
+    plain: dict[str, Any] = {
+        "file": f"{scheme}.tflite",
+        "size_bytes": 1000,
+        "threads": 1,
+        "p50_us": float(np.median(given)),
+        "p99_us": 1.28 * us,
+        "count": 1000,
+        "round_medians_us": given,
+        "round_p99s_us": tuple(1.28 * v for v in given),
+    }
+    return Measurement(scheme=scheme, engine=engine, **plain | more)
+
+
+def base(us: float = 100.0, seed: int = 2, sha256: str = "base") -> Measurement:
+    made: Measurement = row("tflite-float32", us=us, seed=seed, sha256=sha256, file="base.tflite")
+    return made
+
+
+def result(*rows: Measurement, count: int = 1000, data: str = "data", noisy: bool = False, **host: Any) -> Benchmark:
+    return Benchmark(
+        host={"name": "box", "cpu": "CPU", "machine": "x86_64", "cores": 2, "engines": {"litert": "2.3.0"}} | host,
+        data={"source": "digits", "sha256": data, "split": "test", "count": count},
+        baseline={"file": "base.tflite", "scheme": "tflite-float32", "engine": "litert"},
+        keras_accuracy=None,
+        max_drop_pp=1.0,
+        results=rows,
+        advice=Advice(ship=None, engine=None, why=""),
+        noise=Noise(noisy=noisy, reasons=("load",)),
+    )
+
+
+def judge(old: Benchmark, new: Benchmark, *gates: str, scheme: str = "tflite-int8", strict: bool = False) -> Comparison:
+    return compare_results(old, new, [parse_gate(g) for g in gates], schemes=scheme, strict=strict)
+
+
+def outcomes(found: Comparison) -> list[str]:
+    return [v.outcome for v in found.verdicts]
+
+
+def figure(found: Comparison, name: str) -> Figure:
+    return next(f for f in found.pairs[0].figures if f.name == name)
+
+
+def right(count: int, wrong: Sequence[int]) -> Any:
+    made = np.ones(count, bool)
+    made[list(wrong)] = False
+    return made
+
+
+# The grammar.
+
+
+@given(st.sampled_from(sorted(METRICS)), st.sampled_from(sorted(OPERATORS)), st.floats(1e-3, 0.9), st.data())
+def test_every_metric_takes_its_units_and_scales_by_them(name: str, op: str, value: float, data: Any) -> None:
+    metric = METRICS[name]
+    unit = data.draw(st.sampled_from([*metric.units, *(RATIOS if metric.ratio else ())]))
+    gate = parse_gate(f" {name} {op} {value!r} {unit} ")
+    assert (gate.metric, gate.op) == (name, op)
+    if metric.ratio and unit in RATIOS:
+        assert gate.of_change
+        assert math.isclose(gate.limit, value if unit == "x" else 1 + value / 100)
+    else:
+        assert gate.of_change == (name == "drop")
+        assert math.isclose(gate.limit, value * metric.units[unit])
+    assert parse_gate(gate.text.upper()) == parse_gate(gate.text.upper().lower()).__class__(
+        gate.text.upper(), gate.metric, gate.op, gate.limit, gate.of_change
+    ), "letters' case does not matter"
+
+
+@given(st.text(max_size=20) | st.from_regex(r"[a-z0-9]{0,8}[<>=]{0,2}[-+.e0-9]{0,6}[a-z%]{0,3}", fullmatch=True))
+def test_any_text_is_a_gate_or_one_error(text: str) -> None:
+    try:
+        gate = parse_gate(text)
+    except InputError:
+        return
+    assert math.isfinite(gate.limit)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("latency", "Write it in quotes, as the shell takes > for itself"),
+        ("latancy>1.1x", "Did you mean 'latency'?"),
+        ("latency>5", "the unit is missing. Accepted for latency: us, µs, ms, s (NEW's own figure), x or %"),
+        ("drop>0.5%", "the unit '%' does not fit. Accepted for drop: none, pp."),
+        ("accuracy<97", "which accuracy can't reach. A share is 0 to 1"),
+        ("size>-200%", "the limit is -200%, which size can't reach"),
+        ("latency>0x", "the limit is 0x"),
+        ("size>1e999MB", "the limit is 1e999MB"),
+        ("drop=>1", "is not METRIC OP VALUE[UNIT]"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_says_what_does(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_gate(text)
+    assert message in str(caught.value)
+
+
+@given(st.floats(-2, 2), st.floats(0, 2), st.floats(0, 2), st.floats(-2, 2), st.sampled_from(sorted(OPERATORS)))
+def test_an_outcome_is_only_what_the_whole_interval_says(
+    estimate: float, below: float, above: float, limit: float, op: str
+) -> None:
+    gate = parse_gate(f"drop{op}{limit!r}")
+    found = Interval(estimate, estimate - below, estimate + above)
+    truths = {gate.holds(v) for v in np.linspace(estimate - below, estimate + above, 9).tolist()}
+    outcome = gate.outcome(found)
+    assert outcome == (OPEN if len(truths) == 2 else FAILED if truths == {True} else PASSED) or outcome == OPEN
+    assert gate.outcome(found, strict=True) == (FAILED if gate.holds(estimate) else PASSED)
+
+
+# Accuracy.
+
+
+def test_a_drop_is_paired_item_by_item_where_the_items_are_the_same() -> None:
+    old, new = right(1000, range(20)), right(1000, range(60))
+    found = judge(result(row(right=old)), result(row(right=new)), "drop>0.5", "drop>3.9", "drop>9")
+    assert outcomes(found) == [FAILED, OPEN, PASSED]
+    assert figure(found, "accuracy").how == "paired over the same 1000 items"
+    unpaired = judge(result(row(right=old)), result(row(right=new), data="other"), "drop>0.5")
+    wide, narrow = figure(unpaired, "accuracy").change, figure(found, "accuracy").change
+    assert wide is not None
+    assert narrow is not None
+    assert wide.estimate == pytest.approx(narrow.estimate) == pytest.approx(4.0)
+    assert wide.high - wide.low > narrow.high - narrow.low  # type: ignore[operator]
+    assert figure(unpaired, "accuracy").how == "not paired, on different data"
+    assert unpaired.notes == (
+        "Accuracy was measured on different data: 1000 items of digits, then 1000 items of digits.",
+    )
+
+
+def test_a_small_drop_on_few_items_is_not_established_and_says_how_many_would_do() -> None:
+    old, new = right(360, [0]), right(360, [0, 1, 2])
+    sides = result(row(right=old), count=360), result(row(right=new), count=360)
+    (verdict,) = judge(*sides, "drop>0.3").verdicts
+    assert verdict.outcome == OPEN
+    assert verdict.remedy.startswith("About ")
+    assert "test items (there are 360)" in verdict.remedy
+    assert outcomes(judge(*sides, "drop>0.3", strict=True)) == [FAILED]
+
+
+def test_the_same_file_has_not_dropped_by_definition() -> None:
+    sides = result(row(sha256="f", right=right(1000, [1]))), result(row(sha256="f", right=right(1000, [1])))
+    found = judge(*sides, "drop>0.01")
+    assert outcomes(found) == [PASSED]
+    assert figure(found, "accuracy").how == "the same file on the same engine"
+    newer = result(row(sha256="f", right=right(1000, [1])), engines={"litert": "2.4.0"})
+    assert outcomes(judge(sides[0], newer, "drop>0.01")) == [OPEN], "another engine may answer otherwise"
+
+
+@given(st.integers(1, 300), st.data())
+def test_a_share_lies_in_its_interval(count: int, data: Any) -> None:
+    good = data.draw(st.integers(0, count))
+    found = share_interval(good, count)
+    assert 0 <= found.low <= good / count <= found.high <= 1  # type: ignore[operator]
+    mirrored = share_interval(count - good, count)
+    assert found.low == pytest.approx(1 - mirrored.high)  # type: ignore[operator]
+
+
+# Latency.
+
+
+def test_a_slower_machine_is_no_slower_file_where_both_runs_hold_the_baseline() -> None:
+    old, new = result(base(), row(us=50)), result(base(us=170, seed=3), row(us=85, seed=4))
+    found = judge(old, new, "latency>1.1x")
+    assert outcomes(found) == [PASSED]
+    assert figure(found, "p50_us").how == "relative to the same tflite-float32 on litert"
+    assert outcomes(judge(old, result(base(us=170, seed=3), row(us=105, seed=4)), "latency>1.1x")) == [FAILED]
+
+
+def test_without_a_yardstick_only_much_is_established() -> None:
+    old = result(base(sha256="a"), row(us=50))
+    found = judge(old, result(base(sha256="b"), row(us=60)), "latency>1.1x", "latency>2x")
+    assert outcomes(found) == [OPEN, PASSED]
+    assert figure(found, "p50_us").drift == 1.5
+    assert "side by side" in found.verdicts[0].remedy
+    assert outcomes(judge(old, result(row(us=100)), "latency>1.1x")) == [FAILED]
+    assert outcomes(judge(old, result(row(us=100), noisy=True), "latency>1.1x")) == [OPEN]
+    engines = {"litert": "2.4.0"}
+    found = judge(result(base(), row()), result(base(), row(us=60), engines=engines), "latency>1.1x")
+    assert outcomes(found) == [OPEN], "a baseline on another version of its engine is no yardstick"
+    assert found.notes == ("Engines changed: litert 2.3.0 -> 2.4.0.",)
+
+
+def test_latencies_of_different_machines_are_not_compared() -> None:
+    found = judge(result(base(), row()), result(base(), row(us=500), cpu="Cortex-A72"), "latency>1.1x", "latency>0.1ms")
+    assert outcomes(found) == [OPEN, FAILED]
+    assert found.verdicts[0].text == "latency is not known: measured on another machine (CPU, then Cortex-A72)"
+
+
+def test_a_tail_is_compared_round_by_round() -> None:
+    old = result(base(), row())
+    assert outcomes(judge(old, result(base(), row(us=50, seed=5)), "p99>1.1x")) == [PASSED]
+    assert outcomes(judge(old, result(base(), row(us=60, seed=5)), "p99>1.1x", "p99>70us")) == [FAILED, FAILED]
+    few = result(base(), row(us=200, round_p99s_us=(255.0,) * 5))
+    assert outcomes(judge(old, few, "p99>1.1x", "p99>70us")) == [OPEN, OPEN], "five rounds give no interval"
+    none = result(base(), row(us=200, round_p99s_us=()))
+    assert figure(judge(old, none), "p99_us").how == "of one at least the rounds were not kept"
+
+
+@given(st.floats(0.5, 2), st.integers(6, 40), st.integers(0, 99))
+def test_a_ratio_of_medians_is_in_its_interval_and_turns_round(factor: float, count: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    old, new = np.exp(random.normal(0, 0.1, (2, count))) * [[1], [factor]]
+    there, back = ratio_interval(new, old), ratio_interval(old, new)
+    assert there.low <= there.estimate <= there.high  # type: ignore[operator]
+    assert there.estimate * back.estimate == pytest.approx(1)
+    assert ratio_interval(new[:5], old).low is None, "five rounds give no interval"
+
+
+# Size, memory and rows.
+
+
+def test_sizes_are_exact_and_limits_may_be_absolute() -> None:
+    old, new = result(row(size_bytes=1000)), result(row(size_bytes=1051))
+    gates = ("size>5%", "size>5.1%", "size>=5.1%", "size>1kB", "size>1.1kB", "size<2x")
+    assert outcomes(judge(old, new, *gates)) == [FAILED, PASSED, FAILED, FAILED, PASSED, FAILED]
+
+
+def test_a_file_that_vanished_or_fails_now_fails_every_gate() -> None:
+    bad = Measurement(
+        file="x", scheme="tflite-int8", engine="litert", threads=1, size_bytes=9, status="failed: it crashed"
+    )
+    vanished = compare_results(result(row(), base()), result(base()), [parse_gate("size>5%"), parse_gate("latency>9x")])
+    assert [(v.gate, v.outcome, v.text) for v in vanished.verdicts if v.pair == "tflite-int8 on litert"] == [
+        ("all", FAILED, "it is not in NEW")
+    ]
+    found = judge(result(row()), result(bad), "accuracy<1%")
+    assert (found.pairs[0].state, found.failed) == ("fails now", True)
+    assert found.verdicts[0].text == "it fails in NEW: it crashed"
+    both = judge(result(bad), result(bad), "size>5%")
+    assert (both.pairs[0].state, outcomes(both)) == ("fails in both", [OPEN])
+    assert outcomes(judge(result(bad), result(bad), "size>5%", strict=True)) == [FAILED]
+
+
+def test_a_new_file_has_no_change_but_limits_of_its_own() -> None:
+    found = judge(result(base()), result(base(), row(size_bytes=5000)), "size>5%", "drop>1", "size>4kB")
+    assert [(v.gate, v.outcome) for v in found.verdicts] == [("size>4kB", FAILED)]
+    assert found.pairs[0].state == "appeared"
+
+
+def test_rows_are_matched_by_threads_and_host_whatever_the_runner_is_called() -> None:
+    old = result(row(), row(threads=4, size_bytes=10), name="runner-1")
+    new = result(row(threads=4, size_bytes=20), row(host="runner-2"), name="runner-2")
+    found = judge(old, new, "size>5%")
+    assert {v.pair: v.outcome for v in found.verdicts} == {
+        "tflite-int8 on litert, 4 threads": FAILED,
+        "tflite-int8 on litert": PASSED,
+    }
+
+
+def test_files_of_the_same_scheme_are_told_apart_by_name() -> None:
+    old = result(row(file="a/x.tflite"), row(file="a/y.tflite", size_bytes=9))
+    new = result(row(file="b/y.tflite", size_bytes=9), row(file="b/x.tflite"))
+    assert outcomes(judge(old, new, "size>0%")) == [PASSED, PASSED]
+    old = result(row(file="a/x.tflite"), row(file="b/x.tflite", size_bytes=9))
+    assert outcomes(judge(old, old, "size>0%")) == [PASSED, PASSED], "by their paths, if their names are the same"
+
+
+def test_a_scheme_that_neither_holds_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"Unknown scheme of these results 'tflite-int4'\. Accepted: tflite-int8"):
+        judge(result(row()), result(row()), scheme="tflite-int4")
+
+
+def test_old_results_compare_but_little_of_them_is_established() -> None:
+    run = load_benchmark(V1)
+    gates = [parse_gate(text) for text in ("size>1%", "latency>1.1x", "drop>0.5", "drop>5")]
+    found = compare_results(run, run, gates, schemes="tflite-int8")
+    assert outcomes(found) == [PASSED, OPEN, OPEN, PASSED]
+
+
+# What a user sees.
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[str, Benchmark], str]:
+    def save(name: str, benchmark: Benchmark) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "benchmark.json").write_text(json.dumps(benchmark.to_dict()), encoding="utf-8")
+        return str(folder)
+
+    return save
+
+
+def edgepress(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return int(caught.value.code or 0)
+
+
+def test_the_exit_code_is_3_only_if_a_gate_fails(
+    saved: Callable[[str, Benchmark], str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    old, new = saved("old", result(base(), row())), saved("new", result(base(), row(size_bytes=2000)))
+    assert edgepress("compare", old, new, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["verdicts"] == []
+    assert edgepress("compare", old, new, "--fail-if", "size>5%", "--fail-if", "drop>1", "--json") == 3
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    pytest.importorskip("jsonschema").validate(document, compare_schema())
+    assert document["failed"]
+    assert document["verdicts"][2] | {"remedy": ""} == {
+        "gate": "size>5%",
+        "pair": "tflite-int8 on litert",
+        "outcome": "failed",
+        "estimate": 2.0,
+        "low": 2.0,
+        "high": 2.0,
+        "text": "size +100.00 %",
+        "remedy": "",
+    }
+    errors = [line for line in shown.err.splitlines() if line.startswith("::error")]
+    assert errors == ["::error title=edgepress size>5 failed::tflite-int8 on litert: size +100.00 %25"]
+    assert edgepress("compare", old, new, "--fail-if", "drop>1", "--strict") == 3, "accuracy was not measured"
+    assert edgepress("compare", old, new, "--fail-if", "size>") == 1
+    assert "Error: --fail-if 'size>' is not METRIC OP VALUE[UNIT]." in capsys.readouterr().err
+
+
+def test_markdown_shows_hostile_names_as_text(
+    saved: Callable[[str, Benchmark], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "a|b\n<script>@everyone [x](y) `\x1b[31m"
+    old, new = saved("old", result(row(name))), saved("new", result(row(name)))
+    assert edgepress("compare", old, new, "--fail-if", "size>1%", "--format", "md") == 0
+    text = capsys.readouterr().out
+    assert "### ✅ edgepress compare: 1 passed." in text
+    assert "| ✅ passed | size>1% | a\\|b &lt;script>@&#8203;everyone \\[x\\](y) \\`\\[31m on litert |" in text
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in table[:3]} == {5}
+    assert "\x1b" not in text
+
+
+def test_an_annotation_is_one_line_whatever_a_name_holds() -> None:
+    old = result(row("a\n::error::x"), row("b,c:d"))
+    found = compare_results(old, result(base()), [parse_gate("size>1%")])
+    lines = list(github_annotations(found))
+    assert len(lines) == 2
+    assert all(line.startswith("::error title=edgepress all failed::") and "\n" not in line for line in lines)
+    assert "failed" in markdown(found)
+
+
+def test_a_result_and_a_model_file_are_not_compared(run: Any) -> None:
+    with pytest.raises(InputError, match="one is a model file, the other a result"):
+        compare(V1, run.variants["tflite-int8"])
+    with pytest.raises(InputError, match="are the same file"):
+        compare(run.variants["tflite-int8"], run.variants["tflite-int8"])
+
+
+def test_two_model_files_are_measured_side_by_side(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(run.variants[scheme]) for scheme in ("tflite-int8", "tflite-int16x8")]
+    gates = ["--fail-if", "latency>2x", "--fail-if", "size>50%", "--fail-if", "drop>10", "--fail-if", "agreement<50%"]
+    assert edgepress("compare", *files, *gates, "--rounds", "6", "--engine", "litert", "--json") == 3
+    document = json.loads(capsys.readouterr().out)
+    assert [(v["gate"], v["outcome"]) for v in document["verdicts"]] == [
+        ("latency>2x", "failed"),  # int16x8 is not delegated, some 25 times slower
+        ("size>50%", "passed"),
+        ("drop>10", "passed"),
+        ("agreement<50%", "passed"),
+    ]
+    hows = {f["name"]: f["how"] for f in document["pairs"][0]["figures"]}
+    assert hows["p50_us"] == "in the same rounds"
+    assert hows["accuracy"] == "paired over the same 360 items"
