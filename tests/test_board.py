@@ -1,0 +1,323 @@
+"""Boards by ssh, with a real OpenSSH server on the loopback device."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepress.toolkit.board import probe
+from edgepress.toolkit.board.bench import board_bench, board_info
+from edgepress.toolkit.board.facts import SINCE_START, THROTTLED, describe_board, doubts, throttled_words
+from edgepress.toolkit.bundle.build import build_bundle
+from edgepress.toolkit.cli import main
+from edgepress.toolkit.errors import BoardError, InputError
+from edgepress.toolkit.results_file import load_benchmark
+from edgepress.toolkit.ssh import Connection, LostError, checked_host
+
+QUICK: dict[str, Any] = {"data": "digits", "items": 40, "rounds": 1, "seconds": 0.1, "max_drop_pp": 20.0}
+"""Of 40 items, 20 pp can be ruled out."""
+NASTY = ["", " ", "a b", "'", '"', "$HOME", "`id`", "$(id)", "a;b", "a\nb", "*", "~", "\\", "-rf", "ä", "!1"]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManager[Any]]:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return importlib.import_module("sshd").serve  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def server(serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("EDGEPRESS_CACHE", str(tmp_path / "cache"))
+    with serve(tmp_path / "board") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def bundles(run: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A float file's bundle and an int8 file's; nothing in them depends on a test."""
+    folder = tmp_path_factory.mktemp("bundles")
+    names = {"tflite-float32": "float", "tflite-int8": "small"}
+    made = [build_bundle(run.variants[s], folder / f"{n}.zip", samples=1, data="digits") for s, n in names.items()]
+    return [b.path for b in made]
+
+
+def program(server: Any, name: str, script: str) -> str:
+    """Put a program on the board, before all others of its name."""
+    path = server.folder / "bin" / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return name
+
+
+def noted_python(server: Any) -> tuple[str, Path]:
+    """This machine's Python as the board's, which notes each of its starts in a file."""
+    log = server.folder / "starts"
+    return program(server, "noted-python", f'echo "$*" >> "{log}"\nexec "{sys.executable}" "$@"'), log
+
+
+def test_a_board_is_measured_and_stands_in_the_table(
+    server: Any, bundles: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python, _ = noted_python(server)
+    options = ["--data", "digits", "--items", "40", "--rounds", "1", "--seconds", "0.1", "--threads", "1,2"]
+    options += ["--python", python, "--ssh-config", str(server.config), "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main(["board", "bench", "board", "kitchen", *map(str, bundles), *options])
+    shown = capsys.readouterr()
+    assert ended.value.code == 0, shown.err
+    result = load_benchmark(tmp_path)
+    assert [b["name"] for b in result.boards] == ["board", "kitchen"]
+    assert {(r.host, r.scheme, r.threads) for r in result.results} == {
+        (host, scheme, n)
+        for host in ("board", "kitchen")
+        for scheme in ("tflite-float32", "tflite-int8")
+        for n in (1, 2)
+    }
+    for row in result.results:
+        assert row.p50_us is not None
+        assert row.p90_us is not None
+        assert 0 < row.p50_us <= row.p90_us
+        assert row.accuracy is not None
+        assert row.accuracy > 0.8
+        assert row.status in ("usable", "unproven")
+        assert row.speedup == 1 or row.scheme == "tflite-int8"
+        assert (row.rounds, len(row.round_medians_us)) == (1, 1)
+    board = result.boards[0]
+    assert board["comparable"] is True
+    assert board["machine"] == os.uname().machine
+    assert board["engines"]["litert"]
+    for word in ("kitchen", "tflite-int8", "Host"):
+        assert word in shown.out
+    assert not list((server.folder / "home").rglob("*.zip")), "the run was not tidied up"
+    assert not list((tmp_path / "cache").rglob("scores-*")), "the journal was not removed"
+
+
+def test_an_undervolted_run_is_not_comparable(server: Any, bundles: list[Path], tmp_path: Path) -> None:
+    """The supply sags during the run: the first look is clean, later ones are not."""
+    seen = server.folder / "seen"
+    program(server, "vcgencmd", f'if [ -e "{seen}" ]; then echo throttled=0x50005; else echo throttled=0x0; fi')
+    python = program(server, "python", f'case "$*" in *" bench "*) touch "{seen}";; esac\nexec "{sys.executable}" "$@"')
+    found = board_bench(
+        ["board"], bundles[1:], python=python, out=tmp_path, rounds=1, seconds=0.1, ssh_config=server.config
+    )
+    assert found.benchmark is not None
+    (row,) = found.benchmark.results
+    assert row.status == "not comparable: undervoltage, throttled; self-test passed"
+    (board,) = found.benchmark.boards
+    assert not board["comparable"]
+    assert (board["throttled_before"], board["throttled_after"]) == (0, 0x50005)
+    assert row.accuracy is None
+
+
+def test_a_lost_connection_leaves_nothing_half_written_and_is_taken_up(
+    serve: Any, tmp_path: Path, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRESS_CACHE", str(tmp_path / "cache"))
+    options = QUICK | {"out": tmp_path / "out", "rounds": 2}
+    with serve(tmp_path / "board") as server:
+        python, log = noted_python(server)
+
+        def cut(text: str) -> None:
+            if "round 2" in text:
+                server.cut()
+
+        lost = board_bench(["board"], bundles, python=python, ssh_config=server.config, on_step=cut, **options)
+        port = int(server.config.read_text().partition("Port ")[2].split()[0])
+    assert lost.benchmark is None
+    error = lost.failed["board"]
+    assert isinstance(error, LostError)
+    assert "--resume" in error.hint
+    assert not (tmp_path / "out").exists()
+    begun = log.read_text()
+    assert begun.count("answer.py") == 2
+    log.unlink()
+
+    with serve(tmp_path / "board", port) as server:
+        again = board_bench(["board"], bundles, python=python, ssh_config=server.config, resume=True, **options)
+    assert not again.failed
+    assert "answer.py" not in log.read_text(), "what was measured was measured again"
+    assert log.read_text().count(" bench ") == 2, "the second round alone was left"
+    result = load_benchmark(tmp_path / "out")
+    assert result.boards[0]["resumed_pieces"] == 6  # the state before, two answers, a round of two files, its state
+    assert [r.rounds for r in result.results] == [2, 2]
+    assert not list((tmp_path / "board" / "home").rglob("*.zip")), "what the cut run left was not tidied up"
+
+
+def test_a_board_that_fails_leaves_the_others_results(server: Any, bundles: list[Path], tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.zip"
+    wrong.write_bytes(bundles[1].read_bytes())
+    # A runtime that answers otherwise there: the self-test finds it, and only that file fails.
+    python = program(
+        server, "python", f'case "$*" in *selftest*/1/installed/*) exit 1;; esac\nexec "{sys.executable}" "$@"'
+    )
+    files = [bundles[0], wrong]
+    found = board_bench(["board", "denied"], files, python=python, out=tmp_path, ssh_config=server.config, **QUICK)
+    assert found.benchmark is not None
+    assert list(found.failed) == ["denied"]
+    assert "ssh-copy-id" in found.failed["denied"].hint
+    status = {Path(r.file).name: r.status for r in found.benchmark.results}
+    assert status["float.zip"] in ("usable", "unproven")
+    assert status["wrong.zip"].startswith("failed: ")
+    assert "fails its self-test" in status["wrong.zip"]
+    assert json.loads((tmp_path / "benchmark.json").read_text())["boards"][0]["name"] == "board"
+
+
+def test_what_ssh_refuses_is_one_error_with_a_hint(server: Any) -> None:
+    for host, said, hint in (
+        ("unknown", "Host key verification failed", "ssh unknown"),
+        ("changed", "Host key verification failed", "ssh-keygen -R"),
+        ("denied", "Permission denied", "ssh-copy-id"),
+        ("nowhere.invalid", "resolve", "raspberrypi|Raspberry"),
+    ):
+        with pytest.raises(BoardError, match=said) as caught:
+            Connection(host, config=server.config)
+        assert any(word in caught.value.hint for word in hint.split("|")), caught.value.hint
+
+
+def test_words_reach_the_board_as_they_are(server: Any) -> None:
+    with Connection("board", config=server.config) as board:
+        told = board.run([sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *NASTY])
+        assert told.decode().strip() == ascii(NASTY)
+        assert board.run(["sh", "-c", 'printf %s "$A"'], environment={"A": "'; $(id)"}) == b"'; $(id)"
+        board.push({"a b.txt": b"x", "deep/c;d": b"y" * 100_000}, "it's $HOME")
+        folder = server.folder / "home" / "it's $HOME"
+        assert (folder / "a b.txt").read_bytes() == b"x"
+        assert (folder / "deep" / "c;d").stat().st_size == 100_000
+        with pytest.raises(BoardError, match="exit code 3 on board: no luck"):
+            board.run(["sh", "-c", "echo no luck >&2; exit 3"])
+        with pytest.raises(BoardError, match=r"more than 0\.2 s"):
+            board.run(["sleep", "5"], timeout_s=0.2)
+        server.cut()
+        with pytest.raises(LostError):
+            board.run(["true"])
+
+
+def test_info_tells_what_a_board_can_have(server: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    program(server, "vcgencmd", "echo throttled=0x80000")
+    with pytest.raises(SystemExit) as ended:
+        main(["board", "info", "board", "--ssh-config", str(server.config), "--json"])
+    assert not ended.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert told["comparable"] is True
+    assert "soft temperature limit" in told["notes"][0]
+    assert "pip install" in told["install"]
+    with pytest.raises(BoardError, match="no Python"):
+        board_info("board", python="python-of-nobody", ssh_config=server.config)
+
+
+@pytest.mark.parametrize("host", ["-oProxyCommand=id", "", "a b", "a;b", "a\nb", "user@-oX", "$(id)", "ssh://-x"])
+def test_what_is_no_host_never_reaches_ssh(host: str) -> None:
+    with pytest.raises(InputError, match="is not a host"):
+        checked_host(host)
+    with pytest.raises(InputError, match="is not a host"):
+        board_bench([host], ["model.tflite"])
+
+
+@pytest.mark.parametrize("host", ["pi", "pi@kitchen.local", "ssh://pi@kitchen:2222", "pi@[fe80::1%eth0]", "a-b_c"])
+def test_hosts_that_ssh_takes(host: str) -> None:
+    assert checked_host(host) == host
+
+
+def state(throttled: int | None = None, cooling: tuple[str, ...] = ()) -> dict[str, Any]:
+    frequency = {"temperature_c": 50.0, "frequency_mhz": 1500.0, "load_1min": 0.1}
+    return {"throttled": throttled, "cooling": list(cooling)} | frequency
+
+
+@given(st.integers(0, (1 << 20) - 1), st.integers(0, (1 << 20) - 1))
+def test_every_throttling_bit_is_told(before: int, after: int) -> None:
+    reasons, notes = doubts([state(before), state(after)])
+    for bit, word in THROTTLED.items():
+        now = (before | after) >> bit & 1
+        new = after >> (bit + SINCE_START) & 1 and not before >> (bit + SINCE_START) & 1
+        assert (word in reasons) == bool(now or new)
+        old = before >> (bit + SINCE_START) & 1
+        assert any(word in note for note in notes) >= bool(old and not now and not new) or word in reasons
+    assert throttled_words(None) == []
+
+
+def test_other_boards_tell_it_by_their_cooling_devices() -> None:
+    reasons, _ = doubts([state(), state(cooling=("cpufreq-cpu0",))])
+    assert reasons == ["slowed by cpufreq-cpu0"]
+
+
+def test_the_probe_reads_a_raspberry_pi(tmp_path: Path) -> None:
+    for name, content in {
+        "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
+        "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd asimddp asimdhp\nCPU implementer\t: 0x41\n"
+        "CPU part\t: 0xd0b\n\nRevision\t: c04170\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n",
+        "proc/meminfo": "MemTotal:        4147952 kB\nMemFree: 1 kB\n",
+        "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n',
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": "2400000\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "2400000\n",
+        "sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq": "1500000\n",
+        "sys/class/thermal/thermal_zone0/temp": "61850\n",
+        "sys/class/thermal/cooling_device0/type": "pwm-fan\n",
+        "sys/class/thermal/cooling_device0/cur_state": "2\n",
+        "sys/class/thermal/cooling_device1/type": "cpufreq-cpu0\n",
+        "sys/class/thermal/cooling_device1/cur_state": "0\n",
+        "sys/devices/platform/soc/soc:firmware/get_throttled": "d0008\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    root = str(tmp_path)
+    now = probe.state(root)
+    assert (now["temperature_c"], now["frequency_mhz"], now["cooling"]) == (61.85, 1500.0, [])
+    if now["throttled"] is not None:  # else this machine has a vcgencmd of its own
+        assert now["throttled"] == 0xD0008
+    board = describe_board("pi@kitchen", probe.info(root), [now])
+    assert (board["cpu"], board["core"]) == ("Raspberry Pi 5 Model B Rev 1.0", "Cortex-A76")
+    assert board["memory_bytes"] == 4147952 * 1024
+    assert (board["governor"], board["frequency_limit_mhz"]) == ("ondemand", 2400.0)
+    assert "asimddp" in board["extensions"]
+    assert board["reasons"] == ["soft temperature limit"]
+
+
+def test_the_probe_survives_a_system_that_tells_nothing(tmp_path: Path) -> None:
+    board = describe_board("x", probe.info(str(tmp_path)), [probe.state(str(tmp_path))])
+    assert board["comparable"] is True
+    assert board["cpu"]
+
+
+@pytest.mark.slow
+def test_an_emulated_arm_board_stands_in_the_same_table(
+    server: Any, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The board's Python is Debian's for ARM, with LiteRT's ARM wheel; the workstation's results are beside it."""
+    from edgepress.toolkit.benchmark import benchmark, write_benchmark
+
+    if os.uname().machine != "x86_64":
+        pytest.skip("ARM is emulated on x86-64")
+    files = [run.variants[s] for s in ("tflite-float32", "tflite-int8")]
+    write_benchmark(benchmark(files, data="digits", rounds=2), tmp_path)
+    script = Path(__file__).parent / "arm" / "arm_python.sh"
+    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    settings = f'ARM_ARCH=arm64 ARM_PYTHON=3.13 ARM_WHEELS="numpy ai-edge-litert pillow" PYTHON="{sys.executable}"'
+    python = program(server, "arm-python", f'{settings} XDG_CACHE_HOME="{cache}" exec "{script}" "$@"')
+    options = ["--data", "digits", "--rounds", "1", "--seconds", "0.3", "--python", python, "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main(["board", "bench", "board", *map(str, files), *options, "--ssh-config", str(server.config)])
+    shown = capsys.readouterr()
+    assert ended.value.code == 0, shown.err
+    result = load_benchmark(tmp_path)
+    assert result.boards[0]["machine"] == "aarch64"
+    rows = {(r.host, r.scheme): r for r in result.results if r.engine == "litert"}
+    assert rows.keys() == {(h, s) for h in ("", "board") for s in ("tflite-float32", "tflite-int8")}
+    for scheme in ("tflite-float32", "tflite-int8"):
+        there, here = rows["board", scheme], rows["", scheme]
+        assert there.accuracy == here.accuracy
+        assert there.correct == here.correct
+        assert there.p50_us
+    with capsys.disabled():
+        print("\n" + shown.out)

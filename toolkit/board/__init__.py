@@ -1,0 +1,1 @@
+"""Boards by ssh: what they are, and how files do there."""

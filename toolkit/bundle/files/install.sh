@@ -1,0 +1,297 @@
+#!/bin/sh
+# Installs the bundle in this folder, and proves it before it is used. `sh install.sh --help` says how.
+set -eu
+umask 022
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+
+usage() {
+  cat <<'END'
+sh install.sh [ACTION] [OPTION...]
+
+  install      (default) put this bundle beside earlier releases, run its self-test, then switch to it
+  update       the same, where something is installed already
+  rollback     switch back to the release before, if its self-test passes
+  status       what is installed
+  uninstall    remove everything that install made
+
+  --prefix DIR       where; default: /opt/edgepress/@NAME@ for root, else ~/.local/share/edgepress/@NAME@
+  --python PYTHON    interpreter; default: the first of python3, python3.13, python3.11 that this bundle has packages for
+  --system           use the packages that PYTHON already has: no virtual environment, no download
+  --service          also run `serve` as a system service (systemd; needs root)
+  --port N           of the service on 127.0.0.1; default: 8600
+  --user NAME        user of the service; default: one made for it alone (DynamicUser)
+  --memory SIZE      most memory of the service; default: 512M
+  --unit-dir DIR     where the service's unit goes; default: /etc/systemd/system
+
+A release that fails its self-test is removed, and the one before goes on. Exit code 0: done; 1: failed; 2: wrong usage.
+END
+}
+
+say() { printf '%s\n' "$*"; }
+die() {
+  printf 'Error: %s\n' "$1" >&2
+  [ $# -lt 2 ] || printf '%s\n' "$2" >&2
+  exit 1
+}
+misuse() {
+  printf 'Error: %s\nSee: sh install.sh --help\n' "$1" >&2
+  exit 2
+}
+
+action='' prefix='' python='' system='' service='' port=8600 user='' memory=512M unit_dir=/etc/systemd/system
+while [ $# -gt 0 ]; do
+  case $1 in
+    install | update | rollback | status | uninstall)
+      [ -z "$action" ] || misuse "Two actions: $action and $1."
+      action=$1 ;;
+    --system) system=yes ;;
+    --service) service=yes ;;
+    --prefix | --python | --port | --user | --memory | --unit-dir)
+      if [ $# -lt 2 ] || [ -z "$2" ]; then misuse "$1 needs a value."; fi
+      case $1 in
+        --prefix) prefix=$2 ;;
+        --python) python=$2 ;;
+        --port) port=$2 ;;
+        --user) user=$2 ;;
+        --memory) memory=$2 ;;
+        --unit-dir) unit_dir=$2 ;;
+      esac
+      shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) misuse "Unknown argument: $1" ;;
+  esac
+  shift
+done
+action=${action:-install}
+case $port in *[!0-9]*) misuse "--port is $port; accepted: a number." ;; esac
+case $user$memory in *[!A-Za-z0-9_-]*) misuse "--user or --memory has characters that it can't have." ;; esac
+
+if [ -z "$prefix" ]; then
+  if [ -e "$here/interpreter" ]; then
+    prefix=${here%/releases/*} # called from an installed release
+  elif [ "$(id -u)" = 0 ]; then
+    prefix=/opt/edgepress/@NAME@
+  else
+    prefix=${XDG_DATA_HOME:-$HOME/.local/share}/edgepress/@NAME@
+  fi
+fi
+case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
+unit=$unit_dir/edgepress-@NAME@.service
+
+release_of() { # current or previous: its folder's name, or nothing
+  if [ -L "$prefix/$1" ]; then basename -- "$(readlink -- "$prefix/$1")"; fi
+}
+
+link() { # LINK RELEASE: the link changes at once or not at all
+  ln -s -- "releases/$2" "$prefix/.$1.$$"
+  mv -fT -- "$prefix/.$1.$$" "$prefix/$1"
+}
+
+prove() { # RELEASE: its self-test, on this machine
+  if "$prefix/releases/$1/run" selftest --json >"$prefix/.selftest.$$"; then
+    mv -f -- "$prefix/.selftest.$$" "$prefix/releases/$1/selftest.json"
+  else
+    cat -- "$prefix/.selftest.$$" >&2
+    rm -f -- "$prefix/.selftest.$$"
+    return 1
+  fi
+}
+
+restart_service() { # 0 once it answers, or if there is none
+  [ -e "$unit" ] || return 0
+  systemctl restart "edgepress-@NAME@.service" || return 1
+  "$(cat -- "$prefix/current/interpreter")" -I -c '
+import http.client, sys, time
+for _ in range(60):
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=5)
+        connection.request("GET", "/ready")
+        sys.exit(connection.getresponse().status != 200)
+    except OSError:
+        time.sleep(0.5)
+sys.exit(1)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")"
+}
+
+switch_to() { # RELEASE: makes it current and the old one previous; goes back if the service does not come up with it
+  old=$(release_of current)
+  before=$(release_of previous)
+  if [ -n "$old" ] && [ "$old" != "$1" ]; then link previous "$old"; fi
+  link current "$1"
+  restart_service && return
+  if [ -n "$old" ] && [ "$old" != "$1" ]; then
+    link current "$old"
+    if [ -n "$before" ]; then link previous "$before"; else rm -f -- "$prefix/previous"; fi
+    restart_service || true
+    die "The service does not run with $1; it runs $old again." "See: journalctl -u edgepress-@NAME@.service"
+  fi
+  die "The service does not run." "See: journalctl -u edgepress-@NAME@.service"
+}
+
+# What this machine is, in the words of requirements-BOARD.txt. In plain Python, for old ones to understand it, too.
+board_of() {
+  "$1" -c '
+import platform, sys
+machine = platform.machine().lower()
+kind = "pi" if machine.startswith(("arm", "aarch")) else "pc" if machine in ("x86_64", "amd64") else machine
+print("%s%d-py%d%d" % ((kind, 64 if sys.maxsize > 2**32 else 32) + tuple(sys.version_info[:2])))'
+}
+
+find_python() { # sets python and board
+  tried='' asked=${python:-python3}
+  if [ -n "$python" ]; then set -- "$python"; else set -- python3 python3.13 python3.11; fi
+  for candidate; do
+    board=$(board_of "$candidate" 2>/dev/null) || continue
+    if [ -n "$system" ] || [ -r "$here/requirements-$board.txt" ]; then
+      python=$(command -v -- "$candidate")
+      case $python in /*) ;; *) python=$(pwd)/$python ;; esac
+      return
+    fi
+    tried="$tried $board"
+  done
+  [ -n "$tried" ] || die "There is no Python ($asked)." "Name one: --python PATH"
+  die "This bundle has no packages for this machine:$tried. It has them for: $(cd "$here" && echo requirements-*.txt)." \
+    "Name another Python (--python PATH), or bundle for this board, or use installed packages (--system)."
+}
+
+# Copies the files that the manifest lists, if they are what it lists, and prints the bundle's id.
+copy_checked() { # RELEASE_FOLDER
+  "$python" - "$here" "$1" <<'END'
+import hashlib, json, os, shutil, sys
+source, target = sys.argv[1:]
+with open(os.path.join(source, "MANIFEST.json"), encoding="utf-8") as file:
+    manifest = json.load(file)
+for item in manifest["files"]:
+    name = os.path.join(source, *item["path"].split("/"))
+    to = os.path.join(target, *item["path"].split("/"))
+    if item["path"].startswith("wheels/"):
+        to = os.devnull
+    else:
+        os.makedirs(os.path.dirname(to), exist_ok=True)
+    digest = hashlib.sha256()
+    try:
+        with open(name, "rb") as file, open(to, "wb") as out:
+            for piece in iter(lambda: file.read(1 << 20), b""):
+                digest.update(piece)
+                out.write(piece)
+    except FileNotFoundError:
+        sys.exit("Error: %s is missing. Unpack the bundle again." % name)
+    if digest.hexdigest() != item["sha256"]:
+        sys.exit("Error: %s is not what MANIFEST.json lists. Unpack the bundle again." % name)
+shutil.copyfile(os.path.join(source, "MANIFEST.json"), os.path.join(target, "MANIFEST.json"))
+END
+}
+
+fill() { # RELEASE_FOLDER: the bundle's files and the packages
+  release=$1
+  copy_checked "$release" || exit 1
+  chmod 755 "$release/install.sh" "$release/run"
+  if [ -n "$system" ]; then
+    printf '%s\n' "$python" >"$release/interpreter"
+    return
+  fi
+  set -- "$release/venv"
+  case $board in
+    pi32-*) # NumPy and Pillow are Debian's there
+      "$python" -c 'import numpy, PIL' 2>/dev/null || die "NumPy or Pillow is missing." \
+        "Install them: sudo apt install python3-numpy python3-pil"
+      set -- --system-site-packages "$@" ;;
+  esac
+  "$python" -m venv "$@" >&2 || die "No virtual environment could be made." "Install: sudo apt install python3-venv"
+  set -- --only-binary=:all: --no-deps --require-hashes -r "$release/requirements-$board.txt"
+  if [ -d "$here/wheels" ]; then set -- --no-index --find-links "$here/wheels" "$@"; fi
+  say "Installing the packages for $board"
+  "$release/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2 ||
+    die "The packages could not be installed." "Check the network, or make the bundle with --offline --board $board."
+  printf '%s\n' "$release/venv/bin/python" >"$release/interpreter"
+}
+
+install_service() {
+  case $prefix in *[!A-Za-z0-9/._-]*) die "$prefix has characters that a service's unit can't have." ;; esac
+  if [ -n "$user" ]; then who="User=$user"; else who="DynamicUser=yes"; fi
+  case $prefix in /home/* | /root/*) home=read-only ;; *) home=yes ;; esac
+  sed -e "s|%PREFIX%|$prefix|" -e "s|%PORT%|$port|" -e "s|%USER%|$who|" -e "s|%HOME%|$home|" -e "s|%MEMORY%|$memory|" \
+    "$prefix/current/service.unit" >"$unit.new" || die "$unit can't be written." "Run it as root: sudo sh install.sh ..."
+  mv -f -- "$unit.new" "$unit"
+  systemctl daemon-reload
+  systemctl enable --quiet "edgepress-@NAME@.service"
+  restart_service || die "The service does not run." "See: journalctl -u edgepress-@NAME@.service"
+  say "The service edgepress-@NAME@ answers on 127.0.0.1:$port."
+}
+
+tidy() { # removes what a killed installation left, and all releases but the current and the one before
+  for folder in "$prefix/releases"/*; do
+    name=$(basename -- "$folder")
+    if [ "$name" != "$(release_of current)" ] && [ "$name" != "$(release_of previous)" ]; then rm -rf -- "$folder"; fi
+  done
+  rm -f -- "$prefix"/.current.* "$prefix"/.previous.* "$prefix"/.selftest.*
+}
+
+unfinished=''
+at_exit() { if [ -n "$unfinished" ]; then rm -rf -- "$unfinished"; fi; }
+
+install_release() {
+  if [ "$action" = update ] && [ -z "$(release_of current)" ]; then
+    die "Nothing is installed in $prefix." "Run: sh install.sh install"
+  fi
+  case $here in "$prefix"/*) die "$here is installed already." "Run install.sh of an unpacked bundle." ;; esac
+  find_python
+  id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["id"][:12])' "$here/MANIFEST.json")
+  new=$id-$board${system:+-system}
+  if [ ! -e "$prefix/releases/$new/selftest.json" ]; then # else it is here and was proven
+    rm -rf -- "$prefix/releases/$new"
+    unfinished=$prefix/releases/$new
+    fill "$unfinished"
+  fi
+  say "Running the self-test"
+  prove "$new" || die "$new fails its self-test on this machine; it is not used." \
+    "What is installed stays as it was: $(release_of current)"
+  unfinished=''
+  switch_to "$new"
+  tidy
+  if [ -n "$service" ]; then install_service; fi
+  say "@NAME@ $id is installed in $prefix, and its self-test passes. Try:"
+  say "  $prefix/current/run classify $prefix/current/samples/$(cd "$here/samples" 2>/dev/null && echo 0.*)"
+}
+
+rollback() {
+  back=$(release_of previous)
+  [ -n "$back" ] || die "There is no release to go back to in $prefix."
+  prove "$back" || die "$back fails its self-test on this machine; $(release_of current) goes on."
+  switch_to "$back"
+  say "@NAME@ is at $back again; before it was $(release_of previous)."
+}
+
+status() {
+  [ -n "$(release_of current)" ] || die "Nothing is installed in $prefix."
+  say "current: $(release_of current)"
+  say "previous: $(release_of previous)"
+  if [ -e "$unit" ]; then say "service: $(systemctl is-active "edgepress-@NAME@.service" || true)"; fi
+}
+
+uninstall() {
+  if [ -e "$unit" ]; then
+    systemctl disable --quiet --now "edgepress-@NAME@.service" || true
+    rm -f -- "$unit"
+    systemctl daemon-reload
+  fi
+  rm -f -- "$prefix/current" "$prefix/previous"
+  rm -rf -- "$prefix/releases"
+  rm -f -- "$prefix/.lock" "$prefix"/.current.* "$prefix"/.previous.* "$prefix"/.selftest.*
+  rmdir -- "$prefix" 2>/dev/null || say "$prefix holds other files and stays."
+  say "Removed @NAME@ from $prefix."
+}
+
+case $action in
+  install | update) mkdir -p -- "$prefix/releases" || die "$prefix can't be made." "Name a folder: --prefix DIR" ;;
+  *) [ -d "$prefix/releases" ] || die "Nothing is installed in $prefix." ;;
+esac
+command -v flock >/dev/null || die "flock is missing." "Install: sudo apt install util-linux"
+[ -w "$prefix" ] || die "$prefix can't be written." "Name a folder of your own: --prefix DIR"
+exec 9>"$prefix/.lock"
+flock -n 9 || die "Another installation works in $prefix." "Wait for it."
+trap at_exit EXIT
+trap 'exit 1' HUP INT TERM
+case $action in
+  install | update) install_release ;;
+  *) "$action" ;;
+esac

@@ -1,0 +1,39 @@
+"""Runs a bundle that is one runnable file: `python app.pyz classify IMAGE`, `python app.pyz selftest`.
+
+It becomes `__main__.py` in a `.pyz`. The sources run from inside the file; an engine wants the model as a file, so the
+model and the samples are unpacked into a temporary folder for as long as the command runs.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from types import FrameType
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command of `python -m edgepress.runtime` on the model in this file and return its exit code."""
+    from edgepress.runtime.__main__ import main as command
+
+    signal.signal(signal.SIGTERM, _end)  # so that a stopped service leaves nothing behind
+    with zipfile.ZipFile(sys.argv[0]) as archive, tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        model = json.loads(archive.read("MANIFEST.json"))["model"]
+        for name in archive.namelist():
+            if name == model or name.startswith("samples/"):
+                archive.extract(name, folder)
+        if not arguments or arguments[0].startswith("-") or arguments[0] == "doctor":
+            return command(arguments)
+        subject = folder if arguments[0] == "selftest" else str(Path(folder) / model)
+        return command([arguments[0], subject, *arguments[1:]])
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

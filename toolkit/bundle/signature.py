@@ -1,0 +1,95 @@
+"""Signatures by OpenSSH, which a board has already: `app.zip.sig` beside `app.zip`.
+
+`ssh-keygen -Y` signs and checks files (OpenSSH 8.1 and newer; format: PROTOCOL.sshsig in its sources). The signature
+covers the whole file, so it is checked before anything is unpacked, on the workstation or on the board, by a tool that
+neither edgepress nor the bundle brought. docs/bundle.md says why not another way.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from edgepress.toolkit.errors import BundleError, InputError
+
+NAMESPACE = "edgepress-bundle"
+"""What a signature is for: one made for another purpose with the same key is not taken for a bundle's."""
+SIGNER = "signer"
+_PUBLIC_KEY = re.compile(r"(ssh|sk-ssh|ecdsa|sk-ecdsa|rsa)-[\w@.-]+ [A-Za-z0-9+/=]+")
+
+
+def signature_path(bundle: Path) -> Path:
+    """Where a bundle's signature lies."""
+    return bundle.with_name(bundle.name + ".sig")
+
+
+def sign(bundle: Path, key: Path) -> bytes:
+    """A signature of a file, as text in armour.
+
+    Args:
+        bundle: The file.
+        key: A private key of OpenSSH (`ssh-keygen -t ed25519`), or the public one where an agent holds the private.
+
+    Raises:
+        InputError: There is no such key, or ssh-keygen is missing.
+        BundleError: ssh-keygen could not sign with it.
+    """
+    if not key.is_file():
+        raise InputError(f"The key {key} does not exist.", "Make one: ssh-keygen -t ed25519 -f KEY")
+    return _ssh_keygen(bundle, "sign", "-f", str(key), "-n", NAMESPACE)
+
+
+def check_signature(bundle: Path, signature: Path, key: Path) -> str:
+    """Who signed a file.
+
+    Args:
+        bundle: The file.
+        signature: Its signature.
+        key: A public key (`.pub`), or a file of allowed signers (ssh-keygen(1), ALLOWED SIGNERS).
+
+    Returns:
+        The signer's name in the file of allowed signers; of a public key, its comment.
+
+    Raises:
+        InputError: The key can't be read, or ssh-keygen is missing.
+        BundleError: There is no signature, or it is not by that key over these bytes.
+    """
+    try:
+        text = key.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"The key {key} can't be read: {e}.", "Give a public key (.pub) or allowed signers.") from e
+    if "PRIVATE KEY" in text:
+        raise InputError(f"{key} is a private key.", f"Give the public one: {key}.pub")
+    if not signature.is_file():
+        raise BundleError(f"{bundle} has no signature: there is no {signature}.", "Do not install it.")
+    name = None
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        allowed = key
+        if _PUBLIC_KEY.match(text):
+            allowed = Path(folder) / "allowed_signers"
+            allowed.write_text(f'{SIGNER} namespaces="{NAMESPACE}" {text.strip()}\n', encoding="utf-8")
+            name = " ".join(text.split()[2:]) or key.name
+        where = ("-f", str(allowed), "-s", str(signature))
+        try:
+            found = _ssh_keygen(bundle, "find-principals", *where).decode().splitlines()
+            principal = found[0] if found else ""
+            _ssh_keygen(bundle, "verify", *where, "-I", principal, "-n", NAMESPACE)
+        except BundleError as e:
+            raise BundleError(f"{bundle} is not what a key in {key} signed: {e.message}", "Do not install it.") from e
+    return name or principal
+
+
+def _ssh_keygen(bundle: Path, action: str, *arguments: str) -> bytes:
+    try:
+        with bundle.open("rb") as file:
+            done = subprocess.run(["ssh-keygen", "-Y", action, *arguments], stdin=file, capture_output=True)
+    except FileNotFoundError as e:
+        if e.filename != "ssh-keygen":
+            raise
+        raise InputError("ssh-keygen is not installed.", "Install OpenSSH's client: openssh-client on Debian.") from e
+    if done.returncode:
+        reason = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise BundleError(f"ssh-keygen -Y {action} failed: {reason[-1] if reason else 'no reason given'}")
+    return done.stdout

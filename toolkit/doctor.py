@@ -1,0 +1,29 @@
+"""What this workstation is and lacks: the board's `doctor`, and the packages that the toolkit needs beside it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from typing import Any
+
+from edgepress.runtime.board import doctor as board_doctor
+from edgepress.runtime.board import version
+from edgepress.toolkit.errors import TOOLKIT_MODULES
+
+
+def doctor() -> dict[str, Any]:
+    """The document of `edgepress.runtime.board.doctor`, with two more fields and a stricter "ok".
+
+    Returns:
+        Beside the board's fields: "toolkit", a list of {"package", "version", "install"} for every package of the extra
+        "toolkit" (version None and a command where it is missing), and "temporary_bytes", what is free where
+        conversions keep their files. "ok" says that an engine works and no package is missing.
+    """
+    found = board_doctor()
+    install = f"{sys.executable} -m pip install 'edgepress[toolkit]'"
+    versions = {package: version(package) for package in sorted(set(TOOLKIT_MODULES.values()))}
+    packages = [{"package": p, "version": v, "install": "" if v else install} for p, v in versions.items()]
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    ok = found["ok"] and all(versions.values())
+    return found | {"ok": ok, "toolkit": packages, "temporary_bytes": free}
