@@ -5,16 +5,37 @@ Nothing heavy is imported here: `edgepress --help` must answer at once. What the
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepress.toolkit import commands_make, console
+from edgepress.toolkit import (
+    commands_board,
+    commands_bundle,
+    commands_compare,
+    commands_doctor,
+    commands_make,
+    commands_profile,
+    commands_report,
+    console,
+)
 from edgepress.toolkit.command import Data, Json, SkipUnreadable, Threads, app, command, run
 
-__all__ = ["app", "commands_make", "run"]
+__all__ = [
+    "app",
+    "commands_board",
+    "commands_bundle",
+    "commands_compare",
+    "commands_doctor",
+    "commands_make",
+    "commands_profile",
+    "commands_report",
+    "run",
+]
 
 if TYPE_CHECKING:
     from edgepress.toolkit.measurement import Benchmark
@@ -23,7 +44,7 @@ if TYPE_CHECKING:
 
 MAX_CONFUSION = 20
 """Classes up to which the confusion matrix is printed; it is in the JSON in any case."""
-PHASES = {"accuracy": "Checking accuracy", "latency": "Timing"}
+PHASES = {"accuracy": "Checking accuracy", "latency": "Timing", "profile": "Profiling"}
 
 
 @app.command()
@@ -33,19 +54,36 @@ def evaluate(
     data: Data = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="litert, tflite-runtime or onnxruntime.", show_default="the first that opens the file"),
+        typer.Option(
+            help="litert, tflite-runtime, onnxruntime or openvino.", show_default="the first that opens the file"
+        ),
     ] = None,
     threads: Threads = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that answer side by side.", show_default="the CPUs over --threads"),
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option(help="Keep answers, so that an evaluation that was stopped goes on where it was.")
+    ] = True,
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> None:
-    """Accuracy, precision, recall, F1 and confusion of one file on the test split."""
+    """Accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
+    from edgepress.toolkit.answers_cache import default_cache
     from edgepress.toolkit.evaluate import evaluate as work
     from edgepress.toolkit.tables import confusion_table, evaluation_table
 
     with console.progress(PHASES) as on_progress:
         result = work(
-            file, data=data, engine=engine, threads=threads, skip_unreadable=skip_unreadable, on_progress=on_progress
+            file,
+            data=data,
+            engine=engine,
+            threads=threads,
+            jobs=jobs,
+            skip_unreadable=skip_unreadable,
+            cache=default_cache() if cache else None,
+            on_progress=on_progress,
         )
     for text in result["notes"]:
         console.note(text)
@@ -59,7 +97,7 @@ def evaluate(
         console.say()
     console.say(
         f"{file} on {result['engine']}: accuracy {100 * result['accuracy']:.2f} % on {result['count']} test items of "
-        f"{result['data']['source']}.",
+        f"{result['data']['source']}; its scores are {100 * result['ece']:.1f} pp off on average (ECE).",
         style="bold",
     )
 
@@ -70,7 +108,11 @@ def benchmark(
     files: Annotated[list[Path], typer.Argument(help=".tflite and .onnx files, or one folder of them.")],
     data: Data = None,
     engine: Annotated[str, typer.Option(help="all, or names separated by commas.")] = "all",
-    threads: Threads = 1,
+    threads: Annotated[str, typer.Option(help="Threads that an engine may use; several, as 1,2, are all timed.")] = "1",
+    batch: Annotated[str, typer.Option(help="Items in one timed call; several, as 1,8, are all timed.")] = "1",
+    cpus: Annotated[
+        str | None, typer.Option(help="CPUs to time on, as 1 or 0,1.", show_default="one a thread, always the same")
+    ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(min=0, help="Accuracy drop that is still usable, percentage points.", show_default="1"),
@@ -84,26 +126,37 @@ def benchmark(
     time_cap: Annotated[
         float, typer.Option(min=1, help="Seconds that one file may take to classify the test split.")
     ] = 120.0,
+    limits: Annotated[bool, typer.Option(help="Measure what this CPU can do at most, too.")] = True,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure the time of each operation, too.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default="the files' own")] = None,
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> int:
     """Measure size, speed and accuracy of files side by side, and say which to ship."""
     from edgepress.toolkit.advice import MAX_DROP_PP
+    from edgepress.toolkit.answers_cache import default_cache
     from edgepress.toolkit.benchmark import benchmark as work
     from edgepress.toolkit.benchmark import write_benchmark
+    from edgepress.toolkit.benchmark_plan import parse_counts
+    from edgepress.toolkit.pinning import parse_cpus
 
     with console.progress(PHASES) as on_progress:
         result = work(
             files,
             data=data,
             engines=engine,
-            threads=threads,
+            threads=parse_counts(threads, "--threads"),
+            batch=parse_counts(batch, "--batch"),
+            cpus=None if cpus is None else parse_cpus(cpus),
             rounds=rounds,
             time_cap_s=time_cap,
             baseline=baseline,
             max_drop_pp=MAX_DROP_PP if max_drop is None else max_drop,
             skip_unreadable=skip_unreadable,
+            limits=limits,
+            profile=profile,
+            cache=default_cache(),
+            command=shlex.join(["edgepress", *sys.argv[1:]]),
             on_progress=on_progress,
         )
     folder = out or (files[0] if files[0].is_dir() else files[0].parent)
@@ -125,7 +178,7 @@ def benchmark(
 def predict(
     file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
     images: Annotated[list[Path], typer.Argument(help="Images, .npy arrays, or folders of them.")],
-    engine: Annotated[str | None, typer.Option(help="litert, tflite-runtime or onnxruntime.")] = None,
+    engine: Annotated[str | None, typer.Option(help="litert, tflite-runtime, onnxruntime or openvino.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to print of each image.")] = 3,
     json_output: Json = False,
 ) -> int:
@@ -195,14 +248,17 @@ def demo(
 
 def _show_benchmark(result: Benchmark) -> None:
     from edgepress.toolkit.host import host_title
-    from edgepress.toolkit.tables import benchmark_table
+    from edgepress.toolkit.tables import benchmark_table, best_engine_lines
 
-    console.say(
-        f"{result.data['count']} test items of {result.data['source']}, {result.results[0].threads} thread(s), "
-        f"{host_title(result.host)}"
-    )
+    about = [f"{result.data['count']} test items of {result.data['source']}", host_title(result.host)]
+    for name in ("threads", "batch"):
+        numbers = {getattr(r, name) for r in result.results}
+        about += [f"{name} {n}" for n in numbers if len(numbers) == 1]
+    console.say(", ".join(about))
     console.show(benchmark_table(result))
-    console.say("Drop: against the baseline; ≤ is the upper end of its 95 % interval. Speed-up: p50, paired by round.")
+    console.say("Drop: against the baseline; ≤ is the upper end of its 95 % interval. Speed-up: ± half of its own.")
+    if result.noise is not None and not result.noise.noisy:
+        console.say("The host was quiet while files were timed.")
     for r in result.results:
         if r.failed:
             console.say(f"{r.file}{f' on {r.engine}' if r.engine else ''} {r.status}", style="red")
@@ -211,6 +267,11 @@ def _show_benchmark(result: Benchmark) -> None:
     console.say()
     console.say(f"Ship: {result.advice.ship or 'none'}", style="bold green" if result.advice.ship else "bold red")
     console.say(result.advice.why)
+    if result.best_engines:
+        console.say()
+        console.say("Best engine for each file on this host:", style="bold")
+        for text in best_engine_lines(result):
+            console.say(f"  {text}")
 
 
 def _show_predictions(results: Sequence[ImageResult]) -> None:

@@ -6,6 +6,7 @@ python -m edgepress.toolkit.commands_doc > docs/commands.md
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import typer
@@ -29,14 +30,25 @@ def commands_markdown() -> str:
     """All commands with their arguments and options as Markdown."""
     group: Any = typer.main.get_command(app)
     parts = [HEAD, _options(group)]
-    for name, command in group.commands.items():
+    for name, command in _commands(group):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         usage = " ".join(["edgepress", name, *(_metavar(p) for p in arguments), "[OPTIONS]"])
         parts += [f"## {name}\n\n{command.help}\n\n    {usage}\n", _options(command)]
     return "\n".join(parts)
 
 
+def _commands(group: Any, within: str = "") -> Iterator[tuple[str, Any]]:
+    """Every command by its name, those of a group as "GROUP COMMAND"."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{name} ")
+        else:
+            yield within + name, command
+
+
 def _metavar(argument: Any) -> str:
+    if argument.metavar:
+        return str(argument.metavar)
     return f"{argument.name.upper()}{'...' if argument.nargs == -1 else ''}"
 
 

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters import SCHEMES, Conversion, Guess, Options, Variant, guess_contract, parse_schemes
+from edgepress.converters import SCHEMES, Conversion, Facts, Guess, Options, Variant, guess_contract, parse_schemes
 from edgepress.converters.foreign_metadata import read_labels
 from edgepress.converters.verification import ITEMS
-from edgepress.runtime.contract import read_contract
 from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
@@ -96,25 +95,23 @@ def convert_model(
     schemes = parse_schemes(to)
     if calibration_images < 1:
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
-    notes: list[str] = []
     with Conversion(path, options=Options(said.custom, said.trust)) as conversion:
-        own = read_contract(path) if path.suffix == ".keras" and not said.says_anything else None
-        if own is not None:
-            guess = Guess(contract=own, model_shape=own.input.shape)
+        schemes, left_out = _possible(schemes, conversion.facts, asked=to)
+        own = conversion.facts.contract if not said.says_anything else None
+        guess = Guess(contract=own, model_shape=own.input.shape) if own else _guess(conversion, said)
+        opened, notes = None, list(guess.notes)
+        if own is not None and own.data is not None:  # it was trained here: its labels are the data's
             opened, notes = data_for(own, data, where=path, skip_unreadable=skip_unreadable)
-        else:
-            guess = _guess(conversion, said)
-            opened = None
-            if data is not None:
-                opened = open_data(data, input=guess.contract.input, skip_unreadable=skip_unreadable)
-                guess = _with_labels_of(opened, guess)
-            elif calibrated := [name for name in schemes if SCHEMES[name].calibrated]:
-                raise InputError(
-                    f"{', '.join(calibrated)} must be calibrated, and {path} does not say what it was trained on.",
-                    "Name data like those it was trained on with --data, or leave these schemes out.",
-                )
+        elif data is not None:
+            opened = open_data(data, input=guess.contract.input, skip_unreadable=skip_unreadable)
+            guess = _with_labels_of(opened, guess)
             notes = list(guess.notes)
-        for note in notes:
+        elif calibrated := [name for name in schemes if SCHEMES[name].calibrated]:
+            raise InputError(
+                f"{', '.join(calibrated)} must be calibrated, and {path} does not say what it was trained on.",
+                "Name data like those it was trained on with --data, or leave these schemes out.",
+            )
+        for note in (*left_out, *notes):
             if on_note is not None:
                 on_note(note)
         calibration, proof = None, None
@@ -154,6 +151,15 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
         ],
         "notes": list(notes),
     }
+
+
+def _possible(schemes: tuple[str, ...], facts: Facts, *, asked: str) -> tuple[tuple[str, ...], list[str]]:
+    """What "all" means for a source: a `.tflite` gives TFLite files alone, an `.onnx` ONNX ones; and a note of it."""
+    if asked.strip() != "all" or facts.format not in ("tflite", "onnx"):
+        return schemes, []
+    possible = tuple(name for name in schemes if SCHEMES[name].format == facts.format)
+    other = "onnx" if facts.format == "tflite" else "tflite"
+    return possible, [f"{other} schemes are left out: a .{facts.format} file gives none. Give the model it came from."]
 
 
 def _guess(conversion: Conversion, said: Foreign) -> Guess:

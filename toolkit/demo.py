@@ -16,11 +16,11 @@ import numpy as np
 
 from edgepress.converters import Variant
 from edgepress.converters.files import whole_file
+from edgepress.toolkit.answers import OnProgress
 from edgepress.toolkit.benchmark import benchmark, write_benchmark
 from edgepress.toolkit.convert import convert_model, summary
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.measure import OnProgress
 from edgepress.toolkit.measurement import Benchmark
 from edgepress.toolkit.predict import ImageResult, as_dicts, predict
 from edgepress.toolkit.training import train
@@ -28,6 +28,8 @@ from edgepress.toolkit.training import train
 DATA = "digits"
 ARCH = "lenet"
 IMAGES = 5
+TIMING_S = 2.0
+"""Seconds of timing that each file gets on each engine."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def demo(
     trained = train(data, ARCH, out=folder, resume=True, progress=training_bar)
     variants = convert_model(trained.model, on_start=lambda scheme: step(f"Converting to {scheme}"))
     step("Measuring every file on every engine installed")
-    result = benchmark(trained.model.parent / "variants", on_progress=on_progress)
+    result = benchmark(trained.model.parent / "variants", timing_s=TIMING_S, on_progress=on_progress)
     write_benchmark(result, folder)
     images = _write_images(data, folder / "images")
     ship, engine = result.advice.ship, result.advice.engine

@@ -5,6 +5,8 @@ from __future__ import annotations
 from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 
 __all__ = [
+    "BoardError",
+    "BundleError",
     "DataError",
     "EdgepressError",
     "InputError",
@@ -18,17 +20,29 @@ __all__ = [
 TOOLKIT_MODULES = {
     name.replace("-", "_"): name
     for name in (
-        *("ai-edge-litert", "filelock", "flatbuffers", "keras", "litert-quantizer", "matplotlib", "onnx"),
-        *("onnxruntime", "platformdirs", "psutil", "rich", "tensorflow", "tf2onnx", "typer"),
+        *("ai-edge-litert", "filelock", "flatbuffers", "jinja2", "keras", "litert-quantizer", "matplotlib", "onnx"),
+        *("onnxruntime", "platformdirs", "psutil", "pydantic", "rich", "scipy", "tensorflow", "tf2onnx", "typer"),
     )
 } | {"PIL": "pillow", "sklearn": "scikit-learn"}
 """What the extra "toolkit" installs: the package on PyPI by the name under which it is imported."""
+
+
+class BundleError(EdgepressError):
+    """A bundle that can't be made, or that is not as it was made."""
+
+    kind = "bundle"
 
 
 class DataError(EdgepressError):
     """A data set that can't be used as it is."""
 
     kind = "data"
+
+
+class BoardError(EdgepressError):
+    """A board that can't be reached, or on which something failed."""
+
+    kind = "board"
 
 
 class TrainingError(EdgepressError):

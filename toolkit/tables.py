@@ -15,6 +15,8 @@ from edgepress.toolkit.console import number, size, table, width
 from edgepress.toolkit.measurement import DROP, USABLE, Benchmark, Measurement
 from edgepress.toolkit.predict import ImageResult
 
+VARYING, VARYING_WIDTH = ("host", "threads", "batch"), 8
+"""Shown only where rows differ in them, and the columns of the screen that each then takes."""
 STYLES = {USABLE: "green", DROP: "red"}
 
 
@@ -43,7 +45,13 @@ def _decibels(sqnr_db: float | None) -> str:
 
 def benchmark_table(result: Benchmark) -> Table:
     """One file on one engine a row, with the figures that the screen has room for: those that decide come first."""
-    columns = [(name, justify, figure) for name, justify, columns, figure in _COLUMNS if width() >= columns]
+    alike = {name for name in VARYING if len({getattr(r, name) for r in result.results}) == 1}
+    room = width() - VARYING_WIDTH * (len(VARYING) - len(alike))
+    columns = [
+        (name, justify, figure)
+        for name, justify, needed, figure in _COLUMNS
+        if room >= needed and name.lower() not in alike
+    ]
     names = _names(result.results)
     rows = [
         [
@@ -53,6 +61,17 @@ def benchmark_table(result: Benchmark) -> Table:
         for r, own in zip(result.results, names, strict=True)
     ]
     return table("", [(name, justify) for name, justify, _ in columns], rows)
+
+
+def best_engine_lines(result: Benchmark) -> list[str]:
+    """One line a file: its best engine, and how much slower the others are."""
+    names = dict(zip((r.file for r in result.results), _names(result.results), strict=True))
+    lines = []
+    for best in result.best_engines:
+        others = ", ".join(f"{name} {ratio:.2f} times as long" for name, ratio in best.slower.items())
+        doubt = "" if best.beyond_doubt else "; not beyond doubt"
+        lines.append(f"{names[best.file]}: {best.engine} ({others}{doubt})")
+    return lines
 
 
 def evaluation_table(result: Mapping[str, Any]) -> Table:
@@ -107,24 +126,34 @@ def _us(value: float | None) -> str:
     return number(value, ".1f" if value is not None and value < 100 else ".0f")
 
 
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None or low is None or high is None or low == high:
+        return number(value, ".2f")
+    return f"{value:.2f} ±{(high - low) / 2:.2f}"
+
+
 def _at_most(value: float | None, high: float | None) -> str:
     return "" if value is None or high is None else f"{value:.2f} ≤{high:.2f}"
 
 
 _COLUMNS: tuple[tuple[str, str, int, Callable[[Measurement], str]], ...] = (
     ("File", "left", 0, lambda r: r.file),
+    ("Host", "left", 0, lambda r: r.host or "here"),
     ("Engine", "left", 0, lambda r: r.engine),
+    ("Threads", "right", 0, lambda r: str(r.threads)),
+    ("Batch", "right", 0, lambda r: str(r.batch)),
     ("Size", "right", 0, lambda r: size(r.size_bytes)),
-    ("Ratio", "right", 120, lambda r: number(r.size_ratio, ".2f")),
+    ("Ratio", "right", 140, lambda r: number(r.size_ratio, ".2f")),
     ("Acc. %", "right", 0, lambda r: _percent(r.accuracy)),
-    ("F1 %", "right", 140, lambda r: _percent(r.macro_f1)),
+    ("F1 %", "right", 160, lambda r: _percent(r.macro_f1)),
     ("Drop pp", "right", 0, lambda r: _at_most(r.drop_pp, r.drop_high_pp)),
     ("Agree %", "right", 120, lambda r: _percent(r.agreement)),
-    ("Load ms", "right", 140, lambda r: number(r.load_ms, ".2f")),
+    ("Load ms", "right", 140, lambda r: number(r.load_ms, ".1f")),
+    ("Memory", "right", 130, lambda r: size(r.memory_bytes)),
     ("p50 us", "right", 0, lambda r: _us(r.p50_us)),
-    ("p90 us", "right", 120, lambda r: _us(r.p90_us)),
+    ("p90 us", "right", 110, lambda r: _us(r.p90_us)),
     ("p99 us", "right", 100, lambda r: _us(r.p99_us)),
-    ("Speed-up", "right", 90, lambda r: number(r.speedup, ".2f")),
+    ("Speed-up", "right", 90, lambda r: _with_interval(r.speedup, r.speedup_low, r.speedup_high)),
     ("Status", "left", 0, lambda r: r.status.partition(":")[0]),
 )
 """The benchmark's columns: name, justification, from which width of the screen on, and the figure."""
