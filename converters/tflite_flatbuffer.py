@@ -89,6 +89,11 @@ def write(root: Any) -> bytes:
     """The bytes of a model."""
     import flatbuffers
 
+    # Below 127 the older field holds the code, too. litert-quantizer leaves it 0 in what it adds, which is ADD to those
+    # who read that field, such as OpenVINO ("Chosen Builtin Option is not accessible").
+    for code in root.operatorCodes:
+        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+
     class Aligned(flatbuffers.Builder):  # type: ignore[misc]
         """Puts bytes where the schema wants a buffer's (`force_align: 16`), which its Python classes ignore."""
 
@@ -107,9 +112,8 @@ def append(items: list[Any], item: Any) -> int:
 
 
 def code(root: Any, op: Any) -> int:
-    """Number of an operation's kind, from whichever of its two fields a file fills."""
-    code = root.operatorCodes[op.opcodeIndex]
-    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+    """Number of an operation's kind."""
+    return int(root.operatorCodes[op.opcodeIndex].builtinCode)  # `read` fills it
 
 
 def opcode(root: Any, builtin: int) -> int:
@@ -117,12 +121,9 @@ def opcode(root: Any, builtin: int) -> int:
     from ai_edge_litert import schema_py_generated as fb
 
     for index, code in enumerate(root.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
+        if code.builtinCode == builtin:
             return index
-    # Below 127 both fields hold the code, so that interpreters older than the wider field read it too.
-    return append(
-        root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, deprecatedBuiltinCode=min(builtin, 127), version=1)
-    )
+    return append(root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, version=1))
 
 
 def name(code: int, custom: bytes | None = None) -> str:

@@ -40,7 +40,7 @@ def float_onnx(frozen: Any) -> onnx.ModelProto:
     source, sink = frozen.inputs[0].name, frozen.outputs[0].name
     with _quiet("tf2onnx"), tf.Graph().as_default() as graph:
         try:
-            # The steps of tf2onnx.convert.from_graph_def, with the weights beside the graph while TensorFlow has it, and
+            # The steps of tf2onnx.convert.from_graph_def, with the weights beside the graph while TensorFlow has it,
             # without a copy of the whole graph before each pass.
             definition = tf_loader.tf_optimize([source], [sink], frozen.graph.as_graph_def())
             weights = tf_utils.compress_graph_def(definition)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ from edgepress.toolkit import commands, commands_make, console, interrupts, nois
 from edgepress.toolkit.architectures import ARCHITECTURES
 from edgepress.toolkit.augment import AUGMENTATIONS
 from edgepress.toolkit.cli import main
-from edgepress.toolkit.commands_doc import commands_markdown
+from edgepress.toolkit.command import ORDER
+from edgepress.toolkit.commands_doc import commands_markdown, every_command
 from edgepress.toolkit.data import NAMES
 from edgepress.toolkit.errors import TOOLKIT_MODULES, InputError
 
@@ -68,8 +70,10 @@ def test_every_command_and_option_has_help_and_json() -> None:
     import typer
 
     group: Any = typer.main.get_command(commands.app)
-    assert set(group.commands) == {"train", "evaluate", "convert", "benchmark", "predict", "inspect", "demo"}
-    for name, command in group.commands.items():
+    found = dict(every_command(group))
+    assert group.list_commands(None) == list(ORDER)
+    assert set(ORDER) == {name.partition(" ")[0] for name in found}
+    for name, command in found.items():
         assert command.help, name
         assert any("--json" in p.opts for p in command.params), name
         assert all(p.help for p in command.params), name
@@ -296,6 +300,8 @@ def test_an_error_names_the_log_only_if_it_holds_something(tmp_path: Path, capfd
 
 
 def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+
     class Slow:
         def __del__(self) -> None:
             raise KeyboardInterrupt
@@ -306,8 +312,11 @@ def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
             for _ in range(500):
                 time.sleep(0.01)
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_progress_is_drawn_on_stderr_only_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:

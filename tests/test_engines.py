@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def elsewhere(home: Path, tmp_path: Path) -> Path:
-    """An environment that looks like one with tflite-runtime: LiteRT under its name, in another interpreter's packages."""
+    """An environment that looks like one with tflite-runtime: LiteRT under its name, in packages of its own."""
     packages = tmp_path / "packages" / "tflite_runtime"
     packages.mkdir(parents=True)
     (packages / "__init__.py").touch()
@@ -51,7 +51,7 @@ def test_openvino_answers_as_the_first_engine_does(name: str, run: Any, digits: 
     first, other = load(path), load(path, engine="openvino")
     assert first.engine != "openvino"
     assert other.contract == first.contract
-    items = digits.test.batches(70)[0] if hasattr(digits.test, "batches") else digits.test[:70]
+    items = digits.test.read(slice(70))
     expected, found = first.scores(items), other.scores(items)
     assert found.shape == expected.shape
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.97

@@ -13,13 +13,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from edgepress import __version__
 from edgepress.toolkit import console, interrupts, noise
 from edgepress.toolkit.errors import EdgepressError, InputError, missing_extra
 
+ORDER = (
+    *("demo", "train", "evaluate", "convert", "benchmark", "profile", "report", "compare", "predict", "inspect"),
+    *("bundle", "verify", "board", "engine", "doctor"),
+)
+"""The commands in the order in which one comes to need them."""
+
+
+class InOrder(TyperGroup):
+    """Lists the commands as in `ORDER`, whichever module was imported first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
     name="edgepress",
+    cls=InOrder,
     help="Turn an image classifier into the file that a small board should run, and prove it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -30,18 +30,19 @@ def commands_markdown() -> str:
     """All commands with their arguments and options as Markdown."""
     group: Any = typer.main.get_command(app)
     parts = [HEAD, _options(group)]
-    for name, command in _commands(group):
+    for name, command in every_command(group):
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         usage = " ".join(["edgepress", name, *(_metavar(p) for p in arguments), "[OPTIONS]"])
         parts += [f"## {name}\n\n{command.help}\n\n    {usage}\n", _options(command)]
     return "\n".join(parts)
 
 
-def _commands(group: Any, within: str = "") -> Iterator[tuple[str, Any]]:
+def every_command(group: Any, within: str = "") -> Iterator[tuple[str, Any]]:
     """Every command by its name, those of a group as "GROUP COMMAND"."""
-    for name, command in group.commands.items():
+    for name in group.list_commands(None):
+        command = group.commands[name]
         if hasattr(command, "commands"):
-            yield from _commands(command, f"{name} ")
+            yield from every_command(command, f"{name} ")
         else:
             yield within + name, command
 

@@ -13,7 +13,7 @@ USABLE, DROP, UNPROVEN, NO_BASELINE = "usable", "accuracy drop", "unproven", "no
 """Status of a pair whose accuracy was checked on its engine: the drop is within the limit, beyond it, within it but
 not with 95 % confidence, or can't be known. A pair that could not be measured has the status "failed: REASON"."""
 PROVEN, NOT_COMPARABLE = "self-test passed", "not comparable"
-"""Status on a board where no accuracy was checked; and, before a colon and the reason, of a board that was held back."""
+"""Status on a board where no accuracy was checked; and, before a colon and the reason, of one that was held back."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -181,7 +181,8 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
         first, last = counters(request, WARM_RUNS), counters(request, count)
         means = {k: ((WARM_RUNS + count) * last[k] - WARM_RUNS * first.get(k, 0.0)) / count for k in last}
         runs.append((list(means), [max(time, 0.0) for time in means.values()]))
-    return _regular(job.engine, runs)
+    kernels, times = _regular(job.engine, runs)
+    return kernels, times.repeat(count, axis=0)  # each inference has the mean of those that it was counted with
 
 
 TRACERS = {"litert": _trace_litert, "onnxruntime": _trace_onnxruntime, "openvino": _trace_openvino}

@@ -53,7 +53,7 @@ class _TensorType(ctypes.Structure):
 
 
 class Ran(NamedTuple):
-    """A kernel that ran: what the engine calls it, its time, who ran it, its place in the file or among the delegate's."""
+    """A kernel that ran: the engine's name, its time, who ran it, its place in the file or among the delegate's."""
 
     tag: str
     time_us: float
