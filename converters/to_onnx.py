@@ -33,33 +33,59 @@ def float_onnx(frozen: Any) -> onnx.ModelProto:
     Raises:
         ConversionError: An operation can't be expressed in ONNX; the message names it.
     """
+    with _quiet("tf2onnx"):
+        try:
+            try:
+                proto = _tf2onnx(frozen, careful=False)
+            except Exception:  # of one of the many passes over the graph; tf2onnx can leave it out
+                proto = _tf2onnx(frozen, careful=True)
+        except Exception as e:  # tf2onnx raises ValueError, KeyError and others
+            raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
+    return finished(proto)
+
+
+def _tf2onnx(frozen: Any, *, careful: bool) -> onnx.ModelProto:
+    """The steps of `tf2onnx.convert.from_graph_def`, with the weights beside the graph while TensorFlow has it.
+
+    `careful` copies the graph before each pass, weights and all, and leaves a pass out that fails, as tf2onnx does
+    by itself.
+    """
     import tensorflow as tf
     from tf2onnx import optimizer, tf_loader, tf_utils
     from tf2onnx.tfonnx import process_tf_graph
 
     source, sink = frozen.inputs[0].name, frozen.outputs[0].name
-    with _quiet("tf2onnx"), tf.Graph().as_default() as graph:
-        try:
-            # The steps of tf2onnx.convert.from_graph_def, with the weights beside the graph while TensorFlow has it,
-            # without a copy of the whole graph before each pass.
-            definition = tf_loader.tf_optimize([source], [sink], frozen.graph.as_graph_def())
-            weights = tf_utils.compress_graph_def(definition)
-            tf.import_graph_def(definition, name="")
-            converted = process_tf_graph(
-                graph,
-                const_node_values=weights,
-                input_names=[source],
-                output_names=[sink],
-                opset=OPSET,
-                tensors_to_rename={source: INPUT, sink: OUTPUT},
-                custom_op_handlers={"Erfc": (_erfc, [])},
-            )
-            with _protos_left_alone():
-                converted = optimizer.optimize_graph(converted, catch_errors=False)
-            proto = converted.make_model("edgepress")
-        except Exception as e:  # tf2onnx raises ValueError, KeyError and others
-            raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
-    return finished(proto)
+    with tf.Graph().as_default() as graph:
+        definition = tf_loader.tf_optimize([source], [sink], frozen.graph.as_graph_def())
+        weights = tf_utils.compress_graph_def(definition)
+        tf.import_graph_def(definition, name="")
+        converted = process_tf_graph(
+            graph,
+            const_node_values=weights,
+            input_names=[source],
+            output_names=[sink],
+            opset=OPSET,
+            tensors_to_rename={source: INPUT, sink: OUTPUT},
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+    _scalars_as_vectors(converted)
+    with _protos_left_alone():
+        converted = optimizer.optimize_graph(converted, catch_errors=careful)
+    return converted.make_model("edgepress")
+
+
+def _scalars_as_vectors(graph: Any) -> None:
+    """Let constants that are added have an axis: tf2onnx 1.17 fails over one without behind a convolution.
+
+    Its pass that takes Transposes away ends with "max() arg is an empty sequence" (`_add_handler`); MobileNetV3,
+    whose hard sigmoid adds 3, keeps a hundred of them.
+    """
+    for node in graph.get_nodes():
+        if node.type == "Add" and node.inputs[1].is_const() and graph.get_shape(node.input[1]) == []:
+            if not graph.get_shape(node.input[0]):  # the sum of two scalars must stay one
+                continue
+            value = node.inputs[1].get_tensor_value(as_list=False)
+            graph.replace_input(node, node.input[1], graph.make_const(f"{node.name}_1d", value.reshape(1)).output[0], 1)
 
 
 def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:

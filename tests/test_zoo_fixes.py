@@ -43,6 +43,26 @@ def test_gelu_and_grouped_convolutions_go_to_both_formats(tmp_path: Path) -> Non
         assert error < allowed * spread, variant.scheme
 
 
+def test_hard_sigmoid_leaves_no_transposes_in_onnx(tmp_path: Path) -> None:
+    """MobileNetV3's squeeze-and-excite adds a scalar behind a convolution, over which tf2onnx fails."""
+    import keras
+    import onnx
+
+    layers = keras.layers
+    inputs = keras.Input((12, 12, 3))
+    x = layers.Conv2D(8, 3)(inputs)
+    gate = layers.Conv2D(8, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = x * (layers.ReLU(6.0)(gate + 3.0) * (1 / 6))
+    keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(x))).save(tmp_path / "net.keras")
+    guess = guess_contract((12, 12, 3), 5, task="multilabel")
+    with Conversion(tmp_path / "net.keras") as conversion:
+        (variant,) = conversion.run(["onnx-float32"], guess, calibration=None, out=tmp_path)
+    assert variant.path is not None, variant.error
+    operations = [node.op_type for node in onnx.load(variant.path).graph.node]
+    assert operations.count("Conv") == 2
+    assert operations.count("Transpose") == 1  # from NHWC, at the input
+
+
 @pytest.mark.parametrize("what", ["a tensor that is not there", "a version that no kernel has"])
 def test_damage_behind_the_flatbuffer_is_a_model_file_error(what: str, run: Any, tmp_path: Path) -> None:
     """benchmarks/corrupted_files.py found bytes that flatbuffers reads and LiteRT refuses."""
