@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters import SCHEMES
+from edgepress.toolkit.accuracy import in_words
+from edgepress.toolkit.intervals import Interval
 from edgepress.toolkit.measurement import (
     DROP,
     UNPROVEN,
@@ -141,7 +143,7 @@ def _row(rng: Any, scheme: str, engine: str, labels: list[str], weights: int) ->
         drop_low_pp=drop - half,
         drop_high_pp=drop + half,
         mcnemar_p=float(np.clip(1 - drop, 0.01, 1)),
-        verdict=f"No difference seen; a drop over {drop + half:.2f} pp can be ruled out.",
+        verdict=in_words(Interval(drop, drop - half, drop + half)),
         ece=0.021 + abs(drop) / 100,
         agreement=0.998 - abs(drop) / 100,
         per_class=tuple(_class(rng, label) for label in labels),

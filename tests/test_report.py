@@ -122,6 +122,20 @@ def test_markdown_is_a_table_of_all_files_with_the_shipped_one_bold(made_up: Any
     assert "> The machine was not quiet" in text
 
 
+def test_markdown_tells_threads_and_batches_apart_and_a_failure_once(made_up: Any) -> None:
+    result = made_up()
+    rows = [
+        replace(r, status="failed: it does not open", p50_us=None) if n == 1 else r
+        for n, r in enumerate(result.results[:3])
+    ]
+    slow = replace(rows[2], status="failed: it took too long", threads=2)
+    several = replace(result, results=(*rows, *(replace(r, threads=2) for r in rows[:2]), slow))
+    text = markdown(several)
+    assert "| file | engine | threads | size |" in text
+    assert text.count("it does not open") == 1
+    assert "on openvino, 2 threads: failed: it took too long" in text
+
+
 @given(st.text(max_size=60))
 def test_no_text_breaks_out_of_markdown(text: str) -> None:
     made = escaped(text)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edgepress.toolkit.measurement import Advice, Benchmark
+from edgepress.toolkit.report import view
 from edgepress.toolkit.report.page import page
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
@@ -86,6 +87,28 @@ def test_every_point_and_bar_lies_inside_its_plot(opened: Opened) -> None:
            })"""
     )
     assert outside == []
+
+
+def test_several_threads_and_batches_are_told_apart_and_plots_show_the_first(
+    browser: Any, result: Benchmark, tmp_path: Path
+) -> None:
+    here = [r for r in result.results if not r.host][:9]
+    more = [replace(r, threads=2, batch=8, p50_us=3 * (r.p50_us or 0.0), profile=()) for r in here]
+    opened = Opened(browser, page(replace(result, results=(*here, *more))), tmp_path / "report.html")
+    assert [f.locator(".point").count() for f in opened.tab.locator("#plots figure").all()] == [9, 9]
+    assert opened.tab.locator("#accuracy tbody tr").count() == 9, "a drop does not depend on threads"
+    rows = opened.text(".all tbody th")
+    assert len(set(rows)) == len(rows) == 18
+    assert sum("2 threads, 8 items" in text for text in rows) == 9
+    headings = opened.text("#settings thead th")
+    assert headings == ["File", "1 thread", "2 threads, 8 items"]
+    shown = [text.replace("\N{NO-BREAK SPACE}", " ") for text in opened.text("#settings tbody td.num")[:2]]
+    wanted = [view.duration(r.p50_us).replace("\N{NO-BREAK SPACE}", " ") for r in (here[0], more[0])]
+    assert shown == wanted
+    options = opened.text("#choice option")
+    assert len(set(options)) == len(options)
+    assert opened.complaints == []
+    opened.context.close()
 
 
 def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(opened: Opened) -> None:
@@ -173,7 +196,7 @@ def test_axe_finds_nothing_and_nothing_hangs_over(
 
 def test_print_shows_all_of_it_on_white(opened: Opened) -> None:
     opened.tab.emulate_media(media="print", color_scheme="dark")
-    assert opened.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(252, 252, 251)"
+    assert opened.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not opened.tab.locator("nav").is_visible()
     opened.tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert opened.tab.locator("details:not([open])").count() == 0

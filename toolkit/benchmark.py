@@ -151,7 +151,10 @@ def benchmark(
             shaped = replace(row, threads=t, batch=b)
             rows[candidate] = _with_timing(shaped, timings.get(candidate), rival)
     results = [rows[c._replace(threads=t, batch=b)] for t, b in shapes for c in pairs]
-    results += [replace(_about_file(p, "", ""), status=f"failed: {e.message}") for p, e in broken.items()]
+    results += [
+        replace(_about_file(p, "", ""), threads=shapes[0][0], batch=shapes[0][1], status=f"failed: {e.message}")
+        for p, e in broken.items()
+    ]
     if reference is not None:
         size = reference.file.stat().st_size
         results = [replace(r, size_ratio=r.size_bytes / size) for r in results]

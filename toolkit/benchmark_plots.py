@@ -20,19 +20,23 @@ INK, FAINT = "#333333", "#9a9a9a"
 
 
 def plot_benchmark(result: Benchmark, path: Path) -> None:
-    """Draw a benchmark as a PNG file of two panels. Pairs that were not measured are not drawn."""
+    """Draw a benchmark as a PNG file of two panels, of its own host and the first of the threads and batch sizes.
+
+    Pairs that were not measured are not drawn.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    points = [r for r in result.results if r.accuracy is not None]
+    points = [r for r in result.leading() if r.accuracy is not None and r.host in ("", result.host["name"])]
     left, right = figure.subplots(1, 2, sharey=True)
     sizes = [r.size_bytes / 1000 for r in points]
     _panel(left, points, sizes, "File size, kB (log)", "Accuracy against size")
     timed = [r for r in points if r.p50_us is not None]
     latencies = [r.p50_us or 0.0 for r in timed]
-    _panel(right, timed, latencies, "Latency of one item, p50, us (log)", "Accuracy against latency")
+    what = f"Latency of {_call(timed)}, p50, us (log)"
+    _panel(right, timed, latencies, what, "Accuracy against latency")
     left.set_ylabel(f"Accuracy on {result.data['count']} test images of {Path(result.data['source']).name}, %")
     figure.suptitle(f"{host_title(dict(result.host))}; bars: 95 % interval of the drop", fontsize=10, color=INK)
     handles, names = left.get_legend_handles_labels()
@@ -90,13 +94,22 @@ def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], lab
     _plain_ticks(axes.xaxis)
 
 
+def _call(points: Sequence[Measurement]) -> str:
+    """What a latency is of, in words."""
+    batch, threads = (points[0].batch, points[0].threads) if points else (1, 1)
+    return ("one item" if batch == 1 else f"{batch} items") + (f" on {threads} threads" if threads > 1 else "")
+
+
 def _below(row: Measurement) -> float:
     """Length of the bar below a point: how much larger the drop may be, percentage points."""
     return max(0.0, (row.drop_high_pp or 0.0) - (row.drop_pp or 0.0)) if row.drop_high_pp is not None else 0.0
 
 
 def _above(row: Measurement) -> float:
-    return max(0.0, (row.drop_pp or 0.0) - (row.drop_low_pp or 0.0)) if row.drop_low_pp is not None else 0.0
+    """The same above it; no accuracy is over 100 %."""
+    if row.drop_low_pp is None:
+        return 0.0
+    return min(max(0.0, (row.drop_pp or 0.0) - row.drop_low_pp), 100 * (1 - (row.accuracy or 0.0)))
 
 
 def _plain_ticks(axis: Any) -> None:

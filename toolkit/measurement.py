@@ -289,6 +289,13 @@ class Benchmark:
     disagreements: tuple[Disagreement, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def leading(self) -> tuple[Measurement, ...]:
+        """One measurement a file, engine and host: of several numbers of threads and batch sizes, the first."""
+        found: dict[tuple[str, str, str], Measurement] = {}
+        for row in self.results:
+            found.setdefault((row.host or self.host["name"], row.file, row.engine), row)
+        return tuple(found.values())
+
     def to_dict(self) -> dict[str, Any]:
         """The content of `benchmark.json`; figures are rounded to what they can mean."""
         document = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)

@@ -22,7 +22,11 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
     names = view.row_names(result.results)
     hosts = view.hosts_of(result)
     base, ship = view.baseline_row(result), view.shipped_row(result)
-    drawn = [r for r in result.results if r.accuracy is not None]
+    leading = {id(r) for r in result.leading()}
+    drawn = [r for r in result.results if r.accuracy is not None and id(r) in leading]
+    looked_at = {
+        (view.host_of(r, result), r.file, r.engine, r.threads): id(r) for r in reversed(result.results)
+    }.values()
     limit = base.accuracy - result.max_drop_pp / 100 if base is not None and base.accuracy is not None else None
     index = {id(r): n for n, r in enumerate(result.results)}
     fronts = {"": _front(drawn, "size_bytes", index)} | {
@@ -30,7 +34,9 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
     }
     rows = [
         {
-            "name": view.about(r, name, view.host_of(r, result) if len(hosts) > 1 else ""),
+            "name": view.about(r, name, view.beside(r, result)),
+            "leading": id(r) in leading,
+            "closer": id(r) in looked_at,
             "label": name,
             "engine": r.engine,
             "host": view.host_of(r, result),

@@ -43,7 +43,9 @@ def table(result: Benchmark) -> str:
     """All files as a Markdown table; columns without a figure are left out, the shipped file is bold."""
     columns = [(title, text) for title, text in _COLUMNS if any(text(r) for r in result.results)]
     several = len(view.hosts_of(result)) > 1
+    same = [c for c in view.SETTING if len({c.value(r) for r in result.results}) > 1]
     heads = ["file", "engine", *(["host"] if several else [])]
+    columns = [*((c.title.lower(), c.text) for c in same), *columns]
     lines = [
         f"| {' | '.join([*heads, *(title for title, _ in columns), 'status'])} |",
         f"|{'---|' * len(heads)}{'--:|' * len(columns)}---|",

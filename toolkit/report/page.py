@@ -12,6 +12,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def _context(result: Benchmark) -> dict[str, Any]:
             "index": n,
             "name": name,
             "engine": r.engine,
-            "host": view.host_of(r, result) if several else "",
+            "host": view.host_of(r, result),
+            "beside": view.beside(r, result),
             "color": color_of(r.scheme),
             "shape": shape_of(r.engine),
             "m": r,
@@ -88,11 +90,15 @@ def _context(result: Benchmark) -> dict[str, Any]:
     ]
     ship = next((row for row in rows if row["ship"]), None)
     lead, rest = _sentences(result.advice.why)
+    leading = {id(r) for r in result.leading()}
+    first = [row | {"beside": row["host"] if several else ""} for row in rows if id(row["m"]) in leading]
+    settings = view.settings(result)
     described = [result.host, *result.boards]
     return {
         "b": result,
         "v": view,
         "rows": rows,
+        "first": first,
         "ship": ship,
         "best": _best_engines(result, names),
         "lead": lead,
@@ -103,7 +109,14 @@ def _context(result: Benchmark) -> dict[str, Any]:
         "threads": _only({r.threads for r in result.results}),
         "batch": _only({r.batch for r in result.results}) or 1,
         "hosts": hosts,
-        "host_rows": _host_rows(rows, hosts) if several else [],
+        "host_rows": _side_by_side([row | {"beside": ""} for row in first], hosts, lambda row: row["host"]),
+        "settings": [view.setting(*place) for place in settings],
+        "setting_rows": _side_by_side(
+            [row | {"beside": row["host"] if several else ""} for row in rows],
+            settings,
+            lambda row: (row["m"].threads, row["m"].batch),
+            key=lambda row: (row["m"].file, row["engine"], row["host"]),
+        ),
         "host_title": host_title,
         "described": described,
         "source": view.file_name(result.data["source"]),
@@ -152,6 +165,7 @@ def _sections(result: Benchmark, several: bool) -> dict[str, str]:
         "closer": ("A closer look", any(r.per_class or r.confusion_matrix or r.profile for r in rows)),
         "disagreements": ("Disagreements", bool(result.disagreements)),
         "latency": ("Latency", any(r.latency_quantiles_us for r in rows)),
+        "settings": ("Threads and batch", len(view.settings(result)) > 1),
         "hosts": ("Hosts", several),
         "limits": ("Physical limits", any(r.compute_share is not None or r.memory_share is not None for r in rows)),
         "provenance": ("Provenance", True),
@@ -178,12 +192,17 @@ def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, 
     return [tile for tile in tiles if tile[1]]
 
 
-def _host_rows(rows: list[dict[str, Any]], hosts: list[str]) -> list[dict[str, Any]]:
-    """One row a file and engine, with its median latency on each host or None."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+def _side_by_side(
+    rows: Iterable[dict[str, Any]],
+    places: Sequence[Any],
+    place_of: Callable[[dict[str, Any]], Any],
+    key: Callable[[dict[str, Any]], Any] = lambda row: (row["m"].file, row["engine"]),
+) -> list[dict[str, Any]]:
+    """One row a key, a file on an engine, with its median latency at each place or None; none if it has none at all."""
+    found: dict[Any, dict[str, Any]] = {}
     for row in rows:
-        line = found.setdefault((row["m"].file, row["engine"]), row | {"host": "", "each": [None] * len(hosts)})
-        line["each"][hosts.index(row["host"])] = row["m"].p50_us
+        line = found.setdefault(key(row), row | {"each": [None] * len(places)})
+        line["each"][places.index(place_of(row))] = row["m"].p50_us
     return [line for line in found.values() if any(us is not None for us in line["each"])]
 
 

@@ -51,7 +51,7 @@ function paretoPlot(container, { cost, host, title, onChoose }) {
   const front = report.fronts[host];
   const points = report.rows
     .map((row, index) => ({ ...row, index }))
-    .filter((p) => p.accuracy !== null && p[cost] !== null && (cost === "size" ? p.host === report.hosts[0] : p.host === host))
+    .filter((p) => p.leading && p.accuracy !== null && p[cost] !== null && (cost === "size" ? p.host === report.hosts[0] : p.host === host))
     .sort((a, b) => a[cost] - b[cost] || b.accuracy - a.accuracy);
   if (!points.length) return null;
   const figure = d3.select(container).append("figure");
@@ -220,7 +220,7 @@ const KINDS = {
       tickMark(svg, at(q[25]));
     },
   },
-  hosts: {
+  places: {
     scale: (_, cells) => d3.scaleLog(logDomain(cells.flatMap((c) => JSON.parse(c.dataset.p50)).filter((v) => v !== null)), [0, 100]),
     tick: duration,
     draw: (svg, _, at, cell) => {
@@ -278,9 +278,8 @@ function drawCells(table) {
 /** The ticks of a scale to 0-100 % as texts. */
 function drawAxis(cell, scale, format) {
   const svg = d3.select(cell).append("svg");
-  const ticks = scale.base ? logTicks(scale, 6) : scale.ticks(5);
-  const kept = ticks.filter((_, n) => n % Math.ceil(ticks.length / 6) === 0);
-  for (const value of kept) {
+  const ticks = scale.base ? logTicks(scale, 6) : [5, 4, 3, 2].map((n) => scale.ticks(n)).find((found) => found.length <= 6) ?? scale.ticks(1);
+  for (const value of ticks) {
     const at = scale(value);
     svg.append("text").attr("class", "title").attr("x", `${at}%`).attr("y", 14).attr("text-anchor", at < 5 ? "start" : at > 95 ? "end" : "middle").text(format(value));
   }

@@ -75,7 +75,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 if (choice) {
   report.rows.forEach((row, index) => {
-    if (row.classes.length || row.matrix.length || row.profile.length) choice.append(new Option(row.name, index));
+    if (row.closer && (row.classes.length || row.matrix.length || row.profile.length)) choice.append(new Option(row.name, index));
   });
   choice.addEventListener("change", () => choose(Number(choice.value), false));
   const first = [...choice.options].find((option) => Number(option.value) === report.ship) ?? choice.options[0];

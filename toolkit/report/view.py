@@ -130,9 +130,26 @@ def shipped_row(result: Benchmark) -> Measurement | None:
     return min(fit, key=lambda r: r.host not in ("", result.host["name"]), default=None)
 
 
-def about(row: Measurement, name: str, host: str = "") -> str:
-    """A row in words: "tflite-int8 on litert", with its host where there are several."""
-    return f"{name}{f' on {row.engine}' if row.engine else ''}{f', {host}' if host else ''}"
+def settings(result: Benchmark) -> list[tuple[int, int]]:
+    """The numbers of threads and batch sizes that rows differ in, in the order of the results."""
+    return list(dict.fromkeys((r.threads, r.batch) for r in result.results))
+
+
+def setting(threads: int, batch: int) -> str:
+    """Threads and batch in words: "2 threads, 8 items"."""
+    return f"{threads} thread{'s' if threads != 1 else ''}{f', {batch} items' if batch != 1 else ''}"
+
+
+def beside(row: Measurement, result: Benchmark) -> str:
+    """What tells a row from others of the same file and engine: its host, threads and batch, where results differ."""
+    parts = [host_of(row, result)] if len(hosts_of(result)) > 1 else []
+    parts += [setting(row.threads, row.batch)] if len(settings(result)) > 1 else []
+    return ", ".join(parts)
+
+
+def about(row: Measurement, name: str, beside: str = "") -> str:
+    """A row in words: "tflite-int8 on litert", with what tells it from others of the same file and engine."""
+    return f"{name}{f' on {row.engine}' if row.engine else ''}{f', {beside}' if beside else ''}"
 
 
 def origin(result: Benchmark) -> dict[str, str]:
@@ -183,13 +200,16 @@ def short_status(row: Measurement) -> str:
 
 
 def reasons(result: Benchmark) -> list[tuple[str, str]]:
-    """Rows whose status has a reason, as (row in words, status)."""
+    """Rows whose status has a reason, as (row in words, status); what fails alike with all threads is told once."""
     several = len(hosts_of(result)) > 1
-    return [
-        (about(r, name, host_of(r, result) if several else ""), r.status)
-        for r, name in zip(result.results, row_names(result.results), strict=True)
-        if ": " in r.status
-    ]
+    leading = {(r.file, r.engine, r.host): r for r in result.leading()}
+    found = []
+    for r, name in zip(result.results, row_names(result.results), strict=True):
+        first = leading.get((r.file, r.engine, r.host), r)
+        if ": " in r.status and (r is first or r.status != first.status):
+            place = beside(r, result) if r is not first else host_of(r, result) if several else ""
+            found.append((about(r, name, place), r.status))
+    return found
 
 
 def notices(result: Benchmark) -> list[tuple[bool, str]]:
@@ -222,7 +242,7 @@ def columns(result: Benchmark) -> list[Column]:
     """The columns that hold at least one figure; the host is one where there are several."""
     several = len(hosts_of(result)) > 1
     chosen = [Column("Host", "what it was measured on", *_both(lambda r: host_of(r, result)), False)] if several else []
-    chosen += [c for c in _SAME if len({c.value(r) for r in result.results}) > 1] + _COLUMNS
+    chosen += [c for c in SETTING if len({c.value(r) for r in result.results}) > 1] + _COLUMNS
     return [c for c in chosen if any(c.value(r) not in (None, "") for r in result.results)]
 
 
@@ -250,14 +270,13 @@ def _three(value: float | None, units: tuple[tuple[str, float], ...]) -> str:
     return f"{value / factor:.3g}{SPACE}{unit}"
 
 
-_SAME = [
+SETTING = [
     Column("Threads", "threads that the engine might use", *_plain("threads", str)),
     Column("Batch", "items in one timed call", *_plain("batch", str)),
 ]
 """Columns that are there only if files differ in them."""
 _COLUMNS = [
     Column("Size", "size of the file", *_plain("size_bytes", bytes_text)),
-    Column("Deflated", "size of the file as it travels", *_plain("compressed_bytes", bytes_text)),
     Column("Accuracy", "share of the test items classified rightly", *_plain("accuracy", percent)),
     Column(
         "Drop, pp",
@@ -265,20 +284,22 @@ _COLUMNS = [
         lambda r: r.drop_pp,
         lambda r: interval(r.drop_pp, r.drop_low_pp, r.drop_high_pp),
     ),
-    Column("Agrees", "share of the items put in the same class as the baseline", *_plain("agreement", percent)),
-    Column("F1", "macro average over the classes", *_plain("macro_f1", percent)),
-    Column("ECE", "expected calibration error, 15 bins", *_plain("ece", lambda v: percent(v, ".1f"))),
+    Column("Status", "whether its accuracy is proven to be within the limit", lambda r: r.status, short_status, False),
     Column("p50", "median latency of a call", *_plain("p50_us", duration)),
-    Column("p90", "nine calls in ten are faster", *_plain("p90_us", duration)),
-    Column("p99", "99 calls in a hundred are faster", *_plain("p99_us", duration)),
     Column(
         "Speed-up",
         "latency of the baseline over this one's, with its 95 % interval",
         lambda r: r.speedup,
         lambda r: interval(r.speedup, r.speedup_low, r.speedup_high),
     ),
+    Column("Memory", "peak resident memory over an empty process with the engine", *_plain("memory_bytes", bytes_text)),
+    Column("Agrees", "share of the items put in the same class as the baseline", *_plain("agreement", percent)),
+    Column("p90", "nine calls in ten are faster", *_plain("p90_us", duration)),
+    Column("p99", "99 calls in a hundred are faster", *_plain("p99_us", duration)),
     Column("First", "latency of the first inference after opening", *_plain("first_us", duration)),
     Column("Load", "time to open the file", *_plain("load_ms", lambda v: duration(None if v is None else 1000 * v))),
-    Column("Memory", "peak resident memory over an empty process with the engine", *_plain("memory_bytes", bytes_text)),
-    Column("Status", "whether its accuracy is proven to be within the limit", lambda r: r.status, short_status, False),
+    Column("Deflated", "size of the file as it travels", *_plain("compressed_bytes", bytes_text)),
+    Column("F1", "macro average over the classes", *_plain("macro_f1", percent)),
+    Column("ECE", "expected calibration error, 15 bins", *_plain("ece", lambda v: percent(v, ".1f"))),
 ]
+"""Those that decide come first: a screen may not hold all."""
