@@ -26,7 +26,7 @@ from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.selftest_vectors import candidates, chosen_seeds, make_selftest, softmax
 from edgepress.converters.source import Options, Source
 from edgepress.converters.sources import as_the_model_takes, open_source
-from edgepress.converters.verification import compare, seeded_items, shortcoming
+from edgepress.converters.verification import before_softmax, compare, seeded_items, shortcoming
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Contract, Verification
 from edgepress.runtime.errors import ModelFileError
@@ -191,8 +191,13 @@ class _Work:
                 ) from e
             if not np.isfinite(scores).all():
                 raise ConversionError("The file answers NaN or infinity.", "Try a scheme with more bits.")
-            verification = compare(self._as_given(truth)[: len(scores)], scores, on=self.job.proof_name)
+            true = self._as_given(truth)[: len(scores)]
+            verification = compare(true, scores, on=self.job.proof_name)
             reason = shortcoming(verification, scheme)
+            if not reason and contract.task == "softmax" and scheme.precision == "float32":
+                logits = compare(before_softmax(true), before_softmax(scores), on=self.job.proof_name)
+                if reason := shortcoming(logits, scheme):
+                    reason = f"before softmax, {reason}"
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
                 raise ConversionError(

@@ -13,6 +13,7 @@ from edgepress.runtime.contract import InputSpec, Verification
 
 ITEMS = 64
 """Items that a variant is compared on, at most."""
+LEAST = np.float32(1e-30)
 
 
 def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *, on: str) -> Verification:
@@ -51,6 +52,16 @@ def shortcoming(found: Verification, scheme: Scheme) -> str:
             f"{found.agreement:.1%}); {scheme.name} must reach {scheme.min_sqnr_db:g} dB"
         )
     return ""
+
+
+def before_softmax(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What went into softmax, less its mean over the labels: the part of it that softmax keeps, shape (N, C).
+
+    Softmax hides the errors of what it saturates. Probabilities below `LEAST` count as that, so that what engines make
+    of numbers at the end of float32's range is no difference.
+    """
+    logs = np.log(np.maximum(probabilities, LEAST))
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True), np.float32)
 
 
 def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0) -> npt.NDArray[Any]:

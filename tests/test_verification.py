@@ -9,7 +9,7 @@ import pytest
 
 from edgepress.converters.convert import Variant, _across
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.verification import compare, seeded_items, shortcoming
+from edgepress.converters.verification import before_softmax, compare, seeded_items, shortcoming
 from edgepress.runtime import InputSpec
 
 
@@ -25,6 +25,18 @@ def test_what_verification_measures_and_refuses() -> None:
     swapped = compare(parent, parent[:, ::-1], on="x")
     assert swapped.agreement == 0.0
     assert "top-1 agreement 0.0%" in shortcoming(swapped, SCHEMES["onnx-int8"])
+
+
+def test_an_error_that_softmax_hides_is_seen() -> None:
+    logits = np.array([[30, 0, -5], [-8, 25, 1]], np.float32)
+    powers = [np.exp(z - z.max(axis=1, keepdims=True)) for z in (logits, logits * np.float32(1.01))]
+    true, wrong = (p / p.sum(axis=1, keepdims=True) for p in powers)
+    scheme = SCHEMES["tflite-float32"]
+    assert shortcoming(compare(true, wrong, on="x"), scheme) == ""
+    assert "must stay within" in shortcoming(compare(before_softmax(true), before_softmax(wrong), on="x"), scheme)
+    np.testing.assert_allclose(before_softmax(true), logits - logits.mean(axis=1, keepdims=True), atol=1e-5)
+    far = np.array([[1, 0], [0, 1]], np.float32)
+    assert np.isfinite(before_softmax(far)).all()
 
 
 def test_seeded_items_differ_from_one_another() -> None:
