@@ -147,6 +147,11 @@ def main() -> None:
         print(f"{n:6} {words:>6} {losses:6.2f}  {text}", file=sys.stderr)
         settings.append({"items": n, "differ": differ, "losses": losses, "coverage_and_width_pp": figures})
     print("Each cell: coverage, mean width in percentage points.", file=sys.stderr)
+    outside = [s for s in settings if not 0.93 <= s["coverage_and_width_pp"][OURS][0] <= 0.97]
+    print(f"Ours is outside of 93 to 97 % in {len(outside)} of {len(settings)} settings:", file=sys.stderr)
+    for s in outside:
+        where = f"{s['items']} items, {s['differ']:g} expected to differ, {100 * s['losses']:g} % of them losses"
+        print(f"  {where}: {100 * s['coverage_and_width_pp'][OURS][0]:.2f} %", file=sys.stderr)
 
     summary = {}
     for name, columns in kept.items():

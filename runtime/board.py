@@ -56,9 +56,9 @@ def doctor() -> dict[str, Any]:
         found = version(row.package)
         status, detail = ("missing", "") if found is None else _trial(name, row.formats[0])
         if status == "fails" and name == "tflite-runtime" and np.__version__ >= "2":
-            why = f"tflite-runtime needs numpy < 2, found {np.__version__}: {_pip('numpy<2')}. {why}"
-        offered = found is None and row.extra in re.findall(r"[\w-]+", why + command)
-        install = _pip(f"edgepress[{row.extra}]") if offered else ""
+            why = f"tflite-runtime needs numpy < 2, found {np.__version__}: {_pip()} 'numpy<2'. {why}"
+        offered = found is None and row.package in re.findall(r"[\w-]+", why + command)
+        install = f"{_pip()} {row.package}" if offered else ""
         engines.append({"name": name, "version": found, "status": status, "detail": detail, "install": install})
     return {
         "ok": any(engine["status"] == "works" for engine in engines),
@@ -83,24 +83,28 @@ def doctor() -> dict[str, Any]:
     }
 
 
-def working_set(machine: str, bits: int, python: tuple[int, ...], libc: tuple[str, str]) -> tuple[str, str]:
+def working_set(
+    machine: str, bits: int, python: tuple[int, ...], libc: tuple[str, str], pip: str = ""
+) -> tuple[str, str]:
     """The command that installs what works on a board, empty where nothing does, and why.
 
-    Arguments are those of `platform`; `bits` is Python's word size, as a 64-bit kernel may run a 32-bit Python.
+    Arguments are those of `platform`; `bits` is Python's word size, as a 64-bit kernel may run a 32-bit Python. `pip` is
+    the command to begin with, else this Python's. Packages are named, not extras, which a bundle's sources don't have.
     """
+    pip = pip or _pip()
     if bits == 64:
         if libc[0] == "glibc" and tuple(map(int, re.findall(r"\d+", libc[1]))) >= (2, 34):
-            return _pip("edgepress[tflite,image]"), "LiteRT works here, and ONNX Runtime: edgepress[onnx]."
+            return f"{pip} ai-edge-litert pillow", "LiteRT works here, and ONNX Runtime (onnxruntime)."
         why = f"LiteRT needs glibc 2.34, found {' '.join(libc).strip() or 'another C library'}"
         if python < (3, 12):
-            return _pip("edgepress[tflite-runtime,image]"), f"{why}; tflite-runtime does not, with numpy < 2."
-        return _pip("edgepress[onnx,image]"), f"{why}, and tflite-runtime has no package for Python > 3.11."
+            return f"{pip} tflite-runtime 'numpy<2' pillow", f"{why}; tflite-runtime does not, with numpy < 2."
+        return f"{pip} onnxruntime pillow", f"{why}, and tflite-runtime has no package for Python > 3.11."
     if machine.startswith("armv6"):
         return "", "No engine has packages for ARMv6 (Raspberry Pi 1 and Zero); those of a Zero 2 W work."
     if python >= (3, 12):
         why = f"On 32 bits only tflite-runtime has packages, up to Python 3.11; this is {python[0]}.{python[1]}."
         return "", f"{why} Install a 64-bit system, or Raspberry Pi OS bookworm (Python 3.11)."
-    return "sudo apt install python3-numpy python3-pil && " + _pip("tflite-runtime", " --no-deps"), (
+    return f"sudo apt install python3-numpy python3-pil && {pip} --no-deps tflite-runtime", (
         "On 32 bits only tflite-runtime has packages, with numpy < 2 such as Debian 12's, which a virtual environment "
         "sees if made with --system-site-packages."
     )
@@ -158,8 +162,8 @@ def _answer(name: str, format: str, pipe: Any) -> None:
             pipe.send(f"{type(e).__name__}: {e}")
 
 
-def _pip(what: str, options: str = "") -> str:
-    return f"{sys.executable} -m pip install{options} '{what}'"
+def _pip() -> str:
+    return f"{sys.executable} -m pip install"
 
 
 def _read(path: str | Path) -> str:

@@ -79,14 +79,18 @@ def camera_frames(device: int = 0) -> Iterator[Any]:
 
     EdgepressError if neither is installed, or the camera can't be opened or gives no more frames.
     """
+    broken = ""
     for module, frames in (("picamera2", _picamera2), ("cv2", _opencv)):
         try:
             loaded = importlib.import_module(module)
-        except ImportError:
+        except Exception as e:  # built for another NumPy, say, which is no ImportError
+            if getattr(e, "name", None) != module:
+                broken += f" {module} is installed, but fails: {e}."
             continue
         yield from frames(loaded, device)
-    hint = "On a Raspberry Pi: sudo apt install python3-picamera2. Elsewhere: pip install opencv-python-headless"
-    raise EdgepressError("A camera needs picamera2 or OpenCV; neither is installed for this Python.", hint)
+    what = "A camera needs picamera2 or OpenCV" + ("." if broken else "; neither is installed for this Python.")
+    hint = "On a Raspberry Pi: sudo apt install python3-picamera2, then the bundle's install.sh --camera."
+    raise EdgepressError(what + broken, f"{hint} Elsewhere: pip install opencv-python-headless")
 
 
 def _picamera2(module: Any, device: int) -> Iterator[Any]:

@@ -376,9 +376,9 @@ def test_doctor_reports_an_engine_that_does_not_run(
 @pytest.mark.parametrize(
     ("machine", "bits", "python", "libc", "command", "why"),
     [
-        ("aarch64", 64, (3, 13), "2.41", "edgepress[tflite,image]", "LiteRT works"),
-        ("aarch64", 64, (3, 11), "2.31", "edgepress[tflite-runtime,image]", "needs glibc 2.34"),
-        ("aarch64", 64, (3, 13), "2.31", "edgepress[onnx,image]", "needs glibc 2.34"),
+        ("aarch64", 64, (3, 13), "2.41", "ai-edge-litert pillow", "LiteRT works"),
+        ("aarch64", 64, (3, 11), "2.31", "tflite-runtime 'numpy<2' pillow", "needs glibc 2.34"),
+        ("aarch64", 64, (3, 13), "2.31", "onnxruntime pillow", "needs glibc 2.34"),
         ("aarch64", 32, (3, 11), "2.36", "python3-numpy", "32 bits"),
         ("armv7l", 32, (3, 11), "2.36", "tflite-runtime", "numpy < 2"),
         ("armv7l", 32, (3, 13), "2.41", "", "up to Python 3.11; this is 3.13"),

@@ -48,7 +48,7 @@ from edgepress.toolkit.explanations import with_ceilings, with_profiles
 from edgepress.toolkit.host import describe_host
 from edgepress.toolkit.measurement import Benchmark, Disagreement, Measurement
 from edgepress.toolkit.pinning import choose_cpus
-from edgepress.toolkit.timing import ITEMS, ROUNDS, Timing, time_candidates, with_timing
+from edgepress.toolkit.timing import ITEMS, ROUNDS, SEED, Timing, time_candidates, with_timing
 
 MAX_THREADS, MAX_BATCH = 256, 4096
 MAX_LABELS = 1000
@@ -108,7 +108,7 @@ def benchmark(
     ]
     chosen = find_engines(engines)
     contracts, broken = read_contracts(find_files(files))
-    reference = find_baseline(contracts, baseline)
+    reference = find_baseline(contracts, broken, baseline)
     pairs = [Candidate(p, e) for p in contracts for e in usable_engines(p.suffix[1:]) if e in chosen]
     if not pairs:
         raise InputError(f"No engine of {', '.join(chosen)} opens any of the files.", "Name other files or engines.")
@@ -161,7 +161,8 @@ def benchmark(
 
     ceiling = None
     if limits:
-        results, ceiling = with_ceilings(results)
+        results, ceiling, failed = with_ceilings(results)
+        notes += failed
     if profile:
         results, failed = with_profiles(results, items, on_progress=on_progress)
         notes += failed
@@ -271,6 +272,7 @@ def _provenance(command: str, pairs: Sequence[Candidate], contract: Contract) ->
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
         "edgepress": __version__,
+        "seed": SEED,
         "tools": {"numpy": np.__version__} | {name: engine_version(name) for name in engines},
         "contract": dataclasses.asdict(contract),
     }

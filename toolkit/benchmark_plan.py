@@ -47,7 +47,7 @@ def find_engines(text: str) -> list[str]:
     """
     usable = usable_engines()
     names = [w for w in (word.strip() for word in text.split(",")) if w]
-    if names == ["all"]:
+    if "all" in names:
         return usable
     for name in names:
         if name not in ENGINES:
@@ -78,12 +78,18 @@ def read_contracts(paths: Sequence[Path]) -> tuple[dict[Path, Contract], dict[Pa
     return dict(sorted(contracts.items(), key=lambda item: order.get(item[1].scheme, len(order)))), broken
 
 
-def find_baseline(contracts: Mapping[Path, Contract], baseline: str | None) -> Candidate | None:
+def find_baseline(
+    contracts: Mapping[Path, Contract], broken: Mapping[Path, EdgepressError], baseline: str | None
+) -> Candidate | None:
     """The pair that the others are held against: a file or scheme by name, on the first engine that opens it.
 
     Raises:
         InputError: A baseline was named, and is not among the files.
+        EdgepressError: What is wrong with the file that was named.
     """
+    for path, error in broken.items():
+        if baseline is not None and (baseline == path.name or Path(baseline) == path):
+            raise error
     for path, contract in contracts.items():
         if baseline is None and contract.scheme != BASELINE:
             continue

@@ -16,6 +16,8 @@ from edgepress.toolkit.host import host_title
 from edgepress.toolkit.measurement import Benchmark, Measurement
 
 COLORS = {"litert": "#1b6ca8", "tflite-runtime": "#6f9f3c", "onnxruntime": "#c8641b", "openvino": "#7b4fa3"}
+MARKER = 6.0
+"""Radius of a point, pixels."""
 INK, FAINT = "#333333", "#9a9a9a"
 
 
@@ -134,12 +136,14 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
     frame = axes.get_window_extent()
     named: dict[tuple[str, float, float], Measurement] = {}
     taken: list[tuple[Any, float]] = []  # boxes with the price of covering them
+    points_at: list[tuple[float, float]] = []
     for row, cost in zip(points, costs, strict=True):
         accuracy = 100 * (row.accuracy or 0.0)
         x, y = pixels(cost, accuracy)
         low, high = pixels(cost, accuracy - _below(row))[1], pixels(cost, accuracy + _above(row))[1]
         taken += [(Bbox([[x - 9, y - 9], [x + 9, y + 9]]), 6.0), (Bbox([[x - 2, low], [x + 2, high]]), 1.0)]
         named[row.scheme, round(x), round(y)] = row
+        points_at.append((x, y))
     for (scheme, x, y), row in sorted(named.items(), key=lambda item: item[0][1:]):
         text = axes.annotate(
             scheme,
@@ -167,11 +171,22 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
                 if box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1:
                     continue
                 price = radius * 3.0 + sum(price * _shared(box, other) for other, price in taken)
+                price += 400.0 * sum(_crosses((x, y), (cx, cy), point) for point in points_at)
                 if best is None or price < best[0]:
                     best = (price, cx, cy)
         if best is not None:
             text.set_position(best[1:])
             taken.append((text.get_window_extent().padded(3), 20.0))
+
+
+def _crosses(start: tuple[float, float], end: tuple[float, float], point: tuple[float, float]) -> bool:
+    """Whether a line from one point to a name passes another point, whose name it would seem to be."""
+    if math.dist(start, point) < MARKER:
+        return False
+    along = [(e - s, p - s) for s, e, p in zip(start, end, point, strict=True)]
+    place = sum(line * way for line, way in along) / (sum(line * line for line, _ in along) or 1.0)
+    nearest = [s + min(1.0, max(0.0, place)) * line for s, (line, _) in zip(start, along, strict=True)]
+    return math.dist(nearest, point) < MARKER
 
 
 def _shared(a: Any, b: Any) -> float:

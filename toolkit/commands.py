@@ -167,7 +167,7 @@ def benchmark(
         console.document(result.to_dict())
     else:
         _show_benchmark(result)
-        console.say(f"Written: {', '.join(str(p) for p in paths)}")
+        console.say(f"Written: {', '.join(str(p) for p in paths)}. Next: edgepress report {folder}")
     if any(r.failed for r in result.results):
         return 1
     return 3 if max_drop is not None and result.advice.ship is None else 0

@@ -46,7 +46,8 @@ def info(
     _show_board(found)
     console.say(found["advice"])
     if found["install"]:
-        console.say(f"Install there: {found['install']}")
+        console.say("A bundle brings its engine (edgepress bundle, edgepress board bench). By hand, there:")
+        console.say(f"  {found['install']}")
 
 
 @board_app.command()

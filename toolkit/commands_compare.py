@@ -52,7 +52,9 @@ def compare(
 ) -> int:
     """What changed between two results or two model files, and whether limits are kept: a gate for CI."""
     from edgepress.toolkit import compare_text as texts
+    from edgepress.toolkit.compare import MODEL_SUFFIXES
     from edgepress.toolkit.compare import compare as work
+    from edgepress.toolkit.pairs import APPEARED, BOTH
 
     if format_ not in ("text", "md"):
         raise unknown("format", format_, ("text", "md"))
@@ -87,4 +89,7 @@ def compare(
         console.note(text)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stderr.writelines(f"{line}\n" for line in texts.github_annotations(result))
-    return 3 if result.failed else 0
+    if result.failed:
+        return 3
+    # Results that hold failures were read; of files that are measured here, something could not be measured.
+    return int(old.suffix in MODEL_SUFFIXES and any(p.state not in (BOTH, APPEARED) for p in result.pairs))

@@ -24,7 +24,16 @@ from edgepress.toolkit.changes import Figure
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.gates import FAILED, METRICS, OPEN, Gate, parse_gate
 from edgepress.toolkit.measurement import Benchmark
-from edgepress.toolkit.pairs import APPEARED, FAILS_IN_BOTH, NOW_FAILS, VANISHED, Pair, match_models, match_results
+from edgepress.toolkit.pairs import (
+    APPEARED,
+    FAILED_BEFORE,
+    FAILS_IN_BOTH,
+    NOW_FAILS,
+    VANISHED,
+    Pair,
+    match_models,
+    match_results,
+)
 from edgepress.toolkit.results_file import load_benchmark
 
 SCHEMA_VERSION = 1
@@ -208,7 +217,9 @@ def _notes(old: Benchmark, new: Benchmark) -> list[str]:
 def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> Iterator[Verdict]:
     """The gates that apply to one pair; one verdict for all of them if there is nothing to hold against them."""
     missing = {
-        VANISHED: (FAILED, "it is not in NEW"),
+        VANISHED: (OPEN, f"it failed in OLD and is not in NEW: {pair.reason}")
+        if pair.reason and not strict
+        else (FAILED, "it is not in NEW"),
         NOW_FAILS: (FAILED, f"it fails in NEW: {pair.reason}"),
         FAILS_IN_BOTH: (FAILED if strict else OPEN, f"it fails in both: {pair.reason}"),
     }
@@ -228,7 +239,8 @@ def _hold(gate: Gate, pair: Pair, strict: bool, same_run: bool) -> Verdict:
     found = None if figure is None else figure.change if gate.of_change else figure.own
     outcome = gate.outcome(found, strict=strict)
     if figure is None or found is None:
-        reason = (figure.how if figure else "") or "it was not measured in both"
+        reason = "it failed in OLD" if pair.state == FAILED_BEFORE and gate.of_change else "it was not measured in both"
+        reason = (figure.how if figure else "") or reason
         return Verdict(gate=gate.text, pair=pair.name, outcome=outcome, text=f"{gate.metric} is not known: {reason}")
     return Verdict(
         gate=gate.text,

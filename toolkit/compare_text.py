@@ -12,12 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from edgepress.toolkit.compare import Comparison, Verdict
-from edgepress.toolkit.console import table
+from edgepress.toolkit.console import table, width
 from edgepress.toolkit.gates import FAILED, OPEN, PASSED
 from edgepress.toolkit.pairs import BOTH, Pair
 
 STYLES = {FAILED: "red", PASSED: "green", OPEN: "yellow"}
 MARKS = {FAILED: "❌", PASSED: "✅", OPEN: "❔"}
+NARROW = 120
+"""Columns of the screen below which p99 and memory are left out of the table."""
 COLUMNS = {
     "accuracy": "Accuracy drop",
     "p50_us": "Latency (p50)",
@@ -32,9 +34,15 @@ REASON = 60
 
 def pairs_table(result: Comparison) -> Table:
     """One file on one engine a row, with how its figures changed."""
-    shown = [name for name in COLUMNS if any(_cell(p, name) for p in result.pairs)]
-    rows = [[_plain(p.name), *(_cell(p, name) for name in shown), _state(p)] for p in result.pairs]
-    return table("", [("", "left"), *((COLUMNS[n], "right") for n in shown), ("In OLD and NEW", "left")], rows)
+    few = {"p99_us", "memory_bytes"} if width() < NARROW else set()
+    shown = [name for name in COLUMNS if name not in few and any(_cell(p, name) for p in result.pairs)]
+    states = any(_state(p) for p in result.pairs)
+    rows = [
+        [_plain(p.name), *(_unbroken(_cell(p, name)) for name in shown), *([_state(p)] if states else [])]
+        for p in result.pairs
+    ]
+    last = [("In OLD and NEW", "left")] if states else []
+    return table("", [("", "left"), *((COLUMNS[n], "right") for n in shown), *last], rows)
 
 
 def verdicts_table(result: Comparison) -> Table:
@@ -108,6 +116,12 @@ def _found(verdict: Verdict) -> str:
 
 def _cell(pair: Pair, name: str) -> str:
     return next((f.show(of_change=True) for f in pair.figures if f.name == name), "")
+
+
+def _unbroken(text: str) -> str:
+    """A figure that keeps its unit on its line."""
+    figure, space, unit = text.rpartition(" ")
+    return f"{figure}\N{NO-BREAK SPACE}{unit}" if space else text
 
 
 def _state(pair: Pair) -> str:

@@ -21,7 +21,7 @@ from edgepress.toolkit.profile import profile_file
 from edgepress.toolkit.profile_child import TRACERS
 
 
-def with_ceilings(results: Sequence[Measurement]) -> tuple[list[Measurement], Ceiling | None]:
+def with_ceilings(results: Sequence[Measurement]) -> tuple[list[Measurement], Ceiling | None, list[str]]:
     """Measurements with the share of the CPU's ceilings that each reached.
 
     Args:
@@ -29,22 +29,27 @@ def with_ceilings(results: Sequence[Measurement]) -> tuple[list[Measurement], Ce
             work can't be counted.
 
     Returns:
-        The rows, and the ceiling for the first row's threads; None if nothing was timed.
-
-    Raises:
-        EngineError: The ceilings could not be measured.
+        The rows, the ceiling for the first row's threads (None if nothing was timed or it could not be measured), and
+        a note for each thing that could not be known.
     """
     timed = [r for r in results if r.p50_us is not None]
-    ceilings = {threads: measure_ceiling(threads) for threads in dict.fromkeys(r.threads for r in timed)}
+    notes: list[str] = []
+    try:
+        ceilings = {threads: measure_ceiling(threads) for threads in dict.fromkeys(r.threads for r in timed)}
+    except EdgepressError as e:  # hours of measuring shall not be lost by it
+        return list(results), None, [f"What this CPU can do at most is not known: {e.message}"]
     macs: dict[str, int | None] = {}
     for file in dict.fromkeys(r.file for r in timed):
-        found = read(Path(file))
-        macs[file] = None if found.macs_not_counted else found.macs
+        try:
+            found = read(Path(file))
+            macs[file] = None if found.macs_not_counted else found.macs
+        except EdgepressError as e:
+            notes.append(f"The work that {Path(file).name} takes could not be counted: {e.message}")
     rows = []
     for row in results:
         count = macs.get(row.file) if row.p50_us is not None else None
         rows.append(row if count is None else with_limits(row, ceilings[row.threads], count))
-    return rows, next(iter(ceilings.values()), None)
+    return rows, next(iter(ceilings.values()), None), notes
 
 
 def with_profiles(

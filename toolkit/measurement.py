@@ -271,7 +271,8 @@ class Benchmark:
         noise: How quiet the host was; None if nothing was timed.
         ceiling: What this CPU can do at most; None if it was not calibrated.
         disagreements: Items on which files and baseline disagree, those with most files first, 24 at most.
-        provenance: "created" (ISO 8601, UTC), "command", "edgepress" (version), "tools", "contract" (the baseline's).
+        provenance: "created" (ISO 8601, UTC), "command", "edgepress" (version), "seed" (of the order of turns),
+            "tools", "contract" (the baseline's).
     """
 
     host: Mapping[str, Any]

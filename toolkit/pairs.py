@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgepress.toolkit.changes import Figure, figures_of
-from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.errors import InputError, ModelFileError, unknown
 from edgepress.toolkit.latency_change import Side
 from edgepress.toolkit.measurement import Benchmark, Measurement
 
@@ -114,8 +114,11 @@ def match_models(run: Benchmark, old: Path, new: Path) -> list[Pair]:
 
     Raises:
         InputError: No engine ran both.
+        ModelFileError: One is no model file of ours.
     """
     rows = [{(r.engine, r.threads, r.batch): r for r in run.results if Path(r.file) == path} for path in (old, new)]
+    for row in (row for side in rows for row in side.values() if row.failed and not row.engine):
+        raise ModelFileError(row.status.removeprefix("failed: "), "Convert it again.")
     common = [place for place in rows[1] if place in rows[0]]
     if not common:
         tried = [", ".join(sorted({engine for engine, _, _ in side})) or "none" for side in rows]

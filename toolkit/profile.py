@@ -189,6 +189,11 @@ def shown_time(microseconds: float) -> str:
     return f"{scaled:.0f} {unit}" if scaled >= 99.95 else f"{scaled:.3g} {unit}"
 
 
+def threads_in_words(profile: Profile) -> str:
+    """ "1 thread" or "2 threads"."""
+    return f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
+
+
 def _quiet_mean(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Mean of each column over that half of the rows whose sums are smallest.
 

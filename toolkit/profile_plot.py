@@ -14,7 +14,7 @@ from typing import Any
 
 from edgepress.converters.files import whole_file
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.profile import NodeTime, Profile, shown_time
+from edgepress.toolkit.profile import NodeTime, Profile, shown_time, threads_in_words
 
 SUFFIXES = (".png", ".svg")
 CHARACTER = 0.0055
@@ -73,7 +73,7 @@ def plot_profile(profile: Profile, path: Path) -> Path:
     outside = f", {shown_time(profile.rest_us)} outside of them" if profile.rest_us else ""
     mark = "   * not delegated" if profile.delegated_share and any(not n.delegated for n in nodes) else ""
     title = f"{shown_time(profile.total_us)} an inference; kernels {shown_time(whole)}{outside}"
-    axes.set_title(f"{title}; {profile.threads} thread(s){mark}", fontsize=10, loc="left")
+    axes.set_title(f"{title}; {threads_in_words(profile)}{mark}", fontsize=10, loc="left")
     handles = [Patch(color=colors[name], label=f"{name}  {100 * share:.1f} %") for name, share in shares.items()]
     figure.legend(handles=handles[:MAX_LEGEND], loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     with whole_file(path) as temporary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from edgepress.toolkit import console
-from edgepress.toolkit.profile import Profile, shown_time
+from edgepress.toolkit.profile import Profile, shown_time, threads_in_words
 
 SLOWDOWN = 1.1
 """From which on tracing is said to have slowed the net down."""
@@ -13,11 +13,11 @@ SLOWDOWN = 1.1
 
 def operations_table(profile: Profile) -> Table:
     """Time by kind of operation."""
-    columns = (("Operation", "left"), ("Count", "right"), ("µs", "right"), ("Share", "right"), ("Delegated", "left"))
-    rows = [
-        (o.operation, str(o.count), f"{o.time_us:.1f}", f"{100 * o.share:.1f} %", _yes(profile, o.delegated))
-        for o in profile.operations
-    ]
+    columns = [("Operation", "left"), ("Count", "right"), ("µs", "right"), ("Share", "right")]
+    rows = [[o.operation, str(o.count), f"{o.time_us:.1f}", f"{100 * o.share:.1f} %"] for o in profile.operations]
+    if profile.delegated_share is not None:
+        columns.append(("Delegated", "left"))
+        rows = [[*row, "yes" if o.delegated else "no"] for row, o in zip(rows, profile.operations, strict=True)]
     return console.table("", columns, rows)
 
 
@@ -34,7 +34,7 @@ def nodes_table(profile: Profile) -> Table:
 def summary(profile: Profile) -> list[str]:
     """What else to know, one sentence a line."""
     lines = [
-        f"{profile.file} on {profile.engine}, {profile.threads} thread(s): {shown_time(profile.total_us)} an "
+        f"{profile.file} on {profile.engine}, {threads_in_words(profile)}: {shown_time(profile.total_us)} an "
         f"inference, {shown_time(profile.rest_us)} of it outside of its {len(profile.nodes)} kernels."
     ]
     if profile.delegated_share is not None:
@@ -49,7 +49,3 @@ def summary(profile: Profile) -> list[str]:
         )
     lines.append(f"Times: {profile.method}; mean over the quieter half of {profile.runs} inferences.")
     return lines
-
-
-def _yes(profile: Profile, delegated: bool) -> str:
-    return "" if profile.delegated_share is None else "yes" if delegated else "no"

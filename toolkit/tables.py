@@ -154,6 +154,7 @@ _COLUMNS: tuple[tuple[str, str, int, Callable[[Measurement], str]], ...] = (
     ("p90 us", "right", 110, lambda r: _us(r.p90_us)),
     ("p99 us", "right", 100, lambda r: _us(r.p99_us)),
     ("Speed-up", "right", 90, lambda r: _with_interval(r.speedup, r.speedup_low, r.speedup_high)),
+    ("Of limit %", "right", 170, lambda r: number(None if r.compute_share is None else 100 * r.compute_share, ".0f")),
     ("Status", "left", 0, lambda r: r.status.partition(":")[0]),
 )
 """The benchmark's columns: name, justification, from which width of the screen on, and the figure."""

@@ -41,6 +41,8 @@ ITEMS = 16
 """Different items that calls take in turn."""
 ROUNDS_A_START = 5
 """Rounds after which the processes that fork for turns are started anew."""
+SEED = 0
+"""Of the order of the turns: the same candidates take the same order again."""
 START_S = 60.0
 """Seconds that a process may take to import an engine."""
 
@@ -164,7 +166,7 @@ def _take_rounds(
     cap_s: float,
     on_progress: OnProgress | None,
 ) -> None:
-    shuffled = random.Random(0)
+    shuffled = random.Random(SEED)
     order = list(range(len(openings)))
     for first in range(0, rounds, ROUNDS_A_START):
         with _Processes(items, cap_s) as processes:

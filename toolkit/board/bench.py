@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import platform
-import sys
+import shlex
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -81,9 +81,12 @@ def board_info(host: str, *, python: str | None = None, ssh_config: Path | None 
     with Connection(host, config=ssh_config) as board:
         told = look(board, python)
     version = tuple(int(n) for n in told["python"].split(".")[:2])
-    # The command names our own interpreter, which the board's is not.
-    command, advice = working_set(told["machine"], told["bits"], version, tuple(told["libc"]))
-    command = command.replace(sys.executable, python or "python3")
+    pip = f"{shlex.quote(python or 'venv/bin/python')} -m pip install"
+    command, advice = working_set(told["machine"], told["bits"], version, tuple(told["libc"]), pip)
+    if command and python is None:  # Debian's own Python refuses pip
+        apt, _, rest = command.rpartition(" && ")
+        make = "python3 -m venv --system-site-packages venv" if apt else "python3 -m venv venv"
+        command = " && ".join(filter(None, (apt, make, rest)))
     return describe_board(host, told, [told["state"]]) | {"install": command, "advice": advice}
 
 

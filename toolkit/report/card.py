@@ -39,7 +39,7 @@ def model_card(result: Benchmark, *, licence: str = "unknown") -> str:
         "## Input and output",
         *_interface(contract, view.labels_of(result)),
         "## How to run it",
-        *_usage(ship),
+        *_usage(ship, image=_is_image(result)),
         "## Evaluation",
         table(result),
         escaped(measured_on(result)),
@@ -59,7 +59,7 @@ def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) 
     formats = list(
         dict.fromkeys(view.file_name(r.file).rpartition(".")[2] for r in ([ship] if ship else result.results))
     )
-    image = view.mapping(view.contract_of(result).get("input")).get("color", "unknown") is not None
+    image = _is_image(result)
     yield f"license: {_quoted(licence)}"
     if library := LIBRARIES.get(formats[0]):
         yield f"library_name: {library}"
@@ -95,6 +95,10 @@ def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) 
             yield f"      value: {value:.6g}"
 
 
+def _is_image(result: Benchmark) -> bool:
+    return view.mapping(view.contract_of(result).get("input")).get("color", "unknown") is not None
+
+
 def _name(result: Benchmark) -> str:
     """The net and the data: "lenet on digits"."""
     arch = view.contract_of(result).get("arch") or "Classifier"
@@ -112,7 +116,7 @@ def _interface(contract: Mapping[str, Any], labels: list[str]) -> Iterator[str]:
         yield f"{len(labels)} classes: {shown}{', ...' if len(labels) > 20 else ''}."
 
 
-def _usage(ship: Measurement | None) -> Iterator[str]:
+def _usage(ship: Measurement | None, *, image: bool) -> Iterator[str]:
     if ship is None:
         yield "No file is recommended yet."
         return
@@ -123,7 +127,9 @@ def _usage(ship: Measurement | None) -> Iterator[str]:
             "from edgepress.runtime import load",
             "",
             f"model = load({file!r}, engine={ship.engine!r})",
-            'print(model.classify("photo.jpg", top=3))',
+            'print(model.classify("photo.jpg", top=3))'
+            if image
+            else "scores = model.scores(batch)  # of items as above",
             "```",
         ]
     )

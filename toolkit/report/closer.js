@@ -90,7 +90,7 @@ function profileOf(parent, row) {
   d3.select(box).append("p").append("b").text(row.name);
   flame(box, row);
   const columns = [["Operation", ""], ["Count", "num"], ["Time", "num"], ["Share", "num"], ["Run by", ""]];
-  const lines = row.profile.map(([name, count, us, part, delegated]) => [name, count, `${Number(us.toPrecision(3))} µs`, share(part), delegated ? "delegate" : "engine"]);
+  const lines = row.profile.map(([name, count, us, part, delegated]) => [name, count, us ? `${Number(us.toPrecision(3))} µs` : "< 1 µs", us ? share(part) : "", delegated ? "delegate" : "engine"]);
   makeTable(box, "", { label: `Operations of ${row.name}`, columns }, lines);
 }
 

@@ -17,6 +17,7 @@ sh install.sh [ACTION] [OPTION...]
   --prefix DIR       where; default: /opt/edgepress/@NAME@ for root, else ~/.local/share/edgepress/@NAME@
   --python PYTHON    interpreter; default: the first of python3, python3.13, python3.11 that this bundle has packages for
   --system           use the packages that PYTHON already has: no virtual environment, no download
+  --camera           let `run camera` see the system's picamera2 or OpenCV; NumPy and Pillow are then the system's, too
   --service          also run `serve` as a system service (systemd; needs root)
   --port N           of the service on 127.0.0.1; default: 8600
   --user NAME        user of the service; default: one made for it alone (DynamicUser)
@@ -38,13 +39,14 @@ misuse() {
   exit 2
 }
 
-action='' prefix='' python='' system='' service='' port=8600 user='' memory=512M unit_dir=/etc/systemd/system
+action='' prefix='' python='' system='' camera='' service='' port=8600 user='' memory=512M unit_dir=/etc/systemd/system
 while [ $# -gt 0 ]; do
   case $1 in
     install | update | rollback | status | uninstall)
       [ -z "$action" ] || misuse "Two actions: $action and $1."
       action=$1 ;;
     --system) system=yes ;;
+    --camera) camera=yes ;;
     --service) service=yes ;;
     --prefix | --python | --port | --user | --memory | --unit-dir)
       if [ $# -lt 2 ] || [ -z "$2" ]; then misuse "$1 needs a value."; fi
@@ -190,14 +192,24 @@ fill() { # RELEASE_FOLDER: the bundle's files and the packages
     return
   fi
   set -- "$release/venv"
-  case $board in
-    pi32-*) # NumPy and Pillow are Debian's there
+  case $board$camera in
+    pi32-* | *yes) # NumPy and Pillow are the system's there
       "$python" -c 'import numpy, PIL' 2>/dev/null || die "NumPy or Pillow is missing." \
         "Install them: sudo apt install python3-numpy python3-pil"
       set -- --system-site-packages "$@" ;;
   esac
+  if [ -n "$camera" ]; then
+    "$python" -c 'import importlib.util, sys; sys.exit(not any(map(importlib.util.find_spec, ("picamera2", "cv2"))))' ||
+      die "$python has neither picamera2 nor OpenCV." \
+        "Install one: sudo apt install --no-install-recommends python3-picamera2 (or python3-opencv)"
+  fi
   "$python" -m venv "$@" >&2 || die "No virtual environment could be made." "Install: sudo apt install python3-venv"
-  set -- --only-binary=:all: --no-deps --require-hashes -r "$release/requirements-$board.txt"
+  wanted=$release/requirements-$board.txt
+  if [ -n "$camera" ]; then # it is built for the system's NumPy; another one in front of that would break it
+    sed '/^numpy==/d; /^pillow==/d' "$wanted" >"$release/venv/requirements.txt"
+    wanted=$release/venv/requirements.txt
+  fi
+  set -- --only-binary=:all: --no-deps --require-hashes -r "$wanted"
   if [ -d "$here/wheels" ]; then set -- --no-index --find-links "$here/wheels" "$@"; fi
   say "Installing the packages for $board"
   "$release/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2 ||
@@ -236,7 +248,10 @@ install_release() {
   case $here in "$prefix"/*) die "$here is installed already." "Run install.sh of an unpacked bundle." ;; esac
   find_python
   id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["id"][:12])' "$here/MANIFEST.json")
-  new=$id-$board${system:+-system}
+  if [ -n "$system" ]; then camera=''; else
+    case $(release_of current) in *-camera) camera=yes ;; esac # an update keeps it
+  fi
+  new=$id-$board${system:+-system}${camera:+-camera}
   if [ ! -e "$prefix/releases/$new/selftest.json" ]; then # else it is here and was proven
     rm -rf -- "$prefix/releases/$new"
     unfinished=$prefix/releases/$new
