@@ -93,6 +93,17 @@ def test_answers_are_those_of_the_file_whatever_shares_the_work(run: Any, digits
     assert same(alone, together[0])
 
 
+def test_an_answer_does_not_depend_on_the_others_of_its_call(run: Any, digits: Any) -> None:
+    path = run.variants["onnx-dynamic"]
+    model = load(path)
+    alone = np.concatenate([model.scores(digits.test.read(np.array([i]))) for i in range(len(digits.test))])
+    together = model.scores(digits.test.read(np.arange(len(digits.test))))
+    assert np.abs(alone - together).max() > 1e-4, "the scale of activations is taken from all of them"
+    (found,) = collect_answers([Candidate(path, "onnxruntime")], digits)
+    assert isinstance(found, Answers)
+    np.testing.assert_array_equal(found.confidence, alone.max(axis=1))
+
+
 def test_what_differs_in_batch_alone_is_answered_once(run: Any, digits: Any) -> None:
     file = run.variants["tflite-int8"]
     first, second = collect_answers([Candidate(file, "litert"), Candidate(file, None, batch=8)], digits)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.runtime import load
+from edgepress.runtime import EngineError, load
 from edgepress.toolkit.benchmark import benchmark, write_benchmark
 from edgepress.toolkit.benchmark_plots import pareto_front
 from edgepress.toolkit.errors import DataError, InputError, MissingExtraError, ModelFileError
@@ -154,7 +154,8 @@ def test_results_are_written_whole(measured: Benchmark, tmp_path: Path) -> None:
     assert len(list(paths[0].parent.iterdir())) == 3
 
 
-def test_wrong_input_is_one_clear_error(run: Any, tmp_path: Path) -> None:
+def test_wrong_input_is_one_clear_error(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))  # no engine that somebody added
     variants = run.folder / "variants"
     with pytest.raises(InputError, match=r"holds no .tflite or .onnx file.*variants"):
         benchmark(run.folder)
@@ -173,6 +174,9 @@ def test_wrong_input_is_one_clear_error(run: Any, tmp_path: Path) -> None:
     (tmp_path / "empty.tflite").touch()
     with pytest.raises(ModelFileError, match=r"empty\.tflite"):
         benchmark(tmp_path / "empty.tflite")
+    both = [run.variants["tflite-int8"], tmp_path / "empty.tflite"]
+    with pytest.raises(ModelFileError, match=r"empty\.tflite"):  # not that the baseline is unknown
+        benchmark(both, baseline="empty.tflite")
 
 
 def test_threads_and_batches_multiply_and_share_one_accuracy_run(run: Any, tmp_path: Path) -> None:
@@ -190,6 +194,17 @@ def test_threads_and_batches_multiply_and_share_one_accuracy_run(run: Any, tmp_p
         benchmark(files, threads=0)
     with pytest.raises(InputError, match=r"batch size is 2, 2"):
         benchmark(files, batch=(2, 2))
+
+
+def test_what_the_cpu_can_do_may_stay_unknown(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(threads: int) -> None:
+        raise EngineError("Neither is installed.")
+
+    monkeypatch.setattr("edgepress.toolkit.explanations.measure_ceiling", fails)
+    result = benchmark([run.variants["tflite-int8"]], engines="litert", rounds=1, limits=True)
+    assert result.ceiling is None
+    assert result.results[0].p50_us is not None
+    assert "What this CPU can do at most is not known: Neither is installed." in result.notes
 
 
 def test_a_result_says_where_it_comes_from(measured: Benchmark, run: Any) -> None:

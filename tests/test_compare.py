@@ -271,6 +271,10 @@ def test_a_file_that_vanished_or_fails_now_fails_every_gate() -> None:
     both = judge(result(bad), result(bad), "size>5%")
     assert (both.pairs[0].state, outcomes(both)) == ("fails in both", [OPEN])
     assert outcomes(judge(result(bad), result(bad), "size>5%", strict=True)) == [FAILED]
+    gone = compare_results(result(bad, base()), result(base()), [parse_gate("size>5%")], schemes="tflite-int8")
+    assert (gone.pairs[0].state, outcomes(gone)) == ("vanished", [OPEN]), "what failed before is no loss"
+    works = judge(result(bad), result(row()), "drop>1", "size<1kB")
+    assert works.verdicts[0].text == "drop is not known: it failed in OLD"
 
 
 def test_a_new_file_has_no_change_but_limits_of_its_own() -> None:
@@ -386,6 +390,18 @@ def test_a_result_and_a_model_file_are_not_compared(run: Any) -> None:
         compare(V1, run.variants["tflite-int8"])
     with pytest.raises(InputError, match="are the same file"):
         compare(run.variants["tflite-int8"], run.variants["tflite-int8"])
+
+
+def test_a_model_file_that_can_not_be_read_is_an_error_and_not_a_comparison(
+    run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, cut = str(run.variants["tflite-int8"]), tmp_path / "cut.tflite"
+    cut.write_bytes(run.variants["tflite-int8"].read_bytes()[:9000])
+    for files in ((good, str(cut)), (str(cut), good)):
+        assert edgepress("compare", *files, "--rounds", "1") == 1
+        said = capsys.readouterr().err
+        assert f"{cut} carries no contract" in "".join(said.splitlines()).replace("\n", "")
+        assert "baseline" not in said
 
 
 def test_two_model_files_are_measured_side_by_side(run: Any, capsys: pytest.CaptureFixture[str]) -> None:

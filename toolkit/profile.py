@@ -190,7 +190,7 @@ def shown_time(microseconds: float) -> str:
 
 
 def threads_in_words(profile: Profile) -> str:
-    """ "1 thread" or "2 threads"."""
+    """How many threads, as "2 threads"."""
     return f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
 
 

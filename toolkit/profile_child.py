@@ -28,7 +28,7 @@ PHASE_S = 2.0
 """Seconds after which timing and tracing end, whether or not all runs were made."""
 WARM_RUNS = 5
 OPENVINO_RUNS = 25
-"""Inferences that OpenVINO's counters, which only add up, are read after: many for whole microseconds to matter little,
+"""Inferences, at most, that OpenVINO's counters, which only add up, are read after: many for whole microseconds to matter little,
 few for the quieter half to leave out those that something disturbed."""
 
 
@@ -174,8 +174,9 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
 
     runs: list[tuple[list[Kernel], list[float]]] = []
     until = time.monotonic() + PHASE_S
-    count = min(job.runs, OPENVINO_RUNS)
-    while len(runs) * count < job.runs and (not runs or time.monotonic() < until):
+    parts = -(-job.runs // OPENVINO_RUNS)
+    count = job.runs // parts
+    while len(runs) < parts and (not runs or time.monotonic() < until):
         # Compiled anew, since nothing sets its counters back; the slow first inferences are taken out by subtraction.
         request = core.compile_model(model, "CPU", options).create_infer_request()
         first, last = counters(request, WARM_RUNS), counters(request, count)
