@@ -28,8 +28,8 @@ PHASE_S = 2.0
 """Seconds after which timing and tracing end, whether or not all runs were made."""
 WARM_RUNS = 5
 OPENVINO_RUNS = 25
-"""Inferences, at most, that OpenVINO's counters, which only add up, are read after: many for whole microseconds to matter little,
-few for the quieter half to leave out those that something disturbed."""
+"""Inferences, at most, that OpenVINO's counters, which only add up, are read after: many for whole microseconds to
+matter little, few for the quieter half to leave out those that something disturbed."""
 
 
 @dataclass(frozen=True)
