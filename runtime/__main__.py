@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +23,8 @@ from edgepress.runtime.errors import EdgepressError, InputError
 from edgepress.runtime.model import Model, load
 
 Documents = Iterator[dict[str, Any]]
+RATE_OVER = 30
+"""Frames over which `watch` and `camera` tell their rate."""
 
 
 def classify(args: argparse.Namespace) -> Documents:
@@ -82,8 +85,10 @@ def serve(args: argparse.Namespace) -> Documents:
     """Answer over HTTP, until SIGTERM or Ctrl-C."""
     from edgepress.runtime.serve import serve as work
 
+    host = f"[{args.host}]" if ":" in args.host else args.host
+
     def on_ready(port: int) -> None:
-        _print({"model": str(model.path), "engine": model.engine, "url": f"http://{args.host}:{port}/classify"}, args)
+        _print({"model": str(model.path), "engine": model.engine, "url": f"http://{host}:{port}/classify"}, args)
 
     model = _model(args)
     work(model, args.port, host=args.host, timeout_s=args.timeout, on_ready=on_ready)
@@ -98,10 +103,11 @@ def doctor(args: argparse.Namespace) -> Documents:
 
 
 def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
-    model, start = _model(args), time.monotonic()
+    model, times = _model(args), deque[float](maxlen=RATE_OVER + 1)
     for count, frame in enumerate(frames, 1):
         answer = _answer(model, frame, str(frame) if isinstance(frame, Path) else f"frame {count}", args.top)
-        yield answer | {"frames_per_s": round(count / (time.monotonic() - start), 2)}
+        times.append(time.monotonic())
+        yield answer | {"frames_per_s": round((len(times) - 1) / (times[-1] - times[0]), 2) if count > 1 else None}
 
 
 def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
@@ -132,18 +138,28 @@ def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
     """A document as lines: an image's answer and flat objects on one, the rest indented below its name."""
     if isinstance(value, dict) and "image" in value:
         found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [value["error"]["message"]]
-        rate = f"  {value['frames_per_s']:.1f}/s" if "frames_per_s" in value else ""
+        rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
         return [f"{value['image']}: {', '.join(found)}{rate}"]
-    listed = [("", v) for v in value] if isinstance(value, (list, tuple)) else []
-    inner = list(value.items()) if isinstance(value, dict) else listed
-    if indent and isinstance(value, dict) and not any(isinstance(v, (dict, list, tuple)) for v in value.values()):
-        return [f"{indent}{name} " + "  ".join(_text(v, k)[0] for k, v in inner if v not in ("", None))]
-    if inner and (not listed or isinstance(value[0], dict)):
-        lines = [line for k, v in inner for line in _text(v, k, indent + "  " * bool(name))]
-        return [f"{indent}{name}"] * bool(name) + lines
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
+        return [f"{indent}{name}", *(line for v in value for line in _text(v, "-", f"{indent}  "))]
+    if not isinstance(value, dict):
+        return [f"{indent}{name.removesuffix('_bytes')} {_word(value, name)}"]
+    inner = {k: v for k, v in value.items() if v not in (None, "", [], ())}  # what is not known, or does not apply
+    if indent and not any(isinstance(v, (dict, list, tuple)) for v in inner.values()):
+        return [f"{indent}{name} " + "  ".join(_text(v, k)[0] for k, v in inner.items())]
+    lines = [line for k, v in inner.items() for line in _text(v, k, indent + "  " * bool(name))]
+    return [f"{indent}{name}"] * bool(name) + lines
+
+
+def _word(value: Any, name: str) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_bytes"):
+        power = (len(str(value)) - 1) // 3
+        return f"{value / 1000**power:.4g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
     if isinstance(value, (list, tuple)):
-        value = ", ".join(map(str, value))
-    return [f"{indent}{name} {f'{value:.4g}' if isinstance(value, float) else value}"]
+        return ", ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -166,7 +182,8 @@ def _parser() -> argparse.ArgumentParser:
             continue
         option("model", help="a .tflite or .onnx file" + ", or a bundle's folder" * (run is selftest))
         option("--engine", choices=list(ENGINES), help="what runs it; else the first installed one that opens it")
-        option("--threads", type=_threads, default="auto" if run is bench else "1", help="a number, or auto")
+        numbers = "numbers to compare, such as 1,2,4" if run is bench else "a number"
+        option("--threads", type=_threads, default="auto" if run is bench else "1", help=f"{numbers}, or auto")
         if run is bench:
             option("--seconds", type=_seconds, default=10.0, help="how long each number of threads is timed")
             option("--sustained", type=_seconds, default=0.0, help="run on for 30m, say, with a line a minute")
@@ -199,7 +216,10 @@ def _threads(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` None takes them from the process."""
-    args, failed = _parser().parse_args(arguments), False
+    parser, failed = _parser(), False
+    args = parser.parse_args(arguments)
+    if args.run is not bench and "," in getattr(args, "threads", ""):
+        parser.error(f"--threads is {args.threads}; bench alone takes several numbers")
     try:
         for document in args.run(args):
             failed |= "error" in document or not document.get("passed", document.get("ok", True))
@@ -215,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         error = EdgepressError("Interrupted.")
     except (OSError, OverflowError) as e:  # asyncio's word for a port that does not exist
-        error = InputError(f"{args.run.__name__} failed: {e}", "Check the path, or the port.")
+        error = InputError(f"{args.run.__name__} failed: {str(e).rstrip('.')}.", "Check the path, or the port.")
     if args.json:
         _print({"error": _error(error)}, args)
     else:

@@ -89,7 +89,7 @@ def working_set(
     """The command that installs what works on a board, empty where nothing does, and why.
 
     Arguments are those of `platform`; `bits` is Python's word size, as a 64-bit kernel may run a 32-bit Python. `pip` is
-    the command to begin with, else this Python's. Packages are named, not extras, which a bundle's sources don't have.
+    what the command begins with, else this Python's. It names packages, as a bundle's sources have no extras.
     """
     pip = pip or _pip()
     if bits == 64:
@@ -157,7 +157,7 @@ def _answer(name: str, format: str, pipe: Any) -> None:
             right = np.allclose(scores, (0.26894143, 0.7310586), atol=1e-5)
             pipe.send("" if right else f"wrong answer: {scores.tolist()}")
         except EdgepressError as e:
-            pipe.send(f"{e.message} {e.__cause__ or ''}".strip())
+            pipe.send(e.message)
         except Exception as e:  # whatever an engine raises is what the report is for
             pipe.send(f"{type(e).__name__}: {e}")
 

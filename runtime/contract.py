@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -183,7 +184,7 @@ class Contract:
                 "selftest": _selftest(raw.get("selftest")),
             }
             return cls(**_known(cls, raw, **parsed))
-        except (KeyError, TypeError, ValueError, RecursionError) as e:
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
             reason = f"missing {e}" if isinstance(e, KeyError) else e
             raise ModelFileError(
                 f"{where} is not a valid edgepress contract: {reason}.", "Convert the model again."
@@ -254,7 +255,7 @@ def read_contract(path: str | Path) -> Contract | None:
             if (member := archive.getinfo(MEMBER)).file_size > MAX_BYTES:
                 raise ModelFileError(f"{path} holds a contract of {member.file_size} bytes; the limit is {MAX_BYTES}.")
             text = archive.read(member)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as e:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as e:
         if MEMBER.encode() in path.read_bytes():  # the name of the member is there, the end of the zip is not
             raise ModelFileError(
                 f"{path} is cut off or damaged: its contract can't be read ({e}).", "Copy or convert it again."

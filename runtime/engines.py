@@ -299,13 +299,18 @@ def import_engine(name: str, purpose: str = "") -> Any:
 
     Raises:
         MissingExtraError: It is not installed.
+        EngineError: It is, but can't be imported.
     """
     row = ENGINES[name]
     silenced = sys.modules.setdefault(_TELEMETRY, None) is None  # type: ignore[arg-type]
     try:
         return importlib.import_module(row.module)
-    except ImportError as e:
-        raise MissingExtraError(purpose or f"The engine {name}", row.package, row.extra) from e
+    except Exception as e:  # a package for another NumPy or CPU raises what it likes
+        what = purpose or f"The engine {name}"
+        if isinstance(e, ModuleNotFoundError) and e.name and row.module.startswith(e.name):
+            raise MissingExtraError(what, row.package, row.extra) from e
+        reason = f"{what} needs {row.package}, which is installed but can't be imported: {_first_line(e)}"
+        raise EngineError(reason, "See: python -m edgepress.runtime doctor") from e
     finally:
         if silenced:
             del sys.modules[_TELEMETRY]

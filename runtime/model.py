@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -147,7 +148,7 @@ class Model:
         """One item as the model takes it, from whatever `classify` accepts: an array of shape `shape`."""
         if isinstance(image, np.ndarray):
             return self._fit_array(image)
-        if isinstance(image, (str, os.PathLike)) and os.fspath(image).endswith(".npy"):
+        if isinstance(image, (str, os.PathLike)) and os.fspath(image).lower().endswith(".npy"):
             return self._fit_array(_load_array(image, os.fspath(image)))
         if isinstance(image, bytes) and image.startswith(b"\x93NUMPY"):
             return self._fit_array(_load_array(io.BytesIO(image), "The array"))
@@ -173,13 +174,15 @@ class Model:
         )
 
     def _fit_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if array.shape in (self.shape, self.shape[:-1]) or array.dtype != np.uint8 or self.contract is None:
-            return np.asarray(self._batched(array)[0])
-        if not self.contract.input.is_image or array.ndim not in (2, 3):
-            return np.asarray(self._batched(array)[0])
-        from edgepress.runtime.image import resize_array
+        as_image = self.contract is not None and self.contract.input.is_image and array.dtype == np.uint8
+        if as_image and array.ndim in (2, 3) and array.shape not in (self.shape, self.shape[:-1]):
+            from edgepress.runtime.image import resize_array
 
-        return resize_array(array, self.contract.input)
+            return resize_array(array, self._image_spec())
+        batch = self._batched(array)
+        if len(batch) != 1:
+            raise InputError(f"The array holds {len(batch)} items; one is classified at a time.", "Give one of them.")
+        return np.asarray(batch[0])
 
     def _batched(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The array with its batch dimension, and the channel of grey images if that was left out."""
@@ -261,6 +264,9 @@ def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
     try:
         array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as e:
-        raise InputError(f"{name} can't be read as an array: {e}", "Save it with numpy.save.") from e
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays, .npz")
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
+        reason = str(e).rstrip(". ") or "it claims more values than there is memory for"
+        raise InputError(f"{name} can't be read as an array: {reason}.", "Save it with numpy.save.") from e
     return array

@@ -103,20 +103,26 @@ class _Server:
                     return _error(411, "Content-Length is needed, in bytes.")
                 if len(length) > 12 or int(length) > MAX_BODY:
                     return _error(413, f"The body has {length} bytes; accepted: up to {MAX_BODY}.")
-                if self._bytes + int(length) > MAX_BODIES:
-                    return _error(503, "Too many requests are arriving.")
-                top = int(parse_qs(url.query).get("top", ["5"])[0])
-                taken = int(length)
-                self._bytes += taken
+                top = parse_qs(url.query).get("top", ["5"])[0]
+                if not (top.isdecimal() and len(top) < 9):
+                    return _error(400, f"top is {top[:20]!r}; accepted: a whole number.")
                 if "Expect" in headers:
                     writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                body = await reader.readexactly(taken)
+                body = bytearray()
+                while len(body) < int(length):  # counted as it comes: a mere claim must not shut others out
+                    if not (piece := await reader.read(min(1 << 16, int(length) - len(body)))):
+                        return _error(400, f"Not a whole HTTP request: {len(body)} of {length} bytes came.")
+                    body += piece
+                    taken += len(piece)
+                    self._bytes += len(piece)
+                    if self._bytes > MAX_BODIES:
+                        return _error(503, "Too many requests are arriving.")
             if self._waiting >= QUEUE:
                 return _error(503, f"{QUEUE} requests wait for the engine.")
             self._waiting += 1
             try:
                 loop = asyncio.get_running_loop()
-                classes = await loop.run_in_executor(self._worker, self._model.classify, body, top)
+                classes = await loop.run_in_executor(self._worker, self._model.classify, bytes(body), int(top))
             finally:
                 self._waiting -= 1
             return 200, {"classes": [p._asdict() for p in classes]}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,9 @@ def test_unknown_fields_are_ignored_and_newer_versions_refused() -> None:
         ("input", {"shape": [0, 28, 1]}),
         ("input", {"shape": [28], "dtype": "complex64"}),
         ("schema_version", "1"),
+        ("data", "digits"),
+        ("verification", [1]),
+        ("selftest", 7),
     ],
 )
 def test_a_wrong_field_is_named(field: str, value: Any) -> None:
@@ -97,6 +101,17 @@ def test_read_contract_from_files(run: Any, tmp_path: Path) -> None:
     assert read_contract(plain) is None
     with pytest.raises(ModelFileError, match="can't be read"):
         read_contract(tmp_path / "missing.tflite")
+
+
+def test_a_damaged_member_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("edgepress.json", example.to_json() * 9)
+    data = bytearray(path.read_bytes())
+    data[60:90] = b"\xff" * 30
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match="cut off or damaged"):
+        read_contract(path)
 
 
 def test_a_file_cut_off_in_its_contract_is_not_taken_for_one_without(run: Any, tmp_path: Path) -> None:

@@ -133,6 +133,32 @@ def test_an_array_of_another_size_is_resized_like_its_picture(run: Any) -> None:
     np.testing.assert_array_equal(model.prepare(array), model.prepare(Image.fromarray(array)))
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_classify_takes_one_item_and_does_not_choose_among_several(count: int, run: Any, items: Any) -> None:
+    model = load(run.variants["tflite-int8"])
+    with pytest.raises(InputError, match=f"holds {count} items"):
+        model.classify(items[:count])
+    assert model.classify(items[:1]) == model.classify(items[0])
+
+
+def test_files_that_are_no_arrays(run: Any, items: Any, tmp_path: Path) -> None:
+    model = load(run.variants["tflite-int8"])
+    np.savez(tmp_path / "a.npz", items[0])
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(InputError, match="an archive of arrays"):
+        model.classify(tmp_path / "a.npy")
+    (tmp_path / "b.npy").write_bytes(b"PK\x03\x04 cut")
+    head = b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999,), }".ljust(117) + b"\n"
+    (tmp_path / "c.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + head)
+    np.save(tmp_path / "d.npy", np.array([{}], object), allow_pickle=True)
+    for name in "bcd":
+        with pytest.raises(InputError, match=rf"{name}\.npy can't be read as an array"):
+            model.classify(tmp_path / f"{name}.npy")
+    np.save(tmp_path / "e.npy", items[0])
+    (tmp_path / "e.npy").rename(tmp_path / "E.NPY")
+    assert model.classify(tmp_path / "E.NPY") == model.classify(items[0])
+
+
 def test_top(model: Any, items: Any) -> None:
     assert len(model.classify(items[0], top=1)) == 1
     assert len(model.classify(items[0], top=99)) == 10
@@ -159,6 +185,15 @@ def test_a_missing_engine_says_what_to_install(name: str, run: Any, monkeypatch:
     monkeypatch.setitem(sys.modules, engine.module, None)
     with pytest.raises(MissingExtraError, match=rf"pip install 'edgepress\[{engine.extra}\]'"):
         load(run.variants[f"{engine.formats[0]}-int8"], engine=name)
+
+
+def test_an_engine_that_is_installed_but_broken_says_why(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> Any:
+        raise ImportError("numpy failed to import")
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    with pytest.raises(EngineError, match="installed but can't be imported: numpy failed"):
+        load(run.variants["tflite-int8"])
 
 
 def test_files_that_are_not_models(run: Any, tmp_path: Path) -> None:

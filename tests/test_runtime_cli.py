@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import faulthandler
+import importlib
 import json
 import os
 import signal
@@ -99,6 +100,7 @@ def test_one_bad_image_does_not_stop_the_others(run: Any, pictures: Path, capsys
         (["classify", "MODEL", "x.png", "--top", "0"], 1, "top is 0"),
         (["classify", "MODEL", "x.png", "--threads", "auto"], 1, "is not known here"),
         (["classify", "MODEL"], 2, "images"),
+        (["classify", "MODEL", "x.png", "--threads", "1,2"], 2, "bench alone"),
         (["bench", "MODEL", "--threads", "1,0"], 2, "no number of threads"),
         (["bench", "MODEL", "--sustained", "soon"], 2, "accepted: 90, 90s, 30m, 1h"),
         (["watch", "MODEL", "missing"], 1, "can't be watched"),
@@ -155,7 +157,10 @@ def test_info_tells_the_contract(run: Any, capsys: pytest.CaptureFixture[str]) -
     found = printed(capsys)[0]
     assert (found["engine"], found["shape"], found["contract"]["scheme"]) == ("onnxruntime", [28, 28, 1], "onnx-int8")
     assert main(["info", str(run.variants["onnx-int8"])]) == 0
-    assert "28, 28, 1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "28, 28, 1" in shown
+    assert f"size {found['size_bytes'] / 1000:.4g} kB\n" in shown
+    assert "None" not in shown
 
 
 def test_bench_finds_the_best_number_of_threads_and_auto_uses_it(
@@ -194,6 +199,21 @@ def test_bench_sustained_reports_each_minute(run: Any) -> None:
     assert found["slowdown"] == pytest.approx(minutes[2]["p50_us"] / minutes[0]["p50_us"])
     assert found["kept_in"] is None
     assert found["speed"] == ("held" if found["slowdown"] < 1.05 else f"fell to {1 / found['slowdown']:.0%}")
+
+
+def test_bench_needs_a_size(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    kinds = [("x", [1, None, 2]), ("y", [1, None])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in kinds)
+    node = helper.make_node("ReduceMean", ["x"], ["y"], axes=[2], keepdims=0)
+    opset = [helper.make_opsetid("", 13)]
+    save(
+        helper.make_model(helper.make_graph([node], "g", [x], [y]), opset_imports=opset, ir_version=8),
+        tmp_path / "m.onnx",
+    )
+    with pytest.raises(InputError, match="leaves the size of its input open"):
+        bench(tmp_path / "m.onnx", seconds=0.1)
 
 
 def test_bench_names_the_slower_when_it_slows_down(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,11 +282,13 @@ def test_watch_command_survives_bad_files_and_ends_by_ctrl_c(run: Any, pictures:
         lines = process.stdout.readlines()
     os.set_blocking(process.stdout.fileno(), True)
     assert {"image", "classes", "frames_per_s"} == set(json.loads(lines[0]))
+    assert json.loads(lines[0])["frames_per_s"] is None  # of one frame there is no rate
     (pictures / "bad.png").write_bytes(b"no image")
     line: dict[str, Any] = {}
     while "bad.png" not in line.get("image", ""):
         line = json.loads(process.stdout.readline())
     assert "not a JPEG" in line["error"]["message"]
+    assert line["frames_per_s"] > 0
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 0
 
@@ -327,6 +349,14 @@ def test_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(EdgepressError, match="neither is installed"):
         next(camera_frames())
+    with monkeypatch.context() as patch:  # built for another NumPy
+
+        def broken(name: str) -> Any:
+            raise ValueError("numpy.dtype size changed") if name == "picamera2" else ModuleNotFoundError(name=name)
+
+        patch.setattr(importlib, "import_module", broken)
+        with pytest.raises(EdgepressError, match=r"picamera2 is installed, but fails: numpy\.dtype size changed"):
+            next(camera_frames())
     monkeypatch.setitem(sys.modules, "cv2", Cv2)  # type: ignore[arg-type]
     frames = camera_frames()
     np.testing.assert_array_equal(next(frames), frame[..., ::-1])

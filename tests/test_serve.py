@@ -23,6 +23,11 @@ from PIL import Image
 from edgepress.runtime import load
 
 TIMEOUT_S = 1.0
+NO_ITEMS = (
+    b"\x93NUMPY\x01\x00v\x00"
+    + b"{'descr': '|u1', 'fortran_order': False, 'shape': (0, 28, 28, 1), }".ljust(117)
+    + b"\n"
+)
 
 
 class Running:
@@ -89,6 +94,7 @@ def test_it_answers_what_the_model_answers(server: Running, run: Any, digits: An
         ("POST", "/classify", b"no image", 400),
         ("POST", "/classify", b"", 400),
         ("POST", "/classify", b"\x93NUMPY\x01\x00", 400),
+        ("POST", "/classify", NO_ITEMS, 400),
         ("POST", "/classify?top=0", b"PNG", 400),
         ("POST", "/classify?top=x", b"PNG", 400),
         ("GET", "/classify", None, 405),
@@ -161,6 +167,15 @@ def test_no_bytes_bring_it_down(start: bytes, rest: bytes, server: Running) -> N
     json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
+def test_a_claim_to_large_bodies_shuts_nobody_out(server: Running, png: bytes) -> None:
+    head = b"POST /classify HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (8 << 20)
+    with ThreadPoolExecutor(20) as pool:
+        claims = [pool.submit(server.raw, head) for _ in range(20)]
+        time.sleep(TIMEOUT_S / 4)
+        assert server.ask("POST", "/classify", png)[0] == 200
+        assert all(claim.result().startswith(b"HTTP/1.1 408 ") for claim in claims)
+
+
 def test_headers_without_end_are_refused(server: Running) -> None:
     answer = server.raw(b"POST /classify HTTP/1.1\r\n" + b"X: y\r\n" * 5000, end=True)
     assert answer.startswith(b"HTTP/1.1 431 ")
@@ -181,7 +196,7 @@ from edgepress.runtime import __main__ as cli, serve
 from edgepress.runtime.model import Model
 classify = Model.classify
 Model.classify = lambda *a: (time.sleep(0.1), classify(*a))[1]
-serve.QUEUE = 5
+serve.QUEUE, serve.MAX_BODIES = 5, 3 << 20
 sys.exit(cli.main(["serve", sys.argv[1], "--port", "0", "--json"]))
 """
 
@@ -205,6 +220,13 @@ def test_a_full_queue_says_so_and_is_never_longer(slow_server: Running, png: byt
     assert {status for status, _, _ in answers} == {200, 503}
     assert all(headers["Retry-After"] == "1" for status, _, headers in answers if status == 503)
     assert 5 <= sum(status == 200 for status, _, _ in answers) < 20
+
+
+def test_all_bodies_together_are_bounded(slow_server: Running) -> None:
+    with ThreadPoolExecutor(5) as pool:  # as many as may wait for the engine
+        answers = list(pool.map(lambda _: slow_server.ask("POST", "/classify", bytes(1 << 20)), range(5)))
+    assert {status for status, _, _ in answers} == {400, 503}
+    assert "are arriving" in next(answer["error"]["message"] for status, answer, _ in answers if status == 503)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
