@@ -184,6 +184,24 @@ def test_what_ssh_refuses_is_one_error_with_a_hint(server: Any) -> None:
         assert any(word in caught.value.hint for word in hint.split("|")), caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        "ControlMaster auto\n  ControlPath {folder}/%C\n  ControlPersist 1m",
+        "RemoteCommand exit 7\n  RequestTTY force",
+        "LocalForward 127.0.0.1:1 127.0.0.1:1\n  ExitOnForwardFailure yes",
+        "PermitLocalCommand yes\n  LocalCommand echo disturbed",
+    ],
+)
+def test_what_a_user_has_set_for_terminals_does_not_disturb(own: str, server: Any, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(server.config.read_text().replace("  User ", f"  {own.format(folder=tmp_path)}\n  User "))
+    with Connection("board", config=config) as board:
+        assert board.run(["echo", "here"]) == b"here\n"
+        assert board.alive
+    assert not [path for path in tmp_path.iterdir() if path.is_socket()]
+
+
 def test_words_reach_the_board_as_they_are(server: Any) -> None:
     with Connection("board", config=server.config) as board:
         told = board.run([sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *NASTY])

@@ -369,7 +369,8 @@ def test_install_update_rollback_uninstall(unpacked: Path, broken: Path, tmp_pat
 
     failed = install(broken, "update", *options)
     assert failed.returncode == 1
-    assert "fails its self-test" in failed.stderr
+    assert "fails its self-test on this machine and is not used. 0.png: label " in failed.stderr
+    assert f"stays as it was: {first}" in failed.stderr
     assert os.listdir(prefix / "releases") == [first]
     assert (prefix / "current").readlink() == Path("releases") / first
 
@@ -385,6 +386,14 @@ def test_install_update_rollback_uninstall(unpacked: Path, broken: Path, tmp_pat
     assert (prefix / "current").readlink().name == first
     assert (prefix / "previous").readlink().name == second
     assert f"current: {first}" in install(prefix / "current", "status").stdout
+
+    model = prefix / "current" / "model.tflite"
+    model.write_bytes(model.read_bytes()[:-2000])  # a bad card; to install it once more mends that
+    done = install(unpacked, *options)
+    assert done.returncode == 0, done.stderr
+    assert f"{first} is damaged and is installed anew" in done.stdout
+    assert (prefix / "current").readlink().name == f"again-{first}"
+    subprocess.run(command, capture_output=True, check=True)
 
     (prefix / "mine.txt").touch()
     assert install(prefix / "current", "uninstall").returncode == 0
@@ -411,6 +420,24 @@ def test_install_refuses_damaged_files_and_wrong_words(unpacked: Path, tmp_path:
         assert "Another installation" in install(unpacked, *options).stderr
     finally:
         lock.kill()
+
+
+def test_install_touches_no_releases_but_its_own(unpacked: Path, tmp_path: Path) -> None:
+    prefix = tmp_path / "p"
+    options = ("--prefix", str(prefix), "--system", "--python", sys.executable)
+    foreign = prefix / "releases" / "20260101"
+    foreign.mkdir(parents=True)
+    for action in ("install", "uninstall"):
+        done = install(unpacked, action, *options)
+        assert done.returncode == 1
+        assert "holds releases of something else" in done.stderr
+        assert foreign.exists()
+    foreign.rmdir()
+    assert install(unpacked, *options).returncode == 0
+    other = reworked(unpacked, tmp_path / "other", {"install.sh": ('[ "$owner" = digits ]', '[ "$owner" = birds ]')})
+    for action in ("install", "uninstall"):
+        assert "holds digits, not" in install(other, action, *options).stderr
+    assert (prefix / "current" / "run").exists()
 
 
 SYSTEMCTL = """\
@@ -542,15 +569,15 @@ def test_a_fresh_environment_is_installed_and_proven(version: str, offline: bool
     if python is None:
         pytest.skip(f"needs Python {version}")
     board = f"pc64-py{version.replace('.', '')}"
-    for name in ("one", "two"):
-        build_bundle(
-            run.variants["tflite-int8"], tmp_path / f"{name}.zip", name=name, boards=[board], offline=offline, samples=3
-        )
-        with zipfile.ZipFile(tmp_path / f"{name}.zip") as archive:
-            archive.extractall(tmp_path)
+    for samples in (2, 3):
+        out = tmp_path / f"{samples}.zip"
+        options = {"name": "app", "boards": [board], "offline": offline, "samples": samples}
+        build_bundle(run.variants["tflite-int8"], out, **options)
+        with zipfile.ZipFile(out) as archive:
+            archive.extractall(tmp_path / f"{samples}")
     prefix = tmp_path / "prefix"
-    for name in ("one", "two"):
-        done = install(tmp_path / name, "--prefix", str(prefix), "--python", python)
+    for samples in (2, 3):
+        done = install(tmp_path / f"{samples}" / "app", "--prefix", str(prefix), "--python", python)
         assert done.returncode == 0, done.stderr
     assert install(prefix / "current", "rollback").returncode == 0
     command = [prefix / "current" / "run", "classify", prefix / "current" / "samples" / "0.png", "--json"]

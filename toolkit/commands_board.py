@@ -92,7 +92,10 @@ def bench(
     if not files:
         raise InputError(f"No file is named, only boards: {', '.join(hosts)}.", "Name .tflite or .onnx files.")
     if not hosts:
-        raise InputError("No board is named, only files.", "Name one as ssh does, such as pi@raspberrypi.local.")
+        raise InputError(
+            f"No board is named, only files: {', '.join(files)}.",
+            "Name one as ssh does, such as pi@raspberrypi.local; with USER@ where a file has its name.",
+        )
     result = work(
         hosts,
         files,

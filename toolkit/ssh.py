@@ -29,7 +29,11 @@ from edgepress.toolkit.errors import BoardError, InputError
 CONNECT_S = 15
 LOST_FAILURE = 255
 """What ssh exits with where it failed itself. A remote command that does so, too, is taken for a lost connection."""
-OPTIONS = ("BatchMode=yes", f"ConnectTimeout={CONNECT_S}", "ServerAliveInterval=5", "ServerAliveCountMax=3")
+OPTIONS = (
+    *("BatchMode=yes", f"ConnectTimeout={CONNECT_S}", "ServerAliveInterval=5", "ServerAliveCountMax=3"),
+    # What a user's configuration may say for terminals, and what would end our connection or its commands.
+    *("ControlPersist=no", "RemoteCommand=none", "PermitLocalCommand=no", "ClearAllForwardings=yes"),
+)
 
 HINTS = (
     (

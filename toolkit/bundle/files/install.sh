@@ -31,7 +31,7 @@ END
 say() { printf '%s\n' "$*"; }
 die() {
   printf 'Error: %s\n' "$1" >&2
-  [ $# -lt 2 ] || printf '%s\n' "$2" >&2
+  [ -z "${2:-}" ] || printf '%s\n' "$2" >&2
   exit 1
 }
 misuse() {
@@ -65,7 +65,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 action=${action:-install}
-case $port in *[!0-9]*) misuse "--port is $port; accepted: a number." ;; esac
+case $port in
+  *[!0-9]* | 0* | ??????*) misuse "--port is $port; accepted: 1 to 65535." ;;
+  *) [ "$port" -le 65535 ] || misuse "--port is $port; accepted: 1 to 65535." ;;
+esac
 case $user$memory in *[!A-Za-z0-9_-]*) misuse "--user or --memory has characters that it can't have." ;; esac
 
 if [ -z "$prefix" ]; then
@@ -89,14 +92,19 @@ link() { # LINK RELEASE: the link changes at once or not at all
   mv -fT -- "$prefix/.$1.$$" "$prefix/$1"
 }
 
-prove() { # RELEASE: its self-test, on this machine
+prove() { # RELEASE: its self-test, on this machine; sets why if it fails
   if "$prefix/releases/$1/run" selftest --json >"$prefix/.selftest.$$"; then
     mv -f -- "$prefix/.selftest.$$" "$prefix/releases/$1/selftest.json"
-  else
-    cat -- "$prefix/.selftest.$$" >&2
-    rm -f -- "$prefix/.selftest.$$"
-    return 1
+    return
   fi
+  why=$("$(cat -- "$prefix/releases/$1/interpreter")" -I -c '
+import json, sys
+found = json.load(sys.stdin)
+failed = ["%(name)s: %(detail)s" % check for check in found.get("checks", ()) if not check["passed"]]
+print(found["error"]["message"] if "error" in found else "; ".join(failed[:3]) + ".")' \
+    <"$prefix/.selftest.$$" 2>/dev/null) || why='It ended without a result.'
+  rm -f -- "$prefix/.selftest.$$"
+  return 1
 }
 
 restart_service() { # 0 once it answers, or if there is none
@@ -252,15 +260,24 @@ install_release() {
     case $(release_of current) in *-camera) camera=yes ;; esac # an update keeps it
   fi
   new=$id-$board${system:+-system}${camera:+-camera}
-  if [ ! -e "$prefix/releases/$new/selftest.json" ]; then # else it is here and was proven
+  old=$(release_of current)
+  if [ -e "$prefix/releases/$new/selftest.json" ]; then # it is here and was proven
+    say "Running the self-test"
+    if ! prove "$new"; then
+      say "$new is damaged and is installed anew. $why"
+      rm -f -- "$prefix/releases/$new/selftest.json"
+      if [ "$old" = "$new" ]; then new=again-$new; fi # what runs stays until then
+    fi
+  fi
+  if [ ! -e "$prefix/releases/$new/selftest.json" ]; then
     rm -rf -- "$prefix/releases/$new"
     unfinished=$prefix/releases/$new
     fill "$unfinished"
+    say "Running the self-test"
+    prove "$new" || die "$new fails its self-test on this machine and is not used. $why" \
+      "${old:+What is installed stays as it was: $old}"
+    unfinished=''
   fi
-  say "Running the self-test"
-  prove "$new" || die "$new fails its self-test on this machine; it is not used." \
-    "What is installed stays as it was: $(release_of current)"
-  unfinished=''
   switch_to "$new"
   tidy
   if [ -n "$service" ]; then install_service; fi
@@ -271,7 +288,7 @@ install_release() {
 rollback() {
   back=$(release_of previous)
   [ -n "$back" ] || die "There is no release to go back to in $prefix."
-  prove "$back" || die "$back fails its self-test on this machine; $(release_of current) goes on."
+  prove "$back" || die "$back fails its self-test on this machine; $(release_of current) goes on. $why"
   switch_to "$back"
   say "@NAME@ is at $back again; before it was $(release_of previous)."
 }
@@ -291,7 +308,7 @@ uninstall() {
   fi
   rm -f -- "$prefix/current" "$prefix/previous"
   rm -rf -- "$prefix/releases"
-  rm -f -- "$prefix/.lock" "$prefix"/.current.* "$prefix"/.previous.* "$prefix"/.selftest.*
+  rm -f -- "$prefix/.lock" "$prefix/.edgepress" "$prefix"/.current.* "$prefix"/.previous.* "$prefix"/.selftest.*
   rmdir -- "$prefix" 2>/dev/null || say "$prefix holds other files and stays."
   say "Removed @NAME@ from $prefix."
 }
@@ -306,6 +323,13 @@ exec 9>"$prefix/.lock"
 flock -n 9 || die "Another installation works in $prefix." "Wait for it."
 trap at_exit EXIT
 trap 'exit 1' HUP INT TERM
+owner=$(cat -- "$prefix/.edgepress" 2>/dev/null || true) # what is removed here must be ours
+if [ -z "$owner" ] && [ -z "$(ls -A -- "$prefix/releases")" ]; then
+  owner=@NAME@
+  printf '%s\n' "$owner" >"$prefix/.edgepress"
+fi
+[ "$owner" = @NAME@ ] || die "$prefix holds ${owner:-releases of something else}, not @NAME@." \
+  "Name another folder: --prefix DIR"
 case $action in
   install | update) install_release ;;
   *) "$action" ;;
