@@ -88,8 +88,8 @@ def working_set(
 ) -> tuple[str, str]:
     """The command that installs what works on a board, empty where nothing does, and why.
 
-    Arguments are those of `platform`; `bits` is Python's word size, as a 64-bit kernel may run a 32-bit Python. `pip` is
-    what the command begins with, else this Python's. It names packages, as a bundle's sources have no extras.
+    Arguments are those of `platform`; `bits` is Python's word size, as a 64-bit kernel may run a 32-bit Python. `pip`
+    begins the command, else this Python's. It names packages, as a bundle's sources have no extras.
     """
     pip = pip or _pip()
     if bits == 64:

@@ -56,18 +56,16 @@ class TFLiteSession:
         try:
             self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
             interpreter.allocate_tensors()
+        except SystemError as e:
+            what = f"{module.__name__.partition('.')[0]} does not work with numpy {np.__version__}."
+            raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
         except (ValueError, RuntimeError) as e:
             raise ModelFileError(
                 f"{path} can't be opened by {module.__name__.partition('.')[0]}: {_first_line(e)}",
                 "The file is damaged, or made for a newer interpreter. Convert it again or upgrade the engine.",
             ) from e
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]["shape"]) != 2:
-            shapes = [[list(map(int, d["shape"])) for d in details] for details in (inputs, outputs)]
-            raise ModelFileError(
-                f"{path} is not a classifier: inputs {shapes[0]}, outputs {shapes[1]}.",
-                "One input and one output of shape (batch, classes) are needed.",
-            )
+        _check_classifier(path, *([d["shape"].tolist() for d in details] for details in (inputs, outputs)))
         self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
         self.batch: int | None = int(inputs[0]["shape"][0])
         self.dtype = np.dtype(inputs[0]["dtype"])
@@ -103,12 +101,9 @@ class OnnxSession:
                 f"{path} can't be opened by onnxruntime: {_first_line(e)}",
                 "The file is damaged, or made for a newer ONNX Runtime. Convert it again or upgrade the engine.",
             ) from e
-        if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0].shape) != 2 or inputs[0].type not in _ONNX_TYPES:
-            raise ModelFileError(
-                f"{path} is not a classifier: inputs {[(i.type, i.shape) for i in inputs]}, "
-                f"outputs {[o.shape for o in outputs]}.",
-                "One input and one output of shape (batch, classes) are needed.",
-            )
+        _check_classifier(path, [i.shape for i in inputs], [o.shape for o in outputs])
+        if inputs[0].type not in _ONNX_TYPES:
+            raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
         self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
         batch, *shape = inputs[0].shape
         self.batch = batch if isinstance(batch, int) else None
@@ -141,11 +136,7 @@ class OpenVinoSession:
             key = ["framework", MEMBER]
             text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
             scales = _tflite_quantization(path.read_bytes()) if tflite else ((0.0, 0), (0.0, 0))
-            if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
-                raise ModelFileError(
-                    f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.",
-                    "One input and one output of shape (batch, classes) are needed.",
-                )
+            _check_classifier(path, inputs, outputs)
             self.batch = inputs[0][0] if inputs[0][0] > 0 else None
             self.shape, self.classes = tuple(inputs[0][1:]), outputs[0][1]
             self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
@@ -202,21 +193,12 @@ class Engine(NamedTuple):
     session: Callable[[Path, Any, int], Session]
 
 
+_TFLITE = ("tflite",)
 ENGINES: dict[str, Engine] = {
-    name: Engine(formats, module, package, extra, session)
-    for name, formats, module, package, extra, session in (
-        ("litert", ("tflite",), "ai_edge_litert.interpreter", "ai-edge-litert", "tflite", TFLiteSession),
-        (
-            "tflite-runtime",
-            ("tflite",),
-            "tflite_runtime.interpreter",
-            "tflite-runtime",
-            "tflite-runtime",
-            TFLiteSession,
-        ),
-        ("onnxruntime", ("onnx",), "onnxruntime", "onnxruntime", "onnx", OnnxSession),
-        ("openvino", ("tflite", "onnx"), "openvino", "openvino", "openvino", OpenVinoSession),
-    )
+    "litert": Engine(_TFLITE, "ai_edge_litert.interpreter", "ai-edge-litert", "tflite", TFLiteSession),
+    "tflite-runtime": Engine(_TFLITE, "tflite_runtime.interpreter", "tflite-runtime", "tflite-runtime", TFLiteSession),
+    "onnxruntime": Engine(("onnx",), "onnxruntime", "onnxruntime", "onnx", OnnxSession),
+    "openvino": Engine(("tflite", "onnx"), "openvino", "openvino", "openvino", OpenVinoSession),
 }
 
 _ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
@@ -246,14 +228,16 @@ def file_format(path: Path) -> str:
     """
     try:
         with path.open("rb") as f:
-            head = f.read(8)
+            head = f.read(300)
     except IsADirectoryError as e:
         raise ModelFileError(f"{path} is a folder.", "Name a .tflite or .onnx file in it.") from e
     except OSError as e:
         raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     if head[4:8] == b"TFL3":
         return "tflite"
-    if head[:4] == b"PK\x03\x04" or head == b"\x89HDF\r\n\x1a\n":
+    if head[:4] == b"PK\x03\x04" and b"MANIFEST.json" in head:
+        raise ModelFileError(f"{path} is a bundle.", f"Unpack it: python3 -m zipfile -e {path} FOLDER")
+    if head[:4] == b"PK\x03\x04" or head[:8] == b"\x89HDF\r\n\x1a\n":
         raise ModelFileError(
             f"{path} is a Keras model, which no board's engine opens.", "Convert it first: edgepress convert."
         )
@@ -314,6 +298,13 @@ def import_engine(name: str, purpose: str = "") -> Any:
     finally:
         if silenced:
             del sys.modules[_TELEMETRY]
+
+
+def _check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
+    """Refuse a file whose inputs and outputs, by their shapes, are not those of a classifier."""
+    if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
+        what = f"{path} is not a classifier: inputs {inputs}, outputs {outputs}."
+        raise ModelFileError(what, "One input and one output of shape (batch, classes) are needed.")
 
 
 def _scale(details: dict[str, Any]) -> tuple[float, int]:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress.runtime import read_contract
+from edgepress.runtime import ModelFileError, load, read_contract
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.bundle import boards
 from edgepress.toolkit.bundle.archive import write_archive
@@ -53,6 +53,11 @@ def unpacked(made: Bundle, tmp_path: Path) -> Path:
     with zipfile.ZipFile(made.path) as archive:
         archive.extractall(tmp_path / "unpacked")
     return tmp_path / "unpacked" / "digits"
+
+
+def test_a_bundle_is_not_taken_for_a_model(made: Bundle) -> None:
+    with pytest.raises(ModelFileError, match=r"app\.zip is a bundle"):
+        load(made.path)
 
 
 def test_it_holds_what_a_board_needs(made: Bundle, run: Any) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,19 @@ def test_an_engine_that_is_installed_but_broken_says_why(run: Any, monkeypatch: 
     monkeypatch.setattr("importlib.import_module", broken)
     with pytest.raises(EngineError, match="installed but can't be imported: numpy failed"):
         load(run.variants["tflite-int8"])
+
+
+def test_an_interpreter_for_another_numpy_is_one_error(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tflite-runtime 2.14 beside NumPy 2: it can be imported, and fails like this."""
+
+    def interpreter(**options: Any) -> Any:
+        raise SystemError("<built-in method CreateWrapperFromFile> returned a result with an exception set")
+
+    module = types.ModuleType("tflite_runtime.interpreter")
+    module.Interpreter = interpreter  # type: ignore[attr-defined]
+    monkeypatch.setattr("importlib.import_module", lambda name: module)
+    with pytest.raises(EngineError, match="tflite_runtime does not work with numpy"):
+        load(run.variants["tflite-int8"], engine="tflite-runtime")
 
 
 def test_files_that_are_not_models(run: Any, tmp_path: Path) -> None:
