@@ -5,6 +5,7 @@ Needs a Debian machine with apt, pip and the network once (`tests/arm/arm_python
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -74,15 +75,10 @@ def arm_environment(board: str, requirements: Path) -> dict[str, str]:
     return dict(os.environ) | found
 
 
-def within_a_step(found: Difference, engine: str) -> bool:
-    """Whether int8 answers differ by one step at most: of the output or, in the old tflite-runtime, inside.
-
-    That one rounds halves otherwise, so that numbers in front of softmax differ by one step here and there; where a
-    score is in the middle, this makes several steps of the output.
-    """
-    if engine == "tflite-runtime":
-        return found.inner < 1.25 and found.equal > 0.99
-    return found.outputs < 1 + ROUNDING
+def built_in_scores(path: Path, x: npt.NDArray[Any], monkeypatch: pytest.MonkeyPatch) -> npt.NDArray[np.float32]:
+    """What LiteRT answers here without XNNPACK: with the kernels that tflite-runtime uses for int8."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parents[2] / "benchmarks"))
+    return importlib.import_module("arm_answers").built_in_scores(path, x)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,12 @@ def difference(here: npt.NDArray[Any], there: npt.NDArray[Any], test: SelfTest) 
     ],
 )
 def test_a_bundle_proves_itself_on_arm_and_answers_as_the_workstation(
-    board: str, format: str, bundles: Bundles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    board: str,
+    format: str,
+    bundles: Bundles,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folders = {s: f for s, f in bundles.folders.items() if s.startswith(format)}
     first = folders[f"{format}-int8"]
@@ -156,8 +157,16 @@ def test_a_bundle_proves_itself_on_arm_and_answers_as_the_workstation(
         )
         if not report["passed"]:
             wrong.append(f"{scheme}: the self-test fails: {report['checks']}")
-        if scheme.endswith("-int8") and not within_a_step(d, report["engine"]):
-            wrong.append(f"{scheme}: {d}")
+        largest = d.outputs
+        if report["engine"] == "tflite-runtime" and scheme == "tflite-int8":
+            # XNNPACK rounds otherwise in front of softmax: here and there several steps of a score in the middle.
+            assert d.inner < 1.25
+            assert d.equal > 0.99
+            path = next(folders[scheme].glob("model.*"))
+            alike = built_in_scores(path, np.load(bundles.items), monkeypatch)
+            largest = difference(alike, there, contract.selftest).outputs
+        if scheme.endswith("-int8") and largest >= 1 + ROUNDING:
+            wrong.append(f"{scheme}: {largest} steps")
         if d.labels > TOP_LABELS:
             wrong.append(f"{scheme}: {d.labels} other top labels")
         if abs(right[0] - right[1]) > 0.005:
@@ -183,3 +192,54 @@ def test_the_self_test_finds_a_model_that_answers_otherwise(bundles: Bundles, tm
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
     assert not report["passed"]
+
+
+def test_the_systems_camera_is_reached_with_the_systems_numpy(bundles: Bundles, tmp_path: Path) -> None:
+    """`install.sh --camera` in a real virtual environment; a stand-in for picamera2 lies in the user's own packages."""
+    home, folder, prefix = tmp_path / "home", bundles.folders["tflite-int8"], tmp_path / "app"
+    site = home / ".local" / "lib" / "python3.11" / "site-packages"
+    site.mkdir(parents=True)
+    settings = {"ARM_ARCH": "arm64", "ARM_PYTHON": "3.11", "ARM_DEBS": "python3-venv python3-numpy python3-pil"}
+    cache = {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
+    environment = dict(os.environ) | settings | cache | {"ARM_RUN": "1", "HOME": str(home), "PYTHON": sys.executable}
+
+    def on_the_board(*command: object) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [SCRIPT, *map(str, command)], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+        if "the kernel starts no ARM programs" in done.stderr:
+            pytest.skip("needs Linux 6.7")
+        return done
+
+    installer = ("sh", folder / "install.sh", "--prefix", prefix)
+    done = on_the_board(*installer, "--camera")
+    assert (done.returncode, "neither picamera2 nor OpenCV" in done.stderr) == (1, True)
+    (site / "picamera2.py").write_text(PICAMERA2)
+    done = on_the_board(*installer, "--camera")
+    assert done.returncode == 0, done.stderr
+    assert os.readlink(prefix / "current").endswith("-pi64-py311-camera")
+    done = on_the_board(prefix / "current" / "run", "camera", "--json", "--top", 1)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == ["frame 1"]
+    done = on_the_board(*installer)  # an update keeps it
+    assert done.returncode == 0, done.stderr
+    assert os.readlink(prefix / "current").endswith("-camera")
+
+
+PICAMERA2 = """
+import numpy
+
+class Picamera2:
+    pictures = 0
+    def __init__(self, device): assert numpy.__version__.startswith("1.24")
+    def create_video_configuration(self, main): return main
+    def configure(self, main): pass
+    def start(self): pass
+    def capture_array(self, name):
+        self.pictures += 1
+        if self.pictures == 2:
+            import time
+            time.sleep(2)
+            raise KeyboardInterrupt
+        return numpy.zeros((480, 640, 3), numpy.uint8)
+"""

@@ -463,6 +463,23 @@ if "restart" in sys.argv:
 """
 
 
+def test_without_systemd_a_service_is_one_error_and_the_rest_works(unpacked: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path / "bin", tmp_path / "units"):
+        folder.mkdir()
+    fake = tmp_path / "bin" / "systemctl"
+    fake.write_text("#!/bin/sh\necho 'Host is down' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    prefix, units, path = tmp_path / "p", ("--unit-dir", str(tmp_path / "units")), str(tmp_path / "bin")
+    options = ("--prefix", str(prefix), "--system", "--python", sys.executable, *units)
+    done = install(unpacked, *options, "--service", path=path)
+    assert done.returncode == 1
+    assert f"Without systemd: {prefix}/current/run serve --port 8600" in done.stderr
+    assert not list((tmp_path / "units").iterdir())
+    (tmp_path / "units" / "edgepress-digits.service").touch()  # of a time when systemd ran
+    assert install(prefix / "current", "uninstall", *units, path=path).returncode == 0
+    assert not prefix.exists()
+
+
 def test_a_service_that_does_not_come_up_is_rolled_back(unpacked: Path, tmp_path: Path) -> None:
     import http.client
     import socket

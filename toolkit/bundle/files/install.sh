@@ -232,7 +232,10 @@ install_service() {
   sed -e "s|%PREFIX%|$prefix|" -e "s|%PORT%|$port|" -e "s|%USER%|$who|" -e "s|%HOME%|$home|" -e "s|%MEMORY%|$memory|" \
     "$prefix/current/service.unit" >"$unit.new" || die "$unit can't be written." "Run it as root: sudo sh install.sh ..."
   mv -f -- "$unit.new" "$unit"
-  systemctl daemon-reload
+  if ! systemctl daemon-reload; then
+    rm -f -- "$unit"
+    die "The service can't be made; all else is installed." "Without systemd: $prefix/current/run serve --port $port"
+  fi
   systemctl enable --quiet "edgepress-@NAME@.service"
   restart_service || die "The service does not run." "See: journalctl -u edgepress-@NAME@.service"
   say "The service edgepress-@NAME@ answers on 127.0.0.1:$port."
@@ -304,7 +307,7 @@ uninstall() {
   if [ -e "$unit" ]; then
     systemctl disable --quiet --now "edgepress-@NAME@.service" || true
     rm -f -- "$unit"
-    systemctl daemon-reload
+    systemctl daemon-reload || true
   fi
   rm -f -- "$prefix/current" "$prefix/previous"
   rm -rf -- "$prefix/releases"
