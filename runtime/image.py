@@ -162,7 +162,8 @@ def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:
         return image.resize(size, pillow.Resampling.BILINEAR)
     ratios = (image.width / size[0], image.height / size[1])
     if spec.resize == "crop":
-        width, height = (min(ratios) * side for side in size)
+        # Not more than there is: 31 / 15 * 15 is rounded to more than 31.
+        width, height = (min(min(ratios) * side, whole) for side, whole in zip(size, image.size, strict=True))
         left, top = (image.width - width) / 2, (image.height - height) / 2
         return image.resize(size, pillow.Resampling.BILINEAR, box=(left, top, left + width, top + height))
     width, height = (max(1, round(side / max(ratios))) for side in image.size)

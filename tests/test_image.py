@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -155,6 +155,7 @@ def test_large_jpeg_decoded_small_looks_as_if_decoded_whole() -> None:
     color=st.sampled_from(["grey", "rgb"]),
     channels=st.sampled_from([None, 1, 3]),
 )
+@example(height=3, width=31, target=(1, 15), rule="crop", color="grey", channels=None)  # 31 / 15 * 15 > 31
 def test_any_size_fits_any_input(height, width, target, rule, color, channels) -> None:  # type: ignore[no-untyped-def]
     spec = InputSpec.image(*target, color, rule)
     array = np.full((height, width) if channels is None else (height, width, channels), 77, np.uint8)
