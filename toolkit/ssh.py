@@ -125,7 +125,6 @@ class Connection:
         folder: str | None = None,
         stdin: bytes | IO[bytes] = b"",
         timeout_s: float = 60.0,
-        accept: Sequence[int] = (0,),
     ) -> bytes:
         """Run a program on the board and give what it wrote to stdout.
 
@@ -135,10 +134,9 @@ class Connection:
             folder: Folder to run it in, from the user's home.
             stdin: What it reads: bytes, or a file opened here.
             timeout_s: Seconds that it may take.
-            accept: Exit codes that are no failure.
 
         Raises:
-            BoardError: It ended with another exit code or took too long; the message has its last words.
+            BoardError: It ended with an exit code but 0, or took too long; the message has its last words.
             LostError: The connection ended.
         """
         words = shlex.join(["env", *(f"{k}={v}" for k, v in (environment or {}).items()), *command])
@@ -152,7 +150,7 @@ class Connection:
             done = subprocess.run(ssh, capture_output=True, timeout=timeout_s, **source)
         except subprocess.TimeoutExpired as e:
             raise BoardError(f"{Path(command[0]).name} took more than {timeout_s:g} s on {self.host}.") from e
-        if done.returncode in accept:
+        if done.returncode == 0:
             return bytes(done.stdout)
         if done.returncode == LOST_FAILURE or done.returncode < 0:  # Ctrl-C ends our ssh, too
             raise LostError(f"The connection to {self.host} was lost. {_last_words(done.stderr)}".strip())
