@@ -75,7 +75,7 @@ def selftest(args: argparse.Namespace) -> Documents:
 
 def info(args: argparse.Namespace) -> Documents:
     """What a model file says of itself."""
-    model = _model(args)
+    model = load(args.model, args.engine)
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
     found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
     yield found | {"shape": list(model.shape), "labels": list(model.labels), "contract": contract}
@@ -183,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
         option("model", help="a .tflite or .onnx file" + ", or a bundle's folder" * (run is selftest))
         option("--engine", choices=list(ENGINES), help="what runs it; else the first installed one that opens it")
         numbers = "numbers to compare, such as 1,2,4" if run is bench else "a number"
-        option("--threads", type=_threads, default="auto" if run is bench else "1", help=f"{numbers}, or auto")
+        if run not in (selftest, info):
+            option("--threads", type=_threads, default="auto" if run is bench else "1", help=f"{numbers}, or auto")
         if run is bench:
             option("--seconds", type=_seconds, default=10.0, help="how long each number of threads is timed")
             option("--sustained", type=_seconds, default=0.0, help="run on for 30m, say, with a line a minute")

@@ -106,6 +106,8 @@ def test_one_bad_image_does_not_stop_the_others(run: Any, pictures: Path, capsys
         (["watch", "MODEL", "missing"], 1, "can't be watched"),
         (["serve", "MODEL", "--port", "99999"], 1, "port"),
         (["info", "EMPTY"], 1, "is a folder"),
+        (["info", "MODEL", "--threads", "2"], 2, "unrecognized"),
+        (["selftest", "MODEL", "--threads", "2"], 2, "unrecognized"),
         (["selftest", "EMPTY"], 1, "holds 0 model files"),
         (["nonsense"], 2, "nonsense"),
     ],
