@@ -100,11 +100,12 @@ def main() -> None:
                 for side, result in compare(path, engine, calls, args.rounds).items():
                     decides = side != "invoke"
                     agree = agree and (not decides or abs(result.ratio - 1) <= WITHIN)
+                    ends = (result.ratio_low, result.ratio_high)
+                    spread = "" if None in ends else f" [{ends[0]:.3f}, {ends[1]:.3f}]"  # none below 6 rounds
                     words = "agrees" if abs(result.ratio - 1) <= WITHIN else "DIFFERS" if decides else "differs"
                     print(
                         f"{net} on {engine}, against {side}: ours {result.ours_us:.1f} us, theirs "
-                        f"{result.theirs_us:.1f} us, ratio {result.ratio:.3f} "
-                        f"[{result.ratio_low:.3f}, {result.ratio_high:.3f}] {words}",
+                        f"{result.theirs_us:.1f} us, ratio {result.ratio:.3f}{spread} {words}",
                         file=sys.stderr,
                     )
                     found.append({"net": net, "engine": engine, "side": side, "ratio": result.ratio, "words": words})

@@ -132,8 +132,12 @@ def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(opened: Open
 def test_a_point_tells_its_figures_to_pointer_keyboard_and_screen_reader(opened: Opened) -> None:
     plot = opened.tab.locator("#plots figure").first
     assert plot.locator(".point[tabindex='0']").count() == 1, "one stop for the tab key"
-    plot.locator(".point[tabindex='0']").focus()
+    opened.tab.locator(".legend button").last.focus()
+    opened.tab.keyboard.press("Tab")
     assert "tflite-int8 on litert" in opened.text("#tip b")[0], "it begins with the shipped file"
+    opened.tab.keyboard.press("Tab")
+    assert opened.tab.evaluate("document.activeElement.closest('figure') === document.querySelectorAll('figure')[1]")
+    opened.tab.keyboard.press("Shift+Tab")
     opened.tab.keyboard.press("Home")
     first = opened.text("#tip b")[0]
     opened.tab.keyboard.press("ArrowRight")
@@ -151,6 +155,7 @@ def test_a_point_tells_its_figures_to_pointer_keyboard_and_screen_reader(opened:
     assert opened.tab.locator("#tip").is_visible()
     opened.tab.mouse.move(5, 5)
     assert not opened.tab.locator("#tip").is_visible()
+    assert opened.complaints == []
 
 
 def test_the_legend_hides_and_shows_a_scheme(opened: Opened) -> None:

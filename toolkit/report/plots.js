@@ -139,8 +139,12 @@ function paretoPlot(container, { cost, host, title, onChoose }) {
     .on("click", (event) => {
       const n = nearest(event);
       if (n !== null) onChoose(points[n].index);
+    });
+  // On the figure: an svg that listens for the focus would be a stop of the tab key itself.
+  figure.on("focusin", (event) => {
+      const n = svg.selectAll(".point").nodes().indexOf(event.target.closest(".point"));
+      if (n >= 0) show(n);
     })
-    .on("focusin", (event) => show(Array.prototype.indexOf.call(svg.selectAll(".point").nodes(), event.target.closest(".point"))))
     .on("focusout", () => show(null))
     .on("keydown", (event) => {
       const to = { ArrowRight: step(current + 1, 1), ArrowUp: step(current + 1, 1), ArrowLeft: step(current - 1, -1), ArrowDown: step(current - 1, -1), Home: step(0, 1), End: step(points.length - 1, -1) };
