@@ -126,7 +126,6 @@ def take_pictures(browser: Any, path: Path, folder: Path) -> None:
     for name, scheme, anchor, width, height in (
         ("report-light", "light", "", 1280, 1330),
         ("report-dark", "dark", "closer", 1280, 1000),
-        ("report-accuracy", "light", "accuracy", 1280, 860),
         ("report-phone", "light", "", 390, 1500),
     ):
         tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgepress.runtime import InputSpec
@@ -99,6 +99,7 @@ def test_a_class_without_items_has_no_drop_and_many_classes_no_matrix() -> None:
     assert [c.drop_pp for c in row.per_class[39:41]] == [0, None]
 
 
+@example(low=0.0, high=5e-324)
 @given(st.floats(-5, 0), st.floats(0, 100))
 def test_what_is_said_to_be_ruled_out_is_no_less_than_the_interval_s_end(low: float, high: float) -> None:
     text = in_words(Interval(0.0, low, high))

@@ -146,6 +146,7 @@ def _rounded_up(value: float) -> float:
     """To two digits, never down: "can be ruled out" must stay true."""
     if value <= 0:
         return 0.0
+    value = max(value, 1e-9)  # no count of items tells less; the unit of a subnormal number would be 0
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return math.ceil(value / unit) * unit
 
