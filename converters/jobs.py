@@ -26,7 +26,7 @@ from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.selftest_vectors import candidates, chosen_seeds, make_selftest, softmax
 from edgepress.converters.source import Options, Source
 from edgepress.converters.sources import as_the_model_takes, open_source
-from edgepress.converters.verification import before_softmax, compare, seeded_items, shortcoming
+from edgepress.converters.verification import compare, seeded_items, shortcoming, shortcoming_before_softmax
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Contract, Verification
 from edgepress.runtime.errors import ModelFileError
@@ -194,10 +194,8 @@ class _Work:
             true = self._as_given(truth)[: len(scores)]
             verification = compare(true, scores, on=self.job.proof_name)
             reason = shortcoming(verification, scheme)
-            if not reason and contract.task == "softmax" and scheme.precision == "float32":
-                logits = compare(before_softmax(true), before_softmax(scores), on=self.job.proof_name)
-                if reason := shortcoming(logits, scheme):
-                    reason = f"before softmax, {reason}"
+            if not reason and contract.task == "softmax":
+                reason = shortcoming_before_softmax(true, scores, scheme)
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
                 raise ConversionError(

@@ -14,6 +14,7 @@ from edgepress.runtime.contract import InputSpec, Verification
 ITEMS = 64
 """Items that a variant is compared on, at most."""
 LEAST = np.float32(1e-30)
+"""What engines make of smaller probabilities, near the end of float32's range, is no difference."""
 
 
 def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *, on: str) -> Verification:
@@ -54,14 +55,29 @@ def shortcoming(found: Verification, scheme: Scheme) -> str:
     return ""
 
 
-def before_softmax(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What went into softmax, less its mean over the labels: the part of it that softmax keeps, shape (N, C).
+def shortcoming_before_softmax(
+    parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], scheme: Scheme
+) -> str:
+    """Why probabilities come from other logits than the parent's, which softmax hides where it saturates.
 
-    Softmax hides the errors of what it saturates. Probabilities below `LEAST` count as that, so that what engines make
-    of numbers at the end of float32's range is no difference.
+    What went into softmax is the logarithm of what came out, less a number that is the same for all labels. Where all
+    logits are below 1, the bound is that of 1: smaller errors are the rounding of the probabilities.
     """
-    logs = np.log(np.maximum(probabilities, LEAST))
-    return np.asarray(logs - logs.mean(axis=1, keepdims=True), np.float32)
+    true, other = _before_softmax(parent), _before_softmax(variant)
+    error, largest = float(np.abs(other - true).max()), float(np.abs(true).max())
+    bound = scheme.max_relative_error
+    if bound is None or error <= bound * max(1.0, largest):
+        return ""
+    return (
+        f"before softmax, its answers differ from the parent's by up to {error:.2g}, the largest being {largest:.2g}; "
+        f"{scheme.name} must stay within {bound:g} of it"
+    )
+
+
+def _before_softmax(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Logits of mean 0 over the labels, shape (N, C); those of probabilities below `LEAST` are as of that."""
+    logs = np.log(np.maximum(probabilities, LEAST).astype(np.float64))
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True))
 
 
 def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from edgepress.converters.convert import Variant, _across
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.verification import before_softmax, compare, seeded_items, shortcoming
+from edgepress.converters.verification import compare, seeded_items, shortcoming, shortcoming_before_softmax
 from edgepress.runtime import InputSpec
 
 
@@ -27,16 +27,26 @@ def test_what_verification_measures_and_refuses() -> None:
     assert "top-1 agreement 0.0%" in shortcoming(swapped, SCHEMES["onnx-int8"])
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 def test_an_error_that_softmax_hides_is_seen() -> None:
     logits = np.array([[30, 0, -5], [-8, 25, 1]], np.float32)
-    powers = [np.exp(z - z.max(axis=1, keepdims=True)) for z in (logits, logits * np.float32(1.01))]
-    true, wrong = (p / p.sum(axis=1, keepdims=True) for p in powers)
-    scheme = SCHEMES["tflite-float32"]
+    true, wrong, scheme = softmax(logits), softmax(logits * np.float32(1.01)), SCHEMES["tflite-float32"]
     assert shortcoming(compare(true, wrong, on="x"), scheme) == ""
-    assert "must stay within" in shortcoming(compare(before_softmax(true), before_softmax(wrong), on="x"), scheme)
-    np.testing.assert_allclose(before_softmax(true), logits - logits.mean(axis=1, keepdims=True), atol=1e-5)
-    far = np.array([[1, 0], [0, 1]], np.float32)
-    assert np.isfinite(before_softmax(far)).all()
+    assert "before softmax" in shortcoming_before_softmax(true, wrong, scheme)
+    assert shortcoming_before_softmax(true, wrong, SCHEMES["tflite-float16"]) == ""
+    assert shortcoming_before_softmax(true, softmax(logits * np.float32(1 + 1e-6)), scheme) == ""
+
+
+def test_rounding_of_probabilities_is_no_error_before_softmax() -> None:
+    scheme = SCHEMES["onnx-float32"]
+    even = softmax(np.array([[1e-4, 0, -1e-4]], np.float32))
+    assert shortcoming_before_softmax(even, np.nextafter(even, np.float32(1)), scheme) == ""
+    saturated, nearly = np.array([[1, 0]], np.float32), np.array([[1, 1e-38]], np.float32)
+    assert shortcoming_before_softmax(saturated, nearly, scheme) == ""
 
 
 def test_seeded_items_differ_from_one_another() -> None:
