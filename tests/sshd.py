@@ -93,6 +93,8 @@ def serve(folder: Path, port: int | None = None) -> Iterator[Server]:
         "KbdInteractiveAuthentication": "no",
         "PermitRootLogin": "prohibit-password",
         "ForceCommand": shell,
+        # Bash reads ~/.bashrc for sshd, too: the developer's own may be slow, and may hold a lock when `cut` kills it.
+        "SetEnv": f"HOME={home}",
         "MaxStartups": "20",
     }
     (folder / "sshd_config").write_text("".join(f"{k} {v}\n" for k, v in options.items()))
