@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgepress.runtime.contract import Contract, InputSpec, Task
-from edgepress.runtime.engines import Session, open_session
+from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.sessions import Session
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from edgepress.converters.child import ChildDied, Worker
 from edgepress.runtime import ENGINES
-from edgepress.runtime.engines import file_format
+from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.answering import Part, Shard, answer_shard, open_to_answer
 from edgepress.toolkit.answers_cache import Shelf, prune
 from edgepress.toolkit.candidate import Candidate, Opening

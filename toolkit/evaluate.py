@@ -13,7 +13,7 @@ from typing import Any
 from edgepress.converters import load_keras
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
-from edgepress.runtime.engines import file_format
+from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.answering import decide
 from edgepress.toolkit.answers import Answers, OnProgress, collect_answers
 from edgepress.toolkit.batches import predict_scores

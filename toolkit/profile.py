@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from edgepress.converters.child import ChildDied, Worker
 from edgepress.converters.inspection import Node, read
-from edgepress.runtime.engines import file_format
 from edgepress.runtime.errors import EngineError, InputError
+from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.engines import python_for, usable_engines
 from edgepress.toolkit.measurement import OperationTime
 from edgepress.toolkit.profile_child import TRACERS, Kernel, ProfileJob, Traces, trace_file

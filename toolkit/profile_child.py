@@ -21,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.child import Emit
-from edgepress.runtime.engines import OPENVINO_OPTIONS, Session, open_session
+from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError
+from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
+from edgepress.runtime.sessions import Session
 
 PHASE_S = 2.0
 """Seconds after which timing and tracing end, whether or not all runs were made."""

@@ -24,7 +24,7 @@ import edgepress.runtime
 from edgepress.converters.child import ChildDied, run_in_child
 from edgepress.converters.files import whole_file, write_bytes
 from edgepress.runtime import Contract
-from edgepress.runtime.engines import file_format
+from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.bundle.archive import write_archive
 from edgepress.toolkit.bundle.boards import BOARDS, boards_for, download_wheels, pinned
 from edgepress.toolkit.bundle.manifest import NAME, Manifest, describe_files

@@ -1,0 +1,174 @@
+"""An opened model file: what every engine's adapter offers, and those of LiteRT, tflite-runtime and ONNX Runtime.
+
+An adapter knows the file's own types and quantization parameters, and has one hot method, `run`, which takes a batch of
+exactly the file's type and gives float32.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edgepress.runtime.contract import MEMBER, Contract, read_contract
+from edgepress.runtime.errors import EngineError, ModelFileError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt  # for the eye alone: importing it is a tenth of what a board waits for us
+
+_ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
+
+
+class Session(Protocol):
+    """An opened model file.
+
+    Attributes:
+        contract: What the file says of itself, None for a file that edgepress did not make.
+        shape: Shape of one item.
+        dtype: Type of the file's input.
+        scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
+        classes: Number of outputs.
+        batch: Batch size that the file is made for, None if free.
+    """
+
+    contract: Contract | None
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: tuple[float, int]
+    classes: int
+    batch: int | None
+
+    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Answer a batch of the file's own type and shape: float32, shape (N, classes)."""
+        ...
+
+
+class TFLiteSession:
+    """A `.tflite` file in LiteRT or tflite-runtime. Its batch is fixed, mostly to 1."""
+
+    def __init__(self, path: Path, module: Any, threads: int) -> None:
+        self.contract = read_contract(path)
+        try:
+            self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+        except SystemError as e:
+            what = f"{module.__name__.partition('.')[0]} does not work with numpy {np.__version__}."
+            raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
+        except (ValueError, RuntimeError) as e:
+            raise ModelFileError(
+                f"{path} can't be opened by {module.__name__.partition('.')[0]}: {first_line(e)}",
+                "The file is damaged, or made for a newer interpreter. Convert it again or upgrade the engine.",
+            ) from e
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        check_classifier(path, *([d["shape"].tolist() for d in details] for details in (inputs, outputs)))
+        self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
+        self.batch: int | None = int(inputs[0]["shape"][0])
+        self.dtype = np.dtype(inputs[0]["dtype"])
+        self.scale = input_scale(inputs[0])
+        self.classes = int(outputs[0]["shape"][1])
+        self._table = dequantization_table(outputs[0])
+        self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+
+    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Answer a batch of the size that the file is made for."""
+        self._set(self._input, batch)
+        self._invoke()
+        out: npt.NDArray[np.float32] = self._get(self._output)
+        return out if self._table is None else self._table[out]
+
+
+class OnnxSession:
+    """An `.onnx` file in ONNX Runtime."""
+
+    def __init__(self, path: Path, module: Any, threads: int) -> None:
+        options = module.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors: its warnings are about the graph, not for the user of a board
+        try:
+            session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            # In a damaged file, names and metadata may not be UTF-8, and asking for them then fails.
+            inputs, outputs = session.get_inputs(), session.get_outputs()
+            text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
+        except Exception as e:  # its exceptions share no base but Exception
+            raise ModelFileError(
+                f"{path} can't be opened by onnxruntime: {first_line(e)}",
+                "The file is damaged, or made for a newer ONNX Runtime. Convert it again or upgrade the engine.",
+            ) from e
+        check_classifier(path, [i.shape for i in inputs], [o.shape for o in outputs])
+        if inputs[0].type not in _ONNX_TYPES:
+            raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
+        self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
+        batch, *shape = inputs[0].shape
+        self.batch = batch if isinstance(batch, int) else None
+        self.shape = tuple(n if isinstance(n, int) else -1 for n in shape)
+        self.dtype = np.dtype(_ONNX_TYPES[inputs[0].type])
+        self.scale = (1.0, 0)
+        self.classes = outputs[0].shape[1] if isinstance(outputs[0].shape[1], int) else -1
+        self._run, self._input, self._outputs = session.run, inputs[0].name, [outputs[0].name]
+
+    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Answer a batch; its size is free unless the file says otherwise."""
+        out: npt.NDArray[np.float32] = self._run(self._outputs, {self._input: batch})[0]
+        return out
+
+
+def file_format(path: Path) -> str:
+    """The format, "tflite" or "onnx", that a file's first bytes show.
+
+    Raises:
+        ModelFileError: It is missing, empty, or of a kind that no engine opens.
+    """
+    try:
+        with path.open("rb") as f:
+            head = f.read(300)
+    except IsADirectoryError as e:
+        raise ModelFileError(f"{path} is a folder.", "Name a .tflite or .onnx file in it.") from e
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    if head[4:8] == b"TFL3":
+        return "tflite"
+    if head[:4] == b"PK\x03\x04" and b"MANIFEST.json" in head:
+        raise ModelFileError(f"{path} is a bundle.", f"Unpack it: python3 -m zipfile -e {path} FOLDER")
+    if head[:4] == b"PK\x03\x04" or head[:8] == b"\x89HDF\r\n\x1a\n":
+        raise ModelFileError(
+            f"{path} is a Keras model, which no board's engine opens.", "Convert it first: edgepress convert."
+        )
+    if path.suffix == ".onnx" and head[:1] == b"\x08":  # protobuf field 1 of ModelProto, ir_version
+        return "onnx"
+    found = "an empty file" if not head else "of another kind, or damaged"
+    raise ModelFileError(f"{path} is {found}. Accepted: .tflite and .onnx files.", "Convert the model again.")
+
+
+def check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
+    """Refuse a file whose inputs and outputs, by their shapes, are not those of a classifier."""
+    if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
+        what = f"{path} is not a classifier: inputs {inputs}, outputs {outputs}."
+        raise ModelFileError(what, "One input and one output of shape (batch, classes) are needed.")
+
+
+def input_scale(details: dict[str, Any]) -> tuple[float, int]:
+    """Scale and zero point; (1, 0) if it is not quantized."""
+    scale, zero_point = details["quantization"]
+    return (float(scale), int(zero_point)) if scale else (1.0, 0)
+
+
+def dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | None:
+    """The real value of each of 256 stored values, as they lie in memory; looking up beats arithmetic on arrays."""
+    dtype, scale = np.dtype(details["dtype"]), input_scale(details)
+    if dtype == np.float32:
+        return None
+    if dtype.itemsize != 1:
+        raise ModelFileError(f"The output is {dtype}; accepted: float32, uint8, int8.", "Convert the model again.")
+    stored = np.arange(256, dtype=np.uint8).view(dtype).astype(np.float32)
+    table = np.empty(256, np.float32)
+    # A negative index counts from the end, so int8 -1 finds entry 255, which is where its bits put it.
+    table[:] = (stored - scale[1]) * scale[0]
+    return table
+
+
+def first_line(error: Exception) -> str:
+    """What an engine's error says, as a sentence."""
+    return str(error).strip().partition("\n")[0].rstrip(". ") + "."
