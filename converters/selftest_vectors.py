@@ -56,7 +56,7 @@ def make_selftest(model: Model, spec: InputSpec, seeds: tuple[int, ...], *, logi
     # One by one, as a board will ask: ONNX Runtime's dynamic quantization takes its range from the whole batch.
     scores = np.concatenate([model.scores(seeded_item(spec, seed)) for seed in seeds])
     scores = softmax(scores) if logits else scores
-    if not (np.isfinite(scores).all() and -1e-4 < scores.min() <= scores.max() < 1 + 1e-4):
+    if not (np.isfinite(scores).all() and -1e-4 < np.min(scores) <= np.max(scores) < 1 + 1e-4):
         return None
     data = model.path.read_bytes()
     step, logit_step = (tflite_graph if data[4:8] == b"TFL3" else onnx_graph).output_scales(data)

@@ -119,7 +119,7 @@ def with_timing(row: Measurement, timing: Timing, against: Timing | None) -> Mea
         load_ms=float(np.median([t.load_ns for t in timing.taken])) / 1e6,
         first_us=float(np.median([t.first_ns for t in timing.taken])) / 1000,
         warmup=float(np.median([t.warmup for t in timing.taken])),
-        min_us=float(times.min()),
+        min_us=float(np.min(times)),
         p50_us=p50,
         p90_us=p90,
         p99_us=p99,
