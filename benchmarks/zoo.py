@@ -64,9 +64,13 @@ KNOWN = {
     "mobilenet_v1_0.25_224_1_default_1.tflite tflite-int8": "Its 8-bit weights: rounded per channel by NumPy in "
     "the float file they leave -7.5 dB, mostly lost in the first three depthwise convolutions, of 8 to 32 channels.",
     **dict.fromkeys(
-        (f"EfficientNetB{n} {format}-int8" for n in range(3, 8) for format in ("tflite", "onnx")),
+        (
+            f"EfficientNet{n} {format}-int8"
+            for n in ("B3", "B4", "B5", "B6", "B7", "V2M", "V2L")
+            for format in ("tflite", "onnx")
+        ),
         "Eight bits make this noise by themselves, without any converter: `zoo_noise.py`, which only rounds in Keras, "
-        "leaves as much, most of it from activations; it grows with depth, from B0 to B7.",
+        "leaves as much, most of it from activations; it grows with depth, from B0 to B7 and from V2S to V2L.",
     ),
 }
 """Cells that can't pass, and why."""
