@@ -101,8 +101,9 @@ def test_a_file_is_answered_in_the_other_interpreter(elsewhere: Path) -> None:
 
 def test_the_other_interpreter_loads_nothing_heavy(elsewhere: Path) -> None:
     code = (
-        "import sys, edgepress.toolkit.candidate, edgepress.toolkit.profile_child, edgepress.toolkit.engine_child\n"
-        "own = {m.partition('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)\n"
+        "import sys\nbefore = set(sys.modules)\n"  # Debian's Python loads a sitecustomize by itself
+        "import edgepress.toolkit.candidate, edgepress.toolkit.profile_child, edgepress.toolkit.engine_child\n"
+        "own = {m.partition('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)\n"
         "print(sorted(m for m in own if not m.startswith('_')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -101,12 +101,19 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
         bars.stop()
 
 
+NAME_WIDTH = 16
+"""A name in a table's first column, such as a scheme's, is not broken up to this length, however narrow the screen."""
+
+
 def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
     """A table; columns are (name, "left" or "right")."""
     result = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
     result.padding, result.show_edge = (0, 1, 0, 0), False
-    for name, justify in columns:
-        result.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+    longest = max((len(row[0]) for row in rows), default=0)
+    for i, (name, justify) in enumerate(columns):
+        least = min(longest, NAME_WIDTH) if i == 0 else None
+        side: JustifyMethod = "right" if justify == "right" else "left"
+        result.add_column(name, justify=side, overflow="fold", min_width=least)
     for row in rows:
         result.add_row(*row)
     return result
