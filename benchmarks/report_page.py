@@ -128,7 +128,10 @@ def take_pictures(browser: Any, path: Path, folder: Path) -> None:
         ("report-dark", "dark", "closer", 1280, 1000),
         ("report-phone", "light", "", 390, 1500),
     ):
-        tab = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        # Without motion, or the picture is of a page that still scrolls to its anchor.
+        tab = browser.new_page(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+        )
         tab.goto(f"{path.as_uri()}#{anchor}")
         tab.wait_for_selector("html[data-ready=yes]")
         tab.wait_for_timeout(300)
