@@ -21,15 +21,16 @@ give (ONNX from a .tflite file) and files that are refused (quantized already) a
 from __future__ import annotations
 
 import argparse
-import gc
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -161,21 +162,23 @@ def _read(log: Path) -> Iterable[Cell]:
 
 def _application(name: str, schemes: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Make, save and convert a model of `keras.applications`."""
-    import keras
-
-    size = zoo_models.smallest_input(name)
-    model = zoo_models.build(name, size)
     path = args.out / f"{name}.keras"
-    model.save(path)
-    guess = guess_contract((size, size, 3), int(model.output_shape[1]), task="multilabel")
-    truth = zoo_models.answers(model, seeded_items(guess.contract.input, seed=PROOF))
-    del model
-    keras.backend.clear_session()
-    gc.collect()
+    # In a process of its own, because TensorFlow keeps gigabytes that the conversion needs.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        guess, truth = pool.submit(_saved, name, path).result()
     try:
         return _cells(path, guess, truth, schemes, args)
     finally:
         path.unlink()
+
+
+def _saved(name: str, path: Path) -> tuple[Guess, Array]:
+    """Save a model of `keras.applications`; what its files shall say of themselves, and its own answers."""
+    size = zoo_models.smallest_input(name)
+    model = zoo_models.build(name, size)
+    model.save(path)
+    guess = guess_contract((size, size, 3), int(model.output_shape[1]), task="multilabel")
+    return guess, zoo_models.answers(model, seeded_items(guess.contract.input, seed=PROOF))
 
 
 def _foreign(path: Path, schemes: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ SILENCE_S = 1800.0
 """Seconds that one scheme may take."""
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that one process may take."""
+COPIES = 25
+"""Copies of a model that a process holds at its peak: EfficientNetV2L, of 480 MB, takes 11 GB."""
 
 
 @dataclass(frozen=True)
@@ -188,9 +190,17 @@ class Conversion:
                     on_start(scheme)
 
         groups = [[n for n in schemes if SCHEMES[n].format == format] for format in ("tflite", "onnx")]
-        with ThreadPoolExecutor(2) as pool:
+        together = self._room_for_two()
+
+        def make(group: list[str]) -> None:
+            if not together:  # what the other format's process holds is what this one needs
+                for other in self._workers.keys() - {SCHEMES[group[0]].format}:
+                    self._workers.pop(other).close()
+            self._group(group, job, started, done, answers)
+
+        with ThreadPoolExecutor(2 if together else 1) as pool:
             try:
-                work = [pool.submit(self._group, group, job, started, done, answers) for group in groups if group]
+                work = [pool.submit(make, group) for group in groups if group]
                 for future in work:
                     future.result()
             except BaseException:  # Ctrl-C too: the threads end when their processes do
@@ -239,6 +249,13 @@ class Conversion:
                     left.remove(name)
                     done(Variant(name, None, None, 0.0, error=f"The process that made it died: {_last_words(e)}"))
                 now = ""
+
+    def _room_for_two(self) -> bool:
+        """Whether memory holds two processes of this model; side by side they would otherwise end each other."""
+        import psutil
+
+        files = [f for f in self.path.rglob("*") if f.is_file()] if self.path.is_dir() else [self.path]
+        return bool(2 * COPIES * sum(f.stat().st_size for f in files) < psutil.virtual_memory().available)
 
     def _open(self, format: str) -> Facts:
         worker = self._workers[format] = Worker(**self._limits)

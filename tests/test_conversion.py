@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import SCHEMES, convert, load_keras, write_keras_contract
+from edgepress.converters import SCHEMES, Conversion, convert, guess_contract, load_keras, write_keras_contract
 from edgepress.converters.frozen import freeze
 from edgepress.converters.ranges import SMALLEST, tflite_ranges
 from edgepress.converters.to_tflite import float_tflite
@@ -185,3 +186,24 @@ def test_the_same_model_gives_the_same_bytes(tensor_model: Any, tmp_path: Path) 
             for turn in ("a", "b")
         )
         assert first.read_bytes() == second.read_bytes(), scheme
+
+
+def test_where_memory_is_short_formats_are_made_one_after_the_other(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[Conversion.__module__], "COPIES", 1e12)
+    guess = guess_contract((28, 28, 1), 10, task="softmax")
+    order: list[str] = []
+    with Conversion(run.model) as conversion:
+        assert conversion.facts.outputs == 10
+        variants = conversion.run(
+            ["onnx-float32", "tflite-float32"],
+            guess,
+            calibration=None,
+            out=tmp_path,
+            on_start=lambda name: order.append(f"begin {name}"),
+            on_done=lambda variant: order.append(f"end {variant.scheme}"),
+        )
+        assert list(conversion._workers) == ["onnx"], "the other format's process still holds its memory"
+    assert [v.status for v in variants] == ["ok", "ok"], [v.error for v in variants]
+    assert order == ["begin tflite-float32", "end tflite-float32", "begin onnx-float32", "end onnx-float32"]
