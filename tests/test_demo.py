@@ -15,7 +15,7 @@ from edgepress.runtime import load
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], float]:
-    """The folder of a demo, the document that it printed, and the CPU seconds that it took, which others do not add to."""
+    """The folder of a demo, the document that it printed, and the CPU seconds that it took."""
     folder = tmp_path_factory.mktemp("demo")
     out = folder / "out"
     command = [sys.executable, "-m", "edgepress.toolkit.cli", "demo", "--out", str(out), "--json"]
