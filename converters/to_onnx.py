@@ -38,6 +38,7 @@ def float_onnx(frozen: Any) -> onnx.ModelProto:
             try:
                 proto = _tf2onnx(frozen, careful=False)
             except Exception:  # of one of the many passes over the graph; tf2onnx can leave it out
+                logging.getLogger(__name__).warning("tf2onnx failed; once more, without what fails", exc_info=True)
                 proto = _tf2onnx(frozen, careful=True)
         except Exception as e:  # tf2onnx raises ValueError, KeyError and others
             raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e

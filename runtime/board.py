@@ -94,7 +94,7 @@ def working_set(
     pip = pip or _pip()
     if bits == 64:
         if libc[0] == "glibc" and tuple(map(int, re.findall(r"\d+", libc[1]))) >= (2, 34):
-            return f"{pip} ai-edge-litert pillow", "LiteRT works here, and ONNX Runtime (onnxruntime)."
+            return f"{pip} ai-edge-litert pillow", "This machine can run LiteRT and ONNX Runtime (onnxruntime)."
         why = f"LiteRT needs glibc 2.34, found {' '.join(libc).strip() or 'another C library'}"
         if python < (3, 12):
             return f"{pip} tflite-runtime 'numpy<2' pillow", f"{why}; tflite-runtime does not, with numpy < 2."

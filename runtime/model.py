@@ -68,6 +68,9 @@ class Model:
                 f"the contract says {list(session.contract.input.shape)} and {session.contract.outputs}.",
                 "Convert the model again.",
             )
+        # onnx-dynamic takes the scale of activations from all items of a call: together, they would answer otherwise.
+        alone = session.contract is not None and session.contract.scheme == "onnx-dynamic"
+        self._size = 1 if alone else session.batch
         self._session = session
         self._run = _probabilities(session.run, task)  # wrapped here, so that a call need not ask which task it is
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
@@ -93,7 +96,7 @@ class Model:
         if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:
             return self._run(batch)
         items = self._stored(self._batched(np.asarray(batch)))
-        size = self._session.batch
+        size = self._size
         if size is None:
             return self._run(items)
         if size == 1:

@@ -408,7 +408,7 @@ def test_doctor_reports_an_engine_that_does_not_run(
 @pytest.mark.parametrize(
     ("machine", "bits", "python", "libc", "command", "why"),
     [
-        ("aarch64", 64, (3, 13), "2.41", "ai-edge-litert pillow", "LiteRT works"),
+        ("aarch64", 64, (3, 13), "2.41", "ai-edge-litert pillow", "can run LiteRT"),
         ("aarch64", 64, (3, 11), "2.31", "tflite-runtime 'numpy<2' pillow", "needs glibc 2.34"),
         ("aarch64", 64, (3, 13), "2.31", "onnxruntime pillow", "needs glibc 2.34"),
         ("aarch64", 32, (3, 11), "2.36", "python3-numpy", "32 bits"),

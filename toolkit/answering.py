@@ -21,10 +21,6 @@ from edgepress.toolkit.candidate import Opening, open_candidate, opened
 CALL_BYTES = 1 << 20
 """Items given to an engine at once take about this much, so that its memory is that of a few large images."""
 
-ALONE = ("onnx-dynamic",)
-"""Schemes whose answer to an item depends on the others of its call, as the scale of activations is taken from all of
-them. They are asked item by item, as a board asks them."""
-
 
 class Shard(NamedTuple):
     """Items to answer.
@@ -68,8 +64,7 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
     model, items = opened(), np.load(shard.path, mmap_mode="r")
     sigmoid = model.contract is not None and model.contract.task == "sigmoid"
     threshold = model.threshold if sigmoid else None
-    alone = model.contract is not None and model.contract.scheme in ALONE
-    step = 1 if alone else max(1, CALL_BYTES // items[0].nbytes)
+    step = max(1, CALL_BYTES // items[0].nbytes)
     parts, seconds = [], 0.0
     for start in range(0, len(items), step):
         began = time.perf_counter()

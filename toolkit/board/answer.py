@@ -19,9 +19,7 @@ CALL_BYTES = 1 << 20
 def main(path: str, items_path: str, engine: str) -> None:
     """Answer all items of a file."""
     model, items = load(path, engine), np.load(items_path, mmap_mode="r")
-    # As in `toolkit.answering`: what onnx-dynamic answers to an item depends on the others of its call.
-    alone = model.contract is not None and model.contract.scheme == "onnx-dynamic"
-    step = 1 if alone else max(1, CALL_BYTES // items[0].nbytes)
+    step = max(1, CALL_BYTES // items[0].nbytes)
     parts = [model.scores(np.array(items[start : start + step])) for start in range(0, len(items), step)]
     array = io.BytesIO()  # `save` asks a file where it is, which a pipe can't tell
     np.save(array, np.concatenate(parts))
