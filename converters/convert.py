@@ -41,8 +41,8 @@ SILENCE_S = 1800.0
 """Seconds that one scheme may take."""
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that one process may take."""
-COPIES = 25
-"""Copies of a model that a process holds at its peak: EfficientNetV2L, of 480 MB, takes 11 GB."""
+COPIES = 16
+"""Copies of a model that a process may hold at its peak: 13 of ConvNeXtBase (350 MB), beside TensorFlow itself."""
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,45 @@
 """A function of TensorFlow as one frozen graph, from which both the TFLite and the ONNX file are made.
 
-Freezing first, variables to constants, is what makes conversion of Keras 3 models dependable: neither
+Freezing, variables to constants, is what makes conversion of Keras 3 models dependable: neither
 `TFLiteConverter.from_keras_model` (a SavedModel on the way, which takes most of its time) nor
-`tf2onnx.convert.from_keras` (KeyError on Keras 3 models) is needed.
+`tf2onnx.convert.from_keras` (KeyError on Keras 3 models) is needed. It is a step of its own behind tracing, and gives a
+graph's definition alone, because each function of TensorFlow with constants holds all weights several times over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.memory import sweep
+
 INPUT, OUTPUT = "input", "scores"
+LARGEST_BYTES = 1 << 31
+"""What flatbuffers and protocol buffers hold, and TensorFlow's graph definitions, too."""
 _COPIES = ("Identity", "StopGradient", "Reshape", "Squeeze")
 
 
-def freeze(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: str) -> Any:
-    """A function with its variables as constants.
+@dataclass(frozen=True)
+class Frozen:
+    """A graph without variables, of one input and one output.
+
+    Attributes:
+        definition: A `GraphDef`.
+        source: Name of the input tensor, such as "input:0".
+        sink: Name of the output tensor.
+        shape: Of the input; None where any size goes.
+    """
+
+    definition: Any
+    source: str
+    sink: str
+    shape: tuple[int | None, ...]
+
+
+def trace(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: str) -> Any:
+    """A function as a graph, with its variables beside it.
 
     Args:
         infer: Takes one tensor and gives one.
@@ -23,12 +47,9 @@ def freeze(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: st
         dtype: Of the input, "float32" or "uint8".
 
     Returns:
-        A `ConcreteFunction` with one input named "input" and one output named "scores".
+        A `ConcreteFunction` from one tensor to one.
     """
     import tensorflow as tf
-
-    # The only public route to a frozen function is TFLiteConverter itself; tf2onnx imports the same name.
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     def named(x: Any) -> Any:
         return tf.identity(infer(x), name=OUTPUT)
@@ -39,15 +60,45 @@ def freeze(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: st
     # ConvNeXt, would stay a call that freezing does not inline and ONNX can't express.
     tf.config.run_functions_eagerly(True)
     try:
-        function = tf.function(named, input_signature=[spec], autograph=False).get_concrete_function()
+        return tf.function(named, input_signature=[spec], autograph=False).get_concrete_function()
     finally:
         tf.config.run_functions_eagerly(eagerly)
-    return convert_variables_to_constants_v2(function, lower_control_flow=False)
 
 
-def last_operation(frozen: Any) -> str:
-    """Type of the last operation of a frozen graph that computes, such as "Softmax" or "BiasAdd"."""
-    operation = frozen.outputs[0].op
-    while operation.type in _COPIES and operation.inputs:
-        operation = operation.inputs[0].op
-    return str(operation.type)
+def freeze(function: Any) -> Frozen:
+    """A traced function with its variables as constants, and all calls in it resolved.
+
+    Raises:
+        ConversionError: It is too large for any file.
+    """
+    # The only public route to a frozen graph is TFLiteConverter itself; tf2onnx imports from the same module.
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
+
+    size = sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
+    if size >= LARGEST_BYTES:
+        raise ConversionError(
+            f"The model's weights take {size / 1e9:.1f} GB; a TFLite or ONNX file holds less than "
+            f"{LARGEST_BYTES / 1e9:.1f} GB.",
+            "Take a smaller net.",
+        )
+    definition = convert_variables_to_constants_v2_as_graph(function, lower_control_flow=False)[1]
+    sweep(definition.ByteSize())  # of the function that came with it
+    source, sink = function.inputs[0], function.outputs[0]
+    return Frozen(definition, source.name, sink.name, tuple(source.shape.as_list()))
+
+
+def last_operation(function: Any) -> str:
+    """Type of the last operation of a traced function that computes, such as "Softmax"; "" if none does."""
+    definition = function.graph.as_graph_def()
+    functions = {f.signature.name: f for f in definition.library.function}
+    nodes, end = {node.name: node for node in definition.node}, function.outputs[0].name
+    while (node := nodes.get(end.partition(":")[0])) is not None:
+        if node.op.endswith("PartitionedCall"):  # a SavedModel's signature: go on in what it calls
+            called = functions[node.attr["f"].func.name]
+            index = int(end.rpartition(":")[2]) if ":" in end else 0
+            nodes, end = {n.name: n for n in called.node_def}, called.ret[called.signature.output_arg[index].name]
+        elif node.op in _COPIES and node.input:
+            end = node.input[0]
+        else:
+            return str(node.op)
+    return ""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgepress.converters.foreign_contract import Guess
 from edgepress.converters.foreign_metadata import Metadata
-from edgepress.converters.frozen import freeze, last_operation
+from edgepress.converters.frozen import freeze, last_operation, trace
 from edgepress.converters.source import Array, Facts
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import ModelFileError
@@ -53,27 +53,30 @@ class TensorFlowSource:
         self._tf = tf
         self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
         self._batch = batch
-        self._bare = freeze(self._infer, (1, *shape), "float32")
+        # Not frozen before it must be: the answers need the variables alone, once.
+        self._bare = trace(self._infer, (1, *shape), "float32")
         self.facts = Facts(format, shape, outputs, dtype, last_operation(self._bare), Metadata(), contract)
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """See `Source`."""
-        return np.concatenate([np.asarray(self._bare(self._tf.constant(x[np.newaxis]))[0]) for x in items])
+        return np.concatenate([np.asarray(self._bare(self._tf.constant(x[np.newaxis]))) for x in items])
 
     def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
         """See `Source`."""
         from edgepress.converters.to_tflite import float_tflite
 
-        if guess.is_identity and not softmax:
-            return float_tflite(self._bare)
-        return float_tflite(freeze(self._whole(guess, softmax), (1, *guess.contract.input.shape), "float32"))
+        bare = guess.is_identity and not softmax
+        return float_tflite(freeze(self._bare if bare else self._traced(guess, softmax, batch=1, dtype="float32")))
 
     def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
         """See `Source`."""
         from edgepress.converters.to_onnx import float_onnx
 
-        spec = guess.contract.input
-        return float_onnx(freeze(self._whole(guess, softmax), (self._batch, *spec.shape), spec.dtype))
+        dtype = guess.contract.input.dtype
+        return float_onnx(freeze(self._traced(guess, softmax, batch=self._batch, dtype=dtype)))
+
+    def _traced(self, guess: Guess, softmax: bool, *, batch: int | None, dtype: str) -> Any:
+        return trace(self._whole(guess, softmax), (batch, *guess.contract.input.shape), dtype)
 
     def _whole(self, guess: Guess, softmax: bool) -> Callable[[Any], Any]:
         tf = self._tf

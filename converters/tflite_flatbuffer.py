@@ -100,9 +100,10 @@ def write(root: Any) -> bytes:
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
             return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
 
-    builder = Aligned(1 << 20)
+    weights = sum(len(buffer.data) for buffer in root.buffers if buffer.data is not None)
+    builder = Aligned(weights + (1 << 20))  # room for all of it: growing copies what there is
     builder.Finish(root.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def append(items: list[Any], item: Any) -> int:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.frozen import INPUT, OUTPUT
+from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
+from edgepress.converters.memory import sweep
 from edgepress.converters.ranges import Batches, onnx_ranges
 
 if TYPE_CHECKING:
@@ -25,48 +26,83 @@ if TYPE_CHECKING:
 
 OPSET = 17
 """ONNX Runtime 1.13 and newer read it, and it holds all that the schemes need."""
+ASIDE_BYTES = 1 << 20
+"""Size of a constant from which on TensorFlow's optimizer does not see it."""
 
 
-def float_onnx(frozen: Any) -> onnx.ModelProto:
-    """A frozen function (`frozen.freeze`) as a float ONNX model with input "input" and output "scores".
+def float_onnx(frozen: Frozen) -> onnx.ModelProto:
+    """A frozen graph, which is used up, as a float ONNX model with input "input" and output "scores".
 
     Raises:
         ConversionError: An operation can't be expressed in ONNX; the message names it.
     """
-    with _quiet("tf2onnx"):
-        try:
+    try:
+        with _quiet("tf2onnx"):
+            definition, weights = _optimized(frozen)
             try:
-                proto = _tf2onnx(frozen, careful=False)
+                proto = _tf2onnx(definition, weights, frozen, careful=False)
             except Exception:  # of one of the many passes over the graph; tf2onnx can leave it out
                 logging.getLogger(__name__).warning("tf2onnx failed; once more, without what fails", exc_info=True)
-                proto = _tf2onnx(frozen, careful=True)
-        except Exception as e:  # tf2onnx raises ValueError, KeyError and others
-            raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
+                proto = _tf2onnx(definition, weights, frozen, careful=True)
+    except Exception as e:  # tf2onnx raises ValueError, KeyError and others
+        raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
+    del weights
+    sweep(proto.ByteSize())
     return finished(proto)
 
 
-def _tf2onnx(frozen: Any, *, careful: bool) -> onnx.ModelProto:
+def _optimized(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
+    """The graph after TensorFlow's optimizer, and the weights, which lie beside it from here on.
+
+    Large ones are placeholders meanwhile: the optimizer would hold twelve copies of them, and tf2onnx folds what is
+    computed of weights alone. `frozen` is used up.
+    """
+    import tensorflow as tf
+    from tensorflow.core.framework.attr_value_pb2 import AttrValue
+    from tf2onnx import tf_loader, tf_utils
+
+    weights: dict[str, bytes] = {}
+    values: dict[str, AttrValue] = {}
+    for node in frozen.definition.node:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) > ASIDE_BYTES:
+            tensor = node.attr["value"].tensor
+            weights[node.name] = tensor.tensor_content
+            tensor.tensor_content = b""
+            values[node.name] = AttrValue(tensor=tensor)
+            node.op = "Placeholder"
+            node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+            del node.attr["value"]
+    sweep(sum(map(len, weights.values())))
+    with tf.Graph().as_default():
+        definition = tf_loader.tf_optimize([frozen.source], [frozen.sink], frozen.definition)
+    for node in definition.node:
+        if node.name in values:
+            node.op = "Const"
+            node.attr["value"].CopyFrom(values[node.name])
+            del node.attr["shape"]
+    weights |= tf_utils.compress_graph_def(definition)
+    return definition, weights
+
+
+def _tf2onnx(definition: Any, weights: dict[str, bytes], frozen: Frozen, *, careful: bool) -> onnx.ModelProto:
     """The steps of `tf2onnx.convert.from_graph_def`, with the weights beside the graph while TensorFlow has it.
 
     `careful` copies the graph before each pass, weights and all, and leaves a pass out that fails, as tf2onnx does
     by itself.
     """
     import tensorflow as tf
-    from tf2onnx import optimizer, tf_loader, tf_utils
+    from tf2onnx import optimizer
     from tf2onnx.tfonnx import process_tf_graph
 
-    source, sink = frozen.inputs[0].name, frozen.outputs[0].name
     with tf.Graph().as_default() as graph:
-        definition = tf_loader.tf_optimize([source], [sink], frozen.graph.as_graph_def())
-        weights = tf_utils.compress_graph_def(definition)
         tf.import_graph_def(definition, name="")
         converted = process_tf_graph(
             graph,
             const_node_values=weights,
-            input_names=[source],
-            output_names=[sink],
+            input_names=[frozen.source],
+            output_names=[frozen.sink],
             opset=OPSET,
-            tensors_to_rename={source: INPUT, sink: OUTPUT},
+            tensors_to_rename={frozen.source: INPUT, frozen.sink: OUTPUT},
             custom_op_handlers={"Erfc": (_erfc, [])},
         )
     _scalars_as_vectors(converted)

@@ -18,34 +18,37 @@ import numpy as np
 
 from edgepress.converters import tflite_graph
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.frozen import Frozen
 from edgepress.converters.ranges import Ranges
 
 
-def float_tflite(frozen: Any) -> bytes:
-    """A frozen function (`frozen.freeze`, batch 1) as a float TFLite file with a float32 input.
+def float_tflite(frozen: Frozen) -> bytes:
+    """A frozen graph of batch 1 as a float TFLite file with a float32 input.
 
     Raises:
         ConversionError: It needs an operation that is not built into TFLite; the message names it.
     """
     import tensorflow as tf
 
-    # Without the model as its second argument: with it, the converter saves and loads the model again, for nothing.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    # That of a graph's definition: those of functions and of models freeze once more, or save and load, for nothing.
+    source, sink = (name.partition(":")[0] for name in (frozen.source, frozen.sink))
+    converter = tf.compat.v1.lite.TFLiteConverter(frozen.definition, None, None, [(source, frozen.shape)], [sink])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.exclude_conversion_metadata = True  # its own version: to note that, it would read and write all anew
     try:
         return bytes(converter.convert())
     except Exception as e:  # the converter raises its own ConverterError and bare Exceptions alike
         raise _refusal(str(e), frozen) from e
 
 
-def _refusal(text: str, frozen: Any) -> ConversionError:
+def _refusal(text: str, frozen: Frozen) -> ConversionError:
     """The converter's refusal: the operations that boards don't have, and the layers they come from."""
     kinds = re.search(r"(?:TF Select|Custom) ops: ([\w, ]+)", text)
     if kinds is None:
         lines = [line.strip() for line in text.splitlines() if "error:" in line]
         return ConversionError(f"TensorFlow's converter refused the model: {(lines or [text.strip()])[0]}")
     wanted = set(kinds[1].replace(",", " ").split())
-    layers = sorted({op.name for op in frozen.graph.get_operations() if op.type in wanted})
+    layers = sorted({node.name for node in frozen.definition.node if node.op in wanted})
     return ConversionError(
         f"The model needs operations that no board's TFLite interpreter has: {', '.join(sorted(wanted))} "
         f"(in {', '.join(layers[:3]) or 'an unnamed layer'}).",

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from edgepress.converters import SCHEMES, Conversion, convert, guess_contract, load_keras, write_keras_contract
-from edgepress.converters.frozen import freeze
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.frozen import freeze, trace
 from edgepress.converters.ranges import SMALLEST, tflite_ranges
+from edgepress.converters.to_onnx import float_onnx
 from edgepress.converters.to_tflite import float_tflite
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load, read_contract
 
@@ -106,7 +108,7 @@ def test_ranges_are_the_extremes_of_every_tensor() -> None:
 
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Softmax()(keras.layers.ReLU(name="relu")(inputs * 2.0)))
-    model_bytes = float_tflite(freeze(lambda x: model(x, training=False), (1, 2), "float32"))
+    model_bytes = float_tflite(freeze(trace(lambda x: model(x, training=False), (1, 2), "float32")))
     items = np.array([[-1, 0.5], [3, -7], [0, 0]], np.float32)
     ranges = tflite_ranges(model_bytes, lambda: [items[:2], items[2:]], None)
     assert (-7.0, 3.0) in ranges.values(), "the input"
@@ -115,6 +117,37 @@ def test_ranges_are_the_extremes_of_every_tensor() -> None:
     assert (-10.0, 10.0) in fixed.values()
     dead = tflite_ranges(model_bytes, lambda: [np.zeros((1, 2), np.float32)], None)
     assert all(high - low >= SMALLEST * 0.999 for low, high in dead.values())
+
+
+def test_large_weights_stand_aside_while_tensorflow_optimizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are used as they are, and one of which something is computed first."""
+    import keras
+    import onnxruntime
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(3)
+    kernel = tf.Variable(np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32))
+    body = keras.Sequential([keras.Input((6,)), keras.layers.Dense(16, activation="relu")])
+    function = trace(lambda x: tf.matmul(body(x, training=False), tf.transpose(kernel) * 2.0), (None, 6), "float32")
+    items, answers, kinds = tensors()[0], [], []
+    for least in (1 << 20, 16):
+        monkeypatch.setattr("edgepress.converters.to_onnx.ASIDE_BYTES", least)
+        model = float_onnx(freeze(function))
+        assert [value.name for value in model.graph.input] == ["input"]
+        answers += onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"input": items})
+        kinds.append({node.op_type for node in model.graph.node})
+    np.testing.assert_allclose(answers[0], function(tf.constant(items)).numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-6, atol=1e-6)
+    assert "Transpose" not in kinds[0] | kinds[1], "what is computed of weights alone is not computed on a board"
+
+
+def test_a_model_larger_than_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    kernel = tf.Variable(np.ones((6, 50), np.float32))
+    monkeypatch.setattr("edgepress.converters.frozen.LARGEST_BYTES", 1000)
+    with pytest.raises(ConversionError, match=r"weights take 0\.0 GB"):
+        freeze(trace(lambda x: tf.matmul(x, kernel), (1, 6), "float32"))
 
 
 def test_options_that_can_not_be(tensor_model: Any, tmp_path: Path) -> None:

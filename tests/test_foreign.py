@@ -284,6 +284,9 @@ def test_the_last_operation_is_the_one_that_computes_the_output(net: Any, tmp_pa
     """Not the last one in the file: softmax behind softmax would change the scores without a word."""
     with Conversion(onnx_of(tmp_path / "copied.onnx", softmax_nodes())) as conversion:
         assert conversion.facts.ends_in == "Softmax"
+    net[1].export(tmp_path / "saved", verbose=False)  # a call within a call
+    with Conversion(tmp_path / "saved") as conversion:
+        assert conversion.facts.ends_in == "Softmax"
     (made,) = convert_model(net[0] / "net.keras", "tflite-float32", out=tmp_path)
     with Conversion(made.path) as conversion:
         assert conversion.facts.ends_in == "SOFTMAX"
