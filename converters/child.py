@@ -106,6 +106,11 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """The process' number, which is in the names of its temporary files (`files.whole_file`)."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the process, whatever it is doing, and pass its log on to our stderr."""
         with self._closing:

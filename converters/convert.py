@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.child import ChildDied, Worker
+from edgepress.converters.files import temporary_path
 from edgepress.converters.foreign_contract import Guess
 from edgepress.converters.jobs import Began, FilesJob, Made, OpenJob, Refused, make_files, open_model, targets
 from edgepress.converters.keras_file import sha256_of
@@ -57,6 +58,7 @@ class Variant:
         verification: How far its answers are from its parent's.
         other_format_error: Largest difference of a score to the file of the same precision in the other format, if
             both were made.
+        notes: What its user should know, such as operations that stayed float.
         error: Why there is no file; empty if there is one.
         hint: What to do about `error`.
     """
@@ -67,6 +69,7 @@ class Variant:
     seconds: float
     verification: Verification | None = None
     other_format_error: float | None = None
+    notes: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""
 
@@ -128,6 +131,14 @@ class Conversion:
         except ChildDied as e:
             raise self._crash(e) from e
 
+    @property
+    def stem(self) -> str:
+        """The model's name without what kind of file it is; of one that edgepress made, without its scheme."""
+        name = self.path.resolve().name if self.path.is_dir() else self.path.stem
+        for precision in {scheme.precision for scheme in SCHEMES.values()}:
+            name = name.removesuffix(f"-{precision}") or name
+        return name
+
     def run(
         self,
         schemes: Sequence[str],
@@ -135,7 +146,7 @@ class Conversion:
         *,
         calibration: Batches,
         out: str | Path,
-        stem: str = "model",
+        stem: str | None = None,
         softmax: bool = False,
         proof: npt.NDArray[Any] | None = None,
         proof_name: str = "seeded",
@@ -151,8 +162,8 @@ class Conversion:
             calibration: Gives the calibration items anew at each call, as batches (n, *item shape); picklable. Called
                 only for schemes that need it.
             out: Folder for the files; made if missing.
-            stem: Beginning of the file names: `{stem}-{precision}.{format}`.
-            softmax: Put softmax behind a model that ends in logits.
+            stem: Beginning of the file names: `{stem}-{precision}.{format}`; None takes the model's.
+            softmax: Put softmax behind a model that ends in logits; a sigmoid if it has one output.
             proof: Items (n, *item shape) on which a file is compared with its parent; None takes seeded ones.
             proof_name: What they are, for the record.
             enforce: Whether a file whose answers are below its scheme's bound is an error.
@@ -169,11 +180,14 @@ class Conversion:
         for name in schemes:
             if name not in SCHEMES:
                 raise unknown("scheme", name, SCHEMES)
-        if softmax and guess.contract.task != "logits":
+        if softmax and guess.contract.task not in ("logits", "sigmoid"):
             raise InputError(f"Softmax was asked for, but the outputs are {guess.contract.task}.", "Leave it out.")
         tools = {name: metadata.version(name) for name in TOOLS}
         contract = guess.contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
-        paths = targets(schemes, Path(out), stem)
+        paths = targets(schemes, Path(out), self.stem if stem is None else stem)
+        for path in paths.values():
+            if path.exists() and path.samefile(self.path):
+                raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")
         job = FilesJob(paths, guess, contract, softmax, calibration, proof, proof_name, enforce)
         found: dict[str, Variant] = {}
         answers: dict[str, npt.NDArray[np.float32]] = {}
@@ -205,8 +219,8 @@ class Conversion:
                     future.result()
             except BaseException:  # Ctrl-C too: the threads end when their processes do
                 self.__exit__(None, None, None)
-                for path in paths.values():
-                    _remove_partial(path)
+                for worker in self._workers.values():
+                    _remove_partial(paths.values(), worker)
                 raise
         return [_across(found[name], answers) for name in schemes]
 
@@ -229,23 +243,24 @@ class Conversion:
                     match report:
                         case Began(now):
                             started(now)
-                        case Made(name, seconds, verification, scores):
+                        case Made(name, seconds, verification, scores, notes):
                             left.remove(name)
                             now = ""
                             answers[name] = scores
                             path = job.targets[name]
-                            done(Variant(name, path, path.stat().st_size, seconds, verification))
+                            done(Variant(name, path, path.stat().st_size, seconds, verification, notes=notes))
                         case Refused(name, seconds, error, hint):
                             left.remove(name)
                             now = ""
                             done(Variant(name, None, None, seconds, error=error, hint=hint))
             except ChildDied as e:
-                self._workers.pop(format).close()
+                worker = self._workers.pop(format)
+                worker.close()
+                _remove_partial(job.targets.values(), worker)
                 if self._closed or (not now and len(left) == len(schemes)):
                     raise self._crash(e) from e
                 # Between two files, or while the model was opened again, no scheme is to blame: none can go on.
                 for name in [now] if now else list(left):
-                    _remove_partial(job.targets[name])
                     left.remove(name)
                     done(Variant(name, None, None, 0.0, error=f"The process that made it died: {_last_words(e)}"))
                 now = ""
@@ -279,7 +294,7 @@ def convert(
     contract: Contract,
     calibration: Batches,
     out: str | Path,
-    stem: str = "model",
+    stem: str | None = None,
     on_start: OnStart | None = None,
     on_done: OnDone | None = None,
 ) -> list[Variant]:
@@ -310,8 +325,8 @@ def _last_words(death: ChildDied) -> str:
     return f"{death}." + (f" Its log ends: {log}" if log else "")
 
 
-def _remove_partial(target: Path) -> None:
-    """Take away what a killed process could not: its temporary file."""
-    for leftover in target.parent.glob(f".{target.stem}.*{target.suffix}"):
+def _remove_partial(targets: Iterable[Path], worker: Worker) -> None:
+    """Take away what a killed process could not: its temporary files, and not those of another conversion."""
+    for target in targets:
         with contextlib.suppress(OSError):
-            leftover.unlink()
+            temporary_path(target, worker.pid).unlink()

@@ -30,7 +30,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         InputError: The folder can't be made or written, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = temporary_path(path, os.getpid())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -41,6 +41,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # renamed already, or its folder could not be made
             temporary.unlink()
+
+
+def temporary_path(path: Path, pid: int) -> Path:
+    """Where the process `pid` writes what is to become `path`."""
+    return path.with_name(f".{path.stem}.{pid}{path.suffix}")
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

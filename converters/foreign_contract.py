@@ -14,9 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from edgepress.converters.foreign_metadata import ChannelOrder, Metadata, usable_scaling
+from edgepress.converters.outputs import Looks
 from edgepress.runtime.contract import Contract, InputSpec, Resize, Task
 from edgepress.runtime.errors import InputError, unknown
 
@@ -76,6 +77,7 @@ def guess_contract(
     *,
     dtype: str = "float32",
     ends_in: str | None = None,
+    looks: Looks = "",
     metadata: Metadata | None = None,
     labels: Sequence[str] | None = None,
     task: str | None = None,
@@ -95,6 +97,7 @@ def guess_contract(
         dtype: Type of the model's input; one that is not float takes pixels as they are, and nothing is put in
             front of it.
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"), if it can be seen.
+        looks: What its answers look like, if it was asked.
         metadata: What the file says of itself.
         labels: Class names, in the order of the outputs; of a single sigmoid both, or the positive one alone.
         task: What the outputs mean.
@@ -103,7 +106,7 @@ def guess_contract(
         mean: One number or one a channel, subtracted from pixels that were brought to `input_range`, 0-255 if it is not
             given; but 0-1 if every `std` is below 1.
         std: What is divided by then.
-        color: "grey", "rgb" or "bgr"; says that items are images.
+        color: "grey", "rgb" or "bgr", which says that items are images; "none" says that they are tensors.
         resize: How images are brought to size; "stretch" if not given.
         channels_first: Whether the model takes channels x height x width.
 
@@ -118,9 +121,9 @@ def guess_contract(
             "Export the model with an input of fixed size.",
         )
     said: Task | None = _choice("task", task, Task)
-    order_said: ChannelOrder | None = _choice("color", color, ChannelOrder)
+    order_said = _choice("color", color, Literal[ChannelOrder, "none"])
     fit: Resize = _choice("resize", resize, Resize) or "stretch"
-    kind, task_note = (said, f"outputs: {said}, as said") if said else _guess_task(outputs, ends_in)
+    kind, task_note = (said, f"outputs: {said}, as said") if said else _guess_task(outputs, ends_in or "", looks)
     _check_task(kind, outputs, threshold)
     names, label_note = _labels(outputs, kind, labels, metadata.labels)
     flags = {
@@ -133,14 +136,15 @@ def guess_contract(
     }
     given = [flag for flag, value in flags.items() if value is not None]
     image = _image(shape, order_said, metadata.color, channels_first, sure=bool(given or metadata.color))
-    if image is None and given:
+    if image is None and given not in ([], ["--color"] if color == "none" else []):
         raise InputError(
             f"{', '.join(given)} can't be used: items of shape {list(shape)} are not images.",
             "Images have 3 channels, or 1 with --color grey; --channels-first says that these come first.",
         )
     if image is None:
         spec = InputSpec(shape=shape, dtype="float32")
-        hint = "; --color grey says that they are images" if len(shape) == 2 or shape[2:] == (1,) else ""
+        kind_of = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
+        hint = f"; --color {kind_of} says that they are images" if kind_of and color is None else ""
         notes = [f"input: tensors of shape {_by(shape)}, as they are{hint}"]
         found = Guess(contract=_contract(kind, names, spec, threshold), model_shape=shape)
     else:
@@ -149,7 +153,8 @@ def guess_contract(
         scale, scale_note = _scaling(dtype, channels, metadata, input_range, mean, std)
         spec = InputSpec.image(height, width, "grey" if order == "grey" else "rgb", fit)
         layout = "first" if first else "last"
-        notes = [f"input: {order} images, {height} x {width}, channels {layout}", f"pixels: {scale_note}"]
+        doubt = "" if given or metadata.color else "; --color none says that they are tensors"
+        notes = [f"input: {order} images, {height} x {width}, channels {layout}{doubt}", f"pixels: {scale_note}"]
         found = Guess(
             contract=_contract(kind, names, spec, threshold),
             model_shape=shape,
@@ -167,22 +172,36 @@ def _choice(what: str, value: str | None, accepted: Any) -> Any:
     return value
 
 
-def _guess_task(outputs: int, ends_in: str | None) -> tuple[Task, str]:
-    last = (ends_in or "").lower()
+def _guess_task(outputs: int, ends_in: str, looks: Looks) -> tuple[Task, str]:
+    """From the last operation, and where that leaves it open from the model's answers."""
+    last = ends_in.lower()
     end = f"the graph ends in {ends_in}" if ends_in else "assumed"
-    sigmoid = last in ("logistic", "sigmoid")
-    if outputs == 1 and last and not sigmoid:
+    if last in ("logistic", "sigmoid"):
+        more = "; --task softmax if only one label can be true" if outputs > 1 else ""
+        return ("multilabel", f"outputs: multilabel ({end}){more}") if outputs > 1 else _sigmoid(end)
+    if outputs == 1 and looks == "unit":
+        return _sigmoid(f"{end}, and its answers lie between 0 and 1")
+    if outputs == 1 and (last or looks):
+        between = " and its answers do not lie between 0 and 1" if looks else ""
         raise InputError(
-            f"The model has one output and ends in {ends_in}: it is not a classifier.",
-            "If the output is a probability, say --task sigmoid.",
+            f"The model has one output, ends in {ends_in or 'an unknown operation'}{between}: it is not a classifier.",
+            "If the output is a logit, --softmax puts a sigmoid behind it; if a probability, say --task sigmoid.",
         )
     if outputs == 1:
-        return "sigmoid", f"outputs: one sigmoid ({end})"
-    if sigmoid:
-        return "multilabel", f"outputs: multilabel ({end}); --task softmax if only one label can be true"
-    if last in ("", "softmax"):
+        return _sigmoid(end)
+    if last == "softmax":
+        return "softmax", f"outputs: softmax ({end})"
+    if looks == "softmax":
+        return "softmax", f"outputs: softmax ({end}, and its answers sum to 1)"
+    if looks == "unit":
+        return "multilabel", f"outputs: multilabel ({end}, and its answers lie between 0 and 1 without summing to 1)"
+    if not (last or looks):
         return "softmax", f"outputs: softmax ({end})"
     return "logits", f"outputs: logits ({end}); the runtime makes them probabilities by softmax"
+
+
+def _sigmoid(end: str) -> tuple[Task, str]:
+    return "sigmoid", f"outputs: one sigmoid ({end})"
 
 
 def _check_task(task: Task, outputs: int, threshold: float | None) -> None:
@@ -222,22 +241,29 @@ def _labels(outputs: int, task: Task, given: Sequence[str] | None, found: Sequen
 
 
 def _image(
-    shape: tuple[int, ...], color: ChannelOrder | None, found: ChannelOrder | None, first: bool | None, *, sure: bool
+    shape: tuple[int, ...],
+    color: ChannelOrder | Literal["none"] | None,
+    found: ChannelOrder | None,
+    first: bool | None,
+    *,
+    sure: bool,
 ) -> tuple[ChannelOrder, int, int, bool] | None:
     """Order of the channels, height, width, and whether channels are first; None if items are no images.
 
-    Three channels are an image. One may be anything (a spectrogram): without other signs it is an image if it is about
-    square.
+    Without other signs three channels are an image, unless they are a strip (an accelerometer's); one channel may be
+    anything (a spectrogram), and is an image if it is about square.
     """
     if len(shape) == 2 and color == "grey":
         return color, shape[0], shape[1], False
-    if len(shape) != 3:
+    if len(shape) != 3 or color == "none":
         return None
     if first is None:
         first = shape[2] not in (1, 3) and shape[0] in (1, 3)
     channels = shape[0] if first else shape[2]
     height, width = shape[1:] if first else shape[:2]
-    if channels not in (1, 3) or (channels == 1 and not sure and max(height, width) > 2 * min(height, width)):
+    narrow, wide = sorted((height, width))
+    looks_like_one = wide <= 2 * narrow if channels == 1 else narrow > 2
+    if channels not in (1, 3) or not (sure or looks_like_one):
         return None
     own: ChannelOrder = "grey" if channels == 1 else "rgb"
     if color is not None and (color == "grey") != (own == "grey"):

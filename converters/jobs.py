@@ -6,7 +6,9 @@ needed and kept, its failure too. The open model stays in this module between tw
 
 from __future__ import annotations
 
+import dataclasses
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +23,22 @@ from edgepress.converters.contract_file import onnx_with_contract, tflite_with_c
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
 from edgepress.converters.foreign_contract import Guess
+from edgepress.converters.outputs import looks_of, refuse_other_outputs, with_end
 from edgepress.converters.ranges import Batches, Ranges, tflite_ranges
+from edgepress.converters.remainder import remainder
 from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.selftest_vectors import candidates, chosen_seeds, make_selftest, softmax
+from edgepress.converters.selftest_vectors import candidates, chosen_seeds, make_selftest
 from edgepress.converters.source import Options, Source
 from edgepress.converters.sources import as_the_model_takes, open_source
-from edgepress.converters.verification import compare, seeded_items, shortcoming, shortcoming_before_softmax
+from edgepress.converters.verification import compare, seeded_items, shortcoming, shortcoming_before, varies
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Contract, Verification
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import EdgepressError, ModelFileError
 
 PROOF_STEP, PROOF_S = 4, 0.5
 """Items compared at a time, and seconds after which no more are compared."""
+IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
+"""Of seeded items, in the order in which they are tried."""
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
@@ -53,7 +59,7 @@ class FilesJob:
         targets: Path of each file by its scheme.
         guess: The contract, and what stands in front of the model.
         contract: The contract with what is known beforehand: parent, tools.
-        softmax: Put softmax behind a model that ends in logits.
+        softmax: Put softmax behind a model that ends in logits, a sigmoid if it has one output.
         calibration: Gives the calibration items.
         proof: Items to compare on; None compares on seeded ones.
         proof_name: What they are.
@@ -79,12 +85,13 @@ class Began:
 
 @dataclass(frozen=True)
 class Made:
-    """A file was made and proven; `scores` are its answers to the proof items."""
+    """A file was made and proven; `scores` are its answers to the proof items, `notes` what its user should know."""
 
     scheme: str
     seconds: float
     verification: Verification
     scores: npt.NDArray[np.float32]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -102,8 +109,10 @@ _opened: list[Source] = []
 
 def open_model(job: OpenJob, emit: Emit) -> None:
     """Open a model, keep it for the jobs that follow, and report its `Facts`."""
-    _opened[:] = [open_source(job.path, job.options)]
-    emit(_opened[0].facts)
+    source = open_source(job.path, job.options)
+    source.facts = dataclasses.replace(source.facts, looks=looks_of(source))
+    _opened[:] = [source]
+    emit(source.facts)
 
 
 def make_files(job: FilesJob, emit: Emit) -> None:
@@ -113,10 +122,16 @@ def make_files(job: FilesJob, emit: Emit) -> None:
         emit(Began(name))
         start = time.perf_counter()
         try:
-            verification, scores = work.make(SCHEMES[name], target)
-            emit(Made(name, time.perf_counter() - start, verification, scores))
+            verification, scores, notes = work.make(SCHEMES[name], target)
+            emit(Made(name, time.perf_counter() - start, verification, scores, notes))
         except ConversionError as e:
             emit(Refused(name, time.perf_counter() - start, e.message, e.hint))
+        except EdgepressError:
+            raise
+        except Exception as e:  # a bug of ours or of a library: it ends this scheme, and its traceback is in the log
+            traceback.print_exc()
+            why = f"{type(e).__name__}: {str(e).strip().partition(chr(10))[0]}"
+            emit(Refused(name, time.perf_counter() - start, f"It failed unexpectedly: {why}.", "Please report it."))
 
 
 class _Work:
@@ -152,50 +167,72 @@ class _Work:
     def ranges(self) -> Ranges:
         return tflite_ranges(self.once(self.tflite), self.job.calibration, self.input.value_range)
 
-    def items(self) -> Array:
-        return seeded_items(self.input) if self.job.proof is None else self.job.proof
+    def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
+        """Items to compare on, and the parent's own answers to them.
 
-    def truth(self) -> npt.NDArray[np.float32]:
-        """The parent's own answers: what we put in front of it and behind it is computed in NumPy."""
-        scores = self._parent(self.once(self.items))
+        Seeded ones on which it saturates, as on pixels of 255 if it wants 0-1, would hide what is wrong in a file: the
+        first scale is taken at which its answers vary.
+        """
+        if self.job.proof is not None:
+            return self.job.proof, self._true(self.job.proof)
+        first = None
+        for scale in IMAGE_SCALES if self.input.is_image else TENSOR_SCALES:
+            items = seeded_items(self.input, scale=scale)
+            answers = self._true(items)
+            if varies(answers):
+                return items, answers
+            first = first or (items, answers)
+        assert first is not None
+        return first
+
+    def _true(self, items: Array) -> npt.NDArray[np.float32]:
+        """What we put in front of the parent and behind it is computed in NumPy."""
+        scores = self._parent(items)
         if not np.isfinite(scores).all():
             raise ConversionError(
                 f"The model itself answers NaN or infinity on what it is proven on ({self.job.proof_name}).",
                 "Check --input-range, --mean and --std, or give data like those it was trained on with --data.",
             )
-        return softmax(scores) if self.job.softmax else scores
+        if self.job.enforce:
+            refuse_other_outputs(scores, self.task, softmax=self.job.softmax)
+        return self._ended(scores)
+
+    def _ended(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return with_end(scores) if self.job.softmax else scores
 
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the self-test's items."""
         scores = self._parent(candidates(self.input))
-        return chosen_seeds(softmax(scores) if self.job.softmax or self.task == "logits" else scores)
+        return chosen_seeds(with_end(scores) if self.task == "logits" else self._ended(scores))
 
     def _parent(self, items: Array) -> npt.NDArray[np.float32]:
         return self.source.answer(as_the_model_takes(self.job.guess, items))
 
-    def make(self, scheme: Scheme, target: Path) -> tuple[Verification, npt.NDArray[np.float32]]:
+    def make(self, scheme: Scheme, target: Path) -> tuple[Verification, npt.NDArray[np.float32], tuple[str, ...]]:
         """Write one file, whole, and only if it opens, answers and is near enough to its parent."""
         write = self._writer(scheme)
-        contract = self.job.contract.replace(scheme=scheme.name, task="softmax" if self.job.softmax else self.task)
+        task = "softmax" if self.job.softmax and self.task == "logits" else self.task
+        contract = self.job.contract.replace(scheme=scheme.name, task=task)
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide what it saturates.
             raw = contract.replace(task="softmax") if contract.task == "logits" else contract
             temporary.write_bytes(write(raw))
-            truth = self.once(self.truth)
+            items, truth = self.once(self.proof)
             try:
                 model = load(temporary)
-                scores = self._answers(model)
+                scores = self._answers(model, items)
             except Exception as e:  # the engines' own, which share no base class
                 raise ConversionError(
                     f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
                 ) from e
             if not np.isfinite(scores).all():
-                raise ConversionError("The file answers NaN or infinity.", "Try a scheme with more bits.")
+                hint = "Its conversion is at fault: please report it." if scheme.precision == "float32" else ""
+                raise ConversionError("The file answers NaN or infinity.", hint or "Try a scheme with more bits.")
             true = self._as_given(truth)[: len(scores)]
             verification = compare(true, scores, on=self.job.proof_name)
             reason = shortcoming(verification, scheme)
-            if not reason and contract.task == "softmax":
-                reason = shortcoming_before_softmax(true, scores, scheme)
+            if not reason and contract.task != "logits" and not self._quantizes_scores(scheme):
+                reason = shortcoming_before(true, scores, scheme, contract.task)
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
                 raise ConversionError(
@@ -204,16 +241,21 @@ class _Work:
                 )
             test = make_selftest(model, self.input, self.once(self.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
-        return verification, scores
+        return verification, scores, remainder(target, scheme)
 
-    def _answers(self, model: Model) -> npt.NDArray[np.float32]:
+    def _answers(self, model: Model, items: Array) -> npt.NDArray[np.float32]:
         """Answers to as many of the proof items as a moment allows: int16x8 of a large net takes seconds for a few."""
-        items, parts, start = self.once(self.items), [], time.perf_counter()
+        parts, start = [], time.perf_counter()
         for i in range(0, len(items), PROOF_STEP):
             parts.append(model.scores(items[i : i + PROOF_STEP]))
             if time.perf_counter() - start > PROOF_S:
                 break
         return np.concatenate(parts)
+
+    def _quantizes_scores(self, scheme: Scheme) -> bool:
+        """Whether a scheme's probabilities are integers at some point, whose small ones are 0 and have no logarithm."""
+        float_softmax = scheme.format == "onnx" and (self.job.softmax or self.source.facts.ends_in == "Softmax")
+        return scheme.calibrated and not (float_softmax and self.task in ("softmax", "logits"))
 
     @property
     def task(self) -> Any:

@@ -58,7 +58,10 @@ def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, floa
     for batch in _checked(batches):
         for item in batch:
             interpreter.set_tensor(source["index"], item[np.newaxis])
-            interpreter.invoke()
+            try:
+                interpreter.invoke()
+            except RuntimeError as e:
+                raise _does_not_take(e) from e
             for index, name in tensors.items():
                 seen.add(name, interpreter.tensor(index)())
     return seen.ranges(source["name"], input_range)
@@ -90,7 +93,11 @@ def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[flo
     dtype = np.uint8 if source.type == "tensor(uint8)" else np.float32
     for batch in _checked(batches):
         for item in batch[:, np.newaxis]:  # one by one: every tensor of a batch of photos would fill the memory
-            for name, value in zip(names, session.run(names, {source.name: item.astype(dtype)}), strict=True):
+            try:
+                values = session.run(names, {source.name: item.astype(dtype)})
+            except Exception as e:  # ONNX Runtime's own, which share no base class
+                raise _does_not_take(e) from e
+            for name, value in zip(names, values, strict=True):
                 seen.add(name, value)
             seen.add(source.name, item)
     as_float = next((n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] == source.name), source.name)
@@ -109,11 +116,11 @@ class _Extremes:
 
     def add(self, name: str, value: npt.NDArray[Any]) -> None:
         if value.size:
-            self._low[name] = min(self._low.get(name, np.inf), float(value.min()))
-            self._high[name] = max(self._high.get(name, -np.inf), float(value.max()))
+            self._low[name] = float(np.minimum(self._low.get(name, np.inf), value.min()))  # NaN stays, unlike with min
+            self._high[name] = float(np.maximum(self._high.get(name, -np.inf), value.max()))
 
     def ranges(self, source: str, input_range: tuple[float, float] | None) -> Ranges:
-        found = {name: (low, max(self._high[name], low + SMALLEST)) for name, low in self._low.items()}
+        found = {name: (low, float(np.maximum(self._high[name], low + SMALLEST))) for name, low in self._low.items()}
         if input_range is not None:
             found[source] = input_range
         bad = [name for name, pair in found.items() if not np.isfinite(pair).all()]
@@ -123,6 +130,13 @@ class _Extremes:
                 "Check the model's weights and its data.",
             )
         return found
+
+
+def _does_not_take(error: Exception) -> ConversionError:
+    reason = str(error).strip().partition("\n")[0]
+    return ConversionError(
+        f"The model does not take an item of the calibration data: {reason}.", "Give data like those it was trained on."
+    )
 
 
 def _checked(batches: Batches) -> Iterable[npt.NDArray[np.float32]]:

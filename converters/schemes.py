@@ -4,7 +4,8 @@ A scheme is a format and a precision. The table fixes what goes in and comes out
 can rely on it:
 
 * every image model takes raw uint8 pixels 0-255, NHWC; a tensor model takes float32;
-* `tflite-int8` is integer throughout: uint8 in (scale 1 for pixels), uint8 out (scale 1/256 for probabilities);
+* `tflite-int8` takes uint8 (scale 1 for pixels) and answers uint8 (scale 1/256 for probabilities); what the quantizer
+  does not take in between stays float (`remainder`);
 * every other scheme answers float32. The conversion of uint8 to float is a CAST (TFLite) or Cast (ONNX) in the file.
 """
 

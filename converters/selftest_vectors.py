@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters import onnx_graph, tflite_graph
+from edgepress.converters.outputs import with_end
 from edgepress.runtime import ENGINES, Model
 from edgepress.runtime.contract import InputSpec, SelfTest
 from edgepress.runtime.selftest import seeded_item
@@ -54,7 +55,7 @@ def make_selftest(model: Model, spec: InputSpec, seeds: tuple[int, ...], *, logi
     if not seeds:
         return None
     scores = model.scores(np.stack([seeded_item(spec, seed) for seed in seeds]))
-    scores = softmax(scores) if logits else scores
+    scores = with_end(scores) if logits else scores
     if not (np.isfinite(scores).all() and -1e-4 < np.min(scores) <= np.max(scores) < 1 + 1e-4):
         return None
     data = model.path.read_bytes()
@@ -74,9 +75,3 @@ def make_selftest(model: Model, spec: InputSpec, seeds: tuple[int, ...], *, logi
         step=0.0 if logits else step,
         logit_step=step if logits else logit_step,
     )
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities of logits, shape (N, C)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)

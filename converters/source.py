@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.foreign_contract import Guess
 from edgepress.converters.foreign_metadata import Metadata
+from edgepress.converters.outputs import Looks
 from edgepress.runtime.contract import Contract
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Facts:
         ends_in: Name of the last operation that computes, "" if unknown.
         metadata: What the file says of itself in others' words.
         contract: What it says of itself if edgepress made it.
+        looks: What its answers look like.
     """
 
     format: str
@@ -53,6 +55,7 @@ class Facts:
     ends_in: str
     metadata: Metadata
     contract: Contract | None = None
+    looks: Looks = ""
 
 
 class Source(Protocol):

@@ -196,7 +196,7 @@ def output_of(model: bytes, operation: str) -> Any:
 
 
 def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
-    """Put in front of a float model what `guess` says it needs, and softmax behind it if that is asked for.
+    """Put in front of a float model what `guess` says it needs, and softmax or a sigmoid behind it if asked for.
 
     The result takes the contract's items as float32: GATHER turns the channels around, MUL and ADD scale, TRANSPOSE
     brings channels first, RESHAPE gives the model's own shape.
@@ -250,15 +250,13 @@ def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
         flat.redirect(root, graph, new_input, inputs=True)
     if softmax:
         old = graph.outputs[0]
-        out = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_softmax")
-        graph.operators.append(
-            fb.OperatorT(
-                opcodeIndex=flat.opcode(root, builtin.SOFTMAX),
-                inputs=[old],
-                outputs=[out],
-                builtinOptionsType=options.SoftmaxOptions,
-                builtinOptions=fb.SoftmaxOptionsT(beta=1.0),
-            )
-        )
+        shape = list(graph.tensors[old].shape)
+        operator = fb.OperatorT(inputs=[old], opcodeIndex=flat.opcode(root, builtin.LOGISTIC))
+        if guess.contract.outputs > 1:
+            operator.opcodeIndex = flat.opcode(root, builtin.SOFTMAX)
+            operator.builtinOptionsType, operator.builtinOptions = options.SoftmaxOptions, fb.SoftmaxOptionsT(beta=1.0)
+        out = flat.tensor(graph, shape, f"{prefix}_scores")
+        operator.outputs = [out]
+        graph.operators.append(operator)
         flat.redirect(root, graph, out, inputs=False)
     return flat.write(root)

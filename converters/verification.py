@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.schemes import Scheme
-from edgepress.runtime.contract import InputSpec, Verification
+from edgepress.runtime.contract import InputSpec, Task, Verification
 
 ITEMS = 64
 """Items that a variant is compared on, at most."""
 LEAST = np.float32(1e-30)
 """What engines make of smaller probabilities, near the end of float32's range, is no difference."""
+VARIES = 0.01
+"""Share of the largest answer by which answers must differ between items to tell one file from another."""
 
 
 def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *, on: str) -> Verification:
@@ -35,8 +37,18 @@ def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *
         max_error=float(np.abs(error).max()),
         mean_error=float(np.abs(error).mean()),
         largest=float(np.abs(true).max()),
-        sqnr_db=None if noise == 0 or signal == 0 else round(10 * math.log10(signal / noise), 2),
+        sqnr_db=_decibels(signal, noise),
+        varies=varies(parent),
     )
+
+
+def varies(answers: npt.NDArray[np.float32]) -> bool:
+    """Whether answers, shape (N, C), tell items apart: if all are alike, agreement proves little."""
+    return bool(np.ptp(answers, axis=0).max() > VARIES * np.abs(answers).max())
+
+
+def _decibels(signal: float, noise: float) -> float | None:
+    return None if noise == 0 or signal == 0 else round(10 * math.log10(signal / noise), 2)
 
 
 def shortcoming(found: Verification, scheme: Scheme) -> str:
@@ -44,8 +56,8 @@ def shortcoming(found: Verification, scheme: Scheme) -> str:
     bound = scheme.max_relative_error
     if bound is not None and found.max_error > bound * found.largest:
         return (
-            f"its answers differ from the parent's by up to {found.max_error:.2g}, "
-            f"{found.max_error / found.largest:.1e} of the largest; {scheme.name} must stay within {bound:g}"
+            f"its answers differ from the parent's by up to {found.max_error:.2g}, the largest being "
+            f"{found.largest:.2g}; {scheme.name} must stay within {bound:g} of it"
         )
     if found.sqnr_db is not None and found.sqnr_db < scheme.min_sqnr_db:
         return (
@@ -55,39 +67,50 @@ def shortcoming(found: Verification, scheme: Scheme) -> str:
     return ""
 
 
-def shortcoming_before_softmax(
-    parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], scheme: Scheme
+def shortcoming_before(
+    parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], scheme: Scheme, task: Task
 ) -> str:
-    """Why probabilities come from other logits than the parent's, which softmax hides where it saturates.
+    """Why probabilities come from other logits than the parent's, which softmax and sigmoid hide where they saturate.
 
-    What went into softmax is the logarithm of what came out, less a number that is the same for all labels. Where all
-    logits are below 1, the bound is that of 1: smaller errors are the rounding of the probabilities.
+    What went into softmax is the logarithm of what came out, less a number that is the same for all labels; of a small
+    sigmoid it is the logarithm. Where all logits are below 1, the bound is that of 1: smaller errors are rounding.
     """
-    true, other = _before_softmax(parent), _before_softmax(variant)
+    true, other = _before(parent, task), _before(variant, task)
     error, largest = float(np.abs(other - true).max()), float(np.abs(true).max())
-    bound = scheme.max_relative_error
-    if bound is None or error <= bound * max(1.0, largest):
-        return ""
-    return (
-        f"before softmax, its answers differ from the parent's by up to {error:.2g}, the largest being {largest:.2g}; "
-        f"{scheme.name} must stay within {bound:g} of it"
-    )
+    bound, end = scheme.max_relative_error, "softmax" if task == "softmax" else "the sigmoid"
+    if bound is not None and error > bound * max(1.0, largest):
+        return (
+            f"before {end}, its answers differ from the parent's by up to {error:.2g}, the largest being "
+            f"{largest:.2g}; {scheme.name} must stay within {bound:g} of it"
+        )
+    sqnr = _decibels(max(float((true**2).sum()), true.size), float(((other - true) ** 2).sum()))
+    if bound is None and sqnr is not None and sqnr < scheme.min_sqnr_db:
+        return (
+            f"before {end}, the noise of its answers is {sqnr:.1f} dB below the signal; {scheme.name} must reach "
+            f"{scheme.min_sqnr_db:g} dB"
+        )
+    return ""
 
 
-def _before_softmax(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Logits of mean 0 over the labels, shape (N, C); those of probabilities below `LEAST` are as of that."""
-    logs = np.log(np.maximum(probabilities, LEAST).astype(np.float64))
-    return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+def _before(probabilities: npt.NDArray[np.float32], task: Task) -> npt.NDArray[np.float64]:
+    """Logits, shape (N, C); those of probabilities below `LEAST` are as of that.
+
+    Softmax' have mean 0 over the labels. A sigmoid's are cut off where float32 rounds them, near 1, and where ONNX
+    Runtime's rational approximation ends, near 0.
+    """
+    logs = np.log(np.clip(probabilities, *((LEAST, 1.0) if task == "softmax" else (1e-3, 0.5))).astype(np.float64))
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True) if task == "softmax" else logs)
 
 
-def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0) -> npt.NDArray[Any]:
+def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0, scale: float = 1.0) -> npt.NDArray[Any]:
     """Items to compare on where no data were given: smooth random fields for images, normal numbers for tensors.
 
-    White noise would be a poor image: every filter averages it away, and all items look the same to a net.
+    White noise would be a poor image: every filter averages it away, and all items look the same to a net. A `scale`
+    below 1 makes images darker and numbers smaller.
     """
     rng = np.random.default_rng(seed)
     if not spec.is_image:
-        return rng.normal(size=(count, *spec.shape)).astype(np.float32)
+        return (scale * rng.normal(size=(count, *spec.shape))).astype(np.float32)
     height, width, channels = spec.shape
     coarse = rng.uniform(0, 255, (count, 5, 5, channels))
     rows, columns = (np.linspace(0, 4, n) for n in (height, width))
@@ -98,4 +121,4 @@ def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0) -> npt.NDAr
         return np.asarray(values.take(low, axis) * (1 - share) + values.take(low + 1, axis) * share)
 
     smooth = between(between(coarse, rows, 1), columns, 2) + rng.normal(0, 8, (count, height, width, channels))
-    return np.clip(np.rint(smooth), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(scale * smooth), 0, 255).astype(np.uint8)

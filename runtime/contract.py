@@ -83,7 +83,8 @@ class Verification:
 
     `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
     0-1; `max_error` and `mean_error` are absolute, `largest` is the parent's largest absolute answer, and `sqnr_db` the
-    signal-to-quantization-noise ratio, dB, None if there was no noise at all.
+    signal-to-quantization-noise ratio, dB, None if there was no noise at all. Where `varies` is false, the parent gave
+    nearly the same answer to all items, and the figures prove little.
     """
 
     items: int
@@ -93,6 +94,7 @@ class Verification:
     mean_error: float
     largest: float
     sqnr_db: float | None
+    varies: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

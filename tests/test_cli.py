@@ -319,6 +319,13 @@ def test_an_interrupt_inside_a_destructor_still_stops_the_command() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_scheduler_that_ends_a_command_interrupts_it() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interrupts.not_swallowed():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_progress_is_drawn_on_stderr_only_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with contextlib.ExitStack() as stack:
         update = stack.enter_context(console.progress({"a": "Doing"}))

@@ -93,7 +93,8 @@ def test_a_scheme_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_calibration_must_be_there_and_finite(tensor_model: Any, tmp_path: Path) -> None:
     path, contract, _ = tensor_model
 
-    broken = partial(list, [np.full((1, 6), np.nan, np.float32)])
+    fine = np.ones((1, 6), np.float32)
+    broken = partial(list, [fine, np.full((1, 6), np.nan, np.float32), fine])
     for calibration, reason in ((list, "no calibration items"), (broken, "NaN")):
         variants = convert(
             path, ["tflite-int8", "onnx-int8", "onnx-float32"], contract=contract, calibration=calibration, out=tmp_path

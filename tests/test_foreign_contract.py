@@ -33,7 +33,7 @@ def test_nothing_known_is_guessed_and_said() -> None:
     assert guess.contract.labels == tuple("0123456789")
     assert guess.contract.task == "softmax"
     assert guess.is_identity
-    assert note(guess, "input") == "input: rgb images, 8 x 6, channels last"
+    assert note(guess, "input") == "input: rgb images, 8 x 6, channels last; --color none says that they are tensors"
     assert "assumed 0 to 255" in note(guess, "pixels")
     assert "--labels" in note(guess, "labels")
     assert "assumed" in note(guess, "outputs")
@@ -70,6 +70,9 @@ def test_flags_win_over_the_file() -> None:
         ((49, 10, 1), {"input_range": "0,1"}, ("grey", 49, 10, False)),
         ((32, 24, 3), {"color": "bgr"}, ("rgb", 32, 24, False)),
         ((49, 10, 1), {}, None),
+        ((128, 1, 3), {}, None),
+        ((128, 1, 3), {"color": "rgb"}, ("rgb", 128, 1, False)),
+        ((32, 24, 3), {"color": "none"}, None),
         ((28, 28), {}, None),
         ((32, 24, 4), {}, None),
         ((640,), {}, None),
@@ -83,7 +86,8 @@ def test_what_is_an_image(shape: Any, flags: Any, expected: Any) -> None:
     if expected is None:
         assert spec == InputSpec(shape=shape, dtype="float32")
         assert guess.is_identity
-        assert ("--color grey" in note(guess, "input")) == (shape in ((49, 10, 1), (28, 28)))
+        hint = {(49, 10, 1): "--color grey", (28, 28): "--color grey", (128, 1, 3): "--color rgb"}.get(shape)
+        assert (hint or "as they are") in note(guess, "input")
     else:
         color, height, width, first = expected
         assert spec == InputSpec.image(height, width, color)
@@ -154,6 +158,26 @@ def test_the_task_is_seen_in_the_last_operation(outputs: int, ends_in: str | Non
     assert guess.contract.task == task
     assert guess.contract.outputs == outputs
     assert (ends_in or "assumed") in note(guess, "outputs")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "ends_in", "looks", "task"),
+    [
+        (3, "RealDiv", "softmax", "softmax"),  # softmax by hand, or the mean of two heads
+        (3, "Mul", "unit", "multilabel"),
+        (3, "BiasAdd", "any", "logits"),
+        (3, "", "any", "logits"),
+        (3, "Sigmoid", "unit", "multilabel"),
+        (1, "Div", "unit", "sigmoid"),
+    ],
+)
+def test_the_task_is_seen_in_the_answers(outputs: int, ends_in: str, looks: Any, task: str) -> None:
+    assert guess_contract(IMAGE, outputs, ends_in=ends_in, looks=looks).contract.task == task
+
+
+def test_one_logit_is_no_classifier_without_its_sigmoid() -> None:
+    with pytest.raises(InputError, match=r"(?s)answers do not lie between 0 and 1.*--softmax"):
+        guess_contract(IMAGE, 1, ends_in="BiasAdd", looks="any")
 
 
 def test_a_single_sigmoid_has_two_labels() -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgepress.converters.convert import Variant, _across
+from edgepress.converters.outputs import looks, refuse_other_outputs, with_end
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.verification import compare, seeded_items, shortcoming, shortcoming_before_softmax
-from edgepress.runtime import InputSpec
+from edgepress.converters.verification import compare, seeded_items, shortcoming, shortcoming_before
+from edgepress.runtime import InputError, InputSpec
 
 
 def test_what_verification_measures_and_refuses() -> None:
@@ -27,26 +29,88 @@ def test_what_verification_measures_and_refuses() -> None:
     assert "top-1 agreement 0.0%" in shortcoming(swapped, SCHEMES["onnx-int8"])
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 def test_an_error_that_softmax_hides_is_seen() -> None:
     logits = np.array([[30, 0, -5], [-8, 25, 1]], np.float32)
-    true, wrong, scheme = softmax(logits), softmax(logits * np.float32(1.01)), SCHEMES["tflite-float32"]
+    true, wrong, scheme = with_end(logits), with_end(logits * np.float32(1.01)), SCHEMES["tflite-float32"]
     assert shortcoming(compare(true, wrong, on="x"), scheme) == ""
-    assert "before softmax" in shortcoming_before_softmax(true, wrong, scheme)
-    assert shortcoming_before_softmax(true, wrong, SCHEMES["tflite-float16"]) == ""
-    assert shortcoming_before_softmax(true, softmax(logits * np.float32(1 + 1e-6)), scheme) == ""
+    assert "before softmax" in shortcoming_before(true, wrong, scheme, "softmax")
+    assert shortcoming_before(true, wrong, SCHEMES["tflite-float16"], "softmax") == ""
+    assert shortcoming_before(true, with_end(logits * np.float32(1 + 1e-6)), scheme, "softmax") == ""
+
+
+def test_noise_that_softmax_hides_is_seen() -> None:
+    logits = np.random.default_rng(0).normal(0, 1, (20, 3)).astype(np.float32) + np.array([0, 40, 0], np.float32)
+    noisy = logits + np.random.default_rng(1).uniform(-15, 15, logits.shape).astype(np.float32)
+    found, scheme = compare(with_end(logits), with_end(noisy), on="x"), SCHEMES["onnx-dynamic"]
+    assert shortcoming(found, scheme) == ""
+    assert not found.varies
+    assert "before softmax, the noise" in shortcoming_before(with_end(logits), with_end(noisy), scheme, "softmax")
+    assert shortcoming_before(with_end(logits), with_end(logits + 1), scheme, "softmax") == ""
+
+
+def test_an_error_that_a_sigmoid_hides_is_seen() -> None:
+    logits = np.linspace(-6, -3, 8, dtype=np.float32)[:, np.newaxis]
+    true, wrong, scheme = with_end(logits), with_end(1.01 * logits), SCHEMES["tflite-float32"]
+    assert "before the sigmoid" in shortcoming_before(true, wrong, scheme, "sigmoid")
+    assert shortcoming_before(true, true, scheme, "sigmoid") == ""
+    saturated = with_end(logits - 100)
+    assert shortcoming_before(saturated, np.full_like(saturated, 1e-8), scheme, "multilabel") == ""
+
+
+def test_whether_answers_tell_items_apart() -> None:
+    assert compare(*[np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)] * 2, on="x").varies
+    assert not compare(*[np.array([[1, 1e-6], [0.9999, 1e-4]], np.float32)] * 2, on="x").varies
+    assert not compare(*[np.zeros((3, 2), np.float32)] * 2, on="x").varies
+    nothing = compare(np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32), on="x")
+    assert "must stay within" in shortcoming(nothing, SCHEMES["tflite-float32"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "seen"),
+    [
+        ([[0.2, 0.8], [1, 0]], "softmax"),
+        ([[0.2, 0.7], [1, 1]], "unit"),
+        ([[2, -1], [0.5, 0.5]], "any"),
+        ([[0.3], [1]], "unit"),
+        ([[np.nan, 1], [0.5, 0.5]], "softmax"),
+        ([[np.nan, 1]], ""),
+    ],
+)
+def test_what_answers_look_like(rows: list[list[float]], seen: str) -> None:
+    assert looks(np.array(rows, np.float32)) == seen
+
+
+@pytest.mark.parametrize(
+    ("row", "task", "softmax", "refused"),
+    [
+        ([3, -1], "softmax", False, "--task logits"),
+        ([0.9, 0.9], "softmax", False, "--task multilabel"),
+        ([0.9, 0.1], "logits", False, "--task softmax"),
+        ([0.9, 0.1], "logits", True, "--task softmax"),
+        ([-7], "sigmoid", False, "--softmax"),
+        ([3, -1], "multilabel", False, "--task logits"),
+        ([0.9, 0.1], "softmax", False, ""),
+        ([0.9, 0.9], "multilabel", False, ""),
+        ([3, -1], "logits", True, ""),
+        ([-7], "sigmoid", True, ""),
+    ],
+)
+def test_outputs_that_contradict_their_contract(row: list[float], task: Any, softmax: bool, refused: str) -> None:
+    scores = np.array([row], np.float32)
+    if not refused:
+        refuse_other_outputs(scores, task, softmax=softmax)
+        return
+    with pytest.raises(InputError) as error:
+        refuse_other_outputs(scores, task, softmax=softmax)
+    assert refused in str(error.value)
 
 
 def test_rounding_of_probabilities_is_no_error_before_softmax() -> None:
     scheme = SCHEMES["onnx-float32"]
-    even = softmax(np.array([[1e-4, 0, -1e-4]], np.float32))
-    assert shortcoming_before_softmax(even, np.nextafter(even, np.float32(1)), scheme) == ""
+    even = with_end(np.array([[1e-4, 0, -1e-4]], np.float32))
+    assert shortcoming_before(even, np.nextafter(even, np.float32(1)), scheme, "softmax") == ""
     saturated, nearly = np.array([[1, 0]], np.float32), np.array([[1, 1e-38]], np.float32)
-    assert shortcoming_before_softmax(saturated, nearly, scheme) == ""
+    assert shortcoming_before(saturated, nearly, scheme, "softmax") == ""
 
 
 def test_seeded_items_differ_from_one_another() -> None:
@@ -72,8 +136,7 @@ def test_a_slow_file_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -
         def scores(self, items: np.ndarray) -> np.ndarray:
             return np.ones((len(items), 2), np.float32)
 
-    work = object.__new__(jobs._Work)
-    monkeypatch.setattr(jobs._Work, "once", lambda self, step: np.zeros((64, 3), np.uint8))
-    assert len(work._answers(Slow())) == 64  # type: ignore[arg-type]
+    work, items = object.__new__(jobs._Work), np.zeros((64, 3), np.uint8)
+    assert len(work._answers(Slow(), items)) == 64  # type: ignore[arg-type]
     monkeypatch.setattr(jobs, "PROOF_S", -1.0)
-    assert len(work._answers(Slow())) == jobs.PROOF_STEP  # type: ignore[arg-type]
+    assert len(work._answers(Slow(), items)) == jobs.PROOF_STEP  # type: ignore[arg-type]

@@ -157,7 +157,7 @@ def convert(
     ] = None,
     std: Annotated[str | None, typer.Option(help="What is divided by then.", rich_help_panel=THEIRS)] = None,
     color: Annotated[
-        str | None, typer.Option(help="grey, rgb or bgr; says that inputs are images.", rich_help_panel=THEIRS)
+        str | None, typer.Option(help="grey, rgb or bgr images; none: inputs are tensors.", rich_help_panel=THEIRS)
     ] = None,
     resize: Annotated[
         str | None, typer.Option(help="stretch, crop or pad images of another shape.", rich_help_panel=THEIRS)
@@ -174,7 +174,10 @@ def convert(
         typer.Option(min=0, max=1, help="Probability from which a label counts.", rich_help_panel=THEIRS),
     ] = None,
     softmax: Annotated[
-        bool, typer.Option("--softmax", help="Put softmax behind a model that ends in logits.", rich_help_panel=THEIRS)
+        bool,
+        typer.Option(
+            "--softmax", help="Put softmax (a sigmoid, if one) behind outputs that are logits.", rich_help_panel=THEIRS
+        ),
     ] = False,
     custom: Annotated[
         list[str] | None, typer.Option(help="MODULE:CLASS of a custom Keras layer.", rich_help_panel=THEIRS)
@@ -185,7 +188,7 @@ def convert(
     json_output: Json = False,
 ) -> int:
     """Convert a model, one's own or anybody's, to quantized TFLite and ONNX files, each compared with it."""
-    from edgepress.toolkit.convert import Foreign, convert_model, summary
+    from edgepress.toolkit.convert import Foreign, convert_model, notes_by_text, summary
     from edgepress.toolkit.tables import variants_table
 
     notes: list[str] = []
@@ -223,6 +226,8 @@ def convert(
         console.document(summary(variants, notes))
     else:
         console.show(variants_table(variants))
+        for text, schemes in notes_by_text(variants).items():
+            console.note(f"{', '.join(schemes)}: {text}")
         if done := [v.path for v in variants if v.path is not None]:
             console.say(f"In {done[0].parent}. Next: edgepress benchmark {done[0].parent}")
     return int(any(v.path is None for v in variants))

@@ -97,6 +97,7 @@ def convert_model(
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, options=Options(said.custom, said.trust)) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, asked=to)
+        said = _as_data_say(said, conversion.facts, data)
         own = conversion.facts.contract if not said.says_anything else None
         guess = Guess(contract=own, model_shape=own.input.shape) if own else _guess(conversion, said)
         opened, notes = None, list(guess.notes)
@@ -119,7 +120,7 @@ def convert_model(
             calibration = _part(opened.train, calibration_rows(opened.train, calibration_images))
             held_out = opened.val if len(opened.val) else opened.train
             proof = held_out.read(calibration_rows(held_out, ITEMS))
-        return conversion.run(
+        variants = conversion.run(
             schemes,
             guess,
             calibration=partial(_batches, calibration),
@@ -131,6 +132,13 @@ def convert_model(
             on_start=on_start,
             on_done=on_done,
         )
+        alike = [v.verification for v in variants if v.verification is not None and not v.verification.varies]
+        if alike and on_note is not None:
+            on_note(
+                f"the model gives nearly the same answer to all {alike[0].items} items that its files were compared on "
+                f"({alike[0].on}), which proves little: check --input-range, or name data like its own with --data"
+            )
+        return variants
 
 
 def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -146,6 +154,7 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
                 "seconds": round(v.seconds, 2),
                 "verification": dataclasses.asdict(v.verification) if v.verification else None,
                 "other_format_error": v.other_format_error,
+                "notes": list(v.notes),
             }
             for v in variants
         ],
@@ -153,13 +162,32 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
     }
 
 
+def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
+    """What is to be known of variants, each with the schemes of which it is true."""
+    found: dict[str, list[str]] = {}
+    for variant in variants:
+        for note in variant.notes:
+            found.setdefault(note, []).append(variant.scheme)
+    return found
+
+
 def _possible(schemes: tuple[str, ...], facts: Facts, *, asked: str) -> tuple[tuple[str, ...], list[str]]:
     """What "all" means for a source: a `.tflite` gives TFLite files alone, an `.onnx` ONNX ones; and a note of it."""
-    if asked.strip() != "all" or facts.format not in ("tflite", "onnx"):
+    if asked.strip().lower() != "all" or facts.format not in ("tflite", "onnx"):
         return schemes, []
     possible = tuple(name for name in schemes if SCHEMES[name].format == facts.format)
     other = "onnx" if facts.format == "tflite" else "tflite"
     return possible, [f"{other} schemes are left out: a .{facts.format} file gives none. Give the model it came from."]
+
+
+def _as_data_say(said: Foreign, facts: Facts, data: str | None) -> Foreign:
+    """What looks like an image is none where the data, numbers of just that shape in an `.npz`, say so."""
+    about_images = (said.color, said.resize, said.channels_first, said.input_range, said.mean, said.std)
+    if data is None or Path(data).suffix != ".npz" or any(value is not None for value in about_images):
+        return said
+    found = open_data(data).input
+    tensors = not found.is_image and found.shape == facts.shape and facts.contract is None
+    return dataclasses.replace(said, color="none") if tensors else said
 
 
 def _guess(conversion: Conversion, said: Foreign) -> Guess:
@@ -169,9 +197,10 @@ def _guess(conversion: Conversion, said: Foreign) -> Guess:
         facts.outputs,
         dtype=facts.dtype,
         ends_in=facts.ends_in,
+        looks=facts.looks,
         metadata=facts.metadata,
         labels=read_labels(said.labels) if said.labels is not None else None,
-        task=said.task,
+        task=said.task or ("sigmoid" if said.softmax and facts.outputs == 1 else None),
         threshold=said.threshold,
         input_range=said.input_range,
         mean=said.mean,

@@ -1,0 +1,30 @@
+"""What a quantizer left as it was: operations that still compute in float, weights that still take four bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgepress.converters.inspection import read
+from edgepress.converters.schemes import Scheme
+
+SHARE, LEAST_BYTES = 0.25, 1024
+"""Of the weights' bytes, and of one of them: what is below is biases and scales."""
+BY_DESIGN = {"Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
+"""ONNX: the answer stays float, and what only moves numbers around may stand in front of the first quantization."""
+
+
+def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
+    """One line on each thing in a file that is not what its scheme's name says; none for float32."""
+    if scheme.precision == "float32":
+        return ()
+    found, notes = read(path), []
+    left = sorted({node.partition(" ")[0] for node in found.still_float} - BY_DESIGN)
+    if left and scheme.precision in ("int8", "int16x8"):
+        notes.append(f"still computed in float, which the quantizer does not take: {', '.join(left)}")
+    floats = sum(
+        weight.size_bytes for weight in found.weights if weight.dtype == "float32" and weight.size_bytes >= LEAST_BYTES
+    )
+    if floats > SHARE * found.weights_bytes:
+        share = f"{100 * floats / found.weights_bytes:.0f} %"
+        notes.append(f"{share} of its weights' bytes are still float32: the quantizer does not take their operations")
+    return tuple(notes)
