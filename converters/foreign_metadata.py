@@ -123,7 +123,7 @@ def label_lines(text: str) -> tuple[str, ...]:
 def parse_labels(text: str) -> tuple[str, ...]:
     """Labels in a text: JSON, the same written by Python, one a line, or separated by commas; none if it is else.
 
-    A list gives its strings, an object the values of the keys "0", "1" and so on.
+    A list gives its strings, an object the values of the keys "0", "1" and so on, or the keys of the values 0, 1, ...
     """
     if len(text) > MAX_BYTES:
         return ()
@@ -135,6 +135,9 @@ def parse_labels(text: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         value = _python_literal(text)
     if isinstance(value, dict):
+        numbers = list(value.values())
+        if all(type(n) is int for n in numbers) and sorted(numbers) == list(range(len(numbers))):
+            value = {number: label for label, number in value.items()}  # Keras' class_indices
         named = {str(key): label for key, label in value.items()}
         value = [named.get(str(i)) for i in range(len(named))]
     if not isinstance(value, list) or not all(isinstance(label, str) for label in value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,30 +17,26 @@ if TYPE_CHECKING:
 
     from edgepress.converters.foreign_contract import Guess
 
-_QUANTIZED = (
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "ConvInteger",
-    "MatMulInteger",
-    "QLinearConv",
-    "QLinearMatMul",
-)
+_QUANTIZED = re.compile(r"Q(?!uick)|.*([Qq]uantize|Integer|NBits|Bnb4|FpQ4|Float8)")
+"""Names of quantized operations, those of the standard and of ONNX Runtime; QuickGelu is a float one."""
 STANDARD = ("", "ai.onnx")
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Read a model, without weights among its inputs (old exporters list them there), at an opset that quantizes.
+    """Read a model, without functions and weights among its inputs (old exporters list them there), at a newer opset.
 
     Raises:
         ModelFileError: It is not a valid ONNX model, or its weights lie in another file that is missing.
         ConversionError: It has operations that ONNX Runtime's CPU kernels lack.
     """
     import onnx
+    import onnx.inliner
 
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
+        if model.functions:  # of its own, which quantizers do not look into
+            model = onnx.inliner.inline_local_functions(model, convert_version=True)
     except Exception as e:  # protobuf, onnx and the file system raise their own
         reason = str(e).strip().partition("\n")[0]
         raise ModelFileError(f"{path} is not a valid ONNX model: {reason}", "Export it again.") from e
@@ -51,10 +48,15 @@ def load(path: Path) -> onnx.ModelProto:
     foreign = sorted({node.domain for node in model.graph.node} - set(STANDARD) - {"com.microsoft"})
     if foreign:
         nodes = [n for n in model.graph.node if n.domain in foreign]
+        found = f"{', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)}"
+        where = nodes[0].name or nodes[0].output[0]
+        if foreign == ["ai.onnx.ml"]:
+            raise ConversionError(
+                f"{path} has operations of classical machine learning, which are not converted: {found} (in {where}).",
+                "Export the neural net alone; --mean and --std do what a Scaler does.",
+            )
         raise ConversionError(
-            f"{path} has custom operations: {', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)} "
-            f"(in {nodes[0].name or nodes[0].output[0]}).",
-            "Export it with standard operations only.",
+            f"{path} has custom operations: {found} (in {where}).", "Export it with standard operations only."
         )
     version = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
     if version < 13:  # per-channel QDQ begins there
@@ -70,7 +72,7 @@ def load(path: Path) -> onnx.ModelProto:
 
 def quantized_operations(model: onnx.ModelProto) -> list[str]:
     """The kinds of quantized operations in a graph; a float model has none."""
-    return sorted({node.op_type for node in model.graph.node} & set(_QUANTIZED))
+    return sorted({node.op_type for node in model.graph.node if _QUANTIZED.match(node.op_type)})
 
 
 _COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -107,7 +109,7 @@ def output_scales(data: bytes) -> tuple[float, float]:
 
 
 def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
-    """Put in front of a float model what `guess` says it needs, and softmax behind it if that is asked for.
+    """Put in front of a float model what `guess` says it needs, and softmax or a sigmoid behind it if asked for.
 
     The result takes the contract's items, uint8 for images: Cast, Gather to turn the channels around, Mul and Add to
     scale, Transpose for channels first, Reshape to the model's own shape.
@@ -163,6 +165,7 @@ def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.Mod
         graph.input.append(value)
     if softmax:
         sink = graph.output[0]
-        graph.node.append(helper.make_node("Softmax", [sink.name], [f"{prefix}_scores"], f"{prefix}_softmax", axis=-1))
+        end, options = ("Sigmoid", {}) if guess.contract.outputs == 1 else ("Softmax", {"axis": -1})
+        graph.node.append(helper.make_node(end, [sink.name], [f"{prefix}_scores"], f"{prefix}_end", **options))
         sink.name = f"{prefix}_scores"
     return finished(whole)

@@ -44,13 +44,14 @@ class OnnxSource:
                 f"ONNX Runtime can't open {path}: {str(e).strip()}",
                 f"Export it with opset {OPSET} and standard operations only.",
             ) from e
-        source, sink = self._session.get_inputs()[0], self._session.get_outputs()[0]
-        if len(self._session.get_inputs()) != 1 or len(self._session.get_outputs()) != 1 or len(sink.shape) != 2:
-            shapes = [[v.shape for v in values] for values in (self._session.get_inputs(), self._session.get_outputs())]
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or len(outputs[0].shape) != 2:
             raise ModelFileError(
-                f"{path} is not a classifier: inputs {shapes[0]}, outputs {shapes[1]}.",
-                "One input and one output of shape (batch, classes) are needed.",
+                f"{path} is not a classifier: inputs {[v.shape for v in inputs]}, outputs "
+                f"{[v.shape for v in outputs]}.",
+                "One input (batch, ...) and one output (batch, classes) are needed.",
             )
+        (source,), (sink,) = inputs, outputs
         if isinstance(source.shape[0], int) and source.shape[0] != 1:
             raise ModelFileError(
                 f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."

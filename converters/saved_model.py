@@ -50,12 +50,13 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
     shapes: list[Any] = [
         s.shape.as_list() if s.shape.rank is not None else None for s in (*inputs.values(), *outputs.values())
     ]
-    if len(inputs) != 1 or len(outputs) != 1 or None in shapes or len(shapes[1]) != 2 or shapes[1][1] is None:
+    many = len(inputs) != 1 or len(outputs) != 1
+    if many or None in shapes or not shapes[0] or len(shapes[1]) != 2 or shapes[1][1] is None:
         raise ModelFileError(
             f"{path} is not a classifier: inputs {sorted(inputs)}, outputs {sorted(outputs)}, shapes {shapes}.",
-            "One input and one output of shape (batch, classes) are needed; several inputs can't be converted.",
+            "One input (batch, ...) and one output (batch, classes) are needed; several inputs can't be converted.",
         )
-    if shapes[0] and shapes[0][0] not in (None, 1):
+    if shapes[0][0] not in (None, 1):
         raise ModelFileError(
             f"{path} takes {shapes[0][0]} items at once.", "Export it with a batch of 1 or a free one (None)."
         )
