@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters import tflite_graph
+from edgepress.converters import tflite_flatbuffer, tflite_graph
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.foreign_contract import Guess
 from edgepress.converters.foreign_metadata import tflite_metadata
@@ -43,14 +45,16 @@ class TFLiteSource:
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
                 "Give the float model that it was made from.",
             )
-        self._model = tflite_graph.float_input(self._model)
+        self._model = _named(tflite_graph.float_input(self._model))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as e:
-            raise ModelFileError(f"LiteRT can't open {path}: {str(e).strip()}", "It is damaged.") from e
+            raise _refusal(path, str(e).strip()) from e
+        if not (last := tflite_graph.last_operation(self._model)):
+            raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        if len(self._sink["shape"]) != 2 or self._source["shape"][0] != 1:
+        if len(self._sink["shape"]) != 2 or list(self._source["shape"][:1]) != [1]:
             raise ModelFileError(
                 f"{path} is not a classifier of batch 1: input {self._source['shape'].tolist()}, output "
                 f"{self._sink['shape'].tolist()}.",
@@ -62,7 +66,6 @@ class TFLiteSource:
             raise ModelFileError(
                 f"{path} takes {dtype} and does not cast it to float32 first.", "Export it with a float32 input."
             )
-        last = tflite_graph.last_operation(self._model)
         self.facts = Facts(
             "tflite", shape, int(self._sink["shape"][1]), dtype, last, tflite_metadata(whole), read_contract(path)
         )
@@ -74,9 +77,9 @@ class TFLiteSource:
             self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
             try:
                 self._interpreter.invoke()
-            except RuntimeError as e:
+                answer = self._interpreter.get_tensor(self._sink["index"])
+            except (ValueError, RuntimeError) as e:
                 raise does_not_run(e) from e
-            answer = self._interpreter.get_tensor(self._sink["index"])
             if answer.shape != (1, self.facts.outputs):  # shapes that are known only while it runs
                 raise does_not_run(f"it gave {list(answer.shape)} instead of {[1, self.facts.outputs]}")
             answers.append(answer[0])
@@ -91,3 +94,28 @@ class TFLiteSource:
         raise ConversionError(
             "An ONNX file can't be made from a .tflite file.", "Give the Keras model or SavedModel it was made from."
         )
+
+
+def _refusal(path: Path, text: str) -> ModelFileError:
+    """What LiteRT said, with what to do about it."""
+    if newer := re.search(r"builtin opcode '(\w+)' version '(\d+)'", text):
+        return ModelFileError(
+            f"{path} has {newer[1]} of version {newer[2]}, which LiteRT {metadata.version('ai-edge-litert')} lacks.",
+            "Update ai-edge-litert, or convert the model with an older TensorFlow.",
+        )
+    return ModelFileError(f"LiteRT can't open {path}: {text}", "It is damaged, or made for another interpreter.")
+
+
+def _named(model: bytes) -> bytes:
+    """The model with a name of its own in UTF-8 for each tensor, which interpreter and quantizer ask for."""
+    root, graph = tflite_flatbuffer.read(model)
+    taken: set[str] = set()
+    changed = False
+    for number, tensor in enumerate(graph.tensors):
+        name = (tensor.name or b"").decode(errors="replace") or f"tensor_{number}"
+        while name in taken:
+            name += f"_{number}"
+        taken.add(name)
+        if tensor.name != name.encode():
+            tensor.name, changed = name.encode(), True
+    return tflite_flatbuffer.write(root) if changed else model
