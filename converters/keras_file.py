@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import re
 import shutil
 import tempfile
 import zipfile
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+_CONFIG = "config.json"
 _GONE: dict[str, dict[str, tuple[Any, ...]]] = {
     "DepthwiseConv2D": {"groups": (1,)},
     "BatchNormalization": {"renorm": (False, None), "fused": (True, False, None), "virtual_batch_size": (None,)},
@@ -32,10 +34,12 @@ _GONE: dict[str, dict[str, tuple[Any, ...]]] = {
     "RNN": {"time_major": (False,)},
 }
 """Options that Keras 2 wrote and Keras 3 refuses, with the values at which leaving them out changes nothing."""
+_FLOATS = re.compile(r"(mixed_)?b?float16|float64")
+"""Types and policies of training. A file has the bits that its scheme says, and all are derived from a float32 one."""
 
 
 def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = False) -> keras.Model:
-    """Load a model for inference, without its optimizer.
+    """Load a model for inference, without its optimizer, as a function of one tensor to one.
 
     Args:
         path: A `.keras`, `.h5` or `.hdf5` file.
@@ -54,7 +58,8 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
         raise ModelFileError(f"{path} does not exist.", "Check the path; `edgepress train` writes model.keras.")
     if path.suffix.lower() not in KERAS_SUFFIXES:
         raise ModelFileError(f"{path} is not a .keras or .h5 file.", "Name a model file saved by Keras.")
-    whole = zipfile.is_zipfile(path) if path.suffix.lower() == ".keras" else path.read_bytes()[:4] == b"\x89HDF"
+    with path.open("rb") as file:
+        whole = file.read(4) == b"\x89HDF" or zipfile.is_zipfile(path)
     if not whole:
         raise ModelFileError(f"{path} is damaged or cut off.", "A whole model saved by Keras is accepted.")
     import keras
@@ -66,7 +71,7 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
     except (MemoryError, ModelFileError):
         raise
     except Exception as e:  # Keras raises ValueError, TypeError, KeyError, OSError and others on damaged files
-        raise _refusal(path, e) from e
+        raise _refusal(path, e, custom) from e
     model = _functional(model, path)
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     shapes = [[tuple(t.shape) for t in tensors] for tensors in (inputs, outputs)]
@@ -80,20 +85,28 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
 
 
 def _functional(model: Any, path: Path) -> Any:
-    """A subclassed model, which has no inputs of its own, as one that has: for the shape that it was built with."""
+    """The model with inputs of its own and, where it has one of each, from a tensor to a tensor.
+
+    A subclassed model, which has none, is taken for the shape that it was built with; one tensor in a dict or a list is
+    taken out.
+    """
     import keras
 
-    if getattr(model, "inputs", None):
-        return model
-    try:
-        shape = (model.get_build_config() or {})["input_shape"]
-        source = keras.Input(tuple(shape[1:]))
-        return keras.Model(source, model(source))
-    except Exception as e:  # whatever the user's class raises, and a shape that is missing or is several
-        raise ModelFileError(
-            f"{path} is a subclassed model; what it takes can't be seen: {str(e).partition(chr(10))[0]}",
-            "Save it as a SavedModel with model.export('folder') and convert that.",
-        ) from e
+    if not getattr(model, "inputs", None):
+        try:
+            shape = (model.get_build_config() or {})["input_shape"]
+            source = keras.Input(tuple(shape[1:]))
+            model = keras.Model(source, model(source))
+        except Exception as e:  # whatever the user's class raises, and a shape that is missing or is several
+            raise ModelFileError(
+                f"{path} is a subclassed model; what it takes can't be seen: {str(e).partition(chr(10))[0]}",
+                "Save it as a SavedModel with model.export('folder') and convert that.",
+            ) from e
+    end = model.layers[-1] if isinstance(model, keras.Sequential) else model
+    nested = any(keras.tree.is_nested(x) for x in (getattr(model, "input", None), getattr(end, "output", None)))
+    if nested and len(model.inputs) == len(model.outputs) == 1:
+        return keras.Model(model.inputs[0], model.outputs[0])
+    return model
 
 
 def sha256_of(path: Path) -> str:
@@ -110,41 +123,95 @@ def _custom(name: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as e:
+    except (Exception, SystemExit) as e:  # the module is the user's, and may raise anything
         raise InputError(
-            f"The custom class {name!r} can't be imported: {e}.",
+            f"The custom class {name!r} can't be imported: {type(e).__name__}: {e}.",
             "Give MODULE:CLASS, with the module installed or its folder in PYTHONPATH.",
         ) from e
 
 
-def _refusal(path: Path, error: Exception) -> ModelFileError:
+_WRAPPERS = (
+    "could not be deserialized properly",
+    "Error when deserializing",
+    "encountered when calling",
+    "Could not auto",
+)
+"""Words of the errors that Keras raises around the one that tells what failed."""
+
+
+def _refusal(path: Path, error: BaseException, custom: Sequence[str]) -> ModelFileError:
     """What Keras said, with what to do about it."""
-    text = str(error).strip()
+    texts = [str(error)]
+    while any(words in texts[-1] for words in _WRAPPERS) and (inner := error.__cause__ or error.__context__):
+        error = inner
+        texts.append(str(error))
+    text = texts[-1].strip()
     reason = text.partition("\n")[0]
     if "Lambda" in text and ("safe" in text or "unsafe" in text or "deserializ" in text):
         return ModelFileError(
             f"{path} holds a Lambda layer, which is code: it is not run unasked.",
             "If you trust where the file comes from, say --trust; better, save it with layers instead of Lambdas.",
         )
-    if "Could not locate" in text or "Unknown layer" in text or "Could not deserialize class" in text:
+    if unknown := re.match(r"(?:Could not locate|Unknown|Could not deserialize) (\w+):? '(?:[^']*[.>])?(\w+)'", text):
+        given = f" (--custom gave {', '.join(custom)})" if custom else ""
         return ModelFileError(
-            f"{path} has a layer or model class that Keras does not know: {reason}",
-            "Register it with --custom module:Class.",
+            f"{path} has the {unknown[1]} {unknown[2]}, which Keras does not know{given}.",
+            f"Register it with --custom MODULE:{unknown[2]}.",
+        )
+    if custom:
+        names = {name.rpartition(":")[2]: name for name in custom}
+        called = re.findall(r"calling (\w+)\.call|class '(?:[^']*\.)?(\w+)'", "\n".join(texts))
+        culprit = next((names[n] for pair in called for n in pair if n in names), ", ".join(custom))
+        return ModelFileError(
+            f"Keras can't load {path} with --custom {culprit}: {type(error).__name__}: {reason}",
+            "Load the file with keras.saving.load_model and that class, and mend what fails there.",
         )
     return ModelFileError(f"Keras can't load {path}: {reason}", "Save the model again with Keras 3.")
 
 
 @contextlib.contextmanager
 def _mended(path: Path) -> Iterator[Path]:
-    """The file itself, or a copy without the options of Keras 2 that Keras 3 refuses."""
-    if path.suffix.lower() == ".keras":
+    """The file under the suffix of its content, or a copy without the options that Keras 3 refuses."""
+    import h5py
+
+    with path.open("rb") as file:
+        archived = file.read(4) != b"\x89HDF"
+    suffix = ".keras" if archived else ".h5"
+    config = json.loads(_archived_config(path) if archived else _h5_config(path))
+    changed = _mend(config)
+    if not changed and path.suffix == suffix:
         yield path
         return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / f"mended{suffix}"
+        if not changed:
+            copy.symlink_to(path.resolve())
+        elif archived:
+            with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
+                for member in old.infolist():
+                    with old.open(member) as source, new.open(member.filename, "w", force_zip64=True) as target:
+                        if member.filename == _CONFIG:
+                            target.write(json.dumps(config).encode())
+                        else:
+                            shutil.copyfileobj(source, target)
+        else:
+            shutil.copyfile(path, copy)
+            with h5py.File(copy, "r+") as file:
+                file.attrs["model_config"] = json.dumps(config)
+        yield copy
+
+
+def _archived_config(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(_CONFIG)
+
+
+def _h5_config(path: Path) -> str | bytes:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            text = file.attrs.get("model_config")
+            text: str | bytes | None = file.attrs.get("model_config")
     except (OSError, RuntimeError, KeyError, ValueError) as e:
         raise ModelFileError(f"{path} is damaged or cut off: {e}.", "A whole model saved by Keras is accepted.") from e
     if text is None:
@@ -152,25 +219,23 @@ def _mended(path: Path) -> Iterator[Path]:
             f"{path} holds weights alone, without the network.",
             "Build the network, load the weights into it and save the whole model with model.save('model.keras').",
         )
-    config = json.loads(text)
-    if not _mend(config) and path.suffix == ".h5":
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "mended.h5"
-        shutil.copyfile(path, copy)
-        with h5py.File(copy, "r+") as file:
-            file.attrs["model_config"] = json.dumps(config)
-        yield copy
+    return text
 
 
 def _mend(node: Any) -> bool:
-    """Take refused options out of a configuration, in place; whether there were any."""
+    """Take refused options and other floats than float32 out of a configuration, in place; whether there were any."""
     if isinstance(node, list):
         return sum(map(_mend, node)) > 0  # not any(), which would stop at the first
     if not isinstance(node, dict):
         return False
-    changed = sum(map(_mend, node.values())) > 0
+    changed = False
+    for key, value in node.items():
+        policy = isinstance(value, dict) and str(value.get("class_name")).endswith("Policy")
+        name = value["config"].get("name") if policy and isinstance(value.get("config"), dict) else value
+        if (policy or key == "dtype") and isinstance(name, str) and _FLOATS.fullmatch(name):
+            node[key] = "float32"
+            changed = True
+    changed |= sum(map(_mend, node.values())) > 0
     config = node.get("config")
     if isinstance(config, dict):
         for key, harmless in _GONE.get(str(node.get("class_name")), {}).items():

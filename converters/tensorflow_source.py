@@ -30,6 +30,7 @@ class TensorFlowSource:
         dtype: What `infer` takes.
         batch: Items that it takes at once, None if any number.
         contract: What the file says of itself if edgepress made it.
+        infer_unrolled: `infer` as TFLite wants it, without loops; None where it has none.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TensorFlowSource:
         *,
         batch: int | None = None,
         contract: Contract | None = None,
+        infer_unrolled: Callable[[Any], Any] | None = None,
     ) -> None:
         import tensorflow as tf
 
@@ -52,6 +54,7 @@ class TensorFlowSource:
             )
         self._tf = tf
         self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
+        self._unrolled = infer_unrolled and (lambda x: infer_unrolled(tf.cast(x, dtype)))
         self._batch = batch
         # Not frozen before it must be: the answers need the variables alone, once.
         self._bare = trace(self._infer, (1, *shape), "float32")
@@ -65,23 +68,28 @@ class TensorFlowSource:
         """See `Source`."""
         from edgepress.converters.to_tflite import float_tflite
 
-        bare = guess.is_identity and not softmax
-        return float_tflite(freeze(self._bare if bare else self._traced(guess, softmax, batch=1, dtype="float32")))
+        bare = guess.is_identity and not softmax and self._unrolled is None
+        infer = self._unrolled or self._infer
+        return float_tflite(
+            freeze(self._bare if bare else self._traced(infer, guess, softmax, batch=1, dtype="float32"))
+        )
 
     def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
         """See `Source`."""
         from edgepress.converters.to_onnx import float_onnx
 
         dtype = guess.contract.input.dtype
-        return float_onnx(freeze(self._traced(guess, softmax, batch=self._batch, dtype=dtype)))
+        return float_onnx(freeze(self._traced(self._infer, guess, softmax, batch=self._batch, dtype=dtype)))
 
-    def _traced(self, guess: Guess, softmax: bool, *, batch: int | None, dtype: str) -> Any:
-        return trace(self._whole(guess, softmax), (batch, *guess.contract.input.shape), dtype)
+    def _traced(
+        self, infer: Callable[[Any], Any], guess: Guess, softmax: bool, *, batch: int | None, dtype: str
+    ) -> Any:
+        return trace(self._whole(infer, guess, softmax), (batch, *guess.contract.input.shape), dtype)
 
-    def _whole(self, guess: Guess, softmax: bool) -> Callable[[Any], Any]:
+    def _whole(self, infer: Callable[[Any], Any], guess: Guess, softmax: bool) -> Callable[[Any], Any]:
         tf = self._tf
 
-        def infer(x: Any) -> Any:
+        def whole(x: Any) -> Any:
             x = tf.cast(x, tf.float32)
             if guess.bgr:
                 x = tf.gather(x, [2, 1, 0], axis=-1)
@@ -91,7 +99,7 @@ class TensorFlowSource:
                 x = tf.transpose(x, [0, 3, 1, 2])
             if tuple(x.shape[1:]) != guess.model_shape:
                 x = tf.reshape(x, [-1, *guess.model_shape])
-            scores = self._infer(x)
+            scores = infer(x)
             return tf.nn.softmax(scores) if softmax else scores
 
-        return infer
+        return whole

@@ -156,7 +156,7 @@ def test_what_keras_files_are_refused_for(net: Any, tmp_path: Path, foreign_laye
     keras.Sequential([keras.Input((4,)), foreign_layers.Doubling(), keras.layers.Softmax()]).save(
         tmp_path / "custom.keras"
     )
-    assert "--custom" in refused(tmp_path / "custom.keras")
+    assert "--custom MODULE:Doubling" in refused(tmp_path / "custom.keras")
     with Conversion(tmp_path / "custom.keras", options=Options(custom=("foreign_layers:Doubling",))) as conversion:
         assert conversion.facts.outputs == 4
     nowhere = Conversion(tmp_path / "custom.keras", options=Options(custom=("nowhere:Doubling",)))
@@ -369,7 +369,7 @@ def test_a_subclassed_model_with_its_class(tmp_path: Path, foreign_layers: Any) 
     model(np.zeros((1, 4), np.float32))
     path = tmp_path / "subclassed.keras"
     model.save(path)
-    assert "--custom" in refused(path)
+    assert "--custom MODULE:Subclassed" in refused(path)
     with Conversion(path, options=Options(custom=("foreign_layers:Subclassed",))) as conversion:
         assert (conversion.facts.shape, conversion.facts.outputs) == ((4,), 3)
 
