@@ -33,7 +33,11 @@ def test_gelu_and_grouped_convolutions_go_to_both_formats(tmp_path: Path) -> Non
     items = seeded_items(guess.contract.input)
     with Conversion(tmp_path / "net.keras") as conversion:
         variants = conversion.run(
-            ["tflite-float32", "onnx-float32", "onnx-int8"], guess, calibration=partial(list, [items]), out=tmp_path
+            ["tflite-float32", "onnx-float32", "onnx-int8"],
+            guess,
+            calibration=partial(list, [items]),
+            out=tmp_path,
+            enforce=False,
         )
     truth = model(items.astype(np.float32)).numpy()
     spread = truth.std(0).mean()
@@ -56,7 +60,7 @@ def test_hard_sigmoid_leaves_no_transposes_in_onnx(tmp_path: Path) -> None:
     keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(x))).save(tmp_path / "net.keras")
     guess = guess_contract((12, 12, 3), 5, task="multilabel")
     with Conversion(tmp_path / "net.keras") as conversion:
-        (variant,) = conversion.run(["onnx-float32"], guess, calibration=None, out=tmp_path)
+        (variant,) = conversion.run(["onnx-float32"], guess, calibration=None, out=tmp_path, enforce=False)
     assert variant.path is not None, variant.error
     operations = [node.op_type for node in onnx.load(variant.path).graph.node]
     assert operations.count("Conv") == 2
