@@ -2,13 +2,14 @@
 
     python benchmarks/corrupted_files.py [--copies 1000] [--real ../shared/real/models] [--command-line 24] [--keep DIR]
 
-Copies of real files and of files made here - `.tflite`, `.onnx`, `.keras`, `.h5` - are damaged in three ways, seeded:
-bits flipped (half of the time near the beginning, where the structure is), cut off, and spliced (a piece of another
-file, or of the same one, in the place of a piece). Each goes to one of the public functions `inspect`, `convert_model`
-and `predict`. They are called as they are, but for one thing: the child process that they start is kept from one call
-to the next, because importing TensorFlow a thousand times would be all that is measured. Some go through the command
-line itself, in a fresh process. What may happen: an answer, an `EdgepressError`, a child that dies and is reported.
-What may not is any other exception, here or in the child, or a call that takes longer than the limits allow.
+Copies of real files and of files made here - `.tflite`, `.onnx`, `.keras` (one of them deflated), `.h5` - are damaged
+in three ways, seeded: bits flipped (half of the time near the beginning, where the structure is), cut off, and spliced
+(a piece of another file, or of the same one, in the place of a piece). Each goes to one of the public functions
+`inspect`, `convert_model` and `predict`. They are called as they are, but for one thing: the child process that they
+start is kept from one call to the next, because importing TensorFlow a thousand times would be all that is measured.
+Some go through the command line itself, in a fresh process. What may happen: an answer, an `EdgepressError`, a child
+that dies and is reported. What may not is any other exception, here or in the child, or a call that takes longer than
+the limits allow.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ A = TypeVar("A")
 
 SHARES = {".tflite": 0.4, ".onnx": 0.3, ".keras": 0.15, ".h5": 0.15}
 """Share of each kind among the copies."""
+DEFLATED = "deflated.keras"
+"""A file whose members are packed: Keras stores them, other programs that write a zip do not."""
 SILENCE_S, MEMORY_BYTES = 30.0, 6 << 30
 """Limits of the kept child."""
 LIMIT_S = 3 * SILENCE_S
@@ -163,6 +166,9 @@ def _files(real: Path, folder: Path) -> dict[str, list[Path]]:
     with contextlib.redirect_stderr(None):
         for name in ("net.keras", "net.h5"):
             model.save(made / name)
+    with zipfile.ZipFile(made / "net.keras") as old, zipfile.ZipFile(made / DEFLATED, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in old.namelist():
+            new.writestr(member, old.read(member))
     contract = guess_contract((16, 16, 3), 4, task="softmax").contract
     calibration = partial(list, [seeded_items(contract.input, 16)])
     convert(made / "net.keras", parse_schemes("all"), contract=contract, calibration=calibration, out=made)
@@ -179,11 +185,12 @@ def _damaged(rng: np.random.Generator, files: dict[str, list[Path]], suffix: str
     source = files[suffix][rng.integers(len(files[suffix]))]
     every = [path for paths in files.values() for path in paths]
     donor = (source if rng.random() < 0.5 else every[rng.integers(len(every))]).read_bytes()
-    if suffix != ".keras" or rng.random() < 0.3:
+    if suffix != ".keras" or rng.random() < (0.9 if source.name == DEFLATED else 0.3):
         data, damage = _damage(rng, source.read_bytes(), donor)
         target.write_bytes(data)
         return source, f"{source.name} {damage}"
-    # A zip notices by its checksums; so most of the time what is in it is damaged, and packed again.
+    # A zip notices by its checksums; so most of the time what is in it is damaged, and packed again. What is deflated
+    # is damaged as it is, because unpacking it is what may fail.
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         members = {name: old.read(name) for name in old.namelist()}
         chosen = list(members)[rng.integers(len(members))]

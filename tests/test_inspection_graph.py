@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgepress.converters.inspection import engines, macs
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.onnx_versions import oldest_onnxruntime
+from edgepress.converters.inspection.report import describe
 from edgepress.converters.inspection.tflite_releases import RELEASES
 from edgepress.converters.inspection.tflite_versions import (
     BY_DATA,
@@ -102,6 +103,11 @@ def test_three_int4_take_two_bytes() -> None:
         (macs.ONNX, "Gemm", [(1, 400), (400, 120)], (1, 120), 48000),
         (macs.TENSORFLOW, "DepthwiseConv2dNative", [(1, 8, 8, 4), (3, 3, 4, 2)], (1, 8, 8, 8), 8 * 8 * 8 * 9),
         (macs.TFLITE, "ADD", [(1, 8), (1, 8)], (1, 8), 0),
+        (macs.TFLITE, "LSTM", [(1, 4), (1, 6), (24, 10), (24,), (1, 6)], (1, 6), 240),  # the basic kernel
+        (macs.TFLITE, "RNN", [(1, 4), (6, 4), (6, 6), (6,), (1, 6)], (1, 6), 60),
+        (macs.TFLITE, "SVDF", [(1, 4), (8, 4), (8, 5), (8,), (1, 40)], (1, 8), 72),
+        (macs.ONNX, "GRU", [(10, 1, 4), (1, 18, 4), (1, 18, 6), (1, 36), (1,), (1, 1, 6)], (10, 1, 1, 6), 10 * 180),
+        (macs.ONNX, "DynamicQuantizeLSTM", [(10, 1, 4), (1, 4, 24), (1, 6, 24), (1, 48)], (10, 1, 1, 6), 2400),
     ],
 )
 def test_multiply_accumulates(table: Any, operation: str, shapes: list[Any], made: Any, count: int) -> None:
@@ -113,6 +119,57 @@ def test_an_lstm_multiplies_its_matrices_at_each_step() -> None:
     sequence = g.Value((1, 28, 10), "float32")
     matrices = [g.Value((20, n), "float32", constant=True) for n in (10, 20)]
     assert macs.count(macs.TFLITE, "UNIDIRECTIONAL_SEQUENCE_LSTM", [sequence, *matrices], None) == 28 * 20 * 30
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_an_lstm_counts_no_biases_peepholes_and_states_and_does_not_ask_what_is_constant(constant: bool) -> None:
+    def matrix(*shape: int) -> g.Value:  # float16 and integer matrices come out of a conversion: they are no constants
+        return g.Value(shape, "float32", constant=constant)
+
+    inputs = [g.Value((10, 1, 4), "float32"), matrix(1, 24, 4), matrix(1, 24, 6), matrix(1, 48), None, matrix(1, 1, 6)]
+    assert macs.count(macs.ONNX, "LSTM", [*inputs, matrix(1, 1, 6), matrix(1, 18)], None) == 10 * 24 * 10
+    four = [g.Value((1, 10, 4), "float32"), *[matrix(6, 4)] * 4, *[matrix(6, 6)] * 4, *[matrix(1, 6)] * 7]
+    projected = [*four, matrix(3, 6), matrix(3), matrix(1, 3), matrix(1, 6)]
+    assert macs.count(macs.TFLITE, "UNIDIRECTIONAL_SEQUENCE_LSTM", four, None) == 10 * 24 * 10
+    assert macs.count(macs.TFLITE, "UNIDIRECTIONAL_SEQUENCE_LSTM", projected, None) == 10 * (24 * 10 + 18)
+    both = [*projected[:18], *projected[1:18], *[matrix(1, 6)] * 4]
+    assert macs.count(macs.TFLITE, "BIDIRECTIONAL_SEQUENCE_LSTM", both, None) == 20 * (24 * 10 + 18)
+
+
+def test_a_recurrent_layer_with_matrices_of_unknown_shape_is_not_counted() -> None:
+    sequence, unknown = g.Value((10, 1, 4), "float32"), g.Value(None, "float32")
+    assert macs.count(macs.ONNX, "LSTM", [sequence, g.Value((1, 24, 4), "float32"), unknown], None) is None
+    assert macs.count(macs.ONNX, "LSTM", [sequence], None) is None
+
+
+def test_a_transposed_factor_is_summed_over_its_other_axis() -> None:
+    made = g.Value((2, 5, 3), "float32")
+    left = macs.transposed(g.Value((2, 7, 5), "float32"))
+    assert macs.count(macs.TENSORFLOW, "BatchMatMulV2", [left, g.Value((2, 7, 3), "float32")], made) == 30 * 7
+    assert macs.transposed(None) is None
+
+
+def test_parameters_of_a_step_that_is_joined_to_nothing() -> None:
+    step = g.Step("Dense", "dense", ("w",), ())
+    assert g.parameters(g.Graph((step,), {"w": value(12, constant=True)}, (), ())) == [12]
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "items"),
+    [((8, 4), (8, 3), 8), ((8, 4), None, 8), ((1, 4), (1, 3), 1), ((10, 1, 4), (1, 3), 1), ((8,), (8,), 1)],
+)
+def test_a_fixed_batch_is_what_inputs_and_outputs_share(source: Any, sink: Any, items: int) -> None:
+    values = {"i": g.Value(source, "float32"), "o": g.Value(sink, "float32")}
+    assert g.fixed_batch(g.Graph((), values, ("i",), ("o",))) == items
+
+
+def test_figures_of_a_fixed_batch_are_for_one_item_or_not_given() -> None:
+    values = {"i": g.Value((8, 4), "float32"), "o": g.Value((8, 3), "float32")}
+    steps = (g.Step("MatMul", "a", ("i",), ("o",), macs=96), g.Step("MatMul", "b", ("i",), ("o",), macs=97))
+    found = describe(g.Graph(steps, values, ("i",), ("o",)), conversions=(), items=8)
+    assert [n.macs for n in found["nodes"]] == [12, None]
+    assert found["peak_activation_bytes"] is None
+    assert "224 bytes" in found["notes"][0]
 
 
 def test_what_can_not_be_counted_is_none() -> None:

@@ -6,6 +6,7 @@ native code that meets a damaged file may end it: `edgepress.toolkit.inspect` ca
 
 from __future__ import annotations
 
+import stat
 import zipfile
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def format_of(path: Path) -> str:
             return "saved_model"
         raise ModelFileError(f"{path} is a folder and no SavedModel: it holds no saved_model.pb.", ACCEPTED)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise ModelFileError(f"{path} is neither a file nor a folder.", ACCEPTED)
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as e:

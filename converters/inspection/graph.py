@@ -167,6 +167,15 @@ def unpacked_bytes(graph: Graph) -> int:
     return total
 
 
+def fixed_batch(graph: Graph) -> int:
+    """How many items a graph takes at a time: the first dimension of all its inputs, if its outputs have it, too."""
+    shapes = [graph.values[name].shape if name in graph.values else None for name in graph.inputs]
+    first = {shape[0] if shape and len(shape) > 1 else 1 for shape in shapes}
+    items = first.pop() if len(first) == 1 else 1
+    made = [graph.values[name].shape for name in graph.outputs if name in graph.values]
+    return max(items, 1) if all(shape is None or shape[:1] == (items,) for shape in made) else 1
+
+
 def parameters(graph: Graph) -> list[int]:
     """How many parameters each step has: elements of real constants that it reads, each counted where first read.
 
@@ -175,7 +184,7 @@ def parameters(graph: Graph) -> list[int]:
     known, seen, counts = known_beforehand(graph), set[str](), []
     for step in graph.steps:
         count = 0
-        if not known.issuperset(filter(None, step.outputs)):
+        if not step.outputs or not known.issuperset(filter(None, step.outputs)):
             for place, name in enumerate(step.inputs):
                 if name in known and name not in seen and (step.weights is None or place in step.weights):
                     seen.add(name)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,11 @@ from edgepress.runtime.errors import ModelFileError
 CONFIG, VERSION, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_CONFIG_BYTES = 64 << 20
 OPTIMIZER = "optimizer"
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(KeyError, ValueError, OSError, RuntimeError, TypeError, AttributeError),
+)
+"""What damaged members of a zip, HDF5 and JSON of another shape raise."""
 WEIGHTS_ONLY = (
     "It holds weights and no architecture: converting it needs the whole model (model.save, not save_weights)."
 )
@@ -42,7 +49,12 @@ def read_keras(path: Path) -> Inspection:
         return _inspection(path, "keras", version, config, weights, optimizer_bytes).replace(
             contract=contract, metadata_bytes=extra
         )
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, RuntimeError, EOFError, TypeError, AttributeError) as e:
+    except NotImplementedError as e:
+        raise ModelFileError(
+            f"{path} is packed in a way that this Python can't unpack: {e}.",
+            "Save it again with Keras, or zip it anew.",
+        ) from e
+    except DAMAGED as e:
         raise _damaged(path, e) from e
 
 
@@ -61,7 +73,7 @@ def read_h5(path: Path) -> Inspection:
         weights, optimizer_bytes = _weights(path)
         version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
         found = _inspection(path, "h5", version, config, weights, optimizer_bytes)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as e:
+    except DAMAGED as e:
         raise _damaged(path, e) from e
     return found if config else found.replace(notes=(*found.notes, WEIGHTS_ONLY))
 
@@ -85,8 +97,9 @@ def _weights(file: Path | io.BytesIO) -> tuple[list[Weight], int]:
     found: list[Weight] = []
     optimizer = 0
 
-    def visit(name: str, item: Any) -> None:
+    def visit(name: str | bytes, item: Any) -> None:
         nonlocal optimizer
+        name = name.decode(errors="replace") if isinstance(name, bytes) else name  # bytes if they are not UTF-8
         if not isinstance(item, h5py.Dataset):
             return
         size = int(item.id.get_storage_size())

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.report import Engine, Inspection, Port, describe
+from edgepress.converters.keras_file import _mended
 
 KERNELS = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), 1),
@@ -22,8 +23,21 @@ KERNELS = {
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 RECURRENT = ("LSTM", "GRU", "SimpleRNN")
-NO_PRODUCT = ("Embedding", "TextVectorization", "StringLookup", "IntegerLookup")
-"""Layers whose matrices are looked up and not multiplied."""
+NO_PRODUCT = (
+    *("Embedding", "TextVectorization", "StringLookup", "IntegerLookup"),
+    *("PReLU", "LayerNormalization", "RMSNormalization", "Normalization"),
+)
+"""Layers whose matrices are looked up, or applied element by element."""
+OPAQUE = (
+    *("Attention", "AdditiveAttention", "MelSpectrogram", "Dot", "Matmul", "Einsum", "Tensordot", "Inner", "Vdot"),
+    *("DotProductAttention", "Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose"),
+)
+"""Layers and operations (of `keras.ops`) without weights that multiply, and that are not counted."""
+
+MENDED = (
+    "Keras opens it as edgepress convert mends it, and not as it is: under the suffix of its content, in float32, "
+    "without options of Keras 2 that Keras 3 refuses."
+)
 
 Shape = tuple[int, ...]
 
@@ -34,32 +48,53 @@ def open_in_keras(path: Path, found: Inspection) -> Inspection:
 
     name = f"keras {keras.__version__}"
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = _load(path)
     except MemoryError:
         raise
-    except Exception as e:  # Keras raises ValueError, TypeError, KeyError, OSError and others
-        return found.replace(engine=Engine(name=name, opens=False, error=_reason(e)))
+    except Exception:  # Keras raises ValueError, TypeError, KeyError, OSError and others
+        try:
+            with _mended(path) as readable:
+                model = _load(readable)
+        except MemoryError:
+            raise
+        except Exception as e:
+            return found.replace(engine=Engine(name=name, opens=False, error=_reason(e)))
+        found = found.replace(notes=(*found.notes, MENDED))
     return with_layers(model, found).replace(engine=Engine(name=name, opens=True))
+
+
+def _load(path: Path) -> Any:
+    import keras
+
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def with_layers(model: Any, found: Inspection) -> Inspection:
     """`found` with the layers of an opened Keras model."""
     steps: list[g.Step] = []
     values: dict[str, g.Value] = {}
-    inner = _functional(model)
+    inner = walked = _functional(model)
+    start: list[str] = []
+    end: list[str] = []
+    notes: tuple[str, ...] = ()
+    inputs, outputs = found.inputs, found.outputs
     if inner is None:
-        for layer in model.layers:
-            _add(layer, [], [], steps, values)
-        graph = g.Graph(tuple(steps), values, (), ())
-        notes: tuple[str, ...] = ("A subclassed model: how its layers are joined is not known.",)
-        inputs, outputs = found.inputs, found.outputs
+        notes = ("A subclassed model: how its layers are joined is not known.",)
     else:
-        start = [_key(t, values) for t in inner.inputs]
-        end = _walk(inner, start, steps, values)
-        graph, notes = g.Graph(tuple(steps), values, tuple(start), tuple(end)), ()
         inputs, outputs = (tuple(_port(t) for t in ends) for ends in (inner.inputs, inner.outputs))
-    described = describe(graph, conversions=())
-    if inner is None:
+        if items := next((t.shape[0] for t in inner.inputs if t.shape[0] not in (None, 1)), 0):
+            walked = _for_one_item(model)
+            told = "figures are for one" if walked else "it can't be made for one, so figures for one are not known"
+            notes = (f"It takes {items} items at a time: {told}.",)
+    if walked is None:
+        for layer in model.layers:
+            if type(layer).__name__ != "InputLayer":
+                _add(layer, [], [], steps, values)
+    else:
+        start = [_key(t, values) for t in walked.inputs]
+        end = _walk(walked, start, steps, values)
+    described = describe(g.Graph(tuple(steps), values, tuple(start), tuple(end)), conversions=())
+    if walked is None:
         described["peak_activation_bytes"] = None
     described["notes"] = (*found.notes, *notes, *described["notes"])
     return found.replace(inputs=inputs, outputs=outputs, **described)
@@ -69,6 +104,29 @@ def _functional(model: Any) -> Any:
     """The graph of a model, None if it has none. Keras has no public way to it."""
     inner = getattr(model, "_functional", None) or model  # a Sequential holds one
     return inner if hasattr(inner, "_nodes_by_depth") else None
+
+
+def _for_one_item(model: Any) -> Any:
+    """The graph of a model that takes a fixed batch, made again for a batch of 1; None if that fails.
+
+    A layer that keeps state and what is not a layer hold to a batch, so it is not enough to take 1 for it in shapes.
+    """
+    import keras
+
+    def again(layer: Any) -> Any:
+        return copied(layer) if _functional(layer) else type(layer).from_config(layer.get_config())
+
+    def copied(model: Any) -> Any:
+        inner = _functional(model)
+        inputs = keras.tree.map_structure(
+            lambda t: keras.Input(batch_shape=(1, *t.shape[1:]), dtype=t.dtype, name=t.name), inner.input
+        )
+        return keras.models.clone_model(inner, input_tensors=inputs, clone_function=again)
+
+    try:
+        return copied(model)
+    except Exception:  # whatever a layer says to a batch that is not its own
+        return None
 
 
 def _walk(model: Any, given: Sequence[str], steps: list[g.Step], values: dict[str, g.Value]) -> list[str]:
@@ -125,6 +183,8 @@ def macs(layer: Any, read: Shape, made: Shape) -> int | None:
     if "TimeDistributed" in kinds:
         once = macs(layer.layer, (1, *read[2:]), (1, *made[2:]))
         return None if once is None else read[1] * once
+    if kinds & {*OPAQUE}:
+        return None
     matrices = [v for v in getattr(layer, "weights", []) if len(v.shape) > 1]
     return None if matrices and not kinds & {*NO_PRODUCT} else 0
 

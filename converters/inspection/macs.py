@@ -8,6 +8,7 @@ it is one of the `OPAQUE` - can't be counted, which is None.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
@@ -42,7 +43,7 @@ def over_input(data: int, weights: int, channels: int) -> Rule:
 
 
 def product(left: int, axis: int = -1) -> Rule:
-    """A matrix product that sums over one axis of the input at `left`."""
+    """A matrix product that sums over one axis of the input at `left`; one that is to be transposed is given so."""
 
     def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
         shape = _shape(inputs, left)
@@ -52,18 +53,39 @@ def product(left: int, axis: int = -1) -> Rule:
     return count
 
 
-def recurrent(data: int = 0) -> Rule:
-    """Every matrix, once for each step of the sequence at `data`, whose last axis are features."""
+def recurrent(*weights: int) -> Rule:
+    """The matrices at inputs `weights`, once for each step of the sequence at input 0, whose last axis are features.
+
+    By place, not by what is a constant: biases and first states may have two axes, too, and the matrices of a float16
+    or integer file come out of a conversion. A matrix that is left out multiplies nothing.
+    """
 
     def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
-        sequence = _shape(inputs, data)
-        if not sequence:
+        sequence = _shape(inputs, 0)
+        matrices = [inputs[place] for place in weights if place < len(inputs)]
+        sizes = [v.elements for v in matrices if v]
+        if not sequence or not sizes or None in sizes:
             return None
-        matrices = [v.elements or 0 for v in inputs if v and v.constant and not v.variable and len(v.shape or ()) > 1]
-        return math.prod(sequence[:-1]) * sum(matrices)
+        return math.prod(sequence[:-1]) * sum(filter(None, sizes))
 
     return count
 
+
+def lstm(inputs: Sequence[Value | None], output: Value | None) -> int | None:
+    """TFLite's LSTM, of which there are two: the basic one has five inputs, with one matrix for all that it reads."""
+    return (recurrent(2) if len(inputs) <= 5 else recurrent(*LSTM))(inputs, output)
+
+
+def transposed(value: Value | None) -> Value | None:
+    """A matrix, or a batch of them, as a product reads it that is told to transpose it."""
+    if value is None or value.shape is None or len(value.shape) < 2:
+        return value
+    return dataclasses.replace(value, shape=(*value.shape[:-2], value.shape[-1], value.shape[-2]))
+
+
+LSTM = (*range(1, 9), 16)
+"""Where a TFLite LSTM reads matrices: four for the input, four for the last output, the projection. The others are
+peepholes, biases, states and factors of a normalization (TensorFlow, lite/kernels/lstm_shared.h)."""
 
 TFLITE: dict[str, Rule] = {
     "CONV_2D": over_output(1, 0),
@@ -73,13 +95,13 @@ TFLITE: dict[str, Rule] = {
     "TRANSPOSE_CONV": over_input(2, 1, 3),
     "CONV_3D_TRANSPOSE": over_input(2, 1, 4),
     "BATCH_MATMUL": product(0),
-    "LSTM": recurrent(),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent(),
-    "BIDIRECTIONAL_SEQUENCE_LSTM": recurrent(),
-    "RNN": recurrent(),
-    "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent(),
-    "BIDIRECTIONAL_SEQUENCE_RNN": recurrent(),
-    "SVDF": recurrent(),
+    "LSTM": lstm,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent(*LSTM),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": recurrent(*LSTM, *(place + 17 for place in LSTM), *range(40, 48)),
+    "RNN": recurrent(1, 2),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": recurrent(1, 2),
+    "BIDIRECTIONAL_SEQUENCE_RNN": recurrent(1, 2, 5, 6, 10, 11),
+    "SVDF": recurrent(1, 2),
 }
 
 ONNX: dict[str, Rule] = {
@@ -99,9 +121,10 @@ ONNX: dict[str, Rule] = {
     "Gemm": product(0),
     "FusedGemm": product(0),
     "QGemm": product(0),
-    "LSTM": recurrent(),
-    "GRU": recurrent(),
-    "RNN": recurrent(),
+    "LSTM": recurrent(1, 2),
+    "DynamicQuantizeLSTM": recurrent(1, 2),
+    "GRU": recurrent(1, 2),
+    "RNN": recurrent(1, 2),
 }
 
 TENSORFLOW: dict[str, Rule] = {
@@ -109,6 +132,7 @@ TENSORFLOW: dict[str, Rule] = {
     "Conv3D": over_output(1, 4),
     "DepthwiseConv2dNative": over_output(1, 2, 3),
     "MatMul": product(0),
+    "BatchMatMul": product(0),
     "BatchMatMulV2": product(0),
     "BatchMatMulV3": product(0),
 }
@@ -117,7 +141,8 @@ OPAQUE = frozenset(
     {
         *("STABLEHLO_CONVOLUTION", "STABLEHLO_DOT_GENERAL"),
         *("Einsum", "Attention", "QAttention", "MultiHeadAttention", "GroupQueryAttention", "QLinearConvTranspose"),
-        *("DeformConv", "Conv2DBackpropInput", "Conv3DBackpropInputV2", "CudnnRNNV3"),
+        *("DeformConv", "Conv2DBackpropInput", "Conv3DBackpropInputV2", "XlaConvV2", "XlaDotV2", "SparseMatMul"),
+        *("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "BlockLSTM", "BlockLSTMV2", "LSTMBlockCell", "GRUBlockCell"),
     }
 )
 """Operations that multiply, and whose shapes do not tell how often."""

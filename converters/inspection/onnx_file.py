@@ -41,6 +41,7 @@ VALUES_AT = {
     "DynamicQuantizeMatMul": (0, 1, 4),
 }
 """Where operations read values, and not scales, zero points or limits; elsewhere any input may hold values."""
+RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 NAMES = {"float": "float32", "double": "float64"}
 
 
@@ -84,9 +85,13 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int) -> Inspection:
         n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
     }
     free = _fix_free_dimensions(model, inputs)
-    model, notes = _with_shapes(model)
-    graph = _graph(model, constants)
-    found = describe(graph, conversions=CONVERSIONS, as_run=_as_run(graph), dynamic=_dynamic(graph))
+    shaped, notes = _with_shapes(model)
+    graph = _graph(shaped, constants)
+    items = 1 if _time_leads(shaped, graph) else g.fixed_batch(graph)
+    if items > 1 and (one := _for_one_item(model, graph, items, constants)):
+        notes += (f"It takes {items} items at a time, by the first dimension: figures are for one.",)
+        graph, items = one, 1
+    found = describe(graph, conversions=CONVERSIONS, as_run=_as_run(graph), dynamic=_dynamic(graph), items=items)
     weights = [
         Weight(name=name, shape=tuple(t.dims), dtype=_dtype(t.data_type), size_bytes=_stored_bytes(t))
         for name, t in constants.items()
@@ -157,6 +162,44 @@ def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ..
         return model, (f"Shapes could not be inferred: {str(e).strip().partition(chr(10))[0]}",)
 
 
+def _time_leads(model: onnx.ModelProto, graph: g.Graph) -> bool:
+    """Whether the first dimension of the model's inputs is the time of a recurrent layer, and no batch."""
+    first = g.fixed_batch(graph)
+    for node in model.graph.node:
+        if node.op_type in RECURRENT and not any(a.name == "layout" and a.i for a in node.attribute):
+            sequence = graph.values[node.input[0]].shape if node.input and node.input[0] in graph.values else None
+            if sequence and len(sequence) > 1 and sequence[0] == first != sequence[1]:
+                return True
+    return False
+
+
+def _for_one_item(
+    model: onnx.ModelProto, graph: g.Graph, items: int, constants: dict[str, onnx.TensorProto]
+) -> g.Graph | None:
+    """The graph of a model for a batch of 1; None if something in it, such as a Reshape, holds it to its `items`.
+
+    Changes the shapes in `model`.
+    """
+    import onnx
+
+    for value in model.graph.input:
+        if value.name in graph.inputs:
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    del model.graph.value_info[:]
+    try:
+        one = _graph(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), constants)
+    except Exception:  # InferenceError, ValueError
+        return None
+    known = g.known_beforehand(graph)
+    for name, value in graph.values.items():
+        if value.real and value.shape is not None and name not in known:
+            fewer = one.values[name].elements if name in one.values else None
+            if fewer is None or value.elements != items * fewer:
+                return None
+    made = [one.values[name].shape for name in one.outputs]
+    return one if all(shape and shape[0] == 1 for shape in made) else None
+
+
 def _graph(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> g.Graph:
     quantized = set()
     for node in model.graph.node:
@@ -183,11 +226,11 @@ def _graph(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> g.
         if node.op_type == "Constant":
             continue
         made = values.get(node.output[0]) if node.output else None
-        read = [values.get(name) for name in node.input]
-        if node.op_type in ("Gemm", "FusedGemm", "QGemm") and any(a.name == "transA" and a.i for a in node.attribute):
-            first = read[0]
-            read[0] = g.Value(first.shape[::-1], first.dtype) if first and first.shape else None
-        foreign = node.domain not in BUILT_IN
+        read = [values.get(name, g.Value(None, "")) if name else None for name in node.input]
+        told = {a.name for a in node.attribute if a.i}
+        if read and told & {"transA", "transBatchA"}:  # the latter moves an axis of the batch, too: not counted
+            read[0] = g.Value(None, "") if "transBatchA" in told else macs.transposed(read[0])
+        hidden = node.domain not in BUILT_IN or any(a.HasField("g") for a in node.attribute)
         steps.append(
             g.Step(
                 operation=node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}",
@@ -195,7 +238,7 @@ def _graph(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> g.
                 inputs=tuple(node.input),
                 outputs=tuple(node.output),
                 weights=VALUES_AT.get(node.op_type),
-                macs=None if foreign else macs.count(macs.ONNX, node.op_type, read, made),
+                macs=None if hidden else macs.count(macs.ONNX, node.op_type, read, made),
                 index=index,
             )
         )

@@ -46,7 +46,8 @@ class Node:
         version: Version of the operation, where the format has one.
         data_types: What it reads, its weights and what it makes: "int8 x int8 -> int8".
         computes_in: "float32", "float16", "int8", "uint8", "int16"; "dynamic" (float, quantized while running);
-            "conversion" (from one type to another); "constant" (does not depend on the input); "other" (shapes).
+            "conversion" (from one type to another); "constant" (does not depend on the input); "other" (shapes); "" if
+            that is not known.
         parameters: Elements of its weights, biases and other real constants; None if they can't be told apart.
         macs: Multiply-accumulates for one item; None if they can't be counted.
         delegated: Whether the CPU delegate takes it; None if that was not found out.
@@ -252,6 +253,7 @@ def describe(
     as_run: Mapping[int, g.Step | None] | None = None,
     dynamic: Collection[int] = (),
     main: int | None = None,
+    items: int = 1,
 ) -> dict[str, Any]:
     """The fields of `Inspection` that follow from a graph alone.
 
@@ -261,6 +263,8 @@ def describe(
         as_run: Steps that the engine runs otherwise than the file says, by place; None is not at all.
         dynamic: Places of steps whose data are quantized while the model runs.
         main: How many of the steps run one after another; the others are the bodies of control flow.
+        items: For how many items the graph's shapes are. Multiply-accumulates are divided by it; what the memory for
+            one would be does not follow.
     """
     known, counts = g.known_beforehand(graph), g.parameters(graph)
     steps = [(as_run or {}).get(place, step) for place, step in enumerate(graph.steps)]
@@ -276,14 +280,22 @@ def describe(
             data_types=types,
             computes_in="dynamic" if place in dynamic else kind,
             parameters=count,
-            macs=written.macs,
+            macs=None if written.macs is None or written.macs % items else written.macs // items,
         )
         nodes.append(node)
-    notes = (f"The size of {len(peak.unknown)} tensors is not known, so neither is the peak.",) if peak.unknown else ()
+    notes: tuple[str, ...] = ()
+    if peak.unknown:
+        notes = (f"The size of {len(peak.unknown)} tensors is not known, so neither is the peak.",)
+    if items > 1:
+        peak_of_all = "" if peak.size_bytes is None else f"; for all it is {peak.size_bytes} bytes"
+        notes += (
+            f"The first dimension of its inputs and outputs is {items}, taken as a batch that can't be changed: "
+            f"multiply-accumulates are for one item, the peak for one is not known{peak_of_all}.",
+        )
     return {
         "nodes": tuple(nodes),
-        "peak_activation_bytes": peak.size_bytes,
-        "peak_node": peak.step.name if peak.step else "",
+        "peak_activation_bytes": None if items > 1 else peak.size_bytes,
+        "peak_node": peak.step.name if peak.step and items == 1 else "",
         "unpacked_weights_bytes": g.unpacked_bytes(run),
         "notes": notes,
     }
@@ -296,7 +308,7 @@ def _types(graph: g.Graph, step: g.Step, known: Collection[str], conversions: Se
     read = list(dict.fromkeys(v.dtype for v in data if v.real or not any(d.real for d in data)))
     text = " x ".join([*read, *([weights.dtype] if weights else [])]) + f" -> {made.dtype if made else '?'}"
     if not data:
-        return text, "constant"
+        return text, "constant" if step.outputs else ""
     if step.operation in conversions:
         return text, "conversion"
     real = [v for v in (*data, made) if v and v.real] if made is None or made.real else []

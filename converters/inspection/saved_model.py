@@ -1,10 +1,13 @@
 """Reading a TensorFlow SavedModel folder: its serving signature as one frozen graph, batch 1.
 
 TensorFlow itself is needed to read it, and runs what the model does when it is loaded (it makes variables and tables).
+Not looked into: the bodies of loops, branches and calls.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +40,25 @@ def read(path: Path) -> Inspection:
     name = SERVING if SERVING in signatures else next(iter(signatures), "")
     if not name:
         raise ModelFileError(f"{path} has no signature.", "Save it with one: model.export(folder) of Keras does.")
-    graph, weights = _graph(signatures[name])
+    try:
+        frozen, variables = _frozen(signatures[name])
+    except MemoryError:
+        raise
+    except Exception as e:  # TensorFlow's errors, and ValueError, TypeError and others of the functions in it
+        reason = str(e).strip().partition("\n")[0]
+        raise ModelFileError(
+            f"TensorFlow can't trace {path}, signature {name}: {reason}", "Save it again by model.export of Keras."
+        ) from e
+    graph, weights = _graph(frozen, variables, signatures[name].variables)
     others = sorted({*signatures} - {name})
-    found = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"))
-    found["notes"] += (f"Signature {name}" + (f"; also there: {', '.join(others)}." if others else "."),)
     inputs, outputs = (
         _ports(ends) for ends in (signatures[name].structured_input_signature[1], signatures[name].structured_outputs)
+    )
+    found = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"), items=g.fixed_batch(graph))
+    found["notes"] += (f"Signature {name}" + (f"; also there: {', '.join(others)}." if others else "."),)
+    operations = frozen.graph.get_operations()
+    found["notes"] += tuple(
+        dict.fromkeys(f"Not looked into: the bodies of {op.type}." for op in operations if _calls(op))
     )
     return Inspection(
         file=str(path),
@@ -58,39 +74,71 @@ def read(path: Path) -> Inspection:
     )
 
 
-def _graph(signature: Any) -> tuple[g.Graph, list[Weight]]:
+def _frozen(signature: Any) -> tuple[Any, set[str]]:
+    """A signature for one item with its variables as constants, and the names of these constants."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    specs = {
-        name: tf.TensorSpec([1 if n is None else n for n in spec.shape], spec.dtype, name=name)
-        for name, spec in signature.structured_input_signature[1].items()
-    }
+    specs = {}
+    for name, spec in signature.structured_input_signature[1].items():
+        shape = None if spec.shape.rank is None else [1 if n is None else n for n in spec.shape]
+        specs[name] = tf.TensorSpec(shape, spec.dtype, name=name)
     function = tf.function(lambda **given: signature(**given), autograph=False).get_concrete_function(**specs)
-    frozen = convert_variables_to_constants_v2(function)
+    # Lowered, a loop would be a cycle of operations, among which nothing is known beforehand.
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    return frozen, {inner.name for _, inner in function.graph.captures}
+
+
+def _graph(frozen: Any, variables: set[str], stored: Sequence[Any]) -> tuple[g.Graph, list[Weight]]:
+    """The graph, and its weights: the variables, or without any the real constants."""
     alias: dict[str, str] = {}
     values: dict[str, g.Value] = {}
     steps: list[g.Step] = []
-    weights = [_weight(v.name, v.shape, v.dtype) for v in signature.variables]
-    from_variables = bool(weights)  # else the constants of the graph are what it knows
+    weights = [
+        _weight(v.name, v.shape if v.shape.is_fully_defined() else v.read_value().shape, v.dtype) for v in stored
+    ]
     for op in frozen.graph.get_operations():
         for tensor in op.outputs:
             known = tensor.shape.rank is not None and all(n is not None for n in tensor.shape)
             shape = tuple(int(n) for n in tensor.shape) if known else None
             values[tensor.name] = g.Value(shape, tensor.dtype.base_dtype.name, constant=op.type == "Const")
         if op.type == "Const":
-            if values[op.outputs[0].name].real and not from_variables:
+            if values[op.outputs[0].name].real and not stored:
                 weights.append(_weight(op.name, op.outputs[0].shape, op.outputs[0].dtype))
         elif op.type == "Identity":
             alias[op.outputs[0].name] = alias.get(op.inputs[0].name, op.inputs[0].name)
         elif op.type not in SKIPPED:
             read = tuple(alias.get(t.name, t.name) for t in op.inputs)
-            made = values[op.outputs[0].name] if op.outputs else None
-            count = macs.count(macs.TENSORFLOW, op.type, [values.get(name) for name in read], made)
             outputs = tuple(t.name for t in op.outputs)
-            steps.append(g.Step(op.type, op.name, read, outputs, macs=count, index=len(steps)))
+            steps.append(g.Step(op.type, op.name, read, outputs, macs=_macs(op, read, values), index=len(steps)))
     ends = [alias.get(t.name, t.name) for t in frozen.outputs]
-    return g.Graph(tuple(steps), values, tuple(t.name for t in frozen.inputs), tuple(ends)), weights
+    graph = g.Graph(tuple(steps), values, tuple(t.name for t in frozen.inputs), tuple(ends))
+    return (_with_parameters(graph, variables) if stored else graph), weights
+
+
+def _macs(op: Any, read: Sequence[str], values: Mapping[str, g.Value]) -> int | None:
+    if _calls(op):
+        return None
+    given = [values.get(name) for name in read]
+    attributes = op.node_def.attr
+    if given and any(name in attributes and attributes[name].b for name in ("transpose_a", "adj_x")):
+        given[0] = macs.transposed(given[0])
+    return macs.count(macs.TENSORFLOW, op.type, given, values[op.outputs[0].name] if op.outputs else None)
+
+
+def _calls(op: Any) -> bool:
+    """Whether an operation runs functions: control flow, and calls that could not be resolved."""
+    return any(a.HasField("func") or a.list.func for a in op.node_def.attr.values())
+
+
+def _with_parameters(graph: g.Graph, variables: set[str]) -> g.Graph:
+    """The graph with steps that take for parameters what comes from variables alone: a loop starts from zeros, too."""
+    known, found, steps = g.known_beforehand(graph), set(variables), []
+    for step in graph.steps:
+        if not found.isdisjoint(step.inputs) and known.issuperset(step.inputs):
+            found.update(step.outputs)
+        steps.append(dataclasses.replace(step, weights=tuple(i for i, n in enumerate(step.inputs) if n in found)))
+    return dataclasses.replace(graph, steps=tuple(steps))
 
 
 def _weight(name: str, shape: Any, dtype: Any) -> Weight:

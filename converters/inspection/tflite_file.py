@@ -75,7 +75,7 @@ def _read(path: Path, content: bytes) -> Inspection:
     inputs, outputs = (_ints(subgraphs[0], end) for end in ("Inputs", "Outputs"))
     main = subgraphs[0].OperatorsLength()
     graph = g.Graph(tuple(steps), values, tuple(f"0:{i}" for i in inputs), tuple(f"0:{i}" for i in outputs))
-    found = describe(graph, conversions=CONVERSIONS, main=main)
+    found = describe(graph, conversions=CONVERSIONS, main=main, items=g.fixed_batch(graph))
     if len(subgraphs) > 1:
         found["notes"] += (
             f"{len(subgraphs)} graphs (control flow): each is counted as if it ran once; peak memory is the first's.",
@@ -137,7 +137,10 @@ def _step(
     inputs = tuple(keys[i] if i >= 0 else "" for i in _ints(op, "Inputs"))
     outputs = _ints(op, "Outputs")
     made = values[keys[outputs[0]]] if outputs else None
-    multiplied = macs.count(macs.TFLITE, operation, [values.get(name) for name in inputs], made)
+    read = [values.get(name) for name in inputs]
+    if operation == "BATCH_MATMUL" and read and _transposes(op):
+        read[0] = macs.transposed(read[0])
+    multiplied = macs.count(macs.TFLITE, operation, read, made)
     return g.Step(
         operation=operation,
         name=_text(tensors[outputs[0]].Name()).partition(";")[0] if outputs else "",
@@ -147,6 +150,17 @@ def _step(
         macs=None if operation.startswith(CUSTOM) else multiplied,
         index=index,
     )
+
+
+def _transposes(op: Any) -> bool:
+    """Whether a BATCH_MATMUL transposes what stands left."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    if (table := op.BuiltinOptions()) is None or op.BuiltinOptionsType() != fb.BuiltinOptions.BatchMatMulOptions:
+        return False
+    options = fb.BatchMatMulOptions()
+    options.Init(table.Bytes, table.Pos)
+    return bool(options.AdjX())
 
 
 def _port(tensor: Any, types: dict[int, str]) -> Port:
