@@ -1,7 +1,8 @@
 """Opening Keras files, safely: no code in them is run unless asked for, and what can't be opened says why.
 
 `.keras` of Keras 3, and `.h5`/`.hdf5` of Keras 2 and 3. Files of Keras 2 fail in Keras 3 for mechanical reasons: an
-option that has gone, at the value that it always had. Such options are taken out of a copy (`_GONE`).
+option that has gone, at the value that it always had. Such options are taken out of a copy (`_GONE`), and so are the
+types of mixed precision: a model is float32 here. What a file is, its content says, not its suffix.
 """
 
 from __future__ import annotations
