@@ -171,7 +171,7 @@ def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path:
     convert(folder / "net.keras", FLOATS, contract=contract, calibration=list, out=tmp_path)
     pixels = np.load(data)["x"][::9]
     expected = model.predict((pixels[..., ::-1] - 128.0) / 64.0, verbose=0)
-    for name, to in (("model-float32.tflite", "tflite"), ("model-float32.onnx", "onnx")):
+    for name, to in (("net-float32.tflite", "tflite"), ("net-float32.onnx", "onnx")):
         variants = convert_model(
             tmp_path / name,
             to,
@@ -187,7 +187,7 @@ def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path:
             tmp_path / name, "onnx-float32" if to == "tflite" else "tflite-float32", out=tmp_path / "x"
         )
         assert "can't be made from" in other[0].error
-        quantized = tmp_path / to / f"model-int8.{to}"
+        quantized = tmp_path / to / f"net-int8.{to}"
         assert "quantized already" in refused(quantized)
 
 
@@ -244,9 +244,9 @@ def test_a_crash_while_a_file_is_made_fails_that_scheme_alone(net: Any, tmp_path
     assert [v.status for v in variants] == ["ok", "failed", "ok", "ok"]
     assert "SIGABRT" in variants[1].error
     assert {p.name for p in tmp_path.iterdir()} == {
-        "model-float32.tflite",
-        "model-float16.tflite",
-        "model-float32.onnx",
+        "net-float32.tflite",
+        "net-float16.tflite",
+        "net-float32.onnx",
     }
 
 
