@@ -9,7 +9,12 @@ from edgepress.converters.schemes import Scheme
 
 SHARE, LEAST_BYTES = 0.25, 1024
 """Of the weights' bytes, and of one of them: what is below is biases and scales."""
-BY_DESIGN = {"Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
+BY_DESIGN = frozenset(
+    {
+        *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile"),
+        *("Slice", "Split", "Concat", "Gather", "Pad", "ReverseSequence"),
+    }
+)
 """ONNX: the answer stays float, and what only moves numbers around may stand in front of the first quantization."""
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgepress.converters.foreign_contract import Guess
 from edgepress.converters.foreign_metadata import Metadata
 from edgepress.converters.frozen import freeze, last_operation, trace
-from edgepress.converters.source import Array, Facts
+from edgepress.converters.source import Array, Facts, does_not_run
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import ModelFileError
 
@@ -62,7 +62,10 @@ class TensorFlowSource:
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """See `Source`."""
-        return np.concatenate([np.asarray(self._bare(self._tf.constant(x[np.newaxis]))) for x in items])
+        try:
+            return np.concatenate([np.asarray(self._bare(self._tf.constant(x[np.newaxis]))) for x in items])
+        except self._tf.errors.OpError as e:
+            raise does_not_run(_reason(e.message)) from e
 
     def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
         """See `Source`."""
@@ -100,6 +103,15 @@ class TensorFlowSource:
             if tuple(x.shape[1:]) != guess.model_shape:
                 x = tf.reshape(x, [-1, *guess.model_shape])
             scores = infer(x)
-            return tf.nn.softmax(scores) if softmax else scores
+            if not softmax:
+                return scores
+            return tf.sigmoid(scores) if guess.contract.outputs == 1 else tf.nn.softmax(scores)
 
         return whole
+
+
+def _reason(message: str) -> str:
+    """The line of an error that says what is wrong: TensorFlow puts the traceback of where it was defined around it."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    marked = next((i for i, line in enumerate(lines) if line.startswith("[[")), 1)
+    return lines[max(0, marked - 1)] if lines else "no reason is given"

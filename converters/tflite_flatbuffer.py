@@ -80,7 +80,7 @@ def read(model: bytes) -> tuple[Any, Any]:
     if graphs != [(1, 1)]:
         raise ConversionError(
             f"A model of one graph with one input and one output is needed; found (inputs, outputs) {graphs}.",
-            "Control flow and several inputs can't be converted.",
+            "Control flow and several inputs can't be converted; build recurrent layers with unroll=True.",
         )
     return root, root.subgraphs[0]
 

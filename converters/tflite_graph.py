@@ -64,6 +64,7 @@ def uint8_interface(model: bytes) -> bytes:
     from ai_edge_litert import schema_py_generated as fb
 
     root, graph = flat.read(model)
+    _type_unread(root, graph)
     source, sink = graph.inputs[0], graph.outputs[0]
     first = [op for op in graph.operators if source in op.inputs]
     last = [op for op in graph.operators if sink in op.outputs]
@@ -86,17 +87,32 @@ def uint8_interface(model: bytes) -> bytes:
     return flat.write(root)
 
 
-def clear_pot_scale(model: bytes) -> bytes:
+def int16_kernels(model: bytes) -> bytes:
     """Let ADD and SUB of an int16 model use any scale, not only powers of two.
 
     The flag `pot_scale_int16` is true by default in the schema, and kernels then refuse inputs whose scale is not a
     power of two (`add.cc`, `input1_shift`), which litert-quantizer's are not.
     """
     root, graph = flat.read(model)
+    _type_unread(root, graph)
     for op in graph.operators:
         if hasattr(op.builtinOptions, "potScaleInt16"):
             op.builtinOptions.potScaleInt16 = False
     return flat.write(root)
+
+
+def _type_unread(root: Any, graph: Any) -> None:
+    """Let outputs of a split that no operation reads have the type of those beside them.
+
+    litert-quantizer leaves them float (the forget gate's of an LSTM's first step, whose state is zero), and XNNPACK
+    refuses a SPLIT of two types: "failed to delegate SPLIT node".
+    """
+    read = {int(i) for op in graph.operators for i in op.inputs} | {int(i) for i in graph.outputs}
+    for op in graph.operators:
+        if flat.name(flat.code(root, op)) in ("SPLIT", "SPLIT_V", "UNPACK"):
+            for beside in [graph.tensors[i] for i in op.outputs if int(i) in read][:1]:
+                for unread in (graph.tensors[i] for i in op.outputs if int(i) not in read):
+                    unread.type, unread.quantization = beside.type, beside.quantization
 
 
 def inline_buffers(model: bytes) -> bytes:

@@ -43,6 +43,11 @@ def float_tflite(frozen: Frozen) -> bytes:
 
 def _refusal(text: str, frozen: Frozen) -> ConversionError:
     """The converter's refusal: the operations that boards don't have, and the layers they come from."""
+    if "TensorList" in text:
+        return ConversionError(
+            "The model has a loop over time steps (a recurrent layer), which can't be converted to TFLite.",
+            "Convert the Keras file, whose layers are unrolled, or build them with unroll=True; ONNX takes the loop.",
+        )
     kinds = re.search(r"(?:TF Select|Custom) ops: ([\w, ]+)", text)
     if kinds is None:
         lines = [line.strip() for line in text.splitlines() if "error:" in line]
@@ -69,7 +74,7 @@ def with_precision(float_model: bytes, precision: str, ranges: Ranges | None, *,
         return tflite_graph.uint8_interface(_quantize(float_model, _recipe(precision), ranges))
     result = float_model if precision == "float32" else _quantize(float_model, _recipe(precision), ranges)
     if precision == "int16x8":
-        result = tflite_graph.clear_pot_scale(result)
+        result = tflite_graph.int16_kernels(result)
     return tflite_graph.uint8_input(result) if uint8 else tflite_graph.inline_buffers(result)
 
 

@@ -13,13 +13,14 @@ import pytest
 
 from edgepress.converters import ConversionError, Options, guess_contract
 from edgepress.converters import tflite_flatbuffer as flat
+from edgepress.converters.contract_file import tflite_with_contract
 from edgepress.converters.foreign_metadata import parse_labels
 from edgepress.converters.onnx_graph import quantized_operations
 from edgepress.converters.ranges import tflite_ranges
 from edgepress.converters.source import Source
 from edgepress.converters.sources import open_source
 from edgepress.converters.to_tflite import with_precision
-from edgepress.runtime import InputError, ModelFileError
+from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load
 
 
 def refusal(path: Path, *custom: str) -> str:
@@ -314,8 +315,14 @@ def test_recurrent_layers_are_unrolled_for_tflite(tmp_path: Path) -> None:
     made = float_tflite(source)
     assert len(flat.read(made)[0].subgraphs) == 1
     np.testing.assert_allclose(ran(made, items), expected, atol=1e-5)
-    integer = with_precision(made, "int8", tflite_ranges(made, lambda: [items], None), uint8=False)
-    root, graph = flat.read(integer)
+    ranges = tflite_ranges(made, lambda: [items], None)
+    for precision, path in (("int8", tmp_path / "8.tflite"), ("int16x8", tmp_path / "16.tflite")):
+        path.write_bytes(with_precision(made, precision, ranges, uint8=False))
+        spec = InputSpec(shape=(6, 3), dtype="float32")
+        contract = Contract(task="softmax", labels=tuple("abc"), input=spec, scheme="x")
+        path.write_bytes(tflite_with_contract(path.read_bytes(), contract))
+        np.testing.assert_allclose(load(path).scores(items), expected, atol=0.06)
+    root, graph = flat.read((tmp_path / "8.tflite").read_bytes())
     assert {flat.name(flat.code(root, op)) for op in graph.operators} >= {"FULLY_CONNECTED", "LOGISTIC", "TANH"}
 
     guess = guess_contract(source.facts.shape, source.facts.outputs, ends_in=source.facts.ends_in)
