@@ -16,12 +16,11 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,8 @@ from edgepress.converters.keras_file import sha256_of
 from edgepress.converters.ranges import Batches
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.source import Facts, Options
-from edgepress.runtime.contract import Contract, Verification
+from edgepress.converters.variant import Variant, across
+from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError, unknown
 
 TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
@@ -44,39 +44,6 @@ MEMORY_SHARE = 0.8
 """Share of the machine's memory that one process may take."""
 COPIES = 16
 """Copies of a model that a process may hold at its peak: 13 of ConvNeXtBase (350 MB), beside TensorFlow itself."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One converted file, or why there is none.
-
-    Attributes:
-        scheme: Name in the scheme table.
-        path: The file; None if the scheme failed.
-        size_bytes: Its size, contract included.
-        seconds: Time that it took, shared steps counted where they were first needed.
-        verification: How far its answers are from its parent's.
-        other_format_error: Largest difference of a score to the file of the same precision in the other format, if
-            both were made.
-        notes: What its user should know, such as operations that stayed float.
-        error: Why there is no file; empty if there is one.
-        hint: What to do about `error`.
-    """
-
-    scheme: str
-    path: Path | None
-    size_bytes: int | None
-    seconds: float
-    verification: Verification | None = None
-    other_format_error: float | None = None
-    notes: tuple[str, ...] = ()
-    error: str = ""
-    hint: str = ""
-
-    @property
-    def status(self) -> Literal["ok", "failed"]:
-        """Whether there is a file."""
-        return "failed" if self.path is None else "ok"
 
 
 OnStart = Callable[[str], None]
@@ -222,7 +189,7 @@ class Conversion:
                 for worker in self._workers.values():
                     _remove_partial(paths.values(), worker)
                 raise
-        return [_across(found[name], answers) for name in schemes]
+        return [across(found[name], answers) for name in schemes]
 
     def _group(
         self,
@@ -307,17 +274,6 @@ def convert(
         return conversion.run(
             schemes, guess, calibration=calibration, out=out, stem=stem, on_start=on_start, on_done=on_done
         )
-
-
-def _across(variant: Variant, answers: dict[str, npt.NDArray[np.float32]]) -> Variant:
-    """Note how far a variant is from the file of the same precision in the other format."""
-    scheme = SCHEMES[variant.scheme]
-    other = f"{'onnx' if scheme.format == 'tflite' else 'tflite'}-{scheme.precision}"
-    if scheme.name not in answers or other not in answers:
-        return variant
-    ours, theirs = answers[scheme.name], answers[other]
-    count = min(len(ours), len(theirs))  # a slow file answers fewer
-    return dataclasses.replace(variant, other_format_error=float(np.abs(ours[:count] - theirs[:count]).max()))
 
 
 def _last_words(death: ChildDied) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters.convert import Variant, _across
 from edgepress.converters.outputs import looks, refuse_other_outputs, with_end
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.variant import Variant, across
 from edgepress.converters.verification import compare, seeded_items, shortcoming, shortcoming_before
 from edgepress.runtime import InputError, InputSpec
 
@@ -125,8 +125,8 @@ def test_formats_are_compared_on_what_both_answered() -> None:
     """A file that is slow to answer is proven on fewer items than its peer."""
     variant = Variant("tflite-int8", Path("a.tflite"), 1, 0.0)
     answers = {"tflite-int8": np.zeros((4, 3), np.float32), "onnx-int8": np.full((64, 3), 0.25, np.float32)}
-    assert _across(variant, answers).other_format_error == 0.25
-    assert _across(variant, {"tflite-int8": answers["tflite-int8"]}).other_format_error is None
+    assert across(variant, answers).other_format_error == 0.25
+    assert across(variant, {"tflite-int8": answers["tflite-int8"]}).other_format_error is None
 
 
 def test_a_slow_file_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -> None:

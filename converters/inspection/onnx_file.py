@@ -9,14 +9,21 @@ Not looked into: the bodies of If, Loop and Scan, and functions that a file brin
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.foreign_metadata import onnx_metadata
 from edgepress.converters.inspection import graph as g
-from edgepress.converters.inspection import macs
+from edgepress.converters.inspection.onnx_steps import (
+    BUILT_IN,
+    CONVERSIONS,
+    STANDARD,
+    as_run,
+    dtype_of,
+    dynamic_steps,
+    graph_of,
+)
 from edgepress.converters.inspection.onnx_versions import OLDEST_OPSET, RELEASES, oldest_onnxruntime
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, describe, metadata_dict
 from edgepress.runtime.contract import MEMBER, Contract
@@ -25,24 +32,7 @@ from edgepress.runtime.errors import ModelFileError
 if TYPE_CHECKING:
     import onnx
 
-CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "CastLike")
-STANDARD = ("", "ai.onnx")
-BUILT_IN = (*STANDARD, "ai.onnx.ml", "com.microsoft")
-"""Operator sets that ONNX Runtime's releases hold."""
-DYNAMIC = ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
-VALUES_AT = {
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Clip", "Resize", "Pad"), (0,)),
-    **dict.fromkeys(("QLinearAdd", "QLinearMul", "QLinearMatMul"), (0, 3)),
-    **dict.fromkeys(("ConvInteger", "MatMulInteger"), (0, 1)),
-    **dict.fromkeys(("QLinearSoftmax", "QLinearSigmoid", "QLinearAveragePool", "QLinearGlobalAveragePool"), (0,)),
-    "QLinearConv": (0, 3, 8),
-    "QGemm": (0, 3, 6),
-    "MatMulIntegerToFloat": (0, 1, 6),
-    "DynamicQuantizeMatMul": (0, 1, 4),
-}
-"""Where operations read values, and not scales, zero points or limits; elsewhere any input may hold values."""
 RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
-NAMES = {"float": "float32", "double": "float64"}
 
 
 def read(path: Path) -> Inspection:
@@ -86,14 +76,14 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int) -> Inspection:
     }
     free = _fix_free_dimensions(model, inputs)
     shaped, notes = _with_shapes(model)
-    graph = _graph(shaped, constants)
+    graph = graph_of(shaped, constants)
     items = 1 if _time_leads(shaped, graph) else g.fixed_batch(graph)
     if items > 1 and (one := _for_one_item(model, graph, items, constants)):
         notes += (f"It takes {items} items at a time, by the first dimension: figures are for one.",)
         graph, items = one, 1
-    found = describe(graph, conversions=CONVERSIONS, as_run=_as_run(graph), dynamic=_dynamic(graph), items=items)
+    found = describe(graph, conversions=CONVERSIONS, as_run=as_run(graph), dynamic=dynamic_steps(graph), items=items)
     weights = [
-        Weight(name=name, shape=tuple(t.dims), dtype=_dtype(t.data_type), size_bytes=_stored_bytes(t))
+        Weight(name=name, shape=tuple(t.dims), dtype=dtype_of(t.data_type), size_bytes=_stored_bytes(t))
         for name, t in constants.items()
     ]
     domains = {n.domain for n in model.graph.node}
@@ -187,7 +177,7 @@ def _for_one_item(
             value.type.tensor_type.shape.dim[0].dim_value = 1
     del model.graph.value_info[:]
     try:
-        one = _graph(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), constants)
+        one = graph_of(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), constants)
     except Exception:  # InferenceError, ValueError
         return None
     known = g.known_beforehand(graph)
@@ -198,105 +188,6 @@ def _for_one_item(
                 return None
     made = [one.values[name].shape for name in one.outputs]
     return one if all(shape and shape[0] == 1 for shape in made) else None
-
-
-def _graph(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> g.Graph:
-    quantized = set()
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear", *DYNAMIC) or node.op_type.startswith("QLinear"):
-            quantized.update(node.output[:1])
-        if (
-            node.op_type == "DequantizeLinear"
-            or node.op_type in DYNAMIC
-            or node.op_type.startswith(("QLinear", "QGemm"))
-        ):
-            quantized.update(node.input[i] for i in VALUES_AT.get(node.op_type, ()) if i < len(node.input))
-    values = {}
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
-        tensor = value.type.tensor_type
-        shape = tuple(d.dim_value for d in tensor.shape.dim) if tensor.HasField("shape") else None
-        known = shape is not None and all(d.HasField("dim_value") for d in tensor.shape.dim)
-        values[value.name] = g.Value(
-            shape if known else None, _dtype(tensor.elem_type), quantized=value.name in quantized
-        )
-    for name, t in constants.items():
-        values[name] = g.Value(tuple(t.dims), _dtype(t.data_type), constant=True, quantized=name in quantized)
-    steps = []
-    for index, node in enumerate(model.graph.node):
-        if node.op_type == "Constant":
-            continue
-        made = values.get(node.output[0]) if node.output else None
-        read = [values.get(name, g.Value(None, "")) if name else None for name in node.input]
-        told = {a.name for a in node.attribute if a.i}
-        if read and told & {"transA", "transBatchA"}:  # the latter moves an axis of the batch, too: not counted
-            read[0] = g.Value(None, "") if "transBatchA" in told else macs.transposed(read[0])
-        hidden = node.domain not in BUILT_IN or any(a.HasField("g") for a in node.attribute)
-        steps.append(
-            g.Step(
-                operation=node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}",
-                name=node.name or (node.output[0] if node.output else ""),
-                inputs=tuple(node.input),
-                outputs=tuple(node.output),
-                weights=VALUES_AT.get(node.op_type),
-                macs=None if hidden else macs.count(macs.ONNX, node.op_type, read, made),
-                index=index,
-            )
-        )
-    held = {t.name for t in model.graph.initializer}
-    return g.Graph(
-        tuple(steps),
-        values,
-        tuple(v.name for v in model.graph.input if v.name not in held),
-        tuple(v.name for v in model.graph.output),
-    )
-
-
-def _as_run(graph: g.Graph) -> dict[int, g.Step | None]:
-    """How ONNX Runtime runs steps otherwise than the file says, by place; None is not at all.
-
-    A step between DequantizeLinear and QuantizeLinear reads and makes the stored integers, and the conversions around
-    it go.
-    """
-    known, maker = g.known_beforehand(graph), {name: step for step in graph.steps for name in step.outputs}
-    readers: dict[str, list[g.Step]] = {}
-    for step in graph.steps:
-        for name in step.inputs:
-            readers.setdefault(name, []).append(step)
-    stored = {s.outputs[0]: s.inputs[0] for s in graph.steps if s.operation == "DequantizeLinear" and s.outputs}
-    run: dict[int, g.Step | None] = {}
-    for place, step in enumerate(graph.steps):
-        data, after = [n for n in step.inputs if n and n not in known], [readers.get(n, []) for n in step.outputs]
-        if (
-            step.operation not in CONVERSIONS
-            and data
-            and stored.keys() >= {*data}
-            and all(after)
-            and all(r.operation == "QuantizeLinear" for rs in after for r in rs)
-            and not {*step.outputs} & {*graph.outputs}
-        ):
-            run[place] = dataclasses.replace(
-                step,
-                inputs=tuple(stored.get(n, n) for n in step.inputs),
-                outputs=tuple(r.outputs[0] for rs in after for r in rs),
-            )
-    integer = {graph.steps[place].name for place in run}
-    for place, step in enumerate(graph.steps):
-        around = [r.name for n in step.outputs for r in readers.get(n, [])] or [""]
-        if step.operation == "QuantizeLinear":
-            around = [maker[step.inputs[0]].name if step.inputs[0] in maker else ""]
-        if step.operation in ("QuantizeLinear", "DequantizeLinear") and integer.issuperset(around):
-            run[place] = None
-    return run
-
-
-def _dynamic(graph: g.Graph) -> set[int]:
-    """Places of steps whose data are quantized while the model runs."""
-    found = {name for step in graph.steps if step.operation == "DynamicQuantizeLinear" for name in step.outputs}
-    return {
-        place
-        for place, step in enumerate(graph.steps)
-        if step.operation in DYNAMIC and (step.operation.startswith("Dynamic") or found & {*step.inputs})
-    }
 
 
 def _runtime(model: onnx.ModelProto, domains: set[str]) -> Runtime:
@@ -322,17 +213,7 @@ def _bodies(model: onnx.ModelProto) -> list[str]:
 def _port(value: Any) -> Port:
     tensor = value.type.tensor_type
     shape = tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)
-    return Port(name=value.name, shape=shape if tensor.HasField("shape") else None, dtype=_dtype(tensor.elem_type))
-
-
-def _dtype(number: int) -> str:
-    import onnx
-
-    try:
-        name = str(onnx.TensorProto.DataType.Name(number)).lower()
-    except ValueError:
-        return f"type {number}"
-    return NAMES.get(name, name)
+    return Port(name=value.name, shape=shape if tensor.HasField("shape") else None, dtype=dtype_of(tensor.elem_type))
 
 
 def _stored_bytes(tensor: onnx.TensorProto) -> int:

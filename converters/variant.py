@@ -1,0 +1,58 @@
+"""One converted file, as a conversion reports it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.schemes import SCHEMES
+from edgepress.runtime.contract import Verification
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One converted file, or why there is none.
+
+    Attributes:
+        scheme: Name in the scheme table.
+        path: The file; None if the scheme failed.
+        size_bytes: Its size, contract included.
+        seconds: Time that it took, shared steps counted where they were first needed.
+        verification: How far its answers are from its parent's.
+        other_format_error: Largest difference of a score to the file of the same precision in the other format, if
+            both were made.
+        notes: What its user should know, such as operations that stayed float.
+        error: Why there is no file; empty if there is one.
+        hint: What to do about `error`.
+    """
+
+    scheme: str
+    path: Path | None
+    size_bytes: int | None
+    seconds: float
+    verification: Verification | None = None
+    other_format_error: float | None = None
+    notes: tuple[str, ...] = ()
+    error: str = ""
+    hint: str = ""
+
+    @property
+    def status(self) -> Literal["ok", "failed"]:
+        """Whether there is a file."""
+        return "failed" if self.path is None else "ok"
+
+
+def across(variant: Variant, answers: dict[str, npt.NDArray[np.float32]]) -> Variant:
+    """Note how far a variant is from the file of the same precision in the other format."""
+    scheme = SCHEMES[variant.scheme]
+    other = f"{'onnx' if scheme.format == 'tflite' else 'tflite'}-{scheme.precision}"
+    if scheme.name not in answers or other not in answers:
+        return variant
+    ours, theirs = answers[scheme.name], answers[other]
+    count = min(len(ours), len(theirs))  # a slow file answers fewer
+    return dataclasses.replace(variant, other_format_error=float(np.abs(ours[:count] - theirs[:count]).max()))
