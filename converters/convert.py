@@ -30,6 +30,7 @@ from edgepress.converters.files import temporary_path
 from edgepress.converters.foreign_contract import Guess
 from edgepress.converters.jobs import Began, FilesJob, Made, OpenJob, Refused, make_files, open_model, targets
 from edgepress.converters.keras_file import sha256_of
+from edgepress.converters.outputs import Looks
 from edgepress.converters.ranges import Batches
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.source import Facts, Options
@@ -76,6 +77,7 @@ class Conversion:
         memory = int(psutil.virtual_memory().total * MEMORY_SHARE) if memory_bytes is None else memory_bytes
         self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory}
         self._workers: dict[str, Worker] = {}
+        self._looks: Looks | None = None
         self._closed, self._lock = False, threading.Lock()
 
     def __enter__(self) -> Conversion:
@@ -102,9 +104,8 @@ class Conversion:
     def stem(self) -> str:
         """The model's name without what kind of file it is; of one that edgepress made, without its scheme."""
         name = self.path.resolve().name if self.path.is_dir() else self.path.stem
-        for precision in {scheme.precision for scheme in SCHEMES.values()}:
-            name = name.removesuffix(f"-{precision}") or name
-        return name
+        made = SCHEMES.get(self.facts.contract.scheme) if self.facts.contract else None
+        return name.removesuffix(f"-{made.precision}") or name if made else name
 
     def run(
         self,
@@ -243,8 +244,9 @@ class Conversion:
         worker = self._workers[format] = Worker(**self._limits)
         if self._closed:  # meanwhile, by Ctrl-C
             worker.close()
-        (facts,) = worker.call(open_model, OpenJob(self.path, self._options))
+        (facts,) = worker.call(open_model, OpenJob(self.path, self._options, self._looks))
         assert isinstance(facts, Facts)
+        self._looks = facts.looks
         return facts
 
     def _crash(self, death: ChildDied) -> ModelFileError:

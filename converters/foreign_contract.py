@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from edgepress.converters.foreign_metadata import ChannelOrder, Metadata
-from edgepress.converters.outputs import Looks
+from edgepress.converters.outputs import SIGMOIDS, Looks
 from edgepress.converters.pixels import Numbers, pixel_scaling
 from edgepress.runtime.contract import Contract, InputSpec, Resize, Task
 from edgepress.runtime.errors import InputError, unknown
@@ -133,7 +133,12 @@ def guess_contract(
     }
     given = [flag for flag, value in flags.items() if value is not None]
     image = _image(shape, order_said, metadata.color, channels_first, sure=bool(given or metadata.color))
-    if image is None and given not in ([], ["--color"] if color == "none" else []):
+    if color == "none" and len(given) > 1:
+        raise InputError(
+            f"{', '.join(given)} can't be used together: --color none says that items are no images.",
+            "Leave it out, or the others.",
+        )
+    if image is None and given and color != "none":
         raise InputError(
             f"{', '.join(given)} can't be used: items of shape {list(shape)} are not images.",
             "Images have 3 channels, or 1 with --color grey; --channels-first says that these come first.",
@@ -173,7 +178,7 @@ def _guess_task(outputs: int, ends_in: str, looks: Looks) -> tuple[Task, str]:
     """From the last operation, and where that leaves it open from the model's answers."""
     last = ends_in.lower()
     end = f"the graph ends in {ends_in}" if ends_in else "assumed"
-    if last in ("logistic", "sigmoid"):
+    if last in SIGMOIDS:
         more = "; --task softmax if only one label can be true" if outputs > 1 else ""
         return ("multilabel", f"outputs: multilabel ({end}){more}") if outputs > 1 else _sigmoid(end)
     if outputs == 1 and looks == "unit":

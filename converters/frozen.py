@@ -74,7 +74,7 @@ def freeze(function: Any) -> Frozen:
     # The only public route to a frozen graph is TFLiteConverter itself; tf2onnx imports from the same module.
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
 
-    size = sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
+    size = sum((variable.shape.num_elements() or 0) * variable.dtype.size for variable in function.variables)
     if size >= LARGEST_BYTES:
         raise ConversionError(
             f"The model's weights take {size / 1e9:.1f} GB; a TFLite or ONNX file holds less than "

@@ -23,7 +23,7 @@ from edgepress.converters.contract_file import onnx_with_contract, tflite_with_c
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
 from edgepress.converters.foreign_contract import Guess
-from edgepress.converters.outputs import looks_of, refuse_other_outputs, with_end
+from edgepress.converters.outputs import SIGMOIDS, Looks, looks_of, refuse_other_outputs, with_end
 from edgepress.converters.ranges import Batches, Ranges, tflite_ranges
 from edgepress.converters.remainder import remainder
 from edgepress.converters.schemes import SCHEMES, Scheme
@@ -39,6 +39,10 @@ PROOF_STEP, PROOF_S = 4, 0.5
 """Items compared at a time, and seconds after which no more are compared."""
 IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
 """Of seeded items, in the order in which they are tried."""
+_HINTS = {
+    False: "Give data like those it was trained on, or more bits",
+    True: "If the model saturates on these items, check --input-range; else its conversion is at fault",
+}
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
@@ -49,6 +53,8 @@ class OpenJob:
 
     path: Path
     options: Options
+    looks: Looks | None = None
+    """What its answers look like, where that is known already."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ _opened: list[Source] = []
 def open_model(job: OpenJob, emit: Emit) -> None:
     """Open a model, keep it for the jobs that follow, and report its `Facts`."""
     source = open_source(job.path, job.options)
-    source.facts = dataclasses.replace(source.facts, looks=looks_of(source))
+    source.facts = dataclasses.replace(source.facts, looks=looks_of(source) if job.looks is None else job.looks)
     _opened[:] = [source]
     emit(source.facts)
 
@@ -151,10 +157,10 @@ class _Work:
         if step.__name__ not in self._results:
             try:
                 self._results[step.__name__] = step()
-            except ConversionError as e:
+            except Exception as e:
                 self._results[step.__name__] = e
         result = self._results[step.__name__]
-        if isinstance(result, ConversionError):
+        if isinstance(result, Exception):
             raise result
         return cast(T, result)
 
@@ -194,7 +200,8 @@ class _Work:
                 "Check --input-range, --mean and --std, or give data like those it was trained on with --data.",
             )
         if self.job.enforce:
-            refuse_other_outputs(scores, self.task, softmax=self.job.softmax)
+            ends_in = self.source.facts.ends_in
+            refuse_other_outputs(scores, self.task, softmax=self.job.softmax, ends_in=ends_in)
         return self._ended(scores)
 
     def _ended(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -232,16 +239,18 @@ class _Work:
             verification = compare(true, scores, on=self.job.proof_name)
             reason = shortcoming(verification, scheme)
             if not reason and contract.task != "logits" and not self._quantizes_scores(scheme):
-                reason = shortcoming_before(true, scores, scheme, contract.task)
+                sigmoids = self.source.facts.ends_in.lower() in SIGMOIDS
+                reason = shortcoming_before(true, scores, scheme, "multilabel" if sigmoids else contract.task)
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
                 raise ConversionError(
                     f"The file does not answer like its parent ({on}): {reason}.",
-                    "Give data like those it was trained on, or more bits; --no-verify keeps the file all the same.",
+                    f"{_HINTS[scheme.precision == 'float32']}; --no-verify keeps the file all the same.",
                 )
+            notes = remainder(temporary, scheme)
             test = make_selftest(model, self.input, self.once(self.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
-        return verification, scores, remainder(target, scheme)
+        return verification, scores, notes
 
     def _answers(self, model: Model, items: Array) -> npt.NDArray[np.float32]:
         """Answers to as many of the proof items as a moment allows: int16x8 of a large net takes seconds for a few."""

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Looks = Literal["", "softmax", "unit", "any"]
 """Rows that sum to 1; numbers from 0 to 1; others. "" is not known."""
-PROBES = 16
+PROBES = 8
+SIGMOIDS = ("sigmoid", "logistic")
+"""Operations that end in probabilities each by itself, in lower case."""
 ROUNDING = 1e-2
 """What float16 may leave of a sum of 1."""
 
@@ -44,33 +46,39 @@ def looks_of(source: Source) -> Looks:
         return ""
 
 
-def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool) -> None:
+def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: str = "") -> None:
     """Refuse a contract that a model's answers contradict: its files would give nonsense for probabilities.
 
     Args:
         scores: The model's own answers, shape (N, C), finite.
         task: What its outputs are said to be.
         softmax: Whether softmax, or a sigmoid, is to be put behind it.
+        ends_in: Its last operation. Sigmoids may be said to be softmax: then the largest is the one label.
 
     Raises:
         InputError: They are something else.
     """
     found, low, high = looks(scores), float(scores.min()), float(scores.max())
+    sigmoids = ends_in.lower() in SIGMOIDS
     if found == "any" and not (softmax or task == "logits"):
         further = "--softmax puts a sigmoid behind one output" if task == "sigmoid" else "--task logits"
         raise InputError(
             f"The outputs are taken for {task}, but they go from {low:.3g} to {high:.3g}: they are no probabilities.",
             f"If they are logits: {further}. Check --input-range, too.",
         )
-    if found == "unit" and task == "softmax":
+    if found == "unit" and task == "softmax" and not sigmoids:
         sums = scores.sum(axis=1)
         raise InputError(
             f"The outputs are taken for softmax, but they sum to {sums.min():.3g} to {sums.max():.3g} instead of 1.",
             "If each is a probability by itself: --task multilabel.",
         )
-    if found == "softmax" and (softmax or task == "logits"):
+    if softmax and (sigmoids or found == "softmax" or (found == "unit" and task == "sigmoid")):
+        raise InputError("The outputs are probabilities already, from 0 to 1.", "Leave --softmax out.")
+    if task == "logits" and (sigmoids or found == "softmax"):
+        what = "of a sigmoid" if sigmoids else "that sum to 1"
         raise InputError(
-            "The outputs are taken for logits, but they are probabilities that sum to 1 already.", "Say --task softmax."
+            f"The outputs are taken for logits, but they are probabilities {what} already.",
+            f"Say --task {'multilabel' if sigmoids else 'softmax'}.",
         )
 
 

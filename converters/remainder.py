@@ -6,24 +6,32 @@ from pathlib import Path
 
 from edgepress.converters.inspection import read
 from edgepress.converters.schemes import Scheme
+from edgepress.runtime.errors import ModelFileError
 
 SHARE, LEAST_BYTES = 0.25, 1024
 """Of the weights' bytes, and of one of them: what is below is biases and scales."""
 BY_DESIGN = frozenset(
     {
         *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile"),
+        "ConstantOfShape",
         *("Slice", "Split", "Concat", "Gather", "Pad", "ReverseSequence"),
     }
 )
 """ONNX: the answer stays float, and what only moves numbers around may stand in front of the first quantization."""
+WHOLE = ("LSTM", "GRU", "RNN", "Loop", "Scan", "If")
+"""ONNX: operations that no quantizer looks into."""
 
 
 def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     """One line on each thing in a file that is not what its scheme's name says; none for float32."""
     if scheme.precision == "float32":
         return ()
-    found, notes = read(path), []
-    left = sorted({node.partition(" ")[0] for node in found.still_float} - BY_DESIGN)
+    try:
+        found, notes = read(path), []
+    except ModelFileError as e:
+        return (f"what stays float can't be seen: {e.message}",)
+    kinds = {node.partition(" ")[0] for node in found.still_float} | {n.operation for n in found.nodes} & {*WHOLE}
+    left = sorted(kinds - BY_DESIGN)
     if left and scheme.precision in ("int8", "int16x8"):
         notes.append(f"still computed in float, which the quantizer does not take: {', '.join(left)}")
     floats = sum(

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import Conversion, guess_contract, jobs
+from edgepress.converters import SCHEMES, Conversion, guess_contract, jobs
+from edgepress.converters.remainder import remainder
 from edgepress.converters.source import Options
 from edgepress.converters.sources import open_source
 from edgepress.converters.verification import seeded_items, varies
-from edgepress.runtime import InputError, load
+from edgepress.runtime import InputError, ModelFileError, load
 from edgepress.toolkit.convert import Foreign, convert_model, notes_by_text
 
 QUANTIZED = "tflite-float32,tflite-int8,onnx-float32,onnx-int8"
@@ -52,6 +53,14 @@ def test_one_logit_gets_a_sigmoid_where_it_is_asked_for(one_logit: Any, tmp_path
     assert notes_by_text(made) == {
         "still computed in float, which the quantizer does not take: LEAKY_RELU": ["tflite-int8"]
     }
+
+
+def test_a_sigmoid_gets_no_second_one(tmp_path: Path) -> None:
+    import keras
+
+    keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, activation="sigmoid")]).save(tmp_path / "net.keras")
+    with pytest.raises(InputError, match="probabilities already"):
+        convert_model(tmp_path / "net.keras", "tflite-float32", foreign=Foreign(softmax=True))
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
@@ -124,6 +133,26 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     assert "Traceback" in capsys.readouterr().err, "of a bug, the traceback is kept"
     assert isinstance(made, jobs.Made)
     assert [p.name for p in tmp_path.iterdir()] == ["net-float32.onnx"]
+
+
+def test_a_note_that_can_not_be_made_ends_nothing(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(path: Path) -> None:
+        raise ModelFileError("no such thing", "")
+
+    scheme, path = SCHEMES["tflite-int8"], run.variants["tflite-int8"]
+    assert remainder(path, scheme) == ()
+    monkeypatch.setattr("edgepress.converters.remainder.read", read)
+    assert remainder(path, scheme) == ("what stays float can't be seen: no such thing",)
+
+
+def test_names_of_files(run: Any, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copy(run.variants["onnx-float32"], tmp_path / "net-float16-float32.onnx")
+    shutil.copy(run.folder / "model.keras", tmp_path / "fall-float16.keras")
+    for name, stem in (("net-float16-float32.onnx", "net-float16"), ("fall-float16.keras", "fall-float16")):
+        with Conversion(tmp_path / name) as conversion:
+            assert conversion.stem == stem
 
 
 def test_numbers_in_the_shape_of_an_image_are_no_image_where_the_data_say_so(tmp_path: Path) -> None:

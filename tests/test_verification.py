@@ -57,6 +57,22 @@ def test_an_error_that_a_sigmoid_hides_is_seen() -> None:
     assert shortcoming_before(saturated, np.full_like(saturated, 1e-8), scheme, "multilabel") == ""
 
 
+def test_sigmoids_may_be_said_to_have_one_label_and_nothing_more() -> None:
+    scores = np.array([[0.9, 0.2, 0.1]], np.float32)
+    refuse_other_outputs(scores, "softmax", softmax=False, ends_in="Sigmoid")
+    with pytest.raises(InputError, match="--task multilabel"):
+        refuse_other_outputs(scores, "logits", softmax=False, ends_in="LOGISTIC")
+    with pytest.raises(InputError, match="Leave --softmax out"):
+        refuse_other_outputs(scores, "logits", softmax=True, ends_in="Sigmoid")
+
+
+def test_small_probabilities_that_float16_can_not_hold_are_no_noise() -> None:
+    true = with_end(np.random.default_rng(0).normal(0, 12, (40, 5)).astype(np.float32))
+    half = true.astype(np.float16).astype(np.float32)
+    assert shortcoming_before(true, half, SCHEMES["onnx-float16"], "softmax") == ""
+    assert "before softmax" in shortcoming_before(true, half, SCHEMES["onnx-dynamic"], "softmax")
+
+
 def test_whether_answers_tell_items_apart() -> None:
     assert compare(*[np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)] * 2, on="x").varies
     assert not compare(*[np.array([[1, 1e-6], [0.9999, 1e-4]], np.float32)] * 2, on="x").varies
@@ -83,10 +99,11 @@ def test_what_answers_look_like(rows: list[list[float]], seen: str) -> None:
 @pytest.mark.parametrize(
     ("row", "task", "softmax", "refused"),
     [
+        ([0.9], "sigmoid", True, "Leave --softmax out"),
         ([3, -1], "softmax", False, "--task logits"),
         ([0.9, 0.9], "softmax", False, "--task multilabel"),
         ([0.9, 0.1], "logits", False, "--task softmax"),
-        ([0.9, 0.1], "logits", True, "--task softmax"),
+        ([0.9, 0.1], "logits", True, "Leave --softmax out"),
         ([-7], "sigmoid", False, "--softmax"),
         ([3, -1], "multilabel", False, "--task logits"),
         ([0.9, 0.1], "softmax", False, ""),

@@ -97,7 +97,12 @@ def convert_model(
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, options=Options(said.custom, said.trust)) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, asked=to)
-        said = _as_data_say(said, conversion.facts, data)
+        if _are_numbers(said, conversion.facts, data):
+            said = dataclasses.replace(said, color="none")
+            left_out = [
+                *left_out,
+                f"input: {data} holds numbers in the model's shape: no images; --color says otherwise",
+            ]
         own = conversion.facts.contract if not said.says_anything else None
         guess = Guess(contract=own, model_shape=own.input.shape) if own else _guess(conversion, said)
         opened, notes = None, list(guess.notes)
@@ -180,14 +185,15 @@ def _possible(schemes: tuple[str, ...], facts: Facts, *, asked: str) -> tuple[tu
     return possible, [f"{other} schemes are left out: a .{facts.format} file gives none. Give the model it came from."]
 
 
-def _as_data_say(said: Foreign, facts: Facts, data: str | None) -> Foreign:
-    """What looks like an image is none where the data, numbers of just that shape in an `.npz`, say so."""
+def _are_numbers(said: Foreign, facts: Facts, data: str | None) -> bool:
+    """Whether what looks like an image is none, because the data are numbers of just that shape in an `.npz`."""
     about_images = (said.color, said.resize, said.channels_first, said.input_range, said.mean, said.std)
-    if data is None or Path(data).suffix != ".npz" or any(value is not None for value in about_images):
-        return said
+    if data is None or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
+        return False
+    if any(value is not None for value in about_images):
+        return False
     found = open_data(data).input
-    tensors = not found.is_image and found.shape == facts.shape and facts.contract is None
-    return dataclasses.replace(said, color="none") if tensors else said
+    return not found.is_image and found.shape == facts.shape
 
 
 def _guess(conversion: Conversion, said: Foreign) -> Guess:
