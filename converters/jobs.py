@@ -35,10 +35,12 @@ from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Contract, Verification
 from edgepress.runtime.errors import EdgepressError, ModelFileError
 
-PROOF_STEP, PROOF_S = 4, 0.5
+PROOF_STEP, PROOF_S = 4, 0.3
 """Items compared at a time, and seconds after which no more are compared."""
 IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
 """Of seeded items, in the order in which they are tried."""
+SAMPLE = 6
+"""Items on which a scale is tried."""
 _HINTS = {
     False: "Give data like those it was trained on, or more bits",
     True: "If the model saturates on these items, check --input-range; else its conversion is at fault",
@@ -181,15 +183,11 @@ class _Work:
         """
         if self.job.proof is not None:
             return self.job.proof, self._true(self.job.proof)
-        first = None
-        for scale in IMAGE_SCALES if self.input.is_image else TENSOR_SCALES:
-            items = seeded_items(self.input, scale=scale)
-            answers = self._true(items)
-            if varies(answers):
-                return items, answers
-            first = first or (items, answers)
-        assert first is not None
-        return first
+        scales = IMAGE_SCALES if self.input.is_image else TENSOR_SCALES
+        few = ((scale, seeded_items(self.input, SAMPLE, scale=scale)) for scale in scales)
+        scale = next((scale for scale, sample in few if varies(self._true(sample))), scales[0])
+        items = seeded_items(self.input, scale=scale)
+        return items, self._true(items)
 
     def _true(self, items: Array) -> npt.NDArray[np.float32]:
         """What we put in front of the parent and behind it is computed in NumPy."""
