@@ -1,6 +1,6 @@
 """Peak memory of converting a large model, in copies of it, beside the bare calls of the libraries that do it.
 
-    python benchmarks/conversion_memory.py [--rounds 3] [--model ResNet50]
+    python benchmarks/conversion_memory.py [--rounds 3] [--model ResNet101]
 
 All sides are fresh processes that open the same `.keras` file and write one float file: ours, with the proof that it
 answers like its parent, through `Conversion`; theirs, `tf.lite.TFLiteConverter.from_keras_model(model).convert()` and
@@ -66,7 +66,7 @@ def main() -> None:
     """Measure all sides in alternation and report; exit with 1 if a process holds more than `COPIES`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--model", default="ResNet50", help="of keras.applications")
+    parser.add_argument("--model", default="ResNet101", help="of keras.applications")
     args = parser.parse_args()
     peaks: dict[str, dict[str, list[int]]] = {scheme: {"ours": [], "theirs": []} for scheme in THEIRS}
     with tempfile.TemporaryDirectory() as folder:

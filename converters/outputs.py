@@ -30,9 +30,9 @@ def looks(scores: Scores) -> Looks:
     scores = scores[np.isfinite(scores).all(axis=1)]
     if not len(scores):
         return ""
-    if scores.min() < -ROUNDING or scores.max() > 1 + ROUNDING:
+    if np.min(scores) < -ROUNDING or np.max(scores) > 1 + ROUNDING:
         return "any"
-    return "softmax" if scores.shape[1] > 1 and np.abs(scores.sum(axis=1) - 1).max() < ROUNDING else "unit"
+    return "softmax" if scores.shape[1] > 1 and np.max(np.abs(scores.sum(axis=1) - 1)) < ROUNDING else "unit"
 
 
 def looks_of(source: Source) -> Looks:
@@ -58,7 +58,7 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: 
     Raises:
         InputError: They are something else.
     """
-    found, low, high = looks(scores), float(scores.min()), float(scores.max())
+    found, low, high = looks(scores), float(np.min(scores)), float(np.max(scores))
     sigmoids = ends_in.lower() in SIGMOIDS
     if found == "any" and not (softmax or task == "logits"):
         further = "--softmax puts a sigmoid behind one output" if task == "sigmoid" else "--task logits"
@@ -69,7 +69,7 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: 
     if found == "unit" and task == "softmax" and not sigmoids:
         sums = scores.sum(axis=1)
         raise InputError(
-            f"The outputs are taken for softmax, but they sum to {sums.min():.3g} to {sums.max():.3g} instead of 1.",
+            f"The outputs are taken for softmax, but they sum to {np.min(sums):.3g} to {np.max(sums):.3g}.",
             "If each is a probability by itself: --task multilabel.",
         )
     if softmax and (sigmoids or found == "softmax" or (found == "unit" and task == "sigmoid")):

@@ -46,7 +46,7 @@ def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *
 
 def varies(answers: npt.NDArray[np.float32]) -> bool:
     """Whether answers, shape (N, C), tell items apart: if all are alike, agreement proves little."""
-    return bool(np.ptp(answers, axis=0).max() > VARIES * np.abs(answers).max())
+    return bool(np.max(np.ptp(answers, axis=0)) > VARIES * np.max(np.abs(answers)))
 
 
 def _decibels(signal: float, noise: float) -> float | None:
