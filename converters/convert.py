@@ -44,7 +44,8 @@ SILENCE_S = 1800.0
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that one process may take."""
 COPIES = 16
-"""Copies of a model that a process may hold at its peak: 13 of ConvNeXtBase (350 MB), beside TensorFlow itself."""
+"""Copies of a large model's weights that a process may hold at its peak, beside TensorFlow itself:
+benchmarks/conversion_memory.py counts them."""
 
 
 OnStart = Callable[[str], None]

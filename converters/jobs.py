@@ -41,10 +41,6 @@ IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 
 """Of seeded items, in the order in which they are tried."""
 SAMPLE = 6
 """Items on which a scale is tried."""
-_HINTS = {
-    False: "Give data like those it was trained on, or more bits",
-    True: "If the model saturates on these items, check --input-range; else its conversion is at fault",
-}
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
@@ -241,9 +237,12 @@ class _Work:
                 reason = shortcoming_before(true, scores, scheme, "multilabel" if sigmoids else contract.task)
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
+                hint = "Give data like those it was trained on, or more bits"
+                if scheme.precision == "float32":
+                    hint = "If the model saturates on these items, check --input-range; else its conversion is at fault"
                 raise ConversionError(
                     f"The file does not answer like its parent ({on}): {reason}.",
-                    f"{_HINTS[scheme.precision == 'float32']}; --no-verify keeps the file all the same.",
+                    f"{hint}; --no-verify keeps the file all the same.",
                 )
             notes = remainder(temporary, scheme)
             test = make_selftest(model, self.input, self.once(self.seeds), logits=contract.task == "logits")

@@ -67,7 +67,7 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
 
     objects = {name.rpartition(":")[2]: _custom(name) for name in custom}
     try:
-        with _mended(path) as readable:
+        with mended(path) as readable:
             model = keras.saving.load_model(readable, custom_objects=objects, compile=False, safe_mode=not trust)
     except (MemoryError, ModelFileError):
         raise
@@ -171,8 +171,12 @@ def _refusal(path: Path, error: BaseException, custom: Sequence[str]) -> ModelFi
 
 
 @contextlib.contextmanager
-def _mended(path: Path) -> Iterator[Path]:
-    """The file under the suffix of its content, or a copy without the options that Keras 3 refuses."""
+def mended(path: Path) -> Iterator[Path]:
+    """The file under the suffix of its content, or a copy without the options that Keras 3 refuses, in float32.
+
+    Raises:
+        ModelFileError: It holds weights alone, or is damaged.
+    """
     import h5py
 
     with path.open("rb") as file:

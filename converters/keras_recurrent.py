@@ -15,7 +15,7 @@ from typing import Any
 from edgepress.converters.errors import ConversionError
 
 LARGEST_STEPS = 256
-"""Steps that are unrolled: an LSTM of that many and 64 units takes 5 s to convert, and 750 kB, of 3 kB a step."""
+"""Steps that are unrolled: each adds its operations to the file, and its time to the conversion."""
 
 
 def recurrent_layers(model: Any) -> list[Any]:

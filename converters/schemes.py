@@ -53,7 +53,15 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("tflite", "float32", False, "float32", 80, 1e-4, "the reference: nothing is quantized"),
         Scheme("tflite", "float16", False, "float32", 30, None, "weights float16, computed in float32: half the size"),
         Scheme("tflite", "dynamic", False, "float32", 8, None, "weights int8, activations quantized while running"),
-        Scheme("tflite", "int8", True, "uint8", 8, None, "integers from input to output: smallest and usually fastest"),
+        Scheme(
+            "tflite",
+            "int8",
+            True,
+            "uint8",
+            8,
+            None,
+            "integers, all that the quantizer takes: smallest and usually fastest",
+        ),
         Scheme(
             "tflite",
             "int16x8",

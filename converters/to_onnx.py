@@ -54,7 +54,7 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
 def _optimized(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
     """The graph after TensorFlow's optimizer, and the weights, which lie beside it from here on.
 
-    Large ones are placeholders meanwhile: the optimizer would hold twelve copies of them, and tf2onnx folds what is
+    Large ones are placeholders meanwhile: the optimizer would hold many copies of them, and tf2onnx folds what is
     computed of weights alone. `frozen` is used up.
     """
     import tensorflow as tf

@@ -20,6 +20,7 @@ from edgepress.converters import SCHEMES, Conversion, Facts, Guess, Options, Var
 from edgepress.converters.foreign_metadata import read_labels
 from edgepress.converters.verification import ITEMS
 from edgepress.toolkit.data import calibration_rows, open_data
+from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.evaluate import data_for
@@ -190,10 +191,8 @@ def _are_numbers(said: Foreign, facts: Facts, data: str | None) -> bool:
     about_images = (said.color, said.resize, said.channels_first, said.input_range, said.mean, said.std)
     if data is None or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
         return False
-    if any(value is not None for value in about_images):
-        return False
-    found = open_data(data).input
-    return not found.is_image and found.shape == facts.shape
+    item = stored_item(Path(data)) if about_images == (None,) * len(about_images) else None
+    return item is not None and item[0] != np.uint8 and item[1] == facts.shape
 
 
 def _guess(conversion: Conversion, said: Foreign) -> Guess:

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.report import Engine, Inspection, Port, describe
-from edgepress.converters.keras_file import _mended
+from edgepress.converters.keras_file import mended
 
 KERNELS = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), 1),
@@ -53,7 +53,7 @@ def open_in_keras(path: Path, found: Inspection) -> Inspection:
         raise
     except Exception:  # Keras raises ValueError, TypeError, KeyError, OSError and others
         try:
-            with _mended(path) as readable:
+            with mended(path) as readable:
                 model = _load(readable)
         except MemoryError:
             raise

@@ -54,6 +54,22 @@ def read_npz(path: Path, wish: Wish) -> Items:
     return array_items({part: (xs[part], classes[part]) for part in given}, labels=labels, wish=wish)
 
 
+def stored_item(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
+    """Type and shape of an item in an `.npz`, from the header of its array alone; None if it can't be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(n for n in ("x.npy", "x_train.npy") if n in archive.namelist())
+            with archive.open(name) as file:
+                version = np.lib.format.read_magic(file)
+                header = (
+                    np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = header(file)
+    except (OSError, ValueError, EOFError, StopIteration, zipfile.BadZipFile, zlib.error):
+        return None
+    return dtype, shape[1:]
+
+
 def _load(path: Path) -> dict[str, Array]:
     try:
         if not zipfile.is_zipfile(path):
