@@ -5,6 +5,7 @@ The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,8 @@ def read(model: bytes) -> tuple[Any, Any]:
         for graph in root.subgraphs:
             _follow(root, graph)
     except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
-        raise ModelFileError(f"The TFLite model is damaged or cut off: {e}.", "Copy or export it again.") from e
+        reason = "an offset leads out of it" if isinstance(e, (struct.error, IndexError)) else e
+        raise ModelFileError(f"The TFLite model is damaged or cut off: {reason}.", "Copy or export it again.") from e
     if graphs != [(1, 1)]:
         raise ConversionError(
             f"A model of one graph with one input and one output is needed; found (inputs, outputs) {graphs}.",
