@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import pytest
+from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -66,3 +68,45 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Run:
 
     variants = {s.name: next((folder / "variants").glob(f"*-{s.precision}.{s.format}")) for s in SCHEMES.values()}
     return Run(folder, folder / "model.keras", variants)
+
+
+@pytest.fixture
+def pictures(digits: Any, tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    items = digits.test.read(slice(0, 2))
+    Image.fromarray(items[0, ..., 0]).save(folder / "a.png")
+    np.save(folder / "b.npy", items[1])
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The net, saved as `.keras`, `.h5` and SavedModel."""
+    from foreign_models import small_net
+
+    folder, model = tmp_path_factory.mktemp("net"), small_net()
+    model.save(folder / "net.keras")
+    model.save(folder / "net.h5")
+    model.export(folder / "net_saved", verbose=False)
+    return folder, model
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty colour images of four classes as an `.npz`."""
+    path = tmp_path_factory.mktemp("data") / "colours.npz"
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), 20)
+    x = np.clip(rng.normal(60 * y[:, None, None, None] + 30, 25, (80, 16, 16, 3)), 0, 255).astype(np.uint8)
+    np.savez(path, x=x, y=y, labels=np.array(["ant", "bee", "cat", "dog"]))
+    return path
+
+
+@pytest.fixture(scope="session")
+def keras_found(run: Any) -> Any:
+    """What inspection finds in the Keras model."""
+    from edgepress.toolkit.inspect import inspect
+
+    return inspect(run.model)

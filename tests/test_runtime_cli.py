@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import faulthandler
-import importlib
 import json
-import os
-import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from running import COMMAND, printed
 
 from edgepress.converters.contract_file import tflite_with_contract
 from edgepress.runtime import (
-    ENGINES,
-    EdgepressError,
-    EngineError,
     InputError,
-    available_engines,
     load,
     read_contract,
 )
-from edgepress.runtime import board as board_module
 from edgepress.runtime.__main__ import main
 from edgepress.runtime.bench import bench, best_threads
-from edgepress.runtime.board import doctor, working_set
-from edgepress.runtime.frames import camera_frames, new_images, newest
-
-COMMAND = [sys.executable, "-m", "edgepress.runtime"]
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def pictures(digits: Any, tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    items = digits.test.read(slice(0, 2))
-    Image.fromarray(items[0, ..., 0]).save(folder / "a.png")
-    np.save(folder / "b.npy", items[1])
-    (folder / "notes.txt").write_text("no image")
-    return folder
-
-
-def printed(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_classify_gives_what_the_model_gives(run: Any, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,239 +199,3 @@ def test_bench_names_the_slower_when_it_slows_down(run: Any, monkeypatch: pytest
 
     monkeypatch.setattr(module, "load", slow)
     assert bench(run.variants["tflite-int8"], threads=(1, 2), seconds=0.1)["best_threads"] == 2
-
-
-def test_watch_takes_new_whole_files_once(digits: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    item = Image.fromarray(digits.test.read([0])[0, ..., 0])
-    item.save(folder / "old.png")
-    found: list[str] = []
-    images = new_images(folder, poll_s=0.02)
-    threading.Thread(target=lambda: found.extend(p.name for p in _until(images, 3)), daemon=True).start()
-    time.sleep(0.1)
-    with (folder / "a.png").open("wb") as f:  # written in parts, each younger than a look
-        for _ in range(12):
-            f.write(b"part")
-            f.flush()
-            assert "a.png" not in found
-            time.sleep(0.01)
-    _wait(lambda: found == ["a.png"])
-    (folder / "gone.png").touch()
-    (folder / "gone.png").unlink()
-    (folder / ".hidden.png").write_bytes(b"x")
-    (folder / "b.png").write_bytes(b"x")
-    _wait(lambda: found == ["a.png", "b.png"])
-    (folder / "b.png").rename(folder / "old.txt")
-    (folder / "old.png").write_bytes(b"written anew")
-    _wait(lambda: found == ["a.png", "b.png", "old.png"])
-
-
-def _until(images: Iterator[Path], count: int) -> Iterator[Path]:
-    for _ in range(count):
-        yield next(images)
-
-
-def _wait(done: Any) -> None:
-    end = time.monotonic() + 5
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def test_watch_command_survives_bad_files_and_ends_by_ctrl_c(run: Any, pictures: Path) -> None:
-    command = [*COMMAND, "watch", str(run.variants["tflite-int8"]), str(pictures), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    lines = []
-    while not lines:
-        (pictures / f"new{time.monotonic_ns()}.png").write_bytes((pictures / "a.png").read_bytes())
-        time.sleep(0.4)
-        os.set_blocking(process.stdout.fileno(), False)
-        lines = process.stdout.readlines()
-    os.set_blocking(process.stdout.fileno(), True)
-    assert {"image", "classes", "frames_per_s"} == set(json.loads(lines[0]))
-    assert json.loads(lines[0])["frames_per_s"] is None  # of one frame there is no rate
-    (pictures / "bad.png").write_bytes(b"no image")
-    line: dict[str, Any] = {}
-    while "bad.png" not in line.get("image", ""):
-        line = json.loads(process.stdout.readline())
-    assert "not a JPEG" in line["error"]["message"]
-    assert line["frames_per_s"] > 0
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
-
-
-def test_the_newest_frame_wins() -> None:
-    taken = threading.Event()
-
-    def source() -> Iterator[int]:
-        yield 0
-        taken.wait(5)
-        yield from range(1, 100)
-        time.sleep(0.2)
-        raise EdgepressError("The camera is gone.")
-
-    frames = newest(source())
-    assert next(frames) == 0
-    taken.set()
-    time.sleep(0.1)
-    assert next(frames) == 99
-    with pytest.raises(EdgepressError, match="gone"):
-        next(frames)
-
-
-def test_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each library by a stand-in with its interface; neither is an error that says what to install."""
-    frame = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-
-    class Cv2:
-        COLOR_BGR2RGB = 4
-
-        @staticmethod
-        def VideoCapture(device: int) -> Any:  # noqa: N802
-            frames = [(True, frame), (False, None)]
-            return type("Capture", (), {"isOpened": lambda self: device == 0, "read": lambda self: frames.pop(0)})()
-
-        @staticmethod
-        def cvtColor(image: Any, code: int) -> Any:  # noqa: N802
-            return image[..., ::-1]
-
-    class Picamera2:
-        def __init__(self, device: int) -> None:
-            if device:
-                raise IndexError("list index out of range")
-
-        def create_video_configuration(self, main: dict[str, Any]) -> dict[str, Any]:
-            return main
-
-        def configure(self, main: dict[str, Any]) -> None:
-            assert main["format"] == "BGR888"
-
-        def start(self) -> None:
-            pass
-
-        def capture_array(self, name: str) -> Any:
-            return frame
-
-    monkeypatch.setitem(sys.modules, "picamera2", None)
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(EdgepressError, match="neither is installed"):
-        next(camera_frames())
-    with monkeypatch.context() as patch:  # built for another NumPy
-
-        def broken(name: str) -> Any:
-            raise ValueError("numpy.dtype size changed") if name == "picamera2" else ModuleNotFoundError(name=name)
-
-        patch.setattr(importlib, "import_module", broken)
-        with pytest.raises(EdgepressError, match=r"picamera2 is installed, but fails: numpy\.dtype size changed"):
-            next(camera_frames())
-    monkeypatch.setitem(sys.modules, "cv2", Cv2)  # type: ignore[arg-type]
-    frames = camera_frames()
-    np.testing.assert_array_equal(next(frames), frame[..., ::-1])
-    for broken in (frames, camera_frames(3)):
-        with pytest.raises(EdgepressError, match="gives no pictures"):
-            next(broken)
-    monkeypatch.setitem(sys.modules, "picamera2", type("M", (), {"Picamera2": Picamera2}))  # type: ignore[arg-type]
-    np.testing.assert_array_equal(next(camera_frames()), frame)
-    with pytest.raises(EdgepressError, match="can't be opened"):
-        next(camera_frames(1))
-
-
-def test_doctor_finds_what_works(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--json"]) == 0
-    found = printed(capsys)[0]
-    status = {e["name"]: e["status"] for e in found["engines"]}
-    assert set(status) == set(ENGINES)
-    assert {name for name, s in status.items() if s == "works"} == set(available_engines())
-    assert found["memory_bytes"] > found["available_bytes"] > 0
-    for e in found["extensions"]:
-        assert e["present"] is (e["name"] in Path("/proc/cpuinfo").read_text().split())
-
-
-@pytest.mark.parametrize(
-    ("trouble", "detail"),
-    [
-        (lambda *_: (faulthandler.disable(), os.kill(os.getpid(), signal.SIGILL)), "SIGILL"),
-        (lambda *_: os._exit(3), "exit code 3"),
-        (lambda *_: (_ for _ in ()).throw(EngineError("no such kernel")), "no such kernel"),
-        (lambda *_: type("M", (), {"scores": lambda s, x: np.array([[0.5, 0.5]])})(), "wrong answer"),
-    ],
-)
-def test_doctor_reports_an_engine_that_does_not_run(
-    trouble: Any, detail: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(board_module, "load", trouble)
-    found = doctor()
-    installed = [e for e in found["engines"] if e["version"]]
-    assert installed
-    assert {e["status"] for e in installed} == {"fails"}
-    assert all(detail in e["detail"] for e in installed)
-    assert found["ok"] is False
-    assert main(["doctor"]) == 1
-    assert detail in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("machine", "bits", "python", "libc", "command", "why"),
-    [
-        ("aarch64", 64, (3, 13), "2.41", "ai-edge-litert pillow", "can run LiteRT"),
-        ("aarch64", 64, (3, 11), "2.31", "tflite-runtime 'numpy<2' pillow", "needs glibc 2.34"),
-        ("aarch64", 64, (3, 13), "2.31", "onnxruntime pillow", "needs glibc 2.34"),
-        ("aarch64", 32, (3, 11), "2.36", "python3-numpy", "32 bits"),
-        ("armv7l", 32, (3, 11), "2.36", "tflite-runtime", "numpy < 2"),
-        ("armv7l", 32, (3, 13), "2.41", "", "up to Python 3.11; this is 3.13"),
-        ("armv6l", 32, (3, 11), "2.36", "", "ARMv6"),
-    ],
-)
-def test_what_works_on_a_board(
-    machine: str, bits: int, python: tuple[int, int], libc: str, command: str, why: str
-) -> None:
-    found = working_set(machine, bits, python, ("glibc", libc))
-    assert command in found[0]
-    assert bool(found[0]) is bool(command)
-    assert why in found[1]
-
-
-def test_the_workstations_doctor_tells_the_toolkits_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.toolkit import doctor as module
-
-    found = module.doctor()
-    assert found["ok"]
-    assert {"tensorflow", "keras", "typer"} <= {p["package"] for p in found["toolkit"] if p["version"]}
-    monkeypatch.setattr(module, "version", lambda package: None if package == "keras" else "1")
-    found = module.doctor()
-    assert not found["ok"]
-    assert [p["install"] for p in found["toolkit"] if p["install"]] == [
-        f"{sys.executable} -m pip install 'edgepress[toolkit]'"
-    ]
-
-
-def test_classify_imports_nothing_but_numpy_the_engine_and_pillow(run: Any, pictures: Path) -> None:
-    code = (
-        "import json, sys\nbefore = set(sys.modules)\nfrom edgepress.runtime.__main__ import main\nmain(sys.argv[1:])\n"
-        "print(json.dumps(sorted({m.partition('.')[0] for m in set(sys.modules) - before})))"
-    )
-    arguments = ["classify", str(run.variants["tflite-int8"]), str(pictures / "a.png")]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
-    foreign = {m for m in json.loads(done.stdout.splitlines()[-1]) if m not in sys.stdlib_module_names and m[0] != "_"}
-    assert foreign == {"edgepress", "numpy", "ai_edge_litert", "PIL"}
-
-
-def test_the_runtime_stays_small() -> None:
-    """Bytes of all files; lines that are neither blank nor comment nor docstring."""
-    texts = [path.read_text() for path in Path(board_module.__file__).parent.rglob("*.py")]
-    assert sum(len(text.encode()) for text in texts) < 150_000
-    lines = 0
-    for text in texts:
-        prose = [
-            range(node.lineno, (node.end_lineno or 0) + 1)
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        ]
-        skipped = {number for numbers in prose for number in numbers}
-        lines += sum(
-            bool(line.strip()) and not line.strip().startswith("#") and number not in skipped
-            for number, line in enumerate(text.splitlines(), 1)
-        )
-    assert lines < 1500

@@ -1,0 +1,55 @@
+"""Models that the tests of foreign models make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters import Conversion, ConversionError, Options
+from edgepress.runtime import ModelFileError
+
+FLOATS = ["tflite-float32", "onnx-float32"]
+
+
+def small_net(channels: int = 3, activation: str | None = "softmax", classes: int = 4) -> Any:
+    """A net with a depthwise convolution and random weights, for 16x16 images of values 0-1."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    return keras.Sequential(
+        [
+            keras.Input((16, 16, channels)),
+            keras.layers.Conv2D(6, 3, strides=2, activation="relu", name="first"),
+            keras.layers.DepthwiseConv2D(3, name="depthwise"),
+            keras.layers.BatchNormalization(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(classes, activation=activation, kernel_initializer="he_normal"),
+        ]
+    )
+
+
+def refused(path: Path, options: Options | None = None) -> str:
+    with Conversion(path, options=options) as conversion, pytest.raises((ModelFileError, ConversionError)) as caught:
+        _ = conversion.facts
+    return str(caught.value)
+
+
+def onnx_of(path: Path, nodes: list[Any], *, batch: int | str = "n", opset: int = 17) -> Path:
+    """An ONNX file from "image" (batch, 8, 8, 3) to "out" (batch, 5); the weights are called "weights"."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = np.random.default_rng(0).normal(0, 0.01, (3 * 8 * 8, 5)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 8, 8, 3])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [batch, 5])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
