@@ -32,14 +32,14 @@ from typing import Any
 import numpy as np
 from timing_models import files_in
 
-from edgepress.toolkit.candidate import Candidate, Opening
-from edgepress.toolkit.disturbance import Watch
+from edgepress.toolkit.benchmarking.quiet import Watch
+from edgepress.toolkit.benchmarking.timing import ITEMS, time_candidates
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.evaluate import contract_of
-from edgepress.toolkit.host import describe_host
-from edgepress.toolkit.intervals import paired_ratio
-from edgepress.toolkit.pinning import choose_cpus, usable_cpus
-from edgepress.toolkit.timing import ITEMS, time_candidates
+from edgepress.toolkit.evaluation import contract_of
+from edgepress.toolkit.host.cpus import choose_cpus, usable_cpus
+from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.stats.intervals import paired_ratio
+from edgepress.toolkit.workers.opening import Candidate, Opening
 
 RUNS = 40
 NEEDED = {"idle": ("no difference", 35), "loaded": ("no difference", 35), "slower": ("slower", 34)}

@@ -26,10 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime import load
-from edgepress.toolkit.bundle.boards import BOARDS
-from edgepress.toolkit.bundle.build import build_bundle
+from edgepress.toolkit.bundles.boards import BOARDS
+from edgepress.toolkit.bundles.build import build_bundle
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.evaluate import contract_of
+from edgepress.toolkit.evaluation import contract_of
 
 ARM = Path(__file__).resolve().parent.parent / "tests" / "arm"
 HEADS = ("scheme", "engine", "selftest", "steps", ">1 step", "differ %", "labels", "here %", "there %", "built-in")

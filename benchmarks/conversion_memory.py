@@ -23,8 +23,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-from edgepress.converters.convert import COPIES
-from edgepress.toolkit.host import describe_host
+from edgepress.converters.conversion import COPIES
+from edgepress.toolkit.host.describe import describe_host
 
 PEAK = """
 import resource

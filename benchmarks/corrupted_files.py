@@ -37,13 +37,13 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 
 from edgepress.converters import convert, guess_contract, parse_schemes
-from edgepress.converters.child import ChildDied, Emit, Worker
-from edgepress.converters.verification import seeded_items
+from edgepress.converters.proof.compare import seeded_items
+from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.convert import convert_model
-from edgepress.toolkit.inspect import inspect
-from edgepress.toolkit.predict import predict
+from edgepress.toolkit.conversion import convert_model
+from edgepress.toolkit.inspection import inspect
+from edgepress.toolkit.prediction import predict
 
 A = TypeVar("A")
 
@@ -91,9 +91,9 @@ def _run_in_kept(function: Callable[[A, Emit], None], argument: A, **_: Any) -> 
 
 def _keep_children() -> None:
     """Put the kept child in the place of those that the public functions start."""
-    # By name: `edgepress.converters.convert` is a function as an attribute.
-    importlib.import_module("edgepress.converters.convert").Worker = KeptWorker  # type: ignore[attr-defined]
-    for module in ("edgepress.toolkit.inspect", "edgepress.toolkit.predict"):
+    # By name: `edgepress.converters.conversion` is a function as an attribute.
+    importlib.import_module("edgepress.converters.conversion").Worker = KeptWorker  # type: ignore[attr-defined]
+    for module in ("edgepress.toolkit.inspection", "edgepress.toolkit.prediction"):
         importlib.import_module(module).run_in_child = _run_in_kept  # type: ignore[attr-defined]
 
 
@@ -243,7 +243,7 @@ def _by_command_line(verb: str, path: Path, source: Path, folder: Path) -> str:
     options = more.get(
         verb, ["--to", f"{'onnx' if path.suffix == '.onnx' else 'tflite'}-float32", "--out", str(folder)]
     )
-    arguments = [sys.executable, "-m", "edgepress.toolkit.cli", verb, str(path), *options, "--json"]
+    arguments = [sys.executable, "-m", "edgepress.toolkit.cli.main", verb, str(path), *options, "--json"]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     if done.returncode not in (0, 1) or "Traceback" in done.stderr:
         raise RuntimeError(f"exit code {done.returncode}: {done.stderr}")

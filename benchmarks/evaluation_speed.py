@@ -28,12 +28,12 @@ from zoo_models import build
 
 from edgepress.converters import Conversion, Guess
 from edgepress.runtime import Contract, InputSpec
-from edgepress.toolkit.answers import collect_answers
-from edgepress.toolkit.candidate import Candidate
+from edgepress.toolkit.benchmarking.collect import collect_answers
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.metrics import calibration_error, classification_metrics
+from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
+from edgepress.toolkit.workers.opening import Candidate
 
 ONE_CORE, TWO_CORES = 1.15, 0.65
 DISTINCT = 250

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepress.toolkit.compare import Comparison, compare_results, judge
-from edgepress.toolkit.gates import FAILED, OPEN, parse_gate
-from edgepress.toolkit.measurement import Advice, Benchmark, Measurement
-from edgepress.toolkit.pairs import match_models
-from edgepress.toolkit.results_file import load_benchmark
+from edgepress.toolkit.comparison.compare import Comparison, compare_results, judge
+from edgepress.toolkit.comparison.gates import FAILED, OPEN, parse_gate
+from edgepress.toolkit.comparison.match import match_models
+from edgepress.toolkit.results.file import load_benchmark
+from edgepress.toolkit.results.records import Advice, Benchmark, Measurement
 
 ROUNDS, CALLS = 20, 50
 RUN_SPEED, ROUND_SPEED, CALL_SPREAD = 0.15, 0.03, 0.08

@@ -6,7 +6,7 @@ A setting is a number of test items, how many of them are expected to be right i
 the share of these that are losses: one half if both files are equally good, all if one is never better. The other
 items are right in both files, but for a twentieth. Each method's interval is held against the truth. "Overall" is the
 mixture of all settings alike. The command fails if there the coverage of the method that edgepress uses
-(`edgepress.toolkit.intervals.score_interval`) is not within 93 to 97 %.
+(`edgepress.toolkit.stats.intervals.score_interval`) is not within 93 to 97 %.
 
 Where two items are expected to differ, no method is near 95 % in all settings: there are too few outcomes to tell
 apart. An interval had better be too wide there, above all not end below the true drop, because the choice of a file
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from edgepress.toolkit.intervals import Z95, score_interval
+from edgepress.toolkit.stats.intervals import Z95, score_interval
 
 OUTCOMES = 2000
 RESAMPLES = 1000

@@ -30,8 +30,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 
 from edgepress.converters import Guess, Options, convert, parse_schemes
-from edgepress.converters.jobs import FilesJob, Made, OpenJob, make_files, open_model, targets
-from edgepress.converters.keras_file import sha256_of
+from edgepress.converters.make_files import FilesJob, Made, OpenJob, make_files, open_model, targets
+from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime import Contract, InputSpec
 
 IMAGES, SIZE = 100, 224

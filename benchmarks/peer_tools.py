@@ -28,13 +28,13 @@ import numpy as np
 from side_by_side import summarize
 from timing_models import files_in
 
-from edgepress.toolkit.candidate import Candidate, Opening
-from edgepress.toolkit.disturbance import Watch
+from edgepress.toolkit.benchmarking.quiet import Watch
+from edgepress.toolkit.benchmarking.timing import ITEMS, time_candidates
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.evaluate import contract_of
-from edgepress.toolkit.host import describe_host
-from edgepress.toolkit.pinning import choose_cpus
-from edgepress.toolkit.timing import ITEMS, time_candidates
+from edgepress.toolkit.evaluation import contract_of
+from edgepress.toolkit.host.cpus import choose_cpus
+from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.workers.opening import Candidate, Opening
 
 WITHIN = 0.05
 SIDES = {"litert": ("tool", "invoke"), "onnxruntime": ("session",)}

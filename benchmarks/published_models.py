@@ -24,10 +24,10 @@ from PIL import Image
 
 from edgepress.converters import load_keras
 from edgepress.runtime import InputSpec, load
-from edgepress.toolkit.convert import Foreign, convert_model
+from edgepress.toolkit.conversion import Foreign, convert_model
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.evaluate import evaluate
-from edgepress.toolkit.host import describe_host
+from edgepress.toolkit.evaluation import evaluate
+from edgepress.toolkit.host.describe import describe_host
 
 CROPS = 200
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from edgepress.toolkit.demo import demo
-from edgepress.toolkit.host import host_title
-from edgepress.toolkit.measurement import Benchmark
+from edgepress.toolkit.demonstration import demo
+from edgepress.toolkit.host.describe import host_title
+from edgepress.toolkit.results.records import Benchmark
 
 ROOT = Path(__file__).parent.parent
 MARK = "<!-- demo -->"

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters import SCHEMES
-from edgepress.toolkit.accuracy import in_words
-from edgepress.toolkit.intervals import Interval
-from edgepress.toolkit.measurement import (
+from edgepress.toolkit.benchmarking.accuracy import in_words
+from edgepress.toolkit.results.records import (
     DROP,
     UNPROVEN,
     USABLE,
@@ -26,6 +25,7 @@ from edgepress.toolkit.measurement import (
     Noise,
     OperationTime,
 )
+from edgepress.toolkit.stats.intervals import Interval
 
 BYTES = {"float32": 4, "float16": 2, "dynamic": 1.1, "int8": 1.15, "int16x8": 1.2}
 ENGINES = ("litert", "onnxruntime", "openvino")

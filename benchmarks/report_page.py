@@ -22,10 +22,10 @@ from typing import Any
 
 from report_document import made_up_benchmark
 
-from edgepress.toolkit.host import describe_host
-from edgepress.toolkit.measurement import Benchmark
-from edgepress.toolkit.report.page import page
-from edgepress.toolkit.results_file import load_benchmark
+from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.reports.page import page
+from edgepress.toolkit.results.file import load_benchmark
+from edgepress.toolkit.results.records import Benchmark
 
 MAX_BYTES, MAX_SECONDS = 1_000_000, 1.0
 SERIOUS = ("serious", "critical")

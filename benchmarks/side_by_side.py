@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from edgepress.toolkit.host import describe_host
-from edgepress.toolkit.intervals import paired_ratio
+from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.stats.intervals import paired_ratio
 
 
 @dataclass(frozen=True)

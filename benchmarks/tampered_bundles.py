@@ -24,11 +24,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from edgepress.toolkit.bundle.archive import read_archive, write_archive
-from edgepress.toolkit.bundle.build import build_bundle
-from edgepress.toolkit.bundle.manifest import NAME, describe_files, parse_manifest
-from edgepress.toolkit.bundle.signature import signature_path
-from edgepress.toolkit.bundle.verify import verify_bundle
+from edgepress.toolkit.bundles.archive import read_archive, write_archive
+from edgepress.toolkit.bundles.build import build_bundle
+from edgepress.toolkit.bundles.manifest import NAME, describe_files, parse_manifest
+from edgepress.toolkit.bundles.signature import signature_path
+from edgepress.toolkit.bundles.verify import verify_bundle
 from edgepress.toolkit.errors import BundleError
 
 Tamper = Callable[[bytes, random.Random], bytes]
@@ -357,9 +357,9 @@ def _unpack(files: Files, folder: Path) -> None:
 
 
 def _lenet(folder: Path) -> Path:
-    from edgepress.toolkit.convert import convert_model
+    from edgepress.toolkit.conversion import convert_model
     from edgepress.toolkit.data import open_data
-    from edgepress.toolkit.training import train
+    from edgepress.toolkit.training.loop import train
 
     trained = train(open_data("digits"), "lenet", out=folder / "run", epochs=6)
     (variant,) = convert_model(trained.model, "tflite-int8")

@@ -46,8 +46,8 @@ import zoo_models
 from zoo_models import CALIBRATION, PROOF
 
 from edgepress.converters import SCHEMES, Conversion, Guess, Options, Variant, guess_contract, parse_schemes
-from edgepress.converters.sources import as_the_model_takes, open_source
-from edgepress.converters.verification import seeded_items
+from edgepress.converters.proof.compare import seeded_items
+from edgepress.converters.sources.open import as_the_model_takes, open_source
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
 

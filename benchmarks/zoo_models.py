@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.verification import seeded_items
+from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime.contract import InputSpec
 
 SEED = 0

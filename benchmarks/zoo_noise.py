@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import zoo_models
 from zoo_models import CALIBRATION, PROOF
 
-from edgepress.converters.verification import seeded_items
+from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime.contract import InputSpec
 
 Array = npt.NDArray[Any]

@@ -1,12 +1,12 @@
 """A model and calibration data in, TFLite and ONNX files out; knows no data set and no command line."""
 
-from edgepress.converters.contract_file import write_keras_contract
-from edgepress.converters.convert import Conversion, convert
+from edgepress.converters.contract.guess import Guess, guess_contract
+from edgepress.converters.contract.write import write_keras_contract
+from edgepress.converters.conversion import Conversion, convert
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.foreign_contract import Guess, guess_contract
-from edgepress.converters.keras_file import load_keras
 from edgepress.converters.schemes import SCHEMES, Scheme, parse_schemes
-from edgepress.converters.source import Facts, Options
+from edgepress.converters.sources.base import Facts, Options
+from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.variant import Variant
 
 __all__ = [

@@ -57,8 +57,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Run:
     """LeNet on digits and its nine variants; read-only: copy a file before changing it."""
 
     def make(folder: Path) -> None:
-        from edgepress.toolkit.convert import convert_model
-        from edgepress.toolkit.training import train
+        from edgepress.toolkit.conversion import convert_model
+        from edgepress.toolkit.training.loop import train
 
         train(digits, "lenet", out=folder, epochs=6, seed=0)
         convert_model(folder / "model.keras", "all", out=folder / "variants")
@@ -107,6 +107,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def keras_found(run: Any) -> Any:
     """What inspection finds in the Keras model."""
-    from edgepress.toolkit.inspect import inspect
+    from edgepress.toolkit.inspection import inspect
 
     return inspect(run.model)

@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgepress.runtime import InputSpec
-from edgepress.toolkit.accuracy import MAX_DISAGREEMENTS, disagreements, in_words, with_accuracy
-from edgepress.toolkit.answers import Answers
+from edgepress.toolkit.benchmarking.accuracy import MAX_DISAGREEMENTS, disagreements, in_words, with_accuracy
+from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.intervals import Interval
-from edgepress.toolkit.measurement import DROP, NO_BASELINE, UNPROVEN, USABLE, Measurement
+from edgepress.toolkit.results.records import DROP, NO_BASELINE, UNPROVEN, USABLE, Measurement
+from edgepress.toolkit.stats.intervals import Interval
 
 ROW = Measurement(file="a.tflite", scheme="tflite-int8", engine="litert", threads=1, size_bytes=10)
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgepress.toolkit.advice import choose, engine_notes
-from edgepress.toolkit.measurement import DROP, NO_BASELINE, UNPROVEN, USABLE, Advice, Measurement
+from edgepress.toolkit.benchmarking.advice import choose, engine_notes
+from edgepress.toolkit.results.records import DROP, NO_BASELINE, UNPROVEN, USABLE, Advice, Measurement
 
 HOST = {"cpu": "Some CPU", "machine": "x86_64", "cores": 4}
 PI = {"cpu": "Raspberry Pi 4", "machine": "aarch64", "cores": 4}

@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime import Contract, EngineError, InputSpec, Model, load
-from edgepress.toolkit import answering, answers, answers_cache
-from edgepress.toolkit.answering import Part, Shard, answer_shard, decide
-from edgepress.toolkit.answers import Answers, collect_answers, shards
-from edgepress.toolkit.candidate import Candidate
+from edgepress.toolkit.benchmarking import cache as answers_cache
+from edgepress.toolkit.benchmarking import collect
+from edgepress.toolkit.benchmarking.collect import Answers, collect_answers, shards
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.workers import answer
+from edgepress.toolkit.workers.answer import Part, Shard, answer_shard, decide
+from edgepress.toolkit.workers.opening import Candidate
 
 FAKE_ENGINE = """
 import os, numpy
@@ -36,7 +38,7 @@ class Interpreter:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "SHARD_ITEMS", 50)
+    monkeypatch.setattr(collect, "SHARD_ITEMS", 50)
 
 
 @pytest.fixture
@@ -242,7 +244,7 @@ def test_shards_hold_every_item_once_and_stay_small(count: int, shape: tuple[int
     split = Split(None, np.arange(count), np.zeros(count, np.int64))  # type: ignore[arg-type]
     rows = list(shards(DataSet("", ("a",), spec, split, split, split, "")))
     np.testing.assert_array_equal(np.concatenate([np.arange(r.start, r.stop) for r in rows]), np.arange(count))
-    assert all((r.stop - r.start) * np.prod(shape) <= max(answers.SHARD_BYTES, np.prod(shape)) for r in rows)
+    assert all((r.stop - r.start) * np.prod(shape) <= max(collect.SHARD_BYTES, np.prod(shape)) for r in rows)
 
 
 def test_decisions_and_their_scores() -> None:
@@ -281,7 +283,7 @@ def test_every_task_s_scores_are_decided_in_the_child(
 ) -> None:
     spec = InputSpec(shape=(len(items[0]),), dtype="float32")
     contract = Contract(task=task, labels=tuple(labels), input=spec, scheme="x", threshold=None)
-    monkeypatch.setattr(answering, "opened", lambda: Model(Path("x.tflite"), "echo", 1, Echo(contract)))
+    monkeypatch.setattr(answer, "opened", lambda: Model(Path("x.tflite"), "echo", 1, Echo(contract)))
     np.save(tmp_path / "items.npy", np.array(items, np.float32))
     found: list[Part] = []
     answer_shard(Shard(str(tmp_path / "items.npy"), 60.0), found.append)

@@ -10,8 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras = pytest.importorskip("keras")
 
 from edgepress.runtime.contract import InputSpec  # noqa: E402
-from edgepress.toolkit.architectures import ARCHITECTURES, build  # noqa: E402
 from edgepress.toolkit.errors import InputError, TrainingError  # noqa: E402
+from edgepress.toolkit.training.architectures import ARCHITECTURES, build  # noqa: E402
 
 DOCS = Path(__file__).parent.parent / "docs" / "architectures.md"
 GREY = InputSpec.image(28, 28, "grey")

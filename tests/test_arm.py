@@ -22,9 +22,9 @@ import pytest
 
 from edgepress.runtime import load, read_contract
 from edgepress.runtime.contract import SelfTest
-from edgepress.toolkit.bundle.boards import BOARDS
-from edgepress.toolkit.bundle.build import build_bundle
-from edgepress.toolkit.evaluate import contract_of
+from edgepress.toolkit.bundles.boards import BOARDS
+from edgepress.toolkit.bundles.build import build_bundle
+from edgepress.toolkit.evaluation import contract_of
 
 SCRIPT = Path(__file__).parent / "arm" / "arm_python.sh"
 TOP_LABELS = 1

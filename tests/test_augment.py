@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepress.runtime.contract import InputSpec
-from edgepress.toolkit.augment import augment, draw, resolve
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.training.augment import augment, draw, resolve
 
 GREY, RGB = InputSpec.image(28, 28, "grey"), InputSpec.image(28, 28, "rgb")
 TENSOR = InputSpec(shape=(12,), dtype="float32")

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime import EngineError, load
-from edgepress.toolkit.benchmark import benchmark, write_benchmark
-from edgepress.toolkit.benchmark_plots import pareto_front
+from edgepress.toolkit.benchmarking.benchmark import benchmark, write_benchmark
+from edgepress.toolkit.benchmarking.plots import pareto_front
 from edgepress.toolkit.errors import DataError, InputError, MissingExtraError, ModelFileError
-from edgepress.toolkit.intervals import paired_drop
-from edgepress.toolkit.measurement import Benchmark
+from edgepress.toolkit.results.records import Benchmark
+from edgepress.toolkit.stats.intervals import paired_drop
 
 FIELDS = (
     *("file", "scheme", "engine", "threads", "size_bytes", "accuracy", "macro_precision", "macro_recall", "macro_f1"),
@@ -200,7 +200,7 @@ def test_what_the_cpu_can_do_may_stay_unknown(run: Any, monkeypatch: pytest.Monk
     def fails(threads: int) -> None:
         raise EngineError("Neither is installed.")
 
-    monkeypatch.setattr("edgepress.toolkit.explanations.measure_ceiling", fails)
+    monkeypatch.setattr("edgepress.toolkit.benchmarking.explain.measure_ceiling", fails)
     result = benchmark([run.variants["tflite-int8"]], engines="litert", rounds=1, limits=True)
     assert result.ceiling is None
     assert result.results[0].p50_us is not None

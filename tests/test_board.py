@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit.board import probe
-from edgepress.toolkit.board.bench import board_bench, board_info
-from edgepress.toolkit.board.facts import SINCE_START, THROTTLED, describe_board, doubts, throttled_words
-from edgepress.toolkit.bundle.build import build_bundle
-from edgepress.toolkit.cli import main
+from edgepress.toolkit.boards import remote_probe
+from edgepress.toolkit.boards.bench import board_bench, board_info
+from edgepress.toolkit.boards.facts import SINCE_START, THROTTLED, describe_board, doubts, throttled_words
+from edgepress.toolkit.boards.ssh import Connection, LostError, checked_host
+from edgepress.toolkit.bundles.build import build_bundle
+from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import BoardError, InputError
-from edgepress.toolkit.results_file import load_benchmark
-from edgepress.toolkit.ssh import Connection, LostError, checked_host
+from edgepress.toolkit.results.file import load_benchmark
 
 QUICK: dict[str, Any] = {"data": "digits", "items": 40, "rounds": 1, "seconds": 0.1, "max_drop_pp": 20.0}
 """Of 40 items, 20 pp can be ruled out."""
@@ -290,11 +290,11 @@ def test_the_probe_reads_a_raspberry_pi(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     root = str(tmp_path)
-    now = probe.state(root)
+    now = remote_probe.state(root)
     assert (now["temperature_c"], now["frequency_mhz"], now["cooling"]) == (61.85, 1500.0, [])
     if now["throttled"] is not None:  # else this machine has a vcgencmd of its own
         assert now["throttled"] == 0xD0008
-    board = describe_board("pi@kitchen", probe.info(root), [now])
+    board = describe_board("pi@kitchen", remote_probe.info(root), [now])
     assert (board["cpu"], board["core"]) == ("Raspberry Pi 5 Model B Rev 1.0", "Cortex-A76")
     assert board["memory_bytes"] == 4147952 * 1024
     assert (board["governor"], board["frequency_limit_mhz"]) == ("ondemand", 2400.0)
@@ -303,7 +303,7 @@ def test_the_probe_reads_a_raspberry_pi(tmp_path: Path) -> None:
 
 
 def test_the_probe_survives_a_system_that_tells_nothing(tmp_path: Path) -> None:
-    board = describe_board("x", probe.info(str(tmp_path)), [probe.state(str(tmp_path))])
+    board = describe_board("x", remote_probe.info(str(tmp_path)), [remote_probe.state(str(tmp_path))])
     assert board["comparable"] is True
     assert board["cpu"]
 
@@ -313,7 +313,7 @@ def test_an_emulated_arm_board_stands_in_the_same_table(
     server: Any, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The board's Python is Debian's for ARM, with LiteRT's ARM wheel; the workstation's results are beside it."""
-    from edgepress.toolkit.benchmark import benchmark, write_benchmark
+    from edgepress.toolkit.benchmarking.benchmark import benchmark, write_benchmark
 
     if os.uname().machine != "x86_64":
         pytest.skip("ARM is emulated on x86-64")

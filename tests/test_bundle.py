@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 
 from edgepress.runtime import ModelFileError, load, read_contract
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.bundle import boards
-from edgepress.toolkit.bundle.archive import write_archive
-from edgepress.toolkit.bundle.build import Bundle, build_bundle
-from edgepress.toolkit.bundle.manifest import NAME, Manifest, describe_files
-from edgepress.toolkit.bundle.signature import NAMESPACE, signature_path
-from edgepress.toolkit.bundle.verify import dos_date, verify_bundle
+from edgepress.toolkit.bundles import boards
+from edgepress.toolkit.bundles.archive import write_archive
+from edgepress.toolkit.bundles.build import Bundle, build_bundle
+from edgepress.toolkit.bundles.manifest import NAME, Manifest, describe_files
+from edgepress.toolkit.bundles.signature import NAMESPACE, signature_path
+from edgepress.toolkit.bundles.verify import dos_date, verify_bundle
 from edgepress.toolkit.errors import BundleError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -250,7 +250,7 @@ def test_a_large_bundle_is_checked_in_pieces(tmp_path: Path) -> None:
 def test_verifying_imports_nothing_heavy(made: Bundle) -> None:
     code = f"""
 import sys
-from edgepress.toolkit.bundle.verify import verify_bundle
+from edgepress.toolkit.bundles.verify import verify_bundle
 verify_bundle({str(made.path)!r})
 print(*sorted({{"tensorflow", "keras", "typer", "PIL", "ai_edge_litert", "onnx", "sklearn"}} & set(sys.modules)))
 """
@@ -555,7 +555,7 @@ def test_every_board_has_a_pinned_and_hashed_set() -> None:
 
 def test_bundle_and_verify_as_commands(run: Any, tmp_path: Path) -> None:
     def edgepress(*arguments: Any) -> tuple[int, Any]:
-        command = [sys.executable, "-m", "edgepress.toolkit.cli", *map(str, arguments), "--json"]
+        command = [sys.executable, "-m", "edgepress.toolkit.cli.main", *map(str, arguments), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         return done.returncode, json.loads(done.stdout)
 

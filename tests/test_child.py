@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepress.converters.child import ChildDied, Worker, run_in_child
+from edgepress.converters.worker import ChildDied, Worker, run_in_child
 from edgepress.runtime import InputError
 
 

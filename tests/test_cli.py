@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-from edgepress.toolkit import commands, commands_make, console, interrupts, noise
-from edgepress.toolkit.architectures import ARCHITECTURES
-from edgepress.toolkit.augment import AUGMENTATIONS
-from edgepress.toolkit.cli import main
-from edgepress.toolkit.command import ORDER
-from edgepress.toolkit.commands_doc import commands_markdown, every_command
+from edgepress.toolkit.cli import commands, interrupts, logs, screen
+from edgepress.toolkit.cli import make as commands_make
+from edgepress.toolkit.cli.app import ORDER
+from edgepress.toolkit.cli.main import main
+from edgepress.toolkit.cli.reference import commands_markdown, every_command
 from edgepress.toolkit.data import NAMES
 from edgepress.toolkit.errors import TOOLKIT_MODULES, InputError
+from edgepress.toolkit.training.architectures import ARCHITECTURES
+from edgepress.toolkit.training.augment import AUGMENTATIONS
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +50,7 @@ def apart(*code: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     code = (
         "import sys",
-        "from edgepress.toolkit.cli import main",
+        "from edgepress.toolkit.cli.main import main",
         "try: main(['--help'])",
         "except SystemExit: print([m for m in ('tensorflow', 'keras', 'PIL', 'sklearn') if m in sys.modules])",
     )
@@ -62,7 +63,7 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
 
 def test_docs_list_every_command_and_option() -> None:
     assert (ROOT / "docs" / "commands.md").read_text() == commands_markdown(), (
-        "run: python -m edgepress.toolkit.commands_doc > docs/commands.md"
+        "run: python -m edgepress.toolkit.cli.reference > docs/commands.md"
     )
 
 
@@ -203,21 +204,21 @@ def test_interrupt_and_a_full_disk_are_errors_not_tracebacks(
     def fail(*_: Any, **__: Any) -> None:
         raise raised
 
-    monkeypatch.setattr("edgepress.toolkit.evaluate.evaluate", fail)
+    monkeypatch.setattr("edgepress.toolkit.evaluation.evaluate", fail)
     assert edgepress("evaluate", "x.keras", "--json") == code
     out = capfd.readouterr().out
     assert (json.loads(out)["error"]["kind"] if out else None) == kind
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("edgepress.toolkit.evaluate.evaluate", lambda *_, **__: {}["bug"])
+    monkeypatch.setattr("edgepress.toolkit.evaluation.evaluate", lambda *_, **__: {}["bug"])
     with pytest.raises(KeyError):
         main(["evaluate", "x.keras", "--json"])
     assert json.loads(capfd.readouterr().out)["error"]["kind"] == "bug"
 
 
 def test_without_the_toolkit_it_says_which_extra_to_install() -> None:
-    hide = "import sys; sys.modules['typer'] = None; from edgepress.toolkit.cli import main"
+    hide = "import sys; sys.modules['typer'] = None; from edgepress.toolkit.cli.main import main"
     result = apart(hide, "main(['demo'])")
     assert result.returncode == 1
     assert "pip install 'edgepress[toolkit]'" in result.stderr
@@ -232,7 +233,7 @@ def test_a_command_that_misses_a_package_says_which_extra_to_install(
     def lacking(*_: Any, **__: Any) -> None:
         raise ModuleNotFoundError(f"No module named '{module}'", name=f"{module}.metrics")
 
-    monkeypatch.setattr("edgepress.toolkit.evaluate.evaluate", lacking)
+    monkeypatch.setattr("edgepress.toolkit.evaluation.evaluate", lacking)
     assert edgepress("evaluate", "x.keras", "--json") == 1
     error = json.loads(capfd.readouterr().out)["error"]
     assert error["kind"] == "missing_extra"
@@ -253,8 +254,8 @@ def test_native_noise_and_warnings_go_into_the_log_and_words_to_the_screen(capfd
     # In a process of its own: here, the standard streams are pytest's.
     result = apart(
         "import os, sys, warnings, logging, subprocess",
-        "from edgepress.toolkit import noise",
-        "with noise.off_screen() as log:",
+        "from edgepress.toolkit.cli import logs",
+        "with logs.off_screen() as log:",
         "    os.write(2, b'native 2\\n'); os.write(1, b'native 1\\n')",
         "    subprocess.run(['sh', '-c', 'echo child >&2'])",
         "    warnings.warn('a warning'); logging.getLogger('some').warning('a log line')",
@@ -270,32 +271,32 @@ def test_native_noise_and_warnings_go_into_the_log_and_words_to_the_screen(capfd
 
 
 def test_an_empty_log_is_removed_and_old_ones_are_pruned(tmp_path: Path) -> None:
-    logs = tmp_path / "state" / "edgepress" / "log"
-    with noise.off_screen() as log:
-        assert log.parent == logs
+    folder = tmp_path / "state" / "edgepress" / "log"
+    with logs.off_screen() as log:
+        assert log.parent == folder
     assert not log.exists()
     for n in range(30):
-        (logs / f"2000{n:02}.log").touch()
-    with noise.off_screen():
-        kept = list(logs.iterdir())
-    assert len(kept) == noise.KEPT_LOGS
+        (folder / f"2000{n:02}.log").touch()
+    with logs.off_screen():
+        kept = list(folder.iterdir())
+    assert len(kept) == logs.KEPT_LOGS
     assert log.parent / "200000.log" not in kept
 
 
 def test_without_a_place_for_logs_commands_still_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    with noise.off_screen() as log, warnings.catch_warnings():
+    with logs.off_screen() as log, warnings.catch_warnings():
         assert str(log) == os.devnull
 
 
 def test_an_error_names_the_log_only_if_it_holds_something(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "x.log"
     log.touch()
-    console.error(InputError("No.", "Do."), as_json=False, log=log)
+    screen.error(InputError("No.", "Do."), as_json=False, log=log)
     assert "x.log" not in capfd.readouterr().err
     log.write_text("native words")
-    console.error(InputError("No.", "Do."), as_json=True, log=log)
+    screen.error(InputError("No.", "Do."), as_json=True, log=log)
     assert json.loads(capfd.readouterr().out)["error"]["log"] == str(log)
 
 
@@ -328,7 +329,7 @@ def test_a_scheduler_that_ends_a_command_interrupts_it() -> None:
 
 def test_progress_is_drawn_on_stderr_only_on_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with contextlib.ExitStack() as stack:
-        update = stack.enter_context(console.progress({"a": "Doing"}))
+        update = stack.enter_context(screen.progress({"a": "Doing"}))
         update("a", 0.5)
         update("a", 1.0)
     captured = capfd.readouterr()
@@ -339,4 +340,4 @@ def test_progress_is_drawn_on_stderr_only_on_a_terminal(capfd: pytest.CaptureFix
     ("size", "shown"), [(None, ""), (999, "999 B"), (18_300, "18.3 kB"), (999_700, "1000 kB"), (2_500_000, "2.5 MB")]
 )
 def test_sizes_are_shown_with_their_unit(size: int | None, shown: str) -> None:
-    assert console.size(size) == shown
+    assert screen.size(size) == shown

@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit.changes import Figure, share_interval
-from edgepress.toolkit.cli import main
-from edgepress.toolkit.compare import Comparison, compare, compare_results
-from edgepress.toolkit.compare_text import github_annotations, markdown
+from edgepress.toolkit.cli.main import main
+from edgepress.toolkit.comparison.compare import Comparison, compare, compare_results
+from edgepress.toolkit.comparison.figures import Figure, share_interval
+from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, OPERATORS, PASSED, RATIOS, parse_gate
+from edgepress.toolkit.comparison.latency import ratio_interval
+from edgepress.toolkit.comparison.text import github_annotations, markdown
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.gates import FAILED, METRICS, OPEN, OPERATORS, PASSED, RATIOS, parse_gate
-from edgepress.toolkit.intervals import Interval
-from edgepress.toolkit.latency_change import ratio_interval
-from edgepress.toolkit.measurement import Advice, Benchmark, Measurement, Noise
-from edgepress.toolkit.results_file import load_benchmark
-from edgepress.toolkit.results_schema import compare_schema
+from edgepress.toolkit.results.file import load_benchmark
+from edgepress.toolkit.results.records import Advice, Benchmark, Measurement, Noise
+from edgepress.toolkit.results.schema import compare_schema
+from edgepress.toolkit.stats.intervals import Interval
 
 V1 = Path(__file__).parent / "benchmark_v1.json"
 

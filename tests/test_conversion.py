@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from edgepress.converters import SCHEMES, Conversion, convert, guess_contract, load_keras, write_keras_contract
+from edgepress.converters.calibration import SMALLEST, tflite_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import freeze, trace
-from edgepress.converters.ranges import SMALLEST, tflite_ranges
-from edgepress.converters.to_onnx import float_onnx
-from edgepress.converters.to_tflite import float_tflite
+from edgepress.converters.to_onnx.convert import float_onnx
+from edgepress.converters.to_tflite.convert import float_tflite
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load, read_contract
 
 TENSOR = InputSpec(shape=(6,), dtype="float32")
@@ -132,7 +132,7 @@ def test_large_weights_stand_aside_while_tensorflow_optimizes(monkeypatch: pytes
     function = trace(lambda x: tf.matmul(body(x, training=False), tf.transpose(kernel) * 2.0), (None, 6), "float32")
     items, answers, kinds = tensors()[0], [], []
     for least in (1 << 20, 16):
-        monkeypatch.setattr("edgepress.converters.to_onnx.ASIDE_BYTES", least)
+        monkeypatch.setattr("edgepress.converters.to_onnx.convert.ASIDE_BYTES", least)
         model = float_onnx(freeze(function))
         assert [value.name for value in model.graph.input] == ["input"]
         answers += onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"input": items})

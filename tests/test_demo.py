@@ -18,7 +18,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     """The folder of a demo, the document that it printed, and the CPU seconds that it took."""
     folder = tmp_path_factory.mktemp("demo")
     out = folder / "out"
-    command = [sys.executable, "-m", "edgepress.toolkit.cli", "demo", "--out", str(out), "--json"]
+    command = [sys.executable, "-m", "edgepress.toolkit.cli.main", "demo", "--out", str(out), "--json"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"XDG_STATE_HOME": str(folder / "state")}
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from edgepress.converters import SCHEMES
-from edgepress.converters.child import Worker
+from edgepress.converters.worker import Worker
 from edgepress.runtime import EngineError, ModelFileError, available_engines, load
 from edgepress.runtime.errors import InputError
-from edgepress.toolkit.commands import run as cli
-from edgepress.toolkit.engine_child import Toy, answer
-from edgepress.toolkit.engines import add_engine, engine_version, python_for, remove_engine, usable_engines
-from edgepress.toolkit.toy_models import dense_model
+from edgepress.toolkit.cli.commands import run as cli
+from edgepress.toolkit.engines.environments import add_engine, engine_version, python_for, remove_engine, usable_engines
+from edgepress.toolkit.engines.toy_models import dense_model
+from edgepress.toolkit.workers.try_engine import Toy, answer
 
 openvino = pytest.mark.skipif("openvino" not in available_engines(), reason="OpenVINO is not installed")
 
@@ -98,7 +98,8 @@ def test_a_file_is_answered_in_the_other_interpreter(elsewhere: Path) -> None:
 def test_the_other_interpreter_loads_nothing_heavy(elsewhere: Path) -> None:
     code = (
         "import sys\nbefore = set(sys.modules)\n"  # Debian's Python loads a sitecustomize by itself
-        "import edgepress.toolkit.candidate, edgepress.toolkit.profile_child, edgepress.toolkit.engine_child\n"
+        "import edgepress.toolkit.workers.opening, edgepress.toolkit.workers.trace\n"
+        "import edgepress.toolkit.workers.try_engine\n"
         "own = {m.partition('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)\n"
         "print(sorted(m for m in own if not m.startswith('_')))"
     )

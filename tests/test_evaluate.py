@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from edgepress.converters import ConversionError, write_keras_contract
-from edgepress.toolkit.convert import convert_model, summary
+from edgepress.toolkit.conversion import convert_model, summary
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
-from edgepress.toolkit.evaluate import contract_of, evaluate
-from edgepress.toolkit.predict import as_dicts, predict
+from edgepress.toolkit.evaluation import contract_of, evaluate
+from edgepress.toolkit.prediction import as_dicts, predict
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_model_that_names_no_data_must_be_given_some(run: Any, tmp_path: Path)
 def test_conversion_writes_beside_the_model_and_reads_only_the_training_split(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgepress.toolkit import convert as module
+    from edgepress.toolkit import conversion as module
 
     used: list[Any] = []
     real = module.calibration_rows

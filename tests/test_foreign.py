@@ -13,10 +13,10 @@ import pytest
 from foreign_models import FLOATS, onnx_of, refused
 
 from edgepress.converters import Conversion, Guess, Options, guess_contract
-from edgepress.converters.verification import seeded_items
+from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime import Contract, InputError, InputSpec, load
-from edgepress.toolkit.convert import Foreign, convert_model
-from edgepress.toolkit.evaluate import evaluate
+from edgepress.toolkit.conversion import Foreign, convert_model
+from edgepress.toolkit.evaluation import evaluate
 
 
 @pytest.mark.parametrize("name", ["net.keras", "net.h5", "net_saved"])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters.foreign_contract import Guess, guess_contract
-from edgepress.converters.foreign_metadata import Metadata
+from edgepress.converters.contract.guess import Guess, guess_contract
+from edgepress.converters.contract.metadata import Metadata
 from edgepress.runtime import InputError, InputSpec
 
 IMAGE = (8, 6, 3)
@@ -243,7 +243,7 @@ def test_the_module_needs_no_heavy_package() -> None:
     import sys
 
     code = (
-        "import sys, edgepress.converters.foreign_contract;"
+        "import sys, edgepress.converters.contract.guess;"
         "print([m for m in ('tensorflow', 'keras', 'onnx', 'ai_edge_litert', 'flatbuffers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

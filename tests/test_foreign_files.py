@@ -10,10 +10,10 @@ import pytest
 from foreign_models import FLOATS, onnx_of, refused
 
 from edgepress.converters import Conversion, convert
+from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.verification import seeded_items
 from edgepress.runtime import Contract, InputSpec, load
-from edgepress.toolkit.convert import Foreign, convert_model
+from edgepress.toolkit.conversion import Foreign, convert_model
 
 
 def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from inspecting import LENET_MACS, LENET_PARAMETERS, row_of, tflite_model
 from edgepress.converters.inspection import Inspection, tflite_file
 from edgepress.converters.inspection.report import Node, Port
 from edgepress.converters.inspection.tflite_releases import RELEASES
-from edgepress.toolkit import console, inspect_table
-from edgepress.toolkit.inspect import inspect
+from edgepress.toolkit.cli import inspect_table
+from edgepress.toolkit.cli import screen as screen_module
+from edgepress.toolkit.inspection import inspect
 
 TFLITE = ("float32", "float16", "dynamic", "int8", "int16x8")
 ONNX = ("float32", "float16", "dynamic", "int8")
@@ -167,7 +168,7 @@ def shown(table: Any) -> str:
 
 
 def test_tables_show_what_was_found(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "width", lambda: 100)
+    monkeypatch.setattr(screen_module, "width", lambda: 100)
     f = found["tflite-int8"]
     summary, operations = shown(inspect_table.summary_table(f)), shown(inspect_table.operations_table(f))
     for text in (
@@ -198,7 +199,7 @@ def test_names_from_files_are_neither_markup_nor_control(name: str, operation: s
 
 
 def test_command(run: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from edgepress.toolkit.cli import main
+    from edgepress.toolkit.cli.main import main
 
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     path = str(run.variants["tflite-int8"])

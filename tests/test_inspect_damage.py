@@ -16,7 +16,7 @@ from inspecting import LENET_PARAMETERS, tflite_model
 
 from edgepress.converters.inspection import Inspection, tflite_file
 from edgepress.toolkit.errors import ModelFileError
-from edgepress.toolkit.inspect import inspect
+from edgepress.toolkit.inspection import inspect
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

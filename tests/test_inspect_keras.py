@@ -15,7 +15,7 @@ from inspecting import LENET_MACS, LENET_PARAMETERS, row_of
 
 from edgepress.converters.inspection import Inspection, read
 from edgepress.toolkit.errors import ModelFileError
-from edgepress.toolkit.inspect import inspect
+from edgepress.toolkit.inspection import inspect
 
 
 def test_keras_layers(keras_found: Inspection) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress.toolkit.intervals import class_drops, mcnemar, paired_drop, score_interval
+from edgepress.toolkit.stats.intervals import class_drops, mcnemar, paired_drop, score_interval
 
 
 def outcome(both: int, lost: int, gained: int, neither: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters.foreign_metadata import tflite_metadata
-from edgepress.converters.tflite_graph import with_metadata
-from edgepress.converters.tflite_metadata import NAME
+from edgepress.converters.contract.metadata import tflite_metadata
+from edgepress.converters.to_tflite.metadata import NAME
+from edgepress.converters.to_tflite.passes import with_metadata
 from edgepress.runtime import load
 
 LIBRARIES = {"EGL": "libegl1", "GLESv2": "libgles2"}
@@ -98,9 +98,9 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Variants of a small classifier of coloured, noisy images, and some pixels that it has not seen."""
     from PIL import Image
 
-    from edgepress.toolkit.convert import convert_model
+    from edgepress.toolkit.conversion import convert_model
     from edgepress.toolkit.data import open_data
-    from edgepress.toolkit.training import train
+    from edgepress.toolkit.training.loop import train
 
     folder = tmp_path_factory.mktemp("colors")
     random = np.random.default_rng(0)

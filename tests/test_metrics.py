@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress.toolkit.metrics import calibration_error, classification_metrics
+from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 
 LABELS = ("cat", "dog", "owl")
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from edgepress.converters import ConversionError, Options, guess_contract
-from edgepress.converters import tflite_flatbuffer as flat
-from edgepress.converters.contract_file import tflite_with_contract
-from edgepress.converters.foreign_metadata import parse_labels
-from edgepress.converters.onnx_graph import quantized_operations
-from edgepress.converters.ranges import tflite_ranges
-from edgepress.converters.source import Source
-from edgepress.converters.sources import open_source
-from edgepress.converters.to_tflite import with_precision
+from edgepress.converters.calibration import tflite_ranges
+from edgepress.converters.contract.metadata import parse_labels
+from edgepress.converters.contract.write import tflite_with_contract
+from edgepress.converters.sources.base import Source
+from edgepress.converters.sources.open import open_source
+from edgepress.converters.to_onnx.interface import quantized_operations
+from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.convert import with_precision
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import SCHEMES, Conversion, guess_contract, jobs
-from edgepress.converters.remainder import remainder
-from edgepress.converters.source import Options
-from edgepress.converters.sources import open_source
-from edgepress.converters.verification import seeded_items, varies
+from edgepress.converters import SCHEMES, Conversion, guess_contract, make_files
+from edgepress.converters.proof.compare import seeded_items, varies
+from edgepress.converters.proof.still_float import remainder
+from edgepress.converters.sources.base import Options
+from edgepress.converters.sources.open import open_source
 from edgepress.runtime import InputError, ModelFileError, load
-from edgepress.toolkit.convert import Foreign, convert_model, notes_by_text
+from edgepress.toolkit.conversion import Foreign, convert_model, notes_by_text
 
 QUANTIZED = "tflite-float32,tflite-int8,onnx-float32,onnx-int8"
 
@@ -119,19 +119,19 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     source = open_source(one_logit[0] / "fall.keras", Options())
     monkeypatch.setattr(type(source), "tflite", lambda self, guess, softmax: {}["a key of somebody's"])
     guess = guess_contract((6,), 1, task="sigmoid")
-    paths = jobs.targets(["tflite-float32", "onnx-float32"], tmp_path, "net")
-    job = jobs.FilesJob(paths, guess, guess.contract, True, partial(list, []), None, "seeded", True)
-    jobs._opened[:] = [source]
+    paths = make_files.targets(["tflite-float32", "onnx-float32"], tmp_path, "net")
+    job = make_files.FilesJob(paths, guess, guess.contract, True, partial(list, []), None, "seeded", True)
+    make_files._opened[:] = [source]
     reports: list[Any] = []
     try:
-        jobs.make_files(job, reports.append)
+        make_files.make_files(job, reports.append)
     finally:
-        jobs._opened.clear()
-    refused, made = (r for r in reports if not isinstance(r, jobs.Began))
+        make_files._opened.clear()
+    refused, made = (r for r in reports if not isinstance(r, make_files.Began))
     assert "KeyError" in refused.error
     assert "report it" in refused.hint
     assert "Traceback" in capsys.readouterr().err, "of a bug, the traceback is kept"
-    assert isinstance(made, jobs.Made)
+    assert isinstance(made, make_files.Made)
     assert [p.name for p in tmp_path.iterdir()] == ["net-float32.onnx"]
 
 
@@ -141,7 +141,7 @@ def test_a_note_that_can_not_be_made_ends_nothing(run: Any, monkeypatch: pytest.
 
     scheme, path = SCHEMES["tflite-int8"], run.variants["tflite-int8"]
     assert remainder(path, scheme) == ()
-    monkeypatch.setattr("edgepress.converters.remainder.read", read)
+    monkeypatch.setattr("edgepress.converters.proof.still_float.read", read)
     assert remainder(path, scheme) == ("what stays float can't be seen: no such thing",)
 
 

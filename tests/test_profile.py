@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime import EngineError, InputError, ModelFileError, available_engines
-from edgepress.toolkit.commands import run as cli
-from edgepress.toolkit.limits import measure_ceiling, with_limits
-from edgepress.toolkit.measurement import Ceiling, Measurement
-from edgepress.toolkit.profile import NodeTime, _aligned, profile_file, shown_time
-from edgepress.toolkit.profile_plot import _paths, plot_profile
+from edgepress.toolkit.benchmarking.roofline import measure_ceiling, with_limits
+from edgepress.toolkit.cli.commands import run as cli
+from edgepress.toolkit.profiling.plot import _paths, plot_profile
+from edgepress.toolkit.profiling.profile import NodeTime, _aligned, profile_file, shown_time
+from edgepress.toolkit.results.records import Ceiling, Measurement
 
 ENGINES = [("litert", "tflite-int8"), ("litert", "tflite-int16x8"), ("onnxruntime", "onnx-float32")]
 if "openvino" in available_engines():

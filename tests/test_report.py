@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from edgepress.toolkit.commands import app
+from edgepress.toolkit.cli.commands import app
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.measurement import Advice, Benchmark, Measurement
-from edgepress.toolkit.report import report, view
-from edgepress.toolkit.report.card import model_card
-from edgepress.toolkit.report.markdown import escaped, markdown
-from edgepress.toolkit.report.page import HERE, SCRIPTS, embedded_json, page
+from edgepress.toolkit.reports import view
+from edgepress.toolkit.reports.card import model_card
+from edgepress.toolkit.reports.markdown import escaped, markdown
+from edgepress.toolkit.reports.page import HERE, SCRIPTS, embedded_json, page
+from edgepress.toolkit.reports.report import report
+from edgepress.toolkit.results.records import Advice, Benchmark, Measurement
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from edgepress.toolkit.measurement import Advice, Benchmark
-from edgepress.toolkit.report import view
-from edgepress.toolkit.report.page import page
+from edgepress.toolkit.reports import view
+from edgepress.toolkit.reports.page import page
+from edgepress.toolkit.results.records import Advice, Benchmark
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.toolkit import measurement
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.measurement import Advice, Benchmark, ClassChange, Disagreement, Measurement, Noise
-from edgepress.toolkit.results_file import MAX_BYTES, correct_items, load_benchmark
-from edgepress.toolkit.results_schema import benchmark_schema, compare_schema
+from edgepress.toolkit.results import records
+from edgepress.toolkit.results.file import MAX_BYTES, correct_items, load_benchmark
+from edgepress.toolkit.results.records import Advice, Benchmark, ClassChange, Disagreement, Measurement, Noise
+from edgepress.toolkit.results.schema import benchmark_schema, compare_schema
 
 V1 = Path(__file__).parent / "benchmark_v1.json"
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schema"
@@ -43,7 +43,7 @@ def full_result() -> Benchmark:
         p50_us=12.5,
         round_medians_us=(12.0, 13.0),
         latency_quantiles_us=tuple(float(n) for n in range(1, 52)),
-        profile=(measurement.OperationTime(operation="CONV_2D", count=1, time_us=0.0, share=1.0),),
+        profile=(records.OperationTime(operation="CONV_2D", count=1, time_us=0.0, share=1.0),),
         status="usable",
     )
     return Benchmark(
@@ -57,7 +57,7 @@ def full_result() -> Benchmark:
         advice=Advice(ship="a.tflite", engine="litert", why="so"),
         notes=("note",),
         noise=Noise(noisy=True, reasons=("load",), frequency_mhz=(800.0, 3000.0), cpus=(0, 1)),
-        ceiling=measurement.Ceiling(
+        ceiling=records.Ceiling(
             float32_macs_per_s=1e9, int8_macs_per_s=4e9, memory_bytes_per_s=1e10, kernels={"memory": "sum"}
         ),
         disagreements=(Disagreement(name="i", label="0", baseline="1", others={"x on y": "2"}),),
@@ -188,7 +188,7 @@ def test_which_items_were_right_is_kept_bit_by_bit(right: list[bool]) -> None:
 def test_the_schemas_in_the_docs_are_current(name: str, made: Callable[[], dict[str, Any]]) -> None:
     kept = json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
     assert kept == made(), (
-        f"make it anew: python -m edgepress.toolkit.results_schema {name} > docs/schema/{name}.schema.json"
+        f"make it anew: python -m edgepress.toolkit.results.schema {name} > docs/schema/{name}.schema.json"
     )
 
 

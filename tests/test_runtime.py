@@ -242,7 +242,7 @@ def test_a_truncated_model_is_a_clear_error(name: str, share: float, run: Any, t
 
 
 def test_a_file_that_contradicts_its_contract_is_refused(run: Any, tmp_path: Path) -> None:
-    from edgepress.converters.contract_file import tflite_with_contract
+    from edgepress.converters.contract.write import tflite_with_contract
     from edgepress.runtime import read_contract
 
     path = run.variants["tflite-int8"]

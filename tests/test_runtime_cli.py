@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from running import COMMAND, printed
 
-from edgepress.converters.contract_file import tflite_with_contract
+from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.runtime import (
     InputError,
     load,

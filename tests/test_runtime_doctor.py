@@ -87,7 +87,7 @@ def test_what_works_on_a_board(
 
 
 def test_the_workstations_doctor_tells_the_toolkits_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.toolkit import doctor as module
+    from edgepress.toolkit.host import doctor as module
 
     found = module.doctor()
     assert found["ok"]

@@ -9,8 +9,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from edgepress.converters import SCHEMES, parse_schemes
-from edgepress.converters.keras_file import sha256_of
-from edgepress.converters.tflite_graph import operations
+from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.to_tflite.passes import operations
 from edgepress.runtime import InputError, load, read_contract
 
 # Largest error of a probability, and smallest share of equal top labels, against the Keras parent on 360 test images.

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgepress.converters import SCHEMES
-from edgepress.converters.contract_file import tflite_with_contract
-from edgepress.converters.selftest_vectors import chosen_seeds
+from edgepress.converters.contract.write import tflite_with_contract
+from edgepress.converters.proof.selftest import chosen_seeds
 from edgepress.runtime import InputError, InputSpec, ModelFileError, load, read_contract
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.selftest import TOLERANCE, seeded_item, selftest
@@ -223,7 +223,7 @@ def test_seeds_are_chosen_for_doubt_and_for_different_labels() -> None:
 
 
 def test_many_labels_store_some_scores(tmp_path: Path) -> None:
-    from edgepress.converters.selftest_vectors import make_selftest
+    from edgepress.converters.proof.selftest import make_selftest
 
     class Wide:
         path = tmp_path / "m.tflite"

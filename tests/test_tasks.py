@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgepress.converters.convert import convert
+from edgepress.converters.conversion import convert
 from edgepress.runtime import Contract, InputSpec, Model, ModelFileError, load
 
 SPEC = InputSpec(shape=(4,), dtype="float32")

@@ -15,9 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgepress.converters import tflite_metadata as block
-from edgepress.converters.contract_file import tflite_with_contract
-from edgepress.converters.foreign_metadata import (
+from edgepress.converters.contract.metadata import (
     Metadata,
     label_lines,
     onnx_metadata,
@@ -25,8 +23,10 @@ from edgepress.converters.foreign_metadata import (
     read_labels,
     tflite_metadata,
 )
-from edgepress.converters.tflite_graph import with_metadata
-from edgepress.converters.tflite_metadata import IDENTIFIER, NAME, read_block, write_block
+from edgepress.converters.contract.write import tflite_with_contract
+from edgepress.converters.to_tflite import metadata as block
+from edgepress.converters.to_tflite.metadata import IDENTIFIER, NAME, read_block, write_block
+from edgepress.converters.to_tflite.passes import with_metadata
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "real" / "models"

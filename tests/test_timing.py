@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime import load
-from edgepress.toolkit import turns
-from edgepress.toolkit.best_engine import best_engines
-from edgepress.toolkit.candidate import Candidate, Opening
-from edgepress.toolkit.disturbance import Watch
+from edgepress.toolkit.benchmarking.best_engine import best_engines
+from edgepress.toolkit.benchmarking.quiet import Watch
+from edgepress.toolkit.benchmarking.timing import Timing, time_candidates, with_timing
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.intervals import paired_ratio
-from edgepress.toolkit.measurement import DROP, USABLE, Measurement
-from edgepress.toolkit.pinning import choose_cpus, out_of_the_way, parse_cpus, usable_cpus
-from edgepress.toolkit.timing import Timing, time_candidates, with_timing
-from edgepress.toolkit.turns import Start, Taken, Turn, begin, timed, timed_calls, warm_up
+from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, parse_cpus, usable_cpus
+from edgepress.toolkit.results.records import DROP, USABLE, Measurement
+from edgepress.toolkit.stats.intervals import paired_ratio
+from edgepress.toolkit.workers import turn
+from edgepress.toolkit.workers.opening import Candidate, Opening
+from edgepress.toolkit.workers.turn import Start, Taken, Turn, begin, timed, timed_calls, warm_up
 
 DIES_AT_ITS_THIRD_OPENING = """
 import os, pathlib
@@ -41,7 +41,7 @@ class Interpreter:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], Callable[[Any], None]]:
     """Makes a call that takes the given nanoseconds one after another, the last of them for ever."""
     now = [0]
-    monkeypatch.setattr(turns.time, "perf_counter_ns", lambda: now[0])
+    monkeypatch.setattr(turn.time, "perf_counter_ns", lambda: now[0])
 
     def taking(nanoseconds: list[int]) -> Callable[[Any], None]:
         left = list(nanoseconds)
@@ -58,15 +58,15 @@ def test_a_warm_up_lasts_until_calls_get_no_faster(clock: Any) -> None:
     falling = [1000 - 40 * n for n in range(20)]
     times = warm_up(clock([*falling, 200]), [np.empty(0)])
     assert times[:20] == falling
-    assert 20 + turns.WINDOW <= len(times) <= 20 + 2 * turns.WINDOW
-    assert set(times[-turns.WINDOW :]) == {200}
-    assert len(warm_up(clock([100]), [np.empty(0)])) == 2 * turns.WINDOW
+    assert 20 + turn.WINDOW <= len(times) <= 20 + 2 * turn.WINDOW
+    assert set(times[-turn.WINDOW :]) == {200}
+    assert len(warm_up(clock([100]), [np.empty(0)])) == 2 * turn.WINDOW
 
 
 def test_a_warm_up_is_bounded_in_calls_and_in_time(clock: Any) -> None:
     ever_faster = [int(1e6 * 0.99**n) for n in range(1000)]
-    assert len(warm_up(clock(ever_faster), [np.empty(0)])) == turns.WARM_CALLS
-    assert len(warm_up(clock([2_000_000_000]), [np.empty(0)])) == turns.MIN_CALLS
+    assert len(warm_up(clock(ever_faster), [np.empty(0)])) == turn.WARM_CALLS
+    assert len(warm_up(clock([2_000_000_000]), [np.empty(0)])) == turn.MIN_CALLS
 
 
 def test_each_call_is_timed_by_itself_with_the_batches_in_turn(clock: Any) -> None:
@@ -84,7 +84,7 @@ def test_each_call_is_timed_by_itself_with_the_batches_in_turn(clock: Any) -> No
 @given(st.integers(1, 20), st.integers(1, 50))
 def test_batches_have_their_size_and_take_every_item(count: int, size: int) -> None:
     items = np.arange(count * 2).reshape(count, 2)
-    batches = turns._batches(items, size)
+    batches = turn._batches(items, size)
     assert all(b.shape == (size, 2) and b.flags.c_contiguous for b in batches)
     assert {int(v) for b in batches for v in b.ravel()} == set(range(count * 2))
 
@@ -95,11 +95,11 @@ def test_a_turn_opens_warms_up_and_times(run: Any, digits: Any, tmp_path: Path) 
         begin(Start("litert", str(tmp_path / "items.npy")), lambda _: None)
     finally:
         gc.enable()
-    taken = timed(Turn(Candidate(run.variants["tflite-int8"], "litert", batch=3), (), 60), turns._State.items)
+    taken = timed(Turn(Candidate(run.variants["tflite-int8"], "litert", batch=3), (), 60), turn._State.items)
     assert taken.load_ns > 0
     assert taken.first_ns > 0
-    assert taken.warmup >= turns.WINDOW
-    assert turns.MIN_CALLS <= len(taken.times) <= turns.MAX_CALLS
+    assert taken.warmup >= turn.WINDOW
+    assert turn.MIN_CALLS <= len(taken.times) <= turn.MAX_CALLS
     assert taken.first_ns + taken.times.sum() <= taken.spent_ns
 
 
@@ -150,10 +150,10 @@ def test_a_candidate_that_dies_in_a_turn_fails_alone(
 def test_a_turn_that_hangs_is_given_up(run: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "items.npy", digits.test.read(np.arange(2)))
     code = "import time; time.sleep(60)"
-    monkeypatch.setattr(turns, "timed", lambda *_: exec(code))
-    monkeypatch.setattr(turns._State, "items", np.empty(0), raising=False)
+    monkeypatch.setattr(turn, "timed", lambda *_: exec(code))
+    monkeypatch.setattr(turn._State, "items", np.empty(0), raising=False)
     with pytest.raises(EdgepressError, match="took over 1 s"):
-        turns.take_turn(Turn(Candidate(run.variants["tflite-int8"], "litert"), (), 1), lambda _: None)
+        turn.take_turn(Turn(Candidate(run.variants["tflite-int8"], "litert"), (), 1), lambda _: None)
 
 
 def test_a_candidate_takes_no_turn_when_its_time_is_used_up(run: Any, digits: Any) -> None:
@@ -279,5 +279,5 @@ def test_the_best_engine_is_the_fastest_of_those_that_answer_rightly() -> None:
 
 def test_repeated_items_are_answered_as_a_batch(run: Any, digits: Any) -> None:
     model = load(run.variants["tflite-int8"])
-    batch = turns._batches(digits.test.read(np.arange(3)), 5)[0]
+    batch = turn._batches(digits.test.read(np.arange(3)), 5)[0]
     assert model.scores(batch).shape == (5, 10)

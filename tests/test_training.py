@@ -19,7 +19,7 @@ from edgepress.runtime import read_contract  # noqa: E402
 from edgepress.runtime.contract import InputSpec  # noqa: E402
 from edgepress.toolkit.data.types import DataSet, Split  # noqa: E402
 from edgepress.toolkit.errors import InputError, TrainingError  # noqa: E402
-from edgepress.toolkit.training import balanced_weights, train  # noqa: E402
+from edgepress.toolkit.training.loop import balanced_weights, train  # noqa: E402
 
 LABELS = ("left", "middle", "right")
 FILES = ["confusion_matrix.png", "history.csv", "learning_curves.png", "metrics.json", "mistakes.png", "model.keras"]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters.outputs import looks, refuse_other_outputs, with_end
+from edgepress.converters.contract.outputs import looks, refuse_other_outputs, with_end
+from edgepress.converters.proof.compare import compare, seeded_items, shortcoming, shortcoming_before
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.variant import Variant, across
-from edgepress.converters.verification import compare, seeded_items, shortcoming, shortcoming_before
 from edgepress.runtime import InputError, InputSpec
 
 
@@ -147,13 +147,13 @@ def test_formats_are_compared_on_what_both_answered() -> None:
 
 
 def test_a_slow_file_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.converters import jobs
+    from edgepress.converters import make_files
 
     class Slow:
         def scores(self, items: np.ndarray) -> np.ndarray:
             return np.ones((len(items), 2), np.float32)
 
-    work, items = object.__new__(jobs._Work), np.zeros((64, 3), np.uint8)
+    work, items = object.__new__(make_files._Work), np.zeros((64, 3), np.uint8)
     assert len(work._answers(Slow(), items)) == 64  # type: ignore[arg-type]
-    monkeypatch.setattr(jobs, "PROOF_S", -1.0)
-    assert len(work._answers(Slow(), items)) == jobs.PROOF_STEP  # type: ignore[arg-type]
+    monkeypatch.setattr(make_files, "PROOF_S", -1.0)
+    assert len(work._answers(Slow(), items)) == make_files.PROOF_STEP  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgepress.converters import Conversion, guess_contract
-from edgepress.converters.verification import seeded_items
+from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime import load
 from edgepress.runtime.errors import ModelFileError
 

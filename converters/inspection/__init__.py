@@ -1,7 +1,7 @@
 """What is in a model file: its interface, operations, memory and size, whatever its format.
 
 `read` looks at a file without running it, `open_in_engine` asks this machine's engine. Both work in this process, and
-native code that meets a damaged file may end it: `edgepress.toolkit.inspect` calls them in a child process.
+native code that meets a damaged file may end it: `edgepress.toolkit.inspection` calls them in a child process.
 """
 
 from __future__ import annotations

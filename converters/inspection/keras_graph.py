@@ -13,7 +13,7 @@ from typing import Any
 
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.report import Engine, Inspection, Port, describe
-from edgepress.converters.keras_file import mended
+from edgepress.converters.sources.keras import mended
 
 KERNELS = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), 1),

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress.converters.foreign_metadata import onnx_metadata
+from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.onnx_steps import (
     BUILT_IN,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.foreign_metadata import Metadata
+from edgepress.converters.contract.metadata import Metadata
 from edgepress.converters.inspection import graph as g
 from edgepress.runtime.contract import Contract
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.foreign_metadata import tflite_metadata
+from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, describe, metadata_dict

@@ -1,0 +1,224 @@
+"""What files that others made say of themselves: labels, colour and normalization.
+
+* `.tflite`: the standard metadata block and the label file that it names (`tflite_metadata`); without a block, a label
+  file or Ultralytics' `metadata.json` in the zip behind the model.
+* `.onnx`: `metadata_props`: the image properties of the ONNX standard (onnx/onnx, docs/MetadataProps.md), label lists
+  under the names that exporters use, and what is known of Ultralytics' models.
+
+    >>> onnx_metadata({"names": "{0: 'cat', 1: 'dog'}", "author": "Ultralytics"}).labels
+    ('cat', 'dog')
+
+What is said but can't be used is left out and listed in `Metadata.notes`: flags can still give it. No text is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import math
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgepress.converters.to_tflite.metadata import Block, read_block
+from edgepress.runtime.errors import InputError
+
+MAX_BYTES = 1 << 20
+"""Label files and metadata larger than this are not read."""
+
+ChannelOrder = Literal["grey", "rgb", "bgr"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a file says of itself.
+
+    Attributes:
+        labels: Class names in the order of the outputs; empty if it does not say.
+        color: Colour and order of the input's channels; None if it does not say.
+        mean: The model takes (pixel - mean) / std, pixels being 0-255: one number or one a channel; empty if unknown.
+        std: See `mean`.
+        notes: What was there and could not be used.
+    """
+
+    labels: tuple[str, ...] = ()
+    color: ChannelOrder | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def tflite_metadata(model: bytes) -> Metadata:
+    """What a `.tflite` file, given whole, says of itself.
+
+    Raises:
+        ModelFileError: Its metadata block is damaged.
+    """
+    block = read_block(model)
+    files = _Files(model)
+    props = _object(files.text("metadata.json")) if "metadata.json" in files.names and block is None else {}
+    if props:
+        return onnx_metadata(props)
+    block = block or Block()
+    name = block.labels_file or next((n for n in files.names if "label" in n.lower() and n.endswith(".txt")), "")
+    labels = label_lines(files.text(name)) if name else ()
+    mean, std = block.mean, block.std
+    if (mean or std) and not usable_scaling(mean, std):
+        files.notes.append(f"the metadata's normalization can't be used: mean {list(mean)[:4]}, std {list(std)[:4]}")
+        mean, std = (), ()
+    return Metadata(labels=labels, color=block.color, mean=mean, std=std, notes=tuple(files.notes))
+
+
+def onnx_metadata(props: Mapping[str, str]) -> Metadata:
+    """What the `metadata_props` of an `.onnx` file say of it."""
+    lower = {key.lower(): value for key, value in props.items()}
+    labels = next(filter(None, (parse_labels(lower.get(key, "")) for key in _LABEL_KEYS)), ())
+    pixels = lower.get("image.bitmappixelformat", "").lower()
+    color = _PIXEL_FORMATS.get(pixels)
+    range_name = lower.get("image.nominalpixelrange", "").lower()
+    low_high = _PIXEL_RANGES.get(range_name)
+    unknown = [v for v, known in ((pixels, color), (range_name, low_high)) if v and not known]
+    if lower.get("author") == "Ultralytics":
+        color, low_high = color or "rgb", low_high or (0.0, 1.0)
+    mean, std = scaling_of(*low_high) if low_high else ((), ())
+    notes = tuple(f"the metadata's {value} is not supported" for value in unknown)
+    return Metadata(labels=labels, color=color, mean=mean, std=std, notes=notes)
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """The labels in a file: one a line, perhaps numbered from 0, or a list or numbered object in JSON.
+
+    Raises:
+        InputError: It can't be read, or holds no labels.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as f:
+            content = f.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except OSError as e:
+        raise InputError(f"The labels {path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    except UnicodeDecodeError as e:
+        raise InputError(f"The labels {path} are not UTF-8 text.", "Give a text file with one label a line.") from e
+    labels = parse_labels(text) if text.lstrip().startswith(("{", "[")) else label_lines(text)
+    if not labels or len(content) > MAX_BYTES:
+        raise InputError(f"{path} holds no labels.", "Give a text file with one label a line.")
+    return labels
+
+
+def label_lines(text: str) -> tuple[str, ...]:
+    """One label a line, without the numbers in front if every line is numbered by its place, from 0."""
+    lines = [line.strip() for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    numbered = [re.match(rf"{i}[\s:,]+(.+)", line) for i, line in enumerate(lines)]
+    return tuple(m[1] if m else "" for m in numbered) if all(numbered) else tuple(lines)
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Labels in a text: JSON, the same written by Python, one a line, or separated by commas; none if it is else.
+
+    A list gives its strings, an object the values of the keys "0", "1" and so on, or the keys of the values 0, 1, ...
+    """
+    if len(text) > MAX_BYTES:
+        return ()
+    if not text.lstrip().startswith(("{", "[")):
+        lines = label_lines(text)
+        return lines if len(lines) != 1 else tuple(part.strip() for part in text.split(","))
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        value = _python_literal(text)
+    if isinstance(value, dict):
+        numbers = list(value.values())
+        if all(type(n) is int for n in numbers) and sorted(numbers) == list(range(len(numbers))):
+            value = {number: label for label, number in value.items()}  # Keras' class_indices
+        named = {str(key): label for key, label in value.items()}
+        value = [named.get(str(i)) for i in range(len(named))]
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        return ()
+    return tuple(value)
+
+
+def scaling_of(low: float, high: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and std that bring pixels 0-255 to low-high."""
+    std = 255 / (high - low)
+    return (0.0 - low * std,), (std,)
+
+
+def usable_scaling(mean: Sequence[float], std: Sequence[float]) -> bool:
+    """Whether (pixel - mean) / std can be computed."""
+    return len(mean) == len(std) > 0 and all(map(math.isfinite, (*mean, *std))) and all(std)
+
+
+_LABEL_KEYS = ("names", "labels", "labels.txt", "classes", "class_names", "id2label")
+_PIXEL_FORMATS: dict[str, ChannelOrder] = {"gray8": "grey", "rgb8": "rgb", "bgr8": "bgr"}
+_PIXEL_RANGES = {
+    "nominalrange_0_255": (0.0, 255.0),
+    "normalized_0_1": (0.0, 1.0),
+    "normalized_1_1": (-1.0, 1.0),
+    "nominalrange_16_235": (16.0, 235.0),
+}
+_ITEM = re.compile(r"""\s*(?:["']?(\d{1,9})["']?\s*:\s*)?("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*[,\]}]""")
+
+
+def _python_literal(text: str) -> dict[int, str] | list[str] | None:
+    """A flat dict of numbers to strings or list of strings as `str` writes it, None if it is anything else.
+
+    `ast.literal_eval` on the whole could take all memory or the whole stack; on one string it can't.
+    """
+    at, numbers, labels = text.index(text.strip()[0]) + 1, [], []
+    while match := _ITEM.match(text, at):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                labels.append(str(ast.literal_eval(match[2])))
+        except (ValueError, SyntaxError):
+            return None
+        numbers.append(match[1])
+        at = match.end()
+    if text[at:].strip() or not labels:
+        return None
+    if None in numbers:
+        return labels if not any(numbers) else None
+    return dict(zip(map(int, numbers), labels, strict=True))
+
+
+def _object(text: str) -> dict[str, str]:
+    """The fields of a JSON object, those that are not strings as JSON; empty if the text is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+class _Files:
+    """The files in the zip behind a model, and notes of what can't be read in it."""
+
+    def __init__(self, model: bytes) -> None:
+        self.notes: list[str] = []
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(model))
+            self.names = self._archive.namelist()
+        except Exception:  # zipfile raises what it likes on bytes that only look like a zip
+            self.names = []
+
+    def text(self, name: str) -> str:
+        """A file's text, empty with a note if there is none."""
+        if name not in self.names:
+            self.notes.append(f"{name}, which the metadata names, is not in the file")
+            return ""
+        member = self._archive.getinfo(name)
+        if member.file_size > MAX_BYTES or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            self.notes.append(f"{name} in the file is too large, or compressed in an unusual way")
+            return ""
+        try:
+            return self._archive.read(member).decode("utf-8-sig", errors="replace")
+        except Exception as e:  # as above, and from the decompressor
+            self.notes.append(f"{name} in the file is damaged: {e}")
+            return ""

@@ -1,0 +1,81 @@
+"""What pixels 0-255 become before a model takes them: a range, or a mean and a deviation, from flags or files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from edgepress.converters.contract.metadata import Metadata, usable_scaling
+from edgepress.runtime.errors import InputError
+
+Numbers = str | Sequence[float]
+"""Numbers, or text with commas between them."""
+
+Scaling = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def pixel_scaling(
+    dtype: str,
+    channels: int,
+    metadata: Metadata,
+    input_range: Numbers | None,
+    mean: Numbers | None,
+    std: Numbers | None,
+) -> tuple[Scaling, str]:
+    """Mean and std of pixels 0-255, and a note of where they are from."""
+    given = not (input_range is None and mean is None and std is None)
+    if not dtype.startswith("float"):
+        if given:
+            raise InputError(
+                f"The model takes {dtype} and scales it itself; no range or mean can be given.",
+                "Leave --input-range, --mean and --std out.",
+            )
+        return ((0.0,), (1.0,)), f"{dtype}, 0 to 255, as the model takes them"
+    if given:
+        shift, divisor = _numbers(mean, "--mean") or (0.0,), _numbers(std, "--std") or (1.0,)
+        unit = input_range is None and std is not None and all(abs(s) < 1 for s in divisor)
+        low, high = _bounds(input_range) if input_range is not None else (0.0, 1.0 if unit else 255.0)
+        step = 255 / (high - low)
+        length = max(len(shift), len(divisor))
+        shift, divisor = (v * length if len(v) == 1 else v for v in (shift, divisor))
+        if length not in (1, channels) or not usable_scaling(shift, divisor):
+            raise InputError(
+                f"The mean {_list(shift)} and std {_list(divisor)} can't be used for {channels} channels.",
+                "Give one number or one a channel, and none of std 0.",
+            )
+        scaling = tuple(step * (m - low) for m in shift), tuple(step * s for s in divisor)
+        return scaling, f"{_range(scaling)}, as said" + (", taking mean and std for those of 0-1" if unit else "")
+    if len(metadata.mean) in (1, channels):
+        scaling = metadata.mean, metadata.std
+        return scaling, f"{_range(scaling)}, from the file's mean {_list(metadata.mean)}, std {_list(metadata.std)}"
+    why = f"the file's mean has {len(metadata.mean)} numbers" if metadata.mean else "no normalization found"
+    return ((0.0,), (1.0,)), f"{why}: assumed 0 to 255; --input-range, or --mean and --std, say otherwise"
+
+
+def _bounds(value: Numbers) -> tuple[float, float]:
+    bounds = _numbers(value, "--input-range")
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise InputError(f"The input range is {_list(bounds)}; two numbers, the smaller first, are needed.")
+    return bounds[0], bounds[1]
+
+
+def _numbers(value: Numbers | None, flag: str) -> tuple[float, ...]:
+    parts = value.split(",") if isinstance(value, str) else value or ()
+    try:
+        numbers = tuple(map(float, parts))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{flag} is {value!r}; numbers with commas between them are needed, such as 0,1.")
+    return numbers
+
+
+def _range(scaling: Scaling) -> str:
+    """What pixels 0 to 255 become."""
+    mean, std = scaling
+    ends = [" to ".join(f"{(pixel - m) / s:.4g}" for pixel in (0, 255)) for m, s in zip(mean, std, strict=True)]
+    return " | ".join(ends)
+
+
+def _list(numbers: Iterable[float]) -> str:
+    return ", ".join(f"{n:.6g}" for n in numbers)

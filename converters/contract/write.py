@@ -1,0 +1,71 @@
+"""Writing the contract into a model file, once, last: quantizing a file again would drop it.
+
+* `.tflite`: the standard metadata block (`tflite_metadata`) in the flatbuffer, and behind it a zip with `labels.txt`,
+  which the block names, and `edgepress.json`. Its members are stored, not deflated, as the readers of TFLite metadata
+  expect, and dated 1980, so that the same model gives the same bytes.
+* `.onnx`: entries of `metadata_props`, which survive quantization.
+* `.keras`: one more member of the zip that it is; Keras 3 ignores it.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepress.converters.files import whole_file
+from edgepress.converters.to_tflite.metadata import NAME, write_block
+from edgepress.converters.to_tflite.passes import with_metadata
+from edgepress.runtime.contract import LABELS_MEMBER, MEMBER, Contract
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def tflite_with_contract(model: bytes, contract: Contract) -> bytes:
+    """The bytes of a TFLite model that carries `contract`, and nothing of what was behind its flatbuffer."""
+    described = with_metadata(model, NAME, write_block(contract))
+    whole = io.BytesIO()
+    whole.write(described)
+    with zipfile.ZipFile(whole, "a") as archive:
+        _write(archive, LABELS_MEMBER, _lines(contract))
+        _write(archive, MEMBER, contract.to_json())
+    return whole.getvalue()
+
+
+def onnx_with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
+    """A copy of an ONNX model that carries `contract`."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.producer_name, copy.producer_version = "edgepress", contract.tools.get("edgepress", "")
+    onnx.helper.set_model_props(copy, {LABELS_MEMBER: _lines(contract), MEMBER: contract.to_json()})
+    return copy
+
+
+def write_keras_contract(path: Path, contract: Contract) -> None:
+    """Put `contract` into a `.keras` file, replacing the one that it carries; whole or not at all."""
+    with whole_file(path) as temporary:
+        with zipfile.ZipFile(path) as source:
+            if MEMBER not in source.namelist():
+                shutil.copyfile(path, temporary)
+            else:
+                with zipfile.ZipFile(temporary, "w") as target:
+                    for member in source.infolist():
+                        if member.filename != MEMBER:
+                            target.writestr(member, source.read(member))
+        with zipfile.ZipFile(temporary, "a") as archive:
+            _write(archive, MEMBER, contract.to_json())
+
+
+def _lines(contract: Contract) -> str:
+    """One label a line for each output: of the two of a single sigmoid the second."""
+    labels = contract.labels[-contract.outputs :]
+    return "".join(" ".join(label.split("\n")) + "\n" for label in labels)
+
+
+def _write(archive: zipfile.ZipFile, name: str, text: str) -> None:
+    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)

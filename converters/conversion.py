@@ -1,0 +1,291 @@
+"""One model in, a file for every scheme out, made in child processes.
+
+TFLite and ONNX files are made side by side, each kind in a process of its own: a crash in native code, a hang or a
+flood of memory there becomes a variant with an error, and the other schemes go on in a new process.
+
+    >>> with Conversion("model.h5") as conversion:
+    ...     facts = conversion.facts                              # what is in it
+    ...     guess = guess_contract(facts.shape, facts.outputs)    # what its files shall say of themselves
+    ...     conversion.run(["tflite-int8"], guess, calibration=batches, out="out")      # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.calibration import Batches
+from edgepress.converters.contract.guess import Guess
+from edgepress.converters.contract.outputs import Looks
+from edgepress.converters.files import temporary_path
+from edgepress.converters.make_files import Began, FilesJob, Made, OpenJob, Refused, make_files, open_model, targets
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.sources.base import Facts, Options
+from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.variant import Variant, across
+from edgepress.converters.worker import ChildDied, Worker
+from edgepress.runtime.contract import Contract
+from edgepress.runtime.errors import InputError, ModelFileError, unknown
+
+TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
+SILENCE_S = 1800.0
+"""Seconds that one scheme may take."""
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory that one process may take."""
+COPIES = 16
+"""Copies of a large model's weights that a process may hold at its peak, beside TensorFlow itself:
+benchmarks/conversion_memory.py counts them."""
+
+
+OnStart = Callable[[str], None]
+OnDone = Callable[[Variant], None]
+
+
+class Conversion:
+    """A model that is being converted; a context manager, because processes are at work for it.
+
+    Args:
+        path: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel's folder.
+        options: How to open it.
+        silence_s: Seconds that one step may take before it has failed.
+        memory_bytes: Memory that one process may take; None means 80 % of the machine's.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        options: Options | None = None,
+        silence_s: float = SILENCE_S,
+        memory_bytes: int | None = None,
+    ) -> None:
+        import psutil
+
+        self.path, self._options = Path(path), options or Options()
+        if not self.path.exists():
+            raise ModelFileError(f"{path} does not exist.", "Check the path; `edgepress train` writes model.keras.")
+        memory = int(psutil.virtual_memory().total * MEMORY_SHARE) if memory_bytes is None else memory_bytes
+        self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory}
+        self._workers: dict[str, Worker] = {}
+        self._looks: Looks | None = None
+        self._closed, self._lock = False, threading.Lock()
+
+    def __enter__(self) -> Conversion:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._closed = True
+        for worker in list(self._workers.values()):
+            worker.close()
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What can be seen of the model.
+
+        Raises:
+            ModelFileError: It can't be opened, or crashes what opens it.
+        """
+        try:
+            return self._open("tflite")
+        except ChildDied as e:
+            raise self._crash(e) from e
+
+    @property
+    def stem(self) -> str:
+        """The model's name without what kind of file it is; of one that edgepress made, without its scheme."""
+        name = self.path.resolve().name if self.path.is_dir() else self.path.stem
+        made = SCHEMES.get(self.facts.contract.scheme) if self.facts.contract else None
+        return name.removesuffix(f"-{made.precision}") or name if made else name
+
+    def run(
+        self,
+        schemes: Sequence[str],
+        guess: Guess,
+        *,
+        calibration: Batches,
+        out: str | Path,
+        stem: str | None = None,
+        softmax: bool = False,
+        proof: npt.NDArray[Any] | None = None,
+        proof_name: str = "seeded",
+        enforce: bool = True,
+        on_start: OnStart | None = None,
+        on_done: OnDone | None = None,
+    ) -> list[Variant]:
+        """Make a file for every scheme.
+
+        Args:
+            schemes: Names in the scheme table (`parse_schemes` reads them from text).
+            guess: The contract of the files, and what stands in front of the model so that it holds.
+            calibration: Gives the calibration items anew at each call, as batches (n, *item shape); picklable. Called
+                only for schemes that need it.
+            out: Folder for the files; made if missing.
+            stem: Beginning of the file names: `{stem}-{precision}.{format}`; None takes the model's.
+            softmax: Put softmax behind a model that ends in logits; a sigmoid if it has one output.
+            proof: Items (n, *item shape) on which a file is compared with its parent; None takes seeded ones.
+            proof_name: What they are, for the record.
+            enforce: Whether a file whose answers are below its scheme's bound is an error.
+            on_start: Called with each scheme's name before work on it begins.
+            on_done: Called with each variant, made or failed.
+
+        Returns:
+            One variant for each scheme, in the order given.
+
+        Raises:
+            InputError: A scheme is unknown, or the folder can't be written.
+            ModelFileError: The model can't be opened, or contradicts the contract.
+        """
+        for name in schemes:
+            if name not in SCHEMES:
+                raise unknown("scheme", name, SCHEMES)
+        if softmax and guess.contract.task not in ("logits", "sigmoid"):
+            raise InputError(f"Softmax was asked for, but the outputs are {guess.contract.task}.", "Leave it out.")
+        tools = {name: metadata.version(name) for name in TOOLS}
+        contract = guess.contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
+        paths = targets(schemes, Path(out), self.stem if stem is None else stem)
+        for path in paths.values():
+            if path.exists() and path.samefile(self.path):
+                raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")
+        job = FilesJob(paths, guess, contract, softmax, calibration, proof, proof_name, enforce)
+        found: dict[str, Variant] = {}
+        answers: dict[str, npt.NDArray[np.float32]] = {}
+
+        def done(variant: Variant) -> None:
+            with self._lock:
+                found[variant.scheme] = variant
+                if on_done and not self._closed:
+                    on_done(variant)
+
+        def started(scheme: str) -> None:
+            with self._lock:
+                if on_start and not self._closed:
+                    on_start(scheme)
+
+        groups = [[n for n in schemes if SCHEMES[n].format == format] for format in ("tflite", "onnx")]
+        together = self._room_for_two()
+
+        def make(group: list[str]) -> None:
+            if not together:  # what the other format's process holds is what this one needs
+                for other in self._workers.keys() - {SCHEMES[group[0]].format}:
+                    self._workers.pop(other).close()
+            self._group(group, job, started, done, answers)
+
+        with ThreadPoolExecutor(2 if together else 1) as pool:
+            try:
+                work = [pool.submit(make, group) for group in groups if group]
+                for future in work:
+                    future.result()
+            except BaseException:  # Ctrl-C too: the threads end when their processes do
+                self.__exit__(None, None, None)
+                for worker in self._workers.values():
+                    _remove_partial(paths.values(), worker)
+                raise
+        return [across(found[name], answers) for name in schemes]
+
+    def _group(
+        self,
+        schemes: list[str],
+        job: FilesJob,
+        started: OnStart,
+        done: OnDone,
+        answers: dict[str, npt.NDArray[np.float32]],
+    ) -> None:
+        """Make the files of one format, in a new process whenever one dies."""
+        format, left, now = SCHEMES[schemes[0]].format, list(schemes), ""
+        while left and not self._closed:
+            try:
+                if format not in self._workers:
+                    self._open(format)
+                part = dataclasses.replace(job, targets={name: job.targets[name] for name in left})
+                for report in self._workers[format].call(make_files, part):
+                    match report:
+                        case Began(now):
+                            started(now)
+                        case Made(name, seconds, verification, scores, notes):
+                            left.remove(name)
+                            now = ""
+                            answers[name] = scores
+                            path = job.targets[name]
+                            done(Variant(name, path, path.stat().st_size, seconds, verification, notes=notes))
+                        case Refused(name, seconds, error, hint):
+                            left.remove(name)
+                            now = ""
+                            done(Variant(name, None, None, seconds, error=error, hint=hint))
+            except ChildDied as e:
+                worker = self._workers.pop(format)
+                worker.close()
+                _remove_partial(job.targets.values(), worker)
+                if self._closed or (not now and len(left) == len(schemes)):
+                    raise self._crash(e) from e
+                # Between two files, or while the model was opened again, no scheme is to blame: none can go on.
+                for name in [now] if now else list(left):
+                    left.remove(name)
+                    done(Variant(name, None, None, 0.0, error=f"The process that made it died: {_last_words(e)}"))
+                now = ""
+
+    def _room_for_two(self) -> bool:
+        """Whether memory holds two processes of this model; side by side they would otherwise end each other."""
+        import psutil
+
+        files = [f for f in self.path.rglob("*") if f.is_file()] if self.path.is_dir() else [self.path]
+        return bool(2 * COPIES * sum(f.stat().st_size for f in files) < psutil.virtual_memory().available)
+
+    def _open(self, format: str) -> Facts:
+        worker = self._workers[format] = Worker(**self._limits)
+        if self._closed:  # meanwhile, by Ctrl-C
+            worker.close()
+        (facts,) = worker.call(open_model, OpenJob(self.path, self._options, self._looks))
+        assert isinstance(facts, Facts)
+        self._looks = facts.looks
+        return facts
+
+    def _crash(self, death: ChildDied) -> ModelFileError:
+        return ModelFileError(
+            f"{self.path} crashed the process that opened it: {_last_words(death)}",
+            "The file is damaged, or not what its name says.",
+        )
+
+
+def convert(
+    model_path: str | Path,
+    schemes: Sequence[str],
+    *,
+    contract: Contract,
+    calibration: Batches,
+    out: str | Path,
+    stem: str | None = None,
+    on_start: OnStart | None = None,
+    on_done: OnDone | None = None,
+) -> list[Variant]:
+    """Convert a model that takes the contract's items as they are, such as one of `edgepress train`.
+
+    See `Conversion.run`, which this calls, for the arguments and errors; files are compared on seeded items.
+    """
+    guess = Guess(contract=contract, model_shape=contract.input.shape)
+    with Conversion(model_path) as conversion:
+        return conversion.run(
+            schemes, guess, calibration=calibration, out=out, stem=stem, on_start=on_start, on_done=on_done
+        )
+
+
+def _last_words(death: ChildDied) -> str:
+    log = " | ".join(line.strip()[:300] for line in death.log.splitlines())
+    return f"{death}." + (f" Its log ends: {log}" if log else "")
+
+
+def _remove_partial(targets: Iterable[Path], worker: Worker) -> None:
+    """Take away what a killed process could not: its temporary files, and not those of another conversion."""
+    for target in targets:
+        with contextlib.suppress(OSError):
+            temporary_path(target, worker.pid).unlink()

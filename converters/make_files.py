@@ -1,0 +1,289 @@
+"""The child's part of a conversion: open a model, then make one file after another and prove each.
+
+What several schemes share - the float file, the ranges of its tensors, the parent's answers - is made when it is first
+needed and kept, its failure too. The open model stays in this module between two jobs of one process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
+from edgepress.converters.contract.guess import Guess
+from edgepress.converters.contract.outputs import SIGMOIDS, Looks, looks_of, refuse_other_outputs, with_end
+from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import whole_file
+from edgepress.converters.proof.compare import compare, seeded_items, shortcoming, shortcoming_before, varies
+from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
+from edgepress.converters.proof.still_float import remainder
+from edgepress.converters.schemes import SCHEMES, Scheme
+from edgepress.converters.sources.base import Options, Source
+from edgepress.converters.sources.open import as_the_model_takes, open_source
+from edgepress.converters.to_onnx import convert as to_onnx
+from edgepress.converters.to_tflite import convert as to_tflite
+from edgepress.converters.worker import Emit
+from edgepress.runtime import Model, load
+from edgepress.runtime.contract import Contract, Verification
+from edgepress.runtime.errors import EdgepressError, ModelFileError
+
+PROOF_STEP, PROOF_S = 4, 0.3
+"""Items compared at a time, and seconds after which no more are compared."""
+IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
+"""Of seeded items, in the order in which they are tried."""
+SAMPLE = 6
+"""Items on which a scale is tried."""
+T = TypeVar("T")
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """Open a model and report its `Facts`."""
+
+    path: Path
+    options: Options
+    looks: Looks | None = None
+    """What its answers look like, where that is known already."""
+
+
+@dataclass(frozen=True)
+class FilesJob:
+    """Make files of the model that is open.
+
+    Attributes:
+        targets: Path of each file by its scheme.
+        guess: The contract, and what stands in front of the model.
+        contract: The contract with what is known beforehand: parent, tools.
+        softmax: Put softmax behind a model that ends in logits, a sigmoid if it has one output.
+        calibration: Gives the calibration items.
+        proof: Items to compare on; None compares on seeded ones.
+        proof_name: What they are.
+        enforce: Whether a file below its scheme's bound is an error.
+    """
+
+    targets: Mapping[str, Path]
+    guess: Guess
+    contract: Contract
+    softmax: bool
+    calibration: Batches
+    proof: Array | None
+    proof_name: str
+    enforce: bool
+
+
+@dataclass(frozen=True)
+class Began:
+    """Work on a scheme begins; whoever is told so last when the process dies has caused it."""
+
+    scheme: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file was made and proven; `scores` are its answers to the proof items, `notes` what its user should know."""
+
+    scheme: str
+    seconds: float
+    verification: Verification
+    scores: npt.NDArray[np.float32]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A scheme could not be made."""
+
+    scheme: str
+    seconds: float
+    error: str
+    hint: str
+
+
+_opened: list[Source] = []
+
+
+def open_model(job: OpenJob, emit: Emit) -> None:
+    """Open a model, keep it for the jobs that follow, and report its `Facts`."""
+    source = open_source(job.path, job.options)
+    source.facts = dataclasses.replace(source.facts, looks=looks_of(source) if job.looks is None else job.looks)
+    _opened[:] = [source]
+    emit(source.facts)
+
+
+def make_files(job: FilesJob, emit: Emit) -> None:
+    """Make every file of a job: `Began`, then `Made` or `Refused`, for each."""
+    work = _Work(_opened[0], job)
+    for name, target in job.targets.items():
+        emit(Began(name))
+        start = time.perf_counter()
+        try:
+            verification, scores, notes = work.make(SCHEMES[name], target)
+            emit(Made(name, time.perf_counter() - start, verification, scores, notes))
+        except ConversionError as e:
+            emit(Refused(name, time.perf_counter() - start, e.message, e.hint))
+        except EdgepressError:
+            raise
+        except Exception as e:  # a bug of ours or of a library: it ends this scheme, and its traceback is in the log
+            traceback.print_exc()
+            why = f"{type(e).__name__}: {str(e).strip().partition(chr(10))[0]}"
+            emit(Refused(name, time.perf_counter() - start, f"It failed unexpectedly: {why}.", "Please report it."))
+
+
+class _Work:
+    def __init__(self, source: Source, job: FilesJob) -> None:
+        facts, contract = source.facts, job.contract
+        if facts.shape != job.guess.model_shape or facts.outputs != contract.outputs:
+            raise ModelFileError(
+                f"The model takes {list(facts.shape)} and gives {facts.outputs} outputs; its contract says "
+                f"{list(job.guess.model_shape)} and {contract.outputs}.",
+                "Train it again, or give the labels and the input that it was made for.",
+            )
+        self.source, self.job, self.input = source, job, contract.input
+        self._results: dict[str, Any] = {}
+
+    def once(self, step: Callable[[], T]) -> T:
+        """The step's result, or its error, made at the first call and kept: a second try would fail as slowly."""
+        if step.__name__ not in self._results:
+            try:
+                self._results[step.__name__] = step()
+            except Exception as e:
+                self._results[step.__name__] = e
+        result = self._results[step.__name__]
+        if isinstance(result, Exception):
+            raise result
+        return cast(T, result)
+
+    def tflite(self) -> bytes:
+        return self.source.tflite(self.job.guess, softmax=self.job.softmax)
+
+    def onnx(self) -> Any:
+        return self.source.onnx(self.job.guess, softmax=self.job.softmax)
+
+    def ranges(self) -> Ranges:
+        return tflite_ranges(self.once(self.tflite), self.job.calibration, self.input.value_range)
+
+    def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
+        """Items to compare on, and the parent's own answers to them.
+
+        Seeded ones on which it saturates, as on pixels of 255 if it wants 0-1, would hide what is wrong in a file: the
+        first scale is taken at which its answers vary.
+        """
+        if self.job.proof is not None:
+            return self.job.proof, self._true(self.job.proof)
+        scales = IMAGE_SCALES if self.input.is_image else TENSOR_SCALES
+        few = ((scale, seeded_items(self.input, SAMPLE, scale=scale)) for scale in scales)
+        scale = next((scale for scale, sample in few if varies(self._true(sample))), scales[0])
+        items = seeded_items(self.input, scale=scale)
+        return items, self._true(items)
+
+    def _true(self, items: Array) -> npt.NDArray[np.float32]:
+        """What we put in front of the parent and behind it is computed in NumPy."""
+        scores = self._parent(items)
+        if not np.isfinite(scores).all():
+            raise ConversionError(
+                f"The model itself answers NaN or infinity on what it is proven on ({self.job.proof_name}).",
+                "Check --input-range, --mean and --std, or give data like those it was trained on with --data.",
+            )
+        if self.job.enforce:
+            ends_in = self.source.facts.ends_in
+            refuse_other_outputs(scores, self.task, softmax=self.job.softmax, ends_in=ends_in)
+        return self._ended(scores)
+
+    def _ended(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return with_end(scores) if self.job.softmax else scores
+
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the self-test's items."""
+        scores = self._parent(candidates(self.input))
+        return chosen_seeds(with_end(scores) if self.task == "logits" else self._ended(scores))
+
+    def _parent(self, items: Array) -> npt.NDArray[np.float32]:
+        return self.source.answer(as_the_model_takes(self.job.guess, items))
+
+    def make(self, scheme: Scheme, target: Path) -> tuple[Verification, npt.NDArray[np.float32], tuple[str, ...]]:
+        """Write one file, whole, and only if it opens, answers and is near enough to its parent."""
+        write = self._writer(scheme)
+        task = "softmax" if self.job.softmax and self.task == "logits" else self.task
+        contract = self.job.contract.replace(scheme=scheme.name, task=task)
+        with whole_file(target) as temporary:
+            # Logits are compared as they are: softmax would hide what it saturates.
+            raw = contract.replace(task="softmax") if contract.task == "logits" else contract
+            temporary.write_bytes(write(raw))
+            items, truth = self.once(self.proof)
+            try:
+                model = load(temporary)
+                scores = self._answers(model, items)
+            except Exception as e:  # the engines' own, which share no base class
+                raise ConversionError(
+                    f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
+                ) from e
+            if not np.isfinite(scores).all():
+                hint = "Its conversion is at fault: please report it." if scheme.precision == "float32" else ""
+                raise ConversionError("The file answers NaN or infinity.", hint or "Try a scheme with more bits.")
+            true = self._as_given(truth)[: len(scores)]
+            verification = compare(true, scores, on=self.job.proof_name)
+            reason = shortcoming(verification, scheme)
+            if not reason and contract.task != "logits" and not self._quantizes_scores(scheme):
+                sigmoids = self.source.facts.ends_in.lower() in SIGMOIDS
+                reason = shortcoming_before(true, scores, scheme, "multilabel" if sigmoids else contract.task)
+            if reason and self.job.enforce:
+                on = f"{verification.items} items, {verification.on}"
+                hint = "Give data like those it was trained on, or more bits"
+                if scheme.precision == "float32":
+                    hint = "If the model saturates on these items, check --input-range; else its conversion is at fault"
+                raise ConversionError(
+                    f"The file does not answer like its parent ({on}): {reason}.",
+                    f"{hint}; --no-verify keeps the file all the same.",
+                )
+            notes = remainder(temporary, scheme)
+            test = make_selftest(model, self.input, self.once(self.seeds), logits=contract.task == "logits")
+            temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
+        return verification, scores, notes
+
+    def _answers(self, model: Model, items: Array) -> npt.NDArray[np.float32]:
+        """Answers to as many of the proof items as a moment allows: int16x8 of a large net takes seconds for a few."""
+        parts, start = [], time.perf_counter()
+        for i in range(0, len(items), PROOF_STEP):
+            parts.append(model.scores(items[i : i + PROOF_STEP]))
+            if time.perf_counter() - start > PROOF_S:
+                break
+        return np.concatenate(parts)
+
+    def _quantizes_scores(self, scheme: Scheme) -> bool:
+        """Whether a scheme's probabilities are integers at some point, whose small ones are 0 and have no logarithm."""
+        float_softmax = scheme.format == "onnx" and (self.job.softmax or self.source.facts.ends_in == "Softmax")
+        return scheme.calibrated and not (float_softmax and self.task in ("softmax", "logits"))
+
+    @property
+    def task(self) -> Any:
+        return self.job.contract.task
+
+    def _as_given(self, truth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """One sigmoid as the runtime gives it: the negative label's probability first."""
+        return np.concatenate([1 - truth, truth], axis=1) if self.task == "sigmoid" else truth
+
+    def _writer(self, scheme: Scheme) -> Callable[[Contract], bytes]:
+        uint8 = self.input.dtype == "uint8"
+        if scheme.format == "tflite":
+            ranges = self.once(self.ranges) if scheme.calibrated else None
+            flat = to_tflite.with_precision(self.once(self.tflite), scheme.precision, ranges, uint8=uint8)
+            return lambda contract: tflite_with_contract(flat, contract)
+        graph = to_onnx.with_precision(
+            self.once(self.onnx), scheme.precision, self.job.calibration, self.input.value_range
+        )
+        return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString())
+
+
+def targets(schemes: Sequence[str], out: Path, stem: str) -> dict[str, Path]:
+    """Path of each scheme's file: `{stem}-{precision}.{format}`."""
+    return {name: out / f"{stem}-{SCHEMES[name].precision}.{SCHEMES[name].format}" for name in schemes}

@@ -1,0 +1,1 @@
+"""What shows that a converted file answers like its source model."""

@@ -1,0 +1,78 @@
+"""The self-test of a file: items on which its answers say something, and what they are on this machine.
+
+Items come from `edgepress.runtime.selftest.seeded_item`. Of 24 those are taken on which the parent is in most doubt, as
+a saturated answer (1, 0, 0, ...) hides what is wrong inside, and with as many different best labels as there are.
+"""
+
+from __future__ import annotations
+
+import base64
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.contract.outputs import with_end
+from edgepress.converters.to_onnx import interface
+from edgepress.converters.to_tflite import passes
+from edgepress.runtime import ENGINES, Model
+from edgepress.runtime.contract import InputSpec, SelfTest
+from edgepress.runtime.selftest import seeded_item
+
+CANDIDATES, ITEMS = 24, 6
+COLUMNS = 64
+"""Labels up to which all scores are stored."""
+
+
+def candidates(spec: InputSpec) -> npt.NDArray[Any]:
+    """The items to choose from, seeds 0, 1, ...: shape (24, *spec.shape)."""
+    return np.stack([seeded_item(spec, seed) for seed in range(CANDIDATES)])
+
+
+def chosen_seeds(scores: npt.NDArray[np.float32]) -> tuple[int, ...]:
+    """Seeds of the items to keep, at most 6, fewer if an answer is not finite.
+
+    Args:
+        scores: The parent's probabilities for `candidates`, shape (24, C).
+    """
+    doubt = np.where(np.isfinite(scores), scores * (1 - scores), np.nan).sum(axis=1)
+    best_first = [int(i) for i in np.argsort(-doubt, kind="stable") if np.isfinite(doubt[i])]
+    tops: dict[int, int] = {}
+    for i in best_first:
+        tops.setdefault(int(scores[i].argmax()), i)
+    return tuple(sorted(list(dict.fromkeys([*tops.values(), *best_first]))[:ITEMS]))
+
+
+def make_selftest(model: Model, spec: InputSpec, seeds: tuple[int, ...], *, logits: bool) -> SelfTest | None:
+    """What a file answers here, for its contract; None if there are no seeds, or answers are no probabilities.
+
+    Args:
+        model: The file, open as its contract will say but for `logits`.
+        spec: What an item looks like.
+        seeds: Of the items.
+        logits: Whether `model` gives logits, which a runtime will turn into probabilities.
+    """
+    if not seeds:
+        return None
+    scores = model.scores(np.stack([seeded_item(spec, seed) for seed in seeds]))
+    scores = with_end(scores) if logits else scores
+    if not (np.isfinite(scores).all() and -1e-4 < np.min(scores) <= np.max(scores) < 1 + 1e-4):
+        return None
+    data = model.path.read_bytes()
+    step, logit_step = (passes if data[4:8] == b"TFL3" else interface).output_scales(data)
+    count = scores.shape[1]
+    columns: list[int] = []
+    if count > COLUMNS:
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :3].ravel()
+        columns = sorted({*map(int, best), *range(0, count, -(-count // (COLUMNS - best.size)))})
+    stored = np.rint(np.clip(scores[:, columns] if columns else scores, 0, 1) * 65535).astype("<u2")
+    return SelfTest(
+        engine=f"{model.engine} {metadata.version(ENGINES[model.engine].package)}",
+        seeds=seeds,
+        columns=tuple(columns),
+        scores=base64.b64encode(stored.tobytes()).decode(),
+        top=tuple(int(i) for i in scores.argmax(axis=1)),
+        step=0.0 if logits else step,
+        logit_step=step if logits else logit_step,
+    )

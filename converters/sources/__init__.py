@@ -1,0 +1,1 @@
+"""What models come in: every kind opened behind one interface, `base.Source`. Runs in child processes."""

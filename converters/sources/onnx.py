@@ -1,0 +1,96 @@
+"""A float `.onnx` file as a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.contract.guess import Guess
+from edgepress.converters.contract.metadata import onnx_metadata
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.sources.base import Array, Facts, does_not_run
+from edgepress.converters.to_onnx import interface
+from edgepress.converters.to_onnx.convert import OPSET
+from edgepress.runtime.contract import MEMBER, Contract
+from edgepress.runtime.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class OnnxSource:
+    """A float `.onnx` that anyone made; every ONNX scheme can be derived from it, no TFLite one."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        self._model = model = interface.load(path)
+        if quantized := interface.quantized_operations(model):
+            raise ConversionError(
+                f"{path} is quantized already (it has {', '.join(quantized)}).",
+                "Give the float model that it was made from.",
+            )
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as e:  # ONNX Runtime's errors share no base class
+            raise ModelFileError(
+                f"ONNX Runtime can't open {path}: {str(e).strip()}",
+                f"Export it with opset {OPSET} and standard operations only.",
+            ) from e
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or len(outputs[0].shape) != 2:
+            raise ModelFileError(
+                f"{path} is not a classifier: inputs {[v.shape for v in inputs]}, outputs "
+                f"{[v.shape for v in outputs]}.",
+                "One input (batch, ...) and one output (batch, classes) are needed.",
+            )
+        (source,), (sink,) = inputs, outputs
+        if isinstance(source.shape[0], int) and source.shape[0] != 1:
+            raise ModelFileError(
+                f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."
+            )
+        if not all(isinstance(n, int) for n in source.shape[1:]) or not isinstance(sink.shape[1], int):
+            raise ModelFileError(
+                f"{path} takes {source.shape} and gives {sink.shape}: sizes beside the batch must be fixed.",
+                "Export it with an input of fixed size.",
+            )
+        types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+        if source.type not in types:
+            raise ModelFileError(f"{path} takes {source.type}.", f"Accepted: {', '.join(types)}.")
+        props = {p.key: p.value for p in model.metadata_props}
+        self.facts = Facts(
+            "onnx",
+            tuple(source.shape[1:]),
+            sink.shape[1],
+            types[source.type],
+            interface.last_operation(model),
+            onnx_metadata(props),
+            Contract.from_json(props[MEMBER], where=str(path)) if MEMBER in props else None,
+        )
+
+    def answer(self, items: Array) -> npt.NDArray[np.float32]:
+        """See `Source`."""
+        name = self._session.get_inputs()[0].name
+        items = items.astype(self.facts.dtype)
+        try:
+            parts = [self._session.run(None, {name: x[np.newaxis]})[0] for x in items]
+        except Exception as e:  # as above
+            raise does_not_run(e) from e
+        return np.concatenate(parts).astype(np.float32)
+
+    def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
+        """Always an error; docs/decisions.md says what was tried."""
+        raise ConversionError(
+            "A TFLite file can't be made from an .onnx file.", "Give the Keras model or SavedModel it was made from."
+        )
+
+    def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+        """See `Source`."""
+        return interface.prepared(self._model, guess, softmax=softmax)

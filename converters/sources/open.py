@@ -1,0 +1,102 @@
+"""What a model comes in: opened, described, and turned into the float files that everything else is derived from.
+
+Three kinds of sources share one interface, `source.Source`: TensorFlow's (Keras files and SavedModels), a float
+`.tflite`, and a float `.onnx`. What a foreign model needs in front of it - other channel order, normalization,
+channels first - is put into the graph, so that the file takes raw uint8 pixels, NHWC, like every other. Opening a
+foreign file may crash: this module's functions are called in a child process (`jobs`).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.contract.guess import Guess
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.sources.base import Array, Options, Source
+from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras
+from edgepress.converters.sources.onnx import OnnxSource
+from edgepress.converters.sources.recurrent import recurrent_layers, unrolled, without_dropout
+from edgepress.converters.sources.saved_model import is_saved_model, load_saved_model
+from edgepress.converters.sources.tensorflow import TensorFlowSource
+from edgepress.converters.sources.tflite import TFLiteSource
+from edgepress.runtime.contract import read_contract
+from edgepress.runtime.errors import EdgepressError, ModelFileError
+
+
+def open_source(path: Path, options: Options) -> Source:
+    """Open a model of any kind.
+
+    Raises:
+        ModelFileError: It is missing, damaged, not a classifier, or needs an option; the message says which.
+        ConversionError: It is quantized already, or has operations that boards don't have.
+    """
+    if is_saved_model(path):
+        infer, batch, shape, outputs, dtype = load_saved_model(path)
+        return TensorFlowSource("savedmodel", infer, shape, outputs, _number(path, dtype), batch=batch)
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder without saved_model.pb.", "Name a model file or a SavedModel.")
+    if not path.exists():
+        raise ModelFileError(f"{path} does not exist.", "Check the path.")
+    suffix = path.suffix.lower()
+    if suffix in KERAS_SUFFIXES:
+        return _keras_source(path, options)
+    if suffix == ".tflite":
+        return TFLiteSource(path)
+    if suffix == ".onnx":
+        return OnnxSource(path)
+    raise ModelFileError(
+        f"{path} is of an unknown kind ({path.suffix or 'no suffix'}).",
+        "Accepted: .keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders.",
+    )
+
+
+def _keras_source(path: Path, options: Options) -> Source:
+    model = without_dropout(load_keras(path, custom=options.custom, trust=options.trust))
+    if quantized := [layer.name for layer in model._flatten_layers() if getattr(layer, "quantization_mode", None)]:
+        raise ConversionError(
+            f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
+            "Give the float model, as it was before model.quantize.",
+        )
+    (batch, *shape), outputs = model.input_shape, int(model.output_shape[1])
+    if stateful := [layer.name for layer in recurrent_layers(model) if layer.stateful]:
+        many = f"takes {batch} items at once and " if batch not in (None, 1) else ""
+        raise ModelFileError(
+            f"{path} {many}remembers what it was given before (in {', '.join(stateful[:3])}).",
+            "Build it with stateful=False, give it these weights (set_weights) and save it.",
+        )
+    dtype = _number(path, getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype)))
+    contract = read_contract(path) if zipfile.is_zipfile(path) else None
+    infer = partial(model, training=False)
+    try:
+        return TensorFlowSource(
+            "keras", infer, tuple(shape), outputs, dtype, contract=contract, infer_unrolled=unrolled(model, infer)
+        )
+    except Exception as e:  # whatever TensorFlow, Keras and the user's layers raise where they meet another batch
+        if batch in (None, 1) or isinstance(e, EdgepressError):
+            raise
+        raise ModelFileError(
+            f"{path} takes {batch} items at once.", "Save it with a batch of 1 or a free one (None)."
+        ) from e
+
+
+def _number(path: Path, dtype: str) -> str:
+    if dtype == "string":
+        raise ModelFileError(f"{path} takes text.", "Save the part of it behind its text layer, which takes numbers.")
+    return dtype
+
+
+def as_the_model_takes(guess: Guess, items: Array) -> npt.NDArray[np.float32]:
+    """The contract's items as the bare model takes them, computed apart from any graph: what a proof compares with."""
+    x: Array = items.astype(np.float32)
+    if guess.bgr:
+        x = x[..., ::-1]
+    if guess.scales:
+        x = (x - np.array(guess.mean, np.float32)) / np.array(guess.std, np.float32)
+    if guess.channels_first:
+        x = x.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(x.reshape(len(x), *guess.model_shape), np.float32)

@@ -1,0 +1,121 @@
+"""A float `.tflite` file as a source."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.contract.guess import Guess
+from edgepress.converters.contract.metadata import tflite_metadata
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.sources.base import Array, Facts, does_not_run
+from edgepress.converters.to_tflite import flatbuffer, passes
+from edgepress.runtime.contract import read_contract
+from edgepress.runtime.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class TFLiteSource:
+    """A float `.tflite` that anyone made; every TFLite scheme can be derived from it, no ONNX one."""
+
+    def __init__(self, path: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._model = whole = path.read_bytes()
+        try:
+            names = passes.operations(self._model)
+        except ConversionError as e:
+            raise ConversionError(f"{path} can't be converted. {e.message}", e.hint) from e
+        if foreign := [name for name in names if name.startswith(("CUSTOM", "Flex"))]:
+            raise ConversionError(
+                f"{path} has operations that no board's interpreter has: {', '.join(sorted(set(foreign)))} "
+                f"(for {passes.output_of(self._model, foreign[0])}).",
+                "Export the model with built-in operations only.",
+            )
+        if quantized := passes.quantized_tensors(self._model):
+            raise ConversionError(
+                f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
+                "Give the float model that it was made from.",
+            )
+        self._model = _named(passes.float_input(self._model))
+        try:
+            self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as e:
+            raise _refusal(path, str(e).strip()) from e
+        if not (last := passes.last_operation(self._model)):
+            raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
+        self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        if len(self._sink["shape"]) != 2 or list(self._source["shape"][:1]) != [1]:
+            raise ModelFileError(
+                f"{path} is not a classifier of batch 1: input {self._source['shape'].tolist()}, output "
+                f"{self._sink['shape'].tolist()}.",
+                "One input (1, ...) and one output (1, classes) are needed.",
+            )
+        shape = tuple(int(n) for n in self._source["shape"][1:])
+        dtype = np.dtype(self._source["dtype"]).name
+        if dtype != "float32":
+            raise ModelFileError(
+                f"{path} takes {dtype} and does not cast it to float32 first.", "Export it with a float32 input."
+            )
+        self.facts = Facts(
+            "tflite", shape, int(self._sink["shape"][1]), dtype, last, tflite_metadata(whole), read_contract(path)
+        )
+
+    def answer(self, items: Array) -> npt.NDArray[np.float32]:
+        """See `Source`."""
+        answers = []
+        for item in items:
+            self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
+            try:
+                self._interpreter.invoke()
+                answer = self._interpreter.get_tensor(self._sink["index"])
+            except (ValueError, RuntimeError) as e:
+                raise does_not_run(e) from e
+            if answer.shape != (1, self.facts.outputs):  # shapes that are known only while it runs
+                raise does_not_run(f"it gave {list(answer.shape)} instead of {[1, self.facts.outputs]}")
+            answers.append(answer[0])
+        return np.array(answers, np.float32)
+
+    def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
+        """See `Source`."""
+        return passes.prepared(self._model, guess, softmax=softmax)
+
+    def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+        """Always an error: the way back from TFLite to ONNX loses what a converter needs."""
+        raise ConversionError(
+            "An ONNX file can't be made from a .tflite file.", "Give the Keras model or SavedModel it was made from."
+        )
+
+
+def _refusal(path: Path, text: str) -> ModelFileError:
+    """What LiteRT said, with what to do about it."""
+    if newer := re.search(r"builtin opcode '(\w+)' version '(\d+)'", text):
+        return ModelFileError(
+            f"{path} has {newer[1]} of version {newer[2]}, which LiteRT {metadata.version('ai-edge-litert')} lacks.",
+            "Update ai-edge-litert, or convert the model with an older TensorFlow.",
+        )
+    return ModelFileError(f"LiteRT can't open {path}: {text}", "It is damaged, or made for another interpreter.")
+
+
+def _named(model: bytes) -> bytes:
+    """The model with a name of its own in UTF-8 for each tensor, which interpreter and quantizer ask for."""
+    root, graph = flatbuffer.read(model)
+    taken: set[str] = set()
+    changed = False
+    for number, tensor in enumerate(graph.tensors):
+        name = (tensor.name or b"").decode(errors="replace") or f"tensor_{number}"
+        while name in taken:
+            name += f"_{number}"
+        taken.add(name)
+        if tensor.name != name.encode():
+            tensor.name, changed = name.encode(), True
+    return flatbuffer.write(root) if changed else model

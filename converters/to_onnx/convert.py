@@ -1,0 +1,286 @@
+"""ONNX: one float conversion by tf2onnx, and every other file derived from it by ONNX Runtime's tools.
+
+The frozen graph takes uint8 and casts inside (images) or takes float32 (tensors), NHWC, with a free batch dimension;
+the answer is float32 in every scheme. `onnx-int8` is QDQ (QuantizeLinear/DequantizeLinear pairs), signed 8-bit with
+per-channel weights; its statistics come from the same kind of pass as TFLite's (`ranges`).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.converters.calibration import Batches, onnx_ranges
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
+from edgepress.converters.memory import sweep
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 17
+"""ONNX Runtime 1.13 and newer read it, and it holds all that the schemes need."""
+ASIDE_BYTES = 1 << 20
+"""Size of a constant from which on TensorFlow's optimizer does not see it."""
+
+
+def float_onnx(frozen: Frozen) -> onnx.ModelProto:
+    """A frozen graph, which is used up, as a float ONNX model with input "input" and output "scores".
+
+    Raises:
+        ConversionError: An operation can't be expressed in ONNX; the message names it.
+    """
+    try:
+        with _quiet("tf2onnx"):
+            definition, weights = _optimized(frozen)
+            try:
+                proto = _tf2onnx(definition, weights, frozen, careful=False)
+            except Exception:  # of one of the many passes over the graph; tf2onnx can leave it out
+                logging.getLogger(__name__).warning("tf2onnx failed; once more, without what fails", exc_info=True)
+                proto = _tf2onnx(definition, weights, frozen, careful=True)
+    except Exception as e:  # tf2onnx raises ValueError, KeyError and others
+        raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
+    del weights
+    sweep(proto.ByteSize())
+    return finished(proto)
+
+
+def _optimized(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
+    """The graph after TensorFlow's optimizer, and the weights, which lie beside it from here on.
+
+    Large ones are placeholders meanwhile: the optimizer would hold many copies of them, and tf2onnx folds what is
+    computed of weights alone. `frozen` is used up.
+    """
+    import tensorflow as tf
+    from tensorflow.core.framework.attr_value_pb2 import AttrValue
+    from tf2onnx import tf_loader, tf_utils
+
+    weights: dict[str, bytes] = {}
+    values: dict[str, AttrValue] = {}
+    for node in frozen.definition.node:
+        if node.op == "Const" and len(node.attr["value"].tensor.tensor_content) > ASIDE_BYTES:
+            tensor = node.attr["value"].tensor
+            weights[node.name] = tensor.tensor_content
+            tensor.tensor_content = b""
+            values[node.name] = AttrValue(tensor=tensor)
+            node.op = "Placeholder"
+            node.attr["shape"].shape.CopyFrom(tensor.tensor_shape)
+            del node.attr["value"]
+    sweep(sum(map(len, weights.values())))
+    with tf.Graph().as_default():
+        definition = tf_loader.tf_optimize([frozen.source], [frozen.sink], frozen.definition)
+    for node in definition.node:
+        if node.name in values:
+            node.op = "Const"
+            node.attr["value"].CopyFrom(values[node.name])
+            del node.attr["shape"]
+    weights |= tf_utils.compress_graph_def(definition)
+    return definition, weights
+
+
+def _tf2onnx(definition: Any, weights: dict[str, bytes], frozen: Frozen, *, careful: bool) -> onnx.ModelProto:
+    """The steps of `tf2onnx.convert.from_graph_def`, with the weights beside the graph while TensorFlow has it.
+
+    `careful` copies the graph before each pass, weights and all, and leaves a pass out that fails, as tf2onnx does
+    by itself.
+    """
+    import tensorflow as tf
+    from tf2onnx import optimizer
+    from tf2onnx.tfonnx import process_tf_graph
+
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(definition, name="")
+        converted = process_tf_graph(
+            graph,
+            const_node_values=weights,
+            input_names=[frozen.source],
+            output_names=[frozen.sink],
+            opset=OPSET,
+            tensors_to_rename={frozen.source: INPUT, frozen.sink: OUTPUT},
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+    _scalars_as_vectors(converted)
+    with _protos_left_alone():
+        converted = optimizer.optimize_graph(converted, catch_errors=careful)
+    return converted.make_model("edgepress")
+
+
+def _scalars_as_vectors(graph: Any) -> None:
+    """Let constants that are added have an axis: tf2onnx 1.17 fails over one without behind a convolution.
+
+    Its pass that takes Transposes away ends with "max() arg is an empty sequence" (`_add_handler`); MobileNetV3,
+    whose hard sigmoid adds 3, keeps a hundred of them.
+    """
+    for node in graph.get_nodes():
+        if node.type == "Add" and node.inputs[1].is_const() and graph.get_shape(node.input[1]) == []:
+            if not graph.get_shape(node.input[0]):  # the sum of two scalars must stay one
+                continue
+            value = node.inputs[1].get_tensor_value(as_list=False)
+            graph.replace_input(node, node.input[1], graph.make_const(f"{node.name}_1d", value.reshape(1)).output[0], 1)
+
+
+def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
+    """Erfc(x), which TensorFlow's exact GELU has and tf2onnx 1.17 does not know, as 1 - Erf(x)."""
+    one = graph.make_const(f"{name}_one", np.array(1, np.float32))
+    erf = graph.make_node("Erf", node.input, name=f"{name}_erf")
+    shapes, types = node.output_shapes, node.output_dtypes
+    graph.remove_node(node.name)
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=name, shapes=shapes, dtypes=types)
+
+
+def with_precision(
+    float_model: onnx.ModelProto, precision: str, batches: Batches, input_range: tuple[float, float] | None
+) -> onnx.ModelProto:
+    """Derive a model of the scheme table from a float one.
+
+    Args:
+        float_model: What `float_onnx` gave.
+        precision: "float32", "float16", "dynamic" or "int8".
+        batches: Calibration items; read for "int8" alone.
+        input_range: Range of the input, if it is known beforehand.
+    """
+    if precision == "float32":
+        return float_model
+    try:
+        if precision == "float16":
+            return finished(_float16(float_model))
+        if precision == "dynamic":
+            return finished(_dynamic(float_model))
+        return finished(_static(float_model, batches, input_range))
+    except ConversionError:
+        raise
+    except Exception as e:  # onnx, protobuf and ONNX Runtime share no base class
+        raise ConversionError(f"ONNX Runtime's quantizer refused the model: {e}", "Try another scheme.") from e
+
+
+def _float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    kept = [copy.graph.output[0].name]
+    if copy.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+        kept.append(copy.graph.input[0].name)
+    result: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=kept)
+    return result
+
+
+def _dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "dynamic.onnx"
+        # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
+        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8)
+        return _load(target)
+
+
+def _static(model: onnx.ModelProto, batches: Batches, input_range: tuple[float, float] | None) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
+        prepared = _with_flat_biases(_load(_prepared(model, folder)))
+    ranges = onnx_ranges(prepared, batches, input_range)
+    limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
+    with _quiet("root"):
+        quantizer = QDQQuantizer(
+            prepared,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            # Signed: with unsigned activations, CPUs without dot-product instructions saturate, and answer wrong.
+            activation_qType=QuantType.QInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
+            nodes_to_quantize=[],
+            nodes_to_exclude=[],
+            # Softmax stays float: eight bits of a probability would be all that is left of the answer.
+            op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax"}),
+            extra_options={},
+        )
+        quantizer.quantize_model()
+    result: onnx.ModelProto = quantizer.model.model
+    return result
+
+
+def _prepared(model: onnx.ModelProto, folder: str) -> Path:
+    """Shapes inferred and constants folded, as ONNX Runtime's quantizer wants it."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    source, target = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
+    source.write_bytes(model.SerializeToString())  # a model given in memory would lose its weights to another file
+    quant_pre_process(source, target, skip_symbolic_shape=True)
+    return target
+
+
+def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Biases of shape (1, N), which exporters before opset 7 left behind, as (N,): the quantizer takes no others."""
+    biases = {node.input[2] for node in model.graph.node if node.op_type in ("Gemm", "Conv") and len(node.input) > 2}
+    for tensor in model.graph.initializer:
+        if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
+    return model
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    return onnx.load(path)
+
+
+def finished(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Bring a converted graph to the standard's order, name its free dimension, and check it."""
+    import onnx
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    OnnxModel(model).topological_sort()  # the quantizers append nodes at the end
+    for value in (*model.graph.input, *model.graph.output):
+        if (batch := value.type.tensor_type.shape.dim[0]).WhichOneof("value") != "dim_value":
+            batch.dim_param = "batch"
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as e:  # ValidationError and InferenceError share no base class
+        raise ConversionError(f"The converted file fails onnx.checker: {e}", "Try another scheme.") from e
+    return model
+
+
+@contextmanager
+def _protos_left_alone() -> Iterator[None]:
+    """Let passes work without writing every node's protobuf anew after each; `make_model` writes them in the end.
+
+    Protobuf's arenas free nothing before their message goes, so that each pass would leave one more copy of all weights
+    behind: ResNet101, of 180 MB, took 15 GB with tf2onnx 1.17.
+    """
+    from tf2onnx.graph import Graph
+
+    written = Graph.update_proto
+    Graph.update_proto = lambda self, external_tensor_storage=None: None
+    try:
+        yield
+    finally:
+        Graph.update_proto = written
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Keep advice that is meant for callers of the quantizer's own command line from the user's screen."""
+    log: Any = logging.getLogger() if logger == "root" else logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,171 @@
+"""Passes over a foreign ONNX model: brought up to date, described, and given the interface of the scheme table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.to_onnx.convert import OPSET, finished
+from edgepress.runtime.errors import ModelFileError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgepress.converters.contract.guess import Guess
+
+_QUANTIZED = re.compile(r"Q(?!uick)|.*([Qq]uantize|Integer|NBits|Bnb4|FpQ4|Float8)")
+"""Names of quantized operations, those of the standard and of ONNX Runtime; QuickGelu is a float one."""
+STANDARD = ("", "ai.onnx")
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """Read a model, without functions and weights among its inputs (old exporters list them there), at a newer opset.
+
+    Raises:
+        ModelFileError: It is not a valid ONNX model, or its weights lie in another file that is missing.
+        ConversionError: It has operations that ONNX Runtime's CPU kernels lack.
+    """
+    import onnx
+    import onnx.inliner
+
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+        if model.functions:  # of its own, which quantizers do not look into
+            model = onnx.inliner.inline_local_functions(model, convert_version=True)
+    except Exception as e:  # protobuf, onnx and the file system raise their own
+        reason = str(e).strip().partition("\n")[0]
+        raise ModelFileError(f"{path} is not a valid ONNX model: {reason}", "Export it again.") from e
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, 8)  # up to 3, weights had to be among the inputs
+    foreign = sorted({node.domain for node in model.graph.node} - set(STANDARD) - {"com.microsoft"})
+    if foreign:
+        nodes = [n for n in model.graph.node if n.domain in foreign]
+        found = f"{', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)}"
+        where = nodes[0].name or nodes[0].output[0]
+        if foreign == ["ai.onnx.ml"]:
+            raise ConversionError(
+                f"{path} has operations of classical machine learning, which are not converted: {found} (in {where}).",
+                "Export the neural net alone; --mean and --std do what a Scaler does.",
+            )
+        raise ConversionError(
+            f"{path} has custom operations: {found} (in {where}).", "Export it with standard operations only."
+        )
+    version = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
+    if version < 13:  # per-channel QDQ begins there
+        try:
+            model = onnx.version_converter.convert_version(model, OPSET)
+        except Exception as e:
+            raise ConversionError(
+                f"{path} is of opset {version} and can't be brought to {OPSET}: {str(e).strip()}",
+                f"Export it with opset {OPSET}.",
+            ) from e
+    return model
+
+
+def quantized_operations(model: onnx.ModelProto) -> list[str]:
+    """The kinds of quantized operations in a graph; a float model has none."""
+    return sorted({node.op_type for node in model.graph.node if _QUANTIZED.match(node.op_type)})
+
+
+_COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+
+
+def last_operation(model: onnx.ModelProto) -> str:
+    """Type of the operation that computes the output, behind those that only copy it; "" if there is none."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    node = producers.get(model.graph.output[0].name)
+    while node is not None and node.op_type in _COPIES and node.input[0] in producers:
+        node = producers[node.input[0]]
+    return node.op_type if node is not None else ""
+
+
+def output_scales(data: bytes) -> tuple[float, float]:
+    """Scales of the output and of what goes into the softmax or sigmoid behind it; 0 where there is none."""
+    import onnx
+
+    graph = onnx.load_from_string(data).graph
+    producers = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+
+    def source(name: str) -> tuple[Any, float]:
+        """What computes a value, and the scale that it passed on the way."""
+        scale, node = 0.0, producers.get(name)
+        while node is not None and node.op_type in (*_COPIES, "QuantizeLinear", "DequantizeLinear"):
+            if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
+                scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
+            node = producers.get(node.input[0])
+        return node, scale
+
+    node, scale = source(graph.output[0].name)
+    return scale, source(node.input[0])[1] if node is not None and node.op_type in ("Softmax", "Sigmoid") else 0.0
+
+
+def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+    """Put in front of a float model what `guess` says it needs, and softmax or a sigmoid behind it if asked for.
+
+    The result takes the contract's items, uint8 for images: Cast, Gather to turn the channels around, Mul and Add to
+    scale, Transpose for channels first, Reshape to the model's own shape.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    graph = whole.graph
+    (source,), spec = graph.input, guess.contract.input
+    front: list[Any] = []
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    prefix = "edgepress"
+    while any(name.startswith(f"{prefix}_") for name in taken):  # a file that edgepress made, made into another
+        prefix += "_again"
+    last = f"{prefix}_input"
+
+    def step(kind: str, constant: Any = None, **attributes: Any) -> None:
+        nonlocal last
+        inputs, out = [last], f"{prefix}_{len(front)}_{kind}"
+        if constant is not None:
+            name = f"{out}_constant"
+            graph.initializer.append(numpy_helper.from_array(np.asarray(constant), name))
+            inputs.append(name)
+        front.append(helper.make_node(kind, inputs, [out], out, **attributes))
+        last = out
+
+    if spec.dtype == "uint8":
+        step("Cast", to=TensorProto.FLOAT)
+    if guess.bgr:
+        step("Gather", np.array([2, 1, 0], np.int64), axis=3)
+    if guess.scales:
+        step("Mul", np.array(guess.factor, np.float32))
+        step("Add", np.array(guess.offset, np.float32))
+    if guess.channels_first:
+        step("Transpose", perm=[0, 3, 1, 2])
+    shape = [spec.shape[i] for i in (2, 0, 1)] if guess.channels_first else list(spec.shape)
+    if shape != list(guess.model_shape):
+        step("Reshape", np.array([0, *guess.model_shape], np.int64))
+    if source.type.tensor_type.elem_type == TensorProto.UINT8:
+        step("Cast", to=TensorProto.UINT8)
+    if front:
+        front[-1].output[0] = source.name
+        nodes = list(graph.node)
+        del graph.node[:]
+        graph.node.extend([*front, *nodes])
+        batch = source.type.tensor_type.shape.dim[0].dim_value or None
+        kind = TensorProto.UINT8 if spec.dtype == "uint8" else TensorProto.FLOAT
+        value = helper.make_tensor_value_info(f"{prefix}_input", kind, [batch, *spec.shape])
+        graph.value_info.append(source)
+        del graph.input[:]
+        graph.input.append(value)
+    if softmax:
+        sink = graph.output[0]
+        end, options = ("Sigmoid", {}) if guess.contract.outputs == 1 else ("Softmax", {"axis": -1})
+        graph.node.append(helper.make_node(end, [sink.name], [f"{prefix}_scores"], f"{prefix}_end", **options))
+        sink.name = f"{prefix}_scores"
+    return finished(whole)

@@ -1,0 +1,1 @@
+"""The float TFLite file, the quantized ones derived from it, and passes over their flatbuffers."""

@@ -1,0 +1,278 @@
+"""Small passes over a TFLite flatbuffer: what goes in, what comes out, and how its buffers are stored.
+
+Each pass takes the bytes of a model with one input and one output and returns the bytes of another. litert-quantizer
+works on files whose input and output are float32; these passes then give them the interface of the scheme table.
+Buffers that litert-quantizer put behind the flatbuffer are brought inside, where the oldest interpreters look for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.to_tflite import flatbuffer as flat
+
+if TYPE_CHECKING:
+    from edgepress.converters.contract.guess import Guess
+
+
+_COPIES = ("CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+_REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
+
+
+def uint8_input(model: bytes) -> bytes:
+    """Let a model with a float32 input take uint8, by a CAST in front of it."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = flat.read(model)
+    old = graph.inputs[0]
+    name, taken = graph.tensors[old].name + b"_uint8", {tensor.name for tensor in graph.tensors}
+    while name in taken:  # litert-quantizer wants every name once
+        name += b"_again"
+    tensor = fb.TensorT(
+        shape=graph.tensors[old].shape,
+        type=fb.TensorType.UINT8,
+        name=name,
+        shapeSignature=graph.tensors[old].shapeSignature,
+        hasRank=True,
+    )
+    new = flat.append(graph.tensors, tensor)
+    options = fb.CastOptionsT(inDataType=fb.TensorType.UINT8, outDataType=fb.TensorType.FLOAT32)
+    cast = fb.OperatorT(
+        opcodeIndex=flat.opcode(root, fb.BuiltinOperator.CAST),
+        inputs=[new],
+        outputs=[old],
+        builtinOptionsType=fb.BuiltinOptions.CastOptions,
+        builtinOptions=options,
+    )
+    graph.operators.insert(0, cast)
+    flat.redirect(root, graph, new, inputs=True)
+    return flat.write(root)
+
+
+def uint8_interface(model: bytes) -> bytes:
+    """Let an int8 model that quantizes its float input and dequantizes its output take and give uint8.
+
+    The QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; the DEQUANTIZE at
+    the output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels.
+
+    Raises:
+        ConversionError: The graph does not begin with QUANTIZE and end with DEQUANTIZE.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = flat.read(model)
+    _type_unread(root, graph)
+    source, sink = graph.inputs[0], graph.outputs[0]
+    first = [op for op in graph.operators if source in op.inputs]
+    last = [op for op in graph.operators if sink in op.outputs]
+    if {flat.code(root, op) for op in first} != {fb.BuiltinOperator.QUANTIZE} or {
+        flat.code(root, op) for op in last
+    } != {fb.BuiltinOperator.DEQUANTIZE}:
+        names = ", ".join(flat.name(flat.code(root, op)) for op in first + last)
+        raise ConversionError(
+            f"tflite-int8 needs a graph that can be integer from end to end; at its ends stand: {names}.",
+            "Use tflite-dynamic, or replace the operation that can't be quantized.",
+        )
+    for outer, inner in ((source, first[0].outputs[0]), (sink, last[0].inputs[0])):
+        quantization = graph.tensors[inner].quantization
+        graph.tensors[outer].type = fb.TensorType.UINT8
+        graph.tensors[outer].quantization = fb.QuantizationParametersT(
+            scale=list(quantization.scale), zeroPoint=[int(z) + 128 for z in quantization.zeroPoint]
+        )
+    last[0].opcodeIndex = flat.opcode(root, fb.BuiltinOperator.QUANTIZE)
+    last[0].builtinOptionsType, last[0].builtinOptions = fb.BuiltinOptions.QuantizeOptions, fb.QuantizeOptionsT()
+    return flat.write(root)
+
+
+def int16_kernels(model: bytes) -> bytes:
+    """Let ADD and SUB of an int16 model use any scale, not only powers of two.
+
+    The flag `pot_scale_int16` is true by default in the schema, and kernels then refuse inputs whose scale is not a
+    power of two (`add.cc`, `input1_shift`), which litert-quantizer's are not.
+    """
+    root, graph = flat.read(model)
+    _type_unread(root, graph)
+    for op in graph.operators:
+        if hasattr(op.builtinOptions, "potScaleInt16"):
+            op.builtinOptions.potScaleInt16 = False
+    return flat.write(root)
+
+
+def _type_unread(root: Any, graph: Any) -> None:
+    """Let outputs of a split that no operation reads have the type of those beside them.
+
+    litert-quantizer leaves them float (the forget gate's of an LSTM's first step, whose state is zero), and XNNPACK
+    refuses a SPLIT of two types: "failed to delegate SPLIT node".
+    """
+    read = {int(i) for op in graph.operators for i in op.inputs} | {int(i) for i in graph.outputs}
+    for op in graph.operators:
+        if flat.name(flat.code(root, op)) in ("SPLIT", "SPLIT_V", "UNPACK"):
+            for beside in [graph.tensors[i] for i in op.outputs if int(i) in read][:1]:
+                for unread in (graph.tensors[i] for i in op.outputs if int(i) not in read):
+                    unread.type, unread.quantization = beside.type, beside.quantization
+
+
+def inline_buffers(model: bytes) -> bytes:
+    """The same model with all its buffers inside the flatbuffer."""
+    return flat.write(flat.read(model)[0])
+
+
+def with_metadata(model: bytes, name: str, data: bytes) -> bytes:
+    """The same model with an entry in its table of metadata, instead of the one of that name if there is one."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, _ = flat.read(model)
+    buffer = fb.BufferT(data=np.frombuffer(data, np.uint8))
+    root.metadata = root.metadata or []
+    for entry in root.metadata:
+        if entry.name == name.encode():
+            root.buffers[entry.buffer] = buffer
+            return flat.write(root)
+    root.metadata.append(fb.MetadataT(name=name, buffer=flat.append(root.buffers, buffer)))
+    return flat.write(root)
+
+
+def operations(model: bytes) -> list[str]:
+    """Names of the operations, in order; "CUSTOM:name" and "Flex..." ones are what no board's interpreter has."""
+    root, graph = flat.read(model)
+    return [flat.name(flat.code(root, op), root.operatorCodes[op.opcodeIndex].customCode) for op in graph.operators]
+
+
+def quantized_tensors(model: bytes) -> list[str]:
+    """Names of the tensors that are stored with a scale; a float model has none."""
+    _, graph = flat.read(model)
+    scales = [t.quantization.scale if t.quantization is not None else None for t in graph.tensors]
+    return [
+        (t.name or b"unnamed").decode(errors="replace")
+        for t, scale in zip(graph.tensors, scales, strict=True)
+        if scale is not None and len(scale)
+    ]
+
+
+def last_operation(model: bytes) -> str:
+    """Name of the operation that computes the output, behind those that only copy it; "" if there is none."""
+    root, graph = flat.read(model)
+    producers = {int(i): op for op in graph.operators for i in op.outputs}
+    op = producers.get(int(graph.outputs[0]))
+    while op is not None and flat.name(flat.code(root, op)) in _COPIES and int(op.inputs[0]) in producers:
+        op = producers[int(op.inputs[0])]
+    return flat.name(flat.code(root, op)) if op is not None else ""
+
+
+def output_scales(model: bytes) -> tuple[float, float]:
+    """Scales of the output and of what goes into the softmax or sigmoid behind it; 0 where there is none."""
+    root, graph = flat.read(model)
+    producers = {int(i): op for op in graph.operators for i in op.outputs}
+
+    def scale(tensor: int) -> float:
+        quantization = graph.tensors[tensor].quantization
+        return float(quantization.scale[0]) if quantization is not None and quantization.scale is not None else 0.0
+
+    def source(tensor: int) -> tuple[int, Any]:
+        while (op := producers.get(tensor)) is not None and flat.name(flat.code(root, op)) in (*_COPIES, *_REQUANTIZE):
+            tensor = int(op.inputs[0])
+        return tensor, op
+
+    output = int(graph.outputs[0])
+    _, op = source(output)
+    if op is None or flat.name(flat.code(root, op)) not in ("SOFTMAX", "LOGISTIC"):
+        return scale(output), 0.0
+    return scale(output), scale(int(op.inputs[0])) or scale(source(int(op.inputs[0]))[0])
+
+
+def float_input(model: bytes) -> bytes:
+    """Let a model that casts its input to float, as `uint8_input` makes it, take float32: the CAST is taken away.
+
+    A model that does not begin so comes back as it was.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = flat.read(model)
+    readers = [op for op in graph.operators if graph.inputs[0] in op.inputs]
+    if len(readers) != 1 or flat.code(root, readers[0]) != fb.BuiltinOperator.CAST:
+        return model
+    inner = int(readers[0].outputs[0])
+    if graph.tensors[inner].type != fb.TensorType.FLOAT32:
+        return model
+    graph.operators.remove(readers[0])
+    flat.redirect(root, graph, inner, inputs=True)
+    return flat.write(root)
+
+
+def output_of(model: bytes, operation: str) -> Any:
+    """Name of what the first operation of a kind gives, which tells the layer that it comes from."""
+    root, graph = flat.read(model)
+    for op in graph.operators:
+        if flat.name(flat.code(root, op), root.operatorCodes[op.opcodeIndex].customCode) == operation:
+            return (graph.tensors[op.outputs[0]].name or b"tensor %d" % op.outputs[0]).decode(errors="replace")
+    return ""
+
+
+def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
+    """Put in front of a float model what `guess` says it needs, and softmax or a sigmoid behind it if asked for.
+
+    The result takes the contract's items as float32: GATHER turns the channels around, MUL and ADD scale, TRANSPOSE
+    brings channels first, RESHAPE gives the model's own shape.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = flat.read(model)
+    builtin, options = fb.BuiltinOperator, fb.BuiltinOptions
+    front: list[Any] = []
+    shape = [1, *guess.contract.input.shape]
+    taken = {(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors}
+    prefix = "edgepress"
+    while any(name.startswith(f"{prefix}_") for name in taken):  # a file that edgepress made, made into another
+        prefix += "_again"
+    last = new_input = flat.tensor(graph, shape, f"{prefix}_input")
+
+    def step(code: int, kind: int, option: Any, inputs: list[int], shape: list[int]) -> int:
+        out = flat.tensor(graph, shape, f"{prefix}_{flat.name(code).lower()}")
+        front.append(
+            fb.OperatorT(
+                opcodeIndex=flat.opcode(root, code),
+                inputs=inputs,
+                outputs=[out],
+                builtinOptionsType=kind,
+                builtinOptions=option,
+            )
+        )
+        return out
+
+    def constant(values: Any, dtype: Any) -> int:
+        return flat.constant(root, graph, np.asarray(values, dtype), prefix)
+
+    if guess.bgr:
+        option = fb.GatherOptionsT(axis=3)
+        last = step(builtin.GATHER, options.GatherOptions, option, [last, constant([2, 1, 0], np.int32)], shape)
+    if guess.scales:
+        factor, offset = constant(guess.factor, np.float32), constant(guess.offset, np.float32)
+        last = step(builtin.MUL, options.MulOptions, fb.MulOptionsT(), [last, factor], shape)
+        last = step(builtin.ADD, options.AddOptions, fb.AddOptionsT(), [last, offset], shape)
+    if guess.channels_first:
+        shape = [shape[i] for i in (0, 3, 1, 2)]
+        order = constant([0, 3, 1, 2], np.int32)
+        last = step(builtin.TRANSPOSE, options.TransposeOptions, fb.TransposeOptionsT(), [last, order], shape)
+    if shape[1:] != list(guess.model_shape):
+        shape = [1, *guess.model_shape]
+        option = fb.ReshapeOptionsT(newShape=shape)
+        last = step(builtin.RESHAPE, options.ReshapeOptions, option, [last, constant(shape, np.int32)], shape)
+    if front:
+        front[-1].outputs = [graph.inputs[0]]  # the last step fills what was the input
+        graph.operators[:0] = front
+        flat.redirect(root, graph, new_input, inputs=True)
+    if softmax:
+        old = graph.outputs[0]
+        shape = list(graph.tensors[old].shape)
+        operator = fb.OperatorT(inputs=[old], opcodeIndex=flat.opcode(root, builtin.LOGISTIC))
+        if guess.contract.outputs > 1:
+            operator.opcodeIndex = flat.opcode(root, builtin.SOFTMAX)
+            operator.builtinOptionsType, operator.builtinOptions = options.SoftmaxOptions, fb.SoftmaxOptionsT(beta=1.0)
+        out = flat.tensor(graph, shape, f"{prefix}_scores")
+        operator.outputs = [out]
+        graph.operators.append(operator)
+        flat.redirect(root, graph, out, inputs=False)
+    return flat.write(root)

@@ -1,0 +1,243 @@
+"""Work in a fresh Python process, with what it reports streamed back and limits on its time and memory.
+
+Why a process: native converters and interpreters abort on some damaged files, and TensorFlow and tflite-runtime can't
+live in one process. So whatever opens a foreign file runs here, and a crash becomes `ChildDied` instead of our own
+death. Why not `multiprocessing`: its spawned child imports the caller's `__main__` again, which breaks scripts without
+a main guard and loads whatever they load (TensorFlow).
+
+The child may be another Python with packages of its own (`python`): engines exist that can't be installed beside
+TensorFlow. It needs numpy; edgepress comes along by links, and arrays pass between numpy 1.26 and 2.
+
+A function must be importable by name, and its argument and reports picklable. What the child prints goes to a log: to
+our stderr when it ends, and its last lines into `ChildDied`.
+
+    >>> with Worker() as worker:
+    ...     for report in worker.call(job, argument):     # doctest: +SKIP
+    ...         ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import edgepress
+from edgepress import runtime
+from edgepress.runtime.errors import EdgepressError
+
+Emit = Callable[[Any], None]
+_A = TypeVar("_A")
+
+EXIT_S = 3.0
+"""Seconds that an idle child may take to end."""
+POLL_S = 0.25
+"""Seconds between two looks at the child's memory."""
+_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+"""What a child has unless the user says otherwise: TensorFlow's errors without its notices, and no GPU to set up."""
+LOG_LINES, LOG_BYTES = 4, 1 << 16
+
+
+class ChildDied(Exception):  # noqa: N818 - it names what happened; callers turn it into an error of their own
+    """The child ended without finishing.
+
+    The message says how ("SIGSEGV", "no answer in 60 s"); `log` holds its last words.
+    """
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class Worker:
+    """A process that calls one function after another and keeps what they leave in its modules.
+
+    Args:
+        silence_s: Longest time between two reports, in seconds, before the process is killed; None waits for ever.
+        memory_bytes: Resident memory above which it is killed; None sets no limit.
+        python: Interpreter to run; None: this process' own. Only modules that need the standard library, numpy,
+            `edgepress.runtime` and this one are sure to be importable in another.
+    """
+
+    def __init__(
+        self, *, silence_s: float | None = None, memory_bytes: int | None = None, python: Path | None = None
+    ) -> None:
+        self._silence_s, self._memory_bytes = silence_s, memory_bytes
+        self._idle = False
+        self._closing = threading.Lock()  # Ctrl-C closes it while the thread that calls it may do so, too
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        # Its own, so that what a killed process could not take away goes with it.
+        self._folder = tempfile.TemporaryDirectory(prefix="edgepress-", ignore_cleanup_errors=True)
+        self._reports, theirs = Pipe()
+        fd = theirs.fileno()
+        command = [
+            str(python or sys.executable),
+            "-P",
+            "-c",
+            f"from edgepress.converters.worker import _serve; _serve({fd})",
+        ]
+        environment = _ENVIRONMENT | os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+        environment["TMPDIR"] = self._folder.name
+        if python is not None:
+            environment["PYTHONPATH"] = str(_link_edgepress(Path(self._folder.name)))
+            environment.pop("PYTHONHOME", None)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=[fd], env=environment
+        )
+        theirs.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The process' number, which is in the names of its temporary files (`files.whole_file`)."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End the process, whatever it is doing, and pass its log on to our stderr."""
+        with self._closing:
+            if self._log.closed:
+                return
+            if self._idle:  # it ends by itself when the pipe does, and finishes what runs at its exit
+                self._reports.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(EXIT_S)
+            self._process.kill()
+            self._process.wait()
+            self._reports.close()
+            with contextlib.suppress(OSError):
+                os.write(2, self._last_words())
+            self._log.close()
+            self._folder.cleanup()
+
+    def call(self, function: Callable[[_A, Emit], None], argument: _A) -> Iterator[Any]:
+        """Call `function(argument, emit)` in the process and yield each report it emits.
+
+        Raises:
+            EdgepressError: What the function raised on purpose.
+            ChildDied: The process crashed, was killed, was silent for too long or took too much memory.
+            RuntimeError: Any other exception of the function, with its traceback as text.
+        """
+        self._idle = False
+        with contextlib.suppress(BrokenPipeError):  # it is dead: `_receive` says why
+            self._reports.send((function, argument))
+        while True:
+            what, value = self._receive()
+            if what == "report":
+                yield value
+            elif what == "done":
+                self._idle = True
+                return
+            elif what == "error":
+                self._idle = True
+                raise value
+            else:
+                raise RuntimeError(f"{function.__name__} failed in a child process:\n{value}")
+
+    def _receive(self) -> tuple[str, Any]:
+        until = None if self._silence_s is None else time.monotonic() + self._silence_s
+        while not self._reports.poll(POLL_S):
+            if until is not None and time.monotonic() > until:
+                raise self._died(f"no answer in {self._silence_s:g} s")
+            if self._memory_bytes is not None and self._resident() > self._memory_bytes:
+                raise self._died(f"it took more than {self._memory_bytes / 1e9:.1f} GB of memory")
+        try:
+            received: tuple[str, Any] = self._reports.recv()
+        except (EOFError, ConnectionResetError):
+            code = self._process.wait()
+            name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            raise self._died(f"{name}, perhaps out of memory" if name == "SIGKILL" else name) from None
+        return received
+
+    def _resident(self) -> int:
+        import psutil
+
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def _died(self, how: str) -> ChildDied:
+        self._process.kill()
+        self._process.wait()
+        lines = self._last_words().decode(errors="replace").splitlines()
+        return ChildDied(how, "\n".join(_telling(lines)[-LOG_LINES:]))
+
+    def _last_words(self) -> bytes:
+        size = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, size - LOG_BYTES))
+        return self._log.read()
+
+
+def run_in_child(
+    function: Callable[[_A, Emit], None],
+    argument: _A,
+    *,
+    silence_s: float | None = None,
+    memory_bytes: int | None = None,
+) -> Iterator[Any]:
+    """Call one function in a process of its own; see `Worker` and `Worker.call`."""
+    with Worker(silence_s=silence_s, memory_bytes=memory_bytes) as worker:
+        yield from worker.call(function, argument)
+
+
+def _link_edgepress(folder: Path) -> Path:
+    """A folder for another interpreter's path in which it finds edgepress, however that is installed here."""
+    packages = Path(runtime.__path__[0]).parent  # the three lie side by side in a clone and in a wheel
+    found = folder / "path"
+    (found / "edgepress").mkdir(parents=True)
+    (found / "edgepress" / "__init__.py").symlink_to(str(edgepress.__file__))
+    for name in ("runtime", "converters", "toolkit"):
+        (found / "edgepress" / name).symlink_to(packages / name)
+    return found
+
+
+def _telling(lines: list[str]) -> list[str]:
+    """The lines of a log that tell why it ended: without Python's dump of its stack, notices and blank lines."""
+    for i, line in enumerate(lines):
+        if line.startswith("Fatal Python error"):
+            lines = lines[:i]
+            break
+    noise = re.compile(r"\s*$|INFO:|WARNING:absl:|I0000 |W0000 |E0000 .*cuInit|WARNING: All log messages")
+    return [line for line in lines if not noise.match(line)]
+
+
+def _serve(fd: int) -> None:
+    """The child's side: jobs come and reports go over one pipe, until it closes."""
+    sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths by this name, which 3.11 lacks
+    with Connection(fd) as pipe:
+        while True:
+            try:
+                function, argument = pipe.recv()
+            except (EOFError, OSError):
+                return
+            except Exception:  # an argument that can't be unpickled here
+                pipe.send(("bug", traceback.format_exc()))
+                continue
+            try:
+                function(argument, lambda value: pipe.send(("report", value)))
+                pipe.send(("done", None))
+            except EdgepressError as e:
+                pipe.send(("error", e))
+            except (BrokenPipeError, pickle.PicklingError):
+                raise
+            except Exception:
+                pipe.send(("bug", traceback.format_exc()))

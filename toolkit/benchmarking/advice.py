@@ -1,0 +1,119 @@
+"""Which file to ship, by one rule, with the reason in words.
+
+The rule: the smallest file whose accuracy drop is within the limit with 97.5 % confidence (the upper end of its 95 %
+interval) on an engine that it was checked on. If that file runs on several engines, or several files are equally
+small, the fastest beyond doubt: its speed-up's interval lies above the others'. Latency decides nothing else, because
+it counts only for the host that it was measured on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepress.toolkit.host.describe import X86, host_title
+from edgepress.toolkit.results.records import USABLE, Advice, Measurement
+
+MAX_DROP_PP = 1.0
+
+
+def choose(
+    results: Sequence[Measurement],
+    *,
+    host: Mapping[str, Any],
+    count: int,
+    max_drop_pp: float = MAX_DROP_PP,
+) -> Advice:
+    """Which of the measured files to ship.
+
+    Args:
+        results: Measurements, each with its drop's interval against one baseline.
+        host: What they were measured on (`describe_host`).
+        count: Number of test items.
+        max_drop_pp: Limit of the drop's upper end, percentage points.
+    """
+    if all(r.drop_high_pp is None for r in results):
+        if any(r.accuracy is not None for r in results):
+            return _none("no float file was measured beside them, so no accuracy drop is known. Add a float32 file.")
+        return _none("no file could be measured.")
+    fit = [r for r in results if r.status == USABLE]
+    near = _nearest_miss(results, max_drop_pp)
+    if not fit:
+        return _none(f"no drop is proven to stay within {max_drop_pp:g} pp. {_remedy(near, count, max_drop_pp)}")
+    smallest = min(r.size_bytes for r in fit)
+    equals = [r for r in fit if r.size_bytes == smallest]
+    best = max(equals, key=lambda r: r.speedup_low or 0.0)
+    beyond_doubt = all((best.speedup_low or 0.0) > (r.speedup_high or math.inf) for r in equals if r is not best)
+    if not beyond_doubt:
+        best = equals[0]
+    why = [
+        f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose "
+        f"accuracy drop is proven to stay within {max_drop_pp:g} pp: {_drop(best)} on {count} test images."
+    ]
+    if len(equals) > 1:
+        others = ", ".join(f"{Path(r.file).name} on {r.engine}" for r in equals if r is not best)
+        why.append(
+            f"{'Faster beyond doubt than' if beyond_doubt else 'Not beyond doubt slower or faster than'} {others}."
+        )
+    if near is not None and near.size_bytes < best.size_bytes:
+        why.append(f"Smaller, but not proven: {_remedy(near, count, max_drop_pp)}")
+    if best.p50_us is not None:
+        why.append(_speed(best, host))
+    return Advice(ship=best.file, engine=best.engine, why=" ".join(why))
+
+
+def engine_notes(results: Sequence[Measurement], host: Mapping[str, Any]) -> list[str]:
+    """What a reader would otherwise conclude wrongly from the figures."""
+    slow = any(
+        r.engine == "tflite-runtime" and r.scheme == "tflite-int8" and r.speedup is not None and r.speedup < 1
+        for r in results
+    )
+    if slow and host["machine"] in X86:
+        return ["tflite-runtime has no fast int8 kernels for x86; on ARM boards its int8 is not slow like this."]
+    return []
+
+
+def _none(reason: str) -> Advice:
+    return Advice(ship=None, engine=None, why=f"No file can be recommended: {reason}")
+
+
+def _nearest_miss(results: Sequence[Measurement], max_drop_pp: float) -> Measurement | None:
+    """The smallest file that does not qualify though its observed drop is within the limit, else the smallest drop."""
+    missed = [r for r in results if r.drop_pp is not None and r.status != USABLE]
+    within = [r for r in missed if r.drop_pp is not None and r.drop_pp < max_drop_pp]
+    if within:
+        return min(within, key=lambda r: r.size_bytes)
+    return min(missed, key=lambda r: r.drop_pp or 0.0, default=None)
+
+
+def _remedy(near: Measurement | None, count: int, max_drop_pp: float) -> str:
+    """What would let a file qualify: more test images if its observed drop is within the limit, else a looser limit."""
+    if near is None or near.drop_pp is None or near.drop_high_pp is None:
+        return "No quantized file was measured."
+    text = f"{Path(near.file).name} on {near.engine} drops {_drop(near)}."
+    if near.drop_pp >= max_drop_pp:
+        return f"{text} Loosen --max-drop or calibrate or train better."
+    # The interval's half width shrinks with the root of the count while the share of changed answers stays.
+    needed = count * ((near.drop_high_pp - near.drop_pp) / (max_drop_pp - near.drop_pp)) ** 2
+    return (
+        f"{text} About {math.ceil(needed / 100) * 100} test images (there are {count}) would settle it if the drop "
+        f"stays so, or --max-drop {math.ceil(near.drop_high_pp * 10) / 10:g}."
+    )
+
+
+def _drop(result: Measurement) -> str:
+    if result.drop_low_pp == result.drop_high_pp:
+        return "0 pp, being the baseline itself,"
+    return f"{result.drop_pp:.2f} pp [{result.drop_low_pp:.2f}, {result.drop_high_pp:.2f}]"
+
+
+def _speed(best: Measurement, host: Mapping[str, Any]) -> str:
+    text = f"It takes {best.p50_us:.0f} us (p50) on {host_title(host)}"
+    if best.speedup_high is not None and best.speedup_high < 0.9:
+        text += f", {1 / (best.speedup or 1):.1f} times the float file's (the table has faster ones)"
+    text += "."
+    if host["machine"] in X86:
+        return f"{text} An x86 figure says little of a Raspberry Pi: time it there, too."
+    return text

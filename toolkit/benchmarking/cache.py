@@ -1,0 +1,121 @@
+"""Answers kept on disk, so that an evaluation that was stopped goes on where it was.
+
+What a file answers depends on its bytes, the engine and its version, the number of threads, the CPU, and the items as
+they were decoded: a hash over all of these names a folder, and each shard of the split is a file in it. A file begins
+with the hash of its content, so that one that is cut or damaged is known and made again; it is renamed when whole, so
+that two evaluations at once can only write the same twice. The folders used least recently are removed above a limit.
+
+The cache is a convenience: where it can't be written, evaluations run as ever and can't be resumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from edgepress import __version__
+from edgepress.converters.files import write_bytes
+from edgepress.runtime import ENGINES, EdgepressError
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.engines.environments import engine_version
+from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.workers.answer import Part
+from edgepress.toolkit.workers.opening import Candidate
+
+LIMIT_BYTES = 64 << 20
+"""On disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
+FORMAT = 2
+"""Raise it when decoding, `Model.scores` or the layout of a shard's file change."""
+
+
+def default_cache() -> Path:
+    """Where answers are kept: `EDGEPRESS_CACHE`, or the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_path("edgepress")) / "answers"
+
+
+class Shelf:
+    """The kept answers of one candidate to one data set's test split.
+
+    Args:
+        cache: The folder of all; None keeps nothing.
+        candidate: Who answers. Nothing is kept if it names no engine or that engine's version is not known.
+        data: To what.
+    """
+
+    def __init__(self, cache: Path | None, candidate: Candidate, data: DataSet) -> None:
+        key = None if cache is None else _key(candidate, data)
+        self._folder = cache / key if cache is not None and key is not None else None
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                os.utime(self._folder)  # used just now: not the next to be removed
+
+    def get(self, rows: slice) -> Part | None:
+        """The answers to these items of the split, None if they are not there or damaged."""
+        if self._folder is None:
+            return None
+        try:
+            content = self._path(rows).read_bytes()
+        except OSError:
+            return None
+        body, count = content[32:], rows.stop - rows.start
+        if hashlib.sha256(body).digest() != content[:32] or len(body) != 8 * (1 + count):
+            return None
+        predicted = np.frombuffer(body, "<i4", count, 8).astype(np.int64)
+        return Part(
+            predicted, np.frombuffer(body, "<f4", count, 8 + 4 * count), float(np.frombuffer(body, "<f8", 1)[0])
+        )
+
+    def put(self, rows: slice, part: Part) -> None:
+        """Keep the answers to these items."""
+        if self._folder is None:
+            return
+        body = np.array(part.seconds, "<f8").tobytes()
+        body += part.predicted.astype("<i4").tobytes() + part.confidence.astype("<f4").tobytes()
+        with contextlib.suppress(EdgepressError):
+            write_bytes(self._path(rows), hashlib.sha256(body).digest() + body)
+
+    def _path(self, rows: slice) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{rows.start}-{rows.stop}"
+
+
+def prune(cache: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
+    """Remove what was used least recently until the rest takes no more than `limit_bytes` on disk."""
+    folders = []
+    with contextlib.suppress(OSError):
+        for folder in cache.iterdir():
+            with contextlib.suppress(OSError):  # another evaluation removed it
+                used = sum(f.stat().st_blocks for f in folder.iterdir()) * 512
+                folders.append((folder.stat().st_mtime, used, folder))
+    left = limit_bytes
+    for _, used, folder in sorted(folders, reverse=True):
+        left -= used
+        if left < 0:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _key(candidate: Candidate, data: DataSet) -> str | None:
+    host = describe_host()
+    version = engine_version(candidate.engine) if candidate.engine in ENGINES else ""
+    try:
+        with candidate.file.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None  # opening it will say what is wrong
+    if not version:
+        return None
+    about = [FORMAT, __version__, sha256, candidate.engine, version, candidate.threads, host["cpu"], host["machine"]]
+    about += [data.sha256, "test", data.labels, dataclasses.asdict(data.input)]
+    if data.input.is_image:
+        about.append(importlib.metadata.version("pillow"))
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()

@@ -1,0 +1,259 @@
+"""What files answer to the test split: each shard decoded once, answered by processes on all cores, kept on disk.
+
+Every candidate has processes of its own (`edgepress.converters.worker.Worker`); one that crashes fails alone. Tasks - a
+candidate and a shard - are done in the order of the shards by as many threads as there are cores, each of which takes
+an idle process of the candidate or, if there is none, opens another. So a single file gets a process a core, several
+files run side by side, and a slow one that the others wait for gets a second process. Memory holds a few shards at a
+time, whatever the number of images.
+
+Shards go to the processes as files that they map: one copy serves all, and 55 images of 224 x 224 cost about 3 ms,
+where a pipe took 13 (`benchmarks/evaluation_speed.py` holds the whole against a bare loop).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.worker import ChildDied, Worker
+from edgepress.runtime import ENGINES
+from edgepress.runtime.sessions import file_format
+from edgepress.toolkit.benchmarking.cache import Shelf, prune
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.engines.environments import python_for, usable_engines
+from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.workers.answer import Part, Shard, answer_shard, open_to_answer
+from edgepress.toolkit.workers.opening import Candidate, Opening
+
+SHARD_BYTES, SHARD_ITEMS = 8 << 20, 1024
+"""A shard is as many items as these allow. It is what is decoded, answered and kept at once."""
+
+OnProgress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a candidate answers to the test split, in its order.
+
+    Attributes:
+        engine: What ran the file.
+        predicted: The class of each item, int64, shape (N,).
+        confidence: The score of that class, float32, shape (N,), 0-1.
+    """
+
+    engine: str
+    predicted: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float32]
+
+
+def collect_answers(
+    candidates: Sequence[Candidate],
+    data: DataSet,
+    *,
+    jobs: int | None = None,
+    cap_s: float = 120.0,
+    cache: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[Answers | EdgepressError]:
+    """Let every candidate answer the whole test split.
+
+    Args:
+        candidates: Files on engines. Those that differ in `batch` alone are answered once: it is for timing.
+        data: Its test split, opened as the files take it.
+        jobs: Processes that answer at a time; None: the CPUs that this process may use, over a candidate's threads.
+        cap_s: Seconds that one candidate may take to answer, decoding not counted; beyond them it has failed.
+        cache: Folder where finished shards are kept, so that the next call goes on where this one was stopped; None
+            keeps nothing. See `answers_cache.default_cache`.
+        on_progress: Called with "accuracy" and the share that is done, 0-1, perhaps from other threads.
+
+    Returns:
+        One a candidate, in their order: its answers, or why there are none.
+
+    Raises:
+        EdgepressError: An item can't be read.
+    """
+    named = [_named(c._replace(batch=1)) for c in candidates]
+    different = list(dict.fromkeys(named))
+    jobs = jobs or max(1, usable_cpus() // max((c.threads for c in different), default=1))
+    takers = [_Taker(c, data, cap_s, Shelf(cache, c, data)) for c in different]
+    _run(takers, data, jobs, on_progress)
+    if cache is not None:
+        prune(cache)
+    outcomes = {c: t.outcome for c, t in zip(different, takers, strict=True)}
+    return [outcomes[c] for c in named]
+
+
+def usable_cpus() -> int:
+    """Number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shards(data: DataSet) -> Iterator[slice]:
+    """The test split's rows, in parts that depend on the data alone."""
+    item = int(np.prod(data.input.shape)) * np.dtype(data.input.dtype).itemsize
+    size = min(SHARD_ITEMS, max(1, SHARD_BYTES // item))
+    for start in range(0, len(data.test), size):
+        yield slice(start, min(start + size, len(data.test)))
+
+
+def _named(candidate: Candidate) -> Candidate:
+    """The candidate with its engine's name; without it where none opens the file, which opening it will explain."""
+    if candidate.engine is not None:
+        return candidate
+    with contextlib.suppress(EdgepressError):
+        return candidate._replace(engine=next(iter(usable_engines(file_format(candidate.file))), None))
+    return candidate
+
+
+class _Taker:
+    """One candidate: its processes, what it has answered, and why it failed if it did."""
+
+    def __init__(self, candidate: Candidate, data: DataSet, cap_s: float, shelf: Shelf) -> None:
+        self._candidate, self._cap_s, self._shelf = candidate, cap_s, shelf
+        self._opening = Opening(candidate, data.labels, data.input)
+        self._predicted = np.empty(len(data.test), np.int64)
+        self._confidence = np.empty(len(data.test), np.float32)
+        self._workers: list[Worker] = []
+        self._idle: list[Worker] = []
+        self._lock = threading.Lock()
+        self._spent_s = 0.0
+        self.done = 0
+        self.error: EdgepressError | None = None
+
+    @property
+    def outcome(self) -> Answers | EdgepressError:
+        if self.error is not None:
+            return self.error
+        assert self.done == len(self._predicted)
+        return Answers(self._candidate.engine or "", self._predicted, self._confidence)
+
+    def remember(self, rows: slice) -> bool:
+        """Take the answers to these items from the cache, if they are there."""
+        if part := self._shelf.get(rows):
+            self._take(rows, part)
+        return part is not None
+
+    def answer(self, rows: slice, path: Path) -> None:
+        """Let a process answer these items, which `path` holds."""
+        if self.error is not None:
+            return
+        try:
+            part = self._ask(path)
+            if len(part.predicted) == rows.stop - rows.start:
+                self._shelf.put(rows, part)
+            self._take(rows, part)
+        except ChildDied as e:
+            where = f"{self._candidate.file} on {self._candidate.engine}"
+            self.fail(ModelFileError(f"{where} crashed the process that ran it ({e}).", "Convert it again."))
+        except EdgepressError as e:
+            self.fail(e)
+        if self.error is not None or self.done == len(self._predicted):
+            with self._lock:
+                idle, self._idle = self._idle, []
+            for worker in idle:
+                worker.close()
+
+    def fail(self, error: EdgepressError) -> None:
+        """Answer nothing more; the first error is the one that counts."""
+        with self._lock:
+            self.error = self.error or error
+
+    def close(self) -> None:
+        """End all processes, whatever they are doing."""
+        with self._lock:
+            workers = self._workers
+        for worker in workers:
+            worker.close()
+
+    def _take(self, rows: slice, part: Part) -> None:
+        with self._lock:
+            self.done += len(part.predicted)
+            self._spent_s += part.seconds
+            if self._spent_s <= self._cap_s:
+                self._predicted[rows], self._confidence[rows] = part.predicted, part.confidence
+                return
+        took = f"{self.done} of {len(self._predicted)} images took {self._spent_s:.2g} s"
+        self.fail(InputError(f"{took}; the cap is {self._cap_s:g} s.", "Raise it with --time-cap."))
+
+    def _ask(self, path: Path) -> Part:
+        with self._lock:
+            if self.error is not None:
+                raise self.error
+            worker = self._idle.pop() if self._idle else None
+            if new := worker is None:
+                python = python_for(self._candidate.engine) if self._candidate.engine in ENGINES else None
+                worker = Worker(silence_s=self._cap_s + 60, python=python)
+                self._workers.append(worker)
+        try:
+            if new:
+                list(worker.call(open_to_answer, self._opening))
+            (part,) = worker.call(answer_shard, Shard(str(path), self._cap_s - self._spent_s))
+        except BaseException:  # this candidate has failed
+            worker.close()
+            raise
+        with self._lock:
+            self._idle.append(worker)
+        assert isinstance(part, Part)
+        return part
+
+
+class _Progress:
+    """Share of all answers that are there, told as it grows."""
+
+    def __init__(self, takers: Sequence[_Taker], count: int, on_progress: OnProgress | None) -> None:
+        self._takers, self._count, self._on_progress = takers, count, on_progress
+        self._lock = threading.Lock()
+
+    def tell(self) -> None:
+        if self._on_progress is not None:
+            with self._lock:
+                done = sum(self._count if t.error else t.done for t in self._takers)
+                self._on_progress("accuracy", done / (self._count * len(self._takers)))
+
+
+def _run(takers: Sequence[_Taker], data: DataSet, jobs: int, on_progress: OnProgress | None) -> None:
+    progress = _Progress(takers, len(data.test), on_progress)
+
+    def task(taker: _Taker, rows: slice, path: Path) -> None:
+        taker.answer(rows, path)
+        progress.tell()
+
+    flying: deque[tuple[Path, list[Future[None]]]] = deque()
+
+    def land() -> None:
+        path, tasks = flying.popleft()
+        for each in tasks:
+            each.result()
+        path.unlink()
+
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder, ThreadPoolExecutor(jobs) as pool:
+        try:
+            for rows in shards(data):
+                waiting = [t for t in takers if not t.error and not t.remember(rows)]
+                if waiting:
+                    path = Path(folder) / f"{rows.start}.npy"
+                    np.save(path, data.test.read(rows))
+                    flying.append((path, [pool.submit(task, t, rows, path) for t in waiting]))
+                progress.tell()
+                if len(flying) > jobs + 1:
+                    land()
+            while flying:
+                land()
+        except BaseException:  # Ctrl-C, too: nothing new shall begin, and what runs ends now
+            pool.shutdown(wait=False, cancel_futures=True)
+            for taker in takers:
+                taker.fail(EdgepressError("Stopped."))
+            raise
+        finally:
+            for taker in takers:
+                taker.close()

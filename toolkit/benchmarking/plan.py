@@ -1,0 +1,127 @@
+"""What a benchmark measures: which files, on which engines, against which baseline, by what the user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgepress.converters import SCHEMES
+from edgepress.runtime import ENGINES, Contract
+from edgepress.toolkit.engines.environments import usable_engines
+from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
+from edgepress.toolkit.evaluation import contract_of
+from edgepress.toolkit.workers.opening import Candidate
+
+BASELINE = "tflite-float32"
+SUFFIXES = (".tflite", ".onnx")
+
+
+def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
+    """The files named, or the `.tflite` and `.onnx` files in the one folder named, without repeats.
+
+    Raises:
+        InputError: A path does not exist, or the folder holds no such file.
+    """
+    paths = [Path(f) for f in ([files] if isinstance(files, (str, Path)) else files)]
+    if len(paths) == 1 and paths[0].is_dir():
+        folder = paths[0]
+        found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
+        if not found:
+            hint = f"Name {folder / 'variants'}." if (folder / "variants").is_dir() else "Make some: edgepress convert."
+            raise InputError(f"{folder} holds no .tflite or .onnx file.", hint)
+        return found
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist.", "Check the path.")
+        if path.suffix not in SUFFIXES:
+            raise InputError(f"{path} is not a .tflite or .onnx file.", "Name such files, or one folder of them.")
+    return list(dict.fromkeys(paths))
+
+
+def find_engines(text: str) -> list[str]:
+    """Engine names from "all" or a list separated by commas; every one is known, and installed or in an environment.
+
+    Raises:
+        InputError: A name is unknown, or there is none.
+        MissingExtraError: An engine is not installed.
+    """
+    usable = usable_engines()
+    names = [w for w in (word.strip() for word in text.split(",")) if w]
+    if "all" in names:
+        return usable
+    for name in names:
+        if name not in ENGINES:
+            raise unknown("engine", name, ("all", *ENGINES))
+        if name not in usable:
+            raise MissingExtraError(f"The engine {name}", ENGINES[name].package, ENGINES[name].extra)
+    if not names:
+        raise InputError("No engine was given.", f"Accepted: all, or a list of {', '.join(ENGINES)}.")
+    return names
+
+
+def read_contracts(paths: Sequence[Path]) -> tuple[dict[Path, Contract], dict[Path, EdgepressError]]:
+    """The files' contracts in the order of the scheme table, and the errors of those that have none.
+
+    Raises:
+        ModelFileError: No file has one.
+    """
+    contracts: dict[Path, Contract] = {}
+    broken: dict[Path, EdgepressError] = {}
+    for path in paths:
+        try:
+            contracts[path] = contract_of(path)
+        except ModelFileError as e:
+            broken[path] = e
+    if not contracts:
+        raise next(iter(broken.values()))
+    order = {name: n for n, name in enumerate(SCHEMES)}
+    return dict(sorted(contracts.items(), key=lambda item: order.get(item[1].scheme, len(order)))), broken
+
+
+def find_baseline(
+    contracts: Mapping[Path, Contract], broken: Mapping[Path, EdgepressError], baseline: str | None
+) -> Candidate | None:
+    """The pair that the others are held against: a file or scheme by name, on the first engine that opens it.
+
+    Raises:
+        InputError: A baseline was named, and is not among the files.
+        EdgepressError: What is wrong with the file that was named.
+    """
+    for path, error in broken.items():
+        if baseline is not None and (baseline == path.name or Path(baseline) == path):
+            raise error
+    for path, contract in contracts.items():
+        if baseline is None and contract.scheme != BASELINE:
+            continue
+        if baseline is not None and baseline not in (contract.scheme, path.name) and Path(baseline) != path:
+            continue
+        if engines := usable_engines(path.suffix[1:]):
+            return Candidate(path, engines[0])
+    if baseline is not None:
+        raise unknown("baseline", baseline, [p.name for p in contracts])
+    return None
+
+
+def counts(value: int | Sequence[int], name: str, *, most: int) -> tuple[int, ...]:
+    """Different whole numbers, at least one, each from 1 to `most`.
+
+    Raises:
+        InputError: They are not.
+    """
+    numbers = (value,) if isinstance(value, int) else tuple(value)
+    if not numbers or len(set(numbers)) < len(numbers) or not all(1 <= n <= most for n in numbers):
+        found = ", ".join(map(str, numbers)) or "empty"
+        raise InputError(f"{name} is {found}.", f"Accepted: different numbers from 1 to {most}.")
+    return numbers
+
+
+def parse_counts(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers from "1" or "1,8".
+
+    Raises:
+        InputError: A word is not one.
+    """
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError as e:
+        raise InputError(f"{option} is {text!r}.", "Accepted: whole numbers separated by commas.") from e

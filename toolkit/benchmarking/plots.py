@@ -1,0 +1,196 @@
+"""The picture of a benchmark: accuracy against size and against latency, with the Pareto front of each.
+
+A point is a file on an engine. On the front are those that no other beats in both figures. The bars are the 95 %
+interval of the accuracy drop against the baseline, so they say which differences to the float file are real.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.files import whole_file
+from edgepress.toolkit.host.describe import host_title
+from edgepress.toolkit.results.records import Benchmark, Measurement
+
+COLORS = {"litert": "#1b6ca8", "tflite-runtime": "#6f9f3c", "onnxruntime": "#c8641b", "openvino": "#7b4fa3"}
+MARKER = 6.0
+"""Radius of a point, pixels."""
+INK, FAINT = "#333333", "#9a9a9a"
+
+
+def plot_benchmark(result: Benchmark, path: Path) -> None:
+    """Draw a benchmark as a PNG file of two panels, of its own host and the first of the threads and batch sizes.
+
+    Pairs that were not measured are not drawn.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 6), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    points = [r for r in result.leading() if r.accuracy is not None and r.host in ("", result.host["name"])]
+    left, right = figure.subplots(1, 2, sharey=True)
+    sizes = [r.size_bytes / 1000 for r in points]
+    _panel(left, points, sizes, "File size, kB (log)", "Accuracy against size")
+    timed = [r for r in points if r.p50_us is not None]
+    latencies = [r.p50_us or 0.0 for r in timed]
+    what = f"Latency of {_call(timed)}, p50, us (log)"
+    _panel(right, timed, latencies, what, "Accuracy against latency")
+    left.set_ylabel(f"Accuracy on {result.data['count']} test images of {Path(result.data['source']).name}, %")
+    figure.suptitle(f"{host_title(dict(result.host))}; bars: 95 % interval of the drop", fontsize=10, color=INK)
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+    for axes, rows, costs in ((left, points, sizes), (right, timed, latencies)):
+        _label(axes, rows, costs)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def pareto_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
+    """Indices of the points that no other beats in both, by rising cost: cheaper and at least as accurate, or so."""
+    front: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: (costs[i], -accuracies[i])):
+        if not front or accuracies[index] > accuracies[front[-1]]:
+            front.append(index)
+    return front
+
+
+def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], label: str, title: str) -> None:
+    accuracies = [100 * (r.accuracy or 0.0) for r in points]
+    for engine in dict.fromkeys(r.engine for r in points):
+        rows = [i for i, r in enumerate(points) if r.engine == engine]
+        axes.errorbar(
+            [costs[i] for i in rows],
+            [accuracies[i] for i in rows],
+            yerr=[[_below(points[i]) for i in rows], [_above(points[i]) for i in rows]],
+            fmt="o",
+            color=COLORS.get(engine, INK),
+            ecolor=COLORS.get(engine, INK),
+            elinewidth=0.8,
+            alpha=0.85,
+            label=engine,
+        )
+    front = pareto_front(costs, accuracies)
+    axes.plot(
+        [costs[i] for i in front],
+        [accuracies[i] for i in front],
+        drawstyle="steps-post",
+        linestyle="--",
+        linewidth=1.0,
+        color=INK,
+        marker="o",
+        markersize=11,
+        markerfacecolor="none",
+        label="Pareto front",
+    )
+    axes.set_xscale("log")
+    axes.set_xlabel(label)
+    axes.set_title(title, fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.margins(x=0.18, y=0.15)
+    _plain_ticks(axes.xaxis)
+
+
+def _call(points: Sequence[Measurement]) -> str:
+    """What a latency is of, in words."""
+    batch, threads = (points[0].batch, points[0].threads) if points else (1, 1)
+    return ("one item" if batch == 1 else f"{batch} items") + (f" on {threads} threads" if threads > 1 else "")
+
+
+def _below(row: Measurement) -> float:
+    """Length of the bar below a point: how much larger the drop may be, percentage points."""
+    return max(0.0, (row.drop_high_pp or 0.0) - (row.drop_pp or 0.0)) if row.drop_high_pp is not None else 0.0
+
+
+def _above(row: Measurement) -> float:
+    """The same above it; no accuracy is over 100 %."""
+    if row.drop_low_pp is None:
+        return 0.0
+    return min(max(0.0, (row.drop_pp or 0.0) - row.drop_low_pp), 100 * (1 - (row.accuracy or 0.0)))
+
+
+def _plain_ticks(axis: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> None:
+    """Name each point where its name covers as little as possible, with a thin line back to the point.
+
+    The layout must be final: positions are in pixels. Points that lie on each other with one scheme share a name.
+    """
+    from matplotlib.transforms import Bbox
+
+    def pixels(x: float, y: float) -> tuple[float, float]:
+        px, py = axes.transData.transform((x, y))
+        return float(px), float(py)
+
+    frame = axes.get_window_extent()
+    named: dict[tuple[str, float, float], Measurement] = {}
+    taken: list[tuple[Any, float]] = []  # boxes with the price of covering them
+    points_at: list[tuple[float, float]] = []
+    for row, cost in zip(points, costs, strict=True):
+        accuracy = 100 * (row.accuracy or 0.0)
+        x, y = pixels(cost, accuracy)
+        low, high = pixels(cost, accuracy - _below(row))[1], pixels(cost, accuracy + _above(row))[1]
+        taken += [(Bbox([[x - 9, y - 9], [x + 9, y + 9]]), 6.0), (Bbox([[x - 2, low], [x + 2, high]]), 1.0)]
+        named[row.scheme, round(x), round(y)] = row
+        points_at.append((x, y))
+    for (scheme, x, y), row in sorted(named.items(), key=lambda item: item[0][1:]):
+        text = axes.annotate(
+            scheme,
+            (x, y),
+            xytext=(x, y),
+            xycoords="figure pixels",
+            textcoords="figure pixels",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=COLORS.get(row.engine, INK),
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
+            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkB": 4},
+        )
+        size = text.get_window_extent()
+        best: tuple[float, float, float] | None = None
+        for radius in range(14, 320, 12):
+            for turn in range(24):
+                angle = 2 * math.pi * turn / 24
+                cx = x + (size.width / 2 + radius) * math.cos(angle)
+                cy = y + (size.height / 2 + radius) * math.sin(angle)
+                box = Bbox.from_bounds(
+                    cx - size.width / 2 - 3, cy - size.height / 2 - 2, size.width + 6, size.height + 4
+                )
+                if box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1:
+                    continue
+                price = radius * 3.0 + sum(price * _shared(box, other) for other, price in taken)
+                price += 400.0 * sum(_crosses((x, y), (cx, cy), point) for point in points_at)
+                if best is None or price < best[0]:
+                    best = (price, cx, cy)
+        if best is not None:
+            text.set_position(best[1:])
+            taken.append((text.get_window_extent().padded(3), 20.0))
+
+
+def _crosses(start: tuple[float, float], end: tuple[float, float], point: tuple[float, float]) -> bool:
+    """Whether a line from one point to a name passes another point, whose name it would seem to be."""
+    if math.dist(start, point) < MARKER:
+        return False
+    along = [(e - s, p - s) for s, e, p in zip(start, end, point, strict=True)]
+    place = sum(line * way for line, way in along) / (sum(line * line for line, _ in along) or 1.0)
+    nearest = [s + min(1.0, max(0.0, place)) * line for s, (line, _) in zip(start, along, strict=True)]
+    return math.dist(nearest, point) < MARKER
+
+
+def _shared(a: Any, b: Any) -> float:
+    """Area that two boxes share, square pixels."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return float(width * height) if width > 0 and height > 0 else 0.0

@@ -1,0 +1,128 @@
+"""How quiet a host is while something is timed: what others take of its CPUs, and whether they keep their frequency.
+
+`Watch` looks before, between and after, in this process and for about a millisecond each, and says in words why
+latencies are to be doubted. What a virtual machine hides (neighbours in the same cache) it can't see; the spread of the
+baseline's rounds shows that.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+
+from edgepress.toolkit.results.records import Noise
+
+BUSY, STEAL, SLOWED, SPREAD = 0.10, 0.02, 0.90, 0.10
+"""Limits: share of the CPUs' time that others and that the hypervisor may take, lowest over highest frequency, and
+quartile range of the baseline's round medians over their median."""
+NAMED = 0.05
+"""Another process is named if it took this share of one CPU."""
+
+
+class Watch:
+    """Watches the host while the block runs; every process that the block starts must have ended with it.
+
+    Args:
+        cpus: CPUs that candidates are pinned to.
+    """
+
+    def __init__(self, cpus: tuple[int, ...]) -> None:
+        self._cpus = cpus
+        self._loads: list[float] = []
+        self._mhz: list[float] = []
+
+    def __enter__(self) -> Watch:
+        self._began = time.perf_counter()
+        self._before, self._own_before, self._others_before = _cpu_seconds(), _own_seconds(), _other_seconds()
+        self.look()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.look()
+        self._after, self._own_after, self._others_after = _cpu_seconds(), _own_seconds(), _other_seconds()
+        self._seconds = time.perf_counter() - self._began
+
+    def look(self) -> None:
+        """Note load average and frequency."""
+        import psutil
+
+        self._loads.append(os.getloadavg()[0])
+        if frequency := psutil.cpu_freq():
+            self._mhz.append(frequency.current)
+
+    def noise(self, medians_us: Sequence[float]) -> Noise:
+        """What was seen.
+
+        Args:
+            medians_us: The baseline's median latency of each round, in any unit; may be empty.
+        """
+        passed = {name: self._after[name] - self._before[name] for name in self._after}
+        total = max(1e-9, passed["total"])
+        busy = min(1.0, max(0.0, passed["busy"] - (self._own_after - self._own_before)) / total)
+        steal = passed["steal"] / total
+        spread = None
+        if len(medians_us):
+            low, middle, high = np.quantile(medians_us, (0.25, 0.5, 0.75))
+            spread = float((high - low) / middle)
+        frequency = (min(self._mhz), max(self._mhz)) if self._mhz else None
+        reasons = []
+        if busy > BUSY:
+            reasons.append(f"Other processes took {100 * busy:.0f} % of the CPUs' time{self._named()}.")
+        if steal > STEAL:
+            reasons.append(f"The hypervisor took {100 * steal:.1f} % of the CPUs' time.")
+        if frequency is not None and frequency[0] < SLOWED * frequency[1]:
+            reasons.append(f"The CPUs' frequency changed between {frequency[0]:.0f} and {frequency[1]:.0f} MHz.")
+        if spread is not None and spread > SPREAD:
+            reasons.append(f"The middle half of the baseline's rounds spans {100 * spread:.0f} % of its latency.")
+        return Noise(
+            noisy=bool(reasons),
+            reasons=tuple(reasons),
+            load_1min=max(self._loads),
+            busy_share=busy,
+            steal_share=steal,
+            frequency_mhz=frequency,
+            spread=spread,
+            cpus=self._cpus,
+        )
+
+    def _named(self) -> str:
+        """The process that took most, where one stands out."""
+        took = {
+            name: seconds - self._others_before.get(pid, ("", 0.0))[1]
+            for pid, (name, seconds) in self._others_after.items()
+            if self._others_before.get(pid, (name, 0.0))[0] == name
+        }
+        name = max(took, key=lambda n: took[n], default="")
+        return f" ({name} most)" if name and took[name] > NAMED * self._seconds else ""
+
+
+def _cpu_seconds() -> dict[str, float]:
+    """Seconds of all CPUs together since the system started: in all, at work, and taken by the hypervisor."""
+    import psutil
+
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    steal = getattr(times, "steal", 0.0)
+    work = times.user + times.system + sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq"))
+    return {"total": idle + work + steal, "busy": work, "steal": steal}
+
+
+def _own_seconds() -> float:
+    """CPU seconds of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+def _other_seconds() -> dict[int, tuple[str, float]]:
+    """Name and CPU seconds of every process but this one, by its number."""
+    import psutil
+
+    found = {}
+    for process in psutil.process_iter(["name", "cpu_times"]):
+        times = process.info["cpu_times"]
+        if process.pid != os.getpid() and times is not None:
+            found[process.pid] = (process.info["name"] or "", times.user + times.system)
+    return found

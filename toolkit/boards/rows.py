@@ -1,0 +1,132 @@
+"""A visit to a board as rows of a benchmark, and a benchmark with a board's rows in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgepress.runtime import Contract
+from edgepress.toolkit.benchmarking.accuracy import with_accuracy
+from edgepress.toolkit.benchmarking.advice import choose
+from edgepress.toolkit.benchmarking.collect import Answers
+from edgepress.toolkit.boards.facts import describe_board
+from edgepress.toolkit.boards.session import Found, Parcel, Visit
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.results.records import NOT_COMPARABLE, PROVEN, Benchmark, Measurement
+from edgepress.toolkit.stats.intervals import paired_ratio
+
+
+def board_rows(
+    host: str,
+    visit: Visit,
+    parcels: Sequence[Parcel],
+    contracts: Sequence[Contract],
+    *,
+    data: DataSet | None,
+    baseline: str,
+    max_drop_pp: float,
+) -> tuple[dict[str, Any], list[Measurement]]:
+    """What came of one board: its entry of a benchmark's `boards`, and a row of each file and number of threads.
+
+    Args:
+        host: What the user calls it.
+        visit: What came of it.
+        parcels: The files, in the order of the visit.
+        contracts: Theirs.
+        data: The items that were answered; None if none were.
+        baseline: The scheme that drops and speed-ups refer to, on this board.
+        max_drop_pp: Limit of the drop, percentage points.
+    """
+    entry = describe_board(host, visit.info, visit.states)
+    reference = next((i for i, p in enumerate(parcels) if p.scheme == baseline and not visit.found[i].error), None)
+    answers = [None if data is None else _answers(f, c) for f, c in zip(visit.found, contracts, strict=True)]
+    rows = []
+    for i, (parcel, found) in enumerate(zip(parcels, visit.found, strict=True)):
+        row = Measurement(
+            file=str(parcel.file),
+            scheme=parcel.scheme,
+            engine=found.engine,
+            threads=1,
+            size_bytes=parcel.size_bytes,
+            host=host,
+            sha256=parcel.sha256,
+            status=PROVEN,
+        )
+        if reference is not None:
+            row = dataclasses.replace(row, size_ratio=parcel.size_bytes / parcels[reference].size_bytes)
+        given = answers[i]
+        if data is not None and given is not None:
+            against = None if reference is None else answers[reference]
+            row = with_accuracy(row, given, against, data=data, max_drop_pp=max_drop_pp)
+        if found.error:
+            row = dataclasses.replace(row, status=f"failed: {found.error}")
+        elif entry["reasons"]:
+            row = dataclasses.replace(row, status=f"{NOT_COMPARABLE}: {', '.join(entry['reasons'])}; {row.status}")
+        timed = None if reference is None else visit.found[reference].rounds
+        rows += _timed(row, found.rounds, timed) or [row]
+    if data is not None:
+        count = len(data.test)
+        fewest = [r for r in rows if r.threads == min(r.threads for r in rows)]
+        advice = choose(fewest, host=entry, count=count, max_drop_pp=max_drop_pp)
+        entry |= {"items": count, "advice": dataclasses.asdict(advice)}
+    return entry | {"resumed_pieces": visit.taken_up, "left_in": visit.folder or None}, rows
+
+
+def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measurement]) -> Benchmark:
+    """A benchmark with a board's rows in the place of those that it had of the same files there.
+
+    If the board is another one than before under the same name, all of its older rows go.
+    """
+    old = next((b for b in result.boards if b["name"] == entry["name"]), {})
+    files = {r.file for r in rows} if all(old.get(k) == entry[k] for k in _IDENTITY) else None
+    kept = [r for r in result.results if r.host != entry["name"] or (files is not None and r.file not in files)]
+    boards = [b for b in result.boards if b["name"] != entry["name"]]
+    return dataclasses.replace(result, boards=(*boards, entry), results=(*kept, *rows))
+
+
+def _answers(found: Found, contract: Contract) -> Answers | None:
+    """A file's answers, as `Model.decide` makes them of scores; a file that gives NaN has failed."""
+    if found.scores is None:
+        return None
+    if not np.isfinite(found.scores).all():
+        found.error = "it answers NaN or infinite scores."
+        return None
+    predicted = found.scores.argmax(axis=1)
+    if contract.task == "sigmoid":
+        threshold = 0.5 if contract.threshold is None else contract.threshold
+        predicted = np.asarray(found.scores[:, 1] >= threshold, np.int64)
+    confidence = np.take_along_axis(found.scores, predicted[:, np.newaxis], axis=1)[:, 0]
+    return Answers(found.engine, predicted, confidence)
+
+
+def _timed(
+    row: Measurement, rounds: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]] | None
+) -> list[Measurement]:
+    """The row for each number of threads; a percentile is the median of what it was in each round."""
+    rows = []
+    for n in range(len(rounds[0]["results"]) if rounds else 0):
+        own = [r["results"][n] for r in rounds]
+        medians = [r["p50_us"] for r in own]
+        figures: dict[str, Any] = {name: float(np.median([r[name] for r in own])) for name in _MEDIANS}
+        timed = dataclasses.replace(
+            row,
+            threads=own[0]["threads"],
+            min_us=min(r["min_us"] for r in own),
+            count=sum(r["count"] for r in own),
+            rounds=len(own),
+            round_medians_us=tuple(medians),
+            **figures,
+        )
+        if reference:
+            theirs = [r["results"][n]["p50_us"] for r in reference]
+            ratio = paired_ratio(np.array(theirs), np.array(medians))
+            timed = dataclasses.replace(timed, speedup=ratio.estimate, speedup_low=ratio.low, speedup_high=ratio.high)
+        rows.append(timed)
+    return rows
+
+
+_MEDIANS = ("load_ms", "first_us", "p50_us", "p90_us", "p99_us")
+_IDENTITY = ("node", "cpu", "machine", "cores", "python")

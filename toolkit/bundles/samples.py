@@ -1,0 +1,86 @@
+"""The samples of a bundle: a few test items, and what the file says of them on the workstation.
+
+One of each of some classes, the first of its class that the file gets right. Images are PNG (which every decoder reads
+alike), every second one half as large again as the model takes it, so that a board proves its resizing, too; tensors
+are `.npy`. The answers are those that the runtime gives for the files as they lie there. Format: `runtime.selftest`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.worker import Emit
+from edgepress.runtime import Model, load
+from edgepress.toolkit.data.types import DataSet
+
+CANDIDATES = 20
+"""Test items of a class that are tried until one is answered rightly."""
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """What `write_samples` needs.
+
+    Attributes:
+        model: The model file.
+        engine: What runs it; None: the first that opens it.
+        folder: Folder of the bundle.
+        classes: Of each sample: its class and the items to choose from, shape (N, *item shape).
+    """
+
+    model: Path
+    engine: str | None
+    folder: Path
+    classes: tuple[tuple[int, npt.NDArray[Any]], ...]
+
+
+def choose_samples(data: DataSet, count: int) -> tuple[tuple[int, npt.NDArray[Any]], ...]:
+    """Classes spread over all there are, `count` at most, with a few test items each."""
+    present = np.unique(data.test.y)
+    chosen = present[np.linspace(0, len(present) - 1, min(count, len(present))).round().astype(int)]
+    return tuple((int(y), data.test.read(np.flatnonzero(data.test.y == y)[:CANDIDATES])) for y in chosen)
+
+
+def write_samples(job: SampleJob, emit: Emit) -> None:
+    """Write the samples and their manifest below a folder; to be called in a child process. Emits the engine's name."""
+    model = load(job.model, job.engine)
+    manifest = job.folder / "samples" / "manifest.json"
+    manifest.parent.mkdir()
+    samples = []
+    for i, (y, items) in enumerate(job.classes):
+        right = np.flatnonzero(model.scores(items).argmax(axis=1) == y)
+        item = items[right[0] if len(right) else 0]
+        file = _write(model, item, manifest.parent / f"{i}", enlarged=i % 2 == 1)
+        scores = model.scores(model.prepare(file)[np.newaxis])[0]
+        label = model.labels[int(scores.argmax())]
+        samples.append({"file": file.name, "label": label, "scores": _exact(scores)})
+    text = json.dumps({"schema_version": 1, "samples": samples}, indent=1) + "\n"
+    manifest.write_text(text, encoding="utf-8")
+    emit(model.engine)
+
+
+def _exact(scores: npt.NDArray[np.float32]) -> Sequence[float]:
+    """float32 values as the shortest decimals that give them back."""
+    return [float(str(value)) for value in scores]
+
+
+def _write(model: Model, item: npt.NDArray[Any], path: Path, *, enlarged: bool) -> Path:
+    if model.contract is None or not model.contract.input.is_image:
+        path = path.with_suffix(".npy")
+        np.save(path, item)
+        return path
+    from PIL import Image
+
+    image = Image.fromarray(item[:, :, 0] if item.shape[2] == 1 else item)
+    if enlarged:
+        image = image.resize((image.width * 3 // 2, image.height * 3 // 2), Image.Resampling.BICUBIC)
+    path = path.with_suffix(".png")
+    image.save(path)
+    return path

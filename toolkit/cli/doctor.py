@@ -1,0 +1,37 @@
+"""The command `doctor`: what of this machine matters, which engines work on it, and how to install what is missing."""
+
+from __future__ import annotations
+
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.app import Json, app, command
+
+
+@app.command()
+@command
+def doctor(json_output: Json = False) -> int:
+    """Check this machine: Python, memory, CPU extensions, whether each engine really runs, and what is missing."""
+    from edgepress.toolkit.host.doctor import doctor as work
+
+    found = work()
+    if json_output:
+        screen.document(found)
+        return int(not found["ok"])
+    screen.say(f"{found['cpu']}, {found['cores']} core(s), {found['machine']}, {found['system']}")
+    screen.say(
+        f"Python {found['python']} ({found['bits']} bits), numpy {found['packages']['numpy']}, "
+        f"{found['available_bytes'] / 1e9:.1f} of {found['memory_bytes'] / 1e9:.1f} GB of memory available, "
+        f"{found['temporary_bytes'] / 1e9:.1f} GB free for temporary files"
+    )
+    rows = [[e["name"], e["version"] or "", e["status"], e["detail"] or e["install"]] for e in found["engines"]]
+    columns = [("Engine", "left"), ("Version", "left"), ("Status", "left"), ("", "left")]
+    screen.show(screen.table("", columns, rows))
+    rows = [[e["name"], "yes" if e["present"] else "no", e["meaning"]] for e in found["extensions"]]
+    if rows:
+        screen.show(screen.table("", [("CPU extension", "left"), ("Here", "left"), ("Meaning", "left")], rows))
+    missing = [p for p in found["toolkit"] if p["version"] is None]
+    for package in missing:
+        screen.say(f"Missing for the toolkit: {package['package']}", style="red")
+    if missing:
+        screen.say(f"Install with: {missing[0]['install']}")
+    screen.say(found["advice"])
+    return int(not found["ok"])

@@ -1,0 +1,195 @@
+"""An inspection on the screen: a summary, the operations, the largest tensors. The JSON document holds all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from edgepress.converters.inspection import Inspection, Port
+from edgepress.toolkit.cli.screen import size, table, width
+
+LARGEST = 8
+"""Tensors that are shown."""
+NAMED = 4
+"""Operations named in one line of the summary."""
+TFLITE_RUNTIMES = {"tflite_runtime": "tflite-runtime", "ai_edge_litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
+
+
+def summary_table(found: Inspection) -> Table:
+    """What a user asks first, one question a row."""
+    rows: list[tuple[str, str | Text]] = [
+        ("File", found.file),
+        ("Format", f"{found.format}{f', by {found.producer}' if found.producer else ''}"),
+        ("Size", _sizes(found)),
+        ("Contract", _contract(found)),
+        *(("Input" if i == 0 else "", _port(port)) for i, port in enumerate(found.inputs)),
+        *(("Output" if i == 0 else "", _port(port)) for i, port in enumerate(found.outputs)),
+        ("Parameters", f"{found.parameters:,}"),
+        ("MACs", _macs(found)),
+        ("Peak memory", _memory(found)),
+        ("Computes in", _precision(found)),
+        ("Runs on", _runtime(found)),
+        ("Opened by", _engine(found)),
+    ]
+    for title, names in (("Flex", found.flex_operations), ("Custom", found.custom_operations)):
+        if names:
+            rows.append((title, Text(f"{_some(names)}: not built into any engine", style="red")))
+    result = _table([("", "left"), ("", "left")], [row for row in rows if row[1]])
+    result.show_header = False
+    return result
+
+
+def operations_table(found: Inspection) -> Table:
+    """Operations of the same version and types a row, those that multiply most first."""
+    groups = found.operations()
+    columns: list[tuple[str, str, str]] = [("Operation", "left", "operation")]
+    if any(row["version"] is not None for row in groups):
+        columns.append(("Ver.", "right", "version"))
+    columns.append(("Count", "right", "count"))
+    if any(row["data_types"] for row in groups):
+        columns += [("Types", "left", "data_types")]
+        if width() >= 90:
+            columns += [("Computes in", "left", "computes_in")]
+    columns += [("Params", "right", "parameters"), ("MACs", "right", "macs")]
+    if any(row["delegated"] is not None for row in groups):
+        columns.append(((found.engine.delegate if found.engine else "") or "Delegate", "right", "delegated"))
+    rows = [[_cell(row, key) for _, _, key in columns] for row in groups]
+    return _table([(name, justify) for name, justify, _ in columns], rows)
+
+
+def nodes_table(found: Inspection) -> Table:
+    """Every operation in the order in which they run."""
+    columns = [("#", "right"), ("Operation", "left"), ("Name", "left"), ("Types", "left"), ("Params", "right")]
+    rows = [
+        [str(i), n.operation, n.name, n.data_types, _number(n.parameters), _number(n.macs)]
+        for i, n in enumerate(found.nodes)
+    ]
+    return _table([*columns, ("MACs", "right")], rows)
+
+
+def weights_table(found: Inspection) -> Table:
+    """The largest constants of the file."""
+    rows = [
+        [
+            w.name.partition(";")[0],
+            "x".join(map(str, w.shape)),
+            w.dtype,
+            size(w.size_bytes),
+            f"{100 * w.size_bytes / found.size_bytes:.1f}",
+        ]
+        for w in found.weights[:LARGEST]
+    ]
+    columns = [("Tensor", "left"), ("Shape", "left"), ("Type", "left"), ("Size", "right"), ("% of file", "right")]
+    return _table(columns, rows)
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
+    """A table whose text comes from files: it is neither markup nor may it steer the terminal."""
+    return table("", columns, [[cell if isinstance(cell, Text) else _printable(cell) for cell in row] for row in rows])
+
+
+def _printable(text: str) -> Text:
+    return Text("".join(c if c.isprintable() else "?" for c in text))
+
+
+def _cell(row: dict[str, Any], key: str) -> str | Text:
+    value = row[key]
+    if key == "delegated":
+        text = f"{value}/{row['count']}"
+        return Text(text, style="" if value == row["count"] else "yellow")
+    if key in ("parameters", "macs"):
+        return _number(value)
+    return "" if value is None else str(value)
+
+
+def _number(value: int | None) -> str:
+    """A count in three digits, nothing for 0, "?" if it is not known."""
+    if value is None:
+        return "?"
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}" if value < 999.5 * factor else f"{value / factor:.0f} {unit}"
+    return str(value or "")
+
+
+def _sizes(found: Inspection) -> str:
+    parts = (("weights", found.weights_bytes), ("metadata", found.metadata_bytes), ("the rest", found.rest_bytes))
+    return f"{size(found.size_bytes)}: " + ", ".join(f"{name} {size(n)}" for name, n in parts if n)
+
+
+def _contract(found: Inspection) -> str:
+    contract = found.contract
+    if contract is None:
+        told = ", ".join(f"{k} {len(v) if k == 'labels' else v}" for k, v in found.metadata.items() if k != "notes")
+        return f"none; its own metadata: {told}" if told else "none: edgepress did not make it"
+    accuracy = f", parent {100 * contract.test_accuracy:.2f} %" if contract.test_accuracy is not None else ""
+    data = f", trained on {contract.data.source}" if contract.data else ""
+    return f"{contract.scheme}, {contract.task} of {len(contract.labels)} classes{data}{accuracy}"
+
+
+def _port(port: Port) -> str:
+    shape = "unknown shape" if port.shape is None else "x".join("?" if n is None else str(n) for n in port.shape)
+    scale = "" if port.scale is None else f", scale {port.scale:.6g}, zero point {port.zero_point}"
+    return f"{port.name}: {shape or 'scalar'} {port.dtype}{scale}"
+
+
+def _macs(found: Inspection) -> str:
+    missing = f"; not counted: {_some(found.macs_not_counted)}" if found.macs_not_counted else ""
+    return f"{found.macs:,}{missing}" if found.macs or missing else "0"
+
+
+def _memory(found: Inspection) -> str:
+    if found.peak_activation_bytes is None:
+        return "not known"
+    unpacked = f"; weights unpacked to float: {size(found.unpacked_weights_bytes)}"
+    where = f" of activations{f', at {found.peak_node}' if found.peak_node else ''}"
+    return f"{size(found.peak_activation_bytes)}{where}{unpacked if found.unpacked_weights_bytes else ''}"
+
+
+def _precision(found: Inspection) -> str | Text:
+    counts: dict[str, int] = {}
+    for node in found.nodes:
+        if node.computes_in not in ("constant", "conversion", "other", ""):
+            counts[node.computes_in] = counts.get(node.computes_in, 0) + 1
+    text = Text(", ".join(f"{kind} ({n})" for kind, n in sorted(counts.items(), key=lambda item: -item[1])))
+    if found.still_float:
+        text.append(f"; still float: {_some(found.still_float)}", style="yellow")
+    return text
+
+
+def _runtime(found: Inspection) -> str | Text:
+    runtime = found.runtime
+    if runtime is None:
+        return ""
+    if runtime.unknown:
+        return Text(f"no known release: {_some(runtime.unknown)}", style="red")
+    text = Text(f"TensorFlow Lite {runtime.releases['tensorflow_lite']}; " if found.format == "tflite" else "")
+    names = [(label, runtime.releases[name]) for name, label in TFLITE_RUNTIMES.items() if name in runtime.releases]
+    for i, (label, release) in enumerate(names):
+        text.append(", " if i else "")
+        text.append(f"{label} {release}" if release else f"no {label}", style="" if release else "yellow")
+    text.append(f" or newer (for {_some(runtime.because)})")
+    return text
+
+
+def _engine(found: Inspection) -> str | Text:
+    engine = found.engine
+    if engine is None:
+        return ""
+    if not engine.opens:
+        return Text(f"not by {engine.name}: {_printable(engine.error)}", style="red")
+    taken = [n.delegated for n in found.nodes if n.delegated is not None]
+    if not taken:
+        return engine.name
+    parts = f" in {engine.partitions} part{'s' if engine.partitions > 1 else ''}" if engine.partitions else ""
+    left = [n.operation for n in found.nodes if n.delegated is False]
+    kept = f"; left to the interpreter: {_some(list(dict.fromkeys(left)))}" if left else ""
+    return f"{engine.name}: {engine.delegate or 'no delegate'} takes {sum(taken)} of {len(taken)}{parts}{kept}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return _printable(", ".join(names[:NAMED])).plain + more

@@ -1,0 +1,160 @@
+"""Results as tables for the screen. The same figures, all of them, are in the JSON documents."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from edgepress.converters import Variant
+from edgepress.toolkit.cli.screen import number, size, table, width
+from edgepress.toolkit.prediction import ImageResult
+from edgepress.toolkit.results.records import DROP, USABLE, Benchmark, Measurement
+
+VARYING, VARYING_WIDTH = ("host", "threads", "batch"), 8
+"""Shown only where rows differ in them, and the columns of the screen that each then takes."""
+STYLES = {USABLE: "green", DROP: "red"}
+
+
+def variants_table(variants: Sequence[Variant]) -> Table:
+    """What was converted, one scheme a row, with how near its answers are to its parent's."""
+    rows = [
+        (
+            v.scheme,
+            v.path.name if v.path else "",
+            size(v.size_bytes),
+            f"{v.seconds:.1f} s",
+            number(100 * v.verification.agreement, ".1f") if v.verification else "",
+            "" if v.verification is None else _decibels(v.verification.sqnr_db),
+            Text(v.status, style="green") if v.path else Text(f"failed: {v.error} {v.hint}".strip(), style="red"),
+        )
+        for v in variants
+    ]
+    columns = [("Scheme", "left"), ("File", "left"), ("Size", "right"), ("Took", "right")]
+    columns += [("Agrees %", "right"), ("SQNR dB", "right"), ("Status", "left")]
+    return table("", columns, rows)
+
+
+def _decibels(sqnr_db: float | None) -> str:
+    return "exact" if sqnr_db is None else f"{sqnr_db:.0f}"
+
+
+def benchmark_table(result: Benchmark) -> Table:
+    """One file on one engine a row, with the figures that the screen has room for: those that decide come first."""
+    alike = {name for name in VARYING if len({getattr(r, name) for r in result.results}) == 1}
+    room = width() - VARYING_WIDTH * (len(VARYING) - len(alike))
+    columns = [
+        (name, justify, figure)
+        for name, justify, needed, figure in _COLUMNS
+        if room >= needed and name.lower() not in alike
+    ]
+    names = _names(result.results)
+    rows = [
+        [
+            Text(figure(r) if name != "File" else own, style=_style(r) if name == "Status" else "")
+            for name, _, figure in columns
+        ]
+        for r, own in zip(result.results, names, strict=True)
+    ]
+    return table("", [(name, justify) for name, justify, _ in columns], rows)
+
+
+def best_engine_lines(result: Benchmark) -> list[str]:
+    """One line a file: its best engine, and how much slower the others are."""
+    names = dict(zip((r.file for r in result.results), _names(result.results), strict=True))
+    lines = []
+    for best in result.best_engines:
+        others = ", ".join(f"{name} {ratio:.2f} times as long" for name, ratio in best.slower.items())
+        doubt = "" if best.beyond_doubt else "; not beyond doubt"
+        lines.append(f"{names[best.file]}: {best.engine} ({others}{doubt})")
+    return lines
+
+
+def evaluation_table(result: Mapping[str, Any]) -> Table:
+    """Precision, recall and F1 of each class and over all, and which class it is mistaken for most."""
+    labels = [row["label"] for row in result["per_class"]]
+    rows: list[list[str | Text]] = []
+    for i, row in enumerate(result["per_class"]):
+        mistaken = sorted(((n, j) for j, n in enumerate(result["confusion_matrix"][i]) if n and j != i), reverse=True)
+        most = f"{labels[mistaken[0][1]]} ({mistaken[0][0]})" if mistaken else ""
+        figures = [_percent(row[k]) for k in ("precision", "recall", "f1")]
+        rows.append([row["label"], *figures, str(row["support"]), most])
+    macro = [_percent(result[f"macro_{k}"]) for k in ("precision", "recall", "f1")]
+    rows.append([Text("macro average", style="bold"), *macro, str(result["count"]), ""])
+    columns = [("Class", "left"), ("Precision %", "right"), ("Recall %", "right"), ("F1 %", "right")]
+    return table("", [*columns, ("Items", "right"), ("Most mistaken for", "left")], rows)
+
+
+def confusion_table(result: Mapping[str, Any]) -> Table:
+    """The confusion matrix: true class down, predicted class across."""
+    labels = [row["label"] for row in result["per_class"]]
+    rows = [
+        [label, *(str(n) if n else "." for n in counts)]
+        for label, counts in zip(labels, result["confusion_matrix"], strict=True)
+    ]
+    return table("", [("True \\ predicted", "left"), *((label, "right") for label in labels)], rows)
+
+
+def predictions_table(results: Sequence[ImageResult]) -> Table:
+    """The classes of each image with their scores."""
+    rows: list[list[str | Text]] = []
+    for r in results:
+        for n, p in enumerate(r.classes):
+            rows.append([r.image if n == 0 else "", p.label, f"{p.score:.4f}"])
+    return table("", [("Image", "left"), ("Class", "left"), ("Score", "right")], rows)
+
+
+def _names(results: Sequence[Measurement]) -> list[str]:
+    """A file's scheme where it is the only file of this scheme, else its name."""
+    files = Counter(scheme for _, scheme in {(r.file, r.scheme) for r in results})
+    return [r.scheme if r.scheme and files[r.scheme] == 1 else Path(r.file).name for r in results]
+
+
+def _style(row: Measurement) -> str:
+    return STYLES.get(row.status, "red" if row.failed else "yellow")
+
+
+def _percent(share: float | None) -> str:
+    return number(None if share is None else 100 * share, ".2f")
+
+
+def _us(value: float | None) -> str:
+    return number(value, ".1f" if value is not None and value < 100 else ".0f")
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None or low is None or high is None or low == high:
+        return number(value, ".2f")
+    return f"{value:.2f} ±{(high - low) / 2:.2f}"
+
+
+def _at_most(value: float | None, high: float | None) -> str:
+    return "" if value is None or high is None else f"{value:.2f} ≤{high:.2f}"
+
+
+_COLUMNS: tuple[tuple[str, str, int, Callable[[Measurement], str]], ...] = (
+    ("File", "left", 0, lambda r: r.file),
+    ("Host", "left", 0, lambda r: r.host or "here"),
+    ("Engine", "left", 0, lambda r: r.engine),
+    ("Threads", "right", 0, lambda r: str(r.threads)),
+    ("Batch", "right", 0, lambda r: str(r.batch)),
+    ("Size", "right", 0, lambda r: size(r.size_bytes)),
+    ("Ratio", "right", 140, lambda r: number(r.size_ratio, ".2f")),
+    ("Acc. %", "right", 0, lambda r: _percent(r.accuracy)),
+    ("F1 %", "right", 160, lambda r: _percent(r.macro_f1)),
+    ("Drop pp", "right", 0, lambda r: _at_most(r.drop_pp, r.drop_high_pp)),
+    ("Agree %", "right", 120, lambda r: _percent(r.agreement)),
+    ("Load ms", "right", 140, lambda r: number(r.load_ms, ".1f")),
+    ("Memory", "right", 130, lambda r: size(r.memory_bytes)),
+    ("p50 us", "right", 0, lambda r: _us(r.p50_us)),
+    ("p90 us", "right", 110, lambda r: _us(r.p90_us)),
+    ("p99 us", "right", 100, lambda r: _us(r.p99_us)),
+    ("Speed-up", "right", 90, lambda r: _with_interval(r.speedup, r.speedup_low, r.speedup_high)),
+    ("Of limit %", "right", 170, lambda r: number(None if r.compute_share is None else 100 * r.compute_share, ".0f")),
+    ("Status", "left", 0, lambda r: r.status.partition(":")[0]),
+)
+"""The benchmark's columns: name, justification, from which width of the screen on, and the figure."""

@@ -1,0 +1,267 @@
+"""What changed between two results, or two model files: accuracy, latency, size and memory, each with its uncertainty.
+
+    edgepress compare main/benchmark.json runs/new/variants --fail-if 'drop>0.5' --fail-if 'latency>1.1x'
+    edgepress compare old.tflite new.tflite --fail-if 'latency>1.1x'
+
+Two results come from two runs, and a machine is not equally fast in both. So latencies are compared through a yardstick
+that both runs hold, the same baseline file: drift that hit it and a candidate alike cancels. Where there is none, or it
+was run by another engine, an allowance for drift widens the interval; it is named in `how`. Two model files are
+measured here and now, in the same rounds, which needs no allowance.
+
+Accuracies of the same test items are compared item by item, others as two independent counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepress.toolkit.comparison.figures import Figure
+from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
+from edgepress.toolkit.comparison.match import (
+    APPEARED,
+    FAILED_BEFORE,
+    FAILS_IN_BOTH,
+    NOW_FAILS,
+    VANISHED,
+    Pair,
+    match_models,
+    match_results,
+)
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.results.file import load_benchmark
+from edgepress.toolkit.results.records import Benchmark
+
+SCHEMA_VERSION = 1
+MODEL_SUFFIXES = (".tflite", ".onnx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One gate on one pair.
+
+    Attributes:
+        gate: As the user wrote it; "all" of a pair that vanished or fails, which nothing can be held against.
+        pair: The pair's name.
+        outcome: "passed", "failed" or "not established".
+        estimate, low, high: What was held against the limit, with its 95 % interval: a ratio NEW / OLD, percentage
+            points, or NEW's own figure; null where it is not known.
+        text: The finding in words.
+        remedy: What would settle it if it is not established.
+    """
+
+    gate: str
+    pair: str
+    outcome: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    text: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What changed.
+
+    Attributes:
+        old, new: What was compared, as the user gave it.
+        strict: Whether estimates decided instead of intervals.
+        pairs: One a file and engine, in NEW's order; then those that vanished.
+        verdicts: One a gate and pair that it applies to.
+        notes: What a reader must know beside the figures.
+    """
+
+    old: str
+    new: str
+    strict: bool
+    pairs: tuple[Pair, ...]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a gate failed."""
+        return any(v.outcome == FAILED for v in self.verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `compare --json` prints."""
+        return {"schema_version": SCHEMA_VERSION, "failed": self.failed} | dataclasses.asdict(self)
+
+
+def compare(
+    old: str | Path,
+    new: str | Path,
+    *,
+    fail_if: Iterable[str] = (),
+    strict: bool = False,
+    schemes: str = "all",
+    engines: str = "all",
+    data: str | None = None,
+    threads: int = 1,
+    rounds: int = 20,
+    skip_unreadable: bool = False,
+    on_progress: Callable[[str, float], None] | None = None,
+) -> Comparison:
+    """Compare two results of `edgepress benchmark`, or measure two model files side by side.
+
+    Args:
+        old: A `benchmark.json`, a folder that holds one, or a `.tflite` or `.onnx` file.
+        new: The same kind of thing.
+        fail_if: Limits; see `edgepress.toolkit.comparison.gates`.
+        strict: Let estimates decide, and count what is not known as failed.
+        schemes: "all", or names separated by commas, of the results to compare.
+        engines: The same of engines; of model files, those to measure on.
+        data: Of model files: the data, as for training; None opens what the files' contract names.
+        threads: Of model files: threads that an engine may use.
+        rounds: Of model files: rounds of timing.
+        skip_unreadable: Of model files: leave out images that can't be read instead of failing.
+        on_progress: Of model files: called with a phase and the share of it that is done, 0-1.
+
+    Raises:
+        EdgepressError: A file can't be read or measured, a limit makes no sense, or nothing is left to compare.
+    """
+    gates = [parse_gate(text) for text in fail_if]
+    old, new = Path(old), Path(new)
+    models = [path.suffix in MODEL_SUFFIXES and not path.is_dir() for path in (old, new)]
+    if models[0] != models[1]:
+        raise InputError(
+            f"{old} and {new} can't be compared: one is a model file, the other a result.",
+            "Give two model files, which are then measured, or two results of edgepress benchmark.",
+        )
+    if models[0]:
+        if old.exists() and new.exists() and old.samefile(new):
+            raise InputError(f"{old} and {new} are the same file.", "Give two files.")
+        from edgepress.toolkit.benchmarking.benchmark import benchmark
+
+        run = benchmark(
+            [old, new],
+            data=data,
+            engines=engines,
+            threads=threads,
+            rounds=rounds,
+            baseline=str(old),
+            skip_unreadable=skip_unreadable,
+            on_progress=on_progress,
+        )
+        found = match_models(run, old, new)
+        return judge(found, gates, strict=strict, names=(str(old), str(new)), notes=run.notes, same_run=True)
+    runs = load_benchmark(old), load_benchmark(new)
+    return compare_results(*runs, gates, strict=strict, schemes=schemes, engines=engines, names=(str(old), str(new)))
+
+
+def compare_results(
+    old: Benchmark,
+    new: Benchmark,
+    gates: Sequence[Gate] = (),
+    *,
+    strict: bool = False,
+    schemes: str = "all",
+    engines: str = "all",
+    names: tuple[str, str] = ("OLD", "NEW"),
+) -> Comparison:
+    """Compare two results; see `compare`.
+
+    Raises:
+        InputError: Neither result has such a scheme or engine.
+    """
+    found = list(match_results(old, new, schemes, engines))
+    return judge(found, gates, strict=strict, names=names, notes=_notes(old, new))
+
+
+def judge(
+    pairs: Sequence[Pair],
+    gates: Sequence[Gate] = (),
+    *,
+    strict: bool = False,
+    names: tuple[str, str] = ("OLD", "NEW"),
+    notes: Sequence[str] = (),
+    same_run: bool = False,
+) -> Comparison:
+    """Hold pairs against limits.
+
+    Args:
+        pairs: What was matched.
+        gates: The limits.
+        strict: Let estimates decide, and count what is not known as failed.
+        names: What was compared.
+        notes: What a reader must know.
+        same_run: Whether both of each pair were measured in the same rounds.
+    """
+    verdicts = [verdict for pair in pairs for verdict in _judge(pair, gates, strict, same_run)]
+    return Comparison(
+        old=names[0], new=names[1], strict=strict, pairs=tuple(pairs), verdicts=tuple(verdicts), notes=tuple(notes)
+    )
+
+
+def _notes(old: Benchmark, new: Benchmark) -> list[str]:
+    """What a reader must know beside the figures."""
+    notes = []
+    if old.data["sha256"] != new.data["sha256"]:
+        counts = [f"{run.data['count']} items of {run.data['source']}" for run in (old, new)]
+        notes.append(f"Accuracy was measured on different data: {counts[0]}, then {counts[1]}.")
+    for what, run in (("OLD", old), ("NEW", new)):
+        if run.noise is not None and run.noise.noisy:
+            notes.append(f"{what} was measured on a noisy host: {'; '.join(run.noise.reasons)}")
+    before, after = (run.host.get("engines") or {} for run in (old, new))
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        changed = [f"{e} {before[e]} -> {after[e]}" for e in before if e in after and before[e] != after[e]]
+        notes += [f"Engines changed: {', '.join(changed)}."] if changed else []
+    return notes
+
+
+def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> Iterator[Verdict]:
+    """The gates that apply to one pair; one verdict for all of them if there is nothing to hold against them."""
+    missing = {
+        VANISHED: (OPEN, f"it failed in OLD and is not in NEW: {pair.reason}")
+        if pair.reason and not strict
+        else (FAILED, "it is not in NEW"),
+        NOW_FAILS: (FAILED, f"it fails in NEW: {pair.reason}"),
+        FAILS_IN_BOTH: (FAILED if strict else OPEN, f"it fails in both: {pair.reason}"),
+    }
+    if pair.state in missing:
+        if gates:
+            outcome, text = missing[pair.state]
+            yield Verdict(gate="all", pair=pair.name, outcome=outcome, text=text)
+        return
+    for gate in gates:
+        if not (pair.state == APPEARED and gate.of_change):
+            yield _hold(gate, pair, strict, same_run)
+
+
+def _hold(gate: Gate, pair: Pair, strict: bool, same_run: bool) -> Verdict:
+    """One gate against one pair's figure."""
+    figure = next((f for f in pair.figures if f.name == METRICS[gate.metric].figure), None)
+    found = None if figure is None else figure.change if gate.of_change else figure.own
+    outcome = gate.outcome(found, strict=strict)
+    if figure is None or found is None:
+        reason = "it failed in OLD" if pair.state == FAILED_BEFORE and gate.of_change else "it was not measured in both"
+        reason = (figure.how if figure else "") or reason
+        return Verdict(gate=gate.text, pair=pair.name, outcome=outcome, text=f"{gate.metric} is not known: {reason}")
+    return Verdict(
+        gate=gate.text,
+        pair=pair.name,
+        outcome=outcome,
+        estimate=found.estimate,
+        low=found.low,
+        high=found.high,
+        text=f"{gate.metric} {figure.show(of_change=gate.of_change)}",
+        remedy=_remedy(gate, figure, same_run) if outcome == OPEN else "",
+    )
+
+
+def _remedy(gate: Gate, figure: Figure, same_run: bool) -> str:
+    """What would settle a gate that is not established."""
+    found = figure.change if gate.of_change else figure.own
+    assert found is not None
+    if gate.of_change and figure.name.endswith("_us") and not same_run:
+        return "Compare the two model files themselves, which are then measured side by side."
+    factor = gate.factor(found)
+    if factor is None or figure.count is None:
+        return ""
+    needed = math.ceil(factor * figure.count * 1.1 / 10) * 10
+    return f"About {needed:,} {figure.counted} (there are {figure.count:,}) would settle it if the figure stays so."

@@ -1,0 +1,192 @@
+"""How each figure of a file changed from one result to another, with a 95 % interval and how it was found.
+
+Accuracy: paired item by item where both results hold which of the same items were right, else two counts. Latency: by
+round in one run; between runs relative to the baseline file that both hold, so that a faster or slower machine cancels,
+with an allowance for what does not cancel. Sizes are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgepress.toolkit.cli.screen import size
+from edgepress.toolkit.comparison.latency import BY_ROUND, Side, allow, latency_ratio, ratio_interval
+from edgepress.toolkit.results.file import correct_items
+from edgepress.toolkit.stats.intervals import Interval, paired_drop
+
+MEMORY = 1.05
+"""Factor by which a process's peak memory may be off; see `latency_change` for where it comes from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure of a file in two results.
+
+    Attributes:
+        name: Its field in a measurement.
+        old, new: Its values; null where it was not measured.
+        own: NEW's value with its interval.
+        change: NEW / OLD; of accuracy OLD - NEW in percentage points. Null if it can't be known.
+        how: How the change was found, or why it can't be known.
+        drift: Factor that the interval was widened by for drift between two runs; null if it was not.
+        count, counted: How many items, rounds or calls it rests on, and which of them.
+    """
+
+    name: str
+    old: float | None
+    new: float | None
+    own: Interval | None = None
+    change: Interval | None = None
+    how: str = ""
+    drift: float | None = None
+    count: int | None = None
+    counted: str = ""
+
+    def show(self, *, of_change: bool) -> str:
+        """NEW's own value or the change with its interval, in words; nothing where it is not known."""
+        found = self.change if of_change else self.own
+        if found is None:
+            return ""
+        unit = _unit(self.name, of_change)
+        texts = [
+            "" if value is None else _words(self.name, value, of_change)
+            for value in (found.estimate, found.low, found.high)
+        ]
+        if found.low == found.high == found.estimate:
+            return f"{texts[0]}{unit}"
+        return f"{texts[0]} [{texts[1]}, {texts[2]}]{unit}" if texts[1] else f"{texts[0]}{unit} (no interval)"
+
+
+def figures_of(old: Side | None, new: Side, *, same_run: bool) -> tuple[Figure, ...]:
+    """All figures that were measured of NEW or of OLD.
+
+    Args:
+        old: None if there is nothing to compare with.
+        new: The file's new measurement.
+        same_run: Whether both were measured in the same rounds.
+    """
+    found = [_accuracy(old, new), _agreement(old, new)]
+    found += [_latency(old, new, name, same_run) for name in BY_ROUND]
+    found += [_exact(old, new, name) for name in ("size_bytes", "compressed_bytes")]
+    found.append(_memory(old, new))
+    return tuple(f for f in found if f.old is not None or f.new is not None)
+
+
+def share_interval(right: int, count: int) -> Interval:
+    """A share with its exact 95 % interval (Clopper and Pearson), whose ends err on the safe side.
+
+    Args:
+        right: How many, 0 to `count`.
+        count: Of how many, at least 1.
+    """
+    from scipy.stats import binomtest
+
+    ends = binomtest(right, count).proportion_ci(method="exact")
+    return Interval(right / count, float(ends.low), float(ends.high))
+
+
+def _unit(name: str, of_change: bool) -> str:
+    if name in ("accuracy", "agreement"):
+        return " pp" if of_change else " %"
+    return "" if not of_change else " x" if name.endswith("_us") else " %"
+
+
+def _words(name: str, value: float, of_change: bool) -> str:
+    if name in ("accuracy", "agreement"):
+        return f"{value if of_change else 100 * value:.2f}"
+    if of_change:
+        return f"{value:.3f}" if name.endswith("_us") else f"{100 * (value - 1):+.2f}"
+    return duration(value) if name.endswith("_us") else size(round(value))
+
+
+def duration(us: float) -> str:
+    """Microseconds with a fitting unit, three digits or more."""
+    return f"{us / 1000:.4g} ms" if us >= 1000 else f"{us:.4g} us"
+
+
+def _accuracy(old: Side | None, new: Side) -> Figure:
+    counts = [side.run.data["count"] for side in (old, new) if side]
+    values = old.row.accuracy if old else None, new.row.accuracy
+    own = None if values[1] is None or not counts[-1] else share_interval(round(values[1] * counts[-1]), counts[-1])
+    figure = Figure(name="accuracy", old=values[0], new=values[1], own=own, count=counts[-1], counted="test items")
+    if old is None or None in values or not all(counts):
+        return figure
+    return _replace(figure, *_drop(old, new, counts))
+
+
+def _drop(old: Side, new: Side, counts: list[int]) -> tuple[Interval, str]:
+    if old.row.sha256 and old.row.sha256 == new.row.sha256 and old.engine == new.engine and old.like(new):
+        return Interval(0.0, 0.0, 0.0), "the same file on the same engine"
+    same_data = old.run.data["sha256"] == new.run.data["sha256"] and counts[0] == counts[1]
+    before, after = correct_items(old.row, counts[0]), correct_items(new.row, counts[1])
+    if same_data and before is not None and after is not None:
+        return paired_drop(before, after), f"paired over the same {counts[1]} items"
+    a, b = (
+        share_interval(round((side.row.accuracy or 0.0) * count), count)
+        for side, count in zip((old, new), counts, strict=True)
+    )
+    # Of independent counts: Newcombe 1998, "Interval estimation for the difference between independent proportions".
+    drop = a.estimate - b.estimate
+    low = drop - math.hypot(a.estimate - a.low, b.high - b.estimate)  # type: ignore[operator]
+    high = drop + math.hypot(a.high - a.estimate, b.estimate - b.low)  # type: ignore[operator]
+    why = "which items were right is not known of both" if same_data else "on different data"
+    return Interval(100 * drop, 100 * low, 100 * high), f"not paired, {why}"
+
+
+def _agreement(old: Side | None, new: Side) -> Figure:
+    value, count = new.row.agreement, new.run.data["count"]
+    own = None if value is None or not count else share_interval(round(value * count), count)
+    before = old.row.agreement if old else None
+    return Figure(name="agreement", old=before, new=value, own=own, count=count, counted="test items")
+
+
+def _latency(old: Side | None, new: Side, name: str, same_run: bool) -> Figure:
+    rounds, value = new.rounds(name), getattr(new.row, name)
+    own = None
+    if value is not None:
+        spread = ratio_interval(rounds, np.ones(1)) if len(rounds) else Interval(value, None, None)
+        own = Interval(value, *_around(value, spread))
+    figure = Figure(
+        name=name,
+        old=getattr(old.row, name) if old else None,
+        new=value,
+        own=own,
+        count=len(rounds) or None,
+        counted="rounds",
+    )
+    if old is None or figure.old is None or figure.new is None:
+        return figure
+    return _replace(figure, *latency_ratio(old, new, name, same_run=same_run))
+
+
+def _exact(old: Side | None, new: Side, name: str) -> Figure:
+    before, after = getattr(old.row, name) if old else None, getattr(new.row, name)
+    change = Interval(*[after / before] * 3) if before and after is not None else None
+    own = None if after is None else Interval(after, after, after)
+    return Figure(name=name, old=before, new=after, own=own, change=change, how="exact" if change else "")
+
+
+def _memory(old: Side | None, new: Side) -> Figure:
+    exact = _exact(old, new, "memory_bytes")
+    own = allow(exact.own, MEMORY) if exact.own else None
+    if old is None or exact.change is None or not old.like(new):
+        return _replace(exact, None, "" if old is None else "measured on another machine", own=own)
+    return _replace(exact, allow(exact.change, MEMORY), "one process each", own=own)
+
+
+def _replace(
+    figure: Figure, change: Interval | None, how: str, drift: float | None = None, *, own: Interval | None = None
+) -> Figure:
+    if drift == math.inf:
+        how, drift = f"{how}, of which one was noisy", None
+    return Figure(**vars(figure) | {"change": change, "how": how, "drift": drift, "own": own or figure.own})
+
+
+def _around(value: float, spread: Interval) -> tuple[float | None, float | None]:
+    """Ends of an interval that hold a value, which may be another kind of median."""
+    if spread.low is None or spread.high is None:
+        return None, None
+    return min(spread.low, value), max(spread.high, value)

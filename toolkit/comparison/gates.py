@@ -1,0 +1,165 @@
+"""Limits that a change must keep, as `compare --fail-if` takes them: METRIC OP VALUE[UNIT].
+
+    drop>0.5        accuracy fell by more than 0.5 percentage points
+    accuracy<97%    NEW's accuracy is below 97 %
+    latency>1.1x    NEW takes more than 1.1 times OLD's median latency; latency>10% says the same
+    p99>5ms         NEW's 99th percentile is above 5 ms
+    size>5%         NEW is more than 5 % larger; size>200kB: NEW is larger than 200 kB
+
+What follows the number decides what is held against it: `x` and `%` the change from OLD to NEW, any other unit NEW's
+own figure. Accuracy and agreement are shares themselves, so their `%` is NEW's own figure.
+
+A figure has a 95 % interval, so a gate has three outcomes: failed if the whole interval is beyond the limit, passed if
+none of it is, otherwise not established. A gate that fires at a change that is exactly at its limit is thus wrong in at
+most one of forty cases. Strict, the estimate alone decides, and what is not known has failed.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.stats.intervals import Interval
+
+FAILED, PASSED, OPEN = "failed", "passed", "not established"
+
+TIMES = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}
+SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+SHARES = {"": 1.0, "%": 0.01}
+POINTS = {"": 1.0, "pp": 1.0}
+RATIOS = ("x", "%")
+
+
+class Metric(NamedTuple):
+    """What a gate can be about.
+
+    Attributes:
+        figure: Name of the figure in a comparison, in which its unit is the one with factor 1.
+        units: Units of NEW's own figure (of `drop`: of the change) with their factors.
+        ratio: Whether NEW / OLD can be limited, too.
+        low: Smallest and largest limit that makes sense, in the unit with factor 1.
+    """
+
+    figure: str
+    units: Mapping[str, float]
+    ratio: bool
+    low: float = 0.0
+    high: float = math.inf
+
+
+METRICS: Mapping[str, Metric] = {
+    "drop": Metric("accuracy", POINTS, ratio=False, low=-100.0, high=100.0),
+    "accuracy": Metric("accuracy", SHARES, ratio=False, high=1.0),
+    "agreement": Metric("agreement", SHARES, ratio=False, high=1.0),
+    "latency": Metric("p50_us", TIMES, ratio=True),
+    "p50": Metric("p50_us", TIMES, ratio=True),
+    "p90": Metric("p90_us", TIMES, ratio=True),
+    "p99": Metric("p99_us", TIMES, ratio=True),
+    "size": Metric("size_bytes", SIZES, ratio=True),
+    "compressed": Metric("compressed_bytes", SIZES, ratio=True),
+    "memory": Metric("memory_bytes", SIZES, ratio=True),
+}
+OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_FORM = re.compile(r"\s*([A-Za-z0-9]*)\s*(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One limit.
+
+    Attributes:
+        text: What the user wrote.
+        metric: A key of `METRICS`.
+        op: A key of `OPERATORS`.
+        limit: The limit: of a change NEW / OLD or percentage points, else in the unit with factor 1.
+        of_change: Whether the change is limited, not NEW's own figure.
+    """
+
+    text: str
+    metric: str
+    op: str
+    limit: float
+    of_change: bool
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is beyond the limit, which is when the gate fails."""
+        return OPERATORS[self.op](value, self.limit)
+
+    def outcome(self, found: Interval | None, *, strict: bool = False) -> str:
+        """`FAILED`, `PASSED` or `OPEN`.
+
+        Args:
+            found: What was found of the figure; None if nothing is known of it.
+            strict: Whether the estimate decides, and what is not known has failed.
+        """
+        if strict:
+            return FAILED if found is None or self.holds(found.estimate) else PASSED
+        if found is None or found.low is None or found.high is None:
+            return OPEN
+        beyond = self.holds(found.low), self.holds(found.high)
+        return OPEN if beyond[0] != beyond[1] else FAILED if beyond[0] else PASSED
+
+    def factor(self, found: Interval) -> float | None:
+        """How many times more data would settle it if the estimate stayed; None if no bearable amount would.
+
+        An interval shrinks with the root of what it was made from.
+        """
+        if found.low is None or found.high is None or found.estimate == self.limit:
+            return None
+        nearer = found.high if found.estimate < self.limit else found.low
+        factor = ((nearer - found.estimate) / (self.limit - found.estimate)) ** 2
+        return factor if factor < 100 else None
+
+
+def parse_gate(text: str) -> Gate:
+    """Read one limit; see the module's description.
+
+    Raises:
+        InputError: It has another form, names an unknown metric, or a unit or value that the metric does not take.
+    """
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise InputError(
+            f"--fail-if {text!r} is not METRIC OP VALUE[UNIT].",
+            f"Write it in quotes, as the shell takes > for itself: --fail-if 'latency>1.1x'. METRIC: "
+            f"{', '.join(METRICS)}. OP: {', '.join(OPERATORS)}.",
+        )
+    name, op, number, unit = match.groups()
+    if name.lower() not in METRICS:
+        raise unknown("metric of --fail-if", name, METRICS)
+    metric, value = METRICS[name.lower()], float(number)
+    own = {known.lower(): factor for known, factor in metric.units.items()}
+    if metric.ratio and unit.lower() in RATIOS:
+        low, limit, of_change = 0.0, value if unit != "%" else 1 + value / 100, True
+    elif unit.lower() in own:
+        low, limit, of_change = metric.low, value * own[unit.lower()], name.lower() == "drop"
+    else:
+        raise InputError(f"--fail-if {text!r}: {_found(unit)}. Accepted for {name.lower()}: {accepted(metric)}.")
+    if not low <= limit <= metric.high or limit == math.inf or (metric.high == math.inf and limit == 0):
+        raise InputError(
+            f"--fail-if {text!r}: the limit is {number}{unit}, which {name.lower()} can't reach.",
+            "A share is 0 to 1, or a number with %: accuracy<0.97 or accuracy<97%." if metric.high == 1 else "",
+        )
+    return Gate(text.strip(), name.lower(), op, limit, of_change)
+
+
+def accepted(metric: Metric) -> str:
+    """A metric's units in words."""
+    units = ", ".join(unit or "none" for unit in metric.units if unit != "μs")
+    if not metric.ratio:
+        return units
+    return f"{units} (NEW's own figure), x or % (the change from OLD)"
+
+
+def _found(unit: str) -> str:
+    return f"the unit {unit!r} does not fit" if unit else "the unit is missing"

@@ -1,0 +1,148 @@
+"""How latency changed between two runs or within one, relative to what both runs hold in common.
+
+A machine is not equally fast in two runs. The baseline file, where both hold the same one on the same version of its
+engine, tells how much: only what it does not tell is allowed for. Rounds are what is resampled, as calls of one round
+are alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.toolkit.results.records import Benchmark, Measurement
+from edgepress.toolkit.stats.intervals import Interval
+
+SAME_ENGINE, OTHER_ENGINE, NO_YARDSTICK = 1.03, 1.1, 1.5
+"""Factors by which a latency ratio between two runs may be wrong: relative to a baseline on the same engine, to one on
+another engine, and to nothing. `benchmarks/gate_power.py --runs` prints what runs of the same files differed by."""
+BY_ROUND = {"p50_us": "round_medians_us", "p90_us": "round_p90s_us", "p99_us": "round_p99s_us"}
+"""The field that holds a latency round by round."""
+RESAMPLES = 2000
+MIN_ROUNDS, MAX_ROUNDS = 6, 1000
+"""Fewer rounds give no interval; more are not resampled."""
+
+
+def ratio_interval(new: npt.NDArray[Any], old: npt.NDArray[Any]) -> Interval:
+    """Median of `new` over median of `old` with its 95 % percentile bootstrap interval; rounds are what is resampled.
+
+    Source: B. Efron, R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+
+    Args:
+        new: One figure a round, over 0, shape (R,).
+        old: The same of another run, shape (S,); or one figure alone, which then is taken as exact.
+    """
+    estimate = float(np.median(new) / np.median(old))
+    if len(new) < MIN_ROUNDS or 1 < len(old) < MIN_ROUNDS:
+        return Interval(estimate, None, None)
+    random = np.random.default_rng(0)
+    logs = [np.log(side[:MAX_ROUNDS]) for side in (new, old)]
+    sides = [np.median(random.choice(log, (RESAMPLES, len(log))), axis=1) for log in logs]
+    low, high = np.exp(np.quantile(sides[0] - sides[1], (0.025, 0.975)))
+    return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
+
+
+def latency_ratio(
+    old: Side, new: Side, name: str = "p50_us", *, same_run: bool = False
+) -> tuple[Interval | None, str, float | None]:
+    """NEW / OLD of a latency, how it was found, and the factor by which the interval was widened for drift.
+
+    Args:
+        old: The first measurement.
+        new: The second one.
+        name: A key of `BY_ROUND`.
+        same_run: Whether both were measured in the same rounds.
+    """
+    rounds = [side.rounds(name) for side in (old, new)]
+    kept = all(map(len, rounds))
+    if same_run and kept:
+        return ratio_interval(_over(rounds[1], rounds[0]), np.ones(1)), "in the same rounds", None
+    if not old.like(new):
+        return None, f"measured on another machine ({old.host.get('cpu')}, then {new.host.get('cpu')})", None
+    base, how, drift = yardstick(old, new)
+    if not kept:
+        plain = Interval(getattr(new.row, name) / getattr(old.row, name), None, None)
+        return plain, "of one at least the rounds were not kept", drift
+    if base is not None:
+        rounds = [_over(one, side.rounds("p50_us")) for one, side in zip(rounds, base, strict=True)]
+    return allow(ratio_interval(rounds[1], rounds[0]), drift), how, drift
+
+
+def yardstick(old: Side, new: Side) -> tuple[tuple[Side, Side] | None, str, float | None]:
+    """The baseline in both results if it is the same file on the same engine, how it helps, and what to allow for.
+
+    The allowance is infinite where a noisy run leaves nothing to rely on.
+    """
+    base = old.baseline(), new.baseline()
+    noisy = old.noisy or new.noisy
+    if base[0] and base[1] and base[0].row.sha256 == base[1].row.sha256 != "" and base[0].engine == base[1].engine:
+        name, engine = base[1].row.scheme, base[1].row.engine
+        if engine == new.row.engine:
+            return (base[0], base[1]), f"relative to the same {name} on {engine}", SAME_ENGINE
+        drift = math.inf if noisy else OTHER_ENGINE
+        return (base[0], base[1]), f"relative to the same {name}, but on {engine}", drift
+    return None, "two runs without a common baseline", math.inf if noisy else NO_YARDSTICK
+
+
+def allow(found: Interval, factor: float | None) -> Interval:
+    """An interval widened by a factor on both sides; without ends if nothing can be relied on."""
+    if factor is None or found.low is None or found.high is None:
+        return found
+    if factor == math.inf:
+        return Interval(found.estimate, None, None)
+    return Interval(found.estimate, found.low / factor, found.high * factor)
+
+
+def _over(rounds: npt.NDArray[Any], base: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Ratios of the rounds that both took part in."""
+    common = min(len(rounds), len(base))
+    ratios: npt.NDArray[Any] = rounds[:common] / base[:common]
+    return ratios
+
+
+class Side(NamedTuple):
+    """A measurement and the result that it is in."""
+
+    run: Benchmark
+    row: Measurement
+
+    @property
+    def host(self) -> Mapping[str, Any]:
+        """What it was measured on."""
+        return next((b for b in self.run.boards if b["name"] == self.row.host), self.run.host)
+
+    @property
+    def engine(self) -> tuple[str, object]:
+        """What ran it, with its version."""
+        versions = self.host.get("engines")
+        return self.row.engine, versions.get(self.row.engine) if isinstance(versions, Mapping) else None
+
+    def rounds(self, name: str) -> npt.NDArray[Any]:
+        """A latency of `BY_ROUND` in each round, microseconds."""
+        return np.array(getattr(self.row, BY_ROUND[name]), float)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether its latency is to be doubted."""
+        return self.run.noise is not None and self.run.noise.noisy
+
+    def like(self, other: Side) -> bool:
+        """Whether both were measured on the same kind of machine."""
+        return all(self.host.get(key) == other.host.get(key) for key in ("cpu", "machine", "cores"))
+
+    def baseline(self) -> Side | None:
+        """The baseline of its result with as many threads and items, on its engine if it was measured there."""
+        about = self.run.baseline or {}
+        rows = [
+            r
+            for r in self.run.results
+            if r.file == about.get("file")
+            and (r.host, r.threads, r.batch) == (self.row.host, self.row.threads, self.row.batch)
+            and r.round_medians_us
+        ]
+        rows.sort(key=lambda r: (r.engine != self.row.engine, r.engine != about.get("engine")))
+        return Side(self.run, rows[0]) if rows else None

@@ -1,0 +1,121 @@
+"""The whole way on an embedded data set: train, convert, benchmark, choose, predict; offline, in under a minute.
+
+Everything stays in one folder to look into and to go on with. A second demo in the same folder finds its trained model
+again and repeats the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters import Variant
+from edgepress.converters.files import whole_file
+from edgepress.toolkit.benchmarking.benchmark import benchmark, write_benchmark
+from edgepress.toolkit.benchmarking.collect import OnProgress
+from edgepress.toolkit.conversion import convert_model, summary
+from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.prediction import ImageResult, as_dicts, predict
+from edgepress.toolkit.results.records import Benchmark
+from edgepress.toolkit.training.loop import train
+
+DATA = "digits"
+ARCH = "lenet"
+IMAGES = 5
+ENGINES = "litert,onnxruntime"
+"""What the toolkit brings; others would make the demo longer than a minute."""
+TIMING_S = 2.0
+"""Seconds of timing that each file gets on each engine."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo made, in the order it was made.
+
+    Attributes:
+        out: The folder.
+        accuracy: Of the Keras model on the test split, 0-1.
+        variants: The converted files.
+        benchmark: Their measurements and the advice.
+        images: PNG files of a few test items, named for their classes.
+        predictions: What the file to ship says of them; empty if there is none.
+        seconds: How long it all took.
+    """
+
+    out: Path
+    accuracy: float
+    variants: list[Variant]
+    benchmark: Benchmark
+    images: list[Path]
+    predictions: list[ImageResult]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `demo --json` prints."""
+        return {
+            "out": str(self.out),
+            "ship": self.benchmark.advice.ship,
+            "why": self.benchmark.advice.why,
+            "benchmark": self.benchmark.to_dict(),
+            "keras_accuracy": self.accuracy,
+            "predictions": as_dicts(self.predictions),
+            "seconds": round(self.seconds, 1),
+        } | summary(self.variants)
+
+
+def demo(
+    out: str | Path,
+    *,
+    on_step: Callable[[str], None] | None = None,
+    on_progress: OnProgress | None = None,
+    training_bar: bool = False,
+) -> Demo:
+    """Train LeNet on digits, convert it to every scheme, benchmark the files and classify with the one to ship.
+
+    Args:
+        out: Folder for everything; made if missing.
+        on_step: Called with a sentence as each step begins.
+        on_progress: As of `benchmark`.
+        training_bar: Draw the training's progress bar on stderr.
+
+    Raises:
+        EdgepressError: A step failed; the folder holds another training run, for instance.
+    """
+    folder, begun = Path(out), time.perf_counter()
+
+    def step(text: str) -> None:
+        if on_step is not None:
+            on_step(text)
+
+    step(f"Training {ARCH} on {DATA}")
+    data = open_data(DATA)
+    trained = train(data, ARCH, out=folder, resume=True, progress=training_bar)
+    variants = convert_model(trained.model, on_start=lambda scheme: step(f"Converting to {scheme}"))
+    step("Measuring every file")
+    result = benchmark(trained.model.parent / "variants", engines=ENGINES, timing_s=TIMING_S, on_progress=on_progress)
+    write_benchmark(result, folder)
+    images = _write_images(data, folder / "images")
+    ship, engine = result.advice.ship, result.advice.engine
+    predictions = predict(ship, images, engine=engine, top=1) if ship is not None else []
+    accuracy = float(trained.metrics["accuracy"])
+    return Demo(folder, accuracy, variants, result, images, predictions, time.perf_counter() - begun)
+
+
+def _write_images(data: DataSet, folder: Path) -> list[Path]:
+    """The first test item of each of a few classes as a PNG file named for its class."""
+    from PIL import Image
+
+    paths = []
+    for y in np.linspace(0, len(data.labels) - 1, IMAGES).round().astype(int):
+        row = int(np.flatnonzero(data.test.y == y)[0])
+        path = folder / f"a-{data.labels[y]}.png"
+        with whole_file(path) as temporary:
+            Image.fromarray(data.test.read([row])[0, :, :, 0]).save(temporary)
+        paths.append(path)
+    return paths

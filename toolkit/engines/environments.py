@@ -1,0 +1,203 @@
+"""Engines in environments of their own, for those that can't be installed beside TensorFlow.
+
+tflite-runtime needs numpy < 2 and Python 3.11, and can't share a process with TensorFlow. So an engine may have a
+virtual environment, in which a child process (`edgepress.converters.worker.Worker`) opens the file; edgepress itself
+comes along by links. An environment is one folder under the user's data folder, and is there only once it worked.
+
+    >>> add_engine("tflite-runtime")                        # doctest: +SKIP
+    >>> python_for("tflite-runtime")                        # doctest: +SKIP
+    PosixPath('.../edgepress/engines/tflite-runtime/bin/python')
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from edgepress.converters.worker import ChildDied, Worker
+from edgepress.runtime import ENGINES, available_engines
+from edgepress.runtime.errors import EngineError
+from edgepress.toolkit.engines.toy_models import dense_model
+from edgepress.toolkit.errors import unknown
+from edgepress.toolkit.workers.try_engine import Toy, answer
+
+OLDEST = (3, 11)
+"""Python that edgepress itself needs."""
+NEWEST = {"tflite-runtime": (3, 11)}
+"""The last Python that an engine has wheels for, where that is not any."""
+REQUIREMENTS = {"tflite-runtime": ("tflite-runtime>=2.14", "numpy<2")}
+"""What pip is told to install, where that is not just the engine's package."""
+LOG_LINES = 3
+
+
+class EngineState(NamedTuple):
+    """Where an engine is.
+
+    Attributes:
+        name: The engine.
+        formats: Kinds of file that it opens.
+        version: Of its package, "" if it is not installed.
+        python: The interpreter of its environment; None if it is installed here, or not at all.
+    """
+
+    name: str
+    formats: tuple[str, ...]
+    version: str
+    python: Path | None
+
+
+def python_for(engine: str) -> Path | None:
+    """The interpreter that runs an engine: of its environment, or None for this process' own.
+
+    An engine that is installed here has no need of its environment, and one that is nowhere gives None, too: opening
+    a file with it then says what to install.
+    """
+    if engine in available_engines():
+        return None
+    python = _folder(engine) / "bin" / "python"
+    return python if python.exists() else None
+
+
+def usable_engines(format: str | None = None) -> list[str]:
+    """Names of the engines that are installed here or have an environment, best first.
+
+    Args:
+        format: Only those that open this kind of file, "tflite" or "onnx".
+    """
+    here = available_engines(format)
+    return [
+        name
+        for name, row in ENGINES.items()
+        if name in here or (format in (None, *row.formats) and python_for(name) is not None)
+    ]
+
+
+def engine_states() -> list[EngineState]:
+    """Every engine of the table, and where it is."""
+    return [EngineState(n, row.formats, engine_version(n), python_for(n)) for n, row in ENGINES.items()]
+
+
+def engine_version(engine: str) -> str:
+    """Version of an engine's package, here or in its environment; "" if it is not installed."""
+    python = python_for(engine)
+    path = sys.path if python is None else [str(p) for p in python.parent.parent.glob("lib/python*/site-packages")]
+    found = importlib.metadata.distributions(name=ENGINES[engine].package, path=path)
+    return next((d.version for d in found), "")
+
+
+def add_engine(name: str, *, python: Path | None = None) -> EngineState:
+    """Make an environment for an engine and install it there with pip; one that exists is replaced.
+
+    Args:
+        name: An engine of the table.
+        python: The interpreter to make it from; None looks for one that fits, on PATH and among pyenv's.
+
+    Raises:
+        EngineError: No Python fits, pip could not install it, or it did not answer.
+        InputError: The name is not in the table, or the folder can't be written.
+    """
+    if name not in ENGINES:
+        raise unknown("engine", name, ENGINES)
+    base = _python(name, python)
+    folder = _folder(name)
+    new = folder.with_name(f".{name}.{os.getpid()}")
+    try:
+        # Without pip: ours installs there, so that Python need not have ensurepip, which Debian packs apart.
+        _run([str(base), "-m", "venv", "--without-pip", str(new)], f"{base} can't make an environment")
+        there = new / "bin" / "python"
+        wanted = REQUIREMENTS.get(name, (ENGINES[name].package,))
+        pip = [sys.executable, "-m", "pip", "--python", str(there), "install", "--disable-pip-version-check", "-q"]
+        _run([*pip, *wanted], f"{' '.join(wanted)} can't be installed for {base}")
+        _try(name, there)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return next(s for s in engine_states() if s.name == name)
+
+
+def remove_engine(name: str) -> Path:
+    """Remove an engine's environment and return the folder that it was in.
+
+    Raises:
+        EngineError: There is none.
+        InputError: The name is not in the table.
+    """
+    if name not in ENGINES:
+        raise unknown("engine", name, ENGINES)
+    folder = _folder(name)
+    if not folder.is_dir():
+        raise EngineError(f"{name} has no environment of its own.", "See: edgepress engine list")
+    shutil.rmtree(folder)
+    return folder
+
+
+def _folder(engine: str) -> Path:
+    import platformdirs
+
+    return platformdirs.user_data_path("edgepress") / "engines" / engine
+
+
+def _python(engine: str, given: Path | None) -> Path:
+    """The first interpreter that runs and is of a version that the engine has wheels for."""
+    newest = NEWEST.get(engine)
+    wanted = "3.11" if newest == OLDEST else "3.11 or newer" if newest is None else f"3.11 to {newest[0]}.{newest[1]}"
+    tried = []
+    for path in [given] if given else _pythons(newest):
+        version = _version(path)
+        if version is not None and version >= OLDEST and (newest is None or version <= newest):
+            return path
+        tried.append(f"{path} ({'.'.join(map(str, version)) if version else 'does not run'})")
+    raise EngineError(
+        f"{engine} needs Python {wanted}; found: {', '.join(tried) or 'none'}.",
+        f"Install it (for example with pyenv install {wanted.partition(' ')[0]}) and name it with --python.",
+    )
+
+
+def _pythons(newest: tuple[int, int] | None) -> Iterator[Path]:
+    yield Path(sys.executable)
+    for minor in range((newest or (3, 14))[1], OLDEST[1] - 1, -1):
+        if found := shutil.which(f"python3.{minor}"):
+            yield Path(found)
+        root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+        yield from sorted(root.glob(f"versions/3.{minor}.*/bin/python"), reverse=True)
+
+
+def _version(python: Path) -> tuple[int, int] | None:
+    code = "import sys, venv; print(*sys.version_info[:2])"
+    try:
+        done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        major, minor = map(int, done.stdout.split())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return major, minor
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        last = "\n".join(done.stdout.strip().splitlines()[-LOG_LINES:])
+        raise EngineError(f"{what}: {last}", "Check the network and that this Python has pip (python -m ensurepip).")
+
+
+def _try(engine: str, python: Path) -> None:
+    """Let the engine answer a toy model in its environment.
+
+    Raises:
+        EngineError: It does not.
+    """
+    format = ENGINES[engine].formats[0]
+    try:
+        with Worker(silence_s=60, python=python) as worker:
+            list(worker.call(answer, Toy(engine, format, dense_model(format, 4, 4))))
+    except (ChildDied, RuntimeError) as e:
+        said = getattr(e, "log", "") or str(e).strip().splitlines()[-1]
+        raise EngineError(f"{engine} was installed but does not work: {said}", "Try another --python.") from e

@@ -1,0 +1,1 @@
+"""What this machine is: its description, its CPUs, and what is missing on it."""

@@ -1,0 +1,63 @@
+"""What is in a model file: interface, operations, memory, sizes, and the oldest engines that run it.
+
+Files come from anywhere, and native code that meets a damaged one may crash, hang or take all memory. So everything
+happens in a child process with limits: first the file is read, then an engine is asked to open it. If the engine kills
+the process, what was read is still shown, and that it did is part of the result.
+
+    >>> inspect("model-int8.tflite").peak_activation_bytes     # doctest: +SKIP
+    5880
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgepress.converters.inspection import Engine, Inspection, format_of, open_in_engine, read
+from edgepress.converters.worker import ChildDied, Emit, run_in_child
+from edgepress.toolkit.errors import ModelFileError
+
+__all__ = ["Inspection", "inspect"]
+
+TIME_LIMIT_S = 60.0
+MEMORY_LIMIT_BYTES = 6 << 30
+ENGINES = {"tflite": "litert", "onnx": "onnxruntime", "keras": "keras", "h5": "keras", "saved_model": "tensorflow"}
+
+
+def inspect(
+    file: str | Path, *, time_limit_s: float = TIME_LIMIT_S, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+) -> Inspection:
+    """Look into a model file.
+
+    Args:
+        file: A `.tflite`, `.onnx`, `.keras`, `.h5` or `.hdf5` file, or a SavedModel folder.
+        time_limit_s: Longest time for reading the file, and again for opening it in an engine.
+        memory_limit_bytes: Most memory that the child process may take.
+
+    Returns:
+        What was found; `Inspection.as_dict` makes it the JSON document. If only the engine failed, `engine` says so.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, of another kind, or more than the limits allow.
+    """
+    path = Path(file)
+    format = format_of(path)
+    found: Inspection | None = None
+    try:
+        for report in run_in_child(_inspect, path, silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
+            found = report
+    except ChildDied as e:
+        if found is None:
+            raise ModelFileError(
+                f"{path} can't be read: the process that tried ended with {e}.",
+                "It is damaged: copy or convert it again.",
+            ) from e
+        error = f"The process that opened it ended with {e}. {e.log}".strip()
+        return found.replace(engine=Engine(name=ENGINES[format], opens=False, error=error))
+    assert found is not None
+    return found
+
+
+def _inspect(path: Path, emit: Emit) -> None:
+    found = read(path)
+    emit(found)
+    emit(open_in_engine(path, found))

@@ -1,0 +1,87 @@
+"""Classify images with one model file; an image that can't be read does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.worker import ChildDied, Emit, run_in_child
+from edgepress.runtime import Prediction, load
+from edgepress.runtime.image import IMAGE_SUFFIXES
+from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+
+SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npy")
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One image's classes, best first, or why it could not be classified."""
+
+    image: str
+    classes: tuple[Prediction, ...] = ()
+    error: EdgepressError | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    file: Path
+    images: tuple[Path, ...]
+    engine: str | None
+    top: int
+
+
+def predict(
+    file: str | Path, images: Sequence[str | Path], *, engine: str | None = None, top: int = 5
+) -> list[ImageResult]:
+    """Classify images.
+
+    Args:
+        file: A `.tflite` or `.onnx` file; it is opened in a child process.
+        images: Images, `.npy` arrays of one item, or folders of them (not searched deeper).
+        engine: What runs the file; None takes the first installed engine that opens it.
+        top: How many classes to give of each image at most.
+
+    Returns:
+        One result an image, in their order; of a folder, by name.
+
+    Raises:
+        EdgepressError: The file can't be opened, a folder holds no image, or `top` is below 1.
+    """
+    if top < 1:
+        raise InputError(f"top is {top}; at least 1 is needed.")
+    paths = tuple(path for image in images for path in _images(Path(image)))
+    if not paths:
+        raise InputError("No image was given.", "Name images or folders of images.")
+    try:
+        return list(run_in_child(_classify, _Job(Path(file), paths, engine, top)))
+    except ChildDied as e:
+        raise ModelFileError(f"{file} crashed the process that ran it ({e}).", "Convert the model again.") from e
+
+
+def as_dicts(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
+    """The results as `predict --json` prints them; "error" is there only if an image could not be classified."""
+    return [
+        {"image": r.image, "classes": [{"label": p.label, "score": p.score} for p in r.classes]}
+        | ({"error": str(r.error)} if r.error else {})
+        for r in results
+    ]
+
+
+def _images(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]  # if it is missing, that is this image's error, not the others'
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{path} holds no image.", f"Accepted: {', '.join(SUFFIXES)}.")
+    return found
+
+
+def _classify(job: _Job, emit: Emit) -> None:
+    model = load(job.file, job.engine)
+    for image in job.images:
+        try:
+            emit(ImageResult(str(image), tuple(model.classify(image, top=job.top))))
+        except InputError as e:
+            emit(ImageResult(str(image), error=e))

@@ -1,0 +1,1 @@
+"""Results to show: a web page, Markdown, a model card."""

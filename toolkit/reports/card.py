@@ -1,0 +1,160 @@
+"""The report as a model card: the README.md of a Hugging Face model repository.
+
+The head is YAML as the Hub reads it (https://huggingface.co/docs/hub/model-cards): licence, library, tags, metrics, and
+the measured accuracy as `model-index`. Texts are quoted as JSON, which is YAML. What a benchmark can't know, what the
+model is for above all, is left for the author to write, and said to be missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgepress.toolkit.reports import view
+from edgepress.toolkit.reports.markdown import escaped, measured_on, ship_name, table, warnings
+from edgepress.toolkit.results.records import Benchmark, Measurement
+
+LIBRARIES = {"tflite": "tflite", "onnx": "onnx"}
+
+
+def model_card(result: Benchmark, *, licence: str = "unknown") -> str:
+    """A benchmark as a model card.
+
+    Args:
+        result: What was measured.
+        licence: Hugging Face's identifier of the model's licence.
+    """
+    ship = view.shipped_row(result)
+    contract = view.contract_of(result)
+    name = _name(result)
+    parts = [
+        "\n".join(["---", *_head(result, ship, name, licence), "---"]),
+        f"# {escaped(name)}",
+        f"**{escaped(ship_name(result))}** is the file to run. {escaped(result.advice.why)}"
+        if result.advice.ship
+        else escaped(result.advice.why),
+        "## Intended use",
+        "_The author of the model says here what it is for, for whom, and what it must not be used for._",
+        "## Input and output",
+        *_interface(contract, view.labels_of(result)),
+        "## How to run it",
+        *_usage(ship, image=_is_image(result)),
+        "## Evaluation",
+        table(result),
+        escaped(measured_on(result)),
+        *warnings(result),
+        *_classes(ship),
+        "## Limitations",
+        "Accuracy was measured on the items above and holds for items like them. A latency counts for the machine "
+        "that it was measured on.",
+        "## Provenance",
+        "\n".join(f"- {line}" for line in _provenance(result, ship)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) -> Iterator[str]:
+    """The lines of the YAML head."""
+    formats = list(
+        dict.fromkeys(view.file_name(r.file).rpartition(".")[2] for r in ([ship] if ship else result.results))
+    )
+    image = _is_image(result)
+    yield f"license: {_quoted(licence)}"
+    if library := LIBRARIES.get(formats[0]):
+        yield f"library_name: {library}"
+    if image:
+        yield "pipeline_tag: image-classification"
+    yield "tags:"
+    schemes = [ship.scheme] if ship else []
+    for tag in dict.fromkeys([*formats, *schemes, "edgepress", "quantized", "edge"]):
+        yield f"- {_quoted(tag)}"
+    row = ship or view.baseline_row(result)
+    if row is None or row.accuracy is None:
+        return
+    yield "metrics:"
+    yield "- accuracy"
+    if row.macro_f1 is not None:
+        yield "- f1"
+    source = view.file_name(result.data["source"])
+    yield "model-index:"
+    yield f"- name: {_quoted(name)}"
+    yield "  results:"
+    yield "  - task:"
+    yield f"      type: {'image-classification' if image else 'tabular-classification'}"
+    yield "    dataset:"
+    yield f"      type: {_quoted(source)}"
+    yield f"      name: {_quoted(source)}"
+    if result.data.get("split"):
+        yield f"      split: {_quoted(str(result.data['split']))}"
+    yield "    metrics:"
+    for kind, title, value in (("accuracy", "Accuracy", row.accuracy), ("f1", "Macro F1", row.macro_f1)):
+        if value is not None:
+            yield f"    - type: {kind}"
+            yield f"      name: {_quoted(title)}"
+            yield f"      value: {value:.6g}"
+
+
+def _is_image(result: Benchmark) -> bool:
+    return view.mapping(view.contract_of(result).get("input")).get("color", "unknown") is not None
+
+
+def _name(result: Benchmark) -> str:
+    """The net and the data: "lenet on digits"."""
+    arch = view.contract_of(result).get("arch") or "Classifier"
+    return f"{arch} on {view.file_name(result.data['source'])}"
+
+
+def _interface(contract: Mapping[str, Any], labels: list[str]) -> Iterator[str]:
+    spec = view.mapping(contract.get("input"))
+    if isinstance(spec.get("shape"), (list, tuple)):
+        shape = " × ".join(str(n) for n in spec["shape"])
+        what = f"raw pixels, 0 to 255, {spec['color']}" if spec.get("color") else str(spec.get("dtype", ""))
+        yield f"One item is {shape}, {escaped(what)}; normalization is inside the file."
+    if labels:
+        shown = ", ".join(escaped(label) for label in labels[:20])
+        yield f"{len(labels)} classes: {shown}{', ...' if len(labels) > 20 else ''}."
+
+
+def _usage(ship: Measurement | None, *, image: bool) -> Iterator[str]:
+    if ship is None:
+        yield "No file is recommended yet."
+        return
+    file = view.file_name(ship.file)
+    yield "\n".join(
+        [
+            "```python",
+            "from edgepress.runtime import load",
+            "",
+            f"model = load({file!r}, engine={ship.engine!r})",
+            'print(model.classify("photo.jpg", top=3))'
+            if image
+            else "scores = model.scores(batch)  # of items as above",
+            "```",
+        ]
+    )
+
+
+def _classes(ship: Measurement | None) -> Iterator[str]:
+    """Recall, precision and F1 by class of the shipped file, up to 40 classes."""
+    if ship is None or not 0 < len(ship.per_class) <= 40:
+        return
+    lines = ["| class | items | recall | precision | F1 |", "|---|--:|--:|--:|--:|"]
+    for c in ship.per_class:
+        figures = " | ".join(view.percent(v, ".1f") for v in (c.recall, c.precision, c.f1))
+        lines.append(f"| {escaped(c.label)} | {c.support} | {figures} |")
+    yield "### By class"
+    yield "\n".join(lines)
+
+
+def _provenance(result: Benchmark, ship: Measurement | None) -> Iterator[str]:
+    known = [
+        *view.origin(result).items(),
+        ("SHA-256 of the file", ship.sha256 if ship else ""),
+        ("SHA-256 of the data", result.data["sha256"]),
+    ]
+    return (f"{name}: {escaped(value)}" for name, value in known if value)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

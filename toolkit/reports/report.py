@@ -1,0 +1,71 @@
+"""Turn a benchmark's results into something to show: a web page, a Markdown table, or a model card.
+
+    edgepress report runs/a/variants                     runs/a/variants/report.html, one file that needs no network
+    edgepress report runs/a/variants --format md         for a README or a pull request
+    edgepress report runs/a/variants --format card       README.md of a Hugging Face model repository
+
+What was not measured is left out, never shown as zero. Figures are those of `benchmark.json`; nothing is measured here.
+Limits: the page draws its plots with JavaScript; without it, all tables but those of the closer look are there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgepress.converters.files import write_text
+from edgepress.toolkit.errors import unknown
+
+FORMATS = ("html", "md", "card")
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was made.
+
+    Attributes:
+        text: All of it.
+        out: The file that holds it; None if it was written nowhere.
+    """
+
+    text: str
+    out: Path | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Size in UTF-8."""
+        return len(self.text.encode())
+
+
+def report(
+    folder: str | Path, out: str | Path | None = None, *, format: str = "html", licence: str = "unknown"
+) -> Report:
+    """Write the report of a benchmark.
+
+    Args:
+        folder: A folder that holds `benchmark.json`, or that file.
+        out: File to write; None writes a page to `report.html` beside the results and the other formats nowhere.
+        format: "html", "md" or "card".
+        licence: Licence of the model by its Hugging Face identifier, for the card.
+
+    Raises:
+        InputError: There are no results, they are damaged, the format is unknown, or `out` can't be written.
+    """
+    from edgepress.toolkit.reports.card import model_card
+    from edgepress.toolkit.reports.markdown import markdown
+    from edgepress.toolkit.reports.page import page
+    from edgepress.toolkit.results.file import load_benchmark
+
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    folder = Path(folder)
+    result = load_benchmark(folder)
+    if format == "html":
+        text = page(result)
+        out = out or (folder if folder.is_dir() else folder.parent) / PAGE
+    else:
+        text = markdown(result) if format == "md" else model_card(result, licence=licence)
+    if out is not None:
+        write_text(out, text)
+    return Report(text, None if out is None else Path(out))

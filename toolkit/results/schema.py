@@ -1,0 +1,112 @@
+"""The JSON Schemas (draft 2020-12) of `benchmark.json` and of what `compare --json` prints.
+
+    python -m edgepress.toolkit.results.schema > docs/schema/benchmark.schema.json
+    python -m edgepress.toolkit.results.schema compare > docs/schema/compare.schema.json
+
+They are made from the dataclasses that are written: pydantic makes the schema of the types, the descriptions come from
+the docstrings' "Attributes:", ranges and required keys from `results_file`. So the first says what `load_benchmark`
+accepts, but for two things that no schema can say: that hosts are named where they are used, and that `correct` has one
+bit an item. Unknown fields are allowed: later versions add some.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, get_args, get_type_hints
+
+from edgepress.toolkit.comparison import compare
+from edgepress.toolkit.results import records
+from edgepress.toolkit.results.file import KEYS, NAME, QUANTILES, bounds_of
+
+_TYPES = {str: {"type": "string"}, int: {"type": "integer", "minimum": 0}}
+
+
+def benchmark_schema() -> dict[str, Any]:
+    """The schema of all versions of `benchmark.json` that this edgepress reads."""
+    schema = _schema(records.Benchmark, NAME, records.SCHEMA_VERSION)
+    for part in (schema, *schema["$defs"].values()):
+        for field, value in part["properties"].items():
+            for option in _options(value):
+                option |= _range(field) | option if option.get("type") in ("number", "integer") else {}
+    properties = schema["properties"]
+    for field, keys in KEYS.items():
+        for option in _options(properties[field]):
+            if option.get("type") == "object":
+                option |= {"required": list(keys), "properties": {key: _TYPES[kind] for key, kind in keys.items()}}
+    properties["results"]["minItems"] = 1
+    schema["$defs"]["Measurement"]["properties"]["latency_quantiles_us"]["maxItems"] = QUANTILES
+    return schema
+
+
+def compare_schema() -> dict[str, Any]:
+    """The schema of the document that `compare --json` prints."""
+    schema = _schema(compare.Comparison, "edgepress compare --json", compare.SCHEMA_VERSION)
+    schema["properties"]["failed"] = {"description": "Whether a gate failed.", "type": "boolean"}
+    schema["required"].append("failed")
+    return schema
+
+
+def _schema(kind: type, what: str, version: int) -> dict[str, Any]:
+    """The schema of a dataclass that is written with a `schema_version`, up to this version."""
+    from pydantic import TypeAdapter
+
+    schema: dict[str, Any] = TypeAdapter(kind).json_schema()
+    parts = {kind.__name__: schema, **schema["$defs"]}
+    for cls in set(_dataclasses(kind)):
+        part, described = parts[cls.__name__], _attributes(cls)
+        part["description"] = described.pop("")
+        part.pop("title", None)
+        for field, value in part["properties"].items():
+            value.pop("title", None)
+            text = described.get(field, "").replace("None", "null")
+            part["properties"][field] = ({"description": text} if text else {}) | value
+    number = {"description": "Of this structure.", "type": "integer", "minimum": 1, "maximum": version}
+    schema["properties"] = {"schema_version": number} | schema["properties"]
+    schema["required"] = ["schema_version", *schema["required"]]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:edgepress:{kind.__name__.lower()}:{version}",
+        "title": f"{what}, version {version}",
+    } | schema
+
+
+def _dataclasses(kind: Any) -> Iterator[type]:
+    """The dataclasses in a type, itself included."""
+    if dataclasses.is_dataclass(kind):
+        yield kind  # type: ignore[misc]
+    for inner in get_type_hints(kind).values() if dataclasses.is_dataclass(kind) else get_args(kind):
+        yield from _dataclasses(inner)
+
+
+def _attributes(cls: type) -> dict[str, str]:
+    """A Google-style docstring's attributes with their descriptions; its summary under the empty name."""
+    summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\nAttributes:\n")
+    found = {"": " ".join(summary.split())}
+    for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", rest, re.MULTILINE):
+        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
+
+
+def _options(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """A property's own schema, those of its alternatives, and those of what they hold."""
+    options = [value, *value.get("anyOf", ())]
+    return [o for option in options for o in (option, option.get("items"), *option.get("prefixItems", ())) if o]
+
+
+def _range(field: str) -> dict[str, float]:
+    bounds = bounds_of(field)
+    if bounds is None:
+        return {}
+    low = {"exclusiveMinimum" if bounds.above else "minimum": bounds.low}
+    return low | ({"maximum": bounds.high} if bounds.high < math.inf else {})
+
+
+if __name__ == "__main__":
+    made = compare_schema() if sys.argv[1:] == ["compare"] else benchmark_schema()
+    sys.stdout.write(json.dumps(made, indent=2, ensure_ascii=False) + "\n")

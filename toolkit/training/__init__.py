@@ -1,0 +1,1 @@
+"""Training: architectures, batches, the loop, and the folder that a run leaves."""

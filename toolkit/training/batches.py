@@ -1,0 +1,98 @@
+"""Batches of a split, read and prepared in threads while the model computes; memory holds a few of them at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.toolkit.data.types import Split
+from edgepress.toolkit.training import augment
+
+Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+_T = TypeVar("_T")
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+def training_batches(
+    split: Split,
+    *,
+    batch_size: int,
+    augmentation: str,
+    seed: int,
+    epoch: int,
+    deviation: npt.NDArray[np.float32] | None = None,
+) -> Iterator[Batch]:
+    """The batches of one epoch; their order and changes are a function of (seed, epoch, item).
+
+    Batches differ in size by one item at most, so that none is left with an item or two, whose statistics would upset
+    batch normalization.
+
+    Args:
+        split: The items.
+        batch_size: Largest size of a batch.
+        augmentation: What `augment.resolve` returned.
+        seed: Of the run.
+        epoch: Number of the epoch, from 0.
+        deviation: Standard deviation of a tensor along its last axis, for "noise".
+    """
+    order = np.random.default_rng([seed, epoch, 1]).permutation(len(split))
+    draws = augment.draw(len(split), seed=seed, epoch=epoch)
+
+    def prepare(rows: npt.NDArray[np.int64]) -> Batch:
+        x = augment.augment(split.read(rows), draws[rows], name=augmentation, scale=deviation)
+        return x.astype(np.float32), split.y[rows]
+
+    return _ahead([partial(prepare, rows) for rows in np.array_split(order, steps(len(split), batch_size))])
+
+
+def steps(count: int, batch_size: int) -> int:
+    """Number of batches of an epoch."""
+    return -(-count // batch_size)
+
+
+def predict_scores(model: Any, split: Split, *, batch_size: int = 64) -> npt.NDArray[np.float32]:
+    """The answers of a Keras model to all items of a split, in order: float32, shape (len(split), classes)."""
+
+    def read(rows: slice) -> npt.NDArray[np.float32]:
+        return split.read(rows).astype(np.float32)
+
+    starts = range(0, len(split), batch_size)
+    batches = _ahead([partial(read, slice(start, start + batch_size)) for start in starts])
+    return np.concatenate([np.asarray(model.predict_on_batch(x), np.float32) for x in batches])
+
+
+def moments(split: Split, *, batch_size: int = 256) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mean and variance of float32 tensors along their last axis, read once, in float64: two arrays (last axis,)."""
+    count, mean, square = 0, np.zeros(()), np.zeros(())
+    for x, _ in split.batches(batch_size):
+        flat = x.reshape(-1, x.shape[-1]).astype(np.float64)
+        total = count + len(flat)
+        delta = flat.mean(axis=0) - mean
+        square = square + ((flat - flat.mean(axis=0)) ** 2).sum(axis=0) + delta**2 * count * len(flat) / total
+        mean = mean + delta * len(flat) / total
+        count = total
+    with np.errstate(over="ignore"):  # the caller looks
+        return mean.astype(np.float32), (square / count).astype(np.float32)
+
+
+def _ahead(jobs: Sequence[Callable[[], _T]]) -> Iterator[_T]:
+    """The results of jobs in their order, a few computed ahead in threads."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        pending: deque[Future[_T]] = deque()
+        try:
+            for job in jobs:
+                pending.append(pool.submit(job))
+                if len(pending) > 2 * _WORKERS:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,0 +1,93 @@
+"""The state of a training run at the end of an epoch, in one file that is replaced as a whole.
+
+A run that is killed goes on from it and ends with the weights that it would have had: all variables of the model are
+kept (those of dropout's random numbers too), the optimizer's, the best weights so far, and the history. Order and
+augmentation of the items need no state, see `edgepress.toolkit.training.batches`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.files import whole_file
+from edgepress.toolkit.errors import TrainingError
+
+NAME = "checkpoint.npz"
+Arrays = list[npt.NDArray[Any]]
+
+
+@dataclasses.dataclass
+class State:
+    """What a run knows at the end of an epoch.
+
+    Attributes:
+        began_with: Arguments and data of the run; resuming needs the same.
+        history: One row an epoch: "epoch" (from 1), "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
+            "seconds".
+        best_epoch: The epoch with the highest validation accuracy (the lower loss among equals), 0 before the first.
+        variables, optimizer, best: Values of the model's variables, the optimizer's, and the model's at `best_epoch`.
+    """
+
+    began_with: dict[str, Any]
+    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    best_epoch: int = 0
+    variables: Arrays = dataclasses.field(default_factory=list)
+    optimizer: Arrays = dataclasses.field(default_factory=list)
+    best: Arrays = dataclasses.field(default_factory=list)
+
+    def improves(self, row: dict[str, float]) -> bool:
+        """Whether an epoch is better than the best one."""
+        if not self.best_epoch:
+            return True
+        best = self.history[self.best_epoch - 1]
+        return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+
+
+def save(state: State, folder: Path) -> None:
+    """Write the checkpoint of a folder whole or not at all."""
+    arrays = {
+        f"{group}_{i:04}": value
+        for group in ("variables", "optimizer", "best")
+        for i, value in enumerate(getattr(state, group))
+    }
+    facts = {"began_with": state.began_with, "history": state.history, "best_epoch": state.best_epoch}
+    with whole_file(folder / NAME) as temporary:
+        np.savez(temporary, facts=np.array(json.dumps(facts)), **arrays)
+
+
+def load(folder: Path) -> State | None:
+    """The checkpoint of a folder, or None if there is none.
+
+    Raises:
+        TrainingError: It can't be read.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            groups: dict[str, Any] = {
+                group: [archive[key] for key in sorted(archive.files) if key.startswith(f"{group}_")]
+                for group in ("variables", "optimizer", "best")
+            }
+            return State(**json.loads(str(archive["facts"])), **groups)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        raise TrainingError(f"The checkpoint {path} can't be read: {e}.", "Start anew with overwrite.") from e
+
+
+def values(variables: list[Any]) -> Arrays:
+    """Copies of Keras variables as arrays."""
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def assign(variables: list[Any], arrays: Arrays) -> None:
+    """Set Keras variables to arrays that `values` made."""
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

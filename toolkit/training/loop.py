@@ -1,0 +1,274 @@
+"""Train a classifier, and leave a folder that tells all about it.
+
+    >>> from edgepress.toolkit.data import open_data
+    >>> train(open_data("digits"), "lenet", out="runs/a").metrics["accuracy"]     # doctest: +SKIP
+    0.99
+
+The loop is our own, over Keras' `train_on_batch`: an epoch is a function of (state, seed, number of the epoch), the
+state is written at its end (`checkpoint`), and so a run that was killed ends bit for bit where it would have ended.
+That holds on one machine; another processor or TensorFlow rounds differently. Everything runs in one process, on
+what TensorFlow finds; several machines are not covered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.toolkit.data.types import SPLITS, DataSet
+from edgepress.toolkit.errors import InputError, TrainingError
+from edgepress.toolkit.training import architectures, augment, batches, checkpoint, run_folder
+from edgepress.toolkit.training.checkpoint import State
+
+
+class NotANumberError(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+Advance = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    data: DataSet,
+    arch: str,
+    *,
+    out: str | Path,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    patience: int | None = 15,
+    class_weights: bool = False,
+    augmentation: str = "auto",
+    width: float | None = None,
+    depth: int | None = None,
+    dropout: float | None = None,
+    weights: str | Path | None = None,
+    freeze: bool = False,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> run_folder.TrainResult:
+    """Train with Adam, sparse categorical cross-entropy and a cosine decay of the learning rate to zero.
+
+    Leaves in `out`: `model.keras`, `metrics.json`, `history.csv`, `learning_curves.png`, `confusion_matrix.png` and,
+    for images, `mistakes.png`. The weights kept are those of the epoch with the highest validation accuracy (the lower
+    loss among equals). TensorFlow is made deterministic for the whole process.
+
+    Args:
+        data: What to train on. The test split is used once, at the end.
+        arch: A name in `architectures.ARCHITECTURES`.
+        out: Folder of the run.
+        epochs: Passes over the training split; None for the architecture's own, as the next two.
+        batch_size: Largest number of items in a step.
+        learning_rate: Of the first step.
+        patience: Epochs without improvement after which training stops; None for never.
+        class_weights: Weigh every class by the inverse of its number of training items.
+        augmentation: A name in `augment.AUGMENTATIONS`.
+        width: See `architectures.build`, as the next four.
+        depth: Number of layers.
+        dropout: Share of features dropped.
+        weights: To begin with.
+        freeze: Train the classifier only.
+        seed: Of the initial weights, dropout, order and augmentation.
+        resume: Go on with the run that `out` holds; one that is finished is returned, none is begun.
+        overwrite: Start anew whatever `out` holds.
+        progress: Show a bar on standard error.
+
+    Raises:
+        InputError: An argument that can't be used, or a folder that can't be written.
+        TrainingError: `out` holds another run or one is at work in it, the weights can't be had, or the loss
+            is not a number.
+        KeyboardInterrupt: Ctrl-C; the message says how to go on.
+    """
+    row = architectures.architecture(arch)
+    arguments: dict[str, Any] = {
+        "arch": arch,
+        "epochs": _at_least(1, "epochs", row.epochs if epochs is None else epochs),
+        "batch_size": _at_least(1, "batch_size", row.batch_size if batch_size is None else batch_size),
+        "learning_rate": row.learning_rate if learning_rate is None else learning_rate,
+        "patience": patience if patience is None else _at_least(1, "patience", patience),
+        "class_weights": class_weights,
+        "augmentation": augment.resolve(augmentation, data.input),
+        "width": row.width if width is None else width,
+        "depth": depth if depth or not row.depths else row.depths[0],
+        "dropout": row.dropout if dropout is None else dropout,
+        "weights": None if weights is None else str(weights),
+        "freeze": freeze,
+        "seed": _at_least(0, "seed", seed),
+    }
+    if not 0 < arguments["learning_rate"] < math.inf:
+        raise InputError(f"learning_rate is {learning_rate}; accepted: above 0.")
+    if resume and overwrite:
+        raise InputError("resume and overwrite exclude each other.", "Give one of them.")
+    for name in SPLITS:
+        if not len(getattr(data, name)):
+            raise TrainingError(f"The {name} split of {data.source} is empty.", "Training needs all three splits.")
+    facts = {"data": data.sha256, "input": dataclasses.asdict(data.input), "labels": data.labels}
+    began_with = json.loads(json.dumps(arguments | facts))  # as a checkpoint gives it back, to compare with
+
+    import keras
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    keras.backend.clear_session()  # layer names then do not count on from an earlier model
+    mean, variance = (None, None) if data.input.dtype == "uint8" else batches.moments(data.train)
+    if variance is not None and not np.isfinite(variance).all():
+        raise InputError(
+            f"The items of {data.source} hold values so large that their variance is beyond float32.",
+            "Scale them down, or look for wild values.",
+        )
+    options = {key: arguments[key] for key in ("width", "depth", "dropout", "weights", "freeze", "seed")}
+    model = architectures.build(arch, data.input, classes=len(data.labels), mean=mean, variance=variance, **options)
+    folder = Path(out)
+    with run_folder.only_run(folder):
+        state = run_folder.begin(folder, began_with, resume=resume, overwrite=overwrite)
+        if state is not None:
+            deviation = None if variance is None else np.sqrt(variance)
+            _fit(model, data, state, folder=folder, deviation=deviation, progress=progress)
+            run_folder.finish(model, data, state, arguments=arguments, folder=folder)
+        return run_folder.load_result(folder)
+
+
+def _fit(
+    model: Any,
+    data: DataSet,
+    state: State,
+    *,
+    folder: Path,
+    deviation: npt.NDArray[np.float32] | None,
+    progress: bool,
+) -> None:
+    """Train to the end or to where patience ends, and set the model to its best weights."""
+    import keras
+
+    run = state.began_with
+    model.compile(
+        optimizer=keras.optimizers.Adam(run["learning_rate"]),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,  # compiling a small net takes longer than it saves on a CPU
+    )
+    model.optimizer.build(model.trainable_variables)
+    variables = model.trainable_variables + model.non_trainable_variables  # those of dropout's seeds included
+    if state.history:
+        checkpoint.assign(variables, state.variables)
+        checkpoint.assign(model.optimizer.variables, state.optimizer)
+
+    epochs, steps = run["epochs"], batches.steps(len(data.train), run["batch_size"])
+    weights = balanced_weights(data.train.y, len(data.labels)) if run["class_weights"] else None
+    try:
+        with _bar(epochs, steps, done=len(state.history), show=progress) as advance:
+            while len(state.history) < epochs and not _patience_is_over(state):
+                started = time.monotonic()
+                row = _epoch(model, data, state, steps=steps, weights=weights, deviation=deviation, advance=advance)
+                row |= {"seconds": round(time.monotonic() - started, 3)}
+                state.variables = checkpoint.values(variables)
+                state.optimizer = checkpoint.values(model.optimizer.variables)
+                if state.improves(row):
+                    state.best_epoch, state.best = len(state.history) + 1, state.variables
+                state.history.append(row)
+                checkpoint.save(state, folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Stopped after epoch {len(state.history)} of {epochs}. Go on with the same command and --resume."
+        ) from None
+    except NotANumberError:
+        (folder / checkpoint.NAME).unlink(missing_ok=True)  # going on from it would end in the same place
+        raise
+    checkpoint.assign(variables, state.best)
+
+
+def _epoch(
+    model: Any,
+    data: DataSet,
+    state: State,
+    *,
+    steps: int,
+    weights: dict[int, float] | None,
+    deviation: npt.NDArray[np.float32] | None,
+    advance: Advance,
+) -> dict[str, float]:
+    """Train for one epoch and validate; its row of the history."""
+    run, epoch = state.began_with, len(state.history)
+    train = batches.training_batches(
+        data.train,
+        batch_size=run["batch_size"],
+        augmentation=run["augmentation"],
+        seed=run["seed"],
+        epoch=epoch,
+        deviation=deviation,
+    )
+    count, sums = 0, np.zeros(2)
+    for step, (x, y) in enumerate(train, start=epoch * steps):
+        rate = run["learning_rate"] * (1 + math.cos(math.pi * step / (run["epochs"] * steps))) / 2
+        model.optimizer.learning_rate = rate
+        logs = model.train_on_batch(x, y, class_weight=weights, return_dict=True)
+        _require_number(logs["loss"], epoch)
+        count, sums = count + len(y), sums + len(y) * np.array([logs["loss"], logs["accuracy"]], np.float64)
+        so_far = dict(zip(("loss", "accuracy"), (sums / count).tolist(), strict=True))
+        advance(epoch, so_far)
+    scores = batches.predict_scores(model, data.val, batch_size=run["batch_size"])
+    row = {"epoch": epoch + 1, **so_far, **_loss_and_accuracy(scores, data.val.y), "learning_rate": rate}
+    _require_number(row["val_loss"], epoch)
+    advance(epoch, row)
+    return row
+
+
+def _loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> dict[str, float]:
+    chosen = scores[np.arange(len(y)), y].astype(np.float64)
+    loss = -np.log(np.maximum(chosen, 1e-7)).mean()  # the bound is Keras' own; it lets NaN through
+    return {"val_loss": float(loss), "val_accuracy": float((scores.argmax(axis=1) == y).mean())}
+
+
+def _patience_is_over(state: State) -> bool:
+    patience = state.began_with["patience"]
+    return patience is not None and len(state.history) - state.best_epoch >= patience
+
+
+def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> dict[int, float]:
+    """Weights that give every class the same sum; a class without items has none to weigh."""
+    counts = np.bincount(y, minlength=classes)
+    return {i: len(y) / (classes * max(int(n), 1)) for i, n in enumerate(counts)}
+
+
+def _require_number(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise NotANumberError(
+            f"The loss became {loss} in epoch {epoch + 1}.",
+            "Lower the learning rate, or look for wild values in the data.",
+        )
+
+
+@contextmanager
+def _bar(epochs: int, steps: int, *, done: int, show: bool) -> Iterator[Advance]:
+    """A progress bar over all epochs on standard error: epoch, loss and accuracy so far, time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
+        task = progress.add_task("starting", total=epochs * steps, completed=done * steps)
+
+        def advance(epoch: int, logs: dict[str, float]) -> None:
+            text = f"epoch {epoch + 1}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
+            if "val_accuracy" in logs:
+                text += f"  validation {logs['val_accuracy']:.2%}"
+            progress.update(task, description=text, advance=0 if "val_accuracy" in logs else 1)
+
+        yield advance
+
+
+def _at_least(least: int, name: str, value: int) -> int:
+    if value < least:
+        raise InputError(f"{name} is {value}; accepted: {least} or more.")
+    return value

@@ -1,0 +1,163 @@
+"""The folder of a training run: who may write to it, what it holds, and what a finished run leaves there.
+
+`checkpoint.npz` is a run under way (it goes when the run ends), `model.keras` a finished one: it is written last.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib.metadata
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.contract.write import write_keras_contract
+from edgepress.converters.files import whole_file, write_json, write_text
+from edgepress.runtime.contract import Contract
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.errors import InputError, TrainingError
+from edgepress.toolkit.stats.metrics import classification_metrics
+from edgepress.toolkit.training import batches, checkpoint
+from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
+
+MODEL = "model.keras"
+METRICS = "metrics.json"
+HISTORY = "history.csv"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What a run ended with.
+
+    Attributes:
+        model: The `.keras` file, its contract inside.
+        metrics: What `metrics.json` holds; "accuracy" and so on are of the test split.
+        history: One row an epoch; see `checkpoint.State`.
+    """
+
+    model: Path
+    metrics: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Make the folder of a run and hold it against other runs.
+
+    Raises:
+        TrainingError: Another run is at work in it.
+        InputError: It can't be made.
+    """
+    import filelock
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise TrainingError(
+            f"Another run is at work in {folder}.", "Wait for its end, or choose another folder."
+        ) from None
+    except OSError as e:
+        raise InputError(f"The folder {folder} can't be made or written: {e.strerror or e}.", "Check the path.") from e
+    with lock:
+        lock.release()  # the one acquired above; `with` holds its own
+        yield
+
+
+def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: bool) -> State | None:
+    """The state to go on from, a new one, or None if there is nothing left to do."""
+    state = None if overwrite else checkpoint.load(folder)
+    finished = (folder / MODEL).exists() and not overwrite
+    if (state or finished) and not resume:
+        what = f"an unfinished run (epoch {len(state.history)})" if state else "a finished run"
+        raise TrainingError(f"{folder} holds {what}.", "Choose another folder, resume it, or overwrite it.")
+    if state:
+        _require_same(state.began_with, began_with, folder)
+        return state
+    if finished:
+        _require_same(load_result(folder).metrics["began_with"], began_with, folder)
+        return None
+    for name in (MODEL, METRICS, checkpoint.NAME):
+        (folder / name).unlink(missing_ok=True)
+    return State(began_with)
+
+
+def _require_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    changed = [f"{key} was {then.get(key)!r} and is {now[key]!r}" for key in now if then.get(key) != now[key]]
+    if changed:
+        raise TrainingError(
+            f"The run in {folder} can't be resumed with other arguments or data: {'; '.join(changed)[:600]}.",
+            "Give those it began with, choose another folder, or start anew with overwrite.",
+        )
+
+
+def load_result(folder: Path) -> TrainResult:
+    """The result of a finished run, from its folder.
+
+    Raises:
+        TrainingError: The folder holds none.
+    """
+    try:
+        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
+            history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError) as e:
+        raise TrainingError(f"{folder} holds no finished run: {e}.", "Start anew with overwrite.") from e
+    return TrainResult(folder / MODEL, metrics, history)
+
+
+def finish(model: Any, data: DataSet, state: State, *, arguments: dict[str, Any], folder: Path) -> None:
+    """Measure the best weights and write the results; the model comes last, as the sign that all is there."""
+    import keras
+
+    batch_size = arguments["batch_size"]
+    scores = batches.predict_scores(model, data.test, batch_size=batch_size)
+    test = classification_metrics(data.test.y, scores, labels=data.labels)
+    tools = {name: importlib.metadata.version(name) for name in ("edgepress", "tensorflow", "keras", "numpy")}
+    metrics = {
+        "schema_version": 1,
+        "arch": arguments["arch"],
+        **test,
+        "val": classification_metrics(
+            data.val.y, batches.predict_scores(model, data.val, batch_size=batch_size), labels=data.labels
+        ),
+        "best_epoch": state.best_epoch,
+        "epochs_run": len(state.history),
+        "seconds": round(sum(row["seconds"] for row in state.history), 1),
+        "parameters": model.count_params(),
+        "seed": arguments["seed"],
+        "arguments": arguments,
+        "data": dataclasses.asdict(data.record),
+        "began_with": state.began_with,
+        "tools": tools,
+    }
+    plot_learning_curves(state.history, folder / "learning_curves.png", best_epoch=state.best_epoch)
+    plot_confusion_matrix(test["confusion_matrix"], data.labels, folder / "confusion_matrix.png")
+    if data.input.is_image:
+        plot_mistakes(data.test, scores, data.labels, folder / "mistakes.png")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(state.history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(state.history)
+    write_text(folder / HISTORY, table.getvalue())
+    write_json(folder / METRICS, metrics)
+    contract = Contract(
+        task="softmax",
+        labels=data.labels,
+        input=data.input,
+        scheme="keras",
+        arch=arguments["arch"],
+        test_accuracy=test["accuracy"],
+        data=data.record,
+        tools=tools,
+    )
+    with whole_file(folder / MODEL) as temporary:
+        keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(temporary)  # without the optimizer
+        write_keras_contract(temporary, contract)
+    (folder / checkpoint.NAME).unlink()

@@ -1,0 +1,108 @@
+"""The part of a candidate's process that answers test items, one shard of the split after another.
+
+That process imports this module, and may be an engine's own environment, so it imports nothing beyond NumPy and the
+runtime. Items come in a file that is mapped, not read: several processes share one copy in the page cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.worker import Emit
+from edgepress.runtime.errors import EdgepressError, EngineError, InputError
+from edgepress.toolkit.workers.opening import Opening, open_candidate, opened
+
+CALL_BYTES = 1 << 20
+"""Items given to an engine at once take about this much, so that its memory is that of a few large images."""
+
+
+class Shard(NamedTuple):
+    """Items to answer.
+
+    Attributes:
+        path: An `.npy` file of items.
+        left_s: Seconds after which to stop, though items are left.
+    """
+
+    path: str
+    left_s: float
+
+
+class Part(NamedTuple):
+    """Answers to a shard, or to its beginning where time ran out.
+
+    Attributes:
+        predicted: The class of each item, int64, shape (n,).
+        confidence: The score of that class, float32, shape (n,).
+        seconds: How long the engine took.
+    """
+
+    predicted: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float32]
+    seconds: float
+
+
+def open_to_answer(opening: Opening, emit: Emit) -> None:
+    """A child's first job, as `open_candidate`, but whatever an engine raises is an `EngineError`."""
+    with _engine_errors():
+        open_candidate(opening, emit)
+
+
+def answer_shard(shard: Shard, emit: Emit) -> None:
+    """Answer the items of a shard with the open model and emit a `Part`.
+
+    Raises:
+        InputError: A score is NaN or infinite.
+        EngineError: The engine raised something.
+    """
+    model, items = opened(), np.load(shard.path, mmap_mode="r")
+    sigmoid = model.contract is not None and model.contract.task == "sigmoid"
+    threshold = model.threshold if sigmoid else None
+    step = max(1, CALL_BYTES // items[0].nbytes)
+    parts, seconds = [], 0.0
+    for start in range(0, len(items), step):
+        began = time.perf_counter()
+        with _engine_errors():
+            scores = model.scores(items[start : start + step])
+        seconds += time.perf_counter() - began
+        if not np.isfinite(scores).all():
+            raise InputError("It answers NaN or infinite scores.")
+        parts.append(decide(scores, threshold=threshold))
+        if seconds > shard.left_s:
+            break
+    predicted, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
+    emit(Part(predicted, confidence, seconds))
+
+
+def decide(
+    scores: npt.NDArray[np.float32], *, threshold: float | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """The class of each item, int64, and its score, float32, both of shape (N,).
+
+    The best class, the first among equals. Test items have one label each, so of a "multilabel" file, too, the best
+    label is its answer.
+
+    Args:
+        scores: Of each item and label, float32, shape (N, labels).
+        threshold: Of a "sigmoid" file: the second of its two labels is the answer if its score reaches this.
+    """
+    predicted = np.argmax(scores, axis=1) if threshold is None else (scores[:, 1] >= threshold).astype(np.int64)
+    confidence: npt.NDArray[np.float32] = np.take_along_axis(scores, predicted[:, np.newaxis], axis=1)[:, 0]
+    return predicted.astype(np.int64), confidence.astype(np.float32)
+
+
+@contextlib.contextmanager
+def _engine_errors() -> Iterator[None]:
+    """Engines raise what they like: one that fails must not look like a bug of ours, nor stop the others."""
+    try:
+        yield
+    except EdgepressError:
+        raise
+    except Exception as e:
+        raise EngineError(f"{type(e).__name__}: {e}") from e

@@ -1,0 +1,89 @@
+"""The calibrating kernels themselves, in a process of their own; needs NumPy and the engines that run them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgepress.converters.worker import Emit
+
+KERNEL_S = 0.2
+"""Seconds that a kernel is repeated; the best counts."""
+READ_BYTES = 256 << 20
+"""More than the caches of any CPU that a workstation has."""
+
+
+class Product(NamedTuple):
+    """A matrix product as a model.
+
+    Attributes:
+        engine: "litert" or "onnxruntime".
+        model: Its bytes.
+        macs: Multiply-accumulates of one call.
+    """
+
+    engine: str
+    model: bytes
+    macs: int
+
+
+class CeilingJob(NamedTuple):
+    """What to run."""
+
+    threads: int
+    products: tuple[Product, ...]
+
+
+def run_kernels(job: CeilingJob, emit: Emit) -> None:
+    """A child's job: emits the rate of each product (multiply-accumulates per second), then that of reading (bytes)."""
+    for product in job.products:
+        call = (_litert if product.engine == "litert" else _onnxruntime)(product.model, job.threads)
+        emit(product.macs / _best(call))
+    emit(_read_rate(job.threads))
+
+
+def _read_rate(threads: int) -> float:
+    """Bytes per second of an OR over 256 MiB, which no cache holds and whose arithmetic costs next to nothing."""
+    parts = np.array_split(np.ones(READ_BYTES // 8, np.uint64), threads)  # not zeros: they share one page
+    with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter's lock meanwhile
+        return READ_BYTES / _best(lambda: list(pool.map(np.bitwise_or.reduce, parts)), 2 * KERNEL_S)
+
+
+def _best(call: Callable[[], Any], seconds: float = KERNEL_S) -> float:
+    call()
+    best, until = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < until or best == float("inf"):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _litert(model: bytes, threads: int) -> Callable[[], Any]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model, num_threads=threads)
+    interpreter.allocate_tensors()
+    (port,) = interpreter.get_input_details()
+    interpreter.set_tensor(port["index"], _noise(port["shape"], port["dtype"]))
+    invoke: Callable[[], Any] = interpreter.invoke
+    return invoke
+
+
+def _onnxruntime(model: bytes, threads: int) -> Callable[[], Any]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (port,) = session.get_inputs()
+    feed = {port.name: _noise(port.shape, np.uint8 if port.type == "tensor(uint8)" else np.float32)}
+    return lambda: session.run(None, feed)
+
+
+def _noise(shape: Any, dtype: Any) -> Any:
+    return np.random.Generator(np.random.PCG64(1)).integers(0, 100, shape).astype(dtype)

@@ -1,0 +1,204 @@
+"""The part of a profile that runs in the engine's own process; needs NumPy, the runtime and the engine only.
+
+Each engine has a profiler of its own, and all three report the kernels that ran, in their order, with the time of each.
+LiteRT's is not reachable through its Python classes, but through the C interface of the same library:
+`edgepress.toolkit.workers.trace_litert`.
+
+Limits: the engines count whole microseconds, most of them rounded down, so what takes less shows as 0. Tracing itself
+costs time, so the latency of a whole inference is measured beforehand, without it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.worker import Emit
+from edgepress.runtime.engines import open_session
+from edgepress.runtime.errors import EngineError
+from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
+from edgepress.runtime.sessions import Session
+
+PHASE_S = 2.0
+"""Seconds after which timing and tracing end, whether or not all runs were made."""
+WARM_RUNS = 5
+OPENVINO_RUNS = 25
+"""Inferences, at most, that OpenVINO's counters, which only add up, are read after: many for whole microseconds to
+matter little, few for the quieter half to leave out those that something disturbed."""
+
+
+@dataclass(frozen=True)
+class ProfileJob:
+    """What to profile.
+
+    Attributes:
+        file: A `.tflite` or `.onnx` file.
+        engine: What runs it.
+        threads: Threads that the engine may use.
+        runs: Inferences to time and to trace, at most.
+        items: Inputs, shape (N, *shape), taken in turn; None makes noise. Their values hardly matter to the time.
+    """
+
+    file: Path
+    engine: str
+    threads: int
+    runs: int
+    items: npt.NDArray[Any] | None = None
+
+
+class Kernel(NamedTuple):
+    """What the engine ran as one piece.
+
+    Attributes:
+        name: By the engine's word: a layer's name, or a description of the kernel.
+        kind: Kind of operation.
+        delegated: Whether a delegate ran it.
+        place: Place of the operation in the file, if the engine tells.
+    """
+
+    name: str
+    kind: str
+    delegated: bool = False
+    place: int | None = None
+
+
+class Traces(NamedTuple):
+    """What a job emits.
+
+    Attributes:
+        latencies_us: Of whole inferences without tracing, microseconds.
+        kernels: What one inference runs, in order.
+        times_us: Time of each kernel in each traced inference, microseconds, shape (runs, kernels).
+    """
+
+    latencies_us: npt.NDArray[np.float64]
+    kernels: list[Kernel]
+    times_us: npt.NDArray[np.float64]
+
+
+def trace_file(job: ProfileJob, emit: Emit) -> None:
+    """A child's job: time inferences, then trace others; emits `Traces`."""
+    _, session = open_session(job.file, job.engine, job.threads)
+    items = _stored(job, session)
+    for i in range(WARM_RUNS):
+        session.run(items[i % len(items)])
+    latencies = []
+    until = time.monotonic() + PHASE_S
+    for i in range(job.runs):
+        start = time.perf_counter_ns()
+        session.run(items[i % len(items)])
+        latencies.append((time.perf_counter_ns() - start) / 1000)
+        if time.monotonic() > until:
+            break
+    del session
+    kernels, times = TRACERS[job.engine](job, items)
+    emit(Traces(np.array(latencies), kernels, times))
+
+
+def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
+    """Batches as the file takes them, of one item or of what the file is made for."""
+    shape, size = tuple(max(n, 1) for n in session.shape), session.batch or 1
+    items = job.items
+    if items is None:
+        items = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (8, *shape)).astype(np.float32)
+    if items.dtype != session.dtype and session.dtype.kind != "f":
+        limits, (scale, zero_point) = np.iinfo(session.dtype), session.scale
+        items = np.clip(np.rint(items / scale) + zero_point, limits.min, limits.max)
+    return [np.repeat(item[np.newaxis], size, axis=0).astype(session.dtype) for item in items]
+
+
+def _trace_litert(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
+    from edgepress.toolkit.workers import trace_litert
+
+    runs: list[tuple[list[Kernel], list[float]]] = []
+    until = time.monotonic() + PHASE_S
+    with trace_litert.compiled(job.file, job.threads, items[0]) as model:
+        for i in range(WARM_RUNS + job.runs):
+            events = model.trace(items[i % len(items)])
+            kernels = [Kernel(e.tag, e.tag, e.delegated, None if e.delegated else e.place) for e in events]
+            runs.append((kernels, [e.time_us for e in events]))
+            if len(runs) > WARM_RUNS and time.monotonic() > until:
+                break
+    return _regular(job.engine, runs[WARM_RUNS:])
+
+
+def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = job.threads, 1
+    options.log_severity_level = 3
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder, "profile"))
+        session = onnxruntime.InferenceSession(str(job.file), options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        until = time.monotonic() + PHASE_S
+        for i in range(WARM_RUNS + job.runs):
+            session.run(None, {name: items[i % len(items)]})
+            if time.monotonic() > until:
+                break
+        events = json.loads(Path(session.end_profiling()).read_text())
+    runs: list[tuple[list[Kernel], list[float]]] = []
+    kernels: list[Kernel] = []
+    times: list[float] = []
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            kernels.append(Kernel(event["name"].removesuffix("_kernel_time"), event["args"]["op_name"]))
+            times.append(event["dur"])
+        elif event["name"] == "model_run":
+            runs.append((kernels, times))
+            kernels, times = [], []
+    return _regular(job.engine, runs[min(WARM_RUNS, len(runs) - 1) :])
+
+
+def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(str(job.file))
+    model.reshape(list(items[0].shape))
+    options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": job.threads, "PERF_COUNT": True}
+
+    def counters(request: Any, count: int) -> dict[Kernel, float]:
+        """The kernels' times after `count` more inferences: means over all so far, in whole microseconds."""
+        for i in range(count):
+            request.infer([items[i % len(items)]])
+        done = [p for p in request.profiling_info if p.status == openvino.ProfilingInfo.Status.EXECUTED]
+        return {Kernel(p.node_name, p.node_type): p.real_time.total_seconds() * 1e6 for p in done}
+
+    runs: list[tuple[list[Kernel], list[float]]] = []
+    until = time.monotonic() + PHASE_S
+    parts = -(-job.runs // OPENVINO_RUNS)
+    count = job.runs // parts
+    while len(runs) < parts and (not runs or time.monotonic() < until):
+        # Compiled anew, since nothing sets its counters back; the slow first inferences are taken out by subtraction.
+        request = core.compile_model(model, "CPU", options).create_infer_request()
+        first, last = counters(request, WARM_RUNS), counters(request, count)
+        means = {k: ((WARM_RUNS + count) * last[k] - WARM_RUNS * first.get(k, 0.0)) / count for k in last}
+        runs.append((list(means), [max(time, 0.0) for time in means.values()]))
+    kernels, times = _regular(job.engine, runs)
+    return kernels, times.repeat(count, axis=0)  # each inference has the mean of those that it was counted with
+
+
+TRACERS = {"litert": _trace_litert, "onnxruntime": _trace_onnxruntime, "openvino": _trace_openvino}
+"""The engines that tell the time of each operation. tflite-runtime has no such interface."""
+
+
+def _regular(engine: str, runs: list[tuple[list[Kernel], list[float]]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
+    """The kernels of the last run, and the times of all runs that ran the same.
+
+    Raises:
+        EngineError: Nothing was reported.
+    """
+    kernels = runs[-1][0]
+    if not kernels:
+        raise EngineError(f"{engine} reported no operation that it ran.", "Upgrade it, or profile on another engine.")
+    return kernels, np.array([times for found, times in runs if found == kernels], np.float64)
