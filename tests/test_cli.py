@@ -334,10 +334,3 @@ def test_progress_is_drawn_on_stderr_only_on_a_terminal(capfd: pytest.CaptureFix
         update("a", 1.0)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("size", "shown"), [(None, ""), (999, "999 B"), (18_300, "18.3 kB"), (999_700, "1000 kB"), (2_500_000, "2.5 MB")]
-)
-def test_sizes_are_shown_with_their_unit(size: int | None, shown: str) -> None:
-    assert screen.size(size) == shown

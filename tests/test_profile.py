@@ -17,7 +17,7 @@ from edgepress.runtime import EngineError, InputError, ModelFileError, available
 from edgepress.toolkit.benchmarking.roofline import measure_ceiling, with_limits
 from edgepress.toolkit.cli.commands import run as cli
 from edgepress.toolkit.profiling.plot import _paths, plot_profile
-from edgepress.toolkit.profiling.profile import NodeTime, _aligned, profile_file, shown_time
+from edgepress.toolkit.profiling.profile import NodeTime, _aligned, profile_file
 from edgepress.toolkit.results.records import Ceiling, Measurement
 
 ENGINES = [("litert", "tflite-int8"), ("litert", "tflite-int16x8"), ("onnxruntime", "onnx-float32")]
@@ -100,11 +100,6 @@ def test_layers_are_grouped_into_blocks() -> None:
     names = ("net/stem/Relu", "net/block_1_expand/Relu", "net/block_1_project/add", "net/block_2_dw/Relu", "out")
     nodes = [NodeTime(name=n, operation="X", kernel="X", time_us=1, share=0.2, delegated=True) for n in names]
     assert _paths(nodes) == [("stem",), ("block_1", "expand"), ("block_1", "project"), ("block_2_dw",), ()]
-
-
-@pytest.mark.parametrize(("us", "text"), [(0.25, "0.25 µs"), (19.64, "19.6 µs"), (412.3, "412 µs"), (5547, "5.55 ms")])
-def test_times_are_shown_as_people_read_them(us: float, text: str) -> None:
-    assert shown_time(us) == text
 
 
 CEILING = Ceiling(float32_macs_per_s=50e9, int8_macs_per_s=200e9, memory_bytes_per_s=20e9, kernels={})

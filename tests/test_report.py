@@ -175,28 +175,6 @@ def test_the_card_has_the_head_that_the_hub_reads(made_up: Any) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("us", "text"),
-    [
-        (0.5, "0.5 µs"),
-        (19.44, "19.4 µs"),
-        (999.6, "1.00 ms"),
-        (8982, "8.98 ms"),
-        (108_007, "108 ms"),
-        (1.2e6, "1.20 s"),
-    ],
-)
-def test_durations_have_three_digits(us: float, text: str) -> None:
-    assert view.duration(us).replace("\N{NO-BREAK SPACE}", " ") == text
-
-
-def test_a_zero_has_no_sign_and_an_interval_only_if_there_is_one() -> None:
-    assert view.interval(-0.001, None, None) == "0.00"
-    assert view.interval(-0.25, -0.5, 0.001) == "−0.25 [−0.50, 0.00]"
-    assert view.interval(0.0, 0.0, 0.0) == "0.00"
-    assert view.interval(None, 1.0, 2.0) == ""
-
-
 def test_files_of_one_scheme_are_told_apart() -> None:
     def row(file: str, scheme: str) -> Measurement:
         return Measurement(file=file, scheme=scheme, engine="litert", threads=1, size_bytes=1)

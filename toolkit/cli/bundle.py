@@ -9,6 +9,7 @@ import typer
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.app import Data, Json, app, command
+from edgepress.toolkit.text import size
 
 if TYPE_CHECKING:
     from edgepress.toolkit.bundles.build import Bundle
@@ -91,11 +92,11 @@ def verify(
 
 def _show_bundle(made: Bundle) -> None:
     found, m = made.verified, made.verified.manifest
-    rows = [[f.path, screen.size(f.size_bytes)] for f in m.files if not f.path.startswith("edgepress/")]
+    rows = [[f.path, size(f.size_bytes)] for f in m.files if not f.path.startswith("edgepress/")]
     sources = [f.size_bytes for f in m.files if f.path.startswith("edgepress/")]
-    rows.append([f"edgepress/ ({len(sources)} files)", screen.size(sum(sources))])
+    rows.append([f"edgepress/ ({len(sources)} files)", size(sum(sources))])
     screen.show(screen.table("", [("file", "left"), ("size", "right")], rows))
-    screen.say(f"{found.path}: {screen.size(found.size_bytes)}, {m.name} {m.id[:12]}, {m.scheme}", style="bold")
+    screen.say(f"{found.path}: {size(found.size_bytes)}, {m.name} {m.id[:12]}, {m.scheme}", style="bold")
     screen.say(f"SHA-256 {found.sha256}")
     if found.signature:
         screen.say(f"Signature: {found.signature}")

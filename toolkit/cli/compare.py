@@ -5,17 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.app import DATA_HELP, Json, SkipUnreadable, Threads, app, command
 from edgepress.toolkit.errors import unknown
 
+if TYPE_CHECKING:
+    from edgepress.toolkit.comparison.compare import Comparison
+
 PHASES = {"accuracy": "Checking accuracy", "latency": "Timing"}
 MODELS = "Two model files"
 RESULTS = "Two results"
+STYLES = {"failed": "red", "passed": "green", "not established": "yellow"}
+NARROW, HIDDEN = 120, ("p99_us", "memory_bytes")
+"""Columns of the screen below which the table has no room for these figures."""
 
 
 @app.command()
@@ -77,12 +85,12 @@ def compare(
     elif format_ == "md":
         sys.stdout.write(texts.markdown(result))
     else:
-        screen.show(texts.pairs_table(result))
+        screen.show(_pairs_table(result))
         for text in texts.methods(result):
             screen.say(text)
         if result.verdicts:
             screen.say()
-            screen.show(texts.verdicts_table(result))
+            screen.show(_verdicts_table(result))
         screen.say()
         screen.say(texts.summary(result), style="bold red" if result.failed else "bold")
     for text in () if format_ == "md" else result.notes:
@@ -93,3 +101,25 @@ def compare(
         return 3
     # Results that hold failures were read; of files that are measured here, something could not be measured.
     return int(old.suffix in MODEL_SUFFIXES and any(p.state not in (BOTH, APPEARED) for p in result.pairs))
+
+
+def _pairs_table(result: Comparison) -> Table:
+    from edgepress.toolkit.comparison.text import pair_rows
+
+    heads, found = pair_rows(result, HIDDEN if screen.width() < NARROW else ())
+    columns = [("", "left"), *((name, "right") for name in heads[1:-1]), (heads[-1], "left")]
+    rows = [
+        [name, *("\N{NO-BREAK SPACE}".join(cell.rsplit(" ", 1)) for cell in cells), state]  # keeps its unit
+        for name, *cells, state in found
+    ]
+    last = None if any(row[-1] for row in rows) else -1
+    return screen.table("", columns[:last], [row[:last] for row in rows])
+
+
+def _verdicts_table(result: Comparison) -> Table:
+    from edgepress.toolkit.comparison.text import verdict_rows
+
+    rows: list[list[str | Text]] = [
+        [Text(outcome, style=STYLES[outcome]), *cells] for outcome, *cells in verdict_rows(result)
+    ]
+    return screen.table("", [(name, "left") for name in ("Outcome", "Fail if", "On", "Found")], rows)

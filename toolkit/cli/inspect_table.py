@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from edgepress.converters.inspection import Inspection, Port
-from edgepress.toolkit.cli.screen import size, table, width
+from edgepress.toolkit.cli.screen import table, width
+from edgepress.toolkit.text import count, plural, size
 
 LARGEST = 8
 """Tensors that are shown."""
@@ -64,7 +65,7 @@ def nodes_table(found: Inspection) -> Table:
     """Every operation in the order in which they run."""
     columns = [("#", "right"), ("Operation", "left"), ("Name", "left"), ("Types", "left"), ("Params", "right")]
     rows = [
-        [str(i), n.operation, n.name, n.data_types, _number(n.parameters), _number(n.macs)]
+        [str(i), n.operation, n.name, n.data_types, count(n.parameters), count(n.macs)]
         for i, n in enumerate(found.nodes)
     ]
     return _table([*columns, ("MACs", "right")], rows)
@@ -101,18 +102,8 @@ def _cell(row: dict[str, Any], key: str) -> str | Text:
         text = f"{value}/{row['count']}"
         return Text(text, style="" if value == row["count"] else "yellow")
     if key in ("parameters", "macs"):
-        return _number(value)
+        return count(value)
     return "" if value is None else str(value)
-
-
-def _number(value: int | None) -> str:
-    """A count in three digits, nothing for 0, "?" if it is not known."""
-    if value is None:
-        return "?"
-    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= factor:
-            return f"{value / factor:.3g} {unit}" if value < 999.5 * factor else f"{value / factor:.0f} {unit}"
-    return str(value or "")
 
 
 def _sizes(found: Inspection) -> str:
@@ -184,7 +175,7 @@ def _engine(found: Inspection) -> str | Text:
     taken = [n.delegated for n in found.nodes if n.delegated is not None]
     if not taken:
         return engine.name
-    parts = f" in {engine.partitions} part{'s' if engine.partitions > 1 else ''}" if engine.partitions else ""
+    parts = f" in {plural(engine.partitions, 'part')}" if engine.partitions else ""
     left = [n.operation for n in found.nodes if n.delegated is False]
     kept = f"; left to the interpreter: {_some(list(dict.fromkeys(left)))}" if left else ""
     return f"{engine.name}: {engine.delegate or 'no delegate'} takes {sum(taken)} of {len(taken)}{parts}{kept}"

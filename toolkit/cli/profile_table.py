@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.profiling.profile import Profile, shown_time, threads_in_words
+from edgepress.toolkit.profiling.profile import Profile
+from edgepress.toolkit.text import duration, plural
 
 SLOWDOWN = 1.1
 """From which on tracing is said to have slowed the net down."""
@@ -34,8 +35,8 @@ def nodes_table(profile: Profile) -> Table:
 def summary(profile: Profile) -> list[str]:
     """What else to know, one sentence a line."""
     lines = [
-        f"{profile.file} on {profile.engine}, {threads_in_words(profile)}: {shown_time(profile.total_us)} an "
-        f"inference, {shown_time(profile.rest_us)} of it outside of its {len(profile.nodes)} kernels."
+        f"{profile.file} on {profile.engine}, {plural(profile.threads, 'thread')}: {duration(profile.total_us)} an "
+        f"inference, {duration(profile.rest_us)} of it outside of its {len(profile.nodes)} kernels."
     ]
     if profile.delegated_share is not None:
         lines.append(

@@ -9,6 +9,7 @@ import typer
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.app import Json, app, command
+from edgepress.toolkit.text import size
 
 
 @app.command()
@@ -36,4 +37,4 @@ def report(
     elif made.out is None:
         typer.echo(made.text, nl=False)
     else:
-        screen.say(f"{made.out} ({screen.size(made.size_bytes)})")
+        screen.say(f"{made.out} ({size(made.size_bytes)})")

@@ -119,21 +119,6 @@ def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequenc
     return result
 
 
-def size(n: int | None) -> str:
-    """A file size in decimal units, three digits: "18.3 kB"."""
-    if n is None:
-        return ""
-    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
-        if n >= factor:
-            return f"{n / factor:.3g} {unit}" if n < 999.5 * factor else f"{n / factor:.0f} {unit}"
-    return f"{n} B"
-
-
-def number(value: float | None, form: str = ".1f") -> str:
-    """A figure, or nothing where it was not measured."""
-    return "" if value is None else format(value, form)
-
-
 def width() -> int:
     """Columns that stdout has."""
     return _console(stderr=False).width

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgepress.converters import Variant
-from edgepress.toolkit.cli.screen import number, size, table, width
+from edgepress.toolkit.cli.screen import table, width
 from edgepress.toolkit.prediction import ImageResult
 from edgepress.toolkit.results.records import DROP, USABLE, Benchmark, Measurement
+from edgepress.toolkit.text import number, size
 
 VARYING, VARYING_WIDTH = ("host", "threads", "batch"), 8
 """Shown only where rows differ in them, and the columns of the screen that each then takes."""

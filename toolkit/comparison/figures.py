@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgepress.toolkit.cli.screen import size
 from edgepress.toolkit.comparison.latency import BY_ROUND, Side, allow, latency_ratio, ratio_interval
 from edgepress.toolkit.results.file import correct_items
 from edgepress.toolkit.stats.intervals import Interval, paired_drop
+from edgepress.toolkit.text import duration, size
 
 MEMORY = 1.05
 """Factor by which a process's peak memory may be off; see `latency_change` for where it comes from."""
@@ -99,12 +99,7 @@ def _words(name: str, value: float, of_change: bool) -> str:
         return f"{value if of_change else 100 * value:.2f}"
     if of_change:
         return f"{value:.3f}" if name.endswith("_us") else f"{100 * (value - 1):+.2f}"
-    return duration(value) if name.endswith("_us") else size(round(value))
-
-
-def duration(us: float) -> str:
-    """Microseconds with a fitting unit, three digits or more."""
-    return f"{us / 1000:.4g} ms" if us >= 1000 else f"{us:.4g} us"
+    return duration(value, 4) if name.endswith("_us") else size(round(value))
 
 
 def _accuracy(old: Side | None, new: Side) -> Figure:

@@ -6,20 +6,13 @@ Names in a result come from anybody's file, so each is shown as one line of prin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from rich.table import Table
-from rich.text import Text
-
-from edgepress.toolkit.cli.screen import table, width
 from edgepress.toolkit.comparison.compare import Comparison, Verdict
 from edgepress.toolkit.comparison.gates import FAILED, OPEN, PASSED
 from edgepress.toolkit.comparison.match import BOTH, Pair
 
-STYLES = {FAILED: "red", PASSED: "green", OPEN: "yellow"}
 MARKS = {FAILED: "❌", PASSED: "✅", OPEN: "❔"}
-NARROW = 120
-"""Columns of the screen below which p99 and memory are left out of the table."""
 COLUMNS = {
     "accuracy": "Accuracy drop",
     "p50_us": "Latency (p50)",
@@ -32,25 +25,16 @@ REASON = 60
 """Characters of a failure's reason that a table has room for."""
 
 
-def pairs_table(result: Comparison) -> Table:
-    """One file on one engine a row, with how its figures changed."""
-    few = {"p99_us", "memory_bytes"} if width() < NARROW else set()
-    shown = [name for name in COLUMNS if name not in few and any(_cell(p, name) for p in result.pairs)]
-    states = any(_state(p) for p in result.pairs)
-    rows = [
-        [_plain(p.name), *(_unbroken(_cell(p, name)) for name in shown), *([_state(p)] if states else [])]
-        for p in result.pairs
-    ]
-    last = [("In OLD and NEW", "left")] if states else []
-    return table("", [("", "left"), *((COLUMNS[n], "right") for n in shown), *last], rows)
+def pair_rows(result: Comparison, hidden: Collection[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table of changes: one file on one engine a row, columns without a figure left out."""
+    shown = [name for name in COLUMNS if name not in hidden and any(_cell(p, name) for p in result.pairs)]
+    rows = [[_plain(p.name), *(_cell(p, name) for name in shown), _state(p)] for p in result.pairs]
+    return ["", *(COLUMNS[name] for name in shown), "In OLD and NEW"], rows
 
 
-def verdicts_table(result: Comparison) -> Table:
-    """One gate on one file a row, those that failed first."""
-    rows: list[list[str | Text]] = [
-        [Text(v.outcome, style=STYLES[v.outcome]), v.gate, _plain(v.pair), _plain(_found(v))] for v in _sorted(result)
-    ]
-    return table("", [("Outcome", "left"), ("Fail if", "left"), ("On", "left"), ("Found", "left")], rows)
+def verdict_rows(result: Comparison) -> list[tuple[str, str, str, str]]:
+    """Outcome, gate, pair and finding of each verdict, those that failed first."""
+    return [(v.outcome, _plain(v.gate), _plain(v.pair), _plain(_found(v))) for v in _sorted(result)]
 
 
 def summary(result: Comparison) -> str:
@@ -58,7 +42,7 @@ def summary(result: Comparison) -> str:
     if not result.verdicts:
         return "No limit was given."
     counts = Counter(v.outcome for v in result.verdicts)
-    found = ", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLES if counts[outcome])
+    found = ", ".join(f"{counts[outcome]} {outcome}" for outcome in MARKS if counts[outcome])
     return f"{found}{' (strict: estimates decide)' if result.strict else ''}."
 
 
@@ -77,16 +61,12 @@ def markdown(result: Comparison) -> str:
     lines = [f"### {mark or MARKS[PASSED]} edgepress compare: {summary(result)}", ""]
     if result.verdicts:
         lines += ["| | fail if | on | found |", "|---|---|---|---|"]
-        for v in _sorted(result):
-            found = _escaped(_found(v))
-            lines.append(f"| {MARKS[v.outcome]} {v.outcome} | {_escaped(v.gate)} | {_escaped(v.pair)} | {found} |")
+        for outcome, *cells in verdict_rows(result):
+            lines.append(f"| {' | '.join([f'{MARKS[outcome]} {outcome}', *map(_escaped, cells)])} |")
         lines.append("")
-    shown = [name for name in COLUMNS if any(_cell(p, name) for p in result.pairs)]
-    lines += [f"| | {' | '.join([*(COLUMNS[n] for n in shown), 'in OLD and NEW'])} |", "|---" * (len(shown) + 2) + "|"]
-    for p in result.pairs:
-        lines.append(
-            "| " + " | ".join([_escaped(p.name), *(_cell(p, name) for name in shown), _escaped(_state(p))]) + " |"
-        )
+    heads, rows = pair_rows(result)
+    lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    lines += [f"| {' | '.join([_escaped(name), *cells, _escaped(state)])} |" for name, *cells, state in rows]
     notes = [*methods(result), *result.notes]
     lines += ["", *(f"- {_escaped(text)}" for text in notes)]
     return "\n".join(lines) + "\n"
@@ -116,12 +96,6 @@ def _found(verdict: Verdict) -> str:
 
 def _cell(pair: Pair, name: str) -> str:
     return next((f.show(of_change=True) for f in pair.figures if f.name == name), "")
-
-
-def _unbroken(text: str) -> str:
-    """A figure that keeps its unit on its line."""
-    figure, space, unit = text.rpartition(" ")
-    return f"{figure}\N{NO-BREAK SPACE}{unit}" if space else text
 
 
 def _state(pair: Pair) -> str:

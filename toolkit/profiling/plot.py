@@ -14,7 +14,8 @@ from typing import Any
 
 from edgepress.converters.files import whole_file
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.profiling.profile import NodeTime, Profile, shown_time, threads_in_words
+from edgepress.toolkit.profiling.profile import NodeTime, Profile
+from edgepress.toolkit.text import duration, plural
 
 SUFFIXES = (".png", ".svg")
 CHARACTER = 0.0055
@@ -70,10 +71,10 @@ def plot_profile(profile: Profile, path: Path) -> Path:
         _box(axes, ends[i], ends[i + 1], top, text, colors[node.operation], whole, height=depth + 2 - top)
     axes.set(xlim=(0, whole), ylim=(depth + 2, 0), yticks=[], xlabel="time in one inference, µs")
     axes.spines[["top", "left", "right"]].set_visible(False)
-    outside = f", {shown_time(profile.rest_us)} outside of them" if profile.rest_us else ""
+    outside = f", {duration(profile.rest_us)} outside of them" if profile.rest_us else ""
     mark = "   * not delegated" if profile.delegated_share and any(not n.delegated for n in nodes) else ""
-    title = f"{shown_time(profile.total_us)} an inference; kernels {shown_time(whole)}{outside}"
-    axes.set_title(f"{title}; {threads_in_words(profile)}{mark}", fontsize=10, loc="left")
+    title = f"{duration(profile.total_us)} an inference; kernels {duration(whole)}{outside}"
+    axes.set_title(f"{title}; {plural(profile.threads, 'thread')}{mark}", fontsize=10, loc="left")
     handles = [Patch(color=colors[name], label=f"{name}  {100 * share:.1f} %") for name, share in shares.items()]
     figure.legend(handles=handles[:MAX_LEGEND], loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     with whole_file(path) as temporary:

@@ -183,17 +183,6 @@ def profile_file(
     )
 
 
-def shown_time(microseconds: float) -> str:
-    """A time as people read it: "19.6 µs", "5.55 ms"."""
-    scaled, unit = (microseconds / 1000, "ms") if microseconds >= 1000 else (microseconds, "µs")
-    return f"{scaled:.0f} {unit}" if scaled >= 99.95 else f"{scaled:.3g} {unit}"
-
-
-def threads_in_words(profile: Profile) -> str:
-    """How many threads, as "2 threads"."""
-    return f"{profile.threads} thread{'s' if profile.threads != 1 else ''}"
-
-
 def _quiet_mean(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Mean of each column over that half of the rows whose sums are smallest.
 

@@ -10,12 +10,12 @@ from edgepress.toolkit.reports import view
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
 _COLUMNS: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
-    ("size", lambda r: view.bytes_text(r.size_bytes)),
+    ("size", lambda r: view.size(r.size_bytes)),
     ("accuracy", lambda r: view.percent(r.accuracy)),
     ("drop, pp", lambda r: view.interval(r.drop_pp, r.drop_low_pp, r.drop_high_pp)),
     ("p50", lambda r: view.duration(r.p50_us)),
     ("speed-up", lambda r: view.times(r.speedup)),
-    ("memory", lambda r: view.bytes_text(r.memory_bytes)),
+    ("memory", lambda r: view.size(r.memory_bytes)),
 )
 
 

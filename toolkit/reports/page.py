@@ -180,13 +180,13 @@ def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, 
     drop = view.interval(ship.drop_pp, ship.drop_low_pp, ship.drop_high_pp)
     speed = view.interval(ship.speedup, ship.speedup_low, ship.speedup_high)
     tiles = [
-        ("Size", view.bytes_text(ship.size_bytes), (other and smaller) or ""),
+        ("Size", view.size(ship.size_bytes), (other and smaller) or ""),
         ("Accuracy", view.percent(ship.accuracy), f"drop {drop} pp" if drop and other else ""),
         ("Latency, p50", view.duration(ship.p50_us), f"speed-up {speed}" if speed and other else ""),
         (
             "Peak memory",
-            view.bytes_text(ship.memory_bytes),
-            f"baseline {view.bytes_text(other.memory_bytes)}" if other and other.memory_bytes is not None else "",
+            view.size(ship.memory_bytes),
+            f"baseline {view.size(other.memory_bytes)}" if other and other.memory_bytes is not None else "",
         ),
     ]
     return [tile for tile in tiles if tile[1]]

@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
-from typing import Any
+from typing import Any, ParamSpec
 
-from edgepress.toolkit.cli.screen import number, size
+from edgepress.toolkit import text
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
 Value = float | str | None
-MINUS, SPACE = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
+_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True)
@@ -37,43 +37,18 @@ class Column:
     numeric: bool = True
 
 
-def percent(share: float | None, form: str = ".2f") -> str:
-    """A share as "98.89 %"."""
-    return "" if share is None else f"{signed(100 * share, form)}{SPACE}%"
+def _unbroken(form: Callable[_P, str]) -> Callable[_P, str]:
+    """The same text with no-break spaces, so that a figure keeps its unit on its line."""
+    return lambda *args, **options: form(*args, **options).replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def signed(value: float | None, form: str = ".2f") -> str:
-    """A figure with a true minus sign, and none before a zero."""
-    text = number(value, form)
-    return MINUS + text[1:] if text.startswith("-") and text.strip("-0.") else text.lstrip("-")
-
-
-def duration(us: float | None) -> str:
-    """Microseconds in three digits of the unit that fits: "19.4 µs", "8.98 ms", "1.20 s"."""
-    return _three(us, (("s", 1e6), ("ms", 1e3), ("µs", 1.0)))
-
-
-def rate(per_second: float | None, unit: str) -> str:
-    """A figure a second in three digits: "51.0 GMAC/s"."""
-    return _three(per_second, ((f"G{unit}/s", 1e9), (f"M{unit}/s", 1e6), (f"{unit}/s", 1.0)))
-
-
-def bytes_text(n: int | None) -> str:
-    """A number of bytes: "74.1 kB"."""
-    return size(n).replace(" ", SPACE)
-
-
-def interval(value: float | None, low: float | None, high: float | None, unit: str = "") -> str:
-    """An estimate with its 95 % interval: "0.12 [−0.31, 0.55]"."""
-    text = signed(value) + (unit if value is not None else "")
-    if value is None or low is None or high is None or low == high:
-        return text
-    return f"{text} [{signed(low)}, {signed(high)}]"
-
-
-def times(ratio: float | None) -> str:
-    """A ratio as "2.31×"."""
-    return "" if ratio is None else f"{ratio:.3g}×"
+percent, duration, rate, size = (
+    _unbroken(text.percent),
+    _unbroken(text.duration),
+    _unbroken(text.rate),
+    _unbroken(text.size),
+)
+interval, times = text.interval, text.times
 
 
 def file_name(path: str) -> str:
@@ -137,7 +112,7 @@ def settings(result: Benchmark) -> list[tuple[int, int]]:
 
 def setting(threads: int, batch: int) -> str:
     """Threads and batch in words: "2 threads, 8 items"."""
-    return f"{threads} thread{'s' if threads != 1 else ''}{f', {batch} items' if batch != 1 else ''}"
+    return f"{text.plural(threads, 'thread')}{f', {batch} items' if batch != 1 else ''}"
 
 
 def beside(row: Measurement, result: Benchmark) -> str:
@@ -181,7 +156,7 @@ def host_facts(host: Mapping[str, Any]) -> list[str]:
         host.get("cpu"),
         host.get("machine"),
         f"{host['cores']} cores" if host.get("cores") else "",
-        f"{bytes_text(memory)} of memory" if isinstance(memory, int) else "",
+        f"{size(memory)} of memory" if isinstance(memory, int) else "",
         host.get("os"),
         f"Python {host['python']}" if host.get("python") else "",
         *(f"{name} {number}" for name, number in mapping(host.get("engines")).items()),
@@ -230,7 +205,7 @@ def facts(row: Measurement) -> list[tuple[str, str]]:
     pairs = [
         ("Accuracy", percent(row.accuracy)),
         ("Drop", f"{drop} pp" if drop else ""),
-        ("Size", bytes_text(row.size_bytes)),
+        ("Size", size(row.size_bytes)),
         ("Latency", latency),
         ("Speed-up", interval(row.speedup, row.speedup_low, row.speedup_high)),
         ("Status", short_status(row)),
@@ -258,25 +233,13 @@ def _plain(
     return (lambda r: getattr(r, field)), (lambda r: form(getattr(r, field)))
 
 
-def _three(value: float | None, units: tuple[tuple[str, float], ...]) -> str:
-    """Three digits in the largest unit of which there is at least one, else in the last."""
-    if value is None:
-        return ""
-    for unit, factor in units:
-        if value >= 0.9995 * factor:
-            scaled = value / factor
-            return f"{scaled:.{max(0, 2 - len(str(int(scaled * 1.0005))) + 1)}f}{SPACE}{unit}"
-    unit, factor = units[-1]
-    return f"{value / factor:.3g}{SPACE}{unit}"
-
-
 SETTING = [
     Column("Threads", "threads that the engine might use", *_plain("threads", str)),
     Column("Batch", "items in one timed call", *_plain("batch", str)),
 ]
 """Columns that are there only if files differ in them."""
 _COLUMNS = [
-    Column("Size", "size of the file", *_plain("size_bytes", bytes_text)),
+    Column("Size", "size of the file", *_plain("size_bytes", size)),
     Column("Accuracy", "share of the test items classified rightly", *_plain("accuracy", percent)),
     Column(
         "Drop, pp",
@@ -292,13 +255,13 @@ _COLUMNS = [
         lambda r: r.speedup,
         lambda r: interval(r.speedup, r.speedup_low, r.speedup_high),
     ),
-    Column("Memory", "peak resident memory over an empty process with the engine", *_plain("memory_bytes", bytes_text)),
+    Column("Memory", "peak resident memory over an empty process with the engine", *_plain("memory_bytes", size)),
     Column("Agrees", "share of the items put in the same class as the baseline", *_plain("agreement", percent)),
     Column("p90", "nine calls in ten are faster", *_plain("p90_us", duration)),
     Column("p99", "99 calls in a hundred are faster", *_plain("p99_us", duration)),
     Column("First", "latency of the first inference after opening", *_plain("first_us", duration)),
     Column("Load", "time to open the file", *_plain("load_ms", lambda v: duration(None if v is None else 1000 * v))),
-    Column("Deflated", "size of the file as it travels", *_plain("compressed_bytes", bytes_text)),
+    Column("Deflated", "size of the file as it travels", *_plain("compressed_bytes", size)),
     Column("F1", "macro average over the classes", *_plain("macro_f1", percent)),
     Column("ECE", "expected calibration error, 15 bins", *_plain("ece", lambda v: percent(v, ".1f"))),
 ]

@@ -1,0 +1,54 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from edgepress.toolkit import text
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "shown"),
+    [
+        *((form, None, "") for form in (text.number, text.percent, text.times, text.size, text.duration)),
+        (text.duration, 0.25, "0.25 µs"),
+        (text.duration, 19.64, "19.6 µs"),
+        (text.duration, 412.3, "412 µs"),
+        (text.duration, 999.6, "1.00 ms"),
+        (text.duration, 5547, "5.55 ms"),
+        (text.duration, 108_007, "108 ms"),
+        (text.duration, 1.2e6, "1.20 s"),
+        (text.duration, 4.2e9, "4200 s"),
+        (text.size, 0, "0 B"),
+        (text.size, 999, "999 B"),
+        (text.size, 18_300, "18.3 kB"),
+        (text.size, 999_700, "1 MB"),
+        (text.size, 2_500_000, "2.5 MB"),
+        (text.size, 4_104_000_000, "4.1 GB"),
+        (text.count, None, "?"),
+        (text.count, 0, ""),
+        (text.count, 61_706, "61.7 k"),
+        (text.percent, 0.98888, "98.89 %"),
+        (text.times, 2.314, "2.31×"),
+        (text.signed, -0.001, "0.00"),
+        (text.signed, -0.25, "−0.25"),
+    ],
+)
+def test_a_figure_has_the_digits_and_the_unit_that_fit(form: Callable[[Any], str], value: Any, shown: str) -> None:
+    assert form(value) == shown
+
+
+def test_an_interval_is_shown_only_if_there_is_one() -> None:
+    assert text.interval(-0.001, None, None) == "0.00"
+    assert text.interval(-0.25, -0.5, 0.001) == "−0.25 [−0.50, 0.00]"
+    assert text.interval(0.0, 0.0, 0.0) == "0.00"
+    assert text.interval(None, 1.0, 2.0) == ""
+
+
+def test_a_rate_a_longer_duration_and_a_plural() -> None:
+    assert text.rate(51e9, "MAC") == "51.0 GMAC/s"
+    assert text.duration(5002, 4) == "5.002 ms"
+    assert [text.plural(n, "thread") for n in (1, 2)] == ["1 thread", "2 threads"]
