@@ -1,4 +1,8 @@
-"""The board: open a model file and classify with it; numpy and one interpreter, nothing else."""
+"""What a board runs: open a model file, classify, time, self-test, serve.
+
+Imports numpy, one interpreter and, for images, Pillow; nothing of `edgepress.converters` or `edgepress.toolkit`, and no
+package that a board would not install. tests/test_runtime.py checks that in a child process.
+"""
 
 from edgepress.runtime.contract import Contract, DataRecord, InputSpec, Verification, read_contract
 from edgepress.runtime.engines import ENGINES, available_engines

@@ -1,7 +1,8 @@
-"""What is in a model file: its interface, operations, memory and size, whatever its format.
+"""The content of a model file, whatever its format: interface, operations, memory, size, oldest engines.
 
-`read` looks at a file without running it, `open_in_engine` asks this machine's engine. Both work in this process, and
-native code that meets a damaged file may end it: `edgepress.toolkit.inspection` calls them in a child process.
+`read` parses a file without running it; `open_in_engine` adds what this machine's engine reports. Both work in this
+process, and native code that meets a damaged file may end it: `edgepress.toolkit.inspection` calls them in a child
+process. Nothing here changes a file.
 """
 
 from __future__ import annotations

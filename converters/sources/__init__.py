@@ -1,1 +1,5 @@
-"""What models come in: every kind opened behind one interface, `base.Source`. Runs in child processes."""
+"""Source models of every kind (Keras, SavedModel, TFLite, ONNX), opened behind one interface, `base.Source`.
+
+These modules run in worker processes, because native code may crash on a damaged file. They return float models; a
+source does not know schemes, quantization or calibration items.
+"""

@@ -1,1 +1,6 @@
-"""Boards by ssh: what they are, and how files do there."""
+"""Boards reached by ssh: described, supplied with bundles, and measured as further hosts of a benchmark.
+
+`session` is one visit to one board, `bench` visits many at once, `journal` lets an interrupted run resume.
+`remote_probe` and `remote_answer` run on the board: they import the standard library, and `remote_answer` numpy and
+`edgepress.runtime`, but nothing else of edgepress.
+"""

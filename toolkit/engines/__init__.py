@@ -1,1 +1,5 @@
-"""Engines in environments of their own, and the models of one operation that engines are tried with."""
+"""Engines that need environments apart from TensorFlow's, and the small models that engines are tried with.
+
+Which engines exist, and how a file is opened in one, is a table of `edgepress.runtime`, because boards need it. Nothing
+here knows data sets or measures accuracy.
+"""

@@ -1,1 +1,5 @@
-"""Results as frozen records, and the file and schema that they are kept in."""
+"""Results as frozen records (`records`), the file they are kept in (`file`), and its JSON Schema (`schema`).
+
+Older files stay readable: fields are added, never renamed. The records hold figures only; they are computed in
+`benchmarking`, compared in `comparison` and shown by `reports`, none of which this room imports.
+"""

@@ -1,1 +1,4 @@
-"""Statistics on arrays: intervals and metrics. Pure functions of NumPy and SciPy; no files, no engines."""
+"""Statistics on arrays: confidence intervals (`intervals`) and classification metrics (`metrics`).
+
+Pure functions of NumPy and SciPy: no files, engines, records or texts. The docstrings name the source of each method.
+"""

@@ -1,0 +1,1 @@
+../../runtime/_package/__init__.py

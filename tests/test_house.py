@@ -1,0 +1,159 @@
+"""The code keeps the rules of docs/architecture.md: imports go down, no circles, folders explain themselves."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("toolkit", "converters", "runtime")
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name below `edgepress`, such as "toolkit.data.folder"; a package by its own name."""
+    found = {}
+    for path in sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if "_package" not in parts:  # the module `edgepress` itself
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported(path: Path, *, inside_functions: bool = True) -> Iterator[str]:
+    """Dotted names that a file imports, in any scope; a name taken from a module counts as a module if it is one."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if inside_functions else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule.removeprefix("edgepress.") in MODULES else str(node.module)
+
+
+def edges() -> dict[str, set[str]]:
+    """What each module imports of edgepress. That Python also runs the `__init__` of parent packages is not counted."""
+    names = {name: {i.removeprefix("edgepress.") for i in imported(path)} for name, path in MODULES.items()}
+    return {name: imports & MODULES.keys() for name, imports in names.items()}
+
+
+EDGES = edges()
+
+
+def floors(page: str = PAGE) -> dict[str, int]:
+    """The floor of each room, such as "toolkit.data", by the table of the page; the lowest row is 0."""
+    table = page.split("<!-- order -->")[1]
+    rows = re.findall(r"^\| (\w+) \| (`.+`) \|$", table, flags=re.MULTILINE)
+    return {
+        f"{package}.{room}": floor
+        for floor, (package, rooms) in enumerate(reversed(rows))
+        for room in re.findall(r"`([^`]+)`", rooms)
+    }
+
+
+def room_of(module: str) -> str:
+    package, _, rest = module.partition(".")
+    return "runtime.*" if package == "runtime" else f"{package}.{rest.partition('.')[0] or '__init__'}"
+
+
+def upward(floor: dict[str, int]) -> list[str]:
+    """Imports that leave their room other than downwards, as "importer -> imported"."""
+    pairs = [(name, other) for name, others in sorted(EDGES.items()) for other in sorted(others)]
+    rooms = [(name, other, room_of(name), room_of(other)) for name, other in pairs]
+    return [f"{name} -> {other}" for name, other, a, b in rooms if a != b and floor[a] <= floor[b]]
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The strongly connected components of more than one module, and modules that import themselves (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph[node]):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            start = stack.index(node)
+            component = sorted(stack[start:])
+            del stack[start:]
+            if len(component) > 1 or node in graph[node]:
+                found.append(component)
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_every_module_has_a_room_and_every_room_a_module() -> None:
+    assert {room_of(name) for name in MODULES} == floors().keys()
+
+
+def test_the_tree_lists_the_rooms_of_the_table() -> None:
+    listed, package = set(), ""
+    for line in PAGE.split("```text")[1].split("```")[0].splitlines():
+        if top := re.match(r"([\w.]+)/ ", line):
+            package = top[1]
+        elif room := re.match(r"  (\w+)/? ", line):
+            listed.add(f"{package}.{room[1]}")
+    assert {room for room in listed if not room.startswith("runtime.")} == floors().keys() - {"runtime.*"}
+
+
+def test_imports_go_down() -> None:
+    assert upward(floors()) == []
+
+
+def test_two_rows_that_change_places_are_noticed() -> None:
+    rows = ("| toolkit | `bundles` |", "| toolkit | `boards` |")
+    turned = PAGE.replace(rows[0], "HERE").replace(rows[1], rows[0]).replace("HERE", rows[1])
+    new = set(upward(floors(turned))) - set(upward(floors()))
+    assert new == {
+        "toolkit.boards.parcels -> toolkit.bundles.build",
+        "toolkit.boards.parcels -> toolkit.bundles.verify",
+    }
+
+
+def test_no_circles() -> None:
+    assert circles(EDGES) == []
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"d"}, "e": {"a"}}
+    assert sorted(circles(graph)) == [["a", "b", "c"], ["d"]]
+
+
+def test_what_runs_in_child_processes_imports_little() -> None:
+    allowed = {*sys.stdlib_module_names, "numpy"}
+    for name in (n for n in MODULES if n.startswith("toolkit.workers")):
+        for other in imported(MODULES[name], inside_functions=False):
+            ours = other.startswith(("edgepress.runtime", "edgepress.toolkit.workers"))
+            assert ours or other == "edgepress.converters.worker" or other.partition(".")[0] in allowed, (
+                f"{name}: {other}"
+            )
+
+
+FOLDERS = sorted(path.parent for path in MODULES.values() if path.name == "__init__.py")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_folder_says_what_lives_there_and_what_may_not(folder: Path) -> None:
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    prose = " ".join(line for line in text.splitlines() if not line.startswith(("  ", ">>>")))
+    assert len(re.findall(r"[\w`)]\.(?:\s|$)", prose)) >= 2, "one sentence for what lives there, one for what may not"
