@@ -83,15 +83,15 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 def test_parts_without_train_or_without_classes(tmp_path: Path) -> None:
     classes(tmp_path / "a/test")
-    with pytest.raises(DataError, match=r"test/ and no train/"):
+    with pytest.raises(DataError, match=r"test/.*train/"):
         open_data(tmp_path / "a")
     classes(tmp_path / "b/train")
     image(tmp_path / "b/test/1.png", 999)
-    with pytest.raises(DataError, match="1 images but no class folders"):
+    with pytest.raises(DataError, match=r"1 images.* no class folders"):
         open_data(tmp_path / "b")
     classes(tmp_path / "c/train")
     classes(tmp_path / "c/test", first=50, names=("cat", "cow"))
-    with pytest.raises(DataError, match=r"class 'cow' .*0 to train"):
+    with pytest.raises(DataError, match=r"class 'cow' .*0 in train"):
         open_data(tmp_path / "c")
 
 
@@ -152,19 +152,19 @@ def test_unreadable_image_is_named_or_listed(tmp_path: Path) -> None:
 
 
 def test_folders_that_can_not_be_used(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="neither class folders nor images"):
+    with pytest.raises(DataError, match="class folders"):
         open_data(tmp_path)
     image(tmp_path / "1.png", 1)
-    with pytest.raises(DataError, match="1 images but no class folders"):
+    with pytest.raises(DataError, match=r"1 images.* no class folders"):
         open_data(tmp_path)
     classes(tmp_path, names=("cat",))
-    with pytest.raises(DataError, match="one class only: cat"):
+    with pytest.raises(DataError, match="one class: cat"):
         open_data(tmp_path)
     (tmp_path / "dog").mkdir()
-    with pytest.raises(DataError, match=r"class folder .*dog holds no images"):
+    with pytest.raises(DataError, match=r"dog has no images"):
         open_data(tmp_path)
     image(tmp_path / "dog/1.png", 77)
-    with pytest.raises(DataError, match="class 'dog' has too few"):
+    with pytest.raises(DataError, match="class 'dog'"):
         open_data(tmp_path)
 
 

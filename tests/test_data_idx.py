@@ -61,7 +61,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, array
         (b"", "ends within its header"),
         (idx(X)[:10], "ends within its header"),
         (idx(X)[:-1], "ends after 62719 bytes"),
-        (idx(X) + b"!", "goes on"),
+        (idx(X) + b"!", "62720 bytes"),
         (b"\x89PNG" + bytes(20), "magic number"),
         (b"\0\0\x0d\x01" + bytes(8), "type 0x0d"),
         (struct.pack(">HBB4I", 0, 8, 4, *[2**32 - 1] * 4), "more than the limit"),
@@ -93,7 +93,7 @@ def test_parts_that_do_not_fit_together(tmp_path: Path) -> None:
         open_data(tmp_path)
     folder(tmp_path)
     (tmp_path / "letters-train-images-idx3-ubyte").write_bytes(idx(X))
-    with pytest.raises(DataError, match="two files of train images"):
+    with pytest.raises(DataError, match=r"two files .*train images"):
         open_data(tmp_path)
 
 

@@ -1,34 +1,60 @@
-"""Data sets: a built-in name, a folder of images, a folder of IDX files, or an `.npz`, opened as one `DataSet`.
+"""Open a data set and split it into training, validation and test items.
 
     >>> from edgepress.toolkit.data import open_data
     >>> data = open_data("digits")
     >>> len(data.train), len(data.val), len(data.test), data.input.shape
     (1257, 180, 360, (28, 28, 1))
 
-Each kind is a module that returns `items.Items`; `splits` assigns the items by their content. Images are decoded by
-`edgepress.runtime.image` alone, so that training and board see the same pixels. No TensorFlow here: batches for
-training are made in `edgepress.toolkit.training`. The kinds and their rules are described in docs/data.md.
+Each kind of data set is a row of `KINDS` and a module with its reader. Nothing here knows of training or conversion.
+Guide: docs/data.md.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgepress.runtime.contract import Color, InputSpec, Resize
-from edgepress.toolkit.data.builtin import NAMES, read_builtin
+from edgepress.toolkit.data.builtin import NAMES, is_builtin, read_builtin
 from edgepress.toolkit.data.folder import read_folder
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
-from edgepress.toolkit.data.items import Items, Wish
-from edgepress.toolkit.data.npz import read_npz
-from edgepress.toolkit.data.splits import assign, calibration_rows, require_all_classes
+from edgepress.toolkit.data.items import Items, ReadOptions
+from edgepress.toolkit.data.npz import is_npz, read_npz
+from edgepress.toolkit.data.splits import Ints, assign, calibration_rows, require_all_classes
 from edgepress.toolkit.data.types import SPLITS, DataSet, Source, Split
 from edgepress.toolkit.errors import DataError
 
-__all__ = ["NAMES", "SPLITS", "DataSet", "Source", "Split", "calibration_rows", "open_data"]
+__all__ = ["ACCEPTED", "KINDS", "NAMES", "SPLITS", "DataSet", "Source", "Split", "calibration_rows", "open_data"]
+
+
+class Kind(NamedTuple):
+    """A kind of data set; `matches` and `read` get a name of `NAMES` as a string and anything else as a path.
+
+    Attributes:
+        accepted: What help texts and error messages call it.
+        matches: Whether a name or path is of this kind.
+        read: Its reader.
+    """
+
+    accepted: str
+    matches: Callable[[Any], bool]
+    read: Callable[[Any, ReadOptions], Items]
+
+
+KINDS = (
+    Kind(", ".join(NAMES), is_builtin, read_builtin),
+    Kind("a folder of IDX files", is_idx_folder, read_idx_folder),
+    Kind("a folder of class folders", Path.is_dir, read_folder),
+    Kind("an .npz", is_npz, read_npz),
+)
+"""The first row that matches is read. A new kind needs a row here, its reader, and a row in docs/data.md."""
+ACCEPTED = f"{', '.join(kind.accepted for kind in KINDS[:-1])}, or {KINDS[-1].accepted}"
+"""What `--data` accepts, for help texts and error messages."""
 
 
 def open_data(
@@ -46,43 +72,37 @@ def open_data(
     Args:
         source: One of `NAMES`, or a path: a folder of class folders, a folder of IDX files, or an `.npz`. A name
             given as a string wins over a path; `./mnist` or a `Path` is always a path.
-        size: Height and width to bring images to, or one number for both; None for the data's own.
-        color: "grey" or "rgb"; None for the data's own.
-        resize: How an image of another size is brought there.
-        input: A model's input to bring the items to; `size`, `color` and `resize` then do not count.
-        labels: A model's labels; the data must have the same, in any order, and take the model's order.
-        skip_unreadable: List unreadable images in `DataSet.skipped` and leave them out, instead of an error.
+        size: Height and width to resize images to, or one number for both; None keeps the data's own size.
+        color: "grey" or "rgb"; None keeps the data's own colour.
+        resize: How to resize images.
+        input: A model's input; overrides `size`, `color` and `resize`.
+        labels: A model's labels, which must be those of the data in any order; classes are numbered in this order.
+        skip_unreadable: Leave unreadable images out and list them in `DataSet.skipped`, instead of raising an error.
 
     Returns:
-        The data set. Rows of every split are in the order of their content hashes.
+        The data set. Each split is sorted by the items' content hashes.
 
     Raises:
         DataError: The data can't be used; the message names the item and the remedy.
         InputError: `size`, `color` or `resize` can't be used.
-        MissingExtraError: A package is needed that is not installed.
+        MissingExtraError: A required package is not installed.
     """
-    wish = Wish(
+    options = ReadOptions(
         size=(size, size) if isinstance(size, int) else size,
         color=color,
         resize=resize,
         input=input,
         skip_unreadable=skip_unreadable,
     )
-    items = _read(source, wish)
+    items = _read(source, options)
     split = assign(items.hashes, items.y, items.given)
     require_all_classes(split, items.y, items.labels, str(source))
-    y, order = items.y, np.lexsort((items.y, items.hashes))
-    if labels is not None:
-        if set(labels) != set(items.labels):
-            raise DataError(
-                f"The labels do not match: the model has {_shown(labels)}; {source} has {_shown(items.labels)}.",
-                "Give the data that the model was made for, or rename the class folders.",
-            )
-        y = np.array([labels.index(label) for label in items.labels], np.int64)[y]
+    y = items.y if labels is None else _renumbered(items, labels, source)
     copies = tuple(
-        (items.source.name(i), "the same content is in a split nearer to the final figure")
+        (items.source.name(i), "a copy is in the test or validation split")
         for i in np.flatnonzero((split == "") & (items.given != "")).tolist()
     )
+    order = np.lexsort((items.y, items.hashes))
     rows = {name: order[split[order] == name] for name in SPLITS}
     return DataSet(
         source=str(source),
@@ -94,33 +114,41 @@ def open_data(
     )
 
 
-def _read(source: str | Path, wish: Wish) -> Items:
-    if isinstance(source, str) and source in NAMES:
-        return read_builtin(source, wish)
-    path = Path(source).expanduser()
-    if path.is_dir():
-        try:
-            return read_idx_folder(path, wish) if is_idx_folder(path) else read_folder(path, wish)
-        except PermissionError as e:
-            raise DataError(f"{e.filename} can't be read: {e.strerror}.", "Check who may read it.") from e
-    accepted = f"{', '.join(NAMES)}, a folder of class folders, a folder of IDX files, or an .npz"
-    if path.suffix == ".npz" and path.exists():
-        return read_npz(path, wish)
+def _read(source: str | Path, options: ReadOptions) -> Items:
+    """Read a data set with the reader of its kind."""
+    place = source if is_builtin(source) else Path(source).expanduser()
+    try:
+        for kind in KINDS:
+            if kind.matches(place):
+                return kind.read(place, options)
+    except PermissionError as e:
+        raise DataError(f"{e.filename} can't be read: {e.strerror}.", "Check its permissions.") from e
+    path = Path(place)
     if path.exists():
-        raise DataError(f"The file {source} is of an unknown kind.", f"Accepted: {accepted}.")
+        raise DataError(f"The file {source} is of an unknown kind.", f"Accepted: {ACCEPTED}.")
     beside = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(str(source), [*NAMES, *beside], n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Check the path."
-    raise DataError(f"There is no data set or path {str(source)!r}. Accepted: {accepted}.", hint)
+    raise DataError(f"There is no data set or path {str(source)!r}. Accepted: {ACCEPTED}.", hint)
+
+
+def _renumbered(items: Items, labels: tuple[str, ...], source: str | Path) -> Ints:
+    """The items' classes as indices into a model's labels."""
+    if set(labels) != set(items.labels):
+        raise DataError(
+            f"The labels do not match: the model has {_shown(labels)}; {source} has {_shown(items.labels)}.",
+            "Give data with the model's classes, or rename the class folders.",
+        )
+    return np.array([labels.index(label) for label in items.labels], np.int64)[items.y]
 
 
 def _shown(labels: tuple[str, ...]) -> str:
-    more = f", ... ({len(labels)} in all)" if len(labels) > 12 else ""
+    more = f", ... ({len(labels)} in total)" if len(labels) > 12 else ""
     return ", ".join(labels[:12]) + more
 
 
 def _fingerprint(items: Items, split: np.typing.NDArray[np.str_]) -> str:
-    """Hash over every item's content hash, label and split, whatever the order of the files."""
+    """Hash every item's content hash, label and split, independent of the order of the files."""
     lines = sorted(
         f"{name} {items.labels[y]} {digest.decode()}\n"
         for name, y, digest in zip(split, items.y, items.hashes, strict=True)

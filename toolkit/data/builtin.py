@@ -1,6 +1,6 @@
-"""The data sets known by name: `digits`, which is inside scikit-learn, and four that keras.datasets fetches once.
+"""Read a data set by its name: `digits` from scikit-learn, or one of four from keras.datasets.
 
-Limits: the four are held in memory, and their first use needs a network; keras keeps them in `~/.keras/datasets`.
+Keras downloads its data sets on first use and keeps them in `~/.keras/datasets`. All are held in memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from edgepress.toolkit.data.items import Items, Wish, array_items
+from edgepress.toolkit.data.items import Items, ReadOptions, array_items
 from edgepress.toolkit.errors import DataError, MissingExtraError
 
 _TEN = tuple("0123456789")
@@ -35,44 +35,49 @@ KERAS_LABELS = {
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
     "cifar100": tuple(_CIFAR100.split()),
 }
-"""Class names by data set, in the order of the numbers that keras.datasets gives."""
+"""Class names by data set, in the order of the class numbers of keras.datasets."""
 NAMES = ("digits", *KERAS_LABELS)
 
 
-def read_builtin(name: str, wish: Wish) -> Items:
-    """A data set by its name, one of `NAMES`.
+def is_builtin(source: object) -> bool:
+    """Whether `source` is the name of a data set, given as a string."""
+    return isinstance(source, str) and source in NAMES
+
+
+def read_builtin(name: str, options: ReadOptions) -> Items:
+    """Read the data set of this name, one of `NAMES`.
 
     Raises:
-        DataError: It is not on this machine and can't be fetched.
-        MissingExtraError: The package that brings it is not installed.
+        DataError: It is not on this machine and can't be downloaded.
+        MissingExtraError: The package that provides it is not installed.
     """
-    return _digits(wish) if name == "digits" else _from_keras(name, wish)
+    return _digits(options) if name == "digits" else _from_keras(name, options)
 
 
-def _digits(wish: Wish) -> Items:
-    """1,797 handwritten digits of 8x8 pixels (UCI, Alpaydin & Kaynak 1998), brought to 28x28."""
+def _digits(options: ReadOptions) -> Items:
+    """1,797 handwritten digits of 8x8 pixels (UCI, Alpaydin & Kaynak 1998), resized to 28x28."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as e:
         raise MissingExtraError("The data set 'digits'", "scikit-learn", "toolkit") from e
     digits = load_digits()
     x = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    wish = dataclasses.replace(wish, size=wish.size or (28, 28))
-    return array_items({"train": (x, digits.target)}, labels=_TEN, wish=wish)
+    options = dataclasses.replace(options, size=options.size or (28, 28))
+    return array_items({"train": (x, digits.target)}, labels=_TEN, options=options)
 
 
-def _from_keras(name: str, wish: Wish) -> Items:
+def _from_keras(name: str, options: ReadOptions) -> Items:
     try:
         import keras
     except ImportError as e:
         raise MissingExtraError(f"The data set {name!r}", "keras", "toolkit") from e
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # keras draws its progress on stdout, which is for results
+        with contextlib.redirect_stdout(sys.stderr):  # keras prints its progress to stdout, which is for results
             train, test = getattr(keras.datasets, name).load_data()
-    except Exception as e:  # keras raises a bare Exception where it can't fetch
+    except Exception as e:  # keras raises a bare Exception if a download fails
         raise DataError(
-            f"The data set {name!r} is not on this machine and could not be fetched: {e}.",
-            "Connect once, or give a folder of images, a folder of IDX files or an .npz instead.",
+            f"The data set {name!r} is not on this machine and could not be downloaded: {e}.",
+            "Connect to a network once, or give a folder of images, a folder of IDX files or an .npz instead.",
         ) from e
     parts = {part: (x, np.ravel(y)) for part, (x, y) in (("train", train), ("test", test))}
-    return array_items(parts, labels=KERAS_LABELS[name], wish=wish)
+    return array_items(parts, labels=KERAS_LABELS[name], options=options)

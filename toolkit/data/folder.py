@@ -1,10 +1,10 @@
-"""A folder of class folders with images, perhaps under `train/`, `val/` and `test/`.
+"""Read a folder of class folders with images, optionally below `train/`, `val/` and `test/`.
 
-Images are decoded when a batch is asked for, by a few threads, so memory does not grow with their number; decoded
-items are kept up to a fixed number of bytes, because an epoch reads every image again. Opening reads every file once:
-its content hash decides its split, and decoding it as training will shows whether it can be read.
+Images are decoded in threads when a batch is read, so memory does not grow with their number; up to `CACHE_BYTES` of
+decoded images are kept, because every epoch reads each image again. Opening a folder reads and decodes every file
+once, to compute its content hash and to find unreadable images.
 
-Hidden files, other files and folders without a meaning here are ignored; images may lie deeper in a class folder.
+Hidden files and other file types are ignored; images may lie in subfolders of a class folder.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ import numpy as np
 
 from edgepress.runtime.contract import Color, InputSpec
 from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, load_image, peek
-from edgepress.toolkit.data.items import Items, Wish, in_order
+from edgepress.toolkit.data.items import Items, ReadOptions, in_order
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.errors import DataError, InputError
 
 CACHE_BYTES = 256 << 20
-"""Decoded items are kept in memory up to this."""
+"""Limit on the decoded images kept in memory."""
 DEFAULT_SIZE = (96, 96)
-"""Height and width where the images of a folder have no common size within `NATURAL_SIDES`."""
+"""Height and width if a folder's images have no common size within `NATURAL_SIDES`."""
 NATURAL_SIDES = range(28, 225)
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Names of folders that give a split."""
+"""Splits by folder name."""
 
 _CHUNK = 1024
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-def read_folder(root: Path, wish: Wish) -> Items:
-    """The data set in a folder of class folders.
+def read_folder(root: Path, options: ReadOptions) -> Items:
+    """Read a folder of class folders.
 
     Raises:
-        DataError: There are no class folders, a class folder holds no images, or an image can't be read.
+        DataError: There are no class folders, a class folder has no images, or an image can't be read.
     """
     parts = _parts(root)
     found = {part: _class_files(folder, root) for part, folder in parts.items()}
@@ -56,13 +56,13 @@ def read_folder(root: Path, wish: Wish) -> Items:
     ]
     files = [file for file, _, _ in rows]
     problems: dict[str, str] = {}
-    spec = _natural(root, files, wish, problems)
+    spec = _natural(root, files, options, problems)
     source = FolderSource(str(root), files, spec)
     hashes = []
     for file, digest in zip(files, _in_threads(source.check, range(len(files))), strict=True):
         hashes.append("" if isinstance(digest, InputError) else digest)
         if isinstance(digest, InputError):
-            _note(file, digest, wish, problems)
+            _note(file, digest, options, problems)
     given = np.array(["" if file in problems else part for file, _, part in rows])
     return Items(
         source=source,
@@ -76,21 +76,21 @@ def read_folder(root: Path, wish: Wish) -> Items:
 
 
 def _parts(root: Path) -> dict[str, Path]:
-    """The folders that hold class folders, by split."""
+    """The folders that contain class folders, by split."""
     folders = _folders(root)
     named = [path for path in folders if path.name in PARTS]
     if not any(_folders(path) for path in named):
         return {"train": root}  # a class may well be called "train" or "test"
     parts = {PARTS[path.name]: path for path in named}
     if "train" not in parts:
-        raise DataError(f"{root} holds {', '.join(p.name + '/' for p in named)} and no train/.", "Add it.")
+        raise DataError(f"{root} has {', '.join(p.name + '/' for p in named)} but no train/.", "Add train/.")
     if len(parts) < len(named):
-        raise DataError(f"{root} holds two folders for validation.", "Keep one of val, valid, validation.")
+        raise DataError(f"{root} has two folders for validation.", "Keep one of val, valid, validation.")
     return parts
 
 
 def _folders(path: Path) -> list[Path]:
-    """Folders in a folder, without hidden ones and without links to where we came from."""
+    """Subfolders, without hidden ones and links to a parent folder."""
     here = path.resolve()
     return [
         entry
@@ -100,24 +100,22 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _ignored(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"  # hidden, or what macOS adds to a zip
+    return name.startswith(".") or name == "__MACOSX"  # hidden, or added to a zip by macOS
 
 
 def _class_files(folder: Path, root: Path) -> dict[str, list[str]]:
-    """Images by class, as paths relative to the root."""
+    """Image files by class, relative to the root."""
     classes = {path.name: sorted(_images(path, root)) for path in _folders(folder)}
     if not classes:
         loose = sum(1 for _ in _images(folder, root))
         what = f"{loose} images but no class folders" if loose else "neither class folders nor images"
         raise DataError(
-            f"{folder} holds {what}.", "Accepted: one folder a class, named for it, with its images inside."
+            f"{folder} contains {what}.", "Accepted: one folder per class, named after it, with its images inside."
         )
     for label, files in classes.items():
         if not files:
             accepted = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise DataError(
-                f"The class folder {folder / label} holds no images.", f"Accepted: {accepted}. Fill or remove it."
-            )
+            raise DataError(f"The class folder {folder / label} has no images.", f"Add some ({accepted}) or remove it.")
     return classes
 
 
@@ -129,10 +127,10 @@ def _images(folder: Path, root: Path) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(parent, name), root)
 
 
-def _natural(root: Path, files: Sequence[str], wish: Wish, problems: dict[str, str]) -> InputSpec:
-    """What to bring the images to: what is wished, else the size that most of them have, and grey if all are."""
-    if wish.input is not None or (wish.size and wish.color):
-        return wish.image(*DEFAULT_SIZE, "rgb")
+def _natural(root: Path, files: Sequence[str], options: ReadOptions, problems: dict[str, str]) -> InputSpec:
+    """The images' target: from the options, else the size of at least half of them, and grey if all are grey."""
+    if options.input is not None or (options.size and options.color):
+        return options.image(*DEFAULT_SIZE, "rgb")
 
     def header(file: str) -> tuple[int, int, Color] | InputError:
         try:
@@ -144,29 +142,29 @@ def _natural(root: Path, files: Sequence[str], wish: Wish, problems: dict[str, s
     colors: set[Color] = set()
     for file, seen in zip(files, _in_threads(header, files), strict=True):
         if isinstance(seen, InputError):
-            _note(file, seen, wish, problems)
+            _note(file, seen, options, problems)
         else:
             sizes[seen[:2]] += 1
             colors.add(seen[2])
     size, count = sizes.most_common(1)[0] if sizes else (DEFAULT_SIZE, 0)
     if 2 * count < len(files) or not all(side in NATURAL_SIDES for side in size):
         size = DEFAULT_SIZE
-    return wish.image(*size, "grey" if colors == {"grey"} else "rgb")
+    return options.image(*size, "grey" if colors == {"grey"} else "rgb")
 
 
-def _note(file: str, error: InputError, wish: Wish, problems: dict[str, str]) -> None:
-    if not wish.skip_unreadable:
+def _note(file: str, error: InputError, options: ReadOptions, problems: dict[str, str]) -> None:
+    if not options.skip_unreadable:
         raise DataError(
-            error.message, "Replace or remove it, or leave such files out with --skip-unreadable."
+            error.message, "Replace or remove it, or skip unreadable files with --skip-unreadable."
         ) from error
     problems[file] = error.message
 
 
 def _in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_R]:
-    """Results in order, worked out by a few threads; in chunks, so that few are waiting at a time.
+    """Apply a function in a few threads and yield the results in order; chunked, so that few results wait.
 
-    Pillow and hashlib let other threads run: on two cores this is 2.0 times as fast for photos of 3024x3024 and 1.7
-    for 512x384; for 100x100 it is no gain and up to a fifth slower.
+    Pillow and hashlib release the GIL: on two cores this is 2.0 times as fast for photos of 3024x3024 and 1.7 times
+    for 512x384; for 100x100 it is up to a fifth slower.
     """
     items = iter(items)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -175,7 +173,7 @@ def _in_threads(function: Callable[[_T], _R], items: Iterable[_T]) -> Iterator[_
 
 
 class FolderSource:
-    """Images in a folder, decoded when they are read."""
+    """Image files in a folder, decoded when they are read."""
 
     def __init__(self, root: str, files: Sequence[str], spec: InputSpec) -> None:
         self.root = root
@@ -191,7 +189,7 @@ class FolderSource:
         """The images as one array, uint8, shape (len(indices), *spec.shape).
 
         Raises:
-            InputError: An image is gone or damaged since the data were opened.
+            InputError: An image was removed or damaged since the data were opened.
         """
         wanted = indices.tolist()
         missing = [i for i in dict.fromkeys(wanted) if i not in self._kept]
@@ -206,11 +204,11 @@ class FolderSource:
         return self.files[index]
 
     def part(self, indices: Ints) -> FolderSource:
-        """A source of these images alone."""
+        """A source of only these images."""
         return FolderSource(self.root, [self.files[i] for i in indices], self.spec)
 
     def check(self, index: int) -> str | InputError:
-        """The SHA-256 of a file that can be decoded, or why it can't."""
+        """The SHA-256 of a file if it can be decoded, else the error."""
         try:
             self._item(index)
             with open(os.path.join(self.root, self.files[index]), "rb") as file:
@@ -224,7 +222,7 @@ class FolderSource:
         item = load_image(os.path.join(self.root, self.files[index]), self.spec)
         if (
             len(self._kept) < self._room
-        ):  # no item is ever evicted: in an epoch all are read once, so none is due sooner
+        ):  # items are never evicted: each epoch reads all once, so all are equally useful
             self._kept[index] = item
         return item
 

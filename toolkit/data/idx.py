@@ -1,8 +1,8 @@
-"""IDX files, the format of MNIST and of the many data sets that copy it (http://yann.lecun.com/exdb/mnist/).
+"""Read a folder of IDX files, the format of MNIST and similar data sets (http://yann.lecun.com/exdb/mnist/).
 
-A folder holds `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, and perhaps the same of `t10k` or `test`, each
-perhaps with `.gz`. An IDX file is a big-endian magic number (two zero bytes, the type, the number of dimensions), one
-uint32 for each dimension, and the values. Only unsigned bytes are read here, which all of these data sets use.
+The folder contains `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, and optionally the same for `t10k` or
+`test`, each plain or with `.gz`. An IDX file is a big-endian magic number (two zero bytes, the type, the number of
+dimensions), one uint32 per dimension, and the values. Only unsigned bytes are supported, as these data sets use them.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.toolkit.data.items import Items, Wish, array_items, in_order
+from edgepress.toolkit.data.items import Items, ReadOptions, array_items, in_order
 from edgepress.toolkit.errors import DataError
 
 MAX_BYTES = 4 << 30
-"""The values are held in memory; a header that claims more than this is refused."""
+"""A file whose header claims more values than this is refused, because they are held in memory."""
 
 _NAME = re.compile(r"(.+-)?(train|t10k|test)-(images|labels)[-.]idx[1-4]-ubyte(\.gz)?")
 
 
-def is_idx_folder(folder: Path) -> bool:
-    """Whether a folder holds IDX files by their names."""
-    return any(_NAME.fullmatch(path.name) for path in folder.iterdir())
+def is_idx_folder(path: Path) -> bool:
+    """Whether a path is a folder with files named like IDX files."""
+    return path.is_dir() and any(_NAME.fullmatch(file.name) for file in path.iterdir())
 
 
-def read_idx_folder(folder: Path, wish: Wish) -> Items:
-    """The data set in a folder of IDX files.
+def read_idx_folder(folder: Path, options: ReadOptions) -> Items:
+    """Read a folder of IDX files.
 
     Raises:
-        DataError: A file is missing, damaged or too large, or images and labels do not fit together.
+        DataError: A file is missing, damaged or too large, or images and labels do not match.
     """
     files: dict[tuple[str, str], Path] = {}
-    for path in sorted(folder.iterdir()):  # so that an unpacked file comes before its .gz, which is then not read
+    for path in sorted(folder.iterdir()):  # so that a plain file comes before its .gz, which is then ignored
         if match := _NAME.fullmatch(path.name):
             key = ("train" if match[2] == "train" else "test", match[3])
             first = files.setdefault(key, path)
             if first.name.removesuffix(".gz") != path.name.removesuffix(".gz"):
                 raise DataError(
-                    f"{folder} holds two files of {' '.join(key)}: {first.name} and {path.name}.", "Keep one."
+                    f"{folder} has two files of {' '.join(key)}: {first.name} and {path.name}.", "Keep one."
                 )
     parts = {}
     for part in ("train", "test"):
@@ -59,17 +59,17 @@ def read_idx_folder(folder: Path, wish: Wish) -> Items:
             parts[part] = _read_part(files[part, "images"], files[part, "labels"])
     shapes = {part: x.shape[1:] for part, (x, _) in parts.items()}
     if len(set(shapes.values())) > 1:
-        raise DataError(f"{folder} holds images of different sizes: {shapes}.")
+        raise DataError(f"{folder} contains images of different sizes: {shapes}.")
     values = np.unique(np.concatenate([y for _, y in parts.values()]))
     classes = {part: (x, np.searchsorted(values, y)) for part, (x, y) in parts.items()}
-    return array_items(classes, labels=tuple(in_order([str(v) for v in values])), wish=wish)
+    return array_items(classes, labels=tuple(in_order([str(v) for v in values])), options=options)
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes, plain or gzip.
+    """Read an IDX file of unsigned bytes, plain or gzip.
 
     Raises:
-        DataError: The file can't be read, is of another kind or type, truncated, too long, or too large.
+        DataError: The file can't be read, is of another format or type, truncated, too long, or too large.
     """
     try:
         with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
@@ -84,12 +84,12 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
                 raise ValueError(f"its header claims the shape {shape}, more than the limit of {MAX_BYTES} bytes")
             data = file.read(size + 1)
             if len(data) != size:
-                found = f"ends after {len(data)} bytes" if len(data) < size else "goes on behind them"
+                found = f"ends after {len(data)} bytes" if len(data) < size else "has more data after them"
                 raise ValueError(f"its header claims {size} bytes of shape {shape}, and it {found}")
             return np.frombuffer(data, np.uint8).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as e:
         reason = "it ends within its header" if isinstance(e, struct.error) else getattr(e, "strerror", None) or e
-        raise DataError(f"The IDX file {path} can't be read: {reason}.", "Fetch it again.") from e
+        raise DataError(f"The IDX file {path} can't be read: {reason}.", "Download it again.") from e
 
 
 def _read_part(images: Path, labels: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -100,6 +100,6 @@ def _read_part(images: Path, labels: Path) -> tuple[npt.NDArray[np.uint8], npt.N
         )
     if len(x) != len(y):
         raise DataError(
-            f"{images.name} holds {len(x)} images and {labels.name} {len(y)} labels.", "They must be as many."
+            f"{images.name} has {len(x)} images and {labels.name} {len(y)} labels.", "Both need the same number."
         )
     return x, y

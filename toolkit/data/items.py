@@ -1,7 +1,7 @@
-"""What every kind of data set is read into: items in memory or on disk, with their hashes, classes and given parts.
+"""The items of a data set before they are split: the return type of all readers, and the options they take.
 
-A reader of a kind (`folder.py`, `idx.py`, `npz.py`, `builtin.py`) takes a path and a `Wish`, and returns `Items`;
-`open_data` makes the three splits of them.
+A reader (`folder.py`, `idx.py`, `npz.py`, `builtin.py`) takes a path and `ReadOptions` and returns `Items`; `open_data`
+splits them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ MAX_SIDE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What the items shall be brought to.
+class ReadOptions:
+    """How to prepare the items for a model.
 
     Attributes:
-        size: Height and width of images; None for the natural one.
-        color: Colour of images; None for the natural one.
-        resize: How images come to that size.
-        input: A model's input, which replaces all of the above.
-        skip_unreadable: Leave unreadable files out and list them, instead of an error.
+        size: Height and width of images; None keeps the data's own size.
+        color: Colour of images; None keeps the data's own colour.
+        resize: How to resize images.
+        input: A model's input; overrides all of the above.
+        skip_unreadable: Leave unreadable files out and list them, instead of raising an error.
     """
 
     size: tuple[int, int] | None = None
@@ -44,7 +44,7 @@ class Wish:
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= MAX_SIDE for side in self.size):
             raise InputError(
-                f"Images of {self.size[0]} x {self.size[1]} pixels can't be made; accepted: 1 to {MAX_SIDE} a side."
+                f"Images of {self.size[0]} x {self.size[1]} pixels can't be made; accepted: 1 to {MAX_SIDE} per side."
             )
         if self.color not in (None, *get_args(Color)):
             raise unknown("color", str(self.color), get_args(Color))
@@ -52,13 +52,13 @@ class Wish:
             raise unknown("resize rule", self.resize, get_args(Resize))
 
     def image(self, height: int, width: int, color: Color) -> InputSpec:
-        """The input for images whose natural size and colour are these."""
+        """The input for images whose own size and colour are these."""
         if self.input is None:
             return InputSpec.image(*(self.size or (height, width)), self.color or color, self.resize)
         if not self.input.is_image or self.input.dtype != "uint8":
             raise DataError(
-                f"The data are images, and the model takes {self.input.dtype} tensors of shape {self.input.shape}.",
-                "Give it an .npz of float32 arrays, prepared as the model expects them.",
+                f"The data are images, but the model takes {self.input.dtype} tensors of shape {self.input.shape}.",
+                "Give an .npz of float32 arrays, prepared as the model expects them.",
             )
         return self.input
 
@@ -71,22 +71,22 @@ class Wish:
             return InputSpec(shape=shape, dtype="float32")
         if self.input.is_image:
             raise DataError(
-                f"{found}, and the model takes images of {self.input.shape}.",
+                f"{found}, but the model takes images of {self.input.shape}.",
                 "In an .npz, images are uint8 arrays of shape (N, height, width[, 1 or 3]).",
             )
         if self.input.dtype != "float32" or _core(self.input.shape) != _core(shape):
-            raise DataError(f"{found}, and the model takes {self.input.dtype} tensors of shape {self.input.shape}.")
+            raise DataError(f"{found}, but the model takes {self.input.dtype} tensors of shape {self.input.shape}.")
         return self.input
 
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Items that are held in memory as they came, and brought to the input when they are read.
+    """Items held in memory in their original form, and resized when they are read.
 
     Attributes:
         x: The items, uint8 images or float32 tensors, shape (N, ...).
-        names: What each is called.
-        spec: What they are brought to.
+        names: The name of each.
+        spec: The model's input.
     """
 
     x: npt.NDArray[Any]
@@ -107,26 +107,26 @@ class ArraySource:
         return out
 
     def name(self, index: int) -> str:
-        """An item's number, and the part it came in if there are several: "item 17", "test 17"."""
+        """An item's number, with its given split if there is more than one: "item 17", "test 17"."""
         return self.names[index]
 
     def part(self, indices: Ints) -> ArraySource:
-        """A source of these items alone."""
+        """A source of only these items."""
         return ArraySource(self.x[indices], [self.names[i] for i in indices], self.spec)
 
 
 @dataclass(frozen=True)
 class Items:
-    """What a reader returns.
+    """The return value of a reader.
 
     Attributes:
         source: The items.
-        hashes: Content hash of each, SHA-256 as hexadecimal, shape (N,); independent of size and colour asked for.
+        hashes: Content hash of each, SHA-256 as hexadecimal, shape (N,); independent of the requested size and colour.
         y: Class of each, indices into `labels`, shape (N,).
         labels: Class names.
-        given: The part that each came in, shape (N,): "train" where there are no parts, "val", "test", "" if left out.
-        spec: What the source brings items to.
-        skipped: Unreadable files and why.
+        given: Split of each in the data, shape (N,): "train" if they have no splits, "val", "test"; "" if left out.
+        spec: The input that the source prepares items for.
+        skipped: Unreadable files, with the reason.
     """
 
     source: Source
@@ -138,21 +138,23 @@ class Items:
     skipped: tuple[tuple[str, str], ...] = ()
 
 
-def array_items(parts: Mapping[str, tuple[npt.NDArray[Any], Ints]], *, labels: tuple[str, ...], wish: Wish) -> Items:
-    """Items from arrays.
+def array_items(
+    parts: Mapping[str, tuple[npt.NDArray[Any], Ints]], *, labels: tuple[str, ...], options: ReadOptions
+) -> Items:
+    """Make items of arrays.
 
     Args:
         parts: By "train", "val" or "test": x and y. x: uint8 images (N, H, W), (N, H, W, 1 or 3), or float32 tensors
             (N, ...), the same but for N in all parts; y: classes, int64, shape (N,).
         labels: Class names.
-        wish: What to bring them to.
+        options: How to prepare them.
     """
     x = np.concatenate([np.ascontiguousarray(x) for x, _ in parts.values()])
     if x.dtype == np.uint8:
-        spec = wish.image(x.shape[1], x.shape[2], "rgb" if x.shape[3:] == (3,) else "grey")
+        spec = options.image(x.shape[1], x.shape[2], "rgb" if x.shape[3:] == (3,) else "grey")
     else:
-        spec = wish.tensor(x.shape[1:])
-    one = len(parts) == 1  # "train 17" would mislead where there is no official split
+        spec = options.tensor(x.shape[1:])
+    one = len(parts) == 1  # "train 17" would mislead if there is no official split
     names = [f"item {i}" if one else f"{part} {i}" for part, (_, y) in parts.items() for i in range(len(y))]
     return Items(
         source=ArraySource(x, names, spec),
@@ -165,11 +167,11 @@ def array_items(parts: Mapping[str, tuple[npt.NDArray[Any], Ints]], *, labels: t
 
 
 def in_order(labels: Sequence[str]) -> list[str]:
-    """Distinct class names in their order: by value if all are whole numbers, else alphabetically."""
+    """Distinct class names, sorted by value if all are whole numbers, else alphabetically."""
     numeric = all(label.isdecimal() for label in labels)
     return sorted(set(labels), key=lambda label: (int(label) if numeric else 0, label))
 
 
 def _core(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without the channel of a single-channel item, which may be left out."""
+    """A shape without the last axis if that is a single channel, which may be left out."""
     return shape[:-1] if len(shape) > 1 and shape[-1] == 1 else shape

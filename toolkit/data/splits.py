@@ -1,12 +1,12 @@
-"""Which items are for training, which for choosing, which for testing: a function of their content alone.
+"""Assign items to the training, validation and test splits by their content alone.
 
-Every item has a content hash (SHA-256 of its file's bytes or of its array's). Within each class, items are ranked by
-that hash; the first fifth is for testing, the next tenth for choosing, the rest for training. So no seed is involved:
-whatever command opens the same data, under whatever file names, holds the same items back. Data that come with a test
-or a validation part keep it, and only what is missing is carved from the training part.
+Every item has a content hash (SHA-256 of the bytes of its file or array). Within each class, items are sorted by this
+hash; the first fifth is the test split, the next tenth the validation split, the rest the training split. No seed or
+file name is involved, so every command holds out the same items. Data with their own test or validation split keep it;
+a missing one is taken from the training items.
 
-Identical content never lands in two splits: copies move together, also across classes, and what repeats an item of a
-given test part is left out of training. Near-copies (the same picture encoded twice) are not noticed.
+Identical content is never in two splits: copies stay together, also across classes, and a training item that repeats a
+given test item is left out. Near-copies (the same picture encoded twice) are not detected.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from edgepress.toolkit.data.types import SPLITS, Split
 from edgepress.toolkit.errors import DataError
 
 SHARES = {"test": 0.2, "val": 0.1}
-"""Share of the items given for training that is carved for a split which the data do not bring, rounded up."""
+"""Share of the training items that is taken for a split missing from the data, rounded up."""
 
 Names = npt.NDArray[np.str_]
 Ints = npt.NDArray[np.int64]
 
 
 def assign(hashes: npt.NDArray[np.bytes_], y: Ints, given: Names) -> Names:
-    """Decide every item's split.
+    """Decide the split of every item.
 
     Args:
         hashes: Content hash of each item, shape (N,).
         y: Its class, shape (N,).
-        given: The part it came in, shape (N,): "train", "val", "test", or "" for an item that is out.
+        given: Its split in the data, shape (N,): "train", "val", "test", or "" for an item that is left out.
 
     Returns:
-        Its split, shape (N,): as `given`, but "val" and "test" carved from "train" where no item was given for them,
-        and "" for items whose content is already in a split nearer to the final figure.
+        Its split, shape (N,): as `given`, but "val" and "test" are taken from "train" if the data lack them, and
+        copies of an item are "" in "val" if it is in "test", and in "train" if it is in either.
     """
     content = np.unique(hashes, return_inverse=True)[1]  # equal for copies, and in the order of the hashes
     split = given.astype("<U5")
@@ -52,7 +52,7 @@ def assign(hashes: npt.NDArray[np.bytes_], y: Ints, given: Names) -> Names:
 
 
 def _quotas(y: Ints, share: float, *, least: int) -> Ints:
-    """How many items each class gives: a share of the total, by largest remainder; at least `least`, never all."""
+    """Number of items to take of each class: a share of the total by largest remainder; at least `least`, never all."""
     counts = np.bincount(y)
     exact = counts * (math.ceil(share * len(y)) / max(len(y), 1))
     quotas = np.floor(exact).astype(np.int64)
@@ -63,13 +63,13 @@ def _quotas(y: Ints, share: float, *, least: int) -> Ints:
 
 
 def _first(content: Ints, y: Ints, quotas: Ints) -> npt.NDArray[np.bool_]:
-    """Mark the first items of each class by content, up to its quota; copies are marked all or none."""
+    """Mark the first items of each class by content, up to its quota; copies are all marked or none."""
     order = np.lexsort((y, content))
     _, starts, sizes = np.unique(content[order], return_index=True, return_counts=True)
-    left = np.minimum(quotas, np.maximum(np.bincount(y, minlength=len(quotas)) - 1, 0))  # one stays behind for training
+    left = np.minimum(quotas, np.maximum(np.bincount(y, minlength=len(quotas)) - 1, 0))  # one stays for training
     marked = np.zeros(len(content), np.bool_)
     for start, size in zip(starts, sizes, strict=True):
-        owner = y[order[start]]  # copies with different labels count for the first of them
+        owner = y[order[start]]  # copies with different labels count for the first label
         if size <= left[owner]:
             left[owner] -= size
             marked[order[start : start + size]] = True
@@ -77,41 +77,41 @@ def _first(content: Ints, y: Ints, quotas: Ints) -> npt.NDArray[np.bool_]:
 
 
 def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: str) -> None:
-    """Refuse data that can't be both trained on and tested.
+    """Check that the splits allow training and testing.
 
     Raises:
-        DataError: There is one class only, or a class has no item in "train" or none in "test", or "val" is empty.
+        DataError: There is only one class, a class has no item in "train" or in "test", or "val" is empty.
     """
     if len(labels) < 2:
-        raise DataError(f"{source} holds one class only: {', '.join(labels)}.", "Give at least two classes.")
+        raise DataError(f"{source} has only one class: {', '.join(labels)}.", "Give at least two classes.")
     counts = {name: np.bincount(y[split == name], minlength=len(labels)) for name in SPLITS}
     for i, label in enumerate(labels):
         if not counts["train"][i] or not counts["test"][i]:
-            found = ", ".join(f"{n[i]} to {name}" for name, n in counts.items())
+            found = ", ".join(f"{n[i]} in {name}" for name, n in counts.items())
             raise DataError(
-                f"{source}: class {label!r} has too few different items ({found}); every class needs at least one to "
-                "train and one to test.",
+                f"{source}: class {label!r} has too few different items ({found}); every class needs at least one "
+                "for training and one for testing.",
                 "Add items to this class, or remove it.",
             )
     if not counts["val"].any():
         raise DataError(
-            f"{source}: {len(y)} items in {len(labels)} classes are too few to hold some back for validation.",
-            "Give at least three items a class.",
+            f"{source}: {len(y)} items in {len(labels)} classes are too few for a validation split.",
+            "Give at least three items per class.",
         )
 
 
 def calibration_rows(split: Split, n: int) -> Ints:
-    """Rows of a split for calibration, spread evenly over its classes; the same for the same content.
+    """Choose calibration items from a split, spread evenly over its classes; the same for the same content.
 
     Args:
-        split: What to take them from; rows of a split are in the order of their content hashes.
-        n: How many; all rows where the split has fewer.
+        split: The split, sorted by content hash.
+        n: Number of items; if the split has fewer, all are used.
 
     Returns:
         Rows in ascending order, int64, shape (min(n, len(split)),).
     """
     by_class = np.argsort(split.y, kind="stable")
     counts = np.bincount(split.y)
-    turn = np.empty(len(split), np.int64)  # a row's place within its class
+    turn = np.empty(len(split), np.int64)  # a row's rank within its class
     turn[by_class] = np.concatenate([np.arange(count) for count in counts]) if len(split) else []
     return np.sort(np.argsort(turn, kind="stable")[: max(n, 0)])

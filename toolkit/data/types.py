@@ -1,9 +1,8 @@
-"""The two types that every data set is brought to, whatever it came from.
+"""The types of an opened data set, the same for all kinds of data.
 
-A `Source` gives items by index; a `Split` is the part of a source that is for training, for choosing, or for testing;
-a `DataSet` is three splits, the labels and what one item looks like. Sources are streamed: images are decoded when a
-batch is asked for, so memory does not grow with their number. All three can be pickled, so that a child process
-opens them without TensorFlow.
+A `Source` reads items by index; a `Split` is the part of a source for training, validation or testing; a `DataSet` is
+three splits, the labels and the format of an item. Images are decoded when a batch is read, so memory does not grow
+with their number. All can be pickled, so that a child process can read them without TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,30 +20,30 @@ SPLITS = ("train", "val", "test")
 
 
 class Source(Protocol):
-    """Items by index, already brought to what the model takes."""
+    """Items by index, prepared for the model's input."""
 
     def __len__(self) -> int: ...
 
     def read(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """The items as one array: uint8 or float32, shape (len(indices), *item shape)."""
+        """Read items as one array: uint8 or float32, shape (len(indices), *item shape)."""
         ...
 
     def name(self, index: int) -> str:
-        """What a user would call this item: its file name, or its number."""
+        """A name for this item in messages: its file name or its number."""
         ...
 
     def part(self, indices: npt.NDArray[np.int64]) -> Source:
-        """A source of these items alone, numbered anew from 0."""
+        """A source of only these items, numbered from 0."""
         ...
 
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a source. Pickled, it takes along its own items and none of the other splits'.
+    """A part of a source. When pickled, it contains only its own items.
 
     Attributes:
-        source: Where the items are.
-        indices: Which of them belong to this split, int64, shape (N,), in an order that depends on content alone.
+        source: The items.
+        indices: Indices of the items in this split, int64, shape (N,), in an order that depends only on content.
         y: Their classes, int64, shape (N,), indices into the data set's labels.
     """
 
@@ -56,17 +55,17 @@ class Split:
         return len(self.indices)
 
     def read(self, rows: Sequence[int] | npt.NDArray[np.int64] | slice) -> npt.NDArray[Any]:
-        """Some items of this split by their row in it, uint8 or float32, shape (n, *item shape)."""
+        """Read items by their row in this split: uint8 or float32, shape (n, *item shape)."""
         return self.source.read(self.indices[rows])
 
     def batches(self, size: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-        """All items in order, as (x, y) of up to `size` items."""
+        """Read all items in order, as (x, y) of up to `size` items."""
         for start in range(0, len(self), size):
             rows = slice(start, start + size)
             yield self.read(rows), self.y[rows]
 
     def name(self, row: int) -> str:
-        """What a user would call this item."""
+        """A name for this item in messages."""
         return self.source.name(int(self.indices[row]))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -75,18 +74,18 @@ class Split:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Three splits, the labels, and what one item looks like.
+    """Three splits, the labels, and the format of an item.
 
     Attributes:
-        source: What `--data` was, as the user gave it.
-        labels: Class names in the order of `y`.
-        input: Shape, dtype, colour, resize rule and value range of one item.
-        train: For fitting and for calibration.
-        val: For choosing: early stopping, search. May be empty only in a data set that is only evaluated.
-        test: For the final figure; never trained on, calibrated on or chosen by.
-        sha256: Hash over every item's content hash, label and split.
-        skipped: Items that were left out, with the reason: unreadable files (`--skip-unreadable`), and items for
-            training whose content is also in a given test or validation part.
+        source: The name or path, as the user gave it.
+        labels: Class names; `y` are indices into them.
+        input: Shape, dtype, colour, resize rule and value range of an item.
+        train: Items for training and calibration.
+        val: Items for early stopping and search. Empty only in a data set that is only evaluated.
+        test: Items for the final evaluation; never used for training, calibration or selection.
+        sha256: Hash of every item's content hash, label and split.
+        skipped: Items left out, with the reason: unreadable files (`--skip-unreadable`), and copies of items in a given
+            test or validation split.
     """
 
     source: str
@@ -100,6 +99,6 @@ class DataSet:
 
     @property
     def record(self) -> DataRecord:
-        """What a contract keeps of this data set."""
+        """The record of this data set that a contract stores."""
         counts = {name: len(getattr(self, name)) for name in SPLITS}
         return DataRecord(source=self.source, sha256=self.sha256, counts=counts)
