@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +148,17 @@ def test_what_runs_in_child_processes_imports_little() -> None:
             assert ours or other == "edgepress.converters.worker" or other.partition(".")[0] in allowed, (
                 f"{name}: {other}"
             )
+
+
+def test_undocumented_interfaces_are_used_where_the_page_says_and_bounded() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| .+? \| (`.+?`) \|", PAGE.split("<!-- private -->")[1], flags=re.MULTILINE)
+    assert rows
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    bounded = {re.split(r"[<>=;\[ ]", line)[0] for lines in extras.values() for line in lines if "<" in line}
+    for library, places in rows:
+        assert library in bounded, f"pyproject.toml sets no upper bound for {library}"
+        for place in re.findall(r"`([^`]+)`", places):
+            assert library.replace("-", "_") in (ROOT / place).read_text().lower(), f"{place} does not use {library}"
 
 
 FOLDERS = sorted(path.parent for path in MODULES.values() if path.name == "__init__.py")
