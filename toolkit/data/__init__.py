@@ -1,13 +1,11 @@
-"""Data sets: a built-in name, a folder of images, a folder of IDX files, or an `.npz`, opened as one `DataSet`.
+"""Data sets: a name, a folder of images, a folder of IDX files, or an `.npz`, all brought to one `DataSet`.
 
     >>> from edgepress.toolkit.data import open_data
     >>> data = open_data("digits")
     >>> len(data.train), len(data.val), len(data.test), data.input.shape
     (1257, 180, 360, (28, 28, 1))
 
-Each kind is a module that returns `items.Items`; `splits` assigns the items by their content. Images are decoded by
-`edgepress.runtime.image` alone, so that training and board see the same pixels. No TensorFlow here: batches for
-training are made in `edgepress.toolkit.training`. The kinds and their rules are described in docs/data.md.
+The kinds and their rules are described in docs/data.md.
 """
 
 from __future__ import annotations
