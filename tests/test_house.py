@@ -169,3 +169,9 @@ def test_every_folder_says_what_lives_there_and_what_may_not(folder: Path) -> No
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     prose = " ".join(line for line in text.splitlines() if not line.startswith(("  ", ">>>")))
     assert len(re.findall(r"[\w`)]\.(?:\s|$)", prose)) >= 2, "one sentence for what lives there, one for what may not"
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name)
+def test_links_of_the_documentation_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
