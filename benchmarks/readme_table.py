@@ -48,7 +48,7 @@ def table(result: Benchmark, seconds: float) -> str:
         "",
         f"{result.data['count']} test images, 1 thread, {host_title(dict(result.host))}; "
         f"the demo took {seconds:.0f} s. "
-        f"It advises to ship `{ship}`: the smallest file whose accuracy drop is proven to be under "
+        f"It recommends `{ship}`, the smallest file whose accuracy drop is proven to be under "
         f"{result.max_drop_pp:g} pp. (Table and picture: `benchmarks/readme_table.py`.)",
     ]
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,13 +141,25 @@ def test_circles_are_found() -> None:
 
 
 def test_what_runs_in_child_processes_imports_little() -> None:
-    allowed = {*sys.stdlib_module_names, "numpy"}
+    light, interpreters = {*sys.stdlib_module_names, "numpy"}, {"ai_edge_litert", "onnxruntime", "openvino"}
     for name in (n for n in MODULES if n.startswith("toolkit.workers")):
-        for other in imported(MODULES[name], inside_functions=False):
-            ours = other.startswith(("edgepress.runtime", "edgepress.toolkit.workers"))
-            assert ours or other == "edgepress.converters.worker" or other.partition(".")[0] in allowed, (
-                f"{name}: {other}"
-            )
+        others = set(imported(MODULES[name]))
+        ours = {o for o in others if o.startswith(("edgepress.runtime", "edgepress.toolkit.workers"))}
+        others -= {*ours, "edgepress.converters.worker"}
+        assert {o.partition(".")[0] for o in others} <= light | interpreters, name
+        at_import = {o.partition(".")[0] for o in imported(MODULES[name], inside_functions=False)}
+        assert not at_import & interpreters, name
+
+
+def test_undocumented_interfaces_are_used_where_the_page_says_and_bounded() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| .+? \| (`.+?`) \|", PAGE.split("<!-- private -->")[1], flags=re.MULTILINE)
+    assert rows
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    bounded = {re.split(r"[<>=;\[ ]", line)[0] for lines in extras.values() for line in lines if "<" in line}
+    for library, places in rows:
+        assert library in bounded, f"pyproject.toml sets no upper bound for {library}"
+        for place in re.findall(r"`([^`]+)`", places):
+            assert library.replace("-", "_") in (ROOT / place).read_text().lower(), f"{place} does not use {library}"
 
 
 FOLDERS = sorted(path.parent for path in MODULES.values() if path.name == "__init__.py")
@@ -157,3 +170,9 @@ def test_every_folder_says_what_lives_there_and_what_may_not(folder: Path) -> No
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     prose = " ".join(line for line in text.splitlines() if not line.startswith(("  ", ">>>")))
     assert len(re.findall(r"[\w`)]\.(?:\s|$)", prose)) >= 2, "one sentence for what lives there, one for what may not"
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name)
+def test_links_of_the_documentation_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
