@@ -1,1 +1,1 @@
-"""Training: architectures, batches, the loop, and the folder that a run leaves."""
+"""Train classifiers: architectures, input batches, augmentation, the training loop, and the folder of a run."""
