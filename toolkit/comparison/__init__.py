@@ -1,1 +1,1 @@
-"""Two results beside each other, and the limits that a change must keep."""
+"""Compare two benchmark results or two model files, and check the changes against limits."""

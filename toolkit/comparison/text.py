@@ -1,6 +1,6 @@
-"""A comparison for readers: tables for the screen, Markdown for a pull request, annotations for GitHub Actions.
+"""Format a comparison: tables for the terminal, Markdown for a pull request, annotations for GitHub Actions.
 
-Names in a result come from anybody's file, so each is shown as one line of printable text.
+Names in a result come from untrusted files, so each is shown as one line of printable, escaped text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgepress.toolkit.comparison.match import BOTH, Pair
 STYLES = {FAILED: "red", PASSED: "green", OPEN: "yellow"}
 MARKS = {FAILED: "❌", PASSED: "✅", OPEN: "❔"}
 NARROW = 120
-"""Columns of the screen below which p99 and memory are left out of the table."""
+"""Width of the terminal below which the table omits p99 and memory."""
 COLUMNS = {
     "accuracy": "Accuracy drop",
     "p50_us": "Latency (p50)",
@@ -27,13 +27,13 @@ COLUMNS = {
     "size_bytes": "Size",
     "memory_bytes": "Memory",
 }
-"""Figures that have room beside each other; the others are in the JSON document."""
+"""Figures shown in tables; the others are only in the JSON document."""
 REASON = 60
-"""Characters of a failure's reason that a table has room for."""
+"""Maximum length of a failure's reason in a table."""
 
 
 def pairs_table(result: Comparison) -> Table:
-    """One file on one engine a row, with how its figures changed."""
+    """One row per file and engine, with the changes of its figures."""
     few = {"p99_us", "memory_bytes"} if width() < NARROW else set()
     shown = [name for name in COLUMNS if name not in few and any(_cell(p, name) for p in result.pairs)]
     states = any(_state(p) for p in result.pairs)
@@ -46,7 +46,7 @@ def pairs_table(result: Comparison) -> Table:
 
 
 def verdicts_table(result: Comparison) -> Table:
-    """One gate on one file a row, those that failed first."""
+    """One row per gate and file, failed ones first."""
     rows: list[list[str | Text]] = [
         [Text(v.outcome, style=STYLES[v.outcome]), v.gate, _plain(v.pair), _plain(_found(v))] for v in _sorted(result)
     ]
@@ -63,7 +63,7 @@ def summary(result: Comparison) -> str:
 
 
 def methods(result: Comparison) -> list[str]:
-    """How changes were found, each way once."""
+    """The methods by which changes were computed, each once."""
     ways: dict[tuple[str, str], None] = {}
     for figure in (f for p in result.pairs for f in p.figures if f.how and f.name in COLUMNS):
         allowed = f", {100 * (figure.drift - 1):.0f} % allowed for drift" if figure.drift else ""
@@ -72,7 +72,7 @@ def methods(result: Comparison) -> list[str]:
 
 
 def markdown(result: Comparison) -> str:
-    """The comparison as a comment for a pull request."""
+    """The comparison in Markdown, for a pull request."""
     mark = MARKS[FAILED] if result.failed else MARKS[OPEN] if any(v.outcome == OPEN for v in result.verdicts) else ""
     lines = [f"### {mark or MARKS[PASSED]} edgepress compare: {summary(result)}", ""]
     if result.verdicts:
@@ -93,9 +93,9 @@ def markdown(result: Comparison) -> str:
 
 
 def github_annotations(result: Comparison) -> Iterator[str]:
-    """Workflow commands for GitHub Actions: an error for each gate that failed, a warning for each left open.
+    """Workflow commands for GitHub Actions: an error per failed gate, a warning per gate that is not established.
 
-    Their form: docs.github.com, "Workflow commands for GitHub Actions".
+    Format: docs.github.com, "Workflow commands for GitHub Actions".
     """
     for v in _sorted(result):
         if v.outcome != PASSED:
@@ -119,7 +119,7 @@ def _cell(pair: Pair, name: str) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """A figure that keeps its unit on its line."""
+    """A figure with a no-break space before its unit."""
     figure, space, unit = text.rpartition(" ")
     return f"{figure}\N{NO-BREAK SPACE}{unit}" if space else text
 
@@ -131,12 +131,12 @@ def _state(pair: Pair) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line of printable characters."""
+    """Reduce to one line of printable characters."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, and that mentions nobody."""
+    """Escape Markdown, HTML and mentions."""
     return _plain(text).translate(_MARKDOWN)
 
 
