@@ -1,12 +1,12 @@
-"""Bundles: one file that installs a model on a board and proves it there. Guide: docs/bundle.md.
+"""Bundles: one file that installs a model on a board and tests it there. Guide: docs/bundle.md.
 
-archive.py     the one byte form of the zip, written and read
+archive.py     write and read the zip, in a single canonical form
 manifest.py    MANIFEST.json: size and SHA-256 of every file
-signature.py   signatures by OpenSSH
-verify.py      is a bundle whole and unchanged?
-boards.py      which boards, and the pinned packages of each (pins/)
+signature.py   OpenSSH signatures
+verify.py      check that a bundle is complete and unchanged
+boards.py      supported boards and their pinned packages (pins/)
 samples.py     test items with the workstation's answers
-build.py       all of it put together
+build.py       build a bundle of all these
 files/         install.sh, run, README.md, service.unit: copied into a bundle
 pyz_main.py    the `__main__` of a runnable bundle
 """
