@@ -23,11 +23,11 @@ def test_auto_fits_the_kind_of_item():
 
 
 def test_an_unknown_or_unfit_augmentation_is_an_error():
-    with pytest.raises(InputError, match="Unknown augmentation 'affin'"):
+    with pytest.raises(InputError, match=r"affin.*affine"):
         resolve("affin", GREY)
-    with pytest.raises(InputError, match="noise does not fit"):
+    with pytest.raises(InputError, match="noise"):
         resolve("noise", GREY)
-    with pytest.raises(InputError, match="photo does not fit"):
+    with pytest.raises(InputError, match="photo"):
         resolve("photo", TENSOR)
 
 

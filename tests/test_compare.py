@@ -120,12 +120,12 @@ def test_any_text_is_a_gate_or_one_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("latency", "Write it in quotes, as the shell takes > for itself"),
+        ("latency", "--fail-if 'latency>1.1x'"),
         ("latancy>1.1x", "Did you mean 'latency'?"),
-        ("latency>5", "the unit is missing. Accepted for latency: us, µs, ms, s (NEW's own figure), x or %"),
-        ("drop>0.5%", "the unit '%' does not fit. Accepted for drop: none, pp."),
-        ("accuracy<97", "which accuracy can't reach. A share is 0 to 1"),
-        ("size>-200%", "the limit is -200%, which size can't reach"),
+        ("latency>5", "Accepted for latency: us, µs, ms, s (NEW's own figure), x or %"),
+        ("drop>0.5%", "Accepted for drop: none, pp."),
+        ("accuracy<97", "Accepted: 0 to 1"),
+        ("size>-200%", "the limit is -200%"),
         ("latency>0x", "the limit is 0x"),
         ("size>1e999MB", "the limit is 1e999MB"),
         ("drop=>1", "is not METRIC OP VALUE[UNIT]"),
@@ -235,7 +235,7 @@ def test_a_tail_is_compared_round_by_round() -> None:
     few = result(base(), row(us=200, round_p99s_us=(255.0,) * 5))
     assert outcomes(judge(old, few, "p99>1.1x", "p99>70us")) == [OPEN, OPEN], "five rounds give no interval"
     none = result(base(), row(us=200, round_p99s_us=()))
-    assert figure(judge(old, none), "p99_us").how == "of one at least the rounds were not kept"
+    assert "rounds" in figure(judge(old, none), "p99_us").how
 
 
 @given(st.floats(0.5, 2), st.integers(6, 40), st.integers(0, 99))

@@ -126,12 +126,12 @@ def test_a_run_killed_in_its_third_epoch_ends_with_the_same_weights(finished, tm
     child = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert not (tmp_path / "model.keras").exists()
-    with pytest.raises(TrainingError, match=r"holds an unfinished run \(epoch 2\)"):
+    with pytest.raises(TrainingError, match=r"unfinished run \(epoch 2\)"):
         run(tmp_path)
     with pytest.raises(TrainingError, match=r"batch_size was 16 and is 8"):
         run(tmp_path, batch_size=8, resume=True)
     other = dataclasses.replace(bars(), sha256="1" * 64)
-    with pytest.raises(TrainingError, match="other arguments or data: data was"):
+    with pytest.raises(TrainingError, match="data was"):
         run(tmp_path, other, resume=True)
     result = run(tmp_path, resume=True)
     assert same(weights(result.model), weights(finished.model))
@@ -155,7 +155,7 @@ def reads_of_epochs(epochs: int) -> int:
 
 def test_a_finished_run_is_kept_unless_told_otherwise(tmp_path):
     first = run(tmp_path, arch="dense", epochs=1)
-    with pytest.raises(TrainingError, match="holds a finished run"):
+    with pytest.raises(TrainingError, match="a finished run"):
         run(tmp_path, arch="dense", epochs=1)
     data = bars()
     again = run(tmp_path, data, arch="dense", epochs=1, resume=True)
@@ -170,7 +170,7 @@ def test_a_finished_run_is_kept_unless_told_otherwise(tmp_path):
 def test_two_runs_in_one_folder_are_refused(tmp_path):
     import filelock
 
-    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(TrainingError, match="Another run is at work"):
+    with filelock.FileLock(tmp_path / ".lock"), pytest.raises(TrainingError, match="Another run"):
         run(tmp_path)
     assert not (tmp_path / "model.keras").exists()
 
@@ -264,7 +264,7 @@ def test_an_empty_split_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="can't be made or written"):
+    with pytest.raises(InputError, match="can't be"):
         run(tmp_path / "file" / "run")
 
 

@@ -1,13 +1,13 @@
-"""The one byte form that a bundle's zip has: written here, and nothing else is accepted.
+"""Write and read a bundle's zip in a single canonical form; any other zip is rejected.
 
-A zip says most things twice (in each member's own header and in the directory at its end), has fields that nobody
-reads, and lets readers differ about what is inside. So a bundle uses almost nothing of the format: members are stored
-one after the other without gaps, each header follows from name, size and checksum, all have one date, the directory
-follows, and nothing stands before, between or behind. `read_archive` builds each header anew from these and compares
-bytes, so that any other file is refused, also one that every unzip would take for the same.
+A zip stores most facts twice (in each member's header and in the directory at its end) and has unused fields, so two
+readers may see different contents. A bundle uses a minimal subset: members are stored without gaps, each header
+depends only on name, size and checksum, all members have the same date, the directory follows, and there is no other
+data. `read_archive` rebuilds each header and compares bytes, so it rejects any file that differs, even if every unzip
+would extract the same.
 
-Members are stored, not deflated: the bytes then do not depend on the version of zlib, nothing can be a decompression
-bomb, and what makes a bundle large, wheels and quantized weights, hardly shrinks. Format: PKWARE APPNOTE 6.3.
+Members are stored, not deflated: the bytes do not depend on the version of zlib, there are no decompression bombs, and
+the large members, wheels and quantized weights, hardly compress. Format: PKWARE APPNOTE 6.3.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from edgepress.toolkit.errors import BundleError
 
 MAX_MEMBERS = 2000
 MAX_BYTES = (1 << 32) - 1
-"""Of the whole file; beyond, a zip needs fields that a bundle does not have."""
+"""Limit on the whole file; a larger zip needs fields that a bundle does not use."""
 MAX_NAME = 240
 EXECUTABLES = ("install.sh", "run")
-"""Members in the top folder that are programs."""
+"""Members in the top folder that are executable."""
 
 _LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
 _VERSION, _UNIX = 20, 3 << 8
@@ -35,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)
 
 
 class Member(NamedTuple):
-    """A member: its name, size in bytes, CRC-32, and where its data begin."""
+    """A member: its name, size in bytes, CRC-32, and the offset of its data."""
 
     name: str
     size: int
@@ -44,17 +44,17 @@ class Member(NamedTuple):
 
 
 class Archive(NamedTuple):
-    """A zip of the one form; `date` is that of all members, as MS-DOS writes it: (date << 16) | time."""
+    """A canonical zip; `date` is that of all members, in MS-DOS format: (date << 16) | time."""
 
     members: Mapping[str, Member]
     date: int
 
 
 def write_archive(path: Path, folder: Path, names: list[str], *, date: int) -> None:
-    """Write files of a folder, by name and in this order, as a zip of the one form.
+    """Write the named files of a folder, in this order, as a canonical zip.
 
     Raises:
-        BundleError: It would be too large, or a name can't stand in a bundle.
+        BundleError: It would be too large, or a name is not allowed.
     """
     members: list[Member] = []
     with path.open("wb") as out:
@@ -65,7 +65,7 @@ def write_archive(path: Path, folder: Path, names: list[str], *, date: int) -> N
                     crc, size = zlib.crc32(piece, crc), size + len(piece)
                 member = Member(name, size, crc, out.tell() + _LOCAL.size + len(name))
                 if member.offset + size > MAX_BYTES:
-                    raise BundleError(f"The bundle is larger than {MAX_BYTES} bytes.", "Bring wheels for fewer boards.")
+                    raise BundleError(f"The bundle is larger than {MAX_BYTES} bytes.", "Name fewer boards.")
                 out.write(_local_header(member, date))
                 file.seek(0)
                 while piece := file.read(_PIECE):
@@ -76,22 +76,22 @@ def write_archive(path: Path, folder: Path, names: list[str], *, date: int) -> N
 
 
 def read_archive(file: BinaryIO) -> Archive:
-    """The members of a zip of the one form; their data are not read.
+    """Read the members of a canonical zip, without their data.
 
     Raises:
-        BundleError: It is anything else; the message says what.
+        BundleError: The zip is not canonical; the message says why.
     """
     size = file.seek(0, 2)
     if size > MAX_BYTES:
         raise BundleError(f"It has {size} bytes; a bundle has at most {MAX_BYTES}.")
     end = _read(file, max(0, size - _END.size), _END.size)
     if len(end) < _END.size or end[:4] != b"PK\x05\x06":
-        raise BundleError("It does not end as a bundle does: it is cut off, continued, or not a bundle.")
+        raise BundleError("It does not end like a bundle: it is truncated, has data appended, or is not a bundle.")
     _, _, _, _, count, length, start, _ = _END.unpack(end)
     if count > MAX_MEMBERS or length > MAX_MEMBERS * (_CENTRAL.size + MAX_NAME):
-        raise BundleError(f"It claims {count} members in a directory of {length} bytes; at most {MAX_MEMBERS} may be.")
+        raise BundleError(f"It claims {count} members in {length} bytes; accepted: up to {MAX_MEMBERS} members.")
     if start + length + _END.size != size:
-        raise BundleError("There are data before or behind the zip's own, or its directory is elsewhere.")
+        raise BundleError("There are data before or after the zip, or its directory is misplaced.")
     directory = _read(file, start, length + _END.size)
     members, date = _parse(directory, count)
     _check_names([m.name for m in members])
@@ -99,25 +99,25 @@ def read_archive(file: BinaryIO) -> Archive:
     for member in members:
         header = _local_header(member, date)
         if member.offset != at + len(header):
-            raise BundleError(f"The member {member.name} is not where the one before it ends.")
+            raise BundleError(f"The member {member.name} does not begin at the end of the previous one.")
         if _read(file, at, len(header)) != header:
-            raise BundleError(f"The member {member.name}'s own header differs from what the directory says of it.")
+            raise BundleError(f"The header of the member {member.name} differs from its directory entry.")
         at = member.offset + member.size
     if at != start:
         raise BundleError("There are data between the last member and the directory.")
     if _directory(members, date, start) != directory:
-        raise BundleError("The directory has fields that a bundle's does not have.")
+        raise BundleError("The directory has fields that a bundle does not use.")
     return Archive({m.name: m for m in members}, date)
 
 
 def pieces(file: BinaryIO, member: Member) -> Iterator[bytes]:
-    """A member's data, a mebibyte at a time."""
+    """Read a member's data, a mebibyte at a time."""
     for offset in range(0, member.size, _PIECE):
         yield _read(file, member.offset + offset, min(_PIECE, member.size - offset))
 
 
 def _parse(directory: bytes, count: int) -> tuple[list[Member], int]:
-    """What the directory says, with the commonest ways to be something else told by name."""
+    """Parse the directory; the most common deviations have their own error messages."""
     members, at, date = [], 0, 0
     for _ in range(count):
         if len(directory) < at + _CENTRAL.size + _END.size or directory[at : at + 4] != b"PK\x01\x02":
@@ -131,11 +131,11 @@ def _parse(directory: bytes, count: int) -> tuple[list[Member], int]:
         if flags & 1:
             raise BundleError(f"The member {name!r} is encrypted.")
         if method != 0:
-            raise BundleError(f"The member {name!r} is compressed (method {method}); a bundle's members are stored.")
+            raise BundleError(f"The member {name!r} is compressed (method {method}); accepted: stored members only.")
         if packed != size:
             raise BundleError(f"The member {name!r} has two sizes, {packed} and {size} bytes.")
         if attributes >> 28 not in (0, 0o10):
-            raise BundleError(f"The member {name!r} is not a file but a link or a device.")
+            raise BundleError(f"The member {name!r} is a link or a device, not a file.")
         members.append(Member(name, size, crc, header + _LOCAL.size + length))
         at += _CENTRAL.size + length + fields[11] + fields[12]
     return members, date
@@ -144,16 +144,16 @@ def _parse(directory: bytes, count: int) -> tuple[list[Member], int]:
 def _check_names(names: list[str]) -> None:
     for name in names:
         if len(name) > MAX_NAME or not _NAME.fullmatch(name):
-            raise BundleError(f"The name {name!r} can't be a member's: it may lead out of the folder.")
+            raise BundleError(f"The name {name!r} is not allowed: it may lead out of the folder.")
     seen: set[str] = set()
     for name in names:
         folded = name.casefold()
         if folded in seen:
-            raise BundleError(f"The name {name!r} is there twice, perhaps in other letters.")
+            raise BundleError(f"The name {name!r} occurs twice, or differs only in case.")
         seen.add(folded)
     for name in names:
         if any(str(parent).casefold() in seen for parent in Path(name).parents):
-            raise BundleError(f"The name {name!r} makes a folder of another member.")
+            raise BundleError(f"The name {name!r} uses another member as a folder.")
 
 
 def _local_header(member: Member, date: int) -> bytes:

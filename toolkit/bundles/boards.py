@@ -1,12 +1,12 @@
-"""The boards that a bundle knows, and for each a set of packages, pinned and hashed, that installs there.
+"""The boards that bundles support, and the pinned packages to install on each.
 
-`pins/ENGINE-BOARD.txt` holds a set: every package with its version and the SHA-256 of its wheel for that board, so that
-a board installs what was tried and nothing else. They are renewed by
+`pins/ENGINE-BOARD.txt` lists every package with its version and the SHA-256 of its wheel for that board, so a board
+installs exactly what was tested. To update the pins from the package index:
 
-    python -m edgepress.toolkit.bundles.boards           resolves each set anew on the package index, rewrites pins/
+    python -m edgepress.toolkit.bundles.boards
 
-A test asks pip whether each set still resolves for its board. PyPI has no NumPy and no Pillow for 32-bit ARM: there,
-Debian's own (python3-numpy, python3-pil) are used, which is why that set brings neither.
+A slow test checks with pip that each set still resolves. PyPI has no NumPy or Pillow for 32-bit ARM, so that set omits
+them and uses Debian's packages (python3-numpy, python3-pil).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from edgepress.toolkit.errors import BundleError, unknown
 
 PINS = Path(__file__).parent / "pins"
 GLIBC = range(17, 37)
-"""Minor versions of glibc 2 whose wheels run on the oldest system with that Python: 2.36 is Debian bookworm's."""
+"""Minor versions of glibc 2 whose wheels run on the oldest supported system: 2.36 is Debian bookworm's."""
 
 
 class Board(NamedTuple):
-    """One row of the table.
+    """A board.
 
     Attributes:
-        python: Version of Python that its system has.
-        machine: As pip's platform tags name it.
-        engines: By format of the model, which engine runs it there.
+        python: Python version of its system.
+        machine: CPU architecture, as in pip's platform tags.
+        engines: Engine by model format.
     """
 
     python: str
@@ -48,7 +48,7 @@ BOARDS = {
     "pc64-py311": Board("3.11", "x86_64", _BOTH),
     "pc64-py313": Board("3.13", "x86_64", _BOTH),
 }
-"""Raspberry Pi OS (or any Debian) of 64 and 32 bits, with bookworm's Python and trixie's; and PCs."""
+"""64-bit and 32-bit Raspberry Pi OS (or other Debian) with the Python of bookworm or trixie, and x86-64 PCs."""
 PACKAGES = {
     "litert": ("ai-edge-litert", "numpy", "pillow"),
     "onnxruntime": ("onnxruntime", "numpy", "pillow"),
@@ -56,45 +56,45 @@ PACKAGES = {
 }
 
 
-def boards_for(format: str, wanted: Sequence[str] = ()) -> list[str]:
-    """Boards that run a format ("tflite" or "onnx"): those wanted, or all.
+def boards_for(format: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
+    """The wanted boards, or by default all that run a format ("tflite" or "onnx").
 
     Raises:
         InputError: A name is unknown.
-        BundleError: A board runs no such file.
+        BundleError: A board has no engine for this format.
     """
     for name in wanted:
         if name not in BOARDS:
             raise unknown("board", name, BOARDS)
         if format not in BOARDS[name].engines:
             raise BundleError(f"{name} has no engine for .{format} files.", "Convert the model to tflite-int8 for it.")
-    return [name for name, board in BOARDS.items() if format in board.engines and (not wanted or name in wanted)]
+    return tuple(name for name, board in BOARDS.items() if format in board.engines and (not wanted or name in wanted))
 
 
 def pinned(board: str, format: str) -> Path:
-    """The file with a board's set of packages for a format."""
+    """The requirements file of a board for a format."""
     return PINS / f"{BOARDS[board].engines[format]}-{board}.txt"
 
 
 def download_wheels(board: str, format: str, folder: Path) -> None:
-    """Put the wheels of a board's set into a folder.
+    """Download the wheels of a board's pinned packages into a folder.
 
     Raises:
-        BundleError: pip could not get them.
+        BundleError: pip could not download them.
     """
     pinned_set = ("--require-hashes", "-r", str(pinned(board, format)))
     _pip("download", board, "--dest", str(folder), "--no-deps", *pinned_set)
 
 
 def resolve(board: str, requirements: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """What pip would install on a board: {package: (version, sha256)}.
+    """Resolve requirements for a board: {package: (version, sha256)}.
 
     Args:
         board: Name in `BOARDS`.
-        requirements: Packages, or options of `pip install` such as ("-r", "FILE").
+        requirements: Packages, or `pip install` options such as ("-r", "FILE").
 
     Raises:
-        BundleError: pip finds no such set of wheels.
+        BundleError: pip finds no matching wheels.
     """
     with tempfile.TemporaryDirectory() as folder:
         options = ("--dry-run", "--ignore-installed", "--target", folder, "--report", "-", "--quiet")
@@ -109,7 +109,7 @@ def resolve(board: str, requirements: Sequence[str]) -> dict[str, tuple[str, str
 
 
 def _pip(action: str, board: str, *arguments: str) -> str:
-    """Run pip for another machine and return its output."""
+    """Run pip for another platform and return its output."""
     row = BOARDS[board]
     tags = [f"manylinux_2_{minor}_{row.machine}" for minor in reversed(GLIBC)] + [f"manylinux2014_{row.machine}"]
     platform = [word for tag in tags for word in ("--platform", tag)]
@@ -119,8 +119,8 @@ def _pip(action: str, board: str, *arguments: str) -> str:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise BundleError(
-            f"pip can't get the packages for {board}: {lines[-1] if lines else 'it gave no reason'}",
-            "Check the network; --offline alone needs it.",
+            f"pip can't download the packages for {board}: {lines[-1] if lines else 'no reason given'}",
+            "Check the network, or leave out --offline.",
         )
     return done.stdout
 
@@ -128,7 +128,7 @@ def _pip(action: str, board: str, *arguments: str) -> str:
 def _renew() -> None:
     for name, board in BOARDS.items():
         for format, engine in board.engines.items():
-            options = ("--no-deps",) if engine == "tflite-runtime" else ()  # its numpy is Debian's
+            options = ("--no-deps",) if engine == "tflite-runtime" else ()  # NumPy comes from Debian
             found = resolve(name, (*options, *PACKAGES[engine]))
             lines = [f"# {engine} for {name}: Python {board.python}, {board.machine}. Renewed by boards.py."]
             lines += [

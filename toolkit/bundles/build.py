@@ -1,8 +1,8 @@
-"""`build_bundle`: one file that holds all that a board needs to run a model and to prove it.
+"""Build a bundle: one file with everything that a board needs to run a model and to test it.
 
-Everything is laid out in a temporary folder just as it will lie on the board, the self-test runs there with the
-bundled sources, and only then is the folder written as a zip. The same inputs give the same bytes: dates are fixed (or
-SOURCE_DATE_EPOCH), names are in order, nothing of this machine is inside.
+The files are laid out in a temporary folder as on the board, and the self-test runs there with the bundled sources; if
+it passes, the folder is written as a zip. Bundles are reproducible: dates are fixed (or SOURCE_DATE_EPOCH), names are
+sorted, and nothing depends on this machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,20 +39,20 @@ Format = Literal["zip", "pyz"]
 SAMPLES = 8
 FILES = Path(__file__).parent / "files"
 EPOCH_1980 = 315532800
-"""1 January 1980 in seconds: the first day that a zip can name."""
+"""1 January 1980, the earliest date in a zip, in seconds."""
 PROOF_S = 600
-"""Seconds that the self-test may take here."""
+"""Time limit of the self-test in seconds."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was made.
+    """A bundle that was built.
 
     Attributes:
-        verified: What `verify_bundle` found of the file.
+        verified: The verified file.
         boards: Boards that it installs on.
-        selftest: What the self-test said on this machine, as its JSON.
-        notes: What to know beside it.
+        selftest: The JSON report of the self-test on this machine.
+        notes: Warnings for the user.
     """
 
     verified: Verified
@@ -66,7 +66,7 @@ class Bundle:
         return self.verified.path
 
     def to_dict(self) -> dict[str, Any]:
-        """What `bundle --json` prints."""
+        """The document that `bundle --json` prints."""
         m = self.verified.manifest
         return self.verified.to_dict() | {
             "format": m.format,
@@ -93,111 +93,116 @@ def build_bundle(
     sign: str | Path | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Bundle:
-    """Make a bundle.
+    """Build a bundle.
 
     Args:
-        file: A `.tflite` or `.onnx` file with a contract and a self-test, as `edgepress convert` makes it.
-        out: The bundle; None: beside the file, under its name.
-        name: Of the bundle and the folder in it; None: the file's. A board updates what has the same name.
-        format: "zip" to install, or "pyz", which a Python that has the engine runs as it is.
-        boards: Names of `boards.BOARDS` to bring pinned packages for; empty: all that run the file.
-        offline: Bring these packages' wheels, too.
-        data: Where samples come from, as for training; None: what the file's contract names.
-        samples: Number of test items to bring, 0 for none.
-        engine: What gives the answers that samples are compared with; None: the first that opens the file.
-        sign: A key of OpenSSH to sign the bundle with.
-        on_step: Called with a sentence as each step begins.
+        file: A `.tflite` or `.onnx` file made by `edgepress convert`, with a contract and a self-test.
+        out: The bundle; None: next to the file, with its name.
+        name: Name of the application and its folder; None: the file's. A board updates the application of this name.
+        format: "zip" to install, or "pyz" to run with a Python that has the engine.
+        boards: Names in `BOARDS` to include pinned packages for; empty: all that run the file.
+        offline: Include the wheels of these packages.
+        data: Data to take samples from; None: the data named in the file's contract.
+        samples: Number of test items to include.
+        engine: Engine that computes the samples' answers; None: the first that opens the file.
+        sign: OpenSSH key to sign the bundle with.
+        on_step: Called with a sentence when a step begins.
 
     Raises:
         ModelFileError: The file has no contract or no self-test.
-        InputError, DataError: An option, or the data, can't be used.
-        BundleError: The self-test fails here, packages can't be had, or it can't be signed.
+        InputError, DataError: An option or the data can't be used.
+        BundleError: The self-test fails, packages can't be downloaded, or signing fails.
     """
     path, step = Path(file), on_step or (lambda text: None)
     kind, contract = file_format(path), contract_of(path)
     name = path.stem if name is None else name
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}", name):
-        raise InputError(f"A bundle can't be named {name!r}; accepted: letters, digits and _ . + -.", "Use --name.")
-    if format not in ("zip", "pyz"):
-        raise InputError(f"The format is {format!r}; accepted: zip, pyz.")
-    if format == "pyz" and boards:
-        raise InputError(
-            "A pyz brings no packages, so no board can be named for it.", "Leave --board out, or make a zip."
-        )
-    if offline and not boards:
-        raise InputError("Wheels are brought in a zip, for boards that are named.", "Say --board pi64-py313.")
+    manifest = _manifest(kind, contract, name=name, format=format, boards=boards, offline=offline)
     target = path.with_suffix(f".{format}") if out is None else Path(out)
-    dated = _dated()
-    chosen = boards_for(kind, boards) if format == "zip" else []
-    notes: list[str] = []
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
         folder = Path(temporary) / name
-        model = folder / f"model.{kind}"
-        _lay_out(folder, path, model, contract, format, chosen)
-        answered = engine
+        _lay_out(folder, path, contract, manifest)
+        notes = ["Without samples, the self-test checks neither decoding nor resizing."]
         if samples:
             step("Choosing samples")
             opened, notes = data_for(contract, data, where=path)
-            job = SampleJob(path, engine, folder, choose_samples(opened, samples))
-            answered = _in_child(job)
-        else:
-            notes = ["Without samples, the self-test proves neither decoding nor resizing."]
-        if offline:
-            (folder / "wheels").mkdir()
-            for board in chosen:
-                step(f"Downloading wheels for {board}")
-                download_wheels(board, kind, folder / "wheels")
+            engine = _write_samples(SampleJob(path, engine, folder, choose_samples(opened, samples)))
+        for board in manifest.boards if offline else ():
+            step(f"Downloading wheels for {board}")
+            download_wheels(board, kind, folder / "wheels")
         step("Running the self-test from the bundle")
-        proof = _prove(folder, answered) | {"file": str(path)}
-        manifest = Manifest(
-            name=name,
-            format=format,
-            edgepress=edgepress.__version__,
-            model=model.name,
-            scheme=contract.scheme,
-            engine=answered or proof["engine"],
-            dated=dated,
-            boards=tuple(chosen),
-            offline=offline,
-            files=describe_files(folder),
-        )
-        (folder / NAME).write_bytes(manifest.to_bytes())
-        names = [NAME, *(f.path for f in manifest.files)]
-        top, names = (folder.parent, [f"{name}/{n}" for n in names]) if format == "zip" else (folder, names)
+        proof = _prove(folder, engine) | {"file": str(path)}
+        manifest = replace(manifest, engine=engine or proof["engine"], files=describe_files(folder))
         step(f"Writing {target}")
-        with whole_file(target) as unfinished:
-            write_archive(unfinished, top, names, date=dos_date(dated))
-            signature = sign_file(unfinished, Path(sign)) if sign is not None else None
+        notes += _write(folder, manifest, target, sign)
+    return Bundle(verify_bundle(target), manifest.boards, proof, tuple(notes))
+
+
+def _manifest(
+    kind: str, contract: Contract, *, name: str, format: Format, boards: Sequence[str], offline: bool
+) -> Manifest:
+    """Check the options, and describe the bundle; its files and engine are added later."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}", name):
+        raise InputError(f"{name!r} is not a valid name; accepted: letters, digits and _ . + -.", "Use --name.")
+    if format not in ("zip", "pyz"):
+        raise InputError(f"The format is {format!r}; accepted: zip, pyz.")
+    if format == "pyz" and boards:
+        raise InputError("A pyz contains no packages, so --board does not apply.", "Leave out --board, or make a zip.")
+    if offline and not boards:
+        raise InputError("--offline needs the boards to include wheels for.", "Name them, as in --board pi64-py313.")
+    return Manifest(
+        name=name,
+        format=format,
+        edgepress=edgepress.__version__,
+        model=f"model.{kind}",
+        scheme=contract.scheme,
+        engine="",
+        dated=_dated(),
+        boards=boards_for(kind, boards) if format == "zip" else (),
+        offline=offline,
+        files=(),
+    )
+
+
+def _write(folder: Path, manifest: Manifest, target: Path, key: str | Path | None) -> list[str]:
+    """Write the archive, and its signature beside it; returns notes."""
+    (folder / NAME).write_bytes(manifest.to_bytes())
+    top, names = folder, [NAME, *(f.path for f in manifest.files)]
+    if manifest.format == "zip":
+        top, names = folder.parent, [f"{manifest.name}/{name}" for name in names]
+    beside = signature_path(target)
+    with whole_file(target) as unfinished:
+        write_archive(unfinished, top, names, date=dos_date(manifest.dated))
+        signature = sign_file(unfinished, Path(key)) if key is not None else None
     if signature is not None:
-        write_bytes(signature_path(target), signature)
-    elif signature_path(target).exists():
-        signature_path(target).unlink()
-        notes.append(f"Removed {signature_path(target)}, which was an older bundle's.")
-    return Bundle(verify_bundle(target), tuple(chosen), proof, tuple(notes))
+        write_bytes(beside, signature)
+    elif beside.exists():
+        beside.unlink()
+        return [f"Removed {beside}, the signature of an older bundle."]
+    return []
 
 
-def _lay_out(folder: Path, file: Path, model: Path, contract: Contract, format: Format, boards: Sequence[str]) -> None:
-    """The model, the runtime's sources, and what a user or an installer needs."""
+def _lay_out(folder: Path, file: Path, contract: Contract, manifest: Manifest) -> None:
+    """Copy the model, the sources of the runtime, and the files for the installer and the user."""
     package = Path(edgepress.__file__)
     runtime = Path(edgepress.runtime.__file__).parent
     (folder / "edgepress" / "runtime").mkdir(parents=True)
-    shutil.copyfile(file, model)
+    shutil.copyfile(file, folder / manifest.model)
     shutil.copyfile(package, folder / "edgepress" / package.name)
     for source in runtime.glob("*.py"):
         shutil.copyfile(source, folder / "edgepress" / "runtime" / source.name)
-    if format == "pyz":
+    if manifest.format == "pyz":
         shutil.copyfile(Path(__file__).parent / "pyz_main.py", folder / "__main__.py")
         return
     about = {
         "NAME": folder.name,
-        "MODEL": model.name,
+        "MODEL": manifest.model,
         "SCHEME": contract.scheme,
         "SIZE": str(file.stat().st_size),
         "LABELS": str(len(contract.labels)),
         "INPUT": " x ".join(map(str, contract.input.shape)) + (" pixels" if contract.input.is_image else ""),
-        "VERSION": edgepress.__version__,
+        "VERSION": manifest.edgepress,
         "BOARDS": "\n".join(
-            f"    {board:<12} Python {BOARDS[board].python}, {BOARDS[board].machine}" for board in boards
+            f"    {board:<12} Python {BOARDS[board].python}, {BOARDS[board].machine}" for board in manifest.boards
         ),
     }
     for source in sorted(FILES.iterdir()):
@@ -205,11 +210,12 @@ def _lay_out(folder: Path, file: Path, model: Path, contract: Contract, format: 
         for key, value in about.items():
             text = text.replace(f"@{key}@", value)
         (folder / source.name).write_text(text, encoding="utf-8", newline="\n")
-    for board in boards:
-        shutil.copyfile(pinned(board, model.suffix[1:]), folder / f"requirements-{board}.txt")
+    for board in manifest.boards:
+        shutil.copyfile(pinned(board, file_format(file)), folder / f"requirements-{board}.txt")
 
 
-def _in_child(job: SampleJob) -> str:
+def _write_samples(job: SampleJob) -> str:
+    """Write the samples in a child process; returns the engine's name."""
     try:
         (engine,) = run_in_child(write_samples, job)
     except ChildDied as e:
@@ -218,7 +224,7 @@ def _in_child(job: SampleJob) -> str:
 
 
 def _prove(folder: Path, engine: str | None) -> dict[str, Any]:
-    """The self-test's report, by the sources in the folder and not by ours."""
+    """Run the self-test with the sources in the folder, and return its report."""
     chosen = ["--engine", engine] if engine is not None else []
     command = [sys.executable, "-B", "-m", "edgepress.runtime", "selftest", str(folder), "--json", *chosen]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"} | {"PYTHONPATH": str(folder)}
@@ -226,19 +232,19 @@ def _prove(folder: Path, engine: str | None) -> dict[str, Any]:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PROOF_S)
         report: dict[str, Any] = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError) as e:
-        raise BundleError(f"The self-test gave no result: {e}.", "Convert the model again.") from e
+        raise BundleError(f"The self-test ended without a result: {e}.", "Convert the model again.") from e
     if done.returncode:
-        said = report.get("error", {}).get("message") or "answers differ from those in the file"
+        said = report.get("error", {}).get("message") or "its answers differ from the stored ones"
         raise BundleError(f"The self-test fails on this machine: {said}", f"Try: edgepress predict {folder.name} IMAGE")
     return report
 
 
 def _dated() -> str:
-    """The date of everything inside: SOURCE_DATE_EPOCH (reproducible-builds.org), or 1980."""
+    """The date of all members: SOURCE_DATE_EPOCH (reproducible-builds.org), or 1980."""
     text = os.environ.get("SOURCE_DATE_EPOCH", str(EPOCH_1980))
     try:
         iso = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(int(text), EPOCH_1980)))
         dos_date(iso)
     except (ValueError, OverflowError, OSError) as e:
-        raise InputError(f"SOURCE_DATE_EPOCH is {text!r}; accepted: seconds, up to the year 2107.") from e
+        raise InputError(f"SOURCE_DATE_EPOCH is {text!r}; accepted: seconds since 1970, up to the year 2107.") from e
     return iso

@@ -1,7 +1,7 @@
-"""MANIFEST.json: what a bundle is, and the size and SHA-256 of each of its other files.
+"""MANIFEST.json: a description of a bundle, with the size and SHA-256 of each of its other files.
 
-It has one byte form, too, so that a change of it shows: `parse_manifest` writes anew what it read and compares. `id` is
-the hash of all else in it, hence of the whole content; it names the release that a board installs.
+It has a single canonical form: `parse_manifest` serializes what it read and compares the bytes. `id` is the hash of all
+other fields, and so of the whole content; it names the release that a board installs.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ class BundledFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a bundle is.
+    """The description of a bundle.
 
     Attributes:
-        name: Of the bundle and its folder.
+        name: Name of the application and its folder.
         format: "zip" or "pyz".
-        edgepress: Version that made it.
-        model: Path of the model file in it.
-        scheme: The model's, by its contract.
-        engine: What gave the answers that the samples are compared with.
+        edgepress: Version of edgepress that built it.
+        model: Path of the model file.
+        scheme: The model's scheme.
+        engine: Engine that computed the samples' answers.
         dated: Date of all members, ISO 8601 in UTC.
-        boards: Boards that it has a pinned set of packages for.
-        offline: Whether it brings their wheels.
-        files: All files but this one, by path.
-        schema_version: Of this structure.
+        boards: Boards that it has pinned packages for.
+        offline: Whether it contains the wheels of these packages.
+        files: All files except this one, sorted by path.
+        schema_version: Version of this structure.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Manifest:
 
     @property
     def id(self) -> str:
-        """SHA-256 over everything else here, in hexadecimal."""
+        """SHA-256 of all other fields, in hexadecimal."""
         return hashlib.sha256(_text(dataclasses.asdict(self))).hexdigest()
 
     def to_bytes(self) -> bytes:
@@ -71,7 +71,7 @@ class Manifest:
 
 
 def describe_files(folder: Path) -> tuple[BundledFile, ...]:
-    """All files below a folder but the manifest, by path."""
+    """Describe all files below a folder except the manifest, sorted by path."""
     found = []
     for path in sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()):
         if path != NAME:
@@ -82,10 +82,10 @@ def describe_files(folder: Path) -> tuple[BundledFile, ...]:
 
 
 def parse_manifest(data: bytes) -> Manifest:
-    """Read a manifest.
+    """Parse a manifest.
 
     Raises:
-        BundleError: It is damaged, edited, or of a newer edgepress.
+        BundleError: It is damaged, edited, or from a newer version of edgepress.
     """
     try:
         raw = json.loads(data)
@@ -95,19 +95,17 @@ def parse_manifest(data: bytes) -> Manifest:
                 f"{NAME} has version {version}; this edgepress reads up to {SCHEMA_VERSION}.", "Upgrade edgepress."
             )
         claimed = raw.pop("id")
-        manifest = Manifest(**raw | {"boards": tuple(raw["boards"]), "files": tuple(map(_file, raw["files"]))})
+        manifest = Manifest(
+            **raw | {"boards": tuple(raw["boards"]), "files": tuple(BundledFile(**file) for file in raw["files"])}
+        )
         texts = [manifest.name, manifest.format, manifest.dated, *(f.path for f in manifest.files)]
         if not all(isinstance(text, str) for text in texts):
-            raise TypeError("a text is something else")
+            raise TypeError("a field has a wrong type")
         if manifest.to_bytes() != data or claimed != manifest.id:
             raise ValueError("it was changed after it was made")
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
-        raise BundleError(f"{NAME} is not as edgepress wrote it: {e}.") from e
+        raise BundleError(f"{NAME} is not in the form that edgepress writes: {e}.") from e
     return manifest
-
-
-def _file(raw: Mapping[str, Any]) -> BundledFile:
-    return BundledFile(**raw)
 
 
 def _text(value: Mapping[str, Any]) -> bytes:

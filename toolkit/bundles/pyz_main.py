@@ -1,7 +1,7 @@
-"""Runs a bundle that is one runnable file: `python app.pyz classify IMAGE`, `python app.pyz selftest`.
+"""Run a bundle that is a single runnable file: `python app.pyz classify IMAGE`, `python app.pyz selftest`.
 
-It becomes `__main__.py` in a `.pyz`. The sources run from inside the file; an engine wants the model as a file, so the
-model and the samples are unpacked into a temporary folder for as long as the command runs.
+This becomes `__main__.py` in a `.pyz`. The sources run from inside the zip; the model and the samples are unpacked into
+a temporary folder while the command runs, because engines need the model as a file.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from types import FrameType
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command of `python -m edgepress.runtime` on the model in this file and return its exit code."""
+    """Run a command of `python -m edgepress.runtime` with the model in this file, and return its exit code."""
     from edgepress.runtime.__main__ import main as command
 
-    signal.signal(signal.SIGTERM, _end)  # so that a stopped service leaves nothing behind
+    signal.signal(signal.SIGTERM, _end)  # so that a stopped service removes its folder
     with zipfile.ZipFile(sys.argv[0]) as archive, tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         model = json.loads(archive.read("MANIFEST.json"))["model"]
         for name in archive.namelist():

@@ -1,8 +1,8 @@
-"""The samples of a bundle: a few test items, and what the file says of them on the workstation.
+"""Write the samples of a bundle: a few test items, with the model's answers on the workstation.
 
-One of each of some classes, the first of its class that the file gets right. Images are PNG (which every decoder reads
-alike), every second one half as large again as the model takes it, so that a board proves its resizing, too; tensors
-are `.npy`. The answers are those that the runtime gives for the files as they lie there. Format: `runtime.selftest`.
+There is one item per class, the first that the model classifies correctly. Images are PNG (decoded identically
+everywhere); every second one is enlarged by half, so that the board's resizing is tested as well. Tensors are `.npy`.
+The answers are computed from the written files. Format: `runtime.selftest`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from edgepress.runtime import Model, load
 from edgepress.toolkit.data.types import DataSet
 
 CANDIDATES = 20
-"""Test items of a class that are tried until one is answered rightly."""
+"""Number of test items per class to try until one is classified correctly."""
 
 
 @dataclass(frozen=True)
 class SampleJob:
-    """What `write_samples` needs.
+    """Arguments of `write_samples`.
 
     Attributes:
         model: The model file.
-        engine: What runs it; None: the first that opens it.
+        engine: The engine; None: the first that opens the file.
         folder: Folder of the bundle.
-        classes: Of each sample: its class and the items to choose from, shape (N, *item shape).
+        classes: For each sample, its class and the items to choose from, shape (N, *item shape).
     """
 
     model: Path
@@ -42,14 +42,14 @@ class SampleJob:
 
 
 def choose_samples(data: DataSet, count: int) -> tuple[tuple[int, npt.NDArray[Any]], ...]:
-    """Classes spread over all there are, `count` at most, with a few test items each."""
+    """Choose up to `count` evenly spread classes, with a few test items each."""
     present = np.unique(data.test.y)
     chosen = present[np.linspace(0, len(present) - 1, min(count, len(present))).round().astype(int)]
     return tuple((int(y), data.test.read(np.flatnonzero(data.test.y == y)[:CANDIDATES])) for y in chosen)
 
 
 def write_samples(job: SampleJob, emit: Emit) -> None:
-    """Write the samples and their manifest below a folder; to be called in a child process. Emits the engine's name."""
+    """Write the samples and their manifest; runs in a child process and emits the engine's name."""
     model = load(job.model, job.engine)
     manifest = job.folder / "samples" / "manifest.json"
     manifest.parent.mkdir()
@@ -67,7 +67,7 @@ def write_samples(job: SampleJob, emit: Emit) -> None:
 
 
 def _exact(scores: npt.NDArray[np.float32]) -> Sequence[float]:
-    """float32 values as the shortest decimals that give them back."""
+    """float32 values as the shortest decimals that round-trip."""
     return [float(str(value)) for value in scores]
 
 

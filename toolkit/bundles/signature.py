@@ -1,8 +1,8 @@
-"""Signatures by OpenSSH, which a board has already: `app.zip.sig` beside `app.zip`.
+"""Sign bundles with OpenSSH, and check signatures: `app.zip.sig` next to `app.zip`.
 
 `ssh-keygen -Y` signs and checks files (OpenSSH 8.1 and newer; format: PROTOCOL.sshsig in its sources). The signature
-covers the whole file, so it is checked before anything is unpacked, on the workstation or on the board, by a tool that
-neither edgepress nor the bundle brought. docs/bundle.md says why not another way.
+covers the whole file, so it can be checked before anything is unpacked, on the workstation or the board, by a tool that
+is independent of edgepress and the bundle. docs/bundle.md compares alternatives.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from pathlib import Path
 from edgepress.toolkit.errors import BundleError, InputError
 
 NAMESPACE = "edgepress-bundle"
-"""What a signature is for: one made for another purpose with the same key is not taken for a bundle's."""
+"""Purpose of the signature; signatures for other purposes are rejected."""
 SIGNER = "signer"
 _PUBLIC_KEY = re.compile(r"(ssh|sk-ssh|ecdsa|sk-ecdsa|rsa)-[\w@.-]+ [A-Za-z0-9+/=]+")
 
 
 def signature_path(bundle: Path) -> Path:
-    """Where a bundle's signature lies."""
+    """The path of a bundle's signature."""
     return bundle.with_name(bundle.name + ".sig")
 
 
 def sign(bundle: Path, key: Path) -> bytes:
-    """A signature of a file, as text in armour.
+    """Sign a file; returns the signature as armoured text.
 
     Args:
         bundle: The file.
-        key: A private key of OpenSSH (`ssh-keygen -t ed25519`), or the public one where an agent holds the private.
+        key: An OpenSSH private key (`ssh-keygen -t ed25519`), or the public key if an agent has the private one.
 
     Raises:
-        InputError: There is no such key, or ssh-keygen is missing.
+        InputError: The key does not exist, or ssh-keygen is missing.
         BundleError: ssh-keygen could not sign with it.
     """
     if not key.is_file():
-        raise InputError(f"The key {key} does not exist.", "Make one: ssh-keygen -t ed25519 -f KEY")
+        raise InputError(f"The key {key} does not exist.", "Create one: ssh-keygen -t ed25519 -f KEY")
     return _ssh_keygen(bundle, "sign", "-f", str(key), "-n", NAMESPACE)
 
 
 def check_signature(bundle: Path, signature: Path, key: Path) -> str:
-    """Who signed a file.
+    """Check a signature and return the signer.
 
     Args:
         bundle: The file.
@@ -50,20 +50,20 @@ def check_signature(bundle: Path, signature: Path, key: Path) -> str:
         key: A public key (`.pub`), or a file of allowed signers (ssh-keygen(1), ALLOWED SIGNERS).
 
     Returns:
-        The signer's name in the file of allowed signers; of a public key, its comment.
+        The signer's name in the file of allowed signers, or the comment of the public key.
 
     Raises:
         InputError: The key can't be read, or ssh-keygen is missing.
-        BundleError: There is no signature, or it is not by that key over these bytes.
+        BundleError: There is no signature, or it was not made with this key for this file.
     """
     try:
         text = key.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"The key {key} can't be read: {e}.", "Give a public key (.pub) or allowed signers.") from e
     if "PRIVATE KEY" in text:
-        raise InputError(f"{key} is a private key.", f"Give the public one: {key}.pub")
+        raise InputError(f"{key} is a private key.", f"Give the public key: {key}.pub")
     if not signature.is_file():
-        raise BundleError(f"{bundle} has no signature: there is no {signature}.", "Do not install it.")
+        raise BundleError(f"{bundle} has no signature: {signature} does not exist.", "Do not install it.")
     name = None
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         allowed = key
@@ -77,7 +77,7 @@ def check_signature(bundle: Path, signature: Path, key: Path) -> str:
             principal = found[0] if found else ""
             _ssh_keygen(bundle, "verify", *where, "-I", principal, "-n", NAMESPACE)
         except BundleError as e:
-            raise BundleError(f"{bundle} is not what a key in {key} signed: {e.message}", "Do not install it.") from e
+            raise BundleError(f"{bundle} was not signed with a key in {key}: {e.message}", "Do not install it.") from e
     return name or principal
 
 

@@ -1,9 +1,9 @@
-"""`verify_bundle`: is a bundle whole and unchanged? Nothing is unpacked, memory is bounded.
+"""Verify that a bundle is complete and unchanged, without unpacking it and in bounded memory.
 
-Without a key this shows that no accident happened to the file: everything in it can be made anew by whoever wants to
-deceive, manifest and all. With `key`, the signature beside the file is checked first, over all of its bytes.
+Without a key this detects accidental damage only: an attacker can rebuild the file, including its manifest. With a key,
+the signature is checked first, over the whole file.
 
-This needs no TensorFlow and no engine; Python's standard library does it all (and `ssh-keygen` the signature).
+This needs only Python's standard library, and `ssh-keygen` for signatures; no TensorFlow and no engine.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from edgepress.toolkit.errors import BundleError, InputError
 
 @dataclass(frozen=True)
 class Verified:
-    """A bundle that is as it was made.
+    """A verified bundle.
 
     Attributes:
         path: The file.
-        sha256: Of the file.
-        size_bytes: Of the file.
-        manifest: What it says of itself.
-        signer: Whose signature was checked; "" if none was.
-        signature: Its signature, if there is one beside it.
+        sha256: SHA-256 of the file.
+        size_bytes: Size of the file.
+        manifest: Its manifest.
+        signer: The signer, if a signature was checked; else "".
+        signature: Its signature, if there is one next to it.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class Verified:
     signature: Path | None
 
     def to_dict(self) -> dict[str, Any]:
-        """What `verify --json` prints."""
+        """The document that `verify --json` prints."""
         m = self.manifest
         about = {"name": m.name, "id": m.id, "model": m.model, "scheme": m.scheme, "edgepress": m.edgepress}
         return {
@@ -57,28 +57,28 @@ class Verified:
 
 
 def verify_bundle(path: str | Path, *, key: str | Path | None = None, signature: str | Path | None = None) -> Verified:
-    """Check a bundle.
+    """Verify a bundle.
 
     Args:
-        path: The `.zip` or `.pyz` that `build_bundle` made.
-        key: Public key or file of allowed signers that it must be signed by.
-        signature: The signature; None looks beside the file.
+        path: A `.zip` or `.pyz` made by `edgepress bundle`.
+        key: Public key, or file of allowed signers; requires a signature by one of them.
+        signature: The signature; None: next to the file.
 
     Raises:
-        BundleError: It was changed, damaged, is not a bundle, or is not signed by that key.
+        BundleError: The bundle was changed or damaged, is not a bundle, or is not signed with this key.
         InputError: A file can't be read.
     """
     bundle = Path(path)
     beside = signature_path(bundle) if signature is None else Path(signature)
     if not bundle.is_file():
-        raise InputError(f"{bundle} does not exist or is no file.", "Give a .zip or .pyz from edgepress bundle.")
+        raise InputError(f"{bundle} does not exist or is not a file.", "Give a .zip or .pyz made by edgepress bundle.")
     signer = check_signature(bundle, beside, Path(key)) if key is not None else ""
     with bundle.open("rb") as file:
         try:
             archive = read_archive(file)
             manifest = _check_contents(file, archive)
         except BundleError as e:
-            raise BundleError(f"{bundle} is not a whole and unchanged bundle. {e.message}", "Do not install it.") from e
+            raise BundleError(f"{bundle} is not an unchanged bundle. {e.message}", "Do not install it.") from e
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = bundle.stat().st_size
@@ -86,10 +86,10 @@ def verify_bundle(path: str | Path, *, key: str | Path | None = None, signature:
 
 
 def dos_date(iso: str) -> int:
-    """A date in UTC as a zip has it: (date << 16) | time, to two seconds.
+    """Convert a UTC date to MS-DOS format, as in a zip: (date << 16) | time, to two seconds.
 
     Raises:
-        ValueError: It is of another form, or not within 1980 to 2107.
+        ValueError: It has another form, or is not within 1980 to 2107.
     """
     t = time.strptime(iso, "%Y-%m-%dT%H:%M:%SZ")
     if not 1980 <= t.tm_year <= 2107:
@@ -99,7 +99,7 @@ def dos_date(iso: str) -> int:
 
 
 def _check_contents(file: BinaryIO, archive: Archive) -> Manifest:
-    """The manifest, once every member was found to be what it says."""
+    """Check every member against the manifest, and return the manifest."""
     first = next(iter(archive.members.values()), None)
     if first is None or first.name.rpartition("/")[2] != manifests.NAME or first.size > manifests.MAX_BYTES:
         raise BundleError(f"It does not begin with a {manifests.NAME}.")
@@ -117,7 +117,7 @@ def _check_contents(file: BinaryIO, archive: Archive) -> Manifest:
     if more := sorted(set(archive.members) - set(names)):
         raise BundleError(f"It has {len(more)} files that {manifests.NAME} does not list, such as {more[0]}.")
     if list(archive.members) != names or len(listed) != len(manifest.files):
-        raise BundleError("Its members are not in their order.")
+        raise BundleError("Its members are not in the order of the manifest.")
     for member in archive.members.values():
         digest, crc = hashlib.sha256(), 0
         for piece in pieces(file, member):
@@ -129,5 +129,5 @@ def _check_contents(file: BinaryIO, archive: Archive) -> Manifest:
             listed[member.name].size_bytes,
             listed[member.name].sha256,
         ):
-            raise BundleError(f"The member {member.name} is not what {manifests.NAME} lists.")
+            raise BundleError(f"The member {member.name} differs from its entry in {manifests.NAME}.")
     return manifest

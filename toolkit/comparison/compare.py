@@ -1,14 +1,14 @@
-"""What changed between two results, or two model files: accuracy, latency, size and memory, each with its uncertainty.
+"""Compare two results or two model files: accuracy, latency, size and memory, each with a 95 % confidence interval.
 
     edgepress compare main/benchmark.json runs/new/variants --fail-if 'drop>0.5' --fail-if 'latency>1.1x'
     edgepress compare old.tflite new.tflite --fail-if 'latency>1.1x'
 
-Two results come from two runs, and a machine is not equally fast in both. So latencies are compared through a yardstick
-that both runs hold, the same baseline file: drift that hit it and a candidate alike cancels. Where there is none, or it
-was run by another engine, an allowance for drift widens the interval; it is named in `how`. Two model files are
-measured here and now, in the same rounds, which needs no allowance.
+Two results come from two runs, in which a machine may be faster or slower. Latencies are therefore compared relative to
+the baseline file if both runs contain the same one, so that common drift cancels. Otherwise, or if another engine ran
+the baseline, the interval is widened to allow for drift (`how` says so). Two model files are measured in the same
+rounds, which needs no allowance.
 
-Accuracies of the same test items are compared item by item, others as two independent counts.
+Accuracies over the same test items are compared item by item, others as two independent proportions.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ MODEL_SUFFIXES = (".tflite", ".onnx")
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One gate on one pair.
+    """The outcome of one gate for one pair.
 
     Attributes:
-        gate: As the user wrote it; "all" of a pair that vanished or fails, which nothing can be held against.
+        gate: The gate as the user wrote it; "all" for a pair without figures, because it vanished or failed.
         pair: The pair's name.
         outcome: "passed", "failed" or "not established".
-        estimate, low, high: What was held against the limit, with its 95 % interval: a ratio NEW / OLD, percentage
-            points, or NEW's own figure; null where it is not known.
+        estimate, low, high: The figure compared with the limit, and its 95 % interval: a ratio NEW / OLD, percentage
+            points, or NEW's own figure; null if unknown.
         text: The finding in words.
-        remedy: What would settle it if it is not established.
+        remedy: How to establish an outcome that is not established.
     """
 
     gate: str
@@ -66,14 +66,14 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What changed.
+    """The result of a comparison.
 
     Attributes:
-        old, new: What was compared, as the user gave it.
+        old, new: The paths, as the user gave them.
         strict: Whether estimates decided instead of intervals.
-        pairs: One a file and engine, in NEW's order; then those that vanished.
-        verdicts: One a gate and pair that it applies to.
-        notes: What a reader must know beside the figures.
+        pairs: One per file and engine, in NEW's order; then those that vanished.
+        verdicts: One per gate and pair that it applies to.
+        notes: Warnings for the reader.
     """
 
     old: str
@@ -89,7 +89,7 @@ class Comparison:
         return any(v.outcome == FAILED for v in self.verdicts)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `compare --json` prints."""
+        """The document that `compare --json` prints."""
         return {"schema_version": SCHEMA_VERSION, "failed": self.failed} | dataclasses.asdict(self)
 
 
@@ -110,48 +110,54 @@ def compare(
     """Compare two results of `edgepress benchmark`, or measure two model files side by side.
 
     Args:
-        old: A `benchmark.json`, a folder that holds one, or a `.tflite` or `.onnx` file.
-        new: The same kind of thing.
+        old: A `benchmark.json`, a folder that contains one, or a `.tflite` or `.onnx` file.
+        new: The same kind of file.
         fail_if: Limits; see `edgepress.toolkit.comparison.gates`.
-        strict: Let estimates decide, and count what is not known as failed.
-        schemes: "all", or names separated by commas, of the results to compare.
-        engines: The same of engines; of model files, those to measure on.
-        data: Of model files: the data, as for training; None opens what the files' contract names.
-        threads: Of model files: threads that an engine may use.
-        rounds: Of model files: rounds of timing.
-        skip_unreadable: Of model files: leave out images that can't be read instead of failing.
-        on_progress: Of model files: called with a phase and the share of it that is done, 0-1.
+        strict: Decide by estimates instead of intervals; unknown figures fail.
+        schemes: Results only: "all", or names separated by commas.
+        engines: "all", or names separated by commas; model files are measured on these.
+        data: Model files only, as are the options below: the data; None opens those named in the files' contract.
+        threads: Number of threads of an engine.
+        rounds: Rounds of timing.
+        skip_unreadable: Leave out unreadable images instead of raising an error.
+        on_progress: Called with the current phase and the completed share of it, 0-1.
 
     Raises:
-        EdgepressError: A file can't be read or measured, a limit makes no sense, or nothing is left to compare.
+        EdgepressError: A file can't be read or measured, a limit is invalid, or nothing is left to compare.
     """
     gates = [parse_gate(text) for text in fail_if]
     old, new = Path(old), Path(new)
+    names = str(old), str(new)
+    if not _are_models(old, new):
+        runs = load_benchmark(old), load_benchmark(new)
+        return compare_results(*runs, gates, strict=strict, schemes=schemes, engines=engines, names=names)
+    from edgepress.toolkit.benchmarking.benchmark import benchmark
+
+    run = benchmark(
+        [old, new],
+        data=data,
+        engines=engines,
+        threads=threads,
+        rounds=rounds,
+        baseline=str(old),
+        skip_unreadable=skip_unreadable,
+        on_progress=on_progress,
+    )
+    found = match_models(run, old, new)
+    return judge(found, gates, strict=strict, names=names, notes=run.notes, same_run=True)
+
+
+def _are_models(old: Path, new: Path) -> bool:
+    """Whether both paths are model files instead of results; an error if only one is, or both are the same file."""
     models = [path.suffix in MODEL_SUFFIXES and not path.is_dir() for path in (old, new)]
     if models[0] != models[1]:
         raise InputError(
             f"{old} and {new} can't be compared: one is a model file, the other a result.",
             "Give two model files, which are then measured, or two results of edgepress benchmark.",
         )
-    if models[0]:
-        if old.exists() and new.exists() and old.samefile(new):
-            raise InputError(f"{old} and {new} are the same file.", "Give two files.")
-        from edgepress.toolkit.benchmarking.benchmark import benchmark
-
-        run = benchmark(
-            [old, new],
-            data=data,
-            engines=engines,
-            threads=threads,
-            rounds=rounds,
-            baseline=str(old),
-            skip_unreadable=skip_unreadable,
-            on_progress=on_progress,
-        )
-        found = match_models(run, old, new)
-        return judge(found, gates, strict=strict, names=(str(old), str(new)), notes=run.notes, same_run=True)
-    runs = load_benchmark(old), load_benchmark(new)
-    return compare_results(*runs, gates, strict=strict, schemes=schemes, engines=engines, names=(str(old), str(new)))
+    if models[0] and old.exists() and new.exists() and old.samefile(new):
+        raise InputError(f"{old} and {new} are the same file.", "Give two files.")
+    return models[0]
 
 
 def compare_results(
@@ -167,7 +173,7 @@ def compare_results(
     """Compare two results; see `compare`.
 
     Raises:
-        InputError: Neither result has such a scheme or engine.
+        InputError: Neither result contains a requested scheme or engine.
     """
     found = list(match_results(old, new, schemes, engines))
     return judge(found, gates, strict=strict, names=names, notes=_notes(old, new))
@@ -182,15 +188,15 @@ def judge(
     notes: Sequence[str] = (),
     same_run: bool = False,
 ) -> Comparison:
-    """Hold pairs against limits.
+    """Check pairs against limits.
 
     Args:
-        pairs: What was matched.
+        pairs: The matched files.
         gates: The limits.
-        strict: Let estimates decide, and count what is not known as failed.
-        names: What was compared.
-        notes: What a reader must know.
-        same_run: Whether both of each pair were measured in the same rounds.
+        strict: Decide by estimates instead of intervals; unknown figures fail.
+        names: Names of OLD and NEW.
+        notes: Warnings for the reader.
+        same_run: Whether both files of each pair were measured in the same rounds.
     """
     verdicts = [verdict for pair in pairs for verdict in _judge(pair, gates, strict, same_run)]
     return Comparison(
@@ -199,14 +205,14 @@ def judge(
 
 
 def _notes(old: Benchmark, new: Benchmark) -> list[str]:
-    """What a reader must know beside the figures."""
+    """Warnings: different data, noisy hosts, changed engine versions."""
     notes = []
     if old.data["sha256"] != new.data["sha256"]:
         counts = [f"{run.data['count']} items of {run.data['source']}" for run in (old, new)]
         notes.append(f"Accuracy was measured on different data: {counts[0]}, then {counts[1]}.")
     for what, run in (("OLD", old), ("NEW", new)):
         if run.noise is not None and run.noise.noisy:
-            notes.append(f"{what} was measured on a noisy host: {'; '.join(run.noise.reasons)}")
+            notes.append(f"{what} was measured on a host under load: {'; '.join(run.noise.reasons)}")
     before, after = (run.host.get("engines") or {} for run in (old, new))
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         changed = [f"{e} {before[e]} -> {after[e]}" for e in before if e in after and before[e] != after[e]]
@@ -215,7 +221,7 @@ def _notes(old: Benchmark, new: Benchmark) -> list[str]:
 
 
 def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> Iterator[Verdict]:
-    """The gates that apply to one pair; one verdict for all of them if there is nothing to hold against them."""
+    """Apply the gates to one pair; a single verdict for all of them if the pair has no figures."""
     missing = {
         VANISHED: (OPEN, f"it failed in OLD and is not in NEW: {pair.reason}")
         if pair.reason and not strict
@@ -234,7 +240,7 @@ def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> I
 
 
 def _hold(gate: Gate, pair: Pair, strict: bool, same_run: bool) -> Verdict:
-    """One gate against one pair's figure."""
+    """Apply one gate to a pair's figure."""
     figure = next((f for f in pair.figures if f.name == METRICS[gate.metric].figure), None)
     found = None if figure is None else figure.change if gate.of_change else figure.own
     outcome = gate.outcome(found, strict=strict)
@@ -255,13 +261,13 @@ def _hold(gate: Gate, pair: Pair, strict: bool, same_run: bool) -> Verdict:
 
 
 def _remedy(gate: Gate, figure: Figure, same_run: bool) -> str:
-    """What would settle a gate that is not established."""
+    """How to establish an outcome that is not established."""
     found = figure.change if gate.of_change else figure.own
     assert found is not None
     if gate.of_change and figure.name.endswith("_us") and not same_run:
-        return "Compare the two model files themselves, which are then measured side by side."
+        return "Compare the two model files themselves, to measure them side by side."
     factor = gate.factor(found)
     if factor is None or figure.count is None:
         return ""
     needed = math.ceil(factor * figure.count * 1.1 / 10) * 10
-    return f"About {needed:,} {figure.counted} (there are {figure.count:,}) would settle it if the figure stays so."
+    return f"About {needed:,} {figure.counted} (there are {figure.count:,}) would settle it at the same estimate."

@@ -1,8 +1,8 @@
-"""How each figure of a file changed from one result to another, with a 95 % interval and how it was found.
+"""Compute how each figure of a file changed between two results, with a 95 % interval and the method used.
 
-Accuracy: paired item by item where both results hold which of the same items were right, else two counts. Latency: by
-round in one run; between runs relative to the baseline file that both hold, so that a faster or slower machine cancels,
-with an allowance for what does not cancel. Sizes are exact.
+Accuracy is paired item by item if both results record which of the same items were right, else compared as two
+independent proportions. Latency is compared by round within one run; between runs relative to the common baseline file,
+with an allowance for drift. Sizes are exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgepress.toolkit.stats.intervals import Interval, paired_drop
 from edgepress.toolkit.text import duration, size
 
 MEMORY = 1.05
-"""Factor by which a process's peak memory may be off; see `latency_change` for where it comes from."""
+"""Factor by which a process's peak memory may vary; `benchmarks/gate_power.py --runs` prints what was observed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +27,12 @@ class Figure:
 
     Attributes:
         name: Its field in a measurement.
-        old, new: Its values; null where it was not measured.
+        old, new: Its values; null if not measured.
         own: NEW's value with its interval.
-        change: NEW / OLD; of accuracy OLD - NEW in percentage points. Null if it can't be known.
-        how: How the change was found, or why it can't be known.
-        drift: Factor that the interval was widened by for drift between two runs; null if it was not.
-        count, counted: How many items, rounds or calls it rests on, and which of them.
+        change: NEW / OLD; for accuracy OLD - NEW in percentage points. Null if unknown.
+        how: The method by which the change was computed, or why it is unknown.
+        drift: Factor by which the interval was widened for drift between two runs; null if it was not.
+        count, counted: Sample size, and its unit: items, rounds or calls.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Figure:
     counted: str = ""
 
     def show(self, *, of_change: bool) -> str:
-        """NEW's own value or the change with its interval, in words; nothing where it is not known."""
+        """NEW's own value or the change, with its interval, as text; empty if unknown."""
         found = self.change if of_change else self.own
         if found is None:
             return ""
@@ -61,11 +61,11 @@ class Figure:
 
 
 def figures_of(old: Side | None, new: Side, *, same_run: bool) -> tuple[Figure, ...]:
-    """All figures that were measured of NEW or of OLD.
+    """All figures that were measured in NEW or OLD.
 
     Args:
-        old: None if there is nothing to compare with.
-        new: The file's new measurement.
+        old: The measurement in OLD; None if there is none.
+        new: The measurement in NEW.
         same_run: Whether both were measured in the same rounds.
     """
     found = [_accuracy(old, new), _agreement(old, new)]
@@ -76,11 +76,11 @@ def figures_of(old: Side | None, new: Side, *, same_run: bool) -> tuple[Figure, 
 
 
 def share_interval(right: int, count: int) -> Interval:
-    """A share with its exact 95 % interval (Clopper and Pearson), whose ends err on the safe side.
+    """A proportion with its exact 95 % interval (Clopper and Pearson), which is conservative.
 
     Args:
-        right: How many, 0 to `count`.
-        count: Of how many, at least 1.
+        right: Number of successes, 0 to `count`.
+        count: Number of trials, at least 1.
     """
     from scipy.stats import binomtest
 
@@ -123,11 +123,11 @@ def _drop(old: Side, new: Side, counts: list[int]) -> tuple[Interval, str]:
         share_interval(round((side.row.accuracy or 0.0) * count), count)
         for side, count in zip((old, new), counts, strict=True)
     )
-    # Of independent counts: Newcombe 1998, "Interval estimation for the difference between independent proportions".
+    # Newcombe 1998, "Interval estimation for the difference between independent proportions".
     drop = a.estimate - b.estimate
     low = drop - math.hypot(a.estimate - a.low, b.high - b.estimate)  # type: ignore[operator]
     high = drop + math.hypot(a.high - a.estimate, b.estimate - b.low)  # type: ignore[operator]
-    why = "which items were right is not known of both" if same_data else "on different data"
+    why = "which items were right is not recorded in both" if same_data else "on different data"
     return Interval(100 * drop, 100 * low, 100 * high), f"not paired, {why}"
 
 
@@ -181,7 +181,7 @@ def _replace(
 
 
 def _around(value: float, spread: Interval) -> tuple[float | None, float | None]:
-    """Ends of an interval that hold a value, which may be another kind of median."""
+    """Ends of an interval, extended to include a value (which may be another kind of median)."""
     if spread.low is None or spread.high is None:
         return None, None
     return min(spread.low, value), max(spread.high, value)

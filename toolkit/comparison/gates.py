@@ -1,17 +1,17 @@
-"""Limits that a change must keep, as `compare --fail-if` takes them: METRIC OP VALUE[UNIT].
+"""Parse and evaluate the limits of `compare --fail-if`: METRIC OP VALUE[UNIT].
 
     drop>0.5        accuracy fell by more than 0.5 percentage points
     accuracy<97%    NEW's accuracy is below 97 %
-    latency>1.1x    NEW takes more than 1.1 times OLD's median latency; latency>10% says the same
+    latency>1.1x    NEW's median latency is more than 1.1 times OLD's; the same as latency>10%
     p99>5ms         NEW's 99th percentile is above 5 ms
     size>5%         NEW is more than 5 % larger; size>200kB: NEW is larger than 200 kB
 
-What follows the number decides what is held against it: `x` and `%` the change from OLD to NEW, any other unit NEW's
-own figure. Accuracy and agreement are shares themselves, so their `%` is NEW's own figure.
+The unit decides which figure is limited: `x` and `%` limit the change from OLD to NEW, any other unit NEW's own figure.
+Accuracy and agreement are proportions, so their `%` limits NEW's own figure.
 
 A figure has a 95 % interval, so a gate has three outcomes: failed if the whole interval is beyond the limit, passed if
-none of it is, otherwise not established. A gate that fires at a change that is exactly at its limit is thus wrong in at
-most one of forty cases. Strict, the estimate alone decides, and what is not known has failed.
+none of it is, else not established. A change exactly at the limit thus fails wrongly in at most one of forty cases. In
+strict mode the estimate alone decides, and an unknown figure fails.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ RATIOS = ("x", "%")
 
 
 class Metric(NamedTuple):
-    """What a gate can be about.
+    """A metric that a gate can limit.
 
     Attributes:
-        figure: Name of the figure in a comparison, in which its unit is the one with factor 1.
-        units: Units of NEW's own figure (of `drop`: of the change) with their factors.
-        ratio: Whether NEW / OLD can be limited, too.
-        low: Smallest and largest limit that makes sense, in the unit with factor 1.
+        figure: Name of the figure in a comparison, in the unit with factor 1.
+        units: Units of NEW's own figure (for `drop`: of the change), and their factors.
+        ratio: Whether NEW / OLD can be limited as well.
+        low, high: Range of valid limits, in the unit with factor 1.
     """
 
     figure: str
@@ -78,11 +78,11 @@ class Gate:
     """One limit.
 
     Attributes:
-        text: What the user wrote.
+        text: The limit as the user wrote it.
         metric: A key of `METRICS`.
         op: A key of `OPERATORS`.
-        limit: The limit: of a change NEW / OLD or percentage points, else in the unit with factor 1.
-        of_change: Whether the change is limited, not NEW's own figure.
+        limit: The value: a ratio NEW / OLD or percentage points for a change, else in the unit with factor 1.
+        of_change: Whether it limits the change instead of NEW's own figure.
     """
 
     text: str
@@ -92,15 +92,15 @@ class Gate:
     of_change: bool
 
     def holds(self, value: float) -> bool:
-        """Whether a value is beyond the limit, which is when the gate fails."""
+        """Whether a value is beyond the limit, that is, the gate fails."""
         return OPERATORS[self.op](value, self.limit)
 
     def outcome(self, found: Interval | None, *, strict: bool = False) -> str:
         """`FAILED`, `PASSED` or `OPEN`.
 
         Args:
-            found: What was found of the figure; None if nothing is known of it.
-            strict: Whether the estimate decides, and what is not known has failed.
+            found: The figure; None if unknown.
+            strict: Decide by the estimate instead of the interval; an unknown figure fails.
         """
         if strict:
             return FAILED if found is None or self.holds(found.estimate) else PASSED
@@ -110,9 +110,9 @@ class Gate:
         return OPEN if beyond[0] != beyond[1] else FAILED if beyond[0] else PASSED
 
     def factor(self, found: Interval) -> float | None:
-        """How many times more data would settle it if the estimate stayed; None if no bearable amount would.
+        """Factor on the sample size that would establish the outcome; None if over 100 or unknown.
 
-        An interval shrinks with the root of what it was made from.
+        This assumes the same estimate, and an interval that shrinks with the square root of the sample size.
         """
         if found.low is None or found.high is None or found.estimate == self.limit:
             return None
@@ -122,16 +122,16 @@ class Gate:
 
 
 def parse_gate(text: str) -> Gate:
-    """Read one limit; see the module's description.
+    """Parse one limit; see the module's docstring.
 
     Raises:
-        InputError: It has another form, names an unknown metric, or a unit or value that the metric does not take.
+        InputError: It has another form, an unknown metric, or a unit or value that the metric does not accept.
     """
     match = _FORM.fullmatch(text)
     if match is None:
         raise InputError(
             f"--fail-if {text!r} is not METRIC OP VALUE[UNIT].",
-            f"Write it in quotes, as the shell takes > for itself: --fail-if 'latency>1.1x'. METRIC: "
+            f"Quote it, because the shell interprets >: --fail-if 'latency>1.1x'. METRIC: "
             f"{', '.join(METRICS)}. OP: {', '.join(OPERATORS)}.",
         )
     name, op, number, unit = match.groups()
@@ -147,14 +147,14 @@ def parse_gate(text: str) -> Gate:
         raise InputError(f"--fail-if {text!r}: {_found(unit)}. Accepted for {name.lower()}: {accepted(metric)}.")
     if not low <= limit <= metric.high or limit == math.inf or (metric.high == math.inf and limit == 0):
         raise InputError(
-            f"--fail-if {text!r}: the limit is {number}{unit}, which {name.lower()} can't reach.",
-            "A share is 0 to 1, or a number with %: accuracy<0.97 or accuracy<97%." if metric.high == 1 else "",
+            f"--fail-if {text!r}: the limit is {number}{unit}, outside the range of {name.lower()}.",
+            "Accepted: 0 to 1, or a number with %: accuracy<0.97 or accuracy<97%." if metric.high == 1 else "",
         )
     return Gate(text.strip(), name.lower(), op, limit, of_change)
 
 
 def accepted(metric: Metric) -> str:
-    """A metric's units in words."""
+    """A metric's units as text."""
     units = ", ".join(unit or "none" for unit in metric.units if unit != "μs")
     if not metric.ratio:
         return units
@@ -162,4 +162,4 @@ def accepted(metric: Metric) -> str:
 
 
 def _found(unit: str) -> str:
-    return f"the unit {unit!r} does not fit" if unit else "the unit is missing"
+    return f"the unit {unit!r} is not accepted" if unit else "the unit is missing"

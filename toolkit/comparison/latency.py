@@ -1,8 +1,8 @@
-"""How latency changed between two runs or within one, relative to what both runs hold in common.
+"""Compute how latency changed between two measurements, from the same run or from two runs.
 
-A machine is not equally fast in two runs. The baseline file, where both hold the same one on the same version of its
-engine, tells how much: only what it does not tell is allowed for. Rounds are what is resampled, as calls of one round
-are alike.
+A machine may be faster or slower in another run. If both runs contain the same baseline file on the same version of its
+engine, latencies are taken relative to it, and the interval is widened only for the remaining drift. Intervals are
+bootstrapped over rounds, because the calls of a round are correlated.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from edgepress.toolkit.stats.intervals import Interval
 
 SAME_ENGINE, OTHER_ENGINE, NO_YARDSTICK = 1.03, 1.1, 1.5
 """Factors by which a latency ratio between two runs may be wrong: relative to a baseline on the same engine, to one on
-another engine, and to nothing. `benchmarks/gate_power.py --runs` prints what runs of the same files differed by."""
+another engine, and without a baseline. `benchmarks/gate_power.py --runs` prints how runs of the same files differ."""
 BY_ROUND = {"p50_us": "round_medians_us", "p90_us": "round_p90s_us", "p99_us": "round_p99s_us"}
-"""The field that holds a latency round by round."""
+"""Fields with the values of each latency by round."""
 RESAMPLES = 2000
 MIN_ROUNDS, MAX_ROUNDS = 6, 1000
-"""Fewer rounds give no interval; more are not resampled."""
+"""With fewer rounds there is no interval; more rounds are ignored."""
 
 
 def ratio_interval(new: npt.NDArray[Any], old: npt.NDArray[Any]) -> Interval:
-    """Median of `new` over median of `old` with its 95 % percentile bootstrap interval; rounds are what is resampled.
+    """Median of `new` over median of `old` with its 95 % percentile bootstrap interval over rounds.
 
     Source: B. Efron, R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
 
     Args:
-        new: One figure a round, over 0, shape (R,).
-        old: The same of another run, shape (S,); or one figure alone, which then is taken as exact.
+        new: One figure per round, > 0, shape (R,).
+        old: The same of another run, shape (S,); or a single figure, taken as exact.
     """
     estimate = float(np.median(new) / np.median(old))
     if len(new) < MIN_ROUNDS or 1 < len(old) < MIN_ROUNDS:
@@ -49,7 +49,7 @@ def ratio_interval(new: npt.NDArray[Any], old: npt.NDArray[Any]) -> Interval:
 def latency_ratio(
     old: Side, new: Side, name: str = "p50_us", *, same_run: bool = False
 ) -> tuple[Interval | None, str, float | None]:
-    """NEW / OLD of a latency, how it was found, and the factor by which the interval was widened for drift.
+    """NEW / OLD of a latency, the method, and the factor by which the interval was widened for drift.
 
     Args:
         old: The first measurement.
@@ -66,16 +66,16 @@ def latency_ratio(
     base, how, drift = yardstick(old, new)
     if not kept:
         plain = Interval(getattr(new.row, name) / getattr(old.row, name), None, None)
-        return plain, "of one at least the rounds were not kept", drift
+        return plain, "the rounds of both are not recorded", drift
     if base is not None:
         rounds = [_over(one, side.rounds("p50_us")) for one, side in zip(rounds, base, strict=True)]
     return allow(ratio_interval(rounds[1], rounds[0]), drift), how, drift
 
 
 def yardstick(old: Side, new: Side) -> tuple[tuple[Side, Side] | None, str, float | None]:
-    """The baseline in both results if it is the same file on the same engine, how it helps, and what to allow for.
+    """The baseline of both results if it is the same file and engine, the method, and the allowance for drift.
 
-    The allowance is infinite where a noisy run leaves nothing to rely on.
+    The allowance is infinite if a run was noisy and there is no baseline on the same engine.
     """
     base = old.baseline(), new.baseline()
     noisy = old.noisy or new.noisy
@@ -89,7 +89,7 @@ def yardstick(old: Side, new: Side) -> tuple[tuple[Side, Side] | None, str, floa
 
 
 def allow(found: Interval, factor: float | None) -> Interval:
-    """An interval widened by a factor on both sides; without ends if nothing can be relied on."""
+    """An interval widened by a factor on both sides; without ends if the factor is infinite."""
     if factor is None or found.low is None or found.high is None:
         return found
     if factor == math.inf:
@@ -98,36 +98,36 @@ def allow(found: Interval, factor: float | None) -> Interval:
 
 
 def _over(rounds: npt.NDArray[Any], base: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Ratios of the rounds that both took part in."""
+    """Ratios of the rounds that both have."""
     common = min(len(rounds), len(base))
     ratios: npt.NDArray[Any] = rounds[:common] / base[:common]
     return ratios
 
 
 class Side(NamedTuple):
-    """A measurement and the result that it is in."""
+    """A measurement and its result."""
 
     run: Benchmark
     row: Measurement
 
     @property
     def host(self) -> Mapping[str, Any]:
-        """What it was measured on."""
+        """The host or board it was measured on."""
         return next((b for b in self.run.boards if b["name"] == self.row.host), self.run.host)
 
     @property
     def engine(self) -> tuple[str, object]:
-        """What ran it, with its version."""
+        """The engine and its version."""
         versions = self.host.get("engines")
         return self.row.engine, versions.get(self.row.engine) if isinstance(versions, Mapping) else None
 
     def rounds(self, name: str) -> npt.NDArray[Any]:
-        """A latency of `BY_ROUND` in each round, microseconds."""
+        """A latency of `BY_ROUND` for each round, microseconds."""
         return np.array(getattr(self.row, BY_ROUND[name]), float)
 
     @property
     def noisy(self) -> bool:
-        """Whether its latency is to be doubted."""
+        """Whether the host was under load, so that latencies are unreliable."""
         return self.run.noise is not None and self.run.noise.noisy
 
     def like(self, other: Side) -> bool:
@@ -135,7 +135,7 @@ class Side(NamedTuple):
         return all(self.host.get(key) == other.host.get(key) for key in ("cpu", "machine", "cores"))
 
     def baseline(self) -> Side | None:
-        """The baseline of its result with as many threads and items, on its engine if it was measured there."""
+        """The baseline of its result with the same host, threads and batch, preferably on the same engine."""
         about = self.run.baseline or {}
         rows = [
             r

@@ -1,7 +1,7 @@
-"""Which measurement of one result stands beside which of another.
+"""Match the measurements of two results.
 
-Rows are matched by scheme, engine, threads, batch and host: where a file lies, and what a CI runner is called, differs
-from run to run.
+Rows are matched by scheme, engine, threads, batch and host, not by path: the folder of a file and the name of a CI
+runner differ from run to run.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ NOW_FAILS, FAILED_BEFORE, FAILS_IN_BOTH = "fails now", "failed before", "fails i
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A file on an engine in OLD and the one that has its place in NEW.
+    """A file on an engine in OLD, and its counterpart in NEW.
 
     Attributes:
-        name: What to call it: "tflite-int8 on litert".
-        scheme, engine, threads, batch, host: What it was matched by; the scheme is NEW's where there is one.
-        old_file, new_file: Their paths; None where there is none.
+        name: A name for people: "tflite-int8 on litert".
+        scheme, engine, threads, batch, host: What it was matched by; the scheme is NEW's if there is one.
+        old_file, new_file: Their paths; None if missing.
         state: "both" if both were measured, else "vanished", "appeared", "fails now", "failed before" or
             "fails in both".
         reason: Why one failed.
-        figures: What was measured of both, and how it changed.
+        figures: The figures of both, and how they changed.
     """
 
     name: str
@@ -48,21 +48,21 @@ class Pair:
 
 
 def match_results(old: Benchmark, new: Benchmark, schemes: str = "all", engines: str = "all") -> Iterator[Pair]:
-    """The rows of two results, matched; those of the same place are told apart by their files' names.
+    """Match the rows of two results; rows with the same key are matched by file name.
 
     Args:
-        old: What was measured first.
-        new: What was measured since.
+        old: The older result.
+        new: The newer result.
         schemes: "all", or names separated by commas.
-        engines: The same.
+        engines: "all", or names separated by commas.
 
     Raises:
-        InputError: Neither result has such a scheme or engine.
+        InputError: Neither result contains a requested scheme or engine.
     """
     groups: tuple[dict[_Key, list[Measurement]], ...] = ({}, {})
     for run, group in zip((old, new), groups, strict=True):
         for row in run.results:
-            host = "" if row.host == run.host["name"] else row.host  # a runner's own name differs from run to run
+            host = "" if row.host == run.host["name"] else row.host  # the name of a CI runner differs from run to run
             group.setdefault(_Key(row.scheme, row.engine, row.threads, row.batch, host), []).append(row)
     keys = list(dict.fromkeys((*groups[1], *groups[0])))
     for what, wanted in (("scheme", _words(schemes)), ("engine", _words(engines))):
@@ -72,7 +72,7 @@ def match_results(old: Benchmark, new: Benchmark, schemes: str = "all", engines:
                 raise unknown(f"{what} of these results", name, filter(None, present))
         keys = [key for key in keys if wanted is None or getattr(key, what) in wanted]
     if not keys:
-        raise InputError("None of the results has this scheme and this engine.", "Leave --scheme or --engine out.")
+        raise InputError("No row has both this scheme and this engine.", "Leave out --scheme or --engine.")
     for key in keys:
         rows = groups[0].get(key, []), groups[1].get(key, [])
         if len(rows[0]) == len(rows[1]) == 1:
@@ -110,11 +110,11 @@ def _pair(key: _Key, old: Side | None, new: Side | None, *, name: str = "", same
 
 
 def match_models(run: Benchmark, old: Path, new: Path) -> list[Pair]:
-    """The rows of two model files in one result, matched by engine.
+    """Match the rows of two model files in one result by engine.
 
     Raises:
         InputError: No engine ran both.
-        ModelFileError: One is no model file of ours.
+        ModelFileError: One can't be read, or was not made by edgepress.
     """
     rows = [{(r.engine, r.threads, r.batch): r for r in run.results if Path(r.file) == path} for path in (old, new)]
     for row in (row for side in rows for row in side.values() if row.failed and not row.engine):
@@ -123,8 +123,8 @@ def match_models(run: Benchmark, old: Path, new: Path) -> list[Pair]:
     if not common:
         tried = [", ".join(sorted({engine for engine, _, _ in side})) or "none" for side in rows]
         raise InputError(
-            f"No engine runs both: {old} was run by {tried[0]}, {new} by {tried[1]}.",
-            "OpenVINO opens both formats: pip install 'edgepress[openvino]'.",
+            f"No engine ran both: {old} was run by {tried[0]}, {new} by {tried[1]}.",
+            "Install OpenVINO, which runs both formats: pip install 'edgepress[openvino]'.",
         )
     return [
         _pair(

@@ -1,6 +1,6 @@
-"""A comparison for readers: tables for the screen, Markdown for a pull request, annotations for GitHub Actions.
+"""Format a comparison: tables for the terminal, Markdown for a pull request, annotations for GitHub Actions.
 
-Names in a result come from anybody's file, so each is shown as one line of printable text.
+Names in a result come from untrusted files, so each is shown as one line of printable, escaped text.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ COLUMNS = {
     "size_bytes": "Size",
     "memory_bytes": "Memory",
 }
-"""Figures that have room beside each other; the others are in the JSON document."""
+"""Figures shown in tables; the others are only in the JSON document."""
 REASON = 60
-"""Characters of a failure's reason that a table has room for."""
+"""Maximum length of a failure's reason in a table."""
 
 
 def pair_rows(result: Comparison, hidden: Collection[str] = ()) -> tuple[list[str], list[list[str]]]:
@@ -47,7 +47,7 @@ def summary(result: Comparison) -> str:
 
 
 def methods(result: Comparison) -> list[str]:
-    """How changes were found, each way once."""
+    """The methods by which changes were computed, each once."""
     ways: dict[tuple[str, str], None] = {}
     for figure in (f for p in result.pairs for f in p.figures if f.how and f.name in COLUMNS):
         allowed = f", {100 * (figure.drift - 1):.0f} % allowed for drift" if figure.drift else ""
@@ -56,7 +56,7 @@ def methods(result: Comparison) -> list[str]:
 
 
 def markdown(result: Comparison) -> str:
-    """The comparison as a comment for a pull request."""
+    """The comparison in Markdown, for a pull request."""
     mark = MARKS[FAILED] if result.failed else MARKS[OPEN] if any(v.outcome == OPEN for v in result.verdicts) else ""
     lines = [f"### {mark or MARKS[PASSED]} edgepress compare: {summary(result)}", ""]
     if result.verdicts:
@@ -73,9 +73,9 @@ def markdown(result: Comparison) -> str:
 
 
 def github_annotations(result: Comparison) -> Iterator[str]:
-    """Workflow commands for GitHub Actions: an error for each gate that failed, a warning for each left open.
+    """Workflow commands for GitHub Actions: an error per failed gate, a warning per gate that is not established.
 
-    Their form: docs.github.com, "Workflow commands for GitHub Actions".
+    Format: docs.github.com, "Workflow commands for GitHub Actions".
     """
     for v in _sorted(result):
         if v.outcome != PASSED:
@@ -105,12 +105,12 @@ def _state(pair: Pair) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line of printable characters."""
+    """Reduce to one line of printable characters."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, and that mentions nobody."""
+    """Escape Markdown, HTML and mentions."""
     return _plain(text).translate(_MARKDOWN)
 
 

@@ -1,8 +1,7 @@
-"""Label-preserving changes to training items, made in the input pipeline so that the exported graph is free of them.
+"""Augment training items in the input pipeline, so that the exported graph contains none of it.
 
-A change is a function of numbers drawn beforehand for every item of an epoch (`draw`), not of the order in which items
-come: a resumed run sees the same images as one that was never stopped. What a change leaves uncovered is filled with
-the image's own edge.
+Random numbers are drawn for every item of an epoch in advance (`draw`), independent of the order of the items, so a
+resumed run trains on the same images as an uninterrupted one. Uncovered areas are filled with the edge pixels.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from edgepress.runtime.contract import InputSpec
 from edgepress.toolkit.errors import InputError, unknown
 
 AUGMENTATIONS = {
-    "auto": "affine for grey images, photo for colour, none for tensors",
+    "auto": "affine for grey images, photo for colour images, none for tensors",
     "none": "items as they are",
-    "affine": "up to 10 degrees of rotation, 10 % of shift along each side, 10 % of zoom",
-    "photo": "affine, half of the images mirrored left to right, up to 15 % of contrast and 20 levels of brightness",
-    "noise": "for tensors: Gaussian noise of a tenth of the standard deviation of each feature",
+    "affine": "rotation by up to 10 degrees, shift by up to 10 % of each side, zoom by up to 10 %",
+    "photo": "affine, horizontal flip of half of the images, contrast by up to 15 %, brightness by up to 20 levels",
+    "noise": "for tensors: Gaussian noise with a tenth of each feature's standard deviation",
 }
 _DRAWS = 8
 
 
 def resolve(name: str, input: InputSpec) -> str:
-    """The augmentation that `name` means for this input; "auto" is resolved.
+    """Check an augmentation's name for this input, and resolve "auto".
 
     Raises:
-        InputError: There is none of that name, or it is not for this kind of item.
+        InputError: The name is unknown, or the augmentation does not apply to this kind of item.
     """
     if name not in AUGMENTATIONS:
         raise unknown("augmentation", name, AUGMENTATIONS)
@@ -37,25 +36,25 @@ def resolve(name: str, input: InputSpec) -> str:
         return {"grey": "affine", "rgb": "photo", None: "none"}[input.color]
     if name != "none" and (name == "noise") == input.is_image:
         accepted = "auto, none, affine, photo" if input.is_image else "auto, none, noise"
-        raise InputError(f"The augmentation {name} does not fit these items; accepted: {accepted}.")
+        raise InputError(f"The augmentation {name} does not apply to these items; accepted: {accepted}.")
     return name
 
 
 def draw(count: int, *, seed: int, epoch: int) -> npt.NDArray[np.float32]:
-    """The random numbers of one epoch: float32 in [0, 1), shape (count, 8), row i for item i."""
+    """Draw the random numbers of an epoch: float32 in [0, 1), shape (count, 8), row i for item i."""
     return np.random.default_rng([seed, epoch]).random((count, _DRAWS), np.float32)
 
 
 def augment(
     x: npt.NDArray[Any], draws: npt.NDArray[np.float32], *, name: str, scale: npt.NDArray[np.float32] | None = None
 ) -> npt.NDArray[Any]:
-    """A changed copy of a batch, of the same shape and dtype.
+    """Augment a batch; the result has the same shape and dtype.
 
     Args:
-        x: Images, uint8, shape (n, height, width, 1 or 3); for "noise" tensors, float32, shape (n, ...).
-        draws: Rows of `draw` that belong to the items, shape (n, 8).
-        name: What `resolve` returned.
-        scale: For "noise": standard deviation along the last axis.
+        x: uint8 images, shape (n, height, width, 1 or 3); for "noise", float32 tensors, shape (n, ...).
+        draws: The items' rows of `draw`, shape (n, 8).
+        name: The result of `resolve`.
+        scale: For "noise": per-feature standard deviation (last axis).
     """
     if name == "noise":
         seeds = (draws[:, 0] * 2**24).astype(np.int64)
@@ -71,7 +70,7 @@ def augment(
 def _affine(
     x: npt.NDArray[np.uint8], draws: npt.NDArray[np.float32], *, mirrored: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.uint8]:
-    """Rotate, shift and zoom every image about its centre, bilinearly."""
+    """Rotate, shift and zoom every image about its centre, with bilinear interpolation."""
     from PIL import Image
 
     height, width = x.shape[1:3]
@@ -79,7 +78,7 @@ def _affine(
     angle, zoom = np.radians(10) * turn, 1 + 0.1 * zoom
     flip = np.where(mirrored, -1, 1)
     cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
-    pad = max(height, width) // 3  # the farthest that a corner can come from
+    pad = max(height, width) // 3  # the farthest that a corner can move
     cx, cy = width / 2, height / 2
     rows = np.stack(
         [

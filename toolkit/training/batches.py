@@ -1,4 +1,4 @@
-"""Batches of a split, read and prepared in threads while the model computes; memory holds a few of them at a time."""
+"""Read the batches of a split in threads while the model computes, a few batches ahead."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ def training_batches(
     epoch: int,
     deviation: npt.NDArray[np.float32] | None = None,
 ) -> Iterator[Batch]:
-    """The batches of one epoch; their order and changes are a function of (seed, epoch, item).
+    """The batches of one epoch, shuffled and augmented; both depend only on seed, epoch and item.
 
-    Batches differ in size by one item at most, so that none is left with an item or two, whose statistics would upset
-    batch normalization.
+    Batch sizes differ by at most one item: a last batch of an item or two would disturb batch normalization.
 
     Args:
         split: The items.
-        batch_size: Largest size of a batch.
-        augmentation: What `augment.resolve` returned.
-        seed: Of the run.
+        batch_size: Maximum size of a batch.
+        augmentation: The result of `augment.resolve`.
+        seed: Seed of the run.
         epoch: Number of the epoch, from 0.
-        deviation: Standard deviation of a tensor along its last axis, for "noise".
+        deviation: Per-feature standard deviation (last axis), for "noise".
     """
     order = np.random.default_rng([seed, epoch, 1]).permutation(len(split))
     draws = augment.draw(len(split), seed=seed, epoch=epoch)
@@ -53,12 +52,12 @@ def training_batches(
 
 
 def steps(count: int, batch_size: int) -> int:
-    """Number of batches of an epoch."""
+    """Number of batches in an epoch."""
     return -(-count // batch_size)
 
 
 def predict_scores(model: Any, split: Split, *, batch_size: int = 64) -> npt.NDArray[np.float32]:
-    """The answers of a Keras model to all items of a split, in order: float32, shape (len(split), classes)."""
+    """A Keras model's outputs for all items of a split, in order: float32, shape (len(split), classes)."""
 
     def read(rows: slice) -> npt.NDArray[np.float32]:
         return split.read(rows).astype(np.float32)
@@ -69,7 +68,7 @@ def predict_scores(model: Any, split: Split, *, batch_size: int = 64) -> npt.NDA
 
 
 def moments(split: Split, *, batch_size: int = 256) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean and variance of float32 tensors along their last axis, read once, in float64: two arrays (last axis,)."""
+    """Per-feature mean and variance of float32 tensors, in one pass in float64: two arrays of shape (last axis,)."""
     count, mean, square = 0, np.zeros(()), np.zeros(())
     for x, _ in split.batches(batch_size):
         flat = x.reshape(-1, x.shape[-1]).astype(np.float64)
@@ -78,12 +77,12 @@ def moments(split: Split, *, batch_size: int = 256) -> tuple[npt.NDArray[np.floa
         square = square + ((flat - flat.mean(axis=0)) ** 2).sum(axis=0) + delta**2 * count * len(flat) / total
         mean = mean + delta * len(flat) / total
         count = total
-    with np.errstate(over="ignore"):  # the caller looks
+    with np.errstate(over="ignore"):  # the caller checks for infinity
         return mean.astype(np.float32), (square / count).astype(np.float32)
 
 
 def _ahead(jobs: Sequence[Callable[[], _T]]) -> Iterator[_T]:
-    """The results of jobs in their order, a few computed ahead in threads."""
+    """Yield the results of jobs in order, computing a few ahead in threads."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         pending: deque[Future[_T]] = deque()
         try:

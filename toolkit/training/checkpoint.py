@@ -1,8 +1,8 @@
-"""The state of a training run at the end of an epoch, in one file that is replaced as a whole.
+"""Save and load the state of a training run after an epoch, in one file that is replaced atomically.
 
-A run that is killed goes on from it and ends with the weights that it would have had: all variables of the model are
-kept (those of dropout's random numbers too), the optimizer's, the best weights so far, and the history. Order and
-augmentation of the items need no state, see `edgepress.toolkit.training.batches`.
+A resumed run ends with the same weights as an uninterrupted one: the file contains all variables of the model (also the
+random state of dropout) and of the optimizer, the best weights so far, and the history. The order and augmentation of
+the items need no state; see `batches.py`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Arrays = list[npt.NDArray[Any]]
 
 @dataclasses.dataclass
 class State:
-    """What a run knows at the end of an epoch.
+    """The state of a run after an epoch.
 
     Attributes:
-        began_with: Arguments and data of the run; resuming needs the same.
-        history: One row an epoch: "epoch" (from 1), "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
+        began_with: Arguments and data of the run; resuming requires the same.
+        history: One row per epoch: "epoch" (from 1), "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate",
             "seconds".
-        best_epoch: The epoch with the highest validation accuracy (the lower loss among equals), 0 before the first.
-        variables, optimizer, best: Values of the model's variables, the optimizer's, and the model's at `best_epoch`.
+        best_epoch: The epoch with the highest validation accuracy (ties: the lowest loss); 0 before the first.
+        variables, optimizer, best: Variables of the model, of the optimizer, and of the model at `best_epoch`.
     """
 
     began_with: dict[str, Any]
@@ -43,7 +43,7 @@ class State:
     best: Arrays = dataclasses.field(default_factory=list)
 
     def improves(self, row: dict[str, float]) -> bool:
-        """Whether an epoch is better than the best one."""
+        """Whether an epoch is better than the best one so far."""
         if not self.best_epoch:
             return True
         best = self.history[self.best_epoch - 1]
@@ -51,7 +51,7 @@ class State:
 
 
 def save(state: State, folder: Path) -> None:
-    """Write the checkpoint of a folder whole or not at all."""
+    """Write the checkpoint of a folder, atomically."""
     arrays = {
         f"{group}_{i:04}": value
         for group in ("variables", "optimizer", "best")
@@ -63,7 +63,7 @@ def save(state: State, folder: Path) -> None:
 
 
 def load(folder: Path) -> State | None:
-    """The checkpoint of a folder, or None if there is none.
+    """Load the checkpoint of a folder; None if there is none.
 
     Raises:
         TrainingError: It can't be read.
@@ -79,7 +79,7 @@ def load(folder: Path) -> State | None:
             }
             return State(**json.loads(str(archive["facts"])), **groups)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
-        raise TrainingError(f"The checkpoint {path} can't be read: {e}.", "Start anew with overwrite.") from e
+        raise TrainingError(f"The checkpoint {path} can't be read: {e}.", "Start again with overwrite.") from e
 
 
 def values(variables: list[Any]) -> Arrays:
@@ -88,6 +88,6 @@ def values(variables: list[Any]) -> Arrays:
 
 
 def assign(variables: list[Any], arrays: Arrays) -> None:
-    """Set Keras variables to arrays that `values` made."""
+    """Set Keras variables to arrays from `values`."""
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

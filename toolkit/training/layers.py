@@ -1,18 +1,16 @@
-"""The bodies of the architectures: from the raw input to the features that the classifier sees.
+"""Keras layers of each architecture, from the raw input to the features before the classifier.
 
-Every body is a function `(source, options) -> features`: `source` is the model's input as it comes from the data
-(pixels 0-255, or any tensor), `features` a Keras tensor of shape (batch, n). Normalization is the first layer of each.
-Where a net was designed for one image size, pools and strides follow from the size that it gets; at the paper's size
-they are the paper's. A net whose depth is in question is widened or thinned by `options.width`.
+Each is a function `(source, options) -> features`: `source` is the model's raw input (pixels 0-255, or any tensor),
+`features` a Keras tensor of shape (batch, n). The first layer normalizes. Pools and strides depend on the image size;
+at the paper's size they are the paper's. `options.width` scales the number of channels.
 
-The MobileNets are those of `keras.applications`, rebuilt layer by layer (`_application`) because there they refuse
-images under 32 pixels, always divide the image by 32, and bring padding layers that a board has no use for.
+The MobileNets of `keras.applications` are rebuilt layer by layer (`_application`), because the originals reject images
+under 32 pixels, always divide the image by 32, and contain padding layers, which cost time on a board.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,14 +19,14 @@ import numpy.typing as npt
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a body can be told.
+    """Options of an architecture.
 
     Attributes:
         width: Factor on the number of channels, > 0.
-        depth: Number of layers with weights that VGG counts: 11 or 16.
-        dropout: Share of the features dropped before the classifier, [0, 1).
-        pretrained: "imagenet", the path of a file of keras.applications, or None.
-        mean, variance: Of a float32 tensor along its last axis, to normalize it by; None for pixels.
+        depth: Number of layers with weights (VGG only): 11 or 16.
+        dropout: Dropout rate before the classifier, [0, 1).
+        pretrained: "imagenet", the path of a weights file of keras.applications, or None.
+        mean, variance: Per-feature statistics to normalize float32 tensors with; None for pixels.
     """
 
     width: float = 1.0
@@ -40,7 +38,7 @@ class Options:
 
 
 def dense(source: Any, options: Options) -> Any:
-    """Two hidden layers of 64, the first net of the Keras primer; takes any shape."""
+    """Two hidden layers of 64 units, the first net of the Keras primer; accepts any shape."""
     from keras import layers
 
     x = layers.Flatten()(_normalize(source, options))
@@ -50,11 +48,11 @@ def dense(source: Any, options: Options) -> Any:
 
 
 def lenet(source: Any, options: Options) -> Any:
-    """LeNet-5 with ReLU and max pooling in place of tanh and subsampling.
+    """LeNet-5 with ReLU and max pooling instead of tanh and subsampling.
 
-    They learn faster, ReLU costs an integer kernel nothing (it is fused into the convolution; tanh is a table look-up
-    of its own), and 61,706 parameters (28x28x1, 10 classes) stay as they were. In a larger image both pools grow, so
-    that the map that the dense layers see stays near 5x5.
+    These learn faster, and integer kernels fuse ReLU into the convolution, while tanh is a separate table look-up. The
+    number of parameters is the paper's: 61,706 (28x28x1, 10 classes). Both pools grow with the image, so that the dense
+    layers get a map of about 5x5.
     """
     from keras import layers
 
@@ -70,7 +68,7 @@ def lenet(source: Any, options: Options) -> Any:
 
 
 def _lenet_pools(side: int) -> tuple[int, int]:
-    """The two pools along one side: 2, 2 at 28; their product grows with the side."""
+    """The two pool sizes along one side: 2, 2 at 28 pixels; their product grows with the side."""
     factor = side / 28
     first = max(1, round(factor**0.5))
     return 2 * first, 2 * max(1, round(factor / first))
@@ -79,8 +77,8 @@ def _lenet_pools(side: int) -> tuple[int, int]:
 def alexnet(source: Any, options: Options) -> Any:
     """AlexNet in one tower, without local response normalization.
 
-    The first convolution is the paper's (11x11, stride 4) from 112 pixels on, 7x7 with stride 2 from 56 on, 5x5 with
-    stride 1 below.
+    The first convolution is the paper's (11x11, stride 4) from 112 pixels, 7x7 with stride 2 from 56, else 5x5 with
+    stride 1.
     """
     from keras import layers
 
@@ -94,10 +92,7 @@ def alexnet(source: Any, options: Options) -> Any:
         (384, 3, 1, False),
         (256, 3, 1, True),
     ):
-        units = _scaled(filters, options.width)
-        x = layers.Conv2D(units, size, strides=step, padding="same", activation="relu", kernel_initializer="he_normal")(
-            x
-        )
+        x = _convolution(x, _scaled(filters, options.width), size, strides=step, activation="relu")
         if pool:
             x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
     return _two_dense(x, options)
@@ -106,71 +101,57 @@ def alexnet(source: Any, options: Options) -> Any:
 def vgg(source: Any, options: Options) -> Any:
     """VGG-11 (configuration A) or VGG-16 (D): 3x3 convolutions and five pools.
 
-    Like the paper it subtracts the mean colour of ImageNet; it also divides by 127.5, which the first kernel of
-    ImageNet weights makes good. Pools round up, so that 28 pixels last for all five.
+    It subtracts the mean colour of ImageNet, as in the paper, and also divides by 127.5, for which the first kernel of
+    ImageNet weights is rescaled. Pools round up, so that 28 pixels are enough for all five.
     """
+    import keras
     from keras import layers
 
     colour = source.shape[3] == 3
     mean = [123.68, 116.779, 103.939] if colour else 118.0
     x = _normalize(source, options, scale=1 / 127.5, offset=(-np.array(mean) / 127.5).tolist())
     repeats = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}[options.depth]
-    convolutions = []
     for block, (filters, n) in enumerate(zip((64, 128, 256, 512, 512), repeats, strict=True), start=1):
         for i in range(1, n + 1):
-            convolutions.append(
-                layers.Conv2D(
-                    _scaled(filters, options.width),
-                    3,
-                    padding="same",
-                    activation="relu",
-                    kernel_initializer="he_normal",
-                    name=f"block{block}_conv{i}",
-                )
-            )
-            x = convolutions[-1](x)
+            units = _scaled(filters, options.width)
+            x = _convolution(x, units, 3, activation="relu", name=f"block{block}_conv{i}")
         x = layers.MaxPooling2D(2, padding="same", name=f"block{block}_pool")(x)
     if options.pretrained:
-        from keras.applications import VGG16
-
-        reference = VGG16(include_top=False, weights=options.pretrained)
+        reference = keras.applications.VGG16(include_top=False, weights=options.pretrained)
         first = reference.get_layer("block1_conv1")
-        kernel, bias = first.get_weights()  # for blue, green, red, each 0-255 less its mean
+        kernel, bias = first.get_weights()  # for blue, green, red, each 0-255 minus its mean
         first.set_weights([kernel[:, :, ::-1] * 127.5, bias])
-        _copy_weights(reference, convolutions)
+        _copy_weights(reference, keras.Model(source, x).layers)
     return _two_dense(x, options)
 
 
 def resnet8(source: Any, options: Options) -> Any:
-    """The residual net of MLPerf Tiny's image classification: three blocks of two convolutions on 32x32.
+    """The residual net of MLPerf Tiny's image classification: three blocks of two convolutions on 32x32 images.
 
-    Images over 64 pixels are max pooled after the first convolution, to between 32 and 64.
+    Larger images (over 64 pixels) are max pooled after the first convolution, to 32 to 64 pixels.
     """
     from keras import layers
-
-    def convolution(x: Any, filters: int, size: int, stride: int = 1) -> Any:
-        return layers.Conv2D(filters, size, strides=stride, padding="same", kernel_initializer="he_normal")(x)
 
     def normalized(x: Any) -> Any:
         return layers.BatchNormalization(momentum=0.9)(x)
 
-    x = layers.ReLU()(normalized(convolution(_normalize(source, options), 16, 3)))
+    x = layers.ReLU()(normalized(_convolution(_normalize(source, options), 16, 3)))
     pool = -(-max(source.shape[1:3]) // 64)
     if pool > 1:
         x = layers.MaxPooling2D(pool, padding="same")(x)
     for filters, stride in ((16, 1), (32, 2), (64, 2)):
-        y = layers.ReLU()(normalized(convolution(x, filters, 3, stride)))
-        y = normalized(convolution(y, filters, 3))
+        y = layers.ReLU()(normalized(_convolution(x, filters, 3, strides=stride)))
+        y = normalized(_convolution(y, filters, 3))
         if stride > 1:
-            x = convolution(x, filters, 1, stride)
+            x = _convolution(x, filters, 1, strides=stride)
         x = layers.ReLU()(layers.Add()([x, y]))
     return _dropout(layers.GlobalAveragePooling2D()(x), options.dropout)
 
 
 def ds_cnn(source: Any, options: Options) -> Any:
-    """The depthwise separable net of MLPerf Tiny's keyword spotting, whose own input is 49x10x1 (MFCC).
+    """The depthwise separable net of MLPerf Tiny's keyword spotting, designed for 49x10x1 inputs (MFCC).
 
-    The first convolution's stride is 2, and grows with the image so that the map after it has at most 32 rows.
+    The first convolution has stride 2; the stride grows with the image, so that its output has at most 32 rows.
     """
     from keras import layers
 
@@ -188,58 +169,35 @@ def ds_cnn(source: Any, options: Options) -> Any:
 
 def mobilenet_v1(source: Any, options: Options) -> Any:
     """MobileNet of keras.applications; see `_application`."""
-    from keras.applications import MobileNet
-
-    def make(x: Any, weights: str | None) -> Any:
-        return MobileNet(x.shape[1:], input_tensor=x, alpha=options.width, include_top=False, weights=weights)
-
-    return _dropout(_application(source, options, make, sizes=(128, 160, 192, 224)), options.dropout)
+    return _dropout(_application(source, options, "MobileNet", sizes=(128, 160, 192, 224)), options.dropout)
 
 
 def mobilenet_v2(source: Any, options: Options) -> Any:
     """MobileNetV2 of keras.applications; see `_application`."""
-    from keras.applications import MobileNetV2
-
-    def make(x: Any, weights: str | None) -> Any:
-        return MobileNetV2(x.shape[1:], input_tensor=x, alpha=options.width, include_top=False, weights=weights)
-
-    return _dropout(_application(source, options, make, sizes=(96, 128, 160, 192, 224)), options.dropout)
+    return _dropout(_application(source, options, "MobileNetV2", sizes=(96, 128, 160, 192, 224)), options.dropout)
 
 
 def mobilenet_v3_small(source: Any, options: Options) -> Any:
     """MobileNetV3-Small of keras.applications with its hidden layer of 1024; see `_application`."""
     from keras import layers
-    from keras.applications import MobileNetV3Small
 
-    def make(x: Any, weights: str | None) -> Any:
-        return MobileNetV3Small(
-            x.shape[1:],
-            input_tensor=x,
-            alpha=options.width,
-            include_top=False,
-            include_preprocessing=False,
-            weights=weights,
-        )
-
-    x = _application(source, options, make, sizes=(224,))
+    x = _application(source, options, "MobileNetV3Small", sizes=(224,), include_preprocessing=False)
     x = layers.Dense(_scaled(1024, max(1.0, options.width)), activation="hard_silu")(x)
     return _dropout(x, options.dropout)
 
 
-def _application(
-    source: Any, options: Options, make: Callable[[Any, str | None], Any], *, sizes: tuple[int, ...]
-) -> Any:
+def _application(source: Any, options: Options, name: str, *, sizes: tuple[int, ...], **arguments: Any) -> Any:
     """The pooled features of a net of keras.applications, rebuilt for this input.
 
-    `sizes` are the image sizes for which ImageNet weights exist; the nearest that is not smaller is taken.
+    `sizes` are the image sizes with ImageNet weights; the nearest that is not smaller is used.
 
-    - Strides: the net divides the image by 32. Its first strides of 2 become 1 until at least 3 rows and columns are
-      left of the shorter side: by 8 from 28 pixels on, by 16 from 48 on, by 32 from 96 on.
-    - Padding layers go; their convolutions pad by themselves, to the same values at the even sizes they were made for.
-    - Batch normalization's momentum becomes 0.9: at 0.999 its statistics take thousands of steps to become true,
-      which a small data set does not have, and validation is at chance until then.
+    - Strides: the net divides the image by 32. Its first strides of 2 become 1 until the shorter side keeps at least 3
+      rows or columns: the net divides by 8 from 28 pixels, by 16 from 48, by 32 from 96.
+    - Padding layers are removed; their convolutions use "same" padding, which is equal at the even sizes of the paper.
+    - Batch normalization gets a momentum of 0.9: at 0.999 its statistics need thousands of steps to converge, more than
+      a small data set has, and validation accuracy is at chance until then.
     - Grey images: one input channel. Pre-trained kernels of the first layer are summed over the colours, which is the
-      same as showing the grey image three times.
+      same as repeating the grey image three times.
     """
     import keras
     from keras import layers
@@ -247,7 +205,9 @@ def _application(
     pretrained = options.pretrained
     side = min(size for size in sizes if size >= max(source.shape[1:3]))
     shape = (side, side, 3 if pretrained else source.shape[3])
-    reference = make(_normalize(keras.Input(shape), options, scale=1 / 127.5, offset=-1.0), pretrained)
+    pixels = _normalize(keras.Input(shape), options, scale=1 / 127.5, offset=-1.0)
+    arguments |= {"input_tensor": pixels, "alpha": options.width, "include_top": False, "weights": pretrained}
+    reference = getattr(keras.applications, name)(pixels.shape[1:], **arguments)
 
     spare = sum(min(source.shape[1:3]) < 3 * by for by in (16, 32))
     strided = [layer.name for layer in reference.layers if getattr(layer, "strides", (1, 1)) == (2, 2)]
@@ -274,7 +234,7 @@ def _application(
 
 
 def _copy_weights(reference: Any, to: list[Any]) -> None:
-    """Copy weights by layer name; where the target sees grey, a kernel is summed over the colours."""
+    """Copy weights by layer name; kernels for grey input are summed over the colours."""
     for layer in to:
         values = reference.get_layer(layer.name).get_weights() if layer.weights else []
         if values and values[0].ndim == 4 and values[0].shape[2] == 3 and layer.weights[0].shape[2] == 1:
@@ -284,7 +244,7 @@ def _copy_weights(reference: Any, to: list[Any]) -> None:
 
 
 def _normalize(source: Any, options: Options, *, scale: float = 1 / 255, offset: Any = 0.0) -> Any:
-    """Pixels by a fixed scale, which folds into the first kernel; other tensors to mean 0 and variance 1."""
+    """Scale pixels by a constant, which folds into the first kernel; normalize tensors to mean 0 and variance 1."""
     from keras import layers
 
     if options.mean is not None:
@@ -292,8 +252,14 @@ def _normalize(source: Any, options: Options, *, scale: float = 1 / 255, offset:
     return layers.Rescaling(scale, offset, name="normalization")(source)
 
 
+def _convolution(x: Any, filters: int, size: int, **arguments: Any) -> Any:
+    from keras import layers
+
+    return layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal", **arguments)(x)
+
+
 def _two_dense(x: Any, options: Options) -> Any:
-    """The two hidden layers of 4096 that AlexNet and VGG share."""
+    """The two hidden layers of 4096 units of AlexNet and VGG."""
     from keras import layers
 
     x = layers.Flatten()(x)
@@ -311,5 +277,5 @@ def _dropout(x: Any, rate: float) -> Any:
 
 
 def _scaled(channels: int, width: float) -> int:
-    """Channels times width, rounded to a multiple of 8, which kernels like best."""
+    """Channels times width, rounded to a multiple of 8, for which kernels are fastest."""
     return max(8, round(channels * width / 8) * 8)

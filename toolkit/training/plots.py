@@ -1,4 +1,4 @@
-"""The pictures that a training run leaves: learning curves, the confusion matrix, and the most confident mistakes."""
+"""Plot a training run: learning curves, the confusion matrix, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MISTAKES = 25
 
 
 def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path, *, best_epoch: int) -> None:
-    """Loss and accuracy by epoch, of training and validation, as a PNG.
+    """Plot training and validation loss and accuracy by epoch as a PNG.
 
     Args:
-        history: One row an epoch, with "epoch" (from 1), "loss", "accuracy", "val_loss" and "val_accuracy".
+        history: One row per epoch, with "epoch" (from 1), "loss", "accuracy", "val_loss" and "val_accuracy".
         path: The PNG.
-        best_epoch: The epoch whose weights were kept; marked.
+        best_epoch: The epoch whose weights were kept, marked by a line.
     """
     figure = _figure(9, 3.6)
     epochs = [row["epoch"] for row in history]
@@ -38,7 +38,7 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path, *, 
 
 
 def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
-    """True classes down, predicted classes across, as a PNG; the shade is the share of the true class."""
+    """Plot true classes (rows) against predicted classes (columns) as a PNG, shaded by share of the true class."""
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(1.5 + 0.5 * len(labels), 4, 20))
@@ -60,13 +60,13 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]
 
 
 def plot_mistakes(split: Split, scores: npt.NDArray[np.float32], labels: Sequence[str], path: Path) -> None:
-    """The images that the model mistakes with the highest score, as a PNG.
+    """Plot the misclassified images with the highest scores as a PNG.
 
     Args:
-        split: Images, uint8, (height, width, 1 or 3).
-        scores: The model's answers to them, shape (len(split), classes).
+        split: The images, uint8, (height, width, 1 or 3).
+        scores: The model's outputs for them, shape (len(split), classes).
         labels: Class names.
-        path: The PNG; with no mistake at all it says so.
+        path: The PNG; without mistakes it contains only a sentence.
     """
     guess = scores.argmax(axis=1)
     wrong = np.flatnonzero(guess != split.y)
@@ -75,21 +75,21 @@ def plot_mistakes(split: Split, scores: npt.NDArray[np.float32], labels: Sequenc
     lines = max(1, -(-len(wrong) // columns))
     figure = _figure(max(4.0, 1.9 * columns), 0.5 + 2.2 * lines)
     if not len(wrong):
-        figure.text(0.5, 0.5, f"No mistake in {len(split)} test images", ha="center", va="center")
+        figure.text(0.5, 0.5, f"No mistakes in {len(split)} test images", ha="center", va="center")
     for position, row in enumerate(wrong.tolist(), start=1):
         axes = figure.add_subplot(lines, columns, position)
         axes.imshow(split.read([row])[0].squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
-        says, is_ = _short(labels[guess[row]], 16), _short(labels[split.y[row]], 16)
+        predicted, true = _short(labels[guess[row]], 16), _short(labels[split.y[row]], 16)
         name = _short(Path(split.name(row)).name, 20)
-        axes.set_title(f"says {says} ({scores[row, guess[row]]:.0%})\nis {is_}\n{name}", fontsize=8)
+        axes.set_title(f"predicted {predicted} ({scores[row, guess[row]]:.0%})\ntrue {true}\n{name}", fontsize=8)
     if len(wrong):
-        figure.suptitle("Most confident mistakes of the test split", fontsize=10)
+        figure.suptitle("Most confident mistakes in the test split", fontsize=10)
     _save(figure, path)
 
 
 def _figure(width: float, height: float) -> Any:
-    """A figure outside of pyplot, so that no display is needed and no state is left behind."""
+    """A figure created without pyplot, which needs no display and keeps no global state."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=110)

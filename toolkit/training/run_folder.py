@@ -1,6 +1,6 @@
-"""The folder of a training run: who may write to it, what it holds, and what a finished run leaves there.
+"""The folder of a training run: lock it, decide whether to start or resume, and write the results.
 
-`checkpoint.npz` is a run under way (it goes when the run ends), `model.keras` a finished one: it is written last.
+`checkpoint.npz` exists while a run is unfinished; `model.keras` is written last, when it is finished.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ HISTORY = "history.csv"
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
-    """What a run ended with.
+    """The result of a run.
 
     Attributes:
-        model: The `.keras` file, its contract inside.
-        metrics: What `metrics.json` holds; "accuracy" and so on are of the test split.
-        history: One row an epoch; see `checkpoint.State`.
+        model: The `.keras` file, with its contract inside.
+        metrics: The content of `metrics.json`; "accuracy" and the other metrics are those of the test split.
+        history: One row per epoch; see `checkpoint.State`.
     """
 
     model: Path
@@ -47,11 +47,11 @@ class TrainResult:
 
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Make the folder of a run and hold it against other runs.
+    """Create the folder of a run and lock it against other runs.
 
     Raises:
-        TrainingError: Another run is at work in it.
-        InputError: It can't be made.
+        TrainingError: Another run is using it.
+        InputError: It can't be created or written.
     """
     import filelock
 
@@ -61,22 +61,22 @@ def only_run(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise TrainingError(
-            f"Another run is at work in {folder}.", "Wait for its end, or choose another folder."
+            f"Another run is using {folder}.", "Wait until it has finished, or choose another folder."
         ) from None
     except OSError as e:
-        raise InputError(f"The folder {folder} can't be made or written: {e.strerror or e}.", "Check the path.") from e
+        raise InputError(f"The folder {folder} can't be used: {e.strerror or e}.", "Check the path.") from e
     with lock:
-        lock.release()  # the one acquired above; `with` holds its own
+        lock.release()  # the lock acquired above; `with` acquired it once more
         yield
 
 
 def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: bool) -> State | None:
-    """The state to go on from, a new one, or None if there is nothing left to do."""
+    """The state to continue from, a new one, or None if the run is finished."""
     state = None if overwrite else checkpoint.load(folder)
     finished = (folder / MODEL).exists() and not overwrite
     if (state or finished) and not resume:
         what = f"an unfinished run (epoch {len(state.history)})" if state else "a finished run"
-        raise TrainingError(f"{folder} holds {what}.", "Choose another folder, resume it, or overwrite it.")
+        raise TrainingError(f"{folder} contains {what}.", "Choose another folder, resume it, or overwrite it.")
     if state:
         _require_same(state.began_with, began_with, folder)
         return state
@@ -93,27 +93,27 @@ def _require_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> No
     if changed:
         raise TrainingError(
             f"The run in {folder} can't be resumed with other arguments or data: {'; '.join(changed)[:600]}.",
-            "Give those it began with, choose another folder, or start anew with overwrite.",
+            "Give the original ones, choose another folder, or start again with overwrite.",
         )
 
 
 def load_result(folder: Path) -> TrainResult:
-    """The result of a finished run, from its folder.
+    """Load the result of a finished run.
 
     Raises:
-        TrainingError: The folder holds none.
+        TrainingError: The folder contains no finished run.
     """
     try:
         metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
             history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     except (OSError, ValueError) as e:
-        raise TrainingError(f"{folder} holds no finished run: {e}.", "Start anew with overwrite.") from e
+        raise TrainingError(f"{folder} contains no finished run: {e}.", "Start again with overwrite.") from e
     return TrainResult(folder / MODEL, metrics, history)
 
 
 def finish(model: Any, data: DataSet, state: State, *, arguments: dict[str, Any], folder: Path) -> None:
-    """Measure the best weights and write the results; the model comes last, as the sign that all is there."""
+    """Evaluate the best weights and write the results; the model is written last, to mark the run as finished."""
     import keras
 
     batch_size = arguments["batch_size"]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the bundle in this folder, and proves it before it is used. `sh install.sh --help` says how.
+# Install the bundle in this folder, after its self-test passed. Usage: sh install.sh --help
 set -eu
 umask 022
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -8,23 +8,23 @@ usage() {
   cat <<'END'
 sh install.sh [ACTION] [OPTION...]
 
-  install      (default) put this bundle beside earlier releases, run its self-test, then switch to it
-  update       the same, where something is installed already
-  rollback     switch back to the release before, if its self-test passes
-  status       what is installed
-  uninstall    remove everything that install made
+  install      (default) install this bundle next to earlier releases, run its self-test, then switch to it
+  update       the same, but only if a release is already installed
+  rollback     switch back to the previous release, if its self-test passes
+  status       show what is installed
+  uninstall    remove everything that was installed
 
-  --prefix DIR       where; default: /opt/edgepress/@NAME@ for root, else ~/.local/share/edgepress/@NAME@
+  --prefix DIR       folder to install to; default: /opt/edgepress/@NAME@ for root, else ~/.local/share/edgepress/@NAME@
   --python PYTHON    interpreter; default: the first of python3, python3.13, python3.11 that this bundle has packages for
   --system           use the packages that PYTHON already has: no virtual environment, no download
-  --camera           let `run camera` see the system's picamera2 or OpenCV; NumPy and Pillow are then the system's, too
+  --camera           let `run camera` use the system's picamera2 or OpenCV; NumPy and Pillow are then also the system's
   --service          also run `serve` as a system service (systemd; needs root)
-  --port N           of the service on 127.0.0.1; default: 8600
-  --user NAME        user of the service; default: one made for it alone (DynamicUser)
-  --memory SIZE      most memory of the service; default: 512M
-  --unit-dir DIR     where the service's unit goes; default: /etc/systemd/system
+  --port N           port of the service on 127.0.0.1; default: 8600
+  --user NAME        user of the service; default: a dynamic user (DynamicUser)
+  --memory SIZE      memory limit of the service; default: 512M
+  --unit-dir DIR     folder of the service's unit; default: /etc/systemd/system
 
-A release that fails its self-test is removed, and the one before goes on. Exit code 0: done; 1: failed; 2: wrong usage.
+A release that fails its self-test is removed, and the previous one stays in use. Exit codes: 0 done, 1 failed, 2 wrong usage.
 END
 }
 
@@ -69,7 +69,7 @@ case $port in
   *[!0-9]* | 0* | ??????*) misuse "--port is $port; accepted: 1 to 65535." ;;
   *) [ "$port" -le 65535 ] || misuse "--port is $port; accepted: 1 to 65535." ;;
 esac
-case $user$memory in *[!A-Za-z0-9_-]*) misuse "--user or --memory has characters that it can't have." ;; esac
+case $user$memory in *[!A-Za-z0-9_-]*) misuse "--user or --memory contains invalid characters." ;; esac
 
 if [ -z "$prefix" ]; then
   if [ -e "$here/interpreter" ]; then
@@ -83,16 +83,16 @@ fi
 case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
 unit=$unit_dir/edgepress-@NAME@.service
 
-release_of() { # current or previous: its folder's name, or nothing
+release_of() { # current or previous: prints its folder's name, or nothing
   if [ -L "$prefix/$1" ]; then basename -- "$(readlink -- "$prefix/$1")"; fi
 }
 
-link() { # LINK RELEASE: the link changes at once or not at all
+link() { # LINK RELEASE: changes the link atomically
   ln -s -- "releases/$2" "$prefix/.$1.$$"
   mv -fT -- "$prefix/.$1.$$" "$prefix/$1"
 }
 
-prove() { # RELEASE: its self-test, on this machine; sets why if it fails
+prove() { # RELEASE: runs its self-test; sets why if it fails
   if "$prefix/releases/$1/run" selftest --json >"$prefix/.selftest.$$"; then
     mv -f -- "$prefix/.selftest.$$" "$prefix/releases/$1/selftest.json"
     return
@@ -107,7 +107,7 @@ print(found["error"]["message"] if "error" in found else "; ".join(failed[:3]) +
   return 1
 }
 
-restart_service() { # 0 once it answers, or if there is none
+restart_service() { # succeeds when the service answers, or if there is none
   [ -e "$unit" ] || return 0
   systemctl restart "edgepress-@NAME@.service" || return 1
   "$(cat -- "$prefix/current/interpreter")" -I -c '
@@ -122,7 +122,7 @@ for _ in range(60):
 sys.exit(1)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")"
 }
 
-switch_to() { # RELEASE: makes it current and the old one previous; goes back if the service does not come up with it
+switch_to() { # RELEASE: makes it current and the old one previous; switches back if its service does not start
   old=$(release_of current)
   before=$(release_of previous)
   if [ -n "$old" ] && [ "$old" != "$1" ]; then link previous "$old"; fi
@@ -132,12 +132,12 @@ switch_to() { # RELEASE: makes it current and the old one previous; goes back if
     link current "$old"
     if [ -n "$before" ]; then link previous "$before"; else rm -f -- "$prefix/previous"; fi
     restart_service || true
-    die "The service does not run with $1; it runs $old again." "See: journalctl -u edgepress-@NAME@.service"
+    die "The service does not start with $1; $old was restored and runs." "See: journalctl -u edgepress-@NAME@.service"
   fi
-  die "The service does not run." "See: journalctl -u edgepress-@NAME@.service"
+  die "The service does not start." "See: journalctl -u edgepress-@NAME@.service"
 }
 
-# What this machine is, in the words of requirements-BOARD.txt. In plain Python, for old ones to understand it, too.
+# This machine's name, as in requirements-BOARD.txt. The code also runs on old versions of Python.
 board_of() {
   "$1" -c '
 import platform, sys
@@ -158,12 +158,12 @@ find_python() { # sets python and board
     fi
     tried="$tried $board"
   done
-  [ -n "$tried" ] || die "There is no Python ($asked)." "Name one: --python PATH"
+  [ -n "$tried" ] || die "Python was not found ($asked)." "Give its path: --python PATH"
   die "This bundle has no packages for this machine:$tried. It has them for: $(cd "$here" && echo requirements-*.txt)." \
-    "Name another Python (--python PATH), or bundle for this board, or use installed packages (--system)."
+    "Give another Python (--python PATH), build a bundle for this board, or use installed packages (--system)."
 }
 
-# Copies the files that the manifest lists, if they are what it lists, and prints the bundle's id.
+# Copies the files that the manifest lists, and checks their hashes.
 copy_checked() { # RELEASE_FOLDER
   "$python" - "$here" "$1" <<'END'
 import hashlib, json, os, shutil, sys
@@ -186,12 +186,12 @@ for item in manifest["files"]:
     except FileNotFoundError:
         sys.exit("Error: %s is missing. Unpack the bundle again." % name)
     if digest.hexdigest() != item["sha256"]:
-        sys.exit("Error: %s is not what MANIFEST.json lists. Unpack the bundle again." % name)
+        sys.exit("Error: %s differs from its entry in MANIFEST.json. Unpack the bundle again." % name)
 shutil.copyfile(os.path.join(source, "MANIFEST.json"), os.path.join(target, "MANIFEST.json"))
 END
 }
 
-fill() { # RELEASE_FOLDER: the bundle's files and the packages
+fill() { # RELEASE_FOLDER: copies the bundle's files and installs the packages
   release=$1
   copy_checked "$release" || exit 1
   chmod 755 "$release/install.sh" "$release/run"
@@ -201,7 +201,7 @@ fill() { # RELEASE_FOLDER: the bundle's files and the packages
   fi
   set -- "$release/venv"
   case $board$camera in
-    pi32-* | *yes) # NumPy and Pillow are the system's there
+    pi32-* | *yes) # NumPy and Pillow are the system's
       "$python" -c 'import numpy, PIL' 2>/dev/null || die "NumPy or Pillow is missing." \
         "Install them: sudo apt install python3-numpy python3-pil"
       set -- --system-site-packages "$@" ;;
@@ -211,9 +211,9 @@ fill() { # RELEASE_FOLDER: the bundle's files and the packages
       die "$python has neither picamera2 nor OpenCV." \
         "Install one: sudo apt install --no-install-recommends python3-picamera2 (or python3-opencv)"
   fi
-  "$python" -m venv "$@" >&2 || die "No virtual environment could be made." "Install: sudo apt install python3-venv"
+  "$python" -m venv "$@" >&2 || die "The virtual environment could not be created." "Install: sudo apt install python3-venv"
   wanted=$release/requirements-$board.txt
-  if [ -n "$camera" ]; then # it is built for the system's NumPy; another one in front of that would break it
+  if [ -n "$camera" ]; then # the camera package is built for the system's NumPy; another version would break it
     sed '/^numpy==/d; /^pillow==/d' "$wanted" >"$release/venv/requirements.txt"
     wanted=$release/venv/requirements.txt
   fi
@@ -221,12 +221,12 @@ fill() { # RELEASE_FOLDER: the bundle's files and the packages
   if [ -d "$here/wheels" ]; then set -- --no-index --find-links "$here/wheels" "$@"; fi
   say "Installing the packages for $board"
   "$release/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2 ||
-    die "The packages could not be installed." "Check the network, or make the bundle with --offline --board $board."
+    die "The packages could not be installed." "Check the network, or build the bundle with --offline --board $board."
   printf '%s\n' "$release/venv/bin/python" >"$release/interpreter"
 }
 
 install_service() {
-  case $prefix in *[!A-Za-z0-9/._-]*) die "$prefix has characters that a service's unit can't have." ;; esac
+  case $prefix in *[!A-Za-z0-9/._-]*) die "$prefix contains characters that are invalid in a service's unit." ;; esac
   if [ -n "$user" ]; then who="User=$user"; else who="DynamicUser=yes"; fi
   case $prefix in /home/* | /root/*) home=read-only ;; *) home=yes ;; esac
   sed -e "s|%PREFIX%|$prefix|" -e "s|%PORT%|$port|" -e "s|%USER%|$who|" -e "s|%HOME%|$home|" -e "s|%MEMORY%|$memory|" \
@@ -234,14 +234,14 @@ install_service() {
   mv -f -- "$unit.new" "$unit"
   if ! systemctl daemon-reload; then
     rm -f -- "$unit"
-    die "The service can't be made; all else is installed." "Without systemd: $prefix/current/run serve --port $port"
+    die "The service could not be created; everything else is installed." "Without systemd: $prefix/current/run serve --port $port"
   fi
   systemctl enable --quiet "edgepress-@NAME@.service"
-  restart_service || die "The service does not run." "See: journalctl -u edgepress-@NAME@.service"
+  restart_service || die "The service does not start." "See: journalctl -u edgepress-@NAME@.service"
   say "The service edgepress-@NAME@ answers on 127.0.0.1:$port."
 }
 
-tidy() { # removes what a killed installation left, and all releases but the current and the one before
+tidy() { # removes remains of killed installations, and all releases except the current and the previous one
   for folder in "$prefix/releases"/*; do
     name=$(basename -- "$folder")
     if [ "$name" != "$(release_of current)" ] && [ "$name" != "$(release_of previous)" ]; then rm -rf -- "$folder"; fi
@@ -256,20 +256,20 @@ install_release() {
   if [ "$action" = update ] && [ -z "$(release_of current)" ]; then
     die "Nothing is installed in $prefix." "Run: sh install.sh install"
   fi
-  case $here in "$prefix"/*) die "$here is installed already." "Run install.sh of an unpacked bundle." ;; esac
+  case $here in "$prefix"/*) die "$here is already installed." "Run install.sh of an unpacked bundle." ;; esac
   find_python
   id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["id"][:12])' "$here/MANIFEST.json")
   if [ -n "$system" ]; then camera=''; else
-    case $(release_of current) in *-camera) camera=yes ;; esac # an update keeps it
+    case $(release_of current) in *-camera) camera=yes ;; esac # an update keeps --camera
   fi
   new=$id-$board${system:+-system}${camera:+-camera}
   old=$(release_of current)
-  if [ -e "$prefix/releases/$new/selftest.json" ]; then # it is here and was proven
+  if [ -e "$prefix/releases/$new/selftest.json" ]; then # installed, and its self-test passed
     say "Running the self-test"
     if ! prove "$new"; then
-      say "$new is damaged and is installed anew. $why"
+      say "$new is damaged and is installed again. $why"
       rm -f -- "$prefix/releases/$new/selftest.json"
-      if [ "$old" = "$new" ]; then new=again-$new; fi # what runs stays until then
+      if [ "$old" = "$new" ]; then new=again-$new; fi # the running one stays until then
     fi
   fi
   if [ ! -e "$prefix/releases/$new/selftest.json" ]; then
@@ -277,8 +277,8 @@ install_release() {
     unfinished=$prefix/releases/$new
     fill "$unfinished"
     say "Running the self-test"
-    prove "$new" || die "$new fails its self-test on this machine and is not used. $why" \
-      "${old:+What is installed stays as it was: $old}"
+    prove "$new" || die "$new fails its self-test on this machine and was not installed. $why" \
+      "${old:+The installed release is unchanged: $old}"
     unfinished=''
   fi
   switch_to "$new"
@@ -290,10 +290,10 @@ install_release() {
 
 rollback() {
   back=$(release_of previous)
-  [ -n "$back" ] || die "There is no release to go back to in $prefix."
-  prove "$back" || die "$back fails its self-test on this machine; $(release_of current) goes on. $why"
+  [ -n "$back" ] || die "There is no previous release in $prefix."
+  prove "$back" || die "$back fails its self-test on this machine; $(release_of current) stays in use. $why"
   switch_to "$back"
-  say "@NAME@ is at $back again; before it was $(release_of previous)."
+  say "Switched @NAME@ back to $back from $(release_of previous)."
 }
 
 status() {
@@ -312,27 +312,27 @@ uninstall() {
   rm -f -- "$prefix/current" "$prefix/previous"
   rm -rf -- "$prefix/releases"
   rm -f -- "$prefix/.lock" "$prefix/.edgepress" "$prefix"/.current.* "$prefix"/.previous.* "$prefix"/.selftest.*
-  rmdir -- "$prefix" 2>/dev/null || say "$prefix holds other files and stays."
+  rmdir -- "$prefix" 2>/dev/null || say "$prefix contains other files and was kept."
   say "Removed @NAME@ from $prefix."
 }
 
 case $action in
-  install | update) mkdir -p -- "$prefix/releases" || die "$prefix can't be made." "Name a folder: --prefix DIR" ;;
+  install | update) mkdir -p -- "$prefix/releases" || die "$prefix can't be created." "Give another folder: --prefix DIR" ;;
   *) [ -d "$prefix/releases" ] || die "Nothing is installed in $prefix." ;;
 esac
 command -v flock >/dev/null || die "flock is missing." "Install: sudo apt install util-linux"
-[ -w "$prefix" ] || die "$prefix can't be written." "Name a folder of your own: --prefix DIR"
+[ -w "$prefix" ] || die "$prefix can't be written." "Give another folder: --prefix DIR"
 exec 9>"$prefix/.lock"
-flock -n 9 || die "Another installation works in $prefix." "Wait for it."
+flock -n 9 || die "Another installation is running in $prefix." "Wait until it has finished."
 trap at_exit EXIT
 trap 'exit 1' HUP INT TERM
-owner=$(cat -- "$prefix/.edgepress" 2>/dev/null || true) # what is removed here must be ours
+owner=$(cat -- "$prefix/.edgepress" 2>/dev/null || true) # only folders of this application may be changed
 if [ -z "$owner" ] && [ -z "$(ls -A -- "$prefix/releases")" ]; then
   owner=@NAME@
   printf '%s\n' "$owner" >"$prefix/.edgepress"
 fi
-[ "$owner" = @NAME@ ] || die "$prefix holds ${owner:-releases of something else}, not @NAME@." \
-  "Name another folder: --prefix DIR"
+[ "$owner" = @NAME@ ] || die "$prefix contains ${owner:-releases of something else}, not @NAME@." \
+  "Give another folder: --prefix DIR"
 case $action in
   install | update) install_release ;;
   *) "$action" ;;
