@@ -19,11 +19,11 @@ from edgepress.toolkit.comparison.compare import Comparison, compare, compare_re
 from edgepress.toolkit.comparison.figures import Figure, share_interval
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, OPERATORS, PASSED, RATIOS, parse_gate
 from edgepress.toolkit.comparison.latency import ratio_interval
+from edgepress.toolkit.comparison.schema import compare_schema
 from edgepress.toolkit.comparison.text import github_annotations, markdown
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement, Noise
-from edgepress.toolkit.results.schema import compare_schema
 from edgepress.toolkit.stats.intervals import Interval
 
 V1 = Path(__file__).parent / "benchmark_v1.json"

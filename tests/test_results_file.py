@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress.toolkit.comparison.schema import compare_schema
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results import records
 from edgepress.toolkit.results.file import MAX_BYTES, correct_items, load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, ClassChange, Disagreement, Measurement, Noise
-from edgepress.toolkit.results.schema import benchmark_schema, compare_schema
+from edgepress.toolkit.results.schema import benchmark_schema
 
 V1 = Path(__file__).parent / "benchmark_v1.json"
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schema"
@@ -187,9 +188,7 @@ def test_which_items_were_right_is_kept_bit_by_bit(right: list[bool]) -> None:
 @pytest.mark.parametrize(("name", "made"), [("benchmark", benchmark_schema), ("compare", compare_schema)])
 def test_the_schemas_in_the_docs_are_current(name: str, made: Callable[[], dict[str, Any]]) -> None:
     kept = json.loads((SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
-    assert kept == made(), (
-        f"make it anew: python -m edgepress.toolkit.results.schema {name} > docs/schema/{name}.schema.json"
-    )
+    assert kept == made(), f"make it anew: python -m {made.__module__} > docs/schema/{name}.schema.json"
 
 
 def test_the_schema_takes_what_is_written_and_refuses_what_is_not() -> None:

@@ -1,12 +1,11 @@
-"""The JSON Schemas (draft 2020-12) of `benchmark.json` and of what `compare --json` prints.
+"""The JSON Schema (draft 2020-12) of `benchmark.json`, generated from the dataclasses that are written.
 
     python -m edgepress.toolkit.results.schema > docs/schema/benchmark.schema.json
-    python -m edgepress.toolkit.results.schema compare > docs/schema/compare.schema.json
 
-They are made from the dataclasses that are written: pydantic makes the schema of the types, the descriptions come from
-the docstrings' "Attributes:", ranges and required keys from `results_file`. So the first says what `load_benchmark`
-accepts, but for two things that no schema can say: that hosts are named where they are used, and that `correct` has one
-bit an item. Unknown fields are allowed: later versions add some.
+pydantic derives the schema from the types, descriptions come from the docstrings' "Attributes:" sections, ranges and
+required keys from `edgepress.toolkit.results.file`. The schema accepts what `load_benchmark` accepts, except for two
+rules that JSON Schema cannot express: a row's host must be described in the document, and `correct` holds one bit per
+item. Unknown fields are allowed, because later versions add fields.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
-from edgepress.toolkit.comparison import compare
 from edgepress.toolkit.results import records
 from edgepress.toolkit.results.file import KEYS, NAME, QUANTILES, bounds_of
 
@@ -28,8 +26,8 @@ _TYPES = {str: {"type": "string"}, int: {"type": "integer", "minimum": 0}}
 
 
 def benchmark_schema() -> dict[str, Any]:
-    """The schema of all versions of `benchmark.json` that this edgepress reads."""
-    schema = _schema(records.Benchmark, NAME, records.SCHEMA_VERSION)
+    """The schema of every version of `benchmark.json` that this edgepress reads."""
+    schema = document_schema(records.Benchmark, NAME, records.SCHEMA_VERSION)
     for part in (schema, *schema["$defs"].values()):
         for field, value in part["properties"].items():
             for option in _options(value):
@@ -44,16 +42,14 @@ def benchmark_schema() -> dict[str, Any]:
     return schema
 
 
-def compare_schema() -> dict[str, Any]:
-    """The schema of the document that `compare --json` prints."""
-    schema = _schema(compare.Comparison, "edgepress compare --json", compare.SCHEMA_VERSION)
-    schema["properties"]["failed"] = {"description": "Whether a gate failed.", "type": "boolean"}
-    schema["required"].append("failed")
-    return schema
+def document_schema(kind: type, what: str, version: int) -> dict[str, Any]:
+    """The schema of a dataclass that is written with a `schema_version`.
 
-
-def _schema(kind: type, what: str, version: int) -> dict[str, Any]:
-    """The schema of a dataclass that is written with a `schema_version`, up to this version."""
+    Args:
+        kind: The dataclass.
+        what: Title of the document.
+        version: Latest version of its schema.
+    """
     from pydantic import TypeAdapter
 
     schema: dict[str, Any] = TypeAdapter(kind).json_schema()
@@ -108,5 +104,4 @@ def _range(field: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    made = compare_schema() if sys.argv[1:] == ["compare"] else benchmark_schema()
-    sys.stdout.write(json.dumps(made, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(benchmark_schema(), indent=2, ensure_ascii=False) + "\n")
