@@ -34,8 +34,8 @@ from timing_models import files_in
 
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.timing import ITEMS, time_candidates
+from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.evaluation import contract_of
 from edgepress.toolkit.host.cpus import choose_cpus, usable_cpus
 from edgepress.toolkit.host.describe import describe_host
 from edgepress.toolkit.stats.intervals import paired_ratio

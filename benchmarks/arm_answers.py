@@ -29,7 +29,7 @@ from edgepress.runtime import load
 from edgepress.toolkit.bundles.boards import BOARDS
 from edgepress.toolkit.bundles.build import build_bundle
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.evaluation import contract_of
+from edgepress.toolkit.data.for_model import contract_of
 
 ARM = Path(__file__).resolve().parent.parent / "tests" / "arm"
 HEADS = ("scheme", "engine", "selftest", "steps", ">1 step", "differ %", "labels", "here %", "there %", "built-in")

@@ -24,7 +24,7 @@ from edgepress.runtime import load, read_contract
 from edgepress.runtime.contract import SelfTest
 from edgepress.toolkit.bundles.boards import BOARDS
 from edgepress.toolkit.bundles.build import build_bundle
-from edgepress.toolkit.evaluation import contract_of
+from edgepress.toolkit.data.for_model import contract_of
 
 SCRIPT = Path(__file__).parent / "arm" / "arm_python.sh"
 TOP_LABELS = 1

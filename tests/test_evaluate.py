@@ -10,8 +10,9 @@ import pytest
 
 from edgepress.converters import ConversionError, write_keras_contract
 from edgepress.toolkit.conversion import convert_model, summary
+from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
-from edgepress.toolkit.evaluation import contract_of, evaluate
+from edgepress.toolkit.evaluation import evaluate
 from edgepress.toolkit.prediction import as_dicts, predict
 
 

@@ -20,10 +20,10 @@ from edgepress.converters import SCHEMES, Conversion, Facts, Guess, Options, Var
 from edgepress.converters.contract.metadata import read_labels
 from edgepress.converters.proof.compare import ITEMS
 from edgepress.toolkit.data import calibration_rows, open_data
+from edgepress.toolkit.data.for_model import data_for
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.evaluation import data_for
 
 CALIBRATION_IMAGES = 200
 CALIBRATION_BATCH = 50

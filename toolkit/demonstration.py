@@ -17,11 +17,11 @@ import numpy as np
 from edgepress.converters import Variant
 from edgepress.converters.files import whole_file
 from edgepress.toolkit.benchmarking.benchmark import benchmark, write_benchmark
-from edgepress.toolkit.benchmarking.collect import OnProgress
 from edgepress.toolkit.conversion import convert_model, summary
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.prediction import ImageResult, as_dicts, predict
+from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.records import Benchmark
 from edgepress.toolkit.training.loop import train
 

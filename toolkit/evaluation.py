@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters import load_keras
-from edgepress.runtime import Contract, read_contract
-from edgepress.runtime.contract import MEMBER
-from edgepress.runtime.sessions import file_format
-from edgepress.toolkit.benchmarking.collect import Answers, OnProgress, collect_answers
-from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
+from edgepress.toolkit.data.for_model import contract_of, data_for, data_record
+from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 from edgepress.toolkit.training.batches import predict_scores
 from edgepress.toolkit.workers.answer import decide
@@ -83,67 +80,3 @@ def evaluate(
         **metrics,
         "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
     }
-
-
-def contract_of(path: Path) -> Contract:
-    """The contract inside a `.keras`, `.tflite` or `.onnx` file; no engine and no Keras is loaded.
-
-    Raises:
-        ModelFileError: The file can't be read, is of another kind, or has no contract.
-    """
-    if path.suffix in (".tflite", ".onnx") and (found := file_format(path)) != path.suffix[1:]:
-        raise ModelFileError(f"{path} is a .{found} file under another name.", f"Rename it to {path.stem}.{found}.")
-    contract = _onnx_contract(path) if path.suffix == ".onnx" else read_contract(path)
-    if contract is None:
-        raise ModelFileError(
-            f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",
-            "Accepted: .keras files from edgepress train, .tflite and .onnx files from edgepress convert.",
-        )
-    return contract
-
-
-def data_for(
-    contract: Contract, data: str | None, *, where: Path, skip_unreadable: bool = False
-) -> tuple[DataSet, list[str]]:
-    """The data opened as a model takes them, and notes if they are not those that it was trained on.
-
-    Args:
-        contract: The model's.
-        data: What to open; None opens what the contract names.
-        where: The model file, for messages.
-        skip_unreadable: Leave out images that can't be read.
-
-    Raises:
-        EdgepressError: There are none, they can't be opened, or do not fit the model.
-    """
-    source = data if data is not None else contract.data.source if contract.data else None
-    if source is None:
-        raise InputError(f"{where} does not say what data it was trained on.", "Name them with --data.")
-    opened = open_data(source, input=contract.input, labels=contract.labels, skip_unreadable=skip_unreadable)
-    if not len(opened.test):
-        raise DataError(f"{source} has no test items.", "Give data with a test split.")
-    notes = [f"Left out as unreadable: {name} ({reason})" for name, reason in opened.skipped]
-    if contract.data is not None and contract.data.sha256 != opened.sha256:
-        notes.append(
-            f"{source} is not what {where.name} was trained on ({contract.data.source}, as it then was): some of its "
-            f"test items may have been trained on."
-        )
-    return opened, notes
-
-
-def data_record(data: DataSet) -> dict[str, Any]:
-    """What a result says of the data that it was measured on."""
-    return {"source": data.source, "sha256": data.sha256, "split": "test", "count": len(data.test)}
-
-
-def _onnx_contract(path: Path) -> Contract | None:
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    except Exception as e:  # protobuf's DecodeError, whose place differs between its releases
-        raise ModelFileError(f"{path} is not an ONNX file: {e}.", "Convert the model again.") from e
-    texts = [p.value for p in model.metadata_props if p.key == MEMBER]
-    return Contract.from_json(texts[0], where=str(path)) if texts else None

@@ -29,7 +29,7 @@ from edgepress.runtime import Contract
 from edgepress.toolkit.benchmarking.accuracy import disagreements, with_accuracy
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP, choose, engine_notes
 from edgepress.toolkit.benchmarking.best_engine import best_engines
-from edgepress.toolkit.benchmarking.collect import Answers, OnProgress, collect_answers
+from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.benchmarking.explain import with_ceilings, with_profiles
 from edgepress.toolkit.benchmarking.plan import (
     BASELINE,
@@ -41,12 +41,13 @@ from edgepress.toolkit.benchmarking.plan import (
 )
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.timing import ITEMS, ROUNDS, SEED, Timing, time_candidates, with_timing
+from edgepress.toolkit.data.for_model import data_for, data_record
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import engine_version, usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.evaluation import data_for, data_record
 from edgepress.toolkit.host.cpus import choose_cpus
 from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.records import Benchmark, Disagreement, Measurement
 from edgepress.toolkit.workers.opening import Candidate, Opening
 

@@ -17,7 +17,7 @@ import os
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +32,12 @@ from edgepress.toolkit.benchmarking.cache import Shelf, prune
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.workers.answer import Part, Shard, answer_shard, open_to_answer
 from edgepress.toolkit.workers.opening import Candidate, Opening
 
 SHARD_BYTES, SHARD_ITEMS = 8 << 20, 1024
 """A shard is as many items as these allow. It is what is decoded, answered and kept at once."""
-
-OnProgress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

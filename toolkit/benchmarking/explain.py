@@ -13,10 +13,10 @@ from typing import Any
 import numpy.typing as npt
 
 from edgepress.converters.inspection import read
-from edgepress.toolkit.benchmarking.collect import OnProgress
 from edgepress.toolkit.benchmarking.roofline import measure_ceiling, with_limits
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.profiling.profile import profile_file
+from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.records import Ceiling, Measurement
 from edgepress.toolkit.workers.trace import TRACERS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from edgepress.converters import SCHEMES
 from edgepress.runtime import ENGINES, Contract
+from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
-from edgepress.toolkit.evaluation import contract_of
 from edgepress.toolkit.workers.opening import Candidate
 
 BASELINE = "tflite-float32"

@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import ChildDied, Worker
-from edgepress.toolkit.benchmarking.collect import OnProgress
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.engines.environments import python_for
 from edgepress.toolkit.errors import EdgepressError, ModelFileError
 from edgepress.toolkit.host.cpus import out_of_the_way, usable_cpus
+from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.records import Measurement
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers.opening import Candidate, Opening

@@ -14,9 +14,9 @@ from edgepress.toolkit.benchmarking.plan import find_files
 from edgepress.toolkit.boards.session import Parcel
 from edgepress.toolkit.bundles.build import SAMPLES, build_bundle
 from edgepress.toolkit.bundles.verify import verify_bundle
+from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.evaluation import contract_of, data_for
 
 PART = 64
 """Items read at once while they are written into the array."""

@@ -32,8 +32,8 @@ from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_s
 from edgepress.toolkit.bundles.signature import sign as sign_file
 from edgepress.toolkit.bundles.signature import signature_path
 from edgepress.toolkit.bundles.verify import Verified, dos_date, verify_bundle
+from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.errors import BundleError, InputError, ModelFileError
-from edgepress.toolkit.evaluation import contract_of, data_for
 
 Format = Literal["zip", "pyz"]
 SAMPLES = 8
