@@ -40,11 +40,11 @@ print(sum(weight.numpy().nbytes for weight in model.weights), *model.input_shape
 OURS = """
 import sys
 from pathlib import Path
-from edgepress.converters import Conversion, guess_contract
+from edgepress.converters import Conversion, Hints, guess_contract
 path, out, scheme = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 with Conversion(path) as conversion:
-    guess = guess_contract(conversion.facts.shape, conversion.facts.outputs, task="softmax")
-    (variant,) = conversion.run([scheme], guess, calibration=list, out=out)
+    guess = guess_contract(conversion.facts, Hints(task="softmax"))
+    (variant,) = conversion.run([scheme], guess.contract, adapter=guess.adapter, calibration=list, out=out)
     assert variant.path is not None, variant.error
 """
 THEIRS = {

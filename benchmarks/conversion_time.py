@@ -25,7 +25,7 @@ import keras
 import numpy as np
 from side_by_side import report, summarize
 
-from edgepress.converters import Conversion, Guess, Variant, parse_schemes
+from edgepress.converters import Conversion, Variant, parse_schemes
 from edgepress.runtime import Contract, InputSpec
 
 LIMIT, IMAGES = 1.5, 100
@@ -58,11 +58,10 @@ def main() -> None:
                 print(f"  {variant.scheme:16} {variant.seconds:6.2f} s {variant.error}", file=sys.stderr)
                 assert variant.path is not None
 
-            guess = Guess(contract=contract, model_shape=contract.input.shape)
             with Conversion(path) as conversion:
                 conversion.run(
                     parse_schemes("tflite"),
-                    guess,
+                    contract,
                     calibration=partial(list, [images[i : i + 10] for i in range(0, IMAGES, 10)]),
                     out=Path(folder) / "out",
                     enforce=False,  # a random net's probabilities are all 0.001, which eight bits can't tell apart

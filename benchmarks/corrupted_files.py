@@ -5,7 +5,7 @@
 Copies of real files and of files made here - `.tflite`, `.onnx`, `.keras` (one of them deflated), `.h5` - are damaged
 in three ways, seeded: bits flipped (half of the time near the beginning, where the structure is), cut off, and spliced
 (a piece of another file, or of the same one, in the place of a piece). Each goes to one of the public functions
-`inspect`, `convert_model` and `predict`. They are called as they are, but for one thing: the child process that they
+`inspect`, `convert` and `predict`. They are called as they are, but for one thing: the child process that they
 start is kept from one call to the next, because importing TensorFlow a thousand times would be all that is measured.
 Some go through the command line itself, in a fresh process. What may happen: an answer, an `EdgepressError`, a child
 that dies and is reported. What may not is any other exception, here or in the child, or a call that takes longer than
@@ -36,12 +36,13 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 
-from edgepress.converters import convert, guess_contract, parse_schemes
+from edgepress.converters import Facts, Hints, guess_contract, parse_schemes
+from edgepress.converters import convert as convert_as_it_is
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit.conversion import convert_model
+from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.inspection import inspect
 from edgepress.toolkit.prediction import predict
 
@@ -169,9 +170,9 @@ def _files(real: Path, folder: Path) -> dict[str, list[Path]]:
     with zipfile.ZipFile(made / "net.keras") as old, zipfile.ZipFile(made / DEFLATED, "w", zipfile.ZIP_DEFLATED) as new:
         for member in old.namelist():
             new.writestr(member, old.read(member))
-    contract = guess_contract((16, 16, 3), 4, task="softmax").contract
+    contract = guess_contract(Facts((16, 16, 3), 4), Hints(task="softmax")).contract
     calibration = partial(list, [seeded_items(contract.input, 16)])
-    convert(made / "net.keras", parse_schemes("all"), contract=contract, calibration=calibration, out=made)
+    convert_as_it_is(made / "net.keras", parse_schemes("all"), contract=contract, calibration=calibration, out=made)
     found: dict[str, list[Path]] = {suffix: [] for suffix in SHARES}
     for path in [*sorted(made.iterdir()), *(sorted(real.rglob("*")) if real.is_dir() else ())]:
         suffix = ".h5" if path.suffix == ".hdf5" else path.suffix
@@ -229,7 +230,7 @@ def _in_process(verb: str, path: Path, source: Path, folder: Path) -> str:
             results = predict(path, [_item(source, folder)])
             return "answered" if all(r.error is None for r in results) else "refused the item"
         format = "onnx" if path.suffix == ".onnx" else "tflite"
-        variants = convert_model(path, f"{format}-float32,{format}-dynamic", out=folder / "out")
+        variants = convert(path, f"{format}-float32,{format}-dynamic", out=folder / "out")
         if any("process that made it died" in v.error for v in variants):
             return "a child died, contained"
         return "answered" if all(v.path for v in variants) else "scheme refused"

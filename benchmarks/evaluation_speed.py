@@ -26,7 +26,7 @@ import numpy as np
 from side_by_side import report, summarize
 from zoo_models import build
 
-from edgepress.converters import Conversion, Guess
+from edgepress.converters import Conversion
 from edgepress.runtime import Contract, InputSpec
 from edgepress.toolkit.benchmarking.collect import collect_answers
 from edgepress.toolkit.data.items import ArraySource
@@ -61,10 +61,9 @@ def make_file(folder: Path, images: np.ndarray) -> Path:
     """MobileNetV2 with seeded weights that answers different images differently, int8."""
     build("MobileNetV2", SPEC.shape[0], images=32).save(folder / "model.keras")
     contract = Contract(task="logits", labels=LABELS, input=SPEC, scheme="keras")
-    guess = Guess(contract=contract, model_shape=SPEC.shape)
     calibration = partial(list, [images[:16]])
     with Conversion(folder / "model.keras") as conversion:
-        (made,) = conversion.run(["tflite-int8"], guess, calibration=calibration, out=folder, enforce=False)
+        (made,) = conversion.run(["tflite-int8"], contract, calibration=calibration, out=folder, enforce=False)
     assert made.path is not None, made.error
     return made.path
 

@@ -29,7 +29,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 
-from edgepress.converters import Guess, Options, convert, parse_schemes
+from edgepress.converters import Hints, InputAdapter, convert, parse_schemes
 from edgepress.converters.make_files import FilesJob, Made, OpenJob, make_files, open_model, targets
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime import Contract, InputSpec
@@ -95,10 +95,10 @@ def _do(side: str, model: Path) -> None:
 def _directly(model: Path, schemes: Sequence[str], calibration: Any, out: Path) -> None:
     """What `convert` has its child process do, done here."""
     reports: list[Any] = []
-    guess = Guess(contract=CONTRACT, model_shape=CONTRACT.input.shape)
+    adapter = InputAdapter(CONTRACT.input, CONTRACT.input.shape)
     contract = CONTRACT.replace(parent_sha256=sha256_of(model))
-    open_model(OpenJob(model, Options()), reports.append)
-    job = FilesJob(targets(schemes, out, "model"), guess, contract, False, calibration, None, "seeded", True)
+    open_model(OpenJob(model, Hints()), reports.append)
+    job = FilesJob(targets(schemes, out, "model"), contract, adapter, calibration, None, "seeded", True)
     make_files(job, reports.append)
     assert sum(isinstance(r, Made) for r in reports) == len(schemes), [r for r in reports if not isinstance(r, Made)]
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 from edgepress.converters import load_keras
 from edgepress.runtime import InputSpec, load
-from edgepress.toolkit.conversion import Foreign, convert_model
+from edgepress.toolkit.conversion import Hints, convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.evaluation import evaluate
 from edgepress.toolkit.host.describe import describe_host
@@ -52,7 +52,7 @@ def resnet8(real: Path, folder: Path) -> dict[str, dict[str, float]]:
     # are needed and mean nothing.
     x = np.concatenate([crops(photos, seed=1), signs.train.read(slice(0, 1000))])
     np.savez(folder / "mixed.npz", x=x, y=np.arange(len(x)) % 10)
-    (variant,) = convert_model(
+    (variant,) = convert(
         models / "pretrainedResnet.h5",
         "tflite-int8",
         data=str(folder / "mixed.npz"),
@@ -90,10 +90,8 @@ def crops(folder: Path, *, seed: int) -> np.ndarray:
 def mnist(real: Path, folder: Path) -> dict[str, float]:
     """Accuracy on the 10,000 test digits."""
     model, data = real / "models" / "user_keras" / "gowtham_mnist_model.keras", str(real / "data" / "mnist")
-    foreign = Foreign(input_range="0,1")
-    variants = convert_model(
-        model, "tflite-float32,tflite-int8,onnx-int8", data=data, out=folder / "m", foreign=foreign
-    )
+    hints = Hints(input_range="0,1")
+    variants = convert(model, "tflite-float32,tflite-int8,onnx-int8", data=data, out=folder / "m", hints=hints)
     accuracies = {v.scheme: float(evaluate(v.path, data=data)["accuracy"]) for v in variants if v.path is not None}
     digits, keras_model = open_data(data).test, load_keras(model)
     x = digits.read(slice(None)).astype(np.float32)

@@ -75,11 +75,11 @@ def make_files(folder: Path) -> None:
     """Train and convert in a process of its own, so that TensorFlow is not in the one that is timed."""
     code = """
 import sys
-from edgepress.toolkit.conversion import convert_model
+from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.training.loop import train
 train(open_data("digits"), "lenet", out=sys.argv[1] + "/run", epochs=3)
-convert_model(sys.argv[1] + "/run/model.keras", "tflite-int8,tflite-float32,onnx-float32", out=sys.argv[1])
+convert(sys.argv[1] + "/run/model.keras", "tflite-int8,tflite-float32,onnx-float32", out=sys.argv[1])
 """
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=quiet, stderr=subprocess.DEVNULL)

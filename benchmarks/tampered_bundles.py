@@ -357,12 +357,12 @@ def _unpack(files: Files, folder: Path) -> None:
 
 
 def _lenet(folder: Path) -> Path:
-    from edgepress.toolkit.conversion import convert_model
+    from edgepress.toolkit.conversion import convert
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.training.loop import train
 
     trained = train(open_data("digits"), "lenet", out=folder / "run", epochs=6)
-    (variant,) = convert_model(trained.model, "tflite-int8")
+    (variant,) = convert(trained.model, "tflite-int8")
     assert variant.path is not None
     return variant.path
 

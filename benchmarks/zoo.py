@@ -45,9 +45,9 @@ import numpy.typing as npt
 import zoo_models
 from zoo_models import CALIBRATION, PROOF
 
-from edgepress.converters import SCHEMES, Conversion, Guess, Options, Variant, guess_contract, parse_schemes
+from edgepress.converters import SCHEMES, Conversion, Facts, Guess, Hints, Variant, guess_contract, parse_schemes
 from edgepress.converters.proof.compare import seeded_items
-from edgepress.converters.sources.open import as_the_model_takes, open_source
+from edgepress.converters.sources.open import open_source
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
 
@@ -177,7 +177,7 @@ def _saved(name: str, path: Path) -> tuple[Guess, Array]:
     size = zoo_models.smallest_input(name)
     model = zoo_models.build(name, size)
     model.save(path)
-    guess = guess_contract((size, size, 3), int(model.output_shape[1]), task="multilabel")
+    guess = guess_contract(Facts((size, size, 3), int(model.output_shape[1])), Hints(task="multilabel"))
     return guess, zoo_models.answers(model, seeded_items(guess.contract.input, seed=PROOF))
 
 
@@ -190,16 +190,9 @@ def _foreign(path: Path, schemes: list[str], args: argparse.Namespace) -> list[d
         with Conversion(path) as conversion:
             facts = conversion.facts
         wanted = next((r for part, r in RANGES.items() if part in path.name), None)
-        guess = guess_contract(
-            facts.shape,
-            facts.outputs,
-            dtype=facts.dtype,
-            metadata=facts.metadata,
-            task="multilabel",
-            input_range=wanted,
-        )
-        items = as_the_model_takes(guess, seeded_items(guess.contract.input, seed=PROOF))
-        truth = open_source(path, Options()).answer(items)
+        guess = guess_contract(facts, Hints(task="multilabel", input_range=wanted))
+        items = guess.adapter.apply(seeded_items(guess.contract.input, seed=PROOF))
+        truth = open_source(path).answer(items)
     except EdgepressError as e:
         return refused + [_refused(s, str(e)) for s in possible]
     return refused + _cells(path, guess, truth, possible, args)
@@ -222,7 +215,13 @@ def _cells(
         try:
             with Conversion(path, silence_s=args.cap_s) as conversion:
                 variants = conversion.run(
-                    schemes, guess, calibration=partial(list, batches), out=folder, proof=items, enforce=False
+                    schemes,
+                    guess.contract,
+                    adapter=guess.adapter,
+                    calibration=partial(list, batches),
+                    out=folder,
+                    proof=items,
+                    enforce=False,
                 )
         except (EdgepressError, RuntimeError) as e:
             seconds = round(time.perf_counter() - start, 1)

@@ -1,11 +1,12 @@
 """A model and calibration data in, TFLite and ONNX files out; knows no data set and no command line."""
 
+from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import Guess, guess_contract
+from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.write import write_keras_contract
 from edgepress.converters.conversion import Conversion, convert
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.schemes import SCHEMES, Scheme, parse_schemes
-from edgepress.converters.sources.base import Facts, Options
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.variant import Variant
 
@@ -15,7 +16,8 @@ __all__ = [
     "ConversionError",
     "Facts",
     "Guess",
-    "Options",
+    "Hints",
+    "InputAdapter",
     "Scheme",
     "Variant",
     "convert",

@@ -4,9 +4,8 @@ TFLite and ONNX files are made side by side, each kind in a process of its own: 
 flood of memory there becomes a variant with an error, and the other schemes go on in a new process.
 
     >>> with Conversion("model.h5") as conversion:
-    ...     facts = conversion.facts                              # what is in it
-    ...     guess = guess_contract(facts.shape, facts.outputs)    # what its files shall say of themselves
-    ...     conversion.run(["tflite-int8"], guess, calibration=batches, out="out")      # doctest: +SKIP
+    ...     guess = guess_contract(conversion.facts)              # what its files shall say of themselves
+    ...     conversion.run(["tflite-int8"], guess.contract, adapter=guess.adapter, calibration=batches, out="out")
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
-from edgepress.converters.contract.guess import Guess
+from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.files import temporary_path
 from edgepress.converters.make_files import Began, FilesJob, Made, OpenJob, Refused, make_files, open_model, targets
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.sources.base import Facts, Options
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.worker import ChildDied, Worker
@@ -57,7 +56,7 @@ class Conversion:
 
     Args:
         path: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel's folder.
-        options: How to open it.
+        hints: How to open it (`custom`, `trust`).
         silence_s: Seconds that one step may take before it has failed.
         memory_bytes: Memory that one process may take; None means 80 % of the machine's.
     """
@@ -66,13 +65,13 @@ class Conversion:
         self,
         path: str | Path,
         *,
-        options: Options | None = None,
+        hints: Hints | None = None,
         silence_s: float = SILENCE_S,
         memory_bytes: int | None = None,
     ) -> None:
         import psutil
 
-        self.path, self._options = Path(path), options or Options()
+        self.path, self._hints = Path(path), hints or Hints()
         if not self.path.exists():
             raise ModelFileError(f"{path} does not exist.", "Check the path; `edgepress train` writes model.keras.")
         memory = int(psutil.virtual_memory().total * MEMORY_SHARE) if memory_bytes is None else memory_bytes
@@ -111,12 +110,12 @@ class Conversion:
     def run(
         self,
         schemes: Sequence[str],
-        guess: Guess,
+        contract: Contract,
         *,
+        adapter: InputAdapter | None = None,
         calibration: Batches,
         out: str | Path,
         stem: str | None = None,
-        softmax: bool = False,
         proof: npt.NDArray[Any] | None = None,
         proof_name: str = "seeded",
         enforce: bool = True,
@@ -127,12 +126,13 @@ class Conversion:
 
         Args:
             schemes: Names in the scheme table (`parse_schemes` reads them from text).
-            guess: The contract of the files, and what stands in front of the model so that it holds.
+            contract: What the files shall say of themselves.
+            adapter: What must stand in front of the model and behind it so that the contract holds; None for a model
+                that takes the contract's items as they are.
             calibration: Gives the calibration items anew at each call, as batches (n, *item shape); picklable. Called
                 only for schemes that need it.
             out: Folder for the files; made if missing.
             stem: Beginning of the file names: `{stem}-{precision}.{format}`; None takes the model's.
-            softmax: Put softmax behind a model that ends in logits; a sigmoid if it has one output.
             proof: Items (n, *item shape) on which a file is compared with its parent; None takes seeded ones.
             proof_name: What they are, for the record.
             enforce: Whether a file whose answers are below its scheme's bound is an error.
@@ -149,15 +149,16 @@ class Conversion:
         for name in schemes:
             if name not in SCHEMES:
                 raise unknown("scheme", name, SCHEMES)
-        if softmax and guess.contract.task not in ("logits", "sigmoid"):
-            raise InputError(f"Softmax was asked for, but the outputs are {guess.contract.task}.", "Leave it out.")
+        adapter = adapter or InputAdapter(contract.input, contract.input.shape)
+        if adapter.end and contract.task not in ("logits", "sigmoid"):
+            raise InputError(f"The outputs are {contract.task}, not logits, so they need no softmax.", "Leave it out.")
         tools = {name: metadata.version(name) for name in TOOLS}
-        contract = guess.contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
+        contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
         paths = targets(schemes, Path(out), self.stem if stem is None else stem)
         for path in paths.values():
             if path.exists() and path.samefile(self.path):
                 raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")
-        job = FilesJob(paths, guess, contract, softmax, calibration, proof, proof_name, enforce)
+        job = FilesJob(paths, contract, adapter, calibration, proof, proof_name, enforce)
         found: dict[str, Variant] = {}
         answers: dict[str, npt.NDArray[np.float32]] = {}
 
@@ -245,7 +246,7 @@ class Conversion:
         worker = self._workers[format] = Worker(**self._limits)
         if self._closed:  # meanwhile, by Ctrl-C
             worker.close()
-        (facts,) = worker.call(open_model, OpenJob(self.path, self._options, self._looks))
+        (facts,) = worker.call(open_model, OpenJob(self.path, self._hints, self._looks))
         assert isinstance(facts, Facts)
         self._looks = facts.looks
         return facts
@@ -272,10 +273,9 @@ def convert(
 
     See `Conversion.run`, which this calls, for the arguments and errors; files are compared on seeded items.
     """
-    guess = Guess(contract=contract, model_shape=contract.input.shape)
     with Conversion(model_path) as conversion:
         return conversion.run(
-            schemes, guess, calibration=calibration, out=out, stem=stem, on_start=on_start, on_done=on_done
+            schemes, contract, calibration=calibration, out=out, stem=stem, on_start=on_start, on_done=on_done
         )
 
 

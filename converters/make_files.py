@@ -17,9 +17,10 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
-from edgepress.converters.contract.guess import Guess
-from edgepress.converters.contract.outputs import SIGMOIDS, Looks, looks_of, refuse_other_outputs, with_end
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.outputs import SIGMOIDS, Looks, looks_of, refuse_other_outputs
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
@@ -27,14 +28,15 @@ from edgepress.converters.proof.compare import compare, seeded_items, shortcomin
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.sources.base import Options, Source
-from edgepress.converters.sources.open import as_the_model_takes, open_source
+from edgepress.converters.sources.base import Source
+from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx import convert as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Contract, Verification
 from edgepress.runtime.errors import EdgepressError, ModelFileError
+from edgepress.runtime.model import softmax
 
 PROOF_STEP, PROOF_S = 4, 0.3
 """Items compared at a time, and seconds after which no more are compared."""
@@ -51,7 +53,7 @@ class OpenJob:
     """Open a model and report its `Facts`."""
 
     path: Path
-    options: Options
+    hints: Hints
     looks: Looks | None = None
     """What its answers look like, where that is known already."""
 
@@ -62,9 +64,8 @@ class FilesJob:
 
     Attributes:
         targets: Path of each file by its scheme.
-        guess: The contract, and what stands in front of the model.
-        contract: The contract with what is known beforehand: parent, tools.
-        softmax: Put softmax behind a model that ends in logits, a sigmoid if it has one output.
+        contract: The files' contract without what differs between them, the source model and the tools included.
+        adapter: What stands in front of the model and behind it.
         calibration: Gives the calibration items.
         proof: Items to compare on; None compares on seeded ones.
         proof_name: What they are.
@@ -72,9 +73,8 @@ class FilesJob:
     """
 
     targets: Mapping[str, Path]
-    guess: Guess
     contract: Contract
-    softmax: bool
+    adapter: InputAdapter
     calibration: Batches
     proof: Array | None
     proof_name: str
@@ -114,8 +114,10 @@ _opened: list[Source] = []
 
 def open_model(job: OpenJob, emit: Emit) -> None:
     """Open a model, keep it for the jobs that follow, and report its `Facts`."""
-    source = open_source(job.path, job.options)
-    source.facts = dataclasses.replace(source.facts, looks=looks_of(source) if job.looks is None else job.looks)
+    source = open_source(job.path, job.hints)
+    source.facts = dataclasses.replace(
+        source.facts, looks=looks_of(source.answer, source.facts.shape) if job.looks is None else job.looks
+    )
     _opened[:] = [source]
     emit(source.facts)
 
@@ -141,11 +143,11 @@ def make_files(job: FilesJob, emit: Emit) -> None:
 
 class _Work:
     def __init__(self, source: Source, job: FilesJob) -> None:
-        facts, contract = source.facts, job.contract
-        if facts.shape != job.guess.model_shape or facts.outputs != contract.outputs:
+        facts, contract, shape = source.facts, job.contract, job.adapter.model_shape
+        if facts.shape != shape or facts.outputs != contract.outputs:
             raise ModelFileError(
                 f"The model takes {list(facts.shape)} and gives {facts.outputs} outputs; its contract says "
-                f"{list(job.guess.model_shape)} and {contract.outputs}.",
+                f"{list(shape)} and {contract.outputs}.",
                 "Train it again, or give the labels and the input that it was made for.",
             )
         self.source, self.job, self.input = source, job, contract.input
@@ -164,10 +166,10 @@ class _Work:
         return cast(T, result)
 
     def tflite(self) -> bytes:
-        return self.source.tflite(self.job.guess, softmax=self.job.softmax)
+        return self.source.tflite(self.job.adapter)
 
     def onnx(self) -> Any:
-        return self.source.onnx(self.job.guess, softmax=self.job.softmax)
+        return self.source.onnx(self.job.adapter)
 
     def ranges(self) -> Ranges:
         return tflite_ranges(self.once(self.tflite), self.job.calibration, self.input.value_range)
@@ -196,24 +198,21 @@ class _Work:
             )
         if self.job.enforce:
             ends_in = self.source.facts.ends_in
-            refuse_other_outputs(scores, self.task, softmax=self.job.softmax, ends_in=ends_in)
-        return self._ended(scores)
-
-    def _ended(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return with_end(scores) if self.job.softmax else scores
+            refuse_other_outputs(scores, self.task, softmax=self.job.adapter.end is not None, ends_in=ends_in)
+        return self.job.adapter.finish(scores)
 
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the self-test's items."""
         scores = self._parent(candidates(self.input))
-        return chosen_seeds(with_end(scores) if self.task == "logits" else self._ended(scores))
+        return chosen_seeds(softmax(scores) if self.task == "logits" else self.job.adapter.finish(scores))
 
     def _parent(self, items: Array) -> npt.NDArray[np.float32]:
-        return self.source.answer(as_the_model_takes(self.job.guess, items))
+        return self.source.answer(self.job.adapter.apply(items))
 
     def make(self, scheme: Scheme, target: Path) -> tuple[Verification, npt.NDArray[np.float32], tuple[str, ...]]:
         """Write one file, whole, and only if it opens, answers and is near enough to its parent."""
         write = self._writer(scheme)
-        task = "softmax" if self.job.softmax and self.task == "logits" else self.task
+        task = "softmax" if self.job.adapter.end and self.task == "logits" else self.task
         contract = self.job.contract.replace(scheme=scheme.name, task=task)
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide what it saturates.
@@ -261,7 +260,7 @@ class _Work:
 
     def _quantizes_scores(self, scheme: Scheme) -> bool:
         """Whether a scheme's probabilities are integers at some point, whose small ones are 0 and have no logarithm."""
-        float_softmax = scheme.format == "onnx" and (self.job.softmax or self.source.facts.ends_in == "Softmax")
+        float_softmax = scheme.format == "onnx" and (self.job.adapter.end or self.source.facts.ends_in == "Softmax")
         return scheme.calibrated and not (float_softmax and self.task in ("softmax", "logits"))
 
     @property

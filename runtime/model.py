@@ -250,13 +250,14 @@ def load(path: str | os.PathLike[str], engine: str | None = None, threads: int |
 def _probabilities(run: Run, task: Task | None) -> Run:
     """The engine's call with what the task needs after it; the call itself where that is nothing."""
     if task == "logits":
-        return lambda batch: _softmax(run(batch))
+        return lambda batch: softmax(run(batch))
     if task == "sigmoid":
         return lambda batch: _two_columns(run(batch))
     return run
 
 
-def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities of logits, float32, shape (N, classes)."""
     powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))  # of numbers <= 0, so that none overflows
     return np.asarray(powers / np.sum(powers, axis=1, keepdims=True), np.float32)
 

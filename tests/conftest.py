@@ -57,11 +57,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Run:
     """LeNet on digits and its nine variants; read-only: copy a file before changing it."""
 
     def make(folder: Path) -> None:
-        from edgepress.toolkit.conversion import convert_model
+        from edgepress.toolkit.conversion import convert
         from edgepress.toolkit.training.loop import train
 
         train(digits, "lenet", out=folder, epochs=6, seed=0)
-        convert_model(folder / "model.keras", "all", out=folder / "variants")
+        convert(folder / "model.keras", "all", out=folder / "variants")
 
     folder = once_per_run(tmp_path_factory, "lenet-digits", make)
     from edgepress.converters import SCHEMES

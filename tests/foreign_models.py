@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import Conversion, ConversionError, Options
+from edgepress.converters import Conversion, ConversionError, Hints
 from edgepress.runtime import ModelFileError
 
 FLOATS = ["tflite-float32", "onnx-float32"]
@@ -31,8 +31,8 @@ def small_net(channels: int = 3, activation: str | None = "softmax", classes: in
     )
 
 
-def refused(path: Path, options: Options | None = None) -> str:
-    with Conversion(path, options=options) as conversion, pytest.raises((ModelFileError, ConversionError)) as caught:
+def refused(path: Path, hints: Hints | None = None) -> str:
+    with Conversion(path, hints=hints) as conversion, pytest.raises((ModelFileError, ConversionError)) as caught:
         _ = conversion.facts
     return str(caught.value)
 

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import SCHEMES, Conversion, convert, guess_contract, load_keras, write_keras_contract
+from edgepress.converters import (
+    SCHEMES,
+    Conversion,
+    Facts,
+    Hints,
+    convert,
+    guess_contract,
+    load_keras,
+    write_keras_contract,
+)
 from edgepress.converters.calibration import SMALLEST, tflite_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import freeze, trace
@@ -226,13 +235,14 @@ def test_where_memory_is_short_formats_are_made_one_after_the_other(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[Conversion.__module__], "COPIES", 1e12)
-    guess = guess_contract((28, 28, 1), 10, task="softmax")
+    guess = guess_contract(Facts((28, 28, 1), 10), Hints(task="softmax"))
     order: list[str] = []
     with Conversion(run.model) as conversion:
         assert conversion.facts.outputs == 10
         variants = conversion.run(
             ["onnx-float32", "tflite-float32"],
-            guess,
+            guess.contract,
+            adapter=guess.adapter,
             calibration=None,
             out=tmp_path,
             on_start=lambda name: order.append(f"begin {name}"),

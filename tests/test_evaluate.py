@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgepress.converters import ConversionError, write_keras_contract
-from edgepress.toolkit.conversion import convert_model, summary
+from edgepress.toolkit.conversion import convert, summary
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.evaluation import evaluate
@@ -98,7 +98,7 @@ def test_conversion_writes_beside_the_model_and_reads_only_the_training_split(
     monkeypatch.setattr(module, "calibration_rows", lambda split, n: used.append(split) or real(split, n))
     model = tmp_path / "model.keras"
     shutil.copy(run.model, model)
-    variants = convert_model(model, "tflite-int8,onnx-float32", calibration_images=20)
+    variants = convert(model, "tflite-int8,onnx-float32", calibration_images=20)
     assert [v["status"] for v in summary(variants)["variants"]] == ["ok", "ok"]
     assert {p.name for p in (tmp_path / "variants").iterdir()} == {"model-int8.tflite", "model-float32.onnx"}
     counts = contract_of(model).data.counts  # type: ignore[union-attr]
@@ -109,9 +109,9 @@ def test_conversion_writes_beside_the_model_and_reads_only_the_training_split(
 
 def test_conversion_refuses_what_it_can_not_convert(run: Any) -> None:
     with pytest.raises(ConversionError, match="quantized already"):
-        convert_model(run.variants["tflite-int8"])
+        convert(run.variants["tflite-int8"])
     with pytest.raises(InputError, match="tflite-int8"):
-        convert_model(run.model, "tflite-int9")
+        convert(run.model, "tflite-int9")
 
 
 def test_predicting_goes_on_after_an_unreadable_image(run: Any, digits: Any, tmp_path: Path) -> None:

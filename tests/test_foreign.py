@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from foreign_models import FLOATS, onnx_of, refused
 
-from edgepress.converters import Conversion, Guess, Options, guess_contract
+from edgepress.converters import Conversion, Hints, guess_contract
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime import Contract, InputError, InputSpec, load
-from edgepress.toolkit.conversion import Foreign, convert_model
+from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.evaluation import evaluate
 
 
@@ -25,12 +25,12 @@ def test_every_kind_of_keras_model_answers_raw_pixels_as_it_answered_scaled_ones
 ) -> None:
     folder, model = net
     notes: list[str] = []
-    variants = convert_model(
+    variants = convert(
         folder / name,
         "tflite-float32,tflite-int8,onnx-float32",
         data=str(data),
         out=tmp_path,
-        foreign=Foreign(input_range="0,1"),
+        hints=Hints(input_range="0,1"),
         on_note=notes.append,
     )
     assert [v.error for v in variants] == ["", "", ""]
@@ -71,8 +71,10 @@ def test_files_of_keras_2_are_mended(net: Any, tmp_path: Path) -> None:
     before = old.read_bytes()
     with Conversion(old) as conversion:
         facts = conversion.facts
-        guess = guess_contract(facts.shape, facts.outputs, ends_in=facts.ends_in)
-        (variant,) = conversion.run(["tflite-float32"], guess, calibration=list, out=tmp_path)
+        guess = guess_contract(facts)
+        (variant,) = conversion.run(
+            ["tflite-float32"], guess.contract, adapter=guess.adapter, calibration=list, out=tmp_path
+        )
     assert variant.error == ""
     assert old.read_bytes() == before, "the user's own file was changed"
     pixels = seeded_items(guess.contract.input, 8)
@@ -104,16 +106,16 @@ def test_what_keras_files_are_refused_for(net: Any, tmp_path: Path, foreign_laye
     lambda_net = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Softmax()])
     lambda_net.save(tmp_path / "lambda.keras")
     assert "--trust" in refused(tmp_path / "lambda.keras")
-    with Conversion(tmp_path / "lambda.keras", options=Options(trust=True)) as conversion:
+    with Conversion(tmp_path / "lambda.keras", hints=Hints(trust=True)) as conversion:
         assert conversion.facts.outputs == 4
 
     keras.Sequential([keras.Input((4,)), foreign_layers.Doubling(), keras.layers.Softmax()]).save(
         tmp_path / "custom.keras"
     )
     assert "--custom MODULE:Doubling" in refused(tmp_path / "custom.keras")
-    with Conversion(tmp_path / "custom.keras", options=Options(custom=("foreign_layers:Doubling",))) as conversion:
+    with Conversion(tmp_path / "custom.keras", hints=Hints(custom=("foreign_layers:Doubling",))) as conversion:
         assert conversion.facts.outputs == 4
-    nowhere = Conversion(tmp_path / "custom.keras", options=Options(custom=("nowhere:Doubling",)))
+    nowhere = Conversion(tmp_path / "custom.keras", hints=Hints(custom=("nowhere:Doubling",)))
     with nowhere as conversion, pytest.raises(InputError, match="can't be imported"):
         _ = conversion.facts
 
@@ -121,20 +123,18 @@ def test_what_keras_files_are_refused_for(net: Any, tmp_path: Path, foreign_laye
 def test_calibrated_schemes_of_a_foreign_model_need_data(net: Any, tmp_path: Path) -> None:
     folder, _ = net
     with pytest.raises(InputError, match="--data"):
-        convert_model(folder / "net.keras", "tflite-int8", out=tmp_path)
+        convert(folder / "net.keras", "tflite-int8", out=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_crash_while_a_file_is_made_fails_that_scheme_alone(net: Any, tmp_path: Path, foreign_layers: Any) -> None:
     folder, _ = net
     spec = InputSpec(shape=(16, 16, 3), dtype="float32")
-    guess = Guess(
-        contract=Contract(task="softmax", labels=tuple("abcd"), input=spec, scheme="keras"), model_shape=spec.shape
-    )
+    contract = Contract(task="softmax", labels=tuple("abcd"), input=spec, scheme="keras")
     with Conversion(folder / "net.keras") as conversion:
         variants = conversion.run(
             ["tflite-float32", "tflite-int8", "tflite-float16", "onnx-float32"],
-            guess,
+            contract,
             calibration=foreign_layers.abort,
             out=tmp_path,
         )
@@ -157,7 +157,7 @@ def test_a_saved_model_of_one_item_gives_every_float_file(net: Any, tmp_path: Pa
         lambda x: model(x, training=False), input_signature=[tf.TensorSpec((1, 16, 16, 3), tf.float32)]
     )
     tf.saved_model.save(module, str(tmp_path / "one"), signatures={"serving_default": module.serve})
-    variants = convert_model(tmp_path / "one", ",".join(FLOATS), out=tmp_path / "out")
+    variants = convert(tmp_path / "one", ",".join(FLOATS), out=tmp_path / "out")
     assert [v.error for v in variants] == ["", ""]
     items = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
     for variant in variants:
@@ -171,7 +171,7 @@ def test_a_subclassed_model_with_its_class(tmp_path: Path, foreign_layers: Any) 
     path = tmp_path / "subclassed.keras"
     model.save(path)
     assert "--custom MODULE:Subclassed" in refused(path)
-    with Conversion(path, options=Options(custom=("foreign_layers:Subclassed",))) as conversion:
+    with Conversion(path, hints=Hints(custom=("foreign_layers:Subclassed",))) as conversion:
         assert (conversion.facts.shape, conversion.facts.outputs) == ((4,), 3)
 
 
@@ -185,7 +185,7 @@ def test_a_parent_that_answers_nan_is_named_as_such(tmp_path: Path) -> None:
         helper.make_node("Div", ["zero", "zero"], ["nan"]),
         helper.make_node("Softmax", ["nan"], ["out"], axis=1),
     ]
-    (variant,) = convert_model(onnx_of(tmp_path / "nan.onnx", nodes), "onnx-float32", out=tmp_path / "out")
+    (variant,) = convert(onnx_of(tmp_path / "nan.onnx", nodes), "onnx-float32", out=tmp_path / "out")
     assert "The model itself answers NaN" in variant.error
 
 
@@ -211,11 +211,11 @@ def test_evaluate_judges_one_sigmoid_by_its_threshold(tmp_path: Path) -> None:
     x[:, 0, 0, 0] = np.arange(40)  # no item twice
     np.savez(tmp_path / "two.npz", x=x, y=y, labels=np.array(["no", "yes"]))
     for threshold, accuracy in ((0.25, 1.0), (0.5, 0.5)):
-        (variant,) = convert_model(
+        (variant,) = convert(
             tmp_path / "one.onnx",
             "onnx-float32",
             data=str(tmp_path / "two.npz"),
             out=tmp_path / str(threshold),
-            foreign=Foreign(threshold=threshold),
+            hints=Hints(threshold=threshold),
         )
         assert evaluate(variant.path, data=str(tmp_path / "two.npz"))["accuracy"] == accuracy

@@ -7,12 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters.contract.guess import Guess, guess_contract
+from edgepress.converters.contract import guess as guessing
+from edgepress.converters.contract.guess import Guess
+from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.metadata import Metadata
 from edgepress.runtime import InputError, InputSpec
 
 IMAGE = (8, 6, 3)
 finite = st.floats(-1e3, 1e3)
+
+
+FACTS = ("dtype", "ends_in", "looks", "metadata")
+
+
+def guess_contract(shape: Any, outputs: int, **known: Any) -> Guess:
+    facts = {name: known.pop(name) or "" for name in FACTS if name in known}
+    return guessing.guess_contract(Facts(shape, outputs, **facts), Hints(**known))
 
 
 def note(guess: Guess, beginning: str) -> str:
@@ -22,9 +32,10 @@ def note(guess: Guess, beginning: str) -> str:
 
 def applied(guess: Guess, pixels: Any) -> Any:
     """What `Guess` says shall be done to pixels, done."""
-    x = pixels.astype(np.float64)[..., :: -1 if guess.bgr else 1]
-    x = (x - np.array(guess.mean)) / np.array(guess.std)
-    return (x.transpose(2, 0, 1) if guess.channels_first else x).reshape(guess.model_shape)
+    adapter = guess.adapter
+    x = pixels.astype(np.float64)[..., :: -1 if adapter.bgr else 1]
+    x = (x - np.array(adapter.mean)) / np.array(adapter.std)
+    return (x.transpose(2, 0, 1) if adapter.channels_first else x).reshape(adapter.model_shape)
 
 
 def test_nothing_known_is_guessed_and_said() -> None:
@@ -32,7 +43,7 @@ def test_nothing_known_is_guessed_and_said() -> None:
     assert guess.contract.input == InputSpec.image(8, 6, "rgb")
     assert guess.contract.labels == tuple("0123456789")
     assert guess.contract.task == "softmax"
-    assert guess.is_identity
+    assert not guess.adapter.steps
     assert note(guess, "input") == "input: rgb images, 8 x 6, channels last; --color none says that they are tensors"
     assert "assumed 0 to 255" in note(guess, "pixels")
     assert "--labels" in note(guess, "labels")
@@ -42,20 +53,20 @@ def test_nothing_known_is_guessed_and_said() -> None:
 def test_the_file_is_believed() -> None:
     metadata = Metadata(labels=("cat", "dog"), color="rgb", mean=(127.5,), std=(127.5,), notes=("something odd",))
     guess = guess_contract(IMAGE, 2, metadata=metadata, ends_in="SOFTMAX")
-    assert (guess.contract.labels, guess.mean, guess.std) == (("cat", "dog"), (127.5,), (127.5,))
+    assert (guess.contract.labels, guess.adapter.mean, guess.adapter.std) == (("cat", "dog"), (127.5,), (127.5,))
     assert note(guess, "pixels") == "pixels: -1 to 1, from the file's mean 127.5, std 127.5"
     assert note(guess, "labels") == "labels: 2 from the file's metadata"
     assert note(guess, "outputs") == "outputs: softmax (the graph ends in SOFTMAX)"
     assert "something odd" in guess.notes
-    assert not guess.is_identity
+    assert guess.adapter.steps
 
 
 def test_flags_win_over_the_file() -> None:
     metadata = Metadata(labels=("cat", "dog"), color="bgr", mean=(127.5,), std=(127.5,))
     guess = guess_contract(IMAGE, 2, metadata=metadata, labels=["a", "b"], input_range="0,1", color="rgb")
     assert guess.contract.labels == ("a", "b")
-    assert (guess.mean, guess.std, guess.bgr) == ((0.0,), (255.0,), False)
-    assert note(guess, "pixels") == "pixels: 0 to 1, as said"
+    assert (guess.adapter.mean, guess.adapter.std, guess.adapter.bgr) == ((0.0,), (255.0,), False)
+    assert note(guess, "pixels") == "pixels: 0 to 1, as given"
 
 
 @pytest.mark.parametrize(
@@ -81,17 +92,17 @@ def test_flags_win_over_the_file() -> None:
 def test_what_is_an_image(shape: Any, flags: Any, expected: Any) -> None:
     guess = guess_contract(shape, 3, **flags)
     spec = guess.contract.input
-    assert guess.model_shape == shape
-    assert guess.bgr == (flags.get("color") == "bgr")
+    assert guess.adapter.model_shape == shape
+    assert guess.adapter.bgr == (flags.get("color") == "bgr")
     if expected is None:
         assert spec == InputSpec(shape=shape, dtype="float32")
-        assert guess.is_identity
+        assert not guess.adapter.steps
         hint = {(49, 10, 1): "--color grey", (28, 28): "--color grey", (128, 1, 3): "--color rgb"}.get(shape)
         assert (hint or "as they are") in note(guess, "input")
     else:
         color, height, width, first = expected
         assert spec == InputSpec.image(height, width, color)
-        assert guess.channels_first == first
+        assert guess.adapter.channels_first == first
 
 
 @given(
@@ -134,8 +145,8 @@ def test_ranges_and_means(flags: Any, black: float, white: float) -> None:
 
 def test_torchvision_numbers_are_taken_for_those_of_0_to_1_and_that_is_said() -> None:
     guess = guess_contract((3, 8, 6), 2, mean="0.485,0.456,0.406", std="0.229,0.224,0.225")
-    np.testing.assert_allclose(guess.mean, [123.675, 116.28, 103.53])
-    np.testing.assert_allclose(guess.std, [58.395, 57.12, 57.375])
+    np.testing.assert_allclose(guess.adapter.mean, [123.675, 116.28, 103.53])
+    np.testing.assert_allclose(guess.adapter.std, [58.395, 57.12, 57.375])
     assert "those of 0-1" in note(guess, "pixels")
     assert "those of 0-1" not in note(guess_contract(IMAGE, 2, input_range="0,1", std=".5"), "pixels")
 
@@ -199,7 +210,7 @@ def test_what_the_file_says_and_can_not_be_is_told() -> None:
 
 def test_a_quantized_input_keeps_its_own_parameters() -> None:
     guess = guess_contract(IMAGE, 2, dtype="uint8", metadata=Metadata(mean=(127.5,), std=(127.5,)))
-    assert guess.is_identity
+    assert not guess.adapter.steps
     assert "uint8" in note(guess, "pixels")
 
 
@@ -229,7 +240,7 @@ def test_a_quantized_input_keeps_its_own_parameters() -> None:
         (IMAGE, 2, {"mean": "1,nan,2"}, "--mean is"),
         (IMAGE, 2, {"mean": "1,2"}, "for 3 channels"),
         (IMAGE, 2, {"mean": "1,2,3", "std": "1,2"}, "can't be used"),
-        (IMAGE, 2, {"std": "0"}, "none of std 0"),
+        (IMAGE, 2, {"std": "0"}, "standard deviation of 0"),
         (IMAGE, 2, {"dtype": "uint8", "std": "2"}, "scales it itself"),
     ],
 )

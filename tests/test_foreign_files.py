@@ -9,35 +9,34 @@ import numpy as np
 import pytest
 from foreign_models import FLOATS, onnx_of, refused
 
-from edgepress.converters import Conversion, convert
+from edgepress.converters import Conversion
+from edgepress.converters import convert as convert_as_it_is
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import Contract, InputSpec, load
-from edgepress.toolkit.conversion import Foreign, convert_model
+from edgepress.toolkit.conversion import Hints, convert
 
 
 def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path: Path) -> None:
     folder, model = net
     spec = InputSpec(shape=(16, 16, 3), dtype="float32")
     contract = Contract(task="softmax", labels=tuple("abcd"), input=spec, scheme="keras")
-    convert(folder / "net.keras", FLOATS, contract=contract, calibration=list, out=tmp_path)
+    convert_as_it_is(folder / "net.keras", FLOATS, contract=contract, calibration=list, out=tmp_path)
     pixels = np.load(data)["x"][::9]
     expected = model.predict((pixels[..., ::-1] - 128.0) / 64.0, verbose=0)
     for name, to in (("net-float32.tflite", "tflite"), ("net-float32.onnx", "onnx")):
-        variants = convert_model(
+        variants = convert(
             tmp_path / name,
             to,
             data=str(data),
             out=tmp_path / to,
-            foreign=Foreign(mean="128", std="64", color="bgr"),
+            hints=Hints(mean="128", std="64", color="bgr"),
         )
         assert {v.scheme: v.error for v in variants} == {n: "" for n in SCHEMES if n.startswith(to)}
         for variant in variants:
             atol = {"float32": 1e-5, "float16": 5e-3}.get(SCHEMES[variant.scheme].precision, 0.06)
             np.testing.assert_allclose(load(variant.path).scores(pixels), expected, atol=atol, err_msg=variant.scheme)
-        other = convert_model(
-            tmp_path / name, "onnx-float32" if to == "tflite" else "tflite-float32", out=tmp_path / "x"
-        )
+        other = convert(tmp_path / name, "onnx-float32" if to == "tflite" else "tflite-float32", out=tmp_path / "x")
         assert "can't be made from" in other[0].error
         quantized = tmp_path / to / f"net-int8.{to}"
         assert "quantized already" in refused(quantized)
@@ -66,8 +65,8 @@ def test_channels_first_and_logits(tmp_path: Path) -> None:
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     for softmax, task in ((False, "logits"), (True, "softmax")):
         out = tmp_path / task
-        foreign = Foreign(input_range="0,1", softmax=softmax)
-        (variant,) = convert_model(path, "onnx-float32", out=out, foreign=foreign)
+        hints = Hints(input_range="0,1", softmax=softmax)
+        (variant,) = convert(path, "onnx-float32", out=out, hints=hints)
         opened = load(variant.path)
         assert opened.contract.task == task
         np.testing.assert_allclose(opened.scores(pixels), expected, atol=1e-5)
@@ -92,7 +91,7 @@ def test_the_last_operation_is_the_one_that_computes_the_output(net: Any, tmp_pa
     net[1].export(tmp_path / "saved", verbose=False)  # a call within a call
     with Conversion(tmp_path / "saved") as conversion:
         assert conversion.facts.ends_in == "Softmax"
-    (made,) = convert_model(net[0] / "net.keras", "tflite-float32", out=tmp_path)
+    (made,) = convert(net[0] / "net.keras", "tflite-float32", out=tmp_path)
     with Conversion(made.path) as conversion:
         assert conversion.facts.ends_in == "SOFTMAX"
 
@@ -108,11 +107,11 @@ def test_a_file_that_was_made_is_a_source_again(format: str, net: Any, data: Pat
     folder, model = net
     source = folder / "net.keras"
     for generation in range(3):  # the second one puts scaling in front of scaling: 0-255 to 0-255, then to 0-1
-        foreign = Foreign(input_range="0,1") if not generation else Foreign()
-        (variant,) = convert_model(source, f"{format}-float32", out=tmp_path / str(generation), foreign=foreign)
+        hints = Hints(input_range="0,1") if not generation else Hints()
+        (variant,) = convert(source, f"{format}-float32", out=tmp_path / str(generation), hints=hints)
         assert variant.error == ""
         source = variant.path
-    again = convert_model(source, format, data=str(data), out=tmp_path / "all")
+    again = convert(source, format, data=str(data), out=tmp_path / "all")
     assert [v.error for v in again] == [""] * len(again)
     pixels = np.load(data)["x"][::9]
     expected = model.predict(pixels / 255.0, verbose=0)
@@ -124,7 +123,7 @@ def test_a_file_that_was_made_is_a_source_again(format: str, net: Any, data: Pat
 def test_a_file_of_edgepress_is_a_source_with_its_own_contract(format: str, run: Any, tmp_path: Path) -> None:
     notes: list[str] = []
     source = run.variants[f"{format}-float32"]
-    variants = convert_model(source, "all", out=tmp_path, on_note=notes.append)  # calibrated on what it names itself
+    variants = convert(source, "all", out=tmp_path, on_note=notes.append)  # calibrated on what it names itself
     assert [v.scheme for v in variants] == [n for n in SCHEMES if n.startswith(format)]
     assert [v.error for v in variants] == [""] * len(variants)
     assert any("are left out" in note for note in notes)

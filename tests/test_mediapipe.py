@@ -98,7 +98,7 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Variants of a small classifier of coloured, noisy images, and some pixels that it has not seen."""
     from PIL import Image
 
-    from edgepress.toolkit.conversion import convert_model
+    from edgepress.toolkit.conversion import convert
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.training.loop import train
 
@@ -111,7 +111,7 @@ def colors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             Image.fromarray(pixels).save(folder / "data" / label / f"{i}.png")
     data = open_data(folder / "data", size=(28, 36))
     train(data, "lenet", out=folder / "run", epochs=4, seed=0, progress=False)
-    variants = convert_model(folder / "run" / "model.keras", ",".join(SCHEMES), out=folder / "variants")
+    variants = convert(folder / "run" / "model.keras", ",".join(SCHEMES), out=folder / "variants")
     # Beside real items, mixtures of two: their answers are spread, so that equal scores mean something.
     items = data.test.read(slice(None))
     mixed = (items[:-1].astype(np.uint16) + items[1:]) // 2

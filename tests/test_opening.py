@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import ConversionError, Options, guess_contract
+from edgepress.converters import ConversionError, Hints, guess_contract
 from edgepress.converters.calibration import tflite_ranges
 from edgepress.converters.contract.metadata import parse_labels
 from edgepress.converters.contract.write import tflite_with_contract
@@ -25,17 +25,17 @@ from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, l
 
 def refusal(path: Path, *custom: str) -> str:
     with pytest.raises((ModelFileError, ConversionError, InputError)) as caught:
-        open_source(path, Options(custom=custom))
+        open_source(path, Hints(custom=custom))
     return str(caught.value)
 
 
 def opened(path: Path, *custom: str) -> Source:
-    return open_source(path, Options(custom=custom))
+    return open_source(path, Hints(custom=custom))
 
 
 def float_tflite(source: Source) -> bytes:
     facts = source.facts
-    return source.tflite(guess_contract(facts.shape, facts.outputs, ends_in=facts.ends_in), softmax=False)
+    return source.tflite(guess_contract(facts).adapter)
 
 
 def ran(model: bytes, items: Any) -> Any:
@@ -325,8 +325,8 @@ def test_recurrent_layers_are_unrolled_for_tflite(tmp_path: Path) -> None:
     root, graph = flat.read((tmp_path / "8.tflite").read_bytes())
     assert {flat.name(flat.code(root, op)) for op in graph.operators} >= {"FULLY_CONNECTED", "LOGISTIC", "TANH"}
 
-    guess = guess_contract(source.facts.shape, source.facts.outputs, ends_in=source.facts.ends_in)
-    onnx = source.onnx(guess, softmax=False)
+    guess = guess_contract(source.facts)
+    onnx = source.onnx(guess.adapter)
     assert {"LSTM", "Loop"} <= {node.op_type for node in onnx.graph.node}, "ONNX needs no unrolling"
 
     x = keras.Input((300, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import SCHEMES, Conversion, guess_contract, make_files
+from edgepress.converters import SCHEMES, Conversion, Facts, Hints, guess_contract, make_files
 from edgepress.converters.proof.compare import seeded_items, varies
 from edgepress.converters.proof.still_float import remainder
-from edgepress.converters.sources.base import Options
 from edgepress.converters.sources.open import open_source
 from edgepress.runtime import InputError, ModelFileError, load
-from edgepress.toolkit.conversion import Foreign, convert_model, notes_by_text
+from edgepress.toolkit.conversion import convert, notes_by_text
 
 QUANTIZED = "tflite-float32,tflite-int8,onnx-float32,onnx-int8"
 
@@ -40,12 +40,12 @@ def one_logit(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_one_logit_gets_a_sigmoid_where_it_is_asked_for(one_logit: Any, tmp_path: Path) -> None:
     folder, x, expected = one_logit
     with pytest.raises(InputError, match="--softmax"):
-        convert_model(folder / "fall.keras", "tflite-float32", out=tmp_path)
+        convert(folder / "fall.keras", "tflite-float32", out=tmp_path)
     with pytest.raises(InputError, match="no probabilities"):
-        convert_model(folder / "fall.keras", "tflite-float32", out=tmp_path, foreign=Foreign(task="sigmoid"))
+        convert(folder / "fall.keras", "tflite-float32", out=tmp_path, hints=Hints(task="sigmoid"))
     assert not list(tmp_path.iterdir())
-    data, said = str(folder / "data.npz"), Foreign(softmax=True)
-    made = convert_model(folder / "fall.keras", QUANTIZED, data=data, out=tmp_path, foreign=said)
+    data, said = str(folder / "data.npz"), Hints(softmax=True)
+    made = convert(folder / "fall.keras", QUANTIZED, data=data, out=tmp_path, hints=said)
     assert [v.error for v in made] == [""] * 4
     assert [v.path.name for v in made if v.path][:2] == ["fall-float32.tflite", "fall-int8.tflite"]
     for variant in made:
@@ -60,19 +60,19 @@ def test_a_sigmoid_gets_no_second_one(tmp_path: Path) -> None:
 
     keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, activation="sigmoid")]).save(tmp_path / "net.keras")
     with pytest.raises(InputError, match="probabilities already"):
-        convert_model(tmp_path / "net.keras", "tflite-float32", foreign=Foreign(softmax=True))
+        convert(tmp_path / "net.keras", "tflite-float32", hints=Hints(softmax=True))
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
 def test_a_sigmoid_behind_a_file(format: str, one_logit: Any, tmp_path: Path) -> None:
     folder, x, expected = one_logit
-    (bare,) = convert_model(
-        folder / "fall.keras", f"{format}-float32", out=tmp_path, foreign=Foreign(task="sigmoid"), verify=False
+    (bare,) = convert(
+        folder / "fall.keras", f"{format}-float32", out=tmp_path, hints=Hints(task="sigmoid"), verify=False
     )
-    (made,) = convert_model(bare.path, f"{format}-float32", out=tmp_path / "again", foreign=Foreign(softmax=True))
+    (made,) = convert(bare.path, f"{format}-float32", out=tmp_path / "again", hints=Hints(softmax=True))
     np.testing.assert_allclose(load(made.path).scores(x)[:, 1], expected, atol=1e-5)
     with pytest.raises(InputError, match="would be overwritten"):
-        convert_model(bare.path, f"{format}-float32", out=tmp_path, foreign=Foreign(softmax=True))
+        convert(bare.path, f"{format}-float32", out=tmp_path, hints=Hints(softmax=True))
 
 
 def test_probabilities_without_a_softmax_at_the_end_are_seen_to_be_some(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ def test_probabilities_without_a_softmax_at_the_end_are_seen_to_be_some(tmp_path
     model = keras.Model(inputs, keras.layers.Average()(heads))
     model.save(tmp_path / "two.keras")
     notes: list[str] = []
-    made = convert_model(tmp_path / "two.keras", "tflite-float32,onnx-float32", on_note=notes.append)
+    made = convert(tmp_path / "two.keras", "tflite-float32,onnx-float32", on_note=notes.append)
     x = np.random.default_rng(0).normal(size=(9, 6)).astype(np.float32)
     for variant in made:
         np.testing.assert_allclose(load(variant.path).scores(x), model.predict(x, verbose=0), atol=1e-5)
     assert any("its answers sum to 1" in note for note in notes)
     with pytest.raises(InputError, match="sum to 1 already"):
-        convert_model(tmp_path / "two.keras", "tflite-float32", foreign=Foreign(task="logits"))
+        convert(tmp_path / "two.keras", "tflite-float32", hints=Hints(task="logits"))
 
 
 def test_a_model_that_saturates_is_proven_where_it_does_not(tmp_path: Path) -> None:
@@ -104,10 +104,12 @@ def test_a_model_that_saturates_is_proven_where_it_does_not(tmp_path: Path) -> N
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3, activation="softmax", **hot)])
     model.save(tmp_path / "hot.keras")
     with Conversion(tmp_path / "hot.keras") as conversion:
-        guess = guess_contract((8, 8, 3), 3, ends_in=conversion.facts.ends_in)
+        guess = guess_contract(Facts((8, 8, 3), 3, ends_in=conversion.facts.ends_in))
         assert conversion.facts.looks == "softmax"
         bright = seeded_items(guess.contract.input)
-        (variant,) = conversion.run(["tflite-dynamic"], guess, calibration=list, out=tmp_path)
+        (variant,) = conversion.run(
+            ["tflite-dynamic"], guess.contract, adapter=guess.adapter, calibration=list, out=tmp_path
+        )
     assert variant.verification is not None
     assert varies(model.predict(bright.astype(np.float32) / 64, verbose=0))
     assert variant.verification.varies
@@ -116,11 +118,13 @@ def test_a_model_that_saturates_is_proven_where_it_does_not(tmp_path: Path) -> N
 def test_what_fails_unexpectedly_ends_its_scheme_alone(
     one_logit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = open_source(one_logit[0] / "fall.keras", Options())
-    monkeypatch.setattr(type(source), "tflite", lambda self, guess, softmax: {}["a key of somebody's"])
-    guess = guess_contract((6,), 1, task="sigmoid")
+    source = open_source(one_logit[0] / "fall.keras")
+    monkeypatch.setattr(type(source), "tflite", lambda self, adapter: {}["a key of somebody's"])
+    guess = guess_contract(Facts((6,), 1), Hints(task="sigmoid"))
     paths = make_files.targets(["tflite-float32", "onnx-float32"], tmp_path, "net")
-    job = make_files.FilesJob(paths, guess, guess.contract, True, partial(list, []), None, "seeded", True)
+    job = make_files.FilesJob(
+        paths, guess.contract, replace(guess.adapter, end="sigmoid"), partial(list, []), None, "seeded", True
+    )
     make_files._opened[:] = [source]
     reports: list[Any] = []
     try:
@@ -170,7 +174,7 @@ def test_numbers_in_the_shape_of_an_image_are_no_image_where_the_data_say_so(tmp
         tmp_path / "pixels.npz", x=np.clip(128 + 50 * x, 0, 255).astype(np.uint8), y=y, labels=np.array(["a", "b"])
     )
     for name, dtype in (("numbers", "float32"), ("pixels", "uint8")):
-        (made,) = convert_model(
+        (made,) = convert(
             tmp_path / "radar.keras", "tflite-float32", data=str(tmp_path / f"{name}.npz"), out=tmp_path / name
         )
         assert load(made.path).contract.input.dtype == dtype

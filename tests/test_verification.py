@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters.contract.outputs import looks, refuse_other_outputs, with_end
+from edgepress.converters.contract.outputs import looks, refuse_other_outputs
 from edgepress.converters.proof.compare import compare, seeded_items, shortcoming, shortcoming_before
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.variant import Variant, across
 from edgepress.runtime import InputError, InputSpec
+from edgepress.runtime.model import softmax
 
 
 def test_what_verification_measures_and_refuses() -> None:
@@ -31,29 +32,33 @@ def test_what_verification_measures_and_refuses() -> None:
 
 def test_an_error_that_softmax_hides_is_seen() -> None:
     logits = np.array([[30, 0, -5], [-8, 25, 1]], np.float32)
-    true, wrong, scheme = with_end(logits), with_end(logits * np.float32(1.01)), SCHEMES["tflite-float32"]
+    true, wrong, scheme = softmax(logits), softmax(logits * np.float32(1.01)), SCHEMES["tflite-float32"]
     assert shortcoming(compare(true, wrong, on="x"), scheme) == ""
     assert "before softmax" in shortcoming_before(true, wrong, scheme, "softmax")
     assert shortcoming_before(true, wrong, SCHEMES["tflite-float16"], "softmax") == ""
-    assert shortcoming_before(true, with_end(logits * np.float32(1 + 1e-6)), scheme, "softmax") == ""
+    assert shortcoming_before(true, softmax(logits * np.float32(1 + 1e-6)), scheme, "softmax") == ""
 
 
 def test_noise_that_softmax_hides_is_seen() -> None:
     logits = np.random.default_rng(0).normal(0, 1, (20, 3)).astype(np.float32) + np.array([0, 40, 0], np.float32)
     noisy = logits + np.random.default_rng(1).uniform(-15, 15, logits.shape).astype(np.float32)
-    found, scheme = compare(with_end(logits), with_end(noisy), on="x"), SCHEMES["onnx-dynamic"]
+    found, scheme = compare(softmax(logits), softmax(noisy), on="x"), SCHEMES["onnx-dynamic"]
     assert shortcoming(found, scheme) == ""
     assert not found.varies
-    assert "before softmax, the noise" in shortcoming_before(with_end(logits), with_end(noisy), scheme, "softmax")
-    assert shortcoming_before(with_end(logits), with_end(logits + 1), scheme, "softmax") == ""
+    assert "before softmax, the noise" in shortcoming_before(softmax(logits), softmax(noisy), scheme, "softmax")
+    assert shortcoming_before(softmax(logits), softmax(logits + 1), scheme, "softmax") == ""
+
+
+def sigmoid(logits: Any) -> Any:
+    return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
 
 
 def test_an_error_that_a_sigmoid_hides_is_seen() -> None:
     logits = np.linspace(-6, -3, 8, dtype=np.float32)[:, np.newaxis]
-    true, wrong, scheme = with_end(logits), with_end(1.01 * logits), SCHEMES["tflite-float32"]
+    true, wrong, scheme = sigmoid(logits), sigmoid(1.01 * logits), SCHEMES["tflite-float32"]
     assert "before the sigmoid" in shortcoming_before(true, wrong, scheme, "sigmoid")
     assert shortcoming_before(true, true, scheme, "sigmoid") == ""
-    saturated = with_end(logits - 100)
+    saturated = sigmoid(logits - 100)
     assert shortcoming_before(saturated, np.full_like(saturated, 1e-8), scheme, "multilabel") == ""
 
 
@@ -67,7 +72,7 @@ def test_sigmoids_may_be_said_to_have_one_label_and_nothing_more() -> None:
 
 
 def test_small_probabilities_that_float16_can_not_hold_are_no_noise() -> None:
-    true = with_end(np.random.default_rng(0).normal(0, 12, (40, 5)).astype(np.float32))
+    true = softmax(np.random.default_rng(0).normal(0, 12, (40, 5)).astype(np.float32))
     half = true.astype(np.float16).astype(np.float32)
     assert shortcoming_before(true, half, SCHEMES["onnx-float16"], "softmax") == ""
     assert "before softmax" in shortcoming_before(true, half, SCHEMES["onnx-dynamic"], "softmax")
@@ -124,7 +129,7 @@ def test_outputs_that_contradict_their_contract(row: list[float], task: Any, sof
 
 def test_rounding_of_probabilities_is_no_error_before_softmax() -> None:
     scheme = SCHEMES["onnx-float32"]
-    even = with_end(np.array([[1e-4, 0, -1e-4]], np.float32))
+    even = softmax(np.array([[1e-4, 0, -1e-4]], np.float32))
     assert shortcoming_before(even, np.nextafter(even, np.float32(1)), scheme, "softmax") == ""
     saturated, nearly = np.array([[1, 0]], np.float32), np.array([[1, 1e-38]], np.float32)
     assert shortcoming_before(saturated, nearly, scheme, "softmax") == ""

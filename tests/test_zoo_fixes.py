@@ -10,7 +10,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from edgepress.converters import Conversion, guess_contract
+from edgepress.converters import Conversion, Facts, Hints, guess_contract
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime import load
 from edgepress.runtime.errors import ModelFileError
@@ -29,12 +29,14 @@ def test_gelu_and_grouped_convolutions_go_to_both_formats(tmp_path: Path) -> Non
     x = layers.Conv2D(12, 3, groups=2, activation="relu")(x)
     model = keras.Model(inputs, layers.Dense(5)(layers.Flatten()(x)))
     model.save(tmp_path / "net.keras")
-    guess = guess_contract((12, 12, 3), 5, task="multilabel")  # so that the runtime gives the outputs as they are
+    # "multilabel", so that the runtime gives the outputs as they are.
+    guess = guess_contract(Facts((12, 12, 3), 5), Hints(task="multilabel"))
     items = seeded_items(guess.contract.input)
     with Conversion(tmp_path / "net.keras") as conversion:
         variants = conversion.run(
             ["tflite-float32", "onnx-float32", "onnx-int8"],
-            guess,
+            guess.contract,
+            adapter=guess.adapter,
             calibration=partial(list, [items]),
             out=tmp_path,
             enforce=False,
@@ -58,9 +60,11 @@ def test_hard_sigmoid_leaves_no_transposes_in_onnx(tmp_path: Path) -> None:
     gate = layers.Conv2D(8, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
     x = x * (layers.ReLU(6.0)(gate + 3.0) * (1 / 6))
     keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling2D()(x))).save(tmp_path / "net.keras")
-    guess = guess_contract((12, 12, 3), 5, task="multilabel")
+    guess = guess_contract(Facts((12, 12, 3), 5), Hints(task="multilabel"))
     with Conversion(tmp_path / "net.keras") as conversion:
-        (variant,) = conversion.run(["onnx-float32"], guess, calibration=None, out=tmp_path, enforce=False)
+        (variant,) = conversion.run(
+            ["onnx-float32"], guess.contract, adapter=guess.adapter, calibration=None, out=tmp_path, enforce=False
+        )
     assert variant.path is not None, variant.error
     operations = [node.op_type for node in onnx.load(variant.path).graph.node]
     assert operations.count("Conv") == 2

@@ -1,7 +1,7 @@
-"""Convert a model, one's own or anybody's, to files for boards.
+"""Convert any classifier to files for boards: `convert`, which the command of the same name calls.
 
-A model of `edgepress train` says itself what it takes and what it was trained on. Of a foreign one, what its file says
-of itself is read, flags say more, and every guess is told (`on_note`).
+A model that edgepress trained carries a contract: what it takes, and the data that it was trained on. The contract of
+any other model is put together from `Hints`, from what its file says and from guesses, which `on_note` reports.
 """
 
 from __future__ import annotations
@@ -16,53 +16,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters import SCHEMES, Conversion, Facts, Guess, Options, Variant, guess_contract, parse_schemes
-from edgepress.converters.contract.metadata import read_labels
+from edgepress.converters import (
+    SCHEMES,
+    Conversion,
+    Facts,
+    Hints,
+    InputAdapter,
+    Variant,
+    guess_contract,
+    parse_schemes,
+)
+from edgepress.converters.adapter import end_for
 from edgepress.converters.proof.compare import ITEMS
+from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.for_model import data_for
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
 
+__all__ = ["Hints", "convert", "notes_by_text", "summary"]
+
 CALIBRATION_IMAGES = 200
 CALIBRATION_BATCH = 50
 
 
-@dataclass(frozen=True, kw_only=True)
-class Foreign:
-    """What a user says of a model that edgepress did not train; see `guess_contract` for the fields.
+@dataclass(frozen=True)
+class _Plan:
+    """What a model's files will say, what adapts the model to it, its data if there are any, and notes on these."""
 
-    `labels` is the path of a file, `custom` and `trust` are those of `Options`, and `softmax` puts softmax behind a
-    model that ends in logits instead of leaving it to the runtime.
-    """
-
-    labels: Path | None = None
-    task: str | None = None
-    threshold: float | None = None
-    input_range: str | None = None
-    mean: str | None = None
-    std: str | None = None
-    color: str | None = None
-    resize: str | None = None
-    channels_first: bool | None = None
-    softmax: bool = False
-    custom: tuple[str, ...] = ()
-    trust: bool = False
-
-    @property
-    def says_anything(self) -> bool:
-        """Whether any of what shapes the contract was given."""
-        return dataclasses.replace(self, custom=(), trust=False, softmax=False) != Foreign()
+    contract: Contract
+    adapter: InputAdapter
+    data: DataSet | None
+    notes: tuple[str, ...] = ()
 
 
-def convert_model(
+def convert(
     model: str | Path,
     to: str = "all",
     *,
     data: str | None = None,
     out: str | Path | None = None,
-    foreign: Foreign | None = None,
+    hints: Hints | None = None,
     calibration_images: int = CALIBRATION_IMAGES,
     verify: bool = True,
     skip_unreadable: bool = False,
@@ -70,85 +65,104 @@ def convert_model(
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
 ) -> list[Variant]:
-    """Convert a model to some schemes.
+    """Convert a classifier to quantized files, each verified against the source model.
+
+        >>> for variant in convert("runs/a/model.keras", "tflite-int8,onnx-int8"):     # doctest: +SKIP
+        ...     print(variant.scheme, variant.path, variant.size_bytes, variant.error)
 
     Args:
-        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel's folder.
+        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         to: "all", a format, or scheme names separated by commas.
-        data: The data to calibrate on, as for training; None opens what the model's contract names. A foreign model
-            names none, and can then have no scheme that calibrates. Only the training split is calibrated on.
+        data: Data set to calibrate on (its training split) and verify on; None opens the one that the model's contract
+            names. Without data, schemes that need calibration can't be made.
         out: Folder for the files; None makes `variants` beside the model.
-        foreign: What to know of a model that edgepress did not train.
-        calibration_images: How many training items the ranges of activations are taken from.
-        verify: Whether a file whose answers are too far from its parent's is an error.
+        hints: What you know of a model that edgepress did not train.
+        calibration_images: Number of calibration items, at least 1.
+        verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
-        on_note: Called with what the user must know meanwhile: guesses, and what was left out.
-        on_start: Called with each scheme before work on it begins.
-        on_done: Called with each variant as it is made or has failed.
+        on_note: Called with each guess and each thing that was left out.
+        on_start: Called with each scheme's name before work on it begins, and
+        on_done: with each variant once it is made or has failed.
 
     Returns:
-        One variant a scheme, in the order asked for; a failed one has `path` None and its reason in `error`.
+        One variant per scheme, in the order of `to`; a failed one has `path` None and the reason in `error`.
 
     Raises:
-        EdgepressError: Nothing can be converted: the model, the data or an option can't be used.
+        EdgepressError: The model, the data or an option can't be used.
     """
-    path, said = Path(model), foreign or Foreign()
-    schemes = parse_schemes(to)
-    if calibration_images < 1:
-        raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
-    with Conversion(path, options=Options(said.custom, said.trust)) as conversion:
-        schemes, left_out = _possible(schemes, conversion.facts, asked=to)
-        if _are_numbers(said, conversion.facts, data):
-            said = dataclasses.replace(said, color="none")
-            left_out = [
-                *left_out,
-                f"input: {data} holds numbers in the model's shape: no images; --color says otherwise",
-            ]
-        own = conversion.facts.contract if not said.says_anything else None
-        guess = Guess(contract=own, model_shape=own.input.shape) if own else _guess(conversion, said)
-        opened, notes = None, list(guess.notes)
-        if own is not None and own.data is not None:  # it was trained here: its labels are the data's
-            opened, notes = data_for(own, data, where=path, skip_unreadable=skip_unreadable)
-        elif data is not None:
-            opened = open_data(data, input=guess.contract.input, skip_unreadable=skip_unreadable)
-            guess = _with_labels_of(opened, guess)
-            notes = list(guess.notes)
-        elif calibrated := [name for name in schemes if SCHEMES[name].calibrated]:
-            raise InputError(
-                f"{', '.join(calibrated)} must be calibrated, and {path} does not say what it was trained on.",
-                "Name data like those it was trained on with --data, or leave these schemes out.",
-            )
-        for note in (*left_out, *notes):
-            if on_note is not None:
-                on_note(note)
-        calibration, proof = None, None
-        if opened is not None:
-            calibration = _part(opened.train, calibration_rows(opened.train, calibration_images))
-            held_out = opened.val if len(opened.val) else opened.train
-            proof = held_out.read(calibration_rows(held_out, ITEMS))
+    path, hints, note, schemes = Path(model), hints or Hints(), on_note or (lambda text: None), parse_schemes(to)
+    with Conversion(path, hints=hints) as conversion:
+        schemes, left_out = _possible(schemes, conversion.facts, to=to)
+        plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
+        calibration, proof = _items(plan.data, calibration_images)
+        _refuse_uncalibrated(schemes, path, plan.data)
+        for text in (*left_out, *plan.notes):
+            note(text)
         variants = conversion.run(
             schemes,
-            guess,
-            calibration=partial(_batches, calibration),
-            out=Path(out) if out is not None else path.parent / "variants",
-            softmax=said.softmax,
+            plan.contract,
+            adapter=plan.adapter,
+            calibration=calibration,
+            out=out or path.parent / "variants",
             proof=proof,
-            proof_name=opened.source if opened is not None else "seeded",
+            proof_name=plan.data.source if plan.data is not None else "seeded",
             enforce=verify,
             on_start=on_start,
             on_done=on_done,
         )
-        alike = [v.verification for v in variants if v.verification is not None and not v.verification.varies]
-        if alike and on_note is not None:
-            on_note(
-                f"the model gives nearly the same answer to all {alike[0].items} items that its files were compared on "
-                f"({alike[0].on}), which proves little: check --input-range, or name data like its own with --data"
-            )
-        return variants
+    _note_if_alike(variants, note)
+    return variants
+
+
+def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unreadable: bool) -> _Plan:
+    if facts.contract is not None and not hints.about_contract:
+        contract = facts.contract
+        end = end_for(contract.outputs) if hints.softmax else None
+        adapter = InputAdapter(contract.input, contract.input.shape, end=end)
+        if contract.data is not None:  # edgepress trained it: its labels are the data's
+            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
+            return _Plan(contract, adapter, opened, tuple(found))
+        plan = _Plan(contract, adapter, None)
+    else:
+        hints, numbers = _without_images(hints, facts, data)
+        guess = guess_contract(facts, hints)
+        plan = _Plan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
+    if data is None:
+        return plan
+    opened = open_data(data, input=plan.contract.input, skip_unreadable=skip_unreadable)
+    return _with_labels_of(opened, dataclasses.replace(plan, data=opened))
+
+
+def _refuse_uncalibrated(schemes: Iterable[str], path: Path, data: DataSet | None) -> None:
+    calibrated = [name for name in schemes if SCHEMES[name].calibrated]
+    if data is None and calibrated:
+        raise InputError(
+            f"{', '.join(calibrated)} must be calibrated, and {path} does not name the data it was trained on.",
+            "Give data like its training data with --data, or leave these schemes out.",
+        )
+
+
+def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
+    for found in [v.verification for v in variants if v.verification is not None and not v.verification.varies][:1]:
+        note(
+            f"the model's outputs are nearly the same for all {found.items} items that its files were verified on "
+            f"({found.on}), so the verification proves little: check --input-range, or give its own data with --data"
+        )
+
+
+def _items(data: DataSet | None, count: int) -> tuple[partial[Iterable[npt.NDArray[Any]]], npt.NDArray[Any] | None]:
+    """The calibration items, from the training split, and held-out items to verify on."""
+    if count < 1:
+        raise InputError(f"calibration_images is {count}; at least 1 is needed.")
+    if data is None:
+        return partial(_batches, None), None
+    held_out = data.val if len(data.val) else data.train
+    calibration = _part(data.train, calibration_rows(data.train, count))
+    return partial(_batches, calibration), held_out.read(calibration_rows(held_out, ITEMS))
 
 
 def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:
-    """The variants as `convert --json` prints them."""
+    """The JSON document of `convert --json`."""
     return {
         "variants": [
             {
@@ -169,7 +183,7 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
 
 
 def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
-    """What is to be known of variants, each with the schemes of which it is true."""
+    """The variants' notes, each with the schemes that it is true of."""
     found: dict[str, list[str]] = {}
     for variant in variants:
         for note in variant.notes:
@@ -177,60 +191,44 @@ def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
     return found
 
 
-def _possible(schemes: tuple[str, ...], facts: Facts, *, asked: str) -> tuple[tuple[str, ...], list[str]]:
-    """What "all" means for a source: a `.tflite` gives TFLite files alone, an `.onnx` ONNX ones; and a note of it."""
-    if asked.strip().lower() != "all" or facts.format not in ("tflite", "onnx"):
+def _possible(schemes: tuple[str, ...], facts: Facts, *, to: str) -> tuple[tuple[str, ...], list[str]]:
+    """The schemes that "all" means for this model, and a note: `.tflite` and `.onnx` files keep their format."""
+    formats = {scheme.format for scheme in SCHEMES.values()}
+    if to.strip().lower() != "all" or facts.format not in formats:
         return schemes, []
+    others = ", ".join(sorted(formats - {facts.format}))
     possible = tuple(name for name in schemes if SCHEMES[name].format == facts.format)
-    other = "onnx" if facts.format == "tflite" else "tflite"
-    return possible, [f"{other} schemes are left out: a .{facts.format} file gives none. Give the model it came from."]
+    return possible, [
+        f"{others} schemes are left out: they can't be made from a .{facts.format} file. Convert its source model."
+    ]
 
 
-def _are_numbers(said: Foreign, facts: Facts, data: str | None) -> bool:
-    """Whether what looks like an image is none, because the data are numbers of just that shape in an `.npz`."""
-    about_images = (said.color, said.resize, said.channels_first, said.input_range, said.mean, said.std)
+def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints, tuple[str, ...]]:
+    """Hints that items are tensors if the data are an `.npz` of numbers in the shape of an image, and a note of it."""
     if data is None or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
-        return False
-    item = stored_item(Path(data)) if about_images == (None,) * len(about_images) else None
-    return item is not None and item[0] != np.uint8 and item[1] == facts.shape
+        return hints, ()
+    item = stored_item(Path(data)) if not hints.image_options else None
+    if item is None or item[0] == np.uint8 or item[1] != facts.shape:
+        return hints, ()
+    note = f"input: {data} holds numbers in the model's shape, so they are not images; --color says otherwise"
+    return dataclasses.replace(hints, color="none"), (note,)
 
 
-def _guess(conversion: Conversion, said: Foreign) -> Guess:
-    facts = conversion.facts
-    return guess_contract(
-        facts.shape,
-        facts.outputs,
-        dtype=facts.dtype,
-        ends_in=facts.ends_in,
-        looks=facts.looks,
-        metadata=facts.metadata,
-        labels=read_labels(said.labels) if said.labels is not None else None,
-        task=said.task or ("sigmoid" if said.softmax and facts.outputs == 1 else None),
-        threshold=said.threshold,
-        input_range=said.input_range,
-        mean=said.mean,
-        std=said.std,
-        color=said.color,
-        resize=said.resize,
-        channels_first=said.channels_first,
-    )
-
-
-def _with_labels_of(data: DataSet, guess: Guess) -> Guess:
+def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
-    numbers = tuple(map(str, range(len(guess.contract.labels))))
-    if set(guess.contract.labels) == set(data.labels):
-        return guess
-    if guess.contract.labels != numbers or len(data.labels) != len(numbers):
-        note = f"data: {data.source} has other classes than the model; it serves for calibration alone"
-        return dataclasses.replace(guess, notes=(*guess.notes, note))
-    note = f"labels: {len(numbers)} from {data.source}, in its order; --labels says otherwise"
-    notes = tuple(n for n in guess.notes if not n.startswith("labels:"))
-    return dataclasses.replace(guess, contract=guess.contract.replace(labels=data.labels), notes=(*notes, note))
+    labels = plan.contract.labels
+    if set(labels) == set(data.labels):
+        return plan
+    if labels != tuple(map(str, range(len(labels)))) or len(data.labels) != len(labels):
+        note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
+        return dataclasses.replace(plan, notes=(*plan.notes, note))
+    note = f"labels: {len(labels)} from {data.source}, in its order; --labels says otherwise"
+    notes = (*(n for n in plan.notes if not n.startswith("labels:")), note)
+    return dataclasses.replace(plan, contract=plan.contract.replace(labels=data.labels), notes=notes)
 
 
 def _part(split: Split, rows: npt.NDArray[np.int64]) -> Split:
-    """A split of some rows alone, so that no others travel to another process."""
+    """A split of these rows only, so that no others are sent to a child process."""
     return Split(split.source.part(split.indices[rows]), np.arange(len(rows)), split.y[rows])
 
 

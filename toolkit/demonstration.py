@@ -17,7 +17,7 @@ import numpy as np
 from edgepress.converters import Variant
 from edgepress.converters.files import whole_file
 from edgepress.toolkit.benchmarking.benchmark import benchmark, write_benchmark
-from edgepress.toolkit.conversion import convert_model, summary
+from edgepress.toolkit.conversion import convert, summary
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.prediction import ImageResult, as_dicts, predict
@@ -96,7 +96,7 @@ def demo(
     step(f"Training {ARCH} on {DATA}")
     data = open_data(DATA)
     trained = train(data, ARCH, out=folder, resume=True, progress=training_bar)
-    variants = convert_model(trained.model, on_start=lambda scheme: step(f"Converting to {scheme}"))
+    variants = convert(trained.model, on_start=lambda scheme: step(f"Converting to {scheme}"))
     step("Measuring every file")
     result = benchmark(trained.model.parent / "variants", engines=ENGINES, timing_s=TIMING_S, on_progress=on_progress)
     write_benchmark(result, folder)

@@ -1,181 +1,127 @@
-"""The contract of a model that others made: from flags, from what its file says, and from guesses that are told.
+"""The contract of a model that edgepress did not train: from hints, what its file says, and guesses that are listed.
 
-    >>> guess = guess_contract((224, 224, 3), 5, metadata=Metadata(mean=(127.5,), std=(127.5,)))
-    >>> guess.notes[1]
+    >>> facts = Facts((224, 224, 3), 5, metadata=Metadata(mean=(127.5,), std=(127.5,)))
+    >>> guess_contract(facts).notes[1]
     "pixels: -1 to 1, from the file's mean 127.5, std 127.5"
 
-A flag wins over the file, the file over a guess; every guess is a line in `Guess.notes`. The contract is that of the
-files to be made: they take raw uint8 pixels, height x width x channels. How these become what the model takes is in the
-other fields of `Guess`, and goes into the graph. Nothing is opened or run here.
+A hint wins over the file, the file over a guess; each guess is a line in `Guess.notes`. The contract is that of the
+converted files: they take raw uint8 pixels, height x width x channels. How these become what the model takes is in
+`Guess.adapter`, and goes into the graph. No model is opened or run here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
 
-from edgepress.converters.contract.metadata import ChannelOrder, Metadata
-from edgepress.converters.contract.outputs import SIGMOIDS, Looks
-from edgepress.converters.contract.pixels import Numbers, pixel_scaling
-from edgepress.runtime.contract import Contract, InputSpec, Resize, Task
-from edgepress.runtime.errors import InputError, unknown
+from edgepress.converters.adapter import End, InputAdapter, end_for
+from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.contract.metadata import ChannelOrder
+from edgepress.converters.contract.outputs import SIGMOIDS
+from edgepress.converters.contract.pixels import pixel_scaling
+from edgepress.runtime.contract import Contract, InputSpec, Task
+from edgepress.runtime.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guess:
-    """A foreign model's contract, and what must stand in front of the model so that it holds.
-
-    Pixels (uint8, height x width x channels) become float; the channels are turned around if `bgr`; then
-    (pixel - mean) / std; then they are brought to channels first if `channels_first`, and to `model_shape`.
+    """A foreign model's contract.
 
     Attributes:
-        contract: What the converted files shall say of themselves; `scheme` is "foreign".
-        model_shape: Shape of one item as the model takes it.
-        bgr: Whether the model takes blue first.
-        mean: One number or one a channel, in the order that the model takes; (0,) for tensors.
-        std: See `mean`; (1,) for tensors.
-        channels_first: Whether the model takes channels x height x width.
-        notes: One line on each thing that was found or guessed, for the user.
+        contract: What the converted files will say of themselves; `scheme` is "foreign".
+        adapter: What must stand in front of the model and behind it so that the contract holds.
+        notes: One line for the user on each thing that was found or guessed.
     """
 
     contract: Contract
-    model_shape: tuple[int, ...]
-    bgr: bool = False
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    channels_first: bool = False
+    adapter: InputAdapter
     notes: tuple[str, ...] = ()
 
-    @property
-    def scales(self) -> bool:
-        """Whether pixels have to be scaled at all."""
-        return any(self.mean) or set(self.std) != {1.0}
 
-    @property
-    def factor(self) -> tuple[float, ...]:
-        """What to multiply pixels by, float32-wise; `offset` is added then."""
-        return tuple(1 / s for s in self.std)
-
-    @property
-    def offset(self) -> tuple[float, ...]:
-        """See `factor`."""
-        return tuple(-m / s for m, s in zip(self.mean, self.std, strict=True))
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether the model takes the contract's items as they are, but for their type."""
-        return not (self.bgr or self.channels_first or self.scales) and self.model_shape == self.contract.input.shape
-
-
-def guess_contract(
-    shape: Sequence[int],
-    outputs: int,
-    *,
-    dtype: str = "float32",
-    ends_in: str | None = None,
-    looks: Looks = "",
-    metadata: Metadata | None = None,
-    labels: Sequence[str] | None = None,
-    task: str | None = None,
-    threshold: float | None = None,
-    input_range: Numbers | None = None,
-    mean: Numbers | None = None,
-    std: Numbers | None = None,
-    color: str | None = None,
-    resize: str | None = None,
-    channels_first: bool | None = None,
-) -> Guess:
-    """The contract of a foreign model.
-
-    Args:
-        shape: Shape of one item as the model takes it, without the batch.
-        outputs: Number of outputs.
-        dtype: Type of the model's input; one that is not float takes pixels as they are, and nothing is put in
-            front of it.
-        ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"), if it can be seen.
-        looks: What its answers look like, if it was asked.
-        metadata: What the file says of itself.
-        labels: Class names, in the order of the outputs; of a single sigmoid both, or the positive one alone.
-        task: What the outputs mean.
-        threshold: Probability from which on a label counts as present, 0-1.
-        input_range: Smallest and largest value that the model takes for pixels 0 and 255: "0,1", "-1,1".
-        mean: One number or one a channel, subtracted from pixels that were brought to `input_range`, 0-255 if it is not
-            given; but 0-1 if every `std` is below 1.
-        std: What is divided by then.
-        color: "grey", "rgb" or "bgr", which says that items are images; "none" says that they are tensors.
-        resize: How images are brought to size; "stretch" if not given.
-        channels_first: Whether the model takes channels x height x width.
+def guess_contract(facts: Facts, hints: Hints | None = None) -> Guess:
+    """The contract of a foreign model, and what its files need in front of it.
 
     Raises:
-        InputError: The shape is not fixed, or an option contradicts it or another one.
+        InputError: The shape is not fixed, or a hint contradicts it or another hint.
     """
-    metadata = metadata or Metadata()
-    shape = tuple(shape)
-    if not shape or any(n < 1 for n in shape) or outputs < 1:
+    hints, metadata = hints or Hints(), facts.metadata
+    if not facts.shape or any(n < 1 for n in facts.shape) or facts.outputs < 1:
         raise InputError(
-            f"The model takes items of shape {list(shape)} and gives {outputs} outputs; all sizes must be fixed.",
+            f"The model takes items of shape {list(facts.shape)} and has {facts.outputs} outputs; all sizes must be "
+            "fixed.",
             "Export the model with an input of fixed size.",
         )
-    said: Task | None = _choice("task", task, Task)
-    order_said = _choice("color", color, Literal[ChannelOrder, "none"])
-    fit: Resize = _choice("resize", resize, Resize) or "stretch"
-    kind, task_note = (said, f"outputs: {said}, as said") if said else _guess_task(outputs, ends_in or "", looks)
-    _check_task(kind, outputs, threshold)
-    names, label_note = _labels(outputs, kind, labels, metadata.labels)
-    flags = {
-        "--color": color,
-        "--resize": resize,
-        "--channels-first": channels_first,
-        "--input-range": input_range,
-        "--mean": mean,
-        "--std": std,
-    }
-    given = [flag for flag, value in flags.items() if value is not None]
-    image = _image(shape, order_said, metadata.color, channels_first, sure=bool(given or metadata.color))
-    if color == "none" and len(given) > 1:
+    task, task_note = _task(facts, hints)
+    labels, label_note = _labels(facts.outputs, task, hints.label_names(), metadata.labels)
+    image = _image(facts, hints)
+    adapter, notes = _of_images(facts, hints, *image) if image else _of_tensors(facts, hints)
+    contract = Contract(task=task, labels=labels, input=adapter.item, scheme="foreign", threshold=hints.threshold)
+    return Guess(contract=contract, adapter=adapter, notes=(*notes, task_note, label_note, *metadata.notes))
+
+
+def _of_images(
+    facts: Facts, hints: Hints, order: ChannelOrder, height: int, width: int, first: bool
+) -> tuple[InputAdapter, list[str]]:
+    """The adapter for images, and notes on it; for the arguments, see `_image`."""
+    (mean, std), scale_note = pixel_scaling(facts, hints, 1 if order == "grey" else 3)
+    doubt = "" if hints.image_options or facts.metadata.color else "; --color none says that they are tensors"
+    layout = "first" if first else "last"
+    adapter = InputAdapter(
+        InputSpec.image(height, width, "grey" if order == "grey" else "rgb", hints.resize or "stretch"),
+        facts.shape,
+        bgr=order == "bgr",
+        mean=mean,
+        std=std,
+        channels_first=first,
+        end=_end(facts, hints),
+    )
+    note = f"input: {order} images, {height} x {width}, channels {layout}{doubt}"
+    return adapter, [note, f"pixels: {scale_note}"]
+
+
+def _of_tensors(facts: Facts, hints: Hints) -> tuple[InputAdapter, list[str]]:
+    """The adapter for tensors, which are taken as they are, and a note on it."""
+    given, shape = hints.image_options, facts.shape
+    if hints.color == "none" and len(given) > 1:
         raise InputError(
-            f"{', '.join(given)} can't be used together: --color none says that items are no images.",
+            f"{', '.join(given)} can't be used together: --color none says that items are not images.",
             "Leave it out, or the others.",
         )
-    if image is None and given and color != "none":
+    if hints.color != "none" and given:
         raise InputError(
             f"{', '.join(given)} can't be used: items of shape {list(shape)} are not images.",
             "Images have 3 channels, or 1 with --color grey; --channels-first says that these come first.",
         )
-    if image is None:
-        spec = InputSpec(shape=shape, dtype="float32")
-        kind_of = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
-        hint = f"; --color {kind_of} says that they are images" if kind_of and color is None else ""
-        notes = [f"input: tensors of shape {_by(shape)}, as they are{hint}"]
-        found = Guess(contract=_contract(kind, names, spec, threshold), model_shape=shape)
-    else:
-        order, height, width, first = image
-        channels = 1 if order == "grey" else 3
-        scale, scale_note = pixel_scaling(dtype, channels, metadata, input_range, mean, std)
-        spec = InputSpec.image(height, width, "grey" if order == "grey" else "rgb", fit)
-        layout = "first" if first else "last"
-        doubt = "" if given or metadata.color else "; --color none says that they are tensors"
-        notes = [f"input: {order} images, {height} x {width}, channels {layout}{doubt}", f"pixels: {scale_note}"]
-        found = Guess(
-            contract=_contract(kind, names, spec, threshold),
-            model_shape=shape,
-            bgr=order == "bgr",
-            mean=scale[0],
-            std=scale[1],
-            channels_first=first,
+    kind = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
+    hint = f"; --color {kind} says that they are images" if kind and hints.color is None else ""
+    adapter = InputAdapter(InputSpec(shape=shape, dtype="float32"), shape, end=_end(facts, hints))
+    return adapter, [f"input: tensors of shape {_by(shape)}, as they are{hint}"]
+
+
+def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
+    """What the outputs mean, and a note of why."""
+    outputs, threshold = facts.outputs, hints.threshold
+    given = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
+    task, note = (given, f"outputs: {given}, as given") if given else _guess_task(facts)
+    if (task == "sigmoid") != (outputs == 1) and task != "multilabel":
+        raise InputError(
+            f"The task is {task}, but the model has {outputs} output{'s' if outputs > 1 else ''}.",
+            "One output: sigmoid or multilabel; several: softmax, logits or multilabel.",
         )
-    return replace(found, notes=(*notes, task_note, label_note, *metadata.notes))
+    if threshold is not None and task not in ("sigmoid", "multilabel"):
+        raise InputError(f"A threshold of {threshold} has no meaning for {task}.", "Leave it out.")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InputError(f"The threshold is {threshold}; accepted: 0 to 1.")
+    return task, note
 
 
-def _choice(what: str, value: str | None, accepted: Any) -> Any:
-    if value is not None and value not in get_args(accepted):
-        raise unknown(what, value, get_args(accepted))
-    return value
+def _end(facts: Facts, hints: Hints) -> End | None:
+    return end_for(facts.outputs) if hints.softmax else None
 
 
-def _guess_task(outputs: int, ends_in: str, looks: Looks) -> tuple[Task, str]:
-    """From the last operation, and where that leaves it open from the model's answers."""
+def _guess_task(facts: Facts) -> tuple[Task, str]:
+    """From the last operation and, where that leaves it open, from the model's outputs for random items."""
+    outputs, ends_in, looks = facts.outputs, facts.ends_in, facts.looks
     last = ends_in.lower()
     end = f"the graph ends in {ends_in}" if ends_in else "assumed"
     if last in SIGMOIDS:
@@ -206,18 +152,6 @@ def _sigmoid(end: str) -> tuple[Task, str]:
     return "sigmoid", f"outputs: one sigmoid ({end})"
 
 
-def _check_task(task: Task, outputs: int, threshold: float | None) -> None:
-    if (task == "sigmoid") != (outputs == 1) and task != "multilabel":
-        raise InputError(
-            f"The task is {task}, but the model has {outputs} output{'s' if outputs > 1 else ''}.",
-            "One output: sigmoid or multilabel; several: softmax, logits or multilabel.",
-        )
-    if threshold is not None and task not in ("sigmoid", "multilabel"):
-        raise InputError(f"A threshold of {threshold} has no meaning for {task}.", "Leave it out.")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise InputError(f"The threshold is {threshold}; accepted: 0 to 1.")
-
-
 def _labels(outputs: int, task: Task, given: Sequence[str] | None, found: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """The labels and where they are from; of a single sigmoid two, the negative one made up if need be."""
     count = 2 if task == "sigmoid" else outputs
@@ -242,19 +176,13 @@ def _labels(outputs: int, task: Task, given: Sequence[str] | None, found: Sequen
     return tuple(map(str, range(count))), f"labels: {why}: numbered 0 to {count - 1}; --labels names them"
 
 
-def _image(
-    shape: tuple[int, ...],
-    color: ChannelOrder | Literal["none"] | None,
-    found: ChannelOrder | None,
-    first: bool | None,
-    *,
-    sure: bool,
-) -> tuple[ChannelOrder, int, int, bool] | None:
-    """Order of the channels, height, width, and whether channels are first; None if items are no images.
+def _image(facts: Facts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | None:
+    """Order of the channels, height, width, and whether channels are first; None if items are not images.
 
     Without other signs three channels are an image, unless they are a strip (an accelerometer's); one channel may be
     anything (a spectrogram), and is an image if it is about square.
     """
+    shape, color, first = facts.shape, hints.color, hints.channels_first
     if len(shape) == 2 and color == "grey":
         return color, shape[0], shape[1], False
     if len(shape) != 3 or color == "none":
@@ -265,11 +193,12 @@ def _image(
     height, width = shape[1:] if first else shape[:2]
     narrow, wide = sorted((height, width))
     looks_like_one = wide <= 2 * narrow if channels == 1 else narrow > 2
-    if channels not in (1, 3) or not (sure or looks_like_one):
+    if channels not in (1, 3) or not (hints.image_options or facts.metadata.color or looks_like_one):
         return None
     own: ChannelOrder = "grey" if channels == 1 else "rgb"
     if color is not None and (color == "grey") != (own == "grey"):
         raise InputError(f"The color is {color}, but the model takes {channels} channel{'s' if channels > 1 else ''}.")
+    found = facts.metadata.color
     if color is None and found is not None and (found == "grey") == (own == "grey"):
         color = found
     return color or own, height, width, first
@@ -277,7 +206,3 @@ def _image(
 
 def _by(shape: Iterable[int]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _contract(task: Task, labels: tuple[str, ...], spec: InputSpec, threshold: float | None) -> Contract:
-    return Contract(task=task, labels=labels, input=spec, scheme="foreign", threshold=threshold)

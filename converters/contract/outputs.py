@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.adapter import Scores
 from edgepress.converters.errors import ConversionError
+from edgepress.runtime.contract import Task
 from edgepress.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from edgepress.converters.sources.base import Source
-    from edgepress.runtime.contract import Task
 
 Looks = Literal["", "softmax", "unit", "any"]
 """Rows that sum to 1; numbers from 0 to 1; others. "" is not known."""
@@ -21,8 +20,6 @@ SIGMOIDS = ("sigmoid", "logistic")
 """Operations that end in probabilities each by itself, in lower case."""
 ROUNDING = 1e-2
 """What float16 may leave of a sum of 1."""
-
-Scores = npt.NDArray[np.float32]
 
 
 def looks(scores: Scores) -> Looks:
@@ -35,13 +32,17 @@ def looks(scores: Scores) -> Looks:
     return "softmax" if scores.shape[1] > 1 and np.max(np.abs(scores.sum(axis=1) - 1)) < ROUNDING else "unit"
 
 
-def looks_of(source: Source) -> Looks:
-    """What a model's answers to random numbers look like, half of them of the size of pixels; "" if it takes none."""
-    rng = np.random.default_rng(0)
-    shape = (PROBES // 2, *source.facts.shape)
-    items = np.concatenate([np.abs(rng.normal(size=shape)), rng.uniform(0, 255, shape)]).astype(np.float32)
+def looks_of(answer: Callable[[npt.NDArray[Any]], Scores], shape: tuple[int, ...]) -> Looks:
+    """What the outputs for random numbers look like, half of them as large as pixels; "" if the model refuses them.
+
+    Args:
+        answer: Runs the model on items (N, *shape).
+        shape: Shape of one item.
+    """
+    rng, count = np.random.default_rng(0), (PROBES // 2, *shape)
+    items = np.concatenate([np.abs(rng.normal(size=count)), rng.uniform(0, 255, count)]).astype(np.float32)
     try:
-        return looks(source.answer(items))
+        return looks(answer(items))
     except ConversionError:  # such as a model of words, for which 255 is none; its own data will show
         return ""
 
@@ -80,11 +81,3 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: 
             f"The outputs are taken for logits, but they are probabilities {what} already.",
             f"Say --task {'multilabel' if sigmoids else 'softmax'}.",
         )
-
-
-def with_end(scores: Scores) -> Scores:
-    """Probabilities of logits, shape (N, C): by softmax, by a sigmoid of one output."""
-    if scores.shape[1] == 1:
-        return np.asarray(np.exp(-np.logaddexp(0, -scores)), np.float32)
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)

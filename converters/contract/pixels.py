@@ -1,55 +1,52 @@
-"""What pixels 0-255 become before a model takes them: a range, or a mean and a deviation, from flags or files."""
+"""What pixels 0-255 become before a model takes them: mean and standard deviation, from hints or from the file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from edgepress.converters.contract.metadata import Metadata, usable_scaling
+from edgepress.converters.contract.hints import Facts, Hints, Numbers
+from edgepress.converters.contract.metadata import usable_scaling
 from edgepress.runtime.errors import InputError
 
-Numbers = str | Sequence[float]
-"""Numbers, or text with commas between them."""
-
 Scaling = tuple[tuple[float, ...], tuple[float, ...]]
+NONE: Scaling = (0.0,), (1.0,)
 
 
-def pixel_scaling(
-    dtype: str,
-    channels: int,
-    metadata: Metadata,
-    input_range: Numbers | None,
-    mean: Numbers | None,
-    std: Numbers | None,
-) -> tuple[Scaling, str]:
-    """Mean and std of pixels 0-255, and a note of where they are from."""
-    given = not (input_range is None and mean is None and std is None)
-    if not dtype.startswith("float"):
+def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, str]:
+    """Mean and standard deviation of pixels 0-255, each one number or one per channel, and a note of their source."""
+    metadata = facts.metadata
+    given = not (hints.input_range is None and hints.mean is None and hints.std is None)
+    if not facts.dtype.startswith("float"):
         if given:
             raise InputError(
-                f"The model takes {dtype} and scales it itself; no range or mean can be given.",
+                f"The model takes {facts.dtype} and scales it itself; no range or mean can be given.",
                 "Leave --input-range, --mean and --std out.",
             )
-        return ((0.0,), (1.0,)), f"{dtype}, 0 to 255, as the model takes them"
+        return NONE, f"{facts.dtype}, 0 to 255, as the model takes them"
     if given:
-        shift, divisor = _numbers(mean, "--mean") or (0.0,), _numbers(std, "--std") or (1.0,)
-        unit = input_range is None and std is not None and all(abs(s) < 1 for s in divisor)
-        low, high = _bounds(input_range) if input_range is not None else (0.0, 1.0 if unit else 255.0)
-        step = 255 / (high - low)
-        length = max(len(shift), len(divisor))
-        shift, divisor = (v * length if len(v) == 1 else v for v in (shift, divisor))
-        if length not in (1, channels) or not usable_scaling(shift, divisor):
-            raise InputError(
-                f"The mean {_list(shift)} and std {_list(divisor)} can't be used for {channels} channels.",
-                "Give one number or one a channel, and none of std 0.",
-            )
-        scaling = tuple(step * (m - low) for m in shift), tuple(step * s for s in divisor)
-        return scaling, f"{_range(scaling)}, as said" + (", taking mean and std for those of 0-1" if unit else "")
+        return _given(hints, channels)
     if len(metadata.mean) in (1, channels):
         scaling = metadata.mean, metadata.std
         return scaling, f"{_range(scaling)}, from the file's mean {_list(metadata.mean)}, std {_list(metadata.std)}"
     why = f"the file's mean has {len(metadata.mean)} numbers" if metadata.mean else "no normalization found"
-    return ((0.0,), (1.0,)), f"{why}: assumed 0 to 255; --input-range, or --mean and --std, say otherwise"
+    return NONE, f"{why}: assumed 0 to 255; change it with --input-range, or --mean and --std"
+
+
+def _given(hints: Hints, channels: int) -> tuple[Scaling, str]:
+    shift, divisor = _numbers(hints.mean, "--mean") or (0.0,), _numbers(hints.std, "--std") or (1.0,)
+    unit = hints.input_range is None and hints.std is not None and all(abs(s) < 1 for s in divisor)
+    low, high = _bounds(hints.input_range) if hints.input_range is not None else (0.0, 1.0 if unit else 255.0)
+    step = 255 / (high - low)
+    length = max(len(shift), len(divisor))
+    shift, divisor = (v * length if len(v) == 1 else v for v in (shift, divisor))
+    if length not in (1, channels) or not usable_scaling(shift, divisor):
+        raise InputError(
+            f"The mean {_list(shift)} and std {_list(divisor)} can't be used for {channels} channels.",
+            "Give one number or one per channel, and no standard deviation of 0.",
+        )
+    scaling = tuple(step * (m - low) for m in shift), tuple(step * s for s in divisor)
+    return scaling, f"{_range(scaling)}, as given" + ("; mean and std are taken for those of 0-1" if unit else "")
 
 
 def _bounds(value: Numbers) -> tuple[float, float]:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.contract.outputs import with_end
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_tflite import passes
 from edgepress.runtime import ENGINES, Model
 from edgepress.runtime.contract import InputSpec, SelfTest
+from edgepress.runtime.model import softmax
 from edgepress.runtime.selftest import seeded_item
 
 CANDIDATES, ITEMS = 24, 6
@@ -56,7 +56,7 @@ def make_selftest(model: Model, spec: InputSpec, seeds: tuple[int, ...], *, logi
     if not seeds:
         return None
     scores = model.scores(np.stack([seeded_item(spec, seed) for seed in seeds]))
-    scores = with_end(scores) if logits else scores
+    scores = softmax(scores) if logits else scores
     if not (np.isfinite(scores).all() and -1e-4 < np.min(scores) <= np.max(scores) < 1 + 1e-4):
         return None
     data = model.path.read_bytes()

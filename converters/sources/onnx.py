@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.contract.guess import Guess
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.sources.base import Array, Facts, does_not_run
+from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET
 from edgepress.runtime.contract import MEMBER, Contract
@@ -66,13 +67,13 @@ class OnnxSource:
             raise ModelFileError(f"{path} takes {source.type}.", f"Accepted: {', '.join(types)}.")
         props = {p.key: p.value for p in model.metadata_props}
         self.facts = Facts(
-            "onnx",
             tuple(source.shape[1:]),
             sink.shape[1],
-            types[source.type],
-            interface.last_operation(model),
-            onnx_metadata(props),
-            Contract.from_json(props[MEMBER], where=str(path)) if MEMBER in props else None,
+            format="onnx",
+            dtype=types[source.type],
+            ends_in=interface.last_operation(model),
+            metadata=onnx_metadata(props),
+            contract=Contract.from_json(props[MEMBER], where=str(path)) if MEMBER in props else None,
         )
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
@@ -85,12 +86,12 @@ class OnnxSource:
             raise does_not_run(e) from e
         return np.concatenate(parts).astype(np.float32)
 
-    def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
+    def tflite(self, adapter: InputAdapter) -> bytes:
         """Always an error; docs/decisions.md says what was tried."""
         raise ConversionError(
             "A TFLite file can't be made from an .onnx file.", "Give the Keras model or SavedModel it was made from."
         )
 
-    def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+    def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `Source`."""
-        return interface.prepared(self._model, guess, softmax=softmax)
+        return interface.adapted(self._model, adapter)

@@ -12,12 +12,9 @@ import zipfile
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from edgepress.converters.contract.guess import Guess
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.sources.base import Array, Options, Source
+from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.recurrent import recurrent_layers, unrolled, without_dropout
@@ -28,7 +25,7 @@ from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError
 
 
-def open_source(path: Path, options: Options) -> Source:
+def open_source(path: Path, hints: Hints | None = None) -> Source:
     """Open a model of any kind.
 
     Raises:
@@ -44,7 +41,7 @@ def open_source(path: Path, options: Options) -> Source:
         raise ModelFileError(f"{path} does not exist.", "Check the path.")
     suffix = path.suffix.lower()
     if suffix in KERAS_SUFFIXES:
-        return _keras_source(path, options)
+        return _keras_source(path, hints or Hints())
     if suffix == ".tflite":
         return TFLiteSource(path)
     if suffix == ".onnx":
@@ -55,8 +52,8 @@ def open_source(path: Path, options: Options) -> Source:
     )
 
 
-def _keras_source(path: Path, options: Options) -> Source:
-    model = without_dropout(load_keras(path, custom=options.custom, trust=options.trust))
+def _keras_source(path: Path, hints: Hints) -> Source:
+    model = without_dropout(load_keras(path, custom=hints.custom, trust=hints.trust))
     if quantized := [layer.name for layer in model._flatten_layers() if getattr(layer, "quantization_mode", None)]:
         raise ConversionError(
             f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
@@ -88,15 +85,3 @@ def _number(path: Path, dtype: str) -> str:
     if dtype == "string":
         raise ModelFileError(f"{path} takes text.", "Save the part of it behind its text layer, which takes numbers.")
     return dtype
-
-
-def as_the_model_takes(guess: Guess, items: Array) -> npt.NDArray[np.float32]:
-    """The contract's items as the bare model takes them, computed apart from any graph: what a proof compares with."""
-    x: Array = items.astype(np.float32)
-    if guess.bgr:
-        x = x[..., ::-1]
-    if guess.scales:
-        x = (x - np.array(guess.mean, np.float32)) / np.array(guess.std, np.float32)
-    if guess.channels_first:
-        x = x.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(x.reshape(len(x), *guess.model_shape), np.float32)

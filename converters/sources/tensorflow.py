@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.contract.guess import Guess
-from edgepress.converters.contract.metadata import Metadata
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.contract.hints import Facts
 from edgepress.converters.frozen import freeze, last_operation, trace
-from edgepress.converters.sources.base import Array, Facts, does_not_run
+from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import ModelFileError
 
@@ -58,7 +58,9 @@ class TensorFlowSource:
         self._batch = batch
         # Not frozen before it must be: the answers need the variables alone, once.
         self._bare = trace(self._infer, (1, *shape), "float32")
-        self.facts = Facts(format, shape, outputs, dtype, last_operation(self._bare), Metadata(), contract)
+        self.facts = Facts(
+            shape, outputs, format=format, dtype=dtype, ends_in=last_operation(self._bare), contract=contract
+        )
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """See `Source`."""
@@ -67,47 +69,38 @@ class TensorFlowSource:
         except self._tf.errors.OpError as e:
             raise does_not_run(_reason(e.message)) from e
 
-    def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
+    def tflite(self, adapter: InputAdapter) -> bytes:
         """See `Source`."""
         from edgepress.converters.to_tflite.convert import float_tflite
 
-        bare = guess.is_identity and not softmax and self._unrolled is None
+        bare = not (adapter.steps or adapter.end or self._unrolled)
         infer = self._unrolled or self._infer
-        return float_tflite(
-            freeze(self._bare if bare else self._traced(infer, guess, softmax, batch=1, dtype="float32"))
-        )
+        return float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype="float32")))
 
-    def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+    def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `Source`."""
         from edgepress.converters.to_onnx.convert import float_onnx
 
-        dtype = guess.contract.input.dtype
-        return float_onnx(freeze(self._traced(self._infer, guess, softmax, batch=self._batch, dtype=dtype)))
+        return float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=adapter.item.dtype)))
 
-    def _traced(
-        self, infer: Callable[[Any], Any], guess: Guess, softmax: bool, *, batch: int | None, dtype: str
-    ) -> Any:
-        return trace(self._whole(infer, guess, softmax), (batch, *guess.contract.input.shape), dtype)
-
-    def _whole(self, infer: Callable[[Any], Any], guess: Guess, softmax: bool) -> Callable[[Any], Any]:
+    def _traced(self, infer: Callable[[Any], Any], adapter: InputAdapter, *, batch: int | None, dtype: str) -> Any:
         tf = self._tf
+        render = {
+            "gather": lambda x, channels: tf.gather(x, channels, axis=-1),
+            "mul": tf.multiply,
+            "add": tf.add,
+            "transpose": tf.transpose,
+            "reshape": lambda x, shape: tf.reshape(x, [-1, *shape]),
+        }
+        ends = {None: lambda x: x, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 
         def whole(x: Any) -> Any:
             x = tf.cast(x, tf.float32)
-            if guess.bgr:
-                x = tf.gather(x, [2, 1, 0], axis=-1)
-            if guess.scales:
-                x = x * np.array(guess.factor, np.float32) + np.array(guess.offset, np.float32)
-            if guess.channels_first:
-                x = tf.transpose(x, [0, 3, 1, 2])
-            if tuple(x.shape[1:]) != guess.model_shape:
-                x = tf.reshape(x, [-1, *guess.model_shape])
-            scores = infer(x)
-            if not softmax:
-                return scores
-            return tf.sigmoid(scores) if guess.contract.outputs == 1 else tf.nn.softmax(scores)
+            for step in adapter.steps:
+                x = render[step.kind](x, step.values)
+            return ends[adapter.end](infer(x))
 
-        return whole
+        return trace(whole, (batch, *adapter.item.shape), dtype)
 
 
 def _reason(message: str) -> str:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.contract.guess import Guess
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.sources.base import Array, Facts, does_not_run
+from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.converters.to_tflite import flatbuffer, passes
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
@@ -67,7 +68,13 @@ class TFLiteSource:
                 f"{path} takes {dtype} and does not cast it to float32 first.", "Export it with a float32 input."
             )
         self.facts = Facts(
-            "tflite", shape, int(self._sink["shape"][1]), dtype, last, tflite_metadata(whole), read_contract(path)
+            shape,
+            int(self._sink["shape"][1]),
+            format="tflite",
+            dtype=dtype,
+            ends_in=last,
+            metadata=tflite_metadata(whole),
+            contract=read_contract(path),
         )
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
@@ -85,11 +92,11 @@ class TFLiteSource:
             answers.append(answer[0])
         return np.array(answers, np.float32)
 
-    def tflite(self, guess: Guess, *, softmax: bool) -> bytes:
+    def tflite(self, adapter: InputAdapter) -> bytes:
         """See `Source`."""
-        return passes.prepared(self._model, guess, softmax=softmax)
+        return passes.adapted(self._model, adapter)
 
-    def onnx(self, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
+    def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """Always an error: the way back from TFLite to ONNX loses what a converter needs."""
         raise ConversionError(
             "An ONNX file can't be made from a .tflite file.", "Give the Keras model or SavedModel it was made from."

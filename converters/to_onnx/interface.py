@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepress.converters.adapter import InputAdapter, free_prefix
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_onnx.convert import OPSET, finished
 from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
     import onnx
-
-    from edgepress.converters.contract.guess import Guess
 
 _QUANTIZED = re.compile(r"Q(?!uick)|.*([Qq]uantize|Integer|NBits|Bnb4|FpQ4|Float8)")
 """Names of quantized operations, those of the standard and of ONNX Runtime; QuickGelu is a float one."""
@@ -108,64 +107,61 @@ def output_scales(data: bytes) -> tuple[float, float]:
     return scale, source(node.input[0])[1] if node is not None and node.op_type in ("Softmax", "Sigmoid") else 0.0
 
 
-def prepared(model: onnx.ModelProto, guess: Guess, *, softmax: bool) -> onnx.ModelProto:
-    """Put in front of a float model what `guess` says it needs, and softmax or a sigmoid behind it if asked for.
-
-    The result takes the contract's items, uint8 for images: Cast, Gather to turn the channels around, Mul and Add to
-    scale, Transpose for channels first, Reshape to the model's own shape.
-    """
+def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
+    """A copy of a float model with the adapter's steps in front of it, so that it takes its items, and its end."""
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
 
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     graph = whole.graph
-    (source,), spec = graph.input, guess.contract.input
-    front: list[Any] = []
-    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
-    prefix = "edgepress"
-    while any(name.startswith(f"{prefix}_") for name in taken):  # a file that edgepress made, made into another
-        prefix += "_again"
-    last = f"{prefix}_input"
-
-    def step(kind: str, constant: Any = None, **attributes: Any) -> None:
-        nonlocal last
-        inputs, out = [last], f"{prefix}_{len(front)}_{kind}"
-        if constant is not None:
-            name = f"{out}_constant"
-            graph.initializer.append(numpy_helper.from_array(np.asarray(constant), name))
-            inputs.append(name)
-        front.append(helper.make_node(kind, inputs, [out], out, **attributes))
-        last = out
-
-    if spec.dtype == "uint8":
-        step("Cast", to=TensorProto.FLOAT)
-    if guess.bgr:
-        step("Gather", np.array([2, 1, 0], np.int64), axis=3)
-    if guess.scales:
-        step("Mul", np.array(guess.factor, np.float32))
-        step("Add", np.array(guess.offset, np.float32))
-    if guess.channels_first:
-        step("Transpose", perm=[0, 3, 1, 2])
-    shape = [spec.shape[i] for i in (2, 0, 1)] if guess.channels_first else list(spec.shape)
-    if shape != list(guess.model_shape):
-        step("Reshape", np.array([0, *guess.model_shape], np.int64))
-    if source.type.tensor_type.elem_type == TensorProto.UINT8:
-        step("Cast", to=TensorProto.UINT8)
-    if front:
-        front[-1].output[0] = source.name
-        nodes = list(graph.node)
-        del graph.node[:]
-        graph.node.extend([*front, *nodes])
-        batch = source.type.tensor_type.shape.dim[0].dim_value or None
-        kind = TensorProto.UINT8 if spec.dtype == "uint8" else TensorProto.FLOAT
-        value = helper.make_tensor_value_info(f"{prefix}_input", kind, [batch, *spec.shape])
-        graph.value_info.append(source)
-        del graph.input[:]
-        graph.input.append(value)
-    if softmax:
+    names = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    prefix = free_prefix(names)
+    _put_in_front(graph, adapter, prefix)
+    if adapter.end:
         sink = graph.output[0]
-        end, options = ("Sigmoid", {}) if guess.contract.outputs == 1 else ("Softmax", {"axis": -1})
-        graph.node.append(helper.make_node(end, [sink.name], [f"{prefix}_scores"], f"{prefix}_end", **options))
+        kind, options = ("Softmax", {"axis": -1}) if adapter.end == "softmax" else ("Sigmoid", {})
+        node = onnx.helper.make_node(kind, [sink.name], [f"{prefix}_scores"], f"{prefix}_end", **options)
+        graph.node.append(node)
         sink.name = f"{prefix}_scores"
     return finished(whole)
+
+
+def _put_in_front(graph: onnx.GraphProto, adapter: InputAdapter, prefix: str) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    (source,) = graph.input
+    front: list[Any] = []
+
+    def add(kind: str, constant: Any = None, **attributes: Any) -> None:
+        inputs, out = [front[-1].output[0] if front else f"{prefix}_input"], f"{prefix}_{len(front)}_{kind}"
+        if constant is not None:
+            inputs.append(f"{out}_constant")
+            graph.initializer.append(numpy_helper.from_array(np.asarray(constant), inputs[1]))
+        front.append(helper.make_node(kind, inputs, [out], out, **attributes))
+
+    pixels = adapter.item.dtype == "uint8"
+    if pixels:
+        add("Cast", to=TensorProto.FLOAT)
+    for step in adapter.steps:
+        match step.kind:
+            case "gather":
+                add("Gather", step.values.astype(np.int64), axis=3)
+            case "mul" | "add":
+                add(step.kind.title(), step.values)
+            case "transpose":
+                add("Transpose", perm=step.values.tolist())
+            case "reshape":
+                add("Reshape", np.array([0, *step.values], np.int64))
+    if source.type.tensor_type.elem_type == TensorProto.UINT8:
+        add("Cast", to=TensorProto.UINT8)
+    if not front:
+        return
+    front[-1].output[0] = source.name
+    nodes = [*front, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    batch = source.type.tensor_type.shape.dim[0].dim_value or None
+    kind = TensorProto.UINT8 if pixels else TensorProto.FLOAT
+    graph.value_info.append(source)
+    del graph.input[:]
+    graph.input.append(helper.make_tensor_value_info(f"{prefix}_input", kind, [batch, *adapter.item.shape]))

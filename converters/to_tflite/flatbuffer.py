@@ -129,6 +129,18 @@ def opcode(root: Any, builtin: int) -> int:
     return append(root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, version=1))
 
 
+def operator(root: Any, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
+    """An operation of a built-in kind, such as "MUL", with the options of its table in the schema."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    made = fb.OperatorT(opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)), inputs=inputs, outputs=[output])
+    table = f"{kind.title()}Options"
+    if hasattr(fb.BuiltinOptions, table):  # LOGISTIC has none
+        made.builtinOptionsType = getattr(fb.BuiltinOptions, table)
+        made.builtinOptions = getattr(fb, f"{table}T")(**options)
+    return made
+
+
 def name(code: int, custom: bytes | None = None) -> str:
     """Name of a kind of operation; "CUSTOM:name" of one that is not built in."""
     from ai_edge_litert import schema_py_generated as fb

@@ -7,16 +7,13 @@ Buffers that litert-quantizer put behind the flatbuffer are brought inside, wher
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from edgepress.converters.adapter import InputAdapter, free_prefix
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_tflite import flatbuffer as flat
-
-if TYPE_CHECKING:
-    from edgepress.converters.contract.guess import Guess
-
 
 _COPIES = ("CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 _REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
@@ -39,15 +36,8 @@ def uint8_input(model: bytes) -> bytes:
         hasRank=True,
     )
     new = flat.append(graph.tensors, tensor)
-    options = fb.CastOptionsT(inDataType=fb.TensorType.UINT8, outDataType=fb.TensorType.FLOAT32)
-    cast = fb.OperatorT(
-        opcodeIndex=flat.opcode(root, fb.BuiltinOperator.CAST),
-        inputs=[new],
-        outputs=[old],
-        builtinOptionsType=fb.BuiltinOptions.CastOptions,
-        builtinOptions=options,
-    )
-    graph.operators.insert(0, cast)
+    types = {"inDataType": fb.TensorType.UINT8, "outDataType": fb.TensorType.FLOAT32}
+    graph.operators.insert(0, flat.operator(root, "CAST", [new], old, **types))
     flat.redirect(root, graph, new, inputs=True)
     return flat.write(root)
 
@@ -82,8 +72,7 @@ def uint8_interface(model: bytes) -> bytes:
         graph.tensors[outer].quantization = fb.QuantizationParametersT(
             scale=list(quantization.scale), zeroPoint=[int(z) + 128 for z in quantization.zeroPoint]
         )
-    last[0].opcodeIndex = flat.opcode(root, fb.BuiltinOperator.QUANTIZE)
-    last[0].builtinOptionsType, last[0].builtinOptions = fb.BuiltinOptions.QuantizeOptions, fb.QuantizeOptionsT()
+    graph.operators[graph.operators.index(last[0])] = flat.operator(root, "QUANTIZE", list(last[0].inputs), sink)
     return flat.write(root)
 
 
@@ -211,68 +200,38 @@ def output_of(model: bytes, operation: str) -> Any:
     return ""
 
 
-def prepared(model: bytes, guess: Guess, *, softmax: bool) -> bytes:
-    """Put in front of a float model what `guess` says it needs, and softmax or a sigmoid behind it if asked for.
+_STEPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gather": ("GATHER", {"axis": 3}),
+    "mul": ("MUL", {}),
+    "add": ("ADD", {}),
+    "transpose": ("TRANSPOSE", {}),
+    "reshape": ("RESHAPE", {}),
+}
+"""Operation and options of each `adapter.Step`."""
 
-    The result takes the contract's items as float32: GATHER turns the channels around, MUL and ADD scale, TRANSPOSE
-    brings channels first, RESHAPE gives the model's own shape.
-    """
-    from ai_edge_litert import schema_py_generated as fb
 
+def adapted(model: bytes, adapter: InputAdapter) -> bytes:
+    """A float model with the adapter's steps in front of it, so that it takes its items as float32, and its end."""
     root, graph = flat.read(model)
-    builtin, options = fb.BuiltinOperator, fb.BuiltinOptions
+    prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
     front: list[Any] = []
-    shape = [1, *guess.contract.input.shape]
-    taken = {(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors}
-    prefix = "edgepress"
-    while any(name.startswith(f"{prefix}_") for name in taken):  # a file that edgepress made, made into another
-        prefix += "_again"
-    last = new_input = flat.tensor(graph, shape, f"{prefix}_input")
-
-    def step(code: int, kind: int, option: Any, inputs: list[int], shape: list[int]) -> int:
-        out = flat.tensor(graph, shape, f"{prefix}_{flat.name(code).lower()}")
-        front.append(
-            fb.OperatorT(
-                opcodeIndex=flat.opcode(root, code),
-                inputs=inputs,
-                outputs=[out],
-                builtinOptionsType=kind,
-                builtinOptions=option,
-            )
-        )
-        return out
-
-    def constant(values: Any, dtype: Any) -> int:
-        return flat.constant(root, graph, np.asarray(values, dtype), prefix)
-
-    if guess.bgr:
-        option = fb.GatherOptionsT(axis=3)
-        last = step(builtin.GATHER, options.GatherOptions, option, [last, constant([2, 1, 0], np.int32)], shape)
-    if guess.scales:
-        factor, offset = constant(guess.factor, np.float32), constant(guess.offset, np.float32)
-        last = step(builtin.MUL, options.MulOptions, fb.MulOptionsT(), [last, factor], shape)
-        last = step(builtin.ADD, options.AddOptions, fb.AddOptionsT(), [last, offset], shape)
-    if guess.channels_first:
-        shape = [shape[i] for i in (0, 3, 1, 2)]
-        order = constant([0, 3, 1, 2], np.int32)
-        last = step(builtin.TRANSPOSE, options.TransposeOptions, fb.TransposeOptionsT(), [last, order], shape)
-    if shape[1:] != list(guess.model_shape):
-        shape = [1, *guess.model_shape]
-        option = fb.ReshapeOptionsT(newShape=shape)
-        last = step(builtin.RESHAPE, options.ReshapeOptions, option, [last, constant(shape, np.int32)], shape)
+    last = new_input = flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input") if adapter.steps else -1
+    for step in adapter.steps:
+        kind, options = _STEPS[step.kind]
+        shape, values = [1, *step.shape], step.values
+        if step.kind == "reshape":
+            values, options = np.array(shape, np.int32), {"newShape": shape}
+        inputs = [last, flat.constant(root, graph, values, prefix)]
+        last = flat.tensor(graph, shape, f"{prefix}_{step.kind}")
+        front.append(flat.operator(root, kind, inputs, last, **options))
     if front:
         front[-1].outputs = [graph.inputs[0]]  # the last step fills what was the input
         graph.operators[:0] = front
         flat.redirect(root, graph, new_input, inputs=True)
-    if softmax:
+    if adapter.end:
         old = graph.outputs[0]
-        shape = list(graph.tensors[old].shape)
-        operator = fb.OperatorT(inputs=[old], opcodeIndex=flat.opcode(root, builtin.LOGISTIC))
-        if guess.contract.outputs > 1:
-            operator.opcodeIndex = flat.opcode(root, builtin.SOFTMAX)
-            operator.builtinOptionsType, operator.builtinOptions = options.SoftmaxOptions, fb.SoftmaxOptionsT(beta=1.0)
-        out = flat.tensor(graph, shape, f"{prefix}_scores")
-        operator.outputs = [out]
-        graph.operators.append(operator)
-        flat.redirect(root, graph, out, inputs=False)
+        new = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_scores")
+        kind, options = ("SOFTMAX", {"beta": 1.0}) if adapter.end == "softmax" else ("LOGISTIC", {})
+        graph.operators.append(flat.operator(root, kind, [old], new, **options))
+        flat.redirect(root, graph, new, inputs=False)
     return flat.write(root)

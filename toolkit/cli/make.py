@@ -189,7 +189,8 @@ def convert(
 ) -> int:
     """Convert a model, one's own or anybody's, to quantized TFLite and ONNX files, each compared with it."""
     from edgepress.toolkit.cli.tables import variants_table
-    from edgepress.toolkit.conversion import Foreign, convert_model, notes_by_text, summary
+    from edgepress.toolkit.conversion import Hints, notes_by_text, summary
+    from edgepress.toolkit.conversion import convert as work
 
     notes: list[str] = []
 
@@ -197,20 +198,20 @@ def convert(
         notes.append(text)
         screen.note(text)
 
-    variants = convert_model(
+    variants = work(
         model,
         to,
         data=data,
         out=out,
-        foreign=Foreign(
+        hints=Hints(
             labels=labels,
-            task=task,
+            task=task,  # type: ignore[arg-type]  # mypy does not narrow str to a Literal
             threshold=threshold,
             input_range=input_range,
             mean=mean,
             std=std,
-            color=color,
-            resize=resize,
+            color=color,  # type: ignore[arg-type]  # mypy does not narrow str to a Literal
+            resize=resize,  # type: ignore[arg-type]  # mypy does not narrow str to a Literal
             channels_first=channels_first,
             softmax=softmax,
             custom=tuple(custom or ()),

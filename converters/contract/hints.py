@@ -1,0 +1,104 @@
+"""What is known of a model before its contract is guessed: `Facts` from the open file, `Hints` from its user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from edgepress.converters.contract.metadata import ChannelOrder, Metadata, read_labels
+from edgepress.converters.contract.outputs import Looks
+from edgepress.runtime.contract import Contract, Resize, Task
+from edgepress.runtime.errors import unknown
+
+Color = Literal[ChannelOrder, "none"]
+Numbers = str | Sequence[float]
+"""Numbers, or text with commas between them."""
+_OF_IMAGES = ("color", "resize", "channels_first", "input_range", "mean", "std")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What can be seen of a model once it is open.
+
+    Attributes:
+        shape: Shape of one item as the model takes it, without the batch.
+        outputs: Number of outputs.
+        format: "keras", "savedmodel", "tflite" or "onnx".
+        dtype: Type of the input. A model whose input is not float scales it itself.
+        ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"); "" if unknown.
+        metadata: What other tools wrote into the file.
+        contract: What edgepress wrote into the file; None if it did not.
+        looks: What the outputs for random items look like; "" if unknown.
+    """
+
+    shape: tuple[int, ...]
+    outputs: int
+    _: KW_ONLY
+    format: str = ""
+    dtype: str = "float32"
+    ends_in: str = ""
+    metadata: Metadata = field(default_factory=Metadata)
+    contract: Contract | None = None
+    looks: Looks = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hints:
+    """What a user knows of a model that edgepress did not train: the options of `edgepress convert` of these names.
+
+    Each wins over what the file says; what is None is read from the file or guessed.
+
+    Attributes:
+        labels: Class names in the order of the outputs, or the path of a file with one on each line; of a single
+            sigmoid both, or only the positive one.
+        task: What the outputs mean: "softmax", "logits", "sigmoid" or "multilabel".
+        threshold: Probability from which a label counts as present, 0-1.
+        input_range: Values that the model takes for pixels 0 and 255: "0,1", "-1,1".
+        mean: Per-channel mean, or one number for all, subtracted from pixels in `input_range` (0-255 if that is None,
+            0-1 if every `std` is below 1).
+        std: Per-channel standard deviation, applied after `mean`.
+        color: "grey", "rgb" or "bgr" if items are images; "none" if they are tensors.
+        resize: How images of another size are fitted: "stretch" (the default), "crop" or "pad".
+        channels_first: Whether the model takes channels x height x width.
+        softmax: Put softmax behind a model that ends in logits, or a sigmoid if it has one output.
+        custom: "module:Class" of custom Keras layers; the modules are imported.
+        trust: Run Lambda layers, which are code in the file.
+
+    Raises:
+        InputError: `task`, `color` or `resize` is none of these.
+    """
+
+    labels: str | Path | Sequence[str] | None = None
+    task: Task | None = None
+    threshold: float | None = None
+    input_range: Numbers | None = None
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    color: Color | None = None
+    resize: Resize | None = None
+    channels_first: bool | None = None
+    softmax: bool = False
+    custom: tuple[str, ...] = ()
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        for name, accepted in (("task", Task), ("color", Color), ("resize", Resize)):
+            value = getattr(self, name)
+            if value is not None and value not in get_args(accepted):
+                raise unknown(name, value, get_args(accepted))
+
+    @property
+    def image_options(self) -> tuple[str, ...]:
+        """The command line's names of what was given and only images have."""
+        return tuple(f"--{name.replace('_', '-')}" for name in _OF_IMAGES if getattr(self, name) is not None)
+
+    @property
+    def about_contract(self) -> bool:
+        """Whether anything was given that changes what the files say of themselves."""
+        return bool(self.image_options) or (self.labels, self.task, self.threshold) != (None, None, None)
+
+    def label_names(self) -> Sequence[str] | None:
+        """The labels given, read from their file if need be."""
+        return read_labels(self.labels) if isinstance(self.labels, (str, Path)) else self.labels
