@@ -15,7 +15,7 @@ from edgepress.converters import SCHEMES
 from edgepress.converters.worker import Worker
 from edgepress.runtime import EngineError, ModelFileError, available_engines, load
 from edgepress.runtime.errors import InputError
-from edgepress.toolkit.cli.commands import run as cli
+from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.engines.environments import add_engine, engine_version, python_for, remove_engine, usable_engines
 from edgepress.toolkit.engines.toy_models import dense_model
 from edgepress.toolkit.workers.try_engine import Toy, answer

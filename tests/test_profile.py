@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edgepress.runtime import EngineError, InputError, ModelFileError, available_engines
 from edgepress.toolkit.benchmarking.roofline import measure_ceiling, with_limits
-from edgepress.toolkit.cli.commands import run as cli
+from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.profiling.plot import _paths, plot_profile
 from edgepress.toolkit.profiling.profile import NodeTime, _aligned, profile_file
 from edgepress.toolkit.results.records import Ceiling, Measurement

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from edgepress.toolkit.cli.commands import app
+from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.reports import view
 from edgepress.toolkit.reports.card import model_card

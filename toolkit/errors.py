@@ -51,6 +51,24 @@ class TrainingError(EdgepressError):
     kind = "training"
 
 
+class UsageError(EdgepressError):
+    """Arguments that the command line can't parse; exit code 2."""
+
+    kind = "usage"
+
+
+class InterruptError(EdgepressError):
+    """Ctrl-C, or a signal to terminate."""
+
+    kind = "interrupted"
+
+
+class BugError(EdgepressError):
+    """An unexpected exception in a command; its traceback is printed, too."""
+
+    kind = "bug"
+
+
 def missing_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError | None:
     """The error for a failed import of what the extra "toolkit" installs; None for any other module.
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import edgepress.runtime
 from edgepress.converters.files import whole_file, write_bytes
@@ -27,7 +27,7 @@ from edgepress.runtime import Contract
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.bundles.archive import write_archive
 from edgepress.toolkit.bundles.boards import BOARDS, boards_for, download_wheels, pinned
-from edgepress.toolkit.bundles.manifest import NAME, Manifest, describe_files
+from edgepress.toolkit.bundles.manifest import NAME, Format, Manifest, describe_files
 from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_samples
 from edgepress.toolkit.bundles.signature import sign as sign_file
 from edgepress.toolkit.bundles.signature import signature_path
@@ -35,7 +35,6 @@ from edgepress.toolkit.bundles.verify import Verified, dos_date, verify_bundle
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.errors import BundleError, InputError, ModelFileError
 
-Format = Literal["zip", "pyz"]
 SAMPLES = 8
 FILES = Path(__file__).parent / "files"
 EPOCH_1980 = 315532800

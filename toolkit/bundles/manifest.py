@@ -12,13 +12,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgepress.toolkit.errors import BundleError
 
 SCHEMA_VERSION = 1
 NAME = "MANIFEST.json"
 MAX_BYTES = 1 << 20
+Format = Literal["zip", "pyz"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,68 +1,86 @@
-"""What all commands share: the Typer application, errors, `--json`, exit codes, and the libraries' noise.
+"""The Typer application, built from one table of commands.
 
-Exit codes: 0 done; 1 failed or interrupted, or with several items one failed; 2 wrong usage; 3 a limit that the user
-gave is not met.
+To add a command, write a module of its name in this folder and add a row to `COMMANDS`. The module holds a function of
+the same name (options as parameters, help as its docstring), or, for a group, a Typer application named `app`. Nothing
+heavy is imported until a command runs, so that `edgepress --help` answers at once.
 """
 
 from __future__ import annotations
 
-import errno
-import functools
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import importlib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from edgepress import __version__
-from edgepress.toolkit.cli import interrupts, logs, screen
-from edgepress.toolkit.errors import EdgepressError, InputError, missing_extra
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.frame import command
+from edgepress.toolkit.errors import UsageError
 
-ORDER = (
-    *("demo", "train", "evaluate", "convert", "benchmark", "profile", "report", "compare", "predict", "inspect"),
-    *("bundle", "verify", "board", "engine", "doctor"),
-)
-"""The commands in the order in which one comes to need them."""
+COMMANDS = {
+    "demo": "edgepress demo --out my-demo",
+    "train": "edgepress train --data photos/ --arch mobilenet-v2 --out runs/photos",
+    "evaluate": "edgepress evaluate runs/photos/model.keras",
+    "convert": "edgepress convert runs/photos/model.keras --to tflite-int8,onnx-int8",
+    "benchmark": "edgepress benchmark runs/photos/variants --max-drop 1",
+    "profile": "edgepress profile model-int8.tflite --plot layers.svg",
+    "report": "edgepress report runs/photos/variants --format md",
+    "compare": "edgepress compare old/benchmark.json new/benchmark.json --fail-if 'drop>0.5'",
+    "predict": "edgepress predict model-int8.tflite photos/cat.jpg --top 1",
+    "inspect": "edgepress inspect model-int8.tflite",
+    "bundle": "edgepress bundle model-int8.tflite --board pi64-py313",
+    "verify": "edgepress verify model-int8.zip --key sender.pub",
+    "board": "edgepress board bench pi@raspberrypi.local runs/photos/variants",
+    "engine": "edgepress engine add openvino",
+    "doctor": "edgepress doctor",
+}
+"""Each command, which is a module of this folder, with an example of its use; in the order of `--help`."""
 
 
-class InOrder(TyperGroup):
-    """Lists the commands as in `ORDER`, whichever module was imported first."""
+class _InOrder(TyperGroup):
+    """Lists groups and commands in the order of `COMMANDS`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names of the commands."""
-        return sorted(super().list_commands(ctx), key=ORDER.index)
+        return sorted(super().list_commands(ctx), key=list(COMMANDS).index)
 
 
-app = typer.Typer(
-    name="edgepress",
-    cls=InOrder,
-    help="Turn an image classifier into the file that a small board should run, and prove it.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    epilog="Start with: edgepress demo",
-)
-
-LOGGED = ("error", "engine", "model_file", "conversion")
-"""Kinds of errors about which the libraries may have more to say; the others are not their business."""
+def _version(wanted: bool) -> None:
+    if wanted:
+        screen.say(f"edgepress {__version__}")
+        raise typer.Exit
 
 
-class UsageError(EdgepressError):
-    """Options that make no command."""
-
-    kind = "usage"
-
-
-class BugError(EdgepressError):
-    """What should not have happened; its traceback is printed, too."""
-
-    kind = "bug"
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
+    ] = False,
+) -> None:
+    """Turn an image classifier into the file that a small board should run, and prove it."""
 
 
-class InterruptError(EdgepressError):
-    """Ctrl-C."""
+def build() -> typer.Typer:
+    """The application with all commands of the table."""
+    app = typer.Typer(
+        name="edgepress",
+        cls=_InOrder,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        epilog=f"Start with: {COMMANDS['demo']}",
+    )
+    app.callback()(_main)
+    for name, example in COMMANDS.items():
+        module = importlib.import_module(f"edgepress.toolkit.cli.{name}")
+        epilog = f"Example: {example}"
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, no_args_is_help=True, epilog=epilog)
+        else:
+            app.command(name, epilog=epilog)(command(getattr(module, name)))
+    return app
 
-    kind = "interrupted"
+
+app = build()
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -76,65 +94,3 @@ def run(arguments: Sequence[str]) -> int:
             raise
         screen.error(UsageError(e.format_message(), "See --help."), as_json=True)
         return 2
-
-
-def command(function: Callable[..., int | None]) -> Callable[..., None]:
-    """Run a command's function as every command runs: noise off the screen, one error, an exit code."""
-
-    @functools.wraps(function)
-    def framed(**options: Any) -> None:
-        as_json = bool(options.get("json_output"))
-        with logs.off_screen() as log, interrupts.not_swallowed():
-            try:
-                code = function(**options) or 0
-            except EdgepressError as e:
-                code = _fail(e, as_json, log if e.kind in LOGGED else None)
-            except KeyboardInterrupt as e:
-                hint = str(e) or "Files that were finished are kept; none is half-written."
-                code = _fail(InterruptError("Interrupted.", hint), as_json)
-            except BrokenPipeError:  # whoever read our output has left: `edgepress ... | head`
-                code = 1
-            except OSError as e:
-                what = f"{e.filename}: {e.strerror}." if e.filename else f"{e.strerror or e}."
-                hint = "Free some disk space." if e.errno == errno.ENOSPC else "Check the path and its permissions."
-                code = _fail(InputError(what, hint), as_json, log)
-            except Exception as e:
-                if isinstance(e, ModuleNotFoundError) and (error := missing_extra("This command", e)):
-                    raise typer.Exit(_fail(error, as_json)) from e
-                _fail(BugError(f"{type(e).__name__}: {e}", "This is a bug in edgepress."), as_json, log)
-                raise
-        raise typer.Exit(code)
-
-    return framed
-
-
-def _fail(error: EdgepressError, as_json: bool, log: Path | None = None) -> int:
-    screen.error(error, as_json=as_json, log=log)
-    return 1
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        screen.say(f"edgepress {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    pass
-
-
-# Options that several commands have.
-DATA_HELP = (
-    "digits, mnist, fashion_mnist, cifar10, cifar100, a folder of class folders, a folder of IDX files, or an .npz."
-)
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-Data = Annotated[str | None, typer.Option(help=DATA_HELP, show_default="what the model was trained on")]
-SkipUnreadable = Annotated[
-    bool, typer.Option("--skip-unreadable", help="List images that can't be read and leave them out.")
-]
-Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads that an engine may use.")]

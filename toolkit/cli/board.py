@@ -1,4 +1,4 @@
-"""The commands of boards by ssh: `board info` says what one is, `board bench` measures files there."""
+"""The commands `board info` and `board bench`, which reach boards by ssh."""
 
 from __future__ import annotations
 
@@ -9,34 +9,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.app import DATA_HELP, Json, SkipUnreadable, app, command
+from edgepress.toolkit.cli.frame import command
+from edgepress.toolkit.cli.options import DATA_HELP, Json, MaxDrop, SkipUnreadable
 from edgepress.toolkit.errors import InputError
 
 if TYPE_CHECKING:
     from edgepress.toolkit.boards.bench import BoardBench
 
-board_app = typer.Typer(
-    name="board", help="Boards by ssh: what they are, and how files do there.", no_args_is_help=True
-)
-app.add_typer(board_app)
+app = typer.Typer(help="Describe boards that ssh reaches, and measure files on them.")
 
 FILE_SUFFIXES = (".tflite", ".onnx", ".zip")
 Python = Annotated[
     str | None,
-    typer.Option("--python", help="A Python on the board that has the engines.", show_default="python3, own packages"),
+    typer.Option(
+        "--python", help="Python on the board that has the engines", show_default="python3, with the bundle's packages"
+    ),
 ]
-SshConfig = Annotated[Path | None, typer.Option(help="Configuration file for ssh, as ssh -F.", show_default="your own")]
+SshConfig = Annotated[
+    Path | None, typer.Option(help="Configuration file of ssh, as for ssh -F", show_default="the user's")
+]
 
 
-@board_app.command()
+@app.command()
 @command
 def info(
-    host: Annotated[str, typer.Argument(help="As ssh takes it: NAME, USER@NAME, ssh://USER@NAME:PORT.")],
+    host: Annotated[str, typer.Argument(help="Board, as for ssh: NAME, USER@NAME, ssh://USER@NAME:PORT")],
     python: Python = None,
     ssh_config: SshConfig = None,
     json_output: Json = False,
 ) -> None:
-    """What a board is, how warm it is, whether it is held back, and which engine it can have."""
+    """Show a board's hardware, its temperature, whether it is throttled, and which engines it can install."""
     from edgepress.toolkit.boards.bench import board_info as work
 
     found = work(host, python=python, ssh_config=ssh_config)
@@ -46,55 +48,54 @@ def info(
     _show_board(found)
     screen.say(found["advice"])
     if found["install"]:
-        screen.say("A bundle brings its engine (edgepress bundle, edgepress board bench). By hand, there:")
+        screen.say("A bundle installs its engine (edgepress bundle, edgepress board bench). By hand, on the board:")
         screen.say(f"  {found['install']}")
 
 
-@board_app.command()
+@app.command()
 @command
 def bench(
     targets: Annotated[
         list[str],
         typer.Argument(
             metavar="HOST... FILES...",
-            help="Boards, as ssh takes them; .tflite and .onnx files, bundles of them (.zip), or one folder of files.",
+            help="Boards, as for ssh; .tflite and .onnx files, bundles of them (.zip), or one folder of files",
         ),
     ],
-    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="the self-test alone")] = None,
-    items: Annotated[int, typer.Option(min=1, help="Test items to send at most.")] = 1000,
+    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="only the self-test")] = None,
+    items: Annotated[int, typer.Option(min=1, help="Largest number of test items to send")] = 1000,
     python: Python = None,
-    threads: Annotated[str, typer.Option(help="Numbers of threads, separated by commas.")] = "1",
+    threads: Annotated[str, typer.Option(help="Numbers of threads to time, separated by commas")] = "1",
     rounds: Annotated[
-        int, typer.Option(min=0, help="Rounds of timing over all files; 6 or more give an interval.")
+        int, typer.Option(min=0, help="Rounds of timing over all files; 6 or more give confidence intervals")
     ] = 6,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="Timing of each file in a round, for each of --threads.")
+        float, typer.Option(min=0.1, help="Seconds of timing for each file and number of threads in a round")
     ] = 1.0,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(min=0, help="Accuracy drop that is still usable, percentage points.", show_default="1"),
-    ] = None,
+    max_drop: MaxDrop = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the benchmark.json to merge with.", show_default="the files' own")
+        Path | None,
+        typer.Option(help="Folder of the benchmark.json to merge with", show_default="the folder of the files"),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave what was copied on the board.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up a run that was cut.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the copied files on the board")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run")] = False,
     skip_unreadable: SkipUnreadable = False,
     ssh_config: SshConfig = None,
     json_output: Json = False,
 ) -> int:
-    """Prove and measure files on boards, beside the workstation's results; nothing is left there."""
+    """Verify and measure files on boards, next to the workstation's results; removes what it copied there."""
     from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
+    from edgepress.toolkit.benchmarking.plan import parse_counts
     from edgepress.toolkit.boards.bench import board_bench as work
 
     files = [t for t in targets if Path(t).suffix in FILE_SUFFIXES or Path(t).exists()]
     hosts = [t for t in targets if t not in files]
     if not files:
-        raise InputError(f"No file is named, only boards: {', '.join(hosts)}.", "Name .tflite or .onnx files.")
+        raise InputError(f"No model file given, only boards: {', '.join(hosts)}.", "Add .tflite or .onnx files.")
     if not hosts:
         raise InputError(
-            f"No board is named, only files: {', '.join(files)}.",
-            "Name one as ssh does, such as pi@raspberrypi.local; with USER@ where a file has its name.",
+            f"No board given, only files: {', '.join(files)}.",
+            "Add a board as for ssh, such as pi@raspberrypi.local; with USER@ if a file has the same name.",
         )
     result = work(
         hosts,
@@ -102,7 +103,7 @@ def bench(
         data=data,
         items=items,
         python=python,
-        threads=_counts(threads),
+        threads=parse_counts(threads, "--threads"),
         rounds=rounds,
         seconds=seconds,
         max_drop_pp=MAX_DROP_PP if max_drop is None else max_drop,
@@ -124,13 +125,6 @@ def bench(
     return 3 if max_drop is not None and any(b.get("advice", {}).get("ship") is None for b in boards) else 0
 
 
-def _counts(text: str) -> list[int]:
-    try:
-        return [int(word) for word in text.split(",")]
-    except ValueError as e:
-        raise InputError(f"--threads is {text!r}; accepted: whole numbers separated by commas, such as 1,2,4.") from e
-
-
 def _show_bench(result: BoardBench, hosts: list[str]) -> None:
     from edgepress.toolkit.boards.facts import remedies
     from edgepress.toolkit.cli.tables import benchmark_table
@@ -150,7 +144,7 @@ def _show_bench(result: BoardBench, hosts: list[str]) -> None:
                     screen.say(f"Ship to {board['name']}: {board['advice']['ship'] or 'none'}", style="bold")
                     screen.say(board["advice"]["why"])
                 if board["left_in"]:
-                    screen.say(f"Left there: {board['left_in']}")
+                    screen.say(f"Left on the board: {board['left_in']}")
         for row in result.benchmark.results:
             if row.host in hosts and row.failed:
                 screen.say(f"{row.file} on {row.host} {row.status}", style="red")

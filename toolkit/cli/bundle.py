@@ -1,4 +1,4 @@
-"""The commands of the last mile: `bundle` makes one file for a board, `verify` checks it."""
+"""The command `bundle`."""
 
 from __future__ import annotations
 
@@ -7,44 +7,54 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgepress.toolkit.bundles.boards import BOARDS
+from edgepress.toolkit.bundles.manifest import Format
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.app import Data, Json, app, command
+from edgepress.toolkit.cli.options import Data, Engine, Json, engine_option, list_of
 from edgepress.toolkit.text import size
 
 if TYPE_CHECKING:
     from edgepress.toolkit.bundles.build import Bundle
 
-BOARDS_HELP = "pi64-py311, pi64-py313, pi32-py311, pc64-py311 or pc64-py313, separated by commas."
 
-
-@app.command()
-@command
 def bundle(
-    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file made by edgepress convert.")],
-    out: Annotated[Path | None, typer.Option(help="The bundle.", show_default="FILE.zip, beside FILE")] = None,
+    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file made by edgepress convert")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write", show_default="next to the file, as .zip or .pyz")
+    ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the application; a board updates what has the same.", show_default="FILE's")
-    ] = None,
-    format: Annotated[str, typer.Option(help="zip, to install, or pyz, which a Python with the engine runs.")] = "zip",
-    board: Annotated[str | None, typer.Option(help=BOARDS_HELP, show_default="all that run FILE")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Bring the boards' wheels; needs --board.")] = False,
-    data: Data = None,
-    samples: Annotated[int, typer.Option(min=0, max=100, help="Test items to bring and to prove it with.")] = 8,
-    engine: Annotated[
         str | None,
-        typer.Option(help="What gives the samples' answers: litert, tflite-runtime, onnxruntime or openvino."),
+        typer.Option(
+            help="Name of the application; a board updates an application of the same name",
+            show_default="the name of the file",
+        ),
     ] = None,
-    sign: Annotated[Path | None, typer.Option(help="Sign with this key of OpenSSH: OUT.sig.")] = None,
+    format: Annotated[Format, typer.Option(help="zip: to install; pyz: to run with a Python that has the engine")] = (
+        "zip"
+    ),
+    board: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Kinds of boards, separated by commas: {', '.join(BOARDS)}",
+            show_default="all that can run the file",
+            autocompletion=list_of(BOARDS),
+        ),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Include the boards' wheels; needs --board")] = False,
+    data: Data = None,
+    samples: Annotated[int, typer.Option(min=0, max=100, help="Test items to include, with their answers")] = 8,
+    engine: Annotated[Engine | None, engine_option("Engine that computes the samples' answers")] = None,
+    sign: Annotated[Path | None, typer.Option(help="Sign with this OpenSSH key; writes OUT.sig")] = None,
     json_output: Json = False,
 ) -> None:
-    """One file for a board: model, runtime, samples, installer, pinned packages."""
-    from edgepress.toolkit.bundles.build import build_bundle
+    """Pack a model, the runtime, samples, an installer and pinned packages into one file for a board."""
+    from edgepress.toolkit.bundles.build import build_bundle as work
 
-    made = build_bundle(
+    made = work(
         file,
         out,
         name=name,
-        format=format,  # type: ignore[arg-type]  # mypy does not narrow str to a Literal
+        format=format,
         boards=board.split(",") if board else (),
         offline=offline,
         data=data,
@@ -58,44 +68,15 @@ def bundle(
     if json_output:
         screen.document(made.to_dict())
     else:
-        _show_bundle(made)
+        _show(made)
 
 
-@app.command()
-@command
-def verify(
-    bundle: Annotated[Path, typer.Argument(help="A .zip or .pyz made by edgepress bundle.")],
-    key: Annotated[
-        Path | None, typer.Option(help="Public key (.pub) or allowed signers: require their signature.")
-    ] = None,
-    signature: Annotated[
-        Path | None, typer.Option(help="The signature.", show_default="BUNDLE.sig, beside BUNDLE")
-    ] = None,
-    json_output: Json = False,
-) -> None:
-    """Is a bundle whole, unchanged and, with --key, signed? Nothing is unpacked."""
-    from edgepress.toolkit.bundles.verify import verify_bundle
-
-    found = verify_bundle(bundle, key=key, signature=signature)
-    if json_output:
-        screen.document(found.to_dict())
-        return
-    m = found.manifest
-    screen.say(f"{bundle} is whole and unchanged: {m.name} {m.id[:12]}, {m.scheme}, {len(m.files) + 1} files.")
-    if found.signer:
-        screen.say(f"Signed by {found.signer}.", style="bold green")
-    else:
-        why = "its signature was not checked: give --key" if found.signature else "it is not signed"
-        screen.say(f"Who made it is not known: {why}.", style="yellow")
-    screen.say(f"SHA-256 {found.sha256}")
-
-
-def _show_bundle(made: Bundle) -> None:
+def _show(made: Bundle) -> None:
     found, m = made.verified, made.verified.manifest
     rows = [[f.path, size(f.size_bytes)] for f in m.files if not f.path.startswith("edgepress/")]
     sources = [f.size_bytes for f in m.files if f.path.startswith("edgepress/")]
     rows.append([f"edgepress/ ({len(sources)} files)", size(sum(sources))])
-    screen.show(screen.table("", [("file", "left"), ("size", "right")], rows))
+    screen.show(screen.table("", [("File", "left"), ("Size", "right")], rows))
     screen.say(f"{found.path}: {size(found.size_bytes)}, {m.name} {m.id[:12]}, {m.scheme}", style="bold")
     screen.say(f"SHA-256 {found.sha256}")
     if found.signature:

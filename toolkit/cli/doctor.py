@@ -1,15 +1,13 @@
-"""The command `doctor`: what of this machine matters, which engines work on it, and how to install what is missing."""
+"""The command `doctor`."""
 
 from __future__ import annotations
 
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.app import Json, app, command
+from edgepress.toolkit.cli.options import Json
 
 
-@app.command()
-@command
 def doctor(json_output: Json = False) -> int:
-    """Check this machine: Python, memory, CPU extensions, whether each engine really runs, and what is missing."""
+    """Check this machine: Python, memory, CPU extensions, whether each engine runs, and what is missing."""
     from edgepress.toolkit.host.doctor import doctor as work
 
     found = work()
@@ -27,7 +25,7 @@ def doctor(json_output: Json = False) -> int:
     screen.show(screen.table("", columns, rows))
     rows = [[e["name"], "yes" if e["present"] else "no", e["meaning"]] for e in found["extensions"]]
     if rows:
-        screen.show(screen.table("", [("CPU extension", "left"), ("Here", "left"), ("Meaning", "left")], rows))
+        screen.show(screen.table("", [("CPU extension", "left"), ("Present", "left"), ("Meaning", "left")], rows))
     missing = [p for p in found["toolkit"] if p["version"] is None]
     for package in missing:
         screen.say(f"Missing for the toolkit: {package['package']}", style="red")

@@ -1,7 +1,7 @@
 """The entry point of the command `edgepress`.
 
-It is apart from the commands themselves so that, where only the runtime is installed, a user reads which extra to
-install and not that some module is missing.
+It imports the commands inside `main`, so that where only the runtime is installed, the error names the extra to install
+instead of a missing module.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code.
 
     Args:
-        arguments: What follows `edgepress`; None takes them from the process.
+        arguments: Arguments after `edgepress`; None takes those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
     try:
-        from edgepress.toolkit.cli.commands import run
+        from edgepress.toolkit.cli.app import run
     except ModuleNotFoundError as e:
         if (error := missing_extra("The command edgepress", e)) is None:
             raise
         _print(error.kind, error.message, error.hint, as_json=as_json)
         sys.exit(1)
     except KeyboardInterrupt:
-        _print("interrupted", "Interrupted.", "Nothing was done yet.", as_json=as_json)
+        _print("interrupted", "Interrupted.", "No work had begun.", as_json=as_json)
         sys.exit(1)
     try:
         sys.exit(run(given))
-    except KeyboardInterrupt:  # just before a command began, or after it ended
+    except KeyboardInterrupt:  # before a command began, or after it ended
         sys.exit(1)
 
 

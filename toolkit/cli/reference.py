@@ -1,71 +1,58 @@
-"""docs/commands.md, made from the commands' own help so that the two can't differ.
+"""Print docs/commands.md: the real `--help` of every command, so that the documentation can't differ from it.
 
 python -m edgepress.toolkit.cli.reference > docs/commands.md
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-import typer
-
-from edgepress.toolkit.cli.commands import app
-
 HEAD = """\
 # Commands
 
-Made from the commands' help by `python -m edgepress.toolkit.cli.reference > docs/commands.md`; a test compares the two.
+The `--help` of each command, printed by `python -m edgepress.toolkit.cli.reference > docs/commands.md` (tested).
 
-Results go to stdout, progress, notes and errors to stderr. With `--json`, stdout holds exactly one JSON document; an
-error is then `{"error": {"kind", "message", "hint"}}`. What libraries say goes into a log file that an error names.
+Results go to stdout; progress, notes and errors go to stderr. With `--json`, stdout holds exactly one JSON document; an
+error is then `{"error": {"kind", "message", "hint"}}`. Messages of libraries go to a log file, which errors name.
 
-Exit codes: 0 done; 1 failed (with several items: if any failed; the others are still done); 2 wrong usage; 3 a limit
-that you gave is not met. Ctrl-C is a failure, too: 1. Shell completion: `edgepress --install-completion`.
+Exit codes: 0 success; 1 failure or Ctrl-C (with several items: at least one failed, the others are done); 2 wrong
+usage; 3 a limit that you gave is not met. Shell completion: `edgepress --install-completion`.
 """
+PLAIN = {
+    "TERMINAL_WIDTH": "100",
+    "COLUMNS": "100",
+    "NO_COLOR": "1",
+    "TERM": "dumb",
+    "_TYPER_FORCE_DISABLE_TERMINAL": "1",
+}
+"""Environment in which Typer, which reads it when imported, prints help that does not depend on the terminal."""
 
 
 def commands_markdown() -> str:
-    """All commands with their arguments and options as Markdown."""
-    group: Any = typer.main.get_command(app)
-    parts = [HEAD, _options(group)]
-    for name, command in every_command(group):
-        arguments = [p for p in command.params if p.param_type_name == "argument"]
-        usage = " ".join(["edgepress", name, *(_metavar(p) for p in arguments), "[OPTIONS]"])
-        parts += [f"## {name}\n\n{command.help}\n\n    {usage}\n", _options(command)]
+    """The help of all commands as Markdown."""
+    import typer
+    from typer.testing import CliRunner
+
+    from edgepress.toolkit.cli.app import app
+
+    parts = [HEAD]
+    for words in every_command(typer.main.get_command(app)):
+        printed = CliRunner().invoke(app, [*words, "--help"], prog_name="edgepress", env=PLAIN).stdout
+        lines = "\n".join(line.rstrip() for line in printed.strip().splitlines())
+        parts.append(f"## {' '.join(['edgepress', *words])}\n\n```text\n{lines}\n```\n")
     return "\n".join(parts)
 
 
-def every_command(group: Any, within: str = "") -> Iterator[tuple[str, Any]]:
-    """Every command by its name, those of a group as "GROUP COMMAND"."""
-    for name in group.list_commands(None):
-        command = group.commands[name]
-        if hasattr(command, "commands"):
-            yield from every_command(command, f"{name} ")
-        else:
-            yield within + name, command
-
-
-def _metavar(argument: Any) -> str:
-    if argument.metavar:
-        return str(argument.metavar)
-    return f"{argument.name.upper()}{'...' if argument.nargs == -1 else ''}"
-
-
-def _options(command: Any) -> str:
-    lines = ["| option | meaning | default |", "|---|---|---|"]
-    for param in command.params:
-        if param.param_type_name == "argument":
-            lines.append(f"| `{_metavar(param)}` | {param.help} | |")
-            continue
-        if param.name in ("install_completion", "show_completion"):
-            continue
-        shown = param.show_default if isinstance(param.show_default, str) else param.default
-        default = "" if shown is None or shown is False else shown
-        lines.append(f"| `{', '.join(param.opts)}` | {param.help} | {default} |")
-    return "\n".join(lines) + "\n"
+def every_command(group: Any, *words: str) -> Iterator[tuple[str, ...]]:
+    """A group and all commands in it, each by the words after `edgepress`."""
+    yield words
+    for name in group.list_commands(None) if hasattr(group, "commands") else ():
+        yield from every_command(group.commands[name], *words, name)
 
 
 if __name__ == "__main__":
+    os.environ.update(PLAIN)
     sys.stdout.write(commands_markdown())

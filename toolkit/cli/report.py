@@ -1,4 +1,4 @@
-"""The command `report`: results as something to show."""
+"""The command `report`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from typing import Annotated
 import typer
 
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.app import Json, app, command
+from edgepress.toolkit.cli.options import Json
+from edgepress.toolkit.reports.report import FORMATS, Format
 from edgepress.toolkit.text import size
 
 
-@app.command()
-@command
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that holds benchmark.json, or that file.")],
-    format: Annotated[
-        str, typer.Option(help="html (a page), md (for a README or a pull request) or card (for Hugging Face).")
-    ] = "html",
+    folder: Annotated[Path, typer.Argument(help="A folder that holds benchmark.json, or that file")],
+    format: Annotated[Format, typer.Option(help="; ".join(f"{k}: {v}" for k, v in FORMATS.items()))] = "html",
     out: Annotated[
-        Path | None, typer.Option(help="File to write.", show_default="html: report.html in FOLDER; else stdout")
+        Path | None, typer.Option(help="File to write", show_default="html: report.html in the folder; others: stdout")
     ] = None,
     licence: Annotated[
-        str, typer.Option("--license", help="Licence of the model by Hugging Face's identifier, for the card.")
+        str, typer.Option("--license", help="License of the model, as a Hugging Face identifier, for the model card")
     ] = "unknown",
     json_output: Json = False,
 ) -> None:
-    """Results as one self-contained web page, a Markdown table, or a model card."""
+    """Write results as one self-contained web page, a Markdown table, or a model card."""
     from edgepress.toolkit.reports.report import report as work
 
     made = work(folder, out, format=format, licence=licence)

@@ -12,11 +12,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edgepress.converters.files import write_text
 from edgepress.toolkit.errors import unknown
 
-FORMATS = ("html", "md", "card")
+Format = Literal["html", "md", "card"]
+FORMATS: dict[Format, str] = {
+    "html": "a web page",
+    "md": "Markdown for a README or a pull request",
+    "card": "a model card for Hugging Face",
+}
 PAGE = "report.html"
 
 
@@ -39,7 +45,7 @@ class Report:
 
 
 def report(
-    folder: str | Path, out: str | Path | None = None, *, format: str = "html", licence: str = "unknown"
+    folder: str | Path, out: str | Path | None = None, *, format: Format = "html", licence: str = "unknown"
 ) -> Report:
     """Write the report of a benchmark.
 

@@ -1,0 +1,40 @@
+"""The command `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.benchmark import PHASES, show_benchmark
+from edgepress.toolkit.cli.options import Json
+from edgepress.toolkit.cli.predict import show_predictions
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for all files")] = Path("edgepress-demo"),
+    json_output: Json = False,
+) -> int:
+    """Train, convert, benchmark and predict on a built-in data set: offline, in under a minute."""
+    from edgepress.toolkit.demonstration import demo as work
+
+    with screen.progress(PHASES) as on_progress:
+        result = work(out, on_step=screen.step, on_progress=on_progress, training_bar=True)
+    for text in result.benchmark.notes:
+        screen.note(text)
+    if json_output:
+        screen.document(result.to_dict())
+    else:
+        show_benchmark(result.benchmark)
+        if result.predictions:
+            screen.say()
+            show_predictions(result.predictions)
+        screen.say()
+        screen.say(f"Done in {result.seconds:.0f} s; all files are in {out}. Try next:")
+        screen.say(f"  edgepress predict {result.benchmark.advice.ship or 'FILE'} {out / 'images'}")
+        screen.say(f"  edgepress evaluate {out / 'model.keras'}")
+        screen.say("  edgepress train --data FOLDER --arch mobilenet-v2 --out runs/mine")
+    failed = any(v.path is None for v in result.variants) or any(r.failed for r in result.benchmark.results)
+    return int(failed or not result.predictions or any(r.error for r in result.predictions))

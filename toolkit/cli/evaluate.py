@@ -1,0 +1,62 @@
+"""The command `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.options import Data, Engine, Json, SkipUnreadable, Threads, engine_option
+
+MAX_CONFUSION = 20
+"""Number of classes up to which the confusion matrix is printed; the JSON document always holds it."""
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="A .keras, .tflite or .onnx file made by edgepress")],
+    data: Data = None,
+    engine: Annotated[Engine | None, engine_option("Engine that runs the file")] = None,
+    threads: Threads = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes that run side by side", show_default="CPUs / --threads"),
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option(help="Store the file's answers, so that an interrupted evaluation can resume")
+    ] = True,
+    skip_unreadable: SkipUnreadable = False,
+    json_output: Json = False,
+) -> None:
+    """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
+    from edgepress.toolkit.benchmarking.cache import default_cache
+    from edgepress.toolkit.cli.tables import confusion_table, evaluation_table
+    from edgepress.toolkit.evaluation import evaluate as work
+
+    with screen.progress({"accuracy": "Checking accuracy"}) as on_progress:
+        result = work(
+            file,
+            data=data,
+            engine=engine,
+            threads=threads,
+            jobs=jobs,
+            skip_unreadable=skip_unreadable,
+            cache=default_cache() if cache else None,
+            on_progress=on_progress,
+        )
+    for text in result["notes"]:
+        screen.note(text)
+    if json_output:
+        screen.document(result)
+        return
+    screen.show(evaluation_table(result))
+    screen.say()
+    if len(result["per_class"]) <= MAX_CONFUSION:
+        screen.show(confusion_table(result))
+        screen.say()
+    screen.say(
+        f"{file} on {result['engine']}: accuracy {100 * result['accuracy']:.2f} % on {result['count']} test items of "
+        f"{result['data']['source']}; expected calibration error (ECE) {100 * result['ece']:.1f} pp.",
+        style="bold",
+    )

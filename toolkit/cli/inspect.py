@@ -1,0 +1,32 @@
+"""The command `inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.options import Json
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .tflite, .onnx, .keras, .h5 or .hdf5 file, or a SavedModel folder")],
+    nodes: Annotated[bool, typer.Option("--nodes", help="Also print every operation in execution order")] = False,
+    json_output: Json = False,
+) -> None:
+    """Show what a model file holds: interface, operations, memory, sizes, and the oldest engines that run it."""
+    from edgepress.toolkit.cli import inspect_table as tables
+    from edgepress.toolkit.inspection import inspect as work
+
+    found = work(file)
+    if json_output:
+        screen.document(found.as_dict())
+        return
+    parts = [tables.summary_table(found), tables.operations_table(found), tables.weights_table(found)]
+    for part in [*parts, *([tables.nodes_table(found)] if nodes else [])]:
+        screen.show(part)
+        screen.say()
+    for text in found.notes:
+        screen.note(text)

@@ -1,0 +1,67 @@
+"""Options that several commands share, and the choices that options offer, read from the tables they belong to.
+
+A fixed choice is a `Literal`: Typer lists its values in the help, completes them, and exits with 2 on any other value.
+Options that take several values separated by commas are text with a completion callback (`list_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import typer
+
+from edgepress.converters.schemes import SCHEMES
+from edgepress.runtime.engines import ENGINES
+from edgepress.toolkit.data.builtin import NAMES
+from edgepress.toolkit.training.architectures import ARCHITECTURES
+from edgepress.toolkit.training.augment import AUGMENTATIONS
+from edgepress.toolkit.workers.trace import TRACERS
+
+if TYPE_CHECKING:
+    Architecture: TypeAlias = str
+    Augmentation: TypeAlias = str
+    Engine: TypeAlias = str
+    Tracer: TypeAlias = str
+else:  # made from tables, which type checkers can't follow
+    Engine, Tracer = Literal[tuple(ENGINES)], Literal[tuple(TRACERS)]
+    Architecture, Augmentation = Literal[tuple(ARCHITECTURES)], Literal[tuple(AUGMENTATIONS)]
+
+
+def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """A completion callback for names separated by commas: it completes the last one."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, word = incomplete.rpartition(",")
+        return [f"{before}{comma}{name}" for name in names if name.startswith(word)]
+
+    return complete
+
+
+DATA_HELP = (
+    f"Data set: {', '.join(NAMES)}, a folder with one subfolder per class, a folder of IDX files, or an .npz file"
+)
+
+
+def engine_option(help: str, names: Iterable[str] = ENGINES) -> Any:
+    """The option that names one engine."""
+    return typer.Option(
+        metavar="NAME", help=f"{help}: {', '.join(names)}", show_default="the first installed one that opens the file"
+    )
+
+
+MANY_ENGINES = typer.Option(
+    help=f"Engines, separated by commas: all, {', '.join(ENGINES)}", autocompletion=list_of(("all", *ENGINES))
+)
+MANY_SCHEMES = ("all", *dict.fromkeys(s.format for s in SCHEMES.values()), *SCHEMES)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text")]
+Data = Annotated[str | None, typer.Option(help=DATA_HELP, show_default="the data the model was trained on")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="List images that can't be read and leave them out")
+]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads the engine may use")]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(min=0, help="Largest acceptable accuracy drop, in percentage points", show_default="1"),
+]

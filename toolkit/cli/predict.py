@@ -1,0 +1,45 @@
+"""The command `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.options import Engine, Json, engine_option
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.prediction import ImageResult
+
+
+def predict(
+    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file")],
+    images: Annotated[list[Path], typer.Argument(help="Images, .npy arrays, or folders of them")],
+    engine: Annotated[Engine | None, engine_option("Engine that runs the file")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to print for each image")] = 3,
+    json_output: Json = False,
+) -> int:
+    """Classify images with one file and print the classes with their scores."""
+    from edgepress.toolkit.prediction import as_dicts
+    from edgepress.toolkit.prediction import predict as work
+
+    results = work(file, images, engine=engine, top=top)
+    if json_output:
+        screen.document(as_dicts(results))
+    else:
+        show_predictions(results)
+    return int(any(r.error for r in results))
+
+
+def show_predictions(results: Sequence[ImageResult]) -> None:
+    """Print a table of predictions, and the error of each image that could not be classified."""
+    from edgepress.toolkit.cli.tables import predictions_table
+
+    if any(r.classes for r in results):
+        screen.show(predictions_table(results))
+    for r in results:
+        if r.error is not None:
+            screen.error(r.error, as_json=False)

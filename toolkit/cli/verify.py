@@ -1,0 +1,38 @@
+"""The command `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.options import Json
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A .zip or .pyz file made by edgepress bundle")],
+    key: Annotated[
+        Path | None, typer.Option(help="Require a signature by this public key (.pub) or file of allowed signers")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option(help="Signature file", show_default="the name of the bundle and .sig")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Check that a bundle is complete, unchanged and, with --key, signed; nothing is unpacked."""
+    from edgepress.toolkit.bundles.verify import verify_bundle as work
+
+    found = work(bundle, key=key, signature=signature)
+    if json_output:
+        screen.document(found.to_dict())
+        return
+    m = found.manifest
+    screen.say(f"{bundle} is complete and unchanged: {m.name} {m.id[:12]}, {m.scheme}, {len(m.files) + 1} files.")
+    if found.signer:
+        screen.say(f"Signed by {found.signer}.", style="bold green")
+    else:
+        why = "its signature was not checked; pass --key" if found.signature else "it is not signed"
+        screen.say(f"The sender is not known: {why}.", style="yellow")
+    screen.say(f"SHA-256 {found.sha256}")
