@@ -1,1 +1,1 @@
-"""Boards by ssh: what they are, and how files do there."""
+"""Describe boards over ssh, and measure model files on them."""
