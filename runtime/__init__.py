@@ -1,4 +1,4 @@
-"""The board: open a model file and classify with it; numpy and one interpreter, nothing else."""
+"""Run a model file on a board: open it and classify with it. Requires only numpy and one inference engine."""
 
 from edgepress.runtime.contract import Contract, DataRecord, InputSpec, Verification, read_contract
 from edgepress.runtime.engines import ENGINES, available_engines
