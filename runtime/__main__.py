@@ -1,7 +1,7 @@
-"""The board's command line: `python -m edgepress.runtime COMMAND`; docs/runtime.md describes it and its JSON.
+"""The command line for boards: `python -m edgepress.runtime COMMAND`. Guide: docs/runtime.md.
 
-Every command gives documents, printed as JSON or as text. Exit codes: 0 done; 1 failed, or one of several images, or a
-self-test; 2 wrong usage.
+Every command yields documents, printed as JSON or as text. Exit codes: 0 done; 1 the command, an image or a self-test
+failed; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from edgepress.runtime.model import Model, load
 
 Documents = Iterator[dict[str, Any]]
 RATE_OVER = 30
-"""Frames over which `watch` and `camera` tell their rate."""
+"""Number of frames over which `watch` and `camera` average their rate."""
 
 
 def classify(args: argparse.Namespace) -> Documents:
-    """Classify images, .npy arrays, folders of them, or standard input (-): a line each."""
+    """Classify images, .npy arrays, folders of them, or standard input (-); one line each."""
     from edgepress.runtime.frames import images_in
 
     model = _model(args)
@@ -41,21 +41,21 @@ def classify(args: argparse.Namespace) -> Documents:
 
 
 def watch(args: argparse.Namespace) -> Documents:
-    """Classify each new image of a folder, until Ctrl-C."""
+    """Classify each new image in a folder until Ctrl-C."""
     from edgepress.runtime.frames import new_images
 
     return _stream(args, new_images(args.folder))
 
 
 def camera(args: argparse.Namespace) -> Documents:
-    """Classify what a camera sees, until Ctrl-C; frames that come meanwhile are dropped but the newest."""
+    """Classify the newest frame of a camera, repeatedly, until Ctrl-C."""
     from edgepress.runtime.frames import camera_frames, newest
 
     return _stream(args, newest(camera_frames(args.device)))
 
 
 def bench(args: argparse.Namespace) -> Documents:
-    """Time a file by the number of threads, keep the best for --threads auto; --sustained 30m shows heat's effect."""
+    """Measure latency by number of threads and save the best for --threads auto; --sustained 30m shows throttling."""
     from edgepress.runtime.bench import bench as work
 
     counts = () if args.threads == "auto" else tuple(map(int, args.threads.split(",")))
@@ -66,7 +66,7 @@ def bench(args: argparse.Namespace) -> Documents:
 
 
 def selftest(args: argparse.Namespace) -> Documents:
-    """Does this machine give the workstation's answers?"""
+    """Check that this machine gives the same answers as the workstation."""
     from edgepress.runtime.selftest import selftest as work
 
     report = work(args.model, args.engine)
@@ -74,7 +74,7 @@ def selftest(args: argparse.Namespace) -> Documents:
 
 
 def info(args: argparse.Namespace) -> Documents:
-    """What a model file says of itself."""
+    """Show a model file's input, labels and contract."""
     model = load(args.model, args.engine)
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
     found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
@@ -82,7 +82,7 @@ def info(args: argparse.Namespace) -> Documents:
 
 
 def serve(args: argparse.Namespace) -> Documents:
-    """Answer over HTTP, until SIGTERM or Ctrl-C."""
+    """Classify over HTTP until SIGTERM or Ctrl-C."""
     from edgepress.runtime.serve import serve as work
 
     host = f"[{args.host}]" if ":" in args.host else args.host
@@ -96,7 +96,7 @@ def serve(args: argparse.Namespace) -> Documents:
 
 
 def doctor(args: argparse.Namespace) -> Documents:
-    """What of this machine matters to a model, which engines work here, and how to install what is missing."""
+    """Describe this machine, test the installed engines, and show how to install missing ones."""
     from edgepress.runtime.board import doctor as work
 
     yield work()
@@ -113,7 +113,7 @@ def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
 def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
     try:
         return {"image": name, "classes": [p._asdict() for p in model.classify(image, top)]}
-    except InputError as e:  # of this image; others may do
+    except InputError as e:  # of this image only
         return {"image": name, "error": _error(e)}
 
 
@@ -135,7 +135,7 @@ def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
-    """A document as lines: an image's answer and flat objects on one, the rest indented below its name."""
+    """Format a document: an image's classes or a flat object on one line, other values indented below their name."""
     if isinstance(value, dict) and "image" in value:
         found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [value["error"]["message"]]
         rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
@@ -144,7 +144,7 @@ def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
         return [f"{indent}{name}", *(line for v in value for line in _text(v, "-", f"{indent}  "))]
     if not isinstance(value, dict):
         return [f"{indent}{name.removesuffix('_bytes')} {_word(value, name)}"]
-    inner = {k: v for k, v in value.items() if v not in (None, "", [], ())}  # what is not known, or does not apply
+    inner = {k: v for k, v in value.items() if v not in (None, "", [], ())}  # leave out unknown values
     if indent and not any(isinstance(v, (dict, list, tuple)) for v in inner.values()):
         return [f"{indent}{name} " + "  ".join(_text(v, k)[0] for k, v in inner.items())]
     lines = [line for k, v in inner.items() for line in _text(v, k, indent + "  " * bool(name))]
@@ -171,33 +171,33 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m edgepress.runtime", description="Run a model file on this board.")
+    parser = _Parser(prog="python -m edgepress.runtime", description="Run a model file on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for run in (classify, watch, camera, bench, selftest, info, serve, doctor):
         command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
         command.set_defaults(run=run)
         option = command.add_argument
-        option("--json", action="store_true", help="print JSON, one document a line")
+        option("--json", action="store_true", help="print JSON, one document per line")
         if run is doctor:
             continue
         option("model", help="a .tflite or .onnx file" + ", or a bundle's folder" * (run is selftest))
-        option("--engine", choices=list(ENGINES), help="what runs it; else the first installed one that opens it")
-        numbers = "numbers to compare, such as 1,2,4" if run is bench else "a number"
+        option("--engine", choices=list(ENGINES), help="inference engine; default: the first that opens the file")
+        numbers = "numbers to compare, such as 1,2,4" if run is bench else "number of threads"
         if run not in (selftest, info):
             option("--threads", type=_threads, default="auto" if run is bench else "1", help=f"{numbers}, or auto")
         if run is bench:
-            option("--seconds", type=_seconds, default=10.0, help="how long each number of threads is timed")
-            option("--sustained", type=_seconds, default=0.0, help="run on for 30m, say, with a line a minute")
+            option("--seconds", type=_seconds, default=10.0, help="duration of timing for each number of threads")
+            option("--sustained", type=_seconds, default=0.0, help="then run for, say, 30m, with a line per minute")
         elif run is serve:
-            option("--port", type=int, required=True, help="0 takes any free one")
-            option("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets others in")
-            option("--timeout", type=_seconds, default=10.0, help="in which a request must have arrived")
+            option("--port", type=int, required=True, help="port to listen on; 0 chooses a free one")
+            option("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 accepts other machines")
+            option("--timeout", type=_seconds, default=10.0, help="time limit for receiving a request")
         elif run in (classify, watch, camera):
-            option("--top", type=int, default=5, help="how many classes to print")
+            option("--top", type=int, default=5, help="number of classes to print")
         if run is classify:
             option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
         elif run is watch:
-            option("folder", type=Path, help="where images appear")
+            option("folder", type=Path, help="folder to watch")
         elif run is camera:
             option("--device", type=int, default=0, help="number of the camera")
     return parser
@@ -205,22 +205,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def _seconds(text: str) -> float:
     if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; accepted: 90, 90s, 30m, 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; accepted: 90, 90s, 30m, 1h")
     return float(found[1]) * {"h": 3600, "m": 60}.get(found[2], 1)
 
 
 def _threads(text: str) -> str:
     if text != "auto" and not all(n.isdecimal() and 1 <= int(n) <= 256 for n in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads; accepted: 1 to 256, or auto")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads; accepted: 1 to 256, or auto")
     return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; `arguments` None takes them from the process."""
+    """Run one command and return its exit code; `arguments` default to those of the process."""
     parser, failed = _parser(), False
     args = parser.parse_args(arguments)
     if args.run is not bench and "," in getattr(args, "threads", ""):
-        parser.error(f"--threads is {args.threads}; bench alone takes several numbers")
+        parser.error(f"--threads is {args.threads}; only bench accepts several numbers")
     try:
         for document in args.run(args):
             failed |= "error" in document or not document.get("passed", document.get("ok", True))
@@ -228,14 +228,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(failed)
     except EdgepressError as e:
         error = e
-    except BrokenPipeError:  # whoever read our output has left
+    except BrokenPipeError:  # the reader of the output has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:
         if args.run in (watch, camera):  # the only way to end them
             return 0
         error = EdgepressError("Interrupted.")
-    except (OSError, OverflowError) as e:  # asyncio's word for a port that does not exist
+    except (OSError, OverflowError) as e:  # asyncio raises it for a port out of range
         error = InputError(f"{args.run.__name__} failed: {str(e).rstrip('.')}.", "Check the path, or the port.")
     if args.json:
         _print({"error": _error(error)}, args)

@@ -1,17 +1,17 @@
-"""Every error that edgepress raises on purpose.
+"""The exceptions of edgepress.
 
-The command line catches `EdgepressError` and prints it as one message; anything else is a bug and keeps its traceback.
+The command line prints an `EdgepressError` as one message; any other exception is a bug and keeps its traceback.
 
     EdgepressError
     ├── InputError            a path, image, array or option that can't be used
-    ├── ModelFileError        a model file that is missing, truncated, of another kind, or without a contract
-    ├── EngineError           an engine that is unknown, or that can't run this file
-    ├── MissingExtraError     a package that an extra of edgepress would install
-    ├── edgepress.converters.ConversionError      a scheme that could not be made
-    ├── edgepress.toolkit.BoardError              a board that can't be reached, or on which something failed
-    ├── edgepress.toolkit.BundleError             a bundle that can't be made, or that is not as it was made
-    ├── edgepress.toolkit.DataError               a data set that can't be used as it is
-    └── edgepress.toolkit.TrainingError           a training run that can't start or go on
+    ├── ModelFileError        a model file that is missing, truncated, of another format, or without a contract
+    ├── EngineError           an engine that is unknown, or can't run this file
+    ├── MissingExtraError     a missing package that an extra of edgepress installs
+    ├── edgepress.converters.ConversionError      a scheme that could not be converted to
+    ├── edgepress.toolkit.BoardError              a board that can't be reached, or a command that failed there
+    ├── edgepress.toolkit.BundleError             a bundle that can't be built, or was changed or damaged
+    ├── edgepress.toolkit.DataError               a data set that can't be used
+    └── edgepress.toolkit.TrainingError           a training run that can't start or continue
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import ClassVar
 
 
 class EdgepressError(Exception):
-    """Base of all errors raised on purpose.
+    """Base class of all errors of edgepress.
 
-    `message` says what failed, what was found and what is accepted; `hint`, perhaps empty, what to do next.
+    `message` says what failed, what was found and what is accepted; `hint`, which may be empty, what to do next.
     """
 
     kind: ClassVar[str] = "error"
@@ -43,21 +43,21 @@ class InputError(EdgepressError):
 
 
 class ModelFileError(EdgepressError):
-    """A model file that is missing, truncated, of another kind, or without a contract."""
+    """A model file that is missing, truncated, of another format, or without a contract."""
 
     kind = "model_file"
 
 
 class EngineError(EdgepressError):
-    """An engine that is unknown, or that can't run this file."""
+    """An engine that is unknown, or can't run this file."""
 
     kind = "engine"
 
 
 class MissingExtraError(EdgepressError):
-    """A package (its name on PyPI) is missing that an extra of edgepress installs.
+    """A missing package (by its name on PyPI) that an extra of edgepress installs.
 
-    `what` was to be done ("Decoding an image"): the message begins with it.
+    The message begins with `what`, the task that needs it ("Decoding an image").
     """
 
     kind = "missing_extra"
@@ -67,12 +67,12 @@ class MissingExtraError(EdgepressError):
             f"{what} needs the package {package}, which is not installed.",
             f"Install it with: pip install 'edgepress[{extra}]'",
         )
-        self.args = (what, package, extra)  # so that the error survives pickling between processes
+        self.args = (what, package, extra)  # so that the error can be pickled
 
 
 def unknown(what: str, found: str, accepted: Iterable[str]) -> InputError:
-    """The error for a name that is not in a table, with the nearest that is; `what` it stands for ("scheme")."""
-    import difflib  # here: it is a fifth of what a board would import to answer its first image
+    """The error for a name that is not accepted, suggesting the closest; `what` is its kind ("scheme")."""
+    import difflib  # imported late: it is a fifth of the import time before a board's first answer
 
     names = list(accepted)
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)

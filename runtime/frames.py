@@ -1,4 +1,4 @@
-"""Images as they come: new files of a folder, and a camera of which the newest frame wins."""
+"""Sources of images: a folder, new files in a folder, and the newest frame of a camera."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from edgepress.runtime.image import IMAGE_SUFFIXES
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images and `.npy` arrays of a folder, by name; hidden files are left out."""
+    """The images and `.npy` arrays in a folder, sorted by name, without hidden files."""
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, ".npy") and p.name[0] != ".")
 
 
 def new_images(folder: Path, poll_s: float = 0.1) -> Iterator[Path]:
-    """Every image that appears in a folder, or is written anew, from now on, oldest first; endless.
+    """Yield every image that appears in a folder or is rewritten from now on, oldest first; never ends.
 
-    It is taken once its size and date are the same in two looks at the folder, so not while it is written. What is gone
-    meanwhile is left out; memory is that of one listing. InputError if the folder is missing, or vanishes.
+    A file is yielded when its size and date are unchanged between two polls, so not while it is written. Files deleted
+    meanwhile are skipped. InputError if the folder is missing or removed.
     """
     before: dict[Path, tuple[int, int]] = {}
     known: dict[Path, tuple[int, int]] | None = None
@@ -34,7 +34,7 @@ def new_images(folder: Path, poll_s: float = 0.1) -> Iterator[Path]:
                 if found := _state(path):
                     now[path] = found
         except OSError as e:
-            raise InputError(f"{folder} can't be watched: {e.strerror}.", "Name a folder that exists.") from e
+            raise InputError(f"{folder} can't be watched: {e.strerror}.", "Give an existing folder.") from e
         known = now.copy() if known is None else {p: state for p, state in known.items() if p in now}
         for path, state in sorted(now.items(), key=lambda item: item[1]):
             if state[1] and state == before.get(path) == _state(path) and state != known.get(path):
@@ -53,7 +53,7 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def newest(frames: Iterable[Any]) -> Iterator[Any]:
-    """Frames from a thread of their own, until it fails; of those that come while one is worked on the last is kept."""
+    """Read frames in a thread and yield the newest; frames that arrive while one is processed are dropped."""
     slot, ready = deque[Any](maxlen=1), threading.Event()
 
     def take() -> None:
@@ -61,7 +61,7 @@ def newest(frames: Iterable[Any]) -> Iterator[Any]:
             for frame in frames:
                 slot.append(frame)
                 ready.set()
-        except BaseException as e:  # to be raised where the frames are used
+        except BaseException as e:  # raised in the consuming thread
             slot.append(e)
             ready.set()
 
@@ -75,15 +75,15 @@ def newest(frames: Iterable[Any]) -> Iterator[Any]:
 
 
 def camera_frames(device: int = 0) -> Iterator[Any]:
-    """Frames of a camera, uint8 RGB (height, width, 3), by picamera2 or else OpenCV; endless.
+    """Yield frames of a camera, uint8 RGB (height, width, 3), with picamera2 or else OpenCV; never ends.
 
-    EdgepressError if neither is installed, or the camera can't be opened or gives no more frames.
+    EdgepressError if neither is installed, the camera can't be opened, or it stops delivering frames.
     """
     broken = ""
     for module, frames in (("picamera2", _picamera2), ("cv2", _opencv)):
         try:
             loaded = importlib.import_module(module)
-        except Exception as e:  # built for another NumPy, say, which is no ImportError
+        except Exception as e:  # such as a ValueError from a build for another NumPy
             if getattr(e, "name", None) != module:
                 broken += f" {module} is installed, but fails: {e}."
             continue
@@ -96,7 +96,7 @@ def camera_frames(device: int = 0) -> Iterator[Any]:
 def _picamera2(module: Any, device: int) -> Iterator[Any]:
     try:
         camera = module.Picamera2(device)
-        # What it calls BGR888 others call RGB: the name counts the bytes from the highest.
+        # picamera2's BGR888 is RGB in memory: the name begins with the highest byte.
         camera.configure(camera.create_video_configuration(main={"size": (640, 480), "format": "BGR888"}))
         camera.start()
     except (RuntimeError, IndexError) as e:
@@ -109,4 +109,4 @@ def _opencv(module: Any, device: int) -> Iterator[Any]:
     camera = module.VideoCapture(device)
     while camera.isOpened() and (read := camera.read())[0]:
         yield module.cvtColor(read[1], module.COLOR_BGR2RGB)
-    raise EdgepressError(f"Camera {device} gives no pictures.", f"Is there a /dev/video{device}, and is it free?")
+    raise EdgepressError(f"Camera {device} delivers no frames.", f"Check that /dev/video{device} exists and is free.")

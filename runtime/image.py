@@ -1,17 +1,16 @@
-"""Bring any image to what a model takes: one decode-and-resize for training, calibration, evaluation and the board.
+"""Decode and resize any image to a model's input, identically in training, calibration, evaluation and on the board.
 
-The same file and the same `InputSpec` give the same pixels wherever this is called, so what the board sees is what was
-trained on. The steps, in this order: decode (a large JPEG at a half, a quarter or an eighth of its size, which its
-format allows, but never below twice the target), 16-bit grey to 8 bits by dropping the low byte, transparency on
-white, to grey (ITU-R 601 luma) or RGB, EXIF orientation, resize with Pillow's bilinear filter, which is
-antialiased where it shrinks. Of an animation the first frame counts. Colour profiles are ignored.
+The same file and `InputSpec` give the same pixels everywhere. The steps, in order: decode (a large JPEG at a half, a
+quarter or an eighth of its size, but at least twice the target), drop the low byte of 16-bit grey, put transparency on
+white, convert to grey (ITU-R 601 luma) or RGB, apply the EXIF orientation, resize with Pillow's bilinear filter,
+antialiased when shrinking. The first frame of an animation is used. Colour profiles are ignored.
 
     >>> from edgepress.runtime.image import load_image
     >>> load_image("cat.jpg", InputSpec.image(96, 96, "rgb")).shape       # doctest: +SKIP
     (96, 96, 3)
 
-Limits: an image that is already open in Pillow is used as it is, so a large JPEG opened by the caller may differ by a
-few grey levels from its path given here.
+Limits: a large JPEG already opened with Pillow is decoded at full size, so its pixels may differ by a few grey levels
+from those of its path.
 """
 
 from __future__ import annotations
@@ -32,25 +31,25 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-"""Pillow's names of what is decoded, by content; no other of its many decoders is reachable from a file."""
+"""Formats to decode, detected by content; Pillow's other decoders are disabled."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"})
-"""Suffixes, in lower case, of the files that a folder of images is made of."""
+"""Lower-case suffixes of image files in a folder."""
 _ORIENTATION = 0x0112
 _TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
 _TURNS |= {6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
-"""What brings an image upright, by the value of its EXIF orientation (Exif 2.32, 4.6.4)."""
+"""The transposition that turns an image upright, by EXIF orientation (Exif 2.32, 4.6.4)."""
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def load_image(image: str | os.PathLike[str] | bytes | Image.Image, spec: InputSpec) -> Pixels:
-    """Decode an image - a path, a file's bytes, or one open in Pillow - and bring it to a model's input.
+    """Decode an image (a path, the bytes of a file, or a Pillow image), and resize it to a model's input.
 
     Returns:
         Pixels 0-255, uint8, shape `spec.shape` (height, width, channels). May be read-only.
 
     Raises:
         InputError: The file is missing, truncated, not a JPEG, PNG, BMP, WebP or GIF, or larger than Pillow's limit
-            against decompression bombs; or `spec` is not an image's.
+            against decompression bombs; or `spec` is not for images.
         MissingExtraError: Pillow is not installed.
     """
     _require_image(spec)
@@ -62,18 +61,18 @@ def load_image(image: str | os.PathLike[str] | bytes | Image.Image, spec: InputS
             side = 2 * max(spec.shape[:2])
             opened.draft(None, (side, side))
             return _pixels(opened, spec)
-    except Exception as e:  # Pillow's decoders raise what they like on a damaged file: SyntaxError, struct.error, ...
+    except Exception as e:  # on damaged files Pillow raises SyntaxError, struct.error and others
         raise _unreadable(image, e) from e
 
 
 def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
-    """Bring pixels 0-255, uint8, shape (height, width), (height, width, 1) or (..., 3), to a model's input as a file's.
+    """Resize pixels 0-255, uint8, shape (height, width), (height, width, 1) or (..., 3), like those of a file.
 
     Returns:
-        Pixels 0-255, uint8, shape `spec.shape`; `array` itself where nothing has to be done.
+        Pixels 0-255, uint8, shape `spec.shape`; `array` itself if nothing changes.
 
     Raises:
-        InputError: The array is not such an image, or `spec` is not an image's.
+        InputError: The array is not such an image, or `spec` is not for images.
         MissingExtraError: Pillow is needed and not installed.
     """
     _require_image(spec)
@@ -90,7 +89,7 @@ def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
 
 
 def peek(path: str | os.PathLike[str]) -> tuple[int, int, Color]:
-    """Height and width in pixels, upright, and the colour of an image file, from its header alone; errors as above."""
+    """Read height, width (upright, in pixels) and colour from the header of an image file; errors as above."""
     _pillow()
     try:
         with _open(path) as image:
@@ -111,7 +110,7 @@ def _pillow() -> Any:
 
 def _require_image(spec: InputSpec) -> None:
     if not spec.is_image:
-        raise InputError(f"An image can't be given to a model that takes tensors of shape {spec.shape}.")
+        raise InputError(f"The model takes tensors of shape {spec.shape}, not images.")
 
 
 def _open(image: Any) -> Image.Image:
@@ -120,8 +119,8 @@ def _open(image: Any) -> Image.Image:
 
 
 def _pixels(image: Image.Image, spec: InputSpec) -> Pixels:
-    """The steps after opening."""
-    turn = _TURNS.get(_orientation(image))  # first: the steps below lose the EXIF block
+    """Apply the steps after opening."""
+    turn = _TURNS.get(_orientation(image))  # read first, because the steps below drop the EXIF block
     image = _to_mode(image, "L" if spec.color == "grey" else "RGB")
     if turn is not None:
         image = image.transpose(_pillow().Transpose[turn])
@@ -131,29 +130,29 @@ def _pixels(image: Image.Image, spec: InputSpec) -> Pixels:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block says nothing, and viewers show such an image as it is stored
+    except Exception:  # a damaged EXIF block is ignored, as by image viewers
         return 1
     return value if isinstance(value, int) else 1
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """The image as "L" or "RGB", whatever it was."""
+    """Convert an image of any mode to "L" or "RGB"."""
     if image.mode.startswith("I"):
         deep = np.asarray(image)
         if deep.min() < 0 or deep.max() > 0xFFFF:
-            raise ValueError(f"its grey values go from {deep.min()} to {deep.max()}, and 16 bits hold 0 to 65535")
+            raise ValueError(f"its grey values go from {deep.min()} to {deep.max()}; accepted: 0 to 65535")
         image = _pillow().fromarray((deep >> 8).astype(np.uint8))
     elif image.mode == "F":
-        raise ValueError("its grey values are floating-point numbers of an unknown range")
+        raise ValueError("its grey values are floating-point numbers, whose range is unknown")
     elif "transparency" in image.info or image.mode[-1] in "aA" or getattr(image.palette, "mode", "")[-1:] == "A":
-        # `has_transparency_data` says the same from Pillow 10.1 on; Debian 12, the system of 32-bit boards, has 9.4.
+        # `has_transparency_data` needs Pillow 10.1; Debian 12, the system of 32-bit boards, has 9.4.
         page = _pillow().new("RGBA", image.size, "white")
         image = _pillow().alpha_composite(page, image.convert("RGBA"))
     return image if image.mode == mode else image.convert(mode)
 
 
 def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:
-    """Resize by the rule of the spec; sizes here are (width, height)."""
+    """Resize by the rule of the spec; sizes are (width, height)."""
     pillow = _pillow()
     size = (spec.shape[1], spec.shape[0])
     if image.size == size:
@@ -162,7 +161,7 @@ def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:
         return image.resize(size, pillow.Resampling.BILINEAR)
     ratios = (image.width / size[0], image.height / size[1])
     if spec.resize == "crop":
-        # Not more than there is: 31 / 15 * 15 is rounded to more than 31.
+        # Limit to the image, because 31 / 15 * 15 rounds to more than 31.
         width, height = (min(min(ratios) * side, whole) for side, whole in zip(size, image.size, strict=True))
         left, top = (image.width - width) / 2, (image.height - height) / 2
         return image.resize(size, pillow.Resampling.BILINEAR, box=(left, top, left + width, top + height))
@@ -174,7 +173,7 @@ def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:
 
 
 def _unreadable(image: object, error: Exception) -> InputError:
-    """The one error for an image that can't be read, with what was wrong."""
+    """The error for an image that can't be read, with the reason."""
     from PIL import Image, UnidentifiedImageError
 
     what = f"The image of {len(image)} bytes" if isinstance(image, bytes) else f"The image {image}"

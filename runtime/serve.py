@@ -1,9 +1,9 @@
-"""Answers over HTTP: `POST /classify` an image or a `.npy` array, get JSON; `GET /ready` and `/healthz`.
+"""Serve a model over HTTP: `POST /classify` an image or a `.npy` array, get JSON; `GET /ready` and `/healthz`.
 
-One event loop reads all requests and one thread decodes and classifies, so that a slow client costs a few kilobytes and
-no other waits for it. Bounded are connections, a body and all bodies together, what waits for the engine (beyond: 503
-with Retry-After), and the time in which a request must arrive as a whole. Limits: no TLS, no passwords, one request a
-connection; whoever reaches the port can use it, hence 127.0.0.1 unless told otherwise.
+An event loop reads all requests and one thread decodes and classifies, so a slow client delays nobody and costs a few
+kilobytes. There are limits on connections, on the size of a body and of all bodies, on the queue for the engine (503
+with Retry-After), and on the time to receive a request. There is one request per connection, and no TLS or
+authentication; by default only this machine can connect (127.0.0.1).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from edgepress.runtime.model import Model
 
 MAX_BODY, MAX_BODIES, MAX_HEAD, MAX_CONNECTIONS, QUEUE = 8 << 20, 64 << 20, 16 << 10, 500, 64
 MAX_PIXELS = 12_500_000
-"""Of an image; one of more than twice as many is refused before it is decoded."""
+"""Pillow's limit; an image with more than twice as many pixels is refused before decoding."""
 Reply = tuple[int, dict[str, Any]]
 
 
 def serve(
     model: Model, port: int, *, host: str = "127.0.0.1", timeout_s: float = 10.0, on_ready: Callable[[int], None]
 ) -> None:
-    """Serve a model until SIGTERM or SIGINT, then answer what has arrived, and return.
+    """Serve a model until SIGTERM or SIGINT, then answer the received requests and return.
 
-    Port 0 is any free one; OSError if it is taken. In `timeout_s` a request must have arrived as a whole, and its
-    answer been taken. `on_ready` is called with the port when requests are answered.
+    Port 0 chooses a free port; OSError if the port is in use. `timeout_s` limits receiving a request and sending its
+    answer. `on_ready` is called with the port when the server accepts requests.
     """
     with suppress(ImportError):
         from PIL import Image
@@ -74,12 +74,12 @@ class _Server:
             writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
             async with asyncio.timeout(self._timeout_s):
                 await writer.drain()
-                if status != 200 and not full:  # closing with input unread would reset the connection: answer lost
+                if status != 200 and not full:  # closing with unread input resets the connection and loses the answer
                     writer.write_eof()
                     for _ in range(4 * MAX_BODY >> 14):
                         if not await reader.read(1 << 14):
                             break
-        except (OSError, TimeoutError):  # whoever asked has left, or does not take the answer
+        except (OSError, TimeoutError):  # the client left or does not read the answer
             writer.transport.abort()
         finally:
             writer.close()
@@ -100,7 +100,7 @@ class _Server:
                 if method != "POST":
                     return _error(405, "POST an image or a .npy array to /classify.")
                 if not (length.isdecimal() and length.isascii()):
-                    return _error(411, "Content-Length is needed, in bytes.")
+                    return _error(411, "Content-Length is required.")
                 if len(length) > 12 or int(length) > MAX_BODY:
                     return _error(413, f"The body has {length} bytes; accepted: up to {MAX_BODY}.")
                 top = parse_qs(url.query).get("top", ["5"])[0]
@@ -109,16 +109,16 @@ class _Server:
                 if "Expect" in headers:
                     writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = bytearray()
-                while len(body) < int(length):  # counted as it comes: a mere claim must not shut others out
+                while len(body) < int(length):  # count received bytes: a claimed length must not block others
                     if not (piece := await reader.read(min(1 << 16, int(length) - len(body)))):
-                        return _error(400, f"Not a whole HTTP request: {len(body)} of {length} bytes came.")
+                        return _error(400, f"Incomplete HTTP request: {len(body)} of {length} bytes arrived.")
                     body += piece
                     taken += len(piece)
                     self._bytes += len(piece)
                     if self._bytes > MAX_BODIES:
-                        return _error(503, "Too many requests are arriving.")
+                        return _error(503, "Too many bytes are arriving at once.")
             if self._waiting >= QUEUE:
-                return _error(503, f"{QUEUE} requests wait for the engine.")
+                return _error(503, f"{QUEUE} requests are already waiting for the engine.")
             self._waiting += 1
             try:
                 loop = asyncio.get_running_loop()
@@ -133,14 +133,14 @@ class _Server:
         except asyncio.LimitOverrunError:
             return _error(431, f"The headers are longer than {MAX_HEAD} bytes.")
         except (asyncio.IncompleteReadError, ValueError, http.client.HTTPException) as e:
-            return _error(400, f"Not a whole HTTP request: {e}")
+            return _error(400, f"Invalid HTTP request: {e}")
         except MemoryError:
-            return _error(413, "There is not enough memory for this image.")
+            return _error(413, "Not enough memory for this image.")
         except OSError:
             raise
-        except Exception:  # a bug: this request fails, the others go on
+        except Exception:  # a bug: only this request fails
             traceback.print_exc(file=sys.stderr)
-            return _error(500, "The server failed; its log says why.")
+            return _error(500, "Internal error; see the server's log.")
         finally:
             self._bytes -= taken
 

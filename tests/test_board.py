@@ -112,7 +112,7 @@ def test_an_undervolted_run_is_not_comparable(server: Any, bundles: list[Path], 
     )
     assert found.benchmark is not None
     (row,) = found.benchmark.results
-    assert row.status == "not comparable: undervoltage, throttled; self-test passed"
+    assert row.status.startswith("not comparable: undervoltage, throttled")
     (board,) = found.benchmark.boards
     assert not board["comparable"]
     assert (board["throttled_before"], board["throttled_after"]) == (0, 0x50005)
@@ -168,7 +168,7 @@ def test_a_board_that_fails_leaves_the_others_results(server: Any, bundles: list
     status = {Path(r.file).name: r.status for r in found.benchmark.results}
     assert status["float.zip"] in ("usable", "unproven")
     assert status["wrong.zip"].startswith("failed: ")
-    assert "fails its self-test" in status["wrong.zip"]
+    assert "self-test" in status["wrong.zip"]
     assert json.loads((tmp_path / "benchmark.json").read_text())["boards"][0]["name"] == "board"
 
 
@@ -211,7 +211,7 @@ def test_words_reach_the_board_as_they_are(server: Any) -> None:
         folder = server.folder / "home" / "it's $HOME"
         assert (folder / "a b.txt").read_bytes() == b"x"
         assert (folder / "deep" / "c;d").stat().st_size == 100_000
-        with pytest.raises(BoardError, match="exit code 3 on board: no luck"):
+        with pytest.raises(BoardError, match=r"exit code 3 .*no luck"):
             board.run(["sh", "-c", "echo no luck >&2; exit 3"])
         with pytest.raises(BoardError, match=r"more than 0\.2 s"):
             board.run(["sleep", "5"], timeout_s=0.2)
@@ -229,15 +229,15 @@ def test_info_tells_what_a_board_can_have(server: Any, capsys: pytest.CaptureFix
     assert told["comparable"] is True
     assert "soft temperature limit" in told["notes"][0]
     assert told["install"].startswith("python3 -m venv venv && venv/bin/python -m pip install ")  # Debian refuses pip
-    with pytest.raises(BoardError, match="no Python"):
+    with pytest.raises(BoardError, match="--python"):
         board_info("board", python="python-of-nobody", ssh_config=server.config)
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=id", "", "a b", "a;b", "a\nb", "user@-oX", "$(id)", "ssh://-x"])
 def test_what_is_no_host_never_reaches_ssh(host: str) -> None:
-    with pytest.raises(InputError, match="is not a host"):
+    with pytest.raises(InputError, match="USER@NAME"):
         checked_host(host)
-    with pytest.raises(InputError, match="is not a host"):
+    with pytest.raises(InputError, match="USER@NAME"):
         board_bench([host], ["model.tflite"])
 
 

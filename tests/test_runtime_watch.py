@@ -62,10 +62,11 @@ def _until(images: Iterator[Path], count: int) -> Iterator[Path]:
 
 
 def _wait(done: Any) -> None:
-    end = time.monotonic() + 5
-    while not done():
-        assert time.monotonic() < end
+    for _ in range(500):
+        if done():
+            return
         time.sleep(0.01)
+    pytest.fail("it was not done in 500 tries")
 
 
 def test_watch_command_survives_bad_files_and_ends_by_ctrl_c(run: Any, pictures: Path) -> None:
@@ -145,7 +146,7 @@ def test_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "picamera2", None)
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(EdgepressError, match="neither is installed"):
+    with pytest.raises(EdgepressError, match="picamera2 or OpenCV"):
         next(camera_frames())
     with monkeypatch.context() as patch:  # built for another NumPy
 
@@ -153,13 +154,13 @@ def test_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ValueError("numpy.dtype size changed") if name == "picamera2" else ModuleNotFoundError(name=name)
 
         patch.setattr(importlib, "import_module", broken)
-        with pytest.raises(EdgepressError, match=r"picamera2 is installed, but fails: numpy\.dtype size changed"):
+        with pytest.raises(EdgepressError, match=r"picamera2 .*numpy\.dtype size changed"):
             next(camera_frames())
     monkeypatch.setitem(sys.modules, "cv2", Cv2)  # type: ignore[arg-type]
     frames = camera_frames()
     np.testing.assert_array_equal(next(frames), frame[..., ::-1])
     for broken in (frames, camera_frames(3)):
-        with pytest.raises(EdgepressError, match="gives no pictures"):
+        with pytest.raises(EdgepressError, match=r"Camera [03]"):
             next(broken)
     monkeypatch.setitem(sys.modules, "picamera2", type("M", (), {"Picamera2": Picamera2}))  # type: ignore[arg-type]
     np.testing.assert_array_equal(next(camera_frames()), frame)

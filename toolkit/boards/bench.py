@@ -1,34 +1,32 @@
-"""`board_bench`: how files do on boards, beside how they do here.
+"""Measure model files on boards over ssh, and add the results to those of the workstation.
 
     edgepress board bench pi@kitchen pi@roof runs/a/variants --data digits
 
-Each board is worked on by a thread of its own. What comes of them goes into the `benchmark.json` of `edgepress
-benchmark`, each board as one more host; one that fails leaves the others' results alone.
+Boards run in parallel, one thread each. The results are added to the `benchmark.json` of `edgepress benchmark`, each
+board as another host. A board that fails does not affect the others.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import platform
 import shlex
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import edgepress
 from edgepress.converters.files import write_json
-from edgepress.runtime import Contract
 from edgepress.runtime.board import working_set
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
 from edgepress.toolkit.benchmarking.plan import BASELINE
 from edgepress.toolkit.boards.facts import describe_board
 from edgepress.toolkit.boards.journal import Journal, default_journals
-from edgepress.toolkit.boards.parcels import make_parcels, open_items, write_items
+from edgepress.toolkit.boards.parcels import Cargo, pack
 from edgepress.toolkit.boards.rows import board_rows, merge
 from edgepress.toolkit.boards.session import Plan, Visit, look, visit
 from edgepress.toolkit.boards.ssh import Connection, LostError, checked_host
@@ -40,17 +38,17 @@ from edgepress.toolkit.results.file import NAME, load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement
 
 ITEMS = 1000
-UNCHECKED = "Not known: accuracy was not checked. Give the data: --data."
+UNCHECKED = "Unknown, because accuracy was not checked. Give the data: --data."
 
 
 @dataclass(frozen=True)
 class BoardBench:
-    """What came of a benchmark on boards.
+    """The result of a benchmark on boards.
 
     Attributes:
-        benchmark: All hosts' results, as they are now in `path`; None if no board gave any.
-        path: Where they are.
-        failed: Boards that gave none, with the reason.
+        benchmark: The results of all hosts, as written to `path`; None if all boards failed.
+        path: The `benchmark.json`.
+        failed: Boards that failed, with the error.
     """
 
     benchmark: Benchmark | None
@@ -58,32 +56,32 @@ class BoardBench:
     failed: dict[str, EdgepressError]
 
     def to_dict(self) -> dict[str, Any]:
-        """What `board bench --json` prints."""
+        """The document that `board bench --json` prints."""
         errors = {host: {"kind": e.kind, "message": e.message, "hint": e.hint} for host, e in self.failed.items()}
         document = self.benchmark.to_dict() if self.benchmark is not None else {"results": []}
         return document | {"failed": errors}
 
 
 def board_info(host: str, *, python: str | None = None, ssh_config: Path | None = None) -> dict[str, Any]:
-    """What a board is and how it is doing; nothing is written there.
+    """Describe a board and its current state; nothing is written there.
 
     Args:
-        host: What ssh takes.
+        host: The board, as for ssh.
         python: Its Python; None: python3.
-        ssh_config: As `ssh -F`.
+        ssh_config: Configuration file, as for `ssh -F`.
 
     Returns:
         An entry as in a benchmark's `boards`, with "install" (the command that installs an engine) and "advice".
 
     Raises:
-        BoardError: It can't be reached, or has no Python.
+        BoardError: The board can't be reached, or has no Python.
     """
     with Connection(host, config=ssh_config) as board:
         told = look(board, python)
     version = tuple(int(n) for n in told["python"].split(".")[:2])
     pip = f"{shlex.quote(python or 'venv/bin/python')} -m pip install"
     command, advice = working_set(told["machine"], told["bits"], version, tuple(told["libc"]), pip)
-    if command and python is None:  # Debian's own Python refuses pip
+    if command and python is None:  # the system's Python on Debian rejects pip
         apt, _, rest = command.rpartition(" && ")
         make = "python3 -m venv --system-site-packages venv" if apt else "python3 -m venv venv"
         command = " && ".join(filter(None, (apt, make, rest)))
@@ -108,75 +106,66 @@ def board_bench(
     ssh_config: Path | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> BoardBench:
-    """Copy bundles of files to boards, let them prove themselves, and measure them there.
+    """Copy bundles of model files to boards, run their self-tests, and measure accuracy and latency there.
 
     Args:
-        hosts: Boards, each as ssh takes it.
+        hosts: Boards, as for ssh.
         files: Model files, bundles of them, or one folder of model files.
-        data: Data whose test items are answered on the boards; None: the self-test alone is run.
-        items: How many test items at most.
-        python: The boards' Python, which then must have the engines; None: the system's, with the bundles' packages.
+        data: Data whose test items measure the accuracy; None: only the self-test is run.
+        items: Maximum number of test items.
+        python: The boards' Python, with the engines installed; None: the system's, with the bundles' packages.
         threads: Numbers of threads to time with.
         rounds: Rounds of timing over all files; 6 or more give an interval.
-        seconds: What each file and number of threads is timed for in a round.
-        max_drop_pp: Accuracy drop that is still usable, percentage points.
-        out: Folder of the `benchmark.json` to merge with; None: that of the files.
-        keep: Leave what was copied on the boards.
-        resume: Take up a run that was cut: what was measured is not measured again.
-        skip_unreadable: Leave out images that can't be read instead of failing.
-        ssh_config: As `ssh -F`.
-        on_step: Called with a sentence as each step begins, from several threads.
+        seconds: Duration of timing per round for each file and number of threads.
+        max_drop_pp: Largest acceptable accuracy drop, percentage points.
+        out: Folder of the `benchmark.json` to add to; None: that of the files.
+        keep: Keep the copied files on the boards.
+        resume: Resume an interrupted run without repeating its measurements.
+        skip_unreadable: Leave out unreadable images instead of raising an error.
+        ssh_config: Configuration file, as for `ssh -F`.
+        on_step: Called with a sentence when a step begins, from several threads.
 
     Raises:
-        EdgepressError: A host, a file, the data or an option can't be used. A board that fails is in `failed`.
+        EdgepressError: A host, a file, the data or an option can't be used. Errors of boards are in `failed`.
     """
     step = on_step or (lambda text: None)
     hosts = list(dict.fromkeys(map(checked_host, hosts)))
     counts = tuple(sorted(set(threads)))
     if not hosts or not counts or min(counts) < 1:
-        raise InputError(f"There are {len(hosts)} boards and the threads {counts}.", "Name at least one of each.")
+        raise InputError(f"There are {len(hosts)} boards and the threads {counts}.", "Give at least one of each.")
     paths = [Path(f) for f in files]
     folder = Path(out) if out is not None else paths[0] if paths[0].is_dir() else paths[0].parent
-    before = load_benchmark(folder / NAME) if (folder / NAME).exists() else None
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
-        parcels, contracts = make_parcels(paths, Path(temporary), data=data, on_step=step)
-        opened: DataSet | None = None
-        notes: list[str] = []
-        if data is not None:
-            opened, notes = open_items(contracts, parcels, data, limit=items, skip_unreadable=skip_unreadable)
-            write_items(opened.test, Path(temporary) / "items.npy")
-        result = before or _empty(opened, contracts[0], max_drop_pp)
-        result = _with_data(result, opened, folder)
-        plan = Plan(
-            tuple(parcels),
-            Path(temporary) / "items.npy" if opened is not None else None,
-            python,
-            counts,
-            rounds,
-            seconds,
-            keep,
-        )
-        visits = _visit_all(hosts, plan, opened, resume=resume, ssh_config=ssh_config, on_step=step)
-    baseline = result.baseline["scheme"] if result.baseline else BASELINE
+        cargo = pack(paths, Path(temporary), data=data, limit=items, skip_unreadable=skip_unreadable, on_step=step)
+        before = _before(folder / NAME, cargo, max_drop_pp)
+        plan = Plan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
+        visits = _visit_all(hosts, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
+    made = _merged(before, visits, cargo, path=folder / NAME, max_drop_pp=max_drop_pp)
+    for host in set(hosts) - made.failed.keys():
+        _journal(host, plan, cargo.data, resume=True).remove()
+    return made
+
+
+def _merged(
+    result: Benchmark, visits: Mapping[str, Visit | EdgepressError], cargo: Cargo, *, path: Path, max_drop_pp: float
+) -> BoardBench:
+    """Add the boards' results to a benchmark and write it, unless all boards failed."""
+    baseline, notes = result.baseline["scheme"] if result.baseline else BASELINE, [*result.notes, *cargo.notes]
     for host, came in visits.items():
         if isinstance(came, Visit):
-            entry, rows = board_rows(
-                host, came, parcels, contracts, data=opened, baseline=baseline, max_drop_pp=max_drop_pp
-            )
-            if opened is not None and len(opened.test) != result.data["count"]:  # not item by item beside the others
-                rows = [dataclasses.replace(row, correct="") for row in rows]
+            entry, rows = board_rows(host, came, cargo, baseline=baseline, max_drop_pp=max_drop_pp)
+            if cargo.data is not None and len(cargo.data.test) != result.data["count"]:  # can't be paired with others
+                rows = [replace(row, correct="") for row in rows]
             result = merge(result, entry, rows)
             notes += [f"{host}: {note}" for note in entry["notes"]]
     failed = {host: came for host, came in visits.items() if isinstance(came, EdgepressError)}
-    if len(failed) == len(hosts):
-        return BoardBench(None, folder / NAME, failed)
-    result = dataclasses.replace(result, notes=tuple(dict.fromkeys((*result.notes, *notes))))
-    if before is None:
+    if len(failed) == len(visits):
+        return BoardBench(None, path, failed)
+    result = replace(result, notes=tuple(dict.fromkeys(notes)))
+    if not path.exists():
         result = _advised(result, baseline)
-    write_json(folder / NAME, result.to_dict())
-    for host in visits.keys() - failed.keys():
-        _journal(host, plan, opened, resume=True).remove()
-    return BoardBench(result, folder / NAME, failed)
+    write_json(path, result.to_dict())
+    return BoardBench(result, path, failed)
 
 
 def _visit_all(
@@ -188,7 +177,7 @@ def _visit_all(
     ssh_config: Path | None,
     on_step: Callable[[str], None],
 ) -> dict[str, Visit | EdgepressError]:
-    """What came of each board, in their order; they are worked on at the same time."""
+    """Visit all boards in parallel; returns the visit or the error of each, in order."""
     stopped = threading.Event()
 
     def say(text: str) -> None:
@@ -218,26 +207,25 @@ def _journal(host: str, plan: Plan, data: DataSet | None, *, resume: bool) -> Jo
     return Journal(default_journals(), (edgepress.__version__, *same), resume=resume)
 
 
-def _with_data(result: Benchmark, data: DataSet | None, folder: Path) -> Benchmark:
-    """A benchmark that says what data it is about, if it did not yet."""
-    if data is None or result.data["sha256"] == data.sha256:
-        return result
-    if result.data["sha256"]:
+def _before(path: Path, cargo: Cargo, max_drop_pp: float) -> Benchmark:
+    """The benchmark to add to: the existing one, or an empty one. An error if it is about other data."""
+    about = {"source": "", "sha256": "", "count": 0} if cargo.data is None else data_record(cargo.data)
+    if path.exists():
+        result = load_benchmark(path)
+        if cargo.data is None or result.data["sha256"] == cargo.data.sha256:
+            return result
+        if not result.data["sha256"]:
+            return replace(result, data=about)
         raise InputError(
-            f"{folder / NAME} holds results on {result.data['source']} with other content than {data.source} has now.",
-            "Name another folder: --out.",
+            f"{path} contains results on {result.data['source']} with other content than {cargo.data.source} has now.",
+            "Give another folder: --out.",
         )
-    return dataclasses.replace(result, data=data_record(data))
-
-
-def _empty(data: DataSet | None, contract: Contract, max_drop_pp: float) -> Benchmark:
-    """A benchmark to begin with where nothing was measured on the workstation."""
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Benchmark(
         host=describe_host(),
-        data={"source": "", "sha256": "", "count": 0} if data is None else data_record(data),
+        data=about,
         baseline=None,
-        keras_accuracy=contract.test_accuracy,
+        keras_accuracy=cargo.contracts[0].test_accuracy,
         max_drop_pp=max_drop_pp,
         results=(),
         advice=Advice(ship=None, engine=None, why=UNCHECKED),
@@ -246,9 +234,9 @@ def _empty(data: DataSet | None, contract: Contract, max_drop_pp: float) -> Benc
 
 
 def _advised(result: Benchmark, baseline: str) -> Benchmark:
-    """A benchmark of boards alone: the first board's advice and baseline are its own."""
+    """Take the advice and baseline of the first board, for a benchmark without the workstation."""
     first = result.boards[0]
     rows: list[Measurement] = [r for r in result.results if r.host == first["name"] and r.scheme == baseline]
     about = {"file": rows[0].file, "scheme": baseline, "engine": rows[0].engine} if rows else None
     advice = Advice(**first["advice"]) if "advice" in first else result.advice
-    return dataclasses.replace(result, baseline=about, advice=advice)
+    return replace(result, baseline=about, advice=advice)

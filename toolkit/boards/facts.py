@@ -1,9 +1,9 @@
-"""What a board told of itself, in the words of a result, and whether its latencies can be compared with others'.
+"""Describe a board for a result, and decide whether its latencies are comparable or it was throttled.
 
-A Raspberry Pi slows down without a word when its supply is weak or when it is hot. Its firmware counts that in the bits
-of `vcgencmd get_throttled` (https://www.raspberrypi.com/documentation/computers/os.html#get_throttled), of which the
-upper half is kept since the board was started; other boards show it as a cooling device that is on. The states that are
-judged here were taken before the run, after each round, and at the end.
+A Raspberry Pi slows down silently when its power supply is weak or it is hot. Its firmware reports this in the bits of
+`vcgencmd get_throttled` (https://www.raspberrypi.com/documentation/computers/os.html#get_throttled), the upper half of
+which is kept since boot; other boards report it as an active cooling device. States are read before the run, after each
+round, and at the end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ THROTTLED = {
     2: "throttled",
     3: "soft temperature limit",
 }
-"""What the bits 0 to 3 say of this moment, and the bits 16 to 19 of the time since the start."""
+"""Meaning of bits 0 to 3 (now) and of bits 16 to 19 (since boot)."""
 SINCE_START = 16
 REMEDIES = {
     "undervoltage": "Use the board's own power supply and a short cable.",
@@ -34,47 +34,47 @@ CORES = {
         *(("0xd0a", "Cortex-A75"), ("0xd0b", "Cortex-A76"), ("0xd0c", "Neoverse-N1"), ("0xd41", "Cortex-A78")),
     )
 }
-"""Names of CPU cores by implementer and part in /proc/cpuinfo."""
+"""CPU core names by implementer and part in /proc/cpuinfo."""
 
 
 def throttled_words(bits: int | None, *, since_start: bool = False) -> list[str]:
-    """What `get_throttled` says of this moment, or of the time since the board was started."""
+    """Names of the bits set in `get_throttled`, for now or since boot."""
     shift = SINCE_START if since_start else 0
     return [] if bits is None else [word for bit, word in THROTTLED.items() if bits >> (bit + shift) & 1]
 
 
 def doubts(states: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Why the latencies of a run can't be compared, and what to know beside them.
+    """Reasons why a run's latencies are not comparable, and notes.
 
     Args:
-        states: What the probe told of the board, in the order of time; the first is of before the run.
+        states: The board's states from the probe, in order of time; the first is from before the run.
     """
     before = set(throttled_words(states[0]["throttled"], since_start=True))
     reasons = [word for state in states for word in throttled_words(state["throttled"])]
-    # A spell between two looks leaves its trace in the upper bits, if it is the first since the start.
+    # Throttling between two states shows in the upper bits, if it is the first since boot.
     for state in states[1:]:
         reasons += [w for w in throttled_words(state["throttled"], since_start=True) if w not in before]
     reasons += [f"slowed by {kind}" for state in states for kind in state["cooling"]]
     notes = []
     if before - set(reasons):
         notes.append(
-            f"Before the run, but since it was started: {', '.join(sorted(before - set(reasons)))}. "
-            "A short spell during the run would not show; restart the board to be certain."
+            f"Between boot and the run: {', '.join(sorted(before - set(reasons)))}. "
+            "A short recurrence during the run would not be detected; reboot the board to be certain."
         )
     return list(dict.fromkeys(reasons)), notes
 
 
 def remedies(reasons: Sequence[str]) -> str:
-    """What helps against these reasons, in a sentence or two; may be empty."""
+    """Remedies for these reasons, in a sentence or two; may be empty."""
     return " ".join(dict.fromkeys(REMEDIES[r] for r in reasons if r in REMEDIES))
 
 
 def describe_board(host: str, info: Mapping[str, Any], states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A board as an entry of a benchmark's `boards`: the fields of `host`, and those that only boards have.
+    """A board's entry in a benchmark's `boards`: the fields of `host`, and those specific to boards.
 
     Args:
-        host: What the user calls it.
-        info: What the probe told.
+        host: The user's name for the board.
+        info: The description from the probe.
         states: As for `doubts`.
     """
     reasons, notes = doubts(states)
@@ -82,7 +82,7 @@ def describe_board(host: str, info: Mapping[str, Any], states: Sequence[Mapping[
     frequencies = [s["frequency_mhz"] for s in states if s["frequency_mhz"] is not None]
     core = CORES.get((info["cpu_implementer"], info["cpu_part"]), "")
     if info["governor"] == "powersave":
-        notes.append("The governor powersave holds the CPU at its lowest frequency.")
+        notes.append("The governor powersave keeps the CPU at its lowest frequency.")
     return {
         "name": host,
         "node": info["node"],

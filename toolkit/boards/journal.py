@@ -1,7 +1,7 @@
-"""What was measured of a run so far, on the workstation's disk, so that a cut run can be taken up again.
+"""Store the measurements of a run on the workstation's disk, so that an interrupted run can be resumed.
 
-A piece is one file: a state of the board, the answers of a model, one round of timing. It is written whole or not at
-all. The folder is named for everything that makes two runs the same: host, files, data, options.
+Each piece is one file, written atomically: a state of the board, the scores of a model, or one round of timing. The
+folder's name is a hash of host, files, data and options, so only the same run is resumed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from edgepress.converters.files import write_bytes
 
 
 def default_journals() -> Path:
-    """Where journals are kept: under `EDGEPRESS_CACHE`, or the user's cache folder."""
+    """The folder of all journals: in `EDGEPRESS_CACHE`, or the user's cache folder."""
     import platformdirs
 
     return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_path("edgepress")) / "boards"
 
 
 class Journal:
-    """The pieces of one run.
+    """The stored measurements of one run.
 
     Args:
-        folder: Where all journals are.
-        same: What makes two runs the same: a value that JSON can hold.
-        resume: Whether to keep the pieces that are there; else the run begins anew.
+        folder: The folder of all journals.
+        same: Everything that identifies the run, as a JSON-serializable value.
+        resume: Whether to keep existing measurements instead of starting again.
     """
 
     def __init__(self, folder: Path, same: Any, *, resume: bool) -> None:
@@ -41,7 +41,7 @@ class Journal:
         self.taken_up = 0
 
     def piece(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """A piece as it was kept, or as it is made now and then kept."""
+        """The stored piece; if there is none, make it and store it."""
         path = self._folder / name
         if path.exists():
             self.taken_up += 1
@@ -51,5 +51,5 @@ class Journal:
         return content
 
     def remove(self) -> None:
-        """Forget the run."""
+        """Remove all stored measurements."""
         shutil.rmtree(self._folder, ignore_errors=True)

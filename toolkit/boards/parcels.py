@@ -1,10 +1,10 @@
-"""What is sent to boards: a bundle of every file, and the test items as one array."""
+"""Prepare what is sent to boards: a bundle of each file, and the test items as one array."""
 
 from __future__ import annotations
 
-import dataclasses
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +19,71 @@ from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
 
 PART = 64
-"""Items read at once while they are written into the array."""
+"""Number of items held in memory while the array is written."""
 
 
-def make_parcels(
-    files: Sequence[Path], folder: Path, *, data: str | None, on_step: Callable[[str], None]
-) -> tuple[list[Parcel], list[Contract]]:
-    """A bundle of each model file, and bundles as they are, with the contracts of their models.
+@dataclass(frozen=True)
+class Cargo:
+    """The files and items for all boards.
+
+    Attributes:
+        parcels: One per file.
+        contracts: The contracts of the files.
+        data: The data, with the test items that are sent; None if accuracy is not measured.
+        items: The test items as an `.npy` file; None if accuracy is not measured.
+        notes: Warnings for the user.
+    """
+
+    parcels: tuple[Parcel, ...]
+    contracts: tuple[Contract, ...]
+    data: DataSet | None = None
+    items: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def pack(
+    files: Sequence[Path],
+    folder: Path,
+    *,
+    data: str | None,
+    limit: int,
+    skip_unreadable: bool = False,
+    on_step: Callable[[str], None],
+) -> Cargo:
+    """Bundle the model files and write the test items.
 
     Args:
         files: Model files, bundles of them (`.zip`), or one folder of model files.
-        folder: Where bundles are made.
-        data: Where their samples come from; None: they bring none, and prove themselves by seeded items alone.
-        on_step: Called with a sentence as each step begins.
+        folder: Folder to write to.
+        data: Data of the samples and the test items; None: neither is sent.
+        limit: Maximum number of test items.
+        skip_unreadable: Leave out unreadable images instead of raising an error.
+        on_step: Called with a sentence when a step begins.
 
     Raises:
-        EdgepressError: A file can't be used.
+        EdgepressError: A file or the data can't be used, or the files have different inputs or labels.
     """
+    parcels, contracts = _bundles(files, folder, data=data, on_step=on_step)
+    if data is None:
+        return Cargo(parcels, contracts)
+    for contract, parcel in zip(contracts, parcels, strict=True):
+        if (contract.input, contract.labels) != (contracts[0].input, contracts[0].labels):
+            raise InputError(
+                f"{parcel.file} has another input or other labels than {parcels[0].file}.", "Benchmark them separately."
+            )
+    opened, notes = data_for(contracts[0], data, where=parcels[0].file, skip_unreadable=skip_unreadable)
+    if len(opened.test) > limit:
+        notes.append(f"Accuracy on boards: {limit} of the {len(opened.test)} test items (--items).")
+        test = Split(opened.test.source, opened.test.indices[:limit], opened.test.y[:limit])
+        opened = replace(opened, test=test)
+    _write_items(opened.test, folder / "items.npy")
+    return Cargo(parcels, contracts, opened, folder / "items.npy", tuple(notes))
+
+
+def _bundles(
+    files: Sequence[Path], folder: Path, *, data: str | None, on_step: Callable[[str], None]
+) -> tuple[tuple[Parcel, ...], tuple[Contract, ...]]:
+    """Bundle each model file, and verify the given bundles."""
     parcels, contracts = [], []
     paths = list(files) if any(f.suffix == ".zip" for f in files) else find_files(files)
     for i, path in enumerate(paths):
@@ -47,7 +95,7 @@ def make_parcels(
             bundle = build_bundle(path, target, data=data, samples=samples).verified
         manifest = bundle.manifest
         if manifest.format != "zip":
-            raise InputError(f"{path} is a {manifest.format}; boards are sent bundles of the format zip.")
+            raise InputError(f"{path} is a {manifest.format}; boards accept only bundles of the format zip.")
         model = next(f for f in manifest.files if f.path == manifest.model)
         extracted = folder / str(i) / manifest.model
         extracted.parent.mkdir()
@@ -65,33 +113,11 @@ def make_parcels(
                 sha256=model.sha256,
             )
         )
-    return parcels, contracts
+    return tuple(parcels), tuple(contracts)
 
 
-def open_items(
-    contracts: Sequence[Contract], parcels: Sequence[Parcel], data: str, *, limit: int, skip_unreadable: bool = False
-) -> tuple[DataSet, list[str]]:
-    """The data, as all files take them, with the first `limit` test items, and notes.
-
-    Raises:
-        EdgepressError: They can't be opened, or the files differ in what they take.
-    """
-    for contract, parcel in zip(contracts, parcels, strict=True):
-        if (contract.input, contract.labels) != (contracts[0].input, contracts[0].labels):
-            raise InputError(
-                f"{parcel.file} takes other items or has other labels than {parcels[0].file}.",
-                "Benchmark them one after the other.",
-            )
-    opened, notes = data_for(contracts[0], data, where=parcels[0].file, skip_unreadable=skip_unreadable)
-    if len(opened.test) > limit:
-        notes.append(f"Accuracy on boards: {limit} of the {len(opened.test)} test items (--items).")
-        test = Split(opened.test.source, opened.test.indices[:limit], opened.test.y[:limit])
-        opened = dataclasses.replace(opened, test=test)
-    return opened, notes
-
-
-def write_items(split: Split, path: Path) -> None:
-    """All items of a split as one `.npy` file, a few in memory at a time."""
+def _write_items(split: Split, path: Path) -> None:
+    """Write all items of a split to one `.npy` file, a few at a time."""
     first = split.read([0])
     shape = (len(split), *first.shape[1:])
     array = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=shape)

@@ -1,9 +1,9 @@
-"""What a board is and how it is doing, as JSON on stdout: sent over ssh to the board's own Python, whichever that is.
+"""Print a board's description and state as JSON: sent over ssh to the board's Python.
 
-    ssh pi@kitchen python3 - < toolkit/boards/remote_probe.py             all of it
-    ssh pi@kitchen python3 - state < toolkit/boards/remote_probe.py   what changes: temperature, frequency, throttling
+    ssh pi@kitchen python3 - < toolkit/boards/remote_probe.py         everything
+    ssh pi@kitchen python3 - state < toolkit/boards/remote_probe.py   only the state: temperature, frequency, throttling
 
-So it imports nothing but the standard library and runs on Python 3.7. What the system does not tell is null or empty.
+It uses only the standard library and runs on Python 3.7. Unknown values are null or empty.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 
 def info(root: str = "/") -> dict[str, Any]:
-    """What does not change while the board runs: {name: value}."""
+    """The board's description, which does not change while it runs: {name: value}."""
     cpu = _cpuinfo(_read(root, "proc/cpuinfo"))
     memory = [line.split()[1] for line in _read(root, "proc/meminfo").splitlines() if line.startswith("MemTotal:")]
     return {
@@ -46,7 +46,7 @@ def info(root: str = "/") -> dict[str, Any]:
 
 
 def state(root: str = "/") -> dict[str, Any]:
-    """What changes: {name: value}."""
+    """The board's current state: {name: value}."""
     temperatures = [_number(_read(root, path)) for path in _find(root, "sys/class/thermal/thermal_zone*/temp")]
     frequencies = [_mhz(_read(root, p)) for p in _find(root, "sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq")]
     return {
@@ -59,7 +59,7 @@ def state(root: str = "/") -> dict[str, Any]:
 
 
 def _throttled(root: str) -> int | None:
-    """The bits of a Raspberry Pi's firmware: from vcgencmd, or from the kernel where that is missing or not allowed."""
+    """The throttling bits of a Raspberry Pi, from vcgencmd, or from the kernel if that is missing or not permitted."""
     tool = shutil.which("vcgencmd")
     text = ""
     if tool:
@@ -77,7 +77,7 @@ def _throttled(root: str) -> int | None:
 
 
 def _cooling(root: str) -> Iterator[str]:
-    """Cooling devices that hold a CPU back at this moment, by the kernel's word."""
+    """Cooling devices that the kernel reports as slowing a CPU down now."""
     for path in _find(root, "sys/class/thermal/cooling_device*/type"):
         kind = _read(root, path)
         slowed = _number(_read(root, os.path.join(os.path.dirname(path), "cur_state")))
@@ -86,7 +86,7 @@ def _cooling(root: str) -> Iterator[str]:
 
 
 def _cpuinfo(text: str) -> dict[str, str]:
-    """The fields of /proc/cpuinfo, each as it stands last: of big and little cores, the big ones come last."""
+    """The fields of /proc/cpuinfo; the last core's, because big cores follow little ones."""
     lines = [line.partition(":") for line in text.splitlines()]
     return {key.strip(): value.strip() for key, colon, value in lines if colon}
 
@@ -97,7 +97,7 @@ def _os_name(text: str) -> str:
 
 
 def _engines() -> dict[str, str]:
-    """Versions of the engines that this Python has."""
+    """Versions of the engines installed for this Python."""
     try:
         from importlib.metadata import PackageNotFoundError, version
     except ImportError:  # before Python 3.8

@@ -1,4 +1,4 @@
-"""A visit to a board as rows of a benchmark, and a benchmark with a board's rows in it."""
+"""Convert a visit to a board into rows of a benchmark, and merge them into one."""
 
 from __future__ import annotations
 
@@ -13,36 +13,29 @@ from edgepress.toolkit.benchmarking.accuracy import with_accuracy
 from edgepress.toolkit.benchmarking.advice import choose
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.boards.facts import describe_board
-from edgepress.toolkit.boards.session import Found, Parcel, Visit
-from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.boards.parcels import Cargo
+from edgepress.toolkit.boards.session import Found, Visit
 from edgepress.toolkit.results.records import NOT_COMPARABLE, PROVEN, Benchmark, Measurement
 from edgepress.toolkit.stats.intervals import paired_ratio
+from edgepress.toolkit.workers.answer import decide
 
 
 def board_rows(
-    host: str,
-    visit: Visit,
-    parcels: Sequence[Parcel],
-    contracts: Sequence[Contract],
-    *,
-    data: DataSet | None,
-    baseline: str,
-    max_drop_pp: float,
+    host: str, visit: Visit, cargo: Cargo, *, baseline: str, max_drop_pp: float
 ) -> tuple[dict[str, Any], list[Measurement]]:
-    """What came of one board: its entry of a benchmark's `boards`, and a row of each file and number of threads.
+    """A board's entry in a benchmark's `boards`, and one row per file and number of threads.
 
     Args:
-        host: What the user calls it.
-        visit: What came of it.
-        parcels: The files, in the order of the visit.
-        contracts: Theirs.
-        data: The items that were answered; None if none were.
+        host: The user's name for the board.
+        visit: The results of the board.
+        cargo: The files and items that were sent.
         baseline: The scheme that drops and speed-ups refer to, on this board.
-        max_drop_pp: Limit of the drop, percentage points.
+        max_drop_pp: Largest acceptable accuracy drop, percentage points.
     """
+    parcels, data = cargo.parcels, cargo.data
     entry = describe_board(host, visit.info, visit.states)
     reference = next((i for i, p in enumerate(parcels) if p.scheme == baseline and not visit.found[i].error), None)
-    answers = [None if data is None else _answers(f, c) for f, c in zip(visit.found, contracts, strict=True)]
+    answers = [None if data is None else _answers(f, c) for f, c in zip(visit.found, cargo.contracts, strict=True)]
     rows = []
     for i, (parcel, found) in enumerate(zip(parcels, visit.found, strict=True)):
         row = Measurement(
@@ -76,9 +69,9 @@ def board_rows(
 
 
 def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measurement]) -> Benchmark:
-    """A benchmark with a board's rows in the place of those that it had of the same files there.
+    """Replace the rows of the same files and board in a benchmark.
 
-    If the board is another one than before under the same name, all of its older rows go.
+    If the name now refers to another board, all of its older rows are removed.
     """
     old = next((b for b in result.boards if b["name"] == entry["name"]), {})
     files = {r.file for r in rows} if all(old.get(k) == entry[k] for k in _IDENTITY) else None
@@ -88,24 +81,20 @@ def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measuremen
 
 
 def _answers(found: Found, contract: Contract) -> Answers | None:
-    """A file's answers, as `Model.decide` makes them of scores; a file that gives NaN has failed."""
+    """A file's answers to the test items; NaN or infinite scores are an error of the file."""
     if found.scores is None:
         return None
     if not np.isfinite(found.scores).all():
-        found.error = "it answers NaN or infinite scores."
+        found.error = "its scores contain NaN or infinity."
         return None
-    predicted = found.scores.argmax(axis=1)
-    if contract.task == "sigmoid":
-        threshold = 0.5 if contract.threshold is None else contract.threshold
-        predicted = np.asarray(found.scores[:, 1] >= threshold, np.int64)
-    confidence = np.take_along_axis(found.scores, predicted[:, np.newaxis], axis=1)[:, 0]
-    return Answers(found.engine, predicted, confidence)
+    threshold = 0.5 if contract.threshold is None else contract.threshold
+    return Answers(found.engine, *decide(found.scores, threshold=threshold if contract.task == "sigmoid" else None))
 
 
 def _timed(
     row: Measurement, rounds: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]] | None
 ) -> list[Measurement]:
-    """The row for each number of threads; a percentile is the median of what it was in each round."""
+    """One row per number of threads; percentiles are medians over the rounds."""
     rows = []
     for n in range(len(rounds[0]["results"]) if rounds else 0):
         own = [r["results"][n] for r in rounds]

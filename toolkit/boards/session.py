@@ -1,9 +1,8 @@
-"""One run on one board: copy bundles, install them, let them prove themselves, answer the items, and be timed.
+"""One run on one board: copy and install bundles, run their self-tests, classify the test items, and measure latency.
 
-All of it happens in one folder of the board, ~/.cache/edgepress/RUN, which is removed at the end. Each bundle is
-installed by its own install.sh; the first of each format brings its packages, the others use them. Rounds of timing go
-over all files in shuffled order, each in a fresh process, so that heat and whatever else the board does hit all alike;
-what is timed is what the bundle's own `run bench` times.
+Everything is in one folder on the board, ~/.cache/edgepress/RUN, which is removed at the end. Each bundle is installed
+by its install.sh; the first of each format installs its packages, the others use them. Each round runs the bundles'
+`run bench` in shuffled order, each in a new process, so that heat and other load affect all files alike.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ from edgepress.toolkit.errors import BoardError
 HERE = Path(__file__).parent
 FOLDER = ".cache/edgepress"
 INSTALL_S, ANSWER_S = 1800, 7200
-"""Seconds that installing a bundle's packages, and answering all items, may take on a slow board."""
+"""Time limits in seconds for installing a bundle's packages and for classifying all items."""
 TIDY = 'rm -rf -- "$1"; rmdir -- "$2" 2>/dev/null || true'
-RESUME = "What was measured is kept: run the same command again with --resume."
+RESUME = "Measurements so far were saved: run the same command again with --resume."
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A file on its way to boards.
+    """A file to send to boards.
 
     Attributes:
-        file: As the user named it: a model file, or a bundle of one.
-        bundle: The bundle.
-        name: The folder in the bundle.
-        model: The model's name in that folder.
-        scheme: Of the model.
-        size_bytes: Of the model.
-        sha256: Of the model.
+        file: The model file or bundle that the user gave.
+        bundle: Its bundle.
+        name: Name of the folder in the bundle.
+        model: Name of the model in that folder.
+        scheme: Scheme of the model.
+        size_bytes: Size of the model.
+        sha256: SHA-256 of the model.
     """
 
     file: Path
@@ -62,12 +61,12 @@ class Plan:
 
     Attributes:
         parcels: The files.
-        items: An `.npy` file of items to answer, uint8 or float32, shape (N, *item shape); None: none.
-        python: The board's Python, which then must have the engines; None: the system's, with packages from the bundle.
+        items: An `.npy` file of items to classify, uint8 or float32, shape (N, *item shape); None: none.
+        python: The board's Python, with the engines installed; None: the system's, with the bundle's packages.
         threads: Numbers of threads to time with.
         rounds: Rounds of timing; 0: none.
-        seconds: What each number of threads is timed for in a round.
-        keep: Leave the folder on the board.
+        seconds: Duration of timing per round for each number of threads.
+        keep: Keep the folder on the board.
     """
 
     parcels: tuple[Parcel, ...]
@@ -81,13 +80,14 @@ class Plan:
 
 @dataclass
 class Found:
-    """What came of one file; `error` says why it has no more.
+    """The results of one file on a board.
 
     Attributes:
-        engine: What runs it there.
+        engine: The engine that runs it.
         selftest: The report of its self-test.
-        scores: Its answers to the items, float32, shape (N, labels).
-        rounds: Of each round, what `run bench --json` gave.
+        scores: Its scores for the items, float32, shape (N, labels).
+        rounds: The document of `run bench --json` for each round.
+        error: Why it failed; the following steps were then skipped.
     """
 
     engine: str = ""
@@ -99,14 +99,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Visit:
-    """What came of one board.
+    """The results of one board.
 
     Attributes:
-        info: What it is, by `remote_probe.info`.
-        states: How it did before, between and after the rounds, by `remote_probe.state`.
-        found: One of each parcel, in their order.
-        folder: What was left on the board; "" if nothing.
-        taken_up: Pieces that were measured in an earlier, cut run.
+        info: Its description, from `remote_probe.info`.
+        states: Its states before, between and after the rounds, from `remote_probe.state`.
+        found: One per parcel, in order.
+        folder: The folder kept on the board; "" if it was removed.
+        taken_up: Number of measurements reused from an interrupted run.
     """
 
     info: dict[str, Any]
@@ -117,39 +117,38 @@ class Visit:
 
 
 def look(board: Connection, python: str | None = None, *, only_state: bool = False) -> dict[str, Any]:
-    """Ask a board what it is, or only how it is doing.
+    """Query a board's description, or only its state.
 
     Raises:
-        BoardError: It has no such Python.
+        BoardError: Its Python could not be run.
     """
     script = Path(remote_probe.__file__).read_bytes()
     command = [python or "python3", "-", *(["state"] if only_state else [])]
     try:
-        told: dict[str, Any] = json.loads(board.run(command, stdin=script))
+        found: dict[str, Any] = json.loads(board.run(command, stdin=script))
     except LostError:
         raise
     except (BoardError, ValueError) as e:
         raise BoardError(
-            f"{board.host} has no Python that answers ({e}).",
-            "Install it there (apt install python3), or use --python.",
+            f"{board.host} has no usable Python ({e}).", "Install it there (apt install python3), or use --python."
         ) from e
-    return told
+    return found
 
 
 def visit(
     host: str, plan: Plan, *, journal: Journal, config: Path | None = None, on_step: Callable[[str], None]
 ) -> Visit:
-    """Do all of a plan on one board.
+    """Carry out a plan on one board.
 
     Args:
         host: As for `Connection`.
         plan: What to do.
-        journal: Where pieces are kept and found.
+        journal: Stores the measurements.
         config: As for `Connection`.
-        on_step: Called with a sentence as each step begins.
+        on_step: Called with a sentence when a step begins.
 
     Raises:
-        LostError: The connection was lost; what was measured is in the journal.
+        LostError: The connection was lost; the measurements so far are in the journal.
         BoardError: The board can't be reached or used.
     """
     on_step(f"{host}: connecting")
@@ -165,7 +164,7 @@ def visit(
             raise
         finally:
             if not lost and not plan.keep:
-                with contextlib.suppress(BoardError):  # the run's own error, if there is one, says more
+                with contextlib.suppress(BoardError):  # an error of the run itself is more informative
                     board.run(["sh", "-c", TIDY, "sh", f"{FOLDER}/{journal.key}", FOLDER])
 
 
@@ -175,7 +174,7 @@ class _Run:
     def __init__(self, board: Connection, plan: Plan, journal: Journal, on_step: Callable[[str], None]) -> None:
         self._board, self._plan, self._journal = board, plan, journal
         self._on_step = on_step
-        self._packages: dict[str, str] = {}  # by suffix of the model, the Python that a bundle's packages are in
+        self._packages: dict[str, str] = {}  # by model suffix: the Python with the installed packages
 
     def all(self) -> Visit:
         plan, board = self._plan, self._board
@@ -184,7 +183,7 @@ class _Run:
         states = [self._state("state-before")]
         self._say(f"copying {len(plan.parcels)} bundle(s)")
         members: dict[str, bytes | Path] = {f"{i}.zip": p.bundle for i, p in enumerate(plan.parcels)}
-        members["answer.py"] = HERE / "answer.py"
+        members["answer.py"] = HERE / "remote_answer.py"
         if plan.items is not None:
             members["items.npy"] = plan.items
         board.push(members, self._top)
@@ -207,7 +206,7 @@ class _Run:
         self._on_step(f"{self._board.host}: {text}")
 
     def _attempt(self, one: Found, step: Callable[..., None], i: int, *arguments: Any) -> Found:
-        """A step for one file; if it fails, that file takes part in no further one."""
+        """Run a step for one file; if it fails, skip the file's further steps."""
         if not one.error:
             try:
                 step(one, i, *arguments)
@@ -232,7 +231,7 @@ class _Run:
             self._packages[Path(parcel.model).suffix] = f"{home}/installed/current/venv/bin/python"
 
     def _engines(self) -> dict[str, str]:
-        """Versions of the engines that bundles brought."""
+        """Versions of the engines that bundles installed."""
         return {k: v for python in self._packages.values() for k, v in look(self._board, python)["engines"].items()}
 
     def _answer(self, one: Found, i: int) -> None:
@@ -250,7 +249,7 @@ class _Run:
         plan, release = self._plan, f"{self._top}/{i}/installed/current"
         options = ["--threads", ",".join(map(str, plan.threads)), "--seconds", f"{plan.seconds:g}", "--json"]
         command = [f"{release}/run", "bench", "--engine", one.engine, *options]
-        own_cache = {"XDG_CACHE_HOME": f"{self._top}/cache"}  # it notes its best number of threads there
+        own_cache = {"XDG_CACHE_HOME": f"{self._top}/cache"}  # `bench` stores the best number of threads there
         limit = 300 + 10 * plan.seconds * len(plan.threads)
 
         def document() -> bytes:

@@ -1,9 +1,8 @@
-"""A board by ssh: the plain OpenSSH client, with the user's own keys, configuration and known hosts.
+"""Run commands on a board over ssh, with the OpenSSH client and the user's keys, configuration and known hosts.
 
-One connection a board (a ControlMaster of our own) carries every command, so that each costs a round trip and no login.
-Nothing is asked on the terminal, and no check of a host's key is switched off: what would need either is an error that
-says what to do once by hand. When the connection is lost, whatever is running fails with `LostError`; nothing
-connects again by itself.
+All commands share one connection per board (a private ControlMaster), so each costs a round trip, no login. There are
+no prompts, and host keys are always checked: if ssh would need input, the error says what to do once by hand. If the
+connection is lost, the running command fails with `LostError`; there is no automatic reconnection.
 
     >>> with Connection("pi@kitchen") as board:                     # doctest: +SKIP
     ...     board.run(["uname", "-m"]).decode().strip()
@@ -28,55 +27,55 @@ from edgepress.toolkit.errors import BoardError, InputError
 
 CONNECT_S = 15
 LOST_FAILURE = 255
-"""What ssh exits with where it failed itself. A remote command that does so, too, is taken for a lost connection."""
+"""Exit code of ssh if it failed itself. A remote command with this code is also treated as a lost connection."""
 OPTIONS = (
     *("BatchMode=yes", f"ConnectTimeout={CONNECT_S}", "ServerAliveInterval=5", "ServerAliveCountMax=3"),
-    # What a user's configuration may say for terminals, and what would end our connection or its commands.
+    # Override settings for interactive use that would end the connection or its commands.
     *("ControlPersist=no", "RemoteCommand=none", "PermitLocalCommand=no", "ClearAllForwardings=yes"),
 )
 
 HINTS = (
     (
         r"Permission denied|Too many authentication failures",
-        "Let ssh in without a password: ssh-copy-id {host}, and ssh-add for a key with a passphrase.",
+        "Set up login without a password: ssh-copy-id {host}, and ssh-add for a key with a passphrase.",
     ),
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "Another machine answers, or the board was set up anew. If that is so: ssh-keygen -R {name}",
+        "If the board was reinstalled or replaced: ssh-keygen -R {name}",
     ),
-    (r"Host key verification failed", "Connect once by hand and check the key's fingerprint: ssh {host}"),
-    (r"Could not resolve hostname", "Check the name; a Raspberry Pi answers to NAME.local in most networks."),
-    (r"refused|timed out|No route", "Is the board on, in this network, and ssh enabled (raspi-config)?"),
+    (r"Host key verification failed", "Connect once by hand and check the fingerprint of the key: ssh {host}"),
+    (r"Could not resolve hostname", "Check the name; in most networks a Raspberry Pi is called NAME.local."),
+    (r"refused|timed out|No route", "Check that the board is on, in this network, and has ssh enabled (raspi-config)."),
 )
-"""What ssh says, and what to do about it."""
+"""Messages of ssh, and what to do about them."""
 
 
 class LostError(BoardError):
-    """The connection ended while it was needed."""
+    """The connection was lost."""
 
 
 class Connection:
-    """An open connection to a board; make it in a `with` block.
+    """An open connection to a board; use it in a `with` block.
 
     Args:
-        host: What ssh takes: NAME, USER@NAME, ssh://USER@NAME:PORT, or a name of the user's configuration.
-        config: Another configuration file than the user's own, as `ssh -F`.
+        host: NAME, USER@NAME, ssh://USER@NAME:PORT, or a host of the user's ssh configuration.
+        config: Configuration file instead of the user's, as for `ssh -F`.
 
     Raises:
-        InputError: `host` can't be one.
-        BoardError: There is no connection; the hint says what to do.
+        InputError: `host` is not a valid host.
+        BoardError: The connection failed; the hint says what to do.
     """
 
     def __init__(self, host: str, *, config: str | Path | None = None) -> None:
         self.host = checked_host(host)
-        # A socket's path has at most 107 bytes, of which ssh needs some while it makes it.
+        # A socket's path has at most 107 bytes, and ssh appends a suffix while creating it.
         short = None if len(tempfile.gettempdir()) < 50 else "/tmp"
         self._folder = tempfile.TemporaryDirectory(prefix="edgepress-ssh-", dir=short)
         socket = Path(self._folder.name) / "s"
         options = [word for option in (*OPTIONS, f"ControlPath={socket}") for word in ("-o", option)]
         self._ssh = ["ssh", *(["-F", str(config)] if config else []), *options]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        # In a session of its own, so that Ctrl-C leaves it alive for tidying up.
+        # In a separate session, so that it survives Ctrl-C for cleaning up.
         self._master: subprocess.Popen[bytes] | None = None
         try:
             self._master = subprocess.Popen(
@@ -93,7 +92,9 @@ class Connection:
                 time.sleep(0.02)
         except FileNotFoundError as e:
             self.close()
-            raise BoardError("There is no ssh on this machine.", "Install OpenSSH: apt install openssh-client") from e
+            raise BoardError(
+                "ssh is not installed on this machine.", "Install OpenSSH: apt install openssh-client"
+            ) from e
         except BaseException:
             self.close()
             raise
@@ -105,7 +106,7 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         if self._master is not None:
             self._master.terminate()
             self._master.wait()
@@ -114,7 +115,7 @@ class Connection:
 
     @property
     def alive(self) -> bool:
-        """Whether the connection stands, as far as is known."""
+        """Whether the connection is still open, as far as is known."""
         return self._master is not None and self._master.poll() is None
 
     def run(
@@ -126,24 +127,24 @@ class Connection:
         stdin: bytes | IO[bytes] = b"",
         timeout_s: float = 60.0,
     ) -> bytes:
-        """Run a program on the board and give what it wrote to stdout.
+        """Run a program on the board and return its stdout.
 
         Args:
-            command: The program and its arguments, as they are: each is quoted for the board's shell.
-            environment: Variables to set for it.
-            folder: Folder to run it in, from the user's home.
-            stdin: What it reads: bytes, or a file opened here.
-            timeout_s: Seconds that it may take.
+            command: The program and its arguments, unquoted; each is quoted for the board's shell.
+            environment: Environment variables to set.
+            folder: Working directory, relative to the user's home.
+            stdin: Its standard input: bytes, or an open file.
+            timeout_s: Time limit in seconds.
 
         Raises:
-            BoardError: It ended with an exit code but 0, or took too long; the message has its last words.
-            LostError: The connection ended.
+            BoardError: It failed or took too long; the message contains the end of its output.
+            LostError: The connection was lost.
         """
         words = shlex.join(["env", *(f"{k}={v}" for k, v in (environment or {}).items()), *command])
         line = f"cd {shlex.quote(folder)} && exec {words}" if folder is not None else f"exec {words}"
-        # A shell that is known, as the user's own may be any.
+        # Use sh, because the user's login shell may be any.
         ssh = [*self._ssh, "-T", "--", self.host, shlex.join(["sh", "-c", line])]
-        if not self.alive:  # or ssh would connect anew, in the middle of a measurement
+        if not self.alive:  # else ssh would reconnect in the middle of a measurement
             raise self._failed("was lost", LostError)
         source: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
         try:
@@ -152,20 +153,20 @@ class Connection:
             raise BoardError(f"{Path(command[0]).name} took more than {timeout_s:g} s on {self.host}.") from e
         if done.returncode == 0:
             return bytes(done.stdout)
-        if done.returncode == LOST_FAILURE or done.returncode < 0:  # Ctrl-C ends our ssh, too
+        if done.returncode == LOST_FAILURE or done.returncode < 0:  # Ctrl-C also ends the ssh client
             raise LostError(f"The connection to {self.host} was lost. {_last_words(done.stderr)}".strip())
-        said = _last_words(done.stderr) or _last_words(done.stdout) or "it said nothing"
+        said = _last_words(done.stderr) or _last_words(done.stdout) or "no output"
         raise BoardError(f"{Path(command[0]).name} ended with exit code {done.returncode} on {self.host}: {said}")
 
     def push(self, members: Mapping[str, bytes | Path], folder: str) -> None:
-        """Write files into a folder of the board, which is made if missing.
+        """Write files to a folder on the board, which is created if missing.
 
         Args:
-            members: By the path in that folder, what to write: bytes, or a file here.
-            folder: From the user's home.
+            members: The content by path in that folder: bytes, or a local file.
+            folder: The folder, relative to the user's home.
 
         Raises:
-            BoardError: As of `run`.
+            BoardError: As for `run`.
         """
         with tempfile.TemporaryFile() as spool:
             with tarfile.open(fileobj=spool, mode="w") as tar:
@@ -188,14 +189,14 @@ class Connection:
         said = self._log.read().decode(errors="replace")
         name = self.host.rpartition("@")[2]
         hint = next((h.format(host=self.host, name=name) for pattern, h in HINTS if re.search(pattern, said)), "")
-        return kind(f"{self.host} {what}: {_last_words(said.encode()) or 'ssh said nothing.'}", hint)
+        return kind(f"{self.host} {what}: {_last_words(said.encode()) or 'no message from ssh.'}", hint)
 
 
 def checked_host(host: str) -> str:
-    """The name of a board, if ssh can take it for nothing else.
+    """Check that a board's name can't be mistaken for an option or a shell command.
 
     Raises:
-        InputError: It is empty, begins with "-", or holds spaces, control characters or what a shell would read.
+        InputError: It is empty, begins with "-", or contains spaces, control or shell characters.
     """
     if not re.fullmatch(r"[\w.:@%+/\[\]][\w.:@%+/\[\]-]*", host) or "@-" in host or "//-" in host:
         raise InputError(f"{host!r} is not a host.", "Accepted: NAME, USER@NAME, ssh://USER@NAME:PORT.")
@@ -203,7 +204,7 @@ def checked_host(host: str) -> str:
 
 
 def _last_words(text: bytes) -> str:
-    """The last line that a program wrote, or all from the last one that begins with "Error:"."""
+    """The last line of a program's output, or everything from the last line that begins with "Error:"."""
     lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
     begin = max((i for i, line in enumerate(lines) if line.startswith("Error:")), default=len(lines) - 1)
     return " ".join(lines[max(0, begin) :]).removeprefix("Error: ")
