@@ -1,9 +1,15 @@
-"""One small real model for the whole test run: LeNet trained on digits, and its nine variants."""
+"""Shared fixtures, and the unit tier: `pytest -m unit` runs what needs neither TensorFlow nor a child process.
+
+The model that most other tests share is LeNet trained on digits, with its nine variants. A test is a unit test if its
+module is in `UNIT_MODULES` and it uses none of the fixtures that train or convert a model; such a test fails if it
+imports TensorFlow or starts a process all the same.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +17,64 @@ from typing import Any
 import filelock
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+EXAMPLES = os.environ.get("EDGEPRESS_EXAMPLES")
+"""Examples of a property, always the same ones; `benchmarks/mutation.py` asks for fewer than Hypothesis would take."""
+settings.register_profile("any", deadline=None)  # no test depends on how fast the machine is
+settings.register_profile("few", deadline=None, max_examples=int(EXAMPLES or 1), derandomize=True)
+settings.load_profile("few" if EXAMPLES else "any")
+
+UNIT_MODULES = """
+    accuracy advice augment bundle compare contract data data_folder data_idx data_splits files foreign_contract image
+    inspection_graph intervals metrics report results_file selftest tasks timing verification
+"""
+"""Test modules, without "test_", whose tests are unit tests; so are those of every `test_unit_*.py`."""
+HEAVY_FIXTURES = {"run", "net", "keras_found"}
+"""Fixtures that need TensorFlow, with whatever uses them."""
+NOT_UNIT = {
+    "test_pickled_split_opens_without_tensorflow",
+    "test_memory_does_not_grow_with_the_number_of_images",
+    "test_the_module_needs_no_heavy_package",
+    "test_converted_files_answer_what_their_parent_does",
+    "test_others_at_work_make_a_run_noisy",
+}
+"""Tests of these modules that convert a model or start a process in their body."""
+HEAVY_PACKAGES = {"tensorflow", "keras", "tf2onnx"}
+NEW_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"}
+_processes: list[str] = []
+
+
+def _audit(event: str, _: tuple[object, ...]) -> None:
+    if event in NEW_PROCESS:
+        _processes.append(event)
+
+
+sys.addaudithook(_audit)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the unit tests, before pytest selects by marker."""
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        listed = name in UNIT_MODULES.split() and getattr(item, "originalname", "") not in NOT_UNIT
+        heavy = HEAVY_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("slow")
+        if (listed or name.startswith("unit_")) and not heavy:
+            item.add_marker(pytest.mark.unit)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a unit test that imports TensorFlow or starts a process."""
+    before, started = HEAVY_PACKAGES & sys.modules.keys(), len(_processes)
+    yield
+    if item.get_closest_marker("unit") is not None:
+        assert HEAVY_PACKAGES & sys.modules.keys() == before, "a unit test imported TensorFlow or Keras"
+        assert _processes[started:] == [], "a unit test started a process"
 
 
 @dataclass(frozen=True)

@@ -143,9 +143,8 @@ def test_an_outcome_is_only_what_the_whole_interval_says(
 ) -> None:
     gate = parse_gate(f"drop{op}{limit!r}")
     found = Interval(estimate, estimate - below, estimate + above)
-    truths = {gate.holds(v) for v in np.linspace(estimate - below, estimate + above, 9).tolist()}
-    outcome = gate.outcome(found)
-    assert outcome == (OPEN if len(truths) == 2 else FAILED if truths == {True} else PASSED) or outcome == OPEN
+    truths = {gate.holds(estimate - below), gate.holds(estimate + above)}  # what lies between is like one of them
+    assert gate.outcome(found) == (OPEN if len(truths) == 2 else FAILED if truths == {True} else PASSED)
     assert gate.outcome(found, strict=True) == (FAILED if gate.holds(estimate) else PASSED)
 
 
