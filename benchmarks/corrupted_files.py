@@ -36,8 +36,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 
-from edgepress.converters import Facts, Hints, guess_contract, parse_schemes
-from edgepress.converters import convert as convert_as_it_is
+from edgepress.converters import Conversion, Facts, Hints, guess_contract, parse_schemes
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
@@ -92,7 +91,6 @@ def _run_in_kept(function: Callable[[A, Emit], None], argument: A, **_: Any) -> 
 
 def _keep_children() -> None:
     """Put the kept child in the place of those that the public functions start."""
-    # By name: `edgepress.converters.conversion` is a function as an attribute.
     importlib.import_module("edgepress.converters.conversion").Worker = KeptWorker  # type: ignore[attr-defined]
     for module in ("edgepress.toolkit.inspection", "edgepress.toolkit.prediction"):
         importlib.import_module(module).run_in_child = _run_in_kept  # type: ignore[attr-defined]
@@ -172,7 +170,8 @@ def _files(real: Path, folder: Path) -> dict[str, list[Path]]:
             new.writestr(member, old.read(member))
     contract = guess_contract(Facts((16, 16, 3), 4), Hints(task="softmax")).contract
     calibration = partial(list, [seeded_items(contract.input, 16)])
-    convert_as_it_is(made / "net.keras", parse_schemes("all"), contract=contract, calibration=calibration, out=made)
+    with Conversion(made / "net.keras") as conversion:
+        conversion.run(parse_schemes("all"), contract, calibration=calibration, out=made)
     found: dict[str, list[Path]] = {suffix: [] for suffix in SHARES}
     for path in [*sorted(made.iterdir()), *(sorted(real.rglob("*")) if real.is_dir() else ())]:
         suffix = ".h5" if path.suffix == ".hdf5" else path.suffix

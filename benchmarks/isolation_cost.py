@@ -2,9 +2,9 @@
 
     python benchmarks/isolation_cost.py [--rounds 5] [--only isolation|parallel]
 
-isolation  five TFLite files through `convert`, which works in a child process, against the same calls made directly in
+isolation  five TFLite files through `Conversion`, in a child process, against the same calls made directly in
            one process (`jobs.open_model`, `jobs.make_files`): at most 1.10 of the time.
-parallel   all nine files by one `convert`, TFLite and ONNX side by side in two processes, against one format after the
+parallel   all nine files by one `Conversion`, TFLite and ONNX in two processes side by side, against one format after the
            other: at most 0.75 of the time. Needs two cores that are idle.
 
 Every side is timed in a fresh Python process, from its start to its end, so that importing TensorFlow counts on both.
@@ -29,8 +29,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 
-from edgepress.converters import Hints, InputAdapter, convert, parse_schemes
-from edgepress.converters.make_files import FilesJob, Made, OpenJob, make_files, open_model, targets
+from edgepress.converters import Conversion, Hints, InputAdapter, parse_schemes
+from edgepress.converters.make_files import Done, FilesJob, OpenJob, make_files, open_model, targets
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime import Contract, InputSpec
 
@@ -88,19 +88,20 @@ def _do(side: str, model: Path) -> None:
             _directly(model, parse_schemes("tflite"), calibration, Path(folder))
             return
         for schemes in {"child": ["tflite"], "together": ["all"], "in turn": ["tflite", "onnx"]}[side]:
-            made = convert(model, parse_schemes(schemes), contract=CONTRACT, calibration=calibration, out=folder)
+            with Conversion(model) as conversion:
+                made = conversion.run(parse_schemes(schemes), CONTRACT, calibration=calibration, out=folder)
             assert all(v.path for v in made), [v.error for v in made]
 
 
 def _directly(model: Path, schemes: Sequence[str], calibration: Any, out: Path) -> None:
-    """What `convert` has its child process do, done here."""
+    """What `Conversion` has its child process do, done here."""
     reports: list[Any] = []
     adapter = InputAdapter(CONTRACT.input, CONTRACT.input.shape)
     contract = CONTRACT.replace(parent_sha256=sha256_of(model))
     open_model(OpenJob(model, Hints()), reports.append)
     job = FilesJob(targets(schemes, out, "model"), contract, adapter, calibration, None, "seeded", True)
     make_files(job, reports.append)
-    assert sum(isinstance(r, Made) for r in reports) == len(schemes), [r for r in reports if not isinstance(r, Made)]
+    assert sum(isinstance(r, Done) and r.scores is not None for r in reports) == len(schemes), reports
 
 
 if __name__ == "__main__":

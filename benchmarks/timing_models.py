@@ -69,7 +69,7 @@ def _input(shape: tuple[int, int, Any]) -> Any:
 def _convert(
     model: Any, name: str, shape: tuple[int, int, Any], folder: Path, formats: Sequence[str] = ("tflite", "onnx")
 ) -> None:
-    from edgepress.converters import convert
+    from edgepress.converters import Conversion
     from edgepress.runtime import Contract
 
     labels = tuple(map(str, range(CLASSES)))
@@ -78,7 +78,8 @@ def _convert(
     model.save(path)
     images = np.random.default_rng(SEED).integers(0, 256, (10, *contract.input.shape), dtype=np.uint8)
     schemes = [f"{kind}-float32" for kind in formats]
-    made = convert(path, schemes, contract=contract, calibration=partial(list, [images]), out=folder, stem=name)
+    with Conversion(path) as conversion:
+        made = conversion.run(schemes, contract, calibration=partial(list, [images]), out=folder, stem=name)
     for variant in made:
         assert variant.path, variant.error
         variant.path.rename(folder / f"{name}{variant.path.suffix}")

@@ -4,7 +4,7 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import Guess, guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.write import write_keras_contract
-from edgepress.converters.conversion import Conversion, convert
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.schemes import SCHEMES, Scheme, parse_schemes
 from edgepress.converters.sources.keras import load_keras
@@ -20,7 +20,6 @@ __all__ = [
     "InputAdapter",
     "Scheme",
     "Variant",
-    "convert",
     "guess_contract",
     "load_keras",
     "parse_schemes",

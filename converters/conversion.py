@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
@@ -29,11 +26,11 @@ from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.files import temporary_path
-from edgepress.converters.make_files import Began, FilesJob, Made, OpenJob, Refused, make_files, open_model, targets
+from edgepress.converters.make_files import Began, Done, FilesJob, OpenJob, make_files, open_model, targets
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.variant import Variant, across
-from edgepress.converters.worker import ChildDied, Worker
+from edgepress.converters.worker import ChildDied, Worker, merged
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError, unknown
 
@@ -49,13 +46,14 @@ benchmarks/conversion_memory.py counts them."""
 
 OnStart = Callable[[str], None]
 OnDone = Callable[[Variant], None]
+Report = Began | Done
 
 
 class Conversion:
-    """A model that is being converted; a context manager, because processes are at work for it.
+    """A model that is being converted; a context manager, because child processes work for it.
 
     Args:
-        path: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel's folder.
+        path: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         hints: How to open it (`custom`, `trust`).
         silence_s: Seconds that one step may take before it has failed.
         memory_bytes: Memory that one process may take; None means 80 % of the machine's.
@@ -78,7 +76,7 @@ class Conversion:
         self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory}
         self._workers: dict[str, Worker] = {}
         self._looks: Looks | None = None
-        self._closed, self._lock = False, threading.Lock()
+        self._closed = False
 
     def __enter__(self) -> Conversion:
         return self
@@ -93,7 +91,7 @@ class Conversion:
         """What can be seen of the model.
 
         Raises:
-            ModelFileError: It can't be opened, or crashes what opens it.
+            ModelFileError: It can't be opened, or crashes the process that opens it.
         """
         try:
             return self._open("tflite")
@@ -102,7 +100,7 @@ class Conversion:
 
     @property
     def stem(self) -> str:
-        """The model's name without what kind of file it is; of one that edgepress made, without its scheme."""
+        """The model's name without its suffix; of a file that edgepress converted, without its precision, too."""
         name = self.path.resolve().name if self.path.is_dir() else self.path.stem
         made = SCHEMES.get(self.facts.contract.scheme) if self.facts.contract else None
         return name.removesuffix(f"-{made.precision}") or name if made else name
@@ -126,15 +124,15 @@ class Conversion:
 
         Args:
             schemes: Names in the scheme table (`parse_schemes` reads them from text).
-            contract: What the files shall say of themselves.
+            contract: What the files will say of themselves.
             adapter: What must stand in front of the model and behind it so that the contract holds; None for a model
                 that takes the contract's items as they are.
             calibration: Gives the calibration items anew at each call, as batches (n, *item shape); picklable. Called
                 only for schemes that need it.
             out: Folder for the files; made if missing.
             stem: Beginning of the file names: `{stem}-{precision}.{format}`; None takes the model's.
-            proof: Items (n, *item shape) on which a file is compared with its parent; None takes seeded ones.
-            proof_name: What they are, for the record.
+            proof: Items (n, *item shape) on which a file is compared with the source model; None takes seeded ones.
+            proof_name: What these items are, for the record.
             enforce: Whether a file whose answers are below its scheme's bound is an error.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
@@ -146,83 +144,71 @@ class Conversion:
             InputError: A scheme is unknown, or the folder can't be written.
             ModelFileError: The model can't be opened, or contradicts the contract.
         """
+        adapter = adapter or InputAdapter(contract.input, contract.input.shape)
+        paths = self._paths(schemes, Path(out), stem, contract, adapter)
+        tools = {name: metadata.version(name) for name in TOOLS}
+        contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
+        job = FilesJob(paths, contract, adapter, calibration, proof, proof_name, enforce)
+        found: dict[str, Done] = {}
+        try:
+            for report in self._reports(job):
+                if isinstance(report, Began) and on_start:
+                    on_start(report.scheme)
+                if isinstance(report, Done):
+                    found[report.variant.scheme] = report
+                    if on_done:
+                        on_done(report.variant)
+        except BaseException:  # Ctrl-C too
+            self.__exit__(None, None, None)
+            for worker in self._workers.values():
+                _remove_partial(paths.values(), worker)
+            raise
+        answers = {name: done.scores for name, done in found.items() if done.scores is not None}
+        return [across(found[name].variant, answers) for name in schemes]
+
+    def _paths(
+        self, schemes: Sequence[str], out: Path, stem: str | None, contract: Contract, adapter: InputAdapter
+    ) -> dict[str, Path]:
+        """The files to make, after checks that need no process."""
         for name in schemes:
             if name not in SCHEMES:
                 raise unknown("scheme", name, SCHEMES)
-        adapter = adapter or InputAdapter(contract.input, contract.input.shape)
         if adapter.end and contract.task not in ("logits", "sigmoid"):
             raise InputError(f"The outputs are {contract.task}, not logits, so they need no softmax.", "Leave it out.")
-        tools = {name: metadata.version(name) for name in TOOLS}
-        contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
-        paths = targets(schemes, Path(out), self.stem if stem is None else stem)
+        paths = targets(schemes, out, self.stem if stem is None else stem)
         for path in paths.values():
             if path.exists() and path.samefile(self.path):
                 raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")
-        job = FilesJob(paths, contract, adapter, calibration, proof, proof_name, enforce)
-        found: dict[str, Variant] = {}
-        answers: dict[str, npt.NDArray[np.float32]] = {}
+        return paths
 
-        def done(variant: Variant) -> None:
-            with self._lock:
-                found[variant.scheme] = variant
-                if on_done and not self._closed:
-                    on_done(variant)
+    def _reports(self, job: FilesJob) -> Iterator[Report]:
+        """What the processes report: those of all formats as it comes or, if memory is short, one after the other."""
+        groups: dict[str, list[str]] = {}
+        for name in job.targets:
+            groups.setdefault(SCHEMES[name].format, []).append(name)
+        formats = sorted(groups, key=lambda format: format not in self._workers)  # an open process comes first
+        parts = {format: self._format_reports(format, groups[format], job) for format in formats}
+        if self._room_for_two():
+            yield from merged(list(parts.values()))
+            return
+        for format, part in parts.items():
+            for other in self._workers.keys() - {format}:
+                self._workers.pop(other).close()  # what it holds is the memory that this one needs
+            yield from part
 
-        def started(scheme: str) -> None:
-            with self._lock:
-                if on_start and not self._closed:
-                    on_start(scheme)
-
-        groups = [[n for n in schemes if SCHEMES[n].format == format] for format in ("tflite", "onnx")]
-        together = self._room_for_two()
-
-        def make(group: list[str]) -> None:
-            if not together:  # what the other format's process holds is what this one needs
-                for other in self._workers.keys() - {SCHEMES[group[0]].format}:
-                    self._workers.pop(other).close()
-            self._group(group, job, started, done, answers)
-
-        with ThreadPoolExecutor(2 if together else 1) as pool:
-            try:
-                work = [pool.submit(make, group) for group in groups if group]
-                for future in work:
-                    future.result()
-            except BaseException:  # Ctrl-C too: the threads end when their processes do
-                self.__exit__(None, None, None)
-                for worker in self._workers.values():
-                    _remove_partial(paths.values(), worker)
-                raise
-        return [across(found[name], answers) for name in schemes]
-
-    def _group(
-        self,
-        schemes: list[str],
-        job: FilesJob,
-        started: OnStart,
-        done: OnDone,
-        answers: dict[str, npt.NDArray[np.float32]],
-    ) -> None:
+    def _format_reports(self, format: str, schemes: Sequence[str], job: FilesJob) -> Iterator[Report]:
         """Make the files of one format, in a new process whenever one dies."""
-        format, left, now = SCHEMES[schemes[0]].format, list(schemes), ""
+        left, now = list(schemes), ""
         while left and not self._closed:
             try:
                 if format not in self._workers:
                     self._open(format)
                 part = dataclasses.replace(job, targets={name: job.targets[name] for name in left})
                 for report in self._workers[format].call(make_files, part):
-                    match report:
-                        case Began(now):
-                            started(now)
-                        case Made(name, seconds, verification, scores, notes):
-                            left.remove(name)
-                            now = ""
-                            answers[name] = scores
-                            path = job.targets[name]
-                            done(Variant(name, path, path.stat().st_size, seconds, verification, notes=notes))
-                        case Refused(name, seconds, error, hint):
-                            left.remove(name)
-                            now = ""
-                            done(Variant(name, None, None, seconds, error=error, hint=hint))
+                    now = report.scheme if isinstance(report, Began) else ""
+                    if isinstance(report, Done):
+                        left.remove(report.variant.scheme)
+                    yield report
             except ChildDied as e:
                 worker = self._workers.pop(format)
                 worker.close()
@@ -232,7 +218,8 @@ class Conversion:
                 # Between two files, or while the model was opened again, no scheme is to blame: none can go on.
                 for name in [now] if now else list(left):
                     left.remove(name)
-                    done(Variant(name, None, None, 0.0, error=f"The process that made it died: {_last_words(e)}"))
+                    error = f"The process that made it died: {_last_words(e)}"
+                    yield Done(Variant(name, None, None, 0.0, error=error))
                 now = ""
 
     def _room_for_two(self) -> bool:
@@ -255,27 +242,6 @@ class Conversion:
         return ModelFileError(
             f"{self.path} crashed the process that opened it: {_last_words(death)}",
             "The file is damaged, or not what its name says.",
-        )
-
-
-def convert(
-    model_path: str | Path,
-    schemes: Sequence[str],
-    *,
-    contract: Contract,
-    calibration: Batches,
-    out: str | Path,
-    stem: str | None = None,
-    on_start: OnStart | None = None,
-    on_done: OnDone | None = None,
-) -> list[Variant]:
-    """Convert a model that takes the contract's items as they are, such as one of `edgepress train`.
-
-    See `Conversion.run`, which this calls, for the arguments and errors; files are compared on seeded items.
-    """
-    with Conversion(model_path) as conversion:
-        return conversion.run(
-            schemes, contract, calibration=calibration, out=out, stem=stem, on_start=on_start, on_done=on_done
         )
 
 

@@ -32,9 +32,10 @@ from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx import convert as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
+from edgepress.converters.variant import Variant
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
-from edgepress.runtime.contract import Contract, Verification
+from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError
 from edgepress.runtime.model import softmax
 
@@ -83,30 +84,17 @@ class FilesJob:
 
 @dataclass(frozen=True)
 class Began:
-    """Work on a scheme begins; whoever is told so last when the process dies has caused it."""
+    """Work on a scheme begins: if the process dies before `Done`, this scheme is to blame."""
 
     scheme: str
 
 
 @dataclass(frozen=True)
-class Made:
-    """A file was made and proven; `scores` are its answers to the proof items, `notes` what its user should know."""
+class Done:
+    """A file was made and verified, with `scores` as its answers to the proof items, or a scheme failed."""
 
-    scheme: str
-    seconds: float
-    verification: Verification
-    scores: npt.NDArray[np.float32]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A scheme could not be made."""
-
-    scheme: str
-    seconds: float
-    error: str
-    hint: str
+    variant: Variant
+    scores: npt.NDArray[np.float32] | None = None
 
 
 _opened: list[Source] = []
@@ -123,22 +111,23 @@ def open_model(job: OpenJob, emit: Emit) -> None:
 
 
 def make_files(job: FilesJob, emit: Emit) -> None:
-    """Make every file of a job: `Began`, then `Made` or `Refused`, for each."""
+    """Make every file of a job: `Began`, then `Done`, for each."""
     work = _Work(_opened[0], job)
     for name, target in job.targets.items():
         emit(Began(name))
         start = time.perf_counter()
         try:
-            verification, scores, notes = work.make(SCHEMES[name], target)
-            emit(Made(name, time.perf_counter() - start, verification, scores, notes))
+            done = work.make(SCHEMES[name], target)
         except ConversionError as e:
-            emit(Refused(name, time.perf_counter() - start, e.message, e.hint))
+            done = Done(Variant(name, None, None, 0.0, error=e.message, hint=e.hint))
         except EdgepressError:
             raise
         except Exception as e:  # a bug of ours or of a library: it ends this scheme, and its traceback is in the log
             traceback.print_exc()
-            why = f"{type(e).__name__}: {str(e).strip().partition(chr(10))[0]}"
-            emit(Refused(name, time.perf_counter() - start, f"It failed unexpectedly: {why}.", "Please report it."))
+            error = f"It failed unexpectedly: {type(e).__name__}: {str(e).strip().partition(chr(10))[0]}."
+            done = Done(Variant(name, None, None, 0.0, error=error, hint="Please report it."))
+        seconds = time.perf_counter() - start
+        emit(dataclasses.replace(done, variant=dataclasses.replace(done.variant, seconds=seconds)))
 
 
 class _Work:
@@ -151,16 +140,16 @@ class _Work:
                 "Train it again, or give the labels and the input that it was made for.",
             )
         self.source, self.job, self.input = source, job, contract.input
-        self._results: dict[str, Any] = {}
+        self._results: dict[Callable[[], Any], Any] = {}
 
     def once(self, step: Callable[[], T]) -> T:
         """The step's result, or its error, made at the first call and kept: a second try would fail as slowly."""
-        if step.__name__ not in self._results:
+        if step not in self._results:
             try:
-                self._results[step.__name__] = step()
+                self._results[step] = step()
             except Exception as e:
-                self._results[step.__name__] = e
-        result = self._results[step.__name__]
+                self._results[step] = e
+        result = self._results[step]
         if isinstance(result, Exception):
             raise result
         return cast(T, result)
@@ -209,11 +198,11 @@ class _Work:
     def _parent(self, items: Array) -> npt.NDArray[np.float32]:
         return self.source.answer(self.job.adapter.apply(items))
 
-    def make(self, scheme: Scheme, target: Path) -> tuple[Verification, npt.NDArray[np.float32], tuple[str, ...]]:
-        """Write one file, whole, and only if it opens, answers and is near enough to its parent."""
+    def make(self, scheme: Scheme, target: Path) -> Done:
+        """Write one file, whole, and only if it opens, answers and is near enough to the source model."""
         write = self._writer(scheme)
         task = "softmax" if self.job.adapter.end and self.task == "logits" else self.task
-        contract = self.job.contract.replace(scheme=scheme.name, task=task)
+        contract = self.job.contract.replace(scheme=scheme.name, task=task, item_by_item=scheme.item_by_item)
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide what it saturates.
             raw = contract.replace(task="softmax") if contract.task == "logits" else contract
@@ -227,7 +216,7 @@ class _Work:
                     f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
                 ) from e
             if not np.isfinite(scores).all():
-                hint = "Its conversion is at fault: please report it." if scheme.precision == "float32" else ""
+                hint = "Its conversion is at fault: please report it." if scheme.is_float32 else ""
                 raise ConversionError("The file answers NaN or infinity.", hint or "Try a scheme with more bits.")
             true = self._as_given(truth)[: len(scores)]
             verification = compare(true, scores, on=self.job.proof_name)
@@ -238,16 +227,17 @@ class _Work:
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
                 hint = "Give data like those it was trained on, or more bits"
-                if scheme.precision == "float32":
+                if scheme.is_float32:
                     hint = "If the model saturates on these items, check --input-range; else its conversion is at fault"
                 raise ConversionError(
                     f"The file does not answer like its parent ({on}): {reason}.",
                     f"{hint}; --no-verify keeps the file all the same.",
                 )
             notes = remainder(temporary, scheme)
-            test = make_selftest(model, self.input, self.once(self.seeds), logits=contract.task == "logits")
+            test = make_selftest(model, scheme, self.once(self.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
-        return verification, scores, notes
+        size = target.stat().st_size
+        return Done(Variant(scheme.name, target, size, 0.0, verification, notes=notes), scores)
 
     def _answers(self, model: Model, items: Array) -> npt.NDArray[np.float32]:
         """Answers to as many of the proof items as a moment allows: int16x8 of a large net takes seconds for a few."""
@@ -275,11 +265,9 @@ class _Work:
         uint8 = self.input.dtype == "uint8"
         if scheme.format == "tflite":
             ranges = self.once(self.ranges) if scheme.calibrated else None
-            flat = to_tflite.with_precision(self.once(self.tflite), scheme.precision, ranges, uint8=uint8)
+            flat = to_tflite.with_scheme(self.once(self.tflite), scheme, ranges, uint8=uint8)
             return lambda contract: tflite_with_contract(flat, contract)
-        graph = to_onnx.with_precision(
-            self.once(self.onnx), scheme.precision, self.job.calibration, self.input.value_range
-        )
+        graph = to_onnx.with_scheme(self.once(self.onnx), scheme, self.job.calibration, self.input.value_range)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString())
 
 

@@ -1,22 +1,23 @@
-"""The scheme table: every kind of file that can be made, and the interface that each one has.
+"""The scheme table: every kind of file that edgepress makes, and all that depends on the kind.
 
-A scheme is a format and a precision. The table fixes what goes in and comes out, so that a runtime, a test and a user
-can rely on it:
+A scheme is a format and a precision. What goes into a file and comes out of it is the same for all of them, so that a
+runtime, a test and a user can rely on it:
 
-* every image model takes raw uint8 pixels 0-255, NHWC; a tensor model takes float32;
-* `tflite-int8` takes uint8 (scale 1 for pixels) and answers uint8 (scale 1/256 for probabilities); what the quantizer
-  does not take in between stays float (`remainder`);
+* an image model takes raw uint8 pixels 0-255, NHWC; a tensor model takes float32;
+* a scheme whose `output_dtype` is "uint8" takes uint8 (scale 1 for pixels) and answers uint8 (scale 1/256 for
+  probabilities); operations in between that the quantizer does not support stay float, and a note says so;
 * every other scheme answers float32. The conversion of uint8 to float is a CAST (TFLite) or Cast (ONNX) in the file.
+
+To add a scheme, add a row here and a recipe of its precision to `RECIPES` in `to_tflite/convert.py` or
+`to_onnx/convert.py`, unless that precision has one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from edgepress.runtime.errors import InputError, unknown
-
-Precision = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
 
 
 @dataclass(frozen=True)
@@ -25,58 +26,70 @@ class Scheme:
 
     Attributes:
         format: File format and suffix, "tflite" or "onnx".
-        precision: What weights and activations are stored as.
-        calibrated: Whether calibration data are needed to make it.
-        output_dtype: Type of the file's output; "uint8" is quantized.
-        min_sqnr_db: Signal-to-quantization-noise ratio against its parent, dB, below which a file is broken.
-        max_relative_error: Largest error allowed, as a share of the parent's largest answer; None for no such bound.
+        precision: What weights and activations are stored as; the key of the recipe that makes it.
         summary: One line for a user.
+        color: Number of its colour in reports, from 0.
+        calibrated: Whether it needs calibration data. Such a file computes in integers, and an operation that still
+            computes in float is noted.
+        output_dtype: Type of the file's output; "uint8" is quantized.
+        arithmetic: What it multiplies in, which tells the ceiling of its speed; None for 16-bit activations.
+        min_sqnr_db: Signal-to-quantization-noise ratio against the source model, dB, below which a file has failed.
+        max_relative_error: Largest error allowed, as a share of the largest answer; None for no such bound.
+        least: Probability below which rounding leaves nothing to compare; float16's smallest normal number is 6.1e-5.
+        float_share: Share of the weights' bytes that may still be float32 without a note, 0-1.
+        selftest_steps: Steps by which an answer may differ on another machine (`edgepress.runtime.selftest`).
+        item_by_item: Whether items are answered one at a time, because the others of a batch would change the answer.
     """
 
     format: Literal["tflite", "onnx"]
-    precision: Precision
-    calibrated: bool
-    output_dtype: Literal["float32", "uint8"]
-    min_sqnr_db: float
-    max_relative_error: float | None
+    precision: str
     summary: str
+    _: KW_ONLY
+    color: int
+    calibrated: bool = False
+    output_dtype: Literal["float32", "uint8"] = "float32"
+    arithmetic: Literal["float32", "int8"] | None = "int8"
+    min_sqnr_db: float = 8
+    max_relative_error: float | None = None
+    least: float = 1e-30
+    float_share: float = 0.25
+    selftest_steps: float = 2.0
+    item_by_item: bool = False
 
     @property
     def name(self) -> str:
         """Name on the command line, format and precision."""
         return f"{self.format}-{self.precision}"
 
+    @property
+    def is_float32(self) -> bool:
+        """Whether nothing in it is quantized."""
+        return self.float_share == 1
 
-SCHEMES: dict[str, Scheme] = {
-    scheme.name: scheme
-    for scheme in (
-        Scheme("tflite", "float32", False, "float32", 80, 1e-4, "the reference: nothing is quantized"),
-        Scheme("tflite", "float16", False, "float32", 30, None, "weights float16, computed in float32: half the size"),
-        Scheme("tflite", "dynamic", False, "float32", 8, None, "weights int8, activations quantized while running"),
-        Scheme(
-            "tflite",
-            "int8",
-            True,
-            "uint8",
-            8,
-            None,
-            "integers, all that the quantizer takes: smallest and usually fastest",
-        ),
-        Scheme(
-            "tflite",
-            "int16x8",
-            True,
-            "float32",
-            20,
-            None,
-            "weights int8, activations int16: accurate, slow on most CPUs",
-        ),
-        Scheme("onnx", "float32", False, "float32", 80, 1e-4, "the reference for ONNX Runtime"),
-        Scheme("onnx", "float16", False, "float32", 30, None, "weights and computation float16: half the size"),
-        Scheme("onnx", "dynamic", False, "float32", 8, None, "weights uint8, activations quantized while running"),
-        Scheme("onnx", "int8", True, "float32", 8, None, "QDQ: weights and activations int8, static"),
-    )
-}
+
+# fmt: off
+_ROWS = (
+    Scheme("tflite", "float32", "the reference: nothing is quantized", color=0, arithmetic="float32",
+           min_sqnr_db=80, max_relative_error=1e-4, float_share=1, selftest_steps=0.03),
+    Scheme("tflite", "float16", "weights float16, computed in float32: half the size", color=1, arithmetic="float32",
+           min_sqnr_db=30, least=6.1e-5, selftest_steps=0.03),
+    Scheme("tflite", "dynamic", "weights int8, activations quantized while running", color=2, selftest_steps=16),
+    Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest", color=3,
+           calibrated=True, output_dtype="uint8"),
+    Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs", color=4,
+           calibrated=True, arithmetic=None, min_sqnr_db=20),
+    Scheme("onnx", "float32", "the reference for ONNX Runtime", color=5, arithmetic="float32",
+           min_sqnr_db=80, max_relative_error=1e-4, float_share=1, selftest_steps=0.03),
+    Scheme("onnx", "float16", "weights and computation float16: half the size", color=6, arithmetic="float32",
+           min_sqnr_db=30, least=6.1e-5, selftest_steps=3),
+    Scheme("onnx", "dynamic", "weights uint8, activations quantized while running", color=7, selftest_steps=16,
+           item_by_item=True),  # the scale of activations comes from all items of a call
+    Scheme("onnx", "int8", "QDQ: weights and activations int8, static", color=8, calibrated=True),
+)
+# fmt: on
+SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}
+BASELINE = _ROWS[0].name
+"""What others are compared with unless the user names another."""
 
 
 def parse_schemes(text: str) -> tuple[str, ...]:

@@ -50,8 +50,9 @@ class Variant:
 def across(variant: Variant, answers: dict[str, npt.NDArray[np.float32]]) -> Variant:
     """Note how far a variant is from the file of the same precision in the other format."""
     scheme = SCHEMES[variant.scheme]
-    other = f"{'onnx' if scheme.format == 'tflite' else 'tflite'}-{scheme.precision}"
-    if scheme.name not in answers or other not in answers:
+    others = (s.name for s in SCHEMES.values() if s.precision == scheme.precision and s.format != scheme.format)
+    other = next((name for name in others if name in answers), None)
+    if scheme.name not in answers or other is None:
         return variant
     ours, theirs = answers[scheme.name], answers[other]
     count = min(len(ours), len(theirs))  # a slow file answers fewer

@@ -30,9 +30,10 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -197,6 +198,31 @@ def run_in_child(
     """Call one function in a process of its own; see `Worker` and `Worker.call`."""
     with Worker(silence_s=silence_s, memory_bytes=memory_bytes) as worker:
         yield from worker.call(function, argument)
+
+
+def merged(parts: Sequence[Iterator[_A]]) -> Iterator[_A]:
+    """What several iterators give, each drained by a thread, as it comes; the first error ends it."""
+    queue: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+
+    def drain(part: Iterator[_A]) -> None:
+        try:
+            for item in part:
+                queue.put(("item", item))
+            queue.put(("end", None))
+        except BaseException as e:
+            queue.put(("error", e))
+
+    for part in parts:
+        threading.Thread(target=drain, args=(part,), daemon=True).start()
+    running = len(parts)
+    while running:
+        what, value = queue.get()
+        if what == "error":
+            raise value
+        if what == "item":
+            yield value
+        else:
+            running -= 1
 
 
 def _link_edgepress(folder: Path) -> Path:

@@ -27,6 +27,9 @@ MEMBER = "edgepress.json"
 LABELS_MEMBER = "labels.txt"
 MAX_BYTES = 4 << 20
 """A contract larger than this is not ours; refusing it bounds what a hostile file can make us read."""
+_OLD_ITEM_BY_ITEM = ("onnx-dynamic",)
+_OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0, "onnx-float16": 3.0}
+"""`item_by_item`, and `tolerance_steps` by scheme or precision, of files from before contracts held them."""
 
 Task = Literal["softmax", "logits", "sigmoid", "multilabel"]
 Color = Literal["grey", "rgb"]
@@ -104,6 +107,7 @@ class SelfTest:
     `seeds` make the items. `scores` are base64 of little-endian uint16, item by item, in units of 1/65535, of the
     labels with the indices `columns` (empty: of all); `top` is each item's best label. `step` is the scale of a
     quantized output, `logit_step` that of the quantized numbers in front of softmax or sigmoid; 0 if there are none.
+    An answer may differ by `tolerance_steps`.
     """
 
     engine: str
@@ -113,6 +117,7 @@ class SelfTest:
     top: tuple[int, ...]
     step: float = 0.0
     logit_step: float = 0.0
+    tolerance_steps: float = 16.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,7 @@ class Contract:
         threshold: Probability from which on a label counts as present ("sigmoid", "multilabel"); None means 0.5.
         verification: How far its answers were from its parent's; `selftest` has answers for a board to repeat.
         tools: Versions of the packages that made the file.
+        item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
     """
 
@@ -146,6 +152,7 @@ class Contract:
     verification: Verification | None = None
     selftest: SelfTest | None = None
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    item_by_item: bool = False
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -183,9 +190,9 @@ class Contract:
                 "input": _input_spec(raw["input"]),
                 "data": _part(DataRecord, raw.get("data")),
                 "verification": _part(Verification, raw.get("verification")),
-                "selftest": _selftest(raw.get("selftest")),
+                "selftest": _selftest(raw.get("selftest"), raw.get("scheme")),
             }
-            return cls(**_known(cls, raw, **parsed))
+            return cls(**_known(cls, {"item_by_item": raw.get("scheme") in _OLD_ITEM_BY_ITEM} | raw, **parsed))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
             reason = f"missing {e}" if isinstance(e, KeyError) else e
             raise ModelFileError(
@@ -231,13 +238,15 @@ def _part(cls: type, raw: Any) -> Any:
     return None if raw is None else cls(**_known(cls, raw))
 
 
-def _selftest(raw: Any) -> SelfTest | None:
-    test: SelfTest | None = _part(SelfTest, raw)
-    if test is None:
+def _selftest(raw: Any, scheme: Any) -> SelfTest | None:
+    if raw is None:
         return None
+    old = _OLD_TOLERANCE.get(scheme) or _OLD_TOLERANCE.get(str(scheme).partition("-")[2], SelfTest.tolerance_steps)
+    test: SelfTest = _part(SelfTest, {"tolerance_steps": old} | raw)
     seeds, columns, top = tuple(test.seeds), tuple(test.columns), tuple(test.top)
+    numbers = test.step, test.logit_step, test.tolerance_steps
     whole = all(type(n) is int and n >= 0 for n in (*seeds, *columns, *top))
-    steps = all(isinstance(v, (int, float)) and 0 <= v < 1e6 for v in (test.step, test.logit_step))
+    steps = all(isinstance(v, (int, float)) and 0 <= v < 1e6 for v in numbers)
     if not (whole and steps and 0 < len(seeds) == len(top) and isinstance(test.scores, str)):
         raise ValueError("its self-test is damaged")
     return dataclasses.replace(test, seeds=seeds, columns=columns, top=top)

@@ -68,8 +68,7 @@ class Model:
                 f"the contract says {list(session.contract.input.shape)} and {session.contract.outputs}.",
                 "Convert the model again.",
             )
-        # onnx-dynamic takes the scale of activations from all items of a call: together, they would answer otherwise.
-        alone = session.contract is not None and session.contract.scheme == "onnx-dynamic"
+        alone = session.contract is not None and session.contract.item_by_item
         self._size = 1 if alone else session.batch
         self._session = session
         self._run = _probabilities(session.run, task)  # wrapped here, so that a call need not ask which task it is

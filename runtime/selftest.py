@@ -4,8 +4,8 @@ The contract holds the seeds of a few items and the workstation's answers. `seed
 a generator, which NumPy promises to keep (not so `default_rng`'s methods), by integer arithmetic: the same everywhere.
 Differences are counted in steps. A step is the largest change of an answer p that one step of the numbers inside the
 file makes: the scale of a quantized output or, if that is more, 2 p (1 - p) times the scale of the quantized numbers in
-front of softmax or sigmoid; at least 1/256 where the output is not quantized. More steps than `TOLERANCE` has for the
-scheme, or another best label where the answers leave no doubt, are a failure.
+front of softmax or sigmoid; at least 1/256 where the output is not quantized. More steps than the contract allows
+(docs/runtime.md says why by scheme), or another best label where the answers leave no doubt, are a failure.
 
 A bundle's folder holds one model file and perhaps `samples/manifest.json`, images that prove decoding and resizing:
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from edgepress.runtime.contract import SelfTest
 
-TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0, "dynamic": 16.0, "onnx-float16": 3.0}
-"""Steps that an answer may differ, by scheme or precision, others as "dynamic"; docs/runtime.md says why."""
 SAMPLE_STEPS = 2.0
 """Steps more for an image, which another version of Pillow may decode."""
 MANIFEST = "samples/manifest.json"
@@ -87,8 +85,7 @@ def selftest(path: str | Path, engine: str | None = None) -> Report:
     model = load(file, engine)
     if model.contract is None or (test := model.contract.selftest) is None:
         raise ModelFileError(f"{file} holds no self-test.", "Convert the model again with this edgepress.")
-    scheme, all_columns = model.contract.scheme, range(len(model.labels))
-    tolerance = TOLERANCE.get(scheme) or TOLERANCE.get(scheme.partition("-")[2]) or TOLERANCE["dynamic"]
+    tolerance, all_columns = test.tolerance_steps, range(len(model.labels))
     columns = list(test.columns or all_columns)
     try:
         expected = np.frombuffer(base64.b64decode(test.scores, validate=True), "<u2") / 65535
@@ -109,7 +106,7 @@ def selftest(path: str | Path, engine: str | None = None) -> Report:
             checks.append(Check(name.name, False, None, str(e)))
         else:
             checks.append(_check(name.name, test, scores, list(all_columns), wanted, top, tolerance + SAMPLE_STEPS))
-    return Report(str(file), scheme, model.engine, test.engine, tolerance, tuple(checks))
+    return Report(str(file), model.contract.scheme, model.engine, test.engine, tolerance, tuple(checks))
 
 
 def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:

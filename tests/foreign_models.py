@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import Conversion, ConversionError, Hints
-from edgepress.runtime import ModelFileError
+from edgepress.converters import Conversion, ConversionError, Hints, Variant
+from edgepress.runtime import Contract, ModelFileError
 
 FLOATS = ["tflite-float32", "onnx-float32"]
 
@@ -29,6 +29,12 @@ def small_net(channels: int = 3, activation: str | None = "softmax", classes: in
             keras.layers.Dense(classes, activation=activation, kernel_initializer="he_normal"),
         ]
     )
+
+
+def converted(path: Path, schemes: Any, *, contract: Contract, **options: Any) -> list[Variant]:
+    """The files of a model that takes the contract's items as they are."""
+    with Conversion(path) as conversion:
+        return conversion.run(schemes, contract, **options)
 
 
 def refused(path: Path, hints: Hints | None = None) -> str:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress.converters import SCHEMES, Scheme
 from edgepress.runtime import Contract, DataRecord, InputSpec, ModelFileError, read_contract
+from edgepress.runtime.contract import SelfTest
 
 specs = st.one_of(
     st.builds(
@@ -120,3 +122,15 @@ def test_a_file_cut_off_in_its_contract_is_not_taken_for_one_without(run: Any, t
     cut.write_bytes(whole[:-40])
     with pytest.raises(ModelFileError, match="cut off"):
         read_contract(cut)
+
+
+@pytest.mark.parametrize("scheme", list(SCHEMES.values()), ids=list(SCHEMES))
+def test_files_from_before_contracts_held_what_depends_on_the_scheme(scheme: Scheme) -> None:
+    test = SelfTest(engine="x", seeds=(1,), columns=(), scores="", top=(0,), tolerance_steps=scheme.selftest_steps)
+    spec = InputSpec(shape=(4,), dtype="float32")
+    now = Contract(task="softmax", labels=("a", "b"), input=spec, scheme=scheme.name, selftest=test)
+    now = now.replace(item_by_item=scheme.item_by_item)
+    raw = json.loads(now.to_json())
+    assert Contract.from_json(json.dumps(raw)) == now
+    del raw["item_by_item"], raw["selftest"]["tolerance_steps"]
+    assert Contract.from_json(json.dumps(raw)) == now

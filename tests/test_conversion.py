@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foreign_models import converted
 
 from edgepress.converters import (
     SCHEMES,
     Conversion,
     Facts,
     Hints,
-    convert,
     guess_contract,
     load_keras,
     write_keras_contract,
@@ -61,7 +61,7 @@ def tensor_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_tensor_models_take_float32_except_int8(tensor_model: Any, tmp_path: Path) -> None:
     path, contract, model = tensor_model
-    variants = convert(path, list(SCHEMES), contract=contract, calibration=CALIBRATION, out=tmp_path)
+    variants = converted(path, list(SCHEMES), contract=contract, calibration=CALIBRATION, out=tmp_path)
     assert {v.scheme: v.error for v in variants} == dict.fromkeys(SCHEMES, "")
     x = np.concatenate(tensors())
     expected = model.predict(x, verbose=0)
@@ -84,7 +84,7 @@ def test_a_scheme_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     spec = InputSpec(shape=(3, 3), dtype="float32")
     contract = Contract(task="softmax", labels=tuple("abcdefghi"), input=spec, scheme="keras")
     seen: list[str] = []
-    variants = convert(
+    variants = converted(
         path,
         ["tflite-float32", "tflite-float16", "onnx-float32"],
         contract=contract,
@@ -105,7 +105,7 @@ def test_calibration_must_be_there_and_finite(tensor_model: Any, tmp_path: Path)
     fine = np.ones((1, 6), np.float32)
     broken = partial(list, [fine, np.full((1, 6), np.nan, np.float32), fine])
     for calibration, reason in ((list, "no calibration items"), (broken, "NaN")):
-        variants = convert(
+        variants = converted(
             path, ["tflite-int8", "onnx-int8", "onnx-float32"], contract=contract, calibration=calibration, out=tmp_path
         )
         assert [v.status for v in variants] == ["failed", "failed", "ok"]
@@ -163,14 +163,14 @@ def test_a_model_larger_than_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_that_can_not_be(tensor_model: Any, tmp_path: Path) -> None:
     path, contract, _ = tensor_model
     with pytest.raises(InputError, match="'tflite-int8'"):
-        convert(path, ["tflite-int"], contract=contract, calibration=CALIBRATION, out=tmp_path)
+        converted(path, ["tflite-int"], contract=contract, calibration=CALIBRATION, out=tmp_path)
     wrong = contract.replace(labels=("a", "b"))
     with pytest.raises(ModelFileError, match="3 outputs; its contract says"):
-        convert(path, ["tflite-float32"], contract=wrong, calibration=CALIBRATION, out=tmp_path)
+        converted(path, ["tflite-float32"], contract=wrong, calibration=CALIBRATION, out=tmp_path)
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(InputError, match="can't be written"):
-        convert(path, ["tflite-float32"], contract=contract, calibration=CALIBRATION, out=blocked / "out")
+        converted(path, ["tflite-float32"], contract=contract, calibration=CALIBRATION, out=blocked / "out")
 
 
 def test_files_that_are_not_keras_models(tensor_model: Any, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_the_same_model_gives_the_same_bytes(tensor_model: Any, tmp_path: Path) 
     path, contract, _ = tensor_model
     for scheme in ("tflite-int8", "onnx-int8", "onnx-float16"):
         first, second = (
-            convert(path, [scheme], contract=contract, calibration=CALIBRATION, out=tmp_path / turn)[0].path
+            converted(path, [scheme], contract=contract, calibration=CALIBRATION, out=tmp_path / turn)[0].path
             for turn in ("a", "b")
         )
         assert first.read_bytes() == second.read_bytes(), scheme

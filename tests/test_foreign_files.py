@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foreign_models import FLOATS, onnx_of, refused
+from foreign_models import FLOATS, converted, onnx_of, refused
 
 from edgepress.converters import Conversion
-from edgepress.converters import convert as convert_as_it_is
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import Contract, InputSpec, load
@@ -21,7 +20,7 @@ def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path:
     folder, model = net
     spec = InputSpec(shape=(16, 16, 3), dtype="float32")
     contract = Contract(task="softmax", labels=tuple("abcd"), input=spec, scheme="keras")
-    convert_as_it_is(folder / "net.keras", FLOATS, contract=contract, calibration=list, out=tmp_path)
+    converted(folder / "net.keras", FLOATS, contract=contract, calibration=list, out=tmp_path)
     pixels = np.load(data)["x"][::9]
     expected = model.predict((pixels[..., ::-1] - 128.0) / 64.0, verbose=0)
     for name, to in (("net-float32.tflite", "tflite"), ("net-float32.onnx", "onnx")):

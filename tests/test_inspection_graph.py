@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from edgepress.converters.inspection import engines, macs
 from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_versions import oldest_onnxruntime
-from edgepress.converters.inspection.report import describe
 from edgepress.converters.inspection.tflite_releases import RELEASES
 from edgepress.converters.inspection.tflite_versions import (
     BY_DATA,

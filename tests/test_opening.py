@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import ConversionError, Hints, guess_contract
+from edgepress.converters import SCHEMES, ConversionError, Hints, guess_contract
 from edgepress.converters.calibration import tflite_ranges
 from edgepress.converters.contract.metadata import parse_labels
 from edgepress.converters.contract.write import tflite_with_contract
@@ -19,7 +19,7 @@ from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx.interface import quantized_operations
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.convert import with_precision
+from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load
 
 
@@ -192,7 +192,7 @@ def test_names_in_a_tflite_file_that_are_no_names_are_mended(name: bytes, dense:
     items = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     made = float_tflite(source)
     ranges = tflite_ranges(made, lambda: [items], None)
-    whole = with_precision(made, "int8", ranges, uint8=False)
+    whole = with_scheme(made, SCHEMES["tflite-int8"], ranges, uint8=False)
     assert len(whole) > 0
     np.testing.assert_allclose(source.answer(items), dense[1](items), atol=1e-5)
 
@@ -316,8 +316,8 @@ def test_recurrent_layers_are_unrolled_for_tflite(tmp_path: Path) -> None:
     assert len(flat.read(made)[0].subgraphs) == 1
     np.testing.assert_allclose(ran(made, items), expected, atol=1e-5)
     ranges = tflite_ranges(made, lambda: [items], None)
-    for precision, path in (("int8", tmp_path / "8.tflite"), ("int16x8", tmp_path / "16.tflite")):
-        path.write_bytes(with_precision(made, precision, ranges, uint8=False))
+    for scheme, path in (("tflite-int8", tmp_path / "8.tflite"), ("tflite-int16x8", tmp_path / "16.tflite")):
+        path.write_bytes(with_scheme(made, SCHEMES[scheme], ranges, uint8=False))
         spec = InputSpec(shape=(6, 3), dtype="float32")
         contract = Contract(task="softmax", labels=tuple("abc"), input=spec, scheme="x")
         path.write_bytes(tflite_with_contract(path.read_bytes(), contract))

@@ -21,7 +21,7 @@ from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.converters.proof.selftest import chosen_seeds
 from edgepress.runtime import InputError, InputSpec, ModelFileError, load, read_contract
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.selftest import TOLERANCE, seeded_item, selftest
+from edgepress.runtime.selftest import seeded_item, selftest
 
 
 def changed(source: Path, target: Path, **changes: Any) -> Path:
@@ -102,9 +102,9 @@ def test_answers_beyond_the_tolerance_fail_and_within_it_pass(
     assert test is not None
     stored = np.frombuffer(base64.b64decode(test.scores), "<u2").reshape(len(test.seeds), -1) / 65535
     step = np.maximum(test.step or 1 / 256, 2 * stored * (1 - stored) * test.logit_step)
-    precision = scheme.partition("-")[2]
-    assert steps > TOLERANCE[precision]
-    for factor, passes in ((steps, False), (0.8 * TOLERANCE[precision], True)):
+    tolerance = SCHEMES[scheme].selftest_steps
+    assert test.tolerance_steps == tolerance < steps
+    for factor, passes in ((steps, False), (0.8 * tolerance, True)):
         moved = stored.copy()
         moved[2, 4] += factor * step[2, 4] if moved[2, 4] < 0.5 else -factor * step[2, 4]
         scores = base64.b64encode(np.rint(moved * 65535).astype("<u2").tobytes()).decode()
@@ -115,7 +115,7 @@ def test_answers_beyond_the_tolerance_fail_and_within_it_pass(
     assert (
         "label 4 scores"
         in selftest(changed(source, tmp_path / "m.tflite", scores=scores, top=test.top)).checks[2].detail
-        or precision == "float32"
+        or SCHEMES[scheme].is_float32
     )
 
 
@@ -228,13 +228,14 @@ def test_many_labels_store_some_scores(tmp_path: Path) -> None:
     class Wide:
         path = tmp_path / "m.tflite"
         engine = "litert"
+        contract = Contract(task="softmax", labels=("a",), input=InputSpec.image(8, 8, "grey"), scheme="tflite-int8")
 
         def scores(self, item: Any) -> Any:
             powers = np.exp(np.random.default_rng(int(item.sum())).normal(0, 2, (1, 1000)))
             return (powers / powers.sum()).astype(np.float32)
 
     (tmp_path / "m.tflite").write_bytes(_float_model())
-    test = make_selftest(Wide(), InputSpec.image(8, 8, "grey"), (1, 2, 3, 4, 5, 6), logits=False)  # type: ignore[arg-type]
+    test = make_selftest(Wide(), SCHEMES["tflite-int8"], (1, 2, 3, 4, 5, 6), logits=False)  # type: ignore[arg-type]
     assert test is not None
     assert len(test.columns) <= 64
     assert set(test.top) <= set(test.columns)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foreign_models import converted
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgepress.converters.conversion import convert
 from edgepress.runtime import Contract, InputSpec, Model, ModelFileError, load
 
 SPEC = InputSpec(shape=(4,), dtype="float32")
@@ -116,7 +116,7 @@ def test_converted_files_answer_what_their_parent_does(task: Any, units: int, ac
     labels = ("n", "y") if task == "sigmoid" else ("a", "b", "c")
     contract = Contract(task=task, labels=labels, input=SPEC, scheme="keras")
     items = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
-    made = convert(
+    made = converted(
         tmp_path / "model.keras",
         ["tflite-float32", "tflite-int8", "onnx-float32"],
         contract=contract,

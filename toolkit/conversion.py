@@ -73,8 +73,7 @@ def convert(
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         to: "all", a format, or scheme names separated by commas.
-        data: Data set to calibrate on (its training split) and verify on; None opens the one that the model's contract
-            names. Without data, schemes that need calibration can't be made.
+        data: Data to calibrate on (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None makes `variants` beside the model.
         hints: What you know of a model that edgepress did not train.
         calibration_images: Number of calibration items, at least 1.

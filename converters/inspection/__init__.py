@@ -7,9 +7,11 @@ process. Nothing here changes a file.
 
 from __future__ import annotations
 
+import importlib
 import stat
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from edgepress.converters.inspection.report import Engine, Inspection, Node, Port, Runtime, Weight
 from edgepress.runtime.errors import ModelFileError
@@ -48,42 +50,38 @@ def format_of(path: Path) -> str:
     raise ModelFileError(f"{path} is {found}.", ACCEPTED)
 
 
+_READERS = {
+    "tflite": ("tflite_file", "read"),
+    "onnx": ("onnx_file", "read"),
+    "saved_model": ("saved_model", "read"),
+    "keras": ("keras_file", "read_keras"),
+    "h5": ("keras_file", "read_h5"),
+}
+_ENGINES = {
+    "tflite": ("engines", "open_in_litert"),
+    "onnx": ("engines", "open_in_onnxruntime"),
+    "keras": ("keras_graph", "open_in_keras"),
+    "h5": ("keras_graph", "open_in_keras"),
+}
+"""By format, the module of this package and its function; imported when used, because they are heavy."""
+
+
 def read(path: Path) -> Inspection:
     """What a file holds, without an engine.
 
     Raises:
         ModelFileError: It can't be read; the message says why.
     """
-    format = format_of(path)
-    if format == "tflite":
-        from edgepress.converters.inspection.tflite_file import read as read_tflite
-
-        return read_tflite(path)
-    if format == "onnx":
-        from edgepress.converters.inspection.onnx_file import read as read_onnx
-
-        return read_onnx(path)
-    if format == "saved_model":
-        from edgepress.converters.inspection.saved_model import read as read_saved_model
-
-        return read_saved_model(path)
-    from edgepress.converters.inspection import keras_file
-
-    return keras_file.read_keras(path) if format == "keras" else keras_file.read_h5(path)
+    found: Inspection = _load(_READERS[format_of(path)])(path)
+    return found
 
 
 def open_in_engine(path: Path, found: Inspection) -> Inspection:
     """`found` with what this machine's engine makes of the file: LiteRT, ONNX Runtime or Keras."""
-    if found.format == "tflite":
-        from edgepress.converters.inspection.engines import open_in_litert
+    bare = found.format in ("keras", "h5") and not found.nodes
+    opened: Inspection = found if bare or found.format not in _ENGINES else _load(_ENGINES[found.format])(path, found)
+    return opened
 
-        return open_in_litert(path, found)
-    if found.format == "onnx":
-        from edgepress.converters.inspection.engines import open_in_onnxruntime
 
-        return open_in_onnxruntime(path, found)
-    if found.format in ("keras", "h5") and found.nodes:
-        from edgepress.converters.inspection.keras_graph import open_in_keras
-
-        return open_in_keras(path, found)
-    return found
+def _load(place: tuple[str, str]) -> Any:
+    return getattr(importlib.import_module(f"{__name__}.{place[0]}"), place[1])

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.inspection import graph as g
-from edgepress.converters.inspection.report import Engine, Inspection, Port, describe
+from edgepress.converters.inspection.describe import describe
+from edgepress.converters.inspection.report import Engine, Inspection, Port
 from edgepress.converters.sources.keras import mended
 
 KERNELS = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_steps import (
     BUILT_IN,
     CONVERSIONS,
@@ -25,7 +26,7 @@ from edgepress.converters.inspection.onnx_steps import (
     graph_of,
 )
 from edgepress.converters.inspection.onnx_versions import OLDEST_OPSET, RELEASES, oldest_onnxruntime
-from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, describe, metadata_dict
+from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import ModelFileError
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
-from edgepress.converters.inspection.report import Engine, Inspection, Port, Weight, describe, file_size
+from edgepress.converters.inspection.describe import describe
+from edgepress.converters.inspection.report import Engine, Inspection, Port, Weight, file_size
 from edgepress.runtime.errors import ModelFileError
 
 GRAPH = "saved_model.pb"

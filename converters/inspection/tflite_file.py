@@ -17,7 +17,8 @@ from typing import Any
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
-from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, describe, metadata_dict
+from edgepress.converters.inspection.describe import describe
+from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.converters.inspection.tflite_versions import Use, oldest_release, on_pypi, required_version
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError

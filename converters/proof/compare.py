@@ -13,10 +13,6 @@ from edgepress.runtime.contract import InputSpec, Task, Verification
 
 ITEMS = 64
 """Items that a variant is compared on, at most."""
-LEAST = np.float32(1e-30)
-"""What engines make of smaller probabilities, near the end of float32's range, is no difference."""
-HALF_LEAST = np.float32(6.1e-5)
-"""float16's smallest normal number: below it, probabilities that pass through one lose their bits."""
 VARIES = 0.01
 """Share of the largest answer by which answers must differ between items to tell one file from another."""
 
@@ -77,8 +73,7 @@ def shortcoming_before(
     What went into softmax is the logarithm of what came out, less a number that is the same for all labels; of a small
     sigmoid it is the logarithm. Where all logits are below 1, the bound is that of 1: smaller errors are rounding.
     """
-    least = HALF_LEAST if scheme.precision == "float16" else LEAST
-    true, other = (_before(probabilities, task, least) for probabilities in (parent, variant))
+    true, other = (_before(probabilities, task, scheme.least) for probabilities in (parent, variant))
     error, largest = float(np.abs(other - true).max()), float(np.abs(true).max())
     bound, end = scheme.max_relative_error, "softmax" if task == "softmax" else "the sigmoid"
     if bound is not None and error > bound * max(1.0, largest):
@@ -95,7 +90,7 @@ def shortcoming_before(
     return ""
 
 
-def _before(probabilities: npt.NDArray[np.float32], task: Task, least: np.float32) -> npt.NDArray[np.float64]:
+def _before(probabilities: npt.NDArray[np.float32], task: Task, least: float) -> npt.NDArray[np.float64]:
     """Logits, shape (N, C); those of probabilities below `least` are as of that.
 
     Softmax' have mean 0 over the labels. A sigmoid's are cut off where float32 rounds them, near 1, and where ONNX

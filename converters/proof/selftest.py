@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_tflite import passes
 from edgepress.runtime import ENGINES, Model
@@ -44,18 +45,19 @@ def chosen_seeds(scores: npt.NDArray[np.float32]) -> tuple[int, ...]:
     return tuple(sorted(list(dict.fromkeys([*tops.values(), *best_first]))[:ITEMS]))
 
 
-def make_selftest(model: Model, spec: InputSpec, seeds: tuple[int, ...], *, logits: bool) -> SelfTest | None:
+def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logits: bool) -> SelfTest | None:
     """What a file answers here, for its contract; None if there are no seeds, or answers are no probabilities.
 
     Args:
         model: The file, open as its contract will say but for `logits`.
-        spec: What an item looks like.
+        scheme: The file's.
         seeds: Of the items.
         logits: Whether `model` gives logits, which a runtime will turn into probabilities.
     """
     if not seeds:
         return None
-    scores = model.scores(np.stack([seeded_item(spec, seed) for seed in seeds]))
+    assert model.contract is not None
+    scores = model.scores(np.stack([seeded_item(model.contract.input, seed) for seed in seeds]))
     scores = softmax(scores) if logits else scores
     if not (np.isfinite(scores).all() and -1e-4 < np.min(scores) <= np.max(scores) < 1 + 1e-4):
         return None
@@ -73,6 +75,7 @@ def make_selftest(model: Model, spec: InputSpec, seeds: tuple[int, ...], *, logi
         columns=tuple(columns),
         scores=base64.b64encode(stored.tobytes()).decode(),
         top=tuple(int(i) for i in scores.argmax(axis=1)),
+        tolerance_steps=scheme.selftest_steps,
         step=0.0 if logits else step,
         logit_step=step if logits else logit_step,
     )

@@ -8,8 +8,8 @@ from edgepress.converters.inspection import read
 from edgepress.converters.schemes import Scheme
 from edgepress.runtime.errors import ModelFileError
 
-SHARE, LEAST_BYTES = 0.25, 1024
-"""Of the weights' bytes, and of one of them: what is below is biases and scales."""
+LEAST_BYTES = 1024
+"""Smaller float weights are biases and scales, and are not counted."""
 BY_DESIGN = frozenset(
     {
         *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile"),
@@ -24,7 +24,7 @@ WHOLE = ("LSTM", "GRU", "RNN", "Loop", "Scan", "If")
 
 def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     """One line on each thing in a file that is not what its scheme's name says; none for float32."""
-    if scheme.precision == "float32":
+    if scheme.is_float32:
         return ()
     try:
         found, notes = read(path), []
@@ -32,12 +32,12 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
         return (f"what stays float can't be seen: {e.message}",)
     kinds = {node.partition(" ")[0] for node in found.still_float} | {n.operation for n in found.nodes} & {*WHOLE}
     left = sorted(kinds - BY_DESIGN)
-    if left and scheme.precision in ("int8", "int16x8"):
+    if left and scheme.calibrated:
         notes.append(f"still computed in float, which the quantizer does not take: {', '.join(left)}")
     floats = sum(
         weight.size_bytes for weight in found.weights if weight.dtype == "float32" and weight.size_bytes >= LEAST_BYTES
     )
-    if floats > SHARE * found.weights_bytes:
+    if floats > scheme.float_share * found.weights_bytes:
         share = f"{100 * floats / found.weights_bytes:.0f} %"
         notes.append(f"{share} of its weights' bytes are still float32: the quantizer does not take their operations")
     return tuple(notes)

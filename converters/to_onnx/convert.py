@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +20,12 @@ from edgepress.converters.calibration import Batches, onnx_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
 from edgepress.converters.memory import sweep
+from edgepress.converters.schemes import Scheme
 
 if TYPE_CHECKING:
     import onnx
 
+InputRange = tuple[float, float] | None
 OPSET = 17
 """ONNX Runtime 1.13 and newer read it, and it holds all that the schemes need."""
 ASIDE_BYTES = 1 << 20
@@ -134,32 +136,27 @@ def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
     graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=name, shapes=shapes, dtypes=types)
 
 
-def with_precision(
-    float_model: onnx.ModelProto, precision: str, batches: Batches, input_range: tuple[float, float] | None
+def with_scheme(
+    float_model: onnx.ModelProto, scheme: Scheme, batches: Batches, input_range: InputRange
 ) -> onnx.ModelProto:
     """Derive a model of the scheme table from a float one.
 
     Args:
-        float_model: What `float_onnx` gave.
-        precision: "float32", "float16", "dynamic" or "int8".
-        batches: Calibration items; read for "int8" alone.
+        float_model: What `float_onnx` returned.
+        scheme: An ONNX scheme.
+        batches: Calibration items; read for calibrated schemes only.
         input_range: Range of the input, if it is known beforehand.
     """
-    if precision == "float32":
-        return float_model
     try:
-        if precision == "float16":
-            return finished(_float16(float_model))
-        if precision == "dynamic":
-            return finished(_dynamic(float_model))
-        return finished(_static(float_model, batches, input_range))
+        made = RECIPES[scheme.precision](float_model, batches, input_range)
+        return made if made is float_model else finished(made)
     except ConversionError:
         raise
     except Exception as e:  # onnx, protobuf and ONNX Runtime share no base class
         raise ConversionError(f"ONNX Runtime's quantizer refused the model: {e}", "Try another scheme.") from e
 
 
-def _float16(model: onnx.ModelProto) -> onnx.ModelProto:
+def _float16(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -172,7 +169,7 @@ def _float16(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
+def _dynamic(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet("root"), tempfile.TemporaryDirectory() as folder:
@@ -182,7 +179,7 @@ def _dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
         return _load(target)
 
 
-def _static(model: onnx.ModelProto, batches: Batches, input_range: tuple[float, float] | None) -> onnx.ModelProto:
+def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -210,6 +207,15 @@ def _static(model: onnx.ModelProto, batches: Batches, input_range: tuple[float, 
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
     return result
+
+
+RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange], onnx.ModelProto]] = {
+    "float32": lambda model, batches, input_range: model,
+    "float16": _float16,
+    "dynamic": _dynamic,
+    "int8": _static,
+}
+"""From a float model, calibration items and the range of the input to a quantized one, by `Scheme.precision`."""
 
 
 def _prepared(model: onnx.ModelProto, folder: str) -> Path:

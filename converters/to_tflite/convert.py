@@ -11,7 +11,8 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
+from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_tflite import passes
 
 
@@ -61,59 +63,72 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
     )
 
 
-def with_precision(float_model: bytes, precision: str, ranges: Ranges | None, *, uint8: bool) -> bytes:
+def with_scheme(float_model: bytes, scheme: Scheme, ranges: Ranges | None, *, uint8: bool) -> bytes:
     """Derive a file of the scheme table from a float one.
 
     Args:
         float_model: A `.tflite` with a float32 input.
-        precision: "float32", "float16", "dynamic", "int8" or "int16x8".
-        ranges: What `tflite_ranges` measured on `float_model`; needed for "int8" and "int16x8".
-        uint8: Whether the file's input shall be uint8 (images); "int8" is uint8 in any case.
+        scheme: A TFLite scheme.
+        ranges: What `tflite_ranges` measured on `float_model`; needed for calibrated schemes.
+        uint8: Whether the file takes uint8 (images); one with uint8 output does in any case.
     """
-    if precision == "int8":
-        return passes.uint8_interface(_quantize(float_model, _recipe(precision), ranges))
-    result = float_model if precision == "float32" else _quantize(float_model, _recipe(precision), ranges)
-    if precision == "int16x8":
-        result = passes.int16_kernels(result)
-    return passes.uint8_input(result) if uint8 else passes.inline_buffers(result)
+    recipe = RECIPES[scheme.precision]
+    made = float_model if recipe is None else _quantize(float_model, recipe, ranges)
+    if scheme.output_dtype == "uint8":
+        return passes.uint8_interface(made)
+    if scheme.calibrated:
+        made = passes.int16_kernels(made)
+    return passes.uint8_input(made) if uint8 else passes.inline_buffers(made)
 
 
-def _recipe(precision: str) -> Any:
-    from litert_quantizer import qtyping
-    from litert_quantizer import recipe as recipes
+def _float16(manager: Any, qtyping: Any) -> None:
     from litert_quantizer.algorithm_manager import AlgorithmName
+
+    weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+    )
+    manager.add_quantization_config(
+        ".*", qtyping.TFLOperationName.ALL_SUPPORTED, config, algorithm_key=AlgorithmName.FLOAT_CASTING
+    )
+
+
+def _dynamic(manager: Any, qtyping: Any) -> None:
+    from litert_quantizer import recipe
+
+    manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    # Per-channel weights of a dynamic FULLY_CONNECTED are read wrong, without an error, by tflite-runtime 2.14
+    # (docs/decisions.md); per-tensor ones are read right by every interpreter.
+    dense, tensorwise = qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.QuantGranularity.TENSORWISE
+    manager.add_dynamic_config(".*", dense, num_bits=8, granularity=tensorwise)
+
+
+def _static(manager: Any, qtyping: Any, activation_bits: int) -> None:
+    """The ends stay float: the passes that give a file its interface quantize them."""
+    from litert_quantizer.algorithm_manager import AlgorithmName
+
+    operation = qtyping.TFLOperationName
+    manager.add_static_config(".*", operation.ALL_SUPPORTED, activation_num_bits=activation_bits, weight_num_bits=8)
+    for end in (operation.INPUT, operation.OUTPUT):
+        manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+RECIPES: dict[str, Callable[[Any, Any], None] | None] = {
+    "float32": None,
+    "float16": _float16,
+    "dynamic": _dynamic,
+    "int8": partial(_static, activation_bits=8),
+    "int16x8": partial(_static, activation_bits=16),
+}
+"""Fills litert-quantizer's recipe manager, by `Scheme.precision`; None quantizes nothing."""
+
+
+def _quantize(model: bytes, recipe: Callable[[Any, Any], None], ranges: Ranges | None) -> bytes:
+    from litert_quantizer import qtyping
+    from litert_quantizer.quantizer import Quantizer
     from litert_quantizer.recipe_manager import RecipeManager
 
-    every, operation = ".*", qtyping.TFLOperationName
-    manager = RecipeManager()
-    if precision == "float16":
-        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-        config = qtyping.OpQuantizationConfig(
-            weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
-        )
-        manager.add_quantization_config(
-            every, operation.ALL_SUPPORTED, config, algorithm_key=AlgorithmName.FLOAT_CASTING
-        )
-        return manager.get_quantization_recipe()
-    if precision == "dynamic":
-        manager.load_quantization_recipe(recipes.dynamic_wi8_afp32())
-        # Per-channel weights of a dynamic FULLY_CONNECTED are read wrong, without an error, by tflite-runtime 2.14
-        # (docs/decisions.md); per-tensor ones are read right by every interpreter.
-        manager.add_dynamic_config(
-            every, operation.FULLY_CONNECTED, num_bits=8, granularity=qtyping.QuantGranularity.TENSORWISE
-        )
-        return manager.get_quantization_recipe()
-    activation_bits = {"int8": 8, "int16x8": 16}[precision]
-    manager.add_static_config(every, operation.ALL_SUPPORTED, activation_num_bits=activation_bits, weight_num_bits=8)
-    for end in (operation.INPUT, operation.OUTPUT):
-        manager.add_quantization_config(every, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    return manager.get_quantization_recipe()
-
-
-def _quantize(model: bytes, recipe: Any, ranges: Ranges | None) -> bytes:
-    from litert_quantizer.quantizer import Quantizer
-
-    statistics = None
+    manager, statistics = RecipeManager(), None
     if ranges is not None:
         statistics = {
             name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}
@@ -121,7 +136,9 @@ def _quantize(model: bytes, recipe: Any, ranges: Ranges | None) -> bytes:
         }
     try:
         with _silence():
-            result = Quantizer(model, recipe).quantize(statistics, enable_progress_report=False)
+            recipe(manager, qtyping)
+            quantizer = Quantizer(model, manager.get_quantization_recipe())
+            result = quantizer.quantize(statistics, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as e:
         raise ConversionError(
             f"litert-quantizer refused the model: {e}", "Other schemes may work; see docs/decisions.md."

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.to_tflite.tables import first, root
 from edgepress.runtime.contract import LABELS_MEMBER, Color, Contract
 from edgepress.runtime.errors import ModelFileError
 
@@ -202,10 +203,10 @@ def _pack(builder: Any, value: Any) -> int:
 
 
 def _block_bytes(model: bytes) -> bytes | None:
-    root = _root(model)
-    for entry in root.tables(_ModelFile.METADATA):
+    model_file = root(model)
+    for entry in model_file.tables(_ModelFile.METADATA):
         if entry.string(_Entry.NAME) == NAME:
-            buffer = root.tables(_ModelFile.BUFFERS)[entry.number(_Entry.BUFFER, "<I")]
+            buffer = model_file.tables(_ModelFile.BUFFERS)[entry.number(_Entry.BUFFER, "<I")]
             start, size = buffer.vector(_Buffer.DATA, 1, most=len(model))
             if not size:  # litert-quantizer and files of more than 2 GB have their buffers behind the flatbuffer
                 start, size = buffer.number(_Buffer.OFFSET, "<Q"), buffer.number(_Buffer.SIZE, "<Q")
@@ -215,92 +216,22 @@ def _block_bytes(model: bytes) -> bytes | None:
 
 
 def _parse(block: bytes) -> Block:
-    subgraph = _first(_root(block).tables(_Model.SUBGRAPHS))
-    source, sink = (_first(subgraph.tables(field)) for field in (_Subgraph.INPUTS, _Subgraph.OUTPUTS))
+    subgraph = first(root(block).tables(_Model.SUBGRAPHS))
+    source, sink = (first(subgraph.tables(field)) for field in (_Subgraph.INPUTS, _Subgraph.OUTPUTS))
     content = source.table(_Tensor.CONTENT)
     color: Color | None = None
     if content.number(_Content.PROPERTIES_TYPE, "<B") == _Properties.IMAGE:
         space = content.table(_Content.PROPERTIES).number(_Image.COLOR_SPACE, "<B")
         color = next((name for name, number in _COLOR_SPACES.items() if number == space), None)
     units = source.tables(_Tensor.PROCESS_UNITS)
-    scaling = _first(
+    scaling = first(
         [u.table(_Unit.OPTIONS) for u in units if u.number(_Unit.OPTIONS_TYPE, "<B") == _Options.NORMALIZATION]
     )
     files = sink.tables(_Tensor.FILES)
-    labels = _first([f for f in files if f.number(_File.TYPE, "<B") == _AXIS_LABELS])
+    labels = first([f for f in files if f.number(_File.TYPE, "<B") == _AXIS_LABELS])
     return Block(
         color=color,
         mean=scaling.floats(_Normalization.MEAN),
         std=scaling.floats(_Normalization.STD),
         labels_file=labels.string(_File.NAME),
     )
-
-
-class _Table:
-    """A table in a flatbuffer, with checked reads; a field that is not there is zero, empty, or a table without fields.
-
-    The format: https://flatbuffers.dev/internals.
-    """
-
-    __slots__ = ("_data", "_position")
-
-    def __init__(self, data: bytes, position: int) -> None:
-        self._data, self._position = data, position
-
-    def number(self, field: int, format: str) -> int:
-        at = self._at(field)
-        return self._read(format, at) if at else 0
-
-    def table(self, field: int) -> _Table:
-        at = self._at(field)
-        return _Table(self._data, self._target(at)) if at else _NOTHING
-
-    def tables(self, field: int) -> list[_Table]:
-        start, count = self.vector(field, 4, most=1 << 16)
-        return [_Table(self._data, self._target(start + 4 * i)) for i in range(count)]
-
-    def floats(self, field: int) -> tuple[float, ...]:
-        start, count = self.vector(field, 4, most=1 << 12)
-        return struct.unpack_from(f"<{count}f", self._data, start)
-
-    def string(self, field: int) -> str:
-        start, size = self.vector(field, 1, most=1 << 10)
-        return self._data[start : start + size].decode(errors="replace")
-
-    def vector(self, field: int, width: int, *, most: int) -> tuple[int, int]:
-        """Where a vector's data begin, and how many items of `width` bytes it has; more than `most` are an error."""
-        at = self._at(field)
-        if not at:
-            return 0, 0
-        start = self._target(at)
-        count = self._read("<I", start)
-        if count > most or start + 4 + width * count > len(self._data):
-            raise ValueError(f"a vector of {count} items is too long")
-        return start + 4, count
-
-    def _at(self, field: int) -> int:
-        vtable = self._position - self._read("<i", self._position)
-        slot = 4 + 2 * field
-        offset = self._read("<H", vtable + slot) if slot < self._read("<H", vtable) else 0
-        return self._position + offset if offset else 0
-
-    def _target(self, at: int) -> int:
-        return at + self._read("<I", at)
-
-    def _read(self, format: str, at: int) -> int:
-        if at < 0:
-            raise ValueError("an offset leads before the file")
-        value: int = struct.unpack_from(format, self._data, at)[0]
-        return value
-
-
-_NOTHING = _Table(struct.pack("<HHi", 4, 4, 4), 4)
-"""A table without fields: an empty vtable, and the offset back to it."""
-
-
-def _root(data: bytes) -> _Table:
-    return _Table(data, int.from_bytes(data[:4], "little"))
-
-
-def _first(tables: list[_Table]) -> _Table:
-    return tables[0] if tables else _NOTHING

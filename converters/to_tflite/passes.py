@@ -63,8 +63,8 @@ def uint8_interface(model: bytes) -> bytes:
     } != {fb.BuiltinOperator.DEQUANTIZE}:
         names = ", ".join(flat.name(flat.code(root, op)) for op in first + last)
         raise ConversionError(
-            f"tflite-int8 needs a graph that can be integer from end to end; at its ends stand: {names}.",
-            "Use tflite-dynamic, or replace the operation that can't be quantized.",
+            f"A uint8 output needs a graph whose ends can be integer; at its ends are: {names}.",
+            "Use another scheme, or replace the operation that can't be quantized.",
         )
     for outer, inner in ((source, first[0].outputs[0]), (sink, last[0].inputs[0])):
         quantization = graph.tensors[inner].quantization

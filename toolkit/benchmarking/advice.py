@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.schemes import SCHEMES
 from edgepress.toolkit.host.describe import X86, host_title
 from edgepress.toolkit.results.records import USABLE, Advice, Measurement
 
 MAX_DROP_PP = 1.0
+INTEGER = [name for name, scheme in SCHEMES.items() if scheme.calibrated and scheme.arithmetic == "int8"]
 
 
 def choose(
@@ -67,7 +69,7 @@ def choose(
 def engine_notes(results: Sequence[Measurement], host: Mapping[str, Any]) -> list[str]:
     """What a reader would otherwise conclude wrongly from the figures."""
     slow = any(
-        r.engine == "tflite-runtime" and r.scheme == "tflite-int8" and r.speedup is not None and r.speedup < 1
+        r.engine == "tflite-runtime" and r.scheme in INTEGER and r.speedup is not None and r.speedup < 1
         for r in results
     )
     if slow and host["machine"] in X86:

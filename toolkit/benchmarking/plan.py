@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgepress.converters import SCHEMES
+from edgepress.converters.schemes import BASELINE as BASELINE
+from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES, Contract
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 from edgepress.toolkit.workers.opening import Candidate
 
-BASELINE = "tflite-float32"
 SUFFIXES = (".tflite", ".onnx")
 
 

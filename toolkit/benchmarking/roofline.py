@@ -11,9 +11,9 @@ maker promises. Depthwise convolutions and activations can't come near it, since
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
+from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import ENGINES, available_engines
 from edgepress.runtime.errors import EngineError, InputError
@@ -25,8 +25,8 @@ SIZES = (256, 512, 1024)
 """Rows, columns and depth of the products."""
 SILENCE_S = 60.0
 FLOAT32, INT8 = "float32_macs_per_s", "int8_macs_per_s"
-UNITS = {"float32": FLOAT32, "float16": FLOAT32, "int8": INT8, "dynamic": INT8, "qat": INT8}
-"""The ceiling that a scheme's precision is held against. 16-bit activations have none."""
+UNITS = {"float32": FLOAT32, "int8": INT8, None: None}
+"""The ceiling of each kind of arithmetic; 16-bit activations have none."""
 
 
 def measure_ceiling(threads: int) -> Ceiling:
@@ -78,7 +78,7 @@ def with_limits(row: Measurement, ceiling: Ceiling, macs: int) -> Measurement:
         return replace(row, macs=macs)
     seconds = row.p50_us / 1e6
     rate, reading = macs * row.batch / seconds, row.size_bytes / seconds / ceiling.memory_bytes_per_s
-    unit = _unit(row.scheme.split("-")[1:], row.engine)
+    unit = _unit(SCHEMES.get(row.scheme), row.engine)
     return replace(
         row,
         macs=macs,
@@ -88,7 +88,8 @@ def with_limits(row: Measurement, ceiling: Ceiling, macs: int) -> Measurement:
     )
 
 
-def _unit(precision: Sequence[str], engine: str) -> str | None:
-    if "dynamic" in precision and engine == "openvino":
-        return FLOAT32  # it unpacks such weights instead of quantizing what comes in
-    return next((UNITS[word] for word in precision if word in UNITS), None)
+def _unit(scheme: Scheme | None, engine: str) -> str | None:
+    if scheme is None:
+        return None
+    unpacks = engine == "openvino" and not scheme.calibrated  # int8 weights, instead of quantizing the activations
+    return FLOAT32 if unpacks else UNITS[scheme.arithmetic]

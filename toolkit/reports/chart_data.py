@@ -74,8 +74,7 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
 
 def color_of(scheme: str) -> int:
     """Number of a scheme's colour in the style sheet."""
-    known = list(SCHEMES)
-    return min(known.index(scheme), COLORS - 1) if scheme in known else COLORS - 1
+    return min(SCHEMES[scheme].color, COLORS - 1) if scheme in SCHEMES else COLORS - 1
 
 
 def shape_of(engine: str) -> int:

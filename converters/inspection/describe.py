@@ -1,0 +1,82 @@
+"""The part of an inspection that follows from a file's graph alone: its operations, their types, and peak memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection.report import Node
+
+
+def describe(
+    graph: g.Graph,
+    *,
+    conversions: Sequence[str],
+    as_run: Mapping[int, g.Step | None] | None = None,
+    dynamic: Collection[int] = (),
+    main: int | None = None,
+    items: int = 1,
+) -> dict[str, Any]:
+    """The fields of `Inspection` that follow from a graph alone.
+
+    Args:
+        graph: What a reader made of the file.
+        conversions: Kinds of operations that only bring one type to another.
+        as_run: Steps that the engine runs otherwise than the file says, by place; None is not at all.
+        dynamic: Places of steps whose data are quantized while the model runs.
+        main: How many of the steps run one after another; the others are the bodies of control flow.
+        items: For how many items the graph's shapes are. Multiply-accumulates are divided by it; what the memory for
+            one would be does not follow.
+    """
+    known, counts = g.known_beforehand(graph), g.parameters(graph)
+    steps = [(as_run or {}).get(place, step) for place, step in enumerate(graph.steps)]
+    run = dataclasses.replace(graph, steps=tuple(s for s in steps[:main] if s))
+    peak = g.peak_memory(run)
+    nodes = []
+    for place, (written, step, count) in enumerate(zip(graph.steps, steps, counts, strict=True)):
+        types, kind = _types(graph, step or written, known, conversions)
+        node = Node(
+            operation=written.operation,
+            name=written.name,
+            version=written.version,
+            data_types=types,
+            computes_in="dynamic" if place in dynamic else kind,
+            parameters=count,
+            macs=None if written.macs is None or written.macs % items else written.macs // items,
+        )
+        nodes.append(node)
+    notes: tuple[str, ...] = ()
+    if peak.unknown:
+        notes = (f"The size of {len(peak.unknown)} tensors is not known, so neither is the peak.",)
+    if items > 1:
+        peak_of_all = "" if peak.size_bytes is None else f"; for all it is {peak.size_bytes} bytes"
+        notes += (
+            f"The first dimension of its inputs and outputs is {items}, taken as a batch that can't be changed: "
+            f"multiply-accumulates are for one item, the peak for one is not known{peak_of_all}.",
+        )
+    return {
+        "nodes": tuple(nodes),
+        "peak_activation_bytes": None if items > 1 else peak.size_bytes,
+        "peak_node": peak.step.name if peak.step and items == 1 else "",
+        "unpacked_weights_bytes": g.unpacked_bytes(run),
+        "notes": notes,
+    }
+
+
+def _types(graph: g.Graph, step: g.Step, known: Collection[str], conversions: Sequence[str]) -> tuple[str, str]:
+    """The types of a step's data, weights and result as text, and what it computes in."""
+    data, weights = g.activations_of(graph, step, known), g.weights_of(graph, step, known)
+    made = next((graph.values[n] for n in step.outputs if n in graph.values), None)
+    read = list(dict.fromkeys(v.dtype for v in data if v.real or not any(d.real for d in data)))
+    text = " x ".join([*read, *([weights.dtype] if weights else [])]) + f" -> {made.dtype if made else '?'}"
+    if not data:
+        return text, "constant" if step.outputs else ""
+    if step.operation in conversions:
+        return text, "conversion"
+    real = [v for v in (*data, made) if v and v.real] if made is None or made.real else []
+    floats = [v.dtype for v in real if v.dtype in g.FLOATS]
+    if floats:
+        return text, "dynamic" if weights is not None and weights.dtype not in g.FLOATS else floats[0]
+    return text, real[0].dtype if real else "other"
