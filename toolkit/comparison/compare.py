@@ -136,16 +136,14 @@ def compare(
     if models[0]:
         if old.exists() and new.exists() and old.samefile(new):
             raise InputError(f"{old} and {new} are the same file.", "Give two files.")
-        from edgepress.toolkit.benchmarking.benchmark import benchmark
+        from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark
 
         run = benchmark(
             [old, new],
             data=data,
-            engines=engines,
-            threads=threads,
-            rounds=rounds,
-            baseline=str(old),
-            skip_unreadable=skip_unreadable,
+            options=BenchmarkOptions(
+                engines=engines, threads=threads, rounds=rounds, baseline=str(old), skip_unreadable=skip_unreadable
+            ),
             on_progress=on_progress,
         )
         found = match_models(run, old, new)
