@@ -4,8 +4,8 @@
 
 isolation  five TFLite files through `Conversion`, in a child process, against the same calls made directly in
            one process (`jobs.open_model`, `jobs.make_files`): at most 1.10 of the time.
-parallel   all nine files by one `Conversion`, TFLite and ONNX in two processes side by side, against one format after the
-           other: at most 0.75 of the time. Needs two cores that are idle.
+parallel   all nine files by one `Conversion`, TFLite and ONNX in two processes side by side, against one format after
+           the other: at most 0.75 of the time. Needs two cores that are idle.
 
 Every side is timed in a fresh Python process, from its start to its end, so that importing TensorFlow counts on both.
 Sides alternate. Each makes its files from the same `.keras` file and 100 calibration images, and compares them with it.

@@ -13,7 +13,8 @@ and each mutant gets a fork that imports the mutated source in place of the modu
 one fails. No file is changed.
 
 Of Cosmic Ray's operators only those are used that programmers' mistakes look like: `<` becomes `<=` and `>=`, but not
-`is`; `+` becomes `-`, but not `<<`. Mutants that do not compile, or differ only in annotations or in `strict` of zip, are not counted.
+`is`; `+` becomes `-`, but not `<<`. Mutants that do not compile, or differ only in annotations or in `strict` of zip,
+are not counted.
 
 The score of a room is the share of its mutants that make a test fail, or run into the time limit. Survivors are listed
 with their reason from `mutation_survivors.toml`, or without one: those are what tests miss. Each is named by its

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepress.converters import SCHEMES
 from edgepress.toolkit.benchmarking.accuracy import in_words
+from edgepress.toolkit.results.figures import ClassChange, OperationTime
 from edgepress.toolkit.results.records import (
     DROP,
     UNPROVEN,
@@ -19,11 +20,9 @@ from edgepress.toolkit.results.records import (
     Benchmark,
     BestEngine,
     Ceiling,
-    ClassChange,
     Disagreement,
     Measurement,
     Noise,
-    OperationTime,
 )
 from edgepress.toolkit.stats.intervals import Interval
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime import EngineError, InputError, ModelFileError, available_engines
-from edgepress.toolkit.benchmarking.roofline import measure_ceiling, with_limits
+from edgepress.toolkit.benchmarking.roofline import limit_figures, measure_ceiling
 from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.profiling.plot import _paths, plot_profile
 from edgepress.toolkit.profiling.profile import NodeTime, _aligned, profile_file
@@ -117,16 +117,16 @@ ROW = Measurement(file="m", scheme="tflite-int8", engine="litert", threads=1, si
     ],
 )
 def test_a_net_is_held_against_the_ceiling_of_its_data_type(scheme: str, engine: str, share: float | None) -> None:
-    row = with_limits(replace(ROW, scheme=scheme, engine=engine), CEILING, 100_000_000)
+    row = limit_figures(replace(ROW, scheme=scheme, engine=engine), ROW.p50_us, CEILING, macs=100_000_000)
     assert (row.macs, row.macs_per_s) == (100_000_000, pytest.approx(100e9))
     assert row.compute_share == (None if share is None else pytest.approx(share))
     assert row.memory_share == pytest.approx(0.2)
 
 
 def test_batches_caches_and_what_was_not_timed() -> None:
-    assert with_limits(replace(ROW, batch=4), CEILING, 1_000_000).macs_per_s == pytest.approx(4e9)
-    assert with_limits(replace(ROW, p50_us=10.0), CEILING, 1).memory_share is None  # faster than memory: from caches
-    untimed = with_limits(replace(ROW, p50_us=None), CEILING, 7)
+    assert limit_figures(replace(ROW, batch=4), ROW.p50_us, CEILING, macs=1_000_000).macs_per_s == pytest.approx(4e9)
+    assert limit_figures(ROW, 10.0, CEILING, macs=1).memory_share is None  # faster than memory: from caches
+    untimed = limit_figures(ROW, None, CEILING, macs=7)
     assert (untimed.macs, untimed.macs_per_s, untimed.compute_share) == (7, None, None)
 
 

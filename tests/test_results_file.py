@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from edgepress.toolkit.comparison.schema import compare_schema
 from edgepress.toolkit.errors import InputError
-from edgepress.toolkit.results import records
+from edgepress.toolkit.results import figures, records
 from edgepress.toolkit.results.file import MAX_BYTES, correct_items, load_benchmark
-from edgepress.toolkit.results.records import Advice, Benchmark, ClassChange, Disagreement, Measurement, Noise
+from edgepress.toolkit.results.records import Advice, Benchmark, Disagreement, Measurement, Noise
 from edgepress.toolkit.results.schema import benchmark_schema
 
 V1 = Path(__file__).parent / "benchmark_v1.json"
@@ -38,13 +38,13 @@ def full_result() -> Benchmark:
         sha256="ab",
         accuracy=0.9,
         drop_pp=-0.5,
-        per_class=(ClassChange(label="0", support=3, precision=0.5, recall=1.0, f1=0.66, drop_pp=-1.0),),
+        per_class=(figures.ClassChange(label="0", support=3, precision=0.5, recall=1.0, f1=0.66, drop_pp=-1.0),),
         confusion_matrix=((1, 2), (3, 4)),
         correct=base64.b64encode(np.packbits([True, False, True])).decode(),
         p50_us=12.5,
         round_medians_us=(12.0, 13.0),
         latency_quantiles_us=tuple(float(n) for n in range(1, 52)),
-        profile=(records.OperationTime(operation="CONV_2D", count=1, time_us=0.0, share=1.0),),
+        profile=(figures.OperationTime(operation="CONV_2D", count=1, time_us=0.0, share=1.0),),
         status="usable",
     )
     return Benchmark(

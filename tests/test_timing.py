@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edgepress.runtime import load
 from edgepress.toolkit.benchmarking.best_engine import best_engines
 from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import Timing, time_candidates, with_timing
+from edgepress.toolkit.benchmarking.timing import Timing, latency_figures, time_candidates
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, parse_cpus, usable_cpus
 from edgepress.toolkit.results.records import DROP, USABLE, Measurement
@@ -173,16 +173,16 @@ def _row(**fields: Any) -> Measurement:
 
 def test_a_measurement_tells_what_the_turns_gave() -> None:
     base, half = _timing([10.0] * 8), _timing([5.0, 5, 5, 5, 5, 5, 5, 100])
-    row = with_timing(_row(), half, base)
+    row = latency_figures(half, base)
     assert (row.load_ms, row.first_us, row.warmup, row.min_us, row.p50_us) == (2.0, 9.0, 5, 5.0, 5.0)
     assert (row.count, row.rounds, row.memory_bytes) == (24, 8, 1 << 20)
     assert row.round_medians_us == (5, 5, 5, 5, 5, 5, 5, 100)
     assert len(row.latency_quantiles_us) == 51
     assert (row.latency_quantiles_us[0], row.latency_quantiles_us[-1]) == (5, 100)
     assert row.speedup == pytest.approx(2)
-    own = with_timing(_row(), base, base)
+    own = latency_figures(base, base)
     assert (own.speedup, own.speedup_low, own.speedup_high) == (1, 1, 1)
-    assert with_timing(_row(), base, None).speedup is None
+    assert latency_figures(base, None).speedup is None
 
 
 def test_the_ratio_interval_covers_though_single_rounds_are_far_off() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgepress.converters import Variant
 from edgepress.converters.files import whole_file
-from edgepress.toolkit.benchmarking.benchmark import benchmark, write_benchmark
+from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
 from edgepress.toolkit.conversion import convert, summary
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
@@ -98,7 +98,8 @@ def demo(
     trained = train(data, ARCH, out=folder, resume=True, progress=training_bar)
     variants = convert(trained.model, on_start=lambda scheme: step(f"Converting to {scheme}"))
     step("Measuring every file")
-    result = benchmark(trained.model.parent / "variants", engines=ENGINES, timing_s=TIMING_S, on_progress=on_progress)
+    options = BenchmarkOptions(engines=ENGINES, timing_s=TIMING_S)
+    result = benchmark(trained.model.parent / "variants", options=options, on_progress=on_progress)
     write_benchmark(result, folder)
     images = _write_images(data, folder / "images")
     ship, engine = result.advice.ship, result.advice.engine

@@ -1,9 +1,9 @@
-"""How good a file's answers are, and what may be said of its drop against the baseline's on the same items.
+"""Accuracy of a file's answers, and its drop against the baseline on the same items.
 
-Every figure comes from two arrays, the class that a file gives to each test item and the score of that class, so it
-means the same for softmax, logits, one sigmoid and multilabel files: see `answering.decide`. The drop is paired: both
-files answered the same items, and only those count on which one is right and the other wrong. Its interval decides the
-words; McNemar's exact probability stands beside it.
+Every figure comes from two arrays: the class that a file predicts for each test item, and the score of that class. So
+it means the same for softmax, logits, sigmoid and multilabel files (`edgepress.runtime.decisions.decide`). The drop is
+paired: both files answered the same items, and only the items on which one is right and the other wrong count. The
+verdict follows from the drop's confidence interval; the p-value of the exact McNemar test is reported beside it.
 """
 
 from __future__ import annotations
@@ -11,89 +11,74 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.results.records import (
-    DROP,
-    NO_BASELINE,
-    UNPROVEN,
-    USABLE,
-    ClassChange,
-    Disagreement,
-    Measurement,
-)
+from edgepress.toolkit.results.figures import AccuracyFigures, ClassChange
+from edgepress.toolkit.results.records import DROP, NO_BASELINE, UNPROVEN, USABLE, Disagreement
 from edgepress.toolkit.stats.intervals import Interval, class_drops, mcnemar, paired_drop
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 
 MAX_CONFUSION_CLASSES = 100
 MAX_DISAGREEMENTS = 24
 THUMBNAIL_SIDE, THUMBNAIL_COLORS = 64, 128
-"""Highest thumbnail, pixels, and the colours that it is brought to: 24 of them weigh about 100 kB."""
-
-Ints = npt.NDArray[np.int64]
+"""Maximum height of a thumbnail, pixels, and number of its colours: 24 thumbnails take about 100 kB."""
 
 
-def with_accuracy(
-    row: Measurement, answers: Answers, against: Answers | None, *, data: DataSet, max_drop_pp: float
-) -> Measurement:
-    """A measurement with all that answers tell of a file's accuracy.
+def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSet) -> AccuracyFigures:
+    """Accuracy of a file, and its drop against the baseline.
 
     Args:
-        row: Of the file; what is not about accuracy stays as it is.
-        answers: The file's, to the test split of `data`.
-        against: The baseline's, the same object as `answers` if the file is the baseline; None if there is none.
+        answers: The file's answers to the test split of `data`.
+        baseline: The baseline's answers, the same object as `answers` if the file is the baseline; None if there is
+            none, which leaves the drop unknown.
         data: The items, with their true classes.
-        max_drop_pp: Limit of the drop, percentage points; the status is held against it.
     """
     y = data.test.y
     metrics = classification_metrics(y, answers.predicted, labels=data.labels)
     correct = answers.predicted == y
     changes = tuple(ClassChange(**figures) for figures in metrics["per_class"])
     matrix = metrics["confusion_matrix"] if len(data.labels) <= MAX_CONFUSION_CLASSES else []
-    row = replace(
-        row,
-        accuracy=metrics["accuracy"],
-        macro_precision=metrics["macro_precision"],
-        macro_recall=metrics["macro_recall"],
-        macro_f1=metrics["macro_f1"],
+    figures = AccuracyFigures(
+        **{name: metrics[name] for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1")},
         ece=calibration_error(answers.confidence, correct),
         per_class=changes,
         confusion_matrix=tuple(map(tuple, matrix)),
         correct=base64.b64encode(np.packbits(correct).tobytes()).decode(),
-        status=NO_BASELINE,
     )
-    if against is None:
-        return row
-    if against is answers:  # no difference by definition, not by measurement
+    if baseline is None:
+        return figures
+    if baseline is answers:  # no difference by definition, not by measurement
         none = Interval(0.0, 0.0, 0.0)
         drop, drops, p, verdict = none, [none if c.support else None for c in changes], 1.0, "It is the baseline."
     else:
-        before = against.predicted == y
+        before = baseline.predicted == y
         drop, p = paired_drop(before, correct), mcnemar(before, correct)
         drops, verdict = class_drops(before, correct, y, classes=len(data.labels)), in_words(drop)
-    assert drop.low is not None
-    assert drop.high is not None
     return replace(
-        row,
-        drop_pp=drop.estimate,
-        drop_low_pp=drop.low,
-        drop_high_pp=drop.high,
+        figures,
+        **_drop(drop),
         mcnemar_p=p,
         verdict=verdict,
-        agreement=float(np.mean(answers.predicted == against.predicted)),
-        per_class=tuple(_changed(c, d) for c, d in zip(changes, drops, strict=True)),
-        status=USABLE if drop.high <= max_drop_pp else DROP if drop.estimate > max_drop_pp else UNPROVEN,
+        agreement=float(np.mean(answers.predicted == baseline.predicted)),
+        per_class=tuple(replace(c, **_drop(d)) if d else c for c, d in zip(changes, drops, strict=True)),
     )
 
 
+def accuracy_status(figures: AccuracyFigures, max_drop_pp: float) -> str:
+    """Whether a file is usable: its drop compared with the limit, percentage points."""
+    if figures.drop_pp is None or figures.drop_high_pp is None:
+        return NO_BASELINE
+    return USABLE if figures.drop_high_pp <= max_drop_pp else DROP if figures.drop_pp > max_drop_pp else UNPROVEN
+
+
 def in_words(drop: Interval) -> str:
-    """What an interval of a drop, in percentage points, allows to say."""
+    """What the confidence interval of a drop, in percentage points, shows."""
     assert drop.low is not None
     assert drop.high is not None
     if drop.low > 0:
@@ -103,50 +88,44 @@ def in_words(drop: Interval) -> str:
     return f"No difference seen; a drop over {_rounded_up(drop.high):.2g} pp can be ruled out."
 
 
-def disagreements(
-    rows: Sequence[Measurement], answers: Sequence[Answers], against: Answers, *, data: DataSet
-) -> tuple[Disagreement, ...]:
-    """Test items that the baseline and at least one other file put in different classes.
+def disagreements(answers: Mapping[str, Answers], baseline: Answers, *, data: DataSet) -> tuple[Disagreement, ...]:
+    """Test items that the baseline and at least one other file classify differently.
 
     Args:
-        rows: The measurements of files that answered.
-        answers: What each answered, in the same order; the baseline's own may be among them.
-        against: The baseline's answers.
+        answers: Answers by the name of the file and engine; the baseline's may be among them.
+        baseline: The baseline's answers.
         data: The items.
 
     Returns:
-        Those on which most files differ first, among equals in the order of the split; 24 at most.
+        At most 24: those on which most files differ first, among equals in the order of the split.
     """
-    by_name: dict[str, Ints] = {}
-    for row, given in zip(rows, answers, strict=True):
-        if given is not against:  # files that differ in threads or batch alone are named once
-            by_name.setdefault(f"{row.scheme} on {row.engine}", given.predicted)
+    others = {name: found.predicted for name, found in answers.items() if found is not baseline}
     differing = np.zeros(len(data.test), np.int64)
-    for predicted in by_name.values():
-        differing += predicted != against.predicted
+    for predicted in others.values():
+        differing += predicted != baseline.predicted
     order = np.argsort(-differing, kind="stable")[:MAX_DISAGREEMENTS]
-    found = []
-    for i in (int(i) for i in order if differing[i]):
-        own = int(against.predicted[i])
-        others = {name: data.labels[p[i]] for name, p in by_name.items() if p[i] != own}
-        label, png = data.labels[data.test.y[i]], _thumbnail(data, i)
-        found.append(
-            Disagreement(name=data.test.name(i), label=label, baseline=data.labels[own], others=others, png=png)
+    return tuple(
+        Disagreement(
+            name=data.test.name(i),
+            label=data.labels[data.test.y[i]],
+            baseline=data.labels[baseline.predicted[i]],
+            others={name: data.labels[p[i]] for name, p in others.items() if p[i] != baseline.predicted[i]},
+            png=_thumbnail(data, i),
         )
-    return tuple(found)
+        for i in map(int, order)
+        if differing[i]
+    )
 
 
-def _changed(change: ClassChange, drop: Interval | None) -> ClassChange:
-    if drop is None:
-        return change
-    return replace(change, drop_pp=drop.estimate, drop_low_pp=drop.low, drop_high_pp=drop.high)
+def _drop(drop: Interval) -> dict[str, Any]:
+    return {"drop_pp": drop.estimate, "drop_low_pp": drop.low, "drop_high_pp": drop.high}
 
 
 def _rounded_up(value: float) -> float:
-    """To two digits, never down: "can be ruled out" must stay true."""
+    """Round up to two digits, so that "can be ruled out" stays true."""
     if value <= 0:
         return 0.0
-    value = max(value, 1e-9)  # no count of items tells less; the unit of a subnormal number would be 0
+    value = max(value, 1e-9)  # finer than any number of items resolves; the unit of a subnormal number would be 0
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
     return math.ceil(value / unit) * unit
 

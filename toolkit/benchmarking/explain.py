@@ -1,81 +1,99 @@
-"""What explains a latency: how far it is from what this CPU can do, and which operations take the time.
+"""The optional step of a benchmark that explains latencies: the limits of the CPU, and the time of each operation.
 
-Both are measured after the timing, in processes of their own, and neither decides anything.
+Both are measured after the timing, in child processes, and influence neither status nor advice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from edgepress.converters.inspection import read
-from edgepress.toolkit.benchmarking.roofline import measure_ceiling, with_limits
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.benchmarking.roofline import limit_figures, measure_ceiling
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.profiling.profile import profile_file
 from edgepress.toolkit.progress import OnProgress
-from edgepress.toolkit.results.records import Ceiling, Measurement
+from edgepress.toolkit.results.figures import FileFigures, LimitFigures, ProfileFigures
+from edgepress.toolkit.results.records import Ceiling
+from edgepress.toolkit.workers.opening import Candidate
 from edgepress.toolkit.workers.trace import TRACERS
 
 
-def with_ceilings(results: Sequence[Measurement]) -> tuple[list[Measurement], Ceiling | None, list[str]]:
-    """Measurements with the share of the CPU's ceilings that each reached.
+@dataclass(frozen=True)
+class Explained:
+    """What explains the latencies of a benchmark.
 
-    Args:
-        results: Measurements of this host. Rows without a latency stay as they are, and files in which an operation's
-            work can't be counted.
-
-    Returns:
-        The rows, the ceiling for the first row's threads (None if nothing was timed or it could not be measured), and
-        a note for each thing that could not be known.
+    Attributes:
+        ceilings: What the CPU reached, by number of threads.
+        macs: Multiply-accumulates of one item, by file; files with operations that cannot be counted are left out.
+        profiles: Time by operation of each file, engine and number of threads (with batch size 1).
+        notes: What could not be measured, and why.
     """
-    timed = [r for r in results if r.p50_us is not None]
-    notes: list[str] = []
-    try:
-        ceilings = {threads: measure_ceiling(threads) for threads in dict.fromkeys(r.threads for r in timed)}
-    except EdgepressError as e:  # hours of measuring shall not be lost by it
-        return list(results), None, [f"What this CPU can do at most is not known: {e.message}"]
-    macs: dict[str, int | None] = {}
-    for file in dict.fromkeys(r.file for r in timed):
-        try:
-            found = read(Path(file))
-            macs[file] = None if found.macs_not_counted else found.macs
-        except EdgepressError as e:
-            notes.append(f"The work that {Path(file).name} takes could not be counted: {e.message}")
-    rows = []
-    for row in results:
-        count = macs.get(row.file) if row.p50_us is not None else None
-        rows.append(row if count is None else with_limits(row, ceilings[row.threads], count))
-    return rows, next(iter(ceilings.values()), None), notes
+
+    ceilings: dict[int, Ceiling] = field(default_factory=dict)
+    macs: dict[Path, int] = field(default_factory=dict)
+    profiles: dict[Candidate, ProfileFigures] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, candidate: Candidate, file: FileFigures, p50_us: float | None) -> list[LimitFigures | ProfileFigures]:
+        """The figures that are known about a timed candidate."""
+        found: list[LimitFigures | ProfileFigures] = []
+        if candidate.threads in self.ceilings and candidate.file in self.macs:
+            macs = self.macs[candidate.file]
+            found.append(limit_figures(file, p50_us, self.ceilings[candidate.threads], macs=macs))
+        if (profile := self.profiles.get(candidate._replace(batch=1))) is not None:
+            found.append(profile)
+        return found
 
 
-def with_profiles(
-    results: Sequence[Measurement], items: npt.NDArray[Any], *, on_progress: OnProgress | None = None
-) -> tuple[list[Measurement], list[str]]:
-    """Measurements with the time of their operations, where the engine tells it.
+def explain(
+    timed: Sequence[Candidate],
+    items: npt.NDArray[Any],
+    options: BenchmarkOptions,
+    *,
+    on_progress: OnProgress | None = None,
+) -> Explained:
+    """Measure what `options` want to know: limits, profile, both or nothing.
 
     Args:
-        results: Measurements of this host; those that were timed are profiled, once for all batch sizes.
+        timed: The candidates that were timed.
         items: Inputs, shape (N, *item shape).
+        options: The benchmark's settings.
         on_progress: Called with "profile" and the share that is done, 0-1.
-
-    Returns:
-        The rows, and a note for each that could not be profiled.
     """
-    wanted = [r for r in results if r.p50_us is not None and r.engine in TRACERS]
-    keys = list(dict.fromkeys((r.file, r.engine, r.threads) for r in wanted))
-    found: dict[tuple[str, str, int], dict[str, Any]] = {}
-    notes = []
-    for done, (file, engine, threads) in enumerate(keys, 1):
+    found = Explained()
+    if options.limits:
+        _measure_limits(timed, found)
+    profiled = dict.fromkeys(c._replace(batch=1) for c in timed if options.profile and c.engine in TRACERS)
+    for done, candidate in enumerate(profiled, 1):
         try:
-            profile = profile_file(file, engine, threads=threads, items=items)
-            fields = {"profile": profile.operations, "delegated_share": profile.delegated_share}
-            found[file, engine, threads] = fields
+            profile = profile_file(candidate.file, candidate.engine, threads=candidate.threads, items=items)
+            found.profiles[candidate] = ProfileFigures(
+                profile=profile.operations, delegated_share=profile.delegated_share
+            )
         except EdgepressError as e:
-            notes.append(f"{Path(file).name} on {engine} could not be profiled: {e.message}")
+            found.notes.append(f"{candidate.file.name} on {candidate.engine} could not be profiled: {e.message}")
         if on_progress is not None:
-            on_progress("profile", done / len(keys))
-    return [replace(r, **found.get((r.file, r.engine, r.threads), {})) for r in results], notes
+            on_progress("profile", done / len(profiled))
+    return found
+
+
+def _measure_limits(timed: Sequence[Candidate], found: Explained) -> None:
+    try:
+        found.ceilings.update({n: measure_ceiling(n) for n in dict.fromkeys(c.threads for c in timed)})
+    except EdgepressError as e:  # the measurements so far must not be lost
+        found.notes.append(f"The limits of this CPU are unknown: {e.message}")
+        return
+    for file in dict.fromkeys(c.file for c in timed):
+        try:
+            about = read(file)
+        except EdgepressError as e:
+            found.notes.append(f"The multiply-accumulates of {file.name} could not be counted: {e.message}")
+            continue
+        if about.macs is not None and not about.macs_not_counted:
+            found.macs[file] = about.macs

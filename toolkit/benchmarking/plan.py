@@ -1,23 +1,82 @@
-"""What a benchmark measures: which files, on which engines, against which baseline, by what the user gave."""
+"""The first step of a benchmark: which files are measured on which engines, with which data and baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgepress.converters.schemes import BASELINE as BASELINE
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES, Contract
-from edgepress.toolkit.data.for_model import contract_of
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.data.for_model import contract_of, data_for
+from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 from edgepress.toolkit.workers.opening import Candidate
 
 SUFFIXES = (".tflite", ".onnx")
+MAX_THREADS, MAX_BATCH = 256, 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a benchmark measures.
+
+    Attributes:
+        contracts: The contract of each file, in the order of the scheme table.
+        broken: Files without a readable contract, and why.
+        pairs: Files on engines, with one thread and batch size 1.
+        baseline: The pair that the others are compared with; None if there is none.
+        shapes: Numbers of threads and batch sizes to time each pair with.
+        data: The data set, opened as the files take it.
+        notes: What a reader must know about files and data.
+    """
+
+    contracts: Mapping[Path, Contract]
+    broken: Mapping[Path, EdgepressError]
+    pairs: tuple[Candidate, ...]
+    baseline: Candidate | None
+    shapes: tuple[tuple[int, int], ...]
+    data: DataSet
+    notes: tuple[str, ...]
+
+
+def make_plan(files: str | Path | Sequence[str | Path], data: str | None, options: BenchmarkOptions) -> Plan:
+    """Decide what to measure; nothing is measured yet.
+
+    Raises:
+        EdgepressError: No file can be used, the data do not fit, or an option is wrong.
+    """
+    threads = counts(options.threads, "The number of threads", most=MAX_THREADS)
+    batches = counts(options.batch, "The batch size", most=MAX_BATCH)
+    engines = find_engines(options.engines)
+    contracts, broken = read_contracts(find_files(files))
+    baseline = find_baseline(contracts, broken, options.baseline)
+    pairs = [Candidate(p, e) for p in contracts for e in usable_engines(p.suffix[1:]) if e in engines]
+    if not pairs:
+        raise InputError(f"No engine of {', '.join(engines)} opens any of the files.", "Name other files or engines.")
+    left_out = [p.name for p in contracts if p not in {c.file for c in pairs}]
+    if baseline is not None and baseline not in pairs:
+        pairs.insert(0, baseline)
+    first = next(iter(contracts))
+    opened, notes = data_for(contracts[first], data, where=first, skip_unreadable=options.skip_unreadable)
+    if left_out:
+        notes.append(f"Skipped, because no engine of {', '.join(engines)} opens them: {', '.join(left_out)}.")
+    return Plan(
+        contracts=contracts,
+        broken=broken,
+        pairs=tuple(pairs),
+        baseline=baseline,
+        shapes=tuple((t, b) for t in threads for b in batches),
+        data=opened,
+        notes=tuple(notes),
+    )
 
 
 def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The files named, or the `.tflite` and `.onnx` files in the one folder named, without repeats.
+    """The given files, or the `.tflite` and `.onnx` files of one given folder, without repeats.
 
     Raises:
         InputError: A path does not exist, or the folder holds no such file.
@@ -39,10 +98,10 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def find_engines(text: str) -> list[str]:
-    """Engine names from "all" or a list separated by commas; every one is known, and installed or in an environment.
+    """Engine names from "all" or a list separated by commas.
 
     Raises:
-        InputError: A name is unknown, or there is none.
+        InputError: A name is unknown, or the list is empty.
         MissingExtraError: An engine is not installed.
     """
     usable = usable_engines()
@@ -60,7 +119,7 @@ def find_engines(text: str) -> list[str]:
 
 
 def read_contracts(paths: Sequence[Path]) -> tuple[dict[Path, Contract], dict[Path, EdgepressError]]:
-    """The files' contracts in the order of the scheme table, and the errors of those that have none.
+    """The files' contracts in the order of the scheme table, and the errors of files without a contract.
 
     Raises:
         ModelFileError: No file has one.
@@ -81,11 +140,11 @@ def read_contracts(paths: Sequence[Path]) -> tuple[dict[Path, Contract], dict[Pa
 def find_baseline(
     contracts: Mapping[Path, Contract], broken: Mapping[Path, EdgepressError], baseline: str | None
 ) -> Candidate | None:
-    """The pair that the others are held against: a file or scheme by name, on the first engine that opens it.
+    """The pair that the others are compared with: a file or scheme by name, on the first engine that opens it.
 
     Raises:
-        InputError: A baseline was named, and is not among the files.
-        EdgepressError: What is wrong with the file that was named.
+        InputError: The named baseline is not among the files.
+        EdgepressError: The named file cannot be used.
     """
     for path, error in broken.items():
         if baseline is not None and (baseline == path.name or Path(baseline) == path):
@@ -103,7 +162,7 @@ def find_baseline(
 
 
 def counts(value: int | Sequence[int], name: str, *, most: int) -> tuple[int, ...]:
-    """Different whole numbers, at least one, each from 1 to `most`.
+    """One or more distinct whole numbers, each from 1 to `most`.
 
     Raises:
         InputError: They are not.

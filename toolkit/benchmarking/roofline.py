@@ -11,14 +11,13 @@ maker promises. Depthwise convolutions and activations can't come near it, since
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import ENGINES, available_engines
 from edgepress.runtime.errors import EngineError, InputError
 from edgepress.toolkit.engines.toy_models import dense_model
-from edgepress.toolkit.results.records import Ceiling, Measurement
+from edgepress.toolkit.results.figures import FileFigures, LimitFigures
+from edgepress.toolkit.results.records import Ceiling
 from edgepress.toolkit.workers.kernels import CeilingJob, Product, run_kernels
 
 SIZES = (256, 512, 1024)
@@ -62,25 +61,24 @@ def measure_ceiling(threads: int) -> Ceiling:
     return Ceiling(**best, memory_bytes_per_s=read, kernels=kernels)
 
 
-def with_limits(row: Measurement, ceiling: Ceiling, macs: int) -> Measurement:
-    """A measurement with what it reached of the ceilings.
+def limit_figures(file: FileFigures, p50_us: float | None, ceiling: Ceiling, *, macs: int) -> LimitFigures:
+    """How close a file comes to the ceilings of the CPU.
 
     Args:
-        row: With its median latency; without one, only `macs` is filled in.
-        ceiling: Of the host and the number of threads that it was measured with.
+        file: The file and how it runs. Its size stands for the size of its weights.
+        p50_us: Median latency of a call, microseconds; without it, only `macs` is known.
+        ceiling: What the host reached with the same number of threads.
         macs: Multiply-accumulates of one item.
 
     Returns:
-        The row with `macs`, `macs_per_s`, `compute_share` and `memory_share`. The last takes the file's size for its
-        weights; it is None where they come faster than memory is: then they stay in the caches, and memory is no limit.
+        The figures; `memory_share` is None where weights arrive faster than from memory: then they stay in the caches.
     """
-    if row.p50_us is None or not row.p50_us:
-        return replace(row, macs=macs)
-    seconds = row.p50_us / 1e6
-    rate, reading = macs * row.batch / seconds, row.size_bytes / seconds / ceiling.memory_bytes_per_s
-    unit = _unit(SCHEMES.get(row.scheme), row.engine)
-    return replace(
-        row,
+    if not p50_us:
+        return LimitFigures(macs=macs)
+    seconds = p50_us / 1e6
+    rate, reading = macs * file.batch / seconds, file.size_bytes / seconds / ceiling.memory_bytes_per_s
+    unit = _unit(SCHEMES.get(file.scheme), file.engine)
+    return LimitFigures(
         macs=macs,
         macs_per_s=rate,
         compute_share=rate / getattr(ceiling, unit) if unit else None,

@@ -18,7 +18,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import ChildDied, Worker
+from edgepress.toolkit.benchmarking.options import ROUNDS, BenchmarkOptions
+from edgepress.toolkit.benchmarking.plan import Plan
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.engines.environments import python_for
 from edgepress.toolkit.errors import EdgepressError, ModelFileError
-from edgepress.toolkit.host.cpus import out_of_the_way, usable_cpus
+from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, usable_cpus
 from edgepress.toolkit.progress import OnProgress
-from edgepress.toolkit.results.records import Measurement
-from edgepress.toolkit.stats.intervals import paired_ratio
+from edgepress.toolkit.results.figures import LatencyFigures
+from edgepress.toolkit.results.records import Noise
+from edgepress.toolkit.stats.intervals import Interval, paired_ratio
 from edgepress.toolkit.workers.opening import Candidate, Opening
 from edgepress.toolkit.workers.turn import Probe, Start, Taken, Turn, begin, probe, take_turn
 
-ROUNDS = 20
 ITEMS = 16
 """Different items that calls take in turn."""
 ROUNDS_A_START = 5
@@ -68,6 +70,50 @@ class Timing:
     def seconds(self) -> float:
         """Time that its turns took."""
         return sum(float(t.load_ns + t.spent_ns) for t in self.taken) / 1e9
+
+
+def time_plan(
+    plan: Plan,
+    pairs: Sequence[Candidate],
+    items: npt.NDArray[Any],
+    options: BenchmarkOptions,
+    *,
+    on_progress: OnProgress | None = None,
+) -> tuple[dict[Candidate, Timing | EdgepressError], Noise | None]:
+    """Time pairs with every number of threads and batch size of a plan.
+
+    Args:
+        plan: The plan.
+        pairs: The pairs of the plan whose answers are known: nothing else is timed.
+        items: Test items for the calls to use in turn, shape (N, *item shape).
+        options: The benchmark's settings.
+        on_progress: Called with "latency" and the share that is done, 0-1.
+
+    Returns:
+        The timing of each candidate, or why there is none, and how quiet the host was (None if nothing was timed).
+    """
+    candidates = [c._replace(threads=t, batch=b) for t, b in plan.shapes for c in pairs]
+    if not candidates:
+        return {}, None
+
+    def cpus(threads: int) -> tuple[int, ...]:
+        return choose_cpus(threads) if options.cpus is None else tuple(options.cpus)
+
+    openings = [Opening(c, plan.data.labels, plan.data.input, cpus(c.threads)) for c in candidates]
+    watch = Watch(cpus(max(threads for threads, _ in plan.shapes)))
+    timed = time_candidates(
+        openings,
+        items,
+        watch,
+        rounds=options.rounds,
+        timing_s=options.timing_s,
+        cap_s=options.time_cap_s,
+        on_progress=on_progress,
+    )
+    known = [(c, t) for c, t in zip(candidates, timed, strict=True) if isinstance(t, Timing)]
+    baseline = [t for c, t in known if plan.baseline is not None and c[:2] == plan.baseline[:2]]
+    medians = (baseline or [t for _, t in known] or [Timing()])[0].medians
+    return dict(zip(candidates, timed, strict=True)), watch.noise(medians.tolist())
 
 
 def time_candidates(
@@ -103,19 +149,20 @@ def time_candidates(
     return outcomes
 
 
-def with_timing(row: Measurement, timing: Timing, against: Timing | None) -> Measurement:
-    """A measurement with all that a timing tells.
+def latency_figures(timing: Timing, baseline: Timing | None) -> LatencyFigures:
+    """Latency of a candidate, and its speed-up over the baseline.
 
     Args:
-        row: Of the candidate; what is not about time stays as it is.
         timing: The candidate's, with at least one turn.
-        against: The baseline's with the same threads and batch, None if there is none. The speed-up of the baseline
-            itself, the same object as `timing`, is 1 by definition.
+        baseline: The baseline's with the same threads and batch size, None if there is none. The speed-up of the
+            baseline itself, the same object as `timing`, is 1 by definition.
     """
     times = np.concatenate([t.times for t in timing.taken]) / 1000
     p50, p90, p99 = (float(v) for v in np.percentile(times, (50, 90, 99)))
-    row = replace(
-        row,
+    speedup = None if baseline is None else paired_ratio(baseline.medians, timing.medians)
+    if timing is baseline:
+        speedup = Interval(1.0, 1.0, 1.0)
+    return LatencyFigures(
         load_ms=float(np.median([t.load_ns for t in timing.taken])) / 1e6,
         first_us=float(np.median([t.first_ns for t in timing.taken])) / 1000,
         warmup=float(np.median([t.warmup for t in timing.taken])),
@@ -129,14 +176,11 @@ def with_timing(row: Measurement, timing: Timing, against: Timing | None) -> Mea
         round_p90s_us=tuple(float(np.percentile(t.times, 90)) / 1000 for t in timing.taken),
         round_p99s_us=tuple(float(np.percentile(t.times, 99)) / 1000 for t in timing.taken),
         latency_quantiles_us=tuple(float(v) for v in np.percentile(times, np.arange(0, 101, 2))),
+        speedup=speedup.estimate if speedup else None,
+        speedup_low=speedup.low if speedup else None,
+        speedup_high=speedup.high if speedup else None,
         memory_bytes=timing.memory_bytes,
     )
-    if against is None:
-        return row
-    if timing is against:
-        return replace(row, speedup=1.0, speedup_low=1.0, speedup_high=1.0)
-    ratio = paired_ratio(against.medians, timing.medians)
-    return replace(row, speedup=ratio.estimate, speedup_low=ratio.low, speedup_high=ratio.high)
 
 
 def _probed(openings: Sequence[Opening], items: str, cap_s: float) -> list[Timing | EdgepressError]:

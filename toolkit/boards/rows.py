@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.runtime import Contract
-from edgepress.toolkit.benchmarking.accuracy import with_accuracy
+from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status
 from edgepress.toolkit.benchmarking.advice import choose
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.boards.facts import describe_board
@@ -53,7 +53,8 @@ def board_rows(
         given = answers[i]
         if data is not None and given is not None:
             against = None if reference is None else answers[reference]
-            row = with_accuracy(row, given, against, data=data, max_drop_pp=max_drop_pp)
+            accuracy = accuracy_figures(given, against, data=data)
+            row = dataclasses.replace(row, **vars(accuracy), status=accuracy_status(accuracy, max_drop_pp))
         if found.error:
             row = dataclasses.replace(row, status=f"failed: {found.error}")
         elif entry["reasons"]:

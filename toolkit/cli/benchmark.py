@@ -49,16 +49,14 @@ def benchmark(
 ) -> int:
     """Measure size, latency and accuracy of files side by side, and recommend which one to ship."""
     from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
+    from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, write_benchmark
     from edgepress.toolkit.benchmarking.benchmark import benchmark as work
-    from edgepress.toolkit.benchmarking.benchmark import write_benchmark
     from edgepress.toolkit.benchmarking.cache import default_cache
     from edgepress.toolkit.benchmarking.plan import parse_counts
     from edgepress.toolkit.host.cpus import parse_cpus
 
     with screen.progress(PHASES) as on_progress:
-        result = work(
-            files,
-            data=data,
+        options = BenchmarkOptions(
             engines=engine,
             threads=parse_counts(threads, "--threads"),
             batch=parse_counts(batch, "--batch"),
@@ -72,8 +70,8 @@ def benchmark(
             profile=profile,
             cache=default_cache(),
             command=shlex.join(["edgepress", *sys.argv[1:]]),
-            on_progress=on_progress,
         )
+        result = work(files, data=data, options=options, on_progress=on_progress)
     folder = out or (files[0] if files[0].is_dir() else files[0].parent)
     paths = write_benchmark(result, folder)
     for text in result.notes:

@@ -131,16 +131,14 @@ def compare(
     if not _are_models(old, new):
         runs = load_benchmark(old), load_benchmark(new)
         return compare_results(*runs, gates, strict=strict, schemes=schemes, engines=engines, names=names)
-    from edgepress.toolkit.benchmarking.benchmark import benchmark
+    from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark
 
     run = benchmark(
         [old, new],
         data=data,
-        engines=engines,
-        threads=threads,
-        rounds=rounds,
-        baseline=str(old),
-        skip_unreadable=skip_unreadable,
+        options=BenchmarkOptions(
+            engines=engines, threads=threads, rounds=rounds, baseline=str(old), skip_unreadable=skip_unreadable
+        ),
         on_progress=on_progress,
     )
     found = match_models(run, old, new)

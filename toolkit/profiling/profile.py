@@ -29,7 +29,8 @@ from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.engines.environments import python_for, usable_engines
-from edgepress.toolkit.results.records import OperationTime
+from edgepress.toolkit.results.figures import OperationTime
+from edgepress.toolkit.results.records import rounded
 from edgepress.toolkit.workers.trace import TRACERS, Kernel, ProfileJob, Traces, trace_file
 
 RUNS = 200
@@ -123,7 +124,7 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, with figures rounded to what they can mean."""
-        return {name: _rounded(value) for name, value in asdict(self).items()}
+        return {name: rounded(value, lambda v: round(v, 4)) for name, value in asdict(self).items()}
 
 
 def profile_file(
@@ -266,11 +267,3 @@ def _operations(nodes: Sequence[NodeTime]) -> tuple[OperationTime, ...]:
         for (operation, delegated), found in groups.items()
     ]
     return tuple(sorted(rows, key=lambda row: -row.time_us))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    return [_rounded(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -75,12 +75,13 @@ def _dataclasses(kind: Any) -> Iterator[type]:
 
 
 def _attributes(cls: type) -> dict[str, str]:
-    """A Google-style docstring's attributes with their descriptions; its summary under the empty name."""
-    summary, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\nAttributes:\n")
-    found = {"": " ".join(summary.split())}
-    for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", rest, re.MULTILINE):
-        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
-    return found
+    """The attributes that a class and its bases document, with their descriptions; the class's summary under ""."""
+    found = {}
+    for part in reversed(cls.__mro__[:-1]):
+        found[""], _, rest = inspect.cleandoc(part.__doc__ or "").partition("\n\nAttributes:\n")
+        for names, text in re.findall(r"^    (\w+(?:, \w+)*): (.*(?:\n {5,}.*)*)", rest, re.MULTILINE):
+            found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found | {"": " ".join(found[""].split())}
 
 
 def _options(value: dict[str, Any]) -> list[dict[str, Any]]:

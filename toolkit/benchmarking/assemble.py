@@ -1,0 +1,165 @@
+"""The last step of a benchmark: from answers, timings and explanations to one `Benchmark`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress import __version__
+from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status, disagreements
+from edgepress.toolkit.benchmarking.advice import choose, engine_notes
+from edgepress.toolkit.benchmarking.best_engine import best_engines
+from edgepress.toolkit.benchmarking.collect import Answers
+from edgepress.toolkit.benchmarking.explain import Explained
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.benchmarking.plan import BASELINE, Plan
+from edgepress.toolkit.benchmarking.timing import SEED, Timing, latency_figures
+from edgepress.toolkit.data.for_model import data_record
+from edgepress.toolkit.engines.environments import engine_version
+from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.results.figures import FileFigures
+from edgepress.toolkit.results.records import Benchmark, Disagreement, Measurement, Noise, measurement
+from edgepress.toolkit.workers.opening import Candidate
+
+MAX_LABELS = 1000
+
+
+def assemble(
+    plan: Plan,
+    answers: Mapping[Candidate, Answers | EdgepressError],
+    timings: Mapping[Candidate, Timing | EdgepressError],
+    explained: Explained,
+    *,
+    noise: Noise | None,
+    host: Mapping[str, Any],
+    options: BenchmarkOptions,
+) -> Benchmark:
+    """All measurements of a benchmark, with the advice that follows from them.
+
+    Args:
+        plan: What was measured.
+        answers: What each pair of the plan answered, or why it failed.
+        timings: Timings of the pairs that answered, with each number of threads and batch size, or why they failed.
+        explained: Limits and profiles.
+        noise: How quiet the host was.
+        host: The host (`describe_host`).
+        options: The benchmark's settings.
+    """
+    results = [*_measured(plan, answers, timings, explained, options.max_drop_pp), *_broken(plan)]
+    advised = [r for r in results if (r.threads, r.batch) == plan.shapes[0]]
+    first = plan.contracts[plan.baseline.file if plan.baseline else next(iter(plan.contracts))]
+    return Benchmark(
+        host=host,
+        data=data_record(plan.data) | {"labels": list(plan.data.labels[:MAX_LABELS])},
+        baseline=plan.baseline
+        and {"file": str(plan.baseline.file), "scheme": first.scheme, "engine": plan.baseline.engine or ""},
+        keras_accuracy=next(iter(plan.contracts.values())).test_accuracy,
+        max_drop_pp=options.max_drop_pp,
+        results=tuple(results),
+        advice=choose(advised, host=host, count=len(plan.data.test), max_drop_pp=options.max_drop_pp),
+        notes=(*plan.notes, *explained.notes, *_notes(plan, answers, noise), *engine_notes(advised, host)),
+        best_engines=best_engines(advised),
+        noise=noise,
+        ceiling=next(iter(explained.ceilings.values()), None),
+        disagreements=_disagreements(plan, answers),
+        provenance={
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "command": options.command,
+            "edgepress": __version__,
+            "seed": SEED,
+            "tools": {"numpy": np.__version__} | {c.engine: engine_version(c.engine) for c in plan.pairs if c.engine},
+            "contract": dataclasses.asdict(first),
+        },
+    )
+
+
+def _measured(
+    plan: Plan,
+    answers: Mapping[Candidate, Answers | EdgepressError],
+    timings: Mapping[Candidate, Timing | EdgepressError],
+    explained: Explained,
+    max_drop_pp: float,
+) -> list[Measurement]:
+    """One measurement per pair, number of threads and batch size."""
+    files = {path: _file_facts(plan, path) for path in plan.contracts}
+    baseline = _answers_of_baseline(plan, answers)
+    accuracies = {
+        c: accuracy_figures(a, baseline, data=plan.data) for c, a in answers.items() if isinstance(a, Answers)
+    }
+    rows = []
+    for threads, batch in plan.shapes:
+        rival = timings.get(plan.baseline._replace(threads=threads, batch=batch)) if plan.baseline else None
+        for pair in plan.pairs:
+            candidate = pair._replace(threads=threads, batch=batch)
+            scheme, facts = plan.contracts[pair.file].scheme, files[pair.file]
+            file = FileFigures(scheme=scheme, engine=pair.engine or "", threads=threads, batch=batch, **facts)
+            answer, timing = answers[pair], timings.get(candidate)
+            if isinstance(answer, EdgepressError):
+                rows.append(measurement(file, status=f"failed: {answer}"))
+            elif isinstance(timing, Timing):
+                latency = latency_figures(timing, rival if isinstance(rival, Timing) else None)
+                further = explained.of(candidate, file, latency.p50_us)
+                status = accuracy_status(accuracies[pair], max_drop_pp)
+                rows.append(measurement(file, accuracies[pair], latency, *further, status=status))
+            else:
+                rows.append(measurement(file, accuracies[pair], status=f"failed: {timing}"))
+    return rows
+
+
+def _broken(plan: Plan) -> list[Measurement]:
+    """One measurement per file without a contract."""
+    threads, batch = plan.shapes[0]
+    return [
+        measurement(
+            FileFigures(scheme="", engine="", threads=threads, batch=batch, **_file_facts(plan, path)),
+            status=f"failed: {error.message}",
+        )
+        for path, error in plan.broken.items()
+    ]
+
+
+def _file_facts(plan: Plan, path: Path) -> dict[str, Any]:
+    """The `FileFigures` that a file's bytes show."""
+    content = path.read_bytes()
+    return {
+        "file": str(path),
+        "size_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "compressed_bytes": len(zlib.compress(content)),
+        "size_ratio": len(content) / plan.baseline.file.stat().st_size if plan.baseline else None,
+    }
+
+
+def _answers_of_baseline(plan: Plan, answers: Mapping[Candidate, Answers | EdgepressError]) -> Answers | None:
+    found = answers[plan.baseline] if plan.baseline else None
+    return found if isinstance(found, Answers) else None
+
+
+def _notes(plan: Plan, answers: Mapping[Candidate, Answers | EdgepressError], noise: Noise | None) -> list[str]:
+    notes = []
+    if plan.baseline is None:
+        notes.append(f"There is no {BASELINE} file, so drop and speed-up are unknown. Name a baseline with --baseline.")
+    elif isinstance(answers[plan.baseline], EdgepressError):
+        notes.append(f"The baseline {plan.baseline.file.name} failed, so drop and speed-up are unknown.")
+    if noise is not None and noise.noisy:
+        reasons = " ".join(noise.reasons)
+        notes.append(f"The host was under load during timing, so the latencies are unreliable. {reasons}")
+    return notes
+
+
+def _disagreements(plan: Plan, answers: Mapping[Candidate, Answers | EdgepressError]) -> tuple[Disagreement, ...]:
+    baseline = _answers_of_baseline(plan, answers)
+    if baseline is None:
+        return ()
+    named: dict[str, Answers] = {}
+    for pair, found in answers.items():
+        if isinstance(found, Answers) and found is not baseline:
+            named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", found)
+    return disagreements(named, baseline, data=plan.data)

@@ -1,0 +1,185 @@
+"""The groups of figures that a `Measurement` is made of: one frozen record per step that measures.
+
+Each step of a benchmark returns its own group, and `Measurement` inherits all of them, so a figure is declared and
+documented once. A figure that was not measured is None or empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassChange:
+    """Figures of one class, measured on one file.
+
+    Attributes:
+        label: Name of the class.
+        support: Number of test items of this class.
+        precision, recall, f1: Of this class, 0-1; recall is the share of its items that are classified correctly.
+        drop_pp, drop_low_pp, drop_high_pp: Recall of the baseline minus recall of this file, percentage points, with
+            its 95 % confidence interval (paired).
+    """
+
+    label: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    drop_pp: float | None = None
+    drop_low_pp: float | None = None
+    drop_high_pp: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationTime:
+    """Time that one kind of operation takes in a profile.
+
+    Attributes:
+        operation: Name of the operation in the file's format, or of the delegate that runs part of the graph.
+        count: Number of such operations in one inference.
+        time_us: Their total time in one inference, microseconds.
+        share: Their share of the time of all operations, 0-1.
+        delegated: Whether a delegate (XNNPACK) runs them.
+    """
+
+    operation: str
+    count: int
+    time_us: float
+    share: float
+    delegated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFigures:
+    """Which file runs how, and what its bytes show.
+
+    Attributes:
+        file: Path of the file.
+        scheme: Format and precision, from the file's contract.
+        engine: Engine that runs the file.
+        threads: Number of threads that the engine may use.
+        size_bytes: Size of the file.
+        batch: Number of items in one timed call.
+        host: Name of the host, as in the benchmark's `host` or `boards`; empty: that of `host`.
+        sha256: SHA-256 of the file.
+        compressed_bytes: Size of the file after deflate, as for a download.
+        size_ratio: Size of the file divided by the size of the baseline.
+    """
+
+    file: str
+    scheme: str
+    engine: str
+    threads: int
+    size_bytes: int
+    batch: int = 1
+    host: str = ""
+    sha256: str = ""
+    compressed_bytes: int | None = None
+    size_ratio: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyFigures:
+    """How well a file classifies the test items, and how that differs from the baseline.
+
+    Attributes:
+        accuracy: Share of the test items that are classified correctly, 0-1.
+        macro_precision, macro_recall, macro_f1: Averages over the classes, 0-1.
+        drop_pp, drop_low_pp, drop_high_pp: Accuracy of the baseline minus accuracy of this file, percentage points,
+            with its 95 % confidence interval (paired).
+        mcnemar_p: P-value of the exact McNemar test: the probability of such a difference by chance.
+        verdict: What the interval of the drop shows, in words.
+        ece: Expected calibration error, 0-1, 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599).
+        agreement: Share of the test items for which the file and the baseline predict the same class, 0-1.
+        per_class: Figures of each class, in the order of the labels.
+        confusion_matrix: Rows of counts, one row per true class; empty above 100 classes.
+        correct: Base64 of `numpy.packbits` of which test items were classified correctly, in the order of the split:
+            two results on the same data (equal sha256) can be compared item by item.
+    """
+
+    accuracy: float | None = None
+    macro_precision: float | None = None
+    macro_recall: float | None = None
+    macro_f1: float | None = None
+    drop_pp: float | None = None
+    drop_low_pp: float | None = None
+    drop_high_pp: float | None = None
+    mcnemar_p: float | None = None
+    verdict: str = ""
+    ece: float | None = None
+    agreement: float | None = None
+    per_class: tuple[ClassChange, ...] = ()
+    confusion_matrix: tuple[tuple[int, ...], ...] = ()
+    correct: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyFigures:
+    """How fast a file runs and how much memory it takes.
+
+    Attributes:
+        load_ms: Time to open the file, milliseconds (engine imported, file in the page cache).
+        first_us: Latency of the first inference after opening, median over rounds, microseconds.
+        warmup: Number of calls before the latency was stable, median over rounds.
+        min_us, p50_us, p90_us, p99_us: Smallest latency of a call, median, 90th and 99th percentile, microseconds.
+        count: Number of timed calls.
+        rounds: Number of rounds.
+        round_medians_us: Median latency of each round, microseconds; the same position is the same round in all rows.
+        round_p90s_us, round_p99s_us: 90th and 99th percentile of each round, microseconds.
+        latency_quantiles_us: 0th, 2nd, ... 100th percentile: 51 figures.
+        speedup, speedup_low, speedup_high: Median over rounds of baseline latency / this latency, with its 95 %
+            confidence interval (paired by round).
+        memory_bytes: Peak resident memory of the process minus that of one that has only imported the engine.
+    """
+
+    load_ms: float | None = None
+    first_us: float | None = None
+    warmup: float | None = None
+    min_us: float | None = None
+    p50_us: float | None = None
+    p90_us: float | None = None
+    p99_us: float | None = None
+    count: int = 0
+    rounds: int = 0
+    round_medians_us: tuple[float, ...] = ()
+    round_p90s_us: tuple[float, ...] = ()
+    round_p99s_us: tuple[float, ...] = ()
+    latency_quantiles_us: tuple[float, ...] = ()
+    speedup: float | None = None
+    speedup_low: float | None = None
+    speedup_high: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitFigures:
+    """How close a file comes to the limits of the CPU.
+
+    Attributes:
+        macs: Multiply-accumulates of one inference.
+        macs_per_s: Multiply-accumulates per second at the median latency.
+        compute_share: `macs_per_s` divided by what a calibration kernel of the same data type reached, 0-1.
+        memory_share: Bytes of weights read per second, divided by the CPU's memory bandwidth, 0-1.
+    """
+
+    macs: int | None = None
+    macs_per_s: float | None = None
+    compute_share: float | None = None
+    memory_share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileFigures:
+    """Which operations take the time.
+
+    Attributes:
+        profile: Time by operation, most expensive first.
+        delegated_share: Share of the operations' time that a delegate takes, 0-1.
+    """
+
+    profile: tuple[OperationTime, ...] = ()
+    delegated_share: float | None = None
+
+
+Figures = FileFigures | AccuracyFigures | LatencyFigures | LimitFigures | ProfileFigures
