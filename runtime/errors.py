@@ -1,17 +1,23 @@
 """Every error that edgepress raises on purpose.
 
-The command line catches `EdgepressError` and prints it as one message; anything else is a bug and keeps its traceback.
+The command line catches `EdgepressError` and prints it as one message; any other exception is a bug and keeps its
+traceback. A test compares this tree with the classes.
 
     EdgepressError
     ├── InputError            a path, image, array or option that can't be used
     ├── ModelFileError        a model file that is missing, truncated, of another kind, or without a contract
     ├── EngineError           an engine that is unknown, or that can't run this file
-    ├── MissingExtraError     a package that an extra of edgepress would install
+    ├── MissingExtraError     a missing package that an extra of edgepress installs
     ├── edgepress.converters.ConversionError      a scheme that could not be made
-    ├── edgepress.toolkit.BoardError              a board that can't be reached, or on which something failed
-    ├── edgepress.toolkit.BundleError             a bundle that can't be made, or that is not as it was made
+    ├── edgepress.toolkit.BoardError              a board that can't be reached, or a step that failed on it
+    │   └── edgepress.toolkit.LostError           the connection to a board broke
+    ├── edgepress.toolkit.BundleError             a bundle that can't be made, or that was changed or damaged
     ├── edgepress.toolkit.DataError               a data set that can't be used as it is
-    └── edgepress.toolkit.TrainingError           a training run that can't start or go on
+    ├── edgepress.toolkit.TrainingError           a training run that can't start or continue
+    │   └── edgepress.toolkit.NotANumberError     the loss became NaN or infinite
+    ├── edgepress.toolkit.UsageError              arguments that the command line can't parse
+    ├── edgepress.toolkit.InterruptError          Ctrl-C, or a signal to terminate
+    └── edgepress.toolkit.BugError                an unexpected exception in a command
 """
 
 from __future__ import annotations

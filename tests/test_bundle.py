@@ -24,10 +24,10 @@ from edgepress.runtime import ModelFileError, load, read_contract
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.bundles import boards
 from edgepress.toolkit.bundles.archive import write_archive
-from edgepress.toolkit.bundles.build import Bundle, build_bundle
+from edgepress.toolkit.bundles.build import Bundle, bundle
 from edgepress.toolkit.bundles.manifest import NAME, Manifest, describe_files
 from edgepress.toolkit.bundles.signature import NAMESPACE, signature_path
-from edgepress.toolkit.bundles.verify import dos_date, verify_bundle
+from edgepress.toolkit.bundles.verify import dos_date, verify
 from edgepress.toolkit.errors import BundleError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -45,7 +45,7 @@ def made(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle of LeNet int8, signed where OpenSSH is there; read-only."""
     folder = tmp_path_factory.mktemp("bundle")
     key = key_pair(folder) if shutil.which("ssh-keygen") else None
-    return build_bundle(run.variants["tflite-int8"], folder / "app.zip", name="digits", sign=key)
+    return bundle(run.variants["tflite-int8"], folder / "app.zip", name="digits", sign=key)
 
 
 @pytest.fixture
@@ -94,23 +94,23 @@ def test_the_same_inputs_give_the_same_bytes_and_nothing_of_this_machine(
 ) -> None:
     variant = shutil.copy(run.variants[scheme], tmp_path / "my model")
     variant = Path(variant).rename(tmp_path / f"a{run.variants[scheme].suffix}")
-    first = build_bundle(run.variants[scheme], tmp_path / "one.zip", name="x", samples=2).path.read_bytes()
+    first = bundle(run.variants[scheme], tmp_path / "one.zip", name="x", samples=2).path.read_bytes()
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.chdir(tmp_path)
     os.utime(variant, (0, 0))
-    assert build_bundle(variant, tmp_path / "two.zip", name="x", samples=2).path.read_bytes() == first
+    assert bundle(variant, tmp_path / "two.zip", name="x", samples=2).path.read_bytes() == first
     for text in (str(REPOSITORY), str(tmp_path.parent), sys.prefix):
         assert text.encode() not in first
 
 
 def test_source_date_epoch_dates_everything(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    path = build_bundle(run.variants["tflite-int8"], tmp_path / "a.zip", samples=0).path
+    path = bundle(run.variants["tflite-int8"], tmp_path / "a.zip", samples=0).path
     assert {i.date_time for i in zipfile.ZipFile(path).infolist()} == {(2023, 11, 14, 22, 13, 20)}
-    verify_bundle(path)
+    verify(path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
     with pytest.raises(EdgepressError, match="SOURCE_DATE_EPOCH is 'soon'"):
-        build_bundle(run.variants["tflite-int8"], tmp_path / "b.zip", samples=0)
+        bundle(run.variants["tflite-int8"], tmp_path / "b.zip", samples=0)
     assert not (tmp_path / "b.zip").exists()
 
 
@@ -130,7 +130,7 @@ def test_a_file_whose_self_test_fails_is_not_bundled(run: Any, tmp_path: Path) -
         for name, text in members.items():
             archive.writestr(name, text)
     with pytest.raises(BundleError, match="self-test fails"):
-        build_bundle(file, tmp_path / "a.zip", samples=0)
+        bundle(file, tmp_path / "a.zip", samples=0)
     assert not (tmp_path / "a.zip").exists()
 
 
@@ -147,7 +147,7 @@ def test_what_can_not_be_bundled_is_one_error(run: Any, tmp_path: Path) -> None:
     ]
     for file, options, message in cases:
         with pytest.raises(EdgepressError, match=re.escape(message)):
-            build_bundle(file, out, **options)
+            bundle(file, out, **options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -201,7 +201,7 @@ def test_hostile_zips_are_refused_for_what_they_are(data: bytes, reason: str, tm
     (tmp_path / "a.zip").write_bytes(data)
     tracemalloc.start()
     with pytest.raises(BundleError, match=reason):
-        verify_bundle(tmp_path / "a.zip")
+        verify(tmp_path / "a.zip")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
@@ -218,7 +218,7 @@ def test_any_byte_changed_is_refused(made: Bundle, data: st.DataObject) -> None:
     copy = made.path.with_name("changed.zip")
     copy.write_bytes(changed)
     with pytest.raises(BundleError):
-        verify_bundle(copy)
+        verify(copy)
 
 
 def test_a_large_bundle_is_checked_in_pieces(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_large_bundle_is_checked_in_pieces(tmp_path: Path) -> None:
     (folder / NAME).write_bytes(manifest.to_bytes())
     write_archive(tmp_path / "x.zip", tmp_path, [f"x/{NAME}", "x/weights"], date=dos_date(date))
     tracemalloc.start()
-    verify_bundle(tmp_path / "x.zip")
+    verify(tmp_path / "x.zip")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20
@@ -250,8 +250,8 @@ def test_a_large_bundle_is_checked_in_pieces(tmp_path: Path) -> None:
 def test_verifying_imports_nothing_heavy(made: Bundle) -> None:
     code = f"""
 import sys
-from edgepress.toolkit.bundles.verify import verify_bundle
-verify_bundle({str(made.path)!r})
+from edgepress.toolkit.bundles.verify import verify
+verify({str(made.path)!r})
 print(*sorted({{"tensorflow", "keras", "typer", "PIL", "ai_edge_litert", "onnx", "sklearn"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -264,20 +264,20 @@ print(*sorted({{"tensorflow", "keras", "typer", "PIL", "ai_edge_litert", "onnx",
 @ssh_keygen
 def test_a_signature_names_its_signer_and_nobody_else(made: Bundle, tmp_path: Path) -> None:
     public = made.path.with_name("key.pub")
-    assert verify_bundle(made.path, key=public).signer == "me@example"
+    assert verify(made.path, key=public).signer == "me@example"
     allowed = tmp_path / "allowed_signers"
     allowed.write_text(f'boss,team namespaces="{NAMESPACE}" {public.read_text()}')
-    assert verify_bundle(made.path, key=allowed).signer == "boss"
+    assert verify(made.path, key=allowed).signer == "boss"
     allowed.write_text(f'boss namespaces="git" {public.read_text()}')
     with pytest.raises(BundleError, match="is not what a key in"):
-        verify_bundle(made.path, key=allowed)
+        verify(made.path, key=allowed)
     with pytest.raises(BundleError, match="is not what a key in"):
-        verify_bundle(made.path, key=key_pair(tmp_path, "other").with_suffix(".pub"))
+        verify(made.path, key=key_pair(tmp_path, "other").with_suffix(".pub"))
     with pytest.raises(EdgepressError, match="is a private key"):
-        verify_bundle(made.path, key=made.path.with_name("key"))
+        verify(made.path, key=made.path.with_name("key"))
     unsigned = shutil.copy(made.path, tmp_path / "unsigned.zip")
     with pytest.raises(BundleError, match="has no signature"):
-        verify_bundle(unsigned, key=public)
+        verify(unsigned, key=public)
 
 
 @ssh_keygen
@@ -301,9 +301,9 @@ def test_the_command_in_the_readme_checks_a_signature_without_edgepress(
 @ssh_keygen
 def test_an_unsigned_bundle_takes_its_predecessors_signature_away(run: Any, tmp_path: Path) -> None:
     out = tmp_path / "a.zip"
-    build_bundle(run.variants["tflite-int8"], out, samples=0, sign=key_pair(tmp_path))
+    bundle(run.variants["tflite-int8"], out, samples=0, sign=key_pair(tmp_path))
     assert signature_path(out).exists()
-    notes = build_bundle(run.variants["tflite-int8"], out, samples=0, name="other").notes
+    notes = bundle(run.variants["tflite-int8"], out, samples=0, name="other").notes
     assert not signature_path(out).exists()
     assert any("older bundle" in note for note in notes)
 
@@ -313,8 +313,8 @@ def test_an_unsigned_bundle_takes_its_predecessors_signature_away(run: Any, tmp_
 
 @pytest.mark.parametrize("scheme", ["tflite-int8", "onnx-int8"])
 def test_a_pyz_runs_by_itself_and_leaves_nothing(scheme: str, run: Any, tmp_path: Path) -> None:
-    app = build_bundle(run.variants[scheme], tmp_path / "app.pyz", format="pyz", samples=2).path
-    verify_bundle(app)
+    app = bundle(run.variants[scheme], tmp_path / "app.pyz", format="pyz", samples=2).path
+    verify(app)
     with zipfile.ZipFile(app) as archive:
         archive.extract("samples/0.png", tmp_path)
     (tmp_path / "tmp").mkdir()
@@ -594,7 +594,7 @@ def test_a_fresh_environment_is_installed_and_proven(version: str, offline: bool
     for samples in (2, 3):
         out = tmp_path / f"{samples}.zip"
         options = {"name": "app", "boards": [board], "offline": offline, "samples": samples}
-        build_bundle(run.variants["tflite-int8"], out, **options)
+        bundle(run.variants["tflite-int8"], out, **options)
         with zipfile.ZipFile(out) as archive:
             archive.extractall(tmp_path / f"{samples}")
     prefix = tmp_path / "prefix"

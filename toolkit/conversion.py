@@ -91,6 +91,11 @@ def convert_model(
 
     Raises:
         EdgepressError: Nothing can be converted: the model, the data or an option can't be used.
+
+    Example:
+        >>> from edgepress.toolkit import convert
+        >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
+        ['ok', 'ok']
     """
     path, said = Path(model), foreign or Foreign()
     schemes = parse_schemes(to)

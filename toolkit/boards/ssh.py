@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from edgepress.toolkit.errors import BoardError, InputError
+from edgepress.toolkit.errors import BoardError, InputError, LostError
 
 CONNECT_S = 15
 LOST_FAILURE = 255
@@ -49,10 +49,6 @@ HINTS = (
     (r"refused|timed out|No route", "Is the board on, in this network, and ssh enabled (raspi-config)?"),
 )
 """What ssh says, and what to do about it."""
-
-
-class LostError(BoardError):
-    """The connection ended while it was needed."""
 
 
 class Connection:

@@ -1,4 +1,4 @@
-"""`build_bundle`: one file that holds all that a board needs to run a model and to prove it.
+"""`bundle`: one file that holds all that a board needs to run a model and to prove it.
 
 Everything is laid out in a temporary folder just as it will lie on the board, the self-test runs there with the
 bundled sources, and only then is the folder written as a zip. The same inputs give the same bytes: dates are fixed (or
@@ -31,7 +31,7 @@ from edgepress.toolkit.bundles.manifest import NAME, Format, Manifest, describe_
 from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_samples
 from edgepress.toolkit.bundles.signature import sign as sign_file
 from edgepress.toolkit.bundles.signature import signature_path
-from edgepress.toolkit.bundles.verify import Verified, dos_date, verify_bundle
+from edgepress.toolkit.bundles.verify import Verified, dos_date, verify
 from edgepress.toolkit.errors import BundleError, InputError, ModelFileError
 from edgepress.toolkit.evaluation import contract_of, data_for
 
@@ -48,7 +48,7 @@ class Bundle:
     """A bundle that was made.
 
     Attributes:
-        verified: What `verify_bundle` found of the file.
+        verified: What `verify` found of the file.
         boards: Boards that it installs on.
         selftest: What the self-test said on this machine, as its JSON.
         notes: What to know beside it.
@@ -78,7 +78,7 @@ class Bundle:
         }
 
 
-def build_bundle(
+def bundle(
     file: str | Path,
     out: str | Path | None = None,
     *,
@@ -111,6 +111,11 @@ def build_bundle(
         ModelFileError: The file has no contract or no self-test.
         InputError, DataError: An option, or the data, can't be used.
         BundleError: The self-test fails here, packages can't be had, or it can't be signed.
+
+    Example:
+        >>> from edgepress.toolkit import bundle
+        >>> bundle("edgepress-demo/variants/model-int8.tflite", "app.zip").selftest["passed"]
+        True
     """
     path, step = Path(file), on_step or (lambda text: None)
     kind, contract = file_format(path), contract_of(path)
@@ -172,7 +177,7 @@ def build_bundle(
     elif signature_path(target).exists():
         signature_path(target).unlink()
         notes.append(f"Removed {signature_path(target)}, which was an older bundle's.")
-    return Bundle(verify_bundle(target), tuple(chosen), proof, tuple(notes))
+    return Bundle(verify(target), tuple(chosen), proof, tuple(notes))
 
 
 def _lay_out(folder: Path, file: Path, model: Path, contract: Contract, format: Format, boards: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""`verify_bundle`: is a bundle whole and unchanged? Nothing is unpacked, memory is bounded.
+"""`verify`: is a bundle whole and unchanged? Nothing is unpacked, memory is bounded.
 
 Without a key this shows that no accident happened to the file: everything in it can be made anew by whoever wants to
 deceive, manifest and all. With `key`, the signature beside the file is checked first, over all of its bytes.
@@ -56,17 +56,22 @@ class Verified:
         } | about
 
 
-def verify_bundle(path: str | Path, *, key: str | Path | None = None, signature: str | Path | None = None) -> Verified:
+def verify(path: str | Path, *, key: str | Path | None = None, signature: str | Path | None = None) -> Verified:
     """Check a bundle.
 
     Args:
-        path: The `.zip` or `.pyz` that `build_bundle` made.
+        path: The `.zip` or `.pyz` that `bundle` made.
         key: Public key or file of allowed signers that it must be signed by.
         signature: The signature; None looks beside the file.
 
     Raises:
         BundleError: It was changed, damaged, is not a bundle, or is not signed by that key.
         InputError: A file can't be read.
+
+    Example:
+        >>> from edgepress.toolkit import bundle, verify
+        >>> verify(bundle("edgepress-demo/variants/model-int8.tflite", "app.zip").path).manifest.scheme
+        'tflite-int8'
     """
     bundle = Path(path)
     beside = signature_path(bundle) if signature is None else Path(signature)
