@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from edgepress.runtime import load
 from edgepress.toolkit.bundles.boards import BOARDS
-from edgepress.toolkit.bundles.build import build_bundle
+from edgepress.toolkit.bundles.build import bundle
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import contract_of
 
@@ -78,7 +78,7 @@ def main() -> None:
         top = Path(temporary)
         np.save(top / "items.npy", x)
         for scheme, file in files.items():
-            with zipfile.ZipFile(build_bundle(file, top / f"{scheme}.zip", name="app", samples=4).path) as archive:
+            with zipfile.ZipFile(bundle(file, top / f"{scheme}.zip", name="app", samples=4).path) as archive:
                 archive.extractall(top / scheme)
         for board in args.boards.split(","):
             for format in BOARDS[board].engines:

@@ -25,10 +25,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgepress.toolkit.bundles.archive import read_archive, write_archive
-from edgepress.toolkit.bundles.build import build_bundle
+from edgepress.toolkit.bundles.build import bundle
 from edgepress.toolkit.bundles.manifest import NAME, describe_files, parse_manifest
 from edgepress.toolkit.bundles.signature import signature_path
-from edgepress.toolkit.bundles.verify import verify_bundle
+from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
 
 Tamper = Callable[[bytes, random.Random], bytes]
@@ -58,10 +58,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
-        bundle = build_bundle(options.file or _lenet(folder), folder / "app.zip", sign=folder / "key").path
-        verify_bundle(bundle, key=folder / "key.pub")
-        verify_bundle(bundle)
-        return 1 if report(check(bundle, folder / "key.pub", options.count, options.seed)) else 0
+        made = bundle(options.file or _lenet(folder), folder / "app.zip", sign=folder / "key").path
+        verify(made, key=folder / "key.pub")
+        verify(made)
+        return 1 if report(check(made, folder / "key.pub", options.count, options.seed)) else 0
 
 
 def check(bundle: Path, key: Path, count: int, seed: int) -> dict[str, list[str]]:
@@ -84,7 +84,7 @@ def check(bundle: Path, key: Path, count: int, seed: int) -> dict[str, list[str]
             changed = whole[:-1]
         copy.write_bytes(changed)
         try:
-            verify_bundle(copy, key=key if name in ONLY_SIGNATURE else None)
+            verify(copy, key=key if name in ONLY_SIGNATURE else None)
         except BundleError as e:
             outcomes[name].append(f"refused: {e.message}")
         except Exception as e:  # whatever it is, it is a finding

@@ -1,17 +1,23 @@
-"""The exceptions of edgepress.
+"""Every error that edgepress raises on purpose.
 
-The command line prints an `EdgepressError` as one message; any other exception is a bug and keeps its traceback.
+The command line catches `EdgepressError` and prints it as one message; any other exception is a bug and keeps its
+traceback. A test compares this tree with the classes.
 
     EdgepressError
     ├── InputError            a path, image, array or option that can't be used
-    ├── ModelFileError        a model file that is missing, truncated, of another format, or without a contract
-    ├── EngineError           an engine that is unknown, or can't run this file
+    ├── ModelFileError        a model file that is missing, truncated, of another kind, or without a contract
+    ├── EngineError           an engine that is unknown, or that can't run this file
     ├── MissingExtraError     a missing package that an extra of edgepress installs
-    ├── edgepress.converters.ConversionError      a scheme that could not be converted to
-    ├── edgepress.toolkit.BoardError              a board that can't be reached, or a command that failed there
-    ├── edgepress.toolkit.BundleError             a bundle that can't be built, or was changed or damaged
-    ├── edgepress.toolkit.DataError               a data set that can't be used
-    └── edgepress.toolkit.TrainingError           a training run that can't start or continue
+    ├── edgepress.converters.ConversionError      a scheme that could not be made
+    ├── edgepress.toolkit.BoardError              a board that can't be reached, or a step that failed on it
+    │   └── edgepress.toolkit.LostError           the connection to a board broke
+    ├── edgepress.toolkit.BundleError             a bundle that can't be made, or that was changed or damaged
+    ├── edgepress.toolkit.DataError               a data set that can't be used as it is
+    ├── edgepress.toolkit.TrainingError           a training run that can't start or continue
+    │   └── edgepress.toolkit.NotANumberError     the loss became NaN or infinite
+    ├── edgepress.toolkit.UsageError              arguments that the command line can't parse
+    ├── edgepress.toolkit.InterruptError          Ctrl-C, or a signal to terminate
+    └── edgepress.toolkit.BugError                an unexpected exception in a command
 """
 
 from __future__ import annotations
@@ -21,9 +27,9 @@ from typing import ClassVar
 
 
 class EdgepressError(Exception):
-    """Base class of all errors of edgepress.
+    """Base of all errors raised on purpose.
 
-    `message` says what failed, what was found and what is accepted; `hint`, which may be empty, what to do next.
+    `message` says what failed, what was found and what is accepted; `hint`, perhaps empty, what to do next.
     """
 
     kind: ClassVar[str] = "error"
@@ -43,21 +49,21 @@ class InputError(EdgepressError):
 
 
 class ModelFileError(EdgepressError):
-    """A model file that is missing, truncated, of another format, or without a contract."""
+    """A model file that is missing, truncated, of another kind, or without a contract."""
 
     kind = "model_file"
 
 
 class EngineError(EdgepressError):
-    """An engine that is unknown, or can't run this file."""
+    """An engine that is unknown, or that can't run this file."""
 
     kind = "engine"
 
 
 class MissingExtraError(EdgepressError):
-    """A missing package (by its name on PyPI) that an extra of edgepress installs.
+    """A package (its name on PyPI) is missing that an extra of edgepress installs.
 
-    The message begins with `what`, the task that needs it ("Decoding an image").
+    `what` was to be done ("Decoding an image"): the message begins with it.
     """
 
     kind = "missing_extra"
@@ -67,12 +73,12 @@ class MissingExtraError(EdgepressError):
             f"{what} needs the package {package}, which is not installed.",
             f"Install it with: pip install 'edgepress[{extra}]'",
         )
-        self.args = (what, package, extra)  # so that the error can be pickled
+        self.args = (what, package, extra)  # so that the error survives pickling between processes
 
 
 def unknown(what: str, found: str, accepted: Iterable[str]) -> InputError:
-    """The error for a name that is not accepted, suggesting the closest; `what` is its kind ("scheme")."""
-    import difflib  # imported late: it is a fifth of the import time before a board's first answer
+    """The error for a name that is not in a table, with the nearest that is; `what` it stands for ("scheme")."""
+    import difflib  # here: it is a fifth of what a board would import to answer its first image
 
     names = list(accepted)
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgepress.toolkit.bundles.build import Bundle, build_bundle
+from edgepress.toolkit.bundles.build import Bundle, bundle
 from edgepress.toolkit.bundles.manifest import NAME, Manifest, describe_files
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ def key_pair(folder: Path, name: str = "key") -> Path:
 def signed_bundle(run: Any, folder: Path) -> Bundle:
     """A bundle of LeNet int8, signed if OpenSSH is installed; read-only."""
     key = key_pair(folder) if shutil.which("ssh-keygen") else None
-    return build_bundle(run.variants["tflite-int8"], folder / "app.zip", name="digits", sign=key)
+    return bundle(run.variants["tflite-int8"], folder / "app.zip", name="digits", sign=key)
 
 
 def unpack(bundle: Bundle, to: Path) -> Path:

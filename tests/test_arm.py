@@ -23,7 +23,7 @@ import pytest
 from edgepress.runtime import load, read_contract
 from edgepress.runtime.contract import SelfTest
 from edgepress.toolkit.bundles.boards import BOARDS
-from edgepress.toolkit.bundles.build import build_bundle
+from edgepress.toolkit.bundles.build import bundle
 from edgepress.toolkit.data.for_model import contract_of
 
 SCRIPT = Path(__file__).parent / "arm" / "arm_python.sh"
@@ -59,7 +59,7 @@ def bundles(run: Any, digits: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     folders, answers = {}, {}
     for scheme, path in run.variants.items():
         samples = 4 if scheme.endswith("-int8") else 0  # one of each format proves decoding
-        made = build_bundle(path, folder / f"{scheme}.zip", name="app", data="digits", samples=samples)
+        made = bundle(path, folder / f"{scheme}.zip", name="app", data="digits", samples=samples)
         with zipfile.ZipFile(made.path) as archive:
             archive.extractall(folder / scheme)
         folders[scheme] = folder / scheme / "app"

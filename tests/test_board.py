@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from edgepress.toolkit.boards import remote_probe
 from edgepress.toolkit.boards.bench import board_bench, board_info
 from edgepress.toolkit.boards.facts import SINCE_START, THROTTLED, describe_board, doubts, throttled_words
-from edgepress.toolkit.boards.ssh import Connection, LostError, checked_host
-from edgepress.toolkit.bundles.build import build_bundle
+from edgepress.toolkit.boards.ssh import Connection, checked_host
+from edgepress.toolkit.bundles.build import bundle
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.errors import BoardError, InputError
+from edgepress.toolkit.errors import BoardError, InputError, LostError
 from edgepress.toolkit.results.file import load_benchmark
 
 QUICK: dict[str, Any] = {"data": "digits", "items": 40, "rounds": 1, "seconds": 0.1, "max_drop_pp": 20.0}
@@ -47,7 +47,7 @@ def bundles(run: Any, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A float file's bundle and an int8 file's; nothing in them depends on a test."""
     folder = tmp_path_factory.mktemp("bundles")
     names = {"tflite-float32": "float", "tflite-int8": "small"}
-    made = [build_bundle(run.variants[s], folder / f"{n}.zip", samples=1, data="digits") for s, n in names.items()]
+    made = [bundle(run.variants[s], folder / f"{n}.zip", samples=1, data="digits") for s, n in names.items()]
     return [b.path for b in made]
 
 

@@ -20,10 +20,10 @@ from bundling import REPOSITORY, key_pair, signed_bundle, ssh_keygen, unpack
 from edgepress.runtime import ModelFileError, load, read_contract
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.bundles import boards
-from edgepress.toolkit.bundles.build import Bundle, build_bundle
+from edgepress.toolkit.bundles.build import Bundle, bundle
 from edgepress.toolkit.bundles.manifest import NAME
 from edgepress.toolkit.bundles.signature import signature_path
-from edgepress.toolkit.bundles.verify import verify_bundle
+from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
 
 
@@ -76,23 +76,23 @@ def test_the_same_inputs_give_the_same_bytes_and_nothing_of_this_machine(
 ) -> None:
     variant = shutil.copy(run.variants[scheme], tmp_path / "my model")
     variant = Path(variant).rename(tmp_path / f"a{run.variants[scheme].suffix}")
-    first = build_bundle(run.variants[scheme], tmp_path / "one.zip", name="x", samples=2).path.read_bytes()
+    first = bundle(run.variants[scheme], tmp_path / "one.zip", name="x", samples=2).path.read_bytes()
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.chdir(tmp_path)
     os.utime(variant, (0, 0))
-    assert build_bundle(variant, tmp_path / "two.zip", name="x", samples=2).path.read_bytes() == first
+    assert bundle(variant, tmp_path / "two.zip", name="x", samples=2).path.read_bytes() == first
     for text in (str(REPOSITORY), str(tmp_path.parent), sys.prefix):
         assert text.encode() not in first
 
 
 def test_source_date_epoch_dates_everything(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    path = build_bundle(run.variants["tflite-int8"], tmp_path / "a.zip", samples=0).path
+    path = bundle(run.variants["tflite-int8"], tmp_path / "a.zip", samples=0).path
     assert {i.date_time for i in zipfile.ZipFile(path).infolist()} == {(2023, 11, 14, 22, 13, 20)}
-    verify_bundle(path)
+    verify(path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
     with pytest.raises(EdgepressError, match="SOURCE_DATE_EPOCH is 'soon'"):
-        build_bundle(run.variants["tflite-int8"], tmp_path / "b.zip", samples=0)
+        bundle(run.variants["tflite-int8"], tmp_path / "b.zip", samples=0)
     assert not (tmp_path / "b.zip").exists()
 
 
@@ -112,7 +112,7 @@ def test_a_file_whose_self_test_fails_is_not_bundled(run: Any, tmp_path: Path) -
         for name, text in members.items():
             archive.writestr(name, text)
     with pytest.raises(BundleError, match="self-test"):
-        build_bundle(file, tmp_path / "a.zip", samples=0)
+        bundle(file, tmp_path / "a.zip", samples=0)
     assert not (tmp_path / "a.zip").exists()
 
 
@@ -129,24 +129,24 @@ def test_what_can_not_be_bundled_is_one_error(run: Any, tmp_path: Path) -> None:
     ]
     for file, options, message in cases:
         with pytest.raises(EdgepressError, match=re.escape(message)):
-            build_bundle(file, out, **options)
+            bundle(file, out, **options)
     assert list(tmp_path.iterdir()) == []
 
 
 @ssh_keygen
 def test_an_unsigned_bundle_takes_its_predecessors_signature_away(run: Any, tmp_path: Path) -> None:
     out = tmp_path / "a.zip"
-    build_bundle(run.variants["tflite-int8"], out, samples=0, sign=key_pair(tmp_path))
+    bundle(run.variants["tflite-int8"], out, samples=0, sign=key_pair(tmp_path))
     assert signature_path(out).exists()
-    notes = build_bundle(run.variants["tflite-int8"], out, samples=0, name="other").notes
+    notes = bundle(run.variants["tflite-int8"], out, samples=0, name="other").notes
     assert not signature_path(out).exists()
     assert any(str(signature_path(out)) in note for note in notes)
 
 
 @pytest.mark.parametrize("scheme", ["tflite-int8", "onnx-int8"])
 def test_a_pyz_runs_by_itself_and_leaves_nothing(scheme: str, run: Any, tmp_path: Path) -> None:
-    app = build_bundle(run.variants[scheme], tmp_path / "app.pyz", format="pyz", samples=2).path
-    verify_bundle(app)
+    app = bundle(run.variants[scheme], tmp_path / "app.pyz", format="pyz", samples=2).path
+    verify(app)
     with zipfile.ZipFile(app) as archive:
         archive.extract("samples/0.png", tmp_path)
     (tmp_path / "tmp").mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 from edgepress.toolkit.bundles.archive import write_archive
 from edgepress.toolkit.bundles.manifest import NAME, Manifest, describe_files
-from edgepress.toolkit.bundles.verify import dos_date, verify_bundle
+from edgepress.toolkit.bundles.verify import dos_date, verify
 from edgepress.toolkit.errors import BundleError
 
 
@@ -46,7 +46,7 @@ def test_hostile_zips_are_refused_for_what_they_are(data: bytes, reason: str, tm
     (tmp_path / "a.zip").write_bytes(data)
     tracemalloc.start()
     with pytest.raises(BundleError, match=reason):
-        verify_bundle(tmp_path / "a.zip")
+        verify(tmp_path / "a.zip")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
@@ -73,7 +73,7 @@ def test_a_large_bundle_is_checked_in_pieces(tmp_path: Path) -> None:
     (folder / NAME).write_bytes(manifest.to_bytes())
     write_archive(tmp_path / "x.zip", tmp_path, [f"x/{NAME}", "x/weights"], date=dos_date(date))
     tracemalloc.start()
-    verify_bundle(tmp_path / "x.zip")
+    verify(tmp_path / "x.zip")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from bundling import install, reworked, signed_bundle, unpack
 
-from edgepress.toolkit.bundles.build import Bundle, build_bundle
+from edgepress.toolkit.bundles.build import Bundle, bundle
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +230,7 @@ def test_a_fresh_environment_is_installed_and_proven(version: str, offline: bool
     for samples in (2, 3):
         out = tmp_path / f"{samples}.zip"
         options = {"name": "app", "boards": [board], "offline": offline, "samples": samples}
-        build_bundle(run.variants["tflite-int8"], out, **options)
+        bundle(run.variants["tflite-int8"], out, **options)
         with zipfile.ZipFile(out) as archive:
             archive.extractall(tmp_path / f"{samples}")
     prefix = tmp_path / "prefix"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.bundles.build import Bundle
 from edgepress.toolkit.bundles.signature import NAMESPACE
-from edgepress.toolkit.bundles.verify import verify_bundle
+from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
 
 
@@ -57,14 +57,14 @@ def test_any_byte_changed_is_refused(made: Bundle, data: st.DataObject) -> None:
     copy = made.path.with_name("changed.zip")
     copy.write_bytes(changed)
     with pytest.raises(BundleError):
-        verify_bundle(copy)
+        verify(copy)
 
 
 def test_verifying_imports_nothing_heavy(made: Bundle) -> None:
     code = f"""
 import sys
-from edgepress.toolkit.bundles.verify import verify_bundle
-verify_bundle({str(made.path)!r})
+from edgepress.toolkit.bundles.verify import verify
+verify({str(made.path)!r})
 print(*sorted({{"tensorflow", "keras", "typer", "PIL", "ai_edge_litert", "onnx", "sklearn"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -74,20 +74,20 @@ print(*sorted({{"tensorflow", "keras", "typer", "PIL", "ai_edge_litert", "onnx",
 @ssh_keygen
 def test_a_signature_names_its_signer_and_nobody_else(made: Bundle, tmp_path: Path) -> None:
     public = made.path.with_name("key.pub")
-    assert verify_bundle(made.path, key=public).signer == "me@example"
+    assert verify(made.path, key=public).signer == "me@example"
     allowed = tmp_path / "allowed_signers"
     allowed.write_text(f'boss,team namespaces="{NAMESPACE}" {public.read_text()}')
-    assert verify_bundle(made.path, key=allowed).signer == "boss"
+    assert verify(made.path, key=allowed).signer == "boss"
     allowed.write_text(f'boss namespaces="git" {public.read_text()}')
     with pytest.raises(BundleError, match=r"not signed with a key in .*(allowed_signers|other\.pub)"):
-        verify_bundle(made.path, key=allowed)
+        verify(made.path, key=allowed)
     with pytest.raises(BundleError, match=r"not signed with a key in .*(allowed_signers|other\.pub)"):
-        verify_bundle(made.path, key=key_pair(tmp_path, "other").with_suffix(".pub"))
+        verify(made.path, key=key_pair(tmp_path, "other").with_suffix(".pub"))
     with pytest.raises(EdgepressError, match="private key"):
-        verify_bundle(made.path, key=made.path.with_name("key"))
+        verify(made.path, key=made.path.with_name("key"))
     unsigned = shutil.copy(made.path, tmp_path / "unsigned.zip")
     with pytest.raises(BundleError, match=r"unsigned\.zip\.sig"):
-        verify_bundle(unsigned, key=public)
+        verify(unsigned, key=public)
 
 
 @ssh_keygen

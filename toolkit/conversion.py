@@ -67,9 +67,6 @@ def convert(
 ) -> list[Variant]:
     """Convert a classifier to quantized files, each verified against the source model.
 
-        >>> for variant in convert("runs/a/model.keras", "tflite-int8,onnx-int8"):     # doctest: +SKIP
-        ...     print(variant.scheme, variant.path, variant.size_bytes, variant.error)
-
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         to: "all", a format, or scheme names separated by commas.
@@ -88,6 +85,11 @@ def convert(
 
     Raises:
         EdgepressError: The model, the data or an option can't be used.
+
+    Example:
+        >>> from edgepress.toolkit import convert
+        >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
+        ['ok', 'ok']
     """
     path, hints, note, schemes = Path(model), hints or Hints(), on_note or (lambda text: None), parse_schemes(to)
     with Conversion(path, hints=hints) as conversion:

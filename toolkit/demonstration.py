@@ -1,7 +1,6 @@
-"""The whole way on an embedded data set: train, convert, benchmark, choose, predict; offline, in under a minute.
+"""Train, convert, benchmark and predict on a built-in data set: offline, in under a minute.
 
-Everything stays in one folder to look into and to go on with. A second demo in the same folder finds its trained model
-again and repeats the rest.
+All files stay in one folder. A second demo in the same folder reuses its trained model and repeats the other steps.
 """
 
 from __future__ import annotations
@@ -29,23 +28,23 @@ DATA = "digits"
 ARCH = "lenet"
 IMAGES = 5
 ENGINES = "litert,onnxruntime"
-"""What the toolkit brings; others would make the demo longer than a minute."""
+"""Those that the extra "toolkit" installs; more would make the demo longer than a minute."""
 TIMING_S = 2.0
-"""Seconds of timing that each file gets on each engine."""
+"""Seconds of timing for each file on each engine."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo made, in the order it was made.
+    """The results of a demo, in the order of its steps.
 
     Attributes:
         out: The folder.
-        accuracy: Of the Keras model on the test split, 0-1.
+        accuracy: Accuracy of the source model on the test split, 0-1.
         variants: The converted files.
         benchmark: Their measurements and the advice.
-        images: PNG files of a few test items, named for their classes.
-        predictions: What the file to ship says of them; empty if there is none.
-        seconds: How long it all took.
+        images: PNG files of a few test items, named after their classes.
+        predictions: Classes of these images by the file to ship; empty if no file is recommended.
+        seconds: Duration of the whole demo.
     """
 
     out: Path
@@ -57,7 +56,7 @@ class Demo:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """What `demo --json` prints."""
+        """The document that `demo --json` prints."""
         return {
             "out": str(self.out),
             "ship": self.benchmark.advice.ship,
@@ -70,7 +69,7 @@ class Demo:
 
 
 def demo(
-    out: str | Path,
+    out: str | Path = "edgepress-demo",
     *,
     on_step: Callable[[str], None] | None = None,
     on_progress: OnProgress | None = None,
@@ -79,13 +78,18 @@ def demo(
     """Train LeNet on digits, convert it to every scheme, benchmark the files and classify with the one to ship.
 
     Args:
-        out: Folder for everything; made if missing.
-        on_step: Called with a sentence as each step begins.
-        on_progress: As of `benchmark`.
-        training_bar: Draw the training's progress bar on stderr.
+        out: Folder for all files; created if missing.
+        on_step: Called with a sentence when a step begins.
+        on_progress: As for `benchmark`.
+        training_bar: Draw a progress bar of the training on standard error.
 
     Raises:
-        EdgepressError: A step failed; the folder holds another training run, for instance.
+        EdgepressError: A step failed, for instance because the folder holds another training run.
+
+    Example:
+        >>> from edgepress.toolkit import demo
+        >>> demo("edgepress-demo").benchmark.advice.ship
+        'edgepress-demo/variants/model-int8.tflite'
     """
     folder, begun = Path(out), time.perf_counter()
 
@@ -109,7 +113,7 @@ def demo(
 
 
 def _write_images(data: DataSet, folder: Path) -> list[Path]:
-    """The first test item of each of a few classes as a PNG file named for its class."""
+    """Write the first test item of each of a few classes as a PNG file named after its class."""
     from PIL import Image
 
     paths = []

@@ -1,4 +1,4 @@
-"""Errors of the workstation; the whole tree is drawn in `edgepress.runtime.errors`."""
+"""Errors of the workstation; `edgepress.runtime.errors` draws the whole tree."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraErr
 
 __all__ = [
     "BoardError",
+    "BugError",
     "BundleError",
     "DataError",
     "EdgepressError",
     "InputError",
+    "InterruptError",
+    "LostError",
     "MissingExtraError",
     "ModelFileError",
+    "NotANumberError",
     "TrainingError",
+    "UsageError",
     "missing_extra",
     "unknown",
 ]
@@ -24,11 +29,11 @@ TOOLKIT_MODULES = {
         *("onnxruntime", "platformdirs", "psutil", "pydantic", "rich", "scipy", "tensorflow", "tf2onnx", "typer"),
     )
 } | {"PIL": "pillow", "sklearn": "scikit-learn"}
-"""What the extra "toolkit" installs: the package on PyPI by the name under which it is imported."""
+"""The packages of the extra "toolkit": the name on PyPI by the name to import."""
 
 
 class BundleError(EdgepressError):
-    """A bundle that can't be made, or that is not as it was made."""
+    """A bundle that can't be made, or that was changed or damaged."""
 
     kind = "bundle"
 
@@ -40,15 +45,23 @@ class DataError(EdgepressError):
 
 
 class BoardError(EdgepressError):
-    """A board that can't be reached, or on which something failed."""
+    """A board that can't be reached, or a step that failed on it."""
 
     kind = "board"
 
 
+class LostError(BoardError):
+    """The connection to a board broke."""
+
+
 class TrainingError(EdgepressError):
-    """A training run that can't start or go on."""
+    """A training run that can't start or continue."""
 
     kind = "training"
+
+
+class NotANumberError(TrainingError):
+    """The loss became NaN or infinite."""
 
 
 class UsageError(EdgepressError):
@@ -70,11 +83,11 @@ class BugError(EdgepressError):
 
 
 def missing_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError | None:
-    """The error for a failed import of what the extra "toolkit" installs; None for any other module.
+    """The error for a missing package of the extra "toolkit"; None for any other module.
 
     Args:
-        what: What was to be done, to begin the message with.
-        error: What the import raised.
+        what: What needs the package; the message begins with it.
+        error: The exception of the import.
     """
     package = TOOLKIT_MODULES.get((error.name or "").partition(".")[0])
     return MissingExtraError(what, package, "toolkit") if package else None

@@ -54,6 +54,11 @@ def evaluate(
 
     Raises:
         EdgepressError: The file or the data can't be used, or do not fit each other.
+
+    Example:
+        >>> from edgepress.toolkit import evaluate
+        >>> evaluate("edgepress-demo/variants/model-int8.tflite")["accuracy"] > 0.9
+        True
     """
     path = Path(file)
     contract = contract_of(path)

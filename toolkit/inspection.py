@@ -1,11 +1,7 @@
-"""What is in a model file: interface, operations, memory, sizes, and the oldest engines that run it.
+"""Show what a model file holds: interface, operations, memory, sizes, and the oldest engines that run it.
 
-Files come from anywhere, and native code that meets a damaged one may crash, hang or take all memory. So everything
-happens in a child process with limits: first the file is read, then an engine is asked to open it. If the engine kills
-the process, what was read is still shown, and that it did is part of the result.
-
-    >>> inspect("model-int8.tflite").peak_activation_bytes     # doctest: +SKIP
-    5880
+Native code may crash, hang or exhaust memory on a damaged file. So a child process with limits first reads the file,
+then opens it in an engine. If the engine crashes the process, the result holds what was read, and the crash.
 """
 
 from __future__ import annotations
@@ -26,18 +22,23 @@ ENGINES = {"tflite": "litert", "onnx": "onnxruntime", "keras": "keras", "h5": "k
 def inspect(
     file: str | Path, *, time_limit_s: float = TIME_LIMIT_S, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
 ) -> Inspection:
-    """Look into a model file.
+    """Inspect a model file.
 
     Args:
         file: A `.tflite`, `.onnx`, `.keras`, `.h5` or `.hdf5` file, or a SavedModel folder.
-        time_limit_s: Longest time for reading the file, and again for opening it in an engine.
-        memory_limit_bytes: Most memory that the child process may take.
+        time_limit_s: Time limit for reading the file, and again for opening it in an engine, seconds.
+        memory_limit_bytes: Memory limit of the child process.
 
     Returns:
-        What was found; `Inspection.as_dict` makes it the JSON document. If only the engine failed, `engine` says so.
+        The findings; `Inspection.as_dict` returns the JSON document. If only the engine failed, `engine` says so.
 
     Raises:
-        ModelFileError: The file is missing, damaged, of another kind, or more than the limits allow.
+        ModelFileError: The file is missing, damaged, of another kind, or exceeds the limits.
+
+    Example:
+        >>> from edgepress.toolkit import inspect
+        >>> inspect("edgepress-demo/variants/model-int8.tflite").peak_activation_bytes
+        5880
     """
     path = Path(file)
     format = format_of(path)
@@ -48,7 +49,7 @@ def inspect(
     except ChildDied as e:
         if found is None:
             raise ModelFileError(
-                f"{path} can't be read: the process that tried ended with {e}.",
+                f"{path} can't be read: the process that read it ended with {e}.",
                 "It is damaged: copy or convert it again.",
             ) from e
         error = f"The process that opened it ended with {e}. {e.log}".strip()

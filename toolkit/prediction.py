@@ -1,4 +1,4 @@
-"""Classify images with one model file; an image that can't be read does not stop the others."""
+"""Classify images with one model file, in a child process; an image that can't be read does not stop the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npy")
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One image's classes, best first, or why it could not be classified."""
+    """The classes of one image, best first, or the reason why it could not be classified."""
 
     image: str
     classes: tuple[Prediction, ...] = ()
@@ -33,27 +33,33 @@ class _Job:
 
 
 def predict(
-    file: str | Path, images: Sequence[str | Path], *, engine: str | None = None, top: int = 5
+    file: str | Path, images: str | Path | Sequence[str | Path], *, engine: str | None = None, top: int = 5
 ) -> list[ImageResult]:
     """Classify images.
 
     Args:
-        file: A `.tflite` or `.onnx` file; it is opened in a child process.
-        images: Images, `.npy` arrays of one item, or folders of them (not searched deeper).
-        engine: What runs the file; None takes the first installed engine that opens it.
-        top: How many classes to give of each image at most.
+        file: A `.tflite` or `.onnx` file.
+        images: Images, `.npy` arrays of one item, or folders of them (without subfolders); one or several.
+        engine: Engine that runs the file; None takes the first installed one that opens it.
+        top: Largest number of classes to return for each image, at least 1.
 
     Returns:
-        One result an image, in their order; of a folder, by name.
+        One result per image, in the order given; those of a folder sorted by name.
 
     Raises:
         EdgepressError: The file can't be opened, a folder holds no image, or `top` is below 1.
+
+    Example:
+        >>> from edgepress.toolkit import predict
+        >>> for result in predict("edgepress-demo/variants/model-int8.tflite", "edgepress-demo/images", top=1):
+        ...     print(result.image, result.classes[0].label)
     """
     if top < 1:
         raise InputError(f"top is {top}; at least 1 is needed.")
-    paths = tuple(path for image in images for path in _images(Path(image)))
+    given = [images] if isinstance(images, (str, Path)) else images
+    paths = tuple(path for image in given for path in _images(Path(image)))
     if not paths:
-        raise InputError("No image was given.", "Name images or folders of images.")
+        raise InputError("No image given.", "Pass images or folders of images.")
     try:
         return list(run_in_child(_classify, _Job(Path(file), paths, engine, top)))
     except ChildDied as e:
@@ -61,7 +67,7 @@ def predict(
 
 
 def as_dicts(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
-    """The results as `predict --json` prints them; "error" is there only if an image could not be classified."""
+    """The results as `predict --json` prints them; "error" is present only if an image could not be classified."""
     return [
         {"image": r.image, "classes": [{"label": p.label, "score": p.score} for p in r.classes]}
         | ({"error": str(r.error)} if r.error else {})
@@ -71,7 +77,7 @@ def as_dicts(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
 
 def _images(path: Path) -> list[Path]:
     if not path.is_dir():
-        return [path]  # if it is missing, that is this image's error, not the others'
+        return [path]  # if it is missing, only this image has an error
     found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
     if not found:
         raise InputError(f"{path} holds no image.", f"Accepted: {', '.join(SUFFIXES)}.")

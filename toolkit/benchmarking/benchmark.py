@@ -62,6 +62,11 @@ def benchmark(
 
     Raises:
         EdgepressError: No file can be used, the data do not fit, or an option is wrong.
+
+    Example:
+        >>> from edgepress.toolkit import benchmark
+        >>> result = benchmark("edgepress-demo/variants", engines="litert,onnxruntime", rounds=6)
+        >>> print(result.advice.ship, result.advice.why)
     """
     plan = make_plan(files, data, options)
     host = describe_host()  # before the measurement: the load that it records is that of other processes

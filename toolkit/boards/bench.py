@@ -29,10 +29,10 @@ from edgepress.toolkit.boards.journal import Journal, default_journals
 from edgepress.toolkit.boards.parcels import Cargo, pack
 from edgepress.toolkit.boards.rows import board_rows, merge
 from edgepress.toolkit.boards.session import Plan, Visit, look, visit
-from edgepress.toolkit.boards.ssh import Connection, LostError, checked_host
+from edgepress.toolkit.boards.ssh import Connection, checked_host
 from edgepress.toolkit.data.for_model import data_record
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.errors import EdgepressError, InputError, LostError
 from edgepress.toolkit.host.describe import describe_host
 from edgepress.toolkit.results.file import NAME, load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement

@@ -12,8 +12,8 @@ import numpy as np
 from edgepress.runtime import Contract
 from edgepress.toolkit.benchmarking.plan import find_files
 from edgepress.toolkit.boards.session import Parcel
-from edgepress.toolkit.bundles.build import SAMPLES, build_bundle
-from edgepress.toolkit.bundles.verify import verify_bundle
+from edgepress.toolkit.bundles.build import SAMPLES, bundle
+from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
@@ -88,24 +88,24 @@ def _bundles(
     paths = list(files) if any(f.suffix == ".zip" for f in files) else find_files(files)
     for i, path in enumerate(paths):
         if path.suffix == ".zip":
-            bundle = verify_bundle(path)
+            made = verify(path)
         else:
             on_step(f"bundling {path.name}")
             target, samples = folder / f"{i}.zip", SAMPLES if data is not None else 0
-            bundle = build_bundle(path, target, data=data, samples=samples).verified
-        manifest = bundle.manifest
+            made = bundle(path, target, data=data, samples=samples).verified
+        manifest = made.manifest
         if manifest.format != "zip":
             raise InputError(f"{path} is a {manifest.format}; boards accept only bundles of the format zip.")
         model = next(f for f in manifest.files if f.path == manifest.model)
         extracted = folder / str(i) / manifest.model
         extracted.parent.mkdir()
-        with zipfile.ZipFile(bundle.path) as archive:
+        with zipfile.ZipFile(made.path) as archive:
             extracted.write_bytes(archive.read(f"{manifest.name}/{manifest.model}"))
         contracts.append(contract_of(extracted))
         parcels.append(
             Parcel(
                 file=path,
-                bundle=bundle.path,
+                bundle=made.path,
                 name=manifest.name,
                 model=manifest.model,
                 scheme=manifest.scheme,

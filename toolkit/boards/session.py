@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from edgepress.toolkit.boards import remote_probe
 from edgepress.toolkit.boards.journal import Journal
-from edgepress.toolkit.boards.ssh import Connection, LostError
-from edgepress.toolkit.errors import BoardError
+from edgepress.toolkit.boards.ssh import Connection
+from edgepress.toolkit.errors import BoardError, LostError
 
 HERE = Path(__file__).parent
 FOLDER = ".cache/edgepress"

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from edgepress.toolkit.errors import BoardError, InputError
+from edgepress.toolkit.errors import BoardError, InputError, LostError
 
 CONNECT_S = 15
 LOST_FAILURE = 255
@@ -48,10 +48,6 @@ HINTS = (
     (r"refused|timed out|No route", "Check that the board is on, in this network, and has ssh enabled (raspi-config)."),
 )
 """Messages of ssh, and what to do about them."""
-
-
-class LostError(BoardError):
-    """The connection was lost."""
 
 
 class Connection:

@@ -31,7 +31,7 @@ from edgepress.toolkit.bundles.manifest import NAME, Format, Manifest, describe_
 from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_samples
 from edgepress.toolkit.bundles.signature import sign as sign_file
 from edgepress.toolkit.bundles.signature import signature_path
-from edgepress.toolkit.bundles.verify import Verified, dos_date, verify_bundle
+from edgepress.toolkit.bundles.verify import Verified, dos_date, verify
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.errors import BundleError, InputError, ModelFileError
 
@@ -78,7 +78,7 @@ class Bundle:
         }
 
 
-def build_bundle(
+def bundle(
     file: str | Path,
     out: str | Path | None = None,
     *,
@@ -111,6 +111,11 @@ def build_bundle(
         ModelFileError: The file has no contract or no self-test.
         InputError, DataError: An option or the data can't be used.
         BundleError: The self-test fails, packages can't be downloaded, or signing fails.
+
+    Example:
+        >>> from edgepress.toolkit import bundle
+        >>> bundle("edgepress-demo/variants/model-int8.tflite", "app.zip").selftest["passed"]
+        True
     """
     path, step = Path(file), on_step or (lambda text: None)
     kind, contract = file_format(path), contract_of(path)
@@ -133,7 +138,7 @@ def build_bundle(
         manifest = replace(manifest, engine=engine or proof["engine"], files=describe_files(folder))
         step(f"Writing {target}")
         notes += _write(folder, manifest, target, sign)
-    return Bundle(verify_bundle(target), manifest.boards, proof, tuple(notes))
+    return Bundle(verify(target), manifest.boards, proof, tuple(notes))
 
 
 def _manifest(

@@ -56,7 +56,7 @@ class Verified:
         } | about
 
 
-def verify_bundle(path: str | Path, *, key: str | Path | None = None, signature: str | Path | None = None) -> Verified:
+def verify(path: str | Path, *, key: str | Path | None = None, signature: str | Path | None = None) -> Verified:
     """Verify a bundle.
 
     Args:
@@ -67,6 +67,11 @@ def verify_bundle(path: str | Path, *, key: str | Path | None = None, signature:
     Raises:
         BundleError: The bundle was changed or damaged, is not a bundle, or is not signed with this key.
         InputError: A file can't be read.
+
+    Example:
+        >>> from edgepress.toolkit import bundle, verify
+        >>> verify(bundle("edgepress-demo/variants/model-int8.tflite", "app.zip").path).manifest.scheme
+        'tflite-int8'
     """
     bundle = Path(path)
     beside = signature_path(bundle) if signature is None else Path(signature)

@@ -48,7 +48,7 @@ def bundle(
     json_output: Json = False,
 ) -> None:
     """Pack a model, the runtime, samples, an installer and pinned packages into one file for a board."""
-    from edgepress.toolkit.bundles.build import build_bundle as work
+    from edgepress.toolkit.bundles.build import bundle as work
 
     made = work(
         file,

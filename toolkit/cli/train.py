@@ -66,7 +66,7 @@ def train(
     result = work(
         opened,
         arch,
-        out=out or Path("runs") / f"{Path(data).stem}-{arch}",
+        out=out,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -22,7 +22,7 @@ def verify(
     json_output: Json = False,
 ) -> None:
     """Check that a bundle is complete, unchanged and, with --key, signed; nothing is unpacked."""
-    from edgepress.toolkit.bundles.verify import verify_bundle as work
+    from edgepress.toolkit.bundles.verify import verify as work
 
     found = work(bundle, key=key, signature=signature)
     if json_output:

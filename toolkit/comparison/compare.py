@@ -124,6 +124,12 @@ def compare(
 
     Raises:
         EdgepressError: A file can't be read or measured, a limit is invalid, or nothing is left to compare.
+
+    Example:
+        >>> from edgepress.toolkit import compare
+        >>> files = "edgepress-demo/variants/model-float32.tflite", "edgepress-demo/variants/model-int8.tflite"
+        >>> compare(*files, fail_if=["drop>5"], rounds=6).failed
+        False
     """
     gates = [parse_gate(text) for text in fail_if]
     old, new = Path(old), Path(new)

@@ -148,6 +148,11 @@ def profile_file(
         EngineError: The engine has no profiler, is not one that opens the file, or its process died.
         ModelFileError: The file can't be opened.
         InputError: `threads` or `runs` is out of range.
+
+    Example:
+        >>> from edgepress.toolkit import profile
+        >>> profile("edgepress-demo/variants/model-int8.tflite").operations[0].operation
+        'CONV_2D'
     """
     path = Path(file)
     if not 1 <= threads <= 256 or runs < 1:

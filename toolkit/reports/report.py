@@ -1,11 +1,11 @@
-"""Turn a benchmark's results into something to show: a web page, a Markdown table, or a model card.
+"""Write the results of a benchmark as a web page, a Markdown table, or a model card.
 
     edgepress report runs/a/variants                     runs/a/variants/report.html, one file that needs no network
     edgepress report runs/a/variants --format md         for a README or a pull request
     edgepress report runs/a/variants --format card       README.md of a Hugging Face model repository
 
-What was not measured is left out, never shown as zero. Figures are those of `benchmark.json`; nothing is measured here.
-Limits: the page draws its plots with JavaScript; without it, all tables but those of the closer look are there.
+The figures are those of `benchmark.json`; a figure that was not measured is left out, never shown as zero. Limit: the
+page draws its plots with JavaScript; without it, it shows all tables except those of the section "A closer look".
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was made.
+    """A finished report.
 
     Attributes:
-        text: All of it.
-        out: The file that holds it; None if it was written nowhere.
+        text: The whole text.
+        out: The file it was written to; None if it was not written.
     """
 
     text: str
@@ -51,12 +51,16 @@ def report(
 
     Args:
         folder: A folder that holds `benchmark.json`, or that file.
-        out: File to write; None writes a page to `report.html` beside the results and the other formats nowhere.
-        format: "html", "md" or "card".
-        licence: Licence of the model by its Hugging Face identifier, for the card.
+        out: File to write; None writes a page to `report.html` next to the results, and no file for other formats.
+        format: A name in `FORMATS`.
+        licence: License of the model, as a Hugging Face identifier, for the card.
 
     Raises:
-        InputError: There are no results, they are damaged, the format is unknown, or `out` can't be written.
+        InputError: The results are missing or damaged, the format is unknown, or `out` can't be written.
+
+    Example:
+        >>> from edgepress.toolkit import report
+        >>> print(report("edgepress-demo", format="md").text)
     """
     from edgepress.toolkit.reports.card import model_card
     from edgepress.toolkit.reports.markdown import markdown

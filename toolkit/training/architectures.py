@@ -1,9 +1,11 @@
-"""The table of architectures, and `build`, which makes a Keras model of one.
+"""The table of architectures, and `build`, which makes a Keras model from one of its rows.
 
-Every model takes float32 values as they come from the data - of an image, its pixels 0-255 - normalizes them in its
-first layer, and answers softmax probabilities. So training, calibration and the board can't disagree about it; the
-uint8 interface is put in front by the converters. All layers are such that TFLite's built-in operations and tf2onnx
-have them.
+Every model takes float32 values as the data holds them (pixels 0-255 for images), normalizes them in its first layer,
+and returns softmax probabilities, so training, calibration and the board agree on its input. The converters add the
+uint8 interface. All layers exist as built-in operations of TFLite and in tf2onnx.
+
+To add an architecture, write its body in `layers.py` and add a row to `ARCHITECTURES`. Help texts and completion read
+the table; a test prints the row for docs/architectures.md.
 
     >>> from edgepress.runtime.contract import InputSpec
     >>> build("lenet", InputSpec.image(28, 28, "grey"), classes=10).count_params()     # doctest: +SKIP
@@ -14,11 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import tempfile
-import warnings
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.contract import InputSpec
-from edgepress.toolkit.errors import InputError, TrainingError, unknown
-from edgepress.toolkit.training import layers
+from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.training import layers, pretrained
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,14 +34,14 @@ class Architecture:
     """One row of the table.
 
     Attributes:
-        name: What `--arch` calls it.
-        body: From the input to the features, in `nets`.
+        name: Its name for `--arch`.
+        body: Function in `layers` from the input to the features.
         paper: Where it was published.
-        sides: Smallest and largest height and width that it takes; None for a net that takes any shape.
-        width: Factor on the channels unless `--width` is given; None if it has no such option.
-        depths: Depths to choose from, the first unless `--depth` is given; empty if it has no such option.
-        dropout: Share of features dropped before the classifier unless `--dropout` is given.
-        imagenet: (width, depth) for which Keras has ImageNet weights; depth 0 where there is nothing to choose.
+        sides: Smallest and largest height and width of its input; None for a network that takes any shape.
+        width: Default of `--width`, the multiplier of the number of channels; None if it has no such option.
+        depths: Accepted values of `--depth`, the default first; empty if it has no such option.
+        dropout: Default dropout rate before the classifier.
+        imagenet: (width, depth) for which Keras offers ImageNet weights; depth 0 if there is only one.
         epochs, batch_size, learning_rate: Defaults of training.
     """
 
@@ -134,10 +133,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def architecture(name: str) -> Architecture:
-    """The row of that name.
+    """Look up a row by its name.
 
     Raises:
-        InputError: There is none.
+        InputError: The name is unknown.
     """
     if name not in ARCHITECTURES:
         raise unknown("architecture", name, ARCHITECTURES)
@@ -158,76 +157,87 @@ def build(
     variance: npt.ArrayLike | None = None,
     seed: int = 0,
 ) -> Any:
-    """A functional Keras model; its initial weights are a function of the arguments.
+    """Build a functional Keras model; its initial weights depend only on the arguments.
 
     Args:
         name: A name in `ARCHITECTURES`.
-        input: What one item looks like; the model takes it as float32, shape (batch, *input.shape), in its raw range.
+        input: The items; the model takes them as float32, shape (batch, *input.shape), in their raw range.
         classes: Number of classes, >= 2; the output is float32 (batch, classes), softmax.
-        width: Factor on the number of channels, where the architecture has it.
-        depth: Number of layers, where the architecture has it.
-        dropout: Share of features dropped before the classifier, [0, 1).
-        weights: "imagenet"; a `.keras` or `.weights.h5` file of the same architecture, whose classifier may have
-            other classes and is left out; or a `.h5` file without top that keras.applications offers for download.
+        width: Multiplier of the number of channels, 0.05 to 4, if the architecture has this option.
+        depth: Number of layers, if the architecture has this option.
+        dropout: Dropout rate before the classifier, [0, 1).
+        weights: "imagenet"; a `.keras` or `.weights.h5` file of the same architecture, of which all layers but the
+            classifier are loaded; or a `.h5` file without top as keras.applications offers for download.
         freeze: Train only the classifier; needs `weights`.
-        mean: Of a float32 tensor along its last axis, on the training split; None for pixels.
-        variance: Like `mean`.
-        seed: Of the initial weights and of dropout.
+        mean: Mean of float32 items along their last axis, on the training split; None for pixels.
+        variance: Variance, like `mean`.
+        seed: Seed of the initial weights and of dropout.
 
     Raises:
-        InputError: An unknown name, an option that it does not have, or an input that it can't take.
-        TrainingError: Weights that can't be had or don't fit.
+        InputError: The name is unknown, or an option or the input does not fit the architecture.
+        TrainingError: The weights can't be loaded or don't fit.
     """
     row = architecture(name)
-    _check_input(row, input)
     options = layers.Options(
         width=_option(row, "width", width, row.width),
         depth=_option(row, "depth", depth, row.depths[0] if row.depths else None),
         dropout=row.dropout if dropout is None else dropout,
-        pretrained=_application_weights(weights),
+        pretrained=pretrained.of_applications(weights),
         mean=None if mean is None else np.asarray(mean, np.float32),
         variance=None if variance is None else np.asarray(variance, np.float32),
     )
-    if not 0 <= options.dropout < 1:
-        raise InputError(f"dropout is {dropout}; accepted: from 0 to below 1.")
-    if freeze and not weights:
-        raise InputError("freeze without weights would train a classifier on random features.", "Give weights as well.")
-    if options.pretrained:
-        _check_pretrained(row, input, options)
+    _check(row, input, options, weights=weights, freeze=freeze)
 
     import keras
 
     keras.utils.set_random_seed(seed)
     source = keras.Input(input.shape, dtype="float32", name="image" if input.is_image else "tensor")
     # Keras draws the progress of a download on stdout, which is for results.
-    with _weight_errors(row, weights), redirect_stdout(sys.stderr):
-        features = row.body(source, options)
-    head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
-    model = keras.Model(source, head(features), name=row.name)
-    if weights and not options.pretrained:
-        with _weight_errors(row, weights), _weight_file(Path(weights)) as path:
-            _load_body(model, head, path)
-    if freeze:
-        for layer in model.layers:
-            layer.trainable = layer is head
+    with pretrained.clear_errors(row.name, weights), redirect_stdout(sys.stderr):
+        features = row.body(source, options)  # before the head, because each layer draws from the seed
+        head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
+        model = keras.Model(source, head(features), name=row.name)
+        if weights and not options.pretrained:
+            pretrained.load_all_but(model, head, Path(weights))
+    for layer in model.layers if freeze else ():
+        layer.trainable = layer is head
     return model
 
 
-def _check_input(row: Architecture, input: InputSpec) -> None:
-    if row.sides is None:
-        return
-    low, high = row.sides
-    if len(input.shape) != 3 or not all(low <= side <= high for side in input.shape[:2]):
+def _check(
+    row: Architecture, input: InputSpec, options: layers.Options, *, weights: str | Path | None, freeze: bool
+) -> None:
+    """Raise InputError if the input or the options don't fit the architecture."""
+    low, high = row.sides or (0, 0)
+    if row.sides and (len(input.shape) != 3 or not all(low <= side <= high for side in input.shape[:2])):
         found = "x".join(map(str, input.shape))
+        free = ", ".join(r.name for r in ARCHITECTURES.values() if r.sides is None)
         raise InputError(
             f"{row.name} can't take items of shape {found}; it takes height x width x channels from {low}x{low} to "
             f"{high}x{high}.",
-            "Choose another size, or an architecture that takes any shape: dense.",
+            f"Choose another size, or an architecture that takes any shape: {free}.",
         )
+    if not 0 <= options.dropout < 1:
+        raise InputError(f"dropout is {options.dropout}; accepted: from 0 to below 1.")
+    if freeze and not weights:
+        raise InputError("freeze without weights would train a classifier on random features.", "Pass weights as well.")
+    if not options.pretrained:
+        return
+    if not row.imagenet:
+        have = [r.name for r in ARCHITECTURES.values() if r.imagenet]
+        raise InputError(f"keras.applications has no weights for {row.name}; it has for: {', '.join(have)}.")
+    if (options.width, options.depth) not in row.imagenet:
+        found = f"width {options.width:g}" + (f" and depth {options.depth}" if row.depths else "")
+        accepted = [f"width {w:g}" + (f" and depth {d}" if row.depths else "") for w, d in row.imagenet]
+        raise InputError(
+            f"keras.applications has no weights for {row.name} of {found}; it has for: {'; '.join(accepted)}."
+        )
+    if not input.is_image:
+        raise InputError("The weights of keras.applications are for images; these items are tensors.", "Omit weights.")
 
 
 def _option(row: Architecture, option: str, given: Any, default: Any) -> Any:
-    """The value of an option that not every architecture has; `default` None says that this one has not."""
+    """The value of an option that only some architectures have; a default of None means that this one does not."""
     if default is None:
         if given is not None:
             have = [r.name for r in ARCHITECTURES.values() if (r.width if option == "width" else r.depths)]
@@ -239,80 +249,3 @@ def _option(row: Architecture, option: str, given: Any, default: Any) -> Any:
     if option == "width" and not 0.05 <= value <= 4:
         raise InputError(f"width is {value}; accepted: 0.05 to 4.")
     return value
-
-
-def _application_weights(weights: str | Path | None) -> str | None:
-    """The weights that keras.applications itself shall load: "imagenet" or one of its files; else None."""
-    text = str(weights or "")
-    if text == "imagenet":
-        return text
-    if text.endswith(".weights.h5") or not text.endswith(".h5"):
-        return None
-    return str(_require_file(Path(text)))
-
-
-def _require_file(path: Path) -> Path:
-    if not path.is_file():
-        raise TrainingError(f"There is no file of weights at {path}.", "Check the path, or give imagenet.")
-    return path
-
-
-def _check_pretrained(row: Architecture, input: InputSpec, options: layers.Options) -> None:
-    if not row.imagenet:
-        have = [r.name for r in ARCHITECTURES.values() if r.imagenet]
-        raise InputError(f"keras.applications has no weights for {row.name}; it has for: {', '.join(have)}.")
-    if (options.width, options.depth) not in row.imagenet:
-        found = f"width {options.width:g}" + (f" and depth {options.depth}" if row.depths else "")
-        accepted = [f"width {w:g}" + (f" and depth {d}" if row.depths else "") for w, d in row.imagenet]
-        raise InputError(
-            f"keras.applications has no weights for {row.name} of {found}; it has for: {'; '.join(accepted)}."
-        )
-    if not input.is_image:
-        raise InputError(
-            "The weights of keras.applications are for images; these items are tensors.", "Leave weights away."
-        )
-
-
-@contextmanager
-def _weight_errors(row: Architecture, weights: str | Path | None) -> Iterator[None]:
-    """Turn what Keras raises about weights into a TrainingError; without weights, errors are bugs and pass."""
-    try:
-        yield
-    except Exception as e:  # Keras raises a bare Exception when a download fails
-        if not weights or isinstance(e, (InputError, TrainingError)):
-            raise
-        reason = " ".join(str(e).split())[:300]
-        if str(weights) == "imagenet":
-            raise TrainingError(
-                f"The ImageNet weights of {row.name} can't be had: {reason}",
-                "Download that file on a machine with internet and give its path as weights, or train from scratch.",
-            ) from e
-        raise TrainingError(
-            f"The weights in {weights} don't fit {row.name} as it is to be built: {reason}",
-            "They must come from the same architecture with the same image size, colours, width and depth.",
-        ) from e
-
-
-def _load_body(model: Any, head: Any, path: Path) -> None:
-    """Load all weights but the classifier's. Keras leaves what the file lacks as it is; here that is an error."""
-    body = [weight for layer in model.layers if layer is not head for weight in layer.weights]
-    for weight in body:
-        weight.assign(np.full(weight.shape, np.nan, weight.dtype))
-    with warnings.catch_warnings(action="ignore"):
-        model.load_weights(path, objects_to_skip=[head])
-    missing = [weight.path for weight in body if np.isnan(weight.numpy()).any()]
-    if missing:
-        raise ValueError(f"it lacks {len(missing)} of {len(body)} weights, {missing[0]} among them.")
-
-
-@contextmanager
-def _weight_file(path: Path) -> Iterator[Path]:
-    """The file that Keras loads weights from while leaving layers out: `.weights.h5`, or the one inside a `.keras`."""
-    _require_file(path)
-    if path.name.endswith(".weights.h5"):
-        yield path
-    elif path.suffix == ".keras":
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-            yield Path(archive.extract("model.weights.h5", folder))
-    else:
-        raise TrainingError(f"Weights can't be read from {path.name}; accepted: .keras, .weights.h5, .h5, imagenet.")

@@ -1,13 +1,9 @@
-"""Train a classifier, and leave a folder that tells all about it.
+"""Train a classifier, and write its model, metrics and plots to a folder.
 
-    >>> from edgepress.toolkit.data import open_data
-    >>> train(open_data("digits"), "lenet", out="runs/a").metrics["accuracy"]     # doctest: +SKIP
-    0.99
-
-The loop is our own, over Keras' `train_on_batch`: an epoch is a function of (state, seed, number of the epoch), the
-state is written at its end (`checkpoint`), and so a run that was killed ends bit for bit where it would have ended.
-That holds on one machine; another processor or TensorFlow rounds differently. Everything runs in one process, on
-what TensorFlow finds; several machines are not covered.
+The loop is our own, over Keras' `train_on_batch`: an epoch depends only on the state before it, the seed and its
+number, and the state is saved after each epoch (`checkpoint`). An interrupted run that is resumed therefore ends with
+the same weights, bit for bit, as an uninterrupted one on the same machine; other processors or TensorFlow versions
+round differently. Limit: one process, on the devices that TensorFlow finds.
 """
 
 from __future__ import annotations
@@ -24,24 +20,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import SPLITS, DataSet
-from edgepress.toolkit.errors import InputError, TrainingError
+from edgepress.toolkit.errors import InputError, NotANumberError, TrainingError
 from edgepress.toolkit.training import architectures, augment, batches, checkpoint, run_folder
 from edgepress.toolkit.training.checkpoint import State
 
-
-class NotANumberError(TrainingError):
-    """The loss became NaN or infinite."""
-
-
 Advance = Callable[[int, dict[str, float]], None]
+Deviation = npt.NDArray[np.float32] | None
+"""Standard deviation of float32 items along their last axis; None for images."""
+BUILD_OPTIONS = ("width", "depth", "dropout", "weights", "freeze", "seed")
 
 
 def train(
-    data: DataSet,
-    arch: str,
+    data: str | Path | DataSet = "digits",
+    arch: str = "lenet",
     *,
-    out: str | Path,
+    out: str | Path | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
@@ -60,37 +55,47 @@ def train(
 ) -> run_folder.TrainResult:
     """Train with Adam, sparse categorical cross-entropy and a cosine decay of the learning rate to zero.
 
-    Leaves in `out`: `model.keras`, `metrics.json`, `history.csv`, `learning_curves.png`, `confusion_matrix.png` and,
+    Writes to `out`: `model.keras`, `metrics.json`, `history.csv`, `learning_curves.png`, `confusion_matrix.png` and,
     for images, `mistakes.png`. The weights kept are those of the epoch with the highest validation accuracy (the lower
-    loss among equals). TensorFlow is made deterministic for the whole process.
+    loss among equals). TensorFlow becomes deterministic for the whole process.
 
     Args:
-        data: What to train on. The test split is used once, at the end.
+        data: A name or path as for `open_data`, or an opened data set. The test split is used once, at the end.
         arch: A name in `architectures.ARCHITECTURES`.
-        out: Folder of the run.
-        epochs: Passes over the training split; None for the architecture's own, as the next two.
+        out: Folder of the run; None for `runs/DATA-ARCH`.
+        epochs: Passes over the training split; None for the architecture's default, as for the next two.
         batch_size: Largest number of items in a step.
-        learning_rate: Of the first step.
-        patience: Epochs without improvement after which training stops; None for never.
-        class_weights: Weigh every class by the inverse of its number of training items.
+        learning_rate: Learning rate of the first step, above 0.
+        patience: Epochs without improvement after which training stops; None never stops early.
+        class_weights: Weight each class by the inverse of its number of training items.
         augmentation: A name in `augment.AUGMENTATIONS`.
-        width: See `architectures.build`, as the next four.
+        width: Multiplier of the number of channels; see `architectures.build`, as for the next four.
         depth: Number of layers.
-        dropout: Share of features dropped.
-        weights: To begin with.
-        freeze: Train the classifier only.
-        seed: Of the initial weights, dropout, order and augmentation.
-        resume: Go on with the run that `out` holds; one that is finished is returned, none is begun.
-        overwrite: Start anew whatever `out` holds.
-        progress: Show a bar on standard error.
+        dropout: Dropout rate before the classifier.
+        weights: Initial weights.
+        freeze: Train only the classifier.
+        seed: Seed of the initial weights, dropout, order and augmentation.
+        resume: Resume the run that `out` holds; the result of a finished run is returned, an empty folder starts one.
+        overwrite: Replace a run that `out` holds.
+        progress: Show a progress bar on standard error.
+
+    Returns:
+        The model's path, its metrics on the test split, and the history.
 
     Raises:
-        InputError: An argument that can't be used, or a folder that can't be written.
-        TrainingError: `out` holds another run or one is at work in it, the weights can't be had, or the loss
-            is not a number.
-        KeyboardInterrupt: Ctrl-C; the message says how to go on.
+        DataError: The data can't be used.
+        InputError: An argument can't be used, or the folder can't be written.
+        TrainingError: `out` holds another run or is in use, the weights can't be loaded, or the loss is not a number.
+        KeyboardInterrupt: Ctrl-C; the message says how to resume.
+
+    Example:
+        >>> from edgepress.toolkit import train
+        >>> result = train("digits", "lenet", out="runs/digits", epochs=3)
+        >>> result.metrics["accuracy"] > 0.9
+        True
     """
     row = architectures.architecture(arch)
+    opened = data if isinstance(data, DataSet) else open_data(data)
     arguments: dict[str, Any] = {
         "arch": arch,
         "epochs": _at_least(1, "epochs", row.epochs if epochs is None else epochs),
@@ -98,7 +103,7 @@ def train(
         "learning_rate": row.learning_rate if learning_rate is None else learning_rate,
         "patience": patience if patience is None else _at_least(1, "patience", patience),
         "class_weights": class_weights,
-        "augmentation": augment.resolve(augmentation, data.input),
+        "augmentation": augment.resolve(augmentation, opened.input),
         "width": row.width if width is None else width,
         "depth": depth if depth or not row.depths else row.depths[0],
         "dropout": row.dropout if dropout is None else dropout,
@@ -109,34 +114,45 @@ def train(
     if not 0 < arguments["learning_rate"] < math.inf:
         raise InputError(f"learning_rate is {learning_rate}; accepted: above 0.")
     if resume and overwrite:
-        raise InputError("resume and overwrite exclude each other.", "Give one of them.")
+        raise InputError("resume and overwrite exclude each other.", "Pass only one of them.")
+    folder = Path("runs") / f"{Path(opened.source).stem}-{arch}" if out is None else Path(out)
+    model, deviation = _new_model(opened, arguments)
+    with run_folder.only_run(folder):
+        state = run_folder.begin(folder, _identity(opened, arguments), resume=resume, overwrite=overwrite)
+        if state is not None:
+            _fit(model, opened, state, folder=folder, deviation=deviation, progress=progress)
+            run_folder.finish(model, opened, state, arguments=arguments, folder=folder)
+        return run_folder.load_result(folder)
+
+
+def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation]:
+    """The model with its initial weights, and the deviation of the training items."""
     for name in SPLITS:
         if not len(getattr(data, name)):
             raise TrainingError(f"The {name} split of {data.source} is empty.", "Training needs all three splits.")
-    facts = {"data": data.sha256, "input": dataclasses.asdict(data.input), "labels": data.labels}
-    began_with = json.loads(json.dumps(arguments | facts))  # as a checkpoint gives it back, to compare with
 
     import keras
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
-    keras.backend.clear_session()  # layer names then do not count on from an earlier model
+    keras.backend.clear_session()  # otherwise layer names continue the numbering of an earlier model
     mean, variance = (None, None) if data.input.dtype == "uint8" else batches.moments(data.train)
     if variance is not None and not np.isfinite(variance).all():
         raise InputError(
-            f"The items of {data.source} hold values so large that their variance is beyond float32.",
-            "Scale them down, or look for wild values.",
+            f"Some values in {data.source} are so large that their variance is beyond float32.",
+            "Scale them down, or look for outliers.",
         )
-    options = {key: arguments[key] for key in ("width", "depth", "dropout", "weights", "freeze", "seed")}
-    model = architectures.build(arch, data.input, classes=len(data.labels), mean=mean, variance=variance, **options)
-    folder = Path(out)
-    with run_folder.only_run(folder):
-        state = run_folder.begin(folder, began_with, resume=resume, overwrite=overwrite)
-        if state is not None:
-            deviation = None if variance is None else np.sqrt(variance)
-            _fit(model, data, state, folder=folder, deviation=deviation, progress=progress)
-            run_folder.finish(model, data, state, arguments=arguments, folder=folder)
-        return run_folder.load_result(folder)
+    options = {key: arguments[key] for key in BUILD_OPTIONS}
+    classes = len(data.labels)
+    model = architectures.build(arguments["arch"], data.input, classes=classes, mean=mean, variance=variance, **options)
+    return model, None if variance is None else np.sqrt(variance)
+
+
+def _identity(data: DataSet, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal for a run to be resumed, as JSON returns it."""
+    facts = {"data": data.sha256, "input": dataclasses.asdict(data.input), "labels": data.labels}
+    identity: dict[str, Any] = json.loads(json.dumps(arguments | facts))
+    return identity
 
 
 def _fit(
@@ -145,10 +161,10 @@ def _fit(
     state: State,
     *,
     folder: Path,
-    deviation: npt.NDArray[np.float32] | None,
+    deviation: Deviation,
     progress: bool,
 ) -> None:
-    """Train to the end or to where patience ends, and set the model to its best weights."""
+    """Train until the last epoch or until patience runs out, then set the model to its best weights."""
     import keras
 
     run = state.began_with
@@ -156,10 +172,10 @@ def _fit(
         optimizer=keras.optimizers.Adam(run["learning_rate"]),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=False,  # compiling a small net takes longer than it saves on a CPU
+        jit_compile=False,  # on a CPU, compiling a small network takes longer than it saves
     )
     model.optimizer.build(model.trainable_variables)
-    variables = model.trainable_variables + model.non_trainable_variables  # those of dropout's seeds included
+    variables = model.trainable_variables + model.non_trainable_variables  # including the seeds of dropout
     if state.history:
         checkpoint.assign(variables, state.variables)
         checkpoint.assign(model.optimizer.variables, state.optimizer)
@@ -180,10 +196,10 @@ def _fit(
                 checkpoint.save(state, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"Stopped after epoch {len(state.history)} of {epochs}. Go on with the same command and --resume."
+            f"Stopped after epoch {len(state.history)} of {epochs}. Resume with the same command and --resume."
         ) from None
     except NotANumberError:
-        (folder / checkpoint.NAME).unlink(missing_ok=True)  # going on from it would end in the same place
+        (folder / checkpoint.NAME).unlink(missing_ok=True)  # resuming from it would fail in the same way
         raise
     checkpoint.assign(variables, state.best)
 
@@ -195,10 +211,10 @@ def _epoch(
     *,
     steps: int,
     weights: dict[int, float] | None,
-    deviation: npt.NDArray[np.float32] | None,
+    deviation: Deviation,
     advance: Advance,
 ) -> dict[str, float]:
-    """Train for one epoch and validate; its row of the history."""
+    """Train for one epoch and validate; returns its row of the history."""
     run, epoch = state.began_with, len(state.history)
     train = batches.training_batches(
         data.train,
@@ -226,7 +242,7 @@ def _epoch(
 
 def _loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> dict[str, float]:
     chosen = scores[np.arange(len(y)), y].astype(np.float64)
-    loss = -np.log(np.maximum(chosen, 1e-7)).mean()  # the bound is Keras' own; it lets NaN through
+    loss = -np.log(np.maximum(chosen, 1e-7)).mean()  # Keras' own bound; NaN passes through
     return {"val_loss": float(loss), "val_accuracy": float((scores.argmax(axis=1) == y).mean())}
 
 
@@ -236,7 +252,7 @@ def _patience_is_over(state: State) -> bool:
 
 
 def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> dict[int, float]:
-    """Weights that give every class the same sum; a class without items has none to weigh."""
+    """Class weights that give every class the same total weight, for labels of shape (N,)."""
     counts = np.bincount(y, minlength=classes)
     return {i: len(y) / (classes * max(int(n), 1)) for i, n in enumerate(counts)}
 
@@ -245,13 +261,13 @@ def _require_number(loss: float, epoch: int) -> None:
     if not math.isfinite(loss):
         raise NotANumberError(
             f"The loss became {loss} in epoch {epoch + 1}.",
-            "Lower the learning rate, or look for wild values in the data.",
+            "Lower the learning rate, or look for outliers in the data.",
         )
 
 
 @contextmanager
 def _bar(epochs: int, steps: int, *, done: int, show: bool) -> Iterator[Advance]:
-    """A progress bar over all epochs on standard error: epoch, loss and accuracy so far, time left."""
+    """A progress bar over all epochs on standard error: epoch, loss, accuracy, time left."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

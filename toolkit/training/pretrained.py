@@ -1,0 +1,85 @@
+"""Load initial weights: ImageNet's from keras.applications, or those of another run, without the classifier."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.toolkit.errors import InputError, TrainingError
+
+
+def of_applications(weights: str | Path | None) -> str | None:
+    """The weights that keras.applications loads itself: "imagenet" or one of its `.h5` files; otherwise None.
+
+    Raises:
+        TrainingError: The file is missing.
+    """
+    text = str(weights or "")
+    if text == "imagenet":
+        return text
+    if text.endswith(".weights.h5") or not text.endswith(".h5"):
+        return None
+    return str(_require_file(Path(text)))
+
+
+@contextmanager
+def clear_errors(name: str, weights: str | Path | None) -> Iterator[None]:
+    """Turn what Keras raises about weights of an architecture into TrainingError; without weights, errors are bugs."""
+    try:
+        yield
+    except Exception as e:  # Keras raises a bare Exception when a download fails
+        if not weights or isinstance(e, (InputError, TrainingError)):
+            raise
+        reason = " ".join(str(e).split())[:300]
+        if str(weights) == "imagenet":
+            raise TrainingError(
+                f"The ImageNet weights of {name} can't be had: {reason}",
+                "Download that file on a machine with internet and give its path as weights, or train from scratch.",
+            ) from e
+        raise TrainingError(
+            f"The weights in {weights} don't fit {name} with these options: {reason}",
+            "They must come from the same architecture with the same image size, colours, width and depth.",
+        ) from e
+
+
+def load_all_but(model: Any, head: Any, path: Path) -> None:
+    """Load all weights except the classifier's from a file; Keras ignores weights that the file lacks, this does not.
+
+    Raises:
+        TrainingError: The file is missing or of another kind.
+        ValueError: The file lacks weights of the model.
+    """
+    body = [weight for layer in model.layers if layer is not head for weight in layer.weights]
+    for weight in body:
+        weight.assign(np.full(weight.shape, np.nan, weight.dtype))
+    with warnings.catch_warnings(action="ignore"), _weight_file(path) as file:
+        model.load_weights(file, objects_to_skip=[head])
+    missing = [weight.path for weight in body if np.isnan(weight.numpy()).any()]
+    if missing:
+        raise ValueError(f"it lacks {len(missing)} of {len(body)} weights, {missing[0]} among them.")
+
+
+@contextmanager
+def _weight_file(path: Path) -> Iterator[Path]:
+    """The file that Keras can load partially: a `.weights.h5`, or the one inside a `.keras`."""
+    _require_file(path)
+    if path.name.endswith(".weights.h5"):
+        yield path
+    elif path.suffix == ".keras":
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+            yield Path(archive.extract("model.weights.h5", folder))
+    else:
+        raise TrainingError(f"Weights can't be read from {path.name}; accepted: .keras, .weights.h5, .h5, imagenet.")
+
+
+def _require_file(path: Path) -> Path:
+    if not path.is_file():
+        raise TrainingError(f"There is no file of weights at {path}.", "Check the path, or pass imagenet.")
+    return path
