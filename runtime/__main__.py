@@ -114,7 +114,7 @@ def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
     try:
         return {"image": name, "classes": [p._asdict() for p in model.classify(image, top)]}
     except InputError as e:  # of this image only
-        return {"image": name, "error": _error(e)}
+        return {"image": name, "error": e.to_dict()}
 
 
 def _model(args: argparse.Namespace) -> Model:
@@ -123,10 +123,6 @@ def _model(args: argparse.Namespace) -> Model:
     from edgepress.runtime.bench import best_threads
 
     return load(args.model, args.engine, best_threads(args.model, args.engine))
-
-
-def _error(error: EdgepressError) -> dict[str, str]:
-    return {"kind": error.kind, "message": error.message, "hint": error.hint}
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
@@ -238,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, OverflowError) as e:  # asyncio raises it for a port out of range
         error = InputError(f"{args.run.__name__} failed: {str(e).rstrip('.')}.", "Check the path, or the port.")
     if args.json:
-        _print({"error": _error(error)}, args)
+        _print({"error": error.to_dict()}, args)
     else:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201
     return 1

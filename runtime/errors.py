@@ -38,6 +38,10 @@ class EdgepressError(Exception):
         super().__init__(message, hint)
         self.message, self.hint = message, hint
 
+    def to_dict(self) -> dict[str, str]:
+        """The error as JSON documents show it."""
+        return {"kind": self.kind, "message": self.message, "hint": self.hint}
+
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 

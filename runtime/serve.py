@@ -127,7 +127,7 @@ class _Server:
                 self._waiting -= 1
             return 200, {"classes": [p._asdict() for p in classes]}
         except EdgepressError as e:
-            return 400, {"error": {"kind": e.kind, "message": e.message, "hint": e.hint}}
+            return 400, {"error": e.to_dict()}
         except TimeoutError:
             return _error(408, f"The request did not arrive in {self._timeout_s:g} s.")
         except asyncio.LimitOverrunError:

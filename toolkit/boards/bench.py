@@ -57,9 +57,8 @@ class BoardBench:
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `board bench --json` prints."""
-        errors = {host: {"kind": e.kind, "message": e.message, "hint": e.hint} for host, e in self.failed.items()}
         document = self.benchmark.to_dict() if self.benchmark is not None else {"results": []}
-        return document | {"failed": errors}
+        return document | {"failed": {host: error.to_dict() for host, error in self.failed.items()}}
 
 
 def board_info(host: str, *, python: str | None = None, ssh_config: Path | None = None) -> dict[str, Any]:

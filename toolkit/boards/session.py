@@ -258,8 +258,8 @@ class _Run:
         one.rounds.append(json.loads(self._journal.piece(f"time-{i}-{n}", document)))
 
     def _state(self, name: str) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads(self._journal.piece(name, self._look_again))
-        return state
+        def current() -> bytes:
+            return json.dumps(look(self._board, self._plan.python, only_state=True)).encode()
 
-    def _look_again(self) -> bytes:
-        return json.dumps(look(self._board, self._plan.python, only_state=True)).encode()
+        state: dict[str, Any] = json.loads(self._journal.piece(name, current))
+        return state

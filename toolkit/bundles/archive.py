@@ -142,15 +142,13 @@ def _parse(directory: bytes, count: int) -> tuple[list[Member], int]:
 
 
 def _check_names(names: list[str]) -> None:
+    seen: set[str] = set()
     for name in names:
         if len(name) > MAX_NAME or not _NAME.fullmatch(name):
             raise BundleError(f"The name {name!r} is not allowed: it may lead out of the folder.")
-    seen: set[str] = set()
-    for name in names:
-        folded = name.casefold()
-        if folded in seen:
+        if name.casefold() in seen:
             raise BundleError(f"The name {name!r} occurs twice, or differs only in case.")
-        seen.add(folded)
+        seen.add(name.casefold())
     for name in names:
         if any(str(parent).casefold() in seen for parent in Path(name).parents):
             raise BundleError(f"The name {name!r} uses another member as a folder.")

@@ -144,22 +144,13 @@ def parse_gate(text: str) -> Gate:
     elif unit.lower() in own:
         low, limit, of_change = metric.low, value * own[unit.lower()], name.lower() == "drop"
     else:
-        raise InputError(f"--fail-if {text!r}: {_found(unit)}. Accepted for {name.lower()}: {accepted(metric)}.")
+        found = f"the unit {unit!r} is not accepted" if unit else "the unit is missing"
+        units = ", ".join(unit or "none" for unit in metric.units if unit != "μs")
+        units += " (NEW's own figure), x or % (the change from OLD)" if metric.ratio else ""
+        raise InputError(f"--fail-if {text!r}: {found}. Accepted for {name.lower()}: {units}.")
     if not low <= limit <= metric.high or limit == math.inf or (metric.high == math.inf and limit == 0):
         raise InputError(
             f"--fail-if {text!r}: the limit is {number}{unit}, outside the range of {name.lower()}.",
             "Accepted: 0 to 1, or a number with %: accuracy<0.97 or accuracy<97%." if metric.high == 1 else "",
         )
     return Gate(text.strip(), name.lower(), op, limit, of_change)
-
-
-def accepted(metric: Metric) -> str:
-    """A metric's units as text."""
-    units = ", ".join(unit or "none" for unit in metric.units if unit != "μs")
-    if not metric.ratio:
-        return units
-    return f"{units} (NEW's own figure), x or % (the change from OLD)"
-
-
-def _found(unit: str) -> str:
-    return f"the unit {unit!r} is not accepted" if unit else "the unit is missing"

@@ -5,8 +5,8 @@
     >>> len(data.train), len(data.val), len(data.test), data.input.shape
     (1257, 180, 360, (28, 28, 1))
 
-Each kind of data set is a row of `KINDS` and a module with its reader. Nothing here knows of training or conversion.
-Guide: docs/data.md.
+Each kind of data set is a row of `KINDS`, a module with its reader, and a row in docs/data.md, the guide. Nothing here
+knows of training or conversion.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import difflib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,28 +32,17 @@ from edgepress.toolkit.errors import DataError
 __all__ = ["ACCEPTED", "KINDS", "NAMES", "SPLITS", "DataSet", "Source", "Split", "calibration_rows", "open_data"]
 
 
-class Kind(NamedTuple):
-    """A kind of data set; `matches` and `read` get a name of `NAMES` as a string and anything else as a path.
+KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, ReadOptions], Items]]] = {
+    ", ".join(NAMES): (is_builtin, read_builtin),
+    "a folder of IDX files": (is_idx_folder, read_idx_folder),
+    "a folder of class folders": (Path.is_dir, read_folder),
+    "an .npz": (is_npz, read_npz),
+}
+"""What help texts call a kind of data, a test for it, and its reader; the first kind that matches is read.
 
-    Attributes:
-        accepted: What help texts and error messages call it.
-        matches: Whether a name or path is of this kind.
-        read: Its reader.
-    """
-
-    accepted: str
-    matches: Callable[[Any], bool]
-    read: Callable[[Any, ReadOptions], Items]
-
-
-KINDS = (
-    Kind(", ".join(NAMES), is_builtin, read_builtin),
-    Kind("a folder of IDX files", is_idx_folder, read_idx_folder),
-    Kind("a folder of class folders", Path.is_dir, read_folder),
-    Kind("an .npz", is_npz, read_npz),
-)
-"""The first row that matches is read. A new kind needs a row here, its reader, and a row in docs/data.md."""
-ACCEPTED = f"{', '.join(kind.accepted for kind in KINDS[:-1])}, or {KINDS[-1].accepted}"
+Both functions get a name of `NAMES` as a string, and anything else as a path.
+"""
+ACCEPTED = ", ".join([*KINDS][:-1]) + f", or {[*KINDS][-1]}"
 """What `--data` accepts, for help texts and error messages."""
 
 
@@ -118,9 +107,9 @@ def _read(source: str | Path, options: ReadOptions) -> Items:
     """Read a data set with the reader of its kind."""
     place = source if is_builtin(source) else Path(source).expanduser()
     try:
-        for kind in KINDS:
-            if kind.matches(place):
-                return kind.read(place, options)
+        for matches, read in KINDS.values():
+            if matches(place):
+                return read(place, options)
     except PermissionError as e:
         raise DataError(f"{e.filename} can't be read: {e.strerror}.", "Check its permissions.") from e
     path = Path(place)

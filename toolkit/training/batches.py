@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.toolkit.data.threads import in_threads
 from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.training import augment
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
-_T = TypeVar("_T")
-_WORKERS = min(4, os.cpu_count() or 1)
+WORKERS = 4
+"""Maximum number of threads that read batches."""
 
 
 def training_batches(
@@ -48,7 +45,7 @@ def training_batches(
         x = augment.augment(split.read(rows), draws[rows], name=augmentation, scale=deviation)
         return x.astype(np.float32), split.y[rows]
 
-    return _ahead([partial(prepare, rows) for rows in np.array_split(order, steps(len(split), batch_size))])
+    return in_threads(prepare, np.array_split(order, steps(len(split), batch_size)), most=WORKERS)
 
 
 def steps(count: int, batch_size: int) -> int:
@@ -62,8 +59,8 @@ def predict_scores(model: Any, split: Split, *, batch_size: int = 64) -> npt.NDA
     def read(rows: slice) -> npt.NDArray[np.float32]:
         return split.read(rows).astype(np.float32)
 
-    starts = range(0, len(split), batch_size)
-    batches = _ahead([partial(read, slice(start, start + batch_size)) for start in starts])
+    rows = [slice(start, start + batch_size) for start in range(0, len(split), batch_size)]
+    batches = in_threads(read, rows, most=WORKERS)
     return np.concatenate([np.asarray(model.predict_on_batch(x), np.float32) for x in batches])
 
 
@@ -79,19 +76,3 @@ def moments(split: Split, *, batch_size: int = 256) -> tuple[npt.NDArray[np.floa
         count = total
     with np.errstate(over="ignore"):  # the caller checks for infinity
         return mean.astype(np.float32), (square / count).astype(np.float32)
-
-
-def _ahead(jobs: Sequence[Callable[[], _T]]) -> Iterator[_T]:
-    """Yield the results of jobs in order, computing a few ahead in threads."""
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        pending: deque[Future[_T]] = deque()
-        try:
-            for job in jobs:
-                pending.append(pool.submit(job))
-                if len(pending) > 2 * _WORKERS:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
