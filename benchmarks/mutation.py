@@ -13,7 +13,8 @@ and each mutant gets a fork that imports the mutated source in place of the modu
 one fails. No file is changed.
 
 Of Cosmic Ray's operators only those are used that programmers' mistakes look like: `<` becomes `<=` and `>=`, but not
-`is`; `+` becomes `-`, but not `<<`. Mutants that do not compile, or differ only in annotations or in `strict` of zip, are not counted.
+`is`; `+` becomes `-`, but not `<<`. Mutants that do not compile, or that differ only in annotations, in `strict` of zip
+or in how arguments may be passed, are not counted.
 
 The score of a room is the share of its mutants that make a test fail, or run into the time limit. Survivors are listed
 with their reason from `mutation_survivors.toml`, or without one: those are what tests miss. Each is named by its
@@ -203,13 +204,17 @@ def _is_used(operator: str) -> bool:
 
 
 def _stripped(source: str) -> ast.Module:
-    """The syntax tree without annotations, blocks for type checkers, and `strict` of zip, an assertion."""
+    """The syntax tree without what changes no result: annotations, blocks for type checkers, assertions of zip."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign):
             node.annotation = ast.Name("Any")
         elif isinstance(node, ast.arg):
             node.annotation = None
+        elif isinstance(node, ast.arguments):
+            node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+            node.defaults += [default for default in node.kw_defaults if default is not None]
+            node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":
