@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from edgepress.toolkit.results.schema import benchmark_schema
 
 
 def test_records_are_frozen() -> None:
+    for name in {cls.__module__ for cls in records.Measurement.__mro__ if cls is not object}:
+        assert_frozen(sys.modules[name])
     assert_frozen(records)
 
 
