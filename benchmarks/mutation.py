@@ -343,21 +343,24 @@ def _put_in_place(mutant: Mutant) -> None:
 
 def _named(args: Any) -> int:
     """The deliberate mistakes: how many survived."""
-    survived = 0
-    print("Deliberate mistakes:\n")
+    groups: dict[str, list[Mutant]] = {}
+    lost = []
     for what, row in tomllib.loads(NAMED.read_text()).items():
         paths = [path for pattern in row["file"].split() for path in sorted(ROOT.glob(pattern))]
-        found = [path for path in paths if row["before"] in path.read_text()]
-        if not found:
-            print(f"  NOT FOUND  {what}: no file of {row['file']} holds {row['before']!r}")
-            survived += 1
-            continue
-        source = found[0].read_text().replace(row["before"], row["after"], 1)
-        (outcome,) = _judged([Mutant(found[0], found[0].stem, row["before"], source)], row["tests"], 1)
-        print(f"  {'killed   ' if outcome.killed else 'SURVIVED '}  {what}")
-        survived += not outcome.killed
+        found = next((path for path in paths if row["before"] in path.read_text()), None)
+        if found is None:
+            lost.append(what)
+        else:
+            source = found.read_text().replace(row["before"], row["after"], 1)
+            groups.setdefault(row["tests"], []).append(Mutant(found, found.stem, what, source))
+    outcomes = [o for tests, mutants in groups.items() for o in _judged(mutants, tests, args.jobs)]
+    print("Deliberate mistakes:\n")
+    for o in outcomes:
+        print(f"  {'killed   ' if o.killed else 'SURVIVED '} {o.mutant.change}")
+    for what in lost:
+        print(f"  NOT FOUND {what}: the code to change is not there")
     print()
-    return survived
+    return len(lost) + sum(not o.killed for o in outcomes)
 
 
 def _report(room: str, outcomes: Sequence[Outcome], reasons: dict[str, str]) -> None:
