@@ -13,8 +13,8 @@ and each mutant gets a fork that imports the mutated source in place of the modu
 one fails. No file is changed.
 
 Of Cosmic Ray's operators only those are used that programmers' mistakes look like: `<` becomes `<=` and `>=`, but not
-`is`; `+` becomes `-`, but not `<<`. Mutants that do not compile, or differ only in annotations or in `strict` of zip,
-are not counted.
+`is`; `+` becomes `-`, but not `<<`. Mutants that do not compile, or that differ only in annotations, in `strict` of zip
+or in how arguments may be passed, are not counted.
 
 The score of a room is the share of its mutants that make a test fail, or run into the time limit. Survivors are listed
 with their reason from `mutation_survivors.toml`, or without one: those are what tests miss. Each is named by its
@@ -204,13 +204,17 @@ def _is_used(operator: str) -> bool:
 
 
 def _stripped(source: str) -> ast.Module:
-    """The syntax tree without annotations, blocks for type checkers, and `strict` of zip, an assertion."""
+    """The syntax tree without what changes no result: annotations, blocks for type checkers, assertions of zip."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign):
             node.annotation = ast.Name("Any")
         elif isinstance(node, ast.arg):
             node.annotation = None
+        elif isinstance(node, ast.arguments):
+            node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+            node.defaults += [default for default in node.kw_defaults if default is not None]
+            node.posonlyargs, node.kwonlyargs, node.kw_defaults = [], [], []
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "zip":
@@ -339,21 +343,24 @@ def _put_in_place(mutant: Mutant) -> None:
 
 def _named(args: Any) -> int:
     """The deliberate mistakes: how many survived."""
-    survived = 0
-    print("Deliberate mistakes:\n")
+    groups: dict[str, list[Mutant]] = {}
+    lost = []
     for what, row in tomllib.loads(NAMED.read_text()).items():
         paths = [path for pattern in row["file"].split() for path in sorted(ROOT.glob(pattern))]
-        found = [path for path in paths if row["before"] in path.read_text()]
-        if not found:
-            print(f"  NOT FOUND  {what}: no file of {row['file']} holds {row['before']!r}")
-            survived += 1
-            continue
-        source = found[0].read_text().replace(row["before"], row["after"], 1)
-        (outcome,) = _judged([Mutant(found[0], found[0].stem, row["before"], source)], row["tests"], 1)
-        print(f"  {'killed   ' if outcome.killed else 'SURVIVED '}  {what}")
-        survived += not outcome.killed
+        found = next((path for path in paths if row["before"] in path.read_text()), None)
+        if found is None:
+            lost.append(what)
+        else:
+            source = found.read_text().replace(row["before"], row["after"], 1)
+            groups.setdefault(row["tests"], []).append(Mutant(found, found.stem, what, source))
+    outcomes = [o for tests, mutants in groups.items() for o in _judged(mutants, tests, args.jobs)]
+    print("Deliberate mistakes:\n")
+    for o in outcomes:
+        print(f"  {'killed   ' if o.killed else 'SURVIVED '} {o.mutant.change}")
+    for what in lost:
+        print(f"  NOT FOUND {what}: the code to change is not there")
     print()
-    return survived
+    return len(lost) + sum(not o.killed for o in outcomes)
 
 
 def _report(room: str, outcomes: Sequence[Outcome], reasons: dict[str, str]) -> None:

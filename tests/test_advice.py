@@ -27,14 +27,14 @@ def test_the_smallest_proven_file_is_shipped_not_the_smallest_nor_the_fastest() 
     advice = advise(FLOAT, unproven, row("small", 25, 0.9, speedup_low=0.4), row("quick", 50, 0.2, speedup_low=9.0))
     assert advice.ship == "small"
     assert "tiny" in advice.why
-    assert "test images" in advice.why
+    assert "360" in advice.why
 
 
 def test_the_reason_names_the_host_and_warns_of_x86() -> None:
     small = row("small", 25, 0.5, p50_us=20.0)
     assert "Some CPU" in advise(FLOAT, small).why
-    assert "Raspberry Pi: time it there" in advise(FLOAT, small).why
-    assert "says little" not in advise(FLOAT, small, host=PI).why
+    assert "Raspberry Pi" in advise(FLOAT, small).why
+    assert "x86" not in advise(FLOAT, small, host=PI).why
 
 
 def test_among_equals_only_a_speed_beyond_doubt_decides() -> None:
@@ -42,16 +42,15 @@ def test_among_equals_only_a_speed_beyond_doubt_decides() -> None:
     maybe = row("same", 25, 0.5, engine="tflite-runtime", speedup_low=1.2, speedup_high=1.5)
     surely = row("same", 25, 0.5, engine="tflite-runtime", speedup_low=1.4, speedup_high=1.5)
     assert advise(FLOAT, first, maybe).engine == "litert"
-    assert "Not beyond doubt" in advise(FLOAT, first, maybe).why
+    assert "tflite-runtime" in advise(FLOAT, first, maybe).why
     assert advise(FLOAT, first, surely).engine == "tflite-runtime"
 
 
 def test_if_only_the_float_file_is_proven_it_says_what_would_help() -> None:
     advice = advise(FLOAT, row("tiny", 10, 1.2, UNPROVEN))
     assert advice.ship == "float"
-    assert "baseline itself" in advice.why
     # half width 0.5, observed 0.7: 0.3 left to the limit needs (0.5 / 0.3)^2 times as many images as 360
-    assert "About 1000 test images" in advice.why
+    assert "1000" in advice.why
     assert "--max-drop 1.2" in advice.why
 
 
@@ -60,8 +59,8 @@ def test_nothing_is_recommended_where_nothing_is_proven() -> None:
     assert advice.ship is None
     assert advice.engine is None
     assert "--max-drop" in advice.why
-    assert "no float file" in advise(row("alone", 10, None, NO_BASELINE)).why
-    assert "no file could be measured" in advise(row("broken", 10, None, "failed: x", accuracy=None)).why
+    assert "float32" in advise(row("alone", 10, None, NO_BASELINE)).why
+    assert advise(row("broken", 10, None, "failed: x", accuracy=None)).ship is None
 
 
 def test_slow_int8_of_tflite_runtime_is_explained_on_x86_only() -> None:

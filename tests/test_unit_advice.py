@@ -54,6 +54,9 @@ def test_a_speed_that_is_not_known_can_not_be_beaten() -> None:
     assert advise(FLOAT, unknown, fast).engine == "litert"
     assert advise(FLOAT, fast, unknown).engine == "onnxruntime", "the first of equals"
     assert advise(FLOAT, row("same", 25), row("same", 25, engine="openvino")).engine == "litert"
+    slow = row("same", 25, engine="onnxruntime", speedup_low=0.5, speedup=0.55, speedup_high=0.6)
+    assert advise(FLOAT, slow, unknown).engine == "onnxruntime", "nor does it beat anything"
+    assert " ." not in advise(FLOAT, unknown).why, "a file on one engine is compared with nothing"
 
 
 def test_the_fastest_of_three_must_beat_both() -> None:
@@ -115,10 +118,13 @@ def test_a_smaller_file_that_is_not_proven_is_mentioned_and_a_larger_one_is_not(
     assert "near" in advise(FLOAT, row("ship", 25), small).why
     assert "near" not in advise(FLOAT, row("ship", 25), large).why
     assert "near" not in advise(FLOAT, row("ship", 30), large).why, "as large is not smaller"
+    assert "far on litert" in advise(FLOAT, row("ship", 25), row("far", 10, 3.0, 0.5, DROP)).why
+    none = advise(row("some", 10, 0.5, 0.1, DROP), row("zero", 20, 0.0, 0.1, DROP), limit=0.0)
+    assert "zero on litert" in none.why
 
 
 def test_the_nearest_miss_is_the_smallest_within_the_limit_else_the_smallest_drop() -> None:
-    within = [row("x", 20, 0.9, 1.0, UNPROVEN), row("y", 10, 0.5, 1.0, UNPROVEN), row("z", 5, 3.0, 1.0, DROP)]
+    within = [row("x", 20, 0.3, 1.0, UNPROVEN), row("y", 10, 0.5, 1.0, UNPROVEN), row("z", 5, 1.0, 1.0, DROP)]
     assert "y on litert" in advise(FLOAT, *within).why
     beyond = advise(row("p", 20, 1.4, 0.3, DROP), row("q", 10, 1.2, 0.3, DROP), row("r", 5, 9.0, 0.3, DROP))
     assert beyond.ship is None
@@ -127,7 +133,9 @@ def test_the_nearest_miss_is_the_smallest_within_the_limit_else_the_smallest_dro
     assert "test images" not in beyond.why, "more items do not mend a drop beyond the limit"
 
 
-@pytest.mark.parametrize(("drop", "half", "count"), [(0.7, 0.5, 360), (0.2, 1.0, 1000), (-0.1, 1.2, 500)])
+@pytest.mark.parametrize(
+    ("drop", "half", "count"), [(0.7, 0.5, 360), (0.2, 1.0, 1000), (-0.1, 1.2, 500), (0.9, 0.5, 1000)]
+)
 def test_the_images_that_would_settle_it_follow_from_the_root_of_the_count(
     drop: float, half: float, count: int
 ) -> None:

@@ -204,6 +204,8 @@ def test_accuracy_that_is_not_known_has_no_change() -> None:
     assert (none.own, none.change) == (None, None)
     own = figure(result(row()), result(row(accuracy=0.9)), "accuracy").own
     assert own == share_interval(900, 1000)
+    more = figure(result(row(accuracy=0.9), count=200), result(row(accuracy=0.9), data="other"), "accuracy")
+    assert (more.own, more.count) == (share_interval(900, 1000), 1000), "NEW's own items count"
     assert figure(result(row()), result(row(agreement=0.8)), "agreement").own == share_interval(800, 1000)
 
 
@@ -253,6 +255,7 @@ def test_the_count_grows_with_the_square_of_the_interval() -> None:
     assert gate.factor(Interval(0.5, -0.5, 1.5)) == pytest.approx(4)
     assert gate.factor(Interval(1.2, 0.8, 1.6)) == pytest.approx(4)
     assert gate.factor(Interval(0.5, 0.0, 5.4)) == pytest.approx(96.04)
+    assert gate.factor(Interval(0.5, 0.0, 5.487)) == pytest.approx(99.48, abs=0.01)
     assert gate.factor(Interval(0.5, 0.0, 5.5)) is None, "a hundred times as many are not bearable"
     assert gate.factor(Interval(1.0, 0.5, 1.5)) is None, "no amount settles what is at its limit"
     assert gate.factor(Interval(0.5, None, None)) is None
@@ -518,7 +521,9 @@ def test_notes_name_what_changed_beside_the_files() -> None:
     (note,) = judged(old, result(row(), engines={"litert": "2.4.0", "onnxruntime": "1.20", "openvino": "1"})).notes
     assert "litert 2.3.0 -> 2.4.0" in note
     assert "onnxruntime" not in note
-    assert judged(old, result(row(), engines=None)).notes == ()
+    for engines in (None, "litert", 3):
+        assert judged(old, result(row(), engines=engines)).notes == ()
+        assert judged(result(row(), engines=engines), new).notes == ()
 
 
 # Sizes and memory.
@@ -528,6 +533,8 @@ def test_sizes_are_exact_and_memory_has_its_allowance() -> None:
     old = result(row(size_bytes=200, compressed_bytes=100, memory_bytes=1000))
     new = result(row(size_bytes=300, compressed_bytes=50, memory_bytes=2000))
     assert ends(figure(old, new, "size_bytes").change) == (1.5, 1.5, 1.5)
+    assert figure(old, new, "size_bytes").how == "exact"
+    assert figure(result(row(size_bytes=0)), new, "size_bytes").how == ""
     assert ends(figure(old, new, "size_bytes").own) == (300, 300, 300)
     assert ends(figure(old, new, "compressed_bytes").change) == (0.5, 0.5, 0.5)
     memory = figure(old, new, "memory_bytes")
