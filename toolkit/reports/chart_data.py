@@ -1,4 +1,4 @@
-"""What the page's scripts draw: the figures of `benchmark.json` that stand in a picture, and the Pareto fronts."""
+"""The data that the page's scripts draw: figures of `benchmark.json` and the Pareto fronts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from edgepress.toolkit.reports import view
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
 MAX_MATRIX, MAX_CLASSES = 30, 40
-"""Classes up to which confusion matrices are shown, and how many classes are listed by their drop."""
+"""Number of classes up to which confusion matrices are shown, and number of classes listed by their drop."""
 COLORS, SHAPES = 10, 5
-"""Colours in the style sheet and shapes in the page; the last of each is for whatever is not in the tables."""
+"""Number of colours in the style sheet and of shapes in the page; the last of each is for unknown names."""
 
 
 def chart_data(result: Benchmark) -> dict[str, Any]:
-    """What the scripts draw: rows by index, fronts, and what the closer look shows of each row; ready for JSON."""
+    """Rows by index, Pareto fronts, and the details of each row for "A closer look"; ready for JSON."""
     names = view.row_names(result.results)
     hosts = view.hosts_of(result)
     base, ship = view.baseline_row(result), view.shipped_row(result)
@@ -73,26 +73,26 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
 
 
 def color_of(scheme: str) -> int:
-    """Number of a scheme's colour in the style sheet."""
+    """The number of a scheme's colour in the style sheet."""
     known = list(SCHEMES)
     return min(known.index(scheme), COLORS - 1) if scheme in known else COLORS - 1
 
 
 def shape_of(engine: str) -> int:
-    """Number of an engine's shape in the page."""
+    """The number of an engine's shape in the page."""
     known = [*ENGINES, *({"openvino"} - set(ENGINES))]
     return min(known.index(engine), SHAPES - 1) if engine in known else SHAPES - 1
 
 
 def _front(rows: list[Measurement], cost: str, index: Mapping[int, int]) -> list[int]:
-    """Indices of the rows that no other beats in both cost and accuracy."""
+    """Indices of the rows on the Pareto front of a cost and accuracy."""
     rows = [r for r in rows if getattr(r, cost) is not None]
     front = pareto_front([getattr(r, cost) for r in rows], [r.accuracy or 0.0 for r in rows])
     return [index[id(rows[n])] for n in front]
 
 
 def _accuracy_range(row: Measurement) -> list[float] | None:
-    """The interval of the drop as accuracies, 0-1, around the row's own."""
+    """The interval of the drop as accuracies, 0-1, around the row's accuracy."""
     if row.accuracy is None or row.drop_pp is None or row.drop_low_pp is None or row.drop_high_pp is None:
         return None
     ends = (row.accuracy + (row.drop_pp - end) / 100 for end in (row.drop_high_pp, row.drop_low_pp))
@@ -100,14 +100,14 @@ def _accuracy_range(row: Measurement) -> list[float] | None:
 
 
 def _latency_range(row: Measurement) -> list[float] | None:
-    """The interval of the speed-up as latencies, microseconds, around the row's own."""
+    """The interval of the speed-up as latencies, microseconds, around the row's latency."""
     if row.p50_us is None or not row.speedup or not row.speedup_low or not row.speedup_high:
         return None
     return [row.p50_us * row.speedup / end for end in (row.speedup_high, row.speedup_low)]
 
 
 def _classes(row: Measurement) -> list[list[Any]]:
-    """The classes that lost most first: label, items, recall, drop with its interval; as many as a page can list."""
+    """Label, items, recall and drop with its interval of up to `MAX_CLASSES` classes, the largest drop first."""
     known = [c for c in row.per_class if c.drop_pp is not None]
     if len(known) > MAX_CLASSES:
         known = sorted(known, key=lambda c: -abs(c.drop_pp or 0.0))[:MAX_CLASSES]
