@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 
-__all__ = [
-    "BoardError",
-    "BugError",
-    "BundleError",
-    "DataError",
-    "EdgepressError",
-    "InputError",
-    "InterruptError",
-    "LostError",
-    "MissingExtraError",
-    "ModelFileError",
-    "NotANumberError",
-    "TrainingError",
-    "UsageError",
-    "missing_extra",
-    "unknown",
-]
+__all__ = ["BoardError", "BugError", "BundleError", "DataError", "EdgepressError", "InputError", "InterruptError"]
+__all__ += ["LostError", "MissingExtraError", "ModelFileError", "NotANumberError", "TrainingError", "UsageError"]
+__all__ += ["missing_extra", "unknown"]
 
 TOOLKIT_MODULES = {
     name.replace("-", "_"): name

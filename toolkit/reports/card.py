@@ -1,8 +1,8 @@
 """The report as a model card: the README.md of a Hugging Face model repository.
 
-The head is YAML as the Hub reads it (https://huggingface.co/docs/hub/model-cards): licence, library, tags, metrics, and
-the measured accuracy as `model-index`. Texts are quoted as JSON, which is YAML. What a benchmark can't know, what the
-model is for above all, is left for the author to write, and said to be missing.
+The head is YAML as the Hub reads it (https://huggingface.co/docs/hub/model-cards): license, library, tags, metrics, and
+the measured accuracy as `model-index`. Texts are quoted as JSON, which is valid YAML. What a benchmark does not know,
+above all the intended use, is marked for the author to write.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def model_card(result: Benchmark, *, licence: str = "unknown") -> str:
     """A benchmark as a model card.
 
     Args:
-        result: What was measured.
-        licence: Hugging Face's identifier of the model's licence.
+        result: The results.
+        licence: License of the model, as a Hugging Face identifier.
     """
     ship = view.shipped_row(result)
     contract = view.contract_of(result)
@@ -35,7 +35,7 @@ def model_card(result: Benchmark, *, licence: str = "unknown") -> str:
         if result.advice.ship
         else escaped(result.advice.why),
         "## Intended use",
-        "_The author of the model says here what it is for, for whom, and what it must not be used for._",
+        "_To be written by the author: what the model is for, for whom, and what it must not be used for._",
         "## Input and output",
         *_interface(contract, view.labels_of(result)),
         "## How to run it",
@@ -46,8 +46,8 @@ def model_card(result: Benchmark, *, licence: str = "unknown") -> str:
         *warnings(result),
         *_classes(ship),
         "## Limitations",
-        "Accuracy was measured on the items above and holds for items like them. A latency counts for the machine "
-        "that it was measured on.",
+        "Accuracy was measured on the items above and holds for similar items. A latency holds for the machine it was "
+        "measured on.",
         "## Provenance",
         "\n".join(f"- {line}" for line in _provenance(result, ship)),
     ]
@@ -77,22 +77,20 @@ def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) 
     if row.macro_f1 is not None:
         yield "- f1"
     source = view.file_name(result.data["source"])
-    yield "model-index:"
-    yield f"- name: {_quoted(name)}"
-    yield "  results:"
-    yield "  - task:"
-    yield f"      type: {'image-classification' if image else 'tabular-classification'}"
-    yield "    dataset:"
-    yield f"      type: {_quoted(source)}"
-    yield f"      name: {_quoted(source)}"
+    yield f"""model-index:
+- name: {_quoted(name)}
+  results:
+  - task:
+      type: {"image-classification" if image else "tabular-classification"}
+    dataset:
+      type: {_quoted(source)}
+      name: {_quoted(source)}"""
     if result.data.get("split"):
         yield f"      split: {_quoted(str(result.data['split']))}"
     yield "    metrics:"
     for kind, title, value in (("accuracy", "Accuracy", row.accuracy), ("f1", "Macro F1", row.macro_f1)):
         if value is not None:
-            yield f"    - type: {kind}"
-            yield f"      name: {_quoted(title)}"
-            yield f"      value: {value:.6g}"
+            yield f"    - type: {kind}\n      name: {_quoted(title)}\n      value: {value:.6g}"
 
 
 def _is_image(result: Benchmark) -> bool:
@@ -100,7 +98,7 @@ def _is_image(result: Benchmark) -> bool:
 
 
 def _name(result: Benchmark) -> str:
-    """The net and the data: "lenet on digits"."""
+    """The architecture and the data: "lenet on digits"."""
     arch = view.contract_of(result).get("arch") or "Classifier"
     return f"{arch} on {view.file_name(result.data['source'])}"
 
@@ -136,7 +134,7 @@ def _usage(ship: Measurement | None, *, image: bool) -> Iterator[str]:
 
 
 def _classes(ship: Measurement | None) -> Iterator[str]:
-    """Recall, precision and F1 by class of the shipped file, up to 40 classes."""
+    """Recall, precision and F1 of the shipped file by class, for up to 40 classes."""
     if ship is None or not 0 < len(ship.per_class) <= 40:
         return
     lines = ["| class | items | recall | precision | F1 |", "|---|--:|--:|--:|--:|"]

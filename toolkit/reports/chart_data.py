@@ -73,7 +73,7 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
 
 
 def color_of(scheme: str) -> int:
-    """Number of a scheme's colour in the style sheet."""
+    """The number of a scheme's colour in the style sheet."""
     return min(SCHEMES[scheme].color, COLORS - 1) if scheme in SCHEMES else COLORS - 1
 
 

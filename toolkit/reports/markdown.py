@@ -1,4 +1,4 @@
-"""The report as Markdown: a table, the advice and the notes, for a README or a pull request."""
+"""The report as Markdown, for a README or a pull request: the advice, a table and the notes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgepress.toolkit.results.records import Benchmark, Measurement
 _COLUMNS: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
     ("size", lambda r: view.size(r.size_bytes)),
     ("accuracy", lambda r: view.percent(r.accuracy)),
-    ("drop, pp", lambda r: view.interval(r.drop_pp, r.drop_low_pp, r.drop_high_pp)),
+    ("drop, pp", view.drop),
     ("p50", lambda r: view.duration(r.p50_us)),
     ("speed-up", lambda r: view.times(r.speedup)),
     ("memory", lambda r: view.size(r.memory_bytes)),
@@ -20,7 +20,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
 
 
 def markdown(result: Benchmark) -> str:
-    """A benchmark as Markdown, some lines and a table."""
+    """A benchmark as Markdown."""
     parts = [
         f"**Ship: {escaped(ship_name(result))}**" if result.advice.ship else "**No file to ship.**",
         escaped(result.advice.why),
@@ -40,7 +40,7 @@ def ship_name(result: Benchmark) -> str:
 
 
 def table(result: Benchmark) -> str:
-    """All files as a Markdown table; columns without a figure are left out, the shipped file is bold."""
+    """All files as a Markdown table; columns without figures are left out, the shipped file is bold."""
     columns = [(title, text) for title, text in _COLUMNS if any(text(r) for r in result.results)]
     several = len(view.hosts_of(result)) > 1
     same = [c for c in view.SETTING if len({c.value(r) for r in result.results}) > 1]
@@ -59,22 +59,22 @@ def table(result: Benchmark) -> str:
 
 
 def measured_on(result: Benchmark) -> str:
-    """On what items and which machine."""
+    """The test items and the host."""
     text = f"{result.data['count']:,} test items of {view.file_name(result.data['source'])}, {host_title(result.host)}."
     if result.baseline is not None:
         name = result.baseline["scheme"] or view.file_name(result.baseline["file"])
-        text += f" Drop and speed-up against {name} on {result.baseline['engine']}; brackets: 95 % interval."
+        text += f" Drop and speed-up relative to {name} on {result.baseline['engine']}; brackets: 95 % interval."
     return text
 
 
 def warnings(result: Benchmark) -> list[str]:
-    """What a reader must know beside the figures, as Markdown quotes, and what failed, as a list."""
+    """Notes for the reader as Markdown quotes, and failures as a list."""
     quotes = [f"> {escaped(text)}" for _, text in view.notices(result)]
     failed = [f"- {escaped(name)}: {escaped(text)}" for name, text in view.reasons(result)]
     return [*quotes, *(["\n".join(failed)] if failed else [])]
 
 
 def escaped(text: str) -> str:
-    """A text on one line in which nothing is Markdown or HTML."""
+    """A text on one line with all Markdown and HTML escaped."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)

@@ -1,6 +1,6 @@
-"""What all forms of a report show, and how a figure is written: names, columns, one sentence of a file's gain.
+"""What all formats of a report show, and how: names of rows, columns, figures as text.
 
-A figure that was not measured is an empty text, and a column without a figure is left out.
+A figure that was not measured is an empty text, and a column without figures is left out.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import PureWindowsPath
 from typing import Any, ParamSpec
 
@@ -24,9 +25,9 @@ class Column:
 
     Attributes:
         title: Its heading.
-        meaning: What the figure is, in a few words.
-        value: What to sort by; None if it was not measured.
-        text: What to show.
+        meaning: A short description of the figure.
+        value: The value to sort by; None if it was not measured.
+        text: The value as shown.
         numeric: Whether it is a figure.
     """
 
@@ -42,22 +43,18 @@ def _unbroken(form: Callable[_P, str]) -> Callable[_P, str]:
     return lambda *args, **options: form(*args, **options).replace(" ", "\N{NO-BREAK SPACE}")
 
 
-percent, duration, rate, size = (
-    _unbroken(text.percent),
-    _unbroken(text.duration),
-    _unbroken(text.rate),
-    _unbroken(text.size),
-)
+percent, duration = _unbroken(text.percent), _unbroken(text.duration)
+rate, size = _unbroken(text.rate), _unbroken(text.size)
 interval, times = text.interval, text.times
 
 
 def file_name(path: str) -> str:
-    """The last part of a path of any system."""
+    """The last part of a POSIX or Windows path."""
     return PureWindowsPath(path).name or path
 
 
 def row_names(results: Sequence[Measurement]) -> list[str]:
-    """What to call each file: its scheme where it is the only file of that scheme, else its name, else its path."""
+    """A name for each row: its scheme if only one file has it, else the file's name, else its path."""
     schemes = Counter(scheme for _, scheme in {(r.file, r.scheme) for r in results})
     files = Counter(file_name(file) for file in {r.file for r in results})
 
@@ -70,28 +67,20 @@ def row_names(results: Sequence[Measurement]) -> list[str]:
 
 
 def host_of(row: Measurement, result: Benchmark) -> str:
-    """Name of the host that a row was measured on."""
+    """The name of the host a row was measured on."""
     return row.host or str(result.host["name"])
 
 
 def hosts_of(result: Benchmark) -> list[str]:
-    """Names of the hosts that have a row, the benchmark's own first."""
+    """The names of the hosts that have rows, the benchmark's own first."""
     found = dict.fromkeys(host_of(r, result) for r in result.results)
     return sorted(found, key=lambda name: name != result.host["name"])
 
 
 def is_baseline(row: Measurement, result: Benchmark) -> bool:
-    """Whether a row is the one that drops and speed-ups refer to."""
-    base = result.baseline
-    return (
-        base is not None
-        and row.host in ("", result.host["name"])
-        and (row.file, row.engine)
-        == (
-            base["file"],
-            base["engine"],
-        )
-    )
+    """Whether drops and speed-ups refer to this row."""
+    base, here = result.baseline, row.host in ("", result.host["name"])
+    return base is not None and here and (row.file, row.engine) == (base["file"], base["engine"])
 
 
 def baseline_row(result: Benchmark) -> Measurement | None:
@@ -100,13 +89,13 @@ def baseline_row(result: Benchmark) -> Measurement | None:
 
 
 def shipped_row(result: Benchmark) -> Measurement | None:
-    """The row of the file that is advised, on its engine and on the benchmark's own host if it was measured there."""
+    """The row of the recommended file and engine, on the benchmark's own host if it was measured there."""
     fit = [r for r in result.results if (r.file, r.engine) == (result.advice.ship, result.advice.engine)]
     return min(fit, key=lambda r: r.host not in ("", result.host["name"]), default=None)
 
 
 def settings(result: Benchmark) -> list[tuple[int, int]]:
-    """The numbers of threads and batch sizes that rows differ in, in the order of the results."""
+    """The different pairs of threads and batch size, in the order of the results."""
     return list(dict.fromkeys((r.threads, r.batch) for r in result.results))
 
 
@@ -116,19 +105,19 @@ def setting(threads: int, batch: int) -> str:
 
 
 def beside(row: Measurement, result: Benchmark) -> str:
-    """What tells a row from others of the same file and engine: its host, threads and batch, where results differ."""
+    """What distinguishes a row from others of its file and engine: host, threads and batch, if they differ."""
     parts = [host_of(row, result)] if len(hosts_of(result)) > 1 else []
     parts += [setting(row.threads, row.batch)] if len(settings(result)) > 1 else []
     return ", ".join(parts)
 
 
 def about(row: Measurement, name: str, beside: str = "") -> str:
-    """A row in words: "tflite-int8 on litert", with what tells it from others of the same file and engine."""
+    """A row in words: "tflite-int8 on litert", with what distinguishes it from others of its file and engine."""
     return f"{name}{f' on {row.engine}' if row.engine else ''}{f', {beside}' if beside else ''}"
 
 
 def origin(result: Benchmark) -> dict[str, str]:
-    """What is known of where the results come from: name and text, without the contract."""
+    """The known provenance of the results as name and text, without the contract."""
     known = result.provenance
     found = {name: str(value) for name, value in known.items() if name not in ("tools", "contract") and value}
     tools = ", ".join(f"{name} {number}" for name, number in mapping(known.get("tools")).items())
@@ -141,7 +130,7 @@ def contract_of(result: Benchmark) -> Mapping[str, Any]:
 
 
 def labels_of(result: Benchmark) -> list[str]:
-    """The classes in their order, as far as the results name them."""
+    """The classes in order; empty if the results do not name them."""
     base = baseline_row(result)
     if base is not None and base.per_class:
         return [c.label for c in base.per_class]
@@ -150,7 +139,7 @@ def labels_of(result: Benchmark) -> list[str]:
 
 
 def host_facts(host: Mapping[str, Any]) -> list[str]:
-    """What is known of a host beside its name, each in a few words."""
+    """The known properties of a host, each in a few words."""
     memory = host.get("memory_bytes")
     known = [
         host.get("cpu"),
@@ -165,7 +154,7 @@ def host_facts(host: Mapping[str, Any]) -> list[str]:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """A free part of the results as what it should be; nothing if it is something else."""
+    """A value of the results that should be a mapping; empty if it is not."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -175,7 +164,7 @@ def short_status(row: Measurement) -> str:
 
 
 def reasons(result: Benchmark) -> list[tuple[str, str]]:
-    """Rows whose status has a reason, as (row in words, status); what fails alike with all threads is told once."""
+    """Rows whose status has a reason, as (row in words, status); a failure shared by all settings appears once."""
     several = len(hosts_of(result)) > 1
     leading = {(r.file, r.engine, r.host): r for r in result.leading()}
     found = []
@@ -188,81 +177,71 @@ def reasons(result: Benchmark) -> list[tuple[str, str]]:
 
 
 def notices(result: Benchmark) -> list[tuple[bool, str]]:
-    """What a reader must know beside the figures: whether it makes them doubtful, and the text."""
+    """Notes for the reader: whether each makes the figures unreliable, and its text."""
     noise = result.noise
     notes = [(False, note) for note in result.notes]
     if noise is None or not noise.noisy:
         return notes
     said = [note for note in result.notes if noise.reasons and all(reason in note for reason in noise.reasons)]
-    warning = " ".join(["The machine was not quiet, so the latencies are to be doubted.", *noise.reasons])
+    warning = " ".join(["The host was under load during timing, so the latencies are unreliable.", *noise.reasons])
     return [(True, said[0] if said else warning), *(note for note in notes if note[1] not in said)]
 
 
+def drop(row: Measurement) -> str:
+    """The accuracy drop with its interval, percentage points."""
+    return interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp)
+
+
+def speedup(row: Measurement) -> str:
+    """The speed-up with its interval."""
+    return interval(row.speedup, row.speedup_low, row.speedup_high)
+
+
 def facts(row: Measurement) -> list[tuple[str, str]]:
-    """The figures that a reader asks for first, as (name, text), without those that were not measured."""
-    drop = interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp)
-    latency = duration(row.p50_us) + (f" (p99 {duration(row.p99_us)})" if row.p99_us is not None else "")
+    """The main figures as (name, text), without those that were not measured."""
     pairs = [
         ("Accuracy", percent(row.accuracy)),
-        ("Drop", f"{drop} pp" if drop else ""),
+        ("Drop", drop(row) and f"{drop(row)} pp"),
         ("Size", size(row.size_bytes)),
-        ("Latency", latency),
-        ("Speed-up", interval(row.speedup, row.speedup_low, row.speedup_high)),
+        ("Latency", duration(row.p50_us) + (f" (p99 {duration(row.p99_us)})" if row.p99_us is not None else "")),
+        ("Speed-up", speedup(row)),
         ("Status", short_status(row)),
     ]
     return [(name, text) for name, text in pairs if text]
 
 
 def columns(result: Benchmark) -> list[Column]:
-    """The columns that hold at least one figure; the host is one where there are several."""
-    several = len(hosts_of(result)) > 1
-    chosen = [Column("Host", "what it was measured on", *_both(lambda r: host_of(r, result)), False)] if several else []
+    """The columns with at least one figure, and the host if there are several."""
+    host = Column("Host", "host it was measured on", *2 * (lambda r: host_of(r, result),), False)
+    chosen = [host] if len(hosts_of(result)) > 1 else []
     chosen += [c for c in SETTING if len({c.value(r) for r in result.results}) > 1] + _COLUMNS
     return [c for c in chosen if any(c.value(r) not in (None, "") for r in result.results)]
 
 
-def _both(
-    function: Callable[[Measurement], str],
-) -> tuple[Callable[[Measurement], Value], Callable[[Measurement], str]]:
-    return function, function
-
-
-def _plain(
-    field: str, form: Callable[[Any], str]
-) -> tuple[Callable[[Measurement], Value], Callable[[Measurement], str]]:
-    return (lambda r: getattr(r, field)), (lambda r: form(getattr(r, field)))
+def _figure(title: str, meaning: str, field: str, form: Callable[[Any], str]) -> Column:
+    return Column(title, meaning, attrgetter(field), lambda r: form(getattr(r, field)))
 
 
 SETTING = [
-    Column("Threads", "threads that the engine might use", *_plain("threads", str)),
-    Column("Batch", "items in one timed call", *_plain("batch", str)),
+    _figure("Threads", "threads the engine may use", "threads", str),
+    _figure("Batch", "items in one timed call", "batch", str),
 ]
-"""Columns that are there only if files differ in them."""
+"""Columns that appear only if files differ in them."""
 _COLUMNS = [
-    Column("Size", "size of the file", *_plain("size_bytes", size)),
-    Column("Accuracy", "share of the test items classified rightly", *_plain("accuracy", percent)),
-    Column(
-        "Drop, pp",
-        "accuracy of the baseline less this one's, with its 95 % interval",
-        lambda r: r.drop_pp,
-        lambda r: interval(r.drop_pp, r.drop_low_pp, r.drop_high_pp),
-    ),
-    Column("Status", "whether its accuracy is proven to be within the limit", lambda r: r.status, short_status, False),
-    Column("p50", "median latency of a call", *_plain("p50_us", duration)),
-    Column(
-        "Speed-up",
-        "latency of the baseline over this one's, with its 95 % interval",
-        lambda r: r.speedup,
-        lambda r: interval(r.speedup, r.speedup_low, r.speedup_high),
-    ),
-    Column("Memory", "peak resident memory over an empty process with the engine", *_plain("memory_bytes", size)),
-    Column("Agrees", "share of the items put in the same class as the baseline", *_plain("agreement", percent)),
-    Column("p90", "nine calls in ten are faster", *_plain("p90_us", duration)),
-    Column("p99", "99 calls in a hundred are faster", *_plain("p99_us", duration)),
-    Column("First", "latency of the first inference after opening", *_plain("first_us", duration)),
-    Column("Load", "time to open the file", *_plain("load_ms", lambda v: duration(None if v is None else 1000 * v))),
-    Column("Deflated", "size of the file as it travels", *_plain("compressed_bytes", size)),
-    Column("F1", "macro average over the classes", *_plain("macro_f1", percent)),
-    Column("ECE", "expected calibration error, 15 bins", *_plain("ece", lambda v: percent(v, ".1f"))),
+    _figure("Size", "size of the file", "size_bytes", size),
+    _figure("Accuracy", "share of the test items classified correctly", "accuracy", percent),
+    Column("Drop, pp", "baseline's accuracy minus this file's, with 95 % interval", attrgetter("drop_pp"), drop),
+    Column("Status", "whether its accuracy is shown to be within the limit", attrgetter("status"), short_status, False),
+    _figure("p50", "median latency of a call", "p50_us", duration),
+    Column("Speed-up", "baseline's latency / this file's, with 95 % interval", attrgetter("speedup"), speedup),
+    _figure("Memory", "peak resident memory beyond that of an empty process with the engine", "memory_bytes", size),
+    _figure("Agrees", "share of the items put in the same class as by the baseline", "agreement", percent),
+    _figure("p90", "90 % of the calls are faster", "p90_us", duration),
+    _figure("p99", "99 % of the calls are faster", "p99_us", duration),
+    _figure("First", "latency of the first inference after opening", "first_us", duration),
+    _figure("Load", "time to open the file", "load_ms", lambda ms: duration(None if ms is None else 1000 * ms)),
+    _figure("Deflated", "compressed size of the file", "compressed_bytes", size),
+    _figure("F1", "macro average over the classes", "macro_f1", percent),
+    _figure("ECE", "expected calibration error, 15 bins", "ece", lambda v: percent(v, ".1f")),
 ]
-"""Those that decide come first: a screen may not hold all."""
+"""The most important first, as a screen may not have room for all."""

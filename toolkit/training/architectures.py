@@ -29,7 +29,7 @@ from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.training import layers, pretrained
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Architecture:
     """One row of the table.
 
@@ -48,6 +48,7 @@ class Architecture:
     name: str
     body: Callable[[Any, layers.Options], Any]
     paper: str
+    _: dataclasses.KW_ONLY
     sides: tuple[int, int] | None = (28, 224)
     width: float | None = None
     depths: tuple[int, ...] = ()
@@ -61,31 +62,26 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row
     for row in (
+        Architecture("dense", layers.dense, "Chollet, the Keras primer: the first net", sides=None),
         Architecture(
-            name="dense",
-            body=layers.dense,
-            paper="Chollet, the Keras primer: the first net",
-            sides=None,
-        ),
-        Architecture(
-            name="lenet",
-            body=layers.lenet,
-            paper="LeCun et al. 1998, Gradient-based learning applied to document recognition",
+            "lenet",
+            layers.lenet,
+            "LeCun et al. 1998, Gradient-based learning applied to document recognition",
             epochs=20,
             learning_rate=3e-3,
         ),
         Architecture(
-            name="alexnet",
-            body=layers.alexnet,
-            paper="Krizhevsky et al. 2012, ImageNet classification with deep convolutional neural networks",
+            "alexnet",
+            layers.alexnet,
+            "Krizhevsky et al. 2012, ImageNet classification with deep convolutional neural networks",
             width=0.25,
             dropout=0.5,
             learning_rate=5e-4,
         ),
         Architecture(
-            name="vgg",
-            body=layers.vgg,
-            paper="Simonyan and Zisserman 2014, arXiv:1409.1556",
+            "vgg",
+            layers.vgg,
+            "Simonyan and Zisserman 2014, arXiv:1409.1556",
             width=0.25,
             depths=(11, 16),
             dropout=0.5,
@@ -93,37 +89,37 @@ ARCHITECTURES: dict[str, Architecture] = {
             learning_rate=3e-4,
         ),
         Architecture(
-            name="resnet8",
-            body=layers.resnet8,
-            paper="Banbury et al. 2021, MLPerf Tiny, arXiv:2106.07597; He et al. 2015, arXiv:1512.03385",
+            "resnet8",
+            layers.resnet8,
+            "Banbury et al. 2021, MLPerf Tiny, arXiv:2106.07597; He et al. 2015, arXiv:1512.03385",
         ),
         Architecture(
-            name="ds-cnn",
-            body=layers.ds_cnn,
-            paper="Zhang et al. 2017, Hello Edge, arXiv:1711.07128, as in MLPerf Tiny",
+            "ds-cnn",
+            layers.ds_cnn,
+            "Zhang et al. 2017, Hello Edge, arXiv:1711.07128, as in MLPerf Tiny",
             sides=(10, 224),
             dropout=0.4,
         ),
         Architecture(
-            name="mobilenet-v1",
-            body=layers.mobilenet_v1,
-            paper="Howard et al. 2017, arXiv:1704.04861",
+            "mobilenet-v1",
+            layers.mobilenet_v1,
+            "Howard et al. 2017, arXiv:1704.04861",
             width=0.25,
             dropout=0.1,
             imagenet=((0.25, 0), (0.5, 0), (0.75, 0), (1.0, 0)),
         ),
         Architecture(
-            name="mobilenet-v2",
-            body=layers.mobilenet_v2,
-            paper="Sandler et al. 2018, arXiv:1801.04381",
+            "mobilenet-v2",
+            layers.mobilenet_v2,
+            "Sandler et al. 2018, arXiv:1801.04381",
             width=0.35,
             dropout=0.1,
             imagenet=((0.35, 0), (0.5, 0), (0.75, 0), (1.0, 0), (1.3, 0), (1.4, 0)),
         ),
         Architecture(
-            name="mobilenet-v3-small",
-            body=layers.mobilenet_v3_small,
-            paper="Howard et al. 2019, arXiv:1905.02244",
+            "mobilenet-v3-small",
+            layers.mobilenet_v3_small,
+            "Howard et al. 2019, arXiv:1905.02244",
             width=1.0,
             dropout=0.1,
             imagenet=((0.75, 0), (1.0, 0)),
