@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.runtime import Contract
+from edgepress.runtime.decisions import decide
 from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status
 from edgepress.toolkit.benchmarking.advice import choose
 from edgepress.toolkit.benchmarking.collect import Answers
@@ -89,18 +90,13 @@ def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measuremen
 
 
 def _answers(found: Found, contract: Contract) -> Answers | None:
-    """A file's answers, as `Model.decide` makes them of scores; a file that gives NaN has failed."""
+    """The decisions that a file's scores stand for; a file that answers NaN has failed."""
     if found.scores is None:
         return None
     if not np.isfinite(found.scores).all():
         found.error = "it answers NaN or infinite scores."
         return None
-    predicted = found.scores.argmax(axis=1)
-    if contract.task == "sigmoid":
-        threshold = 0.5 if contract.threshold is None else contract.threshold
-        predicted = np.asarray(found.scores[:, 1] >= threshold, np.int64)
-    confidence = np.take_along_axis(found.scores, predicted[:, np.newaxis], axis=1)[:, 0]
-    return Answers(found.engine, predicted, confidence)
+    return Answers(found.engine, *decide(found.scores, contract))
 
 
 def _timed(
