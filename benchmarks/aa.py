@@ -32,11 +32,12 @@ from typing import Any
 import numpy as np
 from timing_models import files_in
 
+from edgepress.runtime.board import usable_cpus
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.timing import ITEMS, time_candidates
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.host.cpus import choose_cpus, usable_cpus
+from edgepress.toolkit.host.cpus import choose_cpus
 from edgepress.toolkit.host.describe import describe_host
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers.opening import Candidate, Opening

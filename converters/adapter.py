@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.contract import InputSpec
-from edgepress.runtime.model import softmax
+from edgepress.runtime.decisions import softmax
 
 End = Literal["softmax", "sigmoid"]
 Scores = npt.NDArray[np.float32]

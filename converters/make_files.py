@@ -36,8 +36,8 @@ from edgepress.converters.variant import Variant
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Contract
+from edgepress.runtime.decisions import softmax
 from edgepress.runtime.errors import EdgepressError, ModelFileError
-from edgepress.runtime.model import softmax
 
 PROOF_STEP, PROOF_S = 4, 0.3
 """Items compared at a time, and seconds after which no more are compared."""

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.runtime.board import cpu_name, temperature_c, version
+from edgepress.runtime.board import cpu_name, temperature_c, usable_cores, version
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.model import Model, load
@@ -43,7 +43,7 @@ def bench(
     timed for `seconds`. The best one then runs on for `sustained_s`, to see whether heat slows it down: `on_minute` is
     called with the figures of every `minute_s`. Errors are those of `load`.
     """
-    cores, before = len(os.sched_getaffinity(0)), temperature_c()
+    cores, before = usable_cores(), temperature_c()
     counts = sorted(set(threads)) or sorted(n for n in {1, 2, 4, 8, cores} if n <= cores)
     models, opened, times = [], [], [array.array("f") for _ in counts]
     for n in counts:

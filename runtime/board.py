@@ -54,9 +54,9 @@ def doctor() -> dict[str, Any]:
     engines = []
     for name, row in ENGINES.items():
         found = version(row.package)
-        status, detail = ("missing", "") if found is None else _trial(name, row.formats[0])
-        if status == "fails" and name == "tflite-runtime" and np.__version__ >= "2":
-            why = f"tflite-runtime needs numpy < 2, found {np.__version__}: {_pip()} 'numpy<2'. {why}"
+        status, detail = ("missing", "") if found is None else _trial(name)
+        if status == "fails" and "numpy<2" in row.requirements and np.__version__ >= "2":
+            why = f"{name} needs numpy < 2, found {np.__version__}: {_pip()} 'numpy<2'. {why}"
         offered = found is None and row.package in re.findall(r"[\w-]+", why + command)
         install = f"{_pip()} {row.package}" if offered else ""
         engines.append({"name": name, "version": found, "status": status, "detail": detail, "install": install})
@@ -67,7 +67,7 @@ def doctor() -> dict[str, Any]:
         "bits": bits,
         "system": f"{platform.system()} {platform.release()}, {' '.join(libc)}",
         "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "memory_bytes": int(memory.get("MemTotal", 0)) * 1024,
         "available_bytes": int(memory.get("MemAvailable", 0)) * 1024,
         "temperature_c": temperature_c(),
@@ -110,6 +110,16 @@ def working_set(
     )
 
 
+def usable_cpus() -> tuple[int, ...]:
+    """The CPUs that this process may run on; empty where the system does not tell."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+def usable_cores() -> int:
+    """Number of CPUs that this process may run on."""
+    return len(usable_cpus()) or os.cpu_count() or 1
+
+
 def cpu_name() -> str:
     """The board ("Raspberry Pi 4 Model B Rev 1.4") or the CPU."""
     names = re.findall(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
@@ -129,13 +139,13 @@ def version(package: str) -> str | None:
     return None
 
 
-def _trial(name: str, format: str) -> tuple[str, str]:
+def _trial(name: str) -> tuple[str, str]:
     """Let an engine answer in a forked process: ("works", "") or ("fails", why)."""
     import multiprocessing  # by fork: an emulated Python could not start another
 
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(name, format, theirs))
+    child = context.Process(target=_answer, args=(name, theirs))
     child.start()
     theirs.close()
     child.join(60)
@@ -147,19 +157,25 @@ def _trial(name: str, format: str) -> tuple[str, str]:
     return ("fails" if found else "works"), found
 
 
-def _answer(name: str, format: str, pipe: Any) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the engines' own notes
+def trial_error(name: str) -> str:
+    """Why an engine does not answer the trial model as it should, "" if it does. It may end the process."""
+    format = ENGINES[name].formats[0]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"trial.{format}"
         path.write_bytes(zlib.decompress(base64.b85decode(_TRIAL[format])))
         try:
             scores = load(path, name).scores(np.ones((1, 4), np.float32))[0]
-            right = np.allclose(scores, (0.26894143, 0.7310586), atol=1e-5)
-            pipe.send("" if right else f"wrong answer: {scores.tolist()}")
         except EdgepressError as e:
-            pipe.send(e.message)
-        except Exception as e:  # whatever an engine raises is what the report is for
-            pipe.send(f"{type(e).__name__}: {e}")
+            return e.message
+        except Exception as e:  # engines raise exceptions of any type
+            return f"{type(e).__name__}: {e}"
+    right = np.allclose(scores, (0.26894143, 0.7310586), atol=1e-5)
+    return "" if right else f"wrong answer: {scores.tolist()}"
+
+
+def _answer(name: str, pipe: Any) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the engines' own log
+    pipe.send(trial_error(name))
 
 
 def _pip() -> str:

@@ -1,7 +1,7 @@
-"""The engines: one visible table, and which of them opens a model file.
+"""The table of engines, and opening a model file with one of them.
 
-LiteRT and tflite-runtime share one adapter, because they share one Python interface. Packages are imported when a file
-is opened, never before.
+LiteRT and tflite-runtime share an adapter, because they have the same Python interface. An engine's package is imported
+when it opens a file, not before.
 """
 
 from __future__ import annotations
@@ -19,14 +19,21 @@ from edgepress.runtime.sessions import OnnxSession, Session, TFLiteSession, file
 
 
 class Engine(NamedTuple):
-    """One row of the engine table.
+    """One row of the engine table: all that depends on an engine, apart from its adapter.
 
     Attributes:
-        formats: The kinds of file that it opens.
-        module: What to import.
-        package: The package's name on PyPI.
+        formats: The file formats that it opens.
+        module: Module to import.
+        package: Name of the package on PyPI.
         extra: The extra of edgepress that installs it.
         session: The adapter.
+        color: Its colour in plots.
+        requirements: What pip installs into an environment made for this engine; empty: the package.
+        newest_python: Latest Python with wheels of the package; None: no known limit.
+        profiler: Description of its profiler; empty if it has none. `edgepress.toolkit.workers.trace` reads it.
+        delegates: Whether it hands parts of a graph to a delegate.
+        dynamic_in_float: Whether it unpacks dynamically quantized weights and computes in float32.
+        slow_int8_on_x86: Whether it lacks fast int8 kernels for x86.
     """
 
     formats: tuple[str, ...]
@@ -34,22 +41,39 @@ class Engine(NamedTuple):
     package: str
     extra: str
     session: Callable[[Path, Any, int], Session]
+    color: str
+    requirements: tuple[str, ...] = ()
+    newest_python: tuple[int, int] | None = None
+    profiler: str = ""
+    delegates: bool = False
+    dynamic_in_float: bool = False
+    slow_int8_on_x86: bool = False
 
 
-_TFLITE = ("tflite",)
+# fmt: off
 ENGINES: dict[str, Engine] = {
-    "litert": Engine(_TFLITE, "ai_edge_litert.interpreter", "ai-edge-litert", "tflite", TFLiteSession),
-    "tflite-runtime": Engine(_TFLITE, "tflite_runtime.interpreter", "tflite-runtime", "tflite-runtime", TFLiteSession),
-    "onnxruntime": Engine(("onnx",), "onnxruntime", "onnxruntime", "onnx", OnnxSession),
-    "openvino": Engine(("tflite", "onnx"), "openvino", "openvino", "openvino", OpenVinoSession),
+    "litert": Engine(
+        ("tflite",), "ai_edge_litert.interpreter", "ai-edge-litert", "tflite", TFLiteSession, "#1b6ca8",
+        profiler="LiteRT's own profiler, with the kernels of its delegate XNNPACK", delegates=True),
+    "tflite-runtime": Engine(
+        ("tflite",), "tflite_runtime.interpreter", "tflite-runtime", "tflite-runtime", TFLiteSession, "#6f9f3c",
+        requirements=("tflite-runtime>=2.14", "numpy<2"), newest_python=(3, 11), slow_int8_on_x86=True),
+    "onnxruntime": Engine(
+        ("onnx",), "onnxruntime", "onnxruntime", "onnx", OnnxSession, "#c8641b",
+        profiler="ONNX Runtime's own profiling"),
+    "openvino": Engine(
+        ("tflite", "onnx"), "openvino", "openvino", "openvino", OpenVinoSession, "#7b4fa3",
+        profiler="OpenVINO's own performance counters", dynamic_in_float=True),
 }
+# fmt: on
+"""The engines, in order of preference. To add one: an adapter in `sessions`, a row here, an extra in pyproject.toml."""
 
 _TELEMETRY = "openvino.tools.ovc"
-"""Part of OpenVINO that we don't need and that reports every import over the network; kept from loading."""
+"""Part of OpenVINO that is not needed here and reports every import over the network; it is kept from loading."""
 
 
 def available_engines(format: str | None = None) -> list[str]:
-    """Names of the installed engines, best first, optionally only those that open a format ("tflite" or "onnx")."""
+    """Names of the installed engines, best first; optionally only those that open a format ("tflite" or "onnx")."""
     return [
         name
         for name, engine in ENGINES.items()
@@ -58,7 +82,7 @@ def available_engines(format: str | None = None) -> list[str]:
 
 
 def open_session(path: Path, engine: str | None, threads: int) -> tuple[str, Session]:
-    """Open a file with an engine, by name or the first installed one that takes it.
+    """Open a file with the named engine, or with the first installed one that opens its format.
 
     Returns:
         The engine's name and the session.
@@ -85,11 +109,11 @@ def open_session(path: Path, engine: str | None, threads: int) -> tuple[str, Ses
 
 
 def import_engine(name: str, purpose: str = "") -> Any:
-    """The module of an engine.
+    """Import the module of an engine.
 
     Args:
         name: An engine of the table.
-        purpose: What it is for, for the message of the error.
+        purpose: What needs the engine, for the error message.
 
     Raises:
         MissingExtraError: It is not installed.

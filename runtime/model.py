@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from edgepress.runtime.contract import Contract, InputSpec, Task
+from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import InputError, ModelFileError
 from edgepress.runtime.sessions import Session
@@ -57,9 +58,7 @@ class Model:
         self.shape = session.shape
         self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
         task = session.contract.task if session.contract else None
-        self.threshold: float | None = None
-        if session.contract and task in ("sigmoid", "multilabel"):
-            self.threshold = 0.5 if session.contract.threshold is None else session.contract.threshold
+        self.threshold = threshold_of(session.contract)
         if session.contract and (
             session.contract.input.shape != session.shape or session.contract.outputs != session.classes
         ):
@@ -138,14 +137,10 @@ class Model:
             "multilabel" every label that reaches it, best first, perhaps none.
         """
         scores = self._answer(image)
+        if self.threshold is None or self.contract is None or self.contract.task == "sigmoid":
+            return self._named(scores, decide(scores[np.newaxis], self.contract)[0])
         rows = np.argsort(-scores, kind="stable")
-        if self.threshold is None:
-            rows = rows[:1]
-        elif self.contract is not None and self.contract.task == "sigmoid":
-            rows = np.array([scores[1] >= self.threshold], np.intp)
-        else:
-            rows = rows[scores[rows] >= self.threshold]
-        return self._named(scores, rows)
+        return self._named(scores, rows[scores[rows] >= self.threshold])
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, from whatever `classify` accepts: an array of shape `shape`."""
@@ -253,12 +248,6 @@ def _probabilities(run: Run, task: Task | None) -> Run:
     if task == "sigmoid":
         return lambda batch: _two_columns(run(batch))
     return run
-
-
-def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities of logits, float32, shape (N, classes)."""
-    powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))  # of numbers <= 0, so that none overflows
-    return np.asarray(powers / np.sum(powers, axis=1, keepdims=True), np.float32)
 
 
 def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

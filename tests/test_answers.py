@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime import Contract, EngineError, InputSpec, Model, load
+from edgepress.runtime.decisions import decide
 from edgepress.toolkit.benchmarking import cache as answers_cache
 from edgepress.toolkit.benchmarking import collect
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers, shards
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.workers import answer
-from edgepress.toolkit.workers.answer import Part, Shard, answer_shard, decide
+from edgepress.toolkit.workers.answer import Part, Shard, answer_shard
 from edgepress.toolkit.workers.opening import Candidate
 
 FAKE_ENGINE = """
@@ -253,7 +254,10 @@ def test_decisions_and_their_scores() -> None:
     assert (predicted.tolist(), predicted.dtype) == ([1, 0], np.int64)
     np.testing.assert_array_equal(confidence, scores[[0, 1], [1, 0]])
     two = np.array([[0.75, 0.25], [0.2, 0.8]], np.float32)
-    predicted, confidence = decide(two, threshold=0.25)
+    contract = Contract(
+        task="sigmoid", labels=("n", "y"), input=InputSpec.image(2, 2, "grey"), scheme="tflite-float32", threshold=0.25
+    )
+    predicted, confidence = decide(two, contract)
     assert predicted.tolist() == [1, 1], "as the runtime decides, not the higher score"
     np.testing.assert_array_equal(confidence, two[:, 1])
 

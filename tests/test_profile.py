@@ -70,7 +70,7 @@ def test_alignment_is_a_longest_common_subsequence(left: list[str], right: list[
 
 
 def test_what_can_not_be_profiled_says_why(run: Any, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="tflite-runtime does not tell"):
+    with pytest.raises(EngineError, match="tflite-runtime does not report"):
         profile_file(run.variants["tflite-int8"], "tflite-runtime")
     with pytest.raises(EngineError, match=r"opens \.onnx"):
         profile_file(run.variants["tflite-int8"], "onnxruntime")

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress.runtime import load
+from edgepress.runtime.board import usable_cpus
 from edgepress.toolkit.benchmarking.best_engine import best_engines
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.timing import Timing, latency_figures, time_candidates
 from edgepress.toolkit.errors import EdgepressError, InputError
-from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, parse_cpus, usable_cpus
+from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, parse_cpus
 from edgepress.toolkit.results.records import DROP, USABLE, Measurement
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers import turn

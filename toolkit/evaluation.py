@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters import load_keras
+from edgepress.runtime.decisions import decide
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.for_model import contract_of, data_for, data_record
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 from edgepress.toolkit.training.batches import predict_scores
-from edgepress.toolkit.workers.answer import decide
 from edgepress.toolkit.workers.opening import Candidate
 
 TIME_CAP_S = 3600.0

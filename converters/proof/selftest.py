@@ -18,7 +18,7 @@ from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_tflite import passes
 from edgepress.runtime import ENGINES, Model
 from edgepress.runtime.contract import InputSpec, SelfTest
-from edgepress.runtime.model import softmax
+from edgepress.runtime.decisions import softmax
 from edgepress.runtime.selftest import seeded_item
 
 CANDIDATES, ITEMS = 24, 6

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.schemes import SCHEMES
+from edgepress.runtime import ENGINES
 from edgepress.toolkit.host.describe import X86, host_title
 from edgepress.toolkit.results.records import USABLE, Advice, Measurement
 
@@ -68,13 +69,13 @@ def choose(
 
 def engine_notes(results: Sequence[Measurement], host: Mapping[str, Any]) -> list[str]:
     """What a reader would otherwise conclude wrongly from the figures."""
-    slow = any(
-        r.engine == "tflite-runtime" and r.scheme in INTEGER and r.speedup is not None and r.speedup < 1
+    slow = {
+        r.engine: f"{r.engine} has no fast int8 kernels for x86; on ARM boards its int8 is not slow like this."
         for r in results
-    )
-    if slow and host["machine"] in X86:
-        return ["tflite-runtime has no fast int8 kernels for x86; on ARM boards its int8 is not slow like this."]
-    return []
+        if r.engine in ENGINES and ENGINES[r.engine].slow_int8_on_x86
+        if r.scheme in INTEGER and r.speedup is not None and r.speedup < 1
+    }
+    return [*slow.values()] if host["machine"] in X86 else []
 
 
 def _none(reason: str) -> Advice:

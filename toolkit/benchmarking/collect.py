@@ -13,7 +13,6 @@ where a pipe took 13 (`benchmarks/evaluation_speed.py` holds the whole against a
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 import threading
 from collections import deque
@@ -27,6 +26,7 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime import ENGINES
+from edgepress.runtime.board import usable_cores
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.benchmarking.cache import Shelf, prune
 from edgepress.toolkit.data.types import DataSet
@@ -83,18 +83,13 @@ def collect_answers(
     """
     named = [_named(c._replace(batch=1)) for c in candidates]
     different = list(dict.fromkeys(named))
-    jobs = jobs or max(1, usable_cpus() // max((c.threads for c in different), default=1))
+    jobs = jobs or max(1, usable_cores() // max((c.threads for c in different), default=1))
     takers = [_Taker(c, data, cap_s, Shelf(cache, c, data)) for c in different]
     _run(takers, data, jobs, on_progress)
     if cache is not None:
         prune(cache)
     outcomes = {c: t.outcome for c, t in zip(different, takers, strict=True)}
     return [outcomes[c] for c in named]
-
-
-def usable_cpus() -> int:
-    """Number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shards(data: DataSet) -> Iterator[slice]:

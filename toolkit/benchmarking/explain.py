@@ -13,6 +13,7 @@ from typing import Any
 import numpy.typing as npt
 
 from edgepress.converters.inspection import read
+from edgepress.runtime import ENGINES
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.roofline import limit_figures, measure_ceiling
 from edgepress.toolkit.errors import EdgepressError
@@ -21,7 +22,6 @@ from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.figures import FileFigures, LimitFigures, ProfileFigures
 from edgepress.toolkit.results.records import Ceiling
 from edgepress.toolkit.workers.opening import Candidate
-from edgepress.toolkit.workers.trace import TRACERS
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def explain(
     found = Explained()
     if options.limits:
         _measure_limits(timed, found)
-    profiled = dict.fromkeys(c._replace(batch=1) for c in timed if options.profile and c.engine in TRACERS)
+    wanted = [c for c in timed if options.profile and c.engine and ENGINES[c.engine].profiler]
+    profiled = dict.fromkeys(c._replace(batch=1) for c in wanted)
     for done, candidate in enumerate(profiled, 1):
         try:
             profile = profile_file(candidate.file, candidate.engine, threads=candidate.threads, items=items)

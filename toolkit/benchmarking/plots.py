@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.files import whole_file
+from edgepress.runtime import ENGINES
 from edgepress.toolkit.host.describe import host_title
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
-COLORS = {"litert": "#1b6ca8", "tflite-runtime": "#6f9f3c", "onnxruntime": "#c8641b", "openvino": "#7b4fa3"}
 MARKER = 6.0
 """Radius of a point, pixels."""
 INK, FAINT = "#333333", "#9a9a9a"
@@ -69,8 +69,8 @@ def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], lab
             [accuracies[i] for i in rows],
             yerr=[[_below(points[i]) for i in rows], [_above(points[i]) for i in rows]],
             fmt="o",
-            color=COLORS.get(engine, INK),
-            ecolor=COLORS.get(engine, INK),
+            color=_color(engine),
+            ecolor=_color(engine),
             elinewidth=0.8,
             alpha=0.85,
             label=engine,
@@ -94,6 +94,10 @@ def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], lab
     axes.grid(alpha=0.25)
     axes.margins(x=0.18, y=0.15)
     _plain_ticks(axes.xaxis)
+
+
+def _color(engine: str) -> str:
+    return ENGINES[engine].color if engine in ENGINES else INK
 
 
 def _call(points: Sequence[Measurement]) -> str:
@@ -154,7 +158,7 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
             ha="center",
             va="center",
             fontsize=8,
-            color=COLORS.get(row.engine, INK),
+            color=_color(row.engine),
             bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkB": 4},
         )

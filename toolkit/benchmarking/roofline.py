@@ -15,10 +15,10 @@ from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import ENGINES, available_engines
 from edgepress.runtime.errors import EngineError, InputError
-from edgepress.toolkit.engines.toy_models import dense_model
+from edgepress.toolkit.benchmarking.matrix_model import matrix_model
 from edgepress.toolkit.results.figures import FileFigures, LimitFigures
 from edgepress.toolkit.results.records import Ceiling
-from edgepress.toolkit.workers.kernels import CeilingJob, Product, run_kernels
+from edgepress.toolkit.workers.kernels import OPENERS, CeilingJob, Product, run_kernels
 
 SIZES = (256, 512, 1024)
 """Rows, columns and depth of the products."""
@@ -40,13 +40,12 @@ def measure_ceiling(threads: int) -> Ceiling:
     """
     if not 1 <= threads <= 256:
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
-    engines = [e for e in ("litert", "onnxruntime") if e in available_engines()]
+    engines = [e for e in OPENERS if e in available_engines()]
     if not engines:
-        raise EngineError("LiteRT or ONNX Runtime is needed to find what this CPU can do; neither is installed.")
+        raise EngineError(f"Measuring the limits of this CPU needs one of {', '.join(OPENERS)}; none is installed.")
     kinds = [(int8, engine, n) for int8 in (False, True) for engine in engines for n in SIZES]
     products = tuple(
-        Product(engine, dense_model(ENGINES[engine].formats[0], n, n, rows=n, int8=int8), n**3)
-        for int8, engine, n in kinds
+        Product(engine, matrix_model(ENGINES[engine].formats[0], n, int8=int8), n**3) for int8, engine, n in kinds
     )
     try:
         *rates, read = run_in_child(run_kernels, CeilingJob(threads, products), silence_s=SILENCE_S)
@@ -89,5 +88,5 @@ def limit_figures(file: FileFigures, p50_us: float | None, ceiling: Ceiling, *, 
 def _unit(scheme: Scheme | None, engine: str) -> str | None:
     if scheme is None:
         return None
-    unpacks = engine == "openvino" and not scheme.calibrated  # int8 weights, instead of quantizing the activations
+    unpacks = not scheme.calibrated and engine in ENGINES and ENGINES[engine].dynamic_in_float
     return FLOAT32 if unpacks else UNITS[scheme.arithmetic]

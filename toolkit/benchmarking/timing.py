@@ -26,12 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import ChildDied, Worker
+from edgepress.runtime.board import usable_cores
 from edgepress.toolkit.benchmarking.options import ROUNDS, BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import Plan
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.engines.environments import python_for
 from edgepress.toolkit.errors import EdgepressError, ModelFileError
-from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way, usable_cpus
+from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.figures import LatencyFigures
 from edgepress.toolkit.results.records import Noise
@@ -196,7 +197,7 @@ def _probed(openings: Sequence[Opening], items: str, cap_s: float) -> list[Timin
         except ChildDied as e:
             return _crash(opening.candidate, e)
 
-    with ThreadPoolExecutor(max(1, len(usable_cpus()))) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(probed, openings))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.runtime import Contract
+from edgepress.runtime.decisions import decide
 from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status
 from edgepress.toolkit.benchmarking.advice import choose
 from edgepress.toolkit.benchmarking.collect import Answers
@@ -17,7 +18,6 @@ from edgepress.toolkit.boards.parcels import Cargo
 from edgepress.toolkit.boards.session import Found, Visit
 from edgepress.toolkit.results.records import NOT_COMPARABLE, PROVEN, Benchmark, Measurement
 from edgepress.toolkit.stats.intervals import paired_ratio
-from edgepress.toolkit.workers.answer import decide
 
 
 def board_rows(
@@ -88,8 +88,7 @@ def _answers(found: Found, contract: Contract) -> Answers | None:
     if not np.isfinite(found.scores).all():
         found.error = "its scores contain NaN or infinity."
         return None
-    threshold = 0.5 if contract.threshold is None else contract.threshold
-    return Answers(found.engine, *decide(found.scores, threshold=threshold if contract.task == "sigmoid" else None))
+    return Answers(found.engine, *decide(found.scores, contract))
 
 
 def _timed(

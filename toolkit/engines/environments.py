@@ -23,16 +23,11 @@ from typing import NamedTuple
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime import ENGINES, available_engines
 from edgepress.runtime.errors import EngineError
-from edgepress.toolkit.engines.toy_models import dense_model
 from edgepress.toolkit.errors import unknown
-from edgepress.toolkit.workers.try_engine import Toy, answer
+from edgepress.toolkit.workers.try_engine import try_engine
 
 OLDEST = (3, 11)
 """Python that edgepress itself needs."""
-NEWEST = {"tflite-runtime": (3, 11)}
-"""The last Python that an engine has wheels for, where that is not any."""
-REQUIREMENTS = {"tflite-runtime": ("tflite-runtime>=2.14", "numpy<2")}
-"""What pip is told to install, where that is not just the engine's package."""
 LOG_LINES = 3
 
 
@@ -111,7 +106,7 @@ def add_engine(name: str, *, python: Path | None = None) -> EngineState:
         # Without pip: ours installs there, so that Python need not have ensurepip, which Debian packs apart.
         _run([str(base), "-m", "venv", "--without-pip", str(new)], f"{base} can't make an environment")
         there = new / "bin" / "python"
-        wanted = REQUIREMENTS.get(name, (ENGINES[name].package,))
+        wanted = ENGINES[name].requirements or (ENGINES[name].package,)
         pip = [sys.executable, "-m", "pip", "--python", str(there), "install", "--disable-pip-version-check", "-q"]
         _run([*pip, *wanted], f"{' '.join(wanted)} can't be installed for {base}")
         _try(name, there)
@@ -146,7 +141,7 @@ def _folder(engine: str) -> Path:
 
 def _python(engine: str, given: Path | None) -> Path:
     """The first interpreter that runs and is of a version that the engine has wheels for."""
-    newest = NEWEST.get(engine)
+    newest = ENGINES[engine].newest_python
     wanted = "3.11" if newest == OLDEST else "3.11 or newer" if newest is None else f"3.11 to {newest[0]}.{newest[1]}"
     tried = []
     for path in [given] if given else _pythons(newest):
@@ -189,15 +184,15 @@ def _run(command: Sequence[str], what: str) -> None:
 
 
 def _try(engine: str, python: Path) -> None:
-    """Let the engine answer a toy model in its environment.
+    """Let the engine answer a trial model in its environment.
 
     Raises:
         EngineError: It does not.
     """
-    format = ENGINES[engine].formats[0]
     try:
         with Worker(silence_s=60, python=python) as worker:
-            list(worker.call(answer, Toy(engine, format, dense_model(format, 4, 4))))
+            (wrong,) = worker.call(try_engine, engine)
     except (ChildDied, RuntimeError) as e:
-        said = getattr(e, "log", "") or str(e).strip().splitlines()[-1]
-        raise EngineError(f"{engine} was installed but does not work: {said}", "Try another --python.") from e
+        wrong = getattr(e, "log", "") or str(e).strip().splitlines()[-1]
+    if wrong:
+        raise EngineError(f"{engine} was installed but does not work: {wrong}", "Try another --python.")

@@ -10,12 +10,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from edgepress.runtime.board import usable_cpus
 from edgepress.toolkit.errors import InputError
-
-
-def usable_cpus() -> tuple[int, ...]:
-    """The CPUs that this process may run on; empty where the system does not tell."""
-    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
 def parse_cpus(text: str) -> tuple[int, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from edgepress.runtime import ENGINES
+from edgepress.runtime.board import cpu_name, usable_cores
 from edgepress.toolkit.engines.environments import engine_version
 
 X86 = ("x86_64", "AMD64", "i686")
@@ -20,9 +20,9 @@ def describe_host() -> dict[str, Any]:
 
     return {
         "name": platform.node(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "machine": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "os": _system(),
         "python": platform.python_version(),
@@ -34,18 +34,6 @@ def describe_host() -> dict[str, Any]:
 def host_title(host: Mapping[str, Any]) -> str:
     """One host in a few words: "AMD EPYC (x86_64, 2 cores)"."""
     return f"{host['cpu']} ({host['machine']}, {host['cores']} core{'s' if host['cores'] != 1 else ''})"
-
-
-def _cpu() -> str:
-    board = Path("/proc/device-tree/model")  # "Raspberry Pi 4 Model B Rev 1.4"
-    if board.exists():
-        return board.read_text(errors="replace").strip("\0\n ")
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _system() -> str:

@@ -26,20 +26,16 @@ import numpy.typing as npt
 
 from edgepress.converters.inspection import Node, read
 from edgepress.converters.worker import ChildDied, Worker
+from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.results.figures import OperationTime
 from edgepress.toolkit.results.records import rounded
-from edgepress.toolkit.workers.trace import TRACERS, Kernel, ProfileJob, Traces, trace_file
+from edgepress.toolkit.workers.trace import Kernel, ProfileJob, Traces, trace_file
 
 RUNS = 200
 SILENCE_S = 120.0
-METHODS = {
-    "litert": "LiteRT's own profiler, with the kernels of its delegate XNNPACK",
-    "onnxruntime": "ONNX Runtime's own profiling",
-    "openvino": "OpenVINO's own performance counters",
-}
 PRODUCT = "product"
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
 KERNELS = {
@@ -158,17 +154,16 @@ def profile_file(
     if not 1 <= threads <= 256 or runs < 1:
         raise InputError(f"threads is {threads} and runs {runs}; accepted: 1 to 256 threads, at least 1 run.")
     format = file_format(path)
-    engine = engine or next((e for e in usable_engines(format) if e in TRACERS), "onnxruntime")
-    if engine not in TRACERS:
-        raise EngineError(
-            f"{engine} does not tell the time of its operations.", f"Engines that do: {', '.join(TRACERS)}."
-        )
+    profilers = [name for name, row in ENGINES.items() if row.profiler]
+    engine = engine or next((e for e in usable_engines(format) if e in profilers), profilers[0])
+    if engine not in profilers:
+        raise EngineError(f"{engine} does not report the time of its operations.", f"Use {', '.join(profilers)}.")
     try:
         with Worker(silence_s=SILENCE_S, python=python_for(engine)) as worker:
             (traces,) = worker.call(trace_file, ProfileJob(path, engine, threads, runs, items))
     except ChildDied as e:
         raise EngineError(f"Profiling {path} on {engine} ended with {e}. {e.log}".strip(), "Try another engine.") from e
-    delegates = engine == "litert"
+    delegates = ENGINES[engine].delegates
     file_nodes = read(path).nodes if delegates else ()
     nodes = _nodes(traces, file_nodes)
     total, kernels = _quiet_mean(traces.latencies_us[:, np.newaxis])[0], sum(n.time_us for n in nodes)
@@ -185,7 +180,7 @@ def profile_file(
         delegated_share=sum(n.share for n in nodes if n.delegated) if delegates else None,
         delegated_operations=len(file_nodes) - len(_own(traces.kernels)) if delegates else None,
         file_operations=len(file_nodes) if delegates else None,
-        method=METHODS[engine],
+        method=ENGINES[engine].profiler,
     )
 
 

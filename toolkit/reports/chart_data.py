@@ -79,7 +79,7 @@ def color_of(scheme: str) -> int:
 
 def shape_of(engine: str) -> int:
     """Number of an engine's shape in the page."""
-    known = [*ENGINES, *({"openvino"} - set(ENGINES))]
+    known = list(ENGINES)
     return min(known.index(engine), SHAPES - 1) if engine in known else SHAPES - 1
 
 

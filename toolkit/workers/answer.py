@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
+from edgepress.runtime.decisions import decide
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError
 from edgepress.toolkit.workers.opening import Opening, open_candidate, opened
 
@@ -62,8 +63,6 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
         EngineError: The engine raised something.
     """
     model, items = opened(), np.load(shard.path, mmap_mode="r")
-    sigmoid = model.contract is not None and model.contract.task == "sigmoid"
-    threshold = model.threshold if sigmoid else None
     step = max(1, CALL_BYTES // items[0].nbytes)
     parts, seconds = [], 0.0
     for start in range(0, len(items), step):
@@ -73,28 +72,11 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
         seconds += time.perf_counter() - began
         if not np.isfinite(scores).all():
             raise InputError("It answers NaN or infinite scores.")
-        parts.append(decide(scores, threshold=threshold))
+        parts.append(decide(scores, model.contract))
         if seconds > shard.left_s:
             break
     predicted, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
     emit(Part(predicted, confidence, seconds))
-
-
-def decide(
-    scores: npt.NDArray[np.float32], *, threshold: float | None = None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The class of each item, int64, and its score, float32, both of shape (N,).
-
-    The best class, the first among equals. Test items have one label each, so of a "multilabel" file, too, the best
-    label is its answer.
-
-    Args:
-        scores: Of each item and label, float32, shape (N, labels).
-        threshold: Of a "sigmoid" file: the second of its two labels is the answer if its score reaches this.
-    """
-    predicted = np.argmax(scores, axis=1) if threshold is None else (scores[:, 1] >= threshold).astype(np.int64)
-    confidence: npt.NDArray[np.float32] = np.take_along_axis(scores, predicted[:, np.newaxis], axis=1)[:, 0]
-    return predicted.astype(np.int64), confidence.astype(np.float32)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ class Product(NamedTuple):
     """A matrix product as a model.
 
     Attributes:
-        engine: "litert" or "onnxruntime".
+        engine: One of `OPENERS`.
         model: Its bytes.
         macs: Multiply-accumulates of one call.
     """
@@ -41,7 +41,7 @@ class CeilingJob(NamedTuple):
 def run_kernels(job: CeilingJob, emit: Emit) -> None:
     """A child's job: emits the rate of each product (multiply-accumulates per second), then that of reading (bytes)."""
     for product in job.products:
-        call = (_litert if product.engine == "litert" else _onnxruntime)(product.model, job.threads)
+        call = OPENERS[product.engine](product.model, job.threads)
         emit(product.macs / _best(call))
     emit(_read_rate(job.threads))
 
@@ -83,6 +83,10 @@ def _onnxruntime(model: bytes, threads: int) -> Callable[[], Any]:
     (port,) = session.get_inputs()
     feed = {port.name: _noise(port.shape, np.uint8 if port.type == "tensor(uint8)" else np.float32)}
     return lambda: session.run(None, feed)
+
+
+OPENERS: dict[str, Callable[[bytes, int], Callable[[], Any]]] = {"litert": _litert, "onnxruntime": _onnxruntime}
+"""The engines that run calibration kernels: each opens a model with some threads and returns a call of it."""
 
 
 def _noise(shape: Any, dtype: Any) -> Any:

@@ -189,7 +189,7 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
 
 
 TRACERS = {"litert": _trace_litert, "onnxruntime": _trace_onnxruntime, "openvino": _trace_openvino}
-"""The engines that tell the time of each operation. tflite-runtime has no such interface."""
+"""How to read the profiler of each engine whose row in `edgepress.runtime.ENGINES` names one."""
 
 
 def _regular(engine: str, runs: list[tuple[list[Kernel], list[float]]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
