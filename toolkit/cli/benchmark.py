@@ -70,8 +70,7 @@ def benchmark(
         )
     folder = out or (files[0] if files[0].is_dir() else files[0].parent)
     paths = write_benchmark(result, folder)
-    for text in result.notes:
-        screen.note(text)
+    screen.note(*result.notes)
     if json_output:
         screen.document(result.to_dict())
     else:

@@ -136,8 +136,7 @@ def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed:
             if board["reasons"]:
                 why = f"Not comparable: {', '.join(board['reasons'])}. {remedies(board['reasons'])}"
                 screen.say(why.strip(), style="bold red")
-            for text in board["notes"]:
-                screen.note(f"{board['name']}: {text}")
+            screen.note(*(f"{board['name']}: {text}" for text in board["notes"]))
             if "advice" in board:
                 screen.say(f"Ship to {board['name']}: {board['advice']['ship'] or 'none'}", style="bold")
                 screen.say(board["advice"]["why"])

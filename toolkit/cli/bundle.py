@@ -59,8 +59,7 @@ def bundle(
         sign=sign,
         on_step=screen.step,
     )
-    for text in made.notes:
-        screen.note(text)
+    screen.note(*made.notes)
     if json_output:
         screen.document(made.to_dict())
     else:

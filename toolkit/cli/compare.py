@@ -75,8 +75,8 @@ def compare(
         sys.stdout.write(texts.markdown(result))
     else:
         _show(result)
-    for text in () if format_ == "md" else result.notes:
-        screen.note(text)
+    if format_ != "md":
+        screen.note(*result.notes)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stderr.writelines(f"{line}\n" for line in texts.github_annotations(result))
     if result.failed:

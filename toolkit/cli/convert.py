@@ -94,8 +94,7 @@ def convert(
         screen.document(conversion.summary(variants, notes))
     else:
         screen.show(variants_table(variants))
-        for text, schemes in conversion.notes_by_text(variants).items():
-            screen.note(f"{', '.join(schemes)}: {text}")
+        screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         if done := [v.path for v in variants if v.path is not None]:
             screen.say(f"Written to {done[0].parent}. Next: edgepress benchmark {done[0].parent}")
     return int(any(v.path is None for v in variants))

@@ -21,8 +21,7 @@ def demo(
 
     with screen.progress(PHASES) as on_progress:
         result = work(out, on_step=screen.step, on_progress=on_progress, training_bar=True)
-    for text in result.benchmark.notes:
-        screen.note(text)
+    screen.note(*result.benchmark.notes)
     if json_output:
         screen.document(result.to_dict())
     else:

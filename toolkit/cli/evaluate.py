@@ -44,8 +44,7 @@ def evaluate(
             cache=default_cache() if cache else None,
             on_progress=on_progress,
         )
-    for text in result["notes"]:
-        screen.note(text)
+    screen.note(*result["notes"])
     if json_output:
         screen.document(result)
         return

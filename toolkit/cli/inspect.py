@@ -28,5 +28,4 @@ def inspect(
     for part in [*parts, *([tables.nodes_table(found)] if nodes else [])]:
         screen.show(part)
         screen.say()
-    for text in found.notes:
-        screen.note(text)
+    screen.note(*found.notes)

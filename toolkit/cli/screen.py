@@ -43,9 +43,10 @@ def document(value: Any) -> None:
     _console(stderr=False).file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def note(text: str) -> None:
-    """Print a note about the result to stderr."""
-    _console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
+def note(*texts: str) -> None:
+    """Print notes about the result to stderr."""
+    for text in texts:
+        _console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
 
 
 def step(text: str) -> None:

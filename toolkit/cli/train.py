@@ -59,8 +59,7 @@ def train(
     from edgepress.toolkit.training.loop import train as work
 
     opened = open_data(data, size=_size(size), color=color, resize=resize, skip_unreadable=skip_unreadable)
-    for name, reason in opened.skipped:
-        screen.note(f"Left out: {name} ({reason})")
+    screen.note(*(f"Left out: {name} ({reason})" for name, reason in opened.skipped))
     result = work(
         opened,
         arch,
