@@ -65,7 +65,8 @@ def benchmark(
 
     Example:
         >>> from edgepress.toolkit import benchmark
-        >>> result = benchmark("edgepress-demo/variants", engines="litert,onnxruntime", rounds=6)
+        >>> folder = "edgepress-demo/variants/"
+        >>> result = benchmark([folder + "model-float32.tflite", folder + "model-int8.tflite"])
         >>> print(result.advice.ship, result.advice.why)
     """
     plan = make_plan(files, data, options)

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import MANY_ENGINES, Data, Json, MaxDrop, SkipUnreadable
+from edgepress.toolkit.cli.options import MANY_ENGINES, Data, Json, MaxDrop, SkipUnreadable, ThreadCounts
 
 if TYPE_CHECKING:
     from edgepress.toolkit.results.records import Benchmark
@@ -19,31 +19,25 @@ PHASES = {"accuracy": "Checking accuracy", "latency": "Timing", "profile": "Prof
 
 
 def benchmark(
-    files: Annotated[list[Path], typer.Argument(help=".tflite and .onnx files, or one folder of them")],
+    files: Annotated[list[Path], Argument(help=".tflite and .onnx files, or one folder of them")],
     data: Data = None,
     engine: Annotated[str, MANY_ENGINES] = "all",
-    threads: Annotated[str, typer.Option(help="Numbers of threads to time, separated by commas")] = "1",
-    batch: Annotated[str, typer.Option(help="Batch sizes to time, separated by commas")] = "1",
+    threads: ThreadCounts = "1",
+    batch: Annotated[str, Option(help="Batch sizes to time, separated by commas")] = "1",
     cpus: Annotated[
-        str | None,
-        typer.Option(help="CPUs to time on, separated by commas", show_default="one per thread, the same for all"),
+        str | None, Option(help="CPUs to time on, separated by commas", show_default="one per thread, the same for all")
     ] = None,
     max_drop: MaxDrop = None,
     baseline: Annotated[
-        str | None,
-        typer.Option(help="File or scheme that the others are compared with", show_default="tflite-float32"),
+        str | None, Option(help="File or scheme that the others are compared with", show_default="tflite-float32")
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Rounds of timing over all files; 6 or more give confidence intervals")
+        int, Option(min=1, help="Rounds of timing over all files; 6 or more give confidence intervals")
     ] = 20,
-    time_cap: Annotated[
-        float, typer.Option(min=1, help="Seconds that one file may take to classify the test split")
-    ] = 120.0,
-    limits: Annotated[bool, typer.Option(help="Measure the compute and memory limits of this CPU")] = True,
-    profile: Annotated[bool, typer.Option("--profile", help="Also measure the time of each operation")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the results", show_default="the folder of the files")
-    ] = None,
+    time_cap: Annotated[float, Option(min=1, help="Seconds that one file may take to classify the test split")] = 120.0,
+    limits: Annotated[bool, Option(help="Measure the compute and memory limits of this CPU")] = True,
+    profile: Annotated[bool, Option("--profile", help="Also measure the time of each operation")] = False,
+    out: Annotated[Path | None, Option(help="Folder for the results", show_default="the folder of the files")] = None,
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> int:
@@ -74,8 +68,7 @@ def benchmark(
         result = work(files, data=data, options=options, on_progress=on_progress)
     folder = out or (files[0] if files[0].is_dir() else files[0].parent)
     paths = write_benchmark(result, folder)
-    for text in result.notes:
-        screen.note(text)
+    screen.note(*result.notes)
     if json_output:
         screen.document(result.to_dict())
     else:

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.frame import command
-from edgepress.toolkit.cli.options import DATA_HELP, Json, MaxDrop, SkipUnreadable
+from edgepress.toolkit.cli.options import DATA_HELP, Json, MaxDrop, SkipUnreadable, ThreadCounts
 from edgepress.toolkit.errors import InputError
 
 if TYPE_CHECKING:
     from edgepress.toolkit.boards.bench import BoardBench
+    from edgepress.toolkit.results.records import Measurement
 
 app = typer.Typer(help="Describe boards that ssh reaches, and measure files on them.")
 
 FILE_SUFFIXES = (".tflite", ".onnx", ".zip")
 Python = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--python", help="Python on the board that has the engines", show_default="python3, with the bundle's packages"
     ),
 ]
-SshConfig = Annotated[
-    Path | None, typer.Option(help="Configuration file of ssh, as for ssh -F", show_default="the user's")
-]
+SshConfig = Annotated[Path | None, Option(help="Configuration file of ssh, as for ssh -F", show_default="the user's")]
 
 
 @app.command()
 @command
 def info(
-    host: Annotated[str, typer.Argument(help="Board, as for ssh: NAME, USER@NAME, ssh://USER@NAME:PORT")],
+    host: Annotated[str, Argument(help="Board, as for ssh: NAME, USER@NAME, ssh://USER@NAME:PORT")],
     python: Python = None,
     ssh_config: SshConfig = None,
     json_output: Json = False,
@@ -57,28 +57,27 @@ def info(
 def bench(
     targets: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="HOST... FILES...",
             help="Boards, as for ssh; .tflite and .onnx files, bundles of them (.zip), or one folder of files",
         ),
     ],
-    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default="only the self-test")] = None,
-    items: Annotated[int, typer.Option(min=1, help="Largest number of test items to send")] = 1000,
+    data: Annotated[str | None, Option(help=DATA_HELP, show_default="only the self-test")] = None,
+    items: Annotated[int, Option(min=1, help="Largest number of test items to send")] = 1000,
     python: Python = None,
-    threads: Annotated[str, typer.Option(help="Numbers of threads to time, separated by commas")] = "1",
+    threads: ThreadCounts = "1",
     rounds: Annotated[
-        int, typer.Option(min=0, help="Rounds of timing over all files; 6 or more give confidence intervals")
+        int, Option(min=0, help="Rounds of timing over all files; 6 or more give confidence intervals")
     ] = 6,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="Seconds of timing for each file and number of threads in a round")
+        float, Option(min=0.1, help="Seconds of timing for each file and number of threads in a round")
     ] = 1.0,
     max_drop: MaxDrop = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the benchmark.json to merge with", show_default="the folder of the files"),
+        Path | None, Option(help="Folder of the benchmark.json to merge with", show_default="the folder of the files")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the copied files on the board")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run")] = False,
+    keep: Annotated[bool, Option("--keep", help="Keep the copied files on the board")] = False,
+    resume: Annotated[bool, Option("--resume", help="Resume an interrupted run")] = False,
     skip_unreadable: SkipUnreadable = False,
     ssh_config: SshConfig = None,
     json_output: Json = False,
@@ -114,40 +113,37 @@ def bench(
         ssh_config=ssh_config,
         on_step=screen.step,
     )
+    boards = [b for b in result.benchmark.boards if b["name"] in hosts] if result.benchmark is not None else []
+    failed = [r for r in result.benchmark.results if r.host in hosts and r.failed] if result.benchmark else []
     if json_output:
         screen.document(result.to_dict())
     else:
-        _show_bench(result, hosts)
-    boards = [b for b in result.benchmark.boards if b["name"] in hosts] if result.benchmark is not None else []
-    rows = [r for r in result.benchmark.results if r.host in hosts] if result.benchmark is not None else []
-    if result.failed or any(r.failed for r in rows):
+        _show_bench(result, boards, failed)
+    if result.failed or failed:
         return 1
     return 3 if max_drop is not None and any(b.get("advice", {}).get("ship") is None for b in boards) else 0
 
 
-def _show_bench(result: BoardBench, hosts: list[str]) -> None:
+def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed: Sequence[Measurement]) -> None:
     from edgepress.toolkit.boards.facts import remedies
     from edgepress.toolkit.cli.tables import benchmark_table
 
     if result.benchmark is not None:
         screen.show(benchmark_table(result.benchmark))
-        for board in result.benchmark.boards:
-            if board["name"] in hosts:
-                screen.say()
-                _show_board(board)
-                if board["reasons"]:
-                    why = f"Not comparable: {', '.join(board['reasons'])}. {remedies(board['reasons'])}"
-                    screen.say(why.strip(), style="bold red")
-                for text in board["notes"]:
-                    screen.note(f"{board['name']}: {text}")
-                if "advice" in board:
-                    screen.say(f"Ship to {board['name']}: {board['advice']['ship'] or 'none'}", style="bold")
-                    screen.say(board["advice"]["why"])
-                if board["left_in"]:
-                    screen.say(f"Left on the board: {board['left_in']}")
-        for row in result.benchmark.results:
-            if row.host in hosts and row.failed:
-                screen.say(f"{row.file} on {row.host} {row.status}", style="red")
+        for board in boards:
+            screen.say()
+            _show_board(board)
+            if board["reasons"]:
+                why = f"Not comparable: {', '.join(board['reasons'])}. {remedies(board['reasons'])}"
+                screen.say(why.strip(), style="bold red")
+            screen.note(*(f"{board['name']}: {text}" for text in board["notes"]))
+            if "advice" in board:
+                screen.say(f"Ship to {board['name']}: {board['advice']['ship'] or 'none'}", style="bold")
+                screen.say(board["advice"]["why"])
+            if board["left_in"]:
+                screen.say(f"Left on the board: {board['left_in']}")
+        for row in failed:
+            screen.say(f"{row.file} on {row.host} {row.status}", style="red")
         screen.say(f"Written: {result.path}")
     for error in result.failed.values():
         screen.error(error, as_json=False)
@@ -162,17 +158,13 @@ def _show_board(board: Mapping[str, Any]) -> None:
         "Engines": ", ".join(f"{name} {version}" for name, version in board["engines"].items()) or "none",
         "Governor": board["governor"],
         "Frequency": _span(board["frequency_mhz"], "MHz"),
-        "Temperature": _span(
-            [t for t in (board["temperature_before_c"], board["temperature_max_c"]) if t is not None], "°C"
-        ),
+        "Temperature": _span([board["temperature_before_c"], board["temperature_max_c"]], "°C"),
         "Throttled": None if board["throttled_after"] is None else f"{board['throttled_after']:#x}",
     }
     for name, value in shown.items():
-        screen.say(f"  {name:<12} {value or 'not known'}")
+        screen.say(f"  {name:<12} {value or 'unknown'}")
 
 
-def _span(values: list[float] | None, unit: str) -> str:
-    if not values:
-        return ""
-    low, high = values[0], values[-1]
-    return f"{low:.0f} {unit}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f} {unit}"
+def _span(values: Sequence[float | None] | None, unit: str) -> str:
+    ends = list(dict.fromkeys(f"{value:.0f}" for value in values or () if value is not None))
+    return f"{' to '.join([*ends[:1], *ends[1:][-1:]])} {unit}" if ends else ""

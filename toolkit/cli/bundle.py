@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from edgepress.toolkit.bundles.boards import BOARDS
 from edgepress.toolkit.bundles.manifest import Format
@@ -18,33 +18,29 @@ if TYPE_CHECKING:
 
 
 def bundle(
-    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file made by edgepress convert")],
-    out: Annotated[
-        Path | None, typer.Option(help="File to write", show_default="next to the file, as .zip or .pyz")
-    ] = None,
+    file: Annotated[Path, Argument(help="A .tflite or .onnx file made by edgepress convert")],
+    out: Annotated[Path | None, Option(help="File to write", show_default="next to the file, as .zip or .pyz")] = None,
     name: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Name of the application; a board updates an application of the same name",
             show_default="the name of the file",
         ),
     ] = None,
-    format: Annotated[Format, typer.Option(help="zip: to install; pyz: to run with a Python that has the engine")] = (
-        "zip"
-    ),
+    format: Annotated[Format, Option(help="zip: to install; pyz: to run with a Python that has the engine")] = ("zip"),
     board: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help=f"Kinds of boards, separated by commas: {', '.join(BOARDS)}",
             show_default="all that can run the file",
             autocompletion=list_of(BOARDS),
         ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Include the boards' wheels; needs --board")] = False,
+    offline: Annotated[bool, Option("--offline", help="Include the boards' wheels; needs --board")] = False,
     data: Data = None,
-    samples: Annotated[int, typer.Option(min=0, max=100, help="Test items to include, with their answers")] = 8,
+    samples: Annotated[int, Option(min=0, max=100, help="Test items to include, with their answers")] = 8,
     engine: Annotated[Engine | None, engine_option("Engine that computes the samples' answers")] = None,
-    sign: Annotated[Path | None, typer.Option(help="Sign with this OpenSSH key; writes OUT.sig")] = None,
+    sign: Annotated[Path | None, Option(help="Sign with this OpenSSH key; writes OUT.sig")] = None,
     json_output: Json = False,
 ) -> None:
     """Pack a model, the runtime, samples, an installer and pinned packages into one file for a board."""
@@ -63,8 +59,7 @@ def bundle(
         sign=sign,
         on_step=screen.step,
     )
-    for text in made.notes:
-        screen.note(text)
+    screen.note(*made.notes)
     if json_output:
         screen.document(made.to_dict())
     else:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
 from rich.text import Text
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.benchmark import PHASES
@@ -18,31 +18,26 @@ from edgepress.toolkit.cli.options import DATA_HELP, MANY_ENGINES, MANY_SCHEMES,
 if TYPE_CHECKING:
     from edgepress.toolkit.comparison.compare import Comparison
 
-Models, Results = (partial(typer.Option, rich_help_panel=name) for name in ("For two model files", "For two results"))
+Models, Results = (partial(Option, rich_help_panel=name) for name in ("For two model files", "For two results"))
 STYLES = {"failed": "red", "passed": "green", "not established": "yellow"}
 NARROW, HIDDEN = 120, ("p99_us", "memory_bytes")
 """Columns of the screen below which the table has no room for these figures."""
 
 
 def compare(
-    old: Annotated[Path, typer.Argument(help="A benchmark.json, a folder that holds one, or a .tflite or .onnx file")],
-    new: Annotated[Path, typer.Argument(help="The same kind of file; two model files are measured side by side")],
+    old: Annotated[Path, Argument(help="A benchmark.json, a folder that holds one, or a .tflite or .onnx file")],
+    new: Annotated[Path, Argument(help="The same kind of file; two model files are measured side by side")],
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="Limit such as 'drop>0.5' (pp), 'latency>1.1x', 'p99>5ms', 'size>5%', 'size>200kB' or "
             "'accuracy<97%'; may be repeated. x and % limit the change. Exit code 3 if a limit is exceeded"
         ),
     ] = None,
     strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Decide by estimates, not by 95 % confidence intervals; unknown counts as failed"
-        ),
+        bool, Option("--strict", help="Decide by estimates, not by 95 % confidence intervals; unknown counts as failed")
     ] = False,
-    format_: Annotated[
-        Literal["text", "md"], typer.Option("--format", help="md: Markdown for a pull request")
-    ] = "text",
+    format_: Annotated[Literal["text", "md"], Option("--format", help="md: Markdown for a pull request")] = "text",
     engine: Annotated[str, MANY_ENGINES] = "all",
     scheme: Annotated[
         str,
@@ -80,8 +75,8 @@ def compare(
         sys.stdout.write(texts.markdown(result))
     else:
         _show(result)
-    for text in () if format_ == "md" else result.notes:
-        screen.note(text)
+    if format_ != "md":
+        screen.note(*result.notes)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         sys.stderr.writelines(f"{line}\n" for line in texts.github_annotations(result))
     if result.failed:

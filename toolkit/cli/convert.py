@@ -6,32 +6,26 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.runtime.contract import Resize, Task
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import MANY_SCHEMES, Data, Json, SkipUnreadable, list_of
 
-Foreign = partial(typer.Option, rich_help_panel="Models that edgepress did not train")
+Foreign = partial(Option, rich_help_panel="Models that edgepress did not train")
 
 
 def convert(
-    model: Annotated[Path, typer.Argument(help="A .keras, .h5, .tflite or .onnx file, or a SavedModel folder")],
+    model: Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, or a SavedModel folder")],
     to: Annotated[
         str,
-        typer.Option(
-            help=f"Schemes, separated by commas: {', '.join(MANY_SCHEMES)}", autocompletion=list_of(MANY_SCHEMES)
-        ),
+        Option(help=f"Schemes, separated by commas: {', '.join(MANY_SCHEMES)}", autocompletion=list_of(MANY_SCHEMES)),
     ] = "all",
     data: Data = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the files", show_default="variants, next to the model")
-    ] = None,
-    calibration_images: Annotated[
-        int, typer.Option(min=1, help="Number of training items in the calibration set")
-    ] = 200,
-    verify: Annotated[bool, typer.Option(help="Reject files whose answers differ too much from the model's")] = True,
+    out: Annotated[Path | None, Option(help="Folder for the files", show_default="variants, next to the model")] = None,
+    calibration_images: Annotated[int, Option(min=1, help="Number of training items in the calibration set")] = 200,
+    verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
     skip_unreadable: SkipUnreadable = False,
     labels: Annotated[
         Path | None, Foreign(help="Text file with one label per line, in the order of the outputs")
@@ -100,8 +94,7 @@ def convert(
         screen.document(conversion.summary(variants, notes))
     else:
         screen.show(variants_table(variants))
-        for text, schemes in conversion.notes_by_text(variants).items():
-            screen.note(f"{', '.join(schemes)}: {text}")
+        screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         if done := [v.path for v in variants if v.path is not None]:
             screen.say(f"Written to {done[0].parent}. Next: edgepress benchmark {done[0].parent}")
     return int(any(v.path is None for v in variants))

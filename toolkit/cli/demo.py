@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.benchmark import PHASES, show_benchmark
@@ -14,16 +14,14 @@ from edgepress.toolkit.cli.predict import show_predictions
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for all files")] = Path("edgepress-demo"),
-    json_output: Json = False,
+    out: Annotated[Path, Option(help="Folder for all files")] = Path("edgepress-demo"), json_output: Json = False
 ) -> int:
     """Train, convert, benchmark and predict on a built-in data set: offline, in under a minute."""
     from edgepress.toolkit.demonstration import demo as work
 
     with screen.progress(PHASES) as on_progress:
         result = work(out, on_step=screen.step, on_progress=on_progress, training_bar=True)
-    for text in result.benchmark.notes:
-        screen.note(text)
+    screen.note(*result.benchmark.notes)
     if json_output:
         screen.document(result.to_dict())
     else:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.cli import screen
@@ -15,7 +16,7 @@ from edgepress.toolkit.cli.options import Engine, Json
 if TYPE_CHECKING:
     from edgepress.toolkit.engines.environments import EngineState
 
-EngineName = typer.Argument(metavar="NAME", help=f"Engine: {', '.join(ENGINES)}")
+EngineName = Argument(metavar="NAME", help=f"Engine: {', '.join(ENGINES)}")
 app = typer.Typer(help="Manage engines that are installed in a separate environment.")
 
 
@@ -39,8 +40,7 @@ def list_engines(json_output: Json = False) -> None:
 def add(
     name: Annotated[Engine, EngineName],
     python: Annotated[
-        Path | None,
-        typer.Option(help="Python to create the environment with", show_default="the newest suitable one found"),
+        Path | None, Option(help="Python to create the environment with", show_default="the newest suitable one found")
     ] = None,
     json_output: Json = False,
 ) -> None:

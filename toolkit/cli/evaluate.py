@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Data, Engine, Json, SkipUnreadable, Threads, engine_option
@@ -15,16 +15,15 @@ MAX_CONFUSION = 20
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="A .keras, .tflite or .onnx file made by edgepress")],
+    file: Annotated[Path, Argument(help="A .keras, .tflite or .onnx file made by edgepress")],
     data: Data = None,
     engine: Annotated[Engine | None, engine_option("Engine that runs the file")] = None,
     threads: Threads = 1,
     jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Worker processes that run side by side", show_default="CPUs / --threads"),
+        int | None, Option(min=1, help="Worker processes that run side by side", show_default="CPUs / --threads")
     ] = None,
     cache: Annotated[
-        bool, typer.Option(help="Store the file's answers, so that an interrupted evaluation can resume")
+        bool, Option(help="Store the file's answers, so that an interrupted evaluation can resume")
     ] = True,
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
@@ -45,8 +44,7 @@ def evaluate(
             cache=default_cache() if cache else None,
             on_progress=on_progress,
         )
-    for text in result["notes"]:
-        screen.note(text)
+    screen.note(*result["notes"])
     if json_output:
         screen.document(result)
         return

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Json
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A .tflite, .onnx, .keras, .h5 or .hdf5 file, or a SavedModel folder")],
-    nodes: Annotated[bool, typer.Option("--nodes", help="Also print every operation in execution order")] = False,
+    file: Annotated[Path, Argument(help="A .tflite, .onnx, .keras, .h5 or .hdf5 file, or a SavedModel folder")],
+    nodes: Annotated[bool, Option("--nodes", help="Also print every operation in execution order")] = False,
     json_output: Json = False,
 ) -> None:
     """Show what a model file holds: interface, operations, memory, sizes, and the oldest engines that run it."""
@@ -28,5 +28,4 @@ def inspect(
     for part in [*parts, *([tables.nodes_table(found)] if nodes else [])]:
         screen.show(part)
         screen.say()
-    for text in found.notes:
-        screen.note(text)
+    screen.note(*found.notes)

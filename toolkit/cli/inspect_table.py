@@ -1,7 +1,8 @@
-"""An inspection on the screen: a summary, the operations, the largest tensors. The JSON document holds all of it."""
+"""An inspection as tables for the screen: a summary, the operations, the largest tensors."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,14 +14,14 @@ from edgepress.toolkit.cli.screen import table, width
 from edgepress.toolkit.text import count, plural, size
 
 LARGEST = 8
-"""Tensors that are shown."""
+"""Number of tensors shown."""
 NAMED = 4
-"""Operations named in one line of the summary."""
+"""Number of operations named in one line of the summary."""
 TFLITE_RUNTIMES = {"tflite_runtime": "tflite-runtime", "ai_edge_litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 
 
 def summary_table(found: Inspection) -> Table:
-    """What a user asks first, one question a row."""
+    """The main facts, one per row."""
     rows: list[tuple[str, str | Text]] = [
         ("File", found.file),
         ("Format", f"{found.format}{f', by {found.producer}' if found.producer else ''}"),
@@ -37,14 +38,14 @@ def summary_table(found: Inspection) -> Table:
     ]
     for title, names in (("Flex", found.flex_operations), ("Custom", found.custom_operations)):
         if names:
-            rows.append((title, Text(f"{_some(names)}: not built into any engine", style="red")))
+            rows.append((title, Text(f"{_some(names)}: no engine has these built in", style="red")))
     result = _table([("", "left"), ("", "left")], [row for row in rows if row[1]])
     result.show_header = False
     return result
 
 
 def operations_table(found: Inspection) -> Table:
-    """Operations of the same version and types a row, those that multiply most first."""
+    """Operations grouped by version and types, the most multiplications first."""
     groups = found.operations()
     columns: list[tuple[str, str, str]] = [("Operation", "left", "operation")]
     if any(row["version"] is not None for row in groups):
@@ -62,7 +63,7 @@ def operations_table(found: Inspection) -> Table:
 
 
 def nodes_table(found: Inspection) -> Table:
-    """Every operation in the order in which they run."""
+    """Every operation in execution order."""
     columns = [("#", "right"), ("Operation", "left"), ("Name", "left"), ("Types", "left"), ("Params", "right")]
     rows = [
         [str(i), n.operation, n.name, n.data_types, count(n.parameters), count(n.macs)]
@@ -72,23 +73,18 @@ def nodes_table(found: Inspection) -> Table:
 
 
 def weights_table(found: Inspection) -> Table:
-    """The largest constants of the file."""
+    """The largest constants in the file."""
     rows = [
-        [
-            w.name.partition(";")[0],
-            "x".join(map(str, w.shape)),
-            w.dtype,
-            size(w.size_bytes),
-            f"{100 * w.size_bytes / found.size_bytes:.1f}",
-        ]
+        (w.name.partition(";")[0], "x".join(map(str, w.shape)), w.dtype, size(w.size_bytes), f"{100 * share:.1f}")
         for w in found.weights[:LARGEST]
+        for share in [w.size_bytes / found.size_bytes]
     ]
     columns = [("Tensor", "left"), ("Shape", "left"), ("Type", "left"), ("Size", "right"), ("% of file", "right")]
     return _table(columns, rows)
 
 
 def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
-    """A table whose text comes from files: it is neither markup nor may it steer the terminal."""
+    """A table of text from files, which is not interpreted as markup or terminal control codes."""
     return table("", columns, [[cell if isinstance(cell, Text) else _printable(cell) for cell in row] for row in rows])
 
 
@@ -114,9 +110,9 @@ def _sizes(found: Inspection) -> str:
 def _contract(found: Inspection) -> str:
     contract = found.contract
     if contract is None:
-        told = ", ".join(f"{k} {len(v) if k == 'labels' else v}" for k, v in found.metadata.items() if k != "notes")
-        return f"none; its own metadata: {told}" if told else "none: edgepress did not make it"
-    accuracy = f", parent {100 * contract.test_accuracy:.2f} %" if contract.test_accuracy is not None else ""
+        known = ", ".join(f"{k} {len(v) if k == 'labels' else v}" for k, v in found.metadata.items() if k != "notes")
+        return f"none; other metadata: {known}" if known else "none: not made by edgepress"
+    accuracy = f", source model {100 * contract.test_accuracy:.2f} %" if contract.test_accuracy is not None else ""
     data = f", trained on {contract.data.source}" if contract.data else ""
     return f"{contract.scheme}, {contract.task} of {len(contract.labels)} classes{data}{accuracy}"
 
@@ -134,18 +130,15 @@ def _macs(found: Inspection) -> str:
 
 def _memory(found: Inspection) -> str:
     if found.peak_activation_bytes is None:
-        return "not known"
+        return "unknown"
     unpacked = f"; weights unpacked to float: {size(found.unpacked_weights_bytes)}"
     where = f" of activations{f', at {found.peak_node}' if found.peak_node else ''}"
     return f"{size(found.peak_activation_bytes)}{where}{unpacked if found.unpacked_weights_bytes else ''}"
 
 
 def _precision(found: Inspection) -> str | Text:
-    counts: dict[str, int] = {}
-    for node in found.nodes:
-        if node.computes_in not in ("constant", "conversion", "other", ""):
-            counts[node.computes_in] = counts.get(node.computes_in, 0) + 1
-    text = Text(", ".join(f"{kind} ({n})" for kind, n in sorted(counts.items(), key=lambda item: -item[1])))
+    counts = Counter(n.computes_in for n in found.nodes if n.computes_in not in ("constant", "conversion", "other", ""))
+    text = Text(", ".join(f"{kind} ({n})" for kind, n in counts.most_common()))
     if found.still_float:
         text.append(f"; still float: {_some(found.still_float)}", style="yellow")
     return text

@@ -1,4 +1,4 @@
-"""Make sure that Ctrl-C stops a command, and that `kill` stops it as cleanly."""
+"""Make sure that Ctrl-C stops a command, and that SIGTERM stops it as cleanly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 @contextlib.contextmanager
 def not_swallowed() -> Iterator[None]:
-    """Raise KeyboardInterrupt for SIGTERM, too, and again if it was raised where Python must ignore it.
+    """Raise KeyboardInterrupt for SIGTERM, too, and raise it again if Python had to ignore it.
 
     SIGTERM, which schedulers send, would end Python at once and leave child processes and their files behind. An
-    interrupt that arrives while a destructor runs - TensorFlow has many - is printed as "Exception ignored" and lost;
-    the command would run on to its end.
+    interrupt during a destructor (TensorFlow has many) is printed as "Exception ignored" and lost, and the command
+    would continue.
     """
     before = sys.unraisablehook
 
@@ -25,10 +25,10 @@ def not_swallowed() -> Iterator[None]:
         if unraisable.exc_type is not KeyboardInterrupt:
             before(unraisable)
             return
-        threading.Timer(0.05, _thread.interrupt_main).start()  # a little later, when the destructor has ended
+        threading.Timer(0.05, _thread.interrupt_main).start()  # after the destructor has ended
 
     sys.unraisablehook = again
-    in_main = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    in_main = threading.current_thread() is threading.main_thread()  # only this thread may set handlers
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
     try:
         yield

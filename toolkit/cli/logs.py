@@ -1,10 +1,8 @@
-"""Keep the libraries' own messages off the screen and in a log file, for as long as a command runs.
+"""Redirect the libraries' messages from the screen to a log file while a command runs.
 
-TensorFlow, XNNPACK and the interpreters write to file descriptor 2 (and a few to 1) from native code, where Python
-can't stop them; Python's `logging` and `warnings` of other packages are no use to a user either. So the descriptors are
-pointed at a log file while `sys.stdout` and `sys.stderr` keep writing where they did. Child processes inherit it.
-
-This is the command line's business alone: importing edgepress as a library changes nothing.
+TensorFlow, XNNPACK and the interpreters write to file descriptors 1 and 2 from native code, which Python can't prevent.
+So the descriptors point to a log file, while `sys.stdout` and `sys.stderr` keep writing to the screen; child processes
+inherit this. Python's `logging` and `warnings` go to the file, too. Only the command line does this, not the library.
 """
 
 from __future__ import annotations
@@ -25,9 +23,9 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "1", "GRPC_VERBOSITY": "ERROR"}
 
 @contextlib.contextmanager
 def off_screen() -> Iterator[Path]:
-    """Divert native output, logging and warnings into a log file, whose path this yields; an empty one is removed.
+    """Redirect native output, logging and warnings to a log file and yield its path; an empty file is removed.
 
-    Standard streams that are not on their usual descriptors (in a test, in a notebook) are left alone.
+    Standard streams that do not use their usual descriptors (in a test or a notebook) are left unchanged.
     """
     path = _new_log()
     for name, value in QUIET.items():
@@ -53,7 +51,7 @@ def _divert(fd: int, name: str, log: TextIO, undo: contextlib.ExitStack) -> None
     screen = open(copy, "w", encoding=stream.encoding, errors=stream.errors, buffering=1)  # noqa: SIM115
 
     def restore() -> None:
-        with contextlib.suppress(OSError):  # a closed pipe: whoever read it is gone
+        with contextlib.suppress(OSError):  # a closed pipe
             screen.flush()
         setattr(sys, name, stream)
         os.dup2(copy, fd)
@@ -67,16 +65,16 @@ def _divert(fd: int, name: str, log: TextIO, undo: contextlib.ExitStack) -> None
 
 def _log_to(log: TextIO, undo: contextlib.ExitStack) -> None:
     root, handler = logging.getLogger(), logging.StreamHandler(log)
-    root.addHandler(handler)  # with a handler there, TensorFlow and absl add none of their own for the screen
+    root.addHandler(handler)  # with a handler, TensorFlow and absl add none that write to the screen
     undo.callback(root.removeHandler, handler)
-    if not sys.warnoptions:  # otherwise the user asked for warnings
+    if not sys.warnoptions:  # otherwise the user wants warnings
         undo.enter_context(warnings.catch_warnings())
         logging.captureWarnings(True)
         undo.callback(logging.captureWarnings, False)
 
 
 def _new_log() -> Path:
-    """A new log file in the user's log folder, where the oldest are removed; the null device if there is no space."""
+    """Create a log file in the user's log folder and remove the oldest; the null device if that is impossible."""
     import platformdirs
 
     folder = platformdirs.user_log_path("edgepress")
@@ -87,6 +85,6 @@ def _new_log() -> Path:
     except OSError:
         return Path(os.devnull)
     for old in sorted(folder.glob("*.log"))[:-KEPT_LOGS]:
-        with contextlib.suppress(OSError):  # another process was quicker
+        with contextlib.suppress(OSError):  # another process removed it
             old.unlink()
     return path

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-import typer
+from typer import Option
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.engines import ENGINES
@@ -45,23 +45,21 @@ DATA_HELP = (
 
 def engine_option(help: str, names: Iterable[str] = ENGINES) -> Any:
     """The option that names one engine."""
-    return typer.Option(
+    return Option(
         metavar="NAME", help=f"{help}: {', '.join(names)}", show_default="the first installed one that opens the file"
     )
 
 
-MANY_ENGINES = typer.Option(
+MANY_ENGINES = Option(
     help=f"Engines, separated by commas: all, {', '.join(ENGINES)}", autocompletion=list_of(("all", *ENGINES))
 )
 MANY_SCHEMES = ("all", *dict.fromkeys(s.format for s in SCHEMES.values()), *SCHEMES)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text")]
-Data = Annotated[str | None, typer.Option(help=DATA_HELP, show_default="the data the model was trained on")]
-SkipUnreadable = Annotated[
-    bool, typer.Option("--skip-unreadable", help="List images that can't be read and leave them out")
-]
-Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads the engine may use")]
+Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
+Data = Annotated[str | None, Option(help=DATA_HELP, show_default="the data the model was trained on")]
+SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="List images that can't be read and leave them out")]
+ThreadCounts = Annotated[str, Option(help="Numbers of threads to time, separated by commas")]
+Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use")]
 MaxDrop = Annotated[
-    float | None,
-    typer.Option(min=0, help="Largest acceptable accuracy drop, in percentage points", show_default="1"),
+    float | None, Option(min=0, help="Largest acceptable accuracy drop, in percentage points", show_default="1")
 ]

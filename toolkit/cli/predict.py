@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Engine, Json, engine_option
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def predict(
-    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file")],
-    images: Annotated[list[Path], typer.Argument(help="Images, .npy arrays, or folders of them")],
+    file: Annotated[Path, Argument(help="A .tflite or .onnx file")],
+    images: Annotated[list[Path], Argument(help="Images, .npy arrays, or folders of them")],
     engine: Annotated[Engine | None, engine_option("Engine that runs the file")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Number of classes to print for each image")] = 3,
+    top: Annotated[int, Option(min=1, help="Number of classes to print for each image")] = 3,
     json_output: Json = False,
 ) -> int:
     """Classify images with one file and print the classes with their scores."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Json, Threads, Tracer, engine_option
@@ -21,12 +21,12 @@ SLOWDOWN = 1.1
 
 
 def profile(
-    file: Annotated[Path, typer.Argument(help="A .tflite or .onnx file")],
+    file: Annotated[Path, Argument(help="A .tflite or .onnx file")],
     engine: Annotated[Tracer | None, engine_option("Engine that runs the file", TRACERS)] = None,
     threads: Threads = 1,
-    runs: Annotated[int, typer.Option(min=1, help="Inferences to trace; fewer if they take longer than 2 s")] = 200,
-    nodes: Annotated[bool, typer.Option("--nodes", help="Also print every kernel in execution order")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the time of each layer to this .png or .svg file")] = None,
+    runs: Annotated[int, Option(min=1, help="Inferences to trace; fewer if they take longer than 2 s")] = 200,
+    nodes: Annotated[bool, Option("--nodes", help="Also print every kernel in execution order")] = False,
+    plot: Annotated[Path | None, Option(help="Draw the time of each layer to this .png or .svg file")] = None,
     json_output: Json = False,
 ) -> None:
     """Show where the time of one inference goes: by operation, by layer, and how much the delegate takes."""

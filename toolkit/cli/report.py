@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Json
@@ -14,13 +15,13 @@ from edgepress.toolkit.text import size
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that holds benchmark.json, or that file")],
-    format: Annotated[Format, typer.Option(help="; ".join(f"{k}: {v}" for k, v in FORMATS.items()))] = "html",
+    folder: Annotated[Path, Argument(help="A folder that holds benchmark.json, or that file")],
+    format: Annotated[Format, Option(help="; ".join(f"{k}: {v}" for k, v in FORMATS.items()))] = "html",
     out: Annotated[
-        Path | None, typer.Option(help="File to write", show_default="html: report.html in the folder; others: stdout")
+        Path | None, Option(help="File to write", show_default="html: report.html in the folder; others: stdout")
     ] = None,
     licence: Annotated[
-        str, typer.Option("--license", help="License of the model, as a Hugging Face identifier, for the model card")
+        str, Option("--license", help="License of the model, as a Hugging Face identifier, for the model card")
     ] = "unknown",
     json_output: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees: results on stdout, notes, progress and errors on stderr; with `--json`, one document on stdout."""
+"""Print results to stdout, and notes, progress and errors to stderr; with `--json`, one document to stdout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.text import Text
 from edgepress.toolkit.errors import EdgepressError
 
 PIPE_WIDTH = 140
-"""Columns of a table that goes into a pipe or a file, unless COLUMNS says otherwise."""
+"""Width of tables written to a pipe or a file, unless COLUMNS is set."""
 
 
 def _console(*, stderr: bool) -> Console:
@@ -43,13 +43,14 @@ def document(value: Any) -> None:
     _console(stderr=False).file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def note(text: str) -> None:
-    """Print something to know beside the result to stderr."""
-    _console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
+def note(*texts: str) -> None:
+    """Print notes about the result to stderr."""
+    for text in texts:
+        _console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
 
 
 def step(text: str) -> None:
-    """Print what is being done to stderr."""
+    """Print the step that begins to stderr."""
     _console(stderr=True).print(Text(text, style="cyan"))
 
 
@@ -57,9 +58,9 @@ def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) ->
     """Print an error: to stderr in words, or as the JSON document.
 
     Args:
-        problem: What failed.
-        as_json: Whether stdout gets it as JSON.
-        log: The log file of the libraries' messages; named if it holds any.
+        problem: The error.
+        as_json: Whether to print it as JSON to stdout.
+        log: Log file of the libraries' messages; its path is printed unless it is empty.
     """
     details = log if log is not None and log.is_file() and log.stat().st_size else None
     if as_json:
@@ -71,18 +72,18 @@ def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) ->
     if problem.hint:
         screen.print(Text(problem.hint))
     if details:
-        screen.print(Text(f"The libraries' own messages: {details}", style="dim"))
+        screen.print(Text(f"Messages of the libraries: {details}", style="dim"))
 
 
 @contextlib.contextmanager
 def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr for each phase; nothing is drawn if stderr is not a terminal.
+    """Show a progress bar on stderr for each phase, if stderr is a terminal.
 
     Args:
-        names: What to call each phase.
+        names: The label of each phase.
 
     Yields:
-        A function to call with a phase and its share that is done, 0-1.
+        A function to call with a phase and the share of it that is done, 0-1.
     """
     screen = _console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
@@ -91,7 +92,7 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
 
     def update(phase: str, share: float) -> None:
         if phase not in tasks:
-            bars.start()  # only now, so that whatever is printed before is left in peace
+            bars.start()  # only now, so as not to disturb what is printed before
             tasks[phase] = bars.add_task(names.get(phase, phase), total=1.0)
         bars.update(tasks[phase], completed=share)
 
@@ -102,11 +103,11 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
 
 
 NAME_WIDTH = 16
-"""A name in a table's first column, such as a scheme's, is not broken up to this length, however narrow the screen."""
+"""Names in the first column, such as schemes, are not wrapped up to this length, even on a narrow screen."""
 
 
 def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
-    """A table; columns are (name, "left" or "right")."""
+    """Make a table; columns are (name, "left" or "right")."""
     result = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
     result.padding, result.show_edge = (0, 1, 0, 0), False
     longest = max((len(row[0]) for row in rows), default=0)
@@ -120,5 +121,5 @@ def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequenc
 
 
 def width() -> int:
-    """Columns that stdout has."""
+    """The width of stdout in columns."""
     return _console(stderr=False).width

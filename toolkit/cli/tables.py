@@ -1,4 +1,4 @@
-"""Results as tables for the screen. The same figures, all of them, are in the JSON documents."""
+"""Results as tables for the screen; the JSON documents hold all of the figures."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edgepress.toolkit.results.records import DROP, USABLE, Benchmark, Measureme
 from edgepress.toolkit.text import number, size
 
 VARYING, VARYING_WIDTH = ("host", "threads", "batch"), 8
-"""Shown only where rows differ in them, and the columns of the screen that each then takes."""
+"""Columns shown only if rows differ in them, and the width of each."""
 STYLES = {USABLE: "green", DROP: "red"}
 
 
 def variants_table(variants: Sequence[Variant]) -> Table:
-    """What was converted, one scheme a row, with how near its answers are to its parent's."""
+    """The converted files, one scheme per row, with how closely each agrees with the source model."""
     rows = [
         (
             v.scheme,
@@ -45,7 +45,7 @@ def _decibels(sqnr_db: float | None) -> str:
 
 
 def benchmark_table(result: Benchmark) -> Table:
-    """One file on one engine a row, with the figures that the screen has room for: those that decide come first."""
+    """One file on one engine per row, with the figures that the screen has room for, the most important first."""
     alike = {name for name in VARYING if len({getattr(r, name) for r in result.results}) == 1}
     room = width() - VARYING_WIDTH * (len(VARYING) - len(alike))
     columns = [
@@ -65,18 +65,18 @@ def benchmark_table(result: Benchmark) -> Table:
 
 
 def best_engine_lines(result: Benchmark) -> list[str]:
-    """One line a file: its best engine, and how much slower the others are."""
+    """One line per file: its best engine, and how much slower the others are."""
     names = dict(zip((r.file for r in result.results), _names(result.results), strict=True))
     lines = []
     for best in result.best_engines:
         others = ", ".join(f"{name} {ratio:.2f} times as long" for name, ratio in best.slower.items())
-        doubt = "" if best.beyond_doubt else "; not beyond doubt"
+        doubt = "" if best.beyond_doubt else "; the difference is not significant"
         lines.append(f"{names[best.file]}: {best.engine} ({others}{doubt})")
     return lines
 
 
 def evaluation_table(result: Mapping[str, Any]) -> Table:
-    """Precision, recall and F1 of each class and over all, and which class it is mistaken for most."""
+    """Precision, recall and F1 of each class and their averages, and each class's most frequent confusion."""
     labels = [row["label"] for row in result["per_class"]]
     rows: list[list[str | Text]] = []
     for i, row in enumerate(result["per_class"]):
@@ -91,7 +91,7 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
 
 
 def confusion_table(result: Mapping[str, Any]) -> Table:
-    """The confusion matrix: true class down, predicted class across."""
+    """The confusion matrix: true classes in rows, predicted classes in columns."""
     labels = [row["label"] for row in result["per_class"]]
     rows = [
         [label, *(str(n) if n else "." for n in counts)]
@@ -110,7 +110,7 @@ def predictions_table(results: Sequence[ImageResult]) -> Table:
 
 
 def _names(results: Sequence[Measurement]) -> list[str]:
-    """A file's scheme where it is the only file of this scheme, else its name."""
+    """A name for each row: its scheme if only one file has it, else the file's name."""
     files = Counter(scheme for _, scheme in {(r.file, r.scheme) for r in results})
     return [r.scheme if r.scheme and files[r.scheme] == 1 else Path(r.file).name for r in results]
 
@@ -158,4 +158,4 @@ _COLUMNS: tuple[tuple[str, str, int, Callable[[Measurement], str]], ...] = (
     ("Of limit %", "right", 170, lambda r: number(None if r.compute_share is None else 100 * r.compute_share, ".0f")),
     ("Status", "left", 0, lambda r: r.status.partition(":")[0]),
 )
-"""The benchmark's columns: name, justification, from which width of the screen on, and the figure."""
+"""The benchmark's columns: name, justification, smallest width of the screen, and the figure."""

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from edgepress.runtime.contract import Color, Resize
 from edgepress.toolkit.cli import screen
@@ -14,7 +14,7 @@ from edgepress.toolkit.cli.options import DATA_HELP, Architecture, Augmentation,
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 
-Images, Net, Fit = (partial(typer.Option, rich_help_panel=name) for name in ("Images", "Network", "Training"))
+Images, Net, Fit = (partial(Option, rich_help_panel=name) for name in ("Images", "Network", "Training"))
 WIDTH_HELP = f"Multiplier of the number of channels ({', '.join(r.name for r in ARCHITECTURES.values() if r.width)})"
 DEPTH_HELP = "Number of layers (" + ", ".join(
     f"{r.name}: {' or '.join(map(str, r.depths))}" for r in ARCHITECTURES.values() if r.depths
@@ -24,13 +24,11 @@ BY_DATA = "as in the data"
 
 
 def train(
-    data: Annotated[str, typer.Option(help=DATA_HELP)] = "digits",
-    arch: Annotated[
-        Architecture, typer.Option(metavar="NAME", help=f"Architecture: {', '.join(ARCHITECTURES)}")
-    ] = "lenet",
-    out: Annotated[Path | None, typer.Option(help="Folder of the run", show_default="runs/DATA-ARCH")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that the folder holds")] = False,
+    data: Annotated[str, Option(help=DATA_HELP)] = "digits",
+    arch: Annotated[Architecture, Option(metavar="NAME", help=f"Architecture: {', '.join(ARCHITECTURES)}")] = "lenet",
+    out: Annotated[Path | None, Option(help="Folder of the run", show_default="runs/DATA-ARCH")] = None,
+    resume: Annotated[bool, Option("--resume", help="Resume an interrupted run")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")] = False,
     size: Annotated[str | None, Images(help="Resize images to SIDE or HEIGHTxWIDTH", show_default=BY_DATA)] = None,
     color: Annotated[Color | None, Images(help="Convert images to this color mode", show_default=BY_DATA)] = None,
     resize: Annotated[Resize, Images(help="How to fit images of another aspect ratio")] = "stretch",
@@ -61,8 +59,7 @@ def train(
     from edgepress.toolkit.training.loop import train as work
 
     opened = open_data(data, size=_size(size), color=color, resize=resize, skip_unreadable=skip_unreadable)
-    for name, reason in opened.skipped:
-        screen.note(f"Left out: {name} ({reason})")
+    screen.note(*(f"Left out: {name} ({reason})" for name, reason in opened.skipped))
     result = work(
         opened,
         arch,

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Json
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="A .zip or .pyz file made by edgepress bundle")],
+    bundle: Annotated[Path, Argument(help="A .zip or .pyz file made by edgepress bundle")],
     key: Annotated[
-        Path | None, typer.Option(help="Require a signature by this public key (.pub) or file of allowed signers")
+        Path | None, Option(help="Require a signature by this public key (.pub) or file of allowed signers")
     ] = None,
     signature: Annotated[
-        Path | None, typer.Option(help="Signature file", show_default="the name of the bundle and .sig")
+        Path | None, Option(help="Signature file", show_default="the name of the bundle and .sig")
     ] = None,
     json_output: Json = False,
 ) -> None:

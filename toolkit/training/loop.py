@@ -155,15 +155,7 @@ def _identity(data: DataSet, arguments: dict[str, Any]) -> dict[str, Any]:
     return identity
 
 
-def _fit(
-    model: Any,
-    data: DataSet,
-    state: State,
-    *,
-    folder: Path,
-    deviation: Deviation,
-    progress: bool,
-) -> None:
+def _fit(model: Any, data: DataSet, state: State, *, folder: Path, deviation: Deviation, progress: bool) -> None:
     """Train until the last epoch or until patience runs out, then set the model to its best weights."""
     import keras
 
