@@ -183,10 +183,10 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
         operator = get_operator(name)()
         places = sum(1 for node in ast_nodes(get_ast(source)) for _ in operator.mutation_positions(node))
         for occurrence in range(places):
-            text = mutate_code(source, operator, occurrence)
             try:
+                text = mutate_code(source, operator, occurrence)
                 changed = _stripped(text or "")
-            except SyntaxError:
+            except (SyntaxError, AttributeError):  # the latter from Cosmic Ray, of exceptions with a dotted name
                 continue
             if text is not None and (dump := ast.dump(changed)) not in seen:
                 seen.add(dump)

@@ -61,6 +61,17 @@ def test_any_unzip_reads_what_is_written(tmp_path: Path) -> None:
             assert (info.extra, info.comment, info.internal_attr) == (b"", b"", 0)
 
 
+def test_headers_of_members_say_what_the_directory_says(tmp_path: Path) -> None:
+    content = made(tmp_path, {"ab": b"12345"}).read_bytes()
+    time, date, crc = DATE & 0xFFFF, DATE >> 16, zlib.crc32(b"12345")
+    assert content[:30] == struct.pack("<4s5H3I2H", b"PK\x03\x04", 20, 0, 0, time, date, crc, 5, 5, 2, 0)
+    assert content[30:37] == b"ab12345"
+    entry = struct.pack(
+        "<4s6H3I5H2I", b"PK\x01\x02", 788, 20, 0, 0, time, date, crc, 5, 5, 2, *[0] * 4, 0o100644 << 16, 0
+    )
+    assert content[37:] == entry + b"ab" + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, 48, 37, 0)
+
+
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     with made(tmp_path).open("rb") as file:
         found = read_archive(file)

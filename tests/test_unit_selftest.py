@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from records import assert_frozen
 
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError
 from edgepress.runtime import selftest as module
@@ -62,6 +63,10 @@ def report_of(monkeypatch: pytest.MonkeyPatch, answers: Any = WANTED, path: Any 
     model = Fake(contract(**about), answers)
     monkeypatch.setattr(module, "load", lambda *_: model)
     return selftest(path)
+
+
+def test_records_are_frozen() -> None:
+    assert_frozen(module, by_position=frozenset({"Check", "Report"}))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,7 @@ def test_answers_that_are_no_numbers_fail(monkeypatch: pytest.MonkeyPatch) -> No
     "test",
     [
         {"scores": coded(WANTED)[:-4]},
-        {"scores": "!" + coded(WANTED)[1:]},
+        {"scores": coded(WANTED)[:5] + "!" + coded(WANTED)[5:]},
         {"top": [0, 4]},
         {"columns": [0, 4], "scores": coded(WANTED[:, :2])},
         {"columns": [0, 1]},
