@@ -76,15 +76,15 @@ def board_info(host: str, *, python: str | None = None, ssh_config: Path | None 
         BoardError: The board can't be reached, or has no Python.
     """
     with Connection(host, config=ssh_config) as board:
-        told = look(board, python)
-    version = tuple(int(n) for n in told["python"].split(".")[:2])
+        info = look(board, python)
+    version = tuple(int(n) for n in info["python"].split(".")[:2])
     pip = f"{shlex.quote(python or 'venv/bin/python')} -m pip install"
-    command, advice = working_set(told["machine"], told["bits"], version, tuple(told["libc"]), pip)
+    command, advice = working_set(info["machine"], info["bits"], version, tuple(info["libc"]), pip)
     if command and python is None:  # the system's Python on Debian rejects pip
         apt, _, rest = command.rpartition(" && ")
         make = "python3 -m venv --system-site-packages venv" if apt else "python3 -m venv venv"
         command = " && ".join(filter(None, (apt, make, rest)))
-    return describe_board(host, told, [told["state"]]) | {"install": command, "advice": advice}
+    return describe_board(host, info, [info["state"]]) | {"install": command, "advice": advice}
 
 
 def board_bench(

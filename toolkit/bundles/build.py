@@ -234,8 +234,10 @@ def _prove(folder: Path, engine: str | None) -> dict[str, Any]:
     except (subprocess.TimeoutExpired, ValueError) as e:
         raise BundleError(f"The self-test ended without a result: {e}.", "Convert the model again.") from e
     if done.returncode:
-        said = report.get("error", {}).get("message") or "its answers differ from the stored ones"
-        raise BundleError(f"The self-test fails on this machine: {said}", f"Try: edgepress predict {folder.name} IMAGE")
+        reason = report.get("error", {}).get("message") or "its answers differ from the stored ones"
+        raise BundleError(
+            f"The self-test fails on this machine: {reason}", f"Try: edgepress predict {folder.name} IMAGE"
+        )
     return report
 
 

@@ -109,7 +109,7 @@ def _check_contents(file: BinaryIO, archive: Archive) -> Manifest:
         if dos_date(manifest.dated) != archive.date:
             raise ValueError("the members have another date")
     except ValueError as e:
-        raise BundleError(f"{manifests.NAME} gives the date {manifest.dated}: {e}.") from e
+        raise BundleError(f"{manifests.NAME} has the invalid date {manifest.dated}: {e}.") from e
     listed = {top + f.path: f for f in manifest.files}
     names = [top + manifests.NAME, *listed]
     if missing := sorted(set(names) - set(archive.members)):
