@@ -95,6 +95,9 @@ def build_bundle(
 ) -> Bundle:
     """Build a bundle.
 
+        >>> from edgepress.toolkit import bundle
+        >>> bundle("runs/a/variants/model-int8.tflite", "app.zip").boards  # doctest: +SKIP
+
     Args:
         file: A `.tflite` or `.onnx` file made by `edgepress convert`, with a contract and a self-test.
         out: The bundle; None: next to the file, with its name.
@@ -120,7 +123,7 @@ def build_bundle(
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
         folder = Path(temporary) / name
-        _lay_out(folder, path, contract, manifest)
+        _lay_out(folder, path, contract=contract, manifest=manifest)
         notes = ["Without samples, the self-test checks neither decoding nor resizing."]
         if samples:
             step("Choosing samples")
@@ -133,7 +136,7 @@ def build_bundle(
         proof = _prove(folder, engine) | {"file": str(path)}
         manifest = replace(manifest, engine=engine or proof["engine"], files=describe_files(folder))
         step(f"Writing {target}")
-        notes += _write(folder, manifest, target, sign)
+        notes += _write(folder, manifest, target=target, key=sign)
     return Bundle(verify_bundle(target), manifest.boards, proof, tuple(notes))
 
 
@@ -163,8 +166,8 @@ def _manifest(
     )
 
 
-def _write(folder: Path, manifest: Manifest, target: Path, key: str | Path | None) -> list[str]:
-    """Write the archive, and its signature beside it; returns notes."""
+def _write(folder: Path, manifest: Manifest, *, target: Path, key: str | Path | None) -> list[str]:
+    """Write the archive, and its signature next to it; returns notes."""
     (folder / NAME).write_bytes(manifest.to_bytes())
     top, names = folder, [NAME, *(f.path for f in manifest.files)]
     if manifest.format == "zip":
@@ -181,7 +184,7 @@ def _write(folder: Path, manifest: Manifest, target: Path, key: str | Path | Non
     return []
 
 
-def _lay_out(folder: Path, file: Path, contract: Contract, manifest: Manifest) -> None:
+def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest) -> None:
     """Copy the model, the sources of the runtime, and the files for the installer and the user."""
     package = Path(edgepress.__file__)
     runtime = Path(edgepress.runtime.__file__).parent

@@ -59,6 +59,10 @@ class Verified:
 def verify_bundle(path: str | Path, *, key: str | Path | None = None, signature: str | Path | None = None) -> Verified:
     """Verify a bundle.
 
+        >>> from edgepress.toolkit import verify
+        >>> verify("app.zip").manifest.scheme  # doctest: +SKIP
+        'tflite-int8'
+
     Args:
         path: A `.zip` or `.pyz` made by `edgepress bundle`.
         key: Public key, or file of allowed signers; requires a signature by one of them.
