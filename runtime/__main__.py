@@ -35,7 +35,7 @@ def classify(args: argparse.Namespace) -> Documents:
     for name in args.images:
         found: list[Any] = [sys.stdin.buffer.read() if name == "-" else Path(name)]
         if name != "-" and found[0].is_dir() and not (found := images_in(found[0])):
-            raise InputError(f"The folder {name} holds no images.", "Accepted: JPEG, PNG, BMP, GIF, WebP and .npy.")
+            raise InputError(f"The folder {name} contains no images.", "Accepted: JPEG, PNG, BMP, GIF, WebP and .npy.")
         for image in found:
             yield _answer(model, image, name if name == "-" else str(image), args.top)
 

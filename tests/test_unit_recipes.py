@@ -14,7 +14,6 @@ from edgepress.converters import SCHEMES
 from edgepress.converters.calibration import tflite_ranges
 from edgepress.converters.to_onnx import convert as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
-from edgepress.toolkit.engines.toy_models import dense_model
 
 CHANNELS = 4
 SCALES = np.array([1.0, 4.0, 16.0, 64.0], np.float32)
@@ -151,12 +150,24 @@ def dense() -> bytes:
     """A layer with the signature that TensorFlow writes and litert-quantizer looks for."""
     from ai_edge_litert import schema_py_generated as fb
 
-    from edgepress.converters.to_tflite.flatbuffer import write
+    from edgepress.converters.to_tflite.flatbuffer import append, opcode, tensor, write
 
-    model = fb.ModelT.InitFromPackedBuf(dense_model("tflite", 16, 6), 0)
-    graph = model.subgraphs[0]
-    taken, given = ([fb.TensorMapT(name=name, tensorIndex=int(ends[0]))] for name, ends in _ends(graph))
-    model.signatureDefs = [fb.SignatureDefT(inputs=taken, outputs=given, signatureKey="serve", subgraphIndex=0)]
+    weights = np.random.default_rng(0).integers(-127, 128, (6, 16)).astype(np.float32)
+    graph = fb.SubGraphT(tensors=[], operators=[])
+    model = fb.ModelT(version=3, operatorCodes=[], subgraphs=[graph], buffers=[fb.BufferT()])
+    values = append(model.buffers, fb.BufferT(data=np.frombuffer(weights.tobytes(), np.uint8)))
+    taken, held = tensor(graph, [1, 16], "input"), tensor(graph, [6, 16], "weights", values)
+    graph.inputs, graph.outputs = [taken], [tensor(graph, [1, 6], "scores")]
+    layer = fb.OperatorT(
+        opcodeIndex=opcode(model, fb.BuiltinOperator.FULLY_CONNECTED),
+        inputs=[taken, held, -1],
+        outputs=graph.outputs,
+        builtinOptionsType=fb.BuiltinOptions.FullyConnectedOptions,
+        builtinOptions=fb.FullyConnectedOptionsT(),
+    )
+    append(graph.operators, layer)
+    first, last = ([fb.TensorMapT(name=name, tensorIndex=int(ends[0]))] for name, ends in _ends(graph))
+    model.signatureDefs = [fb.SignatureDefT(inputs=first, outputs=last, signatureKey="serve", subgraphIndex=0)]
     return bytes(write(model))
 
 

@@ -76,15 +76,15 @@ def board_info(host: str, *, python: str | None = None, ssh_config: Path | None 
         BoardError: The board can't be reached, or has no Python.
     """
     with Connection(host, config=ssh_config) as board:
-        told = look(board, python)
-    version = tuple(int(n) for n in told["python"].split(".")[:2])
+        info = look(board, python)
+    version = tuple(int(n) for n in info["python"].split(".")[:2])
     pip = f"{shlex.quote(python or 'venv/bin/python')} -m pip install"
-    command, advice = working_set(told["machine"], told["bits"], version, tuple(told["libc"]), pip)
+    command, advice = working_set(info["machine"], info["bits"], version, tuple(info["libc"]), pip)
     if command and python is None:  # the system's Python on Debian rejects pip
         apt, _, rest = command.rpartition(" && ")
         make = "python3 -m venv --system-site-packages venv" if apt else "python3 -m venv venv"
         command = " && ".join(filter(None, (apt, make, rest)))
-    return describe_board(host, told, [told["state"]]) | {"install": command, "advice": advice}
+    return describe_board(host, info, [info["state"]]) | {"install": command, "advice": advice}
 
 
 def board_bench(
@@ -136,23 +136,23 @@ def board_bench(
     folder = Path(out) if out is not None else paths[0] if paths[0].is_dir() else paths[0].parent
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
         cargo = pack(paths, Path(temporary), data=data, limit=items, skip_unreadable=skip_unreadable, on_step=step)
-        before = _before(folder / NAME, cargo, max_drop_pp)
+        before = _before(folder / NAME, cargo, max_drop_pp=max_drop_pp)
         plan = Plan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
         visits = _visit_all(hosts, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
-    made = _merged(before, visits, cargo, path=folder / NAME, max_drop_pp=max_drop_pp)
+    made = _merged(before, visits, cargo=cargo, path=folder / NAME, max_drop_pp=max_drop_pp)
     for host in set(hosts) - made.failed.keys():
         _journal(host, plan, cargo.data, resume=True).remove()
     return made
 
 
 def _merged(
-    result: Benchmark, visits: Mapping[str, Visit | EdgepressError], cargo: Cargo, *, path: Path, max_drop_pp: float
+    result: Benchmark, visits: Mapping[str, Visit | EdgepressError], *, cargo: Cargo, path: Path, max_drop_pp: float
 ) -> BoardBench:
     """Add the boards' results to a benchmark and write it, unless all boards failed."""
     baseline, notes = result.baseline["scheme"] if result.baseline else BASELINE, [*result.notes, *cargo.notes]
     for host, came in visits.items():
         if isinstance(came, Visit):
-            entry, rows = board_rows(host, came, cargo, baseline=baseline, max_drop_pp=max_drop_pp)
+            entry, rows = board_rows(host, came, cargo=cargo, baseline=baseline, max_drop_pp=max_drop_pp)
             if cargo.data is not None and len(cargo.data.test) != result.data["count"]:  # can't be paired with others
                 rows = [replace(row, correct="") for row in rows]
             result = merge(result, entry, rows)
@@ -206,7 +206,7 @@ def _journal(host: str, plan: Plan, data: DataSet | None, *, resume: bool) -> Jo
     return Journal(default_journals(), (edgepress.__version__, *same), resume=resume)
 
 
-def _before(path: Path, cargo: Cargo, max_drop_pp: float) -> Benchmark:
+def _before(path: Path, cargo: Cargo, *, max_drop_pp: float) -> Benchmark:
     """The benchmark to add to: the existing one, or an empty one. An error if it is about other data."""
     about = {"source": "", "sha256": "", "count": 0} if cargo.data is None else data_record(cargo.data)
     if path.exists():

@@ -13,12 +13,7 @@ from typing import Any
 
 from edgepress.runtime.board import EXTENSIONS
 
-THROTTLED = {
-    0: "undervoltage",
-    1: "frequency capped",
-    2: "throttled",
-    3: "soft temperature limit",
-}
+THROTTLED = {0: "undervoltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Meaning of bits 0 to 3 (now) and of bits 16 to 19 (since boot)."""
 SINCE_START = 16
 REMEDIES = {

@@ -21,7 +21,7 @@ from edgepress.toolkit.stats.intervals import paired_ratio
 
 
 def board_rows(
-    host: str, visit: Visit, cargo: Cargo, *, baseline: str, max_drop_pp: float
+    host: str, visit: Visit, *, cargo: Cargo, baseline: str, max_drop_pp: float
 ) -> tuple[dict[str, Any], list[Measurement]]:
     """A board's entry in a benchmark's `boards`, and one row per file and number of threads.
 

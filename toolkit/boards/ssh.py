@@ -39,10 +39,7 @@ HINTS = (
         r"Permission denied|Too many authentication failures",
         "Set up login without a password: ssh-copy-id {host}, and ssh-add for a key with a passphrase.",
     ),
-    (
-        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "If the board was reinstalled or replaced: ssh-keygen -R {name}",
-    ),
+    (r"REMOTE HOST IDENTIFICATION HAS CHANGED", "If the board was reinstalled or replaced: ssh-keygen -R {name}"),
     (r"Host key verification failed", "Connect once by hand and check the fingerprint of the key: ssh {host}"),
     (r"Could not resolve hostname", "Check the name; in most networks a Raspberry Pi is called NAME.local."),
     (r"refused|timed out|No route", "Check that the board is on, in this network, and has ssh enabled (raspi-config)."),
@@ -151,8 +148,8 @@ class Connection:
             return bytes(done.stdout)
         if done.returncode == LOST_FAILURE or done.returncode < 0:  # Ctrl-C also ends the ssh client
             raise LostError(f"The connection to {self.host} was lost. {_last_words(done.stderr)}".strip())
-        said = _last_words(done.stderr) or _last_words(done.stdout) or "no output"
-        raise BoardError(f"{Path(command[0]).name} ended with exit code {done.returncode} on {self.host}: {said}")
+        output = _last_words(done.stderr) or _last_words(done.stdout) or "no output"
+        raise BoardError(f"{Path(command[0]).name} ended with exit code {done.returncode} on {self.host}: {output}")
 
     def push(self, members: Mapping[str, bytes | Path], folder: str) -> None:
         """Write files to a folder on the board, which is created if missing.
@@ -182,10 +179,10 @@ class Connection:
 
     def _failed(self, what: str, kind: type[BoardError] = BoardError) -> BoardError:
         self._log.seek(0)
-        said = self._log.read().decode(errors="replace")
+        output = self._log.read().decode(errors="replace")
         name = self.host.rpartition("@")[2]
-        hint = next((h.format(host=self.host, name=name) for pattern, h in HINTS if re.search(pattern, said)), "")
-        return kind(f"{self.host} {what}: {_last_words(said.encode()) or 'no message from ssh.'}", hint)
+        hint = next((h.format(host=self.host, name=name) for pattern, h in HINTS if re.search(pattern, output)), "")
+        return kind(f"{self.host} {what}: {_last_words(output.encode()) or 'no message from ssh.'}", hint)
 
 
 def checked_host(host: str) -> str:

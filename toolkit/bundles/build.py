@@ -94,6 +94,9 @@ def bundle(
 ) -> Bundle:
     """Build a bundle.
 
+        >>> from edgepress.toolkit import bundle
+        >>> bundle("runs/a/variants/model-int8.tflite", "app.zip").boards  # doctest: +SKIP
+
     Args:
         file: A `.tflite` or `.onnx` file made by `edgepress convert`, with a contract and a self-test.
         out: The bundle; None: next to the file, with its name.
@@ -124,7 +127,7 @@ def bundle(
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
         folder = Path(temporary) / name
-        _lay_out(folder, path, contract, manifest)
+        _lay_out(folder, path, contract=contract, manifest=manifest)
         notes = ["Without samples, the self-test checks neither decoding nor resizing."]
         if samples:
             step("Choosing samples")
@@ -137,7 +140,7 @@ def bundle(
         proof = _prove(folder, engine) | {"file": str(path)}
         manifest = replace(manifest, engine=engine or proof["engine"], files=describe_files(folder))
         step(f"Writing {target}")
-        notes += _write(folder, manifest, target, sign)
+        notes += _write(folder, manifest, target=target, key=sign)
     return Bundle(verify(target), manifest.boards, proof, tuple(notes))
 
 
@@ -167,8 +170,8 @@ def _manifest(
     )
 
 
-def _write(folder: Path, manifest: Manifest, target: Path, key: str | Path | None) -> list[str]:
-    """Write the archive, and its signature beside it; returns notes."""
+def _write(folder: Path, manifest: Manifest, *, target: Path, key: str | Path | None) -> list[str]:
+    """Write the archive, and its signature next to it; returns notes."""
     (folder / NAME).write_bytes(manifest.to_bytes())
     top, names = folder, [NAME, *(f.path for f in manifest.files)]
     if manifest.format == "zip":
@@ -185,7 +188,7 @@ def _write(folder: Path, manifest: Manifest, target: Path, key: str | Path | Non
     return []
 
 
-def _lay_out(folder: Path, file: Path, contract: Contract, manifest: Manifest) -> None:
+def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest) -> None:
     """Copy the model, the sources of the runtime, and the files for the installer and the user."""
     package = Path(edgepress.__file__)
     runtime = Path(edgepress.runtime.__file__).parent
@@ -238,8 +241,10 @@ def _prove(folder: Path, engine: str | None) -> dict[str, Any]:
     except (subprocess.TimeoutExpired, ValueError) as e:
         raise BundleError(f"The self-test ended without a result: {e}.", "Convert the model again.") from e
     if done.returncode:
-        said = report.get("error", {}).get("message") or "its answers differ from the stored ones"
-        raise BundleError(f"The self-test fails on this machine: {said}", f"Try: edgepress predict {folder.name} IMAGE")
+        reason = report.get("error", {}).get("message") or "its answers differ from the stored ones"
+        raise BundleError(
+            f"The self-test fails on this machine: {reason}", f"Try: edgepress predict {folder.name} IMAGE"
+        )
     return report
 
 

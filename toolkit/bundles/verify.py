@@ -59,6 +59,10 @@ class Verified:
 def verify(path: str | Path, *, key: str | Path | None = None, signature: str | Path | None = None) -> Verified:
     """Verify a bundle.
 
+        >>> from edgepress.toolkit import verify
+        >>> verify("app.zip").manifest.scheme  # doctest: +SKIP
+        'tflite-int8'
+
     Args:
         path: A `.zip` or `.pyz` made by `edgepress bundle`.
         key: Public key, or file of allowed signers; requires a signature by one of them.
@@ -114,7 +118,7 @@ def _check_contents(file: BinaryIO, archive: Archive) -> Manifest:
         if dos_date(manifest.dated) != archive.date:
             raise ValueError("the members have another date")
     except ValueError as e:
-        raise BundleError(f"{manifests.NAME} gives the date {manifest.dated}: {e}.") from e
+        raise BundleError(f"{manifests.NAME} has the invalid date {manifest.dated}: {e}.") from e
     listed = {top + f.path: f for f in manifest.files}
     names = [top + manifests.NAME, *listed]
     if missing := sorted(set(names) - set(archive.members)):

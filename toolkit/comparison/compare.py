@@ -109,6 +109,9 @@ def compare(
 ) -> Comparison:
     """Compare two results of `edgepress benchmark`, or measure two model files side by side.
 
+        >>> from edgepress.toolkit import compare
+        >>> compare("old.tflite", "new.tflite", fail_if=["drop>0.5"]).failed  # doctest: +SKIP
+
     Args:
         old: A `benchmark.json`, a folder that contains one, or a `.tflite` or `.onnx` file.
         new: The same kind of file.

@@ -128,10 +128,7 @@ def match_models(run: Benchmark, old: Path, new: Path) -> list[Pair]:
         )
     return [
         _pair(
-            _Key(rows[1][place].scheme, *place, ""),
-            Side(run, rows[0][place]),
-            Side(run, rows[1][place]),
-            same_run=True,
+            _Key(rows[1][place].scheme, *place, ""), Side(run, rows[0][place]), Side(run, rows[1][place]), same_run=True
         )
         for place in common
     ]
