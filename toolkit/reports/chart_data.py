@@ -74,14 +74,12 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
 
 def color_of(scheme: str) -> int:
     """The number of a scheme's colour in the style sheet."""
-    known = list(SCHEMES)
-    return min(known.index(scheme), COLORS - 1) if scheme in known else COLORS - 1
+    return min([*SCHEMES, scheme].index(scheme), COLORS - 1)
 
 
 def shape_of(engine: str) -> int:
     """The number of an engine's shape in the page."""
-    known = [*ENGINES, *({"openvino"} - set(ENGINES))]
-    return min(known.index(engine), SHAPES - 1) if engine in known else SHAPES - 1
+    return min([*ENGINES, engine].index(engine), SHAPES - 1)
 
 
 def _front(rows: list[Measurement], cost: str, index: Mapping[int, int]) -> list[int]:
