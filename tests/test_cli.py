@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import re
@@ -45,21 +46,22 @@ def apart(*code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
 
-def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
-    code = (
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ("tensorflow", "keras", "PIL", "sklearn", "scipy", "onnx", "onnxruntime", "ai_edge_litert", "matplotlib")
+    result = apart(
         "import sys",
         "from edgepress.toolkit.cli.main import main",
         "try: main(['--help'])",
-        "except SystemExit: print([m for m in ('tensorflow', 'keras', 'PIL', 'sklearn') if m in sys.modules])",
+        f"except SystemExit: print([m for m in {heavy} if m in sys.modules])",
     )
-    begun = time.perf_counter()
-    result = apart(*code)
-    assert time.perf_counter() - begun < 2  # 0.25 s where nothing else runs
     assert result.stdout.rstrip().endswith("[]")
     assert "demo" in result.stdout
 
 
 def test_docs_show_the_help_of_every_command() -> None:
+    pins = dict(re.findall(r"^(typer|rich)==(\S+)", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    if {name: importlib.metadata.version(name) for name in pins} != pins:
+        pytest.skip(f"the layout of the help is that of {pins}")
     printed = apart("import runpy", "runpy.run_module('edgepress.toolkit.cli.reference', run_name='__main__')").stdout
     assert (ROOT / "docs" / "commands.md").read_text() == printed, (
         "run: python -m edgepress.toolkit.cli.reference > docs/commands.md"

@@ -71,7 +71,7 @@ def _show(made: Bundle) -> None:
     rows = [[f.path, size(f.size_bytes)] for f in m.files if not f.path.startswith("edgepress/")]
     sources = [f.size_bytes for f in m.files if f.path.startswith("edgepress/")]
     rows.append([f"edgepress/ ({len(sources)} files)", size(sum(sources))])
-    screen.show(screen.table("", [("File", "left"), ("Size", "right")], rows))
+    screen.show(screen.table([("File", "left"), ("Size", "right")], rows))
     screen.say(f"{found.path}: {size(found.size_bytes)}, {m.name} {m.id[:12]}, {m.scheme}", style="bold")
     screen.say(f"SHA-256 {found.sha256}")
     if found.signature:

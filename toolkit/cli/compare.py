@@ -95,7 +95,7 @@ def _show(result: Comparison) -> None:
         for name, *cells, state in found
     ]
     last = None if any(row[-1] for row in rows) else -1
-    screen.show(screen.table("", columns[:last], [row[:last] for row in rows]))
+    screen.show(screen.table(columns[:last], [row[:last] for row in rows]))
     for text in texts.methods(result):
         screen.say(text)
     if result.verdicts:
@@ -103,6 +103,6 @@ def _show(result: Comparison) -> None:
             [Text(outcome, style=STYLES[outcome]), *cells] for outcome, *cells in texts.verdict_rows(result)
         ]
         screen.say()
-        screen.show(screen.table("", [(name, "left") for name in ("Outcome", "Fail if", "On", "Found")], verdicts))
+        screen.show(screen.table([(name, "left") for name in ("Outcome", "Fail if", "On", "Found")], verdicts))
     screen.say()
     screen.say(texts.summary(result), style="bold red" if result.failed else "bold")

@@ -22,10 +22,10 @@ def doctor(json_output: Json = False) -> int:
     )
     rows = [[e["name"], e["version"] or "", e["status"], e["detail"] or e["install"]] for e in found["engines"]]
     columns = [("Engine", "left"), ("Version", "left"), ("Status", "left"), ("", "left")]
-    screen.show(screen.table("", columns, rows))
+    screen.show(screen.table(columns, rows))
     rows = [[e["name"], "yes" if e["present"] else "no", e["meaning"]] for e in found["extensions"]]
     if rows:
-        screen.show(screen.table("", [("CPU extension", "left"), ("Present", "left"), ("Meaning", "left")], rows))
+        screen.show(screen.table([("CPU extension", "left"), ("Present", "left"), ("Meaning", "left")], rows))
     missing = [p for p in found["toolkit"] if p["version"] is None]
     for package in missing:
         screen.say(f"Missing for the toolkit: {package['package']}", style="red")

@@ -32,7 +32,7 @@ def list_engines(json_output: Json = False) -> None:
         return
     columns = (("Engine", "left"), ("Opens", "left"), ("Version", "left"), ("Where", "left"))
     rows = [(s.name, ", ".join(s.formats), s.version, _where(s)) for s in states]
-    screen.show(screen.table("", columns, rows))
+    screen.show(screen.table(columns, rows))
 
 
 @app.command()

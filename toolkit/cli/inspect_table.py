@@ -85,7 +85,7 @@ def weights_table(found: Inspection) -> Table:
 
 def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
     """A table of text from files, which is not interpreted as markup or terminal control codes."""
-    return table("", columns, [[cell if isinstance(cell, Text) else _printable(cell) for cell in row] for row in rows])
+    return table(columns, [[cell if isinstance(cell, Text) else _printable(cell) for cell in row] for row in rows])
 
 
 def _printable(text: str) -> Text:

@@ -58,7 +58,7 @@ def _operations_table(found: Profile) -> Table:
     if found.delegated_share is not None:
         columns.append(("Delegated", "left"))
         rows = [[*row, "yes" if o.delegated else "no"] for row, o in zip(rows, found.operations, strict=True)]
-    return screen.table("", columns, rows)
+    return screen.table(columns, rows)
 
 
 def _nodes_table(found: Profile) -> Table:
@@ -67,7 +67,7 @@ def _nodes_table(found: Profile) -> Table:
         (n.name, n.operation, n.kernel if n.kernel != n.operation else "", f"{n.time_us:.1f}", f"{100 * n.share:.1f} %")
         for n in found.nodes
     ]
-    return screen.table("", columns, rows)
+    return screen.table(columns, rows)
 
 
 def _summary(found: Profile) -> list[str]:

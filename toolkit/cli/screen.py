@@ -106,9 +106,9 @@ NAME_WIDTH = 16
 """Names in the first column, such as schemes, are not wrapped up to this length, even on a narrow screen."""
 
 
-def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
+def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
     """Make a table; columns are (name, "left" or "right")."""
-    result = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD)
+    result = Table(header_style="bold", box=SIMPLE_HEAD)
     result.padding, result.show_edge = (0, 1, 0, 0), False
     longest = max((len(row[0]) for row in rows), default=0)
     for i, (name, justify) in enumerate(columns):

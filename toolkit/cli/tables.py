@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -13,6 +11,7 @@ from rich.text import Text
 from edgepress.converters import Variant
 from edgepress.toolkit.cli.screen import table, width
 from edgepress.toolkit.prediction import ImageResult
+from edgepress.toolkit.reports.view import row_names
 from edgepress.toolkit.results.records import DROP, USABLE, Benchmark, Measurement
 from edgepress.toolkit.text import number, size
 
@@ -37,7 +36,7 @@ def variants_table(variants: Sequence[Variant]) -> Table:
     ]
     columns = [("Scheme", "left"), ("File", "left"), ("Size", "right"), ("Took", "right")]
     columns += [("Agrees %", "right"), ("SQNR dB", "right"), ("Status", "left")]
-    return table("", columns, rows)
+    return table(columns, rows)
 
 
 def _decibels(sqnr_db: float | None) -> str:
@@ -53,7 +52,7 @@ def benchmark_table(result: Benchmark) -> Table:
         for name, justify, needed, figure in _COLUMNS
         if room >= needed and name.lower() not in alike
     ]
-    names = _names(result.results)
+    names = row_names(result.results)
     rows = [
         [
             Text(figure(r) if name != "File" else own, style=_style(r) if name == "Status" else "")
@@ -61,12 +60,12 @@ def benchmark_table(result: Benchmark) -> Table:
         ]
         for r, own in zip(result.results, names, strict=True)
     ]
-    return table("", [(name, justify) for name, justify, _ in columns], rows)
+    return table([(name, justify) for name, justify, _ in columns], rows)
 
 
 def best_engine_lines(result: Benchmark) -> list[str]:
     """One line per file: its best engine, and how much slower the others are."""
-    names = dict(zip((r.file for r in result.results), _names(result.results), strict=True))
+    names = dict(zip((r.file for r in result.results), row_names(result.results), strict=True))
     lines = []
     for best in result.best_engines:
         others = ", ".join(f"{name} {ratio:.2f} times as long" for name, ratio in best.slower.items())
@@ -87,7 +86,7 @@ def evaluation_table(result: Mapping[str, Any]) -> Table:
     macro = [_percent(result[f"macro_{k}"]) for k in ("precision", "recall", "f1")]
     rows.append([Text("macro average", style="bold"), *macro, str(result["count"]), ""])
     columns = [("Class", "left"), ("Precision %", "right"), ("Recall %", "right"), ("F1 %", "right")]
-    return table("", [*columns, ("Items", "right"), ("Most mistaken for", "left")], rows)
+    return table([*columns, ("Items", "right"), ("Most mistaken for", "left")], rows)
 
 
 def confusion_table(result: Mapping[str, Any]) -> Table:
@@ -97,7 +96,7 @@ def confusion_table(result: Mapping[str, Any]) -> Table:
         [label, *(str(n) if n else "." for n in counts)]
         for label, counts in zip(labels, result["confusion_matrix"], strict=True)
     ]
-    return table("", [("True \\ predicted", "left"), *((label, "right") for label in labels)], rows)
+    return table([("True \\ predicted", "left"), *((label, "right") for label in labels)], rows)
 
 
 def predictions_table(results: Sequence[ImageResult]) -> Table:
@@ -106,13 +105,7 @@ def predictions_table(results: Sequence[ImageResult]) -> Table:
     for r in results:
         for n, p in enumerate(r.classes):
             rows.append([r.image if n == 0 else "", p.label, f"{p.score:.4f}"])
-    return table("", [("Image", "left"), ("Class", "left"), ("Score", "right")], rows)
-
-
-def _names(results: Sequence[Measurement]) -> list[str]:
-    """A name for each row: its scheme if only one file has it, else the file's name."""
-    files = Counter(scheme for _, scheme in {(r.file, r.scheme) for r in results})
-    return [r.scheme if r.scheme and files[r.scheme] == 1 else Path(r.file).name for r in results]
+    return table([("Image", "left"), ("Class", "left"), ("Score", "right")], rows)
 
 
 def _style(row: Measurement) -> str:

@@ -78,9 +78,8 @@ def color_of(scheme: str) -> int:
 
 
 def shape_of(engine: str) -> int:
-    """Number of an engine's shape in the page."""
-    known = list(ENGINES)
-    return min(known.index(engine), SHAPES - 1) if engine in known else SHAPES - 1
+    """The number of an engine's shape in the page."""
+    return min([*ENGINES, engine].index(engine), SHAPES - 1)
 
 
 def _front(rows: list[Measurement], cost: str, index: Mapping[int, int]) -> list[int]:
