@@ -75,6 +75,12 @@ def test_what_may_be_left_out_has_its_default() -> None:
         None,
     )
     assert (found.arch, found.parent_sha256, found.test_accuracy, found.data, found.tools) == ("", "", None, None, {})
+    test = SelfTest(engine="", seeds=(1,), columns=(), scores="", top=(0,))
+    assert (test.step, test.logit_step) == (0, 0)
+    proof = {"items": 1, "on": "", "agreement": 1, "max_error": 0, "mean_error": 0, "largest": 1, "sqnr_db": None}
+    checked = Contract.from_json(json.dumps(least | {"verification": proof})).verification
+    assert checked is not None
+    assert checked.varies
     for field in ("task", "labels", "input", "scheme", "schema_version"):
         with pytest.raises(ModelFileError):
             Contract.from_json(json.dumps({k: v for k, v in least.items() if k != field}))
@@ -125,6 +131,7 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("verification", []),
         ("selftest__seeds", []),
         ("selftest__seeds", [1]),
+        ("selftest", {"engine": "", "seeds": [], "columns": [], "scores": "", "top": []}),
         ("selftest__seeds", [1, -2]),
         ("selftest__seeds", [1, 2.0]),
         ("selftest__seeds", [1, True]),
