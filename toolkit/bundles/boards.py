@@ -67,7 +67,7 @@ def boards_for(format: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         if name not in BOARDS:
             raise unknown("board", name, BOARDS)
         if format not in BOARDS[name].engines:
-            raise BundleError(f"{name} has no engine for .{format} files.", "Convert the model to tflite-int8 for it.")
+            raise BundleError(f"{name} has no engine for .{format} files.", "Convert the model to tflite-int8.")
     return tuple(name for name, board in BOARDS.items() if format in board.engines and (not wanted or name in wanted))
 
 
