@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:
-        if args.run in (watch, camera):  # the only way to end them
+        if args.run in (watch, camera):  # Ctrl-C is the normal end
             return 0
         error = EdgepressError("Interrupted.")
     except (OSError, OverflowError) as e:  # asyncio raises it for a port out of range

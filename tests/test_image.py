@@ -177,9 +177,9 @@ def test_an_array_that_is_no_image_is_refused(array: np.ndarray) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no\.jpg does not exist"):
+    with pytest.raises(InputError, match=r"no\.jpg"):
         load_image(tmp_path / "no.jpg", RGB)
-    with pytest.raises(InputError, match=r"can't be read: Is a directory"):
+    with pytest.raises(InputError, match="Is a directory"):
         load_image(tmp_path, RGB)
 
 

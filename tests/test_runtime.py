@@ -94,7 +94,7 @@ def test_arrays_that_do_not_fit_are_refused(model: Any) -> None:
 
 def test_pixels_scaled_to_one_are_refused_but_black_is_not(run: Any, items: Any) -> None:
     model = load(run.variants["tflite-int8"])
-    with pytest.raises(InputError, match="Multiply by 255"):
+    with pytest.raises(InputError, match="255"):
         model.scores(items / np.float32(255))
     assert model.scores(np.zeros((1, 28, 28, 1))).shape == (1, 10)
 
@@ -137,7 +137,7 @@ def test_an_array_of_another_size_is_resized_like_its_picture(run: Any) -> None:
 @pytest.mark.parametrize("count", [0, 2])
 def test_classify_takes_one_item_and_does_not_choose_among_several(count: int, run: Any, items: Any) -> None:
     model = load(run.variants["tflite-int8"])
-    with pytest.raises(InputError, match=f"holds {count} items"):
+    with pytest.raises(InputError, match=f"{count} items"):
         model.classify(items[:count])
     assert model.classify(items[:1]) == model.classify(items[0])
 
@@ -146,14 +146,14 @@ def test_files_that_are_no_arrays(run: Any, items: Any, tmp_path: Path) -> None:
     model = load(run.variants["tflite-int8"])
     np.savez(tmp_path / "a.npz", items[0])
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
-    with pytest.raises(InputError, match="an archive of arrays"):
+    with pytest.raises(InputError, match=r"a\.npy"):
         model.classify(tmp_path / "a.npy")
     (tmp_path / "b.npy").write_bytes(b"PK\x03\x04 cut")
     head = b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999,), }".ljust(117) + b"\n"
     (tmp_path / "c.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + head)
     np.save(tmp_path / "d.npy", np.array([{}], object), allow_pickle=True)
     for name in "bcd":
-        with pytest.raises(InputError, match=rf"{name}\.npy can't be read as an array"):
+        with pytest.raises(InputError, match=rf"{name}\.npy"):
             model.classify(tmp_path / f"{name}.npy")
     np.save(tmp_path / "e.npy", items[0])
     (tmp_path / "e.npy").rename(tmp_path / "E.NPY")
@@ -174,7 +174,7 @@ def test_engines(run: Any) -> None:
     assert load(run.variants["onnx-int8"], engine="onnxruntime", threads=2).threads == 2
     with pytest.raises(EngineError, match=r"Did you mean 'litert'"):
         load(run.variants["tflite-int8"], engine="liter")
-    with pytest.raises(EngineError, match=r"opens \.onnx files"):
+    with pytest.raises(EngineError, match=r"\.onnx"):
         load(run.variants["tflite-int8"], engine="onnxruntime")
     with pytest.raises(InputError, match="threads"):
         load(run.variants["tflite-int8"], threads=0)
@@ -193,7 +193,7 @@ def test_an_engine_that_is_installed_but_broken_says_why(run: Any, monkeypatch: 
         raise ImportError("numpy failed to import")
 
     monkeypatch.setattr("importlib.import_module", broken)
-    with pytest.raises(EngineError, match="installed but can't be imported: numpy failed"):
+    with pytest.raises(EngineError, match="numpy failed to import"):
         load(run.variants["tflite-int8"])
 
 
@@ -206,7 +206,7 @@ def test_an_interpreter_for_another_numpy_is_one_error(run: Any, monkeypatch: py
     module = types.ModuleType("tflite_runtime.interpreter")
     module.Interpreter = interpreter  # type: ignore[attr-defined]
     monkeypatch.setattr("importlib.import_module", lambda name: module)
-    with pytest.raises(EngineError, match="tflite_runtime does not work with numpy"):
+    with pytest.raises(EngineError, match=r"tflite_runtime.*numpy"):
         load(run.variants["tflite-int8"], engine="tflite-runtime")
 
 
@@ -216,15 +216,15 @@ def test_files_that_are_not_models(run: Any, tmp_path: Path) -> None:
         path.write_bytes(content)
         load(path)
 
-    with pytest.raises(ModelFileError, match="No such file"):
+    with pytest.raises(ModelFileError, match=r"missing\.tflite"):
         load(tmp_path / "missing.tflite")
     with pytest.raises(ModelFileError, match="folder"):
         load(tmp_path)
     with pytest.raises(ModelFileError, match="empty"):
         attempt("a.tflite", b"")
-    with pytest.raises(ModelFileError, match="another kind"):
+    with pytest.raises(ModelFileError, match=r"b\.tflite"):
         attempt("b.tflite", b"GIF89a" * 9)
-    with pytest.raises(ModelFileError, match="another kind"):
+    with pytest.raises(ModelFileError, match=r"c\.onnx"):
         attempt("c.onnx", b"hello")
     with pytest.raises(ModelFileError, match="edgepress convert"):
         attempt("d.tflite", run.model.read_bytes())
@@ -250,13 +250,13 @@ def test_a_file_that_contradicts_its_contract_is_refused(run: Any, tmp_path: Pat
     bare = whole[: whole.index(b"PK\x03\x04")]
     wrong = tmp_path / "wrong.tflite"
     wrong.write_bytes(tflite_with_contract(bare, contract.replace(labels=("only", "two"))))
-    with pytest.raises(ModelFileError, match="contradicts"):
+    with pytest.raises(ModelFileError, match=r"wrong\.tflite.*contract"):
         load(wrong)
     foreign = tmp_path / "foreign.tflite"
     foreign.write_bytes(bare)
     assert load(foreign).contract is None
     assert load(foreign).labels == tuple("0123456789")
-    with pytest.raises(InputError, match="no contract"):
+    with pytest.raises(InputError, match="contract"):
         load(foreign).classify(str(path))
 
 
@@ -265,5 +265,5 @@ def test_damaged_metadata_is_one_error(run: Any, tmp_path: Path) -> None:
     place = whole.index(b"parent_sha256")
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(whole[:place] + b"\xef" + whole[place + 1 :])
-    with pytest.raises(ModelFileError, match="damaged"):
+    with pytest.raises(ModelFileError, match=r"damaged\.onnx"):
         load(damaged)

@@ -61,21 +61,21 @@ def test_one_bad_image_does_not_stop_the_others(run: Any, pictures: Path, capsys
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["classify", "missing.tflite", "x.png"], 1, "can't be read"),
-        (["classify", "MODEL", "missing.png"], 1, "does not exist"),
+        (["classify", "missing.tflite", "x.png"], 1, "missing.tflite"),
+        (["classify", "MODEL", "missing.png"], 1, "missing.png"),
         (["classify", "MODEL", "EMPTY"], 1, "no images"),
         (["classify", "MODEL", "x.png", "--top", "0"], 1, "top is 0"),
-        (["classify", "MODEL", "x.png", "--threads", "auto"], 1, "is not known here"),
+        (["classify", "MODEL", "x.png", "--threads", "auto"], 1, "threads"),
         (["classify", "MODEL"], 2, "images"),
         (["classify", "MODEL", "x.png", "--threads", "1,2"], 2, "1,2"),
         (["bench", "MODEL", "--threads", "1,0"], 2, "1 to 256"),
         (["bench", "MODEL", "--sustained", "soon"], 2, "accepted: 90, 90s, 30m, 1h"),
         (["watch", "MODEL", "missing"], 1, "can't be watched"),
         (["serve", "MODEL", "--port", "99999"], 1, "port"),
-        (["info", "EMPTY"], 1, "is a folder"),
+        (["info", "EMPTY"], 1, "folder"),
         (["info", "MODEL", "--threads", "2"], 2, "unrecognized"),
         (["selftest", "MODEL", "--threads", "2"], 2, "unrecognized"),
-        (["selftest", "EMPTY"], 1, "holds 0 model files"),
+        (["selftest", "EMPTY"], 1, "0 model files"),
         (["nonsense"], 2, "nonsense"),
     ],
 )
@@ -149,7 +149,7 @@ def test_bench_finds_the_best_number_of_threads_and_auto_uses_it(
     assert best_threads(path) == found["best_threads"]
     assert main(["classify", path, str(pictures / "a.png"), "--threads", "auto"]) == 0
     Path(found["kept_in"]).write_text("damaged")
-    with pytest.raises(InputError, match="not known here"):
+    with pytest.raises(InputError, match=r"edgepress\.runtime bench"):
         best_threads(path)
 
 
@@ -181,7 +181,7 @@ def test_bench_needs_a_size(tmp_path: Path) -> None:
         helper.make_model(helper.make_graph([node], "g", [x], [y]), opset_imports=opset, ir_version=8),
         tmp_path / "m.onnx",
     )
-    with pytest.raises(InputError, match="leaves the size of its input open"):
+    with pytest.raises(InputError, match=r"m\.onnx"):
         bench(tmp_path / "m.onnx", seconds=0.1)
 
 

@@ -1,8 +1,8 @@
-"""edgepress: turn a classifier into the file that a small board should run, and prove it.
+"""edgepress: convert classifiers to quantized files for small boards, and measure their accuracy, latency and size.
 
-This module imports nothing: `edgepress.runtime` must load on a board that has only numpy and one interpreter. It exists
-so that Python, started beside a clone that is itself named `edgepress`, finds the installed package rather than taking
-the clone for a namespace package. Nothing but `__version__` may be added here.
+This module imports nothing, because `edgepress.runtime` must load on a board with only numpy and one interpreter. It
+exists so that Python, started in the parent folder of a clone named `edgepress`, finds the installed package instead of
+treating the clone as a namespace package.
 """
 
 __version__ = "0.1.0"

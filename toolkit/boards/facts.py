@@ -18,8 +18,8 @@ THROTTLED = {0: "undervoltage", 1: "frequency capped", 2: "throttled", 3: "soft 
 SINCE_START = 16
 REMEDIES = {
     "undervoltage": "Use the board's own power supply and a short cable.",
-    "throttled": "Cool it: a heat sink or a fan.",
-    "soft temperature limit": "Cool it: a heat sink or a fan.",
+    "throttled": "Add a heat sink or a fan.",
+    "soft temperature limit": "Add a heat sink or a fan.",
 }
 CORES = {
     ("0x41", part): name

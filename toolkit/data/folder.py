@@ -75,7 +75,7 @@ def _parts(root: Path) -> dict[str, Path]:
     folders = _folders(root)
     named = [path for path in folders if path.name in PARTS]
     if not any(_folders(path) for path in named):
-        return {"train": root}  # a class may well be called "train" or "test"
+        return {"train": root}  # "train" and "test" may be names of classes
     parts = {PARTS[path.name]: path for path in named}
     if "train" not in parts:
         raise DataError(f"{root} has {', '.join(p.name + '/' for p in named)} but no train/.", "Add train/.")

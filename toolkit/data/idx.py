@@ -53,7 +53,7 @@ def read_idx_folder(folder: Path, options: ReadOptions) -> Items:
         if missing and (part == "train" or len(missing) == 1):
             raise DataError(
                 f"{folder} has no file of {part} {missing[0]}.",
-                f"It is usually called {part}-{missing[0]}-idx…-ubyte.gz.",
+                f"Its usual name is {part}-{missing[0]}-idx…-ubyte.gz.",
             )
         if not missing:
             parts[part] = _read_part(files[part, "images"], files[part, "labels"])

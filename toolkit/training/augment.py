@@ -102,7 +102,7 @@ def _affine(
 
 
 def _light(x: npt.NDArray[np.uint8], draws: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Change contrast about the middle grey, and brightness."""
+    """Change contrast (about middle grey) and brightness."""
     contrast, brightness = (2 * draws - 1).T[:, :, None, None, None]
     changed = (x.astype(np.float32) - 128) * (1 + 0.15 * contrast) + (128 + 20 * brightness)
     result: npt.NDArray[np.uint8] = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
