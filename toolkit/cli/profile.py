@@ -34,7 +34,7 @@ def profile(
     """Where the time of one inference goes: by operation, by layer, and what the delegate takes."""
     from edgepress.toolkit.cli.profile_table import nodes_table, operations_table, summary
     from edgepress.toolkit.profiling.plot import checked_suffix, plot_profile
-    from edgepress.toolkit.profiling.profile import profile_file as work
+    from edgepress.toolkit.profiling.profile import profile as work
 
     if plot is not None:
         checked_suffix(plot)

@@ -1,1 +1,1 @@
-"""Engines that run in a virtual environment of their own, beside TensorFlow's."""
+"""Engines in environments of their own, and the models of one operation that engines are tried with."""
