@@ -28,6 +28,7 @@ import numpy as np
 from side_by_side import summarize
 from timing_models import files_in
 
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.timing import ITEMS, time_candidates
 from edgepress.toolkit.data.for_model import contract_of
@@ -132,7 +133,7 @@ def ours(path: Path, engine: str) -> float:
     contract, cpus = contract_of(path), choose_cpus(1)
     items = np.random.default_rng(0).integers(0, 256, (ITEMS, *contract.input.shape), dtype=np.uint8)
     opening = Opening(Candidate(path, engine), contract.labels, contract.input, cpus)
-    (timing,) = time_candidates([opening], items, Watch(cpus), rounds=1)
+    (timing,) = time_candidates([opening], items, Watch(cpus), BenchmarkOptions(rounds=1))
     if isinstance(timing, EdgepressError):
         raise timing
     return float(timing.medians[0]) / 1e9

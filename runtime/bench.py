@@ -1,9 +1,9 @@
-"""Latency of one model file on this machine, by the number of threads; and what `--threads auto` takes from it.
+"""Latency of one model file on this machine by number of threads, and the best number for `--threads auto`.
 
-All thread counts are opened at once and take turns of a quarter of a second, so that a slow moment of the machine hits
-all alike. The clock is around `Model.scores` of a ready item of random values. The best count is the smallest whose
-median is within 5 % of the fastest's. It is kept in `~/.cache/edgepress/threads.json` (or under `XDG_CACHE_HOME`), by
-the file's hash and the engine; not beside the model, where a bundle's checksums would break.
+The file is opened once per number of threads; they take turns of a quarter of a second, so that a slow moment of the
+machine affects all of them. What is timed is `Model.scores` of a prepared item of random values. The best number is the
+smallest whose median is within 5 % of the fastest. It is stored in `~/.cache/edgepress/threads.json` (or under
+`XDG_CACHE_HOME`) by the file's hash and the engine; not beside the model, where a bundle's checksums would break.
 """
 
 from __future__ import annotations
@@ -37,29 +37,19 @@ def bench(
     minute_s: float = 60.0,
     on_minute: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Time a file, and keep the best number of threads if there was a choice; gives what docs/runtime.md lists.
+    """Time a file and store the best number of threads, if several were timed; docs/runtime.md lists the result.
 
-    `threads` are the numbers to compare (none: 1, 2, 4, 8 and the number of cores, as far as there are so many), each
-    timed for `seconds`. The best one then runs on for `sustained_s`, to see whether heat slows it down: `on_minute` is
-    called with the figures of every `minute_s`. Errors are those of `load`.
+    `threads` are the numbers to compare (empty: 1, 2, 4, 8 and the number of cores, up to that number), each timed for
+    `seconds`. The best one then continues for `sustained_s`, to see whether the CPU is throttled: `on_minute` is called
+    with the figures of every `minute_s`. Errors are those of `load`.
     """
     cores, before = usable_cores(), temperature_c()
     counts = sorted(set(threads)) or sorted(n for n in {1, 2, 4, 8, cores} if n <= cores)
-    models, opened, times = [], [], [array.array("f") for _ in counts]
-    for n in counts:
-        start = time.perf_counter()
-        models.append(model := load(path, engine, n))
-        if min(model.shape, default=1) < 1:
-            raise InputError(
-                f"{path} leaves the size of its input open: {list(model.shape)}.", "Fix its size where it is made."
-            )
-        load_ms = (time.perf_counter() - start) * 1e3
-        random = np.random.default_rng(0).integers(0, 256, (8, *model.ready[0]))
-        items = list(random.astype(model.ready[1]))
-        opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_timed(model, items, 0)[0])})
+    models, opened, items = _opened(path, engine, counts)
+    times = [array.array("f") for _ in counts]
     for _ in range(max(1, round(seconds / TURN_S))):
         for model, found in zip(models, times, strict=True):
-            _timed(model, items, min(seconds, TURN_S) / 10)  # another one's weights are in the caches
+            _timed(model, items, min(seconds, TURN_S) / 10)  # the caches hold the weights of the previous one
             found.extend(_timed(model, items, min(seconds, TURN_S)))
     results = [start | _summary(found) for start, found in zip(opened, times, strict=True)]
     fastest = min(float(r["p50_us"]) for r in results)
@@ -92,7 +82,7 @@ def bench(
 
 
 def best_threads(path: str | os.PathLike[str], engine: str | None = None) -> int:
-    """The number of threads that `bench` found best for a file on this machine; InputError if it did not run here."""
+    """The number of threads that `bench` found best for a file on this machine; InputError if it has not run here."""
     model = load(path, engine)
     if not isinstance(found := _kept().get(_key(model)), int):
         what = f"The best number of threads for {path} on {model.engine} is not known here."
@@ -100,8 +90,24 @@ def best_threads(path: str | os.PathLike[str], engine: str | None = None) -> int
     return found
 
 
+def _opened(path: Any, engine: str | None, counts: list[int]) -> tuple[list[Model], list[dict[str, Any]], list[Any]]:
+    """A model for each number of threads, how long opening and the first call took, and items to time calls with."""
+    models, opened, items = list[Model](), list[dict[str, Any]](), list[Any]()
+    for n in counts:
+        start = time.perf_counter()
+        models.append(model := load(path, engine, n))
+        load_ms = (time.perf_counter() - start) * 1e3
+        if min(model.shape, default=1) < 1:
+            what = f"{path} leaves the size of its input open: {list(model.shape)}."
+            raise InputError(what, "Fix the size when exporting the model.")
+        random = np.random.default_rng(0).integers(0, 256, (8, *model.ready[0]))
+        items = list(random.astype(model.ready[1]))
+        opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_timed(model, items, 0)[0])})
+    return models, opened, items
+
+
 def _timed(model: Model, items: Sequence[Any], seconds: float) -> array.array[float]:
-    """Latencies of calls for some seconds, at least one call, in microseconds: four bytes each."""
+    """Latencies of calls for some seconds (at least one call), microseconds, as float32."""
     clock, scores, found, i = time.perf_counter_ns, model.scores, array.array("f"), 0
     end = (now := clock()) + int(seconds * 1e9)
     while not i or now < end:
@@ -129,12 +135,12 @@ def _cache() -> Path:
 def _kept() -> dict[str, Any]:
     try:
         return dict(json.loads(_cache().read_bytes()))
-    except (OSError, ValueError, TypeError):  # none yet, or damaged: as if nothing had been measured
+    except (OSError, ValueError, TypeError):  # missing or damaged: nothing has been measured
         return {}
 
 
 def _keep(model: Model, threads: int) -> str | None:
-    """Note the best count; gives the file, None if it can't be written, as on a read-only system."""
+    """Store the best number; returns the file, None if it cannot be written, as on a read-only system."""
     path, temporary = _cache(), _cache().with_name(f".threads.{os.getpid()}.json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""What of this machine matters to a model: `doctor`, and the facts that `bench` reports beside its figures.
+"""Facts about this machine: which engines work (`doctor`), its CPU, cores, memory and temperature.
 
-Every installed engine is tried on a model of a few hundred bytes, in a forked process: a package built for another CPU
-dies there by an illegal instruction, and that becomes a line of the report.
+`doctor` tries every installed engine on a model of a few hundred bytes, in a forked process: a package built for
+another CPU dies there of an illegal instruction, and the report says so.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXTENSIONS = (
     ("x", "avx512_vnni", "int8 dot product: without this or avx_vnni int8 is hardly faster than float32"),
     ("x", "avx_vnni", "the same on CPUs without AVX-512"),
 )
-"""First letter of the machine's name, the extension in /proc/cpuinfo, and what its absence means."""
+"""First letter of the machine's name, extension in /proc/cpuinfo, and the effect of its absence."""
 _TRIAL = {  # softmax(x W) of four numbers x: a deflated file in base 85
     "tflite": "c-mc2D-Oa?5S)I}l<?A2Q~*I#;=zL=2qXf5;0zc(iUS}x1OkEJ1{jWnFWcSeCv7utf7980+W~;hay<nSWJuu<OD2>E5&<j0*8>8vzF"
     "?+R;7}ArX>*j%buPyO=6_J<3_Ia^)N^&0P)^G|1W&<>J@$f3H4==-?{lWHiTB3r?P(aPUc|m-E?~{4PNuyY9n(jg(hv1*z6q?Zal!e6x}WXfCfEu"
@@ -46,7 +46,7 @@ _TRIAL = {  # softmax(x W) of four numbers x: a deflated file in base 85
 
 
 def doctor() -> dict[str, Any]:
-    """What this machine is, which engines work on it and what to install; docs/runtime.md lists the fields."""
+    """This machine, the engines that work on it, and what to install; docs/runtime.md lists the fields."""
     machine, bits, libc = platform.machine(), 8 * struct.calcsize("P"), platform.libc_ver()
     command, why = working_set(machine, bits, sys.version_info[:2], libc)
     memory = dict(re.findall(r"^(\w+):\s+(\d+)", _read("/proc/meminfo"), re.MULTILINE))
@@ -86,10 +86,11 @@ def doctor() -> dict[str, Any]:
 def working_set(
     machine: str, bits: int, python: tuple[int, ...], libc: tuple[str, str], pip: str = ""
 ) -> tuple[str, str]:
-    """The command that installs what works on a board, empty where nothing does, and why.
+    """The command that installs a working engine on a board (empty if none works), and why this one.
 
-    Arguments are those of `platform`; `bits` is Python's word size, as a 64-bit kernel may run a 32-bit Python. `pip`
-    begins the command, else this Python's. It names packages, as a bundle's sources have no extras.
+    Arguments are those of `platform`; `bits` is Python's word size, because a 64-bit kernel may run a 32-bit Python.
+    `pip` is the beginning of the command, by default this Python's. The command names packages, because the sources in
+    a bundle have no extras.
     """
     pip = pip or _pip()
     if bits == 64:
@@ -111,7 +112,7 @@ def working_set(
 
 
 def usable_cpus() -> tuple[int, ...]:
-    """The CPUs that this process may run on; empty where the system does not tell."""
+    """The CPUs that this process may run on; empty where the system does not report them."""
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
@@ -127,7 +128,7 @@ def cpu_name() -> str:
 
 
 def temperature_c() -> float | None:
-    """The hottest thermal zone, degrees Celsius; None where the system does not tell."""
+    """Temperature of the hottest thermal zone, degrees Celsius; None where the system does not report it."""
     zones = [_read(zone) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
     return max((int(text) / 1000 for text in zones if text.strip().lstrip("-").isdigit()), default=None)
 

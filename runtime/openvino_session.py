@@ -1,4 +1,4 @@
-"""A `.tflite` or `.onnx` file in OpenVINO."""
+"""The adapter of OpenVINO, which opens `.tflite` and `.onnx` files."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.sessions import check_classifier, dequantization_table, file_format, input_scale
 
 if TYPE_CHECKING:
-    import numpy.typing as npt  # for the eye alone: importing it is a tenth of what a board waits for us
+    import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
 
 OPENVINO_OPTIONS = {
     "PERFORMANCE_HINT": "LATENCY",
     "INFERENCE_PRECISION_HINT": "f32",
-    "ENABLE_CPU_PINNING": False,  # on which CPU a process runs is not the engine's choice
+    "ENABLE_CPU_PINNING": False,  # the caller decides on which CPUs a process runs
 }
 
 
 class OpenVinoSession:
     """A `.tflite` or `.onnx` file in OpenVINO.
 
-    Where the batch is free, the usual one of 1 gets a graph of its own: a free dimension costs a third of the time on
-    small nets. float32 stays float32; left alone, OpenVINO takes bfloat16 instead where the CPU has it.
+    If the batch size is free, batches of 1 get a separate graph, because a free dimension costs a third of the time on
+    small nets. float32 stays float32; by default, OpenVINO would use bfloat16 where the CPU supports it.
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
@@ -50,7 +50,7 @@ class OpenVinoSession:
             reason = [line for line in str(e).splitlines() if line.strip()][-1:] or [type(e).__name__]
             raise ModelFileError(
                 f"{path} can't be opened by openvino: {reason[0].strip().rstrip('.')}.",
-                "It is damaged, or holds an operation that OpenVINO lacks. Convert it again, or take another engine.",
+                "It is damaged, or contains an operation that OpenVINO lacks. Convert it again, or use another engine.",
             ) from e
         self.contract = read_contract(path) if tflite else Contract.from_json(text, where=str(path)) if text else None
         self.dtype, self.scale = np.dtype(self._type.to_dtype()), input_scale({"quantization": scales[0]})
@@ -58,7 +58,7 @@ class OpenVinoSession:
         self._input: npt.NDArray[Any] = np.empty(0)
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Answer a batch; its size is free unless the file says otherwise."""
+        """The outputs for a batch, of any size unless the file fixes it."""
         if self._input.shape != batch.shape:
             size = len(batch) if len(batch) in self._requests else -1
             if size not in self._requests:
@@ -66,14 +66,14 @@ class OpenVinoSession:
             self._request = self._requests[size]
             tensor = self._module.Tensor(self._type, self._module.Shape(batch.shape))
             self._request.set_input_tensor(tensor)
-            self._input = tensor.data  # filling it and calling `infer()` takes half the time of `infer([batch])`
+            self._input = tensor.data  # filling it and calling `infer()` takes half as long as `infer([batch])`
         self._input[...] = batch
         self._request.infer(share_outputs=True)
         out: npt.NDArray[np.float32] = self._request.get_output_tensor(0).data
         return out.copy() if self._table is None else self._table[out]
 
     def _compiled(self, batch: int) -> Any:
-        model = self._core.read_model(str(self._path))  # again, rather than to keep it beside its compiled form
+        model = self._core.read_model(str(self._path))  # again: kept, it would double the memory
         if self.batch is None:
             model.reshape([batch, *self.shape])
         return self._core.compile_model(model, "CPU", self._options).create_infer_request()
@@ -85,7 +85,7 @@ def _shape(port: Any) -> list[int]:
 
 
 def _tflite_quantization(model: bytes) -> tuple[tuple[float, int], ...]:
-    """Scale and zero point of the first input and the first output, which OpenVINO does not tell; 0 if there are none.
+    """Scale and zero point of the first input and output, which OpenVINO does not report; 0 if they have none.
 
     Raises:
         struct.error, IndexError: The flatbuffer is cut off.
@@ -95,7 +95,7 @@ def _tflite_quantization(model: bytes) -> tuple[tuple[float, int], ...]:
         return struct.unpack_from(form, model, at)[0]
 
     def field(table: int, index: int) -> int:
-        """Where a table's field points to; 0 if it is left out, as are all fields of what is left out."""
+        """The position that a table's field points to; 0 if the field or the table is missing."""
         if not table:
             return 0
         fields = table - number(table, "<i")

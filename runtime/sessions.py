@@ -1,7 +1,7 @@
-"""An opened model file: what every engine's adapter offers, and those of LiteRT, tflite-runtime and ONNX Runtime.
+"""The interface of the engines' adapters, and the adapters of LiteRT, tflite-runtime and ONNX Runtime.
 
-An adapter knows the file's own types and quantization parameters, and has one hot method, `run`, which takes a batch of
-exactly the file's type and gives float32.
+An adapter is an opened model file. It knows the file's types and quantization parameters. Its hot method, `run`, takes
+a batch of exactly the file's type and returns float32.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt  # for the eye alone: importing it is a tenth of what a board waits for us
+    import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
 _ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
 
@@ -24,12 +24,12 @@ class Session(Protocol):
     """An opened model file.
 
     Attributes:
-        contract: What the file says of itself, None for a file that edgepress did not make.
+        contract: The contract in the file, None for a file that edgepress did not make.
         shape: Shape of one item.
         dtype: Type of the file's input.
         scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
         classes: Number of outputs.
-        batch: Batch size that the file is made for, None if free.
+        batch: The file's fixed batch size, None if it is free.
     """
 
     contract: Contract | None
@@ -40,12 +40,12 @@ class Session(Protocol):
     batch: int | None
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Answer a batch of the file's own type and shape: float32, shape (N, classes)."""
+        """The outputs for a batch of the file's type and shape: float32, shape (N, classes)."""
         ...
 
 
 class TFLiteSession:
-    """A `.tflite` file in LiteRT or tflite-runtime. Its batch is fixed, mostly to 1."""
+    """A `.tflite` file in LiteRT or tflite-runtime. Its batch size is fixed, usually to 1."""
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         self.contract = read_contract(path)
@@ -72,7 +72,7 @@ class TFLiteSession:
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Answer a batch of the size that the file is made for."""
+        """The outputs for a batch of the file's fixed size."""
         self._set(self._input, batch)
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)
@@ -86,13 +86,13 @@ class OnnxSession:
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors: its warnings are about the graph, not for the user of a board
+        options.log_severity_level = 3  # errors only: its warnings concern the graph, not the user of a board
         try:
             session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            # In a damaged file, names and metadata may not be UTF-8, and asking for them then fails.
+            # In a damaged file, names and metadata may not be UTF-8, which makes these calls fail.
             inputs, outputs = session.get_inputs(), session.get_outputs()
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
-        except Exception as e:  # its exceptions share no base but Exception
+        except Exception as e:  # its exceptions have no common base but Exception
             raise ModelFileError(
                 f"{path} can't be opened by onnxruntime: {first_line(e)}",
                 "The file is damaged, or made for a newer ONNX Runtime. Convert it again or upgrade the engine.",
@@ -110,16 +110,16 @@ class OnnxSession:
         self._run, self._input, self._outputs = session.run, inputs[0].name, [outputs[0].name]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Answer a batch; its size is free unless the file says otherwise."""
+        """The outputs for a batch, of any size unless the file fixes it."""
         out: npt.NDArray[np.float32] = self._run(self._outputs, {self._input: batch})[0]
         return out
 
 
 def file_format(path: Path) -> str:
-    """The format, "tflite" or "onnx", that a file's first bytes show.
+    """The format of a file, "tflite" or "onnx", from its first bytes.
 
     Raises:
-        ModelFileError: It is missing, empty, or of a kind that no engine opens.
+        ModelFileError: It is missing, empty, or has a format that no engine opens.
     """
     try:
         with path.open("rb") as f:
@@ -143,20 +143,20 @@ def file_format(path: Path) -> str:
 
 
 def check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
-    """Refuse a file whose inputs and outputs, by their shapes, are not those of a classifier."""
+    """Refuse a file whose input and output shapes are not those of a classifier."""
     if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
         what = f"{path} is not a classifier: inputs {inputs}, outputs {outputs}."
         raise ModelFileError(what, "One input and one output of shape (batch, classes) are needed.")
 
 
 def input_scale(details: dict[str, Any]) -> tuple[float, int]:
-    """Scale and zero point; (1, 0) if it is not quantized."""
+    """Scale and zero point; (1, 0) if the tensor is not quantized."""
     scale, zero_point = details["quantization"]
     return (float(scale), int(zero_point)) if scale else (1.0, 0)
 
 
 def dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | None:
-    """The real value of each of 256 stored values, as they lie in memory; looking up beats arithmetic on arrays."""
+    """The real values of the 256 stored values, in the order of their bits; a lookup is faster than arithmetic."""
     dtype, scale = np.dtype(details["dtype"]), input_scale(details)
     if dtype == np.float32:
         return None
@@ -164,11 +164,11 @@ def dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | N
         raise ModelFileError(f"The output is {dtype}; accepted: float32, uint8, int8.", "Convert the model again.")
     stored = np.arange(256, dtype=np.uint8).view(dtype).astype(np.float32)
     table = np.empty(256, np.float32)
-    # A negative index counts from the end, so int8 -1 finds entry 255, which is where its bits put it.
+    # A negative index counts from the end, so int8 -1 finds entry 255, the value of its bits.
     table[:] = (stored - scale[1]) * scale[0]
     return table
 
 
 def first_line(error: Exception) -> str:
-    """What an engine's error says, as a sentence."""
+    """The first line of an engine's error message, as a sentence."""
     return str(error).strip().partition("\n")[0].rstrip(". ") + "."

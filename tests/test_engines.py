@@ -105,18 +105,6 @@ def test_a_file_is_answered_in_the_other_interpreter(elsewhere: Path) -> None:
         assert list(worker.call(try_engine, "tflite-runtime")) == [""]
 
 
-def test_the_other_interpreter_loads_nothing_heavy(elsewhere: Path) -> None:
-    code = (
-        "import sys\nbefore = set(sys.modules)\n"  # Debian's Python loads a sitecustomize by itself
-        "import edgepress.toolkit.workers.opening, edgepress.toolkit.workers.trace\n"
-        "import edgepress.toolkit.workers.try_engine\n"
-        "own = {m.partition('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names)\n"
-        "print(sorted(m for m in own if not m.startswith('_')))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['edgepress', 'numpy']"
-
-
 def test_what_can_not_be_added_leaves_nothing_behind(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"Did you mean 'onnxruntime'"):
         add_engine("onnxruntim")

@@ -17,7 +17,7 @@ from edgepress.runtime import EngineError, InputError, ModelFileError, available
 from edgepress.toolkit.benchmarking.roofline import limit_figures, measure_ceiling
 from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.profiling.plot import _paths, plot_profile
-from edgepress.toolkit.profiling.profile import NodeTime, _aligned, profile_file
+from edgepress.toolkit.profiling.profile import NodeTime, _aligned, profile
 from edgepress.toolkit.results.records import Ceiling, Measurement
 
 ENGINES = [("litert", "tflite-int8"), ("litert", "tflite-int16x8"), ("onnxruntime", "onnx-float32")]
@@ -27,7 +27,7 @@ if "openvino" in available_engines():
 
 @pytest.mark.parametrize(("engine", "scheme"), ENGINES)
 def test_a_profile_tells_where_the_time_goes(engine: str, scheme: str, run: Any) -> None:
-    found = profile_file(run.variants[scheme], engine, runs=40)
+    found = profile(run.variants[scheme], engine, runs=40)
     assert found.engine == engine
     assert found.runs == 40 or (engine == "openvino" and found.runs == 20)  # counted 20 at a time; 2 s may be over
     assert sum(o.share for o in found.operations) == pytest.approx(1)
@@ -41,7 +41,7 @@ def test_a_profile_tells_where_the_time_goes(engine: str, scheme: str, run: Any)
 
 
 def test_kernels_of_the_delegate_get_the_names_of_the_files_layers(run: Any) -> None:
-    found = profile_file(run.variants["tflite-int8"], runs=10)
+    found = profile(run.variants["tflite-int8"], runs=10)
     products = [(n.operation, n.delegated) for n in found.nodes if n.operation in ("CONV_2D", "FULLY_CONNECTED")]
     assert products == [("CONV_2D", True)] * 2 + [("FULLY_CONNECTED", True)] * 3
     names = [n.name for n in found.nodes if n.operation == "CONV_2D"]
@@ -52,7 +52,7 @@ def test_kernels_of_the_delegate_get_the_names_of_the_files_layers(run: Any) -> 
     assert 0 < found.delegated_operations < found.file_operations  # QUANTIZE at both ends stays behind
     assert found.delegated_share is not None
     assert 0.5 < found.delegated_share < 1
-    plain = profile_file(run.variants["tflite-int16x8"], runs=10)
+    plain = profile(run.variants["tflite-int16x8"], runs=10)
     assert (plain.delegated_share, plain.delegated_operations) == (0, 0)
 
 
@@ -71,17 +71,17 @@ def test_alignment_is_a_longest_common_subsequence(left: list[str], right: list[
 
 def test_what_can_not_be_profiled_says_why(run: Any, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="tflite-runtime does not report"):
-        profile_file(run.variants["tflite-int8"], "tflite-runtime")
+        profile(run.variants["tflite-int8"], "tflite-runtime")
     with pytest.raises(EngineError, match=r"opens \.onnx"):
-        profile_file(run.variants["tflite-int8"], "onnxruntime")
+        profile(run.variants["tflite-int8"], "onnxruntime")
     with pytest.raises(InputError, match="threads"):
-        profile_file(run.variants["tflite-int8"], threads=0)
+        profile(run.variants["tflite-int8"], threads=0)
     cut = tmp_path / "cut.tflite"
     cut.write_bytes(run.variants["tflite-int8"].read_bytes()[:3000])
     with pytest.raises((ModelFileError, EngineError)):
-        profile_file(cut)
-    with pytest.raises(InputError, match="Accepted endings"):
-        plot_profile(profile_file(run.variants["tflite-int8"], runs=1), tmp_path / "p.txt")
+        profile(cut)
+    with pytest.raises(InputError, match="Accepted"):
+        plot_profile(profile(run.variants["tflite-int8"], runs=1), tmp_path / "p.txt")
 
 
 def test_the_command_prints_one_document_and_draws(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edgepress.runtime import load
 from edgepress.runtime.board import usable_cpus
 from edgepress.toolkit.benchmarking.best_engine import best_engines
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.timing import Timing, latency_figures, time_candidates
 from edgepress.toolkit.errors import EdgepressError, InputError
@@ -112,7 +113,11 @@ def test_every_candidate_is_timed_in_every_round_and_one_that_fails_fails_alone(
     watch = Watch(choose_cpus(1))
     items = digits.test.read(np.arange(4))
     first, second, failed = time_candidates(
-        openings, items, watch, rounds=6, on_progress=lambda phase, share: shares.append((phase, share))
+        openings,
+        items,
+        watch,
+        BenchmarkOptions(rounds=6),
+        on_progress=lambda phase, share: shares.append((phase, share)),
     )
     assert isinstance(first, Timing)
     assert isinstance(second, Timing)
@@ -141,7 +146,7 @@ def test_a_candidate_that_dies_in_a_turn_fails_alone(
     monkeypatch.setenv("PYTHONPATH", str(package.parent))
     file = run.variants["tflite-int8"]
     openings = [Opening(Candidate(file, e), digits.labels, digits.input) for e in ("tflite-runtime", "litert")]
-    dead, alive = time_candidates(openings, digits.test.read(np.arange(4)), Watch(()), rounds=3)
+    dead, alive = time_candidates(openings, digits.test.read(np.arange(4)), Watch(()), BenchmarkOptions(rounds=3))
     assert isinstance(dead, EdgepressError)
     assert "SIGABRT" in str(dead)
     assert isinstance(alive, Timing)
@@ -159,7 +164,9 @@ def test_a_turn_that_hangs_is_given_up(run: Any, digits: Any, tmp_path: Path, mo
 
 def test_a_candidate_takes_no_turn_when_its_time_is_used_up(run: Any, digits: Any) -> None:
     opening = Opening(Candidate(run.variants["tflite-int8"], "litert"), digits.labels, digits.input)
-    (timing,) = time_candidates([opening], digits.test.read(np.arange(2)), Watch(()), rounds=5, timing_s=1e-6)
+    (timing,) = time_candidates(
+        [opening], digits.test.read(np.arange(2)), Watch(()), BenchmarkOptions(rounds=5, timing_s=1e-6)
+    )
     assert isinstance(timing, Timing)
     assert len(timing.taken) == 1
 

@@ -25,35 +25,33 @@ if TYPE_CHECKING:
     from edgepress.toolkit.evaluation import evaluate
     from edgepress.toolkit.inspection import inspect
     from edgepress.toolkit.prediction import predict
-    from edgepress.toolkit.profiling.profile import profile_file as profile
+    from edgepress.toolkit.profiling.profile import profile
     from edgepress.toolkit.reports.report import report
     from edgepress.toolkit.training.loop import train
 
-__all__ = ["benchmark", "bundle", "compare", "convert", "demo", "evaluate", "inspect", "predict", "profile"]
-__all__ += ["report", "train", "verify"]
-
-_HOMES = {
-    "benchmark": ("benchmarking.benchmark", "benchmark"),
-    "bundle": ("bundles.build", "bundle"),
-    "compare": ("comparison.compare", "compare"),
-    "convert": ("conversion", "convert"),
-    "demo": ("demonstration", "demo"),
-    "evaluate": ("evaluation", "evaluate"),
-    "inspect": ("inspection", "inspect"),
-    "predict": ("prediction", "predict"),
-    "profile": ("profiling.profile", "profile_file"),
-    "report": ("reports.report", "report"),
-    "train": ("training.loop", "train"),
-    "verify": ("bundles.verify", "verify"),
+_MODULES = {
+    "benchmark": "benchmarking.benchmark",
+    "bundle": "bundles.build",
+    "compare": "comparison.compare",
+    "convert": "conversion",
+    "demo": "demonstration",
+    "evaluate": "evaluation",
+    "inspect": "inspection",
+    "predict": "prediction",
+    "profile": "profiling.profile",
+    "report": "reports.report",
+    "train": "training.loop",
+    "verify": "bundles.verify",
 }
-"""Each public function: its module in this package, and its name there."""
+"""The module of each public function."""
+
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, function = _HOMES[name]
-    globals()[name] = found = getattr(import_module(f"{__name__}.{module}"), function)
+    globals()[name] = found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return found
 
 

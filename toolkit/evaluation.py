@@ -1,8 +1,7 @@
-"""Evaluate one file on the test split: always the file itself, through the engine that would run it.
+"""Evaluate one file on the test split: the file itself, through the engine that will run it.
 
-A `.tflite` or `.onnx` file is answered by an engine in processes of its own, one a core, and what was answered is kept,
-so that an evaluation that was stopped goes on where it was (`benchmarking.collect`). A `.keras` file is run
-by Keras, here. Never is one judged by the other.
+A `.tflite` or `.onnx` file is answered by an engine in child processes, one per core. Finished answers are kept, so
+that an interrupted evaluation can resume (`benchmarking.collect`). A `.keras` file is run by Keras, in this process.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from edgepress.toolkit.training.batches import predict_scores
 from edgepress.toolkit.workers.opening import Candidate
 
 TIME_CAP_S = 3600.0
-"""Seconds that a file may take to answer the test split."""
+"""Seconds that a file may take to answer the test split before the evaluation fails."""
 
 
 def evaluate(
@@ -39,18 +38,18 @@ def evaluate(
 
     Args:
         file: A `.keras`, `.tflite` or `.onnx` file that edgepress made.
-        data: The data, as for training; None opens what the file's contract names.
-        engine: What runs the file; None takes the first installed engine that opens it. Not for `.keras`.
-        threads: Threads that the engine may use in each process.
-        jobs: Processes that answer side by side, at least 1; None: the CPUs over `threads`. Not for `.keras`.
-        skip_unreadable: Leave out images that can't be read instead of failing.
-        cache: Folder that keeps answers, so that the next call goes on where this one was stopped; None keeps none.
-            See `answers_cache.default_cache`. Not for `.keras`.
-        on_progress: Called with "accuracy" and the share that is done.
+        data: The data set, as for training; None opens the one that the file's contract names.
+        engine: Engine that runs the file; None takes the first installed one that opens it. Not for `.keras`.
+        threads: Number of threads that the engine may use in each process.
+        jobs: Number of parallel processes, at least 1; None: number of CPUs / `threads`. Not for `.keras`.
+        skip_unreadable: Skip images that cannot be read instead of failing.
+        cache: Folder that keeps answers, so that an interrupted evaluation can resume; None keeps none. See
+            `edgepress.toolkit.benchmarking.cache.default_cache`. Not for `.keras`.
+        on_progress: Called with "accuracy" and the share that is done, 0-1.
 
     Returns:
-        "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`) and what `classification_metrics`
-        gives.
+        "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`) and the metrics of
+        `classification_metrics`.
 
     Raises:
         EdgepressError: The file or the data can't be used, or do not fit each other.
@@ -65,7 +64,7 @@ def evaluate(
     opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
     if path.suffix == ".keras":
         if engine is not None:
-            raise InputError(f"{path} is run by Keras; an engine ({engine}) can't open it.", "Leave --engine out.")
+            raise InputError(f"{path} is run by Keras; the engine {engine} cannot open it.", "Omit --engine.")
         answers = Answers("keras", *decide(predict_scores(load_keras(path), opened.test)))
     else:
         candidate = Candidate(path, engine, threads)

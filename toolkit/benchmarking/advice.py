@@ -1,9 +1,8 @@
 """Which file to ship, by one rule, with the reason in words.
 
-The rule: the smallest file whose accuracy drop is within the limit with 97.5 % confidence (the upper end of its 95 %
-interval) on an engine that it was checked on. If that file runs on several engines, or several files are equally
-small, the fastest beyond doubt: its speed-up's interval lies above the others'. Latency decides nothing else, because
-it counts only for the host that it was measured on.
+The rule: the smallest file whose accuracy drop, measured on its engine, is within the limit with 97.5 % confidence (the
+upper end of its 95 % confidence interval). If several files or engines are equally small, the one whose speed-up
+interval lies above all others. Latency decides nothing else, because it is valid only for the host it was measured on.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ def choose(
     """Which of the measured files to ship.
 
     Args:
-        results: Measurements, each with its drop's interval against one baseline.
-        host: What they were measured on (`describe_host`).
+        results: Measurements, all compared with the same baseline.
+        host: The host that they were measured on (`describe_host`).
         count: Number of test items.
         max_drop_pp: Limit of the drop's upper end, percentage points.
     """
     if all(r.drop_high_pp is None for r in results):
         if any(r.accuracy is not None for r in results):
-            return _none("no float file was measured beside them, so no accuracy drop is known. Add a float32 file.")
+            return _none("no float file was measured, so no accuracy drop is known. Add a float32 file.")
         return _none("no file could be measured.")
     fit = [r for r in results if r.status == USABLE]
     near = _nearest_miss(results, max_drop_pp)
@@ -57,9 +56,7 @@ def choose(
     ]
     if len(equals) > 1:
         others = ", ".join(f"{Path(r.file).name} on {r.engine}" for r in equals if r is not best)
-        why.append(
-            f"{'Faster beyond doubt than' if beyond_doubt else 'Not beyond doubt slower or faster than'} {others}."
-        )
+        why.append(f"{'Significantly' if beyond_doubt else 'Not significantly slower or'} faster than {others}.")
     if near is not None and near.size_bytes < best.size_bytes:
         why.append(f"Smaller, but not proven: {_remedy(near, count, max_drop_pp)}")
     if best.p50_us is not None:
@@ -68,7 +65,7 @@ def choose(
 
 
 def engine_notes(results: Sequence[Measurement], host: Mapping[str, Any]) -> list[str]:
-    """What a reader would otherwise conclude wrongly from the figures."""
+    """Facts about engines that prevent wrong conclusions from the figures."""
     slow = {
         r.engine: f"{r.engine} has no fast int8 kernels for x86; on ARM boards its int8 is not slow like this."
         for r in results
@@ -83,7 +80,7 @@ def _none(reason: str) -> Advice:
 
 
 def _nearest_miss(results: Sequence[Measurement], max_drop_pp: float) -> Measurement | None:
-    """The smallest file that does not qualify though its observed drop is within the limit, else the smallest drop."""
+    """The smallest file that only its interval disqualifies; if there is none, the file with the smallest drop."""
     missed = [r for r in results if r.drop_pp is not None and r.status != USABLE]
     within = [r for r in missed if r.drop_pp is not None and r.drop_pp < max_drop_pp]
     if within:
@@ -92,13 +89,13 @@ def _nearest_miss(results: Sequence[Measurement], max_drop_pp: float) -> Measure
 
 
 def _remedy(near: Measurement | None, count: int, max_drop_pp: float) -> str:
-    """What would let a file qualify: more test images if its observed drop is within the limit, else a looser limit."""
+    """What makes a file qualify: more test images if its observed drop is within the limit, else a higher limit."""
     if near is None or near.drop_pp is None or near.drop_high_pp is None:
         return "No quantized file was measured."
     text = f"{Path(near.file).name} on {near.engine} drops {_drop(near)}."
     if near.drop_pp >= max_drop_pp:
         return f"{text} Loosen --max-drop or calibrate or train better."
-    # The interval's half width shrinks with the root of the count while the share of changed answers stays.
+    # The half width of the interval is proportional to 1/sqrt(count) for a constant share of changed answers.
     needed = count * ((near.drop_high_pp - near.drop_pp) / (max_drop_pp - near.drop_pp)) ** 2
     return (
         f"{text} About {math.ceil(needed / 100) * 100} test images (there are {count}) would settle it if the drop "

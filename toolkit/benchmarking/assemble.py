@@ -25,7 +25,7 @@ from edgepress.toolkit.data.for_model import data_record
 from edgepress.toolkit.engines.environments import engine_version
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.results.figures import FileFigures
-from edgepress.toolkit.results.records import Benchmark, Disagreement, Measurement, Noise, measurement
+from edgepress.toolkit.results.records import Benchmark, Measurement, Noise, measurement
 from edgepress.toolkit.workers.opening import Candidate
 
 MAX_LABELS = 1000
@@ -44,15 +44,21 @@ def assemble(
     """All measurements of a benchmark, with the advice that follows from them.
 
     Args:
-        plan: What was measured.
-        answers: What each pair of the plan answered, or why it failed.
-        timings: Timings of the pairs that answered, with each number of threads and batch size, or why they failed.
+        plan: The plan.
+        answers: The answers of each of its pairs, or why it failed.
+        timings: Timings of the pairs that answered, by number of threads and batch size, or why they failed.
         explained: Limits and profiles.
         noise: How quiet the host was.
         host: The host (`describe_host`).
         options: The benchmark's settings.
     """
-    results = [*_measured(plan, answers, timings, explained, options.max_drop_pp), *_broken(plan)]
+    answers_of_baseline = answers[plan.baseline] if plan.baseline else None
+    baseline = answers_of_baseline if isinstance(answers_of_baseline, Answers) else None
+    results = [*_measured(plan, answers, baseline, timings, explained, options.max_drop_pp), *_broken(plan)]
+    named: dict[str, Answers] = {}
+    for pair, found in answers.items():
+        if isinstance(found, Answers) and found is not baseline:  # of two files with one scheme, the first is named
+            named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", found)
     advised = [r for r in results if (r.threads, r.batch) == plan.shapes[0]]
     first = plan.contracts[plan.baseline.file if plan.baseline else next(iter(plan.contracts))]
     return Benchmark(
@@ -64,11 +70,11 @@ def assemble(
         max_drop_pp=options.max_drop_pp,
         results=tuple(results),
         advice=choose(advised, host=host, count=len(plan.data.test), max_drop_pp=options.max_drop_pp),
-        notes=(*plan.notes, *explained.notes, *_notes(plan, answers, noise), *engine_notes(advised, host)),
+        notes=(*plan.notes, *explained.notes, *_notes(plan, baseline, noise), *engine_notes(advised, host)),
         best_engines=best_engines(advised),
         noise=noise,
         ceiling=next(iter(explained.ceilings.values()), None),
-        disagreements=_disagreements(plan, answers),
+        disagreements=disagreements(named, baseline, data=plan.data) if baseline else (),
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "command": options.command,
@@ -83,13 +89,13 @@ def assemble(
 def _measured(
     plan: Plan,
     answers: Mapping[Candidate, Answers | EdgepressError],
+    baseline: Answers | None,
     timings: Mapping[Candidate, Timing | EdgepressError],
     explained: Explained,
     max_drop_pp: float,
 ) -> list[Measurement]:
     """One measurement per pair, number of threads and batch size."""
     files = {path: _file_facts(plan, path) for path in plan.contracts}
-    baseline = _answers_of_baseline(plan, answers)
     accuracies = {
         c: accuracy_figures(a, baseline, data=plan.data) for c, a in answers.items() if isinstance(a, Answers)
     }
@@ -137,29 +143,13 @@ def _file_facts(plan: Plan, path: Path) -> dict[str, Any]:
     }
 
 
-def _answers_of_baseline(plan: Plan, answers: Mapping[Candidate, Answers | EdgepressError]) -> Answers | None:
-    found = answers[plan.baseline] if plan.baseline else None
-    return found if isinstance(found, Answers) else None
-
-
-def _notes(plan: Plan, answers: Mapping[Candidate, Answers | EdgepressError], noise: Noise | None) -> list[str]:
+def _notes(plan: Plan, baseline: Answers | None, noise: Noise | None) -> list[str]:
     notes = []
     if plan.baseline is None:
         notes.append(f"There is no {BASELINE} file, so drop and speed-up are unknown. Name a baseline with --baseline.")
-    elif isinstance(answers[plan.baseline], EdgepressError):
+    elif baseline is None:
         notes.append(f"The baseline {plan.baseline.file.name} failed, so drop and speed-up are unknown.")
     if noise is not None and noise.noisy:
         reasons = " ".join(noise.reasons)
         notes.append(f"The host was under load during timing, so the latencies are unreliable. {reasons}")
     return notes
-
-
-def _disagreements(plan: Plan, answers: Mapping[Candidate, Answers | EdgepressError]) -> tuple[Disagreement, ...]:
-    baseline = _answers_of_baseline(plan, answers)
-    if baseline is None:
-        return ()
-    named: dict[str, Answers] = {}
-    for pair, found in answers.items():
-        if isinstance(found, Answers) and found is not baseline:
-            named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", found)
-    return disagreements(named, baseline, data=plan.data)

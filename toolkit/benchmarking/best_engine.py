@@ -1,4 +1,4 @@
-"""Which engine runs each file best on this host: the fastest of those that answer as they should."""
+"""Which engine runs each file fastest on this host, among those that keep its accuracy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from edgepress.toolkit.stats.intervals import paired_ratio
 def best_engines(results: Sequence[Measurement]) -> tuple[BestEngine, ...]:
     """The best engine for each file that several engines were timed on, in the order of the results.
 
-    An engine that failed, or on which the file's accuracy drops beyond the limit, is none. The others are compared by
-    the median latency, paired by round; "beyond doubt" is what the intervals against all of them allow to say.
+    Engines that failed, or on which the accuracy drop exceeds the limit, are excluded. The others are compared by
+    median latency, paired by round; `beyond_doubt` says whether all confidence intervals confirm the result.
 
     Args:
         results: Measurements of one host, with the same threads and batch.

@@ -1,11 +1,11 @@
-"""Answers kept on disk, so that an evaluation that was stopped goes on where it was.
+"""Answers kept on disk, so that an interrupted evaluation can resume.
 
-What a file answers depends on its bytes, the engine and its version, the number of threads, the CPU, and the items as
-they were decoded: a hash over all of these names a folder, and each shard of the split is a file in it. A file begins
-with the hash of its content, so that one that is cut or damaged is known and made again; it is renamed when whole, so
-that two evaluations at once can only write the same twice. The folders used least recently are removed above a limit.
+Answers depend on the file's bytes, the engine and its version, the number of threads, the CPU, and the decoded items: a
+hash over all of these names a folder, and each shard of the split is a file in it. A shard's file begins with the hash
+of its content, so that a damaged one is detected and made again; it is renamed when complete, so that two concurrent
+evaluations at worst write the same file twice. Above a limit, the least recently used folders are removed.
 
-The cache is a convenience: where it can't be written, evaluations run as ever and can't be resumed.
+If the cache cannot be written, evaluations work as usual but cannot be resumed.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from edgepress.toolkit.workers.answer import Part
 from edgepress.toolkit.workers.opening import Candidate
 
 LIMIT_BYTES = 64 << 20
-"""On disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
+"""Limit on disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
 FORMAT = 2
-"""Raise it when decoding, `Model.scores` or the layout of a shard's file change."""
+"""Increment it when decoding, `Model.scores` or the layout of a shard's file change."""
 
 
 def default_cache() -> Path:
-    """Where answers are kept: `EDGEPRESS_CACHE`, or the user's cache folder."""
+    """The folder for answers: below `EDGEPRESS_CACHE`, or below the user's cache folder."""
     import platformdirs
 
     return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_path("edgepress")) / "answers"
@@ -48,8 +48,8 @@ class Shelf:
 
     Args:
         cache: The folder of all; None keeps nothing.
-        candidate: Who answers. Nothing is kept if it names no engine or that engine's version is not known.
-        data: To what.
+        candidate: The file and engine that answer. Nothing is kept if the engine or its version is unknown.
+        data: The data set whose test split is answered.
     """
 
     def __init__(self, cache: Path | None, candidate: Candidate, data: DataSet) -> None:
@@ -57,10 +57,10 @@ class Shelf:
         self._folder = cache / key if cache is not None and key is not None else None
         if self._folder is not None:
             with contextlib.suppress(OSError):
-                os.utime(self._folder)  # used just now: not the next to be removed
+                os.utime(self._folder)  # recently used: not the next to be removed
 
     def get(self, rows: slice) -> Part | None:
-        """The answers to these items of the split, None if they are not there or damaged."""
+        """The answers to these items of the split, None if they are missing or damaged."""
         if self._folder is None:
             return None
         try:
@@ -90,11 +90,11 @@ class Shelf:
 
 
 def prune(cache: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
-    """Remove what was used least recently until the rest takes no more than `limit_bytes` on disk."""
+    """Remove the least recently used folders until the rest takes at most `limit_bytes` on disk."""
     folders = []
     with contextlib.suppress(OSError):
         for folder in cache.iterdir():
-            with contextlib.suppress(OSError):  # another evaluation removed it
+            with contextlib.suppress(OSError):  # removed by another evaluation
                 used = sum(f.stat().st_blocks for f in folder.iterdir()) * 512
                 folders.append((folder.stat().st_mtime, used, folder))
     left = limit_bytes
@@ -111,7 +111,7 @@ def _key(candidate: Candidate, data: DataSet) -> str | None:
         with candidate.file.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return None  # opening it will say what is wrong
+        return None  # opening the file will report the error
     if not version:
         return None
     about = [FORMAT, __version__, sha256, candidate.engine, version, candidate.threads, host["cpu"], host["machine"]]

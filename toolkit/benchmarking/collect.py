@@ -1,13 +1,13 @@
-"""What files answer to the test split: each shard decoded once, answered by processes on all cores, kept on disk.
+"""Collect the answers of files to the test split: each shard is decoded once and answered by processes on all cores.
 
-Every candidate has processes of its own (`edgepress.converters.worker.Worker`); one that crashes fails alone. Tasks - a
-candidate and a shard - are done in the order of the shards by as many threads as there are cores, each of which takes
-an idle process of the candidate or, if there is none, opens another. So a single file gets a process a core, several
-files run side by side, and a slow one that the others wait for gets a second process. Memory holds a few shards at a
-time, whatever the number of images.
+Every candidate (file and engine) has its own child processes (`edgepress.converters.worker.Worker`); one that crashes
+fails alone. As many threads as there are cores work on tasks (a candidate and a shard) in the order of the shards. Each
+takes an idle process of the candidate, or starts another one. So a single file gets one process per core, several
+files run in parallel, and a slow file gets a second process. Memory holds a few shards, regardless of the number of
+images.
 
-Shards go to the processes as files that they map: one copy serves all, and 55 images of 224 x 224 cost about 3 ms,
-where a pipe took 13 (`benchmarks/evaluation_speed.py` holds the whole against a bare loop).
+Processes map shards as files: they share one copy, and 55 images of 224 x 224 cost about 3 ms instead of 13 ms through
+a pipe (`benchmarks/evaluation_speed.py` compares the whole with a bare loop).
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from edgepress.toolkit.workers.answer import Part, Shard, answer_shard, open_to_
 from edgepress.toolkit.workers.opening import Candidate, Opening
 
 SHARD_BYTES, SHARD_ITEMS = 8 << 20, 1024
-"""A shard is as many items as these allow. It is what is decoded, answered and kept at once."""
+"""Limits of a shard, the number of items that are decoded, answered and cached together."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a candidate answers to the test split, in its order.
+    """The answers of a candidate to the test split, in its order.
 
     Attributes:
-        engine: What ran the file.
+        engine: Engine that ran the file.
         predicted: The class of each item, int64, shape (N,).
         confidence: The score of that class, float32, shape (N,), 0-1.
     """
@@ -64,22 +64,22 @@ def collect_answers(
     cache: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[Answers | EdgepressError]:
-    """Let every candidate answer the whole test split.
+    """Let every candidate answer the test split.
 
     Args:
-        candidates: Files on engines. Those that differ in `batch` alone are answered once: it is for timing.
+        candidates: Files on engines. Candidates that differ only in `batch`, which is for timing, are answered once.
         data: Its test split, opened as the files take it.
-        jobs: Processes that answer at a time; None: the CPUs that this process may use, over a candidate's threads.
-        cap_s: Seconds that one candidate may take to answer, decoding not counted; beyond them it has failed.
-        cache: Folder where finished shards are kept, so that the next call goes on where this one was stopped; None
-            keeps nothing. See `answers_cache.default_cache`.
-        on_progress: Called with "accuracy" and the share that is done, 0-1, perhaps from other threads.
+        jobs: Number of parallel processes; None: number of usable CPUs / threads of a candidate.
+        cap_s: Seconds that one candidate may take to answer before it fails; decoding does not count.
+        cache: Folder that keeps finished shards, so that an interrupted call can resume; None keeps nothing. See
+            `edgepress.toolkit.benchmarking.cache.default_cache`.
+        on_progress: Called with "accuracy" and the share that is done, 0-1, possibly from other threads.
 
     Returns:
-        One a candidate, in their order: its answers, or why there are none.
+        For each candidate, in their order: its answers, or why there are none.
 
     Raises:
-        EdgepressError: An item can't be read.
+        EdgepressError: An item cannot be read.
     """
     named = [_named(c._replace(batch=1)) for c in candidates]
     different = list(dict.fromkeys(named))
@@ -93,15 +93,21 @@ def collect_answers(
 
 
 def shards(data: DataSet) -> Iterator[slice]:
-    """The test split's rows, in parts that depend on the data alone."""
+    """The rows of the test split in parts, which depend only on the data."""
     item = int(np.prod(data.input.shape)) * np.dtype(data.input.dtype).itemsize
     size = min(SHARD_ITEMS, max(1, SHARD_BYTES // item))
     for start in range(0, len(data.test), size):
         yield slice(start, min(start + size, len(data.test)))
 
 
+def crashed(candidate: Candidate, error: ChildDied) -> ModelFileError:
+    """The error for a candidate whose process died."""
+    where = f"{candidate.file} on {candidate.engine}"
+    return ModelFileError(f"{where} crashed the process that ran it ({error}).", "Convert it again.")
+
+
 def _named(candidate: Candidate) -> Candidate:
-    """The candidate with its engine's name; without it where none opens the file, which opening it will explain."""
+    """The candidate with its engine's name; if no engine opens the file, opening it will report the error."""
     if candidate.engine is not None:
         return candidate
     with contextlib.suppress(EdgepressError):
@@ -110,7 +116,7 @@ def _named(candidate: Candidate) -> Candidate:
 
 
 class _Taker:
-    """One candidate: its processes, what it has answered, and why it failed if it did."""
+    """One candidate: its processes, its answers so far, and its error if it failed."""
 
     def __init__(self, candidate: Candidate, data: DataSet, cap_s: float, shelf: Shelf) -> None:
         self._candidate, self._cap_s, self._shelf = candidate, cap_s, shelf
@@ -132,13 +138,13 @@ class _Taker:
         return Answers(self._candidate.engine or "", self._predicted, self._confidence)
 
     def remember(self, rows: slice) -> bool:
-        """Take the answers to these items from the cache, if they are there."""
+        """Take the answers to these items from the cache, if it holds them."""
         if part := self._shelf.get(rows):
             self._take(rows, part)
         return part is not None
 
     def answer(self, rows: slice, path: Path) -> None:
-        """Let a process answer these items, which `path` holds."""
+        """Let a process answer these items, stored in `path`."""
         if self.error is not None:
             return
         try:
@@ -147,8 +153,7 @@ class _Taker:
                 self._shelf.put(rows, part)
             self._take(rows, part)
         except ChildDied as e:
-            where = f"{self._candidate.file} on {self._candidate.engine}"
-            self.fail(ModelFileError(f"{where} crashed the process that ran it ({e}).", "Convert it again."))
+            self.fail(crashed(self._candidate, e))
         except EdgepressError as e:
             self.fail(e)
         if self.error is not None or self.done == len(self._predicted):
@@ -158,12 +163,12 @@ class _Taker:
                 worker.close()
 
     def fail(self, error: EdgepressError) -> None:
-        """Answer nothing more; the first error is the one that counts."""
+        """Stop answering; the first error is reported."""
         with self._lock:
             self.error = self.error or error
 
     def close(self) -> None:
-        """End all processes, whatever they are doing."""
+        """Terminate all processes."""
         with self._lock:
             workers = self._workers
         for worker in workers:
@@ -201,26 +206,18 @@ class _Taker:
         return part
 
 
-class _Progress:
-    """Share of all answers that are there, told as it grows."""
-
-    def __init__(self, takers: Sequence[_Taker], count: int, on_progress: OnProgress | None) -> None:
-        self._takers, self._count, self._on_progress = takers, count, on_progress
-        self._lock = threading.Lock()
-
-    def tell(self) -> None:
-        if self._on_progress is not None:
-            with self._lock:
-                done = sum(self._count if t.error else t.done for t in self._takers)
-                self._on_progress("accuracy", done / (self._count * len(self._takers)))
-
-
 def _run(takers: Sequence[_Taker], data: DataSet, jobs: int, on_progress: OnProgress | None) -> None:
-    progress = _Progress(takers, len(data.test), on_progress)
+    telling, count = threading.Lock(), len(data.test)
+
+    def tell() -> None:
+        if on_progress is not None:
+            with telling:
+                done = sum(count if t.error else t.done for t in takers)
+                on_progress("accuracy", done / (count * len(takers)))
 
     def task(taker: _Taker, rows: slice, path: Path) -> None:
         taker.answer(rows, path)
-        progress.tell()
+        tell()
 
     flying: deque[tuple[Path, list[Future[None]]]] = deque()
 
@@ -238,12 +235,12 @@ def _run(takers: Sequence[_Taker], data: DataSet, jobs: int, on_progress: OnProg
                     path = Path(folder) / f"{rows.start}.npy"
                     np.save(path, data.test.read(rows))
                     flying.append((path, [pool.submit(task, t, rows, path) for t in waiting]))
-                progress.tell()
+                tell()
                 if len(flying) > jobs + 1:
                     land()
             while flying:
                 land()
-        except BaseException:  # Ctrl-C, too: nothing new shall begin, and what runs ends now
+        except BaseException:  # including Ctrl-C: start nothing new, and end what runs
             pool.shutdown(wait=False, cancel_futures=True)
             for taker in takers:
                 taker.fail(EdgepressError("Stopped."))

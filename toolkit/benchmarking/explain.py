@@ -17,7 +17,7 @@ from edgepress.runtime import ENGINES
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.roofline import limit_figures, measure_ceiling
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.profiling.profile import profile_file
+from edgepress.toolkit.profiling.profile import profile
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.figures import FileFigures, LimitFigures, ProfileFigures
 from edgepress.toolkit.results.records import Ceiling
@@ -46,8 +46,8 @@ class Explained:
         if candidate.threads in self.ceilings and candidate.file in self.macs:
             macs = self.macs[candidate.file]
             found.append(limit_figures(file, p50_us, self.ceilings[candidate.threads], macs=macs))
-        if (profile := self.profiles.get(candidate._replace(batch=1))) is not None:
-            found.append(profile)
+        if (made := self.profiles.get(candidate._replace(batch=1))) is not None:
+            found.append(made)
         return found
 
 
@@ -73,10 +73,8 @@ def explain(
     profiled = dict.fromkeys(c._replace(batch=1) for c in wanted)
     for done, candidate in enumerate(profiled, 1):
         try:
-            profile = profile_file(candidate.file, candidate.engine, threads=candidate.threads, items=items)
-            found.profiles[candidate] = ProfileFigures(
-                profile=profile.operations, delegated_share=profile.delegated_share
-            )
+            made = profile(candidate.file, candidate.engine, threads=candidate.threads, items=items)
+            found.profiles[candidate] = ProfileFigures(profile=made.operations, delegated_share=made.delegated_share)
         except EdgepressError as e:
             found.notes.append(f"{candidate.file.name} on {candidate.engine} could not be profiled: {e.message}")
         if on_progress is not None:

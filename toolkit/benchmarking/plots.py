@@ -1,7 +1,7 @@
-"""The picture of a benchmark: accuracy against size and against latency, with the Pareto front of each.
+"""The plot of a benchmark: accuracy against size and against latency, with the Pareto front of each.
 
-A point is a file on an engine. On the front are those that no other beats in both figures. The bars are the 95 %
-interval of the accuracy drop against the baseline, so they say which differences to the float file are real.
+A point is a file on an engine. The front holds the points that no other point beats in both figures. The bars are the
+95 % confidence interval of the accuracy drop against the baseline.
 """
 
 from __future__ import annotations
@@ -22,10 +22,7 @@ INK, FAINT = "#333333", "#9a9a9a"
 
 
 def plot_benchmark(result: Benchmark, path: Path) -> None:
-    """Draw a benchmark as a PNG file of two panels, of its own host and the first of the threads and batch sizes.
-
-    Pairs that were not measured are not drawn.
-    """
+    """Draw a benchmark as a PNG file with two panels: its own host, the first number of threads and batch size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -52,7 +49,7 @@ def plot_benchmark(result: Benchmark, path: Path) -> None:
 
 
 def pareto_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
-    """Indices of the points that no other beats in both, by rising cost: cheaper and at least as accurate, or so."""
+    """Indices of the points that no other point beats in both cost and accuracy, by increasing cost."""
     front: list[int] = []
     for index in sorted(range(len(costs)), key=lambda i: (costs[i], -accuracies[i])):
         if not front or accuracies[index] > accuracies[front[-1]]:
@@ -101,18 +98,18 @@ def _color(engine: str) -> str:
 
 
 def _call(points: Sequence[Measurement]) -> str:
-    """What a latency is of, in words."""
+    """Batch size and threads of a latency, in words."""
     batch, threads = (points[0].batch, points[0].threads) if points else (1, 1)
     return ("one item" if batch == 1 else f"{batch} items") + (f" on {threads} threads" if threads > 1 else "")
 
 
 def _below(row: Measurement) -> float:
-    """Length of the bar below a point: how much larger the drop may be, percentage points."""
+    """Length of the bar below a point, percentage points."""
     return max(0.0, (row.drop_high_pp or 0.0) - (row.drop_pp or 0.0)) if row.drop_high_pp is not None else 0.0
 
 
 def _above(row: Measurement) -> float:
-    """The same above it; no accuracy is over 100 %."""
+    """Length of the bar above a point, percentage points; it ends at 100 %."""
     if row.drop_low_pp is None:
         return 0.0
     return min(max(0.0, (row.drop_pp or 0.0) - row.drop_low_pp), 100 * (1 - (row.accuracy or 0.0)))
@@ -127,9 +124,9 @@ def _plain_ticks(axis: Any) -> None:
 
 
 def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> None:
-    """Name each point where its name covers as little as possible, with a thin line back to the point.
+    """Place the scheme's name near each point where it covers as little as possible, joined by a thin line.
 
-    The layout must be final: positions are in pixels. Points that lie on each other with one scheme share a name.
+    The layout must be final, because positions are in pixels. Coinciding points of one scheme share a name.
     """
     from matplotlib.transforms import Bbox
 
@@ -139,7 +136,7 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
 
     frame = axes.get_window_extent()
     named: dict[tuple[str, float, float], Measurement] = {}
-    taken: list[tuple[Any, float]] = []  # boxes with the price of covering them
+    taken: list[tuple[Any, float]] = []  # boxes with the cost of covering them
     points_at: list[tuple[float, float]] = []
     for row, cost in zip(points, costs, strict=True):
         accuracy = 100 * (row.accuracy or 0.0)
@@ -184,7 +181,7 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
 
 
 def _crosses(start: tuple[float, float], end: tuple[float, float], point: tuple[float, float]) -> bool:
-    """Whether a line from one point to a name passes another point, whose name it would seem to be."""
+    """Whether the line from a point to its name passes another point, and so would seem to name that one."""
     if math.dist(start, point) < MARKER:
         return False
     along = [(e - s, p - s) for s, e, p in zip(start, end, point, strict=True)]
@@ -194,7 +191,7 @@ def _crosses(start: tuple[float, float], end: tuple[float, float], point: tuple[
 
 
 def _shared(a: Any, b: Any) -> float:
-    """Area that two boxes share, square pixels."""
+    """Area of the intersection of two boxes, square pixels."""
     width = min(a.x1, b.x1) - max(a.x0, b.x0)
     height = min(a.y1, b.y1) - max(a.y0, b.y0)
     return float(width * height) if width > 0 and height > 0 else 0.0

@@ -1,8 +1,8 @@
-"""How quiet a host is while something is timed: what others take of its CPUs, and whether they keep their frequency.
+"""How quiet the host is during timing: load of other processes, steal time, and CPU frequency.
 
-`Watch` looks before, between and after, in this process and for about a millisecond each, and says in words why
-latencies are to be doubted. What a virtual machine hides (neighbours in the same cache) it can't see; the spread of the
-baseline's rounds shows that.
+`Watch` samples before, between and after the rounds, about a millisecond each time, and reports why latencies are
+unreliable. It cannot see what a virtual machine hides (neighbours in the same cache); the spread of the baseline's
+rounds shows that.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 from edgepress.toolkit.results.records import Noise
 
 BUSY, STEAL, SLOWED, SPREAD = 0.10, 0.02, 0.90, 0.10
-"""Limits: share of the CPUs' time that others and that the hypervisor may take, lowest over highest frequency, and
-quartile range of the baseline's round medians over their median."""
+"""Limits: share of the CPUs' time that other processes and that the hypervisor may take, lowest / highest frequency,
+and interquartile range of the baseline's round medians / their median."""
 NAMED = 0.05
-"""Another process is named if it took this share of one CPU."""
+"""A process is named if it took this share of one CPU."""
 
 
 class Watch:
-    """Watches the host while the block runs; every process that the block starts must have ended with it.
+    """Watches the host while the block runs; processes that the block starts must end before it does.
 
     Args:
-        cpus: CPUs that candidates are pinned to.
+        cpus: CPUs that the timed processes are pinned to.
     """
 
     def __init__(self, cpus: tuple[int, ...]) -> None:
@@ -47,7 +47,7 @@ class Watch:
         self._seconds = time.perf_counter() - self._began
 
     def look(self) -> None:
-        """Note load average and frequency."""
+        """Sample load average and frequency."""
         import psutil
 
         self._loads.append(os.getloadavg()[0])
@@ -55,7 +55,7 @@ class Watch:
             self._mhz.append(frequency.current)
 
     def noise(self, medians_us: Sequence[float]) -> Noise:
-        """What was seen.
+        """The noise that was observed.
 
         Args:
             medians_us: The baseline's median latency of each round, in any unit; may be empty.
@@ -90,7 +90,7 @@ class Watch:
         )
 
     def _named(self) -> str:
-        """The process that took most, where one stands out."""
+        """The process that took the most CPU time, if one stands out."""
         took = {
             name: seconds - self._others_before.get(pid, ("", 0.0))[1]
             for pid, (name, seconds) in self._others_after.items()
@@ -101,7 +101,7 @@ class Watch:
 
 
 def _cpu_seconds() -> dict[str, float]:
-    """Seconds of all CPUs together since the system started: in all, at work, and taken by the hypervisor."""
+    """Seconds of all CPUs since the system started: total, busy, and taken by the hypervisor."""
     import psutil
 
     times = psutil.cpu_times()
@@ -112,12 +112,12 @@ def _cpu_seconds() -> dict[str, float]:
 
 
 def _own_seconds() -> float:
-    """CPU seconds of this process and of those that it started and that have ended."""
+    """CPU seconds of this process and of its terminated child processes."""
     return sum(os.times()[:4])
 
 
 def _other_seconds() -> dict[int, tuple[str, float]]:
-    """Name and CPU seconds of every process but this one, by its number."""
+    """Name and CPU seconds of every other process, by process id."""
     import psutil
 
     found = {}

@@ -1,12 +1,11 @@
-"""How far a model is from what this CPU can do at most.
+"""How close a model comes to the limits of this CPU (Williams et al. 2009, "Roofline", doi:10.1145/1498765.1498785).
 
-Small calibrating kernels show the ceilings: a matrix product in float32 and one in 8-bit integers, by whichever engine
-and size reaches most, and reading memory beyond the caches. A net's latency then becomes multiply-accumulates per
-second, as a share of the ceiling of its own data type (the idea of Williams et al. 2009, "Roofline",
-doi:10.1145/1498765.1498785).
+Small calibration kernels measure the ceilings: a float32 and an 8-bit integer matrix product, on the engine and in the
+size that reach most, and reading memory beyond the caches. A latency then becomes multiply-accumulates per second, as a
+share of the ceiling of its data type.
 
-Limits: a ceiling is what these engines reached with the same number of threads while nothing else ran, not what the
-maker promises. Depthwise convolutions and activations can't come near it, since they do little with what they read.
+Limits: a ceiling is what these engines reached with the same number of threads while nothing else ran, not the peak
+of the data sheet. Depthwise convolutions and activations cannot reach it, because they compute little per byte read.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import ENGINES, available_engines
 from edgepress.runtime.errors import EngineError, InputError
-from edgepress.toolkit.benchmarking.matrix_model import matrix_model
+from edgepress.toolkit.engines.toy_models import dense_model
 from edgepress.toolkit.results.figures import FileFigures, LimitFigures
 from edgepress.toolkit.results.records import Ceiling
 from edgepress.toolkit.workers.kernels import OPENERS, CeilingJob, Product, run_kernels
@@ -29,14 +28,14 @@ UNITS = {"float32": FLOAT32, "int8": INT8, None: None}
 
 
 def measure_ceiling(threads: int) -> Ceiling:
-    """Run the calibrating kernels in a child process; takes about four seconds.
+    """Run the calibration kernels in a child process; takes about four seconds.
 
     Args:
-        threads: Threads that they may use, as many as the candidates.
+        threads: Number of threads that they may use, the same as the files.
 
     Raises:
         InputError: `threads` is out of range.
-        EngineError: Neither LiteRT nor ONNX Runtime is installed, or the process died.
+        EngineError: No engine that can run the kernels is installed, or the process died.
     """
     if not 1 <= threads <= 256:
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
@@ -45,12 +44,13 @@ def measure_ceiling(threads: int) -> Ceiling:
         raise EngineError(f"Measuring the limits of this CPU needs one of {', '.join(OPENERS)}; none is installed.")
     kinds = [(int8, engine, n) for int8 in (False, True) for engine in engines for n in SIZES]
     products = tuple(
-        Product(engine, matrix_model(ENGINES[engine].formats[0], n, int8=int8), n**3) for int8, engine, n in kinds
+        Product(engine, dense_model(ENGINES[engine].formats[0], n, n, rows=n, int8=int8), n**3)
+        for int8, engine, n in kinds
     )
     try:
         *rates, read = run_in_child(run_kernels, CeilingJob(threads, products), silence_s=SILENCE_S)
     except ChildDied as e:
-        raise EngineError(f"The kernels that show what this CPU can do ended with {e}. {e.log}".strip()) from e
+        raise EngineError(f"The calibration kernels ended with {e}. {e.log}".strip()) from e
     best = {}
     kernels = {"memory_bytes_per_s": "NumPy bitwise OR over 256 MiB"}
     for int8, field in ((False, FLOAT32), (True, INT8)):

@@ -1,22 +1,20 @@
-"""Latency of candidates: who takes a turn when, and what the turns add up to.
+"""Time candidates (files on engines) in interleaved rounds.
 
-Rounds are interleaved: in each, every candidate takes one turn, in an order shuffled anew, while all others sleep, so
-that a slow moment of the machine hits all alike, and a round's medians are compared with each other (`paired_ratio`).
-What a turn is, and why each is a process of its own, is told in `edgepress.toolkit.workers.turn`. The processes that
-fork for the turns are started anew every few rounds: where libraries lie in memory is drawn when they start.
+In each round, every candidate takes one turn, in a newly shuffled order, while the others sleep: a slow moment of the
+machine affects all of them, and medians of the same round are compared with each other (`paired_ratio`). A turn is a
+process (`edgepress.toolkit.workers.turn` explains why). The processes that fork for the turns are restarted every few
+rounds, because the addresses of libraries are drawn when they start.
 
-The clock is around `Model.scores` of a ready batch, which is what a program on a board waits for. Limits: no other load
-is made or controlled; what runs beside it is in the figures, and `edgepress.toolkit.benchmarking.quiet` says so.
-
-Chosen by experiment on a shared virtual machine with 2 CPUs, a file against itself: see docs/decisions.md and
-`benchmarks/aa.py`.
+What is timed is `Model.scores` of a prepared batch, the call that a program on a board waits for. Limits: other load on
+the host is not controlled, only reported (`edgepress.toolkit.benchmarking.quiet`). The method was chosen by comparing
+files with themselves on a shared virtual machine with 2 CPUs: see docs/decisions.md and `benchmarks/aa.py`.
 """
 
 from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +25,12 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime.board import usable_cores
-from edgepress.toolkit.benchmarking.options import ROUNDS, BenchmarkOptions
+from edgepress.toolkit.benchmarking.collect import crashed
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import Plan
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.engines.environments import python_for
-from edgepress.toolkit.errors import EdgepressError, ModelFileError
+from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.figures import LatencyFigures
@@ -41,22 +40,22 @@ from edgepress.toolkit.workers.opening import Candidate, Opening
 from edgepress.toolkit.workers.turn import Probe, Start, Taken, Turn, begin, probe, take_turn
 
 ITEMS = 16
-"""Different items that calls take in turn."""
+"""Number of different items that calls use in turn."""
 ROUNDS_A_START = 5
-"""Rounds after which the processes that fork for turns are started anew."""
+"""Rounds after which the processes that fork for turns are restarted."""
 SEED = 0
-"""Of the order of the turns: the same candidates take the same order again."""
+"""Seed of the order of turns: the same candidates get the same order again."""
 START_S = 60.0
 """Seconds that a process may take to import an engine."""
 
 
 @dataclass
 class Timing:
-    """What was measured of one candidate; times in nanoseconds.
+    """The measurements of one candidate, in nanoseconds.
 
     Attributes:
-        taken: Its turns, one a round. A candidate that used up its time takes none in later rounds.
-        memory_bytes: Peak resident memory over that of a process that has only imported the engine; None if unknown.
+        taken: Its turns, one per round. A candidate that used up its time takes none in later rounds.
+        memory_bytes: Peak resident memory minus that of a process that has only imported the engine; None if unknown.
     """
 
     taken: list[Taken] = field(default_factory=list)
@@ -69,7 +68,7 @@ class Timing:
 
     @property
     def seconds(self) -> float:
-        """Time that its turns took."""
+        """Total time of its turns."""
         return sum(float(t.load_ns + t.spent_ns) for t in self.taken) / 1e9
 
 
@@ -81,14 +80,7 @@ def time_plan(
     *,
     on_progress: OnProgress | None = None,
 ) -> tuple[dict[Candidate, Timing | EdgepressError], Noise | None]:
-    """Time pairs with every number of threads and batch size of a plan.
-
-    Args:
-        plan: The plan.
-        pairs: The pairs of the plan whose answers are known: nothing else is timed.
-        items: Test items for the calls to use in turn, shape (N, *item shape).
-        options: The benchmark's settings.
-        on_progress: Called with "latency" and the share that is done, 0-1.
+    """Time the pairs of a plan that answered, with every number of threads and batch size; see `time_candidates`.
 
     Returns:
         The timing of each candidate, or why there is none, and how quiet the host was (None if nothing was timed).
@@ -102,15 +94,7 @@ def time_plan(
 
     openings = [Opening(c, plan.data.labels, plan.data.input, cpus(c.threads)) for c in candidates]
     watch = Watch(cpus(max(threads for threads, _ in plan.shapes)))
-    timed = time_candidates(
-        openings,
-        items,
-        watch,
-        rounds=options.rounds,
-        timing_s=options.timing_s,
-        cap_s=options.time_cap_s,
-        on_progress=on_progress,
-    )
+    timed = time_candidates(openings, items, watch, options, on_progress=on_progress)
     known = [(c, t) for c, t in zip(candidates, timed, strict=True) if isinstance(t, Timing)]
     baseline = [t for c, t in known if plan.baseline is not None and c[:2] == plan.baseline[:2]]
     medians = (baseline or [t for _, t in known] or [Timing()])[0].medians
@@ -121,32 +105,30 @@ def time_candidates(
     openings: Sequence[Opening],
     items: npt.NDArray[Any],
     watch: Watch,
+    options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008 - frozen
     *,
-    rounds: int = ROUNDS,
-    timing_s: float = 10.0,
-    cap_s: float = 120.0,
     on_progress: OnProgress | None = None,
 ) -> list[Timing | EdgepressError]:
     """Time candidates in interleaved rounds; one that fails or dies does so alone.
 
     Args:
         openings: Candidates, each with its engine's name, and how to open them.
-        items: Test items for the calls to take in turn, shape (N, *item shape), of the type that the files take.
-        watch: Is entered for the time of the rounds.
-        rounds: Rounds of timing, at least 1; 6 or more give an interval.
-        timing_s: Seconds of its own turns after which a candidate takes no more.
-        cap_s: Seconds that opening and one turn may each take; beyond them the candidate has failed.
+        items: Test items for the calls to use in turn, shape (N, *item shape), of the type that the files take.
+        watch: Entered during the rounds.
+        options: Their `rounds`, `timing_s` and `time_cap_s` (of opening, and of each turn) apply.
         on_progress: Called with "latency" and the share that is done, 0-1.
 
     Returns:
-        One a candidate, in their order: its timing, or why there is none.
+        For each candidate, in their order: its timing, or why there is none.
     """
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         path = str(Path(folder) / "items.npy")
         np.save(path, items)
-        outcomes = _probed(openings, path, cap_s)
+        outcomes = _probed(openings, path, options.time_cap_s)
         with out_of_the_way(tuple({cpu for o in openings for cpu in o.cpus})), watch:
-            _take_rounds(openings, outcomes, path, watch, rounds, timing_s, cap_s, on_progress)
+            for share in _rounds(openings, outcomes, path, watch, options):
+                if on_progress is not None:
+                    on_progress("latency", share)
     return outcomes
 
 
@@ -185,7 +167,7 @@ def latency_figures(timing: Timing, baseline: Timing | None) -> LatencyFigures:
 
 
 def _probed(openings: Sequence[Opening], items: str, cap_s: float) -> list[Timing | EdgepressError]:
-    """Open each candidate once in a process of its own: does it answer, and what memory does it take?"""
+    """Open each candidate once in a child process, to see whether it answers and how much memory it takes."""
 
     def probed(opening: Opening) -> Timing | EdgepressError:
         try:
@@ -195,42 +177,38 @@ def _probed(openings: Sequence[Opening], items: str, cap_s: float) -> list[Timin
         except EdgepressError as e:
             return e
         except ChildDied as e:
-            return _crash(opening.candidate, e)
+            return crashed(opening.candidate, e)
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(probed, openings))
 
 
-def _take_rounds(
+def _rounds(
     openings: Sequence[Opening],
     outcomes: list[Timing | EdgepressError],
     items: str,
     watch: Watch,
-    rounds: int,
-    timing_s: float,
-    cap_s: float,
-    on_progress: OnProgress | None,
-) -> None:
-    shuffled = random.Random(SEED)
-    order = list(range(len(openings)))
-    for first in range(0, rounds, ROUNDS_A_START):
-        with _Processes(items, cap_s) as processes:
-            for done in range(first, min(first + ROUNDS_A_START, rounds)):
+    options: BenchmarkOptions,
+) -> Iterator[float]:
+    """Take the rounds, adding turns to `outcomes`; yields the share that is done after each."""
+    shuffled, order = random.Random(SEED), list(range(len(openings)))
+    for first in range(0, options.rounds, ROUNDS_A_START):
+        with _Processes(items, options.time_cap_s) as processes:
+            for done in range(first, min(first + ROUNDS_A_START, options.rounds)):
                 shuffled.shuffle(order)
                 watch.look()
                 for index in order:
                     timing = outcomes[index]
-                    if isinstance(timing, Timing) and timing.seconds < timing_s:
+                    if isinstance(timing, Timing) and timing.seconds < options.timing_s:
                         try:
                             timing.taken.append(processes.turn(openings[index]))
                         except EdgepressError as e:
                             outcomes[index] = e
-                if on_progress is not None:
-                    on_progress("latency", (done + 1) / rounds)
+                yield (done + 1) / options.rounds
 
 
 class _Processes:
-    """The processes that fork for turns, one an engine; each is started when it is first needed."""
+    """The processes that fork for turns, one per engine, started when first needed."""
 
     def __init__(self, items: str, cap_s: float) -> None:
         self._items, self._cap_s = items, cap_s
@@ -260,7 +238,7 @@ class _Processes:
             (taken,) = self._workers[engine].call(take_turn, Turn(candidate, opening.cpus, limit_s))
         except ChildDied as e:
             self._workers.pop(engine).close()
-            raise _crash(candidate, e) from e
+            raise crashed(candidate, e) from e
         if isinstance(taken, EdgepressError):
             raise taken
         return taken
@@ -268,8 +246,3 @@ class _Processes:
 
 def _worker(candidate: Candidate, silence_s: float) -> Worker:
     return Worker(silence_s=silence_s, python=python_for(candidate.engine or ""))
-
-
-def _crash(candidate: Candidate, error: ChildDied) -> EdgepressError:
-    where = f"{candidate.file} on {candidate.engine}"
-    return ModelFileError(f"{where} crashed the process that ran it ({error}).", "Convert it again.")

@@ -31,7 +31,7 @@ def profile(
 ) -> None:
     """Show where the time of one inference goes: by operation, by layer, and how much the delegate takes."""
     from edgepress.toolkit.profiling.plot import checked_suffix, plot_profile
-    from edgepress.toolkit.profiling.profile import profile_file as work
+    from edgepress.toolkit.profiling.profile import profile as work
 
     if plot is not None:
         checked_suffix(plot)

@@ -19,10 +19,10 @@ from edgepress.toolkit.errors import DataError, InputError, ModelFileError
 
 
 def contract_of(path: Path) -> Contract:
-    """The contract inside a `.keras`, `.tflite` or `.onnx` file; no engine and no Keras is loaded.
+    """The contract inside a `.keras`, `.tflite` or `.onnx` file; neither an engine nor Keras is loaded.
 
     Raises:
-        ModelFileError: The file can't be read, is of another kind, or has no contract.
+        ModelFileError: The file cannot be read, has another format, or has no contract.
     """
     if path.suffix in (".tflite", ".onnx") and (found := file_format(path)) != path.suffix[1:]:
         raise ModelFileError(f"{path} is a .{found} file under another name.", f"Rename it to {path.stem}.{found}.")
@@ -38,34 +38,34 @@ def contract_of(path: Path) -> Contract:
 def data_for(
     contract: Contract, data: str | None, *, where: Path, skip_unreadable: bool = False
 ) -> tuple[DataSet, list[str]]:
-    """The data opened as a model takes them, and notes if they are not those that it was trained on.
+    """The data set, opened as a model takes it, with notes if the model was trained on another one.
 
     Args:
         contract: The model's.
-        data: What to open; None opens what the contract names.
+        data: The data set to open; None opens the one that the contract names.
         where: The model file, for messages.
-        skip_unreadable: Leave out images that can't be read.
+        skip_unreadable: Skip images that cannot be read.
 
     Raises:
-        EdgepressError: There are none, they can't be opened, or do not fit the model.
+        EdgepressError: No data set is named, or it cannot be opened or does not match the model.
     """
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
-        raise InputError(f"{where} does not say what data it was trained on.", "Name them with --data.")
+        raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
     opened = open_data(source, input=contract.input, labels=contract.labels, skip_unreadable=skip_unreadable)
     if not len(opened.test):
         raise DataError(f"{source} has no test items.", "Give data with a test split.")
-    notes = [f"Left out as unreadable: {name} ({reason})" for name, reason in opened.skipped]
+    notes = [f"Skipped as unreadable: {name} ({reason})" for name, reason in opened.skipped]
     if contract.data is not None and contract.data.sha256 != opened.sha256:
         notes.append(
-            f"{source} is not what {where.name} was trained on ({contract.data.source}, as it then was): some of its "
-            f"test items may have been trained on."
+            f"{where.name} was trained on another version of {contract.data.source}, or on other data, than {source}: "
+            f"some test items may have been used in training."
         )
     return opened, notes
 
 
 def data_record(data: DataSet) -> dict[str, Any]:
-    """What a result says of the data that it was measured on."""
+    """The record of a data set in a result."""
     return {"source": data.source, "sha256": data.sha256, "split": "test", "count": len(data.test)}
 
 

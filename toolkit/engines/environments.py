@@ -1,8 +1,8 @@
-"""Engines in environments of their own, for those that can't be installed beside TensorFlow.
+"""Virtual environments for engines that can't be installed beside TensorFlow.
 
-tflite-runtime needs numpy < 2 and Python 3.11, and can't share a process with TensorFlow. So an engine may have a
-virtual environment, in which a child process (`edgepress.converters.worker.Worker`) opens the file; edgepress itself
-comes along by links. An environment is one folder under the user's data folder, and is there only once it worked.
+tflite-runtime, for example, needs numpy < 2 and Python 3.11, and can't share a process with TensorFlow. A child process
+(`edgepress.converters.worker.Worker`) then opens the file with the environment's interpreter; edgepress itself is
+linked into it. An environment is a folder in the user's data folder that exists only after the engine worked in it.
 
     >>> add_engine("tflite-runtime")                        # doctest: +SKIP
     >>> python_for("tflite-runtime")                        # doctest: +SKIP
@@ -27,18 +27,18 @@ from edgepress.toolkit.errors import unknown
 from edgepress.toolkit.workers.try_engine import try_engine
 
 OLDEST = (3, 11)
-"""Python that edgepress itself needs."""
+"""The oldest Python that edgepress supports."""
 LOG_LINES = 3
 
 
 class EngineState(NamedTuple):
-    """Where an engine is.
+    """Where an engine is installed.
 
     Attributes:
         name: The engine.
-        formats: Kinds of file that it opens.
-        version: Of its package, "" if it is not installed.
-        python: The interpreter of its environment; None if it is installed here, or not at all.
+        formats: The file formats that it opens.
+        version: Version of its package, "" if it is not installed.
+        python: The interpreter of its environment; None if it is installed in this environment or not at all.
     """
 
     name: str
@@ -48,10 +48,10 @@ class EngineState(NamedTuple):
 
 
 def python_for(engine: str) -> Path | None:
-    """The interpreter that runs an engine: of its environment, or None for this process' own.
+    """The interpreter of an engine's environment, or None for the interpreter of this process.
 
-    An engine that is installed here has no need of its environment, and one that is nowhere gives None, too: opening
-    a file with it then says what to install.
+    None if the engine is installed here, and also if it is not installed at all: opening a file then says what to
+    install.
     """
     if engine in available_engines():
         return None
@@ -60,10 +60,10 @@ def python_for(engine: str) -> Path | None:
 
 
 def usable_engines(format: str | None = None) -> list[str]:
-    """Names of the engines that are installed here or have an environment, best first.
+    """Names of the engines that are installed here or in their own environment, best first.
 
     Args:
-        format: Only those that open this kind of file, "tflite" or "onnx".
+        format: Only those that open this format, "tflite" or "onnx".
     """
     here = available_engines(format)
     return [
@@ -74,7 +74,7 @@ def usable_engines(format: str | None = None) -> list[str]:
 
 
 def engine_states() -> list[EngineState]:
-    """Every engine of the table, and where it is."""
+    """Every engine of the table, and where it is installed."""
     return [EngineState(n, row.formats, engine_version(n), python_for(n)) for n, row in ENGINES.items()]
 
 
@@ -87,14 +87,14 @@ def engine_version(engine: str) -> str:
 
 
 def add_engine(name: str, *, python: Path | None = None) -> EngineState:
-    """Make an environment for an engine and install it there with pip; one that exists is replaced.
+    """Create an environment for an engine and install the engine there with pip; an existing one is replaced.
 
     Args:
         name: An engine of the table.
-        python: The interpreter to make it from; None looks for one that fits, on PATH and among pyenv's.
+        python: The interpreter to create it with; None searches PATH and pyenv for a suitable one.
 
     Raises:
-        EngineError: No Python fits, pip could not install it, or it did not answer.
+        EngineError: No Python is suitable, pip could not install the engine, or it did not answer correctly.
         InputError: The name is not in the table, or the folder can't be written.
     """
     if name not in ENGINES:
@@ -103,8 +103,8 @@ def add_engine(name: str, *, python: Path | None = None) -> EngineState:
     folder = _folder(name)
     new = folder.with_name(f".{name}.{os.getpid()}")
     try:
-        # Without pip: ours installs there, so that Python need not have ensurepip, which Debian packs apart.
-        _run([str(base), "-m", "venv", "--without-pip", str(new)], f"{base} can't make an environment")
+        # Without pip: ours installs into it, because Debian packages ensurepip separately.
+        _run([str(base), "-m", "venv", "--without-pip", str(new)], f"{base} cannot create an environment")
         there = new / "bin" / "python"
         wanted = ENGINES[name].requirements or (ENGINES[name].package,)
         pip = [sys.executable, "-m", "pip", "--python", str(there), "install", "--disable-pip-version-check", "-q"]
@@ -118,17 +118,17 @@ def add_engine(name: str, *, python: Path | None = None) -> EngineState:
 
 
 def remove_engine(name: str) -> Path:
-    """Remove an engine's environment and return the folder that it was in.
+    """Remove an engine's environment and return its folder.
 
     Raises:
-        EngineError: There is none.
+        EngineError: The engine has no environment.
         InputError: The name is not in the table.
     """
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)
     folder = _folder(name)
     if not folder.is_dir():
-        raise EngineError(f"{name} has no environment of its own.", "See: edgepress engine list")
+        raise EngineError(f"{name} has no environment.", "See: edgepress engine list")
     shutil.rmtree(folder)
     return folder
 
@@ -140,7 +140,7 @@ def _folder(engine: str) -> Path:
 
 
 def _python(engine: str, given: Path | None) -> Path:
-    """The first interpreter that runs and is of a version that the engine has wheels for."""
+    """The first interpreter that runs and has a version that the engine supports."""
     newest = ENGINES[engine].newest_python
     wanted = "3.11" if newest == OLDEST else "3.11 or newer" if newest is None else f"3.11 to {newest[0]}.{newest[1]}"
     tried = []
@@ -187,7 +187,7 @@ def _try(engine: str, python: Path) -> None:
     """Let the engine answer a trial model in its environment.
 
     Raises:
-        EngineError: It does not.
+        EngineError: It does not answer, or wrongly.
     """
     try:
         with Worker(silence_s=60, python=python) as worker:

@@ -1,7 +1,7 @@
-"""Which CPUs candidates are timed on, and keeping ourselves off them.
+"""Choose the CPUs to time on, and keep this process off them.
 
-A process that moves between CPUs finds cold caches, and CPUs of one machine may differ in speed. So all candidates of a
-run share the same CPUs, as many as they have threads, and the process that gives the turns waits elsewhere.
+A process that moves between CPUs finds cold caches, and CPUs of one machine may differ in speed. So all files of a run
+are timed on the same CPUs, as many as they have threads, while the coordinating process waits on other ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     """CPU numbers from "1" or "0,2".
 
     Raises:
-        InputError: A word is not the number of a CPU that this process may use, or is there twice.
+        InputError: A word is not the number of a CPU that this process may use, or occurs twice.
     """
     usable, words = usable_cpus(), text.split(",")
     try:
@@ -26,19 +26,19 @@ def parse_cpus(text: str) -> tuple[int, ...]:
     except ValueError:
         cpus = ()
     if not cpus or len(set(cpus)) < len(cpus) or not set(cpus) <= set(usable):
-        accepted = ", ".join(map(str, usable)) or "none, as this system can't pin processes"
-        raise InputError(f"--cpus is {text!r}.", f"Accepted: different ones of {accepted}, separated by commas.")
+        accepted = ", ".join(map(str, usable)) or "none, because this system cannot pin processes"
+        raise InputError(f"--cpus is {text!r}.", f"Accepted: distinct numbers of {accepted}, separated by commas.")
     return cpus
 
 
 def choose_cpus(threads: int) -> tuple[int, ...]:
-    """As many of the usable CPUs as there are threads: the last ones, as systems put their own work on the first."""
+    """The last usable CPUs, one per thread: systems tend to put their own work on the first ones."""
     return usable_cpus()[-threads:]
 
 
 @contextlib.contextmanager
 def out_of_the_way(cpus: tuple[int, ...]) -> Iterator[None]:
-    """Keep this process off some CPUs while the block runs, unless it would then have none."""
+    """Keep this process off some CPUs while the block runs, unless no CPU would be left for it."""
     mine = usable_cpus()
     rest = set(mine) - set(cpus)
     if not rest or not cpus:

@@ -1,4 +1,4 @@
-"""What a measurement was made on: a latency counts only for the host that it names."""
+"""Describe the host of a measurement: a latency is valid only for the host that it was measured on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ X86 = ("x86_64", "AMD64", "i686")
 
 
 def describe_host() -> dict[str, Any]:
-    """The board or CPU, its cores and memory, the system, the engines' versions, and the load at this moment."""
+    """The board or CPU, its cores and memory, the system, the engines' versions, and the current load."""
     import psutil
 
     return {

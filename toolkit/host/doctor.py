@@ -1,4 +1,4 @@
-"""What this workstation is and lacks: the board's `doctor`, and the packages that the toolkit needs beside it."""
+"""Check this workstation: what the board's `doctor` checks, and the packages that the toolkit needs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def doctor() -> dict[str, Any]:
     """The document of `edgepress.runtime.board.doctor`, with two more fields and a stricter "ok".
 
     Returns:
-        Beside the board's fields: "toolkit", a list of {"package", "version", "install"} for every package of the extra
-        "toolkit" (version None and a command where it is missing), and "temporary_bytes", what is free where
-        conversions keep their files. "ok" says that an engine works and no package is missing.
+        The fields of the board's document; "toolkit", a list of {"package", "version", "install"} for every package of
+        the extra "toolkit" (version None and a command if it is missing); and "temporary_bytes", the free space where
+        conversions keep their files. "ok": an engine works and no package is missing.
     """
     found = board_doctor()
     install = f"{sys.executable} -m pip install 'edgepress[toolkit]'"

@@ -1,7 +1,7 @@
-"""A profile as an icicle: the whole inference on top, blocks and layers below it, operations at the bottom.
+"""Plot a profile as an icicle: the whole inference at the top, blocks and layers below, operations at the bottom.
 
-Width is time, from left to right in the order in which the kernels ran. Neighbours of the same block or layer are one
-box. A block is what a layer's name begins with up to a number and a word: "block_3" of "block_3_expand".
+Width is time, from left to right in the order in which the kernels ran. Neighbours of the same block or layer share a
+box. A block is the beginning of a layer's name up to a number: "block_3" of "block_3_expand".
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from edgepress.toolkit.text import duration, plural
 
 SUFFIXES = (".png", ".svg")
 CHARACTER = 0.0055
-"""Width of a character over that of the figure."""
+"""Width of a character / width of the figure."""
 BOX = "#d9dee4"
 MAX_LEGEND = 12
 DARK = 1.5
-"""Sum of red, green and blue below which text on a box is white."""
+"""Text is white on boxes whose sum of red, green and blue is smaller."""
 
 
 def plot_profile(profile: Profile, path: Path) -> Path:
     """Draw a profile's icicle.
 
     Args:
-        profile: What to draw.
-        path: Where to, ending in `.png` or `.svg`.
+        profile: The profile.
+        path: The file to write, ending in `.png` or `.svg`.
 
     Raises:
-        InputError: The file has another ending, or can't be written.
+        InputError: The file has another suffix, or cannot be written.
     """
     checked_suffix(path)
     from matplotlib import colormaps
@@ -83,17 +83,17 @@ def plot_profile(profile: Profile, path: Path) -> Path:
 
 
 def checked_suffix(path: Path) -> None:
-    """Check a plot's name before the work is done.
+    """Check the file name of a plot, before anything is measured.
 
     Raises:
-        InputError: It ends in something else than `.png` or `.svg`.
+        InputError: It does not end in `.png` or `.svg`.
     """
     if path.suffix not in SUFFIXES:
-        raise InputError(f"{path} is no name for a plot.", f"Accepted endings: {', '.join(SUFFIXES)}.")
+        raise InputError(f"{path} cannot hold a plot.", f"Accepted suffixes: {', '.join(SUFFIXES)}.")
 
 
 def _paths(nodes: Sequence[NodeTime]) -> list[tuple[str, ...]]:
-    """Blocks and layers that each node belongs to, outermost first, without those that all share."""
+    """Blocks and layers of each node, outermost first, without those that all nodes share."""
     layers: dict[str, set[str]] = {}
     for part in {part for node in nodes for part in node.name.split("/")[:-1]}:
         layers.setdefault(_block(part), set()).add(part)

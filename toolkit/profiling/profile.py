@@ -1,16 +1,13 @@
-"""Where the time of one inference goes: by operation, as a table, and by layer, for a plot.
+"""Profile one inference: the time of each operation, as a table, and of each layer, for a plot.
 
-The engine's own profiler says how long each of its kernels took, in a child process. The kernels are then led back to
-the file's operations and layers. LiteRT's delegate, XNNPACK, does not say which operation a kernel of its stands for;
-but it keeps their order, so the two sequences are aligned by the sort of their members (longest common subsequence),
-and believed if every matrix product found its partner.
+The engine's own profiler reports how long each kernel took, in a child process. The kernels are then mapped to the
+operations and layers of the file. LiteRT's delegate, XNNPACK, does not report which operation a kernel stands for, but
+it keeps their order: the two sequences are aligned by the kind of their members (longest common subsequence), and the
+alignment is used only if every matrix product found its partner.
 
-    >>> profile_file(Path("model-int8.tflite"), "litert").operations[0]     # doctest: +SKIP
-    OperationTime(operation='CONV_2D', count=2, time_us=14.6, share=0.83, delegated=True)
-
-Limits: the engines count in whole microseconds, so small nets' kernels may show as 0; what no kernel accounts for is
-`rest_us`. Tracing costs time, with ONNX Runtime some 2 us a kernel: `tracing_slowdown` says how much to doubt.
-Whole inferences and kernels are both averaged over the quieter half.
+Limits: engines count whole microseconds, so kernels of small nets may show as 0; time that no kernel accounts for is
+`rest_us`. Tracing takes time itself, about 2 us per kernel with ONNX Runtime; `tracing_slowdown` shows how much.
+Latencies and kernel times are averages over the faster half of the runs.
 """
 
 from __future__ import annotations
@@ -59,8 +56,8 @@ KERNELS = {
     "Constant Pad": "PAD",
     "Transpose": "TRANSPOSE",
 }
-"""The operation of a TFLite file that a kernel of XNNPACK stands for, by the first words of its name; a product may
-stand for any of `PRODUCTS`."""
+"""The TFLite operation that a kernel of XNNPACK stands for, by the first words of its name; a product may stand for any
+of `PRODUCTS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +65,9 @@ class NodeTime:
     """One kernel of an inference.
 
     Attributes:
-        name: Layer or tensor that it makes, by the file; the engine's own word where that is not known.
-        operation: Kind of operation, in the file's format where known.
-        kernel: The engine's description of what it ran.
+        name: Layer or tensor that it computes, from the file; the engine's name for it where that is unknown.
+        operation: Kind of operation, as the file's format names it where known.
+        kernel: The engine's description of the kernel.
         time_us: Its time in one inference, microseconds.
         share: Share of the time of all kernels, 0-1.
         delegated: Whether a delegate ran it.
@@ -91,17 +88,17 @@ class Profile:
     Attributes:
         file: The file.
         engine: What ran it.
-        threads: Threads that it might use.
-        runs: Inferences that were traced.
+        threads: Number of threads that it was allowed to use.
+        runs: Number of traced inferences.
         total_us: Latency of a whole inference without tracing, microseconds.
-        rest_us: What of it no kernel accounts for, 0 or more: the call itself, hand-overs, and rounding.
-        tracing_slowdown: Time of all kernels over `total_us`, where it is more than 1; the shares hold all the same.
+        rest_us: The part of it that no kernel accounts for, at least 0: the call itself, transfers, and rounding.
+        tracing_slowdown: Time of all kernels divided by `total_us`, at least 1; the shares are valid regardless.
         operations: By kind of operation, most expensive first.
         nodes: Every kernel, in the order in which they ran.
         delegated_share: Share of the kernels' time that a delegate took, 0-1; None if the engine has no delegates.
-        delegated_operations: How many of the file's operations a delegate took; None if the engine has no delegates.
-        file_operations: How many the file has; None likewise.
-        method: Where the times come from, in words.
+        delegated_operations: Number of the file's operations that a delegate ran; None if the engine has no delegates.
+        file_operations: Number of operations in the file; None if the engine has no delegates.
+        method: Source of the times, in words.
     """
 
     file: str
@@ -119,11 +116,11 @@ class Profile:
     method: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document, with figures rounded to what they can mean."""
+        """The JSON document, rounded to four decimals."""
         return {name: rounded(value, lambda v: round(v, 4)) for name, value in asdict(self).items()}
 
 
-def profile_file(
+def profile(
     file: str | Path,
     engine: str | None = None,
     *,
@@ -131,17 +128,20 @@ def profile_file(
     runs: int = RUNS,
     items: npt.NDArray[Any] | None = None,
 ) -> Profile:
-    """Profile a file on an engine; takes some five seconds at most for nets of up to 100 ms.
+    """Profile a file on an engine; takes at most about five seconds for nets of up to 100 ms.
+
+        >>> profile("runs/a/variants/model-int8.tflite").operations[0]     # doctest: +SKIP
+        OperationTime(operation='CONV_2D', count=2, time_us=14.6, share=0.83, delegated=True)
 
     Args:
         file: A `.tflite` or `.onnx` file.
-        engine: "litert", "onnxruntime" or "openvino"; None takes the first usable one that opens the file.
-        threads: Threads that the engine may use.
-        runs: Inferences to time and to trace; fewer if they take over two seconds.
-        items: Inputs, shape (N, *shape), as the file's contract describes them; None makes noise.
+        engine: An engine with a profiler; None takes the first usable one that opens the file.
+        threads: Number of threads that the engine may use, 1 to 256.
+        runs: Number of inferences to time and to trace; fewer if they take over two seconds.
+        items: Inputs, shape (N, *shape), as the file's contract describes them; None generates noise.
 
     Raises:
-        EngineError: The engine has no profiler, is not one that opens the file, or its process died.
+        EngineError: The engine has no profiler, does not open the file, or its process died.
         ModelFileError: The file can't be opened.
         InputError: `threads` or `runs` is out of range.
 
@@ -185,7 +185,7 @@ def profile_file(
 
 
 def _quiet_mean(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean of each column over that half of the rows whose sums are smallest.
+    """Mean of each column over the half of the rows with the smallest sums.
 
     Not the median: the engines' times are whole microseconds.
     """
@@ -217,12 +217,12 @@ def _operation(kernel: Kernel) -> str:
 
 
 def _own(kernels: Sequence[Kernel]) -> set[int]:
-    """Places of the file's operations that no delegate took."""
+    """Positions of the file's operations that no delegate ran."""
     return {k.place for k in kernels if k.place is not None}
 
 
 def _paired(kernels: Sequence[Kernel], file_nodes: Sequence[Node]) -> dict[int, Node]:
-    """The file's operation that each kernel stands for, where that is sure."""
+    """The file's operation that each kernel stands for, where that is certain."""
     own = _own(kernels)
     pairs = {i: file_nodes[k.place] for i, k in enumerate(kernels) if k.place is not None and k.place < len(file_nodes)}
     left = [(i, KERNELS.get(k.kind.partition(" (")[0], "")) for i, k in enumerate(kernels) if k.delegated]
@@ -237,7 +237,7 @@ def _paired(kernels: Sequence[Kernel], file_nodes: Sequence[Node]) -> dict[int, 
 
 
 def _aligned(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
-    """Places of a longest common subsequence of two sequences."""
+    """Positions of a longest common subsequence of two sequences."""
     longest = np.zeros((len(left) + 1, len(right) + 1), np.int64)
     for a in reversed(range(len(left))):
         for b in reversed(range(len(right))):

@@ -1,9 +1,9 @@
-"""Read `benchmark.json` back: results that are kept, compared and shown long after they were measured.
+"""Read `benchmark.json`.
 
-A file may come from an older edgepress, from another machine, or from anybody, so nothing in it is trusted: its size is
-bounded, every field has the type and range that `measurement` says (pydantic checks the types, from the dataclasses
-themselves), and what was damaged is one error that names the field. Fields that this edgepress does not know are
-ignored, fields that an older one did not write have their defaults.
+A file may come from an older edgepress, from another machine, or from a stranger, so nothing in it is trusted: its size
+is limited, pydantic checks every field's type against the dataclasses of `records`, ranges are checked here, and damage
+is reported as one error that names the field. Unknown fields are ignored; fields that an older edgepress did not write
+have their defaults.
 
     >>> load_benchmark("runs/a/variants").advice.ship     # doctest: +SKIP
     'runs/a/variants/model-int8.tflite'
@@ -28,21 +28,21 @@ from edgepress.toolkit.results.records import SCHEMA_VERSION, Benchmark, Measure
 
 NAME = "benchmark.json"
 MAX_BYTES = 64 << 20
-"""Largest file that is read: some ten times what 30 candidates with 1,000 classes each take."""
+"""Largest file that is read, about ten times the size for 30 candidates with 1,000 classes each."""
 KEYS: Mapping[str, Mapping[str, type]] = {
     "host": {"name": str, "cpu": str, "machine": str, "cores": int},
     "boards": {"name": str},
     "data": {"source": str, "sha256": str, "count": int},
     "baseline": {"file": str, "scheme": str, "engine": str},
 }
-"""What the benchmark's free objects hold at least, with its type."""
+"""Required keys of the benchmark's free-form objects, with their types."""
 SHARES = ("accuracy", "precision", "recall", "f1", "ece", "agreement", "mcnemar_p")
-"""Ends of the names of figures that are 0 to 1."""
+"""Suffixes of the names of figures from 0 to 1."""
 QUANTILES = 51
 
 
 class Bounds(NamedTuple):
-    """Range of a number: `low` itself is in it unless `above`, `high` is in it."""
+    """Range of a number: `high` is included, `low` is included unless `above`."""
 
     low: float
     high: float
@@ -59,7 +59,7 @@ class Bounds(NamedTuple):
 
 
 def bounds_of(field: str) -> Bounds | None:
-    """The range of a field of numbers by its name, or None if it has none: drops may be negative."""
+    """The range of a numeric field by its name; None for drops, which may be negative."""
     if "drop" in field and field != "max_drop_pp":
         return None
     return Bounds(0.0, 1.0 if field.endswith(SHARES) else math.inf, above=field.endswith("_us") and field != "time_us")
@@ -69,10 +69,10 @@ def load_benchmark(path: str | Path) -> Benchmark:
     """Read the results of `edgepress benchmark`.
 
     Args:
-        path: A `benchmark.json` of any version up to this edgepress's, or a folder that holds one.
+        path: A `benchmark.json` of any version up to the current one, or a folder that contains one.
 
     Raises:
-        InputError: There is none, it was written by a newer edgepress, or it is damaged.
+        InputError: The file is missing, damaged, or was written by a newer edgepress.
     """
     path = Path(path)
     if path.is_dir():
@@ -87,21 +87,21 @@ def load_benchmark(path: str | Path) -> Benchmark:
         raise InputError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     try:
         return _parse(text, path)
-    except (ValueError, RecursionError) as e:  # pydantic's error, too, is a ValueError
+    except (ValueError, RecursionError) as e:  # pydantic's error is a ValueError, too
         raise InputError(
             f"{path} is not a valid result of edgepress benchmark: {_reason(e)}.", "Run the benchmark again."
         ) from e
 
 
 def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:
-    """Which test items a file classified rightly, bool, shape (count,); None if the row does not hold it.
+    """Which test items a file classified correctly, bool, shape (count,); None if the row does not say.
 
     Args:
         row: A measurement.
         count: Number of test items, the benchmark's `data["count"]`.
 
     Raises:
-        ValueError: The row holds something else.
+        ValueError: The row's value is damaged.
     """
     if not row.correct:
         return None
@@ -133,7 +133,7 @@ def _parse(text: bytes, path: Path) -> Benchmark:
 
 
 def _wrong(result: Benchmark) -> Iterator[tuple[str, str]]:
-    """What no type says: places of a result and what is wrong there."""
+    """Errors that types cannot express: the place in the result, and what is wrong there."""
     for field, keys in KEYS.items():
         value = getattr(result, field)
         for one in value if field == "boards" else [value] if value is not None else []:
@@ -156,7 +156,7 @@ def _wrong(result: Benchmark) -> Iterator[tuple[str, str]]:
 
 
 def _out_of_range(part: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Numbers of a dataclass, and of those in it, that are out of their field's range."""
+    """Numbers of a dataclass, including nested ones, that are out of range."""
     for f in dataclasses.fields(part):
         value, bounds = getattr(part, f.name), bounds_of(f.name)
         for n, one in enumerate(value if isinstance(value, tuple) else [value]):
@@ -171,7 +171,7 @@ _KINDS = {str: "a text", int: "a whole number"}
 
 
 def _integer(text: str) -> int:
-    """An integer that fits into 64 bits: no arithmetic on it can fail."""
+    """An integer that fits into 64 bits, so that arithmetic on it cannot fail."""
     if len(text) > 19 or abs(int(text)) >= 1 << 63:
         raise ValueError(f"it holds the number {text[:24]}{'...' if len(text) > 24 else ''}")
     return int(text)
@@ -185,7 +185,7 @@ def _finite(text: str) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """The first thing that is wrong, and where."""
+    """The first error, and where it is."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):

@@ -67,7 +67,7 @@ def schema_of(kind: type, what: str, version: int) -> dict[str, Any]:
 
 
 def _dataclasses(kind: Any) -> Iterator[type]:
-    """The dataclasses in a type, itself included."""
+    """The dataclasses in a type, including itself."""
     if dataclasses.is_dataclass(kind):
         yield kind  # type: ignore[misc]
     for inner in get_type_hints(kind).values() if dataclasses.is_dataclass(kind) else get_args(kind):
@@ -85,7 +85,7 @@ def _attributes(cls: type) -> dict[str, str]:
 
 
 def _options(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """A property's own schema, those of its alternatives, and those of what they hold."""
+    """A property's schema, those of its alternatives, and those of their items."""
     options = [value, *value.get("anyOf", ())]
     return [o for option in options for o in (option, option.get("items"), *option.get("prefixItems", ())) if o]
 

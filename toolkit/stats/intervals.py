@@ -1,7 +1,7 @@
-"""Uncertainty of a comparison: 95 % intervals of an accuracy drop and of a speed-up.
+"""95 % confidence intervals of an accuracy drop and of a speed-up.
 
 Both are paired, because both files see the same images and the same rounds: what makes an image hard or a round slow
-hits both alike and cancels. A file against itself comes out as no difference.
+affects both and cancels. A file compared with itself shows no difference.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 Z95 = 1.959964
 MIN_ROUNDS, RESAMPLES = 6, 4000
-"""Of a bootstrap: with fewer rounds it can't know how far off it is."""
+"""Of a bootstrap, which underestimates the uncertainty with fewer rounds."""
 BISECTIONS = 50
-"""They bring an end of an interval to within 1e-15."""
+"""Enough to find an end of an interval to within 1e-15."""
 SMALLEST = 1e-100
-"""Stands for a variance of 0."""
+"""Replaces a variance of 0."""
 
 Flags = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval; `low` and `high` are None where too little was measured to give one."""
+    """An estimate with its 95 % confidence interval; `low` and `high` are None if there are too few measurements."""
 
     estimate: float
     low: float | None
@@ -38,8 +38,8 @@ def paired_drop(reference: Flags, candidate: Flags) -> Interval:
     """Drop in accuracy from `reference` to `candidate` over the same images, in percentage points.
 
     Args:
-        reference: Whether the reference classified each image rightly, bool, shape (N,), N > 0.
-        candidate: The same of the candidate; the same images in the same order.
+        reference: Whether the reference classified each image correctly, bool, shape (N,), N > 0.
+        candidate: The same for the candidate, with the same images in the same order.
 
     Returns:
         The observed drop (positive: the candidate is worse) and its interval, that of `score_interval`.
@@ -50,36 +50,36 @@ def paired_drop(reference: Flags, candidate: Flags) -> Interval:
 
 
 def class_drops(reference: Flags, candidate: Flags, y: npt.NDArray[np.int64], *, classes: int) -> list[Interval | None]:
-    """Drop in recall of each class: `paired_drop` over its items alone; None where it has none.
+    """Drop in recall of each class, that is `paired_drop` over its items; None for a class without items.
 
-    The intervals hold for each class by itself: among many, one in twenty misses.
+    Each interval holds for its class alone: among many classes, one in twenty misses.
 
     Args:
-        reference: Whether the reference classified each item rightly, bool, shape (N,).
-        candidate: The same of the candidate.
+        reference: Whether the reference classified each item correctly, bool, shape (N,).
+        candidate: The same for the candidate.
         y: True classes, int64, shape (N,), in [0, classes).
-        classes: How many there are.
+        classes: Number of classes.
     """
     counts = np.bincount(y, minlength=classes)
     return _drops(*_discordant(reference, candidate, y, classes=classes), counts)
 
 
 def score_interval(lost: npt.ArrayLike, gained: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """95 % interval of the difference of two proportions seen on the same items: skewness-corrected score interval.
+    """95 % interval of the difference of two proportions on the same items: skewness-corrected score interval.
 
-    It holds the differences that Tango's score test does not refuse at 5 %, with the variance of n - 1 and a term for
-    the skewness of the difference, which evens out the two tails. Chosen by `benchmarks/interval_coverage.py`: from
-    about five items on which the two differ it covers the truth in 93 to 97 % of cases, below that in more. The
+    It contains the differences that Tango's score test does not reject at 5 %, with the variance of n - 1 and a term
+    for the skewness of the difference, which balances the two tails. Chosen by `benchmarks/interval_coverage.py`: with
+    five or more items on which the two differ, it covers the truth in 93 to 97 % of cases, with fewer in more. The
     interval of Agresti and Min misses in 14 % if a file loses two items and gains none, the bootstrap in more, and
-    exact conditional intervals take the number of such items for known.
+    exact conditional intervals treat the number of such items as known.
     Sources: T. Tango, "Equivalence test and confidence interval for the difference in proportions for the
     paired-sample design", Statistics in Medicine 17 (1998), 891-908; P. J. Laud, "Equal-tailed confidence intervals
     for comparison of rates", Pharmaceutical Statistics 16 (2017), 334-348, and for pairs his R package ratesci.
 
     Args:
-        lost: Items that only the first has right, whole numbers of any shape.
-        gained: Items that only the second has right.
-        n: All items, at least 1.
+        lost: Numbers of items that only the first classifies correctly, any shape.
+        gained: Numbers of items that only the second classifies correctly.
+        n: Numbers of all items, at least 1.
 
     Returns:
         Lower and upper ends of (first - second), -1 to 1, of the common shape.
@@ -87,8 +87,8 @@ def score_interval(lost: npt.ArrayLike, gained: npt.ArrayLike, n: npt.ArrayLike)
     b, c, total = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (lost, gained, n)))
     ends = []
     for far in (-1.0, 1.0):
-        # Where no item differs or all do, the term for skewness has no bound just beside the estimate, and such
-        # differences look refused; those that are not reach 35 times as far, so that halving can't jump over them.
+        # If no item differs or all do, the term for skewness is unbounded close to the estimate, and differences there
+        # look rejected; the accepted range is 35 times as wide, so that bisection cannot miss it.
         inside, outside = (b - c) / total, np.full(total.shape, far)
         for _ in range(BISECTIONS):
             middle = (inside + outside) / 2
@@ -99,8 +99,8 @@ def score_interval(lost: npt.ArrayLike, gained: npt.ArrayLike, n: npt.ArrayLike)
 
 
 def _score(d: Floats, b: Floats, c: Floats, n: Floats) -> Floats:
-    """How many standard errors the observed difference is from `d`, if the shares of lost and gained differ by `d`."""
-    # The likeliest share of gained items, q, solves 2n q^2 + linear q - c d (1 - d) = 0; that of lost ones is q + d.
+    """Standard errors from `d` to the observed difference, if the shares of lost and gained items differ by `d`."""
+    # The most likely share of gained items, q, solves 2n q^2 + linear q - c d (1 - d) = 0; that of lost ones is q + d.
     linear = (2 * n - b + c) * d - b - c
     q = (np.sqrt(np.maximum(linear**2 + 8 * n * c * d * (1 - d), 0)) - linear) / (4 * n)
     variance = np.maximum(2 * q + d * (1 - d), SMALLEST)
@@ -121,22 +121,22 @@ def _drops(lost: Counts, gained: Counts, n: Counts) -> list[Interval | None]:
 def _discordant(
     reference: Flags, candidate: Flags, y: npt.NDArray[np.int64] | None = None, *, classes: int = 1
 ) -> tuple[Counts, Counts]:
-    """How many items of each class only the reference has right, and only the candidate; without `y` of all."""
+    """Numbers of items of each class that only the reference, or only the candidate, gets right."""
     of = np.zeros(len(reference), np.int64) if y is None else y
     lost, gained = reference & ~candidate, ~reference & candidate
     return np.bincount(of[lost], minlength=classes), np.bincount(of[gained], minlength=classes)
 
 
 def mcnemar(reference: Flags, candidate: Flags) -> float:
-    """Exact McNemar probability, two-sided: how often chance alone makes a difference at least as large as this.
+    """Two-sided p-value of the exact McNemar test.
 
-    Under no difference, each item on which one is right and the other wrong falls to either side like a coin.
+    Under the null hypothesis, each item on which exactly one is right is equally likely to be lost or gained.
     Source: Q. McNemar, Psychometrika 12 (1947), 153-157; exact as in A. Agresti, Categorical Data Analysis, 3rd ed.
     (2013), section 11.1.
 
     Args:
-        reference: Whether the reference classified each item rightly, bool, shape (N,).
-        candidate: The same of the candidate.
+        reference: Whether the reference classified each item correctly, bool, shape (N,).
+        candidate: The same for the candidate.
     """
     from scipy.stats import binomtest
 
@@ -147,20 +147,20 @@ def mcnemar(reference: Flags, candidate: Flags) -> float:
 def paired_ratio(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> Interval:
     """How many times faster `candidate` is than `reference`: the median over rounds of their ratio.
 
-    The interval is a bootstrap over rounds, which keeps what one round did to both together: percentiles of the
-    resampled median of the ratio's logarithm, moved outwards as Student's t asks for a sample so small. Of the sign
-    test and bootstraps of the median and of a trimmed mean, with and without that, it came nearest to 95 % for a file
-    against itself (`benchmarks/aa.py` repeats that test); the mean was never a choice, as single rounds of a shared
+    The interval is a bootstrap over rounds, which keeps the pairs of a round together: percentiles of the resampled
+    median of the ratio's logarithm, expanded as Student's t requires for a small sample. Of the sign test and
+    bootstraps of the median and of a trimmed mean, with and without expansion, it came closest to 95 % for files
+    compared with themselves (`benchmarks/aa.py` repeats that test). The mean is unsuitable: single rounds on a shared
     machine are off by half.
     Source: T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015),
     371-386, section 3.3 (expanded percentile interval).
 
     Args:
         reference: The reference's median latency in each round, shape (R,), any unit, above 0.
-        candidate: The candidate's; rounds beyond the shorter of the two are left out.
+        candidate: The candidate's; rounds that only one of the two has are ignored.
 
     Returns:
-        The ratio and its interval, the same for the same numbers; no interval below 6 rounds.
+        The ratio and its interval (deterministic); no interval with fewer than 6 rounds.
     """
     from scipy.stats import norm, t
 

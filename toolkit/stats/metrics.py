@@ -1,7 +1,7 @@
-"""How good predictions are, in the same words for a Keras model and for every converted file.
+"""Classification metrics, the same for a Keras model and for every converted file.
 
-The figures are scikit-learn's. A class that is never predicted has precision 0, one that has no test item recall 0;
-macro averages are over all labels, those included.
+scikit-learn computes them. A class that is never predicted has precision 0, one without test items has recall 0; macro
+averages include such classes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 15
-"""Of the calibration error, as in Guo et al. 2017."""
+"""Number of bins of the calibration error, as in Guo et al. 2017."""
 
 
 def classification_metrics(y_true: npt.ArrayLike, predicted: npt.ArrayLike, *, labels: Sequence[str]) -> dict[str, Any]:
@@ -53,10 +53,10 @@ def classification_metrics(y_true: npt.ArrayLike, predicted: npt.ArrayLike, *, l
 
 
 def calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """Expected calibration error, 0-1: how far scores are from being the share of right answers.
+    """Expected calibration error, 0-1: the average difference between scores and the share of correct answers.
 
-    Items are put into 15 bins of equal width by the score of their predicted class; the error is the mean over items
-    of |share of right answers - mean score| of their bin. With few items a bin it comes out too large, for any model.
+    Items are sorted into 15 bins of equal width by the score of their predicted class; the error is the mean over items
+    of |share of correct answers - mean score| of their bin. With few items per bin it is too large for any model.
     Source: C. Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv:1706.04599, equation 3.
 
     Args:

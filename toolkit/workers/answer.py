@@ -1,7 +1,6 @@
-"""The part of a candidate's process that answers test items, one shard of the split after another.
+"""Child process: answer the test items, one shard of the split after another.
 
-That process imports this module, and may be an engine's own environment, so it imports nothing beyond NumPy and the
-runtime. Items come in a file that is mapped, not read: several processes share one copy in the page cache.
+Items come in a file that is mapped, not read: several processes share one copy in the page cache.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from edgepress.runtime.errors import EdgepressError, EngineError, InputError
 from edgepress.toolkit.workers.opening import Opening, open_candidate, opened
 
 CALL_BYTES = 1 << 20
-"""Items given to an engine at once take about this much, so that its memory is that of a few large images."""
+"""Approximate size of the items in one call, which limits the engine's memory to that of a few large images."""
 
 
 class Shard(NamedTuple):
@@ -28,7 +27,7 @@ class Shard(NamedTuple):
 
     Attributes:
         path: An `.npy` file of items.
-        left_s: Seconds after which to stop, though items are left.
+        left_s: Seconds after which to stop, even if items are left.
     """
 
     path: str
@@ -36,12 +35,12 @@ class Shard(NamedTuple):
 
 
 class Part(NamedTuple):
-    """Answers to a shard, or to its beginning where time ran out.
+    """Answers to a shard, or to its beginning if time ran out.
 
     Attributes:
         predicted: The class of each item, int64, shape (n,).
         confidence: The score of that class, float32, shape (n,).
-        seconds: How long the engine took.
+        seconds: Time that the engine took.
     """
 
     predicted: npt.NDArray[np.int64]
@@ -50,7 +49,7 @@ class Part(NamedTuple):
 
 
 def open_to_answer(opening: Opening, emit: Emit) -> None:
-    """A child's first job, as `open_candidate`, but whatever an engine raises is an `EngineError`."""
+    """First job: `open_candidate`, with every exception of an engine turned into an `EngineError`."""
     with _engine_errors():
         open_candidate(opening, emit)
 
@@ -60,7 +59,7 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
 
     Raises:
         InputError: A score is NaN or infinite.
-        EngineError: The engine raised something.
+        EngineError: The engine raised an exception.
     """
     model, items = opened(), np.load(shard.path, mmap_mode="r")
     step = max(1, CALL_BYTES // items[0].nbytes)
@@ -81,7 +80,7 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
 
 @contextlib.contextmanager
 def _engine_errors() -> Iterator[None]:
-    """Engines raise what they like: one that fails must not look like a bug of ours, nor stop the others."""
+    """Engines raise exceptions of any type: turn them into errors, which do not stop other candidates."""
     try:
         yield
     except EdgepressError:

@@ -1,4 +1,4 @@
-"""The calibrating kernels themselves, in a process of their own; needs NumPy and the engines that run them."""
+"""Child process: run the calibration kernels that measure the limits of the CPU."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from edgepress.converters.worker import Emit
 
 KERNEL_S = 0.2
-"""Seconds that a kernel is repeated; the best counts."""
+"""Seconds for which a kernel is repeated; the best run counts."""
 READ_BYTES = 256 << 20
-"""More than the caches of any CPU that a workstation has."""
+"""Larger than the caches of any workstation CPU."""
 
 
 class Product(NamedTuple):
@@ -32,14 +32,14 @@ class Product(NamedTuple):
 
 
 class CeilingJob(NamedTuple):
-    """What to run."""
+    """The kernels to run, and their number of threads."""
 
     threads: int
     products: tuple[Product, ...]
 
 
 def run_kernels(job: CeilingJob, emit: Emit) -> None:
-    """A child's job: emits the rate of each product (multiply-accumulates per second), then that of reading (bytes)."""
+    """Emit the rate of each product (multiply-accumulates per second), then that of reading memory (bytes/second)."""
     for product in job.products:
         call = OPENERS[product.engine](product.model, job.threads)
         emit(product.macs / _best(call))
@@ -47,9 +47,9 @@ def run_kernels(job: CeilingJob, emit: Emit) -> None:
 
 
 def _read_rate(threads: int) -> float:
-    """Bytes per second of an OR over 256 MiB, which no cache holds and whose arithmetic costs next to nothing."""
+    """Bytes per second of an OR over 256 MiB, which no cache holds and whose arithmetic is negligible."""
     parts = np.array_split(np.ones(READ_BYTES // 8, np.uint64), threads)  # not zeros: they share one page
-    with ThreadPoolExecutor(threads) as pool:  # NumPy lets go of the interpreter's lock meanwhile
+    with ThreadPoolExecutor(threads) as pool:  # NumPy releases the GIL
         return READ_BYTES / _best(lambda: list(pool.map(np.bitwise_or.reduce, parts)), 2 * KERNEL_S)
 
 

@@ -1,8 +1,7 @@
-"""A candidate - a file on an engine with some threads - and the part of its process that opens it.
+"""Child process: open a candidate, that is a file on an engine with a number of threads.
 
-Each candidate lives in a process of its own (`edgepress.converters.worker.Worker`): what one does to memory, threads or
-caches is then not the others' figure, one that crashes fails alone, and an engine may have an environment of its own.
-That process imports this module, so it imports nothing beyond NumPy and the runtime.
+Each candidate has its own process (`edgepress.converters.worker.Worker`): its use of memory, threads and caches does
+not affect the figures of others, a crash fails one candidate only, and an engine may need its own environment.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ class Candidate(NamedTuple):
 
     Attributes:
         file: A `.tflite` or `.onnx` file.
-        engine: What runs it; None: the first installed engine that opens the file.
-        threads: Threads that the engine may use.
-        batch: Items in one timed call.
+        engine: Engine that runs it; None: the first installed one that opens the file.
+        threads: Number of threads that the engine may use.
+        batch: Number of items in one timed call.
     """
 
     file: Path
@@ -38,10 +37,10 @@ class Opening:
     """How a candidate's process opens it.
 
     Attributes:
-        candidate: What to open.
+        candidate: The file to open.
         labels: Class names that the file must have.
-        input: What an item must look like.
-        cpus: CPUs that the process may run on; empty: those of its parent.
+        input: What an item looks like, as the file must take it.
+        cpus: CPUs that the process may run on; empty: those of the parent process.
     """
 
     candidate: Candidate
@@ -51,13 +50,13 @@ class Opening:
 
 
 def open_candidate(opening: Opening, emit: Emit) -> None:
-    """A child's first job: pin the process, open the file, check that it fits the data; emits the engine's name."""
+    """Pin the process, open the file, check that it matches the data set, and emit the engine's name."""
     if opening.cpus:
         os.sched_setaffinity(0, opening.cpus)
     model = _State.model = load(opening.candidate.file, opening.candidate.engine, opening.candidate.threads)
     contract = model.contract
     if contract is None:
-        raise InputError("The file has no contract, so how to prepare its input is not known.")
+        raise InputError("The file has no contract, so the preparation of its input is unknown.")
     if contract.labels != opening.labels:
         raise InputError(f"Its labels ({_some(contract.labels)}) are not those of the data ({_some(opening.labels)}).")
     if contract.input != opening.input:
@@ -66,7 +65,7 @@ def open_candidate(opening: Opening, emit: Emit) -> None:
 
 
 def opened() -> Model:
-    """The model that this process has open."""
+    """The model that this process has opened."""
     assert _State.model is not None, "open_candidate comes first"
     return _State.model
 

@@ -1,11 +1,10 @@
-"""The part of a profile that runs in the engine's own process; needs NumPy, the runtime and the engine only.
+"""Child process: trace the kernels of an inference with the engine's own profiler.
 
-Each engine has a profiler of its own, and all three report the kernels that ran, in their order, with the time of each.
-LiteRT's is not reachable through its Python classes, but through the C interface of the same library:
-`edgepress.toolkit.workers.trace_litert`.
+All profilers report the kernels that ran, in order, with their times. LiteRT's Python classes do not expose its
+profiler, but the C interface of the same library does (`edgepress.toolkit.workers.trace_litert`).
 
-Limits: the engines count whole microseconds, most of them rounded down, so what takes less shows as 0. Tracing itself
-costs time, so the latency of a whole inference is measured beforehand, without it.
+Limits: engines count whole microseconds, most of them rounded down, so shorter kernels show as 0. Tracing takes time
+itself, so the latency of a whole inference is measured before, without it.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
 from edgepress.runtime.sessions import Session
 
 PHASE_S = 2.0
-"""Seconds after which timing and tracing end, whether or not all runs were made."""
+"""Seconds after which timing and tracing each end, even if runs are left."""
 WARM_RUNS = 5
 OPENVINO_RUNS = 25
-"""Inferences, at most, that OpenVINO's counters, which only add up, are read after: many for whole microseconds to
-matter little, few for the quieter half to leave out those that something disturbed."""
+"""Inferences between two readings of OpenVINO's counters, which only add up: enough for whole microseconds to matter
+little, few enough for disturbed ones to be dropped with the slower half."""
 
 
 @dataclass(frozen=True)
 class ProfileJob:
-    """What to profile.
+    """The file to profile, and how.
 
     Attributes:
         file: A `.tflite` or `.onnx` file.
-        engine: What runs it.
-        threads: Threads that the engine may use.
-        runs: Inferences to time and to trace, at most.
-        items: Inputs, shape (N, *shape), taken in turn; None makes noise. Their values hardly matter to the time.
+        engine: Engine that runs it.
+        threads: Number of threads that the engine may use.
+        runs: Largest number of inferences to time and to trace.
+        items: Inputs, shape (N, *shape), used in turn; None generates noise. Their values hardly affect the time.
     """
 
     file: Path
@@ -54,13 +53,13 @@ class ProfileJob:
 
 
 class Kernel(NamedTuple):
-    """What the engine ran as one piece.
+    """A kernel: what the engine ran as one unit.
 
     Attributes:
-        name: By the engine's word: a layer's name, or a description of the kernel.
+        name: The engine's name for it: a layer's name, or a description of the kernel.
         kind: Kind of operation.
         delegated: Whether a delegate ran it.
-        place: Place of the operation in the file, if the engine tells.
+        place: Position of the operation in the file, if the engine reports it.
     """
 
     name: str
@@ -70,11 +69,11 @@ class Kernel(NamedTuple):
 
 
 class Traces(NamedTuple):
-    """What a job emits.
+    """The result of a job.
 
     Attributes:
         latencies_us: Of whole inferences without tracing, microseconds.
-        kernels: What one inference runs, in order.
+        kernels: The kernels of one inference, in order.
         times_us: Time of each kernel in each traced inference, microseconds, shape (runs, kernels).
     """
 
@@ -84,7 +83,7 @@ class Traces(NamedTuple):
 
 
 def trace_file(job: ProfileJob, emit: Emit) -> None:
-    """A child's job: time inferences, then trace others; emits `Traces`."""
+    """Time inferences, then trace others; emits `Traces`."""
     _, session = open_session(job.file, job.engine, job.threads)
     items = _stored(job, session)
     for i in range(WARM_RUNS):
@@ -103,7 +102,7 @@ def trace_file(job: ProfileJob, emit: Emit) -> None:
 
 
 def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
-    """Batches as the file takes them, of one item or of what the file is made for."""
+    """Batches as the file takes them, of one item or of the file's fixed batch size."""
     shape, size = tuple(max(n, 1) for n in session.shape), session.batch or 1
     items = job.items
     if items is None:
@@ -179,13 +178,13 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
     parts = -(-job.runs // OPENVINO_RUNS)
     count = job.runs // parts
     while len(runs) < parts and (not runs or time.monotonic() < until):
-        # Compiled anew, since nothing sets its counters back; the slow first inferences are taken out by subtraction.
+        # Compiled again, because counters cannot be reset; the slow first inferences are subtracted.
         request = core.compile_model(model, "CPU", options).create_infer_request()
         first, last = counters(request, WARM_RUNS), counters(request, count)
         means = {k: ((WARM_RUNS + count) * last[k] - WARM_RUNS * first.get(k, 0.0)) / count for k in last}
         runs.append((list(means), [max(time, 0.0) for time in means.values()]))
     kernels, times = _regular(job.engine, runs)
-    return kernels, times.repeat(count, axis=0)  # each inference has the mean of those that it was counted with
+    return kernels, times.repeat(count, axis=0)  # each inference gets the mean of its group
 
 
 TRACERS = {"litert": _trace_litert, "onnxruntime": _trace_onnxruntime, "openvino": _trace_openvino}
@@ -193,10 +192,10 @@ TRACERS = {"litert": _trace_litert, "onnxruntime": _trace_onnxruntime, "openvino
 
 
 def _regular(engine: str, runs: list[tuple[list[Kernel], list[float]]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
-    """The kernels of the last run, and the times of all runs that ran the same.
+    """The kernels of the last run, and the times of all runs with the same kernels.
 
     Raises:
-        EngineError: Nothing was reported.
+        EngineError: No kernel was reported.
     """
     kernels = runs[-1][0]
     if not kernels:

@@ -1,11 +1,11 @@
-"""LiteRT's own profiler, through the C interface of the library that its Python package brings.
+"""Child process: trace a file with LiteRT's profiler, through the C interface of the library in its Python package.
 
-The Python classes offer no profiler: `Interpreter` has none, and `CompiledModel` has no way to ask for one. The library
+The Python classes offer no profiler: `Interpreter` has none, and `CompiledModel` does not expose one. The library
 beside them, `libLiteRt.so`, exports one that reports XNNPACK's kernels, too (litert/c/litert_profiler.h).
 `CompiledModel` runs the same kernels as `Interpreter`.
 
 Limits: structures and options are those of ai-edge-litert 2.3. A later release may change them, and C does not check;
-so this runs in a child process only, and what is read is checked before it is believed.
+so this runs in a child process only, and values are checked before they are used.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class _TensorType(ctypes.Structure):
 
 
 class Ran(NamedTuple):
-    """A kernel that ran: the engine's name, its time, who ran it, its place in the file or among the delegate's."""
+    """A kernel that ran: its name, time, whether a delegate ran it, and its position in the file or the delegate."""
 
     tag: str
     time_us: float
@@ -62,7 +62,7 @@ class Ran(NamedTuple):
 
 
 class CompiledModel:
-    """An opened file; make one with `compiled`."""
+    """An opened file; `compiled` makes one."""
 
     def __init__(self, library: Any, handles: dict[str, Any], size_bytes: int) -> None:
         self._library, self._handles, self._size = library, handles, size_bytes
@@ -71,7 +71,7 @@ class CompiledModel:
         """Answer a batch and return what ran, in order.
 
         Raises:
-            EngineError: What the library reports is not of the form that this module knows.
+            EngineError: The library reports events in an unknown form.
         """
         library, h = self._library, self._handles
         address = _Handle()
@@ -93,7 +93,7 @@ class CompiledModel:
         for event in events[: count.value]:
             if event.type not in EVENT_TYPES:
                 raise EngineError(
-                    "This release of LiteRT reports its profile in another form than 2.3 does.",
+                    "This release of LiteRT reports its profile in another form than release 2.3.",
                     "Profile the file with another engine, or install ai-edge-litert 2.3.",
                 )
             if event.type in (OPERATION, DELEGATE_OPERATION, DELEGATE_PROFILED):
@@ -104,25 +104,17 @@ class CompiledModel:
 
 @contextmanager
 def compiled(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[CompiledModel]:
-    """Open a file with its profiler on.
+    """Open a file with the profiler on.
 
     Args:
         file: A `.tflite` file of one input and one output.
-        threads: Threads that XNNPACK may use.
+        threads: Number of threads that XNNPACK may use.
         batch: An input, for its shape and type.
 
     Raises:
         EngineError: The library is missing, or refuses something.
     """
-    spec = importlib.util.find_spec("ai_edge_litert")
-    path = (
-        Path(str(spec.submodule_search_locations[0]), "libLiteRt.so")
-        if spec and spec.submodule_search_locations
-        else None
-    )
-    if path is None or not path.exists():
-        raise EngineError("This installation of LiteRT has no libLiteRt.so, and its Python classes have no profiler.")
-    library = _Checked(ctypes.CDLL(str(path)))
+    library = _library()
     names = ("environment", "model", "options", "compiled", "profiler", "input", "output")
     h: dict[str, Any] = {name: _Handle() for name in names}
     with ExitStack() as undo:
@@ -132,43 +124,20 @@ def compiled(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[Comp
             if undone_by:
                 undo.callback(library.raw(undone_by), h[into])
 
+        path = str(file).encode()
         make("LiteRtCreateEnvironment", 0, None, into="environment", undone_by="LiteRtDestroyEnvironment")
-        make(
-            "LiteRtCreateModelFromFile",
-            h["environment"],
-            str(file).encode(),
-            into="model",
-            undone_by="LiteRtDestroyModel",
-        )
+        make("LiteRtCreateModelFromFile", h["environment"], path, into="model", undone_by="LiteRtDestroyModel")
         make("LiteRtCreateOptions", into="options", undone_by="LiteRtDestroyOptions")
         library.LiteRtSetOptionsHardwareAccelerators(h["options"], CPU)
-        nothing = ctypes.CFUNCTYPE(None, _Handle)(lambda _: None)
-        kept = []  # the library reads these as long as the options live
-        for name, text in (
-            ("runtime_options_string", "enable_profiling = true"),
-            ("xnnpack", f"num_threads = {threads}"),
-        ):
-            option, payload = _Handle(), ctypes.create_string_buffer(text.encode())
-            kept.append(payload)
-            library.LiteRtCreateOpaqueOptions(name.encode(), payload, nothing, ctypes.byref(option))
-            library.LiteRtAddOpaqueOptions(h["options"], option)
-        make(
-            *("LiteRtCreateCompiledModel", h["environment"], h["model"], h["options"]),
-            into="compiled",
-            undone_by="LiteRtDestroyCompiledModel",
-        )
+        texts = {"runtime_options_string": "enable_profiling = true", "xnnpack": f"num_threads = {threads}"}
+        _kept = [_add_option(library, h["options"], *item) for item in texts.items()]
+        what = (h["environment"], h["model"], h["options"])
+        make("LiteRtCreateCompiledModel", *what, into="compiled", undone_by="LiteRtDestroyCompiledModel")
         make("LiteRtCompiledModelGetProfiler", h["compiled"], into="profiler")
-        from ai_edge_litert.interpreter import Interpreter
-
-        ports = Interpreter(model_path=str(file))
-        for side, (port,) in {"Input": ports.get_input_details(), "Output": ports.get_output_details()}.items():
-            shape = [int(n) for n in port["shape"]]
-            kind = _TensorType(ELEMENT_TYPES[np.dtype(port["dtype"])], len(shape))
-            kind.shape[: len(shape)] = shape
+        for side, kind in _port_types(file).items():
             needs, first = _Handle(), ctypes.c_size_t(0)
-            getattr(library, f"LiteRtGetCompiledModel{side}BufferRequirements")(
-                h["compiled"], first, first, ctypes.byref(needs)
-            )
+            requirements = getattr(library, f"LiteRtGetCompiledModel{side}BufferRequirements")
+            requirements(h["compiled"], first, first, ctypes.byref(needs))
             make(
                 *("LiteRtCreateManagedTensorBufferFromRequirements", h["environment"], ctypes.byref(kind), needs),
                 into=side.lower(),
@@ -177,8 +146,38 @@ def compiled(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[Comp
         yield CompiledModel(library, h, batch.nbytes)
 
 
+def _library() -> _Checked:
+    spec = importlib.util.find_spec("ai_edge_litert")
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    path = next((path for folder in folders if (path := Path(folder, "libLiteRt.so")).exists()), None)
+    if path is None:
+        raise EngineError("This installation of LiteRT has no libLiteRt.so, and its Python classes have no profiler.")
+    return _Checked(ctypes.CDLL(str(path)))
+
+
+def _add_option(library: _Checked, options: Any, name: str, text: str) -> Any:
+    """Add one option; the library reads the returned objects as long as the options live."""
+    option, payload = _Handle(), ctypes.create_string_buffer(text.encode())
+    nothing = ctypes.CFUNCTYPE(None, _Handle)(lambda _: None)
+    library.LiteRtCreateOpaqueOptions(name.encode(), payload, nothing, ctypes.byref(option))
+    library.LiteRtAddOpaqueOptions(options, option)
+    return payload, nothing
+
+
+def _port_types(file: Path) -> dict[str, _TensorType]:
+    """Shape and type of a file's "Input" and "Output"."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    ports, found = Interpreter(model_path=str(file)), {}
+    for side, (port,) in {"Input": ports.get_input_details(), "Output": ports.get_output_details()}.items():
+        shape = [int(n) for n in port["shape"]]
+        found[side] = _TensorType(ELEMENT_TYPES[np.dtype(port["dtype"])], len(shape))
+        found[side].shape[: len(shape)] = shape
+    return found
+
+
 class _Checked:
-    """The library, with functions whose status, if it is not 0, becomes an error."""
+    """The library; a status of its functions other than 0 becomes an error."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -191,6 +190,6 @@ class _Checked:
 
         def call(*arguments: Any) -> None:
             if status := function(*arguments):
-                raise EngineError(f"LiteRT's profiler can't be used on this file: {name} gives status {status}.")
+                raise EngineError(f"LiteRT's profiler can't be used on this file: {name} returned status {status}.")
 
         return call

@@ -1,12 +1,10 @@
-"""The part of timing that runs in child processes: one turn of a candidate, from opening its file to its latencies.
+"""Child process: one turn of timing, from opening the file to the latencies of its calls.
 
-A process that has imported an engine, and nothing else, forks for every turn (`take_turn`); the fork opens the file,
-warms up, times calls and ends. So each turn of each candidate is a process of its own, which costs a few milliseconds
-instead of the 0.2 s that a start of Python with an engine takes, and candidates that take turns have the same libraries
-and items at the same addresses: where those lie changes the speed of all calls of a process by a percent or so, which
-would be taken for a difference between the files. Where the model lies is drawn anew with every turn.
-
-That process may be an engine's own environment, so this module imports nothing beyond NumPy and the runtime.
+A process that has only imported an engine forks for every turn (`take_turn`); the fork opens the file, warms up, times
+calls and ends. So each turn is a new process, which takes a few milliseconds instead of the 0.2 s of starting Python
+with an engine, and all candidates have libraries and items at the same addresses: these change the speed of all calls
+of a process by about a percent, which would look like a difference between files. The model's address is drawn anew in
+every turn.
 """
 
 from __future__ import annotations
@@ -32,16 +30,16 @@ from edgepress.toolkit.workers.opening import Candidate, Opening, open_candidate
 WINDOW, SLACK = 5, 0.02
 """Latency is stable when the median of `WINDOW` calls is not below that of the ones before by more than `SLACK`."""
 WARM_NS, WARM_CALLS = 500_000_000, 200
-"""Most that a warm-up may take, the one that is reached first ends it."""
+"""Limits of a warm-up; the first one that is reached ends it."""
 TIMED_NS = 10_000_000
 MIN_CALLS, MAX_CALLS = 3, 500
-"""A turn times calls for about `TIMED_NS` nanoseconds, but at least and at most so many."""
+"""A turn times calls for about `TIMED_NS` nanoseconds, within these limits of their number."""
 
 Array = npt.NDArray[Any]
 
 
 class Start(NamedTuple):
-    """What a process is told that shall fork for turns.
+    """What a process that forks for turns needs.
 
     Attributes:
         engine: Its engine.
@@ -53,12 +51,12 @@ class Start(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """A turn to take.
+    """One turn.
 
     Attributes:
         candidate: Its engine is that of the process.
         cpus: CPUs to run on; empty: those of the process.
-        limit_s: Seconds after which the turn is given up, at least 1.
+        limit_s: Seconds after which the turn is aborted, at least 1.
     """
 
     candidate: Candidate
@@ -67,13 +65,13 @@ class Turn(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What a turn gave.
+    """The measurements of a turn.
 
     Attributes:
         load_ns: Time to open the file, nanoseconds.
         first_ns: Time of the first call.
-        warmup: Number of calls until the latency was stable.
-        spent_ns: Time of all calls, those of the warm-up included.
+        warmup: Number of calls before the latency was stable.
+        spent_ns: Time of all calls, including the warm-up.
         times: Time of each call after the warm-up, nanoseconds, int64, shape (calls,).
     """
 
@@ -85,19 +83,20 @@ class Taken(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A candidate to open for once in a process of its own, with the same items."""
+    """A candidate to open once in its own process, with the same items."""
 
     opening: Opening
     items: str
 
 
 def probe(job: Probe, emit: Emit) -> None:
-    """Open a candidate and let it answer once; emits the bytes that this took, None where the system does not tell.
+    """Open a candidate, let it answer once, and emit the memory that this took, bytes.
 
-    They are the peak of the process' resident memory over what it had when it had imported the engine.
+    This is the peak of the process's resident memory minus its memory after importing the engine; None where the system
+    does not report it.
 
     Raises:
-        EdgepressError: It does not open, does not fit the data, or does not answer.
+        EdgepressError: It does not open, does not match the data set, or does not answer.
     """
     candidate = job.opening.candidate
     assert candidate.engine is not None
@@ -109,17 +108,17 @@ def probe(job: Probe, emit: Emit) -> None:
         opened().scores(batch)
     except EdgepressError:
         raise
-    except Exception as e:  # engines raise what they like
+    except Exception as e:  # engines raise exceptions of any type
         raise EngineError(f"{type(e).__name__}: {e}") from e
     emit(None if before is None else max(0, (_status("VmHWM") or before) - before))
 
 
 def begin(start: Start, emit: Emit) -> None:
-    """The first job of a process that forks for turns: import the engine and read the items."""
+    """First job of a process that forks for turns: import the engine and read the items."""
     import_engine(start.engine)
     _State.items = np.load(start.items)
     gc.collect()
-    gc.disable()  # a collection would land in some candidate's figures by chance
+    gc.disable()  # a collection would slow down some calls at random
     emit(None)
 
 
@@ -127,18 +126,18 @@ def take_turn(turn: Turn, emit: Emit) -> None:
     """Fork, let the fork take the turn and emit `Taken`, and wait for it.
 
     Raises:
-        EdgepressError: What it raised on purpose, or how it died.
+        EdgepressError: The turn failed, crashed or took too long.
     """
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(turn.limit_s)  # the kernel ends it, whatever it hangs in
+            signal.alarm(turn.limit_s)  # the kernel ends it, even if native code hangs
             emit(timed(turn, _State.items))
         except EdgepressError as e:
             emit(e)
-        except Exception as e:  # engines raise what they like
+        except Exception as e:  # engines raise exceptions of any type
             emit(EngineError(f"{type(e).__name__}: {e}"))
         finally:
             os._exit(0)
@@ -166,10 +165,10 @@ def timed(turn: Turn, items: Array) -> Taken:
 
 
 def warm_up(call: Callable[[Array], Any], batches: list[Array]) -> list[int]:
-    """Call until it gets no faster: nanoseconds of each call, of which the last `WINDOW` were stable.
+    """Call until calls get no faster; nanoseconds of each call, the last `WINDOW` of which were stable.
 
-    Bounded by `WARM_CALLS` calls and, from the third call on, by `WARM_NS`: a net that takes seconds has no more to
-    gain from a warm-up than what its first calls showed.
+    Limited to `WARM_CALLS` calls and, from the third call on, to `WARM_NS`: a net that takes seconds gains nothing from
+    a longer warm-up.
     """
     times: list[int] = []
     clock = time.perf_counter_ns
@@ -197,7 +196,7 @@ def timed_calls(call: Callable[[Array], Any], batches: list[Array], calls: int) 
 
 
 def _batches(items: Array, size: int) -> list[Array]:
-    """Ready batches, contiguous, that go round the items; a batch larger than their number repeats some."""
+    """Contiguous batches that cycle through the items; a batch larger than their number repeats some."""
     if size == 1:
         return [items[i : i + 1] for i in range(len(items))]
     rows = np.arange(size)
@@ -205,7 +204,7 @@ def _batches(items: Array, size: int) -> list[Array]:
 
 
 def _forget_peak() -> int | None:
-    """Let the peak of the resident memory begin anew; that memory in bytes, None where the system does not tell."""
+    """Reset the peak of the resident memory; returns that memory in bytes, None where the system does not report it."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
     except OSError:
