@@ -31,7 +31,7 @@ def apart(code: str) -> Any:
 
 
 def test_the_public_functions_are_these_and_all_are_commands() -> None:
-    assert sorted(toolkit.__all__) == sorted(toolkit._HOMES) == VERBS
+    assert sorted(toolkit.__all__) == sorted(toolkit._MODULES) == VERBS
     assert set(VERBS) <= set(COMMANDS)
     assert set(VERBS) <= set(dir(toolkit))
     for name in VERBS:
@@ -50,7 +50,7 @@ def test_what_type_checkers_see_is_what_the_table_loads() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert seen == {name: (f"edgepress.toolkit.{module}", own) for name, (module, own) in toolkit._HOMES.items()}
+    assert seen == {name: (f"edgepress.toolkit.{module}", name) for name, module in toolkit._MODULES.items()}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -45,7 +45,8 @@ _MODULES = {
 }
 """The module of each public function."""
 
-__all__ = [*_MODULES]
+__all__ = ["benchmark", "bundle", "compare", "convert", "demo", "evaluate", "inspect", "predict", "profile"]
+__all__ += ["report", "train", "verify"]
 
 
 def __getattr__(name: str) -> Any:
@@ -56,4 +57,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})
