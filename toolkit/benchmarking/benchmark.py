@@ -46,11 +46,6 @@ def benchmark(
     What is measured (files and data) are arguments; how it is measured is one frozen object, so that each step takes
     the settings as they are and none of them is listed twice.
 
-        >>> result = benchmark("runs/a/variants", data="digits")     # doctest: +SKIP
-        >>> result.advice.ship                                       # doctest: +SKIP
-        'runs/a/variants/model-int8.tflite'
-        >>> benchmark("runs/a/variants", options=BenchmarkOptions(engines="litert", threads=(1, 2)))  # doctest: +SKIP
-
     Args:
         files: `.tflite` and `.onnx` files, or one folder of them.
         data: The data set, as for training; None opens the one that the files' contracts name.

@@ -13,7 +13,7 @@ from typer import Option
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.engines import ENGINES
-from edgepress.toolkit.data.builtin import NAMES
+from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
 from edgepress.toolkit.workers.trace import TRACERS
@@ -38,9 +38,7 @@ def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:
     return complete
 
 
-DATA_HELP = (
-    f"Data set: {', '.join(NAMES)}, a folder with one subfolder per class, a folder of IDX files, or an .npz file"
-)
+DATA_HELP = f"Data set: {ACCEPTED}"
 
 
 def engine_option(help: str, names: Iterable[str] = ENGINES) -> Any:

@@ -130,9 +130,6 @@ def profile(
 ) -> Profile:
     """Profile a file on an engine; takes at most about five seconds for nets of up to 100 ms.
 
-        >>> profile("runs/a/variants/model-int8.tflite").operations[0]     # doctest: +SKIP
-        OperationTime(operation='CONV_2D', count=2, time_us=14.6, share=0.83, delegated=True)
-
     Args:
         file: A `.tflite` or `.onnx` file.
         engine: An engine with a profiler; None takes the first usable one that opens the file.
