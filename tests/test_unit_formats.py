@@ -154,6 +154,13 @@ def test_idx_files_that_do_not_fit_together_are_refused(tmp_path: Path, files: d
         open_data(idx_folder(tmp_path / "a", **files))
 
 
+def test_the_first_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="train images"):
+        open_data(idx_folder(tmp_path / "a", train_images=b"", train_labels=b""))
+    with pytest.raises(DataError, match="test labels"):
+        open_data(idx_folder(tmp_path / "b", t10k_labels=b""))
+
+
 def test_colour_images_in_idx_files(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (40, 6, 7, 3), np.uint8)
     data = open_data(idx_folder(tmp_path / "a", train_images=idx(colours[:30]), t10k_images=idx(colours[30:])))
