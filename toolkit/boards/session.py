@@ -184,7 +184,7 @@ class _Run:
         states = [self._state("state-before")]
         self._say(f"copying {len(plan.parcels)} bundle(s)")
         members: dict[str, bytes | Path] = {f"{i}.zip": p.bundle for i, p in enumerate(plan.parcels)}
-        members["answer.py"] = HERE / "answer.py"
+        members["answer.py"] = HERE / "remote_answer.py"
         if plan.items is not None:
             members["items.npy"] = plan.items
         board.push(members, self._top)
