@@ -111,9 +111,9 @@ def _measured(
                 rows.append(measurement(file, status=f"failed: {answer}"))
             elif isinstance(timing, Timing):
                 latency = latency_figures(timing, rival if isinstance(rival, Timing) else None)
-                further = explained.of(candidate, file, latency.p50_us)
+                why = explained.of(candidate, file, latency.p50_us)
                 status = accuracy_status(accuracies[pair], max_drop_pp)
-                rows.append(measurement(file, accuracies[pair], latency, *further, status=status))
+                rows.append(measurement(file, accuracies[pair], latency, why, status=status))
             else:
                 rows.append(measurement(file, accuracies[pair], status=f"failed: {timing}"))
     return rows

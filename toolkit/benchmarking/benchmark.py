@@ -72,9 +72,9 @@ def benchmark(
     answers = dict(zip(plan.pairs, found, strict=True))
     items = plan.data.test.read(np.arange(min(ITEMS, len(plan.data.test))))
     answered = [pair for pair in plan.pairs if isinstance(answers[pair], Answers)]
-    timings, noise = time_plan(plan, answered, items, options, on_progress=on_progress)
+    timings, noise = time_plan(plan, answered, items, options, on_progress)
     timed = [candidate for candidate, timing in timings.items() if isinstance(timing, Timing)]
-    explained = explain(timed, items, options, on_progress=on_progress)
+    explained = explain(timed, items, options, on_progress)
     return assemble(plan, answers, timings, explained, noise=noise, host=host, options=options)
 
 

@@ -6,7 +6,7 @@ Both are measured after the timing, in child processes, and influence neither st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgepress.toolkit.benchmarking.roofline import limit_figures, measure_ceili
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.profiling.profile import profile
 from edgepress.toolkit.progress import OnProgress
-from edgepress.toolkit.results.figures import FileFigures, LimitFigures, ProfileFigures
+from edgepress.toolkit.results.figures import ExplainingFigures, FileFigures
 from edgepress.toolkit.results.records import Ceiling
 from edgepress.toolkit.workers.opening import Candidate
 
@@ -37,26 +37,21 @@ class Explained:
 
     ceilings: dict[int, Ceiling] = field(default_factory=dict)
     macs: dict[Path, int] = field(default_factory=dict)
-    profiles: dict[Candidate, ProfileFigures] = field(default_factory=dict)
+    profiles: dict[Candidate, ExplainingFigures] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def of(self, candidate: Candidate, file: FileFigures, p50_us: float | None) -> list[LimitFigures | ProfileFigures]:
-        """The figures that are known about a timed candidate."""
-        found: list[LimitFigures | ProfileFigures] = []
-        if candidate.threads in self.ceilings and candidate.file in self.macs:
-            macs = self.macs[candidate.file]
-            found.append(limit_figures(file, p50_us, self.ceilings[candidate.threads], macs=macs))
-        if (made := self.profiles.get(candidate._replace(batch=1))) is not None:
-            found.append(made)
-        return found
+    def of(self, candidate: Candidate, file: FileFigures, p50_us: float | None) -> ExplainingFigures:
+        """The figures of a timed candidate."""
+        found = self.profiles.get(candidate._replace(batch=1), ExplainingFigures())
+        macs, ceiling = self.macs.get(candidate.file), self.ceilings.get(candidate.threads)
+        if macs is None or ceiling is None:
+            return found
+        limits = limit_figures(file, p50_us, ceiling, macs=macs)
+        return replace(limits, profile=found.profile, delegated_share=found.delegated_share)
 
 
 def explain(
-    timed: Sequence[Candidate],
-    items: npt.NDArray[Any],
-    options: BenchmarkOptions,
-    *,
-    on_progress: OnProgress | None = None,
+    timed: Sequence[Candidate], items: npt.NDArray[Any], options: BenchmarkOptions, on_progress: OnProgress | None
 ) -> Explained:
     """Measure what `options` want to know: limits, profile, both or nothing.
 
@@ -74,7 +69,7 @@ def explain(
     for done, candidate in enumerate(profiled, 1):
         try:
             made = profile(candidate.file, candidate.engine, threads=candidate.threads, items=items)
-            found.profiles[candidate] = ProfileFigures(profile=made.operations, delegated_share=made.delegated_share)
+            found.profiles[candidate] = ExplainingFigures(profile=made.operations, delegated_share=made.delegated_share)
         except EdgepressError as e:
             found.notes.append(f"{candidate.file.name} on {candidate.engine} could not be profiled: {e.message}")
         if on_progress is not None:

@@ -15,7 +15,7 @@ from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import ENGINES, available_engines
 from edgepress.runtime.errors import EngineError, InputError
 from edgepress.toolkit.engines.toy_models import dense_model
-from edgepress.toolkit.results.figures import FileFigures, LimitFigures
+from edgepress.toolkit.results.figures import ExplainingFigures, FileFigures
 from edgepress.toolkit.results.records import Ceiling
 from edgepress.toolkit.workers.kernels import OPENERS, CeilingJob, Product, run_kernels
 
@@ -60,7 +60,7 @@ def measure_ceiling(threads: int) -> Ceiling:
     return Ceiling(**best, memory_bytes_per_s=read, kernels=kernels)
 
 
-def limit_figures(file: FileFigures, p50_us: float | None, ceiling: Ceiling, *, macs: int) -> LimitFigures:
+def limit_figures(file: FileFigures, p50_us: float | None, ceiling: Ceiling, *, macs: int) -> ExplainingFigures:
     """How close a file comes to the ceilings of the CPU.
 
     Args:
@@ -73,11 +73,11 @@ def limit_figures(file: FileFigures, p50_us: float | None, ceiling: Ceiling, *, 
         The figures; `memory_share` is None where weights arrive faster than from memory: then they stay in the caches.
     """
     if not p50_us:
-        return LimitFigures(macs=macs)
+        return ExplainingFigures(macs=macs)
     seconds = p50_us / 1e6
     rate, reading = macs * file.batch / seconds, file.size_bytes / seconds / ceiling.memory_bytes_per_s
     unit = _unit(SCHEMES.get(file.scheme), file.engine)
-    return LimitFigures(
+    return ExplainingFigures(
         macs=macs,
         macs_per_s=rate,
         compute_share=rate / getattr(ceiling, unit) if unit else None,

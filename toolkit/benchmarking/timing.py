@@ -77,8 +77,7 @@ def time_plan(
     pairs: Sequence[Candidate],
     items: npt.NDArray[Any],
     options: BenchmarkOptions,
-    *,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress | None,
 ) -> tuple[dict[Candidate, Timing | EdgepressError], Noise | None]:
     """Time the pairs of a plan that answered, with every number of threads and batch size; see `time_candidates`.
 

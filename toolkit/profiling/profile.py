@@ -35,27 +35,15 @@ RUNS = 200
 SILENCE_S = 120.0
 PRODUCT = "product"
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
+# fmt: off
 KERNELS = {
-    "Convolution": PRODUCT,
-    "Deconvolution": PRODUCT,
-    "Fully Connected": PRODUCT,
-    "Batch Matrix Multiply": PRODUCT,
-    "Max Pooling": "MAX_POOL_2D",
-    "Average Pooling": "AVERAGE_POOL_2D",
-    "Mean": "MEAN",
-    "Sum": "SUM",
-    "Add": "ADD",
-    "Subtract": "SUB",
-    "Multiply": "MUL",
-    "Softmax": "SOFTMAX",
-    "Softmax2": "SOFTMAX",
-    "HardSwish": "HARD_SWISH",
-    "Sigmoid": "LOGISTIC",
-    "Tanh": "TANH",
-    "Concatenate": "CONCATENATION",
-    "Constant Pad": "PAD",
+    "Convolution": PRODUCT, "Deconvolution": PRODUCT, "Fully Connected": PRODUCT, "Batch Matrix Multiply": PRODUCT,
+    "Max Pooling": "MAX_POOL_2D", "Average Pooling": "AVERAGE_POOL_2D", "Mean": "MEAN", "Sum": "SUM", "Add": "ADD",
+    "Subtract": "SUB", "Multiply": "MUL", "Softmax": "SOFTMAX", "Softmax2": "SOFTMAX", "HardSwish": "HARD_SWISH",
+    "Sigmoid": "LOGISTIC", "Tanh": "TANH", "Concatenate": "CONCATENATION", "Constant Pad": "PAD",
     "Transpose": "TRANSPOSE",
 }
+# fmt: on
 """The TFLite operation that a kernel of XNNPACK stands for, by the first words of its name; a product may stand for any
 of `PRODUCTS`."""
 

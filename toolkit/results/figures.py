@@ -153,33 +153,21 @@ class LatencyFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LimitFigures:
-    """How close a file comes to the limits of the CPU.
+class ExplainingFigures:
+    """What explains a latency: the share of the CPU's limits that it reaches, and the operations that take the time.
 
     Attributes:
         macs: Multiply-accumulates of one inference.
         macs_per_s: Multiply-accumulates per second at the median latency.
         compute_share: `macs_per_s` divided by what a calibration kernel of the same data type reached, 0-1.
         memory_share: Bytes of weights read per second, divided by the CPU's memory bandwidth, 0-1.
+        profile: Time by operation, most expensive first.
+        delegated_share: Share of the operations' time that a delegate takes, 0-1.
     """
 
     macs: int | None = None
     macs_per_s: float | None = None
     compute_share: float | None = None
     memory_share: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProfileFigures:
-    """Which operations take the time.
-
-    Attributes:
-        profile: Time by operation, most expensive first.
-        delegated_share: Share of the operations' time that a delegate takes, 0-1.
-    """
-
     profile: tuple[OperationTime, ...] = ()
     delegated_share: float | None = None
-
-
-Figures = FileFigures | AccuracyFigures | LatencyFigures | LimitFigures | ProfileFigures

@@ -7,14 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgepress.toolkit.results.figures import (
-    AccuracyFigures,
-    Figures,
-    FileFigures,
-    LatencyFigures,
-    LimitFigures,
-    ProfileFigures,
-)
+from edgepress.toolkit.results.figures import AccuracyFigures, ExplainingFigures, FileFigures, LatencyFigures
 
 SCHEMA_VERSION = 2
 """Version of `benchmark.json`. Version 2 added fields; files of version 1 still load."""
@@ -27,7 +20,7 @@ throttled or busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement(ProfileFigures, LimitFigures, LatencyFigures, AccuracyFigures, FileFigures):
+class Measurement(ExplainingFigures, LatencyFigures, AccuracyFigures, FileFigures):
     """One file on one engine on one host. What was not measured is None or empty.
 
     Attributes:
@@ -42,9 +35,12 @@ class Measurement(ProfileFigures, LimitFigures, LatencyFigures, AccuracyFigures,
         return self.status.startswith("failed")
 
 
-def measurement(*figures: Figures, status: str) -> Measurement:
-    """Merge groups of figures, `FileFigures` among them, into one measurement."""
-    return Measurement(**{name: value for group in figures for name, value in vars(group).items()}, status=status)
+def measurement(
+    file: FileFigures, *figures: AccuracyFigures | LatencyFigures | ExplainingFigures, status: str
+) -> Measurement:
+    """Merge groups of figures into one measurement."""
+    groups = (file, *figures)
+    return Measurement(**{name: value for group in groups for name, value in vars(group).items()}, status=status)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,16 +90,22 @@ def trace_file(job: ProfileJob, emit: Emit) -> None:
     for i in range(WARM_RUNS):
         session.run(items[i % len(items)])
     latencies = []
-    until = time.monotonic() + PHASE_S
-    for i in range(job.runs):
+    for i in _runs(job.runs):
         start = time.perf_counter_ns()
         session.run(items[i % len(items)])
         latencies.append((time.perf_counter_ns() - start) / 1000)
-        if time.monotonic() > until:
-            break
     del session
     kernels, times = TRACERS[job.engine](job, items)
     emit(Traces(np.array(latencies), kernels, times))
+
+
+def _runs(most: int) -> Iterator[int]:
+    """0, 1, ... below `most`; ends after `PHASE_S` seconds."""
+    until = time.monotonic() + PHASE_S
+    for i in range(most):
+        yield i
+        if time.monotonic() > until:
+            return
 
 
 def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
@@ -117,15 +124,12 @@ def _trace_litert(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[
     from edgepress.toolkit.workers import trace_litert
 
     runs: list[tuple[list[Kernel], list[float]]] = []
-    until = time.monotonic() + PHASE_S
     with trace_litert.compiled(job.file, job.threads, items[0]) as model:
-        for i in range(WARM_RUNS + job.runs):
+        for i in _runs(WARM_RUNS + job.runs):
             events = model.trace(items[i % len(items)])
             kernels = [Kernel(e.tag, e.tag, e.delegated, None if e.delegated else e.place) for e in events]
             runs.append((kernels, [e.time_us for e in events]))
-            if len(runs) > WARM_RUNS and time.monotonic() > until:
-                break
-    return _regular(job.engine, runs[WARM_RUNS:])
+    return _regular(job.engine, runs[min(WARM_RUNS, len(runs) - 1) :])
 
 
 def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
@@ -139,11 +143,8 @@ def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[
         options.profile_file_prefix = str(Path(folder, "profile"))
         session = onnxruntime.InferenceSession(str(job.file), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
-        until = time.monotonic() + PHASE_S
-        for i in range(WARM_RUNS + job.runs):
+        for i in _runs(WARM_RUNS + job.runs):
             session.run(None, {name: items[i % len(items)]})
-            if time.monotonic() > until:
-                break
         events = json.loads(Path(session.end_profiling()).read_text())
     runs: list[tuple[list[Kernel], list[float]]] = []
     kernels: list[Kernel] = []
