@@ -3,8 +3,8 @@
     python benchmarks/isolation_cost.py [--rounds 5] [--only isolation|parallel]
 
 isolation  five TFLite files through `Conversion`, in a child process, against the same calls made directly in
-           one process (`jobs.open_model`, `jobs.make_files`): at most 1.10 of the time.
-parallel   all nine files by one `Conversion`, TFLite and ONNX in two processes side by side, against one format after the
+           one process (`open_model`, `make_files`): at most 1.10 of the time.
+parallel   all nine files by one `Conversion`, TFLite and ONNX in two processes, against one format after the
            other: at most 0.75 of the time. Needs two cores that are idle.
 
 Every side is timed in a fresh Python process, from its start to its end, so that importing TensorFlow counts on both.

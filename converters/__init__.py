@@ -1,4 +1,7 @@
-"""A model and calibration data in, TFLite and ONNX files out; knows no data set and no command line."""
+"""From a trained model and calibration items to TFLite and ONNX files.
+
+Nothing here knows data sets or the command line: imports go to `edgepress.runtime` only.
+"""
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import Guess, guess_contract
@@ -10,18 +13,5 @@ from edgepress.converters.schemes import SCHEMES, Scheme, parse_schemes
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.variant import Variant
 
-__all__ = [
-    "SCHEMES",
-    "Conversion",
-    "ConversionError",
-    "Facts",
-    "Guess",
-    "Hints",
-    "InputAdapter",
-    "Scheme",
-    "Variant",
-    "guess_contract",
-    "load_keras",
-    "parse_schemes",
-    "write_keras_contract",
-]
+__all__ = ["SCHEMES", "Conversion", "ConversionError", "Facts", "Guess", "Hints", "InputAdapter", "Scheme", "Variant"]
+__all__ += ["guess_contract", "load_keras", "parse_schemes", "write_keras_contract"]

@@ -114,7 +114,7 @@ def test_a_deflated_keras_file_is_read_and_damage_in_it_is_one_error(run: Any, t
         with pytest.raises(ModelFileError, match="is damaged"):
             read(path)
     path.write_bytes(re.sub(rb"(PK\x01\x02.{6})\x08\x00", lambda m: m[1] + b"\x63\x00", whole, flags=re.DOTALL))
-    with pytest.raises(ModelFileError, match="can't unpack"):
+    with pytest.raises(ModelFileError, match="compression"):
         read(path)
 
 

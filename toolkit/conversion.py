@@ -16,16 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters import (
-    SCHEMES,
-    Conversion,
-    Facts,
-    Hints,
-    InputAdapter,
-    Variant,
-    guess_contract,
-    parse_schemes,
-)
+from edgepress.converters import SCHEMES, Conversion, Facts, Hints, InputAdapter, Variant, guess_contract, parse_schemes
 from edgepress.converters.adapter import end_for
 from edgepress.converters.proof.compare import ITEMS
 from edgepress.runtime import Contract

@@ -1,1 +1,1 @@
-"""What files say of themselves: our contract written into them, others' metadata read, and guesses in words."""
+"""The contract of a model file: written into files, or put together from metadata, hints and guesses."""

@@ -1,1 +1,1 @@
-"""What shows that a converted file answers like its source model."""
+"""Verification: whether a converted file answers like its source model."""
