@@ -40,7 +40,9 @@ print(sum(weight.numpy().nbytes for weight in model.weights), *model.input_shape
 OURS = """
 import sys
 from pathlib import Path
-from edgepress.converters import Conversion, Hints, guess_contract
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.conversion import Conversion
 path, out, scheme = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 with Conversion(path) as conversion:
     guess = guess_contract(conversion.facts, Hints(task="softmax"))

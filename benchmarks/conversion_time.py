@@ -25,7 +25,9 @@ import keras
 import numpy as np
 from side_by_side import report, summarize
 
-from edgepress.converters import Conversion, Variant, parse_schemes
+from edgepress.converters.conversion import Conversion
+from edgepress.converters.schemes import parse_schemes
+from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract, InputSpec
 
 LIMIT, IMAGES = 1.5, 100

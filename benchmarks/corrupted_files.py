@@ -36,8 +36,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 
-from edgepress.converters import Conversion, Facts, Hints, guess_contract, parse_schemes
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import seeded_items
+from edgepress.converters.schemes import parse_schemes
 from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError

@@ -26,7 +26,7 @@ import numpy as np
 from side_by_side import report, summarize
 from zoo_models import build
 
-from edgepress.converters import Conversion
+from edgepress.converters.conversion import Conversion
 from edgepress.runtime import Contract, InputSpec
 from edgepress.toolkit.benchmarking.collect import collect_answers
 from edgepress.toolkit.data.items import ArraySource

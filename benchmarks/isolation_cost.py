@@ -3,9 +3,9 @@
     python benchmarks/isolation_cost.py [--rounds 5] [--only isolation|parallel]
 
 isolation  five TFLite files through `Conversion`, in a child process, against the same calls made directly in
-           one process (`jobs.open_model`, `jobs.make_files`): at most 1.10 of the time.
-parallel   all nine files by one `Conversion`, TFLite and ONNX in two processes side by side, against one format after
-           the other: at most 0.75 of the time. Needs two cores that are idle.
+           one process (`open_model`, `make_files`): at most 1.10 of the time.
+parallel   all nine files by one `Conversion`, TFLite and ONNX in two processes, against one format after the
+           other: at most 0.75 of the time. Needs two cores that are idle.
 
 Every side is timed in a fresh Python process, from its start to its end, so that importing TensorFlow counts on both.
 Sides alternate. Each makes its files from the same `.keras` file and 100 calibration images, and compares them with it.
@@ -29,8 +29,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
 
-from edgepress.converters import Conversion, Hints, InputAdapter, parse_schemes
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.make_files import Done, FilesJob, OpenJob, make_files, open_model, targets
+from edgepress.converters.schemes import parse_schemes
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime import Contract, InputSpec
 

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from PIL import Image
 
-from edgepress.converters import load_keras
+from edgepress.converters.sources.keras import load_keras
 from edgepress.runtime import InputSpec, load
 from edgepress.toolkit.conversion import Hints, convert
 from edgepress.toolkit.data import open_data

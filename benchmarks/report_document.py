@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters import SCHEMES
+from edgepress.converters.schemes import SCHEMES
 from edgepress.toolkit.benchmarking.accuracy import in_words
 from edgepress.toolkit.results.figures import ClassChange, OperationTime
 from edgepress.toolkit.results.records import (

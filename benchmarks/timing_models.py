@@ -69,7 +69,7 @@ def _input(shape: tuple[int, int, Any]) -> Any:
 def _convert(
     model: Any, name: str, shape: tuple[int, int, Any], folder: Path, formats: Sequence[str] = ("tflite", "onnx")
 ) -> None:
-    from edgepress.converters import Conversion
+    from edgepress.converters.conversion import Conversion
     from edgepress.runtime import Contract
 
     labels = tuple(map(str, range(CLASSES)))

@@ -45,9 +45,13 @@ import numpy.typing as npt
 import zoo_models
 from zoo_models import CALIBRATION, PROOF
 
-from edgepress.converters import SCHEMES, Conversion, Facts, Guess, Hints, Variant, guess_contract, parse_schemes
+from edgepress.converters.contract.guess import Guess, guess_contract
+from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import seeded_items
+from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.sources.open import open_source
+from edgepress.converters.variant import Variant
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
 

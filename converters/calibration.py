@@ -1,8 +1,8 @@
 """Calibration: the smallest and largest value of every tensor over the calibration items, in one streaming pass.
 
 One pass per graph serves every scheme that needs it (`tflite-int8` and `tflite-int16x8` share one). Memory does not
-grow with the number of items. The extremes are kept, not a moving average: what was seen once can be represented. The
-input's range is the contract's, not the largest value that happened to be seen, so that pixels keep scale 1.
+grow with the number of items. The extremes are kept, not a moving average, so that every value seen can be represented.
+The input's range comes from the contract, not from the values seen, so that the scale of pixels is exactly 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Ranges = dict[str, tuple[float, float]]
 """Smallest and largest value by tensor name."""
 
 Batches = Callable[[], Iterable[npt.NDArray[Any]]]
-"""Gives the calibration items anew at each call: batches of shape (n, *item shape)."""
+"""Returns the calibration items, from the start at each call: batches of shape (n, *item shape)."""
 
 
 def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, float] | None) -> Ranges:
@@ -135,7 +135,7 @@ class _Extremes:
 def _does_not_take(error: Exception) -> ConversionError:
     reason = str(error).strip().partition("\n")[0]
     return ConversionError(
-        f"The model does not take an item of the calibration data: {reason}.", "Give data like those it was trained on."
+        f"The model does not take an item of the calibration data: {reason}.", "Give data like its training data."
     )
 
 
@@ -145,4 +145,4 @@ def _checked(batches: Batches) -> Iterable[npt.NDArray[np.float32]]:
         count += len(batch)
         yield batch.astype(np.float32)
     if not count:
-        raise ConversionError("There are no calibration items.", "Give data whose training split is not empty.")
+        raise ConversionError("There are no calibration items.", "Give data with a non-empty training split.")

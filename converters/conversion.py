@@ -1,10 +1,10 @@
-"""One model in, a file for every scheme out, made in child processes.
+"""Convert a model to any number of schemes, in child processes.
 
-TFLite and ONNX files are made side by side, each kind in a process of its own: a crash in native code, a hang or a
-flood of memory there becomes a variant with an error, and the other schemes go on in a new process.
+TFLite and ONNX files are made at the same time, each format in its own process: if native code crashes, hangs or takes
+too much memory there, that scheme becomes a variant with an error, and the others continue in a new process.
 
     >>> with Conversion("model.h5") as conversion:
-    ...     guess = guess_contract(conversion.facts)              # what its files shall say of themselves
+    ...     guess = guess_contract(conversion.facts)              # contract, adapter, notes
     ...     conversion.run(["tflite-int8"], guess.contract, adapter=guess.adapter, calibration=batches, out="out")
 """
 
@@ -26,6 +26,7 @@ from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.files import temporary_path
+from edgepress.converters.inspection.report import file_size
 from edgepress.converters.make_files import Began, Done, FilesJob, OpenJob, make_files, open_model, targets
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.keras import sha256_of
@@ -36,16 +37,14 @@ from edgepress.runtime.errors import InputError, ModelFileError, unknown
 
 TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 SILENCE_S = 1800.0
-"""Seconds that one scheme may take."""
+"""Time limit for one scheme, seconds."""
 MEMORY_SHARE = 0.8
 """Share of the machine's memory that one process may take."""
 COPIES = 16
-"""Copies of a large model's weights that a process may hold at its peak, beside TensorFlow itself:
-benchmarks/conversion_memory.py counts them."""
+"""Copies of a large model's weights that a process may hold at its peak, not counting TensorFlow itself
+(benchmarks/conversion_memory.py measures it)."""
 
 
-OnStart = Callable[[str], None]
-OnDone = Callable[[Variant], None]
 Report = Began | Done
 
 
@@ -117,23 +116,22 @@ class Conversion:
         proof: npt.NDArray[Any] | None = None,
         proof_name: str = "seeded",
         enforce: bool = True,
-        on_start: OnStart | None = None,
-        on_done: OnDone | None = None,
+        on_start: Callable[[str], None] | None = None,
+        on_done: Callable[[Variant], None] | None = None,
     ) -> list[Variant]:
         """Make a file for every scheme.
 
         Args:
             schemes: Names in the scheme table (`parse_schemes` reads them from text).
-            contract: What the files will say of themselves.
-            adapter: What must stand in front of the model and behind it so that the contract holds; None for a model
-                that takes the contract's items as they are.
-            calibration: Gives the calibration items anew at each call, as batches (n, *item shape); picklable. Called
-                only for schemes that need it.
+            contract: The contract of the files.
+            adapter: Operations needed before and after the model; None if it takes the contract's items as they are.
+            calibration: Returns the calibration items as batches (n, *item shape), from the start at each call;
+                picklable. Called only for schemes that need it.
             out: Folder for the files; made if missing.
             stem: Beginning of the file names: `{stem}-{precision}.{format}`; None takes the model's.
             proof: Items (n, *item shape) on which a file is compared with the source model; None takes seeded ones.
-            proof_name: What these items are, for the record.
-            enforce: Whether a file whose answers are below its scheme's bound is an error.
+            proof_name: Name of these items, for the contract.
+            enforce: Whether a file below its scheme's bound fails.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
 
@@ -160,7 +158,7 @@ class Conversion:
                         on_done(report.variant)
         except BaseException:  # Ctrl-C too
             self.__exit__(None, None, None)
-            for worker in self._workers.values():
+            for worker in list(self._workers.values()):  # a thread may still remove its own
                 _remove_partial(paths.values(), worker)
             raise
         answers = {name: done.scores for name, done in found.items() if done.scores is not None}
@@ -182,7 +180,7 @@ class Conversion:
         return paths
 
     def _reports(self, job: FilesJob) -> Iterator[Report]:
-        """What the processes report: those of all formats as it comes or, if memory is short, one after the other."""
+        """The reports of all formats, made at the same time or, if memory is short, one format after the other."""
         groups: dict[str, list[str]] = {}
         for name in job.targets:
             groups.setdefault(SCHEMES[name].format, []).append(name)
@@ -193,7 +191,7 @@ class Conversion:
             return
         for format, part in parts.items():
             for other in self._workers.keys() - {format}:
-                self._workers.pop(other).close()  # what it holds is the memory that this one needs
+                self._workers.pop(other).close()  # this format needs the memory that it holds
             yield from part
 
     def _format_reports(self, format: str, schemes: Sequence[str], job: FilesJob) -> Iterator[Report]:
@@ -215,7 +213,7 @@ class Conversion:
                 _remove_partial(job.targets.values(), worker)
                 if self._closed or (not now and len(left) == len(schemes)):
                     raise self._crash(e) from e
-                # Between two files, or while the model was opened again, no scheme is to blame: none can go on.
+                # Between two files, or while the model is opened again, no scheme is to blame, and none can continue.
                 for name in [now] if now else list(left):
                     left.remove(name)
                     error = f"The process that made it died: {_last_words(e)}"
@@ -223,11 +221,10 @@ class Conversion:
                 now = ""
 
     def _room_for_two(self) -> bool:
-        """Whether memory holds two processes of this model; side by side they would otherwise end each other."""
+        """Whether two processes of this model fit into memory at the same time."""
         import psutil
 
-        files = [f for f in self.path.rglob("*") if f.is_file()] if self.path.is_dir() else [self.path]
-        return bool(2 * COPIES * sum(f.stat().st_size for f in files) < psutil.virtual_memory().available)
+        return bool(2 * COPIES * file_size(self.path) < psutil.virtual_memory().available)
 
     def _open(self, format: str) -> Facts:
         worker = self._workers[format] = Worker(**self._limits)
@@ -241,7 +238,7 @@ class Conversion:
     def _crash(self, death: ChildDied) -> ModelFileError:
         return ModelFileError(
             f"{self.path} crashed the process that opened it: {_last_words(death)}",
-            "The file is damaged, or not what its name says.",
+            "The file is damaged, or its suffix is wrong.",
         )
 
 
@@ -251,7 +248,7 @@ def _last_words(death: ChildDied) -> str:
 
 
 def _remove_partial(targets: Iterable[Path], worker: Worker) -> None:
-    """Take away what a killed process could not: its temporary files, and not those of another conversion."""
+    """Delete the temporary files of a killed process, but not those of another conversion."""
     for target in targets:
         with contextlib.suppress(OSError):
             temporary_path(target, worker.pid).unlink()

@@ -1,4 +1,4 @@
-"""The error of a scheme that could not be made; the whole tree is drawn in `edgepress.runtime.errors`."""
+"""The error of a conversion; `edgepress.runtime.errors` shows the whole tree of errors."""
 
 from __future__ import annotations
 

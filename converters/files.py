@@ -1,7 +1,7 @@
-"""Files that are either whole or absent.
+"""Write files so that they are complete or absent.
 
-Everything that edgepress leaves behind is written under a temporary name in the same folder and renamed when complete,
-so a kill, Ctrl-C or a full disk never leaves half a file under a real name, nor destroys what was there before.
+Every output of edgepress is written under a temporary name in the same folder and renamed when complete. A kill, Ctrl-C
+or a full disk never leaves half a file under the final name and never destroys the file that was there before.
 
     with whole_file(out / "model.keras") as temporary:
         model.save(temporary)
@@ -23,8 +23,8 @@ from edgepress.runtime.errors import InputError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path of the same suffix to write to; it becomes `path` when the block ends without an error.
 
-    Missing parent folders are made. On any error, Ctrl-C included, the temporary file is removed and `path` stays as
-    it was.
+    Missing parent folders are created. On any error, including Ctrl-C, the temporary file is removed and `path` is not
+    changed.
 
     Raises:
         InputError: The folder can't be made or written, or the disk is full.
@@ -36,7 +36,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as e:
-        hint = "Free some disk space, or check that the folder exists and is yours to write to."
+        hint = "Free some disk space, or check that the folder exists and is writable."
         raise InputError(f"{path} can't be written: {e.strerror or e}.", hint) from e
     finally:
         with suppress(OSError):  # renamed already, or its folder could not be made

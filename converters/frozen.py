@@ -1,9 +1,9 @@
-"""A function of TensorFlow as one frozen graph, from which both the TFLite and the ONNX file are made.
+"""Freeze a TensorFlow function to one graph, from which both the TFLite and the ONNX file are made.
 
 Freezing, variables to constants, is what makes conversion of Keras 3 models dependable: neither
 `TFLiteConverter.from_keras_model` (a SavedModel on the way, which takes most of its time) nor
-`tf2onnx.convert.from_keras` (KeyError on Keras 3 models) is needed. It is a step of its own behind tracing, and gives a
-graph's definition alone, because each function of TensorFlow with constants holds all weights several times over.
+`tf2onnx.convert.from_keras` (KeyError on Keras 3 models) is needed. It is separate from tracing and returns only the
+graph's definition, because a TensorFlow function with constants holds several copies of all weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgepress.converters.memory import sweep
 
 INPUT, OUTPUT = "input", "scores"
 LARGEST_BYTES = 1 << 31
-"""What flatbuffers and protocol buffers hold, and TensorFlow's graph definitions, too."""
+"""Size limit of flatbuffers, protocol buffers and TensorFlow's graph definitions."""
 _COPIES = ("Identity", "StopGradient", "Reshape", "Squeeze")
 
 
@@ -42,7 +42,7 @@ def trace(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: str
     """A function as a graph, with its variables beside it.
 
     Args:
-        infer: Takes one tensor and gives one.
+        infer: Maps one tensor to one tensor.
         shape: Of the input; a batch of 1 leaves no SHAPE/PACK operations in a TFLite file, None leaves it free.
         dtype: Of the input, "float32" or "uint8".
 
@@ -79,7 +79,7 @@ def freeze(function: Any) -> Frozen:
         raise ConversionError(
             f"The model's weights take {size / 1e9:.1f} GB; a TFLite or ONNX file holds less than "
             f"{LARGEST_BYTES / 1e9:.1f} GB.",
-            "Take a smaller net.",
+            "Use a smaller model.",
         )
     definition = convert_variables_to_constants_v2_as_graph(function, lower_control_flow=False)[1]
     sweep(definition.ByteSize())  # of the function that came with it

@@ -1,7 +1,7 @@
-"""The child's part of a conversion: open a model, then make one file after another and prove each.
+"""The part of a conversion that runs in a child process: open a model, then make and verify one file after another.
 
-What several schemes share - the float file, the ranges of its tensors, the parent's answers - is made when it is first
-needed and kept, its failure too. The open model stays in this module between two jobs of one process.
+What several schemes share - the float file, the ranges of its tensors, the source model's answers - is made when it is
+first needed and kept, and so is its failure. The open model stays in this module between two jobs of one process.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from edgepress.runtime.decisions import softmax
 from edgepress.runtime.errors import EdgepressError, ModelFileError
 
 PROOF_STEP, PROOF_S = 4, 0.3
-"""Items compared at a time, and seconds after which no more are compared."""
+"""Items compared at a time, and seconds after which the comparison stops."""
 IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
-"""Of seeded items, in the order in which they are tried."""
+"""Scales of seeded items, in the order in which they are tried."""
 SAMPLE = 6
-"""Items on which a scale is tried."""
+"""Number of items on which a scale is tried."""
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
@@ -56,7 +56,7 @@ class OpenJob:
     path: Path
     hints: Hints
     looks: Looks | None = None
-    """What its answers look like, where that is known already."""
+    """What its outputs look like, if already known."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class FilesJob:
 
     Attributes:
         targets: Path of each file by its scheme.
-        contract: The files' contract without what differs between them, the source model and the tools included.
-        adapter: What stands in front of the model and behind it.
-        calibration: Gives the calibration items.
-        proof: Items to compare on; None compares on seeded ones.
-        proof_name: What they are.
-        enforce: Whether a file below its scheme's bound is an error.
+        contract: The contract of all files; each adds what depends on it.
+        adapter: The operations before and after the model.
+        calibration: Returns the calibration items.
+        proof: Items to verify on; None means seeded ones.
+        proof_name: Name of these items.
+        enforce: Whether a file below its scheme's bound fails.
     """
 
     targets: Mapping[str, Path]
@@ -103,9 +103,8 @@ _opened: list[Source] = []
 def open_model(job: OpenJob, emit: Emit) -> None:
     """Open a model, keep it for the jobs that follow, and report its `Facts`."""
     source = open_source(job.path, job.hints)
-    source.facts = dataclasses.replace(
-        source.facts, looks=looks_of(source.answer, source.facts.shape) if job.looks is None else job.looks
-    )
+    looks = looks_of(source.answer, source.facts.shape) if job.looks is None else job.looks
+    source.facts = dataclasses.replace(source.facts, looks=looks)
     _opened[:] = [source]
     emit(source.facts)
 
@@ -135,9 +134,9 @@ class _Work:
         facts, contract, shape = source.facts, job.contract, job.adapter.model_shape
         if facts.shape != shape or facts.outputs != contract.outputs:
             raise ModelFileError(
-                f"The model takes {list(facts.shape)} and gives {facts.outputs} outputs; its contract says "
+                f"The model takes {list(facts.shape)} and has {facts.outputs} outputs; its contract says "
                 f"{list(shape)} and {contract.outputs}.",
-                "Train it again, or give the labels and the input that it was made for.",
+                "Train it again, or give labels and an input that fit it.",
             )
         self.source, self.job, self.input = source, job, contract.input
         self._results: dict[Callable[[], Any], Any] = {}
@@ -164,10 +163,10 @@ class _Work:
         return tflite_ranges(self.once(self.tflite), self.job.calibration, self.input.value_range)
 
     def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
-        """Items to compare on, and the parent's own answers to them.
+        """Items to verify on, and the source model's answers to them.
 
-        Seeded ones on which it saturates, as on pixels of 255 if it wants 0-1, would hide what is wrong in a file: the
-        first scale is taken at which its answers vary.
+        Seeded items on which the model saturates, such as pixels of 255 if it takes 0-1, would hide errors, so the
+        first scale at which its answers vary is used.
         """
         if self.job.proof is not None:
             return self.job.proof, self._true(self.job.proof)
@@ -178,12 +177,12 @@ class _Work:
         return items, self._true(items)
 
     def _true(self, items: Array) -> npt.NDArray[np.float32]:
-        """What we put in front of the parent and behind it is computed in NumPy."""
-        scores = self._parent(items)
+        """The answers that a file should give, with the adapter computed in NumPy."""
+        scores = self._source_outputs(items)
         if not np.isfinite(scores).all():
             raise ConversionError(
-                f"The model itself answers NaN or infinity on what it is proven on ({self.job.proof_name}).",
-                "Check --input-range, --mean and --std, or give data like those it was trained on with --data.",
+                f"The model itself answers NaN or infinity on the items it is verified on ({self.job.proof_name}).",
+                "Check --input-range, --mean and --std, or give data like its training data with --data.",
             )
         if self.job.enforce:
             ends_in = self.source.facts.ends_in
@@ -192,10 +191,10 @@ class _Work:
 
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the self-test's items."""
-        scores = self._parent(candidates(self.input))
+        scores = self._source_outputs(candidates(self.input))
         return chosen_seeds(softmax(scores) if self.task == "logits" else self.job.adapter.finish(scores))
 
-    def _parent(self, items: Array) -> npt.NDArray[np.float32]:
+    def _source_outputs(self, items: Array) -> npt.NDArray[np.float32]:
         return self.source.answer(self.job.adapter.apply(items))
 
     def make(self, scheme: Scheme, target: Path) -> Done:
@@ -204,7 +203,7 @@ class _Work:
         task = "softmax" if self.job.adapter.end and self.task == "logits" else self.task
         contract = self.job.contract.replace(scheme=scheme.name, task=task, item_by_item=scheme.item_by_item)
         with whole_file(target) as temporary:
-            # Logits are compared as they are: softmax would hide what it saturates.
+            # Logits are compared as they are: softmax would hide errors where it saturates.
             raw = contract.replace(task="softmax") if contract.task == "logits" else contract
             temporary.write_bytes(write(raw))
             items, truth = self.once(self.proof)
@@ -226,12 +225,12 @@ class _Work:
                 reason = shortcoming_before(true, scores, scheme, "multilabel" if sigmoids else contract.task)
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
-                hint = "Give data like those it was trained on, or more bits"
+                hint = "Give data like its training data, or use more bits"
                 if scheme.is_float32:
-                    hint = "If the model saturates on these items, check --input-range; else its conversion is at fault"
+                    hint = "If the model saturates on these items, check --input-range; else the conversion is at fault"
                 raise ConversionError(
-                    f"The file does not answer like its parent ({on}): {reason}.",
-                    f"{hint}; --no-verify keeps the file all the same.",
+                    f"The file does not answer like the source model ({on}): {reason}.",
+                    f"{hint}; --no-verify keeps the file anyway.",
                 )
             notes = remainder(temporary, scheme)
             test = make_selftest(model, scheme, self.once(self.seeds), logits=contract.task == "logits")
@@ -240,7 +239,7 @@ class _Work:
         return Done(Variant(scheme.name, target, size, 0.0, verification, notes=notes), scores)
 
     def _answers(self, model: Model, items: Array) -> npt.NDArray[np.float32]:
-        """Answers to as many of the proof items as a moment allows: int16x8 of a large net takes seconds for a few."""
+        """Answers to as many proof items as `PROOF_S` allows: int16x8 of a large net takes seconds for a few."""
         parts, start = [], time.perf_counter()
         for i in range(0, len(items), PROOF_STEP):
             parts.append(model.scores(items[i : i + PROOF_STEP]))
@@ -249,7 +248,7 @@ class _Work:
         return np.concatenate(parts)
 
     def _quantizes_scores(self, scheme: Scheme) -> bool:
-        """Whether a scheme's probabilities are integers at some point, whose small ones are 0 and have no logarithm."""
+        """Whether probabilities are integers at some point, so that small ones are 0 and have no logarithm."""
         float_softmax = scheme.format == "onnx" and (self.job.adapter.end or self.source.facts.ends_in == "Softmax")
         return scheme.calibrated and not (float_softmax and self.task in ("softmax", "logits"))
 
@@ -258,7 +257,7 @@ class _Work:
         return self.job.contract.task
 
     def _as_given(self, truth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """One sigmoid as the runtime gives it: the negative label's probability first."""
+        """A single sigmoid as two columns like the runtime's, the negative label first."""
         return np.concatenate([1 - truth, truth], axis=1) if self.task == "sigmoid" else truth
 
     def _writer(self, scheme: Scheme) -> Callable[[Contract], bytes]:

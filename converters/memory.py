@@ -1,4 +1,4 @@
-"""Memory of this process that is free, given back to the system: two processes convert side by side, within limits."""
+"""Return free memory to the system: two processes convert at the same time, within limits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ LARGE_BYTES = 1 << 27
 
 
 def sweep(size_bytes: int) -> None:
-    """After a step that left much behind: collect cycles, such as TensorFlow's graphs are, and give all back.
+    """Collect reference cycles, such as TensorFlow's graphs, and return the freed memory to the system.
 
-    Where the C library is glibc, which would keep gigabytes of a large model; see malloc_trim(3).
+    Without this, glibc would keep gigabytes after converting a large model; see malloc_trim(3).
 
     Args:
-        size_bytes: Of the model; a small one is not worth the quarter of a second.
+        size_bytes: Size of the model; for a small one nothing is done, because it takes a quarter of a second.
     """
     if size_bytes > LARGE_BYTES:
         gc.collect()

@@ -1,4 +1,4 @@
-"""One converted file, as a conversion reports it."""
+"""The result of converting to one scheme."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Variant:
         scheme: Name in the scheme table.
         path: The file; None if the scheme failed.
         size_bytes: Its size, contract included.
-        seconds: Time that it took, shared steps counted where they were first needed.
-        verification: How far its answers are from its parent's.
+        seconds: Time that it took; steps shared by several schemes count for the first of them.
+        verification: How far its answers are from the source model's.
         other_format_error: Largest difference of a score to the file of the same precision in the other format, if
             both were made.
-        notes: What its user should know, such as operations that stayed float.
+        notes: Remarks for its user, such as operations that stayed float.
         error: Why there is no file; empty if there is one.
         hint: What to do about `error`.
     """

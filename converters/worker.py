@@ -1,15 +1,15 @@
-"""Work in a fresh Python process, with what it reports streamed back and limits on its time and memory.
+"""Run functions in a fresh Python process that streams back reports, with limits on its time and memory.
 
 Why a process: native converters and interpreters abort on some damaged files, and TensorFlow and tflite-runtime can't
-live in one process. So whatever opens a foreign file runs here, and a crash becomes `ChildDied` instead of our own
-death. Why not `multiprocessing`: its spawned child imports the caller's `__main__` again, which breaks scripts without
-a main guard and loads whatever they load (TensorFlow).
+be loaded into one process. So code that opens foreign files runs here, and its crash becomes `ChildDied`. Why not
+`multiprocessing`: its spawned child imports the caller's `__main__` again, which breaks scripts without a main guard
+and loads whatever they load (TensorFlow).
 
-The child may be another Python with packages of its own (`python`): engines exist that can't be installed beside
-TensorFlow. It needs numpy; edgepress comes along by links, and arrays pass between numpy 1.26 and 2.
+The child may be another Python with other packages (`python`), because some engines can't be installed together with
+TensorFlow. It needs numpy; edgepress is made available by links, and arrays can be exchanged between numpy 1.26 and 2.
 
-A function must be importable by name, and its argument and reports picklable. What the child prints goes to a log: to
-our stderr when it ends, and its last lines into `ChildDied`.
+A function must be importable by name, and its argument and reports picklable. What the child prints goes to a log,
+which is copied to stderr when it ends; `ChildDied` holds the last lines.
 
     >>> with Worker() as worker:
     ...     for report in worker.call(job, argument):     # doctest: +SKIP
@@ -45,18 +45,18 @@ Emit = Callable[[Any], None]
 _A = TypeVar("_A")
 
 EXIT_S = 3.0
-"""Seconds that an idle child may take to end."""
+"""Seconds that an idle child has to exit."""
 POLL_S = 0.25
-"""Seconds between two looks at the child's memory."""
+"""Seconds between checks of the child's memory."""
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
-"""What a child has unless the user says otherwise: TensorFlow's errors without its notices, and no GPU to set up."""
+"""Defaults that the user's environment overrides: TensorFlow logs errors only, and no GPU is set up."""
 LOG_LINES, LOG_BYTES = 4, 1 << 16
 
 
-class ChildDied(Exception):  # noqa: N818 - it names what happened; callers turn it into an error of their own
+class ChildDied(Exception):  # noqa: N818 - callers turn it into an error for users
     """The child ended without finishing.
 
-    The message says how ("SIGSEGV", "no answer in 60 s"); `log` holds its last words.
+    The message is the cause ("SIGSEGV", "no answer in 60 s"); `log` holds the last lines that it printed.
     """
 
     def __init__(self, message: str, log: str = "") -> None:
@@ -65,13 +65,13 @@ class ChildDied(Exception):  # noqa: N818 - it names what happened; callers turn
 
 
 class Worker:
-    """A process that calls one function after another and keeps what they leave in its modules.
+    """A process that calls one function after another; state in its modules is kept between calls.
 
     Args:
-        silence_s: Longest time between two reports, in seconds, before the process is killed; None waits for ever.
-        memory_bytes: Resident memory above which it is killed; None sets no limit.
-        python: Interpreter to run; None: this process' own. Only modules that need the standard library, numpy,
-            `edgepress.runtime` and this one are sure to be importable in another.
+        silence_s: Longest time between two reports, in seconds, before the process is killed; None for no limit.
+        memory_bytes: Resident memory above which it is killed; None for no limit.
+        python: Interpreter to run; None for the current one. In another, only modules that need nothing but the
+            standard library, numpy, `edgepress.runtime` and this module are sure to be importable.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class Worker:
     ) -> None:
         self._silence_s, self._memory_bytes = silence_s, memory_bytes
         self._idle = False
-        self._closing = threading.Lock()  # Ctrl-C closes it while the thread that calls it may do so, too
+        self._closing = threading.Lock()  # by Ctrl-C, and perhaps at the same time by the thread that calls it
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        # Its own, so that what a killed process could not take away goes with it.
+        # A separate one, so that the temporary files of a killed process are deleted with it.
         self._folder = tempfile.TemporaryDirectory(prefix="edgepress-", ignore_cleanup_errors=True)
         self._reports, theirs = Pipe()
         fd = theirs.fileno()
@@ -109,15 +109,15 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The process' number, which is in the names of its temporary files (`files.whole_file`)."""
+        """The process ID, which is part of the names of its temporary files (`files.whole_file`)."""
         return self._process.pid
 
     def close(self) -> None:
-        """End the process, whatever it is doing, and pass its log on to our stderr."""
+        """End the process, whatever it is doing, and copy its log to stderr."""
         with self._closing:
             if self._log.closed:
                 return
-            if self._idle:  # it ends by itself when the pipe does, and finishes what runs at its exit
+            if self._idle:  # it exits when the pipe is closed, and runs its exit handlers
                 self._reports.close()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(EXIT_S)
@@ -133,12 +133,12 @@ class Worker:
         """Call `function(argument, emit)` in the process and yield each report it emits.
 
         Raises:
-            EdgepressError: What the function raised on purpose.
-            ChildDied: The process crashed, was killed, was silent for too long or took too much memory.
+            EdgepressError: Raised by the function.
+            ChildDied: The process crashed, was killed, sent no report for too long or took too much memory.
             RuntimeError: Any other exception of the function, with its traceback as text.
         """
         self._idle = False
-        with contextlib.suppress(BrokenPipeError):  # it is dead: `_receive` says why
+        with contextlib.suppress(BrokenPipeError):  # it is dead: `_receive` raises the cause
             self._reports.send((function, argument))
         while True:
             what, value = self._receive()
@@ -195,13 +195,13 @@ def run_in_child(
     silence_s: float | None = None,
     memory_bytes: int | None = None,
 ) -> Iterator[Any]:
-    """Call one function in a process of its own; see `Worker` and `Worker.call`."""
+    """Call one function in a new process; see `Worker` and `Worker.call`."""
     with Worker(silence_s=silence_s, memory_bytes=memory_bytes) as worker:
         yield from worker.call(function, argument)
 
 
 def merged(parts: Sequence[Iterator[_A]]) -> Iterator[_A]:
-    """What several iterators give, each drained by a thread, as it comes; the first error ends it."""
+    """The items of several iterators as they arrive, each read by a thread; the first error is raised."""
     queue: SimpleQueue[tuple[str, Any]] = SimpleQueue()
 
     def drain(part: Iterator[_A]) -> None:
@@ -226,8 +226,8 @@ def merged(parts: Sequence[Iterator[_A]]) -> Iterator[_A]:
 
 
 def _link_edgepress(folder: Path) -> Path:
-    """A folder for another interpreter's path in which it finds edgepress, however that is installed here."""
-    packages = Path(runtime.__path__[0]).parent  # the three lie side by side in a clone and in a wheel
+    """A folder for another interpreter's path that contains edgepress, however it is installed here."""
+    packages = Path(runtime.__path__[0]).parent  # the three are siblings in a clone and in a wheel
     found = folder / "path"
     (found / "edgepress").mkdir(parents=True)
     (found / "edgepress" / "__init__.py").symlink_to(str(edgepress.__file__))
@@ -237,7 +237,7 @@ def _link_edgepress(folder: Path) -> Path:
 
 
 def _telling(lines: list[str]) -> list[str]:
-    """The lines of a log that tell why it ended: without Python's dump of its stack, notices and blank lines."""
+    """The lines of a log that may contain the cause: without Python's stack dump, notices and blank lines."""
     for i, line in enumerate(lines):
         if line.startswith("Fatal Python error"):
             lines = lines[:i]
@@ -247,7 +247,7 @@ def _telling(lines: list[str]) -> list[str]:
 
 
 def _serve(fd: int) -> None:
-    """The child's side: jobs come and reports go over one pipe, until it closes."""
+    """The child's side: receives jobs and sends reports over one pipe, until it closes."""
     sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths by this name, which 3.11 lacks
     with Connection(fd) as pipe:
         while True:

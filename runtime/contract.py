@@ -1,8 +1,8 @@
-"""The contract: what a model file says of itself, so that one file is all that a board needs.
+"""The contract: a description of the model inside its file, so that a board needs only that file.
 
-It travels inside the file: a `.tflite` carries it as `edgepress.json` in a zip that is appended to the flatbuffer, an
+It is stored in the file: a `.tflite` carries it as `edgepress.json` in a zip that is appended to the flatbuffer, an
 `.onnx` in its `metadata_props`, a `.keras` (which is a zip) as a member. This module defines it, parses it and reads
-it from the zip formats with the standard library alone; writing it is the converters' business.
+it from the zip formats, with the standard library only; `edgepress.converters.contract.write` writes it.
 
     >>> from edgepress.runtime import read_contract
     >>> read_contract("model-int8.tflite").labels       # doctest: +SKIP
@@ -26,7 +26,7 @@ MEMBER = "edgepress.json"
 """Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
 LABELS_MEMBER = "labels.txt"
 MAX_BYTES = 4 << 20
-"""A contract larger than this is not ours; refusing it bounds what a hostile file can make us read."""
+"""Larger contracts are refused, which limits what a hostile file can make us read."""
 _OLD_ITEM_BY_ITEM = ("onnx-dynamic",)
 _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0, "onnx-float16": 3.0}
 """`item_by_item`, and `tolerance_steps` by scheme or precision, of files from before contracts held them."""
@@ -38,14 +38,14 @@ Resize = Literal["stretch", "crop", "pad"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """What one item looks like when it is given to the model.
+    """What one item looks like as the file takes it.
 
     Attributes:
         shape: Shape of an item, without the batch: (height, width, channels) of an image, anything else of a tensor.
         dtype: "uint8" (pixels) or "float32" (any other tensor).
-        color: "grey" (1 channel) or "rgb" (3) for images; None says that items are tensors, not images.
+        color: "grey" (1 channel) or "rgb" (3) for images; None if items are tensors.
         resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
-            cuts what hangs over, "pad" shows all of it on black.
+            cuts off the rest, "pad" shows the whole image on black.
         value_range: Smallest and largest value that an item may hold, (0, 255) for pixels; None if unbounded.
     """
 
@@ -71,7 +71,7 @@ class InputSpec:
 class DataRecord:
     """The data that a model was trained on.
 
-    `source` is what `--data` was, a name or a path; `sha256` goes over every item's content hash and label; `counts`
+    `source` is the value of `--data`, a name or a path; `sha256` is over every item's content hash and label; `counts`
     are the items by split: "train", "val", "test".
     """
 
@@ -82,12 +82,12 @@ class DataRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verification:
-    """How far a file's answers were from its float parent's when it was made.
+    """How far a file's answers were from its source model's when it was made.
 
     `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
-    0-1; `max_error` and `mean_error` are absolute, `largest` is the parent's largest absolute answer, and `sqnr_db` the
-    signal-to-quantization-noise ratio, dB, None if there was no noise at all. Where `varies` is false, the parent gave
-    nearly the same answer to all items, and the figures prove little.
+    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer, and
+    `sqnr_db` the signal-to-quantization-noise ratio, dB, None if there was no noise. If `varies` is false, the source
+    model's answers were nearly the same for all items, and the figures prove little.
     """
 
     items: int
@@ -122,19 +122,19 @@ class SelfTest:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contract:
-    """What a model file says of itself.
+    """The description of a model, stored in its file.
 
     Attributes:
-        task: What the outputs of the file mean. "softmax": one probability a class, summing to 1. "logits": the same
+        task: What the outputs of the file mean. "softmax": one probability per class, summing to 1. "logits": the same
             before softmax, which the runtime applies. "sigmoid": one output, the probability of the second of two
-            labels. "multilabel": one probability a label, each by itself.
+            labels. "multilabel": an independent probability for each label.
         labels: Class names, in the order of the outputs; for "sigmoid" the negative and the positive one.
         input: What one item looks like.
-        scheme: Name in the converters' scheme table, or "keras" for the trained parent; `arch` is its architecture.
-        parent_sha256: SHA-256 of the `.keras` file that a variant was made from; empty for the parent itself.
-        test_accuracy: Accuracy of the Keras parent on the test split of `data`, 0-1, if it was measured.
-        threshold: Probability from which on a label counts as present ("sigmoid", "multilabel"); None means 0.5.
-        verification: How far its answers were from its parent's; `selftest` has answers for a board to repeat.
+        scheme: Name in the converters' scheme table, or "keras" for the source model; `arch` is its architecture.
+        parent_sha256: SHA-256 of the source model's file; empty in the source model itself.
+        test_accuracy: Accuracy of the source model on the test split of `data`, 0-1, if it was measured.
+        threshold: Probability from which a label counts as present ("sigmoid", "multilabel"); None means 0.5.
+        verification: How far its answers were from the source model's; `selftest` has answers for a board to repeat.
         tools: Versions of the packages that made the file.
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
@@ -267,7 +267,7 @@ def read_contract(path: str | Path) -> Contract | None:
                 raise ModelFileError(f"{path} holds a contract of {member.file_size} bytes; the limit is {MAX_BYTES}.")
             text = archive.read(member)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as e:
-        if MEMBER.encode() in path.read_bytes():  # the name of the member is there, the end of the zip is not
+        if MEMBER.encode() in path.read_bytes():  # the name of the member is there, but not the end of the zip
             raise ModelFileError(
                 f"{path} is cut off or damaged: its contract can't be read ({e}).", "Copy or convert it again."
             ) from e

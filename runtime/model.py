@@ -1,4 +1,4 @@
-"""`load` a model file and classify with it.
+"""Open a model file with `load` and classify with it.
 
 >>> from edgepress.runtime import load
 >>> model = load("lenet-int8.tflite")                   # doctest: +SKIP
@@ -45,11 +45,11 @@ class Model:
         path: The file.
         engine: Name of the engine that runs it.
         threads: Number of threads that the engine may use.
-        contract: What the file says of itself, None for a file that edgepress did not make.
+        contract: The contract in the file; None for a file that edgepress did not make.
         labels: Class names; numbers if the file has no contract.
-        threshold: Probability from which on a label counts as present; None where the best label is the answer.
+        threshold: Probability from which a label counts as present; None if the best label is the answer.
         shape: Shape of one item, (height, width, channels) for images.
-        ready: Shape and dtype of a batch for which `scores` has nothing to convert.
+        ready: Shape and dtype of a batch that `scores` passes to the engine unchanged.
     """
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
@@ -63,34 +63,33 @@ class Model:
             session.contract.input.shape != session.shape or session.contract.outputs != session.classes
         ):
             raise ModelFileError(
-                f"{path} contradicts its contract: it takes {list(session.shape)} and gives {session.classes} outputs; "
+                f"{path} contradicts its contract: it takes {list(session.shape)} and has {session.classes} outputs; "
                 f"the contract says {list(session.contract.input.shape)} and {session.contract.outputs}.",
                 "Convert the model again.",
             )
         alone = session.contract is not None and session.contract.item_by_item
         self._size = 1 if alone else session.batch
         self._session = session
-        self._run = _probabilities(session.run, task)  # wrapped here, so that a call need not ask which task it is
+        self._run = _probabilities(session.run, task)  # wrapped here, so that calls need not check the task
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
 
     def scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Answer items.
+        """Scores of items.
 
         Args:
             batch: Items, shape (N, *shape), or one item, shape `shape`; the channel of grey images may be left out.
-                uint8 arrays are raw pixels; floats are in the same units (0-255 for pixels, not 0-1) and quantized by
-                the file's own parameters.
+                uint8 arrays are raw pixels; floats are in the same units (0-255 for pixels, not 0-1) and are
+                quantized by the file's parameters.
 
         Returns:
-            Probabilities, float32, shape (N, labels), whatever the file gives: logits go through softmax, and a single
-            sigmoid becomes two columns. They sum to 1, except for "multilabel". A file without a contract gives its
-            outputs as they are.
+            Probabilities, float32, shape (N, labels): logits go through softmax, a single sigmoid becomes two columns.
+            They sum to 1, except for "multilabel". The outputs of a file without a contract are returned unchanged.
 
         Raises:
             InputError: The shape does not fit, a value is not finite, or pixels look as if they were scaled to 0-1.
         """
-        # What a loop on a board passes: nothing to convert, so nothing but this test stands before the engine.
+        # The usual case in a loop on a board: nothing to convert, so this test is the only overhead.
         if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:
             return self._run(batch)
         items = self._stored(self._batched(np.asarray(batch)))
@@ -108,42 +107,42 @@ class Model:
         return np.concatenate(parts) if parts else np.empty((0, len(self.labels)), np.float32)
 
     def classify(self, image: ImageLike, top: int = 5) -> list[Prediction]:
-        """Name what an image shows.
+        """Classify an image.
 
         Args:
             image: Path of an image or of a `.npy` array, such a file's bytes, a PIL image, or an array of one item. An
-                image of another size or colour is brought to what the model takes, as in training.
-            top: How many classes to give at most.
+                image of another size or colour is converted to what the model takes, as in training.
+            top: Largest number of classes to return.
 
         Returns:
-            The classes with the highest scores, best first, whether or not they reach the threshold: see `decide`.
+            The classes with the highest scores, best first, regardless of the threshold (see `decide`).
 
         Raises:
             InputError: The image can't be read or does not fit.
         """
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
-        scores = self._answer(image)
+        scores = self.scores(self.prepare(image)[np.newaxis])[0]
         return self._named(scores, np.argsort(-scores, kind="stable")[:top])
 
     def decide(self, image: ImageLike) -> list[Prediction]:
-        """What an image shows, by the threshold where there is one.
+        """Classify an image, applying the threshold if there is one.
 
         Args:
             image: As for `classify`.
 
         Returns:
             The best class; for "sigmoid" the positive one if it reaches the threshold, else the negative; for
-            "multilabel" every label that reaches it, best first, perhaps none.
+            "multilabel" every label that reaches it, best first, possibly none.
         """
-        scores = self._answer(image)
+        scores = self.scores(self.prepare(image)[np.newaxis])[0]
         if self.threshold is None or self.contract is None or self.contract.task == "sigmoid":
             return self._named(scores, decide(scores[np.newaxis], self.contract)[0])
         rows = np.argsort(-scores, kind="stable")
         return self._named(scores, rows[scores[rows] >= self.threshold])
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
-        """One item as the model takes it, from whatever `classify` accepts: an array of shape `shape`."""
+        """One item as the model takes it, an array of shape `shape`, from anything that `classify` accepts."""
         if isinstance(image, np.ndarray):
             return self._fit_array(image)
         if isinstance(image, (str, os.PathLike)) and os.fspath(image).lower().endswith(".npy"):
@@ -154,10 +153,6 @@ class Model:
         from edgepress.runtime.image import load_image
 
         return load_image(image, spec)
-
-    def _answer(self, image: ImageLike) -> npt.NDArray[np.float32]:
-        scores: npt.NDArray[np.float32] = self.scores(self.prepare(image)[np.newaxis])[0]
-        return scores
 
     def _named(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
         return [Prediction(self.labels[i], float(scores[i])) for i in rows]
@@ -179,11 +174,13 @@ class Model:
             return resize_array(array, self._image_spec())
         batch = self._batched(array)
         if len(batch) != 1:
-            raise InputError(f"The array holds {len(batch)} items; one is classified at a time.", "Give one of them.")
+            raise InputError(
+                f"The array holds {len(batch)} items; but only one can be classified at a time.", "Give one of them."
+            )
         return np.asarray(batch[0])
 
     def _batched(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The array with its batch dimension, and the channel of grey images if that was left out."""
+        """The array with a batch dimension, and with the channel of grey images if it was left out."""
         if array.shape[1:] == self.shape:
             return array
         if array.shape == self.shape:
@@ -198,7 +195,7 @@ class Model:
         )
 
     def _stored(self, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Items in the type that the file takes, quantized by the file's own parameters."""
+        """Items in the type that the file takes, quantized by the file's parameters."""
         if items.dtype == self._dtype:
             return items
         if items.dtype.kind not in "uifb":
@@ -242,7 +239,7 @@ def load(path: str | os.PathLike[str], engine: str | None = None, threads: int |
 
 
 def _probabilities(run: Run, task: Task | None) -> Run:
-    """The engine's call with what the task needs after it; the call itself where that is nothing."""
+    """The engine's call followed by what the task needs; the call itself if it needs nothing."""
     if task == "logits":
         return lambda batch: softmax(run(batch))
     if task == "sigmoid":
@@ -260,6 +257,6 @@ def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays, .npz")
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-        reason = str(e).rstrip(". ") or "it claims more values than there is memory for"
+        reason = str(e).rstrip(". ") or "its header claims more values than fit into memory"
         raise InputError(f"{name} can't be read as an array: {reason}.", "Save it with numpy.save.") from e
     return array

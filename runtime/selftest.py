@@ -1,20 +1,20 @@
-"""Self-test: does this machine give the answers that the workstation gave when the file was made?
+"""Self-test: check that this machine answers as the workstation did when the file was made.
 
-The contract holds the seeds of a few items and the workstation's answers. `seeded_item` makes an item from raw bits of
-a generator, which NumPy promises to keep (not so `default_rng`'s methods), by integer arithmetic: the same everywhere.
+The contract holds the seeds of a few items and the workstation's answers. `seeded_item` makes the same item everywhere,
+by integer arithmetic on raw bits of a generator that NumPy guarantees to keep (unlike the methods of `default_rng`).
 Differences are counted in steps. A step is the largest change of an answer p that one step of the numbers inside the
-file makes: the scale of a quantized output or, if that is more, 2 p (1 - p) times the scale of the quantized numbers in
+file causes: the scale of a quantized output or, if larger, 2 p (1 - p) times the scale of the quantized numbers in
 front of softmax or sigmoid; at least 1/256 where the output is not quantized. More steps than the contract allows
-(docs/runtime.md says why by scheme), or another best label where the answers leave no doubt, are a failure.
+(docs/runtime.md says why by scheme), or another best label that is clearly ahead, are a failure.
 
-A bundle's folder holds one model file and perhaps `samples/manifest.json`, images that prove decoding and resizing:
+A bundle's folder holds one model file and optionally `samples/manifest.json`, images that test decoding and resizing:
 
     {"schema_version": 1, "samples": [{"file": "7.png", "label": "7", "scores": [0.0, 0.00390625, ...]}, ...]}
 
 `file` is an image or a `.npy` item beside the manifest (PNG is best: two JPEG decoders may differ by a grey level);
-`label` is the best one and `scores` are all that `Model.scores` gave on the workstation, in the order of the labels.
+`label` is the best one and `scores` are those of `Model.scores` on the workstation, in the order of the labels.
 
-Limits: above 64 labels the answers of 64 are stored and compared; of the others only that none is the best.
+Limits: above 64 labels, only the answers of 64 are stored and compared; none of the others may be the best.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from edgepress.runtime.contract import SelfTest
 
 SAMPLE_STEPS = 2.0
-"""Steps more for an image, which another version of Pillow may decode."""
+"""Additional steps for images, because versions of Pillow decode differently."""
 MANIFEST = "samples/manifest.json"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One item: its largest difference in steps, None if there is no answer, and what differs, if something does."""
+    """One item: its largest difference in steps, None if there is no answer, and a description of the difference."""
 
     name: str
     passed: bool
@@ -53,7 +53,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """All checks of one file on one engine; `reference` is the engine that gave the answers, with its version."""
+    """All checks of one file on one engine; `reference` is the engine on the workstation, with its version."""
 
     file: str
     scheme: str
@@ -69,11 +69,11 @@ class Report:
 
 
 def selftest(path: str | Path, engine: str | None = None) -> Report:
-    """Answer again what the workstation answered, and compare: a model file, or the folder of a bundle.
+    """Compare answers with the workstation's, for a model file or the folder of a bundle.
 
     Raises:
         ModelFileError: The file can't be opened, or holds no self-test or a damaged one.
-        InputError: The folder holds not exactly one model, or its manifest is damaged.
+        InputError: The folder does not hold exactly one model, or its manifest is damaged.
         EngineError, MissingExtraError: As for `load`.
     """
     file, manifest = Path(path), None
@@ -110,11 +110,11 @@ def selftest(path: str | Path, engine: str | None = None) -> Report:
 
 
 def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
-    """One item, the same wherever it is made: shape `spec.shape`, dtype `spec.dtype`.
+    """One item, the same on every machine: shape `spec.shape`, dtype `spec.dtype`.
 
-    Of three dimensions: 5 x 5 random levels and what lies between, at one of four contrasts (white noise every filter
-    would average away); of others: a random level for each value. Levels 0-255 are an image's pixels; a tensor's are
-    spread over its value range, or to unit variance if it has none.
+    In three dimensions: 5 x 5 random levels, interpolated, at one of four contrasts (filters would average white noise
+    away); otherwise a random level for each value. Levels 0-255 are the pixels of an image; for tensors they are scaled
+    to the value range, or to unit variance if there is none.
     """
     raw = np.random.PCG64(seed).random_raw
     if len(spec.shape) == 3:
@@ -132,7 +132,7 @@ def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
 
 
 def _between(levels: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """Five values along the first axis to `size`, linearly, times 256: in integers, so that no rounding differs."""
+    """Five values along the first axis interpolated linearly to `size`, times 256, in integers to avoid rounding."""
     at = np.arange(size) * 1024 // max(1, size - 1)
     low = np.minimum(at >> 8, 3)
     share = (at - (low << 8)).reshape(-1, 1, 1)
@@ -144,7 +144,7 @@ def _samples(manifest: Path, model: Model) -> list[tuple[Path, npt.NDArray[Any],
         samples = json.loads(manifest.read_bytes())["samples"]
         rows = [(s["file"], np.array(s["scores"], np.float64), model.labels.index(s["label"])) for s in samples]
         if any(scores.shape != (len(model.labels),) for _, scores, _ in rows):
-            raise ValueError(f"a sample has not {len(model.labels)} scores")
+            raise ValueError(f"a sample does not have {len(model.labels)} scores")
         return [(manifest.parent / str(name), scores, top) for name, scores, top in rows]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{manifest} is damaged: {e}.", "Unpack the bundle again.") from e

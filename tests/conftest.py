@@ -133,7 +133,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Run:
         convert(folder / "model.keras", "all", out=folder / "variants")
 
     folder = once_per_run(tmp_path_factory, "lenet-digits", make)
-    from edgepress.converters import SCHEMES
+    from edgepress.converters.schemes import SCHEMES
 
     variants = {s.name: next((folder / "variants").glob(f"*-{s.precision}.{s.format}")) for s in SCHEMES.values()}
     return Run(folder, folder / "model.keras", variants)

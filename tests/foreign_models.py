@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import Conversion, ConversionError, Hints, Variant
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.conversion import Conversion
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract, ModelFileError
 
 FLOATS = ["tflite-float32", "onnx-float32"]

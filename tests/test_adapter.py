@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import InputAdapter
-from edgepress.converters.adapter import end_for, free_prefix
+from edgepress.converters.adapter import InputAdapter, end_for, free_prefix
 from edgepress.runtime import InputSpec
 
 RGB = InputSpec.image(4, 6, "rgb")

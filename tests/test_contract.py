@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress.converters import SCHEMES, Scheme
+from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.runtime import Contract, DataRecord, InputSpec, ModelFileError, read_contract
 from edgepress.runtime.contract import SelfTest
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import SCHEMES
+from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.worker import Worker
 from edgepress.runtime import ENGINES, EngineError, ModelFileError, available_engines, load
 from edgepress.runtime.errors import InputError

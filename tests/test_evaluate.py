@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import ConversionError, write_keras_contract
+from edgepress.converters.contract.write import write_keras_contract
+from edgepress.converters.errors import ConversionError
 from edgepress.toolkit.conversion import convert, summary
 from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import DataError, EdgepressError, InputError, ModelFileError

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from foreign_models import FLOATS, onnx_of, refused
 
-from edgepress.converters import Conversion, Hints, guess_contract
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime import Contract, InputError, InputSpec, load
 from edgepress.toolkit.conversion import convert

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from foreign_models import FLOATS, converted, onnx_of, refused
 
-from edgepress.converters import Conversion
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import Contract, InputSpec, load

@@ -114,7 +114,7 @@ def test_a_deflated_keras_file_is_read_and_damage_in_it_is_one_error(run: Any, t
         with pytest.raises(ModelFileError, match="is damaged"):
             read(path)
     path.write_bytes(re.sub(rb"(PK\x01\x02.{6})\x08\x00", lambda m: m[1] + b"\x63\x00", whole, flags=re.DOTALL))
-    with pytest.raises(ModelFileError, match="can't unpack"):
+    with pytest.raises(ModelFileError, match="compression"):
         read(path)
 
 
@@ -182,7 +182,7 @@ def test_a_keras_file_that_keras_refuses_still_shows_its_layers(run: Any, tmp_pa
 
 @pytest.mark.slow
 def test_saved_model_folder(run: Any, tmp_path: Path) -> None:
-    from edgepress.converters import load_keras
+    from edgepress.converters.sources.keras import load_keras
 
     load_keras(run.model).export(tmp_path / "saved", verbose=False)
     f = inspect(tmp_path / "saved")

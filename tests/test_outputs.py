@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import SCHEMES, Conversion, Facts, Hints, guess_contract, make_files
+from edgepress.converters import make_files
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import seeded_items, varies
 from edgepress.converters.proof.still_float import remainder
+from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.open import open_source
 from edgepress.runtime import InputError, ModelFileError, load
 from edgepress.toolkit.conversion import convert, notes_by_text
@@ -41,7 +45,7 @@ def test_one_logit_gets_a_sigmoid_where_it_is_asked_for(one_logit: Any, tmp_path
     folder, x, expected = one_logit
     with pytest.raises(InputError, match="--softmax"):
         convert(folder / "fall.keras", "tflite-float32", out=tmp_path)
-    with pytest.raises(InputError, match="no probabilities"):
+    with pytest.raises(InputError, match="not probabilities"):
         convert(folder / "fall.keras", "tflite-float32", out=tmp_path, hints=Hints(task="sigmoid"))
     assert not list(tmp_path.iterdir())
     data, said = str(folder / "data.npz"), Hints(softmax=True)
@@ -51,7 +55,7 @@ def test_one_logit_gets_a_sigmoid_where_it_is_asked_for(one_logit: Any, tmp_path
     for variant in made:
         np.testing.assert_allclose(load(variant.path).scores(x)[:, 1], expected, atol=0.05)
     assert notes_by_text(made) == {
-        "still computed in float, which the quantizer does not take: LEAKY_RELU": ["tflite-int8"]
+        "still computed in float, because the quantizer does not support it: LEAKY_RELU": ["tflite-int8"]
     }
 
 
@@ -59,7 +63,7 @@ def test_a_sigmoid_gets_no_second_one(tmp_path: Path) -> None:
     import keras
 
     keras.Sequential([keras.Input((6,)), keras.layers.Dense(1, activation="sigmoid")]).save(tmp_path / "net.keras")
-    with pytest.raises(InputError, match="probabilities already"):
+    with pytest.raises(InputError, match="already probabilities"):
         convert(tmp_path / "net.keras", "tflite-float32", hints=Hints(softmax=True))
 
 
@@ -90,7 +94,7 @@ def test_probabilities_without_a_softmax_at_the_end_are_seen_to_be_some(tmp_path
     for variant in made:
         np.testing.assert_allclose(load(variant.path).scores(x), model.predict(x, verbose=0), atol=1e-5)
     assert any("its answers sum to 1" in note for note in notes)
-    with pytest.raises(InputError, match="sum to 1 already"):
+    with pytest.raises(InputError, match="sum to 1"):
         convert(tmp_path / "two.keras", "tflite-float32", hints=Hints(task="logits"))
 
 

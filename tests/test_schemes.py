@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgepress.converters import SCHEMES, parse_schemes
+from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.to_tflite.passes import operations
 from edgepress.runtime import InputError, load, read_contract
@@ -29,7 +29,7 @@ scheme_table = pytest.mark.parametrize("name", list(SCHEMES))
 
 @pytest.fixture(scope="session")
 def parent_scores(run: Any, digits: Any) -> Any:
-    from edgepress.converters import load_keras
+    from edgepress.converters.sources.keras import load_keras
 
     x = digits.test.read(slice(None)).astype(np.float32)
     return load_keras(run.model).predict(x, verbose=0, batch_size=360)

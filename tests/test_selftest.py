@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgepress.converters import SCHEMES
 from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.converters.proof.selftest import chosen_seeds
+from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import InputError, InputSpec, ModelFileError, load, read_contract
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.selftest import seeded_item, selftest

@@ -81,7 +81,7 @@ def test_decisions() -> None:
 
 
 def test_a_contract_says_how_many_outputs_its_file_has() -> None:
-    with pytest.raises(ModelFileError, match="gives 2 outputs; the contract says"):
+    with pytest.raises(ModelFileError, match="has 2 outputs; the contract says"):
         model("sigmoid", "ny", outputs=2)
     with pytest.raises(ModelFileError, match="contradicts"):
         model("softmax", "ny", outputs=1)

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgepress.converters import SCHEMES
 from edgepress.converters.calibration import tflite_ranges
+from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import convert as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
 

@@ -10,7 +10,9 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from edgepress.converters import Conversion, Facts, Hints, guess_contract
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.runtime import load
 from edgepress.runtime.errors import ModelFileError

@@ -16,18 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters import (
-    SCHEMES,
-    Conversion,
-    Facts,
-    Hints,
-    InputAdapter,
-    Variant,
-    guess_contract,
-    parse_schemes,
-)
-from edgepress.converters.adapter import end_for
+from edgepress.converters.adapter import InputAdapter, end_for
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import ITEMS
+from edgepress.converters.schemes import SCHEMES, parse_schemes
+from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.for_model import data_for

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters import Variant
 from edgepress.converters.files import whole_file
+from edgepress.converters.variant import Variant
 from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
 from edgepress.toolkit.conversion import convert, summary
 from edgepress.toolkit.data import open_data

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters import load_keras
+from edgepress.converters.sources.keras import load_keras
 from edgepress.runtime.decisions import decide
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.for_model import contract_of, data_for, data_record

@@ -1,17 +1,17 @@
-"""The contract of a model that edgepress did not train: from hints, what its file says, and guesses that are listed.
+"""The contract of a model that edgepress did not train: from hints, from the metadata in its file, and by guessing.
 
     >>> facts = Facts((224, 224, 3), 5, metadata=Metadata(mean=(127.5,), std=(127.5,)))
     >>> guess_contract(facts).notes[1]
     "pixels: -1 to 1, from the file's mean 127.5, std 127.5"
 
-A hint wins over the file, the file over a guess; each guess is a line in `Guess.notes`. The contract is that of the
-converted files: they take raw uint8 pixels, height x width x channels. How these become what the model takes is in
-`Guess.adapter`, and goes into the graph. No model is opened or run here.
+A hint takes precedence over metadata, and metadata over a guess; `Guess.notes` lists every guess. The contract is that
+of the converted files, which take raw uint8 pixels, height x width x channels; `Guess.adapter` converts these to what
+the model takes and becomes part of the graph. No model is opened or run here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgepress.converters.adapter import End, InputAdapter, end_for
@@ -28,9 +28,9 @@ class Guess:
     """A foreign model's contract.
 
     Attributes:
-        contract: What the converted files will say of themselves; `scheme` is "foreign".
-        adapter: What must stand in front of the model and behind it so that the contract holds.
-        notes: One line for the user on each thing that was found or guessed.
+        contract: The contract of the converted files; its `scheme` is "foreign".
+        adapter: The operations needed before and after the model for the contract to hold.
+        notes: One line for the user on each value that was found or guessed.
     """
 
     contract: Contract
@@ -39,7 +39,7 @@ class Guess:
 
 
 def guess_contract(facts: Facts, hints: Hints | None = None) -> Guess:
-    """The contract of a foreign model, and what its files need in front of it.
+    """The contract of a foreign model, and the adapter that its files need.
 
     Raises:
         InputError: The shape is not fixed, or a hint contradicts it or another hint.
@@ -64,7 +64,7 @@ def _of_images(
 ) -> tuple[InputAdapter, list[str]]:
     """The adapter for images, and notes on it; for the arguments, see `_image`."""
     (mean, std), scale_note = pixel_scaling(facts, hints, 1 if order == "grey" else 3)
-    doubt = "" if hints.image_options or facts.metadata.color else "; --color none says that they are tensors"
+    doubt = "" if hints.image_options or facts.metadata.color else "; if they are tensors, give --color none"
     layout = "first" if first else "last"
     adapter = InputAdapter(
         InputSpec.image(height, width, "grey" if order == "grey" else "rgb", hints.resize or "stretch"),
@@ -84,22 +84,22 @@ def _of_tensors(facts: Facts, hints: Hints) -> tuple[InputAdapter, list[str]]:
     given, shape = hints.image_options, facts.shape
     if hints.color == "none" and len(given) > 1:
         raise InputError(
-            f"{', '.join(given)} can't be used together: --color none says that items are not images.",
-            "Leave it out, or the others.",
+            f"{', '.join(given)} can't be used together: with --color none, items are not images.",
+            "Leave out --color none, or the others.",
         )
     if hints.color != "none" and given:
         raise InputError(
             f"{', '.join(given)} can't be used: items of shape {list(shape)} are not images.",
-            "Images have 3 channels, or 1 with --color grey; --channels-first says that these come first.",
+            "Images have 3 channels, or 1 with --color grey; if the channels come first, give --channels-first.",
         )
     kind = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
-    hint = f"; --color {kind} says that they are images" if kind and hints.color is None else ""
+    hint = f"; if they are images, give --color {kind}" if kind and hints.color is None else ""
     adapter = InputAdapter(InputSpec(shape=shape, dtype="float32"), shape, end=_end(facts, hints))
-    return adapter, [f"input: tensors of shape {_by(shape)}, as they are{hint}"]
+    return adapter, [f"input: tensors of shape {' x '.join(map(str, shape))}, as they are{hint}"]
 
 
 def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
-    """What the outputs mean, and a note of why."""
+    """The task, and a note on where it comes from."""
     outputs, threshold = facts.outputs, hints.threshold
     given = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
     task, note = (given, f"outputs: {given}, as given") if given else _guess_task(facts)
@@ -133,7 +133,7 @@ def _guess_task(facts: Facts) -> tuple[Task, str]:
         between = " and its answers do not lie between 0 and 1" if looks else ""
         raise InputError(
             f"The model has one output, ends in {ends_in or 'an unknown operation'}{between}: it is not a classifier.",
-            "If the output is a logit, --softmax puts a sigmoid behind it; if a probability, say --task sigmoid.",
+            "If the output is a logit, --softmax adds a sigmoid; if it is a probability, give --task sigmoid.",
         )
     if outputs == 1:
         return _sigmoid(end)
@@ -153,7 +153,7 @@ def _sigmoid(end: str) -> tuple[Task, str]:
 
 
 def _labels(outputs: int, task: Task, given: Sequence[str] | None, found: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """The labels and where they are from; of a single sigmoid two, the negative one made up if need be."""
+    """The labels, and a note on where they come from; a single sigmoid has two, and the negative one may be made up."""
     count = 2 if task == "sigmoid" else outputs
 
     def fitting(labels: Sequence[str]) -> tuple[str, ...] | None:
@@ -173,14 +173,14 @@ def _labels(outputs: int, task: Task, given: Sequence[str] | None, found: Sequen
     if labels is not None:
         return labels, f"labels: {len(found)} from the file's metadata"
     why = f"the file's metadata has {len(found)}, not {count}" if found else "none found"
-    return tuple(map(str, range(count))), f"labels: {why}: numbered 0 to {count - 1}; --labels names them"
+    return tuple(map(str, range(count))), f"labels: {why}: numbered 0 to {count - 1}; name them with --labels"
 
 
 def _image(facts: Facts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | None:
     """Order of the channels, height, width, and whether channels are first; None if items are not images.
 
-    Without other signs three channels are an image, unless they are a strip (an accelerometer's); one channel may be
-    anything (a spectrogram), and is an image if it is about square.
+    Without hints or metadata, three channels are an image unless its shape is a strip, as an accelerometer's is; one
+    channel may be anything, such as a spectrogram, and is an image if it is about square.
     """
     shape, color, first = facts.shape, hints.color, hints.channels_first
     if len(shape) == 2 and color == "grey":
@@ -202,7 +202,3 @@ def _image(facts: Facts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | 
     if color is None and found is not None and (found == "grey") == (own == "grey"):
         color = found
     return color or own, height, width, first
-
-
-def _by(shape: Iterable[int]) -> str:
-    return " x ".join(map(str, shape))

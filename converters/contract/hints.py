@@ -14,7 +14,7 @@ from edgepress.runtime.errors import unknown
 
 Color = Literal[ChannelOrder, "none"]
 Numbers = str | Sequence[float]
-"""Numbers, or text with commas between them."""
+"""Numbers, or text in which commas separate them."""
 _OF_IMAGES = ("color", "resize", "channels_first", "input_range", "mean", "std")
 
 
@@ -48,7 +48,7 @@ class Facts:
 class Hints:
     """What a user knows of a model that edgepress did not train: the options of `edgepress convert` of these names.
 
-    Each wins over what the file says; what is None is read from the file or guessed.
+    Each takes precedence over metadata in the file; what is None is read from there or guessed.
 
     Attributes:
         labels: Class names in the order of the outputs, or the path of a file with one on each line; of a single
@@ -91,14 +91,14 @@ class Hints:
 
     @property
     def image_options(self) -> tuple[str, ...]:
-        """The command line's names of what was given and only images have."""
+        """Options given that only images have, by their names on the command line."""
         return tuple(f"--{name.replace('_', '-')}" for name in _OF_IMAGES if getattr(self, name) is not None)
 
     @property
     def about_contract(self) -> bool:
-        """Whether anything was given that changes what the files say of themselves."""
+        """Whether anything was given that changes the contract."""
         return bool(self.image_options) or (self.labels, self.task, self.threshold) != (None, None, None)
 
     def label_names(self) -> Sequence[str] | None:
-        """The labels given, read from their file if need be."""
+        """The labels given, read from their file if `labels` is a path."""
         return read_labels(self.labels) if isinstance(self.labels, (str, Path)) else self.labels

@@ -1,4 +1,4 @@
-"""What files that others made say of themselves: labels, colour and normalization.
+"""Labels, colour and normalization that other tools wrote into a model file.
 
 * `.tflite`: the standard metadata block and the label file that it names (`tflite_metadata`); without a block, a label
   file or Ultralytics' `metadata.json` in the zip behind the model.
@@ -8,7 +8,7 @@
     >>> onnx_metadata({"names": "{0: 'cat', 1: 'dog'}", "author": "Ultralytics"}).labels
     ('cat', 'dog')
 
-What is said but can't be used is left out and listed in `Metadata.notes`: flags can still give it. No text is executed.
+What can't be used is left out and listed in `Metadata.notes`; options can still give it. No text is executed.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from edgepress.converters.to_tflite.metadata import Block, read_block
 from edgepress.runtime.errors import InputError
 
 MAX_BYTES = 1 << 20
-"""Label files and metadata larger than this are not read."""
+"""Larger label files and metadata are not read."""
 
 ChannelOrder = Literal["grey", "rgb", "bgr"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What a file says of itself.
+    """What other tools wrote into a file.
 
     Attributes:
-        labels: Class names in the order of the outputs; empty if it does not say.
-        color: Colour and order of the input's channels; None if it does not say.
+        labels: Class names in the order of the outputs; empty if unknown.
+        color: Colour and order of the input's channels; None if unknown.
         mean: The model takes (pixel - mean) / std, pixels being 0-255: one number or one a channel; empty if unknown.
         std: See `mean`.
         notes: What was there and could not be used.
@@ -54,7 +54,7 @@ class Metadata:
 
 
 def tflite_metadata(model: bytes) -> Metadata:
-    """What a `.tflite` file, given whole, says of itself.
+    """The metadata in the bytes of a whole `.tflite` file.
 
     Raises:
         ModelFileError: Its metadata block is damaged.
@@ -75,7 +75,7 @@ def tflite_metadata(model: bytes) -> Metadata:
 
 
 def onnx_metadata(props: Mapping[str, str]) -> Metadata:
-    """What the `metadata_props` of an `.onnx` file say of it."""
+    """The metadata in the `metadata_props` of an `.onnx` file."""
     lower = {key.lower(): value for key, value in props.items()}
     labels = next(filter(None, (parse_labels(lower.get(key, "")) for key in _LABEL_KEYS)), ())
     pixels = lower.get("image.bitmappixelformat", "").lower()
@@ -121,9 +121,9 @@ def label_lines(text: str) -> tuple[str, ...]:
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Labels in a text: JSON, the same written by Python, one a line, or separated by commas; none if it is else.
+    """Labels in a text: JSON, the same written by Python, one per line, or separated by commas; else none.
 
-    A list gives its strings, an object the values of the keys "0", "1" and so on, or the keys of the values 0, 1, ...
+    Of a list the strings, of an object the values of the keys "0", "1" and so on, or the keys of the values 0, 1, ...
     """
     if len(text) > MAX_BYTES:
         return ()

@@ -1,4 +1,4 @@
-"""What a model's outputs are - probabilities or what comes before them - seen in its own answers."""
+"""Whether a model's outputs are probabilities or logits, judged by their values."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from edgepress.runtime.contract import Task
 from edgepress.runtime.errors import InputError
 
 Looks = Literal["", "softmax", "unit", "any"]
-"""Rows that sum to 1; numbers from 0 to 1; others. "" is not known."""
+"""Rows that sum to 1; numbers from 0 to 1; any others; "" if unknown."""
 PROBES = 8
 SIGMOIDS = ("sigmoid", "logistic")
-"""Operations that end in probabilities each by itself, in lower case."""
+"""Operations whose outputs are independent probabilities, in lower case."""
 ROUNDING = 1e-2
-"""What float16 may leave of a sum of 1."""
+"""Difference from a sum of 1 that float16 may cause."""
 
 
 def looks(scores: Scores) -> Looks:
-    """What answers, shape (N, C), look like, those left out that are not finite."""
+    """What outputs, shape (N, C), look like, ignoring items whose outputs are not finite."""
     scores = scores[np.isfinite(scores).all(axis=1)]
     if not len(scores):
         return ""
@@ -43,41 +43,41 @@ def looks_of(answer: Callable[[npt.NDArray[Any]], Scores], shape: tuple[int, ...
     items = np.concatenate([np.abs(rng.normal(size=count)), rng.uniform(0, 255, count)]).astype(np.float32)
     try:
         return looks(answer(items))
-    except ConversionError:  # such as a model of words, for which 255 is none; its own data will show
+    except ConversionError:  # such as a model of words, where 255 is out of range; its own data will show
         return ""
 
 
 def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: str = "") -> None:
-    """Refuse a contract that a model's answers contradict: its files would give nonsense for probabilities.
+    """Refuse a contract that the model's outputs contradict, because the files would then report wrong probabilities.
 
     Args:
-        scores: The model's own answers, shape (N, C), finite.
-        task: What its outputs are said to be.
-        softmax: Whether softmax, or a sigmoid, is to be put behind it.
-        ends_in: Its last operation. Sigmoids may be said to be softmax: then the largest is the one label.
+        scores: Outputs of the source model, shape (N, C), finite.
+        task: What the contract says that they are.
+        softmax: Whether softmax or a sigmoid is added to the model.
+        ends_in: Its last operation. The task of sigmoids may be softmax: then the largest is the answer.
 
     Raises:
-        InputError: They are something else.
+        InputError: The outputs are something else.
     """
     found, low, high = looks(scores), float(np.min(scores)), float(np.max(scores))
     sigmoids = ends_in.lower() in SIGMOIDS
     if found == "any" and not (softmax or task == "logits"):
-        further = "--softmax puts a sigmoid behind one output" if task == "sigmoid" else "--task logits"
+        further = "--softmax adds a sigmoid" if task == "sigmoid" else "--task logits"
         raise InputError(
-            f"The outputs are taken for {task}, but they go from {low:.3g} to {high:.3g}: they are no probabilities.",
-            f"If they are logits: {further}. Check --input-range, too.",
+            f"The task is {task}, but they range from {low:.3g} to {high:.3g}, so they are not probabilities.",
+            f"If they are logits: {further}. Also check --input-range.",
         )
     if found == "unit" and task == "softmax" and not sigmoids:
         sums = scores.sum(axis=1)
         raise InputError(
-            f"The outputs are taken for softmax, but they sum to {np.min(sums):.3g} to {np.max(sums):.3g}.",
-            "If each is a probability by itself: --task multilabel.",
+            f"The task is softmax, but the outputs sum to {np.min(sums):.3g} to {np.max(sums):.3g}.",
+            "If they are independent probabilities: --task multilabel.",
         )
     if softmax and (sigmoids or found == "softmax" or (found == "unit" and task == "sigmoid")):
-        raise InputError("The outputs are probabilities already, from 0 to 1.", "Leave --softmax out.")
+        raise InputError("The outputs are already probabilities, from 0 to 1.", "Leave --softmax out.")
     if task == "logits" and (sigmoids or found == "softmax"):
         what = "of a sigmoid" if sigmoids else "that sum to 1"
         raise InputError(
-            f"The outputs are taken for logits, but they are probabilities {what} already.",
-            f"Say --task {'multilabel' if sigmoids else 'softmax'}.",
+            f"The task is logits, but the outputs are already probabilities {what}.",
+            f"Give --task {'multilabel' if sigmoids else 'softmax'}.",
         )

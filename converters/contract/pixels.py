@@ -20,7 +20,7 @@ def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, s
     if not facts.dtype.startswith("float"):
         if given:
             raise InputError(
-                f"The model takes {facts.dtype} and scales it itself; no range or mean can be given.",
+                f"The model takes {facts.dtype} and scales it itself, so no range, mean or std can be given.",
                 "Leave --input-range, --mean and --std out.",
             )
         return NONE, f"{facts.dtype}, 0 to 255, as the model takes them"
@@ -52,7 +52,7 @@ def _given(hints: Hints, channels: int) -> tuple[Scaling, str]:
 def _bounds(value: Numbers) -> tuple[float, float]:
     bounds = _numbers(value, "--input-range")
     if len(bounds) != 2 or not bounds[0] < bounds[1]:
-        raise InputError(f"The input range is {_list(bounds)}; two numbers, the smaller first, are needed.")
+        raise InputError(f"The input range is {_list(bounds)}; two numbers are needed, the smaller first.")
     return bounds[0], bounds[1]
 
 
@@ -63,12 +63,12 @@ def _numbers(value: Numbers | None, flag: str) -> tuple[float, ...]:
     except ValueError:
         numbers = (math.nan,)
     if not all(map(math.isfinite, numbers)):
-        raise InputError(f"{flag} is {value!r}; numbers with commas between them are needed, such as 0,1.")
+        raise InputError(f"{flag} is {value!r}; accepted: numbers separated by commas, such as 0,1.")
     return numbers
 
 
 def _range(scaling: Scaling) -> str:
-    """What pixels 0 to 255 become."""
+    """The values that pixels 0 and 255 become."""
     mean, std = scaling
     ends = [" to ".join(f"{(pixel - m) / s:.4g}" for pixel in (0, 255)) for m, s in zip(mean, std, strict=True)]
     return " | ".join(ends)

@@ -1,8 +1,8 @@
-"""Writing the contract into a model file, once, last: quantizing a file again would drop it.
+"""Write the contract into a model file, as the last step: quantizing the file afterwards would drop it.
 
 * `.tflite`: the standard metadata block (`tflite_metadata`) in the flatbuffer, and behind it a zip with `labels.txt`,
   which the block names, and `edgepress.json`. Its members are stored, not deflated, as the readers of TFLite metadata
-  expect, and dated 1980, so that the same model gives the same bytes.
+  expect, and dated 1980, so that the same model results in the same bytes.
 * `.onnx`: entries of `metadata_props`, which survive quantization.
 * `.keras`: one more member of the zip that it is; Keras 3 ignores it.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def tflite_with_contract(model: bytes, contract: Contract) -> bytes:
-    """The bytes of a TFLite model that carries `contract`, and nothing of what was behind its flatbuffer."""
+    """The bytes of a TFLite model that carries `contract`, without anything that was appended to its flatbuffer."""
     described = with_metadata(model, NAME, write_block(contract))
     whole = io.BytesIO()
     whole.write(described)
@@ -62,7 +62,7 @@ def write_keras_contract(path: Path, contract: Contract) -> None:
 
 
 def _lines(contract: Contract) -> str:
-    """One label a line for each output: of the two of a single sigmoid the second."""
+    """One label per line and output; of a single sigmoid the second of its two labels."""
     labels = contract.labels[-contract.outputs :]
     return "".join(" ".join(label.split("\n")) + "\n" for label in labels)
 

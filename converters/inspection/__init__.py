@@ -22,7 +22,7 @@ ACCEPTED = "Accepted: .tflite, .onnx, .keras, .h5 or .hdf5 files, and SavedModel
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's content shows: "tflite", "onnx", "keras", "h5" or "saved_model".
+    """The format of a file, recognized by its content: "tflite", "onnx", "keras", "h5" or "saved_model".
 
     Raises:
         ModelFileError: It is missing, empty or of another kind.
@@ -30,9 +30,9 @@ def format_of(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "saved_model"
-        raise ModelFileError(f"{path} is a folder and no SavedModel: it holds no saved_model.pb.", ACCEPTED)
+        raise ModelFileError(f"{path} is a folder and no SavedModel: saved_model.pb is missing.", ACCEPTED)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
             raise ModelFileError(f"{path} is neither a file nor a folder.", ACCEPTED)
         with path.open("rb") as file:
             head = file.read(8)
@@ -44,7 +44,7 @@ def format_of(path: Path) -> str:
         return "h5"
     if head[:4] == b"PK\x03\x04" and (path.suffix == ".keras" or zipfile.is_zipfile(path)):
         return "keras"
-    if path.suffix == ".onnx" and head:  # protobuf has no mark of its own
+    if path.suffix == ".onnx" and head:  # protobuf has no signature
         return "onnx"
     found = "an empty file" if not head else "of another kind, or damaged"
     raise ModelFileError(f"{path} is {found}.", ACCEPTED)
@@ -67,17 +67,17 @@ _ENGINES = {
 
 
 def read(path: Path) -> Inspection:
-    """What a file holds, without an engine.
+    """Describe a file without an engine.
 
     Raises:
-        ModelFileError: It can't be read; the message says why.
+        ModelFileError: It can't be read; the message gives the reason.
     """
     found: Inspection = _load(_READERS[format_of(path)])(path)
     return found
 
 
 def open_in_engine(path: Path, found: Inspection) -> Inspection:
-    """`found` with what this machine's engine makes of the file: LiteRT, ONNX Runtime or Keras."""
+    """`found`, completed by opening the file in this machine's engine: LiteRT, ONNX Runtime or Keras."""
     bare = found.format in ("keras", "h5") and not found.nodes
     opened: Inspection = found if bare or found.format not in _ENGINES else _load(_ENGINES[found.format])(path, found)
     return opened

@@ -1,4 +1,4 @@
-"""The part of an inspection that follows from a file's graph alone: its operations, their types, and peak memory."""
+"""Derive from a file's graph: its operations with their types, and peak memory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def describe(
     main: int | None = None,
     items: int = 1,
 ) -> dict[str, Any]:
-    """The fields of `Inspection` that follow from a graph alone.
+    """The fields of `Inspection` that follow from a graph.
 
     Args:
-        graph: What a reader made of the file.
-        conversions: Kinds of operations that only bring one type to another.
-        as_run: Steps that the engine runs otherwise than the file says, by place; None is not at all.
+        graph: The file's graph, as its reader built it.
+        conversions: Kinds of operations that only convert one type to another.
+        as_run: Steps that the engine runs differently from the file, by place; None if it skips them.
         dynamic: Places of steps whose data are quantized while the model runs.
-        main: How many of the steps run one after another; the others are the bodies of control flow.
-        items: For how many items the graph's shapes are. Multiply-accumulates are divided by it; what the memory for
-            one would be does not follow.
+        main: Number of steps that run one after another; the others are the bodies of control flow.
+        items: Batch size of the graph's shapes. Multiply-accumulates are divided by it; the memory for one item does
+            not follow from it.
     """
     known, counts = g.known_beforehand(graph), g.parameters(graph)
     steps = [(as_run or {}).get(place, step) for place, step in enumerate(graph.steps)]
@@ -66,7 +66,7 @@ def describe(
 
 
 def _types(graph: g.Graph, step: g.Step, known: Collection[str], conversions: Sequence[str]) -> tuple[str, str]:
-    """The types of a step's data, weights and result as text, and what it computes in."""
+    """The types of a step's data, weights and result as text, and the type that it computes in."""
     data, weights = g.activations_of(graph, step, known), g.weights_of(graph, step, known)
     made = next((graph.values[n] for n in step.outputs if n in graph.values), None)
     read = list(dict.fromkeys(v.dtype for v in data if v.real or not any(d.real for d in data)))

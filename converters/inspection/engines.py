@@ -1,12 +1,13 @@
-"""What this machine's engine makes of a file: whether it opens it, and what its CPU delegate takes.
+"""Open a file in this machine's engine: whether it opens, and which operations the CPU delegate takes.
 
-LiteRT hands parts of a graph to XNNPACK when tensors are allocated. The interpreter does not say which operations went;
-but it lists, behind the file's own operations, one DELEGATE for each part, with the tensors that go in and come out.
-What was taken is found by walking back from a part's outputs to its inputs.
+LiteRT hands parts of a graph to XNNPACK when tensors are allocated. The interpreter does not report which operations,
+but it lists one DELEGATE for each part after the file's operations, with its input and output tensors. Walking back
+from a part's outputs to its inputs finds the operations.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ DELEGATE = "DELEGATE"
 
 
 def open_in_litert(path: Path, found: Inspection) -> Inspection:
-    """`found` with what LiteRT and its XNNPACK delegate make of a `.tflite` file. Damaged files can end the process."""
+    """`found`, completed by opening a `.tflite` file in LiteRT with XNNPACK. Damaged files can crash the process."""
     from ai_edge_litert.interpreter import Interpreter
 
     name = f"litert {metadata.version('ai-edge-litert')}"
@@ -35,7 +36,7 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
     taken = delegated(operations)
     # The interpreter lists the first graph's operations only, in the file's order; so does `found`.
     nodes = tuple(
-        node.replace(delegated=place in taken) if place < len(operations) - len(parts) else node
+        dataclasses.replace(node, delegated=place in taken) if place < len(operations) - len(parts) else node
         for place, node in enumerate(found.nodes)
     )
     engine = Engine(name=name, opens=True, delegate="XNNPACK" if parts else "", partitions=len(parts))
@@ -63,7 +64,7 @@ def delegated(operations: list[dict[str, Any]]) -> set[int]:
 
 
 def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:
-    """`found` with whether ONNX Runtime opens an `.onnx` file. Damaged files can end the process."""
+    """`found`, completed by opening an `.onnx` file in ONNX Runtime. Damaged files can crash the process."""
     import onnxruntime
 
     name = f"onnxruntime {onnxruntime.__version__}"
@@ -72,7 +73,7 @@ def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:
     options.log_severity_level = 4
     try:
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as e:  # its exceptions share no base but Exception
+    except Exception as e:  # its exceptions share no base class
         return found.replace(engine=Engine(name=name, opens=False, error=_first_line(e)))
     return found.replace(engine=Engine(name=name, opens=True))
 

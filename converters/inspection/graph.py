@@ -1,7 +1,6 @@
-"""A model's graph as inspection sees it, whatever the format, and what follows from it alone.
+"""A model's graph, independent of its format: tensor lifetimes, constant values, parameters.
 
-A reader (`tflite_file`, `onnx_file`, `keras_graph`) turns its file into a `Graph`; here are the lifetimes of tensors,
-what is known before the model runs, and which constants are parameters. Shapes are those of one item, batch 1.
+A reader (`tflite_file`, `onnx_file`, `keras_graph`) turns its file into a `Graph`. Shapes are those of batch 1.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ class Value:
 
     @property
     def elements(self) -> int | None:
-        """Number of elements; None if the shape is not known."""
+        """Number of elements; None if the shape is unknown."""
         return None if self.shape is None else math.prod(self.shape)
 
     @property
     def size_bytes(self) -> int | None:
-        """Memory that it takes; None if shape or type tell no size."""
+        """Memory that it takes; None if the shape or the size of the type is unknown."""
         bits = bits_of(self.dtype)
         return None if self.elements is None or not bits else -(-self.elements * bits // 8)
 
@@ -114,7 +113,7 @@ def bits_of(dtype: str) -> int:
 
 
 def known_beforehand(graph: Graph) -> set[str]:
-    """Names of tensors that do not depend on the input: constants, and what is computed from nothing but them."""
+    """Names of tensors that do not depend on the input: constants, and what is computed only from constants."""
     known = {name for name, value in graph.values.items() if value.constant and not value.variable} - {*graph.inputs}
     for step in graph.steps:
         present = [name for name in step.inputs if name]
@@ -124,7 +123,7 @@ def known_beforehand(graph: Graph) -> set[str]:
 
 
 def peak_memory(graph: Graph) -> Peak:
-    """The peak of activation memory under `MEMORY_MODEL`. What is known beforehand is no activation."""
+    """The peak of activation memory under `MEMORY_MODEL`. Tensors that are known beforehand are not activations."""
     known, end = known_beforehand(graph), len(graph.steps)
     first = dict.fromkeys(graph.inputs, 0)
     last: dict[str, int] = {}
@@ -158,7 +157,7 @@ def peak_memory(graph: Graph) -> Peak:
 
 
 def unpacked_bytes(graph: Graph) -> int:
-    """Memory of constants that the engine brings to another type before it uses them: float16 or int8 unpacked."""
+    """Memory for constants that the engine converts before it uses them: unpacked float16 or int8."""
     known, values, total = known_beforehand(graph), graph.values, 0
     for step in graph.steps:
         types = {values[name].dtype for name in step.inputs if name in values and values[name].real}
@@ -168,7 +167,7 @@ def unpacked_bytes(graph: Graph) -> int:
 
 
 def fixed_batch(graph: Graph) -> int:
-    """How many items a graph takes at a time: the first dimension of all its inputs, if its outputs have it, too."""
+    """Batch size of a graph: the first dimension of all its inputs, if its outputs have the same one."""
     shapes = [graph.values[name].shape if name in graph.values else None for name in graph.inputs]
     first = {shape[0] if shape and len(shape) > 1 else 1 for shape in shapes}
     items = first.pop() if len(first) == 1 else 1
@@ -177,7 +176,7 @@ def fixed_batch(graph: Graph) -> int:
 
 
 def parameters(graph: Graph) -> list[int]:
-    """How many parameters each step has: elements of real constants that it reads, each counted where first read.
+    """Parameters of each step: elements of the real constants that it reads, each counted where it is first read.
 
     A constant that is only unpacked (dequantized, cast, transposed) is counted at the step that uses the result.
     """
@@ -202,6 +201,6 @@ def weights_of(graph: Graph, step: Step, known: Collection[str]) -> Value | None
 
 
 def activations_of(graph: Graph, step: Step, known: Collection[str]) -> list[Value]:
-    """The tensors that a step reads and that depend on the input; state that it keeps is left out."""
+    """The tensors that a step reads and that depend on the input; without the state that it keeps."""
     values = [graph.values[n] for n in step.inputs if n and n not in known and n in graph.values]
     return [v for v in values if not v.variable]

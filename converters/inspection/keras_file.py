@@ -1,7 +1,7 @@
-"""Reading a Keras file without Keras: a `.keras` is a zip of JSON and HDF5, an `.h5` is HDF5 with JSON in an attribute.
+"""Read a Keras file without Keras: a `.keras` is a zip of JSON and HDF5, an `.h5` is HDF5 with JSON in an attribute.
 
-What stands in the file is shown even where Keras can't open it (unknown layers, code, files of old versions). Shapes
-between layers are not in it; `keras_graph` adds them.
+This works even for files that Keras can't open (unknown layers, code, old versions). The file does not contain the
+shapes between layers; `keras_graph` adds them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
     *(KeyError, ValueError, OSError, RuntimeError, TypeError, AttributeError),
 )
-"""What damaged members of a zip, HDF5 and JSON of another shape raise."""
+"""Raised by damaged zip members, damaged HDF5 and unexpected JSON."""
 WEIGHTS_ONLY = (
     "It holds weights and no architecture: converting it needs the whole model (model.save, not save_weights)."
 )
 
 
 def read_keras(path: Path) -> Inspection:
-    """What a `.keras` file holds.
+    """Describe a `.keras` file.
 
     Raises:
         ModelFileError: It is damaged, or holds a contract that is.
@@ -51,7 +51,7 @@ def read_keras(path: Path) -> Inspection:
         )
     except NotImplementedError as e:
         raise ModelFileError(
-            f"{path} is packed in a way that this Python can't unpack: {e}.",
+            f"{path} uses a compression that this Python does not support: {e}.",
             "Save it again with Keras, or zip it anew.",
         ) from e
     except DAMAGED as e:
@@ -59,7 +59,7 @@ def read_keras(path: Path) -> Inspection:
 
 
 def read_h5(path: Path) -> Inspection:
-    """What a `.h5` file holds, whole model or weights alone.
+    """Describe an `.h5` file, a whole model or only weights.
 
     Raises:
         ModelFileError: It is damaged.
@@ -147,7 +147,7 @@ def _inspection(
 
 
 def _layers(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The layers of a model's configuration, those of models inside it too."""
+    """The layers of a model's configuration, including those of nested models."""
     inner = config["config"]
     layers = inner.get("layers") if isinstance(inner, dict) else inner  # Keras 2.0 wrote a Sequential as a bare list
     for layer in layers or []:

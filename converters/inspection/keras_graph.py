@@ -1,7 +1,7 @@
-"""What Keras itself knows of a model: shapes between layers, multiply-accumulates and memory, layer by layer.
+"""Get from Keras what a file does not contain: shapes between layers, multiply-accumulates and memory per layer.
 
-A layer is one step; models inside a model are followed. A subclassed model has no graph that could be walked: its
-layers are listed, without shapes.
+A layer is one step; nested models are included. A subclassed model has no graph, so its layers are listed without
+shapes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KERNELS = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), 1),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), 2),
 }
-"""Layers whose kernel is used whole for each position of the output; how many of its last axes are channels there."""
+"""Layers that apply the whole kernel at each output position, and how many of the kernel's last axes are channels."""
 SEPARABLE = ("SeparableConv1D", "SeparableConv2D")
 TRANSPOSED = ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
 RECURRENT = ("LSTM", "GRU", "SimpleRNN")
@@ -33,7 +33,7 @@ OPAQUE = (
     *("Attention", "AdditiveAttention", "MelSpectrogram", "Dot", "Matmul", "Einsum", "Tensordot", "Inner", "Vdot"),
     *("DotProductAttention", "Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose"),
 )
-"""Layers and operations (of `keras.ops`) without weights that multiply, and that are not counted."""
+"""Layers and operations (of `keras.ops`) without weights that multiply, which are not counted."""
 
 MENDED = (
     "Keras opens it as edgepress convert mends it, and not as it is: under the suffix of its content, in float32, "
@@ -44,7 +44,7 @@ Shape = tuple[int, ...]
 
 
 def open_in_keras(path: Path, found: Inspection) -> Inspection:
-    """`found` with what Keras makes of a `.keras` or `.h5` file. Damaged files can end the process."""
+    """`found`, completed by opening a `.keras` or `.h5` file in Keras. Damaged files can crash the process."""
     import keras
 
     name = f"keras {keras.__version__}"
@@ -85,8 +85,8 @@ def with_layers(model: Any, found: Inspection) -> Inspection:
         inputs, outputs = (tuple(_port(t) for t in ends) for ends in (inner.inputs, inner.outputs))
         if items := next((t.shape[0] for t in inner.inputs if t.shape[0] not in (None, 1)), 0):
             walked = _for_one_item(model)
-            told = "figures are for one" if walked else "it can't be made for one, so figures for one are not known"
-            notes = (f"It takes {items} items at a time: {told}.",)
+            note = "figures are for one" if walked else "it can't be made for one, so figures for one are not known"
+            notes = (f"It takes {items} items at a time: {note}.",)
     if walked is None:
         for layer in model.layers:
             if type(layer).__name__ != "InputLayer":
@@ -126,12 +126,12 @@ def _for_one_item(model: Any) -> Any:
 
     try:
         return copied(model)
-    except Exception:  # whatever a layer says to a batch that is not its own
+    except Exception:  # whatever a layer raises for another batch size
         return None
 
 
 def _walk(model: Any, given: Sequence[str], steps: list[g.Step], values: dict[str, g.Value]) -> list[str]:
-    """Add a model's layers in the order in which they run; gives the names of its outputs."""
+    """Add a model's layers in the order in which they run, and return the names of its outputs."""
     names = {id(t): name for t, name in zip(model.inputs, given, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:

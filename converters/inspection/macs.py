@@ -1,9 +1,8 @@
-"""Multiply-accumulates of operations that multiply by a kernel or a matrix, from shapes alone.
+"""Count multiply-accumulates of operations that multiply by a kernel or a matrix, from their shapes.
 
-Counted are convolutions, dense layers, matrix products and recurrent layers, for one item; additions, activations and
-other element by element work are not, as is the custom. One function for each way of counting, one table for each
-format; the readers look an operation's name up in theirs. An operation that is in no table multiplies nothing, or - if
-it is one of the `OPAQUE` - can't be counted, which is None.
+Convolutions, dense layers, matrix products and recurrent layers are counted, for one item; additions, activations and
+other elementwise work are not, as is customary. There is one function for each way of counting and one table for each
+format, which its reader uses. Operations in no table multiply nothing; those in `OPAQUE` can't be counted (None).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ Rule = Callable[[Sequence[Value | None], Value | None], int | None]
 
 
 def over_output(weights: int, *channels: int) -> Rule:
-    """A kernel at input `weights`, used whole for each position of the output; `channels` are its output's axes."""
+    """A kernel at input `weights`, applied whole at each output position; `channels` are the axes of its outputs."""
 
     def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
         kernel = _shape(inputs, weights)
@@ -31,7 +30,7 @@ def over_output(weights: int, *channels: int) -> Rule:
 
 
 def over_input(data: int, weights: int, channels: int) -> Rule:
-    """A kernel used whole for each position of the input at `data`, as transposed convolutions do."""
+    """A kernel applied whole at each position of the input at `data`, as in transposed convolutions."""
 
     def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
         kernel, given = _shape(inputs, weights), _shape(inputs, data)
@@ -43,7 +42,7 @@ def over_input(data: int, weights: int, channels: int) -> Rule:
 
 
 def product(left: int, axis: int = -1) -> Rule:
-    """A matrix product that sums over one axis of the input at `left`; one that is to be transposed is given so."""
+    """A matrix product that sums over one axis of the input at `left`, whose shape is already transposed if need be."""
 
     def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
         shape = _shape(inputs, left)
@@ -54,7 +53,7 @@ def product(left: int, axis: int = -1) -> Rule:
 
 
 def recurrent(*weights: int) -> Rule:
-    """The matrices at inputs `weights`, once for each step of the sequence at input 0, whose last axis are features.
+    """The matrices at inputs `weights`, once for each step of the sequence at input 0, whose last axis is features.
 
     By place, not by what is a constant: biases and first states may have two axes, too, and the matrices of a float16
     or integer file come out of a conversion. A matrix that is left out multiplies nothing.
@@ -72,12 +71,12 @@ def recurrent(*weights: int) -> Rule:
 
 
 def lstm(inputs: Sequence[Value | None], output: Value | None) -> int | None:
-    """TFLite's LSTM, of which there are two: the basic one has five inputs, with one matrix for all that it reads."""
+    """TFLite's two LSTMs; the basic one has five inputs, with a single matrix."""
     return (recurrent(2) if len(inputs) <= 5 else recurrent(*LSTM))(inputs, output)
 
 
 def transposed(value: Value | None) -> Value | None:
-    """A matrix, or a batch of them, as a product reads it that is told to transpose it."""
+    """A matrix, or a batch of them, with its last two axes exchanged."""
     if value is None or value.shape is None or len(value.shape) < 2:
         return value
     return dataclasses.replace(value, shape=(*value.shape[:-2], value.shape[-1], value.shape[-2]))
@@ -145,7 +144,7 @@ OPAQUE = frozenset(
         *("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "BlockLSTM", "BlockLSTMV2", "LSTMBlockCell", "GRUBlockCell"),
     }
 )
-"""Operations that multiply, and whose shapes do not tell how often."""
+"""Operations that multiply an unknown number of times."""
 
 
 def count(table: dict[str, Rule], operation: str, inputs: Sequence[Value | None], output: Value | None) -> int | None:

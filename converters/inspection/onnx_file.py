@@ -1,10 +1,8 @@
-"""Reading an `.onnx` file: its graph, constants and metadata, without an engine.
+"""Read an `.onnx` file without an engine: its graph, constants and metadata.
 
-Free dimensions are taken as 1, then ONNX's own shape inference fills in what the file does not say. A file quantized as
-QDQ stores float operations between DequantizeLinear and QuantizeLinear, which the engine computes in integers: they are
-shown as what they compute in.
-
-Not looked into: the bodies of If, Loop and Scan, and functions that a file brings along.
+Free dimensions are set to 1, then ONNX's shape inference adds the other shapes. A QDQ file stores float operations
+between DequantizeLinear and QuantizeLinear, which the engine computes in integers; they are shown as integer ones.
+The bodies of If, Loop and Scan, and functions in the file, are not inspected.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 
 
 def read(path: Path) -> Inspection:
-    """What an `.onnx` file holds.
+    """Describe an `.onnx` file.
 
     Raises:
         ModelFileError: It is not an ONNX model, damaged, or holds a contract that is.
@@ -117,7 +115,7 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int) -> Inspection:
 
 
 def _check_text(model: onnx.ModelProto) -> None:
-    """Protobuf gives text that is not UTF-8 as bytes."""
+    """Refuse text that is not UTF-8, which protobuf returns as bytes."""
     graph = model.graph
     texts = [model.producer_name, model.producer_version, *(o.domain for o in model.opset_import)]
     texts += [text for n in graph.node for text in (n.name, n.op_type, n.domain, *n.input, *n.output)]
@@ -128,7 +126,7 @@ def _check_text(model: onnx.ModelProto) -> None:
 
 
 def _fix_free_dimensions(model: onnx.ModelProto, inputs: Iterable[Any]) -> list[str]:
-    """Set free dimensions of inputs to 1 and forget shapes that depend on them; gives those that are no batch."""
+    """Set free dimensions of inputs to 1, delete shapes that depend on them, and return all but the batch."""
     free = []
     for value in inputs:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
@@ -154,7 +152,7 @@ def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ..
 
 
 def _time_leads(model: onnx.ModelProto, graph: g.Graph) -> bool:
-    """Whether the first dimension of the model's inputs is the time of a recurrent layer, and no batch."""
+    """Whether the first dimension of the model's inputs is the time axis of a recurrent layer, not the batch."""
     first = g.fixed_batch(graph)
     for node in model.graph.node:
         if node.op_type in RECURRENT and not any(a.name == "layout" and a.i for a in node.attribute):
@@ -167,7 +165,7 @@ def _time_leads(model: onnx.ModelProto, graph: g.Graph) -> bool:
 def _for_one_item(
     model: onnx.ModelProto, graph: g.Graph, items: int, constants: dict[str, onnx.TensorProto]
 ) -> g.Graph | None:
-    """The graph of a model for a batch of 1; None if something in it, such as a Reshape, holds it to its `items`.
+    """The graph of a model for a batch of 1; None if something in it, such as a Reshape, fixes the batch to `items`.
 
     Changes the shapes in `model`.
     """
@@ -194,8 +192,8 @@ def _for_one_item(
 def _runtime(model: onnx.ModelProto, domains: set[str]) -> Runtime:
     opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
     release = oldest_onnxruntime(opset, model.ir_version)
-    asked = {f"operator set {opset}": (opset, 0), f"format {model.ir_version}": (0, model.ir_version)}
-    because = [name for name, (o, ir) in asked.items() if oldest_onnxruntime(o, ir) in (release, None)]
+    needed = {f"operator set {opset}": (opset, 0), f"format {model.ir_version}": (0, model.ir_version)}
+    because = [name for name, (o, ir) in needed.items() if oldest_onnxruntime(o, ir) in (release, None)]
     unknown = [f"operator set {domain}" for domain in sorted(domains - {*STANDARD})]
     if release is None:
         unknown += [f"{name}: newer than {RELEASES[-1][1:]}" for name in because]

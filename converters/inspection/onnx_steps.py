@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "CastLike")
 STANDARD = ("", "ai.onnx")
 BUILT_IN = (*STANDARD, "ai.onnx.ml", "com.microsoft")
-"""Operator sets that ONNX Runtime's releases hold."""
+"""Operator sets that ONNX Runtime's releases contain."""
 DYNAMIC = ("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")
 VALUES_AT = {
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Clip", "Resize", "Pad"), (0,)),
@@ -26,7 +26,7 @@ VALUES_AT = {
     "MatMulIntegerToFloat": (0, 1, 6),
     "DynamicQuantizeMatMul": (0, 1, 4),
 }
-"""Where operations read values, and not scales, zero points or limits; elsewhere any input may hold values."""
+"""Inputs with values, as opposed to scales, zero points or limits; of other operations, all inputs."""
 NAMES = {"float": "float32", "double": "float64"}
 
 
@@ -63,9 +63,9 @@ def graph_of(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> 
             continue
         made = values.get(node.output[0]) if node.output else None
         read = [values.get(name, g.Value(None, "")) if name else None for name in node.input]
-        told = {a.name for a in node.attribute if a.i}
-        if read and told & {"transA", "transBatchA"}:  # the latter moves an axis of the batch, too: not counted
-            read[0] = g.Value(None, "") if "transBatchA" in told else macs.transposed(read[0])
+        flags = {a.name for a in node.attribute if a.i}
+        if read and flags & {"transA", "transBatchA"}:  # the latter moves an axis of the batch, too: not counted
+            read[0] = g.Value(None, "") if "transBatchA" in flags else macs.transposed(read[0])
         hidden = node.domain not in BUILT_IN or any(a.HasField("g") for a in node.attribute)
         steps.append(
             g.Step(
@@ -88,7 +88,7 @@ def graph_of(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> 
 
 
 def as_run(graph: g.Graph) -> dict[int, g.Step | None]:
-    """How ONNX Runtime runs steps otherwise than the file says, by place; None is not at all.
+    """Steps that ONNX Runtime runs differently from the file, by place; None if it skips them.
 
     A step between DequantizeLinear and QuantizeLinear reads and makes the stored integers, and the conversions around
     it go.
@@ -136,7 +136,7 @@ def dynamic_steps(graph: g.Graph) -> set[int]:
 
 
 def dtype_of(number: int) -> str:
-    """Name of an ONNX element type, in NumPy's words."""
+    """NumPy's name of an ONNX element type."""
     import onnx
 
     try:

@@ -1,4 +1,4 @@
-"""Which release of ONNX Runtime is the first that opens an ONNX file: by operator set and by version of the format.
+"""Find the first ONNX Runtime release that opens an ONNX file, by operator set and version of the format.
 
 ONNX Runtime refuses a file whose `ir_version` or default operator set is newer than what it was built with.
 
@@ -31,7 +31,7 @@ RELEASES = (
 one before them reads."""
 
 OLDEST_OPSET = 7
-"""ONNX Runtime promises to run operator sets from this one on."""
+"""Oldest operator set that ONNX Runtime supports officially."""
 
 
 def oldest_onnxruntime(opset: int, ir_version: int) -> str | None:

@@ -1,4 +1,4 @@
-"""What inspection finds in a model file, as frozen values that become one JSON document."""
+"""The results of an inspection, as frozen dataclasses that become one JSON document."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Port:
 
     Attributes:
         name: Its name in the file.
-        shape: Its shape; None stands for a free dimension, a null shape for one that the file does not tell.
+        shape: Its shape; None stands for a free dimension, and a shape of None is unknown.
         dtype: Type of its elements.
         scale: Real value = scale * (stored value - zero_point); None if it is not quantized.
         zero_point: See `scale`.
@@ -42,15 +42,15 @@ class Node:
 
     Attributes:
         operation: Its kind: "CONV_2D", "Conv", "Conv2D".
-        name: The layer or tensor that its author would know it by.
+        name: Name of its layer or output tensor.
         version: Version of the operation, where the format has one.
-        data_types: What it reads, its weights and what it makes: "int8 x int8 -> int8".
+        data_types: Types of its data, weights and result: "int8 x int8 -> int8".
         computes_in: "float32", "float16", "int8", "uint8", "int16"; "dynamic" (float, quantized while running);
             "conversion" (from one type to another); "constant" (does not depend on the input); "other" (shapes); "" if
             that is not known.
-        parameters: Elements of its weights, biases and other real constants; None if they can't be told apart.
+        parameters: Elements of its weights, biases and other real constants; None if unknown.
         macs: Multiply-accumulates for one item; None if they can't be counted.
-        delegated: Whether the CPU delegate takes it; None if that was not found out.
+        delegated: Whether the CPU delegate takes it; None if unknown.
     """
 
     operation: str
@@ -61,10 +61,6 @@ class Node:
     parameters: int | None
     macs: int | None
     delegated: bool | None = None
-
-    def replace(self, **changes: Any) -> Node:
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +75,14 @@ class Weight:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What opening the file in this machine's engine showed.
+    """The result of opening the file in this machine's engine.
 
     Attributes:
         name: "litert", "onnxruntime" or "keras", with its version.
         opens: Whether the engine opens the file.
         error: Why not.
         delegate: The CPU delegate that takes operations ("XNNPACK"), empty if the engine has none.
-        partitions: Into how many pieces the delegate's part falls; each costs a hand-over.
+        partitions: Number of separate parts that the delegate takes; each costs a hand-over.
     """
 
     name: str
@@ -101,9 +97,9 @@ class Runtime:
     """The oldest releases that run the file.
 
     Attributes:
-        releases: Release by name: "tensorflow_lite", "tflite_runtime", "ai_edge_litert" or "onnxruntime"; None if none
-            is known that does.
-        because: What needs them.
+        releases: Release by name: "tensorflow_lite", "tflite_runtime", "ai_edge_litert" or "onnxruntime"; None if no
+            known release does.
+        because: Operations and versions that require them.
         unknown: Operations and operator sets of which no release is known.
     """
 
@@ -114,30 +110,30 @@ class Runtime:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What is in a model file.
+    """The description of a model file.
 
     Attributes:
         file: Its path.
         format: "tflite", "onnx", "keras", "h5" or "saved_model".
         size_bytes: Size of the file, or of all files of the folder.
-        producer: What wrote it, if it says so.
-        contract: What edgepress wrote into it; None for a foreign file.
-        metadata: Labels, colour and normalization that others wrote into it; empty if there are none.
+        producer: Program that wrote it, if known.
+        contract: Its contract; None for a file that edgepress did not make.
+        metadata: Labels, colour and normalization that other tools wrote into it; empty if there are none.
         inputs: Its inputs.
         outputs: Its outputs.
         nodes: Its operations or layers in the order in which they run.
-        peak_activation_bytes: Under `graph.MEMORY_MODEL`; None if a shape is not known.
-        peak_node: Name of the node during which that is reached.
+        peak_activation_bytes: By `graph.MEMORY_MODEL`; None if a shape is unknown.
+        peak_node: Name of the node at which it is reached.
         unpacked_weights_bytes: Memory for float weights that the engine unpacks from smaller ones.
-        weights_bytes: Bytes of the file that are constants,
-        metadata_bytes: labels, contract and other metadata,
-        rest_bytes: and all else: the graph.
+        weights_bytes: Bytes of the file that are constants.
+        metadata_bytes: Bytes that are labels, contract and other metadata.
+        rest_bytes: All other bytes: the graph.
         weights: The constants, largest first.
         custom_operations: Operations that no engine has built in.
-        flex_operations: Operations of full TensorFlow that a TFLite file asks for.
-        runtime: The oldest releases that run it; None where no table knows.
-        engine: What opening it here showed; None if no engine was asked.
-        notes: What else a user should know.
+        flex_operations: Operations of full TensorFlow that a TFLite file needs.
+        runtime: The oldest releases that run it; None if unknown.
+        engine: The result of opening it; None if it was not opened.
+        notes: Other remarks for the user.
     """
 
     file: str
@@ -176,7 +172,7 @@ class Inspection:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one item, of all operations where they can be counted."""
+        """Multiply-accumulates for one item, over all operations that can be counted."""
         return sum(n.macs or 0 for n in self.nodes)
 
     @property
@@ -247,7 +243,7 @@ def _plain(value: Any) -> Any:
 
 
 def metadata_dict(metadata: Metadata) -> dict[str, Any]:
-    """What others wrote into a file, without what they left out."""
+    """Metadata that other tools wrote into a file, without empty fields."""
     return {k: v for k, v in dataclasses.asdict(metadata).items() if v}
 
 

@@ -1,7 +1,7 @@
-"""Reading a TensorFlow SavedModel folder: its serving signature as one frozen graph, batch 1.
+"""Read a TensorFlow SavedModel folder: its serving signature as one frozen graph, batch 1.
 
-TensorFlow itself is needed to read it, and runs what the model does when it is loaded (it makes variables and tables).
-Not looked into: the bodies of loops, branches and calls.
+TensorFlow is needed to read it, and runs code of the model to load it (which creates variables and tables). The bodies
+of loops, branches and calls are not inspected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SKIPPED = ("Identity", "NoOp", "Placeholder")
 
 
 def read(path: Path) -> Inspection:
-    """What a SavedModel folder holds.
+    """Describe a SavedModel folder.
 
     Raises:
         ModelFileError: It is no SavedModel, damaged, or has no signature.
@@ -40,7 +40,9 @@ def read(path: Path) -> Inspection:
     signatures = loaded.signatures
     name = SERVING if SERVING in signatures else next(iter(signatures), "")
     if not name:
-        raise ModelFileError(f"{path} has no signature.", "Save it with one: model.export(folder) of Keras does.")
+        raise ModelFileError(
+            f"{path} has no signature.", "Save it with one, for example by model.export(folder) of Keras."
+        )
     try:
         frozen, variables = _frozen(signatures[name])
     except MemoryError:
@@ -48,7 +50,7 @@ def read(path: Path) -> Inspection:
     except Exception as e:  # TensorFlow's errors, and ValueError, TypeError and others of the functions in it
         reason = str(e).strip().partition("\n")[0]
         raise ModelFileError(
-            f"TensorFlow can't trace {path}, signature {name}: {reason}", "Save it again by model.export of Keras."
+            f"TensorFlow can't trace {path}, signature {name}: {reason}", "Save it again with model.export of Keras."
         ) from e
     graph, weights = _graph(frozen, variables, signatures[name].variables)
     others = sorted({*signatures} - {name})
@@ -85,13 +87,13 @@ def _frozen(signature: Any) -> tuple[Any, set[str]]:
         shape = None if spec.shape.rank is None else [1 if n is None else n for n in spec.shape]
         specs[name] = tf.TensorSpec(shape, spec.dtype, name=name)
     function = tf.function(lambda **given: signature(**given), autograph=False).get_concrete_function(**specs)
-    # Lowered, a loop would be a cycle of operations, among which nothing is known beforehand.
+    # Lowered, a loop would be a cycle of operations, in which nothing is known beforehand.
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     return frozen, {inner.name for _, inner in function.graph.captures}
 
 
 def _graph(frozen: Any, variables: set[str], stored: Sequence[Any]) -> tuple[g.Graph, list[Weight]]:
-    """The graph, and its weights: the variables, or without any the real constants."""
+    """The graph, and its weights: the variables or, if there are none, the real constants."""
     alias: dict[str, str] = {}
     values: dict[str, g.Value] = {}
     steps: list[g.Step] = []
@@ -133,7 +135,7 @@ def _calls(op: Any) -> bool:
 
 
 def _with_parameters(graph: g.Graph, variables: set[str]) -> g.Graph:
-    """The graph with steps that take for parameters what comes from variables alone: a loop starts from zeros, too."""
+    """The graph, with only variables as parameters of its steps: a loop's initial zeros are none."""
     known, found, steps = g.known_beforehand(graph), set(variables), []
     for step in graph.steps:
         if not found.isdisjoint(step.inputs) and known.issuperset(step.inputs):

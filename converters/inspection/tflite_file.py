@@ -1,7 +1,7 @@
-"""Reading a `.tflite` file: its graph, constants and metadata, without an interpreter.
+"""Read a `.tflite` file without an interpreter: its graph, constants and metadata.
 
-The flatbuffer is read table by table and in place, so that a damaged file costs no more than its own size: an offset
-that leads out of the file is an error, and a vector is believed only as far as the file goes.
+The flatbuffer is read in place, table by table, so that a damaged file takes no more memory than its size: an offset or
+a vector that leads out of the file is an error.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from edgepress.runtime.errors import ModelFileError
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT", "DENSIFY")
 DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
-"""Where an operation reads its data, if not first."""
+"""Index of an operation's data among its inputs, if not 0."""
 CUSTOM = "CUSTOM:"
 FLEX = "Flex"
 DAMAGED = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, KeyError, MemoryError)
-"""What reading a damaged flatbuffer raises: offsets out of the file, missing tables, impossible vectors."""
+"""Raised by damaged flatbuffers: offsets out of the file, missing tables, impossible vectors."""
 
 
 def read(path: Path) -> Inspection:
-    """What a `.tflite` file holds.
+    """Describe a `.tflite` file.
 
     Raises:
         ModelFileError: It is damaged, or holds a contract that is.
@@ -53,7 +53,7 @@ def _read(path: Path, content: bytes) -> Inspection:
     from ai_edge_litert import schema_py_generated as fb
 
     root = fb.Model.GetRootAs(content, 0)
-    # A tensor may name a buffer that is not there; it is then an activation.
+    # A tensor may refer to a missing buffer; it is then an activation.
     buffers = defaultdict(
         int, enumerate(_buffer_size(b, len(content)) for b in _all(root.BuffersLength(), root.Buffers))
     )
@@ -101,7 +101,7 @@ def _read(path: Path, content: bytes) -> Inspection:
 
 
 def _buffer_size(buffer: Any, file_size: int) -> int:
-    if buffer.Offset() > 1:  # behind the flatbuffer, as litert-quantizer does
+    if buffer.Offset() > 1:  # after the flatbuffer, where litert-quantizer stores it
         if buffer.Offset() + buffer.Size() > file_size:
             raise ValueError(f"a buffer ends at {buffer.Offset() + buffer.Size()} of {file_size} bytes")
         return int(buffer.Size())
@@ -154,7 +154,7 @@ def _step(
 
 
 def _transposes(op: Any) -> bool:
-    """Whether a BATCH_MATMUL transposes what stands left."""
+    """Whether a BATCH_MATMUL transposes its left matrix."""
     from ai_edge_litert import schema_py_generated as fb
 
     if (table := op.BuiltinOptions()) is None or op.BuiltinOptionsType() != fb.BuiltinOptions.BatchMatMulOptions:
@@ -210,7 +210,7 @@ def _runtime(graph: g.Graph) -> Runtime:
 
 
 def _appended_bytes(content: bytes) -> int:
-    """Bytes of the zip behind the model, 0 if there is none."""
+    """Bytes of the zip after the model, 0 if there is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return len(content) - min((m.header_offset for m in archive.infolist()), default=len(content))
@@ -223,7 +223,7 @@ def _all(length: int, get: Callable[[int], Any]) -> Iterator[Any]:
 
 
 def _ints(table: Any, field: str) -> list[int]:
-    """A vector of integers; NumPy refuses one that is longer than the file."""
+    """A vector of integers; NumPy raises an error if it is longer than the file."""
     return [int(n) for n in getattr(table, f"{field}AsNumpy")()] if getattr(table, f"{field}Length")() else []
 
 

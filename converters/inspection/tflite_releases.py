@@ -174,4 +174,4 @@ RELEASES = {
     "WHILE": "1.15",
     "ZEROS_LIKE": "1.12",
 }
-"""The first TensorFlow Lite release with each operation's version 1, 2, 3 ...; "-" is a version that never came."""
+"""The first TensorFlow Lite release with each operation's version 1, 2, 3 ...; "-" is a version that never existed."""

@@ -1,17 +1,17 @@
-"""Which release of TensorFlow Lite (now LiteRT) is the first that runs an operation of a TFLite file.
+"""Find the first TensorFlow Lite (now LiteRT) release that runs the operations of a TFLite file.
 
-An operation has a version, and an interpreter refuses versions that it does not know: `RELEASES`. A version alone is
-not enough, because quantizers leave it lower than the tensors' types need: an int8 operation at version 1 does not run
-where int8 came with version 2, and an interpreter before 2.17 computes a dynamic FULLY_CONNECTED that is quantized per
-channel wrong, without an error. So `oldest_release` also takes the version that types and granularity imply.
+An operation has a version, and an interpreter refuses versions that it does not know (`RELEASES`). The version in the
+file is not enough, because quantizers leave it lower than the types of the tensors need: an int8 operation at version 1
+does not run if int8 came with version 2, and interpreters before 2.17 compute a dynamic per-channel FULLY_CONNECTED
+wrong, without an error. So `oldest_release` also uses the version that types and granularity imply.
 
-Limits: options that raise a version (narrow ranges, more than four dimensions, broadcasting) are not looked at, as
-writers of files set the version for these themselves.
+Limits: options that raise a version (narrow ranges, more than four dimensions, broadcasting) are ignored, because
+writers of files set the version for these.
 
 Sources: google-ai-edge/LiteRT, tflite/converter/tools/versioning: runtime_version.cc @ 2fd97f8 (releases) and
-op_version.cc @ 119ae63 (types). Every entry was held against what interpreters do: TensorFlow 2.12.0 and 2.13.1,
-tflite-runtime 2.14.0, and ai-edge-litert 1.0.0 to 2.3.0; where the source was wrong or silent, what was measured stands
-here. docs/inspect.md says how.
+op_version.cc @ 119ae63 (types). Every entry was compared with interpreters: TensorFlow 2.12.0 and 2.13.1,
+tflite-runtime 2.14.0, and ai-edge-litert 1.0.0 to 2.3.0; where the source was wrong or incomplete, the measured version
+is used. docs/inspect.md describes how.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Use:
 
     Attributes:
         operation: Its name in the TFLite schema.
-        version: The version that the file gives it.
+        version: Its version in the file.
         data: Type of its data, "" if it has none.
         weights: Type of its constant weights, "" if it has none.
         output: Type of its first output, "" if it has none.
@@ -159,7 +159,7 @@ class Use:
 
 
 def required_version(use: Use) -> int:
-    """The version that an interpreter must know: what the file says, or what the types need if that is higher."""
+    """The version that an interpreter must support: the one in the file, or a higher one that the types need."""
     implied = [use.version, _lookup(BY_DATA, use.operation, use.data)]
     pair = f"{use.data}/{use.weights}"
     implied.append(_lookup(BY_WEIGHTS, use.operation, pair))
@@ -175,7 +175,7 @@ def required_version(use: Use) -> int:
 
 
 def oldest_release(use: Use) -> Release | None:
-    """The first TensorFlow Lite release that runs an operation right, such as (2, 14); None if no known one does."""
+    """The first TensorFlow Lite release that runs an operation correctly, such as (2, 14); None if unknown."""
     releases = RELEASES.get(use.operation, "").split()
     version = required_version(use)
     if not 1 <= version <= len(releases) or releases[version - 1] == "-":
@@ -187,7 +187,7 @@ def oldest_release(use: Use) -> Release | None:
 
 
 def on_pypi(release: Release) -> dict[str, str | None]:
-    """The oldest release of each interpreter on PyPI that holds a TensorFlow Lite release; None if none does."""
+    """The oldest release of each interpreter on PyPI that contains a TensorFlow Lite release; None if none does."""
     found: dict[str, str | None] = {}
     for package, text in PYPI.items():
         rows = [row.partition("=") for row in text.split()]

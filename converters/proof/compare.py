@@ -1,4 +1,4 @@
-"""A variant beside its float parent: how far its answers are from those of the model that it was made from."""
+"""Compare the answers of a converted file with those of its source model, and judge the difference by its scheme."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from edgepress.converters.schemes import Scheme
 from edgepress.runtime.contract import InputSpec, Task, Verification
 
 ITEMS = 64
-"""Items that a variant is compared on, at most."""
+"""Largest number of items that a file is verified on."""
 VARIES = 0.01
-"""Share of the largest answer by which answers must differ between items to tell one file from another."""
+"""Share of the largest answer by which answers must differ between items for a comparison to mean anything."""
 
 
-def compare(parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *, on: str) -> Verification:
+def compare(source: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], *, on: str) -> Verification:
     """Measure the difference of two answers to the same items, float32, shape (N, C).
 
     Args:
-        parent: What is true.
-        variant: What is measured.
-        on: What the items were, for the record.
+        source: Answers of the source model.
+        variant: Answers of the file.
+        on: Name of the items, for the contract.
     """
-    true, error = parent.astype(np.float64), variant.astype(np.float64) - parent
+    true, error = source.astype(np.float64), variant.astype(np.float64) - source
     noise, signal = float((error**2).sum()), float((true**2).sum())
-    top = parent.argmax(1) == variant.argmax(1) if parent.shape[1] > 1 else (parent > 0.5) == (variant > 0.5)
+    top = source.argmax(1) == variant.argmax(1) if source.shape[1] > 1 else (source > 0.5) == (variant > 0.5)
     return Verification(
-        items=len(parent),
+        items=len(source),
         on=on,
         agreement=float(np.mean(top)),
         max_error=float(np.abs(error).max()),
         mean_error=float(np.abs(error).mean()),
         largest=float(np.abs(true).max()),
         sqnr_db=_decibels(signal, noise),
-        varies=varies(parent),
+        varies=varies(source),
     )
 
 
 def varies(answers: npt.NDArray[np.float32]) -> bool:
-    """Whether answers, shape (N, C), tell items apart: if all are alike, agreement proves little."""
+    """Whether answers, shape (N, C), differ between items: if all are alike, agreement proves little."""
     return bool(np.max(np.ptp(answers, axis=0)) > VARIES * np.max(np.abs(answers)))
 
 
@@ -50,11 +50,11 @@ def _decibels(signal: float, noise: float) -> float | None:
 
 
 def shortcoming(found: Verification, scheme: Scheme) -> str:
-    """Why a variant is below its scheme's bound; empty if it is not."""
+    """Why a file is below its scheme's bound; empty if it is not."""
     bound = scheme.max_relative_error
     if bound is not None and found.max_error > bound * found.largest:
         return (
-            f"its answers differ from the parent's by up to {found.max_error:.2g}, the largest being "
+            f"its answers differ from the source model's by up to {found.max_error:.2g}, the largest being "
             f"{found.largest:.2g}; {scheme.name} must stay within {bound:g} of it"
         )
     if found.sqnr_db is not None and found.sqnr_db < scheme.min_sqnr_db:
@@ -66,19 +66,19 @@ def shortcoming(found: Verification, scheme: Scheme) -> str:
 
 
 def shortcoming_before(
-    parent: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], scheme: Scheme, task: Task
+    source: npt.NDArray[np.float32], variant: npt.NDArray[np.float32], scheme: Scheme, task: Task
 ) -> str:
-    """Why probabilities come from other logits than the parent's, which softmax and sigmoid hide where they saturate.
+    """Why the logits are wrong, which softmax and sigmoid hide where they saturate; empty if they are not.
 
-    What went into softmax is the logarithm of what came out, less a number that is the same for all labels; of a small
-    sigmoid it is the logarithm. Where all logits are below 1, the bound is that of 1: smaller errors are rounding.
+    The input of softmax is the logarithm of its output, less a number that is the same for all labels; that of a small
+    sigmoid is the logarithm. Where all logits are below 1, the bound is that of 1: smaller errors are rounding.
     """
-    true, other = (_before(probabilities, task, scheme.least) for probabilities in (parent, variant))
+    true, other = (_before(probabilities, task, scheme.least) for probabilities in (source, variant))
     error, largest = float(np.abs(other - true).max()), float(np.abs(true).max())
     bound, end = scheme.max_relative_error, "softmax" if task == "softmax" else "the sigmoid"
     if bound is not None and error > bound * max(1.0, largest):
         return (
-            f"before {end}, its answers differ from the parent's by up to {error:.2g}, the largest being "
+            f"before {end}, its answers differ from the source model's by up to {error:.2g}, the largest being "
             f"{largest:.2g}; {scheme.name} must stay within {bound:g} of it"
         )
     sqnr = _decibels(max(float((true**2).sum()), true.size), float(((other - true) ** 2).sum()))
@@ -91,19 +91,19 @@ def shortcoming_before(
 
 
 def _before(probabilities: npt.NDArray[np.float32], task: Task, least: float) -> npt.NDArray[np.float64]:
-    """Logits, shape (N, C); those of probabilities below `least` are as of that.
+    """Logits, shape (N, C), with probabilities below `least` raised to it.
 
-    Softmax' have mean 0 over the labels. A sigmoid's are cut off where float32 rounds them, near 1, and where ONNX
-    Runtime's rational approximation ends, near 0.
+    Those of softmax have mean 0 over the labels. Those of a sigmoid are clipped where float32 rounds them, near 1, and
+    where ONNX Runtime's rational approximation ends, near 0.
     """
     logs = np.log(np.clip(probabilities, *((least, 1.0) if task == "softmax" else (1e-3, 0.5))).astype(np.float64))
     return np.asarray(logs - logs.mean(axis=1, keepdims=True) if task == "softmax" else logs)
 
 
 def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0, scale: float = 1.0) -> npt.NDArray[Any]:
-    """Items to compare on where no data were given: smooth random fields for images, normal numbers for tensors.
+    """Items to verify on if no data were given: smooth random fields for images, normal numbers for tensors.
 
-    White noise would be a poor image: every filter averages it away, and all items look the same to a net. A `scale`
+    White noise would be a poor image: filters average it away, so that all items look the same to a net. A `scale`
     below 1 makes images darker and numbers smaller.
     """
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
-"""The self-test of a file: items on which its answers say something, and what they are on this machine.
+"""Make the self-test of a file: informative items, and the file's answers to them on this machine.
 
-Items come from `edgepress.runtime.selftest.seeded_item`. Of 24 those are taken on which the parent is in most doubt, as
-a saturated answer (1, 0, 0, ...) hides what is wrong inside, and with as many different best labels as there are.
+Items come from `edgepress.runtime.selftest.seeded_item`. Of 24, those are chosen on which the source model is least
+certain, because a saturated answer (1, 0, 0, ...) hides errors, and whose best labels differ as much as possible.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def chosen_seeds(scores: npt.NDArray[np.float32]) -> tuple[int, ...]:
     """Seeds of the items to keep, at most 6, fewer if an answer is not finite.
 
     Args:
-        scores: The parent's probabilities for `candidates`, shape (24, C).
+        scores: The source model's probabilities for `candidates`, shape (24, C).
     """
     doubt = np.where(np.isfinite(scores), scores * (1 - scores), np.nan).sum(axis=1)
     best_first = [int(i) for i in np.argsort(-doubt, kind="stable") if np.isfinite(doubt[i])]
@@ -46,13 +46,13 @@ def chosen_seeds(scores: npt.NDArray[np.float32]) -> tuple[int, ...]:
 
 
 def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logits: bool) -> SelfTest | None:
-    """What a file answers here, for its contract; None if there are no seeds, or answers are no probabilities.
+    """The file's answers on this machine; None if there are no seeds, or the answers are not probabilities.
 
     Args:
-        model: The file, open as its contract will say but for `logits`.
-        scheme: The file's.
-        seeds: Of the items.
-        logits: Whether `model` gives logits, which a runtime will turn into probabilities.
+        model: The file, opened.
+        scheme: Its scheme.
+        seeds: Seeds of the items.
+        logits: Whether `model` returns logits, which the runtime will convert to probabilities.
     """
     if not seeds:
         return None

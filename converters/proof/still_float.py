@@ -1,4 +1,4 @@
-"""What a quantizer left as it was: operations that still compute in float, weights that still take four bytes."""
+"""Find what a quantizer left in float: operations that compute in float32, and weights of four bytes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from edgepress.runtime.errors import ModelFileError
 
 LEAST_BYTES = 1024
 """Smaller float weights are biases and scales, and are not counted."""
-BY_DESIGN = frozenset(
-    {
-        *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile"),
-        "ConstantOfShape",
-        *("Slice", "Split", "Concat", "Gather", "Pad", "ReverseSequence"),
-    }
-)
-"""ONNX: the answer stays float, and what only moves numbers around may stand in front of the first quantization."""
+BY_DESIGN = {
+    *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile", "Slice"),
+    *("Split", "Concat", "Gather", "Pad", "ReverseSequence", "ConstantOfShape"),
+}
+"""ONNX: the output stays float, and operations that only move numbers may come before the first quantization."""
 WHOLE = ("LSTM", "GRU", "RNN", "Loop", "Scan", "If")
-"""ONNX: operations that no quantizer looks into."""
+"""ONNX: operations whose inside quantizers ignore."""
 
 
 def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
-    """One line on each thing in a file that is not what its scheme's name says; none for float32."""
+    """One line on each kind of float operation or weight in a quantized file; none for float32 schemes."""
     if scheme.is_float32:
         return ()
     try:
@@ -33,11 +30,13 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     kinds = {node.partition(" ")[0] for node in found.still_float} | {n.operation for n in found.nodes} & {*WHOLE}
     left = sorted(kinds - BY_DESIGN)
     if left and scheme.calibrated:
-        notes.append(f"still computed in float, which the quantizer does not take: {', '.join(left)}")
+        notes.append(f"still computed in float, because the quantizer does not support it: {', '.join(left)}")
     floats = sum(
         weight.size_bytes for weight in found.weights if weight.dtype == "float32" and weight.size_bytes >= LEAST_BYTES
     )
     if floats > scheme.float_share * found.weights_bytes:
         share = f"{100 * floats / found.weights_bytes:.0f} %"
-        notes.append(f"{share} of its weights' bytes are still float32: the quantizer does not take their operations")
+        notes.append(
+            f"{share} of its weights' bytes are still float32: the quantizer does not support their operations"
+        )
     return tuple(notes)

@@ -23,7 +23,7 @@ class Source(Protocol):
     facts: Facts
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
-        """The model's own answers: items as it takes them, float32, (N, *shape) -> float32, (N, outputs)."""
+        """The model's outputs, float32, (N, outputs), for items that it takes, float32, (N, *shape)."""
         ...
 
     def tflite(self, adapter: InputAdapter) -> bytes:

@@ -1,8 +1,8 @@
-"""Opening Keras files, safely: no code in them is run unless asked for, and what can't be opened says why.
+"""Open Keras files safely: code in them is run only with `trust`, and every refusal gives a reason.
 
 `.keras` of Keras 3, and `.h5`/`.hdf5` of Keras 2 and 3. Files of Keras 2 fail in Keras 3 for mechanical reasons: an
-option that has gone, at the value that it always had. Such options are taken out of a copy (`_GONE`), and so are the
-types of mixed precision: a model is float32 here. What a file is, its content says, not its suffix.
+option that was removed, at the value that it always had. Such options are deleted from a copy (`_GONE`), and types of
+mixed precision are replaced by float32. The kind of a file is recognized by its content, not by its suffix.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _GONE: dict[str, dict[str, tuple[Any, ...]]] = {
     "SimpleRNN": {"time_major": (False,)},
     "RNN": {"time_major": (False,)},
 }
-"""Options that Keras 2 wrote and Keras 3 refuses, with the values at which leaving them out changes nothing."""
+"""Options that Keras 2 wrote and Keras 3 refuses, with the values for which deleting them changes nothing."""
 _FLOATS = re.compile(r"(mixed_)?b?float16|float64")
-"""Types and policies of training. A file has the bits that its scheme says, and all are derived from a float32 one."""
+"""Other float types and policies of training: every scheme is derived from a float32 model."""
 
 
 def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = False) -> keras.Model:
@@ -48,8 +48,8 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
         trust: Whether Lambda layers, which are code in the file, may be run.
 
     Raises:
-        ModelFileError: The file is missing, damaged, of another kind, holds weights alone, code or layers that are not
-            Keras' own, or is not a classifier with one input and one output.
+        ModelFileError: The file is missing, damaged, of another kind, holds only weights, code or layers that are not
+            part of Keras, or is not a classifier with one input and one output.
         InputError: A custom class can't be imported.
     """
     path = Path(path)
@@ -86,10 +86,10 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
 
 
 def _functional(model: Any, path: Path) -> Any:
-    """The model with inputs of its own and, where it has one of each, from a tensor to a tensor.
+    """The model as a function from one tensor to one, if it has one input and one output.
 
-    A subclassed model, which has none, is taken for the shape that it was built with; one tensor in a dict or a list is
-    taken out.
+    A subclassed model, which has no inputs, gets one of the shape it was built with; a single tensor in a dict or list
+    is unpacked.
     """
     import keras
 
@@ -100,7 +100,7 @@ def _functional(model: Any, path: Path) -> Any:
             model = keras.Model(source, model(source))
         except Exception as e:  # whatever the user's class raises, and a shape that is missing or is several
             raise ModelFileError(
-                f"{path} is a subclassed model; what it takes can't be seen: {str(e).partition(chr(10))[0]}",
+                f"{path} is a subclassed model of unknown input shape: {str(e).partition(chr(10))[0]}",
                 "Save it as a SavedModel with model.export('folder') and convert that.",
             ) from e
     end = model.layers[-1] if isinstance(model, keras.Sequential) else model
@@ -137,11 +137,11 @@ _WRAPPERS = (
     "encountered when calling",
     "Could not auto",
 )
-"""Words of the errors that Keras raises around the one that tells what failed."""
+"""Parts of the messages of errors that Keras wraps around the original one."""
 
 
 def _refusal(path: Path, error: BaseException, custom: Sequence[str]) -> ModelFileError:
-    """What Keras said, with what to do about it."""
+    """Keras' error as one of ours, with what to do about it."""
     texts = [str(error)]
     while any(words in texts[-1] for words in _WRAPPERS) and (inner := error.__cause__ or error.__context__):
         error = inner
@@ -150,8 +150,8 @@ def _refusal(path: Path, error: BaseException, custom: Sequence[str]) -> ModelFi
     reason = text.partition("\n")[0]
     if "Lambda" in text and ("safe" in text or "unsafe" in text or "deserializ" in text):
         return ModelFileError(
-            f"{path} holds a Lambda layer, which is code: it is not run unasked.",
-            "If you trust where the file comes from, say --trust; better, save it with layers instead of Lambdas.",
+            f"{path} holds a Lambda layer, which is code and is not run by default.",
+            "If you trust the file's origin, give --trust; better, save it with layers instead of Lambdas.",
         )
     if unknown := re.match(r"(?:Could not locate|Unknown|Could not deserialize) (\w+):? '(?:[^']*[.>])?(\w+)'", text):
         given = f" (--custom gave {', '.join(custom)})" if custom else ""
@@ -165,7 +165,7 @@ def _refusal(path: Path, error: BaseException, custom: Sequence[str]) -> ModelFi
         culprit = next((names[n] for pair in called for n in pair if n in names), ", ".join(custom))
         return ModelFileError(
             f"Keras can't load {path} with --custom {culprit}: {type(error).__name__}: {reason}",
-            "Load the file with keras.saving.load_model and that class, and mend what fails there.",
+            "Load the file with keras.saving.load_model and that class, and fix what fails there.",
         )
     return ModelFileError(f"Keras can't load {path}: {reason}", "Save the model again with Keras 3.")
 
@@ -175,14 +175,14 @@ def mended(path: Path) -> Iterator[Path]:
     """The file under the suffix of its content, or a copy without the options that Keras 3 refuses, in float32.
 
     Raises:
-        ModelFileError: It holds weights alone, or is damaged.
+        ModelFileError: It holds only weights, or is damaged.
     """
     import h5py
 
     with path.open("rb") as file:
         archived = file.read(4) != b"\x89HDF"
     suffix = ".keras" if archived else ".h5"
-    config = json.loads(_archived_config(path) if archived else _h5_config(path))
+    config = json.loads(zipfile.Path(path, _CONFIG).read_bytes() if archived else _h5_config(path))
     changed = _mend(config)
     if not changed and path.suffix == suffix:
         yield path
@@ -206,11 +206,6 @@ def mended(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def _archived_config(path: Path) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(_CONFIG)
-
-
 def _h5_config(path: Path) -> str | bytes:
     import h5py
 
@@ -221,8 +216,8 @@ def _h5_config(path: Path) -> str | bytes:
         raise ModelFileError(f"{path} is damaged or cut off: {e}.", "A whole model saved by Keras is accepted.") from e
     if text is None:
         raise ModelFileError(
-            f"{path} holds weights alone, without the network.",
-            "Build the network, load the weights into it and save the whole model with model.save('model.keras').",
+            f"{path} holds weights alone, without the model.",
+            "Build the model, load the weights and save the whole model with model.save('model.keras').",
         )
     return text
 

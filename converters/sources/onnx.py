@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class OnnxSource:
-    """A float `.onnx` that anyone made; every ONNX scheme can be derived from it, no TFLite one."""
+    """A float `.onnx` file, from which ONNX schemes can be derived, but no TFLite ones."""
 
     def __init__(self, path: Path) -> None:
         import onnxruntime
@@ -32,7 +32,7 @@ class OnnxSource:
         if quantized := interface.quantized_operations(model):
             raise ConversionError(
                 f"{path} is quantized already (it has {', '.join(quantized)}).",
-                "Give the float model that it was made from.",
+                "Convert the float model that it was made from.",
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -59,7 +59,7 @@ class OnnxSource:
             )
         if not all(isinstance(n, int) for n in source.shape[1:]) or not isinstance(sink.shape[1], int):
             raise ModelFileError(
-                f"{path} takes {source.shape} and gives {sink.shape}: sizes beside the batch must be fixed.",
+                f"{path} takes {source.shape} and returns {sink.shape}: all sizes but the batch must be fixed.",
                 "Export it with an input of fixed size.",
             )
         types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
@@ -87,9 +87,10 @@ class OnnxSource:
         return np.concatenate(parts).astype(np.float32)
 
     def tflite(self, adapter: InputAdapter) -> bytes:
-        """Always an error; docs/decisions.md says what was tried."""
+        """Always an error; docs/decisions.md lists what was tried."""
         raise ConversionError(
-            "A TFLite file can't be made from an .onnx file.", "Give the Keras model or SavedModel it was made from."
+            "A TFLite file can't be made from an .onnx file.",
+            "Convert the Keras model or SavedModel that it was made from.",
         )
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:

@@ -1,9 +1,7 @@
-"""What a model comes in: opened, described, and turned into the float files that everything else is derived from.
+"""Open a model of any kind as a `Source`, from which the float TFLite and ONNX files are made.
 
-Three kinds of sources share one interface, `source.Source`: TensorFlow's (Keras files and SavedModels), a float
-`.tflite`, and a float `.onnx`. What a foreign model needs in front of it - other channel order, normalization,
-channels first - is put into the graph, so that the file takes raw uint8 pixels, NHWC, like every other. Opening a
-foreign file may crash: this module's functions are called in a child process (`jobs`).
+Three classes share the interface `base.Source`: TensorFlow models (Keras files and SavedModels), float `.tflite` and
+float `.onnx` files. Opening a foreign file may crash the process, so `open_source` runs in a child (`make_files`).
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
     """Open a model of any kind.
 
     Raises:
-        ModelFileError: It is missing, damaged, not a classifier, or needs an option; the message says which.
+        ModelFileError: It is missing, damaged, not a classifier, or needs an option; the message says why.
         ConversionError: It is quantized already, or has operations that boards don't have.
     """
     if is_saved_model(path):
@@ -63,8 +61,8 @@ def _keras_source(path: Path, hints: Hints) -> Source:
     if stateful := [layer.name for layer in recurrent_layers(model) if layer.stateful]:
         many = f"takes {batch} items at once and " if batch not in (None, 1) else ""
         raise ModelFileError(
-            f"{path} {many}remembers what it was given before (in {', '.join(stateful[:3])}).",
-            "Build it with stateful=False, give it these weights (set_weights) and save it.",
+            f"{path} {many}keeps state between calls (in {', '.join(stateful[:3])}).",
+            "Build it with stateful=False, copy the weights with set_weights, and save it.",
         )
     dtype = _number(path, getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype)))
     contract = read_contract(path) if zipfile.is_zipfile(path) else None
@@ -83,5 +81,5 @@ def _keras_source(path: Path, hints: Hints) -> Source:
 
 def _number(path: Path, dtype: str) -> str:
     if dtype == "string":
-        raise ModelFileError(f"{path} takes text.", "Save the part of it behind its text layer, which takes numbers.")
+        raise ModelFileError(f"{path} takes text.", "Save the part of it after its text layer, which takes numbers.")
     return dtype

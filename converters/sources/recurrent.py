@@ -1,10 +1,8 @@
-"""Recurrent Keras layers (LSTM, GRU, SimpleRNN, RNN around any cell): what they need before they can be converted.
+"""Prepare recurrent Keras layers (LSTM, GRU, SimpleRNN, RNN around any cell) for conversion.
 
-They are loops over time. In ONNX they are LSTM or Loop; in TFLite they would be several graphs, which no quantizer
-takes. So for TFLite they are unrolled, as `unroll=True` in Keras does it: the step's operations once for each step,
-with the weights shared.
-
-Not covered: loops in SavedModels, which are operations of a graph and no layers any more.
+They are loops over time. In ONNX they become LSTM or Loop; in TFLite they would become several graphs, which quantizers
+do not support. For TFLite they are therefore unrolled, as by `unroll=True` in Keras: the operations of a step are
+repeated for each step, with shared weights. Loops in SavedModels, which are no longer layers, are not supported.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from typing import Any
 from edgepress.converters.errors import ConversionError
 
 LARGEST_STEPS = 256
-"""Steps that are unrolled: each adds its operations to the file, and its time to the conversion."""
+"""Largest number of steps that are unrolled: each adds operations to the file and time to the conversion."""
 
 
 def recurrent_layers(model: Any) -> list[Any]:
@@ -26,7 +24,7 @@ def recurrent_layers(model: Any) -> list[Any]:
 
 
 def without_dropout(model: Any) -> Any:
-    """Switch dropout inside recurrent cells off: Keras draws its mask, and counts the draw, for inference as well."""
+    """Disable dropout inside recurrent cells: Keras draws its mask, and counts the draw, even for inference."""
     for layer in model._flatten_layers():
         if hasattr(layer, "get_dropout_mask"):
             layer.dropout = layer.recurrent_dropout = 0.0
@@ -36,7 +34,7 @@ def without_dropout(model: Any) -> Any:
 def unrolled(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | None:
     """`infer`, which calls the model, with every loop over time unrolled; None if there is none.
 
-    Calling it raises ConversionError where there are more than `LARGEST_STEPS` steps, or any number of them.
+    Calling it raises ConversionError if the number of steps is above `LARGEST_STEPS` or not fixed.
     """
     loops = [layer for layer in recurrent_layers(model) if not layer.unroll]
     if not loops:
@@ -47,10 +45,10 @@ def unrolled(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | 
             steps = _steps(layer)
             if steps is None or steps > LARGEST_STEPS:
                 raise ConversionError(
-                    f"The recurrent layer {layer.name} runs over {steps or 'any number of'} steps; in a TFLite file, "
-                    f"where they are unrolled, up to {LARGEST_STEPS} can be.",
-                    "Give the model a shorter input of fixed length, build the layer with unroll=True, or make ONNX "
-                    "files, which need no unrolling.",
+                    f"The recurrent layer {layer.name} runs over {steps or 'any number of'} steps; TFLite "
+                    f"files, in which they are unrolled, allow up to {LARGEST_STEPS}.",
+                    "Give the model a shorter input of fixed length, build the layer with unroll=True, or use ONNX "
+                    "schemes, which need no unrolling.",
                 )
         try:
             for layer in loops:
@@ -64,7 +62,7 @@ def unrolled(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | 
 
 
 def _steps(layer: Any) -> int | None:
-    """Steps of the input that a layer was built for; None if any number, or unknown."""
+    """Number of steps that a layer was built for; None if not fixed or unknown."""
     shapes = list((layer.get_build_config() or {}).values())
     while shapes and isinstance(shapes[0], dict):  # of several inputs, by name: the sequence comes first
         shapes = list(shapes[0].values())

@@ -1,7 +1,7 @@
 """SavedModel folders: the serving signature as a function of one tensor.
 
-A SavedModel is a program: TensorFlow runs what is in it, so load only what you trust to run. It is opened in a child
-process with limits, which keeps a crash away but is no sandbox.
+A SavedModel is a program that TensorFlow runs, so load only files that you trust. It is opened in a child process with
+limits, which contains crashes but is not a sandbox.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
     """The serving signature of a SavedModel.
 
     Returns:
-        A function from one tensor to one, items that it takes at once (None: any number), shape of one item, number
-        of outputs, and the input's type.
+        A function from one tensor to one, the batch that it takes (None for any), the shape of one item, the number of
+        outputs, and the input's type.
 
     Raises:
         ModelFileError: It can't be loaded, or its signature is not that of a classifier.

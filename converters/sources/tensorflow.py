@@ -24,13 +24,13 @@ class TensorFlowSource:
 
     Args:
         format: "keras" or "savedmodel".
-        infer: A tensor of `dtype`, (N, *shape), to one of (N, outputs).
+        infer: Maps a tensor of `dtype`, (N, *shape), to one of (N, outputs).
         shape: Shape of one item.
         outputs: Number of outputs.
-        dtype: What `infer` takes.
-        batch: Items that it takes at once, None if any number.
-        contract: What the file says of itself if edgepress made it.
-        infer_unrolled: `infer` as TFLite wants it, without loops; None where it has none.
+        dtype: Type of the input of `infer`.
+        batch: Number of items that it takes at once; None for any number.
+        contract: The contract in the file; None if it has none.
+        infer_unrolled: `infer` without loops, for TFLite; None if it has none.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TensorFlowSource:
         self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
         self._unrolled = infer_unrolled and (lambda x: infer_unrolled(tf.cast(x, dtype)))
         self._batch = batch
-        # Not frozen before it must be: the answers need the variables alone, once.
+        # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
         self.facts = Facts(
             shape, outputs, format=format, dtype=dtype, ends_in=last_operation(self._bare), contract=contract
@@ -104,7 +104,7 @@ class TensorFlowSource:
 
 
 def _reason(message: str) -> str:
-    """The line of an error that says what is wrong: TensorFlow puts the traceback of where it was defined around it."""
+    """The line with the reason: TensorFlow surrounds it with the traceback of the operation's definition."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     marked = next((i for i, line in enumerate(lines) if line.startswith("[[")), 1)
-    return lines[max(0, marked - 1)] if lines else "no reason is given"
+    return lines[max(0, marked - 1)] if lines else "no reason was given"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TFLiteSource:
-    """A float `.tflite` that anyone made; every TFLite scheme can be derived from it, no ONNX one."""
+    """A float `.tflite` file, from which TFLite schemes can be derived, but no ONNX ones."""
 
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -37,14 +37,14 @@ class TFLiteSource:
             raise ConversionError(f"{path} can't be converted. {e.message}", e.hint) from e
         if foreign := [name for name in names if name.startswith(("CUSTOM", "Flex"))]:
             raise ConversionError(
-                f"{path} has operations that no board's interpreter has: {', '.join(sorted(set(foreign)))} "
+                f"{path} has operations that board interpreters lack: {', '.join(sorted(set(foreign)))} "
                 f"(for {passes.output_of(self._model, foreign[0])}).",
                 "Export the model with built-in operations only.",
             )
         if quantized := passes.quantized_tensors(self._model):
             raise ConversionError(
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
-                "Give the float model that it was made from.",
+                "Convert the float model that it was made from.",
             )
         self._model = _named(passes.float_input(self._model))
         try:
@@ -88,7 +88,7 @@ class TFLiteSource:
             except (ValueError, RuntimeError) as e:
                 raise does_not_run(e) from e
             if answer.shape != (1, self.facts.outputs):  # shapes that are known only while it runs
-                raise does_not_run(f"it gave {list(answer.shape)} instead of {[1, self.facts.outputs]}")
+                raise does_not_run(f"its output has shape {list(answer.shape)} instead of {[1, self.facts.outputs]}")
             answers.append(answer[0])
         return np.array(answers, np.float32)
 
@@ -97,14 +97,15 @@ class TFLiteSource:
         return passes.adapted(self._model, adapter)
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
-        """Always an error: the way back from TFLite to ONNX loses what a converter needs."""
+        """Always an error: converting TFLite to ONNX is not supported."""
         raise ConversionError(
-            "An ONNX file can't be made from a .tflite file.", "Give the Keras model or SavedModel it was made from."
+            "An ONNX file can't be made from a .tflite file.",
+            "Convert the Keras model or SavedModel that it was made from.",
         )
 
 
 def _refusal(path: Path, text: str) -> ModelFileError:
-    """What LiteRT said, with what to do about it."""
+    """LiteRT's error as one of ours, with what to do about it."""
     if newer := re.search(r"builtin opcode '(\w+)' version '(\d+)'", text):
         return ModelFileError(
             f"{path} has {newer[1]} of version {newer[2]}, which LiteRT {metadata.version('ai-edge-litert')} lacks.",
@@ -114,7 +115,7 @@ def _refusal(path: Path, text: str) -> ModelFileError:
 
 
 def _named(model: bytes) -> bytes:
-    """The model with a name of its own in UTF-8 for each tensor, which interpreter and quantizer ask for."""
+    """The model with a unique UTF-8 name for each tensor, which the interpreter and the quantizer need."""
     root, graph = flatbuffer.read(model)
     taken: set[str] = set()
     changed = False

@@ -1,8 +1,8 @@
-"""ONNX: one float conversion by tf2onnx, and every other file derived from it by ONNX Runtime's tools.
+"""Convert a frozen graph to float ONNX by tf2onnx, and derive every ONNX scheme from it by ONNX Runtime's tools.
 
 The frozen graph takes uint8 and casts inside (images) or takes float32 (tensors), NHWC, with a free batch dimension;
-the answer is float32 in every scheme. `onnx-int8` is QDQ (QuantizeLinear/DequantizeLinear pairs), signed 8-bit with
-per-channel weights; its statistics come from the same kind of pass as TFLite's (`ranges`).
+the output is float32 in every scheme. Static quantization is QDQ (QuantizeLinear/DequantizeLinear pairs), signed 8-bit
+with per-channel weights; its statistics come from `calibration`, as TFLite's do.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 InputRange = tuple[float, float] | None
 OPSET = 17
-"""ONNX Runtime 1.13 and newer read it, and it holds all that the schemes need."""
+"""ONNX Runtime 1.13 and newer read it, and it has all operations that the schemes need."""
 ASIDE_BYTES = 1 << 20
-"""Size of a constant from which on TensorFlow's optimizer does not see it."""
+"""Constants of this size and larger are hidden from TensorFlow's optimizer."""
 
 
 def float_onnx(frozen: Frozen) -> onnx.ModelProto:
-    """A frozen graph, which is used up, as a float ONNX model with input "input" and output "scores".
+    """A frozen graph, which is consumed, as a float ONNX model with input "input" and output "scores".
 
     Raises:
         ConversionError: An operation can't be expressed in ONNX; the message names it.
@@ -43,8 +43,10 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
             definition, weights = _optimized(frozen)
             try:
                 proto = _tf2onnx(definition, weights, frozen, careful=False)
-            except Exception:  # of one of the many passes over the graph; tf2onnx can leave it out
-                logging.getLogger(__name__).warning("tf2onnx failed; once more, without what fails", exc_info=True)
+            except Exception:  # in one of its many passes over the graph; it can skip those that fail
+                logging.getLogger(__name__).warning(
+                    "tf2onnx failed; trying again without the passes that fail", exc_info=True
+                )
                 proto = _tf2onnx(definition, weights, frozen, careful=True)
     except Exception as e:  # tf2onnx raises ValueError, KeyError and others
         raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
@@ -54,10 +56,9 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
 
 
 def _optimized(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
-    """The graph after TensorFlow's optimizer, and the weights, which lie beside it from here on.
+    """The graph after TensorFlow's optimizer, and the weights, which are stored separately from here on.
 
-    Large ones are placeholders meanwhile: the optimizer would hold many copies of them, and tf2onnx folds what is
-    computed of weights alone. `frozen` is used up.
+    Large ones are placeholders meanwhile, because the optimizer would hold many copies of them. `frozen` is consumed.
     """
     import tensorflow as tf
     from tensorflow.core.framework.attr_value_pb2 import AttrValue
@@ -87,10 +88,9 @@ def _optimized(frozen: Frozen) -> tuple[Any, dict[str, bytes]]:
 
 
 def _tf2onnx(definition: Any, weights: dict[str, bytes], frozen: Frozen, *, careful: bool) -> onnx.ModelProto:
-    """The steps of `tf2onnx.convert.from_graph_def`, with the weights beside the graph while TensorFlow has it.
+    """The steps of `tf2onnx.convert.from_graph_def`, with the weights stored separately.
 
-    `careful` copies the graph before each pass, weights and all, and leaves a pass out that fails, as tf2onnx does
-    by itself.
+    `careful` copies the graph with its weights before each pass and skips passes that fail, which is tf2onnx' default.
     """
     import tensorflow as tf
     from tf2onnx import optimizer
@@ -108,27 +108,27 @@ def _tf2onnx(definition: Any, weights: dict[str, bytes], frozen: Frozen, *, care
             custom_op_handlers={"Erfc": (_erfc, [])},
         )
     _scalars_as_vectors(converted)
-    with _protos_left_alone():
+    with _protos_unchanged():
         converted = optimizer.optimize_graph(converted, catch_errors=careful)
     return converted.make_model("edgepress")
 
 
 def _scalars_as_vectors(graph: Any) -> None:
-    """Let constants that are added have an axis: tf2onnx 1.17 fails over one without behind a convolution.
+    """Give added scalar constants an axis: tf2onnx 1.17 fails on scalars that are added after a convolution.
 
-    Its pass that takes Transposes away ends with "max() arg is an empty sequence" (`_add_handler`); MobileNetV3,
+    Its pass that removes Transposes ends with "max() arg is an empty sequence" (`_add_handler`), so that MobileNetV3,
     whose hard sigmoid adds 3, keeps a hundred of them.
     """
     for node in graph.get_nodes():
         if node.type == "Add" and node.inputs[1].is_const() and graph.get_shape(node.input[1]) == []:
-            if not graph.get_shape(node.input[0]):  # the sum of two scalars must stay one
+            if not graph.get_shape(node.input[0]):  # the sum of two scalars must stay a scalar
                 continue
             value = node.inputs[1].get_tensor_value(as_list=False)
             graph.replace_input(node, node.input[1], graph.make_const(f"{node.name}_1d", value.reshape(1)).output[0], 1)
 
 
 def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
-    """Erfc(x), which TensorFlow's exact GELU has and tf2onnx 1.17 does not know, as 1 - Erf(x)."""
+    """Erfc(x), which TensorFlow's exact GELU uses and tf2onnx 1.17 does not support, as 1 - Erf(x)."""
     one = graph.make_const(f"{name}_one", np.array(1, np.float32))
     erf = graph.make_node("Erf", node.input, name=f"{name}_erf")
     shapes, types = node.output_shapes, node.output_dtypes
@@ -170,23 +170,25 @@ def _float16(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
 
 
 def _dynamic(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet("root"), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "dynamic.onnx"
         # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
         quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8)
-        return _load(target)
+        return onnx.load(target)
 
 
 def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     with _quiet("root"), tempfile.TemporaryDirectory() as folder:
-        prepared = _with_flat_biases(_load(_prepared(model, folder)))
+        prepared = _with_flat_biases(onnx.load(_prepared(model, folder)))
     ranges = onnx_ranges(prepared, batches, input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with _quiet("root"):
@@ -195,12 +197,12 @@ def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
-            # Signed: with unsigned activations, CPUs without dot-product instructions saturate, and answer wrong.
+            # Signed: with unsigned activations, CPUs without dot-product instructions saturate, and answers are wrong.
             activation_qType=QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
             nodes_to_exclude=[],
-            # Softmax stays float: eight bits of a probability would be all that is left of the answer.
+            # Softmax stays float: otherwise, eight bits are all that remains of a probability.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax"}),
             extra_options={},
         )
@@ -219,28 +221,22 @@ RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange], onnx.ModelPr
 
 
 def _prepared(model: onnx.ModelProto, folder: str) -> Path:
-    """Shapes inferred and constants folded, as ONNX Runtime's quantizer wants it."""
+    """Infer shapes and fold constants, as ONNX Runtime's quantizer requires."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     source, target = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
-    source.write_bytes(model.SerializeToString())  # a model given in memory would lose its weights to another file
+    source.write_bytes(model.SerializeToString())  # of a model in memory, the weights would go to another file
     quant_pre_process(source, target, skip_symbolic_shape=True)
     return target
 
 
 def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Biases of shape (1, N), which exporters before opset 7 left behind, as (N,): the quantizer takes no others."""
+    """Biases of shape (1, N), which exporters before opset 7 wrote, as (N,): the quantizer accepts no others."""
     biases = {node.input[2] for node in model.graph.node if node.op_type in ("Gemm", "Conv") and len(node.input) > 2}
     for tensor in model.graph.initializer:
         if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
             del tensor.dims[0]
     return model
-
-
-def _load(path: Path) -> onnx.ModelProto:
-    import onnx
-
-    return onnx.load(path)
 
 
 def finished(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -264,11 +260,11 @@ def finished(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @contextmanager
-def _protos_left_alone() -> Iterator[None]:
-    """Let passes work without writing every node's protobuf anew after each; `make_model` writes them in the end.
+def _protos_unchanged() -> Iterator[None]:
+    """Keep passes from rewriting every node's protobuf; `make_model` writes them in the end.
 
-    Protobuf's arenas free nothing before their message goes, so that each pass would leave one more copy of all weights
-    behind: ResNet101, of 180 MB, took 15 GB with tf2onnx 1.17.
+    Protobuf's arenas free nothing before their message is deleted, so that each pass would leave one more copy of all
+    weights: ResNet101, of 180 MB, took 15 GB with tf2onnx 1.17.
     """
     from tf2onnx.graph import Graph
 
@@ -282,7 +278,7 @@ def _protos_left_alone() -> Iterator[None]:
 
 @contextmanager
 def _quiet(logger: str) -> Iterator[None]:
-    """Keep advice that is meant for callers of the quantizer's own command line from the user's screen."""
+    """Hide log messages that are meant for users of the quantizer's own command line."""
     log: Any = logging.getLogger() if logger == "root" else logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.ERROR)

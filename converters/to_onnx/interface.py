@@ -1,4 +1,4 @@
-"""Passes over a foreign ONNX model: brought up to date, described, and given the interface of the scheme table."""
+"""Passes over ONNX models: load and update a foreign one, inspect its ends, and add an adapter."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import onnx
 
 _QUANTIZED = re.compile(r"Q(?!uick)|.*([Qq]uantize|Integer|NBits|Bnb4|FpQ4|Float8)")
-"""Names of quantized operations, those of the standard and of ONNX Runtime; QuickGelu is a float one."""
+"""Names of quantized operations, those of the standard and of ONNX Runtime; QuickGelu is a float operation."""
 STANDARD = ("", "ai.onnx")
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """Read a model, without functions and weights among its inputs (old exporters list them there), at a newer opset.
+    """Read a model, inline its functions, remove weights from its inputs, and convert it to an opset with QDQ.
 
     Raises:
-        ModelFileError: It is not a valid ONNX model, or its weights lie in another file that is missing.
+        ModelFileError: It is not a valid ONNX model, or the file with its weights is missing.
         ConversionError: It has operations that ONNX Runtime's CPU kernels lack.
     """
     import onnx
@@ -34,7 +34,7 @@ def load(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-        if model.functions:  # of its own, which quantizers do not look into
+        if model.functions:  # quantizers do not look into functions
             model = onnx.inliner.inline_local_functions(model, convert_version=True)
     except Exception as e:  # protobuf, onnx and the file system raise their own
         reason = str(e).strip().partition("\n")[0]
@@ -43,7 +43,7 @@ def load(path: Path) -> onnx.ModelProto:
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    model.ir_version = max(model.ir_version, 8)  # up to 3, weights had to be among the inputs
+    model.ir_version = max(model.ir_version, 8)  # up to 3, weights had to be listed as inputs
     foreign = sorted({node.domain for node in model.graph.node} - set(STANDARD) - {"com.microsoft"})
     if foreign:
         nodes = [n for n in model.graph.node if n.domain in foreign]
@@ -52,7 +52,7 @@ def load(path: Path) -> onnx.ModelProto:
         if foreign == ["ai.onnx.ml"]:
             raise ConversionError(
                 f"{path} has operations of classical machine learning, which are not converted: {found} (in {where}).",
-                "Export the neural net alone; --mean and --std do what a Scaler does.",
+                "Export only the neural network; --mean and --std do what a Scaler does.",
             )
         raise ConversionError(
             f"{path} has custom operations: {found} (in {where}).", "Export it with standard operations only."
@@ -63,7 +63,7 @@ def load(path: Path) -> onnx.ModelProto:
             model = onnx.version_converter.convert_version(model, OPSET)
         except Exception as e:
             raise ConversionError(
-                f"{path} is of opset {version} and can't be brought to {OPSET}: {str(e).strip()}",
+                f"{path} is of opset {version} and can't be converted to {OPSET}: {str(e).strip()}",
                 f"Export it with opset {OPSET}.",
             ) from e
     return model
@@ -78,7 +78,7 @@ _COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def last_operation(model: onnx.ModelProto) -> str:
-    """Type of the operation that computes the output, behind those that only copy it; "" if there is none."""
+    """Type of the operation that computes the output, ignoring those that only copy it; "" if there is none."""
     producers = {name: node for node in model.graph.node for name in node.output}
     node = producers.get(model.graph.output[0].name)
     while node is not None and node.op_type in _COPIES and node.input[0] in producers:
@@ -87,7 +87,7 @@ def last_operation(model: onnx.ModelProto) -> str:
 
 
 def output_scales(data: bytes) -> tuple[float, float]:
-    """Scales of the output and of what goes into the softmax or sigmoid behind it; 0 where there is none."""
+    """Scales of the output and of the input of a final softmax or sigmoid; 0 if there are none."""
     import onnx
 
     graph = onnx.load_from_string(data).graph
@@ -95,7 +95,7 @@ def output_scales(data: bytes) -> tuple[float, float]:
     constants = {tensor.name: tensor for tensor in graph.initializer}
 
     def source(name: str) -> tuple[Any, float]:
-        """What computes a value, and the scale that it passed on the way."""
+        """The node that computes a value, and the scale on the way there."""
         scale, node = 0.0, producers.get(name)
         while node is not None and node.op_type in (*_COPIES, "QuantizeLinear", "DequantizeLinear"):
             if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:

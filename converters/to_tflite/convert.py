@@ -1,8 +1,8 @@
-"""TFLite: one float conversion, and every quantized file derived from it by litert-quantizer.
+"""Convert a frozen graph to float TFLite, and derive every TFLite scheme from it by litert-quantizer.
 
-`TFLiteConverter` is called once, on a frozen graph with batch 1 and built-in operations only. A quantized file is then
-a matter of tenths of a second, its recipe is litert-quantizer's, and the statistics are our own (`ranges`), shared by
-the schemes that need them. The interface of the scheme table is put on last (`tflite_graph`).
+`TFLiteConverter` is called once, on a frozen graph with batch 1 and built-in operations only. A quantized file
+then takes tenths of a second. Its recipe is litert-quantizer's; the statistics come from `calibration` and are shared
+by the schemes that need them. The types of input and output are set last (`passes`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ def float_tflite(frozen: Frozen) -> bytes:
     """A frozen graph of batch 1 as a float TFLite file with a float32 input.
 
     Raises:
-        ConversionError: It needs an operation that is not built into TFLite; the message names it.
+        ConversionError: It needs an operation that is not built into TFLite, which the message names.
     """
     import tensorflow as tf
 
-    # That of a graph's definition: those of functions and of models freeze once more, or save and load, for nothing.
+    # The converter for graph definitions: those for functions and models would freeze again, or save and load.
     source, sink = (name.partition(":")[0] for name in (frozen.source, frozen.sink))
     converter = tf.compat.v1.lite.TFLiteConverter(frozen.definition, None, None, [(source, frozen.shape)], [sink])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    converter.exclude_conversion_metadata = True  # its own version: to note that, it would read and write all anew
+    converter.exclude_conversion_metadata = (
+        True  # to note its own version, it would read and write the whole file again
+    )
     try:
         return bytes(converter.convert())
     except Exception as e:  # the converter raises its own ConverterError and bare Exceptions alike
@@ -44,11 +46,11 @@ def float_tflite(frozen: Frozen) -> bytes:
 
 
 def _refusal(text: str, frozen: Frozen) -> ConversionError:
-    """The converter's refusal: the operations that boards don't have, and the layers they come from."""
+    """The converter's error as one of ours, with the unsupported operations and their layers."""
     if "TensorList" in text:
         return ConversionError(
             "The model has a loop over time steps (a recurrent layer), which can't be converted to TFLite.",
-            "Convert the Keras file, whose layers are unrolled, or build them with unroll=True; ONNX takes the loop.",
+            "Convert the Keras file, whose layers are unrolled, build them with unroll=True, or use ONNX schemes.",
         )
     kinds = re.search(r"(?:TF Select|Custom) ops: ([\w, ]+)", text)
     if kinds is None:
@@ -57,9 +59,9 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
     wanted = set(kinds[1].replace(",", " ").split())
     layers = sorted({node.name for node in frozen.definition.node if node.op in wanted})
     return ConversionError(
-        f"The model needs operations that no board's TFLite interpreter has: {', '.join(sorted(wanted))} "
+        f"The model needs operations that TFLite interpreters on boards lack: {', '.join(sorted(wanted))} "
         f"(in {', '.join(layers[:3]) or 'an unnamed layer'}).",
-        "Replace that layer by one made of operations that TFLite has built in.",
+        "Replace that layer by operations that are built into TFLite.",
     )
 
 
@@ -149,7 +151,7 @@ def _quantize(model: bytes, recipe: Callable[[Any, Any], None], ranges: Ranges |
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep litert-quantizer's progress bars, prints and warnings about its own interpreter to itself."""
+    """Suppress litert-quantizer's progress bars, prints and warnings about its own interpreter."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

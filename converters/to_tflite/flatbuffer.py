@@ -1,4 +1,4 @@
-"""A TFLite flatbuffer as Python objects and back, and the few things that passes over it need.
+"""Read a TFLite flatbuffer into Python objects, change them, and write them back.
 
 The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/lite/schema/schema.fbs).
 """
@@ -14,19 +14,22 @@ import numpy.typing as npt
 from edgepress.converters.errors import ConversionError
 from edgepress.runtime.errors import ModelFileError
 
+FLOAT32, INT32, UINT8 = 0, 2, 3
+"""Of the schema's `TensorType`."""
 
-def tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int = 0) -> int:
-    """Add a tensor to a graph; gives its number. `type` 0 is float32, `buffer` 0 the empty one."""
+
+def tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int = FLOAT32) -> int:
+    """Add a tensor to a graph and return its index; `buffer` 0 is the empty one."""
     from ai_edge_litert import schema_py_generated as fb
 
     return append(graph.tensors, fb.TensorT(shape=shape, type=type, buffer=buffer, name=name.encode(), hasRank=True))
 
 
 def constant(root: Any, graph: Any, values: npt.NDArray[Any], prefix: str) -> int:
-    """Add a constant tensor, int32 or float32, with its values; gives its number."""
+    """Add a constant tensor, int32 or float32, with its values and return its index."""
     from ai_edge_litert import schema_py_generated as fb
 
-    kind = fb.TensorType.INT32 if values.dtype == np.int32 else fb.TensorType.FLOAT32
+    kind = INT32 if values.dtype == np.int32 else FLOAT32
     buffer = append(root.buffers, fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
     return tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer, kind)
 
@@ -42,7 +45,7 @@ def redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
 
 
 def _follow(root: Any, graph: Any) -> None:
-    """Look up all that a graph refers to by number; an IndexError if a number is too large."""
+    """Look up everything that a graph refers to by index; raises IndexError if one is out of range."""
     for tensor in graph.tensors:
         root.buffers[tensor.buffer]
     for operation in graph.operators:
@@ -67,11 +70,11 @@ def read(model: bytes) -> tuple[Any, Any]:
         root = fb.ModelT.InitFromObj(fb.Model.GetRootAs(model, 0))
         graphs = [(len(g.inputs), len(g.outputs)) for g in root.subgraphs]
         root.buffers = root.buffers or [fb.BufferT()]
-        root.signatureDefs = root.signatureDefs or []  # litert-quantizer walks over them without asking
-        for code in root.operatorCodes:  # older files fill the older field alone, and litert-quantizer reads the newer
+        root.signatureDefs = root.signatureDefs or []  # litert-quantizer iterates over them without a check
+        for code in root.operatorCodes:  # old files fill only the older field, and litert-quantizer reads the newer
             code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
         for buffer in root.buffers:
-            if buffer.offset:  # stored behind the flatbuffer
+            if buffer.offset:  # stored after the flatbuffer
                 buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
                 buffer.offset = buffer.size = 0
         for graph in root.subgraphs:
@@ -81,7 +84,7 @@ def read(model: bytes) -> tuple[Any, Any]:
         raise ModelFileError(f"The TFLite model is damaged or cut off: {reason}.", "Copy or export it again.") from e
     if graphs != [(1, 1)]:
         raise ConversionError(
-            f"A model of one graph with one input and one output is needed; found (inputs, outputs) {graphs}.",
+            f"The model must be one graph with one input and one output; found (inputs, outputs) {graphs}.",
             "Control flow and several inputs can't be converted; build recurrent layers with unroll=True.",
         )
     return root, root.subgraphs[0]
@@ -91,36 +94,31 @@ def write(root: Any) -> bytes:
     """The bytes of a model."""
     import flatbuffers
 
-    # Below 127 the older field holds the code, too. litert-quantizer leaves it 0 in what it adds, which is ADD to those
-    # who read that field, such as OpenVINO ("Chosen Builtin Option is not accessible").
+    # Below 127 the older field holds the code, too. litert-quantizer leaves it 0 in operations that it adds, which
+    # readers of that field, such as OpenVINO, take for ADD ("Chosen Builtin Option is not accessible").
     for code in root.operatorCodes:
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
 
     class Aligned(flatbuffers.Builder):  # type: ignore[misc]
-        """Puts bytes where the schema wants a buffer's (`force_align: 16`), which its Python classes ignore."""
+        """Aligns bytes as the schema requires for buffers (`force_align: 16`), which its Python classes ignore."""
 
         def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:  # noqa: N802, N803
             return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
 
     weights = sum(len(buffer.data) for buffer in root.buffers if buffer.data is not None)
-    builder = Aligned(weights + (1 << 20))  # room for all of it: growing copies what there is
+    builder = Aligned(weights + (1 << 20))  # room for all of it, because growing copies everything
     builder.Finish(root.Pack(builder), b"TFL3")
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def append(items: list[Any], item: Any) -> int:
-    """Append an item; gives its number."""
+    """Append an item and return its index."""
     items.append(item)
     return len(items) - 1
 
 
-def code(root: Any, op: Any) -> int:
-    """Number of an operation's kind."""
-    return int(root.operatorCodes[op.opcodeIndex].builtinCode)  # `read` fills it
-
-
 def opcode(root: Any, builtin: int) -> int:
-    """Number of a kind of operation in a file's table of them, added if it is not there."""
+    """Index of a kind of operation in the file's table of kinds, added if missing."""
     from ai_edge_litert import schema_py_generated as fb
 
     for index, code in enumerate(root.operatorCodes):
@@ -141,10 +139,12 @@ def operator(root: Any, kind: str, inputs: list[int], output: int, **options: An
     return made
 
 
-def name(code: int, custom: bytes | None = None) -> str:
-    """Name of a kind of operation; "CUSTOM:name" of one that is not built in."""
+def kind(root: Any, op: Any) -> str:
+    """Name of an operation's kind; "CUSTOM:name" of one that is not built in."""
     from ai_edge_litert import schema_py_generated as fb
 
-    if custom:
-        return f"CUSTOM:{custom.decode(errors='replace')}"
-    return next((k for k, v in vars(fb.BuiltinOperator).items() if v == code), str(code))
+    code = root.operatorCodes[op.opcodeIndex]
+    if code.customCode:
+        return f"CUSTOM:{code.customCode.decode(errors='replace')}"
+    # `read` fills the code.
+    return next((k for k, v in vars(fb.BuiltinOperator).items() if v == code.builtinCode), str(code.builtinCode))

@@ -1,13 +1,13 @@
-"""The standard TFLite metadata block, which MediaPipe Tasks, Netron and Android's tools read: written and read.
+"""Write and read the standard TFLite metadata block, which MediaPipe Tasks, Netron and Android's tools use.
 
-A `.tflite` may hold a second flatbuffer that says what its tensors are, in the buffer that it calls "TFLITE_METADATA".
-Files that this block names, such as the labels, are in a zip behind the model. Its schema is metadata_schema.fbs 1.5.0
+A `.tflite` may hold a second flatbuffer that describes its tensors, in a buffer named "TFLITE_METADATA". Files that
+this block names, such as the labels, are in a zip behind the model. Its schema is metadata_schema.fbs 1.5.0
 (google-ai-edge/mediapipe, mediapipe/tasks/metadata); the enumerations below are its field numbers, and those of the
 model's own schema (google-ai-edge/LiteRT, schema.fbs).
 
-What is written is true of our files: images are raw pixels, so their mean is 0 and their standard deviation 1. What is
-read costs no more than the size of the file, whatever the file holds. Not read: tensors other than the first input and
-the first output, score calibration, labels in other languages.
+Our files take raw pixels, so the mean written is 0 and the standard deviation 1. Reading takes time and memory in
+proportion to the file's size, whatever its content. Not read: tensors other than the first input and the first output,
+score calibration, labels in other languages.
 """
 
 from __future__ import annotations
@@ -27,65 +27,21 @@ NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
 
 
-class _ModelFile(IntEnum):
-    BUFFERS, METADATA = 4, 6
-
-
-class _Entry(IntEnum):
-    NAME, BUFFER = 0, 1
-
-
-class _Buffer(IntEnum):
-    DATA, OFFSET, SIZE = 0, 1, 2
-
-
-class _Model(IntEnum):
-    NAME, DESCRIPTION, SUBGRAPHS, MIN_PARSER_VERSION = 0, 1, 3, 7
-
-
-class _Subgraph(IntEnum):
-    INPUTS, OUTPUTS = 2, 3
-
-
-class _Tensor(IntEnum):
-    NAME, DESCRIPTION, CONTENT, PROCESS_UNITS, STATS, FILES = 0, 1, 3, 4, 5, 6
-
-
-class _Content(IntEnum):
-    PROPERTIES_TYPE, PROPERTIES = 0, 1
-
-
-class _Properties(IntEnum):
-    FEATURE, IMAGE = 1, 2
-
-
-class _Image(IntEnum):
-    COLOR_SPACE, DEFAULT_SIZE = 0, 1
-
-
-class _Size(IntEnum):
-    WIDTH, HEIGHT = 0, 1
-
-
-class _Unit(IntEnum):
-    OPTIONS_TYPE, OPTIONS = 0, 1
-
-
-class _Options(IntEnum):
-    NORMALIZATION, SCORE_THRESHOLDING = 1, 3
-
-
-class _Normalization(IntEnum):
-    MEAN, STD = 0, 1
-
-
-class _Stats(IntEnum):
-    MAX, MIN = 0, 1
-
-
-class _File(IntEnum):
-    NAME, DESCRIPTION, TYPE = 0, 1, 2
-
+_ModelFile = IntEnum("_ModelFile", {"BUFFERS": 4, "METADATA": 6})
+_Entry = IntEnum("_Entry", {"NAME": 0, "BUFFER": 1})
+_Buffer = IntEnum("_Buffer", {"DATA": 0, "OFFSET": 1, "SIZE": 2})
+_Model = IntEnum("_Model", {"NAME": 0, "DESCRIPTION": 1, "SUBGRAPHS": 3, "MIN_PARSER_VERSION": 7})
+_Subgraph = IntEnum("_Subgraph", {"INPUTS": 2, "OUTPUTS": 3})
+_Tensor = IntEnum("_Tensor", {"NAME": 0, "DESCRIPTION": 1, "CONTENT": 3, "PROCESS_UNITS": 4, "STATS": 5, "FILES": 6})
+_Content = IntEnum("_Content", {"PROPERTIES_TYPE": 0, "PROPERTIES": 1})
+_Properties = IntEnum("_Properties", {"FEATURE": 1, "IMAGE": 2})
+_Image = IntEnum("_Image", {"COLOR_SPACE": 0, "DEFAULT_SIZE": 1})
+_Size = IntEnum("_Size", {"WIDTH": 0, "HEIGHT": 1})
+_Unit = IntEnum("_Unit", {"OPTIONS_TYPE": 0, "OPTIONS": 1})
+_Options = IntEnum("_Options", {"NORMALIZATION": 1, "SCORE_THRESHOLDING": 3})
+_Normalization = IntEnum("_Normalization", {"MEAN": 0, "STD": 1})
+_Stats = IntEnum("_Stats", {"MAX": 0, "MIN": 1})
+_File = IntEnum("_File", {"NAME": 0, "DESCRIPTION": 1, "TYPE": 2})
 
 _COLOR_SPACES: dict[Color, int] = {"rgb": 1, "grey": 2}
 _AXIS_LABELS = 2
@@ -93,10 +49,10 @@ _AXIS_LABELS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """What a metadata block says of the first input and the first output.
+    """The metadata of the first input and the first output.
 
     Attributes:
-        color: Colour space of the input, None if it is not said to be an image.
+        color: Colour space of the input, None if it is not described as an image.
         mean: Normalization of pixels 0-255 is (pixel - mean) / std; one number or one a channel, empty if not given.
         std: See `mean`.
         labels_file: Name, in the zip behind the model, of the file with one label a line; empty if none is named.
@@ -208,7 +164,7 @@ def _block_bytes(model: bytes) -> bytes | None:
         if entry.string(_Entry.NAME) == NAME:
             buffer = model_file.tables(_ModelFile.BUFFERS)[entry.number(_Entry.BUFFER, "<I")]
             start, size = buffer.vector(_Buffer.DATA, 1, most=len(model))
-            if not size:  # litert-quantizer and files of more than 2 GB have their buffers behind the flatbuffer
+            if not size:  # litert-quantizer and files above 2 GB store buffers after the flatbuffer
                 start, size = buffer.number(_Buffer.OFFSET, "<Q"), buffer.number(_Buffer.SIZE, "<Q")
             block = model[start : start + size]
             return block if block[4:8] == IDENTIFIER else None

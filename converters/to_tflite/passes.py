@@ -1,8 +1,8 @@
-"""Small passes over a TFLite flatbuffer: what goes in, what comes out, and how its buffers are stored.
+"""Small passes over a TFLite flatbuffer: types of input and output, adapters, metadata, and storage of buffers.
 
 Each pass takes the bytes of a model with one input and one output and returns the bytes of another. litert-quantizer
-works on files whose input and output are float32; these passes then give them the interface of the scheme table.
-Buffers that litert-quantizer put behind the flatbuffer are brought inside, where the oldest interpreters look for them.
+works on files whose input and output are float32; these passes then set the types that the scheme table requires.
+Buffers that litert-quantizer stored after the flatbuffer are moved inside, where old interpreters look for them.
 """
 
 from __future__ import annotations
@@ -20,30 +20,22 @@ _REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
 
 
 def uint8_input(model: bytes) -> bytes:
-    """Let a model with a float32 input take uint8, by a CAST in front of it."""
-    from ai_edge_litert import schema_py_generated as fb
-
+    """Let a model with a float32 input take uint8, by adding a CAST."""
     root, graph = flat.read(model)
-    old = graph.inputs[0]
-    name, taken = graph.tensors[old].name + b"_uint8", {tensor.name for tensor in graph.tensors}
-    while name in taken:  # litert-quantizer wants every name once
+    source, taken = graph.tensors[graph.inputs[0]], {tensor.name for tensor in graph.tensors}
+    name = source.name + b"_uint8"
+    while name in taken:  # litert-quantizer needs unique names
         name += b"_again"
-    tensor = fb.TensorT(
-        shape=graph.tensors[old].shape,
-        type=fb.TensorType.UINT8,
-        name=name,
-        shapeSignature=graph.tensors[old].shapeSignature,
-        hasRank=True,
-    )
-    new = flat.append(graph.tensors, tensor)
-    types = {"inDataType": fb.TensorType.UINT8, "outDataType": fb.TensorType.FLOAT32}
-    graph.operators.insert(0, flat.operator(root, "CAST", [new], old, **types))
+    new = flat.tensor(graph, source.shape, name.decode(), type=flat.UINT8)
+    graph.tensors[new].shapeSignature = source.shapeSignature
+    types = {"inDataType": flat.UINT8, "outDataType": flat.FLOAT32}
+    graph.operators.insert(0, flat.operator(root, "CAST", [new], graph.inputs[0], **types))
     flat.redirect(root, graph, new, inputs=True)
     return flat.write(root)
 
 
 def uint8_interface(model: bytes) -> bytes:
-    """Let an int8 model that quantizes its float input and dequantizes its output take and give uint8.
+    """Let an int8 model that quantizes its float input and dequantizes its output take and return uint8.
 
     The QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; the DEQUANTIZE at
     the output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels.
@@ -58,17 +50,15 @@ def uint8_interface(model: bytes) -> bytes:
     source, sink = graph.inputs[0], graph.outputs[0]
     first = [op for op in graph.operators if source in op.inputs]
     last = [op for op in graph.operators if sink in op.outputs]
-    if {flat.code(root, op) for op in first} != {fb.BuiltinOperator.QUANTIZE} or {
-        flat.code(root, op) for op in last
-    } != {fb.BuiltinOperator.DEQUANTIZE}:
-        names = ", ".join(flat.name(flat.code(root, op)) for op in first + last)
+    kinds = [[flat.kind(root, op) for op in ops] for ops in (first, last)]
+    if [set(kind) for kind in kinds] != [{"QUANTIZE"}, {"DEQUANTIZE"}]:
         raise ConversionError(
-            f"A uint8 output needs a graph whose ends can be integer; at its ends are: {names}.",
+            f"A uint8 output needs a graph with integer ends; at its ends are: {', '.join(kinds[0] + kinds[1])}.",
             "Use another scheme, or replace the operation that can't be quantized.",
         )
     for outer, inner in ((source, first[0].outputs[0]), (sink, last[0].inputs[0])):
         quantization = graph.tensors[inner].quantization
-        graph.tensors[outer].type = fb.TensorType.UINT8
+        graph.tensors[outer].type = flat.UINT8
         graph.tensors[outer].quantization = fb.QuantizationParametersT(
             scale=list(quantization.scale), zeroPoint=[int(z) + 128 for z in quantization.zeroPoint]
         )
@@ -77,7 +67,7 @@ def uint8_interface(model: bytes) -> bytes:
 
 
 def int16_kernels(model: bytes) -> bytes:
-    """Let ADD and SUB of an int16 model use any scale, not only powers of two.
+    """Let ADD and SUB with int16 activations use any scale, not only powers of two.
 
     The flag `pot_scale_int16` is true by default in the schema, and kernels then refuse inputs whose scale is not a
     power of two (`add.cc`, `input1_shift`), which litert-quantizer's are not.
@@ -91,14 +81,14 @@ def int16_kernels(model: bytes) -> bytes:
 
 
 def _type_unread(root: Any, graph: Any) -> None:
-    """Let outputs of a split that no operation reads have the type of those beside them.
+    """Give outputs of a split that no operation reads the type of its other outputs.
 
-    litert-quantizer leaves them float (the forget gate's of an LSTM's first step, whose state is zero), and XNNPACK
-    refuses a SPLIT of two types: "failed to delegate SPLIT node".
+    litert-quantizer leaves them float (such as the forget gate of an LSTM's first step, whose state is zero), and
+    XNNPACK refuses a SPLIT with two types: "failed to delegate SPLIT node".
     """
     read = {int(i) for op in graph.operators for i in op.inputs} | {int(i) for i in graph.outputs}
     for op in graph.operators:
-        if flat.name(flat.code(root, op)) in ("SPLIT", "SPLIT_V", "UNPACK"):
+        if flat.kind(root, op) in ("SPLIT", "SPLIT_V", "UNPACK"):
             for beside in [graph.tensors[i] for i in op.outputs if int(i) in read][:1]:
                 for unread in (graph.tensors[i] for i in op.outputs if int(i) not in read):
                     unread.type, unread.quantization = beside.type, beside.quantization
@@ -110,7 +100,7 @@ def inline_buffers(model: bytes) -> bytes:
 
 
 def with_metadata(model: bytes, name: str, data: bytes) -> bytes:
-    """The same model with an entry in its table of metadata, instead of the one of that name if there is one."""
+    """The same model with an entry in its table of metadata, replacing one of the same name."""
     from ai_edge_litert import schema_py_generated as fb
 
     root, _ = flat.read(model)
@@ -125,9 +115,9 @@ def with_metadata(model: bytes, name: str, data: bytes) -> bytes:
 
 
 def operations(model: bytes) -> list[str]:
-    """Names of the operations, in order; "CUSTOM:name" and "Flex..." ones are what no board's interpreter has."""
+    """Names of the operations, in order; interpreters on boards lack "CUSTOM:name" and "Flex..." ones."""
     root, graph = flat.read(model)
-    return [flat.name(flat.code(root, op), root.operatorCodes[op.opcodeIndex].customCode) for op in graph.operators]
+    return [flat.kind(root, op) for op in graph.operators]
 
 
 def quantized_tensors(model: bytes) -> list[str]:
@@ -142,17 +132,17 @@ def quantized_tensors(model: bytes) -> list[str]:
 
 
 def last_operation(model: bytes) -> str:
-    """Name of the operation that computes the output, behind those that only copy it; "" if there is none."""
+    """Name of the operation that computes the output, ignoring those that only copy it; "" if there is none."""
     root, graph = flat.read(model)
     producers = {int(i): op for op in graph.operators for i in op.outputs}
     op = producers.get(int(graph.outputs[0]))
-    while op is not None and flat.name(flat.code(root, op)) in _COPIES and int(op.inputs[0]) in producers:
+    while op is not None and flat.kind(root, op) in _COPIES and int(op.inputs[0]) in producers:
         op = producers[int(op.inputs[0])]
-    return flat.name(flat.code(root, op)) if op is not None else ""
+    return flat.kind(root, op) if op is not None else ""
 
 
 def output_scales(model: bytes) -> tuple[float, float]:
-    """Scales of the output and of what goes into the softmax or sigmoid behind it; 0 where there is none."""
+    """Scales of the output and of the input of a final softmax or sigmoid; 0 if there are none."""
     root, graph = flat.read(model)
     producers = {int(i): op for op in graph.operators for i in op.outputs}
 
@@ -161,30 +151,25 @@ def output_scales(model: bytes) -> tuple[float, float]:
         return float(quantization.scale[0]) if quantization is not None and quantization.scale is not None else 0.0
 
     def source(tensor: int) -> tuple[int, Any]:
-        while (op := producers.get(tensor)) is not None and flat.name(flat.code(root, op)) in (*_COPIES, *_REQUANTIZE):
+        while (op := producers.get(tensor)) is not None and flat.kind(root, op) in (*_COPIES, *_REQUANTIZE):
             tensor = int(op.inputs[0])
         return tensor, op
 
     output = int(graph.outputs[0])
     _, op = source(output)
-    if op is None or flat.name(flat.code(root, op)) not in ("SOFTMAX", "LOGISTIC"):
+    if op is None or flat.kind(root, op) not in ("SOFTMAX", "LOGISTIC"):
         return scale(output), 0.0
     return scale(output), scale(int(op.inputs[0])) or scale(source(int(op.inputs[0]))[0])
 
 
 def float_input(model: bytes) -> bytes:
-    """Let a model that casts its input to float, as `uint8_input` makes it, take float32: the CAST is taken away.
-
-    A model that does not begin so comes back as it was.
-    """
-    from ai_edge_litert import schema_py_generated as fb
-
+    """Undo `uint8_input`: without the CAST at its input, a model takes float32. Other models are returned unchanged."""
     root, graph = flat.read(model)
     readers = [op for op in graph.operators if graph.inputs[0] in op.inputs]
-    if len(readers) != 1 or flat.code(root, readers[0]) != fb.BuiltinOperator.CAST:
+    if len(readers) != 1 or flat.kind(root, readers[0]) != "CAST":
         return model
     inner = int(readers[0].outputs[0])
-    if graph.tensors[inner].type != fb.TensorType.FLOAT32:
+    if graph.tensors[inner].type != flat.FLOAT32:
         return model
     graph.operators.remove(readers[0])
     flat.redirect(root, graph, inner, inputs=True)
@@ -192,22 +177,12 @@ def float_input(model: bytes) -> bytes:
 
 
 def output_of(model: bytes, operation: str) -> Any:
-    """Name of what the first operation of a kind gives, which tells the layer that it comes from."""
+    """Name of the output of the first operation of a kind, which names the layer that it comes from."""
     root, graph = flat.read(model)
     for op in graph.operators:
-        if flat.name(flat.code(root, op), root.operatorCodes[op.opcodeIndex].customCode) == operation:
+        if flat.kind(root, op) == operation:
             return (graph.tensors[op.outputs[0]].name or b"tensor %d" % op.outputs[0]).decode(errors="replace")
     return ""
-
-
-_STEPS: dict[str, tuple[str, dict[str, Any]]] = {
-    "gather": ("GATHER", {"axis": 3}),
-    "mul": ("MUL", {}),
-    "add": ("ADD", {}),
-    "transpose": ("TRANSPOSE", {}),
-    "reshape": ("RESHAPE", {}),
-}
-"""Operation and options of each `adapter.Step`."""
 
 
 def adapted(model: bytes, adapter: InputAdapter) -> bytes:
@@ -217,13 +192,12 @@ def adapted(model: bytes, adapter: InputAdapter) -> bytes:
     front: list[Any] = []
     last = new_input = flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input") if adapter.steps else -1
     for step in adapter.steps:
-        kind, options = _STEPS[step.kind]
-        shape, values = [1, *step.shape], step.values
-        if step.kind == "reshape":
-            values, options = np.array(shape, np.int32), {"newShape": shape}
+        shape: list[int] = [1, *step.shape]
+        options: dict[str, dict[str, Any]] = {"gather": {"axis": 3}, "reshape": {"newShape": shape}}
+        values = np.array(shape, np.int32) if step.kind == "reshape" else step.values
         inputs = [last, flat.constant(root, graph, values, prefix)]
         last = flat.tensor(graph, shape, f"{prefix}_{step.kind}")
-        front.append(flat.operator(root, kind, inputs, last, **options))
+        front.append(flat.operator(root, step.kind.upper(), inputs, last, **options.get(step.kind, {})))
     if front:
         front[-1].outputs = [graph.inputs[0]]  # the last step fills what was the input
         graph.operators[:0] = front
@@ -231,7 +205,7 @@ def adapted(model: bytes, adapter: InputAdapter) -> bytes:
     if adapter.end:
         old = graph.outputs[0]
         new = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_scores")
-        kind, options = ("SOFTMAX", {"beta": 1.0}) if adapter.end == "softmax" else ("LOGISTIC", {})
-        graph.operators.append(flat.operator(root, kind, [old], new, **options))
+        kind, beta = ("SOFTMAX", {"beta": 1.0}) if adapter.end == "softmax" else ("LOGISTIC", {})
+        graph.operators.append(flat.operator(root, kind, [old], new, **beta))
         flat.redirect(root, graph, new, inputs=False)
     return flat.write(root)

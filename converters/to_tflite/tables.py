@@ -1,6 +1,6 @@
 """Checked reads of any flatbuffer's tables: whatever the bytes are, a read is in bounds or an error.
 
-Errors are `struct.error`, ValueError and IndexError; the caller says which file is damaged.
+Errors are `struct.error`, ValueError and IndexError, which the caller turns into an error with the file's name.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from edgepress.converters import Variant
+from edgepress.converters.variant import Variant
 from edgepress.toolkit.cli.screen import table, width
 from edgepress.toolkit.prediction import ImageResult
 from edgepress.toolkit.reports.view import row_names

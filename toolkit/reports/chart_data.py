@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgepress.converters import SCHEMES
+from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.benchmarking.plots import pareto_front
 from edgepress.toolkit.reports import view
