@@ -1,4 +1,4 @@
-"""Do the unit tests notice mistakes? Mutation testing of the pure rooms, without TensorFlow and without a GPU.
+"""Measure how many wrong changes to pure code the unit tests notice: mutation testing, without TensorFlow.
 
     pip install cosmic-ray==8.7.0
     python benchmarks/mutation.py --sample 60                # 60 mutants a room, about ten minutes on two cores
@@ -62,24 +62,42 @@ ROOMS = {
     "contract": Room("runtime/contract.py", "unit_contract contract"),
     "selftest": Room("runtime/selftest.py", "unit_selftest selftest"),
     "advice": Room("toolkit/benchmarking/advice.py toolkit/benchmarking/best_engine.py", "unit_advice advice"),
-    "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "unit_formats data_idx data"),
+    "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "unit_formats data_idx data text"),
     "archive": Room("toolkit/bundles/archive.py toolkit/bundles/manifest.py", "unit_archive"),
 }
 PRELOAD = (
     "numpy scipy.stats sklearn.metrics hypothesis pydantic typer rich.table PIL.Image psutil jinja2 _pytest.python"
 )
 """Imported once, before the forks."""
-COMPARISONS = {"Lt": ("LtE", "GtE"), "LtE": ("Lt", "Gt"), "Gt": ("GtE", "LtE"), "GtE": ("Gt", "Lt"), "Eq": ("NotEq",)}
-COMPARISONS |= {"NotEq": ("Eq",), "In": ("NotIn",), "NotIn": ("In",), "Is": ("IsNot",), "IsNot": ("Is",)}
-ARITHMETIC = {"Add": ("Sub",), "Sub": ("Add",), "Mul": ("Div",), "Div": ("Mul",), "FloorDiv": ("Mul",), "Mod": ("Mul",)}
-ARITHMETIC |= {
-    "Pow": ("Mul",),
-    "LShift": ("RShift",),
-    "RShift": ("LShift",),
-    "BitOr": ("BitAnd",),
-    "BitAnd": ("BitOr",),
+OTHERS = {
+    name: tuple(others.split())
+    for name, others in {
+        "Lt": "LtE GtE",
+        "LtE": "Lt Gt",
+        "Gt": "GtE LtE",
+        "GtE": "Gt Lt",
+        "Eq": "NotEq",
+        "NotEq": "Eq",
+        "In": "NotIn",
+        "NotIn": "In",
+        "Is": "IsNot",
+        "IsNot": "Is",
+        "Add": "Sub",
+        "Sub": "Add",
+        "Mul": "Div",
+        "Div": "Mul",
+        "FloorDiv": "Mul",
+        "Mod": "Mul",
+        "Pow": "Mul",
+        "LShift": "RShift",
+        "RShift": "LShift",
+        "BitOr": "BitAnd",
+        "BitAnd": "BitOr",
+        "BitXor": "BitAnd",
+    }.items()
 }
-ARITHMETIC |= {"BitXor": ("BitAnd",)}
+"""What an operator is replaced by, in Cosmic Ray's names."""
+TOO_LONG = "time limit"
 LIMIT_BYTES = 8 << 30
 """Of a fork's memory: a mutant may ask for all of it."""
 EXAMPLES = 25
@@ -177,11 +195,11 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
     from cosmic_ray.plugins import get_operator, operator_names
 
     source = path.read_text()
-    plain = _stripped(source)
+    plain, nodes = _stripped(source), list(ast_nodes(get_ast(source)))
     seen = {ast.dump(plain)}
     for name in filter(_is_used, operator_names()):
         operator = get_operator(name)()
-        places = sum(1 for node in ast_nodes(get_ast(source)) for _ in operator.mutation_positions(node))
+        places = sum(1 for node in nodes for _ in operator.mutation_positions(node))
         for occurrence in range(places):
             try:
                 text = mutate_code(source, operator, occurrence)
@@ -196,10 +214,8 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
 
 def _is_used(operator: str) -> bool:
     kind, *ends = operator.partition("/")[2].split("_")
-    if kind == "ReplaceComparisonOperator":
-        return ends[1] in COMPARISONS.get(ends[0], ())
-    if kind == "ReplaceBinaryOperator":
-        return ends[1] in ARITHMETIC.get(ends[0], ())
+    if kind in ("ReplaceComparisonOperator", "ReplaceBinaryOperator"):
+        return ends[1] in OTHERS.get(ends[0], ())
     return kind not in ("VariableInserter", "VariableReplacer", "NoOp")
 
 
@@ -281,7 +297,7 @@ def _judged(mutants: Sequence[Mutant], tests: str, jobs: int) -> Iterator[Outcom
             mutant, base = running.pop(child)
             shutil.rmtree(base, ignore_errors=True)
             code = os.waitstatus_to_exitcode(status)
-            how = "time limit" if code == -signal.SIGALRM else f"exit code {code}"
+            how = TOO_LONG if code == -signal.SIGALRM else f"exit code {code}"
             yield Outcome(mutant, code != 0, how)
 
 
@@ -364,8 +380,9 @@ def _named(args: Any) -> int:
 
 
 def _report(room: str, outcomes: Sequence[Outcome], reasons: dict[str, str]) -> None:
-    killed = sum(o.killed for o in outcomes)
-    print(f"{room}: {killed} of {len(outcomes)} killed, {100 * killed / max(1, len(outcomes)):.1f} %")
+    killed, slow = sum(o.killed for o in outcomes), sum(o.how == TOO_LONG for o in outcomes)
+    score = 100 * killed / max(1, len(outcomes))
+    print(f"{room}: {killed} of {len(outcomes)} killed, {score:.1f} %{f'; {slow} by the time limit' if slow else ''}")
     for o in outcomes:
         if not o.killed:
             print(f"  survived  {o.mutant.name}\n            {reasons.get(o.mutant.name, 'NO REASON')}")

@@ -150,6 +150,11 @@ def test_the_images_that_would_settle_it_follow_from_the_root_of_the_count(
     assert str(count) in why
 
 
+def test_the_limit_is_a_percentage_point_unless_it_is_given() -> None:
+    rows = [FLOAT, row("x", 10, 0.7, 0.5, UNPROVEN)]
+    assert choose(rows, host=X86, count=400) == advise(*rows, limit=1.0)
+
+
 def test_a_drop_exactly_at_the_limit_is_not_settled_by_more_images() -> None:
     assert "About" not in advise(row("x", 10, 1.0, 0.5, UNPROVEN)).why
     assert "About" in advise(row("x", 10, 0.9, 0.5, UNPROVEN)).why

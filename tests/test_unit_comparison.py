@@ -101,6 +101,9 @@ def test_a_ratio_of_latencies_is_widened_by_what_two_runs_may_drift(old: Any, ne
 def test_drift_that_hit_the_baseline_too_cancels() -> None:
     old, new = result(row(), float_row(100)), result(row(rounds=(100.0,) * 20), float_row(160))
     assert ends(figure(old, new).change) == pytest.approx((1.25, 1.25 / 1.03, 1.25 * 1.03))
+    bases = (float_row(us, engine="openvino") for us in (100, 160))
+    other = figure(*(result(one, base) for one, base in zip((row(), row(rounds=(100.0,) * 20)), bases, strict=True)))
+    assert ends(other.change) == pytest.approx((1.25, 1.25 / 1.1, 1.25 * 1.1))
     plain = figure(result(row()), result(row(rounds=(100.0,) * 20)))
     assert ends(plain.change)[0] == pytest.approx(2)
 
@@ -330,7 +333,7 @@ def test_what_is_not_known_is_open_or_failed_if_strict() -> None:
     ],
 )
 def test_limits_and_their_units(text: str, metric: str, op: str, limit: float, of_change: bool) -> None:
-    assert parse_gate(text) == Gate(text, metric, op, pytest.approx(limit), of_change)
+    assert parse_gate(text) == Gate(text, metric, op, pytest.approx(limit, rel=1e-12), of_change)
 
 
 @pytest.mark.parametrize(
@@ -476,6 +479,18 @@ def test_two_model_files_need_an_engine_that_runs_both() -> None:
         match.match_models(damaged, *paths)
     crashed = result(failing(file="b.onnx"), row(file="a.tflite"))
     assert [p.state for p in match.match_models(crashed, *paths)] == ["fails now"]
+
+
+def test_a_file_is_not_compared_with_itself_or_with_a_result(tmp_path: Path) -> None:
+    model, link = tmp_path / "a.tflite", tmp_path / "b.tflite"
+    model.write_bytes(b"")
+    link.symlink_to(model)
+    for other in (model, link):
+        with pytest.raises(InputError, match="same file"):
+            compare_module.compare(model, other)
+    for sides in ((model, tmp_path / "benchmark.json"), (tmp_path, model)):
+        with pytest.raises(InputError, match="result"):
+            compare_module.compare(*sides)
 
 
 # Verdicts on rows that vanished or fail.

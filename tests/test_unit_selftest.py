@@ -152,7 +152,10 @@ def test_of_many_labels_some_are_compared_and_the_best_of_all(monkeypatch: pytes
     other = WANTED.copy()
     other[0, 3] += 0.2
     assert report_of(monkeypatch, other, **about).passed, "a label that is not stored may differ"
-    other[0, 3] += 0.3
+    for lead, passed in ((3.9, True), (4.1, False), (5.9, False)):  # twice the tolerance of two steps
+        other[0, 3] = other[0, 0] + lead / 256
+        assert report_of(monkeypatch, other, **about).passed == passed
+    other[0, 3] = 0.7
     assert not report_of(monkeypatch, other, **about).passed, "but it may not be the best"
     wrong = WANTED.copy()
     wrong[1, 1] += 0.1
