@@ -78,7 +78,7 @@ def made_up_benchmark(*, classes: int = 10, boards: bool = False, weights: int =
             )
             for n, r in enumerate(rows[:27:3])
         ),
-        notes=("tflite-runtime has no fast int8 kernels for x86; on ARM boards its int8 is not slow like this.",),
+        notes=("tflite-runtime has fast int8 kernels for ARM, but not for x86.",),
         noise=Noise(
             noisy=True,
             reasons=("Other processes took 14 % of the CPUs' time.", "The baseline's rounds spread by 9 %."),

@@ -1,9 +1,10 @@
-"""What stands between the items that a converted file takes and the model inside it, and behind the model's outputs.
+"""The adapter around a source model: it prepares the items that a converted file takes, and finishes the outputs.
 
-A converted image model takes raw uint8 pixels, height x width x channels. The source model may want blue first, scaled
-values or channels first, and may end in logits. `InputAdapter` holds what it wants. `InputAdapter.steps` is the same as
-a list of graph operations, in the order in which they run and with their constants; TensorFlow (`sources.tensorflow`),
-TFLite (`to_tflite.passes`) and ONNX (`to_onnx.interface`) each render that list in their own operations.
+A converted image model takes raw uint8 pixels, height x width x channels. The source model may expect blue first,
+scaled values or channels first, and may end in logits. `InputAdapter` records these differences, and
+`InputAdapter.steps` lists them as graph operations with their constants, in the order in which they run. TensorFlow
+(`sources.tensorflow`), TFLite (`to_tflite.passes`) and ONNX (`to_onnx.interface`) each render that list in their own
+operations.
 
     >>> adapter = InputAdapter(InputSpec.image(8, 6, "rgb"), (3, 8, 6), std=(255.0,), channels_first=True)
     >>> [step.kind for step in adapter.steps]

@@ -181,7 +181,7 @@ class _Work:
         scores = self._source_outputs(items)
         if not np.isfinite(scores).all():
             raise ConversionError(
-                f"The model itself answers NaN or infinity on the items it is verified on ({self.job.proof_name}).",
+                f"The source model returns NaN or infinity on the items used for verification ({self.job.proof_name}).",
                 "Check --input-range, --mean and --std, or give data like its training data with --data.",
             )
         if self.job.enforce:
@@ -216,7 +216,7 @@ class _Work:
                 ) from e
             if not np.isfinite(scores).all():
                 hint = "Its conversion is at fault: please report it." if scheme.is_float32 else ""
-                raise ConversionError("The file answers NaN or infinity.", hint or "Try a scheme with more bits.")
+                raise ConversionError("The file returns NaN or infinity.", hint or "Try a scheme with more bits.")
             true = self._as_given(truth)[: len(scores)]
             verification = compare(true, scores, on=self.job.proof_name)
             reason = shortcoming(verification, scheme)

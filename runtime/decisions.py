@@ -1,6 +1,6 @@
-"""From a model's outputs to its answer: softmax, and the class that scores stand for.
+"""Turn a model's outputs into answers: softmax, and the class that is predicted for each item.
 
-The board, the evaluation and the comparison of boards all decide here, so that they cannot disagree about an item.
+Boards, evaluations and comparisons of boards all use these functions, so they cannot disagree about an item.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Probabilities of logits, both of shape (N, classes)."""
-    powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))  # of numbers <= 0, so that none overflows
+    """Convert logits to probabilities, both of shape (N, classes)."""
+    powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))  # exponents <= 0 cannot overflow
     return np.asarray(powers / np.sum(powers, axis=1, keepdims=True), np.float32)
 
 
@@ -34,11 +34,11 @@ def decide(
     """The class of each item, int64, and its score, float32, both of shape (N,).
 
     The class with the highest score, the first among equals. For "sigmoid", the second class if its score reaches the
-    threshold, else the first. Test items have one label each, so for "multilabel", too, it is the best label.
+    threshold, else the first. For "multilabel" it is also the best label, because test items have one label each.
 
     Args:
         scores: Score of each item and label, float32, shape (N, labels), as `Model.scores` returns them.
-        contract: The model's.
+        contract: The model's contract; None decides by the highest score.
     """
     threshold = threshold_of(contract) if contract is not None and contract.task == "sigmoid" else None
     classes = (np.argmax(scores, axis=1) if threshold is None else scores[:, 1] >= threshold).astype(np.int64)

@@ -1,7 +1,8 @@
 """Every error that edgepress raises on purpose.
 
 The command line catches `EdgepressError` and prints it as one message; any other exception is a bug and keeps its
-traceback. A test compares this tree with the classes.
+traceback. A test compares this tree with the classes. A class with a package before its name is in that package's
+module `errors`.
 
     EdgepressError
     ├── InputError            a path, image, array or option that can't be used

@@ -175,7 +175,7 @@ class Model:
         batch = self._batched(array)
         if len(batch) != 1:
             raise InputError(
-                f"The array holds {len(batch)} items; but only one can be classified at a time.", "Give one of them."
+                f"The array holds {len(batch)} items; only one can be classified at a time.", "Give one of them."
             )
         return np.asarray(batch[0])
 

@@ -150,7 +150,7 @@ def test_a_note_that_can_not_be_made_ends_nothing(run: Any, monkeypatch: pytest.
     scheme, path = SCHEMES["tflite-int8"], run.variants["tflite-int8"]
     assert remainder(path, scheme) == ()
     monkeypatch.setattr("edgepress.converters.proof.still_float.read", read)
-    assert remainder(path, scheme) == ("what stays float can't be seen: no such thing",)
+    assert remainder(path, scheme) == ("float operations could not be listed: no such thing",)
 
 
 def test_names_of_files(run: Any, tmp_path: Path) -> None:

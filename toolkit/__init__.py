@@ -1,4 +1,4 @@
-"""The workstation: train an image classifier, convert, measure and choose a file of it for a small board.
+"""Train a classifier on the workstation, convert it, measure the files, and choose one for a small board.
 
     from edgepress.toolkit import benchmark, convert, train
 

@@ -1,7 +1,7 @@
 """Convert any classifier to files for boards: `convert`, which the command of the same name calls.
 
-A model that edgepress trained carries a contract: what it takes, and the data that it was trained on. The contract of
-any other model is put together from `Hints`, from what its file says and from guesses, which `on_note` reports.
+A model that edgepress trained contains its contract: its input, its labels, and the data it was trained on. For any
+other model, the contract is assembled from `Hints`, the file's metadata and guesses, which `on_note` reports.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints
     item = stored_item(Path(data)) if not hints.image_options else None
     if item is None or item[0] == np.uint8 or item[1] != facts.shape:
         return hints, ()
-    note = f"input: {data} holds numbers in the model's shape, so they are not images; --color says otherwise"
+    note = f"input: {data} holds numbers in the model's shape, so they are not images; if they are, give --color"
     return dataclasses.replace(hints, color="none"), (note,)
 
 
@@ -218,7 +218,7 @@ def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     if labels != tuple(map(str, range(len(labels)))) or len(data.labels) != len(labels):
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
         return dataclasses.replace(plan, notes=(*plan.notes, note))
-    note = f"labels: {len(labels)} from {data.source}, in its order; --labels says otherwise"
+    note = f"labels: {len(labels)} from {data.source}, in its order; change them with --labels"
     notes = (*(n for n in plan.notes if not n.startswith("labels:")), note)
     return dataclasses.replace(plan, contract=plan.contract.replace(labels=data.labels), notes=notes)
 

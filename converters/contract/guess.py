@@ -1,4 +1,4 @@
-"""The contract of a model that edgepress did not train: from hints, from the metadata in its file, and by guessing.
+"""Guess the contract of a model that edgepress did not train, from hints, its metadata, its shape and its outputs.
 
     >>> facts = Facts((224, 224, 3), 5, metadata=Metadata(mean=(127.5,), std=(127.5,)))
     >>> guess_contract(facts).notes[1]

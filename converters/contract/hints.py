@@ -1,4 +1,4 @@
-"""What is known of a model before its contract is guessed: `Facts` from the open file, `Hints` from its user."""
+"""The inputs of a guessed contract: `Facts` read from the opened model, and `Hints` given by the user."""
 
 from __future__ import annotations
 

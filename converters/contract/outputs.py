@@ -1,4 +1,4 @@
-"""Whether a model's outputs are probabilities or logits, judged by their values."""
+"""Tell probabilities from logits by the values of a model's outputs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: 
     if found == "any" and not (softmax or task == "logits"):
         further = "--softmax adds a sigmoid" if task == "sigmoid" else "--task logits"
         raise InputError(
-            f"The task is {task}, but they range from {low:.3g} to {high:.3g}, so they are not probabilities.",
+            f"The task is {task}, but the outputs range from {low:.3g} to {high:.3g}, so they are not probabilities.",
             f"If they are logits: {further}. Also check --input-range.",
         )
     if found == "unit" and task == "softmax" and not sigmoids:

@@ -1,4 +1,4 @@
-"""What pixels 0-255 become before a model takes them: mean and standard deviation, from hints or from the file."""
+"""Find the normalization of pixels 0-255 that a model expects: mean and standard deviation, from hints or its file."""
 
 from __future__ import annotations
 

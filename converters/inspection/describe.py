@@ -1,4 +1,4 @@
-"""Derive from a file's graph: its operations with their types, and peak memory."""
+"""Derive the operations with their types, and the peak memory, from a file's graph."""
 
 from __future__ import annotations
 

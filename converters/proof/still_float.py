@@ -14,7 +14,7 @@ BY_DESIGN = {
     *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile", "Slice"),
     *("Split", "Concat", "Gather", "Pad", "ReverseSequence", "ConstantOfShape"),
 }
-"""ONNX: the output stays float, and operations that only move numbers may come before the first quantization."""
+"""ONNX: the output stays float, and operations that only move values may come before the first quantization."""
 WHOLE = ("LSTM", "GRU", "RNN", "Loop", "Scan", "If")
 """ONNX: operations whose inside quantizers ignore."""
 
@@ -26,7 +26,7 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     try:
         found, notes = read(path), []
     except ModelFileError as e:
-        return (f"what stays float can't be seen: {e.message}",)
+        return (f"float operations could not be listed: {e.message}",)
     kinds = {node.partition(" ")[0] for node in found.still_float} | {n.operation for n in found.nodes} & {*WHOLE}
     left = sorted(kinds - BY_DESIGN)
     if left and scheme.calibrated:

@@ -67,7 +67,7 @@ def choose(
 def engine_notes(results: Sequence[Measurement], host: Mapping[str, Any]) -> list[str]:
     """Facts about engines that prevent wrong conclusions from the figures."""
     slow = {
-        r.engine: f"{r.engine} has no fast int8 kernels for x86; on ARM boards its int8 is not slow like this."
+        r.engine: f"{r.engine} has fast int8 kernels for ARM, but not for x86."
         for r in results
         if r.engine in ENGINES and ENGINES[r.engine].slow_int8_on_x86
         if r.scheme in INTEGER and r.speedup is not None and r.speedup < 1

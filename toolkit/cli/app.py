@@ -58,7 +58,7 @@ def _main(
         bool, Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
     ] = False,
 ) -> None:
-    """Turn an image classifier into the file that a small board should run, and prove it."""
+    """Turn an image classifier into the file that a small board should run, and prove that it works."""
 
 
 def build() -> typer.Typer:

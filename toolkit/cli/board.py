@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.boards.bench import BoardBench
     from edgepress.toolkit.results.records import Measurement
 
-app = typer.Typer(help="Describe boards that ssh reaches, and measure files on them.")
+app = typer.Typer(help="Describe boards and measure files on them, over ssh.")
 
 FILE_SUFFIXES = (".tflite", ".onnx", ".zip")
 Python = Annotated[
@@ -82,7 +82,7 @@ def bench(
     ssh_config: SshConfig = None,
     json_output: Json = False,
 ) -> int:
-    """Verify and measure files on boards, next to the workstation's results; removes what it copied there."""
+    """Verify and measure files on boards, and add the results to the workstation's; removes the copied files."""
     from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
     from edgepress.toolkit.benchmarking.plan import parse_counts
     from edgepress.toolkit.boards.bench import board_bench as work

@@ -1,4 +1,4 @@
-"""Run each command in the same frame: library output off the screen, one error message, and an exit code.
+"""Wrap every command: send library output to a log, print one message for an error, and set the exit code.
 
 Exit codes: 0 success; 1 failure or interruption, or one of several items failed; 2 wrong usage; 3 a limit given by the
 user is not met.

@@ -1,4 +1,4 @@
-"""An inspection as tables for the screen: a summary, the operations, the largest tensors."""
+"""Format an inspection as tables for the screen: a summary, the operations, the largest tensors."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ MANY_SCHEMES = ("all", *dict.fromkeys(s.format for s in SCHEMES.values()), *SCHE
 
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
 Data = Annotated[str | None, Option(help=DATA_HELP, show_default="the data the model was trained on")]
-SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="List images that can't be read and leave them out")]
+SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="Skip unreadable images, and list them")]
 ThreadCounts = Annotated[str, Option(help="Numbers of threads to time, separated by commas")]
 Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use")]
 MaxDrop = Annotated[

@@ -1,4 +1,4 @@
-"""Results as tables for the screen; the JSON documents hold all of the figures."""
+"""Format results as tables for the screen; only the JSON documents contain all figures."""
 
 from __future__ import annotations
 

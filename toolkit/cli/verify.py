@@ -16,9 +16,7 @@ def verify(
     key: Annotated[
         Path | None, Option(help="Require a signature by this public key (.pub) or file of allowed signers")
     ] = None,
-    signature: Annotated[
-        Path | None, Option(help="Signature file", show_default="the name of the bundle and .sig")
-    ] = None,
+    signature: Annotated[Path | None, Option(help="Signature file", show_default="BUNDLE.sig")] = None,
     json_output: Json = False,
 ) -> None:
     """Check that a bundle is complete, unchanged and, with --key, signed; nothing is unpacked."""

@@ -1,4 +1,4 @@
-"""What the page's scripts draw: the figures of `benchmark.json` that stand in a picture, and the Pareto fronts."""
+"""Collect what the page's scripts plot: figures of `benchmark.json`, and the Pareto fronts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all formats of a report show, and how: names of rows, columns, figures as text.
+"""Prepare what all formats of a report show: names of rows, columns, and figures as text.
 
 A figure that was not measured is an empty text, and a column without figures is left out.
 """

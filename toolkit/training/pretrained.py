@@ -40,7 +40,7 @@ def clear_errors(name: str, weights: str | Path | None) -> Iterator[None]:
         reason = " ".join(str(e).split())[:300]
         if str(weights) == "imagenet":
             raise TrainingError(
-                f"The ImageNet weights of {name} can't be had: {reason}",
+                f"The ImageNet weights of {name} can't be downloaded: {reason}",
                 "Download that file on a machine with internet and give its path as weights, or train from scratch.",
             ) from e
         raise TrainingError(

@@ -70,7 +70,7 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
             scores = model.scores(items[start : start + step])
         seconds += time.perf_counter() - began
         if not np.isfinite(scores).all():
-            raise InputError("It answers NaN or infinite scores.")
+            raise InputError("Its scores contain NaN or infinity.")
         parts.append(decide(scores, model.contract))
         if seconds > shard.left_s:
             break
