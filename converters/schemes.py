@@ -28,7 +28,7 @@ class Scheme:
         format: File format and suffix, "tflite" or "onnx".
         precision: What weights and activations are stored as; the key of the recipe that makes it.
         summary: One line for a user.
-        color: Number of its colour in reports, from 0.
+        colors: Its colours in reports, on a light and on a dark ground; tests/test_report.py computes their contrast.
         calibrated: Whether it needs calibration data. Such a file computes in integers, and an operation that still
             computes in float is noted.
         output_dtype: Type of the file's output; "uint8" is quantized.
@@ -45,7 +45,7 @@ class Scheme:
     precision: str
     summary: str
     _: KW_ONLY
-    color: int
+    colors: tuple[str, str]
     calibrated: bool = False
     output_dtype: Literal["float32", "uint8"] = "float32"
     arithmetic: Literal["float32", "int8"] | None = "int8"
@@ -69,22 +69,23 @@ class Scheme:
 
 # fmt: off
 _ROWS = (
-    Scheme("tflite", "float32", "the reference: nothing is quantized", color=0, arithmetic="float32",
-           min_sqnr_db=80, max_relative_error=1e-4, float_share=1, selftest_steps=0.03),
-    Scheme("tflite", "float16", "weights float16, computed in float32: half the size", color=1, arithmetic="float32",
-           min_sqnr_db=30, least=6.1e-5, selftest_steps=0.03),
-    Scheme("tflite", "dynamic", "weights int8, activations quantized while running", color=2, selftest_steps=16),
-    Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest", color=3,
-           calibrated=True, output_dtype="uint8"),
-    Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs", color=4,
-           calibrated=True, arithmetic=None, min_sqnr_db=20),
-    Scheme("onnx", "float32", "the reference for ONNX Runtime", color=5, arithmetic="float32",
-           min_sqnr_db=80, max_relative_error=1e-4, float_share=1, selftest_steps=0.03),
-    Scheme("onnx", "float16", "weights and computation float16: half the size", color=6, arithmetic="float32",
-           min_sqnr_db=30, least=6.1e-5, selftest_steps=3),
-    Scheme("onnx", "dynamic", "weights uint8, activations quantized while running", color=7, selftest_steps=16,
-           item_by_item=True),  # the scale of activations comes from all items of a call
-    Scheme("onnx", "int8", "QDQ: weights and activations int8, static", color=8, calibrated=True),
+    Scheme("tflite", "float32", "the reference: nothing is quantized", arithmetic="float32", float_share=1,
+           colors=("#4e1787", "#796ce7"), min_sqnr_db=80, max_relative_error=1e-4, selftest_steps=0.03),
+    Scheme("tflite", "float16", "weights float16, computed in float32: half the size",
+           colors=("#475ad0", "#c4b5fe"), arithmetic="float32", min_sqnr_db=30, least=6.1e-5, selftest_steps=0.03),
+    Scheme("tflite", "dynamic", "weights int8, activations quantized while running", colors=("#724e88", "#a290d5"),
+           selftest_steps=16),
+    Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest",
+           colors=("#1e9495", "#89f4df"), calibrated=True, output_dtype="uint8"),
+    Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs",
+           colors=("#a17fee", "#6dc09a"), calibrated=True, arithmetic=None, min_sqnr_db=20),
+    Scheme("onnx", "float32", "the reference for ONNX Runtime", arithmetic="float32", float_share=1,
+           colors=("#710541", "#d24387"), min_sqnr_db=80, max_relative_error=1e-4, selftest_steps=0.03),
+    Scheme("onnx", "float16", "weights and computation float16: half the size",
+           colors=("#9a0f01", "#ac7a20"), arithmetic="float32", min_sqnr_db=30, least=6.1e-5, selftest_steps=3),
+    Scheme("onnx", "dynamic", "weights uint8, activations quantized while running", selftest_steps=16,
+           colors=("#e66e20", "#fad478"), item_by_item=True),  # the scale of activations comes from all items of a call
+    Scheme("onnx", "int8", "QDQ: weights and activations int8, static", colors=("#c93a41", "#ee9b26"), calibrated=True),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}

@@ -25,7 +25,7 @@ class Engine(NamedTuple):
         formats: The file formats that it opens.
         module: Module to import.
         package: Name of the package on PyPI.
-        extra: The extra of edgepress that installs it.
+        extra: The extra of edgepress that installs it; empty if none does.
         session: The adapter.
         color: Its colour in plots.
         requirements: What pip installs into an environment made for this engine; empty: the package.
@@ -66,7 +66,7 @@ ENGINES: dict[str, Engine] = {
         profiler="OpenVINO's own performance counters", dynamic_in_float=True),
 }
 # fmt: on
-"""The engines, in order of preference. To add one: an adapter in `sessions`, a row here, an extra in pyproject.toml."""
+"""The engines, in order of preference. To add one: an adapter module and a row here."""
 
 _TELEMETRY = "openvino.tools.ovc"
 """Part of OpenVINO that is not needed here and reports every import over the network; it is kept from loading."""

@@ -66,7 +66,7 @@ class EngineError(EdgepressError):
 
 
 class MissingExtraError(EdgepressError):
-    """A package (its name on PyPI) is missing that an extra of edgepress installs.
+    """A package (its name on PyPI) is missing; `extra` is the extra of edgepress that installs it, empty if none does.
 
     `what` was to be done ("Decoding an image"): the message begins with it.
     """
@@ -74,10 +74,9 @@ class MissingExtraError(EdgepressError):
     kind = "missing_extra"
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs the package {package}, which is not installed.",
-            f"Install it with: pip install 'edgepress[{extra}]'",
-        )
+        wanted = f"'edgepress[{extra}]'" if extra else package
+        reason = f"{what} needs the package {package}, which is not installed."
+        super().__init__(reason, f"Install it with: pip install {wanted}")
         self.args = (what, package, extra)  # so that the error survives pickling between processes
 
 

@@ -96,8 +96,8 @@ def test_a_size_outside_names_the_range(name, over):
     ("name", "options", "says"),
     [
         ("lenett", {}, "Unknown architecture 'lenett'.*Did you mean 'lenet'"),
-        ("lenet", {"width": 0.5}, "lenet has no option width; these have: alexnet, vgg, mobilenet-v1"),
-        ("resnet8", {"depth": 11}, "resnet8 has no option depth; these have: vgg"),
+        ("lenet", {"width": 0.5}, "lenet has no option width; these have: .*alexnet, vgg, mobilenet-v1"),
+        ("resnet8", {"depth": 11}, "resnet8 has no option depth; these have: .*vgg"),
         ("vgg", {"depth": 19}, "vgg has no depth 19; accepted: 11, 16"),
         ("mobilenet-v2", {"width": 0}, "width is 0; accepted"),
         ("lenet", {"dropout": 1.0}, "dropout is 1.0; accepted"),
@@ -105,7 +105,7 @@ def test_a_size_outside_names_the_range(name, over):
         (
             "lenet",
             {"weights": "imagenet"},
-            "keras.applications has no weights for lenet; it has weights for: vgg, mobilenet-v1",
+            "keras.applications has no weights for lenet; it has weights for: .*vgg, mobilenet-v1",
         ),
         ("mobilenet-v2", {"weights": "imagenet", "width": 0.4}, "has no weights for mobilenet-v2 of width 0.4"),
         (

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from edgepress.converters.schemes import SCHEMES
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.reports import view
@@ -227,7 +228,7 @@ def test_colors_of_schemes_are_seen_and_told_apart_by_everybody(theme: int) -> N
         dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in (HERE / "report.css").read_text().split("@media", 2)
     ]
     values = themes[theme]
-    colors = [linear(values[f"c{n}"]) for n in range(9)]
+    colors = [linear(scheme.colors[theme]) for scheme in SCHEMES.values()]
     luminance = [float(np.dot([0.2126, 0.7152, 0.0722], c)) for c in [*colors, linear(values["card"])]]
     for one in luminance[:-1]:
         low, high = sorted((one, luminance[-1]))

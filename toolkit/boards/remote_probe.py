@@ -1,13 +1,14 @@
 """Print a board's description and state as JSON: sent over ssh to the board's Python.
 
-    ssh pi@kitchen python3 - < toolkit/boards/remote_probe.py         everything
-    ssh pi@kitchen python3 - state < toolkit/boards/remote_probe.py   only the state: temperature, frequency, throttling
+    ssh pi@kitchen python3 - litert=ai-edge-litert < toolkit/boards/remote_probe.py   everything
+    ssh pi@kitchen python3 - state < toolkit/boards/remote_probe.py                   only the state, such as throttling
 
-It uses only the standard library and runs on Python 3.7. Unknown values are null or empty.
+It reports versions of the packages named. It needs only Python 3.7's standard library. Unknown values are null or empty.
 """
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -19,8 +20,8 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def info(root: str = "/") -> dict[str, Any]:
-    """The board's description, which does not change while it runs: {name: value}."""
+def info(root: str = "/", **packages: str) -> dict[str, Any]:
+    """The board's description, which does not change while it runs; `packages` holds the package of each engine."""
     cpu = _cpuinfo(_read(root, "proc/cpuinfo"))
     memory = [line.split()[1] for line in _read(root, "proc/meminfo").splitlines() if line.startswith("MemTotal:")]
     return {
@@ -39,7 +40,7 @@ def info(root: str = "/") -> dict[str, Any]:
         "kernel": platform.release(),
         "libc": platform.libc_ver(),
         "python": platform.python_version(),
-        "engines": _engines(),
+        "engines": _engines(packages),
         "governor": _read(root, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "frequency_limit_mhz": _mhz(_read(root, "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")),
     }
@@ -96,19 +97,16 @@ def _os_name(text: str) -> str:
     return names[0].partition("=")[2].strip('"') if names else platform.system() + " " + platform.release()
 
 
-def _engines() -> dict[str, str]:
+def _engines(packages: dict[str, str]) -> dict[str, str]:
     """Versions of the engines installed for this Python."""
     try:
         from importlib.metadata import PackageNotFoundError, version
     except ImportError:  # before Python 3.8
         return {}
-    packages = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime", "onnxruntime": "onnxruntime"}
     found = {}
     for name, package in packages.items():
-        try:
+        with contextlib.suppress(PackageNotFoundError):
             found[name] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 
@@ -137,5 +135,6 @@ def _mhz(text: str) -> float | None:
 
 
 if __name__ == "__main__":
-    document = state() if sys.argv[1:] == ["state"] else dict(info(), state=state())
+    named = dict(word.split("=") for word in sys.argv[1:] if "=" in word)
+    document = state() if sys.argv[1:] == ["state"] else dict(info(**named), state=state())
     sys.stdout.write(json.dumps(document) + "\n")

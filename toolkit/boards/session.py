@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.runtime import ENGINES
 from edgepress.toolkit.boards import remote_probe
 from edgepress.toolkit.boards.journal import Journal
 from edgepress.toolkit.boards.ssh import Connection
@@ -123,9 +124,9 @@ def look(board: Connection, python: str | None = None, *, only_state: bool = Fal
         BoardError: Its Python could not be run.
     """
     script = Path(remote_probe.__file__).read_bytes()
-    command = [python or "python3", "-", *(["state"] if only_state else [])]
+    wanted = ["state"] if only_state else [f"{name}={row.package}" for name, row in ENGINES.items()]
     try:
-        found: dict[str, Any] = json.loads(board.run(command, stdin=script))
+        found: dict[str, Any] = json.loads(board.run([python or "python3", "-", *wanted], stdin=script))
     except LostError:
         raise
     except (BoardError, ValueError) as e:

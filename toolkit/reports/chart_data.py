@@ -13,8 +13,8 @@ from edgepress.toolkit.results.records import Benchmark, Measurement
 
 MAX_MATRIX, MAX_CLASSES = 30, 40
 """Classes up to which confusion matrices are shown, and how many classes are listed by their drop."""
-COLORS, SHAPES = 10, 5
-"""Colours in the style sheet and shapes in the page; the last of each is for whatever is not in the tables."""
+COLORS, SHAPES = (*(scheme.colors for scheme in SCHEMES.values()), ("#6b7280", "#9aa3ad")), 5
+"""Colours on a light and a dark ground, and shapes in the page; the last is for what is not in the tables."""
 
 
 def chart_data(result: Benchmark) -> dict[str, Any]:
@@ -73,8 +73,8 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
 
 
 def color_of(scheme: str) -> int:
-    """The number of a scheme's colour in the style sheet."""
-    return min(SCHEMES[scheme].color, COLORS - 1) if scheme in SCHEMES else COLORS - 1
+    """The number of a scheme's colour in `COLORS` and in the style sheet."""
+    return [*SCHEMES, scheme].index(scheme)
 
 
 def shape_of(engine: str) -> int:

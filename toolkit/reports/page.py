@@ -19,7 +19,7 @@ from typing import Any
 from edgepress import __version__
 from edgepress.toolkit.host.describe import host_title
 from edgepress.toolkit.reports import view
-from edgepress.toolkit.reports.chart_data import chart_data, color_of, shape_of
+from edgepress.toolkit.reports.chart_data import COLORS, chart_data, color_of, shape_of
 from edgepress.toolkit.results.records import DROP, USABLE, Benchmark, Disagreement, Measurement
 
 HERE = Path(__file__).parent
@@ -28,17 +28,13 @@ SCRIPTS = ("vendor/d3.min.js", "plots.js", "closer.js", "report.js")
 
 def page(result: Benchmark) -> str:
     """The report of a benchmark as HTML."""
-    import jinja2
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    style = (HERE / "report.css").read_text()
+    style = style_sheet()
     scripts = [(HERE / name).read_text() for name in SCRIPTS]
     return environment.get_template("page.html").render(
         **_context(result),
@@ -49,6 +45,13 @@ def page(result: Benchmark) -> str:
     )
 
 
+def style_sheet() -> str:
+    """The style sheet, with the colours of the schemes under the numbers of `color_of`."""
+    light, dark = ("\n".join(f".c{n} {{ color: {c[ground]}; }}" for n, c in enumerate(COLORS)) for ground in (0, 1))
+    style = (HERE / "report.css").read_text()
+    return f"{style}{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
+
+
 def embedded_json(value: Any) -> str:
     """JSON for a script element: no text in it can end the element or begin a comment."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
@@ -57,13 +60,10 @@ def embedded_json(value: Any) -> str:
 
 def _policy(style: str, scripts: list[str]) -> str:
     """A content security policy that allows only these texts and embedded images."""
-    hashes = " ".join(_hash(script) for script in scripts)
-    rules = f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; img-src data:"
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, *scripts))
+    styled, *allowed = (f"'sha256-{digest}'" for digest in digests)
+    rules = f"default-src 'none'; script-src {' '.join(allowed)}; style-src {styled}; img-src data:"
     return f"{rules}; base-uri 'none'; form-action 'none'"
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _context(result: Benchmark) -> dict[str, Any]:
