@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection.report import Inspection, Node, Port, Weight
 from edgepress.runtime.contract import MEMBER, read_contract
 from edgepress.runtime.errors import ModelFileError
@@ -79,8 +80,8 @@ def read_h5(path: Path) -> Inspection:
 
 
 def _damaged(path: Path, error: Exception) -> ModelFileError:
-    reason = str(error).strip().partition("\n")[0]
-    return ModelFileError(f"{path} is damaged or of another kind: {reason}.", "Copy it again, or save it again.")
+    message = f"{path} is damaged or of another kind: {first_line(error)}."
+    return ModelFileError(message, "Copy it again, or save it again.")
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.metadata import onnx_metadata
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_steps import (
@@ -148,7 +149,7 @@ def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ..
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True), ()
     except Exception as e:  # InferenceError, and ValueError over 2 GB
-        return model, (f"Shapes could not be inferred: {str(e).strip().partition(chr(10))[0]}",)
+        return model, (f"Shapes could not be inferred: {first_line(e)}",)
 
 
 def _time_leads(model: onnx.ModelProto, graph: g.Graph) -> bool:

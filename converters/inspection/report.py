@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,10 +165,8 @@ class Inspection:
     @property
     def parameters(self) -> int:
         """Parameters of the whole model."""
-        counts = [n.parameters for n in self.nodes]
-        if not counts or None in counts:
-            return sum(math.prod(w.shape) for w in self.weights)
-        return sum(filter(None, counts))
+        counted = total(n.parameters for n in self.nodes) if self.nodes else None
+        return sum(math.prod(w.shape) for w in self.weights) if counted is None else counted
 
     @property
     def macs(self) -> int:
@@ -203,10 +201,8 @@ class Inspection:
                 "data_types": types,
                 "computes_in": kind,
                 "count": len(nodes),
-                "parameters": None
-                if any(n.parameters is None for n in nodes)
-                else sum(n.parameters or 0 for n in nodes),
-                "macs": None if any(n.macs is None for n in nodes) else sum(n.macs or 0 for n in nodes),
+                "parameters": total(n.parameters for n in nodes),
+                "macs": total(n.macs for n in nodes),
                 "delegated": None if nodes[0].delegated is None else sum(bool(n.delegated) for n in nodes),
             }
             for (operation, version, types, kind), nodes in groups.items()
@@ -240,6 +236,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):  # JSON has no NaN, and a damaged file may
         return value if math.isfinite(value) else None
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+def total(counts: Iterable[int | None]) -> int | None:
+    """The sum of counts; None if one is not known."""
+    known = list(counts)
+    return None if None in known else sum(filter(None, known))
 
 
 def metadata_dict(metadata: Metadata) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Engine, Inspection, Port, Weight, file_size
+from edgepress.converters.sources.saved_model import opened
 from edgepress.runtime.errors import ModelFileError
 
-GRAPH = "saved_model.pb"
 SERVING = "serving_default"
 SKIPPED = ("Identity", "NoOp", "Placeholder")
 
@@ -30,13 +31,7 @@ def read(path: Path) -> Inspection:
     """
     import tensorflow as tf
 
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except MemoryError:
-        raise
-    except Exception as e:  # TensorFlow's errors, and OSError, ValueError, KeyError and others
-        reason = str(e).strip().partition("\n")[0]
-        raise ModelFileError(f"TensorFlow can't load {path}: {reason}", "Copy or save it again.") from e
+    loaded = opened(path)
     signatures = loaded.signatures
     name = SERVING if SERVING in signatures else next(iter(signatures), "")
     if not name:
@@ -48,10 +43,8 @@ def read(path: Path) -> Inspection:
     except MemoryError:
         raise
     except Exception as e:  # TensorFlow's errors, and ValueError, TypeError and others of the functions in it
-        reason = str(e).strip().partition("\n")[0]
-        raise ModelFileError(
-            f"TensorFlow can't trace {path}, signature {name}: {reason}", "Save it again with model.export of Keras."
-        ) from e
+        message = f"TensorFlow can't trace {path}, signature {name}: {first_line(e)}"
+        raise ModelFileError(message, "Save it again with model.export of Keras.") from e
     graph, weights = _graph(frozen, variables, signatures[name].variables)
     others = sorted({*signatures} - {name})
     inputs, outputs = (

@@ -7,6 +7,7 @@ with per-channel weights; its statistics come from `calibration`, as TFLite's do
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
@@ -160,12 +161,10 @@ def _float16(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    kept = [copy.graph.output[0].name]
-    if copy.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
-        kept.append(copy.graph.input[0].name)
-    result: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=kept)
+    kept = [model.graph.output[0].name]
+    if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+        kept.append(model.graph.input[0].name)
+    result: onnx.ModelProto = convert_float_to_float16(copy.deepcopy(model), keep_io_types=kept)
     return result
 
 
