@@ -121,15 +121,7 @@ def _inspection(
     layers = list(_layers(config)) if config else []
     inputs = [layer for layer in layers if layer["class_name"] == "InputLayer"]
     nodes = [
-        Node(
-            operation=str(layer["class_name"]),
-            name=str(layer["config"].get("name", "")),
-            version=None,
-            data_types="",
-            computes_in="",
-            parameters=None,
-            macs=None,
-        )
+        Node(operation=str(layer["class_name"]), name=str(layer["config"].get("name", "")))
         for layer in layers
         if layer not in inputs
     ]
@@ -141,7 +133,6 @@ def _inspection(
         producer=f"keras {version}".strip(),
         inputs=tuple(_port(layer["config"]) for layer in inputs),
         nodes=tuple(nodes),
-        weights_bytes=sum(w.size_bytes for w in weights),
         weights=tuple(weights),
         notes=notes,
     )

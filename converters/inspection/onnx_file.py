@@ -51,9 +51,7 @@ def read(path: Path) -> Inspection:
     except DecodeError as e:
         raise ModelFileError(f"{path} is damaged: it can't be parsed as ONNX.", "Copy or convert it again.") from e
     if not model.graph.node or not model.graph.output:
-        raise ModelFileError(
-            f"{path} holds no ONNX graph.", "It is damaged or of another kind; an ONNX model is needed."
-        )
+        raise ModelFileError(f"{path} holds no ONNX graph.", "It is damaged or of another kind.")
     try:
         _check_text(model)
         found = _read(path, model, len(content))
@@ -106,7 +104,6 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int) -> Inspection:
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         inputs=ports[0],
         outputs=ports[1],
-        weights_bytes=sum(w.size_bytes for w in weights),
         metadata_bytes=sum(len(p.key.encode()) + len(p.value.encode()) for p in model.metadata_props),
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
         custom_operations=tuple(dict.fromkeys(custom)),

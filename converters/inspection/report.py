@@ -44,7 +44,7 @@ class Node:
         operation: Its kind: "CONV_2D", "Conv", "Conv2D".
         name: Name of its layer or output tensor.
         version: Version of the operation, where the format has one.
-        data_types: Types of its data, weights and result: "int8 x int8 -> int8".
+        data_types: Types of its data, weights and result: "int8 x int8 -> int8"; "" if they are not known.
         computes_in: "float32", "float16", "int8", "uint8", "int16"; "dynamic" (float, quantized while running);
             "conversion" (from one type to another); "constant" (does not depend on the input); "other" (shapes); "" if
             that is not known.
@@ -55,11 +55,11 @@ class Node:
 
     operation: str
     name: str
-    version: int | None
-    data_types: str
-    computes_in: str
-    parameters: int | None
-    macs: int | None
+    version: int | None = None
+    data_types: str = ""
+    computes_in: str = ""
+    parameters: int | None = None
+    macs: int | None = None
     delegated: bool | None = None
 
 
@@ -125,9 +125,7 @@ class Inspection:
         peak_activation_bytes: By `graph.MEMORY_MODEL`; None if a shape is unknown.
         peak_node: Name of the node at which it is reached.
         unpacked_weights_bytes: Memory for float weights that the engine unpacks from smaller ones.
-        weights_bytes: Bytes of the file that are constants.
         metadata_bytes: Bytes that are labels, contract and other metadata.
-        rest_bytes: All other bytes: the graph.
         weights: The constants, largest first.
         custom_operations: Operations that no engine has built in.
         flex_operations: Operations of full TensorFlow that a TFLite file needs.
@@ -148,7 +146,6 @@ class Inspection:
     peak_activation_bytes: int | None = None
     peak_node: str = ""
     unpacked_weights_bytes: int = 0
-    weights_bytes: int = 0
     metadata_bytes: int = 0
     weights: tuple[Weight, ...] = ()
     custom_operations: tuple[str, ...] = ()
@@ -156,6 +153,11 @@ class Inspection:
     runtime: Runtime | None = None
     engine: Engine | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the file that are constants."""
+        return sum(w.size_bytes for w in self.weights)
 
     @property
     def rest_bytes(self) -> int:
@@ -211,14 +213,14 @@ class Inspection:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON document of `edgepress inspect --json`."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain = {name: _plain(value) for name, value in fields.items()}
+        plain: dict[str, Any] = _plain(self)
         derived = {
             "operations": self.operations(),
             "parameters": self.parameters,
             "macs": self.macs,
             "macs_not_counted": list(self.macs_not_counted),
             "still_float": list(self.still_float),
+            "weights_bytes": self.weights_bytes,
             "rest_bytes": self.rest_bytes,
             "memory_model": g.MEMORY_MODEL,
         }

@@ -35,35 +35,28 @@ def read(path: Path) -> Inspection:
     signatures = loaded.signatures
     name = SERVING if SERVING in signatures else next(iter(signatures), "")
     if not name:
-        raise ModelFileError(
-            f"{path} has no signature.", "Save it with one, for example by model.export(folder) of Keras."
-        )
+        raise ModelFileError(f"{path} has no signature.", "Save it with one, such as by model.export of Keras.")
+    signature = signatures[name]
     try:
-        frozen, variables = _frozen(signatures[name])
+        frozen, variables = _frozen(signature)
     except MemoryError:
         raise
     except Exception as e:  # TensorFlow's errors, and ValueError, TypeError and others of the functions in it
         message = f"TensorFlow can't trace {path}, signature {name}: {first_line(e)}"
         raise ModelFileError(message, "Save it again with model.export of Keras.") from e
-    graph, weights = _graph(frozen, variables, signatures[name].variables)
+    graph, weights = _graph(frozen, variables, signature.variables)
     others = sorted({*signatures} - {name})
-    inputs, outputs = (
-        _ports(ends) for ends in (signatures[name].structured_input_signature[1], signatures[name].structured_outputs)
-    )
     found = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"), items=g.fixed_batch(graph))
     found["notes"] += (f"Signature {name}" + (f"; also there: {', '.join(others)}." if others else "."),)
-    operations = frozen.graph.get_operations()
-    found["notes"] += tuple(
-        dict.fromkeys(f"Not looked into: the bodies of {op.type}." for op in operations if _calls(op))
-    )
+    bodies = dict.fromkeys(op.type for op in frozen.graph.get_operations() if _calls(op))
+    found["notes"] += tuple(f"Not looked into: the bodies of {kind}." for kind in bodies)
     return Inspection(
         file=str(path),
         format="saved_model",
         size_bytes=file_size(path),
         producer=f"tensorflow {getattr(loaded, 'tensorflow_version', '')}".strip(),
-        inputs=inputs,
-        outputs=outputs,
-        weights_bytes=sum(w.size_bytes for w in weights),
+        inputs=_ports(signature.structured_input_signature[1]),
+        outputs=_ports(signature.structured_outputs),
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
         engine=Engine(name=f"tensorflow {tf.__version__}", opens=True),
         **found,

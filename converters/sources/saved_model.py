@@ -67,9 +67,10 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
             f"{path} is not a classifier: inputs {sorted(inputs)}, outputs {sorted(outputs)}, shapes {shapes}.",
             "One input (batch, ...) and one output (batch, classes) are needed; several inputs can't be converted.",
         )
-    if shapes[0][0] not in (None, 1):
+    batch, *shape = shapes[0]
+    if batch not in (None, 1):
         raise ModelFileError(
-            f"{path} takes {shapes[0][0]} items at once.", "Export it with a batch of 1 or a free one (None)."
+            f"{path} takes {batch} items at once.", "Export it with a batch of 1 or a free one (None)."
         )
     (source,), (sink,) = inputs, outputs
 
@@ -77,4 +78,4 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
         assert model is not None  # keeps the variables alive
         return signature(**{source: x})[sink]
 
-    return infer, shapes[0][0], tuple(shapes[0][1:]), int(shapes[1][1]), inputs[source].dtype.name
+    return infer, batch, tuple(shape), int(shapes[1][1]), inputs[source].dtype.name

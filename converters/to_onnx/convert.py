@@ -46,7 +46,7 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
                 proto = _tf2onnx(definition, weights, frozen, careful=False)
             except Exception:  # in one of its many passes over the graph; it can skip those that fail
                 logging.getLogger(__name__).warning(
-                    "tf2onnx failed; trying again without the passes that fail", exc_info=True
+                    "tf2onnx failed; retrying without the failing passes", exc_info=True
                 )
                 proto = _tf2onnx(definition, weights, frozen, careful=True)
     except Exception as e:  # tf2onnx raises ValueError, KeyError and others
@@ -278,7 +278,7 @@ def _protos_unchanged() -> Iterator[None]:
 @contextmanager
 def _quiet(logger: str) -> Iterator[None]:
     """Hide log messages that are meant for users of the quantizer's own command line."""
-    log: Any = logging.getLogger() if logger == "root" else logging.getLogger(logger)
+    log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.ERROR)
     try:

@@ -54,9 +54,7 @@ def load(path: Path) -> onnx.ModelProto:
                 f"{path} has operations of classical machine learning, which are not converted: {found} (in {where}).",
                 "Export only the neural network; --mean and --std do what a Scaler does.",
             )
-        raise ConversionError(
-            f"{path} has custom operations: {found} (in {where}).", "Export it with standard operations only."
-        )
+        raise ConversionError(f"{path} has custom operations: {found} (in {where}).", "Use standard operations only.")
     version = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
     if version < 13:  # per-channel QDQ begins there
         try:
