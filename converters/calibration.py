@@ -7,6 +7,7 @@ The input's range comes from the contract, not from the values seen, so that the
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -78,8 +79,7 @@ def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[flo
     import onnx
     import onnxruntime
 
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
+    watched = copy.deepcopy(model)
     graph = watched.graph
     types = {v.name: v for v in graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
     produced = {name for node in graph.node for name in node.output} - {v.name for v in graph.output}
@@ -133,10 +133,8 @@ class _Extremes:
 
 
 def _does_not_take(error: Exception) -> ConversionError:
-    reason = str(error).strip().partition("\n")[0]
-    return ConversionError(
-        f"The model does not take an item of the calibration data: {reason}.", "Give data like its training data."
-    )
+    message = f"The model does not take an item of the calibration data: {first_line(error)}."
+    return ConversionError(message, "Give data like its training data.")
 
 
 def _checked(batches: Batches) -> Iterable[npt.NDArray[np.float32]]:

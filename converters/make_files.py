@@ -22,7 +22,7 @@ from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.outputs import SIGMOIDS, Looks, looks_of, refuse_other_outputs
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.files import whole_file
 from edgepress.converters.proof.compare import compare, seeded_items, shortcoming, shortcoming_before, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
@@ -123,7 +123,7 @@ def make_files(job: FilesJob, emit: Emit) -> None:
             raise
         except Exception as e:  # a bug of ours or of a library: it ends this scheme, and its traceback is in the log
             traceback.print_exc()
-            error = f"It failed unexpectedly: {type(e).__name__}: {str(e).strip().partition(chr(10))[0]}."
+            error = f"It failed unexpectedly: {type(e).__name__}: {first_line(e)}."
             done = Done(Variant(name, None, None, 0.0, error=error, hint="Please report it."))
         seconds = time.perf_counter() - start
         emit(dataclasses.replace(done, variant=dataclasses.replace(done.variant, seconds=seconds)))

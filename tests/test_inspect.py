@@ -17,7 +17,7 @@ from inspecting import LENET_MACS, LENET_PARAMETERS, row_of, tflite_model
 
 from edgepress.converters.inspection import Inspection, tflite_file
 from edgepress.converters.inspection.report import Node, Port
-from edgepress.converters.inspection.tflite_releases import RELEASES
+from edgepress.converters.inspection.tflite_versions import operations
 from edgepress.toolkit.cli import inspect_table
 from edgepress.toolkit.cli import screen as screen_module
 from edgepress.toolkit.inspection import inspect
@@ -149,8 +149,8 @@ def test_litert_knows_every_version_in_the_table() -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     missing = []
-    for operation, row in RELEASES.items():
-        for version, release in enumerate(row.split(), start=1):
+    for operation, row in operations().items():
+        for version, release in enumerate(row["releases"].split(), start=1):
             try:
                 Interpreter(model_content=tflite_model(getattr(fb.BuiltinOperator, operation), version))
             except ValueError as e:  # options that this model lacks come after the version's check
@@ -227,8 +227,8 @@ def test_tflite_runtime_knows_exactly_the_versions_of_its_release(tmp_path: Path
 
     python, release = old_interpreter(), (2, 14)
     expected = {}
-    for operation, row in RELEASES.items():
-        for version, of in enumerate([*row.split(), "-"], start=1):
+    for operation, row in operations().items():
+        for version, of in enumerate([*row["releases"].split(), "-"], start=1):
             name = f"{operation}@{version}.tflite"
             (tmp_path / name).write_bytes(tflite_model(getattr(fb.BuiltinOperator, operation), version))
             expected[name] = of != "-" and tuple(int(n) for n in of.split(".")) <= release

@@ -12,15 +12,7 @@ from edgepress.converters.inspection import engines, macs
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_versions import oldest_onnxruntime
-from edgepress.converters.inspection.tflite_releases import RELEASES
-from edgepress.converters.inspection.tflite_versions import (
-    BY_DATA,
-    BY_WEIGHTS,
-    Use,
-    oldest_release,
-    on_pypi,
-    required_version,
-)
+from edgepress.converters.inspection.tflite_versions import Use, oldest_release, on_pypi, operations, required_version
 
 
 def value(n: int | None, dtype: str = "float32", **flags: bool) -> g.Value:
@@ -218,10 +210,12 @@ def test_oldest_release(use: Use, release: Any) -> None:
     assert oldest_release(use) == release
 
 
-def test_tables_agree_with_each_other() -> None:
-    for operation, row in [*BY_DATA.items(), *BY_WEIGHTS.items()]:
-        for cell in row.split():
-            assert 1 <= int(cell.partition("=")[2]) <= len(RELEASES[operation].split()), (operation, cell)
+def test_the_table_agrees_with_itself() -> None:
+    for operation, row in operations().items():
+        assert row.keys() <= {"releases", "data", "weights", "output"}
+        for field in ("data", "weights", "output"):
+            for types, version in row.get(field, {}).items():
+                assert 1 <= version <= len(row["releases"].split()), (operation, types)
 
 
 def test_releases_on_pypi() -> None:

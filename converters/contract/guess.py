@@ -137,14 +137,12 @@ def _guess_task(facts: Facts) -> tuple[Task, str]:
         )
     if outputs == 1:
         return _sigmoid(end)
-    if last == "softmax":
+    if last == "softmax" or not (last or looks):
         return "softmax", f"outputs: softmax ({end})"
     if looks == "softmax":
         return "softmax", f"outputs: softmax ({end}, and its answers sum to 1)"
     if looks == "unit":
         return "multilabel", f"outputs: multilabel ({end}, and its answers lie between 0 and 1 without summing to 1)"
-    if not (last or looks):
-        return "softmax", f"outputs: softmax ({end})"
     return "logits", f"outputs: logits ({end}); the runtime makes them probabilities by softmax"
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import shutil
 import zipfile
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
 def tflite_with_contract(model: bytes, contract: Contract) -> bytes:
     """The bytes of a TFLite model that carries `contract`, without anything that was appended to its flatbuffer."""
     described = with_metadata(model, NAME, write_block(contract))
-    whole = io.BytesIO()
-    whole.write(described)
+    whole = io.BytesIO(described)
     with zipfile.ZipFile(whole, "a") as archive:
         _write(archive, LABELS_MEMBER, _lines(contract))
         _write(archive, MEMBER, contract.to_json())
@@ -39,11 +39,10 @@ def onnx_with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.Model
     """A copy of an ONNX model that carries `contract`."""
     import onnx
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    copy.producer_name, copy.producer_version = "edgepress", contract.tools.get("edgepress", "")
-    onnx.helper.set_model_props(copy, {LABELS_MEMBER: _lines(contract), MEMBER: contract.to_json()})
-    return copy
+    whole = copy.deepcopy(model)
+    whole.producer_name, whole.producer_version = "edgepress", contract.tools.get("edgepress", "")
+    onnx.helper.set_model_props(whole, {LABELS_MEMBER: _lines(contract), MEMBER: contract.to_json()})
+    return whole
 
 
 def write_keras_contract(path: Path, contract: Contract) -> None:

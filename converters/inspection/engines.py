@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection.report import Engine, Inspection
 
 DELEGATE = "DELEGATE"
@@ -26,7 +27,7 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
         interpreter = Interpreter(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as e:
-        return found.replace(engine=Engine(name=name, opens=False, error=_first_line(e)))
+        return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
     try:
         operations = interpreter._get_ops_details()
     except UnicodeDecodeError:
@@ -74,9 +75,5 @@ def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:
     try:
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # its exceptions share no base class
-        return found.replace(engine=Engine(name=name, opens=False, error=_first_line(e)))
+        return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
     return found.replace(engine=Engine(name=name, opens=True))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 FLOATS = ("float32", "float16", "float64", "bfloat16")
 BITS = {"bool": 8, "int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "complex64": 64, "complex128": 128, "bfloat16": 16}
@@ -103,7 +103,7 @@ class Peak:
 
     size_bytes: int | None
     step: Step | None
-    unknown: tuple[str, ...] = field(default=())
+    unknown: tuple[str, ...] = ()
 
 
 def bits_of(dtype: str) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection.report import Inspection, Node, Port, Weight
 from edgepress.runtime.contract import MEMBER, read_contract
 from edgepress.runtime.errors import ModelFileError
@@ -79,8 +80,8 @@ def read_h5(path: Path) -> Inspection:
 
 
 def _damaged(path: Path, error: Exception) -> ModelFileError:
-    reason = str(error).strip().partition("\n")[0]
-    return ModelFileError(f"{path} is damaged or of another kind: {reason}.", "Copy it again, or save it again.")
+    message = f"{path} is damaged or of another kind: {first_line(error)}."
+    return ModelFileError(message, "Copy it again, or save it again.")
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -120,15 +121,7 @@ def _inspection(
     layers = list(_layers(config)) if config else []
     inputs = [layer for layer in layers if layer["class_name"] == "InputLayer"]
     nodes = [
-        Node(
-            operation=str(layer["class_name"]),
-            name=str(layer["config"].get("name", "")),
-            version=None,
-            data_types="",
-            computes_in="",
-            parameters=None,
-            macs=None,
-        )
+        Node(operation=str(layer["class_name"]), name=str(layer["config"].get("name", "")))
         for layer in layers
         if layer not in inputs
     ]
@@ -140,7 +133,6 @@ def _inspection(
         producer=f"keras {version}".strip(),
         inputs=tuple(_port(layer["config"]) for layer in inputs),
         nodes=tuple(nodes),
-        weights_bytes=sum(w.size_bytes for w in weights),
         weights=tuple(weights),
         notes=notes,
     )

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
-from edgepress.converters.inspection.report import Engine, Inspection, Port
+from edgepress.converters.inspection.report import Engine, Inspection, Port, total
 from edgepress.converters.sources.keras import mended
 
 KERNELS = {
@@ -59,7 +60,7 @@ def open_in_keras(path: Path, found: Inspection) -> Inspection:
         except MemoryError:
             raise
         except Exception as e:
-            return found.replace(engine=Engine(name=name, opens=False, error=_reason(e)))
+            return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
         found = found.replace(notes=(*found.notes, MENDED))
     return with_layers(model, found).replace(engine=Engine(name=name, opens=True))
 
@@ -179,8 +180,7 @@ def macs(layer: Any, read: Shape, made: Shape) -> int | None:
     if kinds & {*RECURRENT}:
         return read[1] * sum(_product(k.shape) for k in (layer.cell.kernel, layer.cell.recurrent_kernel))
     if "Bidirectional" in kinds:
-        both = [macs(part, read, made) for part in (layer.forward_layer, layer.backward_layer)]
-        return None if None in both else sum(filter(None, both))
+        return total(macs(part, read, made) for part in (layer.forward_layer, layer.backward_layer))
     if "TimeDistributed" in kinds:
         once = macs(layer.layer, (1, *read[2:]), (1, *made[2:]))
         return None if once is None else read[1] * once
@@ -203,7 +203,3 @@ def _key(tensor: Any, values: dict[str, g.Value]) -> str:
 def _port(tensor: Any) -> Port:
     shape = tuple(None if n is None else int(n) for n in tensor.shape)
     return Port(name=str(tensor.name), shape=shape, dtype=str(tensor.dtype))
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

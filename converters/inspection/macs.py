@@ -16,27 +16,17 @@ from edgepress.converters.inspection.graph import Value
 Rule = Callable[[Sequence[Value | None], Value | None], int | None]
 
 
-def over_output(weights: int, *channels: int) -> Rule:
-    """A kernel at input `weights`, applied whole at each output position; `channels` are the axes of its outputs."""
+def kernel(weights: int, *channels: int, data: int | None = None) -> Rule:
+    """A kernel at input `weights`, applied whole at each position; `channels` are the axes that positions include.
+
+    The positions are those of the output, or in transposed convolutions those of the input at `data`.
+    """
 
     def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
-        kernel = _shape(inputs, weights)
-        out = output.elements if output else None
-        if not kernel or out is None:
+        shape, given = _shape(inputs, weights), _shape([output] if data is None else inputs, data or 0)
+        if not shape or given is None:
             return None
-        return out * math.prod(n for axis, n in enumerate(kernel) if axis not in channels)
-
-    return count
-
-
-def over_input(data: int, weights: int, channels: int) -> Rule:
-    """A kernel applied whole at each position of the input at `data`, as in transposed convolutions."""
-
-    def count(inputs: Sequence[Value | None], output: Value | None) -> int | None:
-        kernel, given = _shape(inputs, weights), _shape(inputs, data)
-        if not kernel or given is None:
-            return None
-        return math.prod(given) * math.prod(n for axis, n in enumerate(kernel) if axis != channels)
+        return math.prod(given) * math.prod(n for axis, n in enumerate(shape) if axis not in channels)
 
     return count
 
@@ -87,12 +77,12 @@ LSTM = (*range(1, 9), 16)
 peepholes, biases, states and factors of a normalization (TensorFlow, lite/kernels/lstm_shared.h)."""
 
 TFLITE: dict[str, Rule] = {
-    "CONV_2D": over_output(1, 0),
-    "DEPTHWISE_CONV_2D": over_output(1, 3),
-    "FULLY_CONNECTED": over_output(1, 0),
-    "CONV_3D": over_output(1, 4),
-    "TRANSPOSE_CONV": over_input(2, 1, 3),
-    "CONV_3D_TRANSPOSE": over_input(2, 1, 4),
+    "CONV_2D": kernel(1, 0),
+    "DEPTHWISE_CONV_2D": kernel(1, 3),
+    "FULLY_CONNECTED": kernel(1, 0),
+    "CONV_3D": kernel(1, 4),
+    "TRANSPOSE_CONV": kernel(1, 3, data=2),
+    "CONV_3D_TRANSPOSE": kernel(1, 4, data=2),
     "BATCH_MATMUL": product(0),
     "LSTM": lstm,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent(*LSTM),
@@ -104,12 +94,12 @@ TFLITE: dict[str, Rule] = {
 }
 
 ONNX: dict[str, Rule] = {
-    "Conv": over_output(1, 0),
-    "FusedConv": over_output(1, 0),
-    "NhwcFusedConv": over_output(1, 0),
-    "ConvInteger": over_output(1, 0),
-    "QLinearConv": over_output(3, 0),
-    "ConvTranspose": over_input(0, 1, 0),
+    "Conv": kernel(1, 0),
+    "FusedConv": kernel(1, 0),
+    "NhwcFusedConv": kernel(1, 0),
+    "ConvInteger": kernel(1, 0),
+    "QLinearConv": kernel(3, 0),
+    "ConvTranspose": kernel(1, 0, data=0),
     "MatMul": product(0),
     "FusedMatMul": product(0),
     "MatMulInteger": product(0),
@@ -127,9 +117,9 @@ ONNX: dict[str, Rule] = {
 }
 
 TENSORFLOW: dict[str, Rule] = {
-    "Conv2D": over_output(1, 3),
-    "Conv3D": over_output(1, 4),
-    "DepthwiseConv2dNative": over_output(1, 2, 3),
+    "Conv2D": kernel(1, 3),
+    "Conv3D": kernel(1, 4),
+    "DepthwiseConv2dNative": kernel(1, 2, 3),
     "MatMul": product(0),
     "BatchMatMul": product(0),
     "BatchMatMulV2": product(0),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.metadata import onnx_metadata
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_steps import (
@@ -50,9 +51,7 @@ def read(path: Path) -> Inspection:
     except DecodeError as e:
         raise ModelFileError(f"{path} is damaged: it can't be parsed as ONNX.", "Copy or convert it again.") from e
     if not model.graph.node or not model.graph.output:
-        raise ModelFileError(
-            f"{path} holds no ONNX graph.", "It is damaged or of another kind; an ONNX model is needed."
-        )
+        raise ModelFileError(f"{path} holds no ONNX graph.", "It is damaged or of another kind.")
     try:
         _check_text(model)
         found = _read(path, model, len(content))
@@ -105,7 +104,6 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int) -> Inspection:
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         inputs=ports[0],
         outputs=ports[1],
-        weights_bytes=sum(w.size_bytes for w in weights),
         metadata_bytes=sum(len(p.key.encode()) + len(p.value.encode()) for p in model.metadata_props),
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
         custom_operations=tuple(dict.fromkeys(custom)),
@@ -148,7 +146,7 @@ def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ..
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True), ()
     except Exception as e:  # InferenceError, and ValueError over 2 GB
-        return model, (f"Shapes could not be inferred: {str(e).strip().partition(chr(10))[0]}",)
+        return model, (f"Shapes could not be inferred: {first_line(e)}",)
 
 
 def _time_leads(model: onnx.ModelProto, graph: g.Graph) -> bool:

@@ -41,20 +41,14 @@ def graph_of(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> 
     for node in model.graph.node:
         if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear", *DYNAMIC) or node.op_type.startswith("QLinear"):
             quantized.update(node.output[:1])
-        if (
-            node.op_type == "DequantizeLinear"
-            or node.op_type in DYNAMIC
-            or node.op_type.startswith(("QLinear", "QGemm"))
-        ):
+        if node.op_type in ("DequantizeLinear", *DYNAMIC) or node.op_type.startswith(("QLinear", "QGemm")):
             quantized.update(node.input[i] for i in VALUES_AT.get(node.op_type, ()) if i < len(node.input))
     values = {}
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         tensor = value.type.tensor_type
-        shape = tuple(d.dim_value for d in tensor.shape.dim) if tensor.HasField("shape") else None
-        known = shape is not None and all(d.HasField("dim_value") for d in tensor.shape.dim)
-        values[value.name] = g.Value(
-            shape if known else None, dtype_of(tensor.elem_type), quantized=value.name in quantized
-        )
+        known = tensor.HasField("shape") and all(d.HasField("dim_value") for d in tensor.shape.dim)
+        shape = tuple(d.dim_value for d in tensor.shape.dim) if known else None
+        values[value.name] = g.Value(shape, dtype_of(tensor.elem_type), quantized=value.name in quantized)
     for name, t in constants.items():
         values[name] = g.Value(tuple(t.dims), dtype_of(t.data_type), constant=True, quantized=name in quantized)
     steps = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Node:
         operation: Its kind: "CONV_2D", "Conv", "Conv2D".
         name: Name of its layer or output tensor.
         version: Version of the operation, where the format has one.
-        data_types: Types of its data, weights and result: "int8 x int8 -> int8".
+        data_types: Types of its data, weights and result: "int8 x int8 -> int8"; "" if they are not known.
         computes_in: "float32", "float16", "int8", "uint8", "int16"; "dynamic" (float, quantized while running);
             "conversion" (from one type to another); "constant" (does not depend on the input); "other" (shapes); "" if
             that is not known.
@@ -55,11 +55,11 @@ class Node:
 
     operation: str
     name: str
-    version: int | None
-    data_types: str
-    computes_in: str
-    parameters: int | None
-    macs: int | None
+    version: int | None = None
+    data_types: str = ""
+    computes_in: str = ""
+    parameters: int | None = None
+    macs: int | None = None
     delegated: bool | None = None
 
 
@@ -125,9 +125,7 @@ class Inspection:
         peak_activation_bytes: By `graph.MEMORY_MODEL`; None if a shape is unknown.
         peak_node: Name of the node at which it is reached.
         unpacked_weights_bytes: Memory for float weights that the engine unpacks from smaller ones.
-        weights_bytes: Bytes of the file that are constants.
         metadata_bytes: Bytes that are labels, contract and other metadata.
-        rest_bytes: All other bytes: the graph.
         weights: The constants, largest first.
         custom_operations: Operations that no engine has built in.
         flex_operations: Operations of full TensorFlow that a TFLite file needs.
@@ -148,7 +146,6 @@ class Inspection:
     peak_activation_bytes: int | None = None
     peak_node: str = ""
     unpacked_weights_bytes: int = 0
-    weights_bytes: int = 0
     metadata_bytes: int = 0
     weights: tuple[Weight, ...] = ()
     custom_operations: tuple[str, ...] = ()
@@ -158,6 +155,11 @@ class Inspection:
     notes: tuple[str, ...] = ()
 
     @property
+    def weights_bytes(self) -> int:
+        """Bytes of the file that are constants."""
+        return sum(w.size_bytes for w in self.weights)
+
+    @property
     def rest_bytes(self) -> int:
         """Bytes of the file that are neither weights nor metadata."""
         return self.size_bytes - self.weights_bytes - self.metadata_bytes
@@ -165,10 +167,8 @@ class Inspection:
     @property
     def parameters(self) -> int:
         """Parameters of the whole model."""
-        counts = [n.parameters for n in self.nodes]
-        if not counts or None in counts:
-            return sum(math.prod(w.shape) for w in self.weights)
-        return sum(filter(None, counts))
+        counted = total(n.parameters for n in self.nodes) if self.nodes else None
+        return sum(math.prod(w.shape) for w in self.weights) if counted is None else counted
 
     @property
     def macs(self) -> int:
@@ -203,10 +203,8 @@ class Inspection:
                 "data_types": types,
                 "computes_in": kind,
                 "count": len(nodes),
-                "parameters": None
-                if any(n.parameters is None for n in nodes)
-                else sum(n.parameters or 0 for n in nodes),
-                "macs": None if any(n.macs is None for n in nodes) else sum(n.macs or 0 for n in nodes),
+                "parameters": total(n.parameters for n in nodes),
+                "macs": total(n.macs for n in nodes),
                 "delegated": None if nodes[0].delegated is None else sum(bool(n.delegated) for n in nodes),
             }
             for (operation, version, types, kind), nodes in groups.items()
@@ -215,14 +213,14 @@ class Inspection:
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON document of `edgepress inspect --json`."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain = {name: _plain(value) for name, value in fields.items()}
+        plain: dict[str, Any] = _plain(self)
         derived = {
             "operations": self.operations(),
             "parameters": self.parameters,
             "macs": self.macs,
             "macs_not_counted": list(self.macs_not_counted),
             "still_float": list(self.still_float),
+            "weights_bytes": self.weights_bytes,
             "rest_bytes": self.rest_bytes,
             "memory_model": g.MEMORY_MODEL,
         }
@@ -240,6 +238,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):  # JSON has no NaN, and a damaged file may
         return value if math.isfinite(value) else None
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+def total(counts: Iterable[int | None]) -> int | None:
+    """The sum of counts; None if one is not known."""
+    known = list(counts)
+    return None if None in known else sum(filter(None, known))
 
 
 def metadata_dict(metadata: Metadata) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Engine, Inspection, Port, Weight, file_size
+from edgepress.converters.sources.saved_model import opened
 from edgepress.runtime.errors import ModelFileError
 
-GRAPH = "saved_model.pb"
 SERVING = "serving_default"
 SKIPPED = ("Identity", "NoOp", "Placeholder")
 
@@ -30,47 +31,32 @@ def read(path: Path) -> Inspection:
     """
     import tensorflow as tf
 
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except MemoryError:
-        raise
-    except Exception as e:  # TensorFlow's errors, and OSError, ValueError, KeyError and others
-        reason = str(e).strip().partition("\n")[0]
-        raise ModelFileError(f"TensorFlow can't load {path}: {reason}", "Copy or save it again.") from e
+    loaded = opened(path)
     signatures = loaded.signatures
     name = SERVING if SERVING in signatures else next(iter(signatures), "")
     if not name:
-        raise ModelFileError(
-            f"{path} has no signature.", "Save it with one, for example by model.export(folder) of Keras."
-        )
+        raise ModelFileError(f"{path} has no signature.", "Save it with one, such as by model.export of Keras.")
+    signature = signatures[name]
     try:
-        frozen, variables = _frozen(signatures[name])
+        frozen, variables = _frozen(signature)
     except MemoryError:
         raise
     except Exception as e:  # TensorFlow's errors, and ValueError, TypeError and others of the functions in it
-        reason = str(e).strip().partition("\n")[0]
-        raise ModelFileError(
-            f"TensorFlow can't trace {path}, signature {name}: {reason}", "Save it again with model.export of Keras."
-        ) from e
-    graph, weights = _graph(frozen, variables, signatures[name].variables)
+        message = f"TensorFlow can't trace {path}, signature {name}: {first_line(e)}"
+        raise ModelFileError(message, "Save it again with model.export of Keras.") from e
+    graph, weights = _graph(frozen, variables, signature.variables)
     others = sorted({*signatures} - {name})
-    inputs, outputs = (
-        _ports(ends) for ends in (signatures[name].structured_input_signature[1], signatures[name].structured_outputs)
-    )
     found = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"), items=g.fixed_batch(graph))
     found["notes"] += (f"Signature {name}" + (f"; also there: {', '.join(others)}." if others else "."),)
-    operations = frozen.graph.get_operations()
-    found["notes"] += tuple(
-        dict.fromkeys(f"Not looked into: the bodies of {op.type}." for op in operations if _calls(op))
-    )
+    bodies = dict.fromkeys(op.type for op in frozen.graph.get_operations() if _calls(op))
+    found["notes"] += tuple(f"Not looked into: the bodies of {kind}." for kind in bodies)
     return Inspection(
         file=str(path),
         format="saved_model",
         size_bytes=file_size(path),
         producer=f"tensorflow {getattr(loaded, 'tensorflow_version', '')}".strip(),
-        inputs=inputs,
-        outputs=outputs,
-        weights_bytes=sum(w.size_bytes for w in weights),
+        inputs=_ports(signature.structured_input_signature[1]),
+        outputs=_ports(signature.structured_outputs),
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
         engine=Engine(name=f"tensorflow {tf.__version__}", opens=True),
         **found,

@@ -90,7 +90,6 @@ def _read(path: Path, content: bytes) -> Inspection:
         producer=_text(root.Description()),
         inputs=tuple(_port(subgraphs[0].Tensors(i), types) for i in inputs),
         outputs=tuple(_port(subgraphs[0].Tensors(i), types) for i in outputs),
-        weights_bytes=sum(w.size_bytes for w in weights.values()),
         metadata_bytes=_appended_bytes(content) + sum(buffers[b] for b in {*metadata} - {*weights}),
         weights=tuple(sorted(weights.values(), key=lambda w: -w.size_bytes)),
         custom_operations=tuple(c for c in custom if not c.startswith(FLEX)),
@@ -182,11 +181,8 @@ def _runtime(graph: g.Graph) -> Runtime:
     known = g.known_beforehand(graph)
     uses = {}
     for step in graph.steps:
-        data = (
-            graph.values.get(step.inputs[min(DATA_AT.get(step.operation, 0), len(step.inputs) - 1)])
-            if step.inputs
-            else None
-        )
+        place = min(DATA_AT.get(step.operation, 0), len(step.inputs) - 1)
+        data = graph.values.get(step.inputs[place]) if step.inputs else None
         weights, made = g.weights_of(graph, step, known), graph.values.get(next(iter(step.outputs), ""))
         ends = [weights] if step.operation not in ("QUANTIZE", "DEQUANTIZE") else [data, made]
         use = Use(

@@ -51,17 +51,22 @@ def _decibels(signal: float, noise: float) -> float | None:
 
 def shortcoming(found: Verification, scheme: Scheme) -> str:
     """Why a file is below its scheme's bound; empty if it is not."""
+    agreement = f" (top-1 agreement {found.agreement:.1%})"
+    return _too_far(scheme, found.max_error, found.largest) or _too_noisy(scheme, found.sqnr_db, agreement)
+
+
+def _too_far(scheme: Scheme, error: float, largest: float) -> str:
     bound = scheme.max_relative_error
-    if bound is not None and found.max_error > bound * found.largest:
-        return (
-            f"its answers differ from the source model's by up to {found.max_error:.2g}, the largest being "
-            f"{found.largest:.2g}; {scheme.name} must stay within {bound:g} of it"
-        )
-    if found.sqnr_db is not None and found.sqnr_db < scheme.min_sqnr_db:
-        return (
-            f"the noise of its answers is {found.sqnr_db:.1f} dB below the signal (top-1 agreement "
-            f"{found.agreement:.1%}); {scheme.name} must reach {scheme.min_sqnr_db:g} dB"
-        )
+    if bound is not None and error > bound * largest:
+        difference = f"its answers differ from the source model's by up to {error:.2g}, the largest being {largest:.2g}"
+        return f"{difference}; {scheme.name} must stay within {bound:g} of it"
+    return ""
+
+
+def _too_noisy(scheme: Scheme, sqnr_db: float | None, agreement: str = "") -> str:
+    if sqnr_db is not None and sqnr_db < scheme.min_sqnr_db:
+        noise = f"the noise of its answers is {sqnr_db:.1f} dB below the signal{agreement}"
+        return f"{noise}; {scheme.name} must reach {scheme.min_sqnr_db:g} dB"
     return ""
 
 
@@ -74,20 +79,12 @@ def shortcoming_before(
     sigmoid is the logarithm. Where all logits are below 1, the bound is that of 1: smaller errors are rounding.
     """
     true, other = (_before(probabilities, task, scheme.least) for probabilities in (source, variant))
-    error, largest = float(np.abs(other - true).max()), float(np.abs(true).max())
-    bound, end = scheme.max_relative_error, "softmax" if task == "softmax" else "the sigmoid"
-    if bound is not None and error > bound * max(1.0, largest):
-        return (
-            f"before {end}, its answers differ from the source model's by up to {error:.2g}, the largest being "
-            f"{largest:.2g}; {scheme.name} must stay within {bound:g} of it"
-        )
-    sqnr = _decibels(max(float((true**2).sum()), true.size), float(((other - true) ** 2).sum()))
-    if bound is None and sqnr is not None and sqnr < scheme.min_sqnr_db:
-        return (
-            f"before {end}, the noise of its answers is {sqnr:.1f} dB below the signal; {scheme.name} must reach "
-            f"{scheme.min_sqnr_db:g} dB"
-        )
-    return ""
+    if scheme.max_relative_error is not None:
+        reason = _too_far(scheme, float(np.abs(other - true).max()), max(1.0, float(np.abs(true).max())))
+    else:
+        sqnr = _decibels(max(float((true**2).sum()), true.size), float(((other - true) ** 2).sum()))
+        reason = _too_noisy(scheme, sqnr)
+    return f"before {'softmax' if task == 'softmax' else 'the sigmoid'}, {reason}" if reason else ""
 
 
 def _before(probabilities: npt.NDArray[np.float32], task: Task, least: float) -> npt.NDArray[np.float64]:

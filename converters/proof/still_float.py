@@ -31,12 +31,8 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     left = sorted(kinds - BY_DESIGN)
     if left and scheme.calibrated:
         notes.append(f"still computed in float, because the quantizer does not support it: {', '.join(left)}")
-    floats = sum(
-        weight.size_bytes for weight in found.weights if weight.dtype == "float32" and weight.size_bytes >= LEAST_BYTES
-    )
+    floats = sum(w.size_bytes for w in found.weights if w.dtype == "float32" and w.size_bytes >= LEAST_BYTES)
     if floats > scheme.float_share * found.weights_bytes:
         share = f"{100 * floats / found.weights_bytes:.0f} %"
-        notes.append(
-            f"{share} of its weights' bytes are still float32: the quantizer does not support their operations"
-        )
+        notes.append(f"{share} of its weights' bytes stay float32: the quantizer does not support their operations")
     return tuple(notes)

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepress.converters.errors import first_line
 from edgepress.runtime.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _functional(model: Any, path: Path) -> Any:
             model = keras.Model(source, model(source))
         except Exception as e:  # whatever the user's class raises, and a shape that is missing or is several
             raise ModelFileError(
-                f"{path} is a subclassed model of unknown input shape: {str(e).partition(chr(10))[0]}",
+                f"{path} is a subclassed model of unknown input shape: {first_line(e)}",
                 "Save it as a SavedModel with model.export('folder') and convert that.",
             ) from e
     end = model.layers[-1] if isinstance(model, keras.Sequential) else model

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.errors import first_line
 from edgepress.runtime.errors import ModelFileError
 
 SIGNATURES = ("serving_default", "serve")
@@ -18,6 +19,22 @@ SIGNATURES = ("serving_default", "serve")
 def is_saved_model(path: Path) -> bool:
     """Whether a path is a SavedModel's folder."""
     return (path / "saved_model.pb").is_file()
+
+
+def opened(path: Path) -> Any:
+    """A SavedModel as TensorFlow loads it.
+
+    Raises:
+        ModelFileError: It can't be loaded.
+    """
+    import tensorflow as tf
+
+    try:
+        return tf.saved_model.load(str(path))
+    except MemoryError:
+        raise
+    except Exception as e:  # TensorFlow's errors, and OSError, ValueError, KeyError and others
+        raise ModelFileError(f"TensorFlow can't load {path}: {first_line(e)}", "Save the model again.") from e
 
 
 def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tuple[int, ...], int, str]:
@@ -30,13 +47,7 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
     Raises:
         ModelFileError: It can't be loaded, or its signature is not that of a classifier.
     """
-    import tensorflow as tf
-
-    try:
-        model = tf.saved_model.load(str(path))
-    except Exception as e:  # TensorFlow raises its own errors, ValueErrors and OSErrors
-        reason = str(e).strip().partition("\n")[0]
-        raise ModelFileError(f"TensorFlow can't load {path}: {reason}", "Save the model again.") from e
+    model = opened(path)
     names = list(model.signatures)
     name = next((n for n in SIGNATURES if n in names), None)
     if name is None:
@@ -56,9 +67,10 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
             f"{path} is not a classifier: inputs {sorted(inputs)}, outputs {sorted(outputs)}, shapes {shapes}.",
             "One input (batch, ...) and one output (batch, classes) are needed; several inputs can't be converted.",
         )
-    if shapes[0][0] not in (None, 1):
+    batch, *shape = shapes[0]
+    if batch not in (None, 1):
         raise ModelFileError(
-            f"{path} takes {shapes[0][0]} items at once.", "Export it with a batch of 1 or a free one (None)."
+            f"{path} takes {batch} items at once.", "Export it with a batch of 1 or a free one (None)."
         )
     (source,), (sink,) = inputs, outputs
 
@@ -66,4 +78,4 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
         assert model is not None  # keeps the variables alive
         return signature(**{source: x})[sink]
 
-    return infer, shapes[0][0], tuple(shapes[0][1:]), int(shapes[1][1]), inputs[source].dtype.name
+    return infer, batch, tuple(shape), int(shapes[1][1]), inputs[source].dtype.name

@@ -7,6 +7,7 @@ with per-channel weights; its statistics come from `calibration`, as TFLite's do
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
                 proto = _tf2onnx(definition, weights, frozen, careful=False)
             except Exception:  # in one of its many passes over the graph; it can skip those that fail
                 logging.getLogger(__name__).warning(
-                    "tf2onnx failed; trying again without the passes that fail", exc_info=True
+                    "tf2onnx failed; retrying without the failing passes", exc_info=True
                 )
                 proto = _tf2onnx(definition, weights, frozen, careful=True)
     except Exception as e:  # tf2onnx raises ValueError, KeyError and others
@@ -160,12 +161,10 @@ def _float16(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    kept = [copy.graph.output[0].name]
-    if copy.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
-        kept.append(copy.graph.input[0].name)
-    result: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=kept)
+    kept = [model.graph.output[0].name]
+    if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+        kept.append(model.graph.input[0].name)
+    result: onnx.ModelProto = convert_float_to_float16(copy.deepcopy(model), keep_io_types=kept)
     return result
 
 
@@ -279,7 +278,7 @@ def _protos_unchanged() -> Iterator[None]:
 @contextmanager
 def _quiet(logger: str) -> Iterator[None]:
     """Hide log messages that are meant for users of the quantizer's own command line."""
-    log: Any = logging.getLogger() if logger == "root" else logging.getLogger(logger)
+    log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.ERROR)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.converters.adapter import InputAdapter, free_prefix
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.to_onnx.convert import OPSET, finished
 from edgepress.runtime.errors import ModelFileError
 
@@ -37,8 +38,7 @@ def load(path: Path) -> onnx.ModelProto:
         if model.functions:  # quantizers do not look into functions
             model = onnx.inliner.inline_local_functions(model, convert_version=True)
     except Exception as e:  # protobuf, onnx and the file system raise their own
-        reason = str(e).strip().partition("\n")[0]
-        raise ModelFileError(f"{path} is not a valid ONNX model: {reason}", "Export it again.") from e
+        raise ModelFileError(f"{path} is not a valid ONNX model: {first_line(e)}", "Export it again.") from e
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
@@ -54,9 +54,7 @@ def load(path: Path) -> onnx.ModelProto:
                 f"{path} has operations of classical machine learning, which are not converted: {found} (in {where}).",
                 "Export only the neural network; --mean and --std do what a Scaler does.",
             )
-        raise ConversionError(
-            f"{path} has custom operations: {found} (in {where}).", "Export it with standard operations only."
-        )
+        raise ConversionError(f"{path} has custom operations: {found} (in {where}).", "Use standard operations only.")
     version = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
     if version < 13:  # per-channel QDQ begins there
         try:
@@ -111,8 +109,7 @@ def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     """A copy of a float model with the adapter's steps in front of it, so that it takes its items, and its end."""
     import onnx
 
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
+    whole = copy.deepcopy(model)
     graph = whole.graph
     names = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
     prefix = free_prefix(names)

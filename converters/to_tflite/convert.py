@@ -36,9 +36,8 @@ def float_tflite(frozen: Frozen) -> bytes:
     source, sink = (name.partition(":")[0] for name in (frozen.source, frozen.sink))
     converter = tf.compat.v1.lite.TFLiteConverter(frozen.definition, None, None, [(source, frozen.shape)], [sink])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    converter.exclude_conversion_metadata = (
-        True  # to note its own version, it would read and write the whole file again
-    )
+    # To note its own version, the converter would read and write the whole file again.
+    converter.exclude_conversion_metadata = True
     try:
         return bytes(converter.convert())
     except Exception as e:  # the converter raises its own ConverterError and bare Exceptions alike

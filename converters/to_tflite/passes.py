@@ -123,12 +123,8 @@ def operations(model: bytes) -> list[str]:
 def quantized_tensors(model: bytes) -> list[str]:
     """Names of the tensors that are stored with a scale; a float model has none."""
     _, graph = flat.read(model)
-    scales = [t.quantization.scale if t.quantization is not None else None for t in graph.tensors]
-    return [
-        (t.name or b"unnamed").decode(errors="replace")
-        for t, scale in zip(graph.tensors, scales, strict=True)
-        if scale is not None and len(scale)
-    ]
+    stored = [t for t in graph.tensors if t.quantization is not None and t.quantization.scale is not None]
+    return [(t.name or b"unnamed").decode(errors="replace") for t in stored if len(t.quantization.scale)]
 
 
 def last_operation(model: bytes) -> str:
