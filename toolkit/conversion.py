@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter, end_for
+from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
@@ -90,8 +91,7 @@ def convert(
     with Conversion(path, hints=hints) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, to=to)
         plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
-        calibration, proof = _items(plan.data, calibration_images)
-        _refuse_uncalibrated(schemes, path, plan.data)
+        calibration, proof = _items(plan.data, calibration_images, schemes, path)
         for text in (*left_out, *plan.notes):
             note(text)
         variants = conversion.run(
@@ -100,8 +100,7 @@ def convert(
             adapter=plan.adapter,
             calibration=calibration,
             out=out or path.parent / "variants",
-            proof=proof,
-            proof_name=plan.data.source if plan.data is not None else "seeded",
+            **proof,
             enforce=verify,
             on_start=on_start,
             on_done=on_done,
@@ -129,15 +128,6 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unre
     return _with_labels_of(opened, dataclasses.replace(plan, data=opened))
 
 
-def _refuse_uncalibrated(schemes: Iterable[str], path: Path, data: DataSet | None) -> None:
-    calibrated = [name for name in schemes if SCHEMES[name].calibrated]
-    if data is None and calibrated:
-        raise InputError(
-            f"{', '.join(calibrated)} must be calibrated, and {path} does not name the data it was trained on.",
-            "Give data like its training data with --data, or leave these schemes out.",
-        )
-
-
 def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
     for found in [v.verification for v in variants if v.verification is not None and not v.verification.varies][:1]:
         note(
@@ -146,15 +136,20 @@ def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> 
         )
 
 
-def _items(data: DataSet | None, count: int) -> tuple[partial[Iterable[npt.NDArray[Any]]], npt.NDArray[Any] | None]:
-    """The calibration items, from the training split, and held-out items to verify on."""
+def _items(data: DataSet | None, count: int, schemes: Iterable[str], path: Path) -> tuple[Batches, dict[str, Any]]:
+    """The calibration items, from the training split, and held-out items to verify on with their name."""
     if count < 1:
         raise InputError(f"calibration_images is {count}; at least 1 is needed.")
     if data is None:
-        return partial(_batches, None), None
+        if calibrated := ", ".join(name for name in schemes if SCHEMES[name].calibrated):
+            hint = "Give data like its training data with --data, or leave these schemes out."
+            raise InputError(f"{calibrated} must be calibrated, and {path} names no data it was trained on.", hint)
+        return tuple, {"proof": None, "proof_name": "seeded"}
     held_out = data.val if len(data.val) else data.train
-    calibration = _part(data.train, calibration_rows(data.train, count))
-    return partial(_batches, calibration), held_out.read(calibration_rows(held_out, ITEMS))
+    rows = calibration_rows(data.train, count)
+    calibration = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
+    proof = held_out.read(calibration_rows(held_out, ITEMS))
+    return partial(_batches, calibration), {"proof": proof, "proof_name": data.source}
 
 
 def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -223,11 +218,5 @@ def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     return dataclasses.replace(plan, contract=plan.contract.replace(labels=data.labels), notes=notes)
 
 
-def _part(split: Split, rows: npt.NDArray[np.int64]) -> Split:
-    """A split of these rows only, so that no others are sent to a child process."""
-    return Split(split.source.part(split.indices[rows]), np.arange(len(rows)), split.y[rows])
-
-
-def _batches(split: Split | None) -> Iterable[npt.NDArray[Any]]:
-    for x, _ in split.batches(CALIBRATION_BATCH) if split is not None else ():
-        yield x
+def _batches(split: Split) -> Iterable[npt.NDArray[Any]]:
+    return (x for x, _ in split.batches(CALIBRATION_BATCH))

@@ -91,12 +91,7 @@ def demo(
         >>> demo("edgepress-demo").benchmark.advice.ship
         'edgepress-demo/variants/model-int8.tflite'
     """
-    folder, begun = Path(out), time.perf_counter()
-
-    def step(text: str) -> None:
-        if on_step is not None:
-            on_step(text)
-
+    folder, begun, step = Path(out), time.perf_counter(), on_step or (lambda text: None)
     step(f"Training {ARCH} on {DATA}")
     data = open_data(DATA)
     trained = train(data, ARCH, out=folder, resume=True, progress=training_bar)

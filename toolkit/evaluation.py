@@ -74,13 +74,12 @@ def evaluate(
         if isinstance(found, EdgepressError):
             raise found
         answers = found
-    metrics = classification_metrics(opened.test.y, answers.predicted, labels=opened.labels)
     return {
         "file": str(path),
         "scheme": contract.scheme,
         "engine": answers.engine,
         "data": data_record(opened),
         "notes": notes,
-        **metrics,
+        **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
         "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
     }

@@ -48,10 +48,8 @@ def inspect(
             found = report
     except ChildDied as e:
         if found is None:
-            raise ModelFileError(
-                f"{path} can't be read: the process that read it ended with {e}.",
-                "It is damaged: copy or convert it again.",
-            ) from e
+            hint = "It is damaged: copy or convert it again."
+            raise ModelFileError(f"{path} can't be read: the process that read it ended with {e}.", hint) from e
         error = f"The process that opened it ended with {e}. {e.log}".strip()
         return found.replace(engine=Engine(name=ENGINES[format], opens=False, error=error))
     assert found is not None

@@ -12,15 +12,13 @@ it. `explain` measures limits and profiles between the last two, if wanted.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from edgepress.converters.files import write_json, write_text
+from edgepress.converters.files import write_csv, write_json
 from edgepress.toolkit.benchmarking.assemble import assemble
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.benchmarking.explain import explain
@@ -89,10 +87,6 @@ def write_benchmark(result: Benchmark, out: Path) -> list[Path]:
     document = result.to_dict()
     write_json(paths[0], document)
     columns = [f.name for f in fields(Measurement) if f.default != () and f.name != "correct"]
-    table = io.StringIO()
-    writer = csv.DictWriter(table, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(document["results"])
-    write_text(paths[1], table.getvalue())
+    write_csv(paths[1], columns, document["results"])
     plot_benchmark(result, paths[2])
     return paths

@@ -36,11 +36,11 @@ FORMAT = 2
 """Increment it when decoding, `Model.scores` or the layout of a shard's file change."""
 
 
-def default_cache() -> Path:
-    """The folder for answers: below `EDGEPRESS_CACHE`, or below the user's cache folder."""
+def default_cache(name: str = "answers") -> Path:
+    """A folder by its name, for answers by default: below `EDGEPRESS_CACHE`, or below the user's cache folder."""
     import platformdirs
 
-    return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_path("edgepress")) / "answers"
+    return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_path("edgepress")) / name
 
 
 class Shelf:

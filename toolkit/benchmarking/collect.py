@@ -33,8 +33,8 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.progress import OnProgress
-from edgepress.toolkit.workers.answer import Part, Shard, answer_shard, open_to_answer
-from edgepress.toolkit.workers.opening import Candidate, Opening
+from edgepress.toolkit.workers.answer import Part, Shard, answer_shard
+from edgepress.toolkit.workers.opening import Candidate, Opening, open_candidate
 
 SHARD_BYTES, SHARD_ITEMS = 8 << 20, 1024
 """Limits of a shard, the number of items that are decoded, answered and cached together."""
@@ -195,7 +195,7 @@ class _Taker:
                 self._workers.append(worker)
         try:
             if new:
-                list(worker.call(open_to_answer, self._opening))
+                list(worker.call(open_candidate, self._opening))
             (part,) = worker.call(answer_shard, Shard(str(path), self._cap_s - self._spent_s))
         except BaseException:  # this candidate has failed
             worker.close()

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepress.converters.files import whole_file
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.host.describe import host_title
@@ -59,34 +61,16 @@ def pareto_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[in
 
 def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], label: str, title: str) -> None:
     accuracies = [100 * (r.accuracy or 0.0) for r in points]
-    for engine in dict.fromkeys(r.engine for r in points):
-        rows = [i for i, r in enumerate(points) if r.engine == engine]
-        axes.errorbar(
-            [costs[i] for i in rows],
-            [accuracies[i] for i in rows],
-            yerr=[[_below(points[i]) for i in rows], [_above(points[i]) for i in rows]],
-            fmt="o",
-            color=_color(engine),
-            ecolor=_color(engine),
-            elinewidth=0.8,
-            alpha=0.85,
-            label=engine,
-        )
+    x, y, bars = np.array(costs), np.array(accuracies), np.array([(_below(r), _above(r)) for r in points])
+    engines = np.array([r.engine for r in points])
+    for engine in dict.fromkeys(engines.tolist()):
+        rows, style = engines == engine, {"fmt": "o", "elinewidth": 0.8, "alpha": 0.85}
+        axes.errorbar(x[rows], y[rows], yerr=bars[rows].T, color=_color(engine), label=engine, **style)
     front = pareto_front(costs, accuracies)
-    axes.plot(
-        [costs[i] for i in front],
-        [accuracies[i] for i in front],
-        drawstyle="steps-post",
-        linestyle="--",
-        linewidth=1.0,
-        color=INK,
-        marker="o",
-        markersize=11,
-        markerfacecolor="none",
-        label="Pareto front",
-    )
-    axes.set_xscale("log")
-    axes.set_xlabel(label)
+    circles = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": INK}
+    line = {"drawstyle": "steps-post", "linestyle": "--", "linewidth": 1.0}
+    axes.plot(x[front], y[front], label="Pareto front", **circles, **line)
+    axes.set(xscale="log", xlabel=label)
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.25)
     axes.margins(x=0.18, y=0.15)
@@ -171,7 +155,8 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
                 )
                 if box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1:
                     continue
-                price = radius * 3.0 + sum(price * _shared(box, other) for other, price in taken)
+                covered = [(Bbox.intersection(box, other), price) for other, price in taken]
+                price = radius * 3.0 + sum(price * both.width * both.height for both, price in covered if both)
                 price += 400.0 * sum(_crosses((x, y), (cx, cy), point) for point in points_at)
                 if best is None or price < best[0]:
                     best = (price, cx, cy)
@@ -188,10 +173,3 @@ def _crosses(start: tuple[float, float], end: tuple[float, float], point: tuple[
     place = sum(line * way for line, way in along) / (sum(line * line for line, _ in along) or 1.0)
     nearest = [s + min(1.0, max(0.0, place)) * line for s, (line, _) in zip(start, along, strict=True)]
     return math.dist(nearest, point) < MARKER
-
-
-def _shared(a: Any, b: Any) -> float:
-    """Area of the intersection of two boxes, square pixels."""
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return float(width * height) if width > 0 and height > 0 else 0.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from types import TracebackType
 
 import numpy as np
 
@@ -41,7 +40,7 @@ class Watch:
         self.look()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.look()
         self._after, self._own_after, self._others_after = _cpu_seconds(), _own_seconds(), _other_seconds()
         self._seconds = time.perf_counter() - self._began

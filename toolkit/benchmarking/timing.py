@@ -16,6 +16,7 @@ import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -206,19 +207,13 @@ def _rounds(
                 yield (done + 1) / options.rounds
 
 
-class _Processes:
+class _Processes(ExitStack):
     """The processes that fork for turns, one per engine, started when first needed."""
 
     def __init__(self, items: str, cap_s: float) -> None:
+        super().__init__()
         self._items, self._cap_s = items, cap_s
         self._workers: dict[str, Worker] = {}
-
-    def __enter__(self) -> _Processes:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for worker in self._workers.values():
-            worker.close()
 
     def turn(self, opening: Opening) -> Taken:
         """Let a candidate take a turn.
@@ -231,7 +226,7 @@ class _Processes:
         limit_s = max(1, round(self._cap_s))
         try:
             if engine not in self._workers:
-                self._workers[engine] = _worker(candidate, limit_s + START_S)
+                self._workers[engine] = self.enter_context(_worker(candidate, limit_s + START_S))
                 list(self._workers[engine].call(begin, Start(engine, self._items)))
             taken: Taken | EdgepressError
             (taken,) = self._workers[engine].call(take_turn, Turn(candidate, opening.cpus, limit_s))

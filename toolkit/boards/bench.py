@@ -23,9 +23,10 @@ import edgepress
 from edgepress.converters.files import write_json
 from edgepress.runtime.board import working_set
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
+from edgepress.toolkit.benchmarking.cache import default_cache
 from edgepress.toolkit.benchmarking.plan import BASELINE
 from edgepress.toolkit.boards.facts import describe_board
-from edgepress.toolkit.boards.journal import Journal, default_journals
+from edgepress.toolkit.boards.journal import Journal
 from edgepress.toolkit.boards.parcels import Cargo, pack
 from edgepress.toolkit.boards.rows import board_rows, merge
 from edgepress.toolkit.boards.session import Plan, Visit, look, visit
@@ -203,7 +204,7 @@ def _journal(host: str, plan: Plan, data: DataSet | None, *, resume: bool) -> Jo
     files = [(p.scheme, p.sha256) for p in plan.parcels]
     about_data = None if data is None else (data.sha256, len(data.test))
     same = (platform.node(), host, plan.python, files, about_data, plan.threads, plan.rounds, plan.seconds)
-    return Journal(default_journals(), (edgepress.__version__, *same), resume=resume)
+    return Journal(default_cache("boards"), (edgepress.__version__, *same), resume=resume)
 
 
 def _before(path: Path, cargo: Cargo, *, max_drop_pp: float) -> Benchmark:

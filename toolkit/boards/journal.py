@@ -8,20 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from edgepress.converters.files import write_bytes
-
-
-def default_journals() -> Path:
-    """The folder of all journals: in `EDGEPRESS_CACHE`, or the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_path("edgepress")) / "boards"
 
 
 class Journal:

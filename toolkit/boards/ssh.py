@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from edgepress.toolkit.errors import BoardError, InputError, LostError
@@ -85,9 +84,8 @@ class Connection:
                 time.sleep(0.02)
         except FileNotFoundError as e:
             self.close()
-            raise BoardError(
-                "ssh is not installed on this machine.", "Install OpenSSH: apt install openssh-client"
-            ) from e
+            hint = "Install OpenSSH: apt install openssh-client"
+            raise BoardError("ssh is not installed on this machine.", hint) from e
         except BaseException:
             self.close()
             raise
@@ -95,7 +93,7 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -94,9 +94,6 @@ def bundle(
 ) -> Bundle:
     """Build a bundle.
 
-        >>> from edgepress.toolkit import bundle
-        >>> bundle("runs/a/variants/model-int8.tflite", "app.zip").boards  # doctest: +SKIP
-
     Args:
         file: A `.tflite` or `.onnx` file made by `edgepress convert`, with a contract and a self-test.
         out: The bundle; None: next to the file, with its name.
@@ -126,8 +123,7 @@ def bundle(
     manifest = _manifest(kind, contract, name=name, format=format, boards=boards, offline=offline)
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
-        folder = Path(temporary) / name
-        _lay_out(folder, path, contract=contract, manifest=manifest)
+        folder = _lay_out(Path(temporary) / name, path, contract=contract, manifest=manifest)
         notes = ["Without samples, the self-test checks neither decoding nor resizing."]
         if samples:
             step("Choosing samples")
@@ -188,10 +184,9 @@ def _write(folder: Path, manifest: Manifest, *, target: Path, key: str | Path | 
     return []
 
 
-def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest) -> None:
+def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest) -> Path:
     """Copy the model, the sources of the runtime, and the files for the installer and the user."""
-    package = Path(edgepress.__file__)
-    runtime = Path(edgepress.runtime.__file__).parent
+    package, runtime = Path(edgepress.__file__), Path(edgepress.runtime.__file__).parent
     (folder / "edgepress" / "runtime").mkdir(parents=True)
     shutil.copyfile(file, folder / manifest.model)
     shutil.copyfile(package, folder / "edgepress" / package.name)
@@ -199,7 +194,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
         shutil.copyfile(source, folder / "edgepress" / "runtime" / source.name)
     if manifest.format == "pyz":
         shutil.copyfile(Path(__file__).parent / "pyz_main.py", folder / "__main__.py")
-        return
+        return folder
     about = {
         "NAME": folder.name,
         "MODEL": manifest.model,
@@ -208,9 +203,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
         "LABELS": str(len(contract.labels)),
         "INPUT": " x ".join(map(str, contract.input.shape)) + (" pixels" if contract.input.is_image else ""),
         "VERSION": manifest.edgepress,
-        "BOARDS": "\n".join(
-            f"    {board:<12} Python {BOARDS[board].python}, {BOARDS[board].machine}" for board in manifest.boards
-        ),
+        "BOARDS": "\n".join(f"    {b:<12} Python {BOARDS[b].python}, {BOARDS[b].machine}" for b in manifest.boards),
     }
     for source in sorted(FILES.iterdir()):
         text = source.read_text(encoding="utf-8")
@@ -219,6 +212,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
         (folder / source.name).write_text(text, encoding="utf-8", newline="\n")
     for board in manifest.boards:
         shutil.copyfile(pinned(board, file_format(file)), folder / f"requirements-{board}.txt")
+    return folder
 
 
 def _write_samples(job: SampleJob) -> str:
@@ -242,9 +236,8 @@ def _prove(folder: Path, engine: str | None) -> dict[str, Any]:
         raise BundleError(f"The self-test ended without a result: {e}.", "Convert the model again.") from e
     if done.returncode:
         reason = report.get("error", {}).get("message") or "its answers differ from the stored ones"
-        raise BundleError(
-            f"The self-test fails on this machine: {reason}", f"Try: edgepress predict {folder.name} IMAGE"
-        )
+        hint = f"Try: edgepress predict {folder.name} IMAGE"
+        raise BundleError(f"The self-test fails on this machine: {reason}", hint)
     return report
 
 

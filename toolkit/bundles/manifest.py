@@ -92,9 +92,8 @@ def parse_manifest(data: bytes) -> Manifest:
         raw = json.loads(data)
         version = raw["schema_version"]
         if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise BundleError(
-                f"{NAME} has version {version}; this edgepress reads up to {SCHEMA_VERSION}.", "Upgrade edgepress."
-            )
+            hint = "Upgrade edgepress."
+            raise BundleError(f"{NAME} has version {version}; this edgepress reads up to {SCHEMA_VERSION}.", hint)
         claimed = raw.pop("id")
         manifest = Manifest(
             **raw | {"boards": tuple(raw["boards"]), "files": tuple(BundledFile(**file) for file in raw["files"])}

@@ -20,18 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepress.toolkit.comparison import match
 from edgepress.toolkit.comparison.figures import Figure
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
-from edgepress.toolkit.comparison.match import (
-    APPEARED,
-    FAILED_BEFORE,
-    FAILS_IN_BOTH,
-    NOW_FAILS,
-    VANISHED,
-    Pair,
-    match_models,
-    match_results,
-)
+from edgepress.toolkit.comparison.match import Pair, match_models, match_results
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Benchmark
@@ -109,9 +101,6 @@ def compare(
 ) -> Comparison:
     """Compare two results of `edgepress benchmark`, or measure two model files side by side.
 
-        >>> from edgepress.toolkit import compare
-        >>> compare("old.tflite", "new.tflite", fail_if=["drop>0.5"]).failed  # doctest: +SKIP
-
     Args:
         old: A `benchmark.json`, a folder that contains one, or a `.tflite` or `.onnx` file.
         new: The same kind of file.
@@ -142,14 +131,10 @@ def compare(
         return compare_results(*runs, gates, strict=strict, schemes=schemes, engines=engines, names=names)
     from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark
 
-    run = benchmark(
-        [old, new],
-        data=data,
-        options=BenchmarkOptions(
-            engines=engines, threads=threads, rounds=rounds, baseline=str(old), skip_unreadable=skip_unreadable
-        ),
-        on_progress=on_progress,
+    options = BenchmarkOptions(
+        engines=engines, threads=threads, rounds=rounds, baseline=str(old), skip_unreadable=skip_unreadable
     )
+    run = benchmark([old, new], data=data, options=options, on_progress=on_progress)
     found = match_models(run, old, new)
     return judge(found, gates, strict=strict, names=names, notes=run.notes, same_run=True)
 
@@ -158,10 +143,8 @@ def _are_models(old: Path, new: Path) -> bool:
     """Whether both paths are model files instead of results; an error if only one is, or both are the same file."""
     models = [path.suffix in MODEL_SUFFIXES and not path.is_dir() for path in (old, new)]
     if models[0] != models[1]:
-        raise InputError(
-            f"{old} and {new} can't be compared: one is a model file, the other a result.",
-            "Give two model files, which are then measured, or two results of edgepress benchmark.",
-        )
+        hint = "Give two model files, which are then measured, or two results of edgepress benchmark."
+        raise InputError(f"{old} and {new} can't be compared: one is a model file, the other a result.", hint)
     if models[0] and old.exists() and new.exists() and old.samefile(new):
         raise InputError(f"{old} and {new} are the same file.", "Give two files.")
     return models[0]
@@ -230,11 +213,11 @@ def _notes(old: Benchmark, new: Benchmark) -> list[str]:
 def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> Iterator[Verdict]:
     """Apply the gates to one pair; a single verdict for all of them if the pair has no figures."""
     missing = {
-        VANISHED: (OPEN, f"it failed in OLD and is not in NEW: {pair.reason}")
+        match.VANISHED: (OPEN, f"it failed in OLD and is not in NEW: {pair.reason}")
         if pair.reason and not strict
         else (FAILED, "it is not in NEW"),
-        NOW_FAILS: (FAILED, f"it fails in NEW: {pair.reason}"),
-        FAILS_IN_BOTH: (FAILED if strict else OPEN, f"it fails in both: {pair.reason}"),
+        match.NOW_FAILS: (FAILED, f"it fails in NEW: {pair.reason}"),
+        match.FAILS_IN_BOTH: (FAILED if strict else OPEN, f"it fails in both: {pair.reason}"),
     }
     if pair.state in missing:
         if gates:
@@ -242,7 +225,7 @@ def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> I
             yield Verdict(gate="all", pair=pair.name, outcome=outcome, text=text)
         return
     for gate in gates:
-        if not (pair.state == APPEARED and gate.of_change):
+        if not (pair.state == match.APPEARED and gate.of_change):
             yield _hold(gate, pair, strict, same_run)
 
 
@@ -252,7 +235,8 @@ def _hold(gate: Gate, pair: Pair, strict: bool, same_run: bool) -> Verdict:
     found = None if figure is None else figure.change if gate.of_change else figure.own
     outcome = gate.outcome(found, strict=strict)
     if figure is None or found is None:
-        reason = "it failed in OLD" if pair.state == FAILED_BEFORE and gate.of_change else "it was not measured in both"
+        failed = pair.state == match.FAILED_BEFORE and gate.of_change
+        reason = "it failed in OLD" if failed else "it was not measured in both"
         reason = (figure.how if figure else "") or reason
         return Verdict(gate=gate.text, pair=pair.name, outcome=outcome, text=f"{gate.metric} is not known: {reason}")
     return Verdict(

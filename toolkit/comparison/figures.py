@@ -51,10 +51,8 @@ class Figure:
         if found is None:
             return ""
         unit = _unit(self.name, of_change)
-        texts = [
-            "" if value is None else _words(self.name, value, of_change)
-            for value in (found.estimate, found.low, found.high)
-        ]
+        values = found.estimate, found.low, found.high
+        texts = ["" if value is None else _words(self.name, value, of_change) for value in values]
         if found.low == found.high == found.estimate:
             return f"{texts[0]}{unit}"
         return f"{texts[0]} [{texts[1]}, {texts[2]}]{unit}" if texts[1] else f"{texts[0]}{unit} (no interval)"
@@ -144,14 +142,8 @@ def _latency(old: Side | None, new: Side, name: str, same_run: bool) -> Figure:
     if value is not None:
         spread = ratio_interval(rounds, np.ones(1)) if len(rounds) else Interval(value, None, None)
         own = Interval(value, *_around(value, spread))
-    figure = Figure(
-        name=name,
-        old=getattr(old.row, name) if old else None,
-        new=value,
-        own=own,
-        count=len(rounds) or None,
-        counted="rounds",
-    )
+    before = getattr(old.row, name) if old else None
+    figure = Figure(name=name, old=before, new=value, own=own, count=len(rounds) or None, counted="rounds")
     if old is None or figure.old is None or figure.new is None:
         return figure
     return _replace(figure, *latency_ratio(old, new, name, same_run=same_run))

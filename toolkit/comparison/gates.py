@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,12 +64,7 @@ METRICS: Mapping[str, Metric] = {
     "compressed": Metric("compressed_bytes", SIZES, ratio=True),
     "memory": Metric("memory_bytes", SIZES, ratio=True),
 }
-OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 _FORM = re.compile(r"\s*([A-Za-z0-9]*)\s*(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*")
 
 
@@ -93,7 +88,7 @@ class Gate:
 
     def holds(self, value: float) -> bool:
         """Whether a value is beyond the limit, that is, the gate fails."""
-        return OPERATORS[self.op](value, self.limit)
+        return bool(OPERATORS[self.op](value, self.limit))
 
     def outcome(self, found: Interval | None, *, strict: bool = False) -> str:
         """`FAILED`, `PASSED` or `OPEN`.
@@ -149,8 +144,6 @@ def parse_gate(text: str) -> Gate:
         units += " (NEW's own figure), x or % (the change from OLD)" if metric.ratio else ""
         raise InputError(f"--fail-if {text!r}: {found}. Accepted for {name.lower()}: {units}.")
     if not low <= limit <= metric.high or limit == math.inf or (metric.high == math.inf and limit == 0):
-        raise InputError(
-            f"--fail-if {text!r}: the limit is {number}{unit}, outside the range of {name.lower()}.",
-            "Accepted: 0 to 1, or a number with %: accuracy<0.97 or accuracy<97%." if metric.high == 1 else "",
-        )
+        hint = "Accepted: 0 to 1, or a number with %: accuracy<0.97 or accuracy<97%." if metric.high == 1 else ""
+        raise InputError(f"--fail-if {text!r}: the limit is {number}{unit}, outside the range of {name.lower()}.", hint)
     return Gate(text.strip(), name.lower(), op, limit, of_change)

@@ -122,10 +122,8 @@ def match_models(run: Benchmark, old: Path, new: Path) -> list[Pair]:
     common = [place for place in rows[1] if place in rows[0]]
     if not common:
         tried = [", ".join(sorted({engine for engine, _, _ in side})) or "none" for side in rows]
-        raise InputError(
-            f"No engine ran both: {old} was run by {tried[0]}, {new} by {tried[1]}.",
-            "Install OpenVINO, which runs both formats: pip install 'edgepress[openvino]'.",
-        )
+        hint = "Install OpenVINO, which runs both formats: pip install 'edgepress[openvino]'."
+        raise InputError(f"No engine ran both: {old} was run by {tried[0]}, {new} by {tried[1]}.", hint)
     return [
         _pair(
             _Key(rows[1][place].scheme, *place, ""), Side(run, rows[0][place]), Side(run, rows[1][place]), same_run=True

@@ -76,13 +76,8 @@ def open_data(
         InputError: `size`, `color` or `resize` can't be used.
         MissingExtraError: A required package is not installed.
     """
-    options = ReadOptions(
-        size=(size, size) if isinstance(size, int) else size,
-        color=color,
-        resize=resize,
-        input=input,
-        skip_unreadable=skip_unreadable,
-    )
+    size = (size, size) if isinstance(size, int) else size
+    options = ReadOptions(size=size, color=color, resize=resize, input=input, skip_unreadable=skip_unreadable)
     items = _read(source, options)
     split = assign(items.hashes, items.y, items.given)
     require_all_classes(split, items.y, items.labels, str(source))

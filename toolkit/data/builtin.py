@@ -75,9 +75,7 @@ def _from_keras(name: str, options: ReadOptions) -> Items:
         with contextlib.redirect_stdout(sys.stderr):  # keras prints its progress to stdout, which is for results
             train, test = getattr(keras.datasets, name).load_data()
     except Exception as e:  # keras raises a bare Exception if a download fails
-        raise DataError(
-            f"The data set {name!r} is not on this machine and could not be downloaded: {e}.",
-            "Connect to a network once, or give a folder of images, a folder of IDX files or an .npz instead.",
-        ) from e
+        hint = "Connect to a network once, or give a folder of images, a folder of IDX files or an .npz instead."
+        raise DataError(f"The data set {name!r} is not on this machine and could not be downloaded: {e}.", hint) from e
     parts = {part: (x, np.ravel(y)) for part, (x, y) in (("train", train), ("test", test))}
     return array_items(parts, labels=KERAS_LABELS[name], options=options)

@@ -104,9 +104,8 @@ def _class_files(folder: Path, root: Path) -> dict[str, list[str]]:
     if not classes:
         loose = sum(1 for _ in _images(folder, root))
         what = f"{loose} images but no class folders" if loose else "neither class folders nor images"
-        raise DataError(
-            f"{folder} contains {what}.", "Accepted: one folder per class, named after it, with its images inside."
-        )
+        hint = "Accepted: one folder per class, named after it, with its images inside."
+        raise DataError(f"{folder} contains {what}.", hint)
     for label, files in classes.items():
         if not files:
             accepted = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -149,9 +148,8 @@ def _natural(root: Path, files: Sequence[str], options: ReadOptions, problems: d
 
 def _note(file: str, error: InputError, options: ReadOptions, problems: dict[str, str]) -> None:
     if not options.skip_unreadable:
-        raise DataError(
-            error.message, "Replace or remove it, or skip unreadable files with --skip-unreadable."
-        ) from error
+        hint = "Replace or remove it, or skip unreadable files with --skip-unreadable."
+        raise DataError(error.message, hint) from error
     problems[file] = error.message
 
 
@@ -203,9 +201,7 @@ class FolderSource:
 
     def _item(self, index: int) -> Pixels:
         item = load_image(os.path.join(self.root, self.files[index]), self.spec)
-        if (
-            len(self._kept) < self._room
-        ):  # items are never evicted: each epoch reads all once, so all are equally useful
+        if len(self._kept) < self._room:  # never evicted: each epoch reads all items once, so all are equally useful
             self._kept[index] = item
         return item
 

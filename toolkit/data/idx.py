@@ -44,17 +44,14 @@ def read_idx_folder(folder: Path, options: ReadOptions) -> Items:
             key = ("train" if match[2] == "train" else "test", match[3])
             first = files.setdefault(key, path)
             if first.name.removesuffix(".gz") != path.name.removesuffix(".gz"):
-                raise DataError(
-                    f"{folder} has two files of {' '.join(key)}: {first.name} and {path.name}.", "Keep one."
-                )
+                hint = "Keep one."
+                raise DataError(f"{folder} has two files of {' '.join(key)}: {first.name} and {path.name}.", hint)
     parts = {}
     for part in ("train", "test"):
         missing = [what for what in ("images", "labels") if (part, what) not in files]
         if missing and (part == "train" or len(missing) == 1):
-            raise DataError(
-                f"{folder} has no file of {part} {missing[0]}.",
-                f"Its usual name is {part}-{missing[0]}-idx…-ubyte.gz.",
-            )
+            hint = f"Its usual name is {part}-{missing[0]}-idx…-ubyte.gz."
+            raise DataError(f"{folder} has no file of {part} {missing[0]}.", hint)
         if not missing:
             parts[part] = _read_part(files[part, "images"], files[part, "labels"])
     shapes = {part: x.shape[1:] for part, (x, _) in parts.items()}
@@ -99,7 +96,6 @@ def _read_part(images: Path, labels: Path) -> tuple[npt.NDArray[np.uint8], npt.N
             f"{images.name} has the shape {x.shape} and {labels.name} {y.shape}; accepted: (N, height, width) and (N,)."
         )
     if len(x) != len(y):
-        raise DataError(
-            f"{images.name} has {len(x)} images and {labels.name} {len(y)} labels.", "Both need the same number."
-        )
+        hint = "Both need the same number."
+        raise DataError(f"{images.name} has {len(x)} images and {labels.name} {len(y)} labels.", hint)
     return x, y

@@ -70,10 +70,8 @@ class ReadOptions:
                 raise DataError(f"{found}; only images have a size and a colour.", "Leave out --size and --color.")
             return InputSpec(shape=shape, dtype="float32")
         if self.input.is_image:
-            raise DataError(
-                f"{found}, but the model takes images of {self.input.shape}.",
-                "In an .npz, images are uint8 arrays of shape (N, height, width[, 1 or 3]).",
-            )
+            hint = "In an .npz, images are uint8 arrays of shape (N, height, width[, 1 or 3])."
+            raise DataError(f"{found}, but the model takes images of {self.input.shape}.", hint)
         if self.input.dtype != "float32" or _core(self.input.shape) != _core(shape):
             raise DataError(f"{found}, but the model takes {self.input.dtype} tensors of shape {self.input.shape}.")
         return self.input

@@ -46,10 +46,8 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     ys = {part: _classes(arrays[y], f"{path}: {y}") for part, (_, y) in given.items()}
     for part, (x_key, y_key) in given.items():
         if len(xs[part]) != len(ys[part]):
-            raise DataError(
-                f"{path}: {x_key} has {len(xs[part])} items and {y_key} {len(ys[part])} labels.",
-                "Both need the same number.",
-            )
+            hint = "Both need the same number."
+            raise DataError(f"{path}: {x_key} has {len(xs[part])} items and {y_key} {len(ys[part])} labels.", hint)
     kinds = {given[part][0]: f"{x.dtype} {x.shape[1:]}" for part, x in xs.items()}
     if len(set(kinds.values())) > 1:
         raise DataError(f"{path} contains items of different shapes or types: {kinds}.", "Use the same for all.")

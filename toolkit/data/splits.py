@@ -94,10 +94,8 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
                 "Add items to this class, or remove it.",
             )
     if not counts["val"].any():
-        raise DataError(
-            f"{source}: {len(y)} items in {len(labels)} classes are too few for a validation split.",
-            "Give at least three items per class.",
-        )
+        hint = "Give at least three items per class."
+        raise DataError(f"{source}: {len(y)} items in {len(labels)} classes are too few for a validation split.", hint)
 
 
 def calibration_rows(split: Split, n: int) -> Ints:

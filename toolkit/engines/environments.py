@@ -149,10 +149,8 @@ def _python(engine: str, given: Path | None) -> Path:
         if version is not None and version >= OLDEST and (newest is None or version <= newest):
             return path
         tried.append(f"{path} ({'.'.join(map(str, version)) if version else 'does not run'})")
-    raise EngineError(
-        f"{engine} needs Python {wanted}; found: {', '.join(tried) or 'none'}.",
-        f"Install it (for example with pyenv install {wanted.partition(' ')[0]}) and name it with --python.",
-    )
+    hint = f"Install it (for example with pyenv install {wanted.partition(' ')[0]}) and name it with --python."
+    raise EngineError(f"{engine} needs Python {wanted}; found: {', '.join(tried) or 'none'}.", hint)
 
 
 def _pythons(newest: tuple[int, int] | None) -> Iterator[Path]:
@@ -184,11 +182,7 @@ def _run(command: Sequence[str], what: str) -> None:
 
 
 def _try(engine: str, python: Path) -> None:
-    """Let the engine answer a trial model in its environment.
-
-    Raises:
-        EngineError: It does not answer, or wrongly.
-    """
+    """Let the engine answer a trial model in its environment; an error if it does not, or wrongly."""
     try:
         with Worker(silence_s=60, python=python) as worker:
             (wrong,) = worker.call(try_engine, engine)

@@ -34,10 +34,8 @@ def _tflite(weights: npt.NDArray[Any], rows: int) -> bytes:
     root = fb.ModelT(version=3, operatorCodes=[], subgraphs=[graph], buffers=[fb.BufferT()])
     kind = fb.TensorType.INT8 if weights.dtype == np.int8 else fb.TensorType.FLOAT32
     values = append(root.buffers, fb.BufferT(data=np.frombuffer(weights.tobytes(), np.uint8)))
-    taken, held = (
-        tensor(graph, [rows, size], "input", type=kind),
-        tensor(graph, [classes, size], "weights", values, kind),
-    )
+    taken = tensor(graph, [rows, size], "input", type=kind)
+    held = tensor(graph, [classes, size], "weights", values, kind)
     given = tensor(graph, [rows, classes], "scores", type=kind)
     if kind == fb.TensorType.INT8:
         for index, scale in ((taken, 0.01), (held, 0.01), (given, 0.01 * size**0.5)):

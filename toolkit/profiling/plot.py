@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ def plot_profile(profile: Profile, path: Path) -> Path:
     """
     checked_suffix(path)
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -51,11 +50,8 @@ def plot_profile(profile: Profile, path: Path) -> Path:
             shares[row.operation] = shares.get(row.operation, 0.0) + row.share
     colors = {name: colormaps["tab20"](i % 20) for i, name in enumerate(shares)}
     figure = Figure(figsize=(12, 1.3 + 0.5 * (depth + 2)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    ends = [0.0]
-    for node in nodes:
-        ends.append(ends[-1] + node.time_us)
+    ends = [0.0, *accumulate(node.time_us for node in nodes)]
     whole = ends[-1] or 1.0
     _box(axes, 0, whole, 0, f"{Path(profile.file).name} on {profile.engine}", BOX, whole)
     for level in range(depth):
@@ -65,9 +61,7 @@ def plot_profile(profile: Profile, path: Path) -> Path:
                 _box(axes, ends[first], ends[rows[-1] + 1], level + 1, key[-1], BOX, whole)
     for i, node in enumerate(nodes):
         top = len(paths[i]) + 1
-        text = (
-            node.operation if node.delegated else f"{node.operation} *" if profile.delegated_share else node.operation
-        )
+        text = f"{node.operation}{' *' if profile.delegated_share and not node.delegated else ''}"
         _box(axes, ends[i], ends[i + 1], top, text, colors[node.operation], whole, height=depth + 2 - top)
     axes.set(xlim=(0, whole), ylim=(depth + 2, 0), yticks=[], xlabel="time in one inference, µs")
     axes.spines[["top", "left", "right"]].set_visible(False)

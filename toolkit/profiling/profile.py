@@ -170,10 +170,7 @@ def profile(
 
 
 def _quiet_mean(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean of each column over the half of the rows with the smallest sums.
-
-    Not the median: the engines' times are whole microseconds.
-    """
+    """Mean of each column over the half of the rows with the smallest sums; a median would be whole microseconds."""
     quiet = np.argsort(times.sum(axis=1), kind="stable")[: (len(times) + 1) // 2]
     return np.asarray(times[quiet].mean(axis=0))
 

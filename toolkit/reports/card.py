@@ -56,9 +56,8 @@ def model_card(result: Benchmark, *, licence: str = "unknown") -> str:
 
 def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) -> Iterator[str]:
     """The lines of the YAML head."""
-    formats = list(
-        dict.fromkeys(view.file_name(r.file).rpartition(".")[2] for r in ([ship] if ship else result.results))
-    )
+    files = [view.file_name(r.file) for r in ([ship] if ship else result.results)]
+    formats = list(dict.fromkeys(name.rpartition(".")[2] for name in files))
     image = _is_image(result)
     yield f"license: {_quoted(licence)}"
     if library := LIBRARIES.get(formats[0]):
@@ -119,18 +118,9 @@ def _usage(ship: Measurement | None, *, image: bool) -> Iterator[str]:
         yield "No file is recommended yet."
         return
     file = view.file_name(ship.file)
-    yield "\n".join(
-        [
-            "```python",
-            "from edgepress.runtime import load",
-            "",
-            f"model = load({file!r}, engine={ship.engine!r})",
-            'print(model.classify("photo.jpg", top=3))'
-            if image
-            else "scores = model.scores(batch)  # of items as above",
-            "```",
-        ]
-    )
+    call = 'print(model.classify("photo.jpg", top=3))' if image else "scores = model.scores(batch)  # of items as above"
+    opening = f"from edgepress.runtime import load\n\nmodel = load({file!r}, engine={ship.engine!r})"
+    yield f"```python\n{opening}\n{call}\n```"
 
 
 def _classes(ship: Measurement | None) -> Iterator[str]:

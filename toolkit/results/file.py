@@ -88,9 +88,8 @@ def load_benchmark(path: str | Path) -> Benchmark:
     try:
         return _parse(text, path)
     except (ValueError, RecursionError) as e:  # pydantic's error is a ValueError, too
-        raise InputError(
-            f"{path} is not a valid result of edgepress benchmark: {_reason(e)}.", "Run the benchmark again."
-        ) from e
+        hint = "Run the benchmark again."
+        raise InputError(f"{path} is not a valid result of edgepress benchmark: {_reason(e)}.", hint) from e
 
 
 def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:
@@ -120,10 +119,8 @@ def _parse(text: bytes, path: Path) -> Benchmark:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ValueError(f"it has no schema_version (found {version!r})" if isinstance(raw, dict) else "no JSON object")
     if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has version {version} of {NAME}; this edgepress reads up to {SCHEMA_VERSION}.",
-            "Upgrade edgepress on this machine.",
-        )
+        hint = "Upgrade edgepress on this machine."
+        raise InputError(f"{path} has version {version} of {NAME}; this edgepress reads up to {SCHEMA_VERSION}.", hint)
     from pydantic import TypeAdapter
 
     result = TypeAdapter(Benchmark).validate_json(text, strict=True)

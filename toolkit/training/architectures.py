@@ -4,8 +4,8 @@ Every model takes float32 values as the data holds them (pixels 0-255 for images
 and returns softmax probabilities, so training, calibration and the board agree on its input. The converters add the
 uint8 interface. All layers exist as built-in operations of TFLite and in tf2onnx.
 
-To add an architecture, write its body in `layers.py` and add a row to `ARCHITECTURES`. Help texts and completion read
-the table; a test prints the row for docs/architectures.md.
+To add an architecture, write its function in `layers.py`, add it to `BODIES` there, and add a row to `ARCHITECTURES`.
+Help texts and completion read the table; a test prints the row for docs/architectures.md.
 
     >>> from edgepress.runtime.contract import InputSpec
     >>> build("lenet", InputSpec.image(28, 28, "grey"), classes=10).count_params()     # doctest: +SKIP
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ import numpy.typing as npt
 
 from edgepress.runtime.contract import InputSpec
 from edgepress.toolkit.errors import InputError, unknown
-from edgepress.toolkit.training import layers, pretrained
+from edgepress.toolkit.training import pretrained
+from edgepress.toolkit.training.options import Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,6 @@ class Architecture:
 
     Attributes:
         name: Its name for `--arch`.
-        body: Function in `layers` from the input to the features.
         paper: Where it was published.
         sides: Smallest and largest height and width of its input; None for a network that takes any shape.
         width: Default of `--width`, the multiplier of the number of channels; None if it has no such option.
@@ -46,7 +45,6 @@ class Architecture:
     """
 
     name: str
-    body: Callable[[Any, layers.Options], Any]
     paper: str
     _: dataclasses.KW_ONLY
     sides: tuple[int, int] | None = (28, 224)
@@ -62,17 +60,15 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     row.name: row
     for row in (
-        Architecture("dense", layers.dense, "Chollet, the Keras primer: the first net", sides=None),
+        Architecture("dense", "Chollet, the Keras primer: the first net", sides=None),
         Architecture(
             "lenet",
-            layers.lenet,
             "LeCun et al. 1998, Gradient-based learning applied to document recognition",
             epochs=20,
             learning_rate=3e-3,
         ),
         Architecture(
             "alexnet",
-            layers.alexnet,
             "Krizhevsky et al. 2012, ImageNet classification with deep convolutional neural networks",
             width=0.25,
             dropout=0.5,
@@ -80,7 +76,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         Architecture(
             "vgg",
-            layers.vgg,
             "Simonyan and Zisserman 2014, arXiv:1409.1556",
             width=0.25,
             depths=(11, 16),
@@ -88,21 +83,12 @@ ARCHITECTURES: dict[str, Architecture] = {
             imagenet=((1.0, 16),),
             learning_rate=3e-4,
         ),
+        Architecture("resnet8", "Banbury et al. 2021, MLPerf Tiny, arXiv:2106.07597; He et al. 2015, arXiv:1512.03385"),
         Architecture(
-            "resnet8",
-            layers.resnet8,
-            "Banbury et al. 2021, MLPerf Tiny, arXiv:2106.07597; He et al. 2015, arXiv:1512.03385",
-        ),
-        Architecture(
-            "ds-cnn",
-            layers.ds_cnn,
-            "Zhang et al. 2017, Hello Edge, arXiv:1711.07128, as in MLPerf Tiny",
-            sides=(10, 224),
-            dropout=0.4,
+            "ds-cnn", "Zhang et al. 2017, Hello Edge, arXiv:1711.07128, as in MLPerf Tiny", sides=(10, 224), dropout=0.4
         ),
         Architecture(
             "mobilenet-v1",
-            layers.mobilenet_v1,
             "Howard et al. 2017, arXiv:1704.04861",
             width=0.25,
             dropout=0.1,
@@ -110,7 +96,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         Architecture(
             "mobilenet-v2",
-            layers.mobilenet_v2,
             "Sandler et al. 2018, arXiv:1801.04381",
             width=0.35,
             dropout=0.1,
@@ -118,7 +103,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         Architecture(
             "mobilenet-v3-small",
-            layers.mobilenet_v3_small,
             "Howard et al. 2019, arXiv:1905.02244",
             width=1.0,
             dropout=0.1,
@@ -174,7 +158,7 @@ def build(
         TrainingError: The weights can't be loaded or don't fit.
     """
     row = architecture(name)
-    options = layers.Options(
+    options = Options(
         width=_option(row, "width", width, row.width),
         depth=_option(row, "depth", depth, row.depths[0] if row.depths else None),
         dropout=row.dropout if dropout is None else dropout,
@@ -186,11 +170,13 @@ def build(
 
     import keras
 
+    from edgepress.toolkit.training.layers import BODIES
+
     keras.utils.set_random_seed(seed)
     source = keras.Input(input.shape, dtype="float32", name="image" if input.is_image else "tensor")
     # Keras draws the progress of a download on stdout, which is for results.
     with pretrained.clear_errors(row.name, weights), redirect_stdout(sys.stderr):
-        features = row.body(source, options)  # before the head, because each layer draws from the seed
+        features = BODIES[name](source, options)  # before the head, because each layer draws from the seed
         head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
         model = keras.Model(source, head(features), name=row.name)
         if weights and not options.pretrained:
@@ -200,9 +186,7 @@ def build(
     return model
 
 
-def _check(
-    row: Architecture, input: InputSpec, options: layers.Options, *, weights: str | Path | None, freeze: bool
-) -> None:
+def _check(row: Architecture, input: InputSpec, options: Options, *, weights: str | Path | None, freeze: bool) -> None:
     """Raise InputError if the input or the options don't fit the architecture."""
     low, high = row.sides or (0, 0)
     if row.sides and (len(input.shape) != 3 or not all(low <= side <= high for side in input.shape[:2])):
@@ -238,7 +222,7 @@ def _option(row: Architecture, option: str, given: Any, default: Any) -> Any:
         if given is not None:
             have = [r.name for r in ARCHITECTURES.values() if (r.width if option == "width" else r.depths)]
             raise InputError(f"{row.name} has no option {option}; these have: {', '.join(have)}.")
-        return getattr(layers.Options, option)
+        return getattr(Options, option)
     value = default if given is None else given
     if option == "depth" and value not in row.depths:
         raise InputError(f"{row.name} has no depth {value}; accepted: {', '.join(map(str, row.depths))}.")

@@ -80,17 +80,10 @@ def _affine(
     cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
     pad = max(height, width) // 3  # the farthest that a corner can move
     cx, cy = width / 2, height / 2
-    rows = np.stack(
-        [
-            flip * cos,
-            -sin,
-            pad + cx + 0.1 * width * right - flip * cos * cx + sin * cy,
-            flip * sin,
-            cos,
-            pad + cy + 0.1 * height * down - flip * sin * cx - cos * cy,
-        ],
-        axis=1,
-    )
+    a, b, d, e = flip * cos, -sin, flip * sin, cos
+    c = pad + cx + 0.1 * width * right - a * cx - b * cy
+    f = pad + cy + 0.1 * height * down - d * cx - e * cy
+    rows = np.stack([a, b, c, d, e, f], axis=1)  # as Pillow names them
     grey = x.shape[3] == 1
     padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge")
     out = np.empty_like(x)

@@ -2,7 +2,7 @@
 
 Each is a function `(source, options) -> features`: `source` is the model's raw input (pixels 0-255, or any tensor),
 `features` a Keras tensor of shape (batch, n). The first layer normalizes. Pools and strides depend on the image size;
-at the paper's size they are the paper's. `options.width` scales the number of channels.
+at the paper's size they are the paper's. `options.width` scales the number of channels. Importing this imports Keras.
 
 The MobileNets of `keras.applications` are rebuilt layer by layer (`_application`), because the originals reject images
 under 32 pixels, always divide the image by 32, and contain padding layers, which cost time on a board.
@@ -10,37 +10,17 @@ under 32 pixels, always divide the image by 32, and contain padding layers, whic
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import keras
 import numpy as np
-import numpy.typing as npt
+from keras import layers
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options of an architecture.
-
-    Attributes:
-        width: Factor on the number of channels, > 0.
-        depth: Number of layers with weights (VGG only): 11 or 16.
-        dropout: Dropout rate before the classifier, [0, 1).
-        pretrained: "imagenet", the path of a weights file of keras.applications, or None.
-        mean, variance: Per-feature statistics to normalize float32 tensors with; None for pixels.
-    """
-
-    width: float = 1.0
-    depth: int = 0
-    dropout: float = 0.0
-    pretrained: str | None = None
-    mean: npt.NDArray[np.float32] | None = None
-    variance: npt.NDArray[np.float32] | None = None
+from edgepress.toolkit.training.options import Options
 
 
 def dense(source: Any, options: Options) -> Any:
     """Two hidden layers of 64 units, the first net of the Keras primer; accepts any shape."""
-    from keras import layers
-
     x = layers.Flatten()(_normalize(source, options))
     for _ in range(2):
         x = layers.Dense(64, activation="relu")(x)
@@ -54,8 +34,6 @@ def lenet(source: Any, options: Options) -> Any:
     number of parameters is the paper's: 61,706 (28x28x1, 10 classes). Both pools grow with the image, so that the dense
     layers get a map of about 5x5.
     """
-    from keras import layers
-
     pools = [_lenet_pools(side) for side in source.shape[1:3]]
     x = _normalize(source, options)
     for filters, padding, pool in zip((6, 16), ("same", "valid"), zip(*pools, strict=True), strict=True):
@@ -80,8 +58,6 @@ def alexnet(source: Any, options: Options) -> Any:
     The first convolution is the paper's (11x11, stride 4) from 112 pixels, 7x7 with stride 2 from 56, else 5x5 with
     stride 1.
     """
-    from keras import layers
-
     side = max(source.shape[1:3])
     kernel, stride = (11, 4) if side >= 112 else (7, 2) if side >= 56 else (5, 1)
     x = _normalize(source, options)
@@ -104,9 +80,6 @@ def vgg(source: Any, options: Options) -> Any:
     It subtracts the mean colour of ImageNet, as in the paper, and also divides by 127.5, for which the first kernel of
     ImageNet weights is rescaled. Pools round up, so that 28 pixels are enough for all five.
     """
-    import keras
-    from keras import layers
-
     colour = source.shape[3] == 3
     mean = [123.68, 116.779, 103.939] if colour else 118.0
     x = _normalize(source, options, scale=1 / 127.5, offset=(-np.array(mean) / 127.5).tolist())
@@ -130,7 +103,6 @@ def resnet8(source: Any, options: Options) -> Any:
 
     Larger images (over 64 pixels) are max pooled after the first convolution, to 32 to 64 pixels.
     """
-    from keras import layers
 
     def normalized(x: Any) -> Any:
         return layers.BatchNormalization(momentum=0.9)(x)
@@ -153,7 +125,6 @@ def ds_cnn(source: Any, options: Options) -> Any:
 
     The first convolution has stride 2; the stride grows with the image, so that its output has at most 32 rows.
     """
-    from keras import layers
 
     def normalized(x: Any) -> Any:
         return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
@@ -179,8 +150,6 @@ def mobilenet_v2(source: Any, options: Options) -> Any:
 
 def mobilenet_v3_small(source: Any, options: Options) -> Any:
     """MobileNetV3-Small of keras.applications with its hidden layer of 1024; see `_application`."""
-    from keras import layers
-
     x = _application(source, options, "MobileNetV3Small", sizes=(224,), include_preprocessing=False)
     x = layers.Dense(_scaled(1024, max(1.0, options.width)), activation="hard_silu")(x)
     return _dropout(x, options.dropout)
@@ -199,9 +168,6 @@ def _application(source: Any, options: Options, name: str, *, sizes: tuple[int, 
     - Grey images: one input channel. Pre-trained kernels of the first layer are summed over the colours, which is the
       same as repeating the grey image three times.
     """
-    import keras
-    from keras import layers
-
     pretrained = options.pretrained
     side = min(size for size in sizes if size >= max(source.shape[1:3]))
     shape = (side, side, 3 if pretrained else source.shape[3])
@@ -245,23 +211,17 @@ def _copy_weights(reference: Any, to: list[Any]) -> None:
 
 def _normalize(source: Any, options: Options, *, scale: float = 1 / 255, offset: Any = 0.0) -> Any:
     """Scale pixels by a constant, which folds into the first kernel; normalize tensors to mean 0 and variance 1."""
-    from keras import layers
-
     if options.mean is not None:
         return layers.Normalization(mean=options.mean, variance=options.variance, name="normalization")(source)
     return layers.Rescaling(scale, offset, name="normalization")(source)
 
 
 def _convolution(x: Any, filters: int, size: int, **arguments: Any) -> Any:
-    from keras import layers
-
     return layers.Conv2D(filters, size, padding="same", kernel_initializer="he_normal", **arguments)(x)
 
 
 def _two_dense(x: Any, options: Options) -> Any:
     """The two hidden layers of 4096 units of AlexNet and VGG."""
-    from keras import layers
-
     x = layers.Flatten()(x)
     for _ in range(2):
         units = _scaled(4096, options.width)
@@ -271,11 +231,14 @@ def _two_dense(x: Any, options: Options) -> Any:
 
 
 def _dropout(x: Any, rate: float) -> Any:
-    from keras import layers
-
     return layers.Dropout(rate)(x) if rate else x
 
 
 def _scaled(channels: int, width: float) -> int:
     """Channels times width, rounded to a multiple of 8, for which kernels are fastest."""
     return max(8, round(channels * width / 8) * 8)
+
+
+BODIES = {"dense": dense, "lenet": lenet, "alexnet": alexnet, "vgg": vgg, "resnet8": resnet8, "ds-cnn": ds_cnn}
+BODIES |= {"mobilenet-v1": mobilenet_v1, "mobilenet-v2": mobilenet_v2, "mobilenet-v3-small": mobilenet_v3_small}
+"""The function of each row of `architectures.ARCHITECTURES`."""

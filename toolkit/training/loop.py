@@ -3,7 +3,7 @@
 The loop is our own, over Keras' `train_on_batch`: an epoch depends only on the state before it, the seed and its
 number, and the state is saved after each epoch (`checkpoint`). An interrupted run that is resumed therefore ends with
 the same weights, bit for bit, as an uninterrupted one on the same machine; other processors or TensorFlow versions
-round differently. Limit: one process, on the devices that TensorFlow finds.
+round differently. Limit: one process, on the devices that TensorFlow finds, which becomes deterministic as a whole.
 """
 
 from __future__ import annotations
@@ -53,16 +53,12 @@ def train(
     overwrite: bool = False,
     progress: bool = True,
 ) -> run_folder.TrainResult:
-    """Train with Adam, sparse categorical cross-entropy and a cosine decay of the learning rate to zero.
-
-    Writes to `out`: `model.keras`, `metrics.json`, `history.csv`, `learning_curves.png`, `confusion_matrix.png` and,
-    for images, `mistakes.png`. The weights kept are those of the epoch with the highest validation accuracy (the lower
-    loss among equals). TensorFlow becomes deterministic for the whole process.
+    """Train with Adam, cross-entropy and a cosine decay of the learning rate; keep the epoch with the best validation.
 
     Args:
         data: A name or path as for `open_data`, or an opened data set. The test split is used once, at the end.
         arch: A name in `architectures.ARCHITECTURES`.
-        out: Folder of the run; None for `runs/DATA-ARCH`.
+        out: Folder to write the model, its metrics, history and plots to; None for `runs/DATA-ARCH`.
         epochs: Passes over the training split; None for the architecture's default, as for the next two.
         batch_size: Largest number of items in a step.
         learning_rate: Learning rate of the first step, above 0.
@@ -83,53 +79,58 @@ def train(
         The model's path, its metrics on the test split, and the history.
 
     Raises:
-        DataError: The data can't be used.
-        InputError: An argument can't be used, or the folder can't be written.
-        TrainingError: `out` holds another run or is in use, the weights can't be loaded, or the loss is not a number.
+        EdgepressError: The data or an argument can't be used, or `out` holds another run or can't be written.
         KeyboardInterrupt: Ctrl-C; the message says how to resume.
 
     Example:
         >>> from edgepress.toolkit import train
-        >>> result = train("digits", "lenet", out="runs/digits", epochs=3)
-        >>> result.metrics["accuracy"] > 0.9
+        >>> train("digits", "lenet", out="runs/digits", epochs=3).metrics["accuracy"] > 0.9
         True
     """
-    row = architectures.architecture(arch)
+    given: dict[str, Any] = {"arch": arch, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    given |= {"patience": patience, "class_weights": class_weights, "augmentation": augmentation, "width": width}
+    given |= {"depth": depth, "dropout": dropout, "weights": weights, "freeze": freeze, "seed": seed}
     opened = data if isinstance(data, DataSet) else open_data(data)
-    arguments: dict[str, Any] = {
-        "arch": arch,
-        "epochs": _at_least(1, "epochs", row.epochs if epochs is None else epochs),
-        "batch_size": _at_least(1, "batch_size", row.batch_size if batch_size is None else batch_size),
-        "learning_rate": row.learning_rate if learning_rate is None else learning_rate,
-        "patience": patience if patience is None else _at_least(1, "patience", patience),
-        "class_weights": class_weights,
-        "augmentation": augment.resolve(augmentation, opened.input),
-        "width": row.width if width is None else width,
-        "depth": depth if depth or not row.depths else row.depths[0],
-        "dropout": row.dropout if dropout is None else dropout,
-        "weights": None if weights is None else str(weights),
-        "freeze": freeze,
-        "seed": _at_least(0, "seed", seed),
-    }
-    if not 0 < arguments["learning_rate"] < math.inf:
-        raise InputError(f"learning_rate is {learning_rate}; accepted: above 0.")
+    return _run(opened, given, out, resume=resume, overwrite=overwrite, progress=progress)
+
+
+def _run(
+    data: DataSet, given: dict[str, Any], out: str | Path | None, *, resume: bool, overwrite: bool, progress: bool
+) -> run_folder.TrainResult:
+    """Carry out a run in its folder, whose model is that of the epoch with the highest validation accuracy."""
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other.", "Pass only one of them.")
-    folder = Path("runs") / f"{Path(opened.source).stem}-{arch}" if out is None else Path(out)
-    model, deviation = _new_model(opened, arguments)
+    arguments = _resolved(given, data)
+    folder = Path("runs") / f"{Path(data.source).stem}-{arguments['arch']}" if out is None else Path(out)
+    model, deviation = _new_model(data, arguments)
     with run_folder.only_run(folder):
-        state = run_folder.begin(folder, _identity(opened, arguments), resume=resume, overwrite=overwrite)
+        state = run_folder.begin(folder, _identity(data, arguments), resume=resume, overwrite=overwrite)
         if state is not None:
-            _fit(model, opened, state, folder=folder, deviation=deviation, progress=progress)
-            run_folder.finish(model, opened, state, arguments=arguments, folder=folder)
+            _fit(model, data, state, folder=folder, deviation=deviation, progress=progress)
+            run_folder.finish(model, data, state, arguments=arguments, folder=folder)
         return run_folder.load_result(folder)
+
+
+def _resolved(given: dict[str, Any], data: DataSet) -> dict[str, Any]:
+    """The arguments of a run: checked, ready for JSON, and with the architecture's defaults instead of None."""
+    row = architectures.architecture(given["arch"])
+    unset = [name for name in ("epochs", "batch_size", "learning_rate", "width", "dropout") if given[name] is None]
+    found = given | {name: getattr(row, name) for name in unset}
+    found["augmentation"] = augment.resolve(given["augmentation"], data.input)
+    found["depth"] = given["depth"] or next(iter(row.depths), given["depth"])
+    found["weights"] = None if given["weights"] is None else str(given["weights"])
+    for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("seed", 0)):
+        if found[name] is not None and found[name] < least:
+            raise InputError(f"{name} is {found[name]}; accepted: {least} or more.")
+    if not 0 < found["learning_rate"] < math.inf:
+        raise InputError(f"learning_rate is {found['learning_rate']}; accepted: above 0.")
+    return found
 
 
 def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation]:
     """The model with its initial weights, and the deviation of the training items."""
-    for name in SPLITS:
-        if not len(getattr(data, name)):
-            raise TrainingError(f"The {name} split of {data.source} is empty.", "Training needs all three splits.")
+    if empty := [name for name in SPLITS if not len(getattr(data, name))]:
+        raise TrainingError(f"The {empty[0]} split of {data.source} is empty.", "Training needs all three splits.")
 
     import keras
     import tensorflow as tf
@@ -138,21 +139,17 @@ def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation
     keras.backend.clear_session()  # otherwise layer names continue the numbering of an earlier model
     mean, variance = (None, None) if data.input.dtype == "uint8" else batches.moments(data.train)
     if variance is not None and not np.isfinite(variance).all():
-        raise InputError(
-            f"Some values in {data.source} are so large that their variance is beyond float32.",
-            "Scale them down, or look for outliers.",
-        )
-    options = {key: arguments[key] for key in BUILD_OPTIONS}
-    classes = len(data.labels)
-    model = architectures.build(arguments["arch"], data.input, classes=classes, mean=mean, variance=variance, **options)
+        hint = "Scale them down, or look for outliers."
+        raise InputError(f"Some values in {data.source} are so large that their variance is beyond float32.", hint)
+    options = {key: arguments[key] for key in BUILD_OPTIONS} | {"mean": mean, "variance": variance}
+    model = architectures.build(arguments["arch"], data.input, classes=len(data.labels), **options)
     return model, None if variance is None else np.sqrt(variance)
 
 
 def _identity(data: DataSet, arguments: dict[str, Any]) -> dict[str, Any]:
     """What must be equal for a run to be resumed, as JSON returns it."""
     facts = {"data": data.sha256, "input": dataclasses.asdict(data.input), "labels": data.labels}
-    identity: dict[str, Any] = json.loads(json.dumps(arguments | facts))
-    return identity
+    return dict(json.loads(json.dumps(arguments | facts)))
 
 
 def _fit(model: Any, data: DataSet, state: State, *, folder: Path, deviation: Deviation, progress: bool) -> None:
@@ -223,7 +220,7 @@ def _epoch(
         logs = model.train_on_batch(x, y, class_weight=weights, return_dict=True)
         _require_number(logs["loss"], epoch)
         count, sums = count + len(y), sums + len(y) * np.array([logs["loss"], logs["accuracy"]], np.float64)
-        so_far = dict(zip(("loss", "accuracy"), (sums / count).tolist(), strict=True))
+        so_far = {"loss": float(sums[0] / count), "accuracy": float(sums[1] / count)}
         advance(epoch, so_far)
     scores = batches.predict_scores(model, data.val, batch_size=run["batch_size"])
     row = {"epoch": epoch + 1, **so_far, **_loss_and_accuracy(scores, data.val.y), "learning_rate": rate}
@@ -251,10 +248,8 @@ def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> dict[int, float]
 
 def _require_number(loss: float, epoch: int) -> None:
     if not math.isfinite(loss):
-        raise NotANumberError(
-            f"The loss became {loss} in epoch {epoch + 1}.",
-            "Lower the learning rate, or look for outliers in the data.",
-        )
+        hint = "Lower the learning rate, or look for outliers in the data."
+        raise NotANumberError(f"The loss became {loss} in epoch {epoch + 1}.", hint)
 
 
 @contextmanager
@@ -274,9 +269,3 @@ def _bar(epochs: int, steps: int, *, done: int, show: bool) -> Iterator[Advance]
             progress.update(task, description=text, advance=0 if "val_accuracy" in logs else 1)
 
         yield advance
-
-
-def _at_least(least: int, name: str, value: int) -> int:
-    if value < least:
-        raise InputError(f"{name} is {value}; accepted: {least} or more.")
-    return value

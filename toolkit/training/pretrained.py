@@ -39,14 +39,10 @@ def clear_errors(name: str, weights: str | Path | None) -> Iterator[None]:
             raise
         reason = " ".join(str(e).split())[:300]
         if str(weights) == "imagenet":
-            raise TrainingError(
-                f"The ImageNet weights of {name} can't be downloaded: {reason}",
-                "Download that file on a machine with internet and give its path as weights, or train from scratch.",
-            ) from e
-        raise TrainingError(
-            f"The weights in {weights} don't fit {name} with these options: {reason}",
-            "They must come from the same architecture with the same image size, colours, width and depth.",
-        ) from e
+            hint = "Download that file on a machine with internet and give its path as weights, or train from scratch."
+            raise TrainingError(f"The ImageNet weights of {name} can't be downloaded: {reason}", hint) from e
+        hint = "They must come from the same architecture with the same image size, colours, width and depth."
+        raise TrainingError(f"The weights in {weights} don't fit {name} with these options: {reason}", hint) from e
 
 
 def load_all_but(model: Any, head: Any, path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.metadata
-import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.write import write_keras_contract
-from edgepress.converters.files import whole_file, write_json, write_text
+from edgepress.converters.files import whole_file, write_csv, write_json
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
@@ -60,9 +59,8 @@ def only_run(folder: Path) -> Iterator[None]:
         lock = filelock.FileLock(folder / ".lock")
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise TrainingError(
-            f"Another run is using {folder}.", "Wait until it has finished, or choose another folder."
-        ) from None
+        hint = "Wait until it has finished, or choose another folder."
+        raise TrainingError(f"Another run is using {folder}.", hint) from None
     except OSError as e:
         raise InputError(f"The folder {folder} can't be used: {e.strerror or e}.", "Check the path.") from e
     with lock:
@@ -116,17 +114,15 @@ def finish(model: Any, data: DataSet, state: State, *, arguments: dict[str, Any]
     """Evaluate the best weights and write the results; the model is written last, to mark the run as finished."""
     import keras
 
-    batch_size = arguments["batch_size"]
-    scores = batches.predict_scores(model, data.test, batch_size=batch_size)
-    test = classification_metrics(data.test.y, scores, labels=data.labels)
+    batch_size, labels = arguments["batch_size"], data.labels
+    scores, val_scores = (batches.predict_scores(model, s, batch_size=batch_size) for s in (data.test, data.val))
+    test = classification_metrics(data.test.y, scores, labels=labels)
     tools = {name: importlib.metadata.version(name) for name in ("edgepress", "tensorflow", "keras", "numpy")}
     metrics = {
         "schema_version": 1,
         "arch": arguments["arch"],
         **test,
-        "val": classification_metrics(
-            data.val.y, batches.predict_scores(model, data.val, batch_size=batch_size), labels=data.labels
-        ),
+        "val": classification_metrics(data.val.y, val_scores, labels=labels),
         "best_epoch": state.best_epoch,
         "epochs_run": len(state.history),
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
@@ -141,11 +137,7 @@ def finish(model: Any, data: DataSet, state: State, *, arguments: dict[str, Any]
     plot_confusion_matrix(test["confusion_matrix"], data.labels, folder / "confusion_matrix.png")
     if data.input.is_image:
         plot_mistakes(data.test, scores, data.labels, folder / "mistakes.png")
-    table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(state.history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(state.history)
-    write_text(folder / HISTORY, table.getvalue())
+    write_csv(folder / HISTORY, list(state.history[0]), state.history)
     write_json(folder / METRICS, metrics)
     contract = Contract(
         task="softmax",

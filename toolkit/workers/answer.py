@@ -5,9 +5,7 @@ Items come in a file that is mapped, not read: several processes share one copy 
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +13,8 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
 from edgepress.runtime.decisions import decide
-from edgepress.runtime.errors import EdgepressError, EngineError, InputError
-from edgepress.toolkit.workers.opening import Opening, open_candidate, opened
+from edgepress.runtime.errors import InputError
+from edgepress.toolkit.workers.opening import engine_errors, opened
 
 CALL_BYTES = 1 << 20
 """Approximate size of the items in one call, which limits the engine's memory to that of a few large images."""
@@ -48,12 +46,6 @@ class Part(NamedTuple):
     seconds: float
 
 
-def open_to_answer(opening: Opening, emit: Emit) -> None:
-    """First job: `open_candidate`, with every exception of an engine turned into an `EngineError`."""
-    with _engine_errors():
-        open_candidate(opening, emit)
-
-
 def answer_shard(shard: Shard, emit: Emit) -> None:
     """Answer the items of a shard with the open model and emit a `Part`.
 
@@ -66,7 +58,7 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
     parts, seconds = [], 0.0
     for start in range(0, len(items), step):
         began = time.perf_counter()
-        with _engine_errors():
+        with engine_errors():
             scores = model.scores(items[start : start + step])
         seconds += time.perf_counter() - began
         if not np.isfinite(scores).all():
@@ -76,14 +68,3 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
             break
     predicted, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
     emit(Part(predicted, confidence, seconds))
-
-
-@contextlib.contextmanager
-def _engine_errors() -> Iterator[None]:
-    """Engines raise exceptions of any type: turn them into errors, which do not stop other candidates."""
-    try:
-        yield
-    except EdgepressError:
-        raise
-    except Exception as e:
-        raise EngineError(f"{type(e).__name__}: {e}") from e

@@ -7,13 +7,15 @@ not affect the figures of others, a crash fails one candidate only, and an engin
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from edgepress.converters.worker import Emit
 from edgepress.runtime import InputSpec, Model, load
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import EdgepressError, EngineError, InputError
 
 
 class Candidate(NamedTuple):
@@ -53,7 +55,8 @@ def open_candidate(opening: Opening, emit: Emit) -> None:
     """Pin the process, open the file, check that it matches the data set, and emit the engine's name."""
     if opening.cpus:
         os.sched_setaffinity(0, opening.cpus)
-    model = _State.model = load(opening.candidate.file, opening.candidate.engine, opening.candidate.threads)
+    with engine_errors():
+        model = _State.model = load(opening.candidate.file, opening.candidate.engine, opening.candidate.threads)
     contract = model.contract
     if contract is None:
         raise InputError("The file has no contract, so the preparation of its input is unknown.")
@@ -68,6 +71,17 @@ def opened() -> Model:
     """The model that this process has opened."""
     assert _State.model is not None, "open_candidate comes first"
     return _State.model
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Engines raise exceptions of any type: turn them into errors, which do not stop other candidates."""
+    try:
+        yield
+    except EdgepressError:
+        raise
+    except Exception as e:
+        raise EngineError(f"{type(e).__name__}: {e}") from e
 
 
 class _State:

@@ -193,11 +193,7 @@ TRACERS = {"litert": _trace_litert, "onnxruntime": _trace_onnxruntime, "openvino
 
 
 def _regular(engine: str, runs: list[tuple[list[Kernel], list[float]]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
-    """The kernels of the last run, and the times of all runs with the same kernels.
-
-    Raises:
-        EngineError: No kernel was reported.
-    """
+    """The kernels of the last run, and the times of all runs with the same kernels; an error if there are none."""
     kernels = runs[-1][0]
     if not kernels:
         raise EngineError(f"{engine} reported no operation that it ran.", "Upgrade it, or profile on another engine.")

@@ -25,7 +25,7 @@ from edgepress.converters.worker import Emit
 from edgepress.runtime import load
 from edgepress.runtime.engines import import_engine
 from edgepress.runtime.errors import EdgepressError, EngineError, ModelFileError
-from edgepress.toolkit.workers.opening import Candidate, Opening, open_candidate, opened
+from edgepress.toolkit.workers.opening import Candidate, Opening, engine_errors, open_candidate, opened
 
 WINDOW, SLACK = 5, 0.02
 """Latency is stable when the median of `WINDOW` calls is not below that of the ones before by more than `SLACK`."""
@@ -103,13 +103,9 @@ def probe(job: Probe, emit: Emit) -> None:
     import_engine(candidate.engine)
     batch = _batches(np.load(job.items), candidate.batch)[0]
     before = _forget_peak()
-    try:
+    with engine_errors():
         open_candidate(job.opening, lambda _: None)
         opened().scores(batch)
-    except EdgepressError:
-        raise
-    except Exception as e:  # engines raise exceptions of any type
-        raise EngineError(f"{type(e).__name__}: {e}") from e
     emit(None if before is None else max(0, (_status("VmHWM") or before) - before))
 
 
@@ -134,11 +130,10 @@ def take_turn(turn: Turn, emit: Emit) -> None:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(turn.limit_s)  # the kernel ends it, even if native code hangs
-            emit(timed(turn, _State.items))
+            with engine_errors():
+                emit(timed(turn, _State.items))
         except EdgepressError as e:
             emit(e)
-        except Exception as e:  # engines raise exceptions of any type
-            emit(EngineError(f"{type(e).__name__}: {e}"))
         finally:
             os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
