@@ -157,8 +157,9 @@ class Conversion:
                     if on_done:
                         on_done(report.variant)
         except BaseException:  # Ctrl-C too
+            workers = list(self._workers.values())  # before they close: a thread removes its own when it dies
             self.__exit__(None, None, None)
-            for worker in list(self._workers.values()):  # a thread may still remove its own
+            for worker in workers:
                 _remove_partial(paths.values(), worker)
             raise
         answers = {name: done.scores for name, done in found.items() if done.scores is not None}

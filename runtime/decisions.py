@@ -41,6 +41,7 @@ def decide(
         contract: The model's contract; None decides by the highest score.
     """
     threshold = threshold_of(contract) if contract is not None and contract.task == "sigmoid" else None
-    classes = (np.argmax(scores, axis=1) if threshold is None else scores[:, 1] >= threshold).astype(np.int64)
+    best = np.argmax(np.nan_to_num(scores, nan=-np.inf), axis=1)  # NaN is never the highest score
+    classes = (best if threshold is None else scores[:, 1] >= threshold).astype(np.int64)
     confidence: npt.NDArray[np.float32] = np.take_along_axis(scores, classes[:, np.newaxis], axis=1)[:, 0]
     return classes, confidence.astype(np.float32)

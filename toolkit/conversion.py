@@ -87,6 +87,8 @@ def convert(
         >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
         ['ok', 'ok']
     """
+    if calibration_images < 1:
+        raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     path, hints, note, schemes = Path(model), hints or Hints(), on_note or (lambda text: None), parse_schemes(to)
     with Conversion(path, hints=hints) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, to=to)
@@ -138,8 +140,6 @@ def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> 
 
 def _items(data: DataSet | None, count: int, schemes: Iterable[str], path: Path) -> tuple[Batches, dict[str, Any]]:
     """The calibration items, from the training split, and held-out items to verify on with their name."""
-    if count < 1:
-        raise InputError(f"calibration_images is {count}; at least 1 is needed.")
     if data is None:
         if calibrated := ", ".join(name for name in schemes if SCHEMES[name].calibrated):
             hint = "Give data like its training data with --data, or leave these schemes out."

@@ -135,19 +135,27 @@ def board_bench(
         raise InputError(f"There are {len(hosts)} boards and the threads {counts}.", "Give at least one of each.")
     paths = [Path(f) for f in files]
     folder = Path(out) if out is not None else paths[0] if paths[0].is_dir() else paths[0].parent
+    path = folder / NAME
+    old = load_benchmark(path) if path.exists() else None  # first, so that a damaged file fails before any work
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
         cargo = pack(paths, Path(temporary), data=data, limit=items, skip_unreadable=skip_unreadable, on_step=step)
-        before = _before(folder / NAME, cargo, max_drop_pp=max_drop_pp)
+        before = _before(old, path, cargo=cargo, max_drop_pp=max_drop_pp)
         plan = Plan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
         visits = _visit_all(hosts, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
-    made = _merged(before, visits, cargo=cargo, path=folder / NAME, max_drop_pp=max_drop_pp)
+    made = _merged(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, new=old is None)
     for host in set(hosts) - made.failed.keys():
         _journal(host, plan, cargo.data, resume=True).remove()
     return made
 
 
 def _merged(
-    result: Benchmark, visits: Mapping[str, Visit | EdgepressError], *, cargo: Cargo, path: Path, max_drop_pp: float
+    result: Benchmark,
+    visits: Mapping[str, Visit | EdgepressError],
+    *,
+    cargo: Cargo,
+    path: Path,
+    max_drop_pp: float,
+    new: bool,
 ) -> BoardBench:
     """Add the boards' results to a benchmark and write it, unless all boards failed."""
     baseline, notes = result.baseline["scheme"] if result.baseline else BASELINE, [*result.notes, *cargo.notes]
@@ -162,7 +170,7 @@ def _merged(
     if len(failed) == len(visits):
         return BoardBench(None, path, failed)
     result = replace(result, notes=tuple(dict.fromkeys(notes)))
-    if not path.exists():
+    if new:
         result = _advised(result, baseline)
     write_json(path, result.to_dict())
     return BoardBench(result, path, failed)
@@ -207,17 +215,16 @@ def _journal(host: str, plan: Plan, data: DataSet | None, *, resume: bool) -> Jo
     return Journal(default_cache("boards"), (edgepress.__version__, *same), resume=resume)
 
 
-def _before(path: Path, cargo: Cargo, *, max_drop_pp: float) -> Benchmark:
+def _before(result: Benchmark | None, path: Path, *, cargo: Cargo, max_drop_pp: float) -> Benchmark:
     """The benchmark to add to: the existing one, or an empty one. An error if it is about other data."""
     about = {"source": "", "sha256": "", "count": 0} if cargo.data is None else data_record(cargo.data)
-    if path.exists():
-        result = load_benchmark(path)
+    if result is not None:
         if cargo.data is None or result.data["sha256"] == cargo.data.sha256:
             return result
         if not result.data["sha256"]:
             return replace(result, data=about)
         raise InputError(
-            f"{path} contains results on {result.data['source']} with other content than {cargo.data.source} has now.",
+            f"{path} contains results on {result.data['source']}, which differ from {cargo.data.source} as it is now.",
             "Give another folder: --out.",
         )
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

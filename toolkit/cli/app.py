@@ -93,5 +93,5 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as e:  # Typer's usage errors, which are click's own or Typer's copies of them
         if not hasattr(e, "format_message"):
             raise
-        screen.error(UsageError(e.format_message(), "See --help."), as_json=True)
+        screen.error(UsageError(e.format_message().replace("Value error, ", ""), "See --help."), as_json=True)
         return 2

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from edgepress.toolkit.comparison.compare import Comparison
 
 Models, Results = (partial(Option, rich_help_panel=name) for name in ("For two model files", "For two results"))
-STYLES = {"failed": "red", "passed": "green", "not established": "yellow"}
 NARROW, HIDDEN = 120, ("p99_us", "memory_bytes")
 """Columns of the screen below which the table has no room for these figures."""
 
@@ -100,7 +99,7 @@ def _show(result: Comparison) -> None:
         screen.say(text)
     if result.verdicts:
         verdicts: list[list[str | Text]] = [
-            [Text(outcome, style=STYLES[outcome]), *cells] for outcome, *cells in texts.verdict_rows(result)
+            [Text(outcome, style=texts.COLORS[outcome]), *cells] for outcome, *cells in texts.verdict_rows(result)
         ]
         screen.say()
         screen.show(screen.table([(name, "left") for name in ("Outcome", "Fail if", "On", "Found")], verdicts))

@@ -13,6 +13,7 @@ from edgepress.toolkit.comparison.gates import FAILED, OPEN, PASSED
 from edgepress.toolkit.comparison.match import BOTH, Pair
 
 MARKS = {FAILED: "❌", PASSED: "✅", OPEN: "❔"}
+COLORS = {FAILED: "red", PASSED: "green", OPEN: "yellow"}
 COLUMNS = {
     "accuracy": "Accuracy drop",
     "p50_us": "Latency (p50)",

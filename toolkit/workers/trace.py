@@ -99,12 +99,12 @@ def trace_file(job: ProfileJob, emit: Emit) -> None:
     emit(Traces(np.array(latencies), kernels, times))
 
 
-def _runs(most: int) -> Iterator[int]:
-    """0, 1, ... below `most`; ends after `PHASE_S` seconds."""
+def _runs(most: int, least: int = 1) -> Iterator[int]:
+    """0, 1, ... below `most`; ends after `PHASE_S` seconds, but not before `least` numbers."""
     until = time.monotonic() + PHASE_S
     for i in range(most):
         yield i
-        if time.monotonic() > until:
+        if i + 1 >= least and time.monotonic() > until:
             return
 
 
@@ -125,11 +125,11 @@ def _trace_litert(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[
 
     runs: list[tuple[list[Kernel], list[float]]] = []
     with trace_litert.compiled(job.file, job.threads, items[0]) as model:
-        for i in _runs(WARM_RUNS + job.runs):
+        for i in _runs(WARM_RUNS + job.runs, least=WARM_RUNS + 1):
             events = model.trace(items[i % len(items)])
             kernels = [Kernel(e.tag, e.tag, e.delegated, None if e.delegated else e.place) for e in events]
             runs.append((kernels, [e.time_us for e in events]))
-    return _regular(job.engine, runs[min(WARM_RUNS, len(runs) - 1) :])
+    return _regular(job.engine, runs[WARM_RUNS:])
 
 
 def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
