@@ -3,8 +3,7 @@
     ssh pi@kitchen python3 - litert=ai-edge-litert < toolkit/boards/remote_probe.py   everything
     ssh pi@kitchen python3 - state < toolkit/boards/remote_probe.py                   only the state, such as throttling
 
-It reports versions of the packages named. It needs only Python 3.7's standard library. Unknown values are null or
-empty.
+It reports versions of the packages named. It needs only Python 3.7's standard library. Unknown values are null or "".
 """
 
 from __future__ import annotations
