@@ -19,6 +19,7 @@ which is copied to stderr when it ends; `ChildDied` holds the last lines.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pathlib
 import pickle
@@ -238,12 +239,9 @@ def _link_edgepress(folder: Path) -> Path:
 
 def _telling(lines: list[str]) -> list[str]:
     """The lines of a log that may contain the cause: without Python's stack dump, notices and blank lines."""
-    for i, line in enumerate(lines):
-        if line.startswith("Fatal Python error"):
-            lines = lines[:i]
-            break
+    before = itertools.takewhile(lambda line: not line.startswith("Fatal Python error"), lines)
     noise = re.compile(r"\s*$|INFO:|WARNING:absl:|I0000 |W0000 |E0000 .*cuInit|WARNING: All log messages")
-    return [line for line in lines if not noise.match(line)]
+    return [line for line in before if not noise.match(line)]
 
 
 def _serve(fd: int) -> None:

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 def tflite_with_contract(model: bytes, contract: Contract) -> bytes:
     """The bytes of a TFLite model that carries `contract`, without anything that was appended to its flatbuffer."""
-    described = with_metadata(model, NAME, write_block(contract))
-    whole = io.BytesIO(described)
+    whole = io.BytesIO(with_metadata(model, NAME, write_block(contract)))
     with zipfile.ZipFile(whole, "a") as archive:
         _write(archive, LABELS_MEMBER, _lines(contract))
         _write(archive, MEMBER, contract.to_json())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +50,21 @@ def open_in_keras(path: Path, found: Inspection) -> Inspection:
     import keras
 
     name = f"keras {keras.__version__}"
+    load = partial(keras.saving.load_model, compile=False, safe_mode=True)
     try:
-        model = _load(path)
+        model = load(path)
     except MemoryError:
         raise
     except Exception:  # Keras raises ValueError, TypeError, KeyError, OSError and others
         try:
             with mended(path) as readable:
-                model = _load(readable)
+                model = load(readable)
         except MemoryError:
             raise
         except Exception as e:
             return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
         found = found.replace(notes=(*found.notes, MENDED))
     return with_layers(model, found).replace(engine=Engine(name=name, opens=True))
-
-
-def _load(path: Path) -> Any:
-    import keras
-
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def with_layers(model: Any, found: Inspection) -> Inspection:

@@ -49,12 +49,11 @@ def load(path: Path) -> onnx.ModelProto:
         nodes = [n for n in model.graph.node if n.domain in foreign]
         found = f"{', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)}"
         where = nodes[0].name or nodes[0].output[0]
+        what, hint = "custom operations", "Use standard operations only."
         if foreign == ["ai.onnx.ml"]:
-            raise ConversionError(
-                f"{path} has operations of classical machine learning, which are not converted: {found} (in {where}).",
-                "Export only the neural network; --mean and --std do what a Scaler does.",
-            )
-        raise ConversionError(f"{path} has custom operations: {found} (in {where}).", "Use standard operations only.")
+            what = "operations of classical machine learning, which are not converted"
+            hint = "Export only the neural network; --mean and --std do what a Scaler does."
+        raise ConversionError(f"{path} has {what}: {found} (in {where}).", hint)
     version = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
     if version < 13:  # per-channel QDQ begins there
         try:
