@@ -43,5 +43,4 @@ def decide(
     threshold = threshold_of(contract) if contract is not None and contract.task == "sigmoid" else None
     best = np.argmax(np.nan_to_num(scores, nan=-np.inf), axis=1)  # NaN is never the highest score
     classes = (best if threshold is None else scores[:, 1] >= threshold).astype(np.int64)
-    confidence: npt.NDArray[np.float32] = np.take_along_axis(scores, classes[:, np.newaxis], axis=1)[:, 0]
-    return classes, confidence.astype(np.float32)
+    return classes, np.take_along_axis(scores, classes[:, np.newaxis], axis=1)[:, 0].astype(np.float32)

@@ -67,14 +67,13 @@ def convert(
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         to: "all", a format, or scheme names separated by commas.
         data: Data to calibrate on (its training split) and verify on; None opens those that the model's contract names.
-        out: Folder for the files; None makes `variants` beside the model.
+        out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
         calibration_images: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
-        on_note: Called with each guess and each thing that was left out.
-        on_start: Called with each scheme's name before work on it begins, and
-        on_done: with each variant once it is made or has failed.
+        on_note: Called with each guess and with each scheme or option that was left out.
+        on_start, on_done: Called with a scheme's name before its conversion, and with its variant afterwards.
 
     Returns:
         One variant per scheme, in the order of `to`; a failed one has `path` None and the reason in `error`.

@@ -140,9 +140,8 @@ def profile(
         raise InputError(f"threads is {threads} and runs {runs}; accepted: 1 to 256 threads, at least 1 run.")
     format = file_format(path)
     profilers = [name for name, row in ENGINES.items() if row.profiler]
-    if engine is None:  # if none is usable, the one that opens this format, so that the error names what to install
-        fitting = [name for name in profilers if format in ENGINES[name].formats]
-        engine = next((e for e in usable_engines(format) if e in profilers), fitting[0])
+    fitting = [name for name in profilers if format in ENGINES[name].formats]  # the first is named if none is usable
+    engine = engine or next((e for e in usable_engines(format) if e in profilers), fitting[0])
     if engine not in profilers:
         raise EngineError(f"{engine} does not report the time of its operations.", f"Use {', '.join(profilers)}.")
     try:

@@ -149,8 +149,7 @@ def build(
         weights: "imagenet"; a `.keras` or `.weights.h5` file of the same architecture, of which all layers but the
             classifier are loaded; or a `.h5` file without top as keras.applications offers for download.
         freeze: Train only the classifier; needs `weights`.
-        mean: Mean of float32 items along their last axis, on the training split; None for pixels.
-        variance: Variance, like `mean`.
+        mean, variance: Of float32 items along their last axis, on the training split; None for pixels.
         seed: Seed of the initial weights and of dropout.
 
     Raises:
