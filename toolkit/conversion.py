@@ -66,14 +66,15 @@ def convert(
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         to: "all", a format, or scheme names separated by commas.
-        data: Data to calibrate on (its training split) and verify on; None opens those that the model's contract names.
+        data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
         calibration_images: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
         on_note: Called with each guess and with each scheme or option that was left out.
-        on_start, on_done: Called with a scheme's name before its conversion, and with its variant afterwards.
+        on_start: Called with a scheme's name before its conversion.
+        on_done: Called with each variant, converted or failed.
 
     Returns:
         One variant per scheme, in the order of `to`; a failed one has `path` None and the reason in `error`.
@@ -86,9 +87,9 @@ def convert(
         >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
         ['ok', 'ok']
     """
+    path, hints, note, schemes = Path(model), hints or Hints(), on_note or (lambda text: None), parse_schemes(to)
     if calibration_images < 1:
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
-    path, hints, note, schemes = Path(model), hints or Hints(), on_note or (lambda text: None), parse_schemes(to)
     with Conversion(path, hints=hints) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, to=to)
         plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)

@@ -68,9 +68,8 @@ def pack(
         return Cargo(parcels, contracts)
     for contract, parcel in zip(contracts, parcels, strict=True):
         if (contract.input, contract.labels) != (contracts[0].input, contracts[0].labels):
-            raise InputError(
-                f"{parcel.file} has another input or other labels than {parcels[0].file}.", "Benchmark them separately."
-            )
+            hint = "Benchmark them separately."
+            raise InputError(f"{parcel.file} has another input or other labels than {parcels[0].file}.", hint)
     opened, notes = data_for(contracts[0], data, where=parcels[0].file, skip_unreadable=skip_unreadable)
     if len(opened.test) > limit:
         notes.append(f"Accuracy on boards: {limit} of the {len(opened.test)} test items (--items).")
@@ -102,17 +101,8 @@ def _bundles(
         with zipfile.ZipFile(made.path) as archive:
             extracted.write_bytes(archive.read(f"{manifest.name}/{manifest.model}"))
         contracts.append(contract_of(extracted))
-        parcels.append(
-            Parcel(
-                file=path,
-                bundle=made.path,
-                name=manifest.name,
-                model=manifest.model,
-                scheme=manifest.scheme,
-                size_bytes=model.size_bytes,
-                sha256=model.sha256,
-            )
-        )
+        about = {"name": manifest.name, "model": manifest.model, "scheme": manifest.scheme}
+        parcels.append(Parcel(path, made.path, **about, size_bytes=model.size_bytes, sha256=model.sha256))
     return tuple(parcels), tuple(contracts)
 
 

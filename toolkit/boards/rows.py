@@ -38,16 +38,8 @@ def board_rows(
     answers = [None if data is None else _answers(f, c) for f, c in zip(visit.found, cargo.contracts, strict=True)]
     rows = []
     for i, (parcel, found) in enumerate(zip(parcels, visit.found, strict=True)):
-        row = Measurement(
-            file=str(parcel.file),
-            scheme=parcel.scheme,
-            engine=found.engine,
-            threads=1,
-            size_bytes=parcel.size_bytes,
-            host=host,
-            sha256=parcel.sha256,
-            status=PROVEN,
-        )
+        about = {name: getattr(parcel, name) for name in ("scheme", "size_bytes", "sha256")}
+        row = Measurement(file=str(parcel.file), engine=found.engine, threads=1, host=host, status=PROVEN, **about)
         if reference is not None:
             row = dataclasses.replace(row, size_ratio=parcel.size_bytes / parcels[reference].size_bytes)
         given = answers[i]

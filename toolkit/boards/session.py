@@ -13,6 +13,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +127,12 @@ def look(board: Connection, python: str | None = None, *, only_state: bool = Fal
     script = Path(remote_probe.__file__).read_bytes()
     wanted = ["state"] if only_state else [f"{name}={row.package}" for name, row in ENGINES.items()]
     try:
-        found: dict[str, Any] = json.loads(board.run([python or "python3", "-", *wanted], stdin=script))
+        return dict(json.loads(board.run([python or "python3", "-", *wanted], stdin=script)))
     except LostError:
         raise
     except (BoardError, ValueError) as e:
-        raise BoardError(
-            f"{board.host} has no usable Python ({e}).", "Install it there (apt install python3), or use --python."
-        ) from e
-    return found
+        hint = "Install it there (apt install python3), or use --python."
+        raise BoardError(f"{board.host} has no usable Python ({e}).", hint) from e
 
 
 def visit(
@@ -240,10 +239,7 @@ class _Run:
         self._say(f"accuracy of {parcel.file.name}")
         python = self._plan.python or self._packages[Path(parcel.model).suffix]
         command = [python, f"{self._top}/answer.py", f"{release}/{parcel.model}", f"{self._top}/items.npy", one.engine]
-
-        def answers() -> bytes:
-            return self._board.run(command, environment={"PYTHONPATH": release}, timeout_s=ANSWER_S)
-
+        answers = partial(self._board.run, command, environment={"PYTHONPATH": release}, timeout_s=ANSWER_S)
         one.scores = np.load(io.BytesIO(self._journal.piece(f"scores-{i}", answers)))
 
     def _time(self, one: Found, i: int, n: int) -> None:
@@ -252,15 +248,11 @@ class _Run:
         command = [f"{release}/run", "bench", "--engine", one.engine, *options]
         own_cache = {"XDG_CACHE_HOME": f"{self._top}/cache"}  # `bench` stores the best number of threads there
         limit = 300 + 10 * plan.seconds * len(plan.threads)
-
-        def document() -> bytes:
-            return self._board.run(command, environment=own_cache, timeout_s=limit)
-
+        document = partial(self._board.run, command, environment=own_cache, timeout_s=limit)
         one.rounds.append(json.loads(self._journal.piece(f"time-{i}-{n}", document)))
 
     def _state(self, name: str) -> dict[str, Any]:
         def current() -> bytes:
             return json.dumps(look(self._board, self._plan.python, only_state=True)).encode()
 
-        state: dict[str, Any] = json.loads(self._journal.piece(name, current))
-        return state
+        return dict(json.loads(self._journal.piece(name, current)))

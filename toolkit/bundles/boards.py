@@ -100,13 +100,8 @@ def resolve(board: str, requirements: Sequence[str]) -> dict[str, tuple[str, str
     with tempfile.TemporaryDirectory() as folder:
         options = ("--dry-run", "--ignore-installed", "--target", folder, "--report", "-", "--quiet")
         report = json.loads(_pip("install", board, *options, *requirements))
-    return {
-        item["metadata"]["name"]: (
-            item["metadata"]["version"],
-            item["download_info"]["archive_info"]["hashes"]["sha256"],
-        )
-        for item in report["install"]
-    }
+    found = [(item["metadata"], item["download_info"]["archive_info"]["hashes"]) for item in report["install"]]
+    return {about["name"]: (about["version"], hashes["sha256"]) for about, hashes in found}
 
 
 def _pip(action: str, board: str, *arguments: str) -> str:

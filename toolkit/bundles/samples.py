@@ -8,7 +8,6 @@ The answers are computed from the written files. Format: `runtime.selftest`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +59,12 @@ def write_samples(job: SampleJob, emit: Emit) -> None:
         file = _write(model, item, manifest.parent / f"{i}", enlarged=i % 2 == 1)
         scores = model.scores(model.prepare(file)[np.newaxis])[0]
         label = model.labels[int(scores.argmax())]
-        samples.append({"file": file.name, "label": label, "scores": _exact(scores)})
+        samples.append(
+            {"file": file.name, "label": label, "scores": [float(str(s)) for s in scores]}
+        )  # shortest decimals
     text = json.dumps({"schema_version": 1, "samples": samples}, indent=1) + "\n"
     manifest.write_text(text, encoding="utf-8")
     emit(model.engine)
-
-
-def _exact(scores: npt.NDArray[np.float32]) -> Sequence[float]:
-    """float32 values as the shortest decimals that round-trip."""
-    return [float(str(value)) for value in scores]
 
 
 def _write(model: Model, item: npt.NDArray[Any], path: Path, *, enlarged: bool) -> Path:

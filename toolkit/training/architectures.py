@@ -149,7 +149,8 @@ def build(
         weights: "imagenet"; a `.keras` or `.weights.h5` file of the same architecture, of which all layers but the
             classifier are loaded; or a `.h5` file without top as keras.applications offers for download.
         freeze: Train only the classifier; needs `weights`.
-        mean, variance: Of float32 items along their last axis, on the training split; None for pixels.
+        mean: Mean of float32 items along their last axis, on the training split; None for pixels.
+        variance: Variance, like `mean`.
         seed: Seed of the initial weights and of dropout.
 
     Raises:
@@ -173,8 +174,7 @@ def build(
 
     keras.utils.set_random_seed(seed)
     source = keras.Input(input.shape, dtype="float32", name="image" if input.is_image else "tensor")
-    # Keras draws the progress of a download on stdout, which is for results.
-    with pretrained.clear_errors(row.name, weights), redirect_stdout(sys.stderr):
+    with pretrained.clear_errors(row.name, weights), redirect_stdout(sys.stderr):  # where downloads draw their progress
         features = BODIES[name](source, options)  # before the head, because each layer draws from the seed
         head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
         model = keras.Model(source, head(features), name=row.name)
