@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter, end_for
-from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
@@ -93,16 +92,14 @@ def convert(
     with Conversion(path, hints=hints) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, to=to)
         plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
-        calibration, proof = _items(plan.data, calibration_images, schemes, path)
         for text in (*left_out, *plan.notes):
             note(text)
         variants = conversion.run(
             schemes,
             plan.contract,
             adapter=plan.adapter,
-            calibration=calibration,
             out=out or path.parent / "variants",
-            **proof,
+            **_items(plan.data, calibration_images, schemes, path),
             enforce=verify,
             on_start=on_start,
             on_done=on_done,
@@ -138,18 +135,18 @@ def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> 
         )
 
 
-def _items(data: DataSet | None, count: int, schemes: Iterable[str], path: Path) -> tuple[Batches, dict[str, Any]]:
-    """The calibration items, from the training split, and held-out items to verify on with their name."""
+def _items(data: DataSet | None, count: int, schemes: Iterable[str], path: Path) -> dict[str, Any]:
+    """Calibration items, from the training split, and held-out items to verify on: arguments of `Conversion.run`."""
     if data is None:
         if calibrated := ", ".join(name for name in schemes if SCHEMES[name].calibrated):
             hint = "Give data like its training data with --data, or leave these schemes out."
             raise InputError(f"{calibrated} must be calibrated, and {path} names no data it was trained on.", hint)
-        return tuple, {"proof": None, "proof_name": "seeded"}
+        return {"calibration": tuple}
     held_out = data.val if len(data.val) else data.train
     rows = calibration_rows(data.train, count)
-    calibration = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
+    split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
     proof = held_out.read(calibration_rows(held_out, ITEMS))
-    return partial(_batches, calibration), {"proof": proof, "proof_name": data.source}
+    return {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
 
 
 def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:
