@@ -174,8 +174,7 @@ def build(
 
     keras.utils.set_random_seed(seed)
     source = keras.Input(input.shape, dtype="float32", name="image" if input.is_image else "tensor")
-    # Keras draws the progress of a download on stdout, which is for results.
-    with pretrained.clear_errors(row.name, weights), redirect_stdout(sys.stderr):
+    with pretrained.clear_errors(row.name, weights), redirect_stdout(sys.stderr):  # Keras draws downloads on stdout
         features = BODIES[name](source, options)  # before the head, because each layer draws from the seed
         head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
         model = keras.Model(source, head(features), name=row.name)
