@@ -49,6 +49,7 @@ def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, floa
         )
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]
+    # _get_ops_details is private (tensorflow#53003; docs/architecture.md).
     produced = {int(i) for op in interpreter._get_ops_details() for i in op["outputs"]} | {source["index"]}
     tensors = {
         d["index"]: d["name"]

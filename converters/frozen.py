@@ -72,6 +72,7 @@ def freeze(function: Any) -> Frozen:
         ConversionError: It is too large for any file.
     """
     # The only public route to a frozen graph is TFLiteConverter itself; tf2onnx imports from the same module.
+    # tensorflow#48639; docs/architecture.md lists this and other private interfaces.
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
 
     size = sum((variable.shape.num_elements() or 0) * variable.dtype.size for variable in function.variables)

@@ -246,7 +246,7 @@ def _telling(lines: list[str]) -> list[str]:
 
 def _serve(fd: int) -> None:
     """The child's side: receives jobs and sends reports over one pipe, until it closes."""
-    sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths by this name, which 3.11 lacks
+    sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths so (cpython#133789)
     with Connection(fd) as pipe:
         while True:
             try:

@@ -29,7 +29,7 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
     except (ValueError, RuntimeError) as e:
         return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
     try:
-        operations = interpreter._get_ops_details()
+        operations = interpreter._get_ops_details()  # private: tensorflow#53003; docs/architecture.md
     except UnicodeDecodeError:
         note = "A tensor's name is not UTF-8, so LiteRT can't list what XNNPACK takes."
         return found.replace(engine=Engine(name=name, opens=True), notes=(*found.notes, note))

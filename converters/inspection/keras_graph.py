@@ -99,7 +99,7 @@ def with_layers(model: Any, found: Inspection) -> Inspection:
 
 
 def _functional(model: Any) -> Any:
-    """The graph of a model, None if it has none. Keras has no public way to it."""
+    """The graph of a model, None if it has none. It is private to Keras (keras#19278; docs/architecture.md)."""
     inner = getattr(model, "_functional", None) or model  # a Sequential holds one
     return inner if hasattr(inner, "_nodes_by_depth") else None
 

@@ -15,7 +15,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras
 from edgepress.converters.sources.onnx import OnnxSource
-from edgepress.converters.sources.recurrent import recurrent_layers, unrolled, without_dropout
+from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
 from edgepress.converters.sources.saved_model import is_saved_model, load_saved_model
 from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
@@ -52,7 +52,7 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
 
 def _keras_source(path: Path, hints: Hints) -> Source:
     model = without_dropout(load_keras(path, custom=hints.custom, trust=hints.trust))
-    if quantized := [layer.name for layer in model._flatten_layers() if getattr(layer, "quantization_mode", None)]:
+    if quantized := [layer.name for layer in nested_layers(model) if getattr(layer, "quantization_mode", None)]:
         raise ConversionError(
             f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
             "Give the float model, as it was before model.quantize.",

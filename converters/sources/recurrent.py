@@ -16,16 +16,24 @@ LARGEST_STEPS = 256
 """Largest number of steps that are unrolled: each adds operations to the file and time to the conversion."""
 
 
+def nested_layers(model: Any) -> list[Any]:
+    """All layers of a model, those inside other layers and models too. The only way is private to Keras 3.15.1.
+
+    See docs/architecture.md, "Interfaces that libraries do not document".
+    """
+    return list(model._flatten_layers())
+
+
 def recurrent_layers(model: Any) -> list[Any]:
     """The recurrent layers of a model, those inside other layers and models too."""
     import keras
 
-    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+    return [layer for layer in nested_layers(model) if isinstance(layer, keras.layers.RNN)]
 
 
 def without_dropout(model: Any) -> Any:
     """Disable dropout inside recurrent cells: Keras draws its mask, and counts the draw, even for inference."""
-    for layer in model._flatten_layers():
+    for layer in nested_layers(model):
         if hasattr(layer, "get_dropout_mask"):
             layer.dropout = layer.recurrent_dropout = 0.0
     return model

@@ -92,6 +92,7 @@ def _tf2onnx(definition: Any, weights: dict[str, bytes], frozen: Frozen, *, care
     """The steps of `tf2onnx.convert.from_graph_def`, with the weights stored separately.
 
     `careful` copies the graph with its weights before each pass and skips passes that fail, which is tf2onnx' default.
+    Internals of tf2onnx 1.17.0 (tensorflow-onnx#885; docs/architecture.md).
     """
     import tensorflow as tf
     from tf2onnx import optimizer
@@ -129,7 +130,7 @@ def _scalars_as_vectors(graph: Any) -> None:
 
 
 def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
-    """Erfc(x), which TensorFlow's exact GELU uses and tf2onnx 1.17 does not support, as 1 - Erf(x)."""
+    """Erfc(x), which TensorFlow's exact GELU uses and tf2onnx 1.17 lacks (tensorflow-onnx#2347), as 1 - Erf(x)."""
     one = graph.make_const(f"{name}_one", np.array(1, np.float32))
     erf = graph.make_node("Erf", node.input, name=f"{name}_erf")
     shapes, types = node.output_shapes, node.output_dtypes
@@ -180,6 +181,7 @@ def _dynamic(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
 
 
 def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
+    # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData

@@ -125,6 +125,7 @@ RECIPES: dict[str, Callable[[Any, Any], None] | None] = {
 
 
 def _quantize(model: bytes, recipe: Callable[[Any, Any], None], ranges: Ranges | None) -> bytes:
+    # Ranges that calibrate() did not make, as that needs signatures (ai-edge-quantizer#266; docs/architecture.md).
     from litert_quantizer import qtyping
     from litert_quantizer.quantizer import Quantizer
     from litert_quantizer.recipe_manager import RecipeManager
