@@ -204,12 +204,12 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
         return
     if not row.imagenet:
         have = [r.name for r in ARCHITECTURES.values() if r.imagenet]
-        raise InputError(f"keras.applications has no weights for {row.name}; it has for: {', '.join(have)}.")
+        raise InputError(f"keras.applications has no weights for {row.name}; it has weights for: {', '.join(have)}.")
     if (options.width, options.depth) not in row.imagenet:
         found = f"width {options.width:g}" + (f" and depth {options.depth}" if row.depths else "")
         accepted = [f"width {w:g}" + (f" and depth {d}" if row.depths else "") for w, d in row.imagenet]
         raise InputError(
-            f"keras.applications has no weights for {row.name} of {found}; it has for: {'; '.join(accepted)}."
+            f"keras.applications has no weights for {row.name} of {found}; it has weights for: {'; '.join(accepted)}."
         )
     if not input.is_image:
         raise InputError("The weights of keras.applications are for images; these items are tensors.", "Omit weights.")
