@@ -59,6 +59,7 @@ def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, floa
     seen = _Extremes()
     for batch in _checked(batches):
         for item in batch:
+            interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
             interpreter.set_tensor(source["index"], item[np.newaxis])
             try:
                 interpreter.invoke()

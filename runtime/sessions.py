@@ -45,7 +45,10 @@ class Session(Protocol):
 
 
 class TFLiteSession:
-    """A `.tflite` file in LiteRT or tflite-runtime. Its batch size is fixed, usually to 1."""
+    """A `.tflite` file in LiteRT or tflite-runtime. Its batch size is fixed, usually to 1.
+
+    Variable tensors, such as the state of a fused LSTM, are reset before every call, so no item depends on another.
+    """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         self.contract = read_contract(path)
@@ -69,10 +72,12 @@ class TFLiteSession:
         self.classes = int(outputs[0]["shape"][1])
         self._table = dequantization_table(outputs[0])
         self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
+        self._reset = interpreter.reset_all_variables
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the file's fixed size."""
+        self._reset()
         self._set(self._input, batch)
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)

@@ -81,6 +81,7 @@ class TFLiteSource:
         """See `Source`."""
         answers = []
         for item in items:
+            self._interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
             self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
             try:
                 self._interpreter.invoke()
