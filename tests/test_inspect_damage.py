@@ -31,7 +31,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         ("missing.tflite", None, "can't be read"),
         ("empty.tflite", b"", "an empty file"),
         ("text.tflite", b"hello, world", "of another kind"),
-        ("text.onnx", b"hello, world", "can't be parsed|holds no ONNX graph"),
+        ("text.onnx", b"hello, world", "is damaged|holds no ONNX graph"),
         ("head.tflite", b"\x1c\x00\x00\x00TFL3", "damaged"),
         ("head.h5", b"\x89HDF\r\n\x1a\n", "damaged"),
         ("head.keras", b"PK\x03\x04 and no more", "damaged"),

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import io
 import json
-import lzma
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.errors import first_line
+from edgepress.converters.errors import parsing
 from edgepress.converters.inspection.report import Inspection, Node, Port, Weight
 from edgepress.runtime.contract import MEMBER, read_contract
-from edgepress.runtime.errors import ModelFileError
 
 CONFIG, VERSION, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_CONFIG_BYTES = 64 << 20
 OPTIMIZER = "optimizer"
-DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
-    *(KeyError, ValueError, OSError, RuntimeError, TypeError, AttributeError),
-)
-"""Raised by damaged zip members, damaged HDF5 and unexpected JSON."""
+HINT = "Copy it again, or save it again."
 WEIGHTS_ONLY = (
     "It holds weights and no architecture: converting it needs the whole model (model.save, not save_weights)."
 )
@@ -40,7 +33,7 @@ def read_keras(path: Path) -> Inspection:
         ModelFileError: It is damaged, or holds a contract that is.
     """
     contract = read_contract(path)
-    try:
+    with parsing(path, HINT):
         with zipfile.ZipFile(path) as archive:
             config = json.loads(_member(archive, CONFIG))
             version = json.loads(_member(archive, VERSION)).get("keras_version", "")
@@ -50,13 +43,6 @@ def read_keras(path: Path) -> Inspection:
         return _inspection(path, "keras", version, config, weights, optimizer_bytes).replace(
             contract=contract, metadata_bytes=extra
         )
-    except NotImplementedError as e:
-        raise ModelFileError(
-            f"{path} uses a compression that this Python does not support: {e}.",
-            "Save it again with Keras, or zip it anew.",
-        ) from e
-    except DAMAGED as e:
-        raise _damaged(path, e) from e
 
 
 def read_h5(path: Path) -> Inspection:
@@ -67,21 +53,14 @@ def read_h5(path: Path) -> Inspection:
     """
     import h5py
 
-    try:
+    with parsing(path, HINT):
         with h5py.File(path) as file:
             text, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
         config = json.loads(text) if text is not None else None
         weights, optimizer_bytes = _weights(path)
         version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
         found = _inspection(path, "h5", version, config, weights, optimizer_bytes)
-    except DAMAGED as e:
-        raise _damaged(path, e) from e
     return found if config else found.replace(notes=(*found.notes, WEIGHTS_ONLY))
-
-
-def _damaged(path: Path, error: Exception) -> ModelFileError:
-    message = f"{path} is damaged or of another kind: {first_line(error)}."
-    return ModelFileError(message, "Copy it again, or save it again.")
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.metadata import onnx_metadata
-from edgepress.converters.errors import first_line
+from edgepress.converters.errors import first_line, parsing
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_steps import (
@@ -42,23 +42,16 @@ def read(path: Path) -> Inspection:
         ModelFileError: It is not an ONNX model, damaged, or holds a contract that is.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
     content = path.read_bytes()
     model = onnx.ModelProto()
-    try:
+    with parsing(path):
         model.ParseFromString(content)
-    except DecodeError as e:
-        raise ModelFileError(f"{path} is damaged: it can't be parsed as ONNX.", "Copy or convert it again.") from e
     if not model.graph.node or not model.graph.output:
         raise ModelFileError(f"{path} holds no ONNX graph.", "It is damaged or of another kind.")
-    try:
+    with parsing(path):
         _check_text(model)
         found = _read(path, model, len(content))
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as e:
-        raise ModelFileError(
-            f"{path} is damaged: its graph can't be read ({type(e).__name__}: {e}).", "Copy or convert it again."
-        ) from e
     props = {p.key: p.value for p in model.metadata_props}
     if MEMBER in props:
         return found.replace(contract=Contract.from_json(props[MEMBER], where=str(path)))

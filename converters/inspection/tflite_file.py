@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.metadata import tflite_metadata
+from edgepress.converters.errors import parsing
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
@@ -28,8 +29,6 @@ DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
 """Index of an operation's data among its inputs, if not 0."""
 CUSTOM = "CUSTOM:"
 FLEX = "Flex"
-DAMAGED = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, KeyError, MemoryError)
-"""Raised by damaged flatbuffers: offsets out of the file, missing tables, impossible vectors."""
 
 
 def read(path: Path) -> Inspection:
@@ -40,12 +39,11 @@ def read(path: Path) -> Inspection:
     """
     contract = read_contract(path)
     content = path.read_bytes()
-    try:
-        found = _read(path, content)
-    except DAMAGED as e:
-        outside = isinstance(e, (struct.error, TypeError, IndexError))
-        reason = "an offset leads out of it" if outside else f"{type(e).__name__}: {e}"
-        raise ModelFileError(f"{path} is damaged: {reason}.", "Copy or convert it again.") from e
+    with parsing(path):
+        try:
+            found = _read(path, content)
+        except (struct.error, TypeError, IndexError) as e:
+            raise ModelFileError(f"{path} is damaged: an offset leads out of it.", "Copy or convert it again.") from e
     return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 
