@@ -234,12 +234,12 @@ def test_an_emulated_arm_board_stands_in_the_same_table(
     server: Any, run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The board's Python is Debian's for ARM, with LiteRT's ARM wheel; the workstation's results are beside it."""
-    from edgepress.toolkit.benchmarking.benchmark import benchmark, write_benchmark
+    from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
 
     if os.uname().machine != "x86_64":
         pytest.skip("ARM is emulated on x86-64")
     files = [run.variants[s] for s in ("tflite-float32", "tflite-int8")]
-    write_benchmark(benchmark(files, data="digits", rounds=2), tmp_path)
+    write_benchmark(benchmark(files, data="digits", options=BenchmarkOptions(rounds=2)), tmp_path)
     script = Path(__file__).parent / "arm" / "arm_python.sh"
     cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     settings = f'ARM_ARCH=arm64 ARM_PYTHON=3.13 ARM_WHEELS="numpy ai-edge-litert pillow" PYTHON="{sys.executable}"'
