@@ -30,6 +30,7 @@ from edgepress.toolkit import text
         (text.size, 4_104_000_000, "4.1 GB"),
         (text.count, None, "?"),
         (text.count, 0, ""),
+        (text.count, 250, "250"),
         (text.count, 61_706, "61.7 k"),
         (text.percent, 0.98888, "98.89 %"),
         (text.times, 2.314, "2.31×"),
