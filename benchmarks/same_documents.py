@@ -1,7 +1,7 @@
 """Whether two versions of edgepress print the same JSON documents and exit codes, for every command of the README.
 
-    git worktree add /tmp/before v0.1.0
-    python benchmarks/same_documents.py --before /tmp/before --after .
+    git worktree add ../before v0.1.0
+    python benchmarks/same_documents.py --before ../before --after .
 
 Each side is a clone that has the links of `.types/` (older clones make them by `./check --no-tests`), or a Python that
 has edgepress installed. Both run the same commands in an empty folder, right and wrong usages, so that every exit code
