@@ -14,19 +14,15 @@ import pytest
 
 from edgepress.runtime import InputSpec
 from edgepress.toolkit.benchmarking import cache
-from edgepress.toolkit.benchmarking import timing as timing_module
 from edgepress.toolkit.benchmarking.cache import Shelf, prune
 from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.benchmarking.timing import Timing
+from edgepress.toolkit.benchmarking.timing import Timing, latency_figures
 from edgepress.toolkit.data.types import DataSet, Split
-from edgepress.toolkit.results.records import Measurement, Noise
+from edgepress.toolkit.results.records import Noise
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers.answer import Part
 from edgepress.toolkit.workers.opening import Candidate
 from edgepress.toolkit.workers.turn import Taken
-
-ROW = Measurement(file="a", scheme="tflite-int8", engine="litert", threads=1, size_bytes=1)
-
 
 # Percentiles of a row and of its rounds.
 
@@ -40,16 +36,9 @@ def timing(*rounds: Any, memory: int | None = None) -> Timing:
     return Timing(taken, memory)
 
 
-def figures_of(one: Timing, baseline: Timing | None) -> Any:
-    """What a timing adds up to: a group of figures, or a row that holds them."""
-    if hasattr(timing_module, "latency_figures"):
-        return timing_module.latency_figures(one, baseline)
-    return timing_module.with_timing(ROW, one, baseline)
-
-
 def test_a_row_has_the_percentiles_of_all_calls_and_a_round_those_of_its_own() -> None:
     first, second, third = np.arange(101), np.arange(101) * 2 + 300, np.arange(101) * 3 + 1000
-    found = figures_of(timing(first, second, third, memory=77), None)
+    found = latency_figures(timing(first, second, third, memory=77), None)
     every = np.concatenate([first, second, third])
     assert found.p50_us == pytest.approx(np.percentile(every, 50)) == pytest.approx(400)
     assert found.p90_us == pytest.approx(np.percentile(every, 90)) == pytest.approx(1209.4)
@@ -69,14 +58,14 @@ def test_a_row_has_the_percentiles_of_all_calls_and_a_round_those_of_its_own() -
 def test_a_speed_up_is_against_the_baseline_round_by_round() -> None:
     slow, fast = ([np.array([v * k]) for k in range(1, 9)] for v in (30, 10))
     baseline = timing(*slow)
-    found = figures_of(timing(*fast), baseline)
+    found = latency_figures(timing(*fast), baseline)
     assert (found.speedup, found.speedup_low, found.speedup_high) == pytest.approx((3, 3, 3))
-    itself = figures_of(baseline, baseline)
+    itself = latency_figures(baseline, baseline)
     assert (itself.speedup, itself.speedup_low, itself.speedup_high) == (1, 1, 1)
-    alone = figures_of(baseline, None)
+    alone = latency_figures(baseline, None)
     assert (alone.speedup, alone.speedup_low, alone.speedup_high) == (None, None, None)
     uneven = [np.array([v]) for v in (10, 12, 15, 11, 30, 9, 14)]
-    found = figures_of(timing(*uneven), timing(*slow[:7]))
+    found = latency_figures(timing(*uneven), timing(*slow[:7]))
     expected = paired_ratio([float(v[0]) for v in slow[:7]], [float(v[0]) for v in uneven])
     assert (found.speedup, found.speedup_low, found.speedup_high) == (expected.estimate, expected.low, expected.high)
 

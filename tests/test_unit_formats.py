@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import math
 import struct
 import zipfile
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.runtime import InputError, InputSpec
+from edgepress.toolkit import text as figures
 from edgepress.toolkit.data import idx as idx_module
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.idx import read_idx
@@ -342,16 +342,6 @@ def test_any_text_is_a_list_of_schemes_or_one_error(text: str) -> None:
 # Figures in words.
 
 
-def words(name: str) -> Any:
-    """A function that writes a figure, wherever the toolkit keeps it."""
-    for module in ("edgepress.toolkit.text", "edgepress.toolkit.cli.screen"):
-        try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):
-            continue
-    raise AssertionError(name)
-
-
 @pytest.mark.parametrize(
     ("n", "text"),
     [
@@ -368,11 +358,11 @@ def words(name: str) -> Any:
     ],
 )
 def test_sizes_have_three_digits_and_decimal_units(n: int | None, text: str) -> None:
-    assert words("size")(n) == text
+    assert figures.size(n) == text
 
 
 def test_a_figure_that_was_not_measured_is_empty() -> None:
-    number = words("number")
+    number = figures.number
     assert number(None) == number(None, ".3f") == ""
     assert number(1.25) == "1.2"
     assert number(1.0, ".3f") == "1.000"

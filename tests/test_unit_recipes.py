@@ -22,9 +22,7 @@ SCALES = np.array([1.0, 4.0, 16.0, 64.0], np.float32)
 
 def derived(module: Any, model: Any, scheme: str, *more: Any, **options: Any) -> Any:
     """A model of a scheme from a float one."""
-    if hasattr(module, "with_scheme"):
-        return module.with_scheme(model, SCHEMES[scheme], *more, **options)
-    return module.with_precision(model, SCHEMES[scheme].precision, *more, **options)
+    return module.with_scheme(model, SCHEMES[scheme], *more, **options)
 
 
 def float_net() -> onnx.ModelProto:
