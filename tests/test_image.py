@@ -177,7 +177,7 @@ def test_an_array_that_is_no_image_is_refused(array: np.ndarray) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no\.jpg"):
+    with pytest.raises(InputError, match=r"no\.jpg does not exist"):
         load_image(tmp_path / "no.jpg", RGB)
     with pytest.raises(InputError, match="Is a directory"):
         load_image(tmp_path, RGB)
