@@ -25,9 +25,9 @@ def test_auto_fits_the_kind_of_item():
 def test_an_unknown_or_unfit_augmentation_is_an_error():
     with pytest.raises(InputError, match=r"affin.*affine"):
         resolve("affin", GREY)
-    with pytest.raises(InputError, match="noise .* accepted: auto, none, affine, photo"):
+    with pytest.raises(InputError, match=r"noise .* accepted: auto, none, affine, photo"):
         resolve("noise", GREY)
-    with pytest.raises(InputError, match="photo .* accepted: auto, none, noise"):
+    with pytest.raises(InputError, match=r"photo .* accepted: auto, none, noise"):
         resolve("photo", TENSOR)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from edgepress.converters.errors import ConversionError, parsing
 from edgepress.converters.inspection import read
+from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.errors import ModelFileError
 
 RAISED = [OverflowError, SystemError, RecursionError, MemoryError, NotImplementedError, AssertionError, UnicodeError]
@@ -47,3 +48,10 @@ def test_inspecting_an_h5_whose_sizes_overflow_is_one_error(monkeypatch: pytest.
     monkeypatch.setattr(h5py.Dataset, "shape", property(too_large))
     with pytest.raises(ModelFileError, match=r"net\.h5 .*OverflowError"):
         read(path)
+
+
+def test_a_truncated_tflite_is_named_where_it_is_converted(tmp_path: Path) -> None:
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(range(60)))
+    with pytest.raises(ModelFileError, match=r"cut\.tflite"):
+        TFLiteSource(path)

@@ -33,8 +33,8 @@ class TFLiteSource:
         self._model = whole = path.read_bytes()
         try:
             names = passes.operations(self._model)
-        except ConversionError as e:
-            raise ConversionError(f"{path} can't be converted. {e.message}", e.hint) from e
+        except (ConversionError, ModelFileError) as e:
+            raise type(e)(f"{path} can't be converted. {e.message}", e.hint) from e
         if foreign := [name for name in names if name.startswith(("CUSTOM", "Flex"))]:
             raise ConversionError(
                 f"{path} has operations that board interpreters lack: {', '.join(sorted(set(foreign)))} "
