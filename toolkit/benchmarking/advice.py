@@ -16,6 +16,7 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.host.describe import X86, host_title
 from edgepress.toolkit.results.records import USABLE, Advice, Measurement
+from edgepress.toolkit.text import duration
 
 MAX_DROP_PP = 1.0
 INTEGER = [name for name, scheme in SCHEMES.items() if scheme.calibrated and scheme.arithmetic == "int8"]
@@ -110,7 +111,7 @@ def _drop(result: Measurement) -> str:
 
 
 def _speed(best: Measurement, host: Mapping[str, Any]) -> str:
-    text = f"It takes {best.p50_us:.0f} us (p50) on {host_title(host)}"
+    text = f"It takes {duration(best.p50_us)} (p50) on {host_title(host)}"
     if best.speedup_high is not None and best.speedup_high < 0.9:
         text += f", {1 / (best.speedup or 1):.1f} times the float file's (the table has faster ones)"
     text += "."

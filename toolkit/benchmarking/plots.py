@@ -36,7 +36,7 @@ def plot_benchmark(result: Benchmark, path: Path) -> None:
     _panel(left, points, sizes, "File size, kB (log)", "Accuracy against size")
     timed = [r for r in points if r.p50_us is not None]
     latencies = [r.p50_us or 0.0 for r in timed]
-    what = f"Latency of {_call(timed)}, p50, us (log)"
+    what = f"Latency of {_call(timed)}, p50, µs (log)"
     _panel(right, timed, latencies, what, "Accuracy against latency")
     left.set_ylabel(f"Accuracy on {result.data['count']} test images of {Path(result.data['source']).name}, %")
     figure.suptitle(f"{host_title(dict(result.host))}; bars: 95 % interval of the drop", fontsize=10, color=INK)
