@@ -40,11 +40,19 @@ COMMANDS = {
 """Each command, which is a module of this folder, with an example of its use; in the order of `--help`."""
 
 
-class _InOrder(TyperGroup):
-    """Lists groups and commands in the order of `COMMANDS`."""
+class _Commands(TyperGroup):
+    """Lists groups and commands in the order of `COMMANDS`, and words errors about choices as those about numbers."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=list(COMMANDS).index)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as e:  # Typer passes on pydantic's "Value error, 'x' is not one of ..."
+            if hasattr(e, "format_message"):
+                e.message = e.message.removeprefix("Value error, ")  # type: ignore[attr-defined]
+            raise
 
 
 def _version(wanted: bool) -> None:
@@ -65,7 +73,7 @@ def build() -> typer.Typer:
     """The application with all commands of the table."""
     app = typer.Typer(
         name="edgepress",
-        cls=_InOrder,
+        cls=_Commands,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         epilog=f"Start with: {COMMANDS['demo']}",
@@ -93,5 +101,5 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as e:  # Typer's usage errors, which are click's own or Typer's copies of them
         if not hasattr(e, "format_message"):
             raise
-        screen.error(UsageError(e.format_message().replace("Value error, ", ""), "See --help."), as_json=True)
+        screen.error(UsageError(e.format_message(), "See --help."), as_json=True)
         return 2
