@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -11,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import records
+from comparing import outcomes
 from hypothesis import given
 from hypothesis import strategies as st
+from records import result
 
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.comparison.compare import Comparison, compare, compare_results
@@ -23,7 +25,7 @@ from edgepress.toolkit.comparison.schema import compare_schema
 from edgepress.toolkit.comparison.text import github_annotations, markdown
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.file import load_benchmark
-from edgepress.toolkit.results.records import Advice, Benchmark, Measurement, Noise
+from edgepress.toolkit.results.records import Benchmark, Measurement
 from edgepress.toolkit.stats.intervals import Interval
 
 V1 = Path(__file__).parent / "benchmark_v1.json"
@@ -35,21 +37,8 @@ def rounds(us: float, seed: int = 0, spread: float = 0.01) -> tuple[float, ...]:
 
 
 def row(scheme: str = "tflite-int8", engine: str = "litert", *, us: float = 50.0, seed: int = 1, **more: Any) -> Any:
-    given = rounds(us, seed)
-    right = more.pop("right", None)
-    if right is not None:
-        more |= {"accuracy": float(np.mean(right)), "correct": base64.b64encode(np.packbits(right)).decode()}
-    plain: dict[str, Any] = {
-        "file": f"{scheme}.tflite",
-        "size_bytes": 1000,
-        "threads": 1,
-        "p50_us": float(np.median(given)),
-        "p99_us": 1.28 * us,
-        "count": 1000,
-        "round_medians_us": given,
-        "round_p99s_us": tuple(1.28 * v for v in given),
-    }
-    return Measurement(scheme=scheme, engine=engine, **plain | more)
+    """A row whose rounds vary about a latency."""
+    return records.row(scheme, engine, rounds=rounds(us, seed), **{"count": 1000} | more)
 
 
 def base(us: float = 100.0, seed: int = 2, sha256: str = "base") -> Measurement:
@@ -57,25 +46,8 @@ def base(us: float = 100.0, seed: int = 2, sha256: str = "base") -> Measurement:
     return made
 
 
-def result(*rows: Measurement, count: int = 1000, data: str = "data", noisy: bool = False, **host: Any) -> Benchmark:
-    return Benchmark(
-        host={"name": "box", "cpu": "CPU", "machine": "x86_64", "cores": 2, "engines": {"litert": "2.3.0"}} | host,
-        data={"source": "digits", "sha256": data, "split": "test", "count": count},
-        baseline={"file": "base.tflite", "scheme": "tflite-float32", "engine": "litert"},
-        keras_accuracy=None,
-        max_drop_pp=1.0,
-        results=rows,
-        advice=Advice(ship=None, engine=None, why=""),
-        noise=Noise(noisy=noisy, reasons=("load",)),
-    )
-
-
 def judge(old: Benchmark, new: Benchmark, *gates: str, scheme: str = "tflite-int8", strict: bool = False) -> Comparison:
     return compare_results(old, new, [parse_gate(g) for g in gates], schemes=scheme, strict=strict)
-
-
-def outcomes(found: Comparison) -> list[str]:
-    return [v.outcome for v in found.verdicts]
 
 
 def figure(found: Comparison, name: str) -> Figure:
