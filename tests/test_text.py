@@ -30,7 +30,9 @@ from edgepress.toolkit import text
         (text.size, 4_104_000_000, "4.1 GB"),
         (text.count, None, "?"),
         (text.count, 0, ""),
+        (text.count, 7, "7"),
         (text.count, 250, "250"),
+        (text.count, 2_000_000, "2 M"),
         (text.count, 61_706, "61.7 k"),
         (text.percent, 0.98888, "98.89 %"),
         (text.times, 2.314, "2.31×"),
@@ -47,9 +49,13 @@ def test_an_interval_is_shown_only_if_there_is_one() -> None:
     assert text.interval(-0.25, -0.5, 0.001) == "−0.25 [−0.50, 0.00]"
     assert text.interval(0.0, 0.0, 0.0) == "0.00"
     assert text.interval(None, 1.0, 2.0) == ""
+    assert text.interval(None, 1.0, 2.0, " pp") == ""
+    assert text.interval(0.5, 0.25, None, " pp") == text.interval(0.5, None, 0.75, " pp") == "0.50 pp"
 
 
 def test_a_rate_a_longer_duration_and_a_plural() -> None:
     assert text.rate(51e9, "MAC") == "51.0 GMAC/s"
+    assert text.rate(2_345_000, "MAC") == "2.35 MMAC/s"
+    assert text.rate(12, "MAC") == "12.0 MAC/s"
     assert text.duration(5002, 4) == "5.002 ms"
     assert [text.plural(n, "thread") for n in (1, 2)] == ["1 thread", "2 threads"]

@@ -317,3 +317,9 @@ def test_files_are_described_by_path_without_the_manifest(tmp_path: Path) -> Non
     found = describe_files(tmp_path)
     assert [(f.path, f.size_bytes) for f in found] == [("a/MANIFEST.json", 1), ("a/c", 0), ("b", 3)]
     assert found[2].sha256 == hashlib.sha256(b"123").hexdigest()
+
+
+@pytest.mark.parametrize("directory", [b"PK\x01\x02", b"PK\x01\x02" + bytes(41), b"PK\x01\x02" + bytes(60), bytes(80)])
+def test_a_directory_that_is_shorter_than_it_claims_is_damaged(directory: bytes) -> None:
+    with pytest.raises(BundleError, match="directory is damaged"):
+        archive._parse(directory, 1)

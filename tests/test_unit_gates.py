@@ -281,6 +281,17 @@ def test_two_model_files_need_an_engine_that_runs_both() -> None:
     assert [p.state for p in match.match_models(crashed, *paths)] == ["fails now"]
 
 
+def test_two_models_are_two_files_whether_they_exist_or_not(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.tflite", tmp_path / "new.onnx"
+    assert compare_module._are_models(old, new), "a missing file is refused by whoever opens it"
+    old.touch()
+    assert compare_module._are_models(old, new)
+    assert compare_module._are_models(new, old)
+    new.touch()
+    assert compare_module._are_models(old, new)
+    assert not compare_module._are_models(tmp_path, tmp_path / "benchmark.json")
+
+
 def test_a_file_is_not_compared_with_itself_or_with_a_result(tmp_path: Path) -> None:
     model, link = tmp_path / "a.tflite", tmp_path / "b.tflite"
     model.write_bytes(b"")
