@@ -44,8 +44,15 @@ def test_a_speed_decides_only_above_the_upper_end_of_the_others(low: float, engi
     other = row("same", 25, engine="onnxruntime", speedup_low=low, speedup=low + 0.3, speedup_high=low + 0.6)
     advice = advise(FLOAT, first, other)
     assert (advice.ship, advice.engine) == ("same", engine)
+    assert ("Not significantly" in advice.why) == (engine == "litert"), "the first of equals is no faster for certain"
     assert "onnxruntime" in advice.why
     assert "litert" in advice.why
+
+
+def test_a_slow_file_says_how_many_times_the_float_file_s_latency_it_takes() -> None:
+    slow = row("slow", 25, speedup_low=0.2, speedup=0.25, speedup_high=0.3, p50_us=80.0)
+    assert "4.0 times" in advise(FLOAT, slow).why
+    assert "times the float" not in advise(FLOAT, row("near", 25, speedup=0.95, speedup_high=0.99, p50_us=21.0)).why
 
 
 def test_a_speed_that_is_not_known_can_not_be_beaten() -> None:
