@@ -119,8 +119,7 @@ def _own_contract(path: Path) -> Contract | None:
 def _without(path: Path) -> ModelFileError:
     return ModelFileError(
         f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",
-        "Accepted: .keras files from edgepress train, .tflite and .onnx files from edgepress convert or, if other tools "
-        "made them, from edgepress annotate.",
+        "Accepted: files of edgepress train (.keras), and of convert and annotate (.tflite, .onnx).",
     )
 
 
