@@ -62,11 +62,12 @@ def _takes_items(adapter: InputAdapter, facts: Facts) -> bool:
     """Whether the file takes the contract's items as they are, cast to its type and, if they are tensors, quantized."""
     if not adapter.item.is_image:
         return True
-    pixels = np.arange(256, dtype=np.uint8)
-    own = np.repeat(pixels[:, np.newaxis], adapter.item.shape[2], axis=1)
-    stored = quantized(scaled(own, adapter.in_runtime), facts.quantization, np.dtype(facts.dtype))
     layout = adapter.bgr or adapter.channels_first or adapter.model_shape != adapter.item.shape
-    return not layout and stored.dtype != np.int8 and bool((stored == own).all())
+    pixels = np.repeat(np.arange(256, dtype=np.uint8)[:, np.newaxis], adapter.item.shape[2], axis=1)[np.newaxis]
+    if layout or facts.dtype == "int8":
+        return False
+    stored = quantized(scaled(pixels, adapter.in_runtime), facts.quantization, np.dtype(facts.dtype))
+    return bool((stored == pixels).all())
 
 
 def _from_contract(known: Contract, hints: Hints) -> Hints:
