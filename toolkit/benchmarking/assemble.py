@@ -147,8 +147,8 @@ def _file_facts(plan: Plan, path: Path) -> dict[str, Any]:
 def _notes(plan: Plan, baseline: Answers | None, noise: Noise | None) -> list[str]:
     notes = []
     if plan.baseline is None:
-        none = f"There is no {' or '.join(BASELINES)} file, so drop and speed-up are unknown."
-        notes.append(f"{none} Name a baseline with --baseline.")
+        none = " and ".join(f"no {scheme} file" for scheme in BASELINES)
+        notes.append(f"There is {none}, so drop and speed-up are unknown. Name a baseline with --baseline.")
     elif baseline is None:
         notes.append(f"The baseline {plan.baseline.file.name} failed, so drop and speed-up are unknown.")
     if noise is not None and noise.noisy:
