@@ -69,7 +69,10 @@ def describe(job: DescribeJob, emit: Emit) -> None:
         EdgepressError: It can't be opened, is not a classifier, or too little is known of it.
     """
     bare, facts = _opened(job.path)
-    contract, notes = published_contract(job.path, facts, job.hints, scheme_of(job.path))
+    try:
+        contract, notes = published_contract(job.path, facts, job.hints, scheme_of(job.path))
+    except InputError as e:
+        raise InputError(f"{job.path}: {e.message}", e.hint) from e
     adapter = InputAdapter.of(contract)
     scores = bare.scores(adapter.apply(candidates(contract.input)[:PROOF_ITEMS]))
     ends_in_softmax = facts.ends_in.lower() == "softmax"

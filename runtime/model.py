@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edgepress.runtime.adapter import AdaptedSession, quantized
-from edgepress.runtime.contract import Contract, InputSpec, Task, contract_file
+from edgepress.runtime.adapted import AdaptedSession, quantized
+from edgepress.runtime.contract import MAX_BYTES, Contract, InputSpec, Task
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import InputError, ModelFileError
@@ -244,7 +244,7 @@ def load(
     file = Path(path)
     name, session = open_session(file, engine, threads)
     if contract is not None:
-        session.contract = contract if isinstance(contract, Contract) else contract_file(contract)
+        session.contract = contract if isinstance(contract, Contract) else _contract_file(contract)
     return Model(file, name, threads, session)
 
 
@@ -270,3 +270,13 @@ def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
         reason = str(e).rstrip(". ") or "its header claims more values than fit into memory"
         raise InputError(f"{name} can't be read as an array: {reason}.", "Save it with numpy.save.") from e
     return array
+
+
+def _contract_file(path: str | os.PathLike[str]) -> Contract:
+    """The contract in a JSON file, as `edgepress annotate` writes it; ModelFileError if it is none."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    return Contract.from_json(text, where=os.fspath(path))

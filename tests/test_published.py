@@ -16,7 +16,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime import Contract, InputError, ModelFileError, load, read_contract
-from edgepress.runtime.contract import Adapter
+from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.selftest import selftest
 
 

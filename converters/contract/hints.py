@@ -101,6 +101,11 @@ class Hints:
         """Whether anything was given that changes the contract."""
         return bool(self.image_options) or (self.labels, self.task, self.threshold) != (None, None, None)
 
+    @property
+    def describes(self) -> bool:
+        """Whether anything was given that says what a model is, not only how to open it."""
+        return self.about_contract or self.softmax
+
     def label_names(self) -> Sequence[str] | None:
         """The labels given, read from their file if `labels` is a path."""
         return read_labels(self.labels) if isinstance(self.labels, (str, Path)) else self.labels
