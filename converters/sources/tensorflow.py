@@ -13,7 +13,6 @@ from edgepress.converters.contract.hints import Facts
 from edgepress.converters.frozen import freeze, last_operation, trace
 from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
     import onnx
@@ -47,11 +46,6 @@ class TensorFlowSource:
     ) -> None:
         import tensorflow as tf
 
-        if any(n is None for n in shape):
-            raise ModelFileError(
-                f"The model's input has the shape {list(shape)}, which is not fixed.",
-                "Save it with an input of fixed size.",
-            )
         self._tf = tf
         self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
         self._unrolled = infer_unrolled and (lambda x: infer_unrolled(tf.cast(x, dtype)))
