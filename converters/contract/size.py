@@ -60,3 +60,13 @@ def fixed_shape(shape: Sequence[int | None], size: Size | None, where: str) -> t
         f"The size {'x'.join(map(str, numbers))} does not fit {where}, which takes items of shape [{text}].",
         "Sizes marked ? are free; the others can't be changed.",
     )
+
+
+def fixed_shapes(shapes: Sequence[Sequence[int | None]], size: Size, where: str) -> list[tuple[int, ...]]:
+    """`fixed_shape` of each input that has free sizes, or of all inputs if none has; the others stay.
+
+    Raises:
+        InputError: `size` does not fit one of them.
+    """
+    free = [shape for shape in shapes if None in shape] or shapes
+    return [fixed_shape(shape, size if shape in free else None, where) for shape in shapes]

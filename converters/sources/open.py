@@ -17,7 +17,7 @@ from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
-from edgepress.converters.sources.saved_model import is_saved_model, load_saved_model
+from edgepress.converters.sources.saved_model import classifier_of, is_saved_model, serving_signature
 from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
@@ -33,9 +33,10 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
     """
     hints = hints or Hints()
     if is_saved_model(path):
-        infer, batch, shape, outputs, dtype = load_saved_model(path)
-        fixed = fixed_shape(shape, hints.size, str(path))
-        return TensorFlowSource("savedmodel", infer, fixed, outputs, _number(path, dtype), batch=batch)
+        signature = serving_signature(path)
+        infer, batch, shape, outputs, dtype = classifier_of(path, signature)
+        fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
+        return TensorFlowSource("savedmodel", infer, fixed, outputs, number, batch=batch, notes=signature.notes)
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder without saved_model.pb.", "Name a model file or a SavedModel.")
     if not path.exists():

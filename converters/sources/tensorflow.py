@@ -30,6 +30,7 @@ class TensorFlowSource:
         batch: Number of items that it takes at once; None for any number.
         contract: The contract in the file; None if it has none.
         infer_unrolled: `infer` without loops, for TFLite; None if it has none.
+        notes: Remarks for the user on how it was opened.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class TensorFlowSource:
         batch: int | None = None,
         contract: Contract | None = None,
         infer_unrolled: Callable[[Any], Any] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         import tensorflow as tf
 
@@ -52,8 +54,9 @@ class TensorFlowSource:
         self._batch = batch
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
+        ends_in = last_operation(self._bare)
         self.facts = Facts(
-            shape, outputs, format=format, dtype=dtype, ends_in=last_operation(self._bare), contract=contract
+            shape, outputs, format=format, dtype=dtype, ends_in=ends_in, contract=contract, notes=notes
         )
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:

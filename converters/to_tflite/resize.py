@@ -25,8 +25,10 @@ def item_shape(model: bytes) -> tuple[int | None, ...]:
     return tuple(None if free < 0 else int(size) for size, free in zip(shape[1:], signature[1:], strict=True))
 
 
-def with_shape(model: bytes, shape: tuple[int, ...], where: str) -> bytes:
+def with_shape(model: bytes, shape: tuple[int, ...], where: str, *, fold: bool = True) -> bytes:
     """The model of a file (`where`) for items of this shape, with the shapes of all tensors that follow from it.
+
+    `fold` makes constants of the operations that compute shapes.
 
     Raises:
         InputError: The interpreter can't run it at this shape.
@@ -56,7 +58,8 @@ def with_shape(model: bytes, shape: tuple[int, ...], where: str) -> bytes:
     sizes = {details["index"]: details["shape"].tolist() for details in interpreter.get_tensor_details()}
     for index, tensor in enumerate(graph.tensors):
         tensor.shape, tensor.shapeSignature = sizes.get(index, tensor.shape), None
-    _fold_shapes(root, graph, interpreter)
+    if fold:
+        _fold_shapes(root, graph, interpreter)
     return flat.write(root)
 
 
