@@ -15,7 +15,7 @@ from typing import Any
 from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
-from edgepress.converters.inspection.report import Engine, Inspection, Port, total
+from edgepress.converters.inspection.report import Inspection, Port, total
 from edgepress.converters.sources.keras import mended
 
 KERNELS = {
@@ -49,7 +49,6 @@ def open_in_keras(path: Path, found: Inspection) -> Inspection:
     """`found`, completed by opening a `.keras` or `.h5` file in Keras. Damaged files can crash the process."""
     import keras
 
-    name = f"keras {keras.__version__}"
     load = partial(keras.saving.load_model, compile=False, safe_mode=True)
     try:
         model = load(path)
@@ -62,9 +61,9 @@ def open_in_keras(path: Path, found: Inspection) -> Inspection:
         except MemoryError:
             raise
         except Exception as e:
-            return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
+            return found.refused(first_line(e))
         found = found.replace(notes=(*found.notes, MENDED))
-    return with_layers(model, found).replace(engine=Engine(name=name, opens=True))
+    return with_layers(model, found.opened())
 
 
 def with_layers(model: Any, found: Inspection) -> Inspection:

@@ -15,7 +15,7 @@ from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
-from edgepress.converters.inspection.report import Engine, Inspection, Port, Weight, file_size
+from edgepress.converters.inspection.report import Inspection, Port, Weight, file_size
 from edgepress.converters.sources.saved_model import opened
 from edgepress.runtime.errors import ModelFileError
 
@@ -29,8 +29,6 @@ def read(path: Path) -> Inspection:
     Raises:
         ModelFileError: It is no SavedModel, damaged, or has no signature.
     """
-    import tensorflow as tf
-
     loaded = opened(path)
     signatures = loaded.signatures
     name = SERVING if SERVING in signatures else next(iter(signatures), "")
@@ -58,9 +56,8 @@ def read(path: Path) -> Inspection:
         inputs=_ports(signature.structured_input_signature[1]),
         outputs=_ports(signature.structured_outputs),
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
-        engine=Engine(name=f"tensorflow {tf.__version__}", opens=True),
         **found,
-    )
+    ).opened()
 
 
 def _frozen(signature: Any) -> tuple[Any, set[str]]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.metadata import tflite_metadata
-from edgepress.converters.errors import parsing
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
@@ -23,6 +22,7 @@ from edgepress.converters.inspection.report import Inspection, Port, Runtime, We
 from edgepress.converters.inspection.tflite_versions import Use, oldest_release, on_pypi, required_version
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.flatbuffer import lacking
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT", "DENSIFY")
 DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
@@ -37,13 +37,13 @@ def read(path: Path) -> Inspection:
     Raises:
         ModelFileError: It is damaged, or holds a contract that is.
     """
-    contract = read_contract(path)
-    content = path.read_bytes()
-    with parsing(path):
-        try:
-            found = _read(path, content)
-        except (struct.error, TypeError, IndexError) as e:
-            raise ModelFileError(f"{path} is damaged: an offset leads out of it.", "Copy or convert it again.") from e
+    contract, content = read_contract(path), path.read_bytes()
+    try:
+        found = _read(path, content)
+    except (struct.error, TypeError, IndexError) as e:
+        raise ModelFileError(f"{path} is damaged: an offset leads out of it.", "Copy or convert it again.") from e
+    if error := lacking(path, content):
+        found = found.replace(notes=(*found.notes, f"{error.message} {error.hint}"))
     return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 
