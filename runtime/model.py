@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +19,7 @@ import numpy as np
 from edgepress.runtime.contract import Contract, InputSpec, Task
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError, parsing
 from edgepress.runtime.sessions import Session
 
 if TYPE_CHECKING:
@@ -252,11 +251,8 @@ def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
-    try:
+    with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
         array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays, .npz")
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-        reason = str(e).rstrip(". ") or "its header claims more values than fit into memory"
-        raise InputError(f"{name} can't be read as an array: {reason}.", "Save it with numpy.save.") from e
     return array
