@@ -34,7 +34,7 @@ from edgepress.converters.variant import Variant, across
 from edgepress.converters.worker import ChildDied, Worker, merged
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError, unknown
-from edgepress.runtime.kinds import kind_of
+from edgepress.runtime.filetypes import kind_of
 
 TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 SILENCE_S = 1800.0

@@ -97,8 +97,8 @@ def first_line(error: BaseException) -> str:
 
     TensorFlow, Keras, ONNX and LiteRT write several lines, with their tracebacks, and LiteRT repeats sentences.
     """
-    line = str(error).strip().partition("\n")[0].rstrip(". ")
-    return " ".join(dict.fromkeys(re.split(r"(?<=[.)])\s*(?=[A-Z][a-z]+ )", line)))
+    sentences = re.split(r"(?<=[.)])\s*(?=[A-Z][a-z]+ )", str(error).strip().partition("\n")[0])
+    return " ".join({text.rstrip(". "): text for text in sentences}.values()).rstrip(". ")
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import numpy as np
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError, parsing
+from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.flatbuffer import check_constants, lacking
-from edgepress.runtime.kinds import format_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection.report import Engine, Inspection, Node, Port, Runtime, Weight
-from edgepress.runtime import kinds
+from edgepress.runtime import filetypes
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
 
 __all__ = ["Engine", "Inspection", "Node", "Port", "Runtime", "Weight", "format_of", "open_in_engine", "read"]
@@ -25,7 +25,9 @@ def format_of(path: Path) -> str:
     Raises:
         ModelFileError: It is missing, empty or of another kind.
     """
-    return kinds.format_of(path, tuple(_READERS), ".tflite, .onnx, .keras, .h5 or .hdf5 files, and SavedModel folders")
+    return filetypes.format_of(
+        path, tuple(_READERS), ".tflite, .onnx, .keras, .h5 or .hdf5 files, and SavedModel folders"
+    )
 
 
 _READERS = {

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from edgepress.converters.errors import first_line
 from edgepress.converters.sources.bombs import refuse_bomb
 from edgepress.runtime.errors import InputError, ModelFileError
-from edgepress.runtime.kinds import format_of
+from edgepress.runtime.filetypes import format_of
 
 if TYPE_CHECKING:
     import keras

@@ -23,7 +23,7 @@ from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError
-from edgepress.runtime.kinds import format_of
+from edgepress.runtime.filetypes import format_of
 
 
 def open_source(path: Path, hints: Hints | None = None) -> Source:
