@@ -20,17 +20,18 @@ from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.metadata import onnx_metadata, tflite_metadata
 from edgepress.converters.contract.outputs import looks_of, refuse_other_outputs
 from edgepress.converters.contract.published import published_contract
+from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.contract.write import onnx_annotated, tflite_with_contract
 from edgepress.converters.errors import ConversionError, parsing
 from edgepress.converters.files import whole_file, write_text
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import interface
-from edgepress.converters.to_tflite import passes
+from edgepress.converters.to_tflite import passes, resize
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Contract, Model, load
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import InputError, ModelFileError
 
 PROOF_ITEMS = 6
 """Items on which the outputs are looked at."""
@@ -68,7 +69,7 @@ def describe(job: DescribeJob, emit: Emit) -> None:
     Raises:
         EdgepressError: It can't be opened, is not a classifier, or too little is known of it.
     """
-    bare, facts = _opened(job.path)
+    bare, facts = _opened(job.path, job.hints.size)
     try:
         contract, notes = published_contract(job.path, facts, job.hints, scheme_of(job.path))
     except InputError as e:
@@ -144,12 +145,13 @@ def scheme_of(path: Path) -> str:
     return f"{found.format}-{precision if f'{found.format}-{precision}' in SCHEMES else 'int8'}"
 
 
-def _opened(path: Path) -> tuple[Model, Facts]:
+def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
     """A file opened without its contract, which takes and returns real numbers as the file has them, and its facts."""
     engine, session = open_session(path, None, 1)
     known, session.contract = session.contract, None
-    bare = Model(path, engine, 1, session)
     content = path.read_bytes()
+    session.shape = (known.adapter or known.input).shape if known else _fixed(path, content, session.shape, size)
+    bare = Model(path, engine, 1, session)
     with parsing(path):
         if content[4:8] == b"TFL3":
             found, last = tflite_metadata(content), ""
@@ -161,7 +163,6 @@ def _opened(path: Path) -> tuple[Model, Facts]:
             model = onnx.load_from_string(content)
             found = onnx_metadata({p.key: p.value for p in model.metadata_props})
             last = interface.last_operation(model)
-    fixed = all(n > 0 for n in session.shape)
     facts = Facts(
         session.shape,
         session.classes,
@@ -171,6 +172,23 @@ def _opened(path: Path) -> tuple[Model, Facts]:
         ends_in=last,
         metadata=found,
         contract=known,
-        looks=looks_of(bare.scores, session.shape) if fixed else "",
+        looks=looks_of(bare.scores, session.shape),
     )
     return bare, facts
+
+
+def _fixed(path: Path, content: bytes, shape: tuple[int, ...], size: Size | None) -> tuple[int, ...]:
+    """The shape of an item with all of its sizes fixed; only ONNX engines take any size of a file as it is.
+
+    Raises:
+        ModelFileError: A size is free and `size` is None, or it is a TFLite file.
+        InputError: `size` does not fit the shape.
+    """
+    taken: tuple[int | None, ...] = tuple(n if n > 0 else None for n in shape)
+    if content[4:8] == b"TFL3":
+        with contextlib.suppress(ConversionError):  # as above
+            taken = resize.item_shape(content)
+        if None in taken:
+            hint = "Make a file of one size: edgepress convert, with --size."
+            raise ModelFileError(f"{path} leaves sizes of its input free, and stays as it is.", hint)
+    return fixed_shape(taken, size, str(path))

@@ -10,10 +10,13 @@ from typing import Any
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.worker import ChildDied, Emit, run_in_child
 from edgepress.runtime import Contract, Prediction, load
+from edgepress.runtime.errors import parsing
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 
+SILENCE_S = 600.0
+"""Time limit for opening the file, and again for each image, seconds."""
 SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npy")
 
 
@@ -77,7 +80,7 @@ def predict(
             on_note(note)
     contract = about.contract if about.published else None
     try:
-        return list(run_in_child(_classify, _Job(Path(file), paths, engine, top, contract)))
+        return list(run_in_child(_classify, _Job(Path(file), paths, engine, top, contract), silence_s=SILENCE_S))
     except ChildDied as e:
         raise ModelFileError(f"{file} crashed the process that ran it ({e}).", "Convert the model again.") from e
 
@@ -104,6 +107,8 @@ def _classify(job: _Job, emit: Emit) -> None:
     model = load(job.file, job.engine, contract=job.contract)
     for image in job.images:
         try:
-            emit(ImageResult(str(image), tuple(model.classify(image, top=job.top))))
+            with parsing(job.file, "Convert it again.", failed=f"can't classify {image}"):
+                found = tuple(model.classify(image, top=job.top))
+            emit(ImageResult(str(image), found))
         except InputError as e:
             emit(ImageResult(str(image), error=e))

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.runtime import ENGINES, Contract
+from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.data.for_model import Described, data_for, describe
 from edgepress.toolkit.data.types import DataSet
@@ -106,7 +107,8 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
         if not path.exists():
             raise InputError(f"{path} does not exist.", "Check the path.")
         if path.suffix not in SUFFIXES:
-            raise InputError(f"{path} is not a .tflite or .onnx file.", "Name such files, or one folder of them.")
+            what = f"{path} is {kind_of(path).name}. Accepted: .tflite and .onnx files."
+            raise InputError(what, "Name such files, or one folder of them.")
     return list(dict.fromkeys(paths))
 
 

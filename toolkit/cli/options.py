@@ -46,6 +46,7 @@ def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 DATA_HELP = f"Data set: {ACCEPTED}"
+SIZE_HELP = "Fix sizes that the model's input leaves free: HEIGHTxWIDTH, or one number for all, such as a length"
 
 
 def engine_option(help: str, names: Iterable[str] = ENGINES) -> Any:
@@ -91,6 +92,7 @@ def model_hints(
     channels_first: Annotated[
         bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")
     ] = None,
+    size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
     task: Annotated[Task | None, Foreign(help="Meaning of the outputs")] = None,
     threshold: Annotated[
         float | None, Foreign(min=0, max=1, help="Probability from which a label counts as present")
@@ -111,6 +113,7 @@ def model_hints(
         color=color,
         resize=resize,
         channels_first=channels_first,
+        size=size,
         task=task,
         threshold=threshold,
         softmax=softmax,
