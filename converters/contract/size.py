@@ -1,9 +1,9 @@
 """The option `--size`: numbers for the sizes that a model's input leaves free.
 
-    >>> fixed_shape((None, None, 3), "48x192", "model.onnx")
-    (48, 192, 3)
-    >>> fixed_shape((None, 16), "128", "model.onnx")
-    (128, 16)
+>>> fixed_shape((None, None, 3), "48x192", "model.onnx")
+(48, 192, 3)
+>>> fixed_shape((None, 16), "128", "model.onnx")
+(128, 16)
 """
 
 from __future__ import annotations

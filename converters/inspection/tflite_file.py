@@ -66,9 +66,7 @@ def _read(path: Path, content: bytes, sized: bytes) -> Inspection:
 
     root = fb.Model.GetRootAs(sized, 0)
     # A tensor may refer to a missing buffer; it is then an activation.
-    buffers = defaultdict(
-        int, enumerate(_buffer_size(b, len(sized)) for b in _all(root.BuffersLength(), root.Buffers))
-    )
+    buffers = defaultdict(int, enumerate(_buffer_size(b, len(sized)) for b in _all(root.BuffersLength(), root.Buffers)))
     codes = [_operation(code, fb) for code in _all(root.OperatorCodesLength(), root.OperatorCodes)]
     subgraphs = list(_all(root.SubgraphsLength(), root.Subgraphs))
     types = {v: k.lower() for k, v in vars(fb.TensorType).items() if isinstance(v, int)}

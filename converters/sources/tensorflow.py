@@ -55,9 +55,7 @@ class TensorFlowSource:
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
         ends_in = last_operation(self._bare)
-        self.facts = Facts(
-            shape, outputs, format=format, dtype=dtype, ends_in=ends_in, contract=contract, notes=notes
-        )
+        self.facts = Facts(shape, outputs, format=format, dtype=dtype, ends_in=ends_in, contract=contract, notes=notes)
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """See `Source`."""
