@@ -20,7 +20,7 @@ from edgepress.runtime.contract import Contract, InputSpec, Task
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError, ModelFileError, first_line, parsing
-from edgepress.runtime.sessions import Session
+from edgepress.runtime.sessions import Session, check_outputs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -55,6 +55,7 @@ class Model:
         self.path, self.engine, self.threads = path, engine, threads
         self.contract: Contract | None = session.contract
         self.shape = session.shape
+        check_outputs(path, session.classes)
         self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
         task = session.contract.task if session.contract else None
         self.threshold = threshold_of(session.contract)
