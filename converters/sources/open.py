@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.size import fixed_shape
 from edgepress.converters.errors import ConversionError, parsing
 from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
-from edgepress.converters.sources.saved_model import load_saved_model
+from edgepress.converters.sources.saved_model import classifier_of, serving_signature
 from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
@@ -41,8 +42,10 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
 
 
 def _saved_model_source(path: Path, hints: Hints) -> Source:
-    infer, batch, shape, outputs, dtype = load_saved_model(path)
-    return TensorFlowSource("savedmodel", infer, shape, outputs, _number(path, dtype), batch=batch)
+    signature = serving_signature(path)
+    infer, batch, shape, outputs, dtype = classifier_of(path, signature)
+    fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
+    return TensorFlowSource("savedmodel", infer, fixed, outputs, number, batch=batch, notes=signature.notes)
 
 
 def _keras_source(path: Path, hints: Hints) -> Source:
@@ -52,7 +55,8 @@ def _keras_source(path: Path, hints: Hints) -> Source:
             f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
             "Give the float model, as it was before model.quantize.",
         )
-    (batch, *shape), outputs = model.input_shape, int(model.output_shape[1])
+    batch, outputs = model.input_shape[0], int(model.output_shape[1])
+    fixed = fixed_shape(model.input_shape[1:], hints.size, str(path))
     if stateful := [layer.name for layer in recurrent_layers(model) if layer.stateful]:
         many = f"takes {batch} items at once and " if batch not in (None, 1) else ""
         raise ModelFileError(
@@ -64,7 +68,7 @@ def _keras_source(path: Path, hints: Hints) -> Source:
     infer = partial(model, training=False)
     try:
         return TensorFlowSource(
-            "keras", infer, tuple(shape), outputs, dtype, contract=contract, infer_unrolled=unrolled(model, infer)
+            "keras", infer, fixed, outputs, dtype, contract=contract, infer_unrolled=unrolled(model, infer)
         )
     except Exception as e:  # whatever TensorFlow, Keras and the user's layers raise where they meet another batch
         if batch in (None, 1) or isinstance(e, EdgepressError):
@@ -78,8 +82,8 @@ _OPENERS: dict[str, Callable[[Path, Hints], Source]] = {
     "keras": _keras_source,
     "h5": _keras_source,
     "saved_model": _saved_model_source,
-    "tflite": lambda path, hints: TFLiteSource(path),
-    "onnx": lambda path, hints: OnnxSource(path),
+    "tflite": lambda path, hints: TFLiteSource(path, hints.size),
+    "onnx": lambda path, hints: OnnxSource(path, hints.size),
 }
 """How a file is opened, by its format, which its content tells and not its suffix."""
 
