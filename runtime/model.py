@@ -21,7 +21,7 @@ from edgepress.runtime.contract import MAX_BYTES, Contract, InputSpec, Task
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError, ModelFileError, first_line, parsing
-from edgepress.runtime.sessions import Session
+from edgepress.runtime.sessions import Session, check_outputs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -58,6 +58,7 @@ class Model:
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
         self.contract: Contract | None = session.contract
+        check_outputs(path, session.classes)
         self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
         task = session.contract.task if session.contract else None
         self.threshold = threshold_of(session.contract)

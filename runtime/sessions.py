@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
 _ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
+MAX_OUTPUTS = 1 << 20
 NEWER = "It is damaged, or made for a newer engine. Convert it again or upgrade the engine."
 
 
@@ -152,6 +153,12 @@ def check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any
     if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
         what = f"{path} is not a classifier: inputs {inputs}, outputs {outputs}."
         raise ModelFileError(what, "One input and one output of shape (batch, classes) are needed.")
+
+
+def check_outputs(path: Path, count: int) -> None:
+    """Refuse a file with more outputs than labels fit into memory."""
+    if count > MAX_OUTPUTS:
+        raise ModelFileError(f"{path} has {count} outputs; accepted: up to {MAX_OUTPUTS}.", "It is no classifier.")
 
 
 def input_scale(details: dict[str, Any]) -> tuple[float, int]:
