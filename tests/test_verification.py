@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from edgepress.converters.contract.outputs import looks, refuse_other_outputs
-from edgepress.converters.proof.compare import compare, seeded_items, shortcoming, weighted_agreement
+from edgepress.converters.proof.compare import (
+    EXACT_DB,
+    beside_rounded,
+    compare,
+    seeded_items,
+    shortcoming,
+    weighted_agreement,
+)
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.variant import Variant, across
 from edgepress.runtime import InputError, InputSpec
@@ -29,16 +36,18 @@ def noise(size: float, seed: int = 9) -> Any:
     return np.random.default_rng(seed).normal(0, size, (N, C)).astype(np.float32)
 
 
-def verdict(true: Any, other: Any, scheme: str, *, on: str = "x", rounded_db: float | None = None) -> str:
+def verdict(true: Any, other: Any, scheme: str, *, on: str = "x", rounded: Any = None) -> str:
     """The verdict on logits, given as what a file computes before softmax."""
     found = compare(softmax(true), softmax(other), on=on, end="softmax", before_end=other)
-    return shortcoming(dataclasses.replace(found, rounded_db=rounded_db), SCHEMES[scheme])
+    if rounded is not None:
+        found = beside_rounded(found, compare(softmax(rounded), softmax(other), on=on, end="softmax", before_end=other))
+    return shortcoming(found, SCHEMES[scheme])
 
 
 def test_what_verification_measures_and_refuses() -> None:
     parent = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
     same = compare(parent, parent, on="x")
-    assert (same.agreement, same.max_error, same.sqnr_db, same.spread_db) == (1.0, 0.0, None, None)
+    assert (same.agreement, same.max_error, same.sqnr_db, same.spread_db) == (1.0, 0.0, None, EXACT_DB)
     assert (same.slope, same.correlation, same.weighted_agreement) == pytest.approx((1, 1, 1))
     assert all(shortcoming(same, scheme) == "" for scheme in SCHEMES.values())
     near = compare(parent, parent + np.float32(0.003), on="x")
@@ -72,16 +81,29 @@ def test_noise_is_judged_by_the_scheme(scheme: str, size: float) -> None:
 
 def test_noise_that_rounding_the_weights_explains_is_no_fault() -> None:
     true, scheme = logits(), "tflite-dynamic"
-    other = true + noise(1.5)
-    assert "below their spread" in verdict(true, other, scheme)
-    assert "rounding the weights explains none" in verdict(true, other, scheme, rounded_db=6.0)
-    assert verdict(true, other, scheme, rounded_db=20.0) == ""
+    rounded = true + noise(1.5)
+    assert "below their spread" in verdict(true, rounded, scheme)
+    assert "rounding to eight bits does not explain" in verdict(true, rounded, scheme, rounded=true + noise(1, seed=8))
+    assert verdict(true, rounded + noise(0.2, seed=7), scheme, rounded=rounded) == ""
 
 
 def test_answers_that_rounding_destroys_are_refused_on_data_only() -> None:
     true, other = logits(0), logits(1)
-    assert "eight bits are too few" in verdict(true, other, "tflite-int8", rounded_db=40.0)
-    assert verdict(true, other, "tflite-dynamic", on="seeded", rounded_db=40.0) == ""
+    assert "eight bits are too few" in verdict(true, other, "tflite-int8", rounded=other)
+    assert verdict(true, other, "tflite-dynamic", on="seeded", rounded=other) == ""
+
+
+def test_wrong_labels_are_refused_where_the_noise_is_small() -> None:
+    """An output that ends too early: large logits are cut off, and the labels on top are mixed up."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 3, (N, 100)).astype(np.float32)
+    cut = np.minimum(true, np.float32(4.5))
+    found = compare(true, cut, on="x")
+    assert found.spread_db is not None
+    assert found.spread_db > 13
+    assert "does not explain" in shortcoming(found, SCHEMES["tflite-int8"])
+    unsure = dataclasses.replace(found, agreement_error=0.5)  # few items: chance may be at fault
+    assert shortcoming(unsure, SCHEMES["tflite-int8"]) == ""
 
 
 @pytest.mark.parametrize("factor", [2.0, 0.5])
@@ -95,25 +117,25 @@ def test_a_wrong_scale_is_named(factor: float) -> None:
 def test_disagreements_count_by_the_certainty_of_the_source() -> None:
     close = np.array([[5, 4.99, 0], [0, 5, 4.99], [5, 0, 4.99], [4.99, 0, 5]])
     certain = np.array([[5, 0, 4.99], [0, 5, 4.99], [5, 4.99, 0], [4.99, 5, 0]])
-    assert weighted_agreement(close, close[:, [1, 0, 2]] * [1, 1, 0.9], "") is not None
     swapped = close.copy()
     swapped[0, :2] = swapped[0, 1::-1]  # the second best label, nearly as good
     worst = close.copy()
     worst[0] = worst[0, ::-1] + [0, 0, 1]  # the worst label
-    mild, severe = (weighted_agreement(close, other, "") for other in (swapped, worst))
+    (mild, error), (severe, _) = (weighted_agreement(close, other, "") for other in (swapped, worst))
     assert mild is not None
     assert severe is not None
     assert severe < 0.7 < 0.99 < mild < 1
-    assert weighted_agreement(certain, np.zeros((4, 3)), "") == pytest.approx(0)
-    assert weighted_agreement(np.array([[3.0, 1.0]] * 4), np.array([[2.0, 1.0]] * 4), "") is None
+    assert error == pytest.approx((1 - mild) * 4 * np.sqrt(3) / 4 / 2)  # one item of four is wrong
+    assert weighted_agreement(certain, np.zeros((4, 3)), "")[0] == pytest.approx(0)
+    assert weighted_agreement(np.array([[3.0, 1.0]] * 4), np.array([[2.0, 1.0]] * 4), "") == (None, None)
 
 
 def test_agreement_of_independent_labels() -> None:
     true = np.array([[3.0, -3.0], [-3.0, 3.0], [0.1, -2.0], [-2.0, 3.0]])
     nearly = np.where(np.abs(true) < 1, -true, true)
-    agreement = weighted_agreement(true, nearly, "sigmoid")
+    agreement, _ = weighted_agreement(true, nearly, "sigmoid")
     assert agreement == pytest.approx(0.98, abs=0.02)
-    assert weighted_agreement(true, -true, "sigmoid") < 0  # type: ignore[operator]
+    assert weighted_agreement(true, -true, "sigmoid")[0] < 0  # type: ignore[operator]
 
 
 def test_an_error_that_softmax_hides_is_seen() -> None:
@@ -170,7 +192,8 @@ def test_an_error_that_a_sigmoid_hides_is_seen() -> None:
 
     assert reason(numbers, 1.01 * numbers)
     assert reason(numbers, numbers) == ""
-    assert reason(numbers - 100, np.full_like(numbers, -18)) == ""
+    both = np.concatenate([numbers - 100, numbers], axis=1)
+    assert reason(both, np.concatenate([np.full_like(numbers, -18), numbers], axis=1)) == ""  # no one can tell
 
 
 def test_sigmoids_may_be_said_to_have_one_label_and_nothing_more() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.contract.outputs import SIGMOIDS
-from edgepress.converters.proof.compare import Answers, End, compare, finished, shortcoming
+from edgepress.converters.proof.compare import Answers, End, beside_rounded, compare, finished, shortcoming
 from edgepress.converters.proof.rounding import rounded_onnx, rounded_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.to_onnx import interface
@@ -82,7 +81,7 @@ def verify(
     reason = shortcoming(found, scheme)
     if reason and scheme.rounds_weights and (nearer := rounded(end)) is not None:
         beside = compare(nearer[: len(scores)], scores, on=on, end=end, before_end=inner)
-        found = dataclasses.replace(found, rounded_db=beside.spread_db)
+        found = beside_rounded(found, beside)
         reason = shortcoming(found, scheme)
     return found, reason
 
