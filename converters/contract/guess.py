@@ -181,8 +181,8 @@ def _image(facts: Facts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | 
     channel may be anything, such as a spectrogram, and is an image if it is about square.
     """
     shape, color, first = facts.shape, hints.color, hints.channels_first
-    if len(shape) == 2 and color == "grey":
-        return color, shape[0], shape[1], False
+    if len(shape) == 2 and (color == "grey" or (color is None and hints.image_options)):
+        return "grey", shape[0], shape[1], False
     if len(shape) != 3 or color == "none":
         return None
     if first is None:
