@@ -140,7 +140,10 @@ def _computed(graph: onnx.GraphProto, name: str) -> tuple[Any, float]:
 
 
 def before_end(data: bytes) -> bytes | None:
-    """The model without its final softmax or sigmoid, with a float32 output; None if it does not end in one."""
+    """The model without its final softmax or sigmoid, with a float32 output; None if it does not end in one.
+
+    It has no contract, because that of the whole model does not describe it.
+    """
     import onnx
 
     model = onnx.load_from_string(data)
@@ -152,6 +155,7 @@ def before_end(data: bytes) -> bytes | None:
     graph.node.append(onnx.helper.make_node("Cast", [node.input[0]], [name], name, to=onnx.TensorProto.FLOAT))
     sink = graph.output[0]
     sink.name, sink.type.tensor_type.elem_type = name, onnx.TensorProto.FLOAT
+    del model.metadata_props[:]
     return bytes(model.SerializeToString())
 
 
