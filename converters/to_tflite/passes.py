@@ -185,22 +185,48 @@ def last_operation(model: bytes) -> str:
 def output_scales(model: bytes) -> tuple[float, float]:
     """Scales of the output and of the input of a final softmax or sigmoid; 0 if there are none."""
     root, graph = flat.read(model)
-    producers = {int(i): op for op in graph.operators for i in op.outputs}
 
     def scale(tensor: int) -> float:
         quantization = graph.tensors[tensor].quantization
         return float(quantization.scale[0]) if quantization is not None and quantization.scale is not None else 0.0
 
-    def source(tensor: int) -> tuple[int, Any]:
-        while (op := producers.get(tensor)) is not None and flat.kind(root, op) in (*_COPIES, *_REQUANTIZE):
-            tensor = int(op.inputs[0])
-        return tensor, op
-
-    output = int(graph.outputs[0])
-    _, op = source(output)
-    if op is None or flat.kind(root, op) not in ("SOFTMAX", "LOGISTIC"):
+    output, end = int(graph.outputs[0]), _end(root, graph)
+    if end is None:
         return scale(output), 0.0
-    return scale(output), scale(int(op.inputs[0])) or scale(source(int(op.inputs[0]))[0])
+    return scale(output), scale(int(end.inputs[0])) or scale(_computed(root, graph, int(end.inputs[0]))[0])
+
+
+def before_end(model: bytes) -> bytes | None:
+    """The model without its final softmax or sigmoid, with a float32 output; None if it does not end in one."""
+    root, graph = flat.read(model)
+    end = _end(root, graph)
+    if end is None:
+        return None
+    index, output = int(end.inputs[0]), graph.tensors[graph.outputs[0]]
+    if list(graph.tensors[index].shape) != list(output.shape):
+        return None
+    del graph.operators[graph.operators.index(end) :]
+    if graph.tensors[index].type != flat.FLOAT32:
+        name = f"{free_prefix([(t.name or b'').decode(errors='replace') for t in graph.tensors])}_logits"
+        new = flat.tensor(graph, list(output.shape), name)
+        graph.operators.append(flat.operator(root, "DEQUANTIZE", [index], new))
+        index = new
+    flat.redirect(root, graph, index, inputs=False)
+    return flat.write(root)
+
+
+def _computed(root: Any, graph: Any, tensor: int) -> tuple[int, Any]:
+    """The tensor that one was copied or requantized from, and the operation that computes it, None if there is none."""
+    producers = {int(i): op for op in graph.operators for i in op.outputs}
+    while (op := producers.get(tensor)) is not None and flat.kind(root, op) in (*_COPIES, *_REQUANTIZE):
+        tensor = int(op.inputs[0])
+    return tensor, op
+
+
+def _end(root: Any, graph: Any) -> Any:
+    """The final softmax or sigmoid; None if the model does not end in one."""
+    _, op = _computed(root, graph, int(graph.outputs[0]))
+    return op if op is not None and flat.kind(root, op) in ("SOFTMAX", "LOGISTIC") else None
 
 
 def float_input(model: bytes) -> bytes:
