@@ -172,7 +172,7 @@ def test_image_that_is_gone_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(folder_module, "CACHE_BYTES", 0)
     data = open_data(classes(tmp_path))
     (tmp_path / data.test.name(1)).unlink()
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         data.test.read(slice(None))
 
 

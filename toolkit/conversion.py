@@ -25,7 +25,7 @@ from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
-from edgepress.toolkit.data.for_model import data_for
+from edgepress.toolkit.data.for_model import data_for, resize_note
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
@@ -65,7 +65,8 @@ def convert(
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         to: "all", a format, or scheme names separated by commas.
-        data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
+        data: Data to calibrate (its training split, with labels or without) and verify on; None opens those that the
+            model's contract names. Without any, schemes that must be calibrated fail.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
         calibration_images: Number of calibration items, at least 1.
@@ -94,18 +95,25 @@ def convert(
         plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
         for text in (*left_out, *plan.notes):
             note(text)
-        variants = conversion.run(
-            schemes,
+        refused = {
+            name: _uncalibrated(name, path) for name in schemes if plan.data is None and SCHEMES[name].calibrated
+        }
+        made = conversion.run(
+            [name for name in schemes if name not in refused],
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
-            **_items(plan.data, calibration_images, schemes, path),
+            **_items(plan.data, calibration_images),
             enforce=verify,
             on_start=on_start,
             on_done=on_done,
         )
-    _note_if_alike(variants, note)
-    return variants
+    _note_if_alike(made, note)
+    if on_done is not None:
+        for variant in refused.values():
+            on_done(variant)
+    found = {variant.scheme: variant for variant in made} | refused
+    return [found[name] for name in schemes]
 
 
 def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unreadable: bool) -> _Plan:
@@ -114,7 +122,7 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unre
         end = end_for(contract.outputs) if hints.softmax else None
         adapter = InputAdapter(contract.input, contract.input.shape, end=end)
         if contract.data is not None:  # edgepress trained it: its labels are the data's
-            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
+            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
             return _Plan(contract, adapter, opened, tuple(found))
         plan = _Plan(contract, adapter, None)
     else:
@@ -123,7 +131,8 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unre
         plan = _Plan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
     if data is None:
         return plan
-    opened = open_data(data, input=plan.contract.input, skip_unreadable=skip_unreadable)
+    opened = open_data(data, input=plan.contract.input, skip_unreadable=skip_unreadable, purpose="calibration")
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
     return _with_labels_of(opened, dataclasses.replace(plan, data=opened))
 
 
@@ -135,12 +144,15 @@ def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> 
         )
 
 
-def _items(data: DataSet | None, count: int, schemes: Iterable[str], path: Path) -> dict[str, Any]:
+def _uncalibrated(scheme: str, path: Path) -> Variant:
+    """The row of a scheme that can't be made without data."""
+    error = f"It must be calibrated, and {path} names no data that it was trained on."
+    return Variant(scheme, None, None, 0.0, error=error, hint="Give data like its training data with --data.")
+
+
+def _items(data: DataSet | None, count: int) -> dict[str, Any]:
     """Calibration items, from the training split, and held-out items to verify on: arguments of `Conversion.run`."""
     if data is None:
-        if calibrated := ", ".join(name for name in schemes if SCHEMES[name].calibrated):
-            hint = "Give data like its training data with --data, or leave these schemes out."
-            raise InputError(f"{calibrated} must be calibrated, and {path} names no data it was trained on.", hint)
         return {"calibration": tuple}
     held_out = data.val if len(data.val) else data.train
     rows = calibration_rows(data.train, count)
@@ -205,7 +217,7 @@ def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints
 def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
     labels = plan.contract.labels
-    if set(labels) == set(data.labels):
+    if set(labels) == set(data.labels) or not data.labels:
         return plan
     if labels != tuple(map(str, range(len(labels)))) or len(data.labels) != len(labels):
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"

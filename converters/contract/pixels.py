@@ -5,25 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from edgepress.converters.adapter import PerImage
 from edgepress.converters.contract.hints import Facts, Hints, Numbers
 from edgepress.converters.contract.metadata import usable_scaling
 from edgepress.runtime.errors import InputError
 
 Scaling = tuple[tuple[float, ...], tuple[float, ...]]
 NONE: Scaling = (0.0,), (1.0,)
+_PER_IMAGE: dict[PerImage, str] = {
+    "standardize": "each image to mean 0 and standard deviation 1",
+    "minmax": "each image to 0 to 1",
+}
 
 
 def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, str]:
     """Mean and standard deviation of pixels 0-255, each one number or one per channel, and a note of their source."""
     metadata = facts.metadata
-    given = not (hints.input_range is None and hints.mean is None and hints.std is None)
+    numbers = [name for name in ("input_range", "mean", "std") if getattr(hints, name) is not None]
+    if hints.input is not None and numbers:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in numbers)
+        raise InputError(
+            f"{flags} can't be used together with --input {hints.input}, which scales each image by its own values.",
+            "Give one or the other.",
+        )
+    given = bool(numbers or hints.input)
     if not facts.dtype.startswith("float"):
         if given:
             raise InputError(
-                f"The model takes {facts.dtype} and scales it itself, so no range, mean or std can be given.",
-                "Leave --input-range, --mean and --std out.",
+                f"The model takes {facts.dtype} and scales it itself, so no range, mean, std or input can be given.",
+                "Leave --input-range, --mean, --std and --input out.",
             )
         return NONE, f"{facts.dtype}, 0 to 255, as the model takes them"
+    if hints.input is not None:
+        return NONE, f"{_PER_IMAGE[hints.input]}, as given"
     if given:
         return _given(hints, channels)
     if len(metadata.mean) in (1, channels):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter, free_prefix
+from edgepress.converters.adapter import EXACT, InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_tflite import flatbuffer as flat
 
@@ -38,7 +38,8 @@ def uint8_interface(model: bytes) -> bytes:
     """Let an int8 model that quantizes its float input and dequantizes its output take and return uint8.
 
     The QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; the DEQUANTIZE at
-    the output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels.
+    the output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels. Behind an
+    input that exact steps read, nothing is quantized: it is cast instead.
 
     Raises:
         ConversionError: The graph does not begin with QUANTIZE and end with DEQUANTIZE.
@@ -50,20 +51,22 @@ def uint8_interface(model: bytes) -> bytes:
     source, sink = graph.inputs[0], graph.outputs[0]
     first = [op for op in graph.operators if source in op.inputs]
     last = [op for op in graph.operators if sink in op.outputs]
+    exact = bool(first) and all(EXACT.match(graph.tensors[op.outputs[0]].name.decode()) for op in first)
     kinds = [[flat.kind(root, op) for op in ops] for ops in (first, last)]
-    if [set(kind) for kind in kinds] != [{"QUANTIZE"}, {"DEQUANTIZE"}]:
+    if set(kinds[1]) != {"DEQUANTIZE"} or not (exact or set(kinds[0]) == {"QUANTIZE"}):
         raise ConversionError(
             f"A uint8 output needs a graph with integer ends; at its ends are: {', '.join(kinds[0] + kinds[1])}.",
             "Use another scheme, or replace the operation that can't be quantized.",
         )
-    for outer, inner in ((source, first[0].outputs[0]), (sink, last[0].inputs[0])):
+    ends = [(sink, last[0].inputs[0])] + ([] if exact else [(source, first[0].outputs[0])])
+    for outer, inner in ends:
         quantization = graph.tensors[inner].quantization
         graph.tensors[outer].type = flat.UINT8
         graph.tensors[outer].quantization = fb.QuantizationParametersT(
             scale=list(quantization.scale), zeroPoint=[int(z) + 128 for z in quantization.zeroPoint]
         )
     graph.operators[graph.operators.index(last[0])] = flat.operator(root, "QUANTIZE", list(last[0].inputs), sink)
-    return flat.write(root)
+    return uint8_input(flat.write(root)) if exact else flat.write(root)
 
 
 def int16_kernels(model: bytes) -> bytes:
@@ -186,18 +189,28 @@ def adapted(model: bytes, adapter: InputAdapter) -> bytes:
     root, graph = flat.read(model)
     prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
     front: list[Any] = []
-    last = new_input = flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input") if adapter.steps else -1
-    for step in adapter.steps:
+    steps, old_input = adapter.steps, graph.inputs[0]
+    results = [flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input")] if steps else []
+    for number, step in enumerate(steps, 1):
         shape: list[int] = [1, *step.shape]
-        options: dict[str, dict[str, Any]] = {"gather": {"axis": 3}, "reshape": {"newShape": shape}}
         values = np.array(shape, np.int32) if step.kind == "reshape" else step.values
-        inputs = [last, flat.constant(root, graph, values, prefix)]
-        last = flat.tensor(graph, shape, f"{prefix}_{step.kind}")
-        front.append(flat.operator(root, step.kind.upper(), inputs, last, **options.get(step.kind, {})))
+        inputs = [results[-back] for back in step.of]
+        if values is not None:
+            inputs.append(flat.constant(root, graph, values, prefix))
+        name = step_name(prefix, step, number)
+        if number < len(steps):
+            results.append(flat.tensor(graph, shape, name))
+        else:  # the last step fills what was the input
+            results.append(old_input)
+            if step.exact:
+                graph.tensors[old_input].name = name.encode()
+        options: dict[str, dict[str, Any]] = {"gather": {"axis": 3}, "reshape": {"newShape": shape}}
+        options |= {name: {"keepDims": True} for name in ("mean", "min", "max")}
+        kind = {"min": "REDUCE_MIN", "max": "REDUCE_MAX"}.get(step.kind, step.kind.upper())
+        front.append(flat.operator(root, kind, inputs, results[-1], **options.get(step.kind, {})))
     if front:
-        front[-1].outputs = [graph.inputs[0]]  # the last step fills what was the input
         graph.operators[:0] = front
-        flat.redirect(root, graph, new_input, inputs=True)
+        flat.redirect(root, graph, results[0], inputs=True)
     if adapter.end:
         old = graph.outputs[0]
         new = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_scores")

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+from edgepress.converters.adapter import PerImage
 from edgepress.converters.contract.metadata import ChannelOrder
-from edgepress.runtime.contract import Resize, Task
+from edgepress.runtime.contract import Task
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import MANY_SCHEMES, Data, Json, SkipUnreadable, list_of
+from edgepress.toolkit.cli.options import MANY_SCHEMES, Data, Json, SkipUnreadable, list_of, resize_option
 
 Foreign = partial(Option, rich_help_panel="Models that edgepress did not train")
 
@@ -37,10 +38,16 @@ def convert(
         str | None, Foreign(help="Per-channel mean, subtracted from the pixels; or one number for all")
     ] = None,
     std: Annotated[str | None, Foreign(help="Per-channel standard deviation, applied after --mean")] = None,
+    input: Annotated[
+        PerImage | None,
+        Foreign(
+            help="Scaling of each image by its own values; standardize: mean 0 and standard deviation 1; minmax: 0 to 1"
+        ),
+    ] = None,
     color: Annotated[
         Literal[ChannelOrder, "none"] | None, Foreign(help="Channel order of the images; none: inputs are not images")
     ] = None,
-    resize: Annotated[Resize | None, Foreign(help="How to fit images of another aspect ratio")] = None,
+    resize: Annotated[str | None, resize_option(Foreign)] = None,
     channels_first: Annotated[
         bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")
     ] = None,
@@ -77,6 +84,7 @@ def convert(
             input_range=input_range,
             mean=mean,
             std=std,
+            input=input,
             color=color,
             resize=resize,
             channels_first=channels_first,

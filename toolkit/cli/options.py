@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from typer import Option
+from typer import BadParameter, Option
 
 from edgepress.converters.schemes import SCHEMES
+from edgepress.runtime.contract import RESIZES, resize_rule
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.training.architectures import ARCHITECTURES
@@ -45,6 +46,25 @@ def engine_option(help: str, names: Iterable[str] = ENGINES) -> Any:
     """The option that names one engine."""
     return Option(
         metavar="NAME", help=f"{help}: {', '.join(names)}", show_default="the first installed one that opens the file"
+    )
+
+
+def resize_option(option: Callable[..., Any]) -> Any:
+    """The option that names a rule for images of another size; `option` is `Option` with its panel."""
+
+    def parse(text: str) -> str:
+        try:
+            resize_rule(text)
+        except ValueError as e:
+            raise BadParameter(f"{e}.") from e
+        return text
+
+    help = "How to fit images of another size; crop:F shows the central share F of what crop shows, as crop:0.875"
+    return option(
+        metavar=f"<{'|'.join(RESIZES)}>",
+        help=help,
+        parser=parse,
+        autocompletion=list_of(("stretch", "crop", "crop:0.875", "pad")),
     )
 
 

@@ -10,12 +10,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.errors import DataError, InputError, ModelFileError
+from edgepress.toolkit.data.types import DataSet, Purpose
+from edgepress.toolkit.errors import InputError, ModelFileError
+
+IMAGENET = (1000, 1001)
+"""Numbers of outputs of models of ImageNet's classes, without and with one for the background."""
+SAMPLE = 8
+"""Number of images whose size is looked at."""
 
 
 def contract_of(path: Path) -> Contract:
@@ -36,15 +43,21 @@ def contract_of(path: Path) -> Contract:
 
 
 def data_for(
-    contract: Contract, data: str | None, *, where: Path, skip_unreadable: bool = False
+    contract: Contract,
+    data: str | None,
+    *,
+    where: Path,
+    skip_unreadable: bool = False,
+    purpose: Purpose = "evaluation",
 ) -> tuple[DataSet, list[str]]:
-    """The data set, opened as a model takes it, with notes if the model was trained on another one.
+    """The data set, opened as a model takes it, with notes on what a user should know of it.
 
     Args:
         contract: The model's.
         data: The data set to open; None opens the one that the contract names.
         where: The model file, for messages.
         skip_unreadable: Skip images that cannot be read.
+        purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
 
     Raises:
         EdgepressError: No data set is named, or it cannot be opened or does not match the model.
@@ -52,16 +65,48 @@ def data_for(
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
-    opened = open_data(source, input=contract.input, labels=contract.labels, skip_unreadable=skip_unreadable)
-    if not len(opened.test):
-        raise DataError(f"{source} has no test items.", "Give data with a test split.")
+    labels = contract.labels if purpose == "evaluation" else None
+    opened = open_data(source, input=contract.input, labels=labels, skip_unreadable=skip_unreadable, purpose=purpose)
     notes = [f"Skipped as unreadable: {name} ({reason})" for name, reason in opened.skipped]
     if contract.data is not None and contract.data.sha256 != opened.sha256:
+        doubt = "some test items may have been used in training" if labels else "its files are calibrated on these"
         notes.append(
             f"{where.name} was trained on another version of {contract.data.source}, or on other data, than {source}: "
-            f"some test items may have been used in training."
+            f"{doubt}."
         )
-    return opened, notes
+    if purpose == "evaluation":
+        notes += _notes_on_test_items(contract, opened)
+    return opened, [*notes, *resize_note(contract, opened)]
+
+
+def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
+    """What a user may not expect of the items that a model is tested on."""
+    notes = []
+    absent = np.setdiff1d(np.arange(len(data.labels)), data.test.y)
+    if len(absent):
+        some = ", ".join(data.labels[i] for i in absent[:6]) + (", ..." if len(absent) > 6 else "")
+        notes.append(f"{data.source} has no test items of {len(absent)} of {len(data.labels)} classes: {some}.")
+    others = len(data.train) + len(data.val)
+    if contract.data is None and "test" in data.computed and others:
+        notes.append(
+            f"{data.source} has no test split, so {len(data.test)} of its {len(data.test) + others} items are the test "
+            "items, the same for every command. To test on all, put them below test/, or name arrays x_test, y_test."
+        )
+    return notes
+
+
+def resize_note(contract: Contract, data: DataSet) -> list[str]:
+    """That a model looks like one of ImageNet, whose usual evaluation crops images, while its files stretch them."""
+    spec, held = contract.input, data.test if len(data.test) else data.train
+    if contract.data is not None or not spec.is_image or spec.resize != "stretch" or contract.outputs not in IMAGENET:
+        return []
+    sizes = [held.source.stored_size(int(i)) for i in held.indices[:SAMPLE]]
+    if not all(size is not None and min(size) > max(spec.shape[:2]) for size in sizes):
+        return []
+    return [
+        f"images of {data.source} are larger than the model's {spec.shape[0]} x {spec.shape[1]} and are stretched; "
+        f"models with {contract.outputs} outputs are usually evaluated with --resize crop:0.875."
+    ]
 
 
 def data_record(data: DataSet) -> dict[str, Any]:
