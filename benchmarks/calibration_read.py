@@ -2,11 +2,11 @@
 
     python benchmarks/calibration_read.py --before ../edgepress-before
 
-Makes 60,000 JPEGs of 64x64 in ten class folders, in a temporary folder, and runs the part of `convert` that handles data:
-it opens the folder, chooses 200 calibration items and the items to verify on, and reads them. The model and its conversion
-are replaced by a stub. Megabytes are those that the process asked the system for (`rchar` in /proc/self/io), whether
-they came from the disk or from memory; the files are in memory, because they were just written. `--before` names a
-checkout to compare with. Linux only.
+Makes 60,000 JPEGs of 64x64 in ten class folders, in a temporary folder, and runs the part of `convert` that handles
+data: it opens the folder, chooses 200 calibration items and the items to verify on, and reads them. A stub replaces the
+model and its conversion. Megabytes are those that the process asked the system for (`rchar` in /proc/self/io), from the
+disk or from memory; here they come from memory, because the files were just written. `--before` names a checkout to
+compare with. Linux only.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.image import load_image
 from edgepress.toolkit.data import folder as folder_module
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.errors import DataError, InputError
+from edgepress.toolkit.errors import DataError
 
 SIGNS = Path(__file__).parent / "../../shared/real/data/sign_digits/Dataset"
 

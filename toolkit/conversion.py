@@ -92,7 +92,7 @@ def convert(
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, hints=hints) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, to=to)
-        plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
+        plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
         for text in (*left_out, *plan.notes):
             note(text)
         refused = {
@@ -116,7 +116,7 @@ def convert(
     return [found[name] for name in schemes]
 
 
-def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unreadable: bool) -> _Plan:
+def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
     if facts.contract is not None and not hints.about_contract:
         contract = facts.contract
         end = end_for(contract.outputs) if hints.softmax else None
@@ -131,7 +131,13 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unre
         plan = _Plan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
     if data is None:
         return plan
-    opened = open_data(data, input=plan.contract.input, skip_unreadable=skip_unreadable, purpose="calibration")
+    opened = open_data(
+        data,
+        input=plan.contract.input,
+        skip_unreadable=skip_unreadable,
+        purpose="calibration",
+        sample=(count, ITEMS),
+    )
     plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
     return _with_labels_of(opened, dataclasses.replace(plan, data=opened))
 

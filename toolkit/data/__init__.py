@@ -56,6 +56,7 @@ def open_data(
     labels: tuple[str, ...] | None = None,
     skip_unreadable: bool = False,
     purpose: Purpose = "training",
+    sample: tuple[int, int] | None = None,
 ) -> DataSet:
     """Open a data set and split it.
 
@@ -71,6 +72,8 @@ def open_data(
         skip_unreadable: Leave unreadable images out and list them in `DataSet.skipped`, instead of raising an error.
         purpose: What it is opened for, which says what it must have: see `Purpose`. Every image is decoded for training
             or `skip_unreadable`; otherwise images are decoded when they are read.
+        sample: For calibration: how many training and validation items are enough. Of a folder with many images, only
+            so many are then opened, and `sha256` is that of these.
 
     Returns:
         The data set. Each split is sorted by the items' content hashes.
@@ -82,10 +85,17 @@ def open_data(
     """
     size = (size, size) if isinstance(size, int) else size
     options = ReadOptions(
-        size=size, color=color, resize=resize, input=input, skip_unreadable=skip_unreadable, purpose=purpose
+        size=size,
+        color=color,
+        resize=resize,
+        input=input,
+        skip_unreadable=skip_unreadable,
+        purpose=purpose,
+        sample=sample,
     )
     items = _read(source, options)
-    shares = {name: share for name, share in SHARES.items() if items.labels or name != "test"}
+    # Items without labels can't be tested on, so none are held out for that.
+    shares = {name: share for name, share in SHARES.items() if items.whole and (items.labels or name != "test")}
     split = assign(items.hashes, items.y, items.given, shares=shares)
     if purpose == "training":
         require_all_classes(split, items.y, items.labels, str(source))

@@ -2,13 +2,15 @@
 
 Images are decoded in threads when a batch is read, so memory does not grow with their number; up to `CACHE_BYTES` of
 decoded images are kept, because every epoch reads each image again. Opening a folder reads every file once, to compute
-its content hash; for training, and to skip unreadable images, it decodes them, too.
+its content hash; for training, and to skip unreadable images, it decodes them, too. Of a folder with many files, only a
+sample is read if that is enough (`sample`).
 
 Hidden files and other file types are ignored; images may lie in subfolders of a class folder.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections import Counter
@@ -22,6 +24,7 @@ import numpy as np
 from edgepress.runtime.contract import Color, InputSpec
 from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, load_image, peek
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
+from edgepress.toolkit.data.sample import LARGE, sample
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.data.threads import in_threads
 from edgepress.toolkit.errors import DataError, InputError
@@ -43,9 +46,11 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     """
     parts = _parts(root, options)
     found = {part: _class_files(folder, root, options) for part, folder in parts.items()}
-    labels = in_order([label for classes in found.values() for label in classes])
+    names = [label for classes in found.values() for label in classes]
+    labels = () if "" in names else tuple(in_order(names))
+    numbers = {label: i for i, label in enumerate(labels)}
     rows = [
-        (file, labels.index(label), part)
+        (file, numbers.get(label, 0), part)
         for part, classes in found.items()
         for label, files in sorted(classes.items())
         for file in files
@@ -54,6 +59,11 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     problems: dict[str, str] = {}
     spec = _natural(root, files, options, problems)
     source = FolderSource(str(root), files, spec)
+    if options.sample is not None and len(files) > LARGE:
+        enough = _sampled(source, rows, options, problems)
+        if enough is not None:
+            return dataclasses.replace(enough, labels=labels, skipped=tuple(problems.items()))
+        problems.clear()
     hashes = []
     decode = options.purpose == "training" or options.skip_unreadable
     for file, digest in zip(files, source.hashes(decode=decode), strict=True):
@@ -65,10 +75,40 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         source=source,
         hashes=np.array(hashes, np.bytes_),
         y=np.array([y for _, y, _ in rows], np.int64),
-        labels=() if labels == [""] else tuple(labels),
+        labels=labels,
         given=given,
         spec=spec,
         skipped=tuple(problems.items()),
+    )
+
+
+def _sampled(
+    source: FolderSource, rows: Sequence[tuple[str, int, str]], options: ReadOptions, problems: dict[str, str]
+) -> Items | None:
+    """As many items as are wanted, the first for calibration, the others to verify on; None if all must be read."""
+    calibration, verification = options.sample or (0, 0)
+
+    def digest(i: int) -> str | None:
+        found = source.hash(i, decode=options.skip_unreadable)
+        if isinstance(found, InputError):
+            _note(rows[i][0], found, options, problems)
+            return None
+        return found
+
+    def size(i: int) -> int:
+        return os.stat(os.path.join(source.root, rows[i][0])).st_size
+
+    chosen = sample(rows, calibration + verification, digest=digest, size=size)
+    if chosen is None:
+        return None
+    return Items(
+        source=source.part(np.array([*chosen], np.int64)),
+        hashes=np.array([*chosen.values()], np.bytes_),
+        y=np.array([rows[i][1] for i in chosen], np.int64),
+        labels=(),
+        given=np.array(["train" if place < calibration else "val" for place in range(len(chosen))]),
+        spec=source.spec,
+        whole=False,
     )
 
 
@@ -204,9 +244,10 @@ class FolderSource:
 
     def hashes(self, *, decode: bool) -> Iterator[str | InputError]:
         """The SHA-256 of each file, or why it can't be read or, with `decode`, decoded."""
-        return in_threads(partial(self._hash, decode=decode), range(len(self)))
+        return in_threads(partial(self.hash, decode=decode), range(len(self)))
 
-    def _hash(self, index: int, *, decode: bool) -> str | InputError:
+    def hash(self, index: int, *, decode: bool) -> str | InputError:
+        """The SHA-256 of a file, or why it can't be read or, with `decode`, decoded."""
         try:
             if decode:
                 self._item(index)

@@ -36,6 +36,8 @@ class ReadOptions:
         input: A model's input; overrides all of the above.
         skip_unreadable: Leave unreadable files out and list them, instead of raising an error.
         purpose: What the items are for.
+        sample: Numbers of calibration items and of items to verify on that are wanted; a reader may then choose them
+            (`sample`) instead of reading all items. None reads all.
     """
 
     size: tuple[int, int] | None = None
@@ -44,6 +46,7 @@ class ReadOptions:
     input: InputSpec | None = None
     skip_unreadable: bool = False
     purpose: Purpose = "training"
+    sample: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= MAX_SIDE for side in self.size):
@@ -145,6 +148,7 @@ class Items:
         given: Split of each in the data, shape (N,): "train" if they have no splits, "val", "test"; "" if left out.
         spec: The input that the source prepares items for.
         skipped: Unreadable files, with the reason.
+        whole: Whether these are all items; otherwise `given` are their splits, and none is computed.
     """
 
     source: Source
@@ -154,6 +158,7 @@ class Items:
     given: Names
     spec: InputSpec
     skipped: tuple[tuple[str, str], ...] = ()
+    whole: bool = True
 
 
 def array_items(

@@ -49,32 +49,37 @@ def assign(hashes: npt.NDArray[np.bytes_], y: Ints, given: Names, *, shares: Map
     for name, share in shares.items():
         if not np.any(given == name):
             least = 1 if name == "test" else 0
-            quotas = _quotas(y[pool], share, least=least)
+            most = quotas(y[pool], share, least=least)
             rows = np.flatnonzero(split == "train")
-            split[rows[_first(content[rows], y[rows], quotas, least=least)]] = name
+            split[rows[_first(content[rows], y[rows], most, least=least)]] = name
     return split
 
 
-def _quotas(y: Ints, share: float, *, least: int) -> Ints:
+def quotas(y: Ints, share: float, *, least: int) -> Ints:
     """Number of items to take of each class: a share of the total by largest remainder, at least `least`.
 
     At least one item of a class is left, unless it is the only one and `least` is 1.
+
+    Args:
+        y: Class of each item, shape (N,).
+        share: Share of all items to take, rounded up.
+        least: 0 or 1.
     """
     counts = np.bincount(y)
     exact = counts * (math.ceil(share * len(y)) / max(len(y), 1))
-    quotas = np.floor(exact).astype(np.int64)
-    missing = round(exact.sum()) - int(quotas.sum())
-    quotas[np.argsort(quotas - exact, kind="stable")[:missing]] += 1
-    result: Ints = np.minimum(np.maximum(quotas, least), np.maximum(counts - 1, np.minimum(counts, least)))
+    taken = np.floor(exact).astype(np.int64)
+    missing = round(exact.sum()) - int(taken.sum())
+    taken[np.argsort(taken - exact, kind="stable")[:missing]] += 1
+    result: Ints = np.minimum(np.maximum(taken, least), np.maximum(counts - 1, np.minimum(counts, least)))
     return result
 
 
-def _first(content: Ints, y: Ints, quotas: Ints, *, least: int) -> npt.NDArray[np.bool_]:
+def _first(content: Ints, y: Ints, most: Ints, *, least: int) -> npt.NDArray[np.bool_]:
     """Mark the first items of each class by content, up to its quota; copies are all marked or none."""
     order = np.lexsort((y, content))
     _, starts, sizes = np.unique(content[order], return_index=True, return_counts=True)
     # One stays for training.
-    left = np.minimum(quotas, np.maximum(np.bincount(y, minlength=len(quotas)) - 1, least))
+    left = np.minimum(most, np.maximum(np.bincount(y, minlength=len(most)) - 1, least))
     marked = np.zeros(len(content), np.bool_)
     for start, size in zip(starts, sizes, strict=True):
         owner = y[order[start]]  # copies with different labels count for the first label
