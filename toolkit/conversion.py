@@ -65,8 +65,7 @@ def convert(
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         to: "all", a format, or scheme names separated by commas.
-        data: Data to calibrate (its training split, with labels or without) and verify on; None opens those that the
-            model's contract names. Without any, schemes that must be calibrated fail.
+        data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
         calibration_images: Number of calibration items, at least 1.
@@ -95,11 +94,8 @@ def convert(
         plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
         for text in (*left_out, *plan.notes):
             note(text)
-        refused = {
-            name: _uncalibrated(name, path) for name in schemes if plan.data is None and SCHEMES[name].calibrated
-        }
-        made = conversion.run(
-            [name for name in schemes if name not in refused],
+        variants = conversion.run(
+            [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated],
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
@@ -108,12 +104,8 @@ def convert(
             on_start=on_start,
             on_done=on_done,
         )
-    _note_if_alike(made, note)
-    if on_done is not None:
-        for variant in refused.values():
-            on_done(variant)
-    found = {variant.scheme: variant for variant in made} | refused
-    return [found[name] for name in schemes]
+    _note_if_alike(variants, note)
+    return _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
 
 
 def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
@@ -150,10 +142,18 @@ def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> 
         )
 
 
-def _uncalibrated(scheme: str, path: Path) -> Variant:
-    """The row of a scheme that can't be made without data."""
+def _with_uncalibrated(
+    made: Iterable[Variant], schemes: Sequence[str], path: Path, on_done: Callable[[Variant], None]
+) -> list[Variant]:
+    """The variants in the order of the schemes, with a failed one for each that can't be made without data."""
+    found = {variant.scheme: variant for variant in made}
     error = f"It must be calibrated, and {path} names no data that it was trained on."
-    return Variant(scheme, None, None, 0.0, error=error, hint="Give data like its training data with --data.")
+    hint = "Give data like its training data with --data."
+    for scheme in schemes:
+        if scheme not in found:
+            found[scheme] = Variant(scheme, None, None, 0.0, error=error, hint=hint)
+            on_done(found[scheme])
+    return [found[scheme] for scheme in schemes]
 
 
 def _items(data: DataSet | None, count: int) -> dict[str, Any]:

@@ -25,7 +25,15 @@ from edgepress.toolkit.data.folder import read_folder
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
 from edgepress.toolkit.data.items import Items, ReadOptions
 from edgepress.toolkit.data.npz import is_npz, read_npz
-from edgepress.toolkit.data.splits import SHARES, Ints, assign, calibration_rows, require_all_classes, require_items
+from edgepress.toolkit.data.splits import (
+    SHARES,
+    Ints,
+    Names,
+    assign,
+    calibration_rows,
+    require_all_classes,
+    require_items,
+)
 from edgepress.toolkit.data.types import SPLITS, DataSet, Purpose, Source, Split
 from edgepress.toolkit.errors import DataError
 
@@ -70,10 +78,8 @@ def open_data(
         labels: A model's labels, which must be those of the data in any order; classes are numbered in this order. For
             evaluation, the data may lack some of them.
         skip_unreadable: Leave unreadable images out and list them in `DataSet.skipped`, instead of raising an error.
-        purpose: What it is opened for, which says what it must have: see `Purpose`. Every image is decoded for training
-            or `skip_unreadable`; otherwise images are decoded when they are read.
-        sample: For calibration: how many training and validation items are enough. Of a folder with many images, only
-            so many are then opened, and `sha256` is that of these.
+        purpose: What it is opened for, which says what it must have.
+        sample: For calibration, how many training and validation items are enough; `sha256` is then that of these.
 
     Returns:
         The data set. Each split is sorted by the items' content hashes.
@@ -94,17 +100,9 @@ def open_data(
         sample=sample,
     )
     items = _read(source, options)
-    # Items without labels can't be tested on, so none are held out for that.
-    shares = {name: share for name, share in SHARES.items() if items.whole and (items.labels or name != "test")}
-    split = assign(items.hashes, items.y, items.given, shares=shares)
-    if purpose == "training":
-        require_all_classes(split, items.y, items.labels, str(source))
-    require_items(split, purpose, str(source))
+    split, computed = _split(items, purpose, str(source))
     y = items.y if labels is None else _renumbered(items, labels, source, some=purpose == "evaluation")
-    copies = tuple(
-        (items.source.name(i), "a copy is in the test or validation split")
-        for i in np.flatnonzero((split == "") & (items.given != "")).tolist()
-    )
+    copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.given != "")).tolist()]
     order = np.lexsort((items.y, items.hashes))
     rows = {name: order[split[order] == name] for name in SPLITS}
     return DataSet(
@@ -113,8 +111,8 @@ def open_data(
         input=items.spec,
         **{name: Split(items.source, rows[name], y[rows[name]]) for name in SPLITS},
         sha256=_fingerprint(items, split),
-        skipped=items.skipped + copies,
-        computed=tuple(name for name in shares if name not in items.given),
+        skipped=(*items.skipped, *((name, "a copy is in the test or validation split") for name in copies)),
+        computed=computed,
     )
 
 
@@ -136,6 +134,17 @@ def _read(source: str | Path, options: ReadOptions) -> Items:
     raise DataError(f"There is no data set or path {str(source)!r}. Accepted: {ACCEPTED}.", hint)
 
 
+def _split(items: Items, purpose: Purpose, source: str) -> tuple[Names, tuple[str, ...]]:
+    """The split of each item, and the splits that the data did not have; raises an error if one lacks items."""
+    # Items without labels can't be tested on, so none are held out for that.
+    shares = {name: share for name, share in SHARES.items() if items.whole and (items.labels or name != "test")}
+    split = assign(items.hashes, items.y, items.given, shares=shares)
+    if purpose == "training":
+        require_all_classes(split, items.y, items.labels, source)
+    require_items(split, purpose, source)
+    return split, tuple(name for name in shares if name not in items.given)
+
+
 def _renumbered(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> Ints:
     """The items' classes as indices into a model's labels, all or `some` of which they must have."""
     if set(labels) != set(items.labels) and not (some and set(items.labels) < set(labels)):
@@ -151,7 +160,7 @@ def _shown(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:12]) + more
 
 
-def _fingerprint(items: Items, split: np.typing.NDArray[np.str_]) -> str:
+def _fingerprint(items: Items, split: Names) -> str:
     """Hash every item's content hash, label and split, independent of the order of the files."""
     lines = sorted(
         f"{name} {items.labels[y] if items.labels else ''} {digest.decode()}\n"

@@ -35,7 +35,8 @@ class ReadOptions:
         resize: How to resize images.
         input: A model's input; overrides all of the above.
         skip_unreadable: Leave unreadable files out and list them, instead of raising an error.
-        purpose: What the items are for.
+        purpose: What the items are for. Every image is decoded for training or `skip_unreadable`; otherwise, images are
+            decoded when they are read.
         sample: Numbers of calibration items and of items to verify on that are wanted; a reader may then choose them
             (`sample`) instead of reading all items. None reads all.
     """
