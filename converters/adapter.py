@@ -10,8 +10,9 @@ operations.
     >>> [step.kind for step in adapter.steps]
     ['mul', 'add', 'transpose']
 
-`apply` and `finish` compute the same in NumPy, from the mean and the standard deviation instead of the constants of the
-steps, so that comparing a file's answers with theirs verifies the constants, too.
+`apply` and `finish` compute the same in NumPy, as the runtime does for files that keep their graph (`runtime.adapter`):
+from the mean and the standard deviation instead of the constants of the steps, so that comparing a file's answers with
+theirs verifies the constants, too.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import InputSpec
-from edgepress.runtime.decisions import softmax
+from edgepress.runtime.adapter import adapted
+from edgepress.runtime.contract import Adapter, Contract, InputSpec, PerImage
+from edgepress.runtime.decisions import sigmoid, softmax
 
 End = Literal["softmax", "sigmoid"]
-PerImage = Literal["standardize", "minmax"]
 Scores = npt.NDArray[np.float32]
 
 
@@ -69,8 +70,7 @@ class InputAdapter:
         mean: One number or one per channel, in the order that the model takes.
         std: See `mean`.
         channels_first: Whether the model takes channels x height x width.
-        per_image: "standardize": (x - mean) / max(standard deviation, 1 / sqrt(N)) over all N numbers of an image, as
-            `tf.image.per_image_standardization`; "minmax": (x - min) / max(max - min, 1), which is 0 to 1 for pixels.
+        per_image: How each image is scaled by its own values; see `edgepress.runtime.contract.Adapter`.
         end: What is put behind a model whose outputs are logits; None for nothing.
     """
 
@@ -130,33 +130,28 @@ class InputAdapter:
             steps.append(Step("reshape", np.array(self.model_shape, np.int32), self.model_shape))
         return tuple(steps)
 
+    @property
+    def in_runtime(self) -> Adapter:
+        """The same as the runtime does it, for files that keep their graph; softmax is left to the contract's task."""
+        layout = {"bgr": self.bgr, "channels_first": self.channels_first, "sigmoid": self.end == "sigmoid"}
+        return Adapter(shape=self.model_shape, mean=self.mean, std=self.std, per_image=self.per_image, **layout)
+
+    @classmethod
+    def of(cls, contract: Contract) -> InputAdapter:
+        """What a model needs whose contract is known, the inverse of `in_runtime`."""
+        if (found := contract.adapter) is None:
+            return cls(contract.input, contract.input.shape)
+        layout: dict[str, Any] = {name: getattr(found, name) for name in ("bgr", "channels_first", "per_image")}
+        end: End | None = "sigmoid" if found.sigmoid else None
+        return cls(contract.input, found.shape, mean=found.mean, std=found.std, end=end, **layout)
+
     def apply(self, items: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Items (N, *item.shape) as the model takes them: float32, (N, *model_shape)."""
-        x: npt.NDArray[Any] = _scaled(items.astype(np.float32), self.per_image)[..., :: -1 if self.bgr else 1]
-        x = (x - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        x = x.transpose(0, 3, 1, 2) if self.channels_first else x
-        return np.ascontiguousarray(x.reshape(len(x), *self.model_shape), np.float32)
+        return adapted(items, self.in_runtime)
 
     def finish(self, outputs: Scores) -> Scores:
         """The model's outputs, float32, shape (N, C), after `end`."""
-        if self.end == "sigmoid":
-            return np.asarray(np.exp(-np.logaddexp(0, -outputs)), np.float32)
-        return softmax(outputs) if self.end else outputs
-
-
-def _scaled(items: npt.NDArray[np.float32], rule: PerImage | None) -> npt.NDArray[np.float32]:
-    """Items, shape (N, ...), each scaled by its own values."""
-    axes = tuple(range(1, items.ndim))
-    if rule == "standardize":
-        deviation = items.std(axis=axes, keepdims=True, dtype=np.float64)
-        mean = items.mean(axis=axes, keepdims=True, dtype=np.float64)
-        scaled = (items - mean) / np.maximum(deviation, 1 / math.sqrt(items[0].size))
-    elif rule == "minmax":
-        least = items.min(axis=axes, keepdims=True)
-        scaled = (items - least) / np.maximum(items.max(axis=axes, keepdims=True) - least, 1)
-    else:
-        return items
-    return np.asarray(scaled, np.float32)
+        return sigmoid(outputs) if self.end == "sigmoid" else softmax(outputs) if self.end else outputs
 
 
 def end_for(outputs: int) -> End:

@@ -92,7 +92,7 @@ def convert(
     with Conversion(path, hints=hints) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, to=to)
         plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
-        for text in (*left_out, *plan.notes):
+        for text in (*left_out, *conversion.facts.notes, *plan.notes):
             note(text)
         variants = conversion.run(
             [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated],
@@ -110,9 +110,10 @@ def convert(
 
 def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
     if facts.contract is not None and not hints.about_contract:
-        contract = facts.contract
-        end = end_for(contract.outputs) if hints.softmax else None
-        adapter = InputAdapter(contract.input, contract.input.shape, end=end)
+        adapter = InputAdapter.of(facts.contract)
+        if hints.softmax:
+            adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
+        contract = facts.contract.replace(adapter=None)  # the graph will do what it says
         if contract.data is not None:  # edgepress trained it: its labels are the data's
             opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
             return _Plan(contract, adapter, opened, tuple(found))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgepress.converters.inspection import Engine, Inspection, format_of, open_in_engine, read
+from edgepress.converters.contract.size import Size
+from edgepress.converters.inspection import Inspection, format_of, open_in_engine, read
 from edgepress.converters.worker import ChildDied, Emit, run_in_child
 from edgepress.toolkit.errors import ModelFileError
 
@@ -16,16 +17,20 @@ __all__ = ["Inspection", "inspect"]
 
 TIME_LIMIT_S = 60.0
 MEMORY_LIMIT_BYTES = 6 << 30
-ENGINES = {"tflite": "litert", "onnx": "onnxruntime", "keras": "keras", "h5": "keras", "saved_model": "tensorflow"}
 
 
 def inspect(
-    file: str | Path, *, time_limit_s: float = TIME_LIMIT_S, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+    file: str | Path,
+    *,
+    size: Size | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Inspection:
     """Inspect a model file.
 
     Args:
         file: A `.tflite`, `.onnx`, `.keras`, `.h5` or `.hdf5` file, or a SavedModel folder.
+        size: What sizes that the model's inputs leave free are fixed to, "48x192"; None takes them as 1, with a note.
         time_limit_s: Time limit for reading the file, and again for opening it in an engine, seconds.
         memory_limit_bytes: Memory limit of the child process.
 
@@ -34,6 +39,7 @@ def inspect(
 
     Raises:
         ModelFileError: The file is missing, damaged, of another kind, or exceeds the limits.
+        InputError: `size` does not fit the model's inputs.
 
     Example:
         >>> from edgepress.toolkit import inspect
@@ -41,22 +47,22 @@ def inspect(
         5880
     """
     path = Path(file)
-    format = format_of(path)
+    format_of(path)
     found: Inspection | None = None
     try:
-        for report in run_in_child(_inspect, path, silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
+        for report in run_in_child(_inspect, (path, size), silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
             found = report
     except ChildDied as e:
         if found is None:
             hint = "It is damaged: copy or convert it again."
             raise ModelFileError(f"{path} can't be read: the process that read it ended with {e}.", hint) from e
-        error = f"The process that opened it ended with {e}. {e.log}".strip()
-        return found.replace(engine=Engine(name=ENGINES[format], opens=False, error=error))
+        return found.refused(f"The process that opened it ended with {e}. {e.log}".strip())
     assert found is not None
     return found
 
 
-def _inspect(path: Path, emit: Emit) -> None:
-    found = read(path)
+def _inspect(job: tuple[Path, Size | None], emit: Emit) -> None:
+    path, size = job
+    found = read(path, size)
     emit(found)
-    emit(open_in_engine(path, found))
+    emit(open_in_engine(path, found, size))

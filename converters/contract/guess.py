@@ -198,8 +198,8 @@ def _image(facts: Facts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | 
     image if a color is given.
     """
     shape, color, first = facts.shape, hints.color, hints.channels_first
-    if len(shape) == 2 and color == "grey":
-        return color, shape[0], shape[1], False
+    if len(shape) == 2 and (color == "grey" or (color is None and hints.image_options)):
+        return "grey", shape[0], shape[1], False
     if len(shape) == 1 and color is not None and color != "none":
         if (side := _side(shape[0], 1 if color == "grey" else 3)) is None:
             raise InputError(

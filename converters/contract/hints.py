@@ -7,10 +7,10 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from edgepress.converters.adapter import PerImage
 from edgepress.converters.contract.metadata import ChannelOrder, Metadata, read_labels
 from edgepress.converters.contract.outputs import Looks
-from edgepress.runtime.contract import Contract, Resize, Task, resize_rule
+from edgepress.converters.contract.size import Size
+from edgepress.runtime.contract import Contract, PerImage, Resize, Task, resize_rule
 from edgepress.runtime.errors import InputError, unknown
 
 Color = Literal[ChannelOrder, "none"]
@@ -28,10 +28,12 @@ class Facts:
         outputs: Number of outputs.
         format: "keras", "savedmodel", "tflite" or "onnx".
         dtype: Type of the input. A model whose input is not float scales it itself.
+        quantization: Scale and zero point of the input: real value = scale * (stored value - zero point).
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"); "" if unknown.
         metadata: What other tools wrote into the file.
         contract: What edgepress wrote into the file; None if it did not.
         looks: What the outputs for random items look like; "" if unknown.
+        notes: Remarks for the user on how it was opened.
     """
 
     shape: tuple[int, ...]
@@ -39,10 +41,12 @@ class Facts:
     _: KW_ONLY
     format: str = ""
     dtype: str = "float32"
+    quantization: tuple[float, int] = (1.0, 0)
     ends_in: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     contract: Contract | None = None
     looks: Looks = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,7 @@ class Hints:
             standard deviation 1) or "minmax" (its smallest value becomes 0 and its largest 1).
         resize: How images of another size are fitted: "stretch" (the default), "crop", "crop:F" or "pad".
         channels_first: Whether the model takes channels x height x width.
+        size: What free sizes of the input are fixed to: "48x192" or (48, 192), or one number for all of them.
         softmax: Put softmax behind a model that ends in logits, or a sigmoid if it has one output.
         custom: "module:Class" of custom Keras layers; the modules are imported.
         trust: Run Lambda layers, which are code in the file.
@@ -83,6 +88,7 @@ class Hints:
     color: Color | None = None
     resize: Resize | None = None
     channels_first: bool | None = None
+    size: Size | None = None
     softmax: bool = False
     custom: tuple[str, ...] = ()
     trust: bool = False

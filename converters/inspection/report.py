@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.metadata import Metadata
+from edgepress.converters.contract.size import Size, fixed_shapes
 from edgepress.converters.inspection import graph as g
 from edgepress.runtime.contract import Contract
 
 FLOAT_WORK = (*g.FLOATS, "dynamic")
 INTEGER_WORK = ("int8", "uint8", "int16", "int4")
+ENGINES = {
+    "tflite": ("litert", "ai-edge-litert"),
+    "onnx": ("onnxruntime", "onnxruntime"),
+    "keras": ("keras", "keras"),
+    "h5": ("keras", "keras"),
+    "saved_model": ("tensorflow", "tensorflow"),
+}
+"""By format, the engine that opens such files here, and its package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +202,23 @@ class Inspection:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def opened(self, **found: Any) -> Inspection:
+        """A copy that says that this machine's engine opens the file; `found` are other fields of `Engine`."""
+        return self.replace(engine=Engine(name=engine_name(self.format), opens=True, **found))
+
+    def refused(self, error: str) -> Inspection:
+        """A copy that says that this machine's engine does not open the file, and why: a try outweighs the table.
+
+        Releases stay if they are newer than this engine, which is then too old for the file.
+        """
+        name, runtime = engine_name(self.format), self.runtime
+        package = ENGINES[self.format][1]
+        oldest = runtime.releases.get(package.replace("-", "_")) if runtime else None
+        if runtime and oldest and version_of(packages.version(package)) >= version_of(oldest):
+            unknown = (*runtime.unknown, f"{name}, which should open it, does not")
+            runtime = Runtime(releases=dict.fromkeys(runtime.releases), because=(), unknown=unknown)
+        return self.replace(engine=Engine(name=name, opens=False, error=error), runtime=runtime)
+
     def operations(self) -> list[dict[str, Any]]:
         """Nodes of the same operation, version and data types together, those that multiply most first."""
         groups: dict[tuple[Any, ...], list[Node]] = {}
@@ -240,6 +268,17 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
+def engine_name(format: str) -> str:
+    """The engine that opens files of a format here, with its version."""
+    name, package = ENGINES[format]
+    return f"{name} {packages.version(package)}"
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The numbers of a version, to compare it with another."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
 def total(counts: Iterable[int | None]) -> int | None:
     """The sum of counts; None if one is not known."""
     known = list(counts)
@@ -249,6 +288,20 @@ def total(counts: Iterable[int | None]) -> int | None:
 def metadata_dict(metadata: Metadata) -> dict[str, Any]:
     """Metadata that other tools wrote into a file, without empty fields."""
     return {k: v for k, v in dataclasses.asdict(metadata).items() if v}
+
+
+def with_size(ports: Iterable[Port], size: Size | None, where: str) -> list[Port]:
+    """Inputs with their free sizes, but not their batch, fixed to `size`; unchanged if it is None.
+
+    Raises:
+        InputError: `size` does not fit one of them.
+    """
+    known = [port for port in ports if port.shape]
+    if size is None or not known:
+        return list(ports)
+    shapes = fixed_shapes([(port.shape or ())[1:] for port in known], size, where)
+    fixed = {port.name: (*(port.shape or ())[:1], *shape) for port, shape in zip(known, shapes, strict=True)}
+    return [dataclasses.replace(port, shape=fixed.get(port.name, port.shape)) for port in ports]
 
 
 def file_size(path: Path) -> int:

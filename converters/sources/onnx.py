@@ -11,7 +11,8 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import onnx_metadata
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.contract.size import Size, fixed_shape
+from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
 class OnnxSource:
     """A float `.onnx` file, from which ONNX schemes can be derived, but no TFLite ones."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: Size | None = None) -> None:
         import onnxruntime
 
-        self._model = model = interface.load(path)
+        model = interface.load(path)
+        if len(model.graph.input) == 1:
+            taken = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+            shape = fixed_shape(taken, size, str(path))
+            model = interface.with_shape(model, shape, str(path)) if None in taken else model
+        self._model = model
         if quantized := interface.quantized_operations(model):
             raise ConversionError(
                 f"{path} is quantized already (it has {', '.join(quantized)}).",
@@ -42,7 +48,7 @@ class OnnxSource:
             )
         except Exception as e:  # ONNX Runtime's errors share no base class
             raise ModelFileError(
-                f"ONNX Runtime can't open {path}: {str(e).strip()}",
+                f"ONNX Runtime can't open {path}: {first_line(e)}.",
                 f"Export it with opset {OPSET} and standard operations only.",
             ) from e
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -57,10 +63,10 @@ class OnnxSource:
             raise ModelFileError(
                 f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."
             )
-        if not all(isinstance(n, int) for n in source.shape[1:]) or not isinstance(sink.shape[1], int):
+        if not isinstance(sink.shape[1], int):
             raise ModelFileError(
-                f"{path} takes {source.shape} and returns {sink.shape}: all sizes but the batch must be fixed.",
-                "Export it with an input of fixed size.",
+                f"{path} takes {source.shape} and returns {sink.shape}: the number of outputs is not known.",
+                "Export it with an output of fixed size.",
             )
         types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
         if source.type not in types:

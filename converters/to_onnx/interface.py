@@ -12,7 +12,7 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.to_onnx.convert import OPSET, finished
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
     import onnx
@@ -66,21 +66,48 @@ def load(path: Path) -> onnx.ModelProto:
     return model
 
 
+def with_shape(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> onnx.ModelProto:
+    """The model of a file (`where`) with the sizes of its items fixed, and what follows from them; the batch stays.
+
+    Raises:
+        InputError: The graph does not take items of this shape.
+    """
+    import onnx
+
+    whole = copy.deepcopy(model)
+    (source,) = whole.graph.input
+    for dim, size in zip(source.type.tensor_type.shape.dim[1:], shape, strict=True):
+        dim.dim_value = size
+    for value in whole.graph.output:  # free sizes of it may be known now
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.Clear()
+    del whole.graph.value_info[:]  # inferred again
+    try:
+        return onnx.shape_inference.infer_shapes(whole, strict_mode=True, data_prop=True)
+    except Exception as e:  # InferenceError, and ValueError over 2 GB
+        raise InputError(
+            f"{where} does not take items of shape {list(shape)}: {first_line(e).rstrip('.')}.",
+            "Give another size, or export the model with an input of fixed size.",
+        ) from e
+
+
 def quantized_operations(model: onnx.ModelProto) -> list[str]:
     """The kinds of quantized operations in a graph; a float model has none."""
     return sorted({node.op_type for node in model.graph.node if _QUANTIZED.match(node.op_type)})
 
 
+_REQUANTIZE = ("QuantizeLinear", "DequantizeLinear")
 _COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def last_operation(model: onnx.ModelProto) -> str:
-    """Type of the operation that computes the output, ignoring those that only copy it; "" if there is none."""
+    """Type of the operation that computes the output, ignoring copies and requantizing; "" if there is none."""
     producers = {name: node for node in model.graph.node for name in node.output}
     node = producers.get(model.graph.output[0].name)
-    while node is not None and node.op_type in _COPIES and node.input[0] in producers:
+    while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE) and node.input[0] in producers:
         node = producers[node.input[0]]
-    return node.op_type if node is not None else ""
+    return node.op_type.removeprefix("QLinear") if node is not None else ""
 
 
 def output_scales(data: bytes) -> tuple[float, float]:
@@ -94,7 +121,7 @@ def output_scales(data: bytes) -> tuple[float, float]:
     def source(name: str) -> tuple[Any, float]:
         """The node that computes a value, and the scale on the way there."""
         scale, node = 0.0, producers.get(name)
-        while node is not None and node.op_type in (*_COPIES, "QuantizeLinear", "DequantizeLinear"):
+        while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE):
             if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
                 scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
             node = producers.get(node.input[0])
