@@ -81,6 +81,15 @@ def test_items_without_splits_are_split_as_for_training_and_a_note_says_how_to_t
     assert data_for(ours, str(tmp_path / "data.npz"), where=Path("m.tflite"))[1] == []
 
 
+def test_numbers_of_classes_are_those_of_a_model_whose_labels_are_numbers(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x_test=X, y_test=np.array([3, 7, 9])[Y])
+    model = contract(*map(str, range(10)), input=InputSpec.image(8, 8, "grey"))
+    data, notes = data_for(model, str(tmp_path / "data.npz"), where=Path("m.tflite"), published=True)
+    assert data.labels == model.labels
+    assert set(data.test.y) == {3, 7, 9}
+    assert any("7 of 10 classes" in note for note in notes)
+
+
 def test_calibration_takes_images_and_arrays_without_labels(tmp_path: Path) -> None:
     for i in range(30):
         image(tmp_path / "flat" / f"{i}.png", i)

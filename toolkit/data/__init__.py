@@ -27,7 +27,6 @@ from edgepress.toolkit.data.items import Items, ReadOptions
 from edgepress.toolkit.data.npz import is_npz, read_npz
 from edgepress.toolkit.data.splits import (
     SHARES,
-    Ints,
     Names,
     assign,
     calibration_rows,
@@ -101,19 +100,21 @@ def open_data(
     )
     items = _read(source, options)
     split, computed = _split(items, purpose, str(source))
-    y = items.y if labels is None else _renumbered(items, labels, source, some=purpose == "evaluation")
+    if labels is not None:
+        _compare_labels(items, labels, source, some=purpose == "evaluation")
     copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.given != "")).tolist()]
     order = np.lexsort((items.y, items.hashes))
     rows = {name: order[split[order] == name] for name in SPLITS}
-    return DataSet(
+    opened = DataSet(
         source=str(source),
-        labels=labels or items.labels,
+        labels=items.labels,
         input=items.spec,
-        **{name: Split(items.source, rows[name], y[rows[name]]) for name in SPLITS},
+        **{name: Split(items.source, rows[name], items.y[rows[name]]) for name in SPLITS},
         sha256=_fingerprint(items, split),
         skipped=(*items.skipped, *((name, "a copy is in the test or validation split") for name in copies)),
         computed=computed,
     )
+    return opened if labels is None else opened.relabelled(labels)
 
 
 def _read(source: str | Path, options: ReadOptions) -> Items:
@@ -145,14 +146,13 @@ def _split(items: Items, purpose: Purpose, source: str) -> tuple[Names, tuple[st
     return split, tuple(name for name in shares if name not in items.given)
 
 
-def _renumbered(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> Ints:
-    """The items' classes as indices into a model's labels, all or `some` of which they must have."""
+def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> None:
+    """Raise an error unless the items have all of a model's labels, or `some` and no others."""
     if set(labels) != set(items.labels) and not (some and set(items.labels) < set(labels)):
         raise DataError(
             f"The labels do not match: the model has {_shown(labels)}; {source} has {_shown(items.labels)}.",
             "Give data with the model's classes, or rename the class folders.",
         )
-    return np.array([labels.index(label) for label in items.labels], np.int64)[items.y]
 
 
 def _shown(labels: tuple[str, ...]) -> str:

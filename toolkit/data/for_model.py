@@ -165,6 +165,8 @@ def data_for(
     numbered = published and contract.labels == tuple(map(str, range(len(contract.labels))))
     labels = None if numbered or purpose == "calibration" else contract.labels
     opened = open_data(source, labels=labels, **options)
+    if numbered and set(opened.labels) < set(contract.labels):
+        opened = opened.relabelled(contract.labels)  # they are the numbers of the classes, of which some are missing
     if numbered and len(opened.labels) != len(contract.labels):
         raise DataError(
             f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",

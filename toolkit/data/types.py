@@ -8,7 +8,7 @@ with their number. All can be pickled, so that a child process can read them wit
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -105,6 +105,12 @@ class DataSet:
     sha256: str
     skipped: tuple[tuple[str, str], ...] = ()
     computed: tuple[str, ...] = ()
+
+    def relabelled(self, labels: tuple[str, ...]) -> DataSet:
+        """The same with classes numbered in the order of these labels, which include all of its own."""
+        numbers = np.array([labels.index(label) for label in self.labels], np.int64)
+        splits = {name: getattr(self, name) for name in SPLITS}
+        return replace(self, labels=labels, **{name: replace(s, y=numbers[s.y]) for name, s in splits.items()})
 
     @property
     def record(self) -> DataRecord:
