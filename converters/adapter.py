@@ -10,7 +10,7 @@ operations.
     >>> [step.kind for step in adapter.steps]
     ['mul', 'add', 'transpose']
 
-`apply` and `finish` compute the same in NumPy, as the runtime does for files that keep their graph (`runtime.adapter`):
+`apply` and `finish` compute the same in NumPy, as the runtime does for files that keep their graph (`runtime.adapted`):
 from the mean and the standard deviation instead of the constants of the steps, so that comparing a file's answers with
 theirs verifies the constants, too.
 """
@@ -27,8 +27,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.adapter import adapted
-from edgepress.runtime.contract import Adapter, Contract, InputSpec, PerImage
+from edgepress.runtime.adapted import adapted
+from edgepress.runtime.adapter import Adapter, PerImage
+from edgepress.runtime.contract import Contract, InputSpec
 from edgepress.runtime.decisions import sigmoid, softmax
 
 End = Literal["softmax", "sigmoid"]

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from edgepress.runtime.adapter import Adapter, adapter_from
 from edgepress.runtime.errors import ModelFileError, first_line
 
 SCHEMA_VERSION = 2
@@ -35,7 +34,6 @@ _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0,
 
 Task = Literal["softmax", "logits", "sigmoid", "multilabel"]
 Color = Literal["grey", "rgb"]
-PerImage = Literal["standardize", "minmax"]
 Resize = str
 """A rule for images of another size, which `resize_rule` parses; one of `RESIZES`."""
 RESIZES = ("stretch", "crop", "crop:F", "pad")
@@ -74,34 +72,6 @@ class InputSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Adapter:
-    """What the runtime does around a file that others made, whose graph takes other items than its contract says.
-
-    Channels are reversed if `bgr`; each image is scaled by its own values if `per_image`; then (x - mean) / std; then
-    the channels come first if `channels_first`; then items are brought to `shape`, and quantized if the file's input
-    is. `sigmoid` is applied to the outputs.
-
-    Attributes:
-        shape: Shape of one item as the file takes it.
-        bgr: Whether the file takes blue first.
-        mean: One number or one per channel, in the order that the file takes.
-        std: See `mean`.
-        channels_first: Whether the file takes channels x height x width.
-        sigmoid: Whether the file's single output is a logit.
-        per_image: "standardize": (x - mean) / max(standard deviation, 1 / sqrt(N)) over all N numbers of an image, as
-            `tf.image.per_image_standardization`; "minmax": (x - min) / max(max - min, 1), which is 0 to 1 for pixels.
-    """
-
-    shape: tuple[int, ...]
-    bgr: bool = False
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    channels_first: bool = False
-    sigmoid: bool = False
-    per_image: PerImage | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class DataRecord:
     """The data that a model was trained on.
 
@@ -119,19 +89,36 @@ class Verification:
     """How far a file's answers were from its source model's when it was made.
 
     `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
-    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer, and
-    `sqnr_db` the signal-to-quantization-noise ratio, dB, None if there was no noise. If `varies` is false, the source
-    model's answers were nearly the same for all items, and the figures prove little.
+    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer. If `varies`
+    is false, the source model's answers were nearly the same for all items, and the figures prove little.
+
+    The others are of the numbers before softmax or sigmoid, and None if unknown. `sqnr_db` is the signal to the noise,
+    dB, None if there was no noise, or if probabilities are `saturated`, so that nothing is known of these numbers.
+    `spread_db` is the spread between items to the noise. `weighted_agreement` is agreement beyond chance, weighted by
+    the model's certainty, at most 1, and `agreement_error` its standard error. `rounded_db` and `rounded_agreement` are
+    the same two beside the source model with numbers rounded to eight bits. `slope` and `correlation` relate the
+    answers to the source model's, 1 at best; `relative_error` is the largest error as a share of the largest number,
+    and `end_error` the largest error of softmax or sigmoid itself.
     """
 
     items: int
     on: str
-    agreement: float
+    agreement: float | None
     max_error: float
     mean_error: float
     largest: float
     sqnr_db: float | None
     varies: bool = True
+    saturated: bool = False
+    weighted_agreement: float | None = None
+    agreement_error: float | None = None
+    rounded_agreement: float | None = None
+    spread_db: float | None = None
+    rounded_db: float | None = None
+    slope: float | None = None
+    correlation: float | None = None
+    relative_error: float | None = None
+    end_error: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -228,14 +215,12 @@ class Contract:
                 "data": _part(DataRecord, raw.get("data")),
                 "verification": _part(Verification, raw.get("verification")),
                 "selftest": _selftest(raw.get("selftest"), raw.get("scheme")),
-                "adapter": _adapter(raw.get("adapter"), raw["input"]["shape"]),
+                "adapter": adapter_from(raw.get("adapter"), raw["input"]["shape"]),
             }
             return cls(**_known(cls, {"item_by_item": raw.get("scheme") in _OLD_ITEM_BY_ITEM} | raw, **parsed))
         except ModelFileError:
             raise
-        except (
-            Exception
-        ) as e:  # a list of kinds would not be complete: numbers too large for a float are an OverflowError
+        except Exception as e:  # no list would be complete: numbers too large for a float are an OverflowError
             reason = f"missing {e}" if isinstance(e, KeyError) else e
             raise ModelFileError(
                 f"{where} is not a valid edgepress contract: {reason}.", "Convert the model again."
@@ -312,23 +297,6 @@ def _selftest(raw: Any, scheme: Any) -> SelfTest | None:
     return dataclasses.replace(test, seeds=seeds, columns=columns, top=top)
 
 
-def _adapter(raw: Any, item: list[int]) -> Adapter | None:
-    if raw is None:
-        return None
-    found: Adapter = _part(Adapter, raw)
-    shape, mean, std = tuple(found.shape), tuple(map(float, found.mean)), tuple(map(float, found.std))
-    counts = {len(mean), len(std)}
-    if not all(type(n) is int and n > 0 for n in shape) or math.prod(shape) != math.prod(item):
-        raise ValueError(f"its adapter makes items of shape {list(shape)} of {item}")
-    if not (all(map(math.isfinite, (*mean, *std))) and all(std) and counts <= {1, item[-1]}):
-        raise ValueError(f"its adapter has mean {list(mean)} and std {list(std)}")
-    if found.per_image not in (*get_args(PerImage), None):
-        raise ValueError(f"its adapter has per_image {found.per_image!r}")
-    if (found.bgr or found.channels_first) and len(item) != 3:
-        raise ValueError("its adapter is for images")
-    return dataclasses.replace(found, shape=shape, mean=mean, std=std)
-
-
 def read_contract(path: str | Path) -> Contract | None:
     """The contract inside a `.tflite` or `.keras` file, None if it has none; an `.onnx` file's is read by its engine.
 
@@ -355,17 +323,3 @@ def read_contract(path: str | Path) -> Contract | None:
             raise ModelFileError(f"{path} is cut off or damaged: {reason}.", "Copy or convert it again.") from e
         return None  # no zip is appended
     return Contract.from_json(text, where=str(path))
-
-
-def contract_file(path: str | os.PathLike[str]) -> Contract:
-    """The contract in a JSON file, as `edgepress annotate` writes it.
-
-    Raises:
-        ModelFileError: The file can't be read, or is not a contract.
-    """
-    try:
-        with open(path, "rb") as file:
-            text = file.read(MAX_BYTES + 1)
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    return Contract.from_json(text, where=os.fspath(path))

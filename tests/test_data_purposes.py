@@ -84,7 +84,7 @@ def test_items_without_splits_are_split_as_for_training_and_a_note_says_how_to_t
 def test_numbers_of_classes_are_those_of_a_model_whose_labels_are_numbers(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x_test=X, y_test=np.array([3, 7, 9])[Y])
     model = contract(*map(str, range(10)), input=InputSpec.image(8, 8, "grey"))
-    data, notes = data_for(model, str(tmp_path / "data.npz"), where=Path("m.tflite"), published=True)
+    data, notes = data_for(model, str(tmp_path / "data.npz"), where=Path("m.tflite"), numbered=True)
     assert data.labels == model.labels
     assert set(data.test.y) == {3, 7, 9}
     assert any("7 of 10 classes" in note for note in notes)

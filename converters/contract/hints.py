@@ -10,7 +10,8 @@ from typing import Literal, get_args
 from edgepress.converters.contract.metadata import ChannelOrder, Metadata, read_labels
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.contract.size import Size
-from edgepress.runtime.contract import Contract, PerImage, Resize, Task, resize_rule
+from edgepress.runtime.adapter import PerImage
+from edgepress.runtime.contract import Contract, Resize, Task, resize_rule
 from edgepress.runtime.errors import InputError, unknown
 
 Color = Literal[ChannelOrder, "none"]
@@ -112,6 +113,11 @@ class Hints:
     def about_contract(self) -> bool:
         """Whether anything was given that changes the contract."""
         return bool(self.image_options) or (self.labels, self.task, self.threshold) != (None, None, None)
+
+    @property
+    def describes(self) -> bool:
+        """Whether anything was given that says what a model is, not only how to open it."""
+        return self.about_contract or self.softmax or self.size is not None
 
     def label_names(self) -> Sequence[str] | None:
         """The labels given, read from their file if `labels` is a path."""

@@ -17,7 +17,7 @@ from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.pixels import scaling_given
 from edgepress.converters.schemes import SCHEMES
-from edgepress.runtime.adapter import quantized, scaled
+from edgepress.runtime.adapted import quantized, scaled
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError
 
@@ -38,7 +38,7 @@ def published_contract(path: Path, facts: Facts, hints: Hints, scheme: str) -> t
     known = facts.contract
     guess = guess_contract(facts, hints if known is None else _from_contract(known, hints))
     adapter = guess.adapter
-    unknown = adapter.item.is_image and facts.dtype.startswith("float") and not scaling_given(hints)
+    unknown = adapter.item.is_image and facts.dtype not in ("uint8", "int8") and not scaling_given(hints)
     if known is None and unknown and len(facts.metadata.mean) not in (1, adapter.item.shape[2]):
         raise ModelFileError(
             f"{path} has no contract: edgepress did not make it, and its metadata do not say how pixels are scaled.",

@@ -18,7 +18,8 @@ from typer import BadParameter, Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.schemes import SCHEMES
-from edgepress.runtime.contract import RESIZES, PerImage, Task, resize_rule
+from edgepress.runtime.adapter import PerImage
+from edgepress.runtime.contract import RESIZES, Task, resize_rule
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.training.architectures import ARCHITECTURES

@@ -55,9 +55,18 @@ class Described:
         """The contract to open the file with, as JSON; empty if the file has it."""
         return self.contract.to_json() if self.published else ""
 
+    @property
+    def numbered(self) -> bool:
+        """Whether its labels are not known, and are numbers instead."""
+        return self.published and self.contract.labels == tuple(map(str, range(len(self.contract.labels))))
+
     def labelled(self, data: DataSet) -> Described:
-        """The same with the labels of its data, in their order, which `data_for` has compared; see there."""
-        if not self.published or self.contract.labels == data.labels:
+        """The same with the labels of its data in their order, if its own are only numbers and there are as many."""
+        if (
+            not self.numbered
+            or {*self.contract.labels} == {*data.labels}
+            or len(self.contract.labels) != len(data.labels)
+        ):
             return self
         note = f"labels: {len(data.labels)} from {data.source}, in its order; change them with --labels"
         notes = (*(n for n in self.notes if not n.startswith("labels:")), note)
@@ -83,7 +92,7 @@ def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> D
         return Described(found.contract, True, tuple(f"{path.name}: {note}" for note in found.notes))
     if contract is None:
         raise _without(path)
-    if alone and (hints.about_contract or hints.softmax):
+    if alone and hints.describes:
         raise InputError(
             f"{path} has a contract, so options that describe a model made elsewhere do not apply to it.",
             "Leave them out, or change the contract: edgepress annotate.",
@@ -142,7 +151,7 @@ def data_for(
     *,
     where: Path,
     skip_unreadable: bool = False,
-    published: bool = False,
+    numbered: bool = False,
     purpose: Purpose = "evaluation",
 ) -> tuple[DataSet, list[str]]:
     """The data set, opened as a model takes it, with notes on what a user should know of it.
@@ -152,7 +161,7 @@ def data_for(
         data: The data set to open; None opens the one that the contract names.
         where: The model file, for messages.
         skip_unreadable: Skip images that cannot be read.
-        published: Whether others made the file: if its labels are mere numbers, as many labels of the data do, too.
+        numbered: Whether the labels are not known, and only numbers: then as many other labels of the data fit, too.
         purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
 
     Raises:
@@ -162,11 +171,10 @@ def data_for(
     if source is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
     options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
-    numbered = published and contract.labels == tuple(map(str, range(len(contract.labels))))
     labels = None if numbered or purpose == "calibration" else contract.labels
     opened = open_data(source, labels=labels, **options)
-    if numbered and set(opened.labels) < set(contract.labels):
-        opened = opened.relabelled(contract.labels)  # they are the numbers of the classes, of which some are missing
+    if numbered and {*opened.labels} <= {*contract.labels}:  # the numbers of the model's classes, or of some of them
+        opened = opened.relabelled(contract.labels)
     if numbered and len(opened.labels) != len(contract.labels):
         raise DataError(
             f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
-from edgepress.runtime.adapter import adapted, quantized
+from edgepress.runtime.adapted import adapted, quantized
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError
 from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
