@@ -69,6 +69,11 @@ def describe(job: DescribeJob, emit: Emit) -> None:
     Raises:
         EdgepressError: It can't be opened, is not a classifier, or too little is known of it.
     """
+    with parsing(job.path):
+        emit(_described(job))
+
+
+def _described(job: DescribeJob) -> Description:
     bare, facts = _opened(job.path, job.hints.size)
     try:
         contract, notes = published_contract(job.path, facts, job.hints, scheme_of(job.path))
@@ -85,7 +90,7 @@ def describe(job: DescribeJob, emit: Emit) -> None:
     if not ends_in_softmax and np.isfinite(scores).all():
         softmax = job.hints.softmax or adapter.end is not None
         refuse_other_outputs(scores, contract.task, softmax=softmax, ends_in=facts.ends_in)
-    emit(Description(contract, notes))
+    return Description(contract, notes)
 
 
 def annotate(job: AnnotateJob, emit: Emit) -> None:
@@ -95,6 +100,11 @@ def annotate(job: AnnotateJob, emit: Emit) -> None:
         ConversionError: The copy does not answer as the file does.
         InputError, ModelFileError: It can't be written, or the file can't be read or rewritten.
     """
+    with parsing(job.path, "Check how it was made.", failed="can't be annotated"):
+        emit(_annotated(job))
+
+
+def _annotated(job: AnnotateJob) -> Contract:
     content = job.path.read_bytes()
     tflite = content[4:8] == b"TFL3"
     digest, tools = hashlib.sha256(content).hexdigest(), {"edgepress": metadata.version("edgepress")}
@@ -108,8 +118,7 @@ def annotate(job: AnnotateJob, emit: Emit) -> None:
     )
     if job.out.suffix == ".json":
         write_text(job.out, contract.to_json() + "\n")
-        emit(contract)
-        return
+        return contract
     with whole_file(job.out) as temporary:
         if tflite:
             temporary.write_bytes(tflite_with_contract(content, contract))
@@ -119,7 +128,7 @@ def annotate(job: AnnotateJob, emit: Emit) -> None:
         before, after = load(job.path, contract=contract), load(temporary)
         if not np.array_equal(before.scores(items), after.scores(items), equal_nan=True):
             raise ConversionError(f"The copy of {job.path} does not answer as it does.", "Please report it.")
-    emit(contract)
+    return contract
 
 
 def scheme_of(path: Path) -> str:

@@ -77,7 +77,8 @@ def info(args: argparse.Namespace) -> Documents:
     model = load(args.model, args.engine, contract=args.contract)
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
     found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
-    yield found | {"shape": list(model.shape), "labels": list(model.labels), "contract": contract}
+    found |= {"shape": list(model.shape), "stateful": model.stateful}
+    yield found | {"labels": list(model.labels), "contract": contract}
 
 
 def serve(args: argparse.Namespace) -> Documents:
@@ -117,11 +118,13 @@ def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
 
 
 def _model(args: argparse.Namespace) -> Model:
-    if args.threads != "auto":
-        return load(args.model, args.engine, int(args.threads), args.contract)
-    from edgepress.runtime.bench import best_threads
+    if args.threads == "auto":
+        from edgepress.runtime.bench import best_threads
 
-    return load(args.model, args.engine, best_threads(args.model, args.engine), args.contract)
+        args.threads = best_threads(args.model, args.engine)
+    return load(
+        args.model, args.engine, int(args.threads), args.contract, keep_state=getattr(args, "keep_state", False)
+    )
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
@@ -192,6 +195,8 @@ def _parser() -> argparse.ArgumentParser:
             option("--timeout", type=_seconds, default=10.0, help="time limit for receiving a request")
         elif run in (classify, watch, camera):
             option("--top", type=int, default=5, help="number of classes to print")
+        if run in (watch, camera, serve):
+            option("--keep-state", action="store_true", help="keep a recurrent model's state from image to image")
         if run is classify:
             option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
         elif run is watch:

@@ -86,19 +86,36 @@ class Verification:
     """How far a file's answers were from its source model's when it was made.
 
     `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
-    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer, and
-    `sqnr_db` the signal-to-quantization-noise ratio, dB, None if there was no noise. If `varies` is false, the source
-    model's answers were nearly the same for all items, and the figures prove little.
+    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer. If `varies`
+    is false, the source model's answers were nearly the same for all items, and the figures prove little.
+
+    The others are of the numbers before softmax or sigmoid, and None if unknown. `sqnr_db` is the signal to the noise,
+    dB, None if there was no noise, or if probabilities are `saturated`, so that nothing is known of these numbers.
+    `spread_db` is the spread between items to the noise. `weighted_agreement` is agreement beyond chance, weighted by
+    the model's certainty, at most 1, and `agreement_error` its standard error. `rounded_db` and `rounded_agreement` are
+    the same two beside the source model with numbers rounded to eight bits. `slope` and `correlation` relate the
+    answers to the source model's, 1 at best; `relative_error` is the largest error as a share of the largest number,
+    and `end_error` the largest error of softmax or sigmoid itself.
     """
 
     items: int
     on: str
-    agreement: float
+    agreement: float | None
     max_error: float
     mean_error: float
     largest: float
     sqnr_db: float | None
     varies: bool = True
+    saturated: bool = False
+    weighted_agreement: float | None = None
+    agreement_error: float | None = None
+    rounded_agreement: float | None = None
+    spread_db: float | None = None
+    rounded_db: float | None = None
+    slope: float | None = None
+    correlation: float | None = None
+    relative_error: float | None = None
+    end_error: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

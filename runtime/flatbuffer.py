@@ -79,6 +79,14 @@ def check_constants(path: Path, data: bytes) -> None:
                     )
 
 
+def has_state(path: Path, data: bytes) -> bool:
+    """Whether a file has variable tensors, the state of a recurrent layer, which interpreters do not report."""
+    with parsing(path):
+        flat = Flatbuffer(data)
+        graphs = flat.tables(flat.root, _GRAPHS)
+        return any(flat.value(tensor, 5, "<b") for graph in graphs for tensor in flat.tables(graph, 0))
+
+
 def lacking(path: Path, data: bytes) -> ModelFileError | None:
     """The error of a file with operations that interpreters lack; None if it has only built-in ones."""
     with parsing(path):

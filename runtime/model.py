@@ -21,7 +21,7 @@ from edgepress.runtime.contract import MAX_BYTES, Contract, InputSpec, Task
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError, ModelFileError, first_line, parsing
-from edgepress.runtime.sessions import Session
+from edgepress.runtime.sessions import Session, check_outputs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -50,11 +50,15 @@ class Model:
         threshold: Probability from which a label counts as present; None if the best label is the answer.
         shape: Shape of one item, (height, width, channels) for images.
         ready: Shape and dtype of a batch that `scores` passes to the engine unchanged.
+        stateful: Whether the file has state, such as that of a fused LSTM.
+        keeps_state: Whether that state is kept from item to item (`load`).
+        reset: Begins anew while state is kept.
     """
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
         self.contract: Contract | None = session.contract
+        check_outputs(path, session.classes)
         self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
         task = session.contract.task if session.contract else None
         self.threshold = threshold_of(session.contract)
@@ -74,6 +78,7 @@ class Model:
         alone = session.contract is not None and session.contract.item_by_item
         self._size = 1 if alone else session.batch
         self._session = session
+        self.stateful, self.keeps_state, self.reset = session.stateful, session.keep_state, session.reset
         # Wrapped here, so that calls need not check the task.
         self._run = _guarded(_probabilities(session.run, task), f"{path} does not run on {engine}")
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
@@ -224,6 +229,8 @@ def load(
     engine: str | None = None,
     threads: int | None = None,
     contract: Contract | str | os.PathLike[str] | None = None,
+    *,
+    keep_state: bool = False,
 ) -> Model:
     """Open a model file.
 
@@ -233,9 +240,12 @@ def load(
         threads: Threads that the engine may use, at least 1; None means 1.
         contract: What the file is, instead of what it says of itself: a contract, or the path of one as JSON, which
             `edgepress annotate` writes; None for the contract in the file.
+        keep_state: Keep the state of a recurrent file from item to item, for frames of one stream; by default, every
+            item is answered as if it were the first. `Model.reset` begins anew.
 
     Raises:
-        ModelFileError: The file or the contract is missing, damaged, of another kind, or not a classifier.
+        ModelFileError: The file or the contract is missing, damaged, of another kind, or not a classifier, or there is
+            no state to keep.
         EngineError: The engine is unknown or does not open this kind of file.
         MissingExtraError: The engine is not installed.
         InputError: `threads` is out of range.
@@ -245,6 +255,11 @@ def load(
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
     file = Path(path)
     name, session = open_session(file, engine, threads)
+    if keep_state and not session.stateful:
+        raise ModelFileError(
+            f"{file} has no state to keep: it answers every item alone.", "Leave out --keep-state (keep_state)."
+        )
+    session.keep_state = keep_state
     if contract is not None:
         session.contract = contract if isinstance(contract, Contract) else _contract_file(contract)
     return Model(file, name, threads, session)

@@ -14,12 +14,13 @@ import numpy as np
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError, parsing
 from edgepress.runtime.filetypes import format_of
-from edgepress.runtime.flatbuffer import check_constants, lacking
+from edgepress.runtime.flatbuffer import check_constants, has_state, lacking
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
 _ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
+MAX_OUTPUTS = 1 << 20
 NEWER = "It is damaged, or made for a newer engine. Convert it again or upgrade the engine."
 
 
@@ -33,6 +34,8 @@ class Session(Protocol):
         scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
         classes: Number of outputs.
         batch: The file's fixed batch size, None if it is free.
+        stateful: Whether the file has state, such as that of a fused LSTM.
+        keep_state: Whether state is kept from one call to the next; False: every call begins anew.
     """
 
     contract: Contract | None
@@ -41,16 +44,32 @@ class Session(Protocol):
     scale: tuple[float, int]
     classes: int
     batch: int | None
+    stateful: bool
+    keep_state: bool
+
+    def reset(self) -> None:
+        """Begin anew; of use only while state is kept."""
+        ...
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the file's type and shape: float32, shape (N, classes)."""
         ...
 
 
+class Stateless:
+    """The part of an adapter that concerns state, for engines whose files have none."""
+
+    stateful = keep_state = False
+
+    def reset(self) -> None:
+        """Nothing to do."""
+
+
 class TFLiteSession:
     """A `.tflite` file in LiteRT or tflite-runtime. Its batch size is fixed, usually to 1.
 
-    Variable tensors, such as the state of a fused LSTM, are reset before every call, so no item depends on another.
+    Variable tensors, such as the state of a fused LSTM, are reset before every call, so no item depends on another,
+    unless `keep_state` is set.
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
@@ -76,19 +95,20 @@ class TFLiteSession:
         self.classes = int(outputs[0]["shape"][1])
         self._table = dequantization_table(outputs[0])
         self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
-        self._reset = interpreter.reset_all_variables
+        self.reset, self.stateful, self.keep_state = interpreter.reset_all_variables, has_state(path, data), False
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the file's fixed size."""
-        self._reset()
+        if not self.keep_state:
+            self.reset()
         self._set(self._input, batch)
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)
         return out if self._table is None else self._table[out]
 
 
-class OnnxSession:
+class OnnxSession(Stateless):
     """An `.onnx` file in ONNX Runtime."""
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
@@ -133,6 +153,12 @@ def check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any
     if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
         what = f"{path} is not a classifier: inputs {inputs}, outputs {outputs}."
         raise ModelFileError(what, "One input and one output of shape (batch, classes) are needed.")
+
+
+def check_outputs(path: Path, count: int) -> None:
+    """Refuse a file with more outputs than labels fit into memory."""
+    if count > MAX_OUTPUTS:
+        raise ModelFileError(f"{path} has {count} outputs; accepted: up to {MAX_OUTPUTS}.", "It is no classifier.")
 
 
 def input_scale(details: dict[str, Any]) -> tuple[float, int]:

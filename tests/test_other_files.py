@@ -16,6 +16,7 @@ from edgepress.runtime.__main__ import main as runtime_main
 from edgepress.runtime.errors import EdgepressError, first_line
 from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit import (
+    annotate,
     benchmark,
     bundle,
     compare,
@@ -39,6 +40,7 @@ IN_CHILDREN: dict[str, Any] = {
     "convert": lambda path: convert(path, path.suffix[1:], out=path.parent / "out"),
     "predict": lambda path: predict(path, path.parent / "item.npy"),
     "profile": profile,
+    "annotate": lambda path: annotate(path, path.with_stem("annotated")),
 }
 """Commands that start a process for files that might be models, which takes seconds."""
 RUNTIME = {

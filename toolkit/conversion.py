@@ -104,7 +104,7 @@ def convert(
             on_start=on_start,
             on_done=on_done,
         )
-    _note_if_alike(variants, note)
+    _note_if_weak(variants, note)
     return variants
 
 
@@ -128,10 +128,12 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unre
     return _with_labels_of(opened, dataclasses.replace(plan, data=opened))
 
 
-def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
-    for found in [v.verification for v in variants if v.verification is not None and not v.verification.varies][:1]:
+def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
+    proofs = [v.verification for v in variants if v.verification is not None]
+    for found in [proof for proof in proofs if not proof.varies or proof.saturated][:1]:
+        how = "nearly the same for all" if not found.varies else "saturated, 0 or 1, on"
         note(
-            f"the model's outputs are nearly the same for all {found.items} items that its files were verified on "
+            f"the model's outputs are {how} {found.items} items that its files were verified on "
             f"({found.on}), so the verification proves little: check --input-range, or give its own data with --data"
         )
 

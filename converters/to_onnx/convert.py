@@ -182,19 +182,17 @@ def _dynamic(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
 
 def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
-    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
-        prepared = _with_flat_biases(onnx.load(_prepared(model, folder)))
-    ranges = onnx_ranges(prepared, batches, input_range)
+    ready = _with_flat_biases(prepared(model))
+    ranges = onnx_ranges(ready, batches, input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with _quiet("root"):
         quantizer = QDQQuantizer(
-            prepared,
+            ready,
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
@@ -219,6 +217,14 @@ RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange], onnx.ModelPr
     "int8": _static,
 }
 """From a float model, calibration items and the range of the input to a quantized one, by `Scheme.precision`."""
+
+
+def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as it is quantized: with shapes inferred and constants folded."""
+    import onnx
+
+    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
+        return onnx.load(_prepared(model, folder))
 
 
 def _prepared(model: onnx.ModelProto, folder: str) -> Path:

@@ -115,20 +115,48 @@ def output_scales(data: bytes) -> tuple[float, float]:
     import onnx
 
     graph = onnx.load_from_string(data).graph
+    node, scale = _computed(graph, graph.output[0].name)
+    return scale, _computed(graph, node.input[0])[1] if node is not None and node.op_type in _ENDS else 0.0
+
+
+_ENDS = ("Softmax", "Sigmoid")
+
+
+def _computed(graph: onnx.GraphProto, name: str) -> tuple[Any, float]:
+    """The node that computes a value, ignoring copies and changes of scale, and the scale on the way there, 0 if none.
+
+    The node is None if the value is not computed.
+    """
+    import onnx
+
     producers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    scale, node = 0.0, producers.get(name)
+    while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE):
+        if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
+            scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
+        node = producers.get(node.input[0])
+    return node, scale
 
-    def source(name: str) -> tuple[Any, float]:
-        """The node that computes a value, and the scale on the way there."""
-        scale, node = 0.0, producers.get(name)
-        while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE):
-            if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
-                scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
-            node = producers.get(node.input[0])
-        return node, scale
 
-    node, scale = source(graph.output[0].name)
-    return scale, source(node.input[0])[1] if node is not None and node.op_type in ("Softmax", "Sigmoid") else 0.0
+def before_end(data: bytes) -> bytes | None:
+    """The model without its final softmax or sigmoid, with a float32 output; None if it does not end in one.
+
+    It has no contract, because that of the whole model does not describe it.
+    """
+    import onnx
+
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    node, _ = _computed(graph, graph.output[0].name)
+    if node is None or node.op_type not in _ENDS:
+        return None
+    name = f"{free_prefix({name for n in graph.node for name in n.output})}_logits"
+    graph.node.append(onnx.helper.make_node("Cast", [node.input[0]], [name], name, to=onnx.TensorProto.FLOAT))
+    sink = graph.output[0]
+    sink.name, sink.type.tensor_type.elem_type = name, onnx.TensorProto.FLOAT
+    del model.metadata_props[:]
+    return bytes(model.SerializeToString())
 
 
 def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
