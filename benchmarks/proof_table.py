@@ -78,8 +78,9 @@ def main() -> None:
         rows += found
     summary = {when: _show(rows, when) for when in ("before", "after")}
     _gap(rows)
-    counts = collections.Counter(row.truth for row in rows)
-    print(json.dumps({"cells": counts, **summary}))
+    verdicts = collections.Counter(row.truth for row in rows)
+    files = collections.Counter({id(row.cell): row.truth for row in rows}.values())
+    print(json.dumps({"files": files, "verdicts": verdicts, **summary}))
     sys.exit(summary["after"]["broken accepted"] > 0 or summary["after"]["sound refused"] > 2)
 
 
