@@ -175,7 +175,7 @@ def _decibels(signal: Logits, noise: Logits) -> float | None:
 
 
 def _offset_decibels(spread: Logits, noise: Logits) -> float:
-    """The spread to what the noise has in common for all items, beyond twice what independent noise leaves in a mean."""
+    """The spread to what errors have in common for all items, beyond twice what independent noise leaves in a mean."""
     count = len(noise)
     offset = float((noise.mean(axis=0) ** 2).sum() - 2 * noise.var(axis=0).sum() / max(1, count - 1))
     signal = float((spread**2).sum()) / count
