@@ -13,7 +13,8 @@ file is broken is not read off the fault but measured on other items, up to 600 
 
 `before` is the criterion that this one replaced: a bound on the SQNR of probabilities and of their logarithms. Files
 are made and run once, and their answers kept in the cache; without it, the nets are trained, too (half an hour).
-The gap between the two classes is printed: the deciding figure less its bound, dB, of the nearest cells.
+The gap between the two classes is printed: noise or shift less its bound, dB, of the nearest cells. Broken files above
+0 dB are refused by their labels alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import proof_cells
 import proof_models
 from proof_cells import Cell
 
-from edgepress.converters.proof.compare import beside_rounded, compare, shortcoming
+from edgepress.converters.proof.compare import EXACT_DB, OFFSET_DB, beside_rounded, compare, shortcoming
 from edgepress.converters.proof.verify import end_of
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Verification
@@ -56,9 +57,10 @@ class Row:
 
     @property
     def margin(self) -> float:
-        """The deciding figure less its bound, dB."""
-        ratios = [r for r in (self.found.spread_db, self.found.rounded_db) if r is not None]
-        return max(ratios, default=200.0) - SCHEMES[self.cell.scheme].min_spread_db
+        """Noise and shift less their bounds, dB, whichever is nearer to being refused."""
+        found, bound = self.found, SCHEMES[self.cell.scheme].min_spread_db
+        pairs = ((found.spread_db, found.rounded_db, bound), (found.offset_db, found.rounded_offset_db, OFFSET_DB))
+        return min(max((r for r in ratios if r is not None), default=EXACT_DB) - least for *ratios, least in pairs)
 
 
 def main() -> None:
@@ -130,8 +132,8 @@ def _show(rows: list[Row], when: str) -> dict[str, int]:
 
 
 def _gap(rows: list[Row]) -> None:
-    """How far both classes are from the bound, by the deciding figure."""
-    print("\nspread to noise, dB above the bound (fifth nearest, nearest):")
+    """How far both classes are from the bounds of noise and shift."""
+    print("\nspread to noise or to shift, dB above the bound (fifth nearest, nearest):")
     for precision in dict.fromkeys(SCHEMES[row.cell.scheme].precision for row in rows):
         some = [row for row in rows if SCHEMES[row.cell.scheme].precision == precision]
         for on in ("data", "seeded"):
