@@ -71,6 +71,11 @@ class Subject:
     labelled: Callable[[InputSpec], tuple[Array, npt.NDArray[np.int64]]] | None = None
 
 
+def names() -> list[str]:
+    """The names of all nets."""
+    return [f"{arch} {on}" for arch, (on, _) in TRAINED.items()] + [Path(p).stem for p in PUBLISHED] + [*RANDOM]
+
+
 def subjects(cache: Path, real: Path, wanted: Collection[str] = ()) -> Iterator[Subject]:
     """Every net, or those of the names wanted, made and kept in `cache` where it is not there yet."""
     for arch, (on, epochs) in TRAINED.items():
