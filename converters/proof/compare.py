@@ -237,7 +237,7 @@ def _shifted(found: Verification) -> str:
     if not offsets or max(offsets) >= OFFSET_DB:
         return ""
     shift = f"its answers to all items are shifted by the same, {max(offsets):.1f} dB below their spread between items"
-    return f"{shift}; at least {OFFSET_DB:g} dB are needed: a bias is missing, or a zero point is wrong"
+    return f"{shift}, as by a lost bias or a wrong zero point; at least {OFFSET_DB:g} dB are needed"
 
 
 def _disagrees(found: Verification) -> str:
