@@ -28,7 +28,7 @@ from edgepress.converters.proof.compare import compare, seeded_items, shortcomin
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.sources.base import Source
+from edgepress.converters.sources.base import Onnx2tf, Source
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx import convert as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
@@ -71,6 +71,7 @@ class FilesJob:
         proof: Items to verify on; None means seeded ones.
         proof_name: Name of these items.
         enforce: Whether a file below its scheme's bound fails.
+        onnx2tf: The interpreter of the environment with onnx2tf, or why there is none; for ONNX models only.
     """
 
     targets: Mapping[str, Path]
@@ -80,6 +81,7 @@ class FilesJob:
     proof: Array | None
     proof_name: str
     enforce: bool
+    onnx2tf: Onnx2tf
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class _Work:
         return cast(T, result)
 
     def tflite(self) -> bytes:
-        return self.source.tflite(self.job.adapter)
+        return self.source.tflite(self.job.adapter, self.job.onnx2tf)
 
     def onnx(self) -> Any:
         return self.source.onnx(self.job.adapter)

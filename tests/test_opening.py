@@ -23,6 +23,7 @@ from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx.interface import quantized_operations
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.from_onnx import not_installed
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load
 
 
@@ -38,7 +39,7 @@ def opened(path: Path, *custom: str) -> Source:
 
 def float_tflite(source: Source) -> bytes:
     facts = source.facts
-    return source.tflite(guess_contract(facts).adapter)
+    return source.tflite(guess_contract(facts).adapter, not_installed())
 
 
 def ran(model: bytes, items: Any) -> Any:

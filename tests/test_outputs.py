@@ -18,6 +18,7 @@ from edgepress.converters.proof.compare import seeded_items, varies
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.open import open_source
+from edgepress.converters.to_tflite.from_onnx import not_installed
 from edgepress.runtime import InputError, ModelFileError, load
 from edgepress.toolkit.conversion import convert, notes_by_text
 
@@ -123,12 +124,11 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     one_logit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = open_source(one_logit[0] / "fall.keras")
-    monkeypatch.setattr(type(source), "tflite", lambda self, adapter: {}["a key of somebody's"])
+    monkeypatch.setattr(type(source), "tflite", lambda self, adapter, onnx2tf: {}["a key of somebody's"])
     guess = guess_contract(Facts((6,), 1), Hints(task="sigmoid"))
     paths = make_files.targets(["tflite-float32", "onnx-float32"], tmp_path, "net")
-    job = make_files.FilesJob(
-        paths, guess.contract, replace(guess.adapter, end="sigmoid"), partial(list, []), None, "seeded", True
-    )
+    adapter, none = replace(guess.adapter, end="sigmoid"), not_installed()
+    job = make_files.FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True, none)
     make_files._opened[:] = [source]
     reports: list[Any] = []
     try:

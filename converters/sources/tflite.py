@@ -15,7 +15,9 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.sources.base import Array, does_not_run
+from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
+from edgepress.converters.to_onnx import interface
+from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import flatbuffer, passes
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class TFLiteSource:
-    """A float `.tflite` file, from which TFLite schemes can be derived, but no ONNX ones."""
+    """A float `.tflite` file."""
 
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -46,7 +48,7 @@ class TFLiteSource:
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
                 "Convert the float model that it was made from.",
             )
-        self._model = _named(passes.float_input(self._model))
+        self._model = _named(passes.zero_padding(passes.float_input(self._model)))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
@@ -93,16 +95,13 @@ class TFLiteSource:
             answers.append(answer[0])
         return np.array(answers, np.float32)
 
-    def tflite(self, adapter: InputAdapter) -> bytes:
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf) -> bytes:
         """See `Source`."""
         return passes.adapted(self._model, adapter)
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
-        """Always an error: converting TFLite to ONNX is not supported."""
-        raise ConversionError(
-            "An ONNX file can't be made from a .tflite file.",
-            "Convert the Keras model or SavedModel that it was made from.",
-        )
+        """See `Source`."""
+        return interface.adapted(float_onnx_of(self._model), adapter)
 
 
 def _refusal(path: Path, text: str) -> ModelFileError:

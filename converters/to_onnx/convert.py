@@ -176,7 +176,7 @@ def _dynamic(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
     with _quiet("root"), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "dynamic.onnx"
         # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
-        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8)
+        quantize_dynamic(prepared_file(model, folder), target, weight_type=QuantType.QUInt8)
         return onnx.load(target)
 
 
@@ -189,7 +189,7 @@ def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     with _quiet("root"), tempfile.TemporaryDirectory() as folder:
-        prepared = _with_flat_biases(onnx.load(_prepared(model, folder)))
+        prepared = _with_flat_biases(onnx.load(prepared_file(model, folder)))
     ranges = onnx_ranges(prepared, batches, input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with _quiet("root"):
@@ -221,8 +221,8 @@ RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange], onnx.ModelPr
 """From a float model, calibration items and the range of the input to a quantized one, by `Scheme.precision`."""
 
 
-def _prepared(model: onnx.ModelProto, folder: str) -> Path:
-    """Infer shapes and fold constants, as ONNX Runtime's quantizer requires."""
+def prepared_file(model: onnx.ModelProto, folder: str) -> Path:
+    """A file in `folder` with shapes inferred and constants folded, as ONNX Runtime's quantizer and onnx2tf require."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     source, target = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"

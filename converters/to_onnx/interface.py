@@ -104,6 +104,15 @@ def output_scales(data: bytes) -> tuple[float, float]:
     return scale, source(node.input[0])[1] if node is not None and node.op_type in ("Softmax", "Sigmoid") else 0.0
 
 
+def of_one_item(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model that takes a batch of 1, so that shapes which depend on the batch can be computed."""
+    one = copy.deepcopy(model)
+    del one.graph.value_info[:]
+    for value in (*one.graph.input, *one.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return one
+
+
 def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     """A copy of a float model with the adapter's steps in front of it, so that it takes its items, and its end."""
     import onnx

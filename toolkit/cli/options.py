@@ -14,6 +14,7 @@ from typer import Option
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.data import ACCEPTED
+from edgepress.toolkit.engines import ONNX2TF
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
 from edgepress.toolkit.workers.trace import TRACERS
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     Architecture: TypeAlias = str
     Augmentation: TypeAlias = str
     Engine: TypeAlias = str
+    Installable: TypeAlias = str
     Tracer: TypeAlias = str
 else:  # made from tables, which type checkers can't follow
     Engine, Tracer = Literal[tuple(ENGINES)], Literal[tuple(TRACERS)]
+    Installable = Literal[(*ENGINES, ONNX2TF)]
     Architecture, Augmentation = Literal[tuple(ARCHITECTURES)], Literal[tuple(AUGMENTATIONS)]
 
 
