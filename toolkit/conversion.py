@@ -94,7 +94,7 @@ def convert(
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, hints=hints) as conversion:
         plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
-        for text in plan.notes:
+        for text in (*conversion.facts.notes, *plan.notes):
             note(text)
         items = _items(plan.data, calibration_images, schemes, path)
         from_onnx = conversion.facts.format == "onnx" and any(SCHEMES[name].format == "tflite" for name in schemes)

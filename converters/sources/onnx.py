@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import onnx_metadata
+from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
@@ -36,10 +37,15 @@ _MADE, _ONNX_ONLY = f"The file that onnx2tf {VERSION} makes", "ONNX schemes may 
 class OnnxSource:
     """A float `.onnx` file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: Size | None = None) -> None:
         import onnxruntime
 
-        self._model = model = interface.load(path)
+        model = interface.load(path)
+        if len(model.graph.input) == 1:
+            taken = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+            shape = fixed_shape(taken, size, str(path))
+            model = interface.with_shape(model, shape, str(path)) if None in taken else model
+        self._model = model
         if quantized := interface.quantized_operations(model):
             raise ConversionError(
                 f"{path} is quantized already (it has {', '.join(quantized)}).",
@@ -68,10 +74,10 @@ class OnnxSource:
             raise ModelFileError(
                 f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."
             )
-        if not all(isinstance(n, int) for n in source.shape[1:]) or not isinstance(sink.shape[1], int):
+        if not isinstance(sink.shape[1], int):
             raise ModelFileError(
-                f"{path} takes {source.shape} and returns {sink.shape}: all sizes but the batch must be fixed.",
-                "Export it with an input of fixed size.",
+                f"{path} takes {source.shape} and returns {sink.shape}: the number of outputs is not known.",
+                "Export it with an output of fixed size.",
             )
         types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
         if source.type not in types:

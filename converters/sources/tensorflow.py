@@ -13,7 +13,6 @@ from edgepress.converters.contract.hints import Facts
 from edgepress.converters.frozen import freeze, last_operation, trace
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
     import onnx
@@ -31,6 +30,7 @@ class TensorFlowSource:
         batch: Number of items that it takes at once; None for any number.
         contract: The contract in the file; None if it has none.
         infer_unrolled: `infer` without loops, for TFLite; None if it has none.
+        notes: Remarks for the user on how it was opened.
     """
 
     def __init__(
@@ -44,23 +44,18 @@ class TensorFlowSource:
         batch: int | None = None,
         contract: Contract | None = None,
         infer_unrolled: Callable[[Any], Any] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         import tensorflow as tf
 
-        if any(n is None for n in shape):
-            raise ModelFileError(
-                f"The model's input has the shape {list(shape)}, which is not fixed.",
-                "Save it with an input of fixed size.",
-            )
         self._tf = tf
         self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
         self._unrolled = infer_unrolled and (lambda x: infer_unrolled(tf.cast(x, dtype)))
         self._batch = batch
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
-        self.facts = Facts(
-            shape, outputs, format=format, dtype=dtype, ends_in=last_operation(self._bare), contract=contract
-        )
+        ends_in = last_operation(self._bare)
+        self.facts = Facts(shape, outputs, format=format, dtype=dtype, ends_in=ends_in, contract=contract, notes=notes)
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """See `Source`."""

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import tflite_metadata
+from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-from edgepress.converters.to_tflite import flatbuffer, passes
+from edgepress.converters.to_tflite import flatbuffer, passes, resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class TFLiteSource:
     """A float `.tflite` file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: Size | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._model = whole = path.read_bytes()
@@ -48,6 +49,10 @@ class TFLiteSource:
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
                 "Convert the float model that it was made from.",
             )
+        taken = resize.item_shape(self._model)
+        shape = fixed_shape(taken, size, str(path))
+        if None in taken:
+            self._model = resize.with_shape(self._model, shape, str(path))
         self._model = _named(passes.zero_padding(passes.float_input(self._model)))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
@@ -63,7 +68,6 @@ class TFLiteSource:
                 f"{self._sink['shape'].tolist()}.",
                 "One input (1, ...) and one output (1, classes) are needed.",
             )
-        shape = tuple(int(n) for n in self._source["shape"][1:])
         dtype = np.dtype(self._source["dtype"]).name
         if dtype != "float32":
             raise ModelFileError(
