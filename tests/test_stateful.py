@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from edgepress.converters.calibration import tflite_ranges
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.tflite import TFLiteSource
+from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.runtime import load
 
 
@@ -80,3 +82,8 @@ def test_ranges_of_calibration_do_not_depend_on_the_order_of_items(stateful: Pat
     model = stateful.read_bytes()
     forwards = tflite_ranges(model, lambda: [ITEMS], None)
     assert tflite_ranges(model, lambda: [ITEMS[::-1]], None) == forwards
+
+
+def test_operations_that_onnx_lacks_are_named(stateful: Path) -> None:
+    with pytest.raises(ConversionError, match="SVDF"):
+        float_onnx_of(stateful.read_bytes())
