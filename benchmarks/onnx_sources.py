@@ -2,11 +2,11 @@
 
     python benchmarks/onnx_sources.py --models ../shared/real/models
 
-MNIST-8 (`onnx/mnist-8.onnx` in that folder) and the three classifiers of `onnx_models.py` become all nine schemes; every
-float `.tflite` file in the folder becomes all ONNX schemes. A row is one file: its agreement with the source model and
-its signal-to-quantization-noise ratio, both measured by `convert` on held-out items, which are seeded images of the same
-kind as those of the calibration. "both" compares the two int8 files of a model with each other on the same items. Exit code 1
-if a file of an ONNX model is missing.
+MNIST-8 (`onnx/mnist-8.onnx` in that folder) and the three classifiers of `onnx_models.py` become all nine schemes;
+every float `.tflite` file in the folder becomes all ONNX schemes. A row is one file: its agreement with the source model and
+its signal-to-quantization-noise ratio, both measured by `convert` on held-out items, which are seeded like those of the
+calibration. "both int8" compares the two int8 files of a model with each other on the same items. The exit code is 1 if
+a file of an ONNX model was not made.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgepress.converters.variant import Variant
 from edgepress.runtime import load
 from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.errors import EdgepressError
-from edgepress.toolkit import Hints, convert
+from edgepress.toolkit.conversion import Hints, convert
 
 ITEMS = 256
 MNIST = Path("onnx", "mnist-8.onnx")
@@ -58,9 +58,8 @@ def printed(name: str, variants: list[Variant]) -> int:
             print(f"{row} {variant.error}")
         else:
             noise = "exact" if found.sqnr_db is None else f"{found.sqnr_db:6.1f}"
-            print(
-                f"{row} {100 * found.agreement:6.1f} % {noise:>6} dB {variant.size_bytes:9} bytes {variant.seconds:6.1f} s"
-            )
+            size, seconds = f"{variant.size_bytes:9} bytes", f"{variant.seconds:6.1f} s"
+            print(f"{row} {100 * found.agreement:6.1f} % {noise:>6} dB {size} {seconds}")
     return sum(variant.path is not None for variant in variants)
 
 
@@ -71,9 +70,8 @@ def both(name: str, variants: list[Variant], items: np.ndarray) -> None:
         return
     tflite, onnx_ = (load(made[scheme]).scores(items) for scheme in ("tflite-int8", "onnx-int8"))
     same = (tflite.argmax(1) == onnx_.argmax(1)).mean()
-    print(
-        f"{name:24} both int8        {100 * same:6.1f} %, largest difference of a score {np.abs(tflite - onnx_).max():.3f}"
-    )
+    worst = np.abs(tflite - onnx_).max()
+    print(f"{name:24} both int8        {100 * same:6.1f} %, largest difference of a score {worst:.3f}")
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,10 +37,10 @@ def float_onnx_of(model: bytes) -> onnx.ModelProto:
 
     logged: list[str] = []
     try:
-        with tempfile.NamedTemporaryFile(suffix=".tflite") as file, _captured(logged):
-            file.write(model)
-            file.flush()
-            proto, _ = from_tflite(file.name, opset=OPSET)
+        with tempfile.TemporaryDirectory() as folder, _captured(logged):
+            path = Path(folder) / "edgepress.tflite"  # its name goes into the graph
+            path.write_bytes(model)
+            proto, _ = from_tflite(str(path), opset=OPSET)
         if any(line.startswith(_UNSUPPORTED) for line in logged):
             raise ValueError
     except Exception as e:  # ValueError, KeyError and others, often because of an operation that was only logged
