@@ -22,7 +22,14 @@ from edgepress.runtime.contract import InputSpec
 
 SIZE, CLASSES, OPSET = 64, 10, 17
 ITEMS = 16
+SHIFT = 1.5
 """Seeded images from which the statistics are computed."""
+
+
+def images(spec: InputSpec, count: int) -> npt.NDArray[np.uint8]:
+    """Seeded images of different brightness and color: pooling over an image would make others of them nearly alike."""
+    gains = np.random.default_rng(0).uniform(0.1, 1, (count, 1, 1, spec.shape[-1]))
+    return np.asarray(np.rint(seeded_items(spec, count) * gains), np.uint8)
 
 
 class Net:
@@ -50,11 +57,12 @@ class Net:
     def conv(self, x: str, channels: int, kernel: int, stride: int = 1, group: int = 1) -> str:
         """Convolution without a bias, then batch normalization."""
         shape = (channels, self.channels[x] // group, kernel, kernel)
-        weights = self._random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+        limit = np.sqrt(6 / np.prod(shape[1:]))  # PyTorch's initialization is uniform, too
+        weights = self._random.uniform(-limit, limit, shape)
         options = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4, "group": group}
         x = self.add("Conv", x, self.constant(weights, np.float32), channels=channels, **options)
         ones = np.ones(channels)
-        return self.add("BatchNormalization", x, *(self.constant(v, np.float32) for v in (ones, ones, 0 * ones, ones)))
+        return self.add("BatchNormalization", x, *(self.constant(v, np.float32) for v in (ones, SHIFT * ones, 0 * ones, ones)))
 
     def relu6(self, x: str) -> str:
         """What PyTorch exports ReLU6 as."""
@@ -76,9 +84,9 @@ class Net:
         return self._model("logits", [CLASSES])
 
     def _answers(self, output: str, shape: Sequence[int | str]) -> npt.NDArray[np.float32]:
-        images = seeded_items(InputSpec.image(SIZE, SIZE, "rgb"), ITEMS).astype(np.float32).transpose(0, 3, 1, 2)
+        pixels = images(InputSpec.image(SIZE, SIZE, "rgb"), ITEMS).astype(np.float32).transpose(0, 3, 1, 2)
         session = onnxruntime.InferenceSession(self._model(output, shape).SerializeToString())
-        (found,) = session.run(None, {"input": images / 255})
+        (found,) = session.run(None, {"input": pixels / 255})
         return np.asarray(found)
 
     def _model(self, output: str, shape: Sequence[int | str]) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx_models import CLASSIFIERS
+from onnx_models import CLASSIFIERS, images
 
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.variant import Variant
@@ -34,7 +34,7 @@ NINE = 9
 
 def seeded_data(path: Path, spec: InputSpec) -> Path:
     """An `.npz` of seeded items without labels that mean anything."""
-    items = seeded_items(spec, ITEMS)
+    items = images(spec, ITEMS) if spec.is_image else seeded_items(spec, ITEMS)
     np.savez(path, x=items, y=np.arange(len(items)) % 2)
     return path
 

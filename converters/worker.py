@@ -49,12 +49,8 @@ EXIT_S = 3.0
 """Seconds that an idle child has to exit."""
 POLL_S = 0.25
 """Seconds between checks of the child's memory."""
-_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONHASHSEED": "0"}
-"""Defaults that the user's environment overrides.
-
-TensorFlow logs errors only, and no GPU is set up. Sets of text have the same order each time: tf2onnx names and sorts
-nodes by it, and the same model shall give the same file.
-"""
+_ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+"""Defaults that the user's environment overrides: TensorFlow logs errors only, and no GPU is set up."""
 LOG_LINES, LOG_BYTES = 4, 1 << 16
 
 

@@ -49,9 +49,26 @@ def float_onnx_of(model: bytes) -> onnx.ModelProto:
             f"tf2onnx can't convert this .tflite file. {reason}",
             "TFLite schemes may still work; or convert the Keras model or SavedModel that it was made from.",
         ) from e
-    single = finished(proto)
+    single = finished(_numbered(proto))
     free = _with_free_batch(single)
     return free if _answers_alike(single, free) else single
+
+
+def _numbered(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants named and sorted in the order of their use: tf2onnx numbers them in the order of a set of objects."""
+    import onnx
+
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    used = dict.fromkeys(name for node in model.graph.node for name in node.input if name in held)
+    new = {name: f"tf2onnx_constant_{number}" for number, name in enumerate(used)}
+    for node in model.graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+    tensors = [onnx.TensorProto.FromString(held[name].SerializeToString()) for name in used]
+    for tensor, name in zip(tensors, new.values(), strict=True):
+        tensor.name = name
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+    return model
 
 
 def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
