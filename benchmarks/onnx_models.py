@@ -2,7 +2,7 @@
 
 MobileNetV2, ResNet-18 and ShuffleNetV2 with the blocks of torchvision, for 64x64 images. Weights are random; the
 statistics of batch normalization are those of seeded images, because a random net without them answers nearly the same
-for every image. Shifts are 1: with shifts of 0, random ReLU nets amplify rounding.
+for every image.
 
     >>> onnx.save(CLASSIFIERS["resnet18"](), "resnet18.onnx")
 """
@@ -23,6 +23,7 @@ from edgepress.runtime.contract import InputSpec
 SIZE, CLASSES, OPSET = 64, 10, 17
 ITEMS = 16
 SHIFT = 1.5
+"""Of batch normalization: with 0, half of what a ReLU gets is lost, and random nets amplify rounding."""
 """Seeded images from which the statistics are computed."""
 
 
@@ -61,8 +62,9 @@ class Net:
         weights = self._random.uniform(-limit, limit, shape)
         options = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4, "group": group}
         x = self.add("Conv", x, self.constant(weights, np.float32), channels=channels, **options)
-        ones = np.ones(channels)
-        return self.add("BatchNormalization", x, *(self.constant(v, np.float32) for v in (ones, SHIFT * ones, 0 * ones, ones)))
+        scale, shift, mean, variance = (np.full(channels, value) for value in (1, SHIFT, 0, 1))
+        statistics = (self.constant(values, np.float32) for values in (scale, shift, mean, variance))
+        return self.add("BatchNormalization", x, *statistics)
 
     def relu6(self, x: str) -> str:
         """What PyTorch exports ReLU6 as."""

@@ -31,17 +31,16 @@ from edgepress.converters.make_files import Began, Done, FilesJob, OpenJob, make
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
-from edgepress.converters.to_tflite.from_onnx import VERSION, not_installed
+from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.worker import ChildDied, Worker, merged
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError, unknown
+from edgepress.runtime.filetypes import kind_of
 
 TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 SILENCE_S = 1800.0
 """Time limit for one scheme, seconds."""
-MEMORY_SHARE = 0.8
-"""Share of the machine's memory that one process may take."""
 COPIES = 16
 """Copies of a large model's weights that a process may hold at its peak, not counting TensorFlow itself
 (benchmarks/conversion_memory.py measures it)."""
@@ -68,13 +67,9 @@ class Conversion:
         silence_s: float = SILENCE_S,
         memory_bytes: int | None = None,
     ) -> None:
-        import psutil
-
         self.path, self._hints = Path(path), hints or Hints()
-        if not self.path.exists():
-            raise ModelFileError(f"{path} does not exist.", "Check the path; `edgepress train` writes model.keras.")
-        memory = int(psutil.virtual_memory().total * MEMORY_SHARE) if memory_bytes is None else memory_bytes
-        self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory}
+        kind_of(self.path)  # raises an error if it is missing
+        self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory_bytes}
         self._workers: dict[str, Worker] = {}
         self._looks: Looks | None = None
         self._closed = False
@@ -118,7 +113,7 @@ class Conversion:
         proof: npt.NDArray[Any] | None = None,
         proof_name: str = "seeded",
         enforce: bool = True,
-        onnx2tf: Onnx2tf | None = None,
+        onnx2tf: Onnx2tf = None,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
     ) -> list[Variant]:
@@ -150,7 +145,6 @@ class Conversion:
         adapter = adapter or InputAdapter(contract.input, contract.input.shape)
         paths = self._paths(schemes, Path(out), stem, contract, adapter)
         tools = {name: metadata.version(name) for name in TOOLS}
-        onnx2tf = onnx2tf or not_installed()
         if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
             tools["onnx2tf"] = VERSION
         contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)

@@ -60,25 +60,25 @@ def bench(args: argparse.Namespace) -> Documents:
 
     counts = () if args.threads == "auto" else tuple(map(int, args.threads.split(",")))
     each = (lambda minute: print(*_text(minute), file=sys.stderr, flush=True)) if args.sustained else None  # noqa: T201
-    yield work(
-        args.model, args.engine, threads=counts, seconds=args.seconds, sustained_s=args.sustained, on_minute=each
-    )
+    times = {"seconds": args.seconds, "sustained_s": args.sustained, "on_minute": each}
+    yield work(args.model, args.engine, contract=args.contract, threads=counts, **times)
 
 
 def selftest(args: argparse.Namespace) -> Documents:
     """Check that this machine gives the same answers as the workstation."""
     from edgepress.runtime.selftest import selftest as work
 
-    report = work(args.model, args.engine)
+    report = work(args.model, args.engine, args.contract)
     yield dataclasses.asdict(report) | {"passed": report.passed}
 
 
 def info(args: argparse.Namespace) -> Documents:
     """Show a model file's input, labels and contract."""
-    model = load(args.model, args.engine)
+    model = load(args.model, args.engine, contract=args.contract)
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
     found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
-    yield found | {"shape": list(model.shape), "labels": list(model.labels), "contract": contract}
+    found |= {"shape": list(model.shape), "stateful": model.stateful}
+    yield found | {"labels": list(model.labels), "contract": contract}
 
 
 def serve(args: argparse.Namespace) -> Documents:
@@ -118,11 +118,13 @@ def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
 
 
 def _model(args: argparse.Namespace) -> Model:
-    if args.threads != "auto":
-        return load(args.model, args.engine, int(args.threads))
-    from edgepress.runtime.bench import best_threads
+    if args.threads == "auto":
+        from edgepress.runtime.bench import best_threads
 
-    return load(args.model, args.engine, best_threads(args.model, args.engine))
+        args.threads = best_threads(args.model, args.engine)
+    return load(
+        args.model, args.engine, int(args.threads), args.contract, keep_state=getattr(args, "keep_state", False)
+    )
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
@@ -133,7 +135,9 @@ def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
 def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
     """Format a document: an image's classes or a flat object on one line, other values indented below their name."""
     if isinstance(value, dict) and "image" in value:
-        found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [value["error"]["message"]]
+        found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [
+            f"{value['error']['message']} {value['error']['hint']}".strip()
+        ]
         rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
         return [f"{value['image']}: {', '.join(found)}{rate}"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
@@ -178,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
             continue
         option("model", help="a .tflite or .onnx file" + ", or a bundle's folder" * (run is selftest))
         option("--engine", choices=list(ENGINES), help="inference engine; default: the first that opens the file")
+        option("--contract", metavar="JSON", help="description of a file that edgepress did not make; see annotate")
         numbers = "numbers to compare, such as 1,2,4" if run is bench else "number of threads"
         if run not in (selftest, info):
             option("--threads", type=_threads, default="auto" if run is bench else "1", help=f"{numbers}, or auto")
@@ -190,6 +195,8 @@ def _parser() -> argparse.ArgumentParser:
             option("--timeout", type=_seconds, default=10.0, help="time limit for receiving a request")
         elif run in (classify, watch, camera):
             option("--top", type=int, default=5, help="number of classes to print")
+        if run in (watch, camera, serve):
+            option("--keep-state", action="store_true", help="keep a recurrent model's state from image to image")
         if run is classify:
             option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
         elif run is watch:

@@ -14,14 +14,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.adapter import Adapter, adapter_from
+from edgepress.runtime.errors import ModelFileError, first_line
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Newest version that is read; a contract has the lowest one that says all of it."""
 MEMBER = "edgepress.json"
 """Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
 LABELS_MEMBER = "labels.txt"
@@ -33,7 +34,9 @@ _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0,
 
 Task = Literal["softmax", "logits", "sigmoid", "multilabel"]
 Color = Literal["grey", "rgb"]
-Resize = Literal["stretch", "crop", "pad"]
+Resize = str
+"""A rule for images of another size, which `resize_rule` parses; one of `RESIZES`."""
+RESIZES = ("stretch", "crop", "crop:F", "pad")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,8 @@ class InputSpec:
         dtype: "uint8" (pixels) or "float32" (any other tensor).
         color: "grey" (1 channel) or "rgb" (3) for images; None if items are tensors.
         resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
-            cuts off the rest, "pad" shows the whole image on black.
+            cuts off the rest, "crop:F" shows only the share F of each side of what "crop" shows, about its center,
+            "pad" shows the whole image on black.
         value_range: Smallest and largest value that an item may hold, (0, 255) for pixels; None if unbounded.
     """
 
@@ -85,19 +89,36 @@ class Verification:
     """How far a file's answers were from its source model's when it was made.
 
     `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
-    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer, and
-    `sqnr_db` the signal-to-quantization-noise ratio, dB, None if there was no noise. If `varies` is false, the source
-    model's answers were nearly the same for all items, and the figures prove little.
+    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer. If `varies`
+    is false, the source model's answers were nearly the same for all items, and the figures prove little.
+
+    The others are of the numbers before softmax or sigmoid, and None if unknown. `sqnr_db` is the signal to the noise,
+    dB, None if there was no noise, or if probabilities are `saturated`, so that nothing is known of these numbers.
+    `spread_db` is the spread between items to the noise. `weighted_agreement` is agreement beyond chance, weighted by
+    the model's certainty, at most 1, and `agreement_error` its standard error. `rounded_db` and `rounded_agreement` are
+    the same two beside the source model with numbers rounded to eight bits. `slope` and `correlation` relate the
+    answers to the source model's, 1 at best; `relative_error` is the largest error as a share of the largest number,
+    and `end_error` the largest error of softmax or sigmoid itself.
     """
 
     items: int
     on: str
-    agreement: float
+    agreement: float | None
     max_error: float
     mean_error: float
     largest: float
     sqnr_db: float | None
     varies: bool = True
+    saturated: bool = False
+    weighted_agreement: float | None = None
+    agreement_error: float | None = None
+    rounded_agreement: float | None = None
+    spread_db: float | None = None
+    rounded_db: float | None = None
+    slope: float | None = None
+    correlation: float | None = None
+    relative_error: float | None = None
+    end_error: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,7 +158,9 @@ class Contract:
         verification: How far its answers were from the source model's; `selftest` has answers for a board to repeat.
         tools: Versions of the packages that made the file.
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
-        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
+        adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
+        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
+            an `adapter`, which a reader must not ignore, else 1.
     """
 
     task: Task
@@ -153,7 +176,8 @@ class Contract:
     selftest: SelfTest | None = None
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
     item_by_item: bool = False
-    schema_version: int = SCHEMA_VERSION
+    adapter: Adapter | None = None
+    schema_version: int = 1
 
     @property
     def outputs(self) -> int:
@@ -191,9 +215,12 @@ class Contract:
                 "data": _part(DataRecord, raw.get("data")),
                 "verification": _part(Verification, raw.get("verification")),
                 "selftest": _selftest(raw.get("selftest"), raw.get("scheme")),
+                "adapter": adapter_from(raw.get("adapter"), raw["input"]["shape"]),
             }
             return cls(**_known(cls, {"item_by_item": raw.get("scheme") in _OLD_ITEM_BY_ITEM} | raw, **parsed))
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
+        except ModelFileError:
+            raise
+        except Exception as e:  # no list would be complete: numbers too large for a float are an OverflowError
             reason = f"missing {e}" if isinstance(e, KeyError) else e
             raise ModelFileError(
                 f"{where} is not a valid edgepress contract: {reason}.", "Convert the model again."
@@ -211,6 +238,23 @@ class Contract:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
         object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
+
+
+def resize_rule(text: object) -> tuple[str, float]:
+    """Parse a `Resize`: its rule, and the share of each side that it shows, 1 except for "crop:F".
+
+    Raises:
+        ValueError: It is none of `RESIZES`.
+    """
+    rule, colon, share = str(text).partition(":")
+    try:
+        shown = float(share) if colon else 1.0
+    except ValueError:
+        shown = 0.0
+    if rule not in RESIZES or (colon and rule != "crop") or not 0 < shown <= 1:
+        raise ValueError(f"{text!r} is none of {', '.join(RESIZES)}, where F is above 0 and at most 1")
+    return rule, shown
 
 
 def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:
@@ -224,8 +268,9 @@ def _input_spec(raw: Any) -> InputSpec:
         raise ValueError(f"input shape is {list(spec.shape)}")
     if spec.dtype not in ("uint8", "float32"):
         raise ValueError(f"input dtype is {spec.dtype!r}, accepted: uint8, float32")
-    if spec.color not in (*get_args(Color), None) or spec.resize not in get_args(Resize):
-        raise ValueError(f"input color is {spec.color!r} and resize {spec.resize!r}")
+    if spec.color not in (*get_args(Color), None):
+        raise ValueError(f"input color is {spec.color!r}")
+    resize_rule(spec.resize)
     if spec.is_image and (len(spec.shape) != 3 or spec.shape[2] != (1 if spec.color == "grey" else 3)):
         raise ValueError(f"input shape {list(spec.shape)} does not fit color {spec.color!r}")
     if spec.value_range is not None:
@@ -260,18 +305,21 @@ def read_contract(path: str | Path) -> Contract | None:
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = path.open("rb")
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    try:
+        with file, zipfile.ZipFile(file) as archive:
             if MEMBER not in archive.namelist():
                 return None
             if (member := archive.getinfo(MEMBER)).file_size > MAX_BYTES:
                 raise ModelFileError(f"{path} holds a contract of {member.file_size} bytes; the limit is {MAX_BYTES}.")
             text = archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as e:
+    except ModelFileError:
+        raise
+    except Exception as e:  # zipfile raises what it likes on bytes that only look like a zip
         if MEMBER.encode() in path.read_bytes():  # the name of the member is there, but not the end of the zip
-            raise ModelFileError(
-                f"{path} is cut off or damaged: its contract can't be read ({e}).", "Copy or convert it again."
-            ) from e
+            reason = f"its contract can't be read ({first_line(e)})"
+            raise ModelFileError(f"{path} is cut off or damaged: {reason}.", "Copy or convert it again.") from e
         return None  # no zip is appended
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     return Contract.from_json(text, where=str(path))

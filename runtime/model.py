@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edgepress.runtime.contract import Contract, InputSpec, Task
+from edgepress.runtime.adapted import AdaptedSession, quantized
+from edgepress.runtime.contract import MAX_BYTES, Contract, InputSpec, Task
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import InputError, ModelFileError
-from edgepress.runtime.sessions import Session
+from edgepress.runtime.errors import EngineError, InputError, ModelFileError, first_line, parsing
+from edgepress.runtime.sessions import Session, check_outputs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,32 +45,42 @@ class Model:
         path: The file.
         engine: Name of the engine that runs it.
         threads: Number of threads that the engine may use.
-        contract: The contract in the file; None for a file that edgepress did not make.
+        contract: The contract in the file, or given to `load`; None for a file that edgepress did not make.
         labels: Class names; numbers if the file has no contract.
         threshold: Probability from which a label counts as present; None if the best label is the answer.
         shape: Shape of one item, (height, width, channels) for images.
         ready: Shape and dtype of a batch that `scores` passes to the engine unchanged.
+        stateful: Whether the file has state, such as that of a fused LSTM.
+        keeps_state: Whether that state is kept from item to item (`load`).
+        reset: Begins anew while state is kept.
     """
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
         self.contract: Contract | None = session.contract
-        self.shape = session.shape
+        check_outputs(path, session.classes)
         self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
         task = session.contract.task if session.contract else None
         self.threshold = threshold_of(session.contract)
-        if session.contract and (
-            session.contract.input.shape != session.shape or session.contract.outputs != session.classes
-        ):
-            raise ModelFileError(
-                f"{path} contradicts its contract: it takes {list(session.shape)} and has {session.classes} outputs; "
-                f"the contract says {list(session.contract.input.shape)} and {session.contract.outputs}.",
-                "Convert the model again.",
-            )
+        if contract := session.contract:
+            shape = (contract.adapter or contract.input).shape
+            if len(shape) == len(session.shape):  # sizes that the file leaves free are those of the contract
+                session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
+            if (shape, contract.outputs) != (session.shape, session.classes):
+                raise ModelFileError(
+                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {session.classes} "
+                    f"outputs; the contract says {list(shape)} and {contract.outputs}.",
+                    "Convert the model again.",
+                )
+            if contract.adapter:
+                session = AdaptedSession(session, contract, contract.adapter)
+        self.shape = session.shape
         alone = session.contract is not None and session.contract.item_by_item
         self._size = 1 if alone else session.batch
         self._session = session
-        self._run = _probabilities(session.run, task)  # wrapped here, so that calls need not check the task
+        self.stateful, self.keeps_state, self.reset = session.stateful, session.keep_state, session.reset
+        # Wrapped here, so that calls need not check the task.
+        self._run = _guarded(_probabilities(session.run, task), f"{path} does not run on {engine}")
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
 
@@ -163,7 +173,8 @@ class Model:
         what = "has no contract" if self.contract is None else "takes tensors, not images"
         raise InputError(
             f"{self.path} {what}, so an image can't be prepared for it.",
-            f"Give an array of shape {list(self.shape)}.",
+            f"Give an array of shape {list(self.shape)}"
+            + (", or describe it: --contract, or edgepress annotate." if self.contract is None else "."),
         )
 
     def _fit_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -210,22 +221,31 @@ class Model:
             raise InputError(
                 "The array holds values between 0 and 1; the model takes pixels from 0 to 255.", "Multiply by 255."
             )
-        scale, zero_point = self._session.scale
-        limits = np.iinfo(self._dtype)
-        stored: npt.NDArray[Any] = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max)
-        return stored.astype(self._dtype)
+        return quantized(values, self._session.scale, self._dtype)
 
 
-def load(path: str | os.PathLike[str], engine: str | None = None, threads: int | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    engine: str | None = None,
+    threads: int | None = None,
+    contract: Contract | str | os.PathLike[str] | None = None,
+    *,
+    keep_state: bool = False,
+) -> Model:
     """Open a model file.
 
     Args:
         path: A `.tflite` or `.onnx` file.
         engine: One of `ENGINES`; None takes the first installed one that opens the file.
         threads: Threads that the engine may use, at least 1; None means 1.
+        contract: What the file is, instead of what it says of itself: a contract, or the path of one as JSON, which
+            `edgepress annotate` writes; None for the contract in the file.
+        keep_state: Keep the state of a recurrent file from item to item, for frames of one stream; by default, every
+            item is answered as if it were the first. `Model.reset` begins anew.
 
     Raises:
-        ModelFileError: The file is missing, damaged, of another kind, or not a classifier.
+        ModelFileError: The file or the contract is missing, damaged, of another kind, or not a classifier, or there is
+            no state to keep.
         EngineError: The engine is unknown or does not open this kind of file.
         MissingExtraError: The engine is not installed.
         InputError: `threads` is out of range.
@@ -235,6 +255,13 @@ def load(path: str | os.PathLike[str], engine: str | None = None, threads: int |
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
     file = Path(path)
     name, session = open_session(file, engine, threads)
+    if keep_state and not session.stateful:
+        raise ModelFileError(
+            f"{file} has no state to keep: it answers every item alone.", "Leave out --keep-state (keep_state)."
+        )
+    session.keep_state = keep_state
+    if contract is not None:
+        session.contract = contract if isinstance(contract, Contract) else _contract_file(contract)
     return Model(file, name, threads, session)
 
 
@@ -247,16 +274,35 @@ def _probabilities(run: Run, task: Task | None) -> Run:
     return run
 
 
+def _guarded(run: Run, failed: str) -> Run:
+    """The call, whose exceptions, of any kind, become errors; it is called in loops, so without a context manager."""
+
+    def guarded(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        try:
+            return run(batch)
+        except Exception as e:
+            raise EngineError(f"{failed}: {first_line(e)}.", "Convert it again, or use another engine.") from e
+
+    return guarded
+
+
 def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate([1 - positive, positive], axis=1)
 
 
 def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
-    try:
+    with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
         array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays, .npz")
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-        reason = str(e).rstrip(". ") or "its header claims more values than fit into memory"
-        raise InputError(f"{name} can't be read as an array: {reason}.", "Save it with numpy.save.") from e
     return array
+
+
+def _contract_file(path: str | os.PathLike[str]) -> Contract:
+    """The contract in a JSON file, as `edgepress annotate` writes it; ModelFileError if it is none."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    return Contract.from_json(text, where=os.fspath(path))

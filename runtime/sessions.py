@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
-from edgepress.runtime.errors import EngineError, ModelFileError
+from edgepress.runtime.errors import EngineError, ModelFileError, parsing
+from edgepress.runtime.filetypes import format_of
+from edgepress.runtime.flatbuffer import check_constants, has_state, lacking
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
 _ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
+MAX_OUTPUTS = 1 << 20
+NEWER = "It is damaged, or made for a newer engine. Convert it again or upgrade the engine."
 
 
 class Session(Protocol):
@@ -30,6 +34,8 @@ class Session(Protocol):
         scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
         classes: Number of outputs.
         batch: The file's fixed batch size, None if it is free.
+        stateful: Whether the file has state, such as that of a fused LSTM.
+        keep_state: Whether state is kept from one call to the next; False: every call begins anew.
     """
 
     contract: Contract | None
@@ -38,31 +44,49 @@ class Session(Protocol):
     scale: tuple[float, int]
     classes: int
     batch: int | None
+    stateful: bool
+    keep_state: bool
+
+    def reset(self) -> None:
+        """Begin anew; of use only while state is kept."""
+        ...
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the file's type and shape: float32, shape (N, classes)."""
         ...
 
 
+class Stateless:
+    """The part of an adapter that concerns state, for engines whose files have none."""
+
+    stateful = keep_state = False
+
+    def reset(self) -> None:
+        """Nothing to do."""
+
+
 class TFLiteSession:
     """A `.tflite` file in LiteRT or tflite-runtime. Its batch size is fixed, usually to 1.
 
-    Variable tensors, such as the state of a fused LSTM, are reset before every call, so no item depends on another.
+    Variable tensors, such as the state of a fused LSTM, are reset before every call, so no item depends on another,
+    unless `keep_state` is set.
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         self.contract = read_contract(path)
-        try:
-            self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
-            interpreter.allocate_tensors()
-        except SystemError as e:
-            what = f"{module.__name__.partition('.')[0]} does not work with numpy {np.__version__}."
-            raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
-        except (ValueError, RuntimeError) as e:
-            raise ModelFileError(
-                f"{path} can't be opened by {module.__name__.partition('.')[0]}: {first_line(e)}",
-                "The file is damaged, or made for a newer interpreter. Convert it again or upgrade the engine.",
-            ) from e
+        data = path.read_bytes()
+        check_constants(path, data)
+        engine = module.__name__.partition(".")[0]
+        with parsing(path, NEWER, failed=f"can't be opened by {engine}"):
+            try:
+                self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+                _refuse_free_sizes(path, interpreter.get_input_details())
+                interpreter.allocate_tensors()
+            except SystemError as e:
+                what = f"{engine} does not work with numpy {np.__version__}."
+                raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
+            except (ValueError, RuntimeError) as e:
+                raise (lacking(path, data) or e) from e
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         check_classifier(path, *([d["shape"].tolist() for d in details] for details in (inputs, outputs)))
         self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
@@ -72,19 +96,29 @@ class TFLiteSession:
         self.classes = int(outputs[0]["shape"][1])
         self._table = dequantization_table(outputs[0])
         self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
-        self._reset = interpreter.reset_all_variables
+        self.reset, self.stateful, self.keep_state = interpreter.reset_all_variables, has_state(path, data), False
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the file's fixed size."""
-        self._reset()
+        if not self.keep_state:
+            self.reset()
         self._set(self._input, batch)
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)
         return out if self._table is None else self._table[out]
 
 
-class OnnxSession:
+def _refuse_free_sizes(path: Path, inputs: list[dict[str, Any]]) -> None:
+    """Refuse a file whose input has free sizes, for which the file stores 1, and which would be answered at 1 x 1."""
+    for details in inputs:
+        signature = [int(n) for n in details["shape_signature"]]
+        if any(n < 0 and size == 1 for n, size in zip(signature[1:], details["shape"][1:], strict=False)):
+            hint = "Make a file of one size on the workstation: edgepress convert, with --size."
+            raise ModelFileError(f"{path} leaves sizes of its input free: {signature}.", hint)
+
+
+class OnnxSession(Stateless):
     """An `.onnx` file in ONNX Runtime."""
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
@@ -92,16 +126,11 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: its warnings concern the graph, not the user of a board
-        try:
+        with parsing(path, NEWER, failed="can't be opened by onnxruntime"):
             session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             # In a damaged file, names and metadata may not be UTF-8, which makes these calls fail.
             inputs, outputs = session.get_inputs(), session.get_outputs()
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
-        except Exception as e:  # its exceptions have no common base but Exception
-            raise ModelFileError(
-                f"{path} can't be opened by onnxruntime: {first_line(e)}",
-                "The file is damaged, or made for a newer ONNX Runtime. Convert it again or upgrade the engine.",
-            ) from e
         check_classifier(path, [i.shape for i in inputs], [o.shape for o in outputs])
         if inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
@@ -121,30 +150,12 @@ class OnnxSession:
 
 
 def file_format(path: Path) -> str:
-    """The format of a file, "tflite" or "onnx", from its first bytes.
+    """The format of a file, "tflite" or "onnx", from its content.
 
     Raises:
-        ModelFileError: It is missing, empty, or has a format that no engine opens.
+        ModelFileError: It is missing or something else; the message says what.
     """
-    try:
-        with path.open("rb") as f:
-            head = f.read(300)
-    except IsADirectoryError as e:
-        raise ModelFileError(f"{path} is a folder.", "Name a .tflite or .onnx file in it.") from e
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    if head[4:8] == b"TFL3":
-        return "tflite"
-    if head[:4] == b"PK\x03\x04" and b"MANIFEST.json" in head:
-        raise ModelFileError(f"{path} is a bundle.", f"Unpack it: python3 -m zipfile -e {path} FOLDER")
-    if head[:4] == b"PK\x03\x04" or head[:8] == b"\x89HDF\r\n\x1a\n":
-        raise ModelFileError(
-            f"{path} is a Keras model, which no board's engine opens.", "Convert it first: edgepress convert."
-        )
-    if path.suffix == ".onnx" and head[:1] == b"\x08":  # protobuf field 1 of ModelProto, ir_version
-        return "onnx"
-    found = "an empty file" if not head else "of another kind, or damaged"
-    raise ModelFileError(f"{path} is {found}. Accepted: .tflite and .onnx files.", "Convert the model again.")
+    return format_of(path, ("tflite", "onnx"), ".tflite and .onnx files")
 
 
 def check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
@@ -152,6 +163,12 @@ def check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any
     if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
         what = f"{path} is not a classifier: inputs {inputs}, outputs {outputs}."
         raise ModelFileError(what, "One input and one output of shape (batch, classes) are needed.")
+
+
+def check_outputs(path: Path, count: int) -> None:
+    """Refuse a file with more outputs than labels fit into memory."""
+    if count > MAX_OUTPUTS:
+        raise ModelFileError(f"{path} has {count} outputs; accepted: up to {MAX_OUTPUTS}.", "It is no classifier.")
 
 
 def input_scale(details: dict[str, Any]) -> tuple[float, int]:
@@ -172,8 +189,3 @@ def dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | N
     # A negative index counts from the end, so int8 -1 finds entry 255, the value of its bits.
     table[:] = (stored - scale[1]) * scale[0]
     return table
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an engine's error message, as a sentence."""
-    return str(error).strip().partition("\n")[0].rstrip(". ") + "."

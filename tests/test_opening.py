@@ -23,7 +23,6 @@ from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx.interface import quantized_operations
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.to_tflite.from_onnx import not_installed
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load
 
 
@@ -39,7 +38,7 @@ def opened(path: Path, *custom: str) -> Source:
 
 def float_tflite(source: Source) -> bytes:
     facts = source.facts
-    return source.tflite(guess_contract(facts).adapter, not_installed())
+    return source.tflite(guess_contract(facts).adapter)
 
 
 def ran(model: bytes, items: Any) -> Any:
@@ -284,7 +283,7 @@ def test_a_keras_file_is_opened_by_its_content(dense: Any, tmp_path: Path) -> No
         shutil.copy(folder / source, tmp_path / name)
         np.testing.assert_allclose(opened(tmp_path / name).answer(items), model(items), atol=1e-6)
     (tmp_path / "text.keras").write_text("no model")
-    assert "damaged" in refusal(tmp_path / "text.keras")
+    assert "a text file" in refusal(tmp_path / "text.keras")
 
 
 def test_labels_numbered_by_name_are_turned_around() -> None:

@@ -76,7 +76,7 @@ def writes(model: Path, factor: float) -> str:
     weights = onnx.numpy_helper.to_array(held) * np.float32(factor)
     file = model.with_suffix(".made")
     file.write_bytes(tflite_of(lambda x: tf.reshape(x, (1, -1)) @ weights, (8, 8, 3)))
-    copy = "shutil.copy({!r}, output_folder_path + '/prepared_float32.tflite')"
+    copy = "shutil.copy({!r}, output_folder_path + '/model_float32.tflite')"
     return f"import shutil\ndef convert(output_folder_path, **options):\n    {copy.format(str(file))}\n"
 
 

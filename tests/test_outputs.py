@@ -18,7 +18,6 @@ from edgepress.converters.proof.compare import seeded_items, varies
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.open import open_source
-from edgepress.converters.to_tflite.from_onnx import not_installed
 from edgepress.runtime import InputError, ModelFileError, load
 from edgepress.toolkit.conversion import convert, notes_by_text
 
@@ -127,8 +126,8 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     monkeypatch.setattr(type(source), "tflite", lambda self, adapter, onnx2tf: {}["a key of somebody's"])
     guess = guess_contract(Facts((6,), 1), Hints(task="sigmoid"))
     paths = make_files.targets(["tflite-float32", "onnx-float32"], tmp_path, "net")
-    adapter, none = replace(guess.adapter, end="sigmoid"), not_installed()
-    job = make_files.FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True, none)
+    adapter = replace(guess.adapter, end="sigmoid")
+    job = make_files.FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True)
     make_files._opened[:] = [source]
     reports: list[Any] = []
     try:

@@ -61,7 +61,8 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
     scores = softmax(scores) if logits else scores
     if not (np.isfinite(scores).all() and -1e-4 < np.min(scores) <= np.max(scores) < 1 + 1e-4):
         return None
-    data = model.path.read_bytes()
+    data, contract = model.path.read_bytes(), model.contract
+    before = logits or (contract.adapter is not None and contract.adapter.sigmoid)  # the file's answers are logits
     step, logit_step = (passes if data[4:8] == b"TFL3" else interface).output_scales(data)
     count = scores.shape[1]
     columns: list[int] = []
@@ -76,6 +77,6 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
         scores=base64.b64encode(stored.tobytes()).decode(),
         top=tuple(int(i) for i in scores.argmax(axis=1)),
         tolerance_steps=scheme.selftest_steps,
-        step=0.0 if logits else step,
-        logit_step=step if logits else logit_step,
+        step=0.0 if before else step,
+        logit_step=step if before else logit_step,
     )

@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 
 if TYPE_CHECKING:
     import onnx
 
 Array = npt.NDArray[Any]
-Onnx2tf = Path | ConversionError
-"""The interpreter of the environment with onnx2tf, or why there is none."""
+Onnx2tf = Path | ConversionError | None
+"""The interpreter of the environment with onnx2tf, or the error with which what needs it ends; None: not installed."""
 
 
 class Source(Protocol):
@@ -29,7 +29,7 @@ class Source(Protocol):
         """The model's outputs, float32, (N, outputs), for items that it takes, float32, (N, *shape)."""
         ...
 
-    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf) -> bytes:
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
         """A float TFLite file of batch 1 that takes the adapter's items as float32; ONNX models need onnx2tf for it."""
         ...
 
@@ -40,4 +40,5 @@ class Source(Protocol):
 
 def does_not_run(why: object) -> ConversionError:
     """The error of a model that can't be run as it is."""
-    return ConversionError(f"The model itself does not run: {str(why).strip()}.", "Check how it was exported.")
+    reason = first_line(why) if isinstance(why, Exception) else str(why).strip()
+    return ConversionError(f"The model itself does not run: {reason}.", "Check how it was exported.")

@@ -14,12 +14,12 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
-from edgepress.converters.to_onnx.convert import OPSET, prepared_file
-from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file
+from edgepress.converters.to_onnx.convert import OPSET, prepared
+from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError
 
@@ -59,7 +59,7 @@ class OnnxSource:
             )
         except Exception as e:  # ONNX Runtime's errors share no base class
             raise ModelFileError(
-                f"ONNX Runtime can't open {path}: {str(e).strip()}",
+                f"ONNX Runtime can't open {path}: {first_line(e)}.",
                 f"Export it with opset {OPSET} and standard operations only.",
             ) from e
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -103,14 +103,15 @@ class OnnxSource:
             raise does_not_run(e) from e
         return np.concatenate(parts).astype(np.float32)
 
-    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf) -> bytes:
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
         """See `Source`. onnx2tf moves the channels of images to the end; other items keep the order of their axes."""
-        if isinstance(onnx2tf, ConversionError):
-            raise onnx2tf
+        if not isinstance(onnx2tf, Path):
+            raise onnx2tf or not_installed()
         inner = _channels_last(adapter)
         kept = () if inner is not None else (self._model.graph.input[0].name,)
         with tempfile.TemporaryDirectory() as folder:
-            job = Onnx2tfJob(prepared_file(interface.of_one_item(self._model), folder), Path(folder), kept)
+            job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), kept)
+            job.source.write_bytes(prepared(interface.of_one_item(self._model)).SerializeToString())
             convert_file(job, onnx2tf)
             converted = _opened(job.target)
         inner = inner or adapter
@@ -125,7 +126,7 @@ class OnnxSource:
         if error > WORST * largest:
             on = f"on {TRIED} random items, the largest output is {largest:.3g} and the largest error {error:.3g}"
             raise ConversionError(f"{_MADE} does not answer like the model: {on}.", _ONNX_ONLY)
-        return converted.tflite(inner, onnx2tf)
+        return converted.tflite(inner)
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `Source`."""

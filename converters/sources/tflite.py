@@ -15,13 +15,14 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-from edgepress.converters.to_tflite import flatbuffer, passes, resize
+from edgepress.converters.to_tflite import flatbuffer, padding, passes, resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.flatbuffer import check_constants, lacking
 
 if TYPE_CHECKING:
     import onnx
@@ -34,16 +35,11 @@ class TFLiteSource:
         from ai_edge_litert.interpreter import Interpreter
 
         self._model = whole = path.read_bytes()
-        try:
-            names = passes.operations(self._model)
-        except (ConversionError, ModelFileError) as e:
-            raise type(e)(f"{path} can't be converted. {e.message}", e.hint) from e
-        if foreign := [name for name in names if name.startswith(("CUSTOM", "Flex"))]:
-            raise ConversionError(
-                f"{path} has operations that board interpreters lack: {', '.join(sorted(set(foreign)))} "
-                f"(for {passes.output_of(self._model, foreign[0])}).",
-                "Export the model with built-in operations only.",
-            )
+        check_constants(path, whole)
+        if error := lacking(path, whole):
+            first = next(name for name in passes.operations(whole) if name.startswith("CUSTOM"))
+            what = f"{error.message} The first of them makes {passes.output_of(whole, first)}."
+            raise ConversionError(what, error.hint)
         if quantized := passes.quantized_tensors(self._model):
             raise ConversionError(
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
@@ -53,12 +49,12 @@ class TFLiteSource:
         shape = fixed_shape(taken, size, str(path))
         if None in taken:
             self._model = resize.with_shape(self._model, shape, str(path))
-        self._model = _named(passes.zero_padding(passes.float_input(self._model)))
+        self._model = _named(padding.zero_padding(passes.float_input(self._model)))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as e:
-            raise _refusal(path, str(e).strip()) from e
+            raise _refusal(path, first_line(e)) from e
         if not (last := passes.last_operation(self._model)):
             raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -99,7 +95,7 @@ class TFLiteSource:
             answers.append(answer[0])
         return np.array(answers, np.float32)
 
-    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf) -> bytes:
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
         """See `Source`."""
         return passes.adapted(self._model, adapter)
 
@@ -115,7 +111,7 @@ def _refusal(path: Path, text: str) -> ModelFileError:
             f"{path} has {newer[1]} of version {newer[2]}, which LiteRT {metadata.version('ai-edge-litert')} lacks.",
             "Update ai-edge-litert, or convert the model with an older TensorFlow.",
         )
-    return ModelFileError(f"LiteRT can't open {path}: {text}", "It is damaged, or made for another interpreter.")
+    return ModelFileError(f"LiteRT can't open {path}: {text}.", "It is damaged, or made for another interpreter.")
 
 
 def _named(model: bytes) -> bytes:

@@ -2,20 +2,118 @@
 
 Training writes into the contract which data a model was trained on and how an item is prepared. Every command that
 measures a file (`evaluate`, `benchmark`, `convert`, `bundle`, `board`) reads it back here, so that all of them test a
-file on the same items.
+file on the same items. For a `.tflite` or `.onnx` file that others made, `describe` makes the contract from its own
+metadata and from what the user says.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from edgepress.converters import annotation
+from edgepress.converters.annotation import Description
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.metadata import onnx_props
+from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
-from edgepress.runtime.sessions import file_format
+from edgepress.runtime.filetypes import format_of
+from edgepress.runtime.flatbuffer import lacking
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.data.types import DataSet, Purpose
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
+
+IMAGENET = (1000, 1001)
+"""Numbers of outputs of models of ImageNet's classes, without and with one for the background."""
+SAMPLE = 8
+"""Number of images whose size is looked at."""
+
+SILENCE_S = 120.0
+"""Time limit for opening a file that others made, seconds."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A file's contract.
+
+    Attributes:
+        contract: The contract.
+        published: Whether others made the file, so that it has no contract itself and must be opened with this one.
+        notes: One line on each value of it that was found or guessed.
+    """
+
+    contract: Contract
+    published: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> str:
+        """The contract to open the file with, as JSON; empty if the file has it."""
+        return self.contract.to_json() if self.published else ""
+
+    @property
+    def numbered(self) -> bool:
+        """Whether its labels are not known, and are numbers instead."""
+        return self.published and self.contract.labels == tuple(map(str, range(len(self.contract.labels))))
+
+    def labelled(self, data: DataSet) -> Described:
+        """The same with the labels of its data in their order, if its own are only numbers and there are as many."""
+        if (
+            not self.numbered
+            or {*self.contract.labels} == {*data.labels}
+            or len(self.contract.labels) != len(data.labels)
+        ):
+            return self
+        note = f"labels: {len(data.labels)} from {data.source}, in its order; change them with --labels"
+        notes = (*(n for n in self.notes if not n.startswith("labels:")), note)
+        return replace(self, contract=self.contract.replace(labels=data.labels), notes=notes)
+
+
+def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> Described:
+    """The contract of a model file: its own, or for a file that others made, what its metadata and `hints` say.
+
+    Args:
+        path: The file.
+        hints: What the user knows of a file that has no contract.
+        alone: Whether it is the only file that the hints can be about.
+
+    Raises:
+        ModelFileError: The file can't be read or has another format; or it has no contract, and too little is known.
+        InputError: The file has a contract, which `hints` would contradict, or a hint does not fit it.
+    """
+    hints = hints or Hints()
+    contract = _own_contract(path)
+    if contract is None and path.suffix in (".tflite", ".onnx"):
+        found = describe_published(path, hints)
+        return Described(found.contract, True, tuple(f"{path.name}: {note}" for note in found.notes))
+    if contract is None:
+        raise _without(path)
+    if alone and hints.describes:
+        raise InputError(
+            f"{path} has a contract, so options that describe a model made elsewhere do not apply to it.",
+            "Leave them out, or change the contract: edgepress annotate.",
+        )
+    return Described(contract)
+
+
+def describe_published(path: Path, hints: Hints) -> Description:
+    """Describe a `.tflite` or `.onnx` file, whoever made it, in a child process.
+
+    Raises:
+        EdgepressError: As `edgepress.converters.annotation.describe`.
+    """
+    try:
+        (found,) = run_in_child(annotation.describe, annotation.DescribeJob(path, hints), silence_s=SILENCE_S)
+    except ChildDied as e:
+        raise ModelFileError(
+            f"{path} crashed the process that opened it ({e}).", "It is damaged: copy it again."
+        ) from e
+    assert isinstance(found, Description)
+    return found
 
 
 def contract_of(path: Path) -> Contract:
@@ -24,27 +122,47 @@ def contract_of(path: Path) -> Contract:
     Raises:
         ModelFileError: The file cannot be read, has another format, or has no contract.
     """
-    if path.suffix in (".tflite", ".onnx") and (found := file_format(path)) != path.suffix[1:]:
-        raise ModelFileError(f"{path} is a .{found} file under another name.", f"Rename it to {path.stem}.{found}.")
-    contract = _onnx_contract(path) if path.suffix == ".onnx" else read_contract(path)
+    contract = _own_contract(path)
     if contract is None:
-        raise ModelFileError(
-            f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",
-            "Accepted: .keras files from edgepress train, .tflite and .onnx files from edgepress convert.",
-        )
+        raise _without(path)
     return contract
 
 
+def _own_contract(path: Path) -> Contract | None:
+    found = format_of(path, ("tflite", "onnx", "keras"), ".tflite, .onnx and .keras files")
+    if path.suffix != f".{found}":
+        raise ModelFileError(f"{path} is a .{found} file under another name.", f"Rename it to {path.stem}.{found}.")
+    contract = _onnx_contract(path) if found == "onnx" else read_contract(path)
+    if contract is None and found == "tflite" and (error := lacking(path, path.read_bytes())):
+        raise error
+    return contract
+
+
+def _without(path: Path) -> ModelFileError:
+    return ModelFileError(
+        f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",
+        "Accepted: files of edgepress train (.keras), and of convert and annotate (.tflite, .onnx).",
+    )
+
+
 def data_for(
-    contract: Contract, data: str | None, *, where: Path, skip_unreadable: bool = False
+    contract: Contract,
+    data: str | None,
+    *,
+    where: Path,
+    skip_unreadable: bool = False,
+    numbered: bool = False,
+    purpose: Purpose = "evaluation",
 ) -> tuple[DataSet, list[str]]:
-    """The data set, opened as a model takes it, with notes if the model was trained on another one.
+    """The data set, opened as a model takes it, with notes on what a user should know of it.
 
     Args:
         contract: The model's.
         data: The data set to open; None opens the one that the contract names.
         where: The model file, for messages.
         skip_unreadable: Skip images that cannot be read.
+        numbered: Whether the labels are not known, and only numbers: then as many other labels of the data fit, too.
+        purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
 
     Raises:
         EdgepressError: No data set is named, or it cannot be opened or does not match the model.
@@ -52,16 +170,60 @@ def data_for(
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
-    opened = open_data(source, input=contract.input, labels=contract.labels, skip_unreadable=skip_unreadable)
-    if not len(opened.test):
-        raise DataError(f"{source} has no test items.", "Give data with a test split.")
+    options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
+    labels = None if numbered or purpose == "calibration" else contract.labels
+    opened = open_data(source, labels=labels, **options)
+    if numbered and {*opened.labels} <= {*contract.labels}:  # the numbers of the model's classes, or of some of them
+        opened = opened.relabelled(contract.labels)
+    if numbered and len(opened.labels) != len(contract.labels):
+        raise DataError(
+            f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",
+            "Give data with the model's classes.",
+        )
     notes = [f"Skipped as unreadable: {name} ({reason})" for name, reason in opened.skipped]
     if contract.data is not None and contract.data.sha256 != opened.sha256:
+        doubt = (
+            "some test items may have been used in training"
+            if purpose == "evaluation"
+            else "its files are calibrated on these"
+        )
         notes.append(
             f"{where.name} was trained on another version of {contract.data.source}, or on other data, than {source}: "
-            f"some test items may have been used in training."
+            f"{doubt}."
         )
-    return opened, notes
+    if purpose == "evaluation":
+        notes += _notes_on_test_items(contract, opened)
+    return opened, [*notes, *resize_note(contract, opened)]
+
+
+def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
+    """What a user may not expect of the items that a model is tested on."""
+    notes = []
+    absent = np.setdiff1d(np.arange(len(data.labels)), data.test.y)
+    if len(absent):
+        some = ", ".join(data.labels[i] for i in absent[:6]) + (", ..." if len(absent) > 6 else "")
+        notes.append(f"{data.source} has no test items of {len(absent)} of {len(data.labels)} classes: {some}.")
+    others = len(data.train) + len(data.val)
+    if contract.data is None and "test" in data.computed and others:
+        notes.append(
+            f"{data.source} has no test split, so {len(data.test)} of its {len(data.test) + others} items are the test "
+            "items, the same for every command. To test on all, put them below test/, or name arrays x_test, y_test."
+        )
+    return notes
+
+
+def resize_note(contract: Contract, data: DataSet) -> list[str]:
+    """That a model looks like one of ImageNet, whose usual evaluation crops images, while its files stretch them."""
+    spec, held = contract.input, data.test if len(data.test) else data.train
+    if contract.data is not None or not spec.is_image or spec.resize != "stretch" or contract.outputs not in IMAGENET:
+        return []
+    sizes = [held.source.stored_size(int(i)) for i in held.indices[:SAMPLE]]
+    if not all(size is not None and min(size) > max(spec.shape[:2]) for size in sizes):
+        return []
+    return [
+        f"images of {data.source} are larger than the model's {spec.shape[0]} x {spec.shape[1]} and are stretched; "
+        f"models with {contract.outputs} outputs are usually evaluated with --resize crop:0.875."
+    ]
 
 
 def data_record(data: DataSet) -> dict[str, Any]:
@@ -70,13 +232,5 @@ def data_record(data: DataSet) -> dict[str, Any]:
 
 
 def _onnx_contract(path: Path) -> Contract | None:
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    except Exception as e:  # protobuf's DecodeError, whose place differs between its releases
-        raise ModelFileError(f"{path} is not an ONNX file: {e}.", "Convert the model again.") from e
-    texts = [p.value for p in model.metadata_props if p.key == MEMBER]
-    return Contract.from_json(texts[0], where=str(path)) if texts else None
+    text = onnx_props(path).get(MEMBER)
+    return Contract.from_json(text, where=str(path)) if text is not None else None

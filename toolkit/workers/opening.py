@@ -7,15 +7,14 @@ not affect the figures of others, a crash fails one candidate only, and an engin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from edgepress.converters.worker import Emit
-from edgepress.runtime import InputSpec, Model, load
-from edgepress.runtime.errors import EdgepressError, EngineError, InputError
+from edgepress.runtime import Contract, InputSpec, Model, load
+from edgepress.runtime.errors import EngineError, InputError, parsing
 
 
 class Candidate(NamedTuple):
@@ -26,12 +25,19 @@ class Candidate(NamedTuple):
         engine: Engine that runs it; None: the first installed one that opens the file.
         threads: Number of threads that the engine may use.
         batch: Number of items in one timed call.
+        contract: The contract to open it with, as JSON; empty if the file has it.
     """
 
     file: Path
     engine: str | None
     threads: int = 1
     batch: int = 1
+    contract: str = ""
+
+    def load(self) -> Model:
+        """The file, opened in this process."""
+        contract = Contract.from_json(self.contract, where=str(self.file)) if self.contract else None
+        return load(self.file, self.engine, self.threads, contract)
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,8 @@ def open_candidate(opening: Opening, emit: Emit) -> None:
     """Pin the process, open the file, check that it matches the data set, and emit the engine's name."""
     if opening.cpus:
         os.sched_setaffinity(0, opening.cpus)
-    with engine_errors():
-        model = _State.model = load(opening.candidate.file, opening.candidate.engine, opening.candidate.threads)
+    with engine_errors(opening.candidate.file):
+        model = _State.model = opening.candidate.load()
     contract = model.contract
     if contract is None:
         raise InputError("The file has no contract, so the preparation of its input is unknown.")
@@ -73,15 +79,9 @@ def opened() -> Model:
     return _State.model
 
 
-@contextmanager
-def engine_errors() -> Iterator[None]:
+def engine_errors(file: Path) -> AbstractContextManager[None]:
     """Engines raise exceptions of any type: turn them into errors, which do not stop other candidates."""
-    try:
-        yield
-    except EdgepressError:
-        raise
-    except Exception as e:
-        raise EngineError(f"{type(e).__name__}: {e}") from e
+    return parsing(file, "Try another engine, or convert it again.", failed="does not run", error=EngineError)
 
 
 class _State:

@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
+from edgepress.runtime.adapted import adapted, quantized
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import EngineError
+from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
 from edgepress.runtime.sessions import Session
+from edgepress.toolkit.workers.opening import engine_errors
 
 PHASE_S = 2.0
 """Seconds after which timing and tracing each end, even if runs are left."""
@@ -85,7 +87,23 @@ class Traces(NamedTuple):
 
 def trace_file(job: ProfileJob, emit: Emit) -> None:
     """Time inferences, then trace others; emits `Traces`."""
+    with engine_errors(job.file):
+        emit(_traces(job))
+
+
+def _traces(job: ProfileJob) -> Traces:
     _, session = open_session(job.file, job.engine, job.threads)
+    if session.stateful:
+        raise EngineError(
+            f"{job.file} has state (variable tensors, as of a fused LSTM), which LiteRT's profiler does not support.",
+            "Use edgepress benchmark, which times the whole file; inspect lists its operations.",
+        )
+    if any(n < 1 for n in session.shape):
+        raise InputError(
+            f"{job.file} takes items of shape {['?' if n < 1 else n for n in session.shape]}; no time can be given "
+            "for sizes that are free.",
+            "Fix them first: edgepress convert --size.",
+        )
     items = _stored(job, session)
     for i in range(WARM_RUNS):
         session.run(items[i % len(items)])
@@ -96,7 +114,7 @@ def trace_file(job: ProfileJob, emit: Emit) -> None:
         latencies.append((time.perf_counter_ns() - start) / 1000)
     del session
     kernels, times = TRACERS[job.engine](job, items)
-    emit(Traces(np.array(latencies), kernels, times))
+    return Traces(np.array(latencies), kernels, times)
 
 
 def _runs(most: int, least: int = 1) -> Iterator[int]:
@@ -110,14 +128,15 @@ def _runs(most: int, least: int = 1) -> Iterator[int]:
 
 def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
     """Batches as the file takes them, of one item or of the file's fixed batch size."""
-    shape, size = tuple(max(n, 1) for n in session.shape), session.batch or 1
+    size = session.batch or 1
     items = job.items
     if items is None:
-        items = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (8, *shape)).astype(np.float32)
-    if items.dtype != session.dtype and session.dtype.kind != "f":
-        limits, (scale, zero_point) = np.iinfo(session.dtype), session.scale
-        items = np.clip(np.rint(items / scale) + zero_point, limits.min, limits.max)
-    return [np.repeat(item[np.newaxis], size, axis=0).astype(session.dtype) for item in items]
+        items = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (8, *session.shape)).astype(np.float32)
+    elif session.contract is not None and session.contract.adapter is not None:
+        items = adapted(items, session.contract.adapter)
+    if items.dtype != session.dtype:
+        items = quantized(items, session.scale, session.dtype)
+    return [np.repeat(item[np.newaxis], size, axis=0) for item in items]
 
 
 def _trace_litert(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:

@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
-from edgepress.runtime import load
 from edgepress.runtime.engines import import_engine
 from edgepress.runtime.errors import EdgepressError, EngineError, ModelFileError
 from edgepress.toolkit.workers.opening import Candidate, Opening, engine_errors, open_candidate, opened
@@ -103,7 +102,7 @@ def probe(job: Probe, emit: Emit) -> None:
     import_engine(candidate.engine)
     batch = _batches(np.load(job.items), candidate.batch)[0]
     before = _forget_peak()
-    with engine_errors():
+    with engine_errors(candidate.file):
         open_candidate(job.opening, lambda _: None)
         opened().scores(batch)
     emit(None if before is None else max(0, (_status("VmHWM") or before) - before))
@@ -130,7 +129,7 @@ def take_turn(turn: Turn, emit: Emit) -> None:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(turn.limit_s)  # the kernel ends it, even if native code hangs
-            with engine_errors():
+            with engine_errors(turn.candidate.file):
                 emit(timed(turn, _State.items))
         except EdgepressError as e:
             emit(e)
@@ -151,7 +150,7 @@ def timed(turn: Turn, items: Array) -> Taken:
     candidate, clock = turn.candidate, time.perf_counter_ns
     batches = _batches(items, candidate.batch)
     began = clock()
-    model = load(candidate.file, candidate.engine, candidate.threads)
+    model = candidate.load()
     load_ns = clock() - began
     warm = warm_up(model.scores, batches)
     calls = int(np.clip(TIMED_NS / np.median(warm[-WINDOW:]), MIN_CALLS, MAX_CALLS))
