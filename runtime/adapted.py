@@ -67,8 +67,8 @@ def _arranged(items: npt.NDArray[Any], adapter: Adapter) -> npt.NDArray[Any]:
 
 
 def scaled(items: npt.NDArray[Any], adapter: Adapter) -> npt.NDArray[np.float32]:
-    """(items - mean) / std, float32; channels are in the order and place that the file wants."""
-    x = items.astype(np.float32)
+    """(items - mean) / std, float32, after `per_image`; channels are in the order and place that the file wants."""
+    x = _by_own_values(items.astype(np.float32), adapter.per_image)
     rows = x  # the last axis is not that of channels, which is too short to be fast
     if not adapter.channels_first and len(adapter.mean) + len(adapter.std) > 2:
         rows = x.reshape(*x.shape[:-2], -1)
@@ -80,9 +80,21 @@ def scaled(items: npt.NDArray[Any], adapter: Adapter) -> npt.NDArray[np.float32]
     return x
 
 
+def _by_own_values(items: npt.NDArray[np.float32], rule: str | None) -> npt.NDArray[np.float32]:
+    """Items, shape (N, ...), each scaled by its own values."""
+    over: dict[str, Any] = {"axis": tuple(range(1, items.ndim)), "keepdims": True}
+    if rule == "standardize":
+        mean, deviation = items.mean(**over, dtype=np.float64), items.std(**over, dtype=np.float64)
+        return np.asarray((items - mean) / np.maximum(deviation, items[0].size ** -0.5), np.float32)
+    if rule == "minmax":
+        least = items.min(**over)
+        return np.asarray((items - least) / np.maximum(items.max(**over) - least, 1), np.float32)
+    return items
+
+
 def _stored(adapter: Adapter, scale: tuple[float, int], dtype: np.dtype[Any]) -> Stored:
     """A function from items, with the file's channels and layout, to what it stores: the fastest that is exact."""
-    if dtype.kind == "f" or len(adapter.mean) + len(adapter.std) > 2:
+    if dtype.kind == "f" or adapter.per_image or len(adapter.mean) + len(adapter.std) > 2:
         return lambda items: quantized(scaled(items, adapter), scale, dtype)
     pixels = np.arange(256, dtype=np.uint8)
     table = quantized(scaled(pixels, adapter), scale, dtype)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal, get_args
+
+PerImage = Literal["standardize", "minmax"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Adapter:
     """What the runtime does around a file that others made, whose graph takes other items than its contract says.
 
-    Channels are reversed if `bgr`; then (x - mean) / std; then the channels come first if `channels_first`; then items
-    are brought to `shape`, and quantized if the file's input is. `sigmoid` is applied to the outputs.
+    Channels are reversed if `bgr`; each image is scaled by its own values if `per_image`; then (x - mean) / std; then
+    the channels come first if `channels_first`; then items are brought to `shape`, and quantized if the file's input
+    is. `sigmoid` is applied to the outputs.
 
     Attributes:
         shape: Shape of one item as the file takes it.
@@ -21,6 +24,8 @@ class Adapter:
         std: See `mean`.
         channels_first: Whether the file takes channels x height x width.
         sigmoid: Whether the file's single output is a logit.
+        per_image: "standardize": (x - mean) / max(standard deviation, 1 / sqrt(N)) over all N numbers of an image, as
+            `tf.image.per_image_standardization`; "minmax": (x - min) / max(max - min, 1), which is 0 to 1 for pixels.
     """
 
     shape: tuple[int, ...]
@@ -29,6 +34,7 @@ class Adapter:
     std: tuple[float, ...] = (1.0,)
     channels_first: bool = False
     sigmoid: bool = False
+    per_image: PerImage | None = None
 
 
 def adapter_from(raw: Any, item: list[int]) -> Adapter | None:
@@ -46,6 +52,8 @@ def adapter_from(raw: Any, item: list[int]) -> Adapter | None:
         raise ValueError(f"its adapter makes items of shape {list(shape)} of {item}")
     if not (all(map(math.isfinite, (*mean, *std))) and all(std) and counts <= {1, item[-1]}):
         raise ValueError(f"its adapter has mean {list(mean)} and std {list(std)}")
+    if found.per_image not in (*get_args(PerImage), None):
+        raise ValueError(f"its adapter has per_image {found.per_image!r}")
     if (found.bgr or found.channels_first) and len(item) != 3:
         raise ValueError("its adapter is for images")
     return dataclasses.replace(found, shape=shape, mean=mean, std=std)

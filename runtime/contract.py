@@ -34,7 +34,9 @@ _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0,
 
 Task = Literal["softmax", "logits", "sigmoid", "multilabel"]
 Color = Literal["grey", "rgb"]
-Resize = Literal["stretch", "crop", "pad"]
+Resize = str
+"""A rule for images of another size, which `resize_rule` parses; one of `RESIZES`."""
+RESIZES = ("stretch", "crop", "crop:F", "pad")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,8 @@ class InputSpec:
         dtype: "uint8" (pixels) or "float32" (any other tensor).
         color: "grey" (1 channel) or "rgb" (3) for images; None if items are tensors.
         resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
-            cuts off the rest, "pad" shows the whole image on black.
+            cuts off the rest, "crop:F" shows only the share F of each side of what "crop" shows, about its center,
+            "pad" shows the whole image on black.
         value_range: Smallest and largest value that an item may hold, (0, 255) for pixels; None if unbounded.
     """
 
@@ -238,6 +241,22 @@ class Contract:
         object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
 
 
+def resize_rule(text: object) -> tuple[str, float]:
+    """Parse a `Resize`: its rule, and the share of each side that it shows, 1 except for "crop:F".
+
+    Raises:
+        ValueError: It is none of `RESIZES`.
+    """
+    rule, colon, share = str(text).partition(":")
+    try:
+        shown = float(share) if colon else 1.0
+    except ValueError:
+        shown = 0.0
+    if rule not in RESIZES or (colon and rule != "crop") or not 0 < shown <= 1:
+        raise ValueError(f"{text!r} is none of {', '.join(RESIZES)}, where F is above 0 and at most 1")
+    return rule, shown
+
+
 def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:
     names = {f.name for f in dataclasses.fields(cls)}
     return {k: v for k, v in raw.items() if k in names} | parsed
@@ -249,8 +268,9 @@ def _input_spec(raw: Any) -> InputSpec:
         raise ValueError(f"input shape is {list(spec.shape)}")
     if spec.dtype not in ("uint8", "float32"):
         raise ValueError(f"input dtype is {spec.dtype!r}, accepted: uint8, float32")
-    if spec.color not in (*get_args(Color), None) or spec.resize not in get_args(Resize):
-        raise ValueError(f"input color is {spec.color!r} and resize {spec.resize!r}")
+    if spec.color not in (*get_args(Color), None):
+        raise ValueError(f"input color is {spec.color!r}")
+    resize_rule(spec.resize)
     if spec.is_image and (len(spec.shape) != 3 or spec.shape[2] != (1 if spec.color == "grey" else 3)):
         raise ValueError(f"input shape {list(spec.shape)} does not fit color {spec.color!r}")
     if spec.value_range is not None:

@@ -25,7 +25,7 @@ from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
-from edgepress.toolkit.data.for_model import data_for
+from edgepress.toolkit.data.for_model import data_for, resize_note
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
@@ -91,31 +91,31 @@ def convert(
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, hints=hints) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, to=to)
-        plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
+        plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
         for text in (*left_out, *conversion.facts.notes, *plan.notes):
             note(text)
         variants = conversion.run(
-            schemes,
+            [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated],
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
-            **_items(plan.data, calibration_images, schemes, path),
+            **_items(plan.data, calibration_images),
             enforce=verify,
             on_start=on_start,
             on_done=on_done,
         )
     _note_if_weak(variants, note)
-    return variants
+    return _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
 
 
-def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unreadable: bool) -> _Plan:
+def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
     if facts.contract is not None and not hints.about_contract:
         adapter = InputAdapter.of(facts.contract)
         if hints.softmax:
             adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
         contract = facts.contract.replace(adapter=None)  # the graph will do what it says
         if contract.data is not None:  # edgepress trained it: its labels are the data's
-            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
+            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
             return _Plan(contract, adapter, opened, tuple(found))
         plan = _Plan(contract, adapter, None)
     else:
@@ -124,7 +124,14 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unre
         plan = _Plan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
     if data is None:
         return plan
-    opened = open_data(data, input=plan.contract.input, skip_unreadable=skip_unreadable)
+    opened = open_data(
+        data,
+        input=plan.contract.input,
+        skip_unreadable=skip_unreadable,
+        purpose="calibration",
+        sample=(count, ITEMS),
+    )
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
     return _with_labels_of(opened, dataclasses.replace(plan, data=opened))
 
 
@@ -138,12 +145,23 @@ def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None]) -> N
         )
 
 
-def _items(data: DataSet | None, count: int, schemes: Iterable[str], path: Path) -> dict[str, Any]:
+def _with_uncalibrated(
+    made: Iterable[Variant], schemes: Sequence[str], path: Path, on_done: Callable[[Variant], None]
+) -> list[Variant]:
+    """The variants in the order of the schemes, with a failed one for each that can't be made without data."""
+    found = {variant.scheme: variant for variant in made}
+    error = f"It must be calibrated, and {path} names no data that it was trained on."
+    hint = "Give data like its training data with --data."
+    for scheme in schemes:
+        if scheme not in found:
+            found[scheme] = Variant(scheme, None, None, 0.0, error=error, hint=hint)
+            on_done(found[scheme])
+    return [found[scheme] for scheme in schemes]
+
+
+def _items(data: DataSet | None, count: int) -> dict[str, Any]:
     """Calibration items, from the training split, and held-out items to verify on: arguments of `Conversion.run`."""
     if data is None:
-        if calibrated := ", ".join(name for name in schemes if SCHEMES[name].calibrated):
-            hint = "Give data like its training data with --data, or leave these schemes out."
-            raise InputError(f"{calibrated} must be calibrated, and {path} names no data it was trained on.", hint)
         return {"calibration": tuple}
     held_out = data.val if len(data.val) else data.train
     rows = calibration_rows(data.train, count)
@@ -208,7 +226,7 @@ def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints
 def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
     labels = plan.contract.labels
-    if set(labels) == set(data.labels):
+    if set(labels) == set(data.labels) or not data.labels:
         return plan
     if labels != tuple(map(str, range(len(labels)))) or len(data.labels) != len(labels):
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"

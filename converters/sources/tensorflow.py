@@ -66,17 +66,24 @@ class TensorFlowSource:
 
     def tflite(self, adapter: InputAdapter) -> bytes:
         """See `Source`."""
+        from edgepress.converters.to_tflite import passes
         from edgepress.converters.to_tflite.convert import float_tflite
 
+        scaling, adapter = adapter.split()
         bare = not (adapter.steps or adapter.end or self._unrolled)
         infer = self._unrolled or self._infer
-        return float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype="float32")))
+        made = float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype="float32")))
+        return passes.adapted(made, scaling) if scaling.steps else made
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `Source`."""
+        from edgepress.converters.to_onnx import interface
         from edgepress.converters.to_onnx.convert import float_onnx
 
-        return float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=adapter.item.dtype)))
+        scaling, adapter = adapter.split()
+        dtype = "float32" if scaling.steps else adapter.item.dtype
+        made = float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=dtype)))
+        return interface.adapted(made, scaling) if scaling.steps else made
 
     def _traced(self, infer: Callable[[Any], Any], adapter: InputAdapter, *, batch: int | None, dtype: str) -> Any:
         tf = self._tf

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter, free_prefix
+from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.to_onnx.convert import OPSET, finished
 from edgepress.runtime.errors import InputError, ModelFileError
@@ -167,7 +167,7 @@ def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     graph = whole.graph
     names = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
     prefix = free_prefix(names)
-    _put_in_front(graph, adapter, prefix)
+    _put_in_front(whole, adapter, prefix)
     if adapter.end:
         sink = graph.output[0]
         kind, options = ("Softmax", {"axis": -1}) if adapter.end == "softmax" else ("Sigmoid", {})
@@ -177,32 +177,45 @@ def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     return finished(whole)
 
 
-def _put_in_front(graph: onnx.GraphProto, adapter: InputAdapter, prefix: str) -> None:
+_KINDS = {"mean": "ReduceMean", "min": "ReduceMin", "max": "ReduceMax", "maximum": "Max"}
+"""ONNX' names of steps that are not the step's own in title case."""
+
+
+def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
+    graph = model.graph
     (source,) = graph.input
     front: list[Any] = []
+    results = [f"{prefix}_input"]
 
-    def add(kind: str, constant: Any = None, **attributes: Any) -> None:
-        inputs, out = [front[-1].output[0] if front else f"{prefix}_input"], f"{prefix}_{len(front)}_{kind}"
+    def add(kind: str, constant: Any = None, *, of: tuple[int, ...] = (1,), name: str = "", **attributes: Any) -> None:
+        inputs, out = [results[-back] for back in of], name or f"{prefix}_{len(front)}_{kind}"
         if constant is not None:
             inputs.append(f"{out}_constant")
-            graph.initializer.append(numpy_helper.from_array(np.asarray(constant), inputs[1]))
+            graph.initializer.append(numpy_helper.from_array(np.asarray(constant), inputs[-1]))
         front.append(helper.make_node(kind, inputs, [out], out, **attributes))
+        results.append(out)
 
     pixels = adapter.item.dtype == "uint8"
     if pixels:
         add("Cast", to=TensorProto.FLOAT)
-    for step in adapter.steps:
+    version = next(o.version for o in model.opset_import if o.domain in STANDARD)
+    for number, step in enumerate(adapter.steps, 1):
+        whole = np.array([] if step.values is None else step.values, np.int64)
         match step.kind:
             case "gather":
-                add("Gather", step.values.astype(np.int64), axis=3)
-            case "mul" | "add":
-                add(step.kind.title(), step.values)
+                add("Gather", whole, axis=3)
             case "transpose":
-                add("Transpose", perm=step.values.tolist())
+                add("Transpose", perm=list(whole))
             case "reshape":
-                add("Reshape", np.array([0, *step.values], np.int64))
+                add("Reshape", np.array([0, *whole], np.int64))
+            case "mean" | "min" | "max":
+                axes: dict[str, Any] = {"constant": whole} if version >= 18 else {"axes": list(whole)}
+                add(_KINDS[step.kind], of=step.of, name=step_name(prefix, step, number), keepdims=1, **axes)
+            case _:
+                name = step_name(prefix, step, number) if step.exact else ""
+                add(_KINDS.get(step.kind, step.kind.title()), step.values, of=step.of, name=name)
     if source.type.tensor_type.elem_type == TensorProto.UINT8:
         add("Cast", to=TensorProto.UINT8)
     if not front:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
@@ -127,6 +128,7 @@ RECIPES: dict[str, Callable[[Any, Any], None] | None] = {
 def _quantize(model: bytes, recipe: Callable[[Any, Any], None], ranges: Ranges | None) -> bytes:
     # Ranges that calibrate() did not make, as that needs signatures (ai-edge-quantizer#266; docs/architecture.md).
     from litert_quantizer import qtyping
+    from litert_quantizer.algorithm_manager import AlgorithmName
     from litert_quantizer.quantizer import Quantizer
     from litert_quantizer.recipe_manager import RecipeManager
 
@@ -139,6 +141,9 @@ def _quantize(model: bytes, recipe: Callable[[Any, Any], None], ranges: Ranges |
     try:
         with _silence():
             recipe(manager, qtyping)
+            manager.add_quantization_config(
+                EXACT.pattern, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+            )
             quantizer = Quantizer(model, manager.get_quantization_recipe())
             result = quantizer.quantize(statistics, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as e:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter, free_prefix
+from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_tflite import flatbuffer as flat
@@ -257,18 +257,28 @@ def adapted(model: bytes, adapter: InputAdapter) -> bytes:
     root, graph = flat.read(model)
     prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
     front: list[Any] = []
-    last = new_input = flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input") if adapter.steps else -1
-    for step in adapter.steps:
+    steps, old_input = adapter.steps, graph.inputs[0]
+    results = [flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input")] if steps else []
+    for number, step in enumerate(steps, 1):
         shape: list[int] = [1, *step.shape]
-        options: dict[str, dict[str, Any]] = {"gather": {"axis": 3}, "reshape": {"newShape": shape}}
         values = np.array(shape, np.int32) if step.kind == "reshape" else step.values
-        inputs = [last, flat.constant(root, graph, values, prefix)]
-        last = flat.tensor(graph, shape, f"{prefix}_{step.kind}")
-        front.append(flat.operator(root, step.kind.upper(), inputs, last, **options.get(step.kind, {})))
+        inputs = [results[-back] for back in step.of]
+        if values is not None:
+            inputs.append(flat.constant(root, graph, values, prefix))
+        name = step_name(prefix, step, number)
+        if number < len(steps):
+            results.append(flat.tensor(graph, shape, name))
+        else:  # the last step fills what was the input
+            results.append(old_input)
+            if step.exact:
+                graph.tensors[old_input].name = name.encode()
+        options: dict[str, dict[str, Any]] = {"gather": {"axis": 3}, "reshape": {"newShape": shape}}
+        options |= {name: {"keepDims": True} for name in ("mean", "min", "max")}
+        kind = {"min": "REDUCE_MIN", "max": "REDUCE_MAX"}.get(step.kind, step.kind.upper())
+        front.append(flat.operator(root, kind, inputs, results[-1], **options.get(step.kind, {})))
     if front:
-        front[-1].outputs = [graph.inputs[0]]  # the last step fills what was the input
         graph.operators[:0] = front
-        flat.redirect(root, graph, new_input, inputs=True)
+        flat.redirect(root, graph, results[0], inputs=True)
     if adapter.end:
         old = graph.outputs[0]
         new = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_scores")

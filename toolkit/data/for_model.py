@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepress.converters import annotation
 from edgepress.converters.annotation import Description
 from edgepress.converters.contract.hints import Hints
@@ -22,8 +24,13 @@ from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.flatbuffer import lacking
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.data.types import DataSet, Purpose
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
+
+IMAGENET = (1000, 1001)
+"""Numbers of outputs of models of ImageNet's classes, without and with one for the background."""
+SAMPLE = 8
+"""Number of images whose size is looked at."""
 
 SILENCE_S = 120.0
 """Time limit for opening a file that others made, seconds."""
@@ -139,9 +146,15 @@ def _without(path: Path) -> ModelFileError:
 
 
 def data_for(
-    contract: Contract, data: str | None, *, where: Path, skip_unreadable: bool = False, numbered: bool = False
+    contract: Contract,
+    data: str | None,
+    *,
+    where: Path,
+    skip_unreadable: bool = False,
+    numbered: bool = False,
+    purpose: Purpose = "evaluation",
 ) -> tuple[DataSet, list[str]]:
-    """The data set, opened as a model takes it, with notes if the model was trained on another one.
+    """The data set, opened as a model takes it, with notes on what a user should know of it.
 
     Args:
         contract: The model's.
@@ -149,6 +162,7 @@ def data_for(
         where: The model file, for messages.
         skip_unreadable: Skip images that cannot be read.
         numbered: Whether the labels are not known, and only numbers: then as many other labels of the data fit, too.
+        purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
 
     Raises:
         EdgepressError: No data set is named, or it cannot be opened or does not match the model.
@@ -156,24 +170,60 @@ def data_for(
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
-    options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable}
-    opened = open_data(source, labels=None if numbered else contract.labels, **options)
+    options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
+    labels = None if numbered or purpose == "calibration" else contract.labels
+    opened = open_data(source, labels=labels, **options)
+    if numbered and {*opened.labels} <= {*contract.labels}:  # the numbers of the model's classes, or of some of them
+        opened = opened.relabelled(contract.labels)
     if numbered and len(opened.labels) != len(contract.labels):
         raise DataError(
             f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",
             "Give data with the model's classes.",
         )
-    if {*opened.labels} == {*contract.labels} and opened.labels != contract.labels:  # numbers in another order
-        opened = open_data(source, labels=contract.labels, **options)
-    if not len(opened.test):
-        raise DataError(f"{source} has no test items.", "Give data with a test split.")
     notes = [f"Skipped as unreadable: {name} ({reason})" for name, reason in opened.skipped]
     if contract.data is not None and contract.data.sha256 != opened.sha256:
+        doubt = (
+            "some test items may have been used in training"
+            if purpose == "evaluation"
+            else "its files are calibrated on these"
+        )
         notes.append(
             f"{where.name} was trained on another version of {contract.data.source}, or on other data, than {source}: "
-            f"some test items may have been used in training."
+            f"{doubt}."
         )
-    return opened, notes
+    if purpose == "evaluation":
+        notes += _notes_on_test_items(contract, opened)
+    return opened, [*notes, *resize_note(contract, opened)]
+
+
+def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
+    """What a user may not expect of the items that a model is tested on."""
+    notes = []
+    absent = np.setdiff1d(np.arange(len(data.labels)), data.test.y)
+    if len(absent):
+        some = ", ".join(data.labels[i] for i in absent[:6]) + (", ..." if len(absent) > 6 else "")
+        notes.append(f"{data.source} has no test items of {len(absent)} of {len(data.labels)} classes: {some}.")
+    others = len(data.train) + len(data.val)
+    if contract.data is None and "test" in data.computed and others:
+        notes.append(
+            f"{data.source} has no test split, so {len(data.test)} of its {len(data.test) + others} items are the test "
+            "items, the same for every command. To test on all, put them below test/, or name arrays x_test, y_test."
+        )
+    return notes
+
+
+def resize_note(contract: Contract, data: DataSet) -> list[str]:
+    """That a model looks like one of ImageNet, whose usual evaluation crops images, while its files stretch them."""
+    spec, held = contract.input, data.test if len(data.test) else data.train
+    if contract.data is not None or not spec.is_image or spec.resize != "stretch" or contract.outputs not in IMAGENET:
+        return []
+    sizes = [held.source.stored_size(int(i)) for i in held.indices[:SAMPLE]]
+    if not all(size is not None and min(size) > max(spec.shape[:2]) for size in sizes):
+        return []
+    return [
+        f"images of {data.source} are larger than the model's {spec.shape[0]} x {spec.shape[1]} and are stretched; "
+        f"models with {contract.outputs} outputs are usually evaluated with --resize crop:0.875."
+    ]
 
 
 def data_record(data: DataSet) -> dict[str, Any]:

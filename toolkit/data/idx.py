@@ -46,9 +46,10 @@ def read_idx_folder(folder: Path, options: ReadOptions) -> Items:
                 hint = "Keep one."
                 raise DataError(f"{folder} has two files of {' '.join(key)}: {first.name} and {path.name}.", hint)
     parts = {}
+    found = {part for part, _ in files}
     for part in ("train", "test"):
         missing = [what for what in ("images", "labels") if (part, what) not in files]
-        if missing and (part == "train" or len(missing) == 1):
+        if len(missing) == 1 or (part == "train" and options.lacks_training(found)):
             hint = f"Its usual name is {part}-{missing[0]}-idx…-ubyte.gz."
             raise DataError(f"{folder} has no file of {part} {missing[0]}.", hint)
         if not missing:
