@@ -6,8 +6,8 @@ Two published files read a digit row by row in a fused LSTM, whose state is in v
 measured by a loop around the interpreter, with and without resetting these tensors before every digit, and through
 `evaluate`, `predict` and `serve` (a server on this machine gets PNG files), the last two on the first images. A copy
 with a self-test (`annotate`) and the files of every scheme that the float one converts to go the same ways; their
-self-test has to pass. Prints a table, and one JSON document; exits with 1 if a figure differs from the loop's with reset by more
-than 0.1 percentage points, or a scheme or self-test fails.
+self-test has to pass. Prints a table, and one JSON document; exits with 1 if a figure differs from the loop's with
+reset by more than 0.1 percentage points, or a scheme or self-test fails.
 """
 
 from __future__ import annotations

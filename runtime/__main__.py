@@ -135,7 +135,9 @@ def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
 def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
     """Format a document: an image's classes or a flat object on one line, other values indented below their name."""
     if isinstance(value, dict) and "image" in value:
-        found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [value["error"]["message"]]
+        found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [
+            f"{value['error']['message']} {value['error']['hint']}".strip()
+        ]
         rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
         return [f"{value['image']}: {', '.join(found)}{rate}"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):

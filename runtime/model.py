@@ -174,7 +174,7 @@ class Model:
         raise InputError(
             f"{self.path} {what}, so an image can't be prepared for it.",
             f"Give an array of shape {list(self.shape)}"
-            + (", or describe it first: edgepress annotate." if self.contract is None else "."),
+            + (", or describe it: --contract, or edgepress annotate." if self.contract is None else "."),
         )
 
     def _fit_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:

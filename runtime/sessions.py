@@ -80,6 +80,7 @@ class TFLiteSession:
         with parsing(path, NEWER, failed=f"can't be opened by {engine}"):
             try:
                 self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+                _refuse_free_sizes(path, interpreter.get_input_details())
                 interpreter.allocate_tensors()
             except SystemError as e:
                 what = f"{engine} does not work with numpy {np.__version__}."
@@ -106,6 +107,15 @@ class TFLiteSession:
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)
         return out if self._table is None else self._table[out]
+
+
+def _refuse_free_sizes(path: Path, inputs: list[dict[str, Any]]) -> None:
+    """Refuse a file whose input has free sizes, for which the file stores 1, and which would be answered at 1 x 1."""
+    for details in inputs:
+        signature = [int(n) for n in details["shape_signature"]]
+        if any(n < 0 and size == 1 for n, size in zip(signature[1:], details["shape"][1:], strict=False)):
+            hint = "Make a file of one size on the workstation: edgepress convert, with --size."
+            raise ModelFileError(f"{path} leaves sizes of its input free: {signature}.", hint)
 
 
 class OnnxSession(Stateless):

@@ -13,8 +13,10 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.size import fixed_shape, fixed_shapes, parse_size
 from edgepress.converters.inspection import open_in_engine, read
 from edgepress.converters.sources.open import open_source
+from edgepress.runtime import load
 from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.toolkit.profiling.profile import profile
 
 KINDS = ["free.keras", "free_saved_model", "free.onnx", "free.tflite", "shapes.tflite"]
 MACS = {"free.onnx": 22 * 30 * 27 * 8 + 32, "shapes.tflite": 22 * 30 * 27 * 8 + 32}
@@ -202,3 +204,15 @@ def _onnx_answer(model: Any, items: np.ndarray) -> np.ndarray:
     assert session.get_inputs()[0].shape[1:] == [*items.shape[1:]]
     scores: np.ndarray = session.run(None, {session.get_inputs()[0].name: items})[0]
     return scores
+
+
+@pytest.mark.parametrize("name", ["free.tflite", "shapes.tflite"])
+def test_a_tflite_file_of_free_sizes_is_not_answered_at_1x1(folder: Path, name: str) -> None:
+    with pytest.raises(ModelFileError, match=f"{name}.*--size"):
+        load(folder / name)
+
+
+@pytest.mark.parametrize("name", ["free.onnx", "shapes.tflite"])
+def test_profile_gives_no_time_for_a_free_size(folder: Path, name: str) -> None:
+    with pytest.raises((InputError, ModelFileError), match=f"{name}.*--size"):
+        profile(folder / name)

@@ -22,7 +22,8 @@ from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime import InputSpec, frames, load
 from edgepress.runtime.__main__ import main
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import EngineError, ModelFileError
+from edgepress.toolkit.profiling.profile import profile
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +221,8 @@ def test_a_server_has_one_stream_on_request(stateful: Path, kept: bool) -> None:
             assert post("/classify", ITEMS[0])[1] == pytest.approx(expected[0].tolist())
         finally:
             process.terminate()
+
+
+def test_profile_says_that_state_is_not_supported(stateful: Path) -> None:
+    with pytest.raises(EngineError, match=r"svdf\.tflite has state"):
+        profile(stateful)
