@@ -3,9 +3,9 @@
     python benchmarks/onnx_sources.py --models ../shared/real/models
 
 MNIST-8 (`onnx/mnist-8.onnx` in that folder) and the three classifiers of `onnx_models.py` become all nine schemes;
-every float `.tflite` file in the folder becomes all ONNX schemes. A row is one file, with the figures of its verification on
-items that were not calibrated on. "both int8" compares the two int8 files of a model with each other on all items. The
-exit code is 1 if a file of an ONNX model was not made.
+every float `.tflite` file in the folder becomes all ONNX schemes. A row is one file, with the figures of its
+verification on items that were not calibrated on. "both int8" compares the two int8 files of a model with each other on
+all items. The exit code is 1 if a file of an ONNX model was not made.
 """
 
 from __future__ import annotations
