@@ -192,6 +192,9 @@ class _Work:
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the self-test's items."""
         scores = self._source_outputs(candidates(self.input))
+        if self.task == "none":
+            low, high = np.nanmin(scores), np.nanmax(scores)
+            return chosen_seeds((scores - low) / (high - low or 1))
         return chosen_seeds(softmax(scores) if self.task == "logits" else self.job.adapter.finish(scores))
 
     def _source_outputs(self, items: Array) -> npt.NDArray[np.float32]:
@@ -219,8 +222,10 @@ class _Work:
                 raise ConversionError("The file returns NaN or infinity.", hint or "Try a scheme with more bits.")
             true = self._as_given(truth)[: len(scores)]
             verification = compare(true, scores, on=self.job.proof_name)
+            if self.task == "none":  # the largest of its outputs is no label
+                verification = dataclasses.replace(verification, agreement=None)
             reason = shortcoming(verification, scheme)
-            if not reason and contract.task != "logits" and not self._quantizes_scores(scheme):
+            if not reason and contract.task not in ("logits", "none") and not self._quantizes_scores(scheme):
                 sigmoids = self.source.facts.ends_in.lower() in SIGMOIDS
                 reason = shortcoming_before(true, scores, scheme, "multilabel" if sigmoids else contract.task)
             if reason and self.job.enforce:
@@ -242,10 +247,11 @@ class _Work:
         """Answers to as many proof items as `PROOF_S` allows: int16x8 of a large net takes seconds for a few."""
         parts, start = [], time.perf_counter()
         for i in range(0, len(items), PROOF_STEP):
-            parts.append(model.scores(items[i : i + PROOF_STEP]))
+            parts.append(model.answer(items[i : i + PROOF_STEP]))
             if time.perf_counter() - start > PROOF_S:
                 break
-        return np.concatenate(parts)
+        answers = np.concatenate(parts)
+        return answers.reshape(len(answers), -1)
 
     def _quantizes_scores(self, scheme: Scheme) -> bool:
         """Whether probabilities are integers at some point, so that small ones are 0 and have no logarithm."""

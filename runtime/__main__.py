@@ -118,11 +118,13 @@ def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
 
 
 def _model(args: argparse.Namespace) -> Model:
-    if args.threads != "auto":
-        return load(args.model, args.engine, int(args.threads))
-    from edgepress.runtime.bench import best_threads
+    if args.threads == "auto":
+        from edgepress.runtime.bench import best_threads
 
-    return load(args.model, args.engine, best_threads(args.model, args.engine))
+    threads = best_threads(args.model, args.engine) if args.threads == "auto" else int(args.threads)
+    model = load(args.model, args.engine, threads)
+    model.require_labels()
+    return model
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:

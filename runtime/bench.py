@@ -1,7 +1,7 @@
 """Latency of one model file on this machine by number of threads, and the best number for `--threads auto`.
 
 The file is opened once per number of threads; they take turns of a quarter of a second, so that a slow moment of the
-machine affects all of them. What is timed is `Model.scores` of a prepared item of random values. The best number is the
+machine affects all of them. What is timed is `Model.answer` of a prepared item of random values. The best number is the
 smallest whose median is within 5 % of the fastest. It is stored in `~/.cache/edgepress/threads.json` (or under
 `XDG_CACHE_HOME`) by the file's hash and the engine; not beside the model, where a bundle's checksums would break.
 """
@@ -108,12 +108,12 @@ def _opened(path: Any, engine: str | None, counts: list[int]) -> tuple[list[Mode
 
 def _timed(model: Model, items: Sequence[Any], seconds: float) -> array.array[float]:
     """Latencies of calls for some seconds (at least one call), microseconds, as float32."""
-    clock, scores, found, i = time.perf_counter_ns, model.scores, array.array("f"), 0
+    clock, answer, found, i = time.perf_counter_ns, model.answer, array.array("f"), 0
     end = (now := clock()) + int(seconds * 1e9)
     while not i or now < end:
         item, i = items[i & 7], i + 1
         start = clock()
-        scores(item)
+        answer(item)
         now = clock()
         found.append((now - start) / 1e3)
     return found

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ _OLD_ITEM_BY_ITEM = ("onnx-dynamic",)
 _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0, "onnx-float16": 3.0}
 """`item_by_item`, and `tolerance_steps` by scheme or precision, of files from before contracts held them."""
 
-Task = Literal["softmax", "logits", "sigmoid", "multilabel"]
+Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
 Color = Literal["grey", "rgb"]
 Resize = Literal["stretch", "crop", "pad"]
 
@@ -85,14 +86,14 @@ class Verification:
     """How far a file's answers were from its source model's when it was made.
 
     `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
-    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer, and
-    `sqnr_db` the signal-to-quantization-noise ratio, dB, None if there was no noise. If `varies` is false, the source
-    model's answers were nearly the same for all items, and the figures prove little.
+    0-1, None for a model without labels; `max_error` and `mean_error` are absolute, `largest` is the source model's
+    largest absolute answer, and `sqnr_db` the signal-to-quantization-noise ratio, dB, None if there was no noise. If
+    `varies` is false, the source model's answers were nearly the same for all items, and the figures prove little.
     """
 
     items: int
     on: str
-    agreement: float
+    agreement: float | None
     max_error: float
     mean_error: float
     largest: float
@@ -104,10 +105,10 @@ class Verification:
 class SelfTest:
     """Answers of the workstation's `engine` (name and version) for a board to repeat: see `edgepress.runtime.selftest`.
 
-    `seeds` make the items. `scores` are base64 of little-endian uint16, item by item, in units of 1/65535, of the
-    labels with the indices `columns` (empty: of all); `top` is each item's best label. `step` is the scale of a
-    quantized output, `logit_step` that of the quantized numbers in front of softmax or sigmoid; 0 if there are none.
-    An answer may differ by `tolerance_steps`.
+    `seeds` make the items. `scores` are base64 of little-endian uint16, item by item, 0 being `low` and 65535 `high`,
+    of the outputs with the indices `columns` (empty: of all); `top` is each item's largest output. `step` is the scale
+    of a quantized output, `logit_step` that of the quantized numbers in front of softmax or sigmoid; 0 if there are
+    none. An answer may differ by `tolerance_steps`.
     """
 
     engine: str
@@ -118,6 +119,8 @@ class SelfTest:
     step: float = 0.0
     logit_step: float = 0.0
     tolerance_steps: float = 16.0
+    low: float = 0.0
+    high: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,8 +130,10 @@ class Contract:
     Attributes:
         task: What the outputs of the file mean. "softmax": one probability per class, summing to 1. "logits": the same
             before softmax, which the runtime applies. "sigmoid": one output, the probability of the second of two
-            labels. "multilabel": an independent probability for each label.
-        labels: Class names, in the order of the outputs; for "sigmoid" the negative and the positive one.
+            labels. "multilabel": an independent probability for each label. "none": anything else, such as what an
+            autoencoder restores; there are no labels.
+        labels: Class names, in the order of the outputs; for "sigmoid" the negative and the positive one; empty for
+            "none".
         input: What one item looks like.
         scheme: Name in the converters' scheme table, or "keras" for the source model; `arch` is its architecture.
         parent_sha256: SHA-256 of the source model's file; empty in the source model itself.
@@ -136,6 +141,7 @@ class Contract:
         threshold: Probability from which a label counts as present ("sigmoid", "multilabel"); None means 0.5.
         verification: How far its answers were from the source model's; `selftest` has answers for a board to repeat.
         tools: Versions of the packages that made the file.
+        output_shape: Shape of the output for one item, without the batch; empty unless the task is "none".
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
     """
@@ -153,12 +159,13 @@ class Contract:
     selftest: SelfTest | None = None
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
     item_by_item: bool = False
+    output_shape: tuple[int, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def outputs(self) -> int:
         """Number of outputs that the file has: one a label, but a single one for "sigmoid"."""
-        return 1 if self.task == "sigmoid" else len(self.labels)
+        return {"sigmoid": 1, "none": math.prod(self.output_shape)}.get(self.task, len(self.labels))
 
     def replace(self, **changes: Any) -> Contract:
         """A copy with some fields changed."""
@@ -208,9 +215,15 @@ class Contract:
             raise TypeError("scheme is not a string")
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
+        sizes = tuple(self.output_shape)
+        if not all(type(n) is int and 0 < n < 1 << 24 for n in sizes):
+            raise ValueError(f"output shape is {list(sizes)}")
+        if (self.task == "none") != bool(sizes) or (sizes and self.labels):
+            raise ValueError(f"the task {self.task} has {len(self.labels)} labels and output shape {list(sizes)}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
         object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "output_shape", sizes)
 
 
 def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:
@@ -246,7 +259,7 @@ def _selftest(raw: Any, scheme: Any) -> SelfTest | None:
     seeds, columns, top = tuple(test.seeds), tuple(test.columns), tuple(test.top)
     numbers = test.step, test.logit_step, test.tolerance_steps
     whole = all(type(n) is int and n >= 0 for n in (*seeds, *columns, *top))
-    steps = all(isinstance(v, (int, float)) and 0 <= v < 1e6 for v in numbers)
+    steps = all(isinstance(v, (int, float)) and 0 <= v < 1e6 for v in numbers) and 0 < test.high - test.low < 1e30
     if not (whole and steps and 0 < len(seeds) == len(top) and isinstance(test.scores, str)):
         raise ValueError("its self-test is damaged")
     return dataclasses.replace(test, seeds=seeds, columns=columns, top=top)

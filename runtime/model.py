@@ -46,10 +46,12 @@ class Model:
         engine: Name of the engine that runs it.
         threads: Number of threads that the engine may use.
         contract: The contract in the file; None for a file that edgepress did not make.
-        labels: Class names; numbers if the file has no contract.
+        labels: Class names; numbers if the file has no contract; empty if its task is "none".
+        output_shape: Shape of the output for one item.
+        answer: `scores`, or `outputs` if there are no labels: what is timed and compared with other machines.
         threshold: Probability from which a label counts as present; None if the best label is the answer.
         shape: Shape of one item, (height, width, channels) for images.
-        ready: Shape and dtype of a batch that `scores` passes to the engine unchanged.
+        ready: Shape and dtype of a batch that `answer` passes to the engine unchanged.
     """
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
@@ -70,7 +72,11 @@ class Model:
         alone = session.contract is not None and session.contract.item_by_item
         self._size = 1 if alone else session.batch
         self._session = session
-        self._run = _probabilities(session.run, task)  # wrapped here, so that calls need not check the task
+        raw = task == "none"
+        # Wrapped here, so that calls need not check the task.
+        self._run = self._no_scores if raw else _probabilities(session.run, task)
+        self.output_shape = session.contract.output_shape if session.contract and raw else (session.classes,)
+        self.answer = self.outputs if raw else self.scores
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
 
@@ -87,24 +93,40 @@ class Model:
             They sum to 1, except for "multilabel". The outputs of a file without a contract are returned unchanged.
 
         Raises:
-            InputError: The shape does not fit, a value is not finite, or pixels look as if they were scaled to 0-1.
+            InputError: The shape does not fit, a value is not finite, pixels look as if they were scaled to 0-1, or
+                the model has no labels: `outputs` returns what it computes.
         """
         # The usual case in a loop on a board: nothing to convert, so this test is the only overhead.
         if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:
             return self._run(batch)
+        return self._in_parts(self._run, batch, len(self.labels))
+
+    def outputs(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """What the file returns for items, without softmax: float32, shape (N, *output_shape).
+
+        Items and errors are those of `scores`.
+        """
+        if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:  # as in `scores`
+            found = self._session.run(batch)
+        else:
+            found = self._in_parts(self._session.run, batch, self._session.classes)
+        return found.reshape(len(found), *self.output_shape)
+
+    def _in_parts(self, run: Run, batch: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float32]:
+        """Answers, shape (N, columns), to items of any accepted type, in calls of the size that the file takes."""
         items = self._stored(self._batched(np.asarray(batch)))
         size = self._size
         if size is None:
-            return self._run(items)
+            return run(items)
         if size == 1:
-            parts = [self._run(items[i : i + 1]) for i in range(len(items))]
+            parts = [run(items[i : i + 1]) for i in range(len(items))]
         else:
             parts = []
             for start in range(0, len(items), size):
                 part = items[start : start + size]
                 padded = np.concatenate([part, np.zeros((size - len(part), *self.shape), part.dtype)])
-                parts.append(self._run(padded)[: len(part)])
-        return np.concatenate(parts) if parts else np.empty((0, len(self.labels)), np.float32)
+                parts.append(run(padded)[: len(part)])
+        return np.concatenate(parts) if parts else np.empty((0, columns), np.float32)
 
     def classify(self, image: ImageLike, top: int = 5) -> list[Prediction]:
         """Classify an image.
@@ -122,6 +144,7 @@ class Model:
         """
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
+        self.require_labels()
         scores = self.scores(self.prepare(image)[np.newaxis])[0]
         return self._named(scores, np.argsort(-scores, kind="stable")[:top])
 
@@ -153,6 +176,18 @@ class Model:
         from edgepress.runtime.image import load_image
 
         return load_image(image, spec)
+
+    def require_labels(self) -> None:
+        """Raise InputError if the model has no labels, so that nothing can be classified with it."""
+        if self.contract is not None and self.contract.task == "none":
+            raise InputError(
+                f"{self.path} has no labels (its task is none), so it classifies nothing.",
+                "Model.outputs(batch) returns what it computes; bench and selftest need no labels.",
+            )
+
+    def _no_scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        self.require_labels()
+        raise AssertionError("it has labels")
 
     def _named(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
         return [Prediction(self.labels[i], float(scores[i])) for i in rows]

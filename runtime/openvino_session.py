@@ -10,7 +10,7 @@ import numpy as np
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import ModelFileError
-from edgepress.runtime.sessions import check_classifier, dequantization_table, file_format, input_scale
+from edgepress.runtime.sessions import dequantization_table, file_format, input_scale, outputs_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -40,9 +40,12 @@ class OpenVinoSession:
             key = ["framework", MEMBER]
             text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
             scales = _tflite_quantization(path.read_bytes()) if tflite else ((0.0, 0), (0.0, 0))
-            check_classifier(path, inputs, outputs)
+            self.contract = (
+                read_contract(path) if tflite else Contract.from_json(text, where=str(path)) if text else None
+            )
+            self.classes, self._flat = outputs_of(path, inputs, outputs, self.contract)
             self.batch = inputs[0][0] if inputs[0][0] > 0 else None
-            self.shape, self.classes = tuple(inputs[0][1:]), outputs[0][1]
+            self.shape = tuple(inputs[0][1:])
             self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
             del model
             self._requests = {self.batch or 1: self._compiled(self.batch or 1)}
@@ -52,7 +55,6 @@ class OpenVinoSession:
                 f"{path} can't be opened by openvino: {reason[0].strip().rstrip('.')}.",
                 "It is damaged, or contains an operation that OpenVINO lacks. Convert it again, or use another engine.",
             ) from e
-        self.contract = read_contract(path) if tflite else Contract.from_json(text, where=str(path)) if text else None
         self.dtype, self.scale = np.dtype(self._type.to_dtype()), input_scale({"quantization": scales[0]})
         self._table = dequantization_table({"quantization": scales[1], "dtype": output})
         self._input: npt.NDArray[Any] = np.empty(0)
@@ -70,7 +72,8 @@ class OpenVinoSession:
         self._input[...] = batch
         self._request.infer(share_outputs=True)
         out: npt.NDArray[np.float32] = self._request.get_output_tensor(0).data
-        return out.copy() if self._table is None else self._table[out]
+        out = out.copy() if self._table is None else self._table[out]
+        return out if self._flat else out.reshape(len(batch), -1)
 
     def _compiled(self, batch: int) -> Any:
         model = self._core.read_model(str(self._path))  # again: kept, it would double the memory

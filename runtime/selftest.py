@@ -4,7 +4,8 @@ The contract holds the seeds of a few items and the workstation's answers. `seed
 by integer arithmetic on raw bits of a generator that NumPy guarantees to keep (unlike the methods of `default_rng`).
 Differences are counted in steps. A step is the largest change of an answer p that one step of the numbers inside the
 file causes: the scale of a quantized output or, if larger, 2 p (1 - p) times the scale of the quantized numbers in
-front of softmax or sigmoid; at least 1/256 where the output is not quantized. More steps than the contract allows
+front of softmax or sigmoid; at least 1/256 where the output is not quantized (of a model without labels: 1/256 of the
+range of the stored answers). More steps than the contract allows
 (docs/runtime.md says why by scheme), or another best label that is clearly ahead, are a failure.
 
 A bundle's folder holds one model file and optionally `samples/manifest.json`, images that test decoding and resizing:
@@ -14,7 +15,7 @@ A bundle's folder holds one model file and optionally `samples/manifest.json`, i
 `file` is an image or a `.npy` item beside the manifest (PNG is best: two JPEG decoders may differ by a grey level);
 `label` is the best one and `scores` are those of `Model.scores` on the workstation, in the order of the labels.
 
-Limits: above 64 labels, only the answers of 64 are stored and compared; none of the others may be the best.
+Limits: above 64 outputs, only the answers of 64 are stored and compared; none of the others may be the largest.
 """
 
 from __future__ import annotations
@@ -85,11 +86,11 @@ def selftest(path: str | Path, engine: str | None = None) -> Report:
     model = load(file, engine)
     if model.contract is None or (test := model.contract.selftest) is None:
         raise ModelFileError(f"{file} holds no self-test.", "Convert the model again with this edgepress.")
-    tolerance, all_columns = test.tolerance_steps, range(len(model.labels))
+    tolerance, all_columns = test.tolerance_steps, range(len(model.labels) or model.contract.outputs)
     columns = list(test.columns or all_columns)
     try:
-        expected = np.frombuffer(base64.b64decode(test.scores, validate=True), "<u2") / 65535
-        expected = expected.reshape(len(test.seeds), len(columns))
+        stored = np.frombuffer(base64.b64decode(test.scores, validate=True), "<u2") / 65535
+        expected = (test.low + (test.high - test.low) * stored).reshape(len(test.seeds), len(columns))
         known = max(*columns, *test.top) in all_columns
     except ValueError:
         known = False
@@ -97,7 +98,7 @@ def selftest(path: str | Path, engine: str | None = None) -> Report:
         raise ModelFileError(f"{file} holds a damaged self-test.", "Copy or convert it again.")
     checks = []
     for seed, wanted, top in zip(test.seeds, expected, test.top, strict=True):
-        scores = model.scores(seeded_item(model.contract.input, seed))[0]
+        scores = model.answer(seeded_item(model.contract.input, seed))[0].ravel()
         checks.append(_check(f"seed {seed}", test, scores, columns, wanted, top, tolerance))
     for name, wanted, top in _samples(manifest, model) if manifest and manifest.exists() else ():
         try:
@@ -151,7 +152,7 @@ def _samples(manifest: Path, model: Model) -> list[tuple[Path, npt.NDArray[Any],
 
 
 def _check(name: str, test: SelfTest, scores: Any, columns: list[int], wanted: Any, top: int, limit: float) -> Check:
-    steps = np.maximum(test.step or 1 / 256, 2 * wanted * (1 - wanted) * test.logit_step)
+    steps = np.maximum(test.step or (test.high - test.low) / 256, 2 * wanted * (1 - wanted) * test.logit_step)
     off = np.abs(scores[columns] - wanted) / steps
     worst, best = int(np.argmax(off)), int(np.argmax(scores))
     most, at = float(off[worst]), columns[worst]

@@ -6,6 +6,7 @@ a batch of exactly the file's type and returns float32.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +29,7 @@ class Session(Protocol):
         shape: Shape of one item.
         dtype: Type of the file's input.
         scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
-        classes: Number of outputs.
+        classes: Number of outputs for one item, in all axes.
         batch: The file's fixed batch size, None if it is free.
     """
 
@@ -64,12 +65,12 @@ class TFLiteSession:
                 "The file is damaged, or made for a newer interpreter. Convert it again or upgrade the engine.",
             ) from e
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        check_classifier(path, *([d["shape"].tolist() for d in details] for details in (inputs, outputs)))
+        taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
+        self.classes, self._flat = outputs_of(path, taken, given, self.contract)
         self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
         self.batch: int | None = int(inputs[0]["shape"][0])
         self.dtype = np.dtype(inputs[0]["dtype"])
         self.scale = input_scale(inputs[0])
-        self.classes = int(outputs[0]["shape"][1])
         self._table = dequantization_table(outputs[0])
         self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
         self._reset = interpreter.reset_all_variables
@@ -81,7 +82,8 @@ class TFLiteSession:
         self._set(self._input, batch)
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)
-        return out if self._table is None else self._table[out]
+        out = out if self._table is None else self._table[out]
+        return out if self._flat else out.reshape(len(batch), -1)
 
 
 class OnnxSession:
@@ -102,22 +104,22 @@ class OnnxSession:
                 f"{path} can't be opened by onnxruntime: {first_line(e)}",
                 "The file is damaged, or made for a newer ONNX Runtime. Convert it again or upgrade the engine.",
             ) from e
-        check_classifier(path, [i.shape for i in inputs], [o.shape for o in outputs])
+        self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
+        taken, given = ([port.shape for port in ports] for ports in (inputs, outputs))
+        self.classes, self._flat = outputs_of(path, taken, given, self.contract)
         if inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
-        self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
         batch, *shape = inputs[0].shape
         self.batch = batch if isinstance(batch, int) else None
         self.shape = tuple(n if isinstance(n, int) else -1 for n in shape)
         self.dtype = np.dtype(_ONNX_TYPES[inputs[0].type])
         self.scale = (1.0, 0)
-        self.classes = outputs[0].shape[1] if isinstance(outputs[0].shape[1], int) else -1
         self._run, self._input, self._outputs = session.run, inputs[0].name, [outputs[0].name]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch, of any size unless the file fixes it."""
         out: npt.NDArray[np.float32] = self._run(self._outputs, {self._input: batch})[0]
-        return out
+        return out if self._flat else out.reshape(len(batch), -1)
 
 
 def file_format(path: Path) -> str:
@@ -147,11 +149,25 @@ def file_format(path: Path) -> str:
     raise ModelFileError(f"{path} is {found}. Accepted: .tflite and .onnx files.", "Convert the model again.")
 
 
-def check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
-    """Refuse a file whose input and output shapes are not those of a classifier."""
-    if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
-        what = f"{path} is not a classifier: inputs {inputs}, outputs {outputs}."
-        raise ModelFileError(what, "One input and one output of shape (batch, classes) are needed.")
+def outputs_of(
+    path: Path, inputs: list[list[Any]], outputs: list[list[Any]], contract: Contract | None
+) -> tuple[int, bool]:
+    """Number of outputs for one item, -1 if it is not fixed, and whether the file returns them as (batch, outputs).
+
+    Raises:
+        ModelFileError: These are not the shapes of a classifier, and the contract does not say that it is none.
+    """
+    if len(inputs) == len(outputs) == 1 and inputs[0] and outputs[0]:
+        found, batch = outputs[0], inputs[0][0]
+        item = found[1:] if found[0] == batch or not isinstance(found[0], int) or found[0] < 0 else found
+        counted = [n for n in item if n != 1]
+        if len(counted) < 2 or (contract is not None and contract.task == "none"):
+            fixed = all(isinstance(n, int) and n > 0 for n in counted)
+            return math.prod(counted) if fixed else -1, len(found) == 2 and len(item) == 1
+    raise ModelFileError(
+        f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.",
+        "One input and one output of shape (batch, classes) are needed, or a file converted with --task none.",
+    )
 
 
 def input_scale(details: dict[str, Any]) -> tuple[float, int]:

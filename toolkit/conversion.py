@@ -205,7 +205,7 @@ def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints
 def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
     labels = plan.contract.labels
-    if set(labels) == set(data.labels):
+    if plan.contract.task == "none" or set(labels) == set(data.labels):
         return plan
     if labels != tuple(map(str, range(len(labels)))) or len(data.labels) != len(labels):
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"

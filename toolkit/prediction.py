@@ -86,6 +86,7 @@ def _images(path: Path) -> list[Path]:
 
 def _classify(job: _Job, emit: Emit) -> None:
     model = load(job.file, job.engine)
+    model.require_labels()
     for image in job.images:
         try:
             emit(ImageResult(str(image), tuple(model.classify(image, top=job.top))))

@@ -24,7 +24,8 @@ class Facts:
 
     Attributes:
         shape: Shape of one item as the model takes it, without the batch.
-        outputs: Number of outputs.
+        outputs: Number of outputs for one item.
+        output_shape: Shape of the output for one item where more than one of its axes counts; else empty.
         format: "keras", "savedmodel", "tflite" or "onnx".
         dtype: Type of the input. A model whose input is not float scales it itself.
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"); "" if unknown.
@@ -36,6 +37,7 @@ class Facts:
     shape: tuple[int, ...]
     outputs: int
     _: KW_ONLY
+    output_shape: tuple[int, ...] = ()
     format: str = ""
     dtype: str = "float32"
     ends_in: str = ""
@@ -53,7 +55,8 @@ class Hints:
     Attributes:
         labels: Class names in the order of the outputs, or the path of a file with one on each line; of a single
             sigmoid both, or only the positive one.
-        task: What the outputs mean: "softmax", "logits", "sigmoid" or "multilabel".
+        task: What the outputs mean: "softmax", "logits", "sigmoid" or "multilabel"; "none" of a model that is no
+            classifier.
         threshold: Probability from which a label counts as present, 0-1.
         input_range: Values that the model takes for pixels 0 and 255: "0,1", "-1,1".
         mean: Per-channel mean, or one number for all, subtracted from pixels in `input_range` (0-255 if that is None,

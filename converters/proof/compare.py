@@ -51,7 +51,7 @@ def _decibels(signal: float, noise: float) -> float | None:
 
 def shortcoming(found: Verification, scheme: Scheme) -> str:
     """Why a file is below its scheme's bound; empty if it is not."""
-    agreement = f" (top-1 agreement {found.agreement:.1%})"
+    agreement = "" if found.agreement is None else f" (top-1 agreement {found.agreement:.1%})"
     return _too_far(scheme, found.max_error, found.largest) or _too_noisy(scheme, found.sqnr_db, agreement)
 
 

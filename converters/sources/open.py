@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.kinds import item_output
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras
@@ -57,7 +58,7 @@ def _keras_source(path: Path, hints: Hints) -> Source:
             f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
             "Give the float model, as it was before model.quantize.",
         )
-    (batch, *shape), outputs = model.input_shape, int(model.output_shape[1])
+    (batch, *shape), given = model.input_shape, [list(model.output_shape)]
     if stateful := [layer.name for layer in recurrent_layers(model) if layer.stateful]:
         many = f"takes {batch} items at once and " if batch not in (None, 1) else ""
         raise ModelFileError(
@@ -66,6 +67,7 @@ def _keras_source(path: Path, hints: Hints) -> Source:
         )
     dtype = _number(path, getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype)))
     contract = read_contract(path) if zipfile.is_zipfile(path) else None
+    outputs = item_output(path, [[batch, *shape]], given)
     infer = partial(model, training=False)
     try:
         return TensorFlowSource(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.kinds import item_output
 from edgepress.converters.errors import first_line
 from edgepress.runtime.errors import ModelFileError
 
@@ -37,15 +38,15 @@ def opened(path: Path) -> Any:
         raise ModelFileError(f"TensorFlow can't load {path}: {first_line(e)}", "Save the model again.") from e
 
 
-def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tuple[int, ...], int, str]:
+def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tuple[int, ...], tuple[int, ...], str]:
     """The serving signature of a SavedModel.
 
     Returns:
-        A function from one tensor to one, the batch that it takes (None for any), the shape of one item, the number of
-        outputs, and the input's type.
+        A function from one tensor to one, the batch that it takes (None for any), the shape of one item, that of its
+        output, and the input's type.
 
     Raises:
-        ModelFileError: It can't be loaded, or its signature is not that of a classifier.
+        ModelFileError: It can't be loaded, or its signature has not one input and one output.
     """
     model = opened(path)
     names = list(model.signatures)
@@ -58,16 +59,11 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
     signature = model.signatures[name]
     inputs = signature.structured_input_signature[1]
     outputs = signature.structured_outputs
-    shapes: list[Any] = [
-        s.shape.as_list() if s.shape.rank is not None else None for s in (*inputs.values(), *outputs.values())
+    shapes: list[list[Any]] = [
+        [s.shape.as_list() if s.shape.rank is not None else [] for s in ends.values()] for ends in (inputs, outputs)
     ]
-    many = len(inputs) != 1 or len(outputs) != 1
-    if many or None in shapes or not shapes[0] or len(shapes[1]) != 2 or shapes[1][1] is None:
-        raise ModelFileError(
-            f"{path} is not a classifier: inputs {sorted(inputs)}, outputs {sorted(outputs)}, shapes {shapes}.",
-            "One input (batch, ...) and one output (batch, classes) are needed; several inputs can't be converted.",
-        )
-    batch, *shape = shapes[0]
+    output_shape = item_output(path, *shapes)
+    batch, *shape = shapes[0][0]
     if batch not in (None, 1):
         raise ModelFileError(
             f"{path} takes {batch} items at once.", "Export it with a batch of 1 or a free one (None)."
@@ -78,4 +74,4 @@ def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tupl
         assert model is not None  # keeps the variables alive
         return signature(**{source: x})[sink]
 
-    return infer, batch, tuple(shape), int(shapes[1][1]), inputs[source].dtype.name
+    return infer, batch, tuple(shape), output_shape, inputs[source].dtype.name

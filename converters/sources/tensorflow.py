@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.kinds import counted
 from edgepress.converters.frozen import freeze, last_operation, trace
 from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.runtime.contract import Contract
@@ -24,9 +25,9 @@ class TensorFlowSource:
 
     Args:
         format: "keras" or "savedmodel".
-        infer: Maps a tensor of `dtype`, (N, *shape), to one of (N, outputs).
+        infer: Maps a tensor of `dtype`, (N, *shape), to one of (N, *output_shape).
         shape: Shape of one item.
-        outputs: Number of outputs.
+        output_shape: Shape of its output. If only one axis counts, files return (batch, outputs).
         dtype: Type of the input of `infer`.
         batch: Number of items that it takes at once; None for any number.
         contract: The contract in the file; None if it has none.
@@ -38,7 +39,7 @@ class TensorFlowSource:
         format: str,
         infer: Callable[[Any], Any],
         shape: tuple[int, ...],
-        outputs: int,
+        output_shape: tuple[int, ...],
         dtype: str,
         *,
         batch: int | None = None,
@@ -53,19 +54,30 @@ class TensorFlowSource:
                 "Save it with an input of fixed size.",
             )
         self._tf = tf
-        self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
-        self._unrolled = infer_unrolled and (lambda x: infer_unrolled(tf.cast(x, dtype)))
+        outputs, spread = counted(output_shape)
+
+        def flat(y: Any) -> Any:
+            return y if spread or len(output_shape) == 1 else tf.reshape(y, [-1, outputs])
+
+        self._infer: Callable[[Any], Any] = lambda x: flat(infer(tf.cast(x, dtype)))
+        self._unrolled = infer_unrolled and (lambda x: flat(infer_unrolled(tf.cast(x, dtype))))
         self._batch = batch
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
         self.facts = Facts(
-            shape, outputs, format=format, dtype=dtype, ends_in=last_operation(self._bare), contract=contract
+            shape,
+            outputs,
+            output_shape=spread,
+            format=format,
+            dtype=dtype,
+            ends_in=last_operation(self._bare),
+            contract=contract,
         )
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """See `Source`."""
         try:
-            return np.concatenate([np.asarray(self._bare(self._tf.constant(x[np.newaxis]))) for x in items])
+            return np.array([np.ravel(self._bare(self._tf.constant(x[np.newaxis]))) for x in items], np.float32)
         except self._tf.errors.OpError as e:
             raise does_not_run(_reason(e.message)) from e
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Array, does_not_run
@@ -46,7 +47,7 @@ class TFLiteSource:
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
                 "Convert the float model that it was made from.",
             )
-        self._model = _named(passes.float_input(self._model))
+        self._model = _named(passes.flat_output(passes.float_input(self._model)))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
@@ -55,13 +56,13 @@ class TFLiteSource:
         if not (last := passes.last_operation(self._model)):
             raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        if len(self._sink["shape"]) != 2 or list(self._source["shape"][:1]) != [1]:
+        taken, given = self._source["shape"].tolist(), self._sink["shape"].tolist()
+        if taken[:1] != [1]:
             raise ModelFileError(
-                f"{path} is not a classifier of batch 1: input {self._source['shape'].tolist()}, output "
-                f"{self._sink['shape'].tolist()}.",
-                "One input (1, ...) and one output (1, classes) are needed.",
+                f"{path} is not a model of batch 1: input {taken}, output {given}.", "Export it with a batch of 1."
             )
-        shape = tuple(int(n) for n in self._source["shape"][1:])
+        outputs, output_shape = counted(item_output(path, [taken], [given]))
+        shape = tuple(taken[1:])
         dtype = np.dtype(self._source["dtype"]).name
         if dtype != "float32":
             raise ModelFileError(
@@ -69,7 +70,8 @@ class TFLiteSource:
             )
         self.facts = Facts(
             shape,
-            int(self._sink["shape"][1]),
+            outputs,
+            output_shape=output_shape,
             format="tflite",
             dtype=dtype,
             ends_in=last,
@@ -88,9 +90,9 @@ class TFLiteSource:
                 answer = self._interpreter.get_tensor(self._sink["index"])
             except (ValueError, RuntimeError) as e:
                 raise does_not_run(e) from e
-            if answer.shape != (1, self.facts.outputs):  # shapes that are known only while it runs
-                raise does_not_run(f"its output has shape {list(answer.shape)} instead of {[1, self.facts.outputs]}")
-            answers.append(answer[0])
+            if answer.size != self.facts.outputs:  # shapes that are known only while it runs
+                raise does_not_run(f"its output has shape {list(answer.shape)}: not {self.facts.outputs} values")
+            answers.append(answer.ravel())
         return np.array(answers, np.float32)
 
     def tflite(self, adapter: InputAdapter) -> bytes:

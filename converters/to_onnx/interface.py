@@ -104,6 +104,23 @@ def output_scales(data: bytes) -> tuple[float, float]:
     return scale, source(node.input[0])[1] if node is not None and node.op_type in ("Softmax", "Sigmoid") else 0.0
 
 
+def flat_output(model: onnx.ModelProto, outputs: int) -> onnx.ModelProto:
+    """A copy of a model whose output, of another shape, is (batch, outputs)."""
+    import onnx
+
+    whole = copy.deepcopy(model)
+    graph, old = whole.graph, model.graph.output[0]
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    name = f"{free_prefix(taken)}_flat"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, outputs], np.int64), f"{name}_shape"))
+    graph.node.append(onnx.helper.make_node("Reshape", [old.name, f"{name}_shape"], [name], f"{name}_end"))
+    batch = graph.input[0].type.tensor_type.shape.dim[0]
+    size = batch.dim_value if batch.HasField("dim_value") else batch.dim_param or None
+    del graph.output[:]
+    graph.output.append(onnx.helper.make_tensor_value_info(name, old.type.tensor_type.elem_type, [size, outputs]))
+    return whole
+
+
 def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     """A copy of a float model with the adapter's steps in front of it, so that it takes its items, and its end."""
     import onnx

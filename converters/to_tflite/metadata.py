@@ -70,7 +70,7 @@ def write_block(contract: Contract) -> bytes:
 
     builder = flatbuffers.Builder(1024)
     root = {
-        _Model.NAME: contract.arch or "classifier",
+        _Model.NAME: contract.arch or ("model" if contract.task == "none" else "classifier"),
         _Model.DESCRIPTION: f"{contract.scheme}, made by edgepress",
         _Model.SUBGRAPHS: [{_Subgraph.INPUTS: [_input(contract)], _Subgraph.OUTPUTS: [_output(contract)]}],
         _Model.MIN_PARSER_VERSION: "1.0.0",
@@ -110,6 +110,8 @@ def _input(contract: Contract) -> dict[int, Any]:
 
 
 def _output(contract: Contract) -> dict[int, Any]:
+    if contract.task == "none":
+        return {_Tensor.NAME: "output", _Tensor.CONTENT: _content(_Properties.FEATURE, {})}
     labels = {_File.NAME: LABELS_MEMBER, _File.DESCRIPTION: "One label a line", _File.TYPE: np.uint8(_AXIS_LABELS)}
     fields: dict[int, Any] = {
         _Tensor.NAME: "logits" if contract.task == "logits" else "probability",

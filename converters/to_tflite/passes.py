@@ -7,6 +7,7 @@ Buffers that litert-quantizer stored after the flatbuffer are moved inside, wher
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,22 @@ def float_input(model: bytes) -> bytes:
         return model
     graph.operators.remove(readers[0])
     flat.redirect(root, graph, inner, inputs=True)
+    return flat.write(root)
+
+
+def flat_output(model: bytes) -> bytes:
+    """Bring an output with one axis that counts, such as [1, N, 1, 1], to [1, N]; others are returned unchanged."""
+    root, graph = flat.read(model)
+    old = graph.tensors[graph.outputs[0]]
+    shape = [int(n) for n in old.shape] if old.shape is not None else []
+    count = max(shape, default=0)
+    if not 0 < count == math.prod(shape) or shape == [1, count]:
+        return model
+    prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
+    sizes = flat.constant(root, graph, np.array([1, count], np.int32), prefix)
+    new = flat.tensor(graph, [1, count], f"{prefix}_flat", type=old.type)
+    graph.operators.append(flat.operator(root, "RESHAPE", [int(graph.outputs[0]), sizes], new, newShape=[1, count]))
+    flat.redirect(root, graph, new, inputs=False)
     return flat.write(root)
 
 

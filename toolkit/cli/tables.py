@@ -28,7 +28,9 @@ def variants_table(variants: Sequence[Variant]) -> Table:
             v.path.name if v.path else "",
             size(v.size_bytes),
             f"{v.seconds:.1f} s",
-            number(100 * v.verification.agreement, ".1f") if v.verification else "",
+            number(100 * v.verification.agreement, ".1f")
+            if v.verification and v.verification.agreement is not None
+            else "",
             "" if v.verification is None else _decibels(v.verification.sqnr_db),
             Text(v.status, style="green") if v.path else Text(f"failed: {v.error} {v.hint}".strip(), style="red"),
         )

@@ -105,7 +105,7 @@ def probe(job: Probe, emit: Emit) -> None:
     before = _forget_peak()
     with engine_errors():
         open_candidate(job.opening, lambda _: None)
-        opened().scores(batch)
+        opened().answer(batch)
     emit(None if before is None else max(0, (_status("VmHWM") or before) - before))
 
 
@@ -153,9 +153,9 @@ def timed(turn: Turn, items: Array) -> Taken:
     began = clock()
     model = load(candidate.file, candidate.engine, candidate.threads)
     load_ns = clock() - began
-    warm = warm_up(model.scores, batches)
+    warm = warm_up(model.answer, batches)
     calls = int(np.clip(TIMED_NS / np.median(warm[-WINDOW:]), MIN_CALLS, MAX_CALLS))
-    times = timed_calls(model.scores, batches, calls)
+    times = timed_calls(model.answer, batches, calls)
     return Taken(load_ns, warm[0], max(0, len(warm) - WINDOW), sum(warm) + int(times.sum()), times)
 
 
