@@ -92,7 +92,7 @@ def convert(
     with Conversion(path, hints=hints) as conversion:
         schemes, left_out = _possible(schemes, conversion.facts, to=to)
         plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
-        for text in (*left_out, *plan.notes):
+        for text in (*left_out, *conversion.facts.notes, *plan.notes):
             note(text)
         variants = conversion.run(
             schemes,

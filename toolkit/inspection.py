@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection import Engine, Inspection, format_of, open_in_engine, read
 from edgepress.converters.worker import ChildDied, Emit, run_in_child
 from edgepress.toolkit.errors import ModelFileError
@@ -20,12 +21,17 @@ ENGINES = {"tflite": "litert", "onnx": "onnxruntime", "keras": "keras", "h5": "k
 
 
 def inspect(
-    file: str | Path, *, time_limit_s: float = TIME_LIMIT_S, memory_limit_bytes: int = MEMORY_LIMIT_BYTES
+    file: str | Path,
+    *,
+    size: Size | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Inspection:
     """Inspect a model file.
 
     Args:
         file: A `.tflite`, `.onnx`, `.keras`, `.h5` or `.hdf5` file, or a SavedModel folder.
+        size: What sizes that the model's inputs leave free are fixed to, "48x192"; None takes them as 1, with a note.
         time_limit_s: Time limit for reading the file, and again for opening it in an engine, seconds.
         memory_limit_bytes: Memory limit of the child process.
 
@@ -34,6 +40,7 @@ def inspect(
 
     Raises:
         ModelFileError: The file is missing, damaged, of another kind, or exceeds the limits.
+        InputError: `size` does not fit the model's inputs.
 
     Example:
         >>> from edgepress.toolkit import inspect
@@ -44,7 +51,7 @@ def inspect(
     format = format_of(path)
     found: Inspection | None = None
     try:
-        for report in run_in_child(_inspect, path, silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
+        for report in run_in_child(_inspect, (path, size), silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
             found = report
     except ChildDied as e:
         if found is None:
@@ -56,7 +63,8 @@ def inspect(
     return found
 
 
-def _inspect(path: Path, emit: Emit) -> None:
-    found = read(path)
+def _inspect(job: tuple[Path, Size | None], emit: Emit) -> None:
+    path, size = job
+    found = read(path, size)
     emit(found)
-    emit(open_in_engine(path, found))
+    emit(open_in_engine(path, found, size))

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from edgepress.converters.contract.metadata import ChannelOrder, Metadata, read_labels
 from edgepress.converters.contract.outputs import Looks
+from edgepress.converters.contract.size import Size
 from edgepress.runtime.contract import Contract, Resize, Task
 from edgepress.runtime.errors import unknown
 
@@ -32,6 +33,7 @@ class Facts:
         metadata: What other tools wrote into the file.
         contract: What edgepress wrote into the file; None if it did not.
         looks: What the outputs for random items look like; "" if unknown.
+        notes: Remarks for the user on how it was opened.
     """
 
     shape: tuple[int, ...]
@@ -44,6 +46,7 @@ class Facts:
     metadata: Metadata = field(default_factory=Metadata)
     contract: Contract | None = None
     looks: Looks = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,7 @@ class Hints:
         color: "grey", "rgb" or "bgr" if items are images; "none" if they are tensors.
         resize: How images of another size are fitted: "stretch" (the default), "crop" or "pad".
         channels_first: Whether the model takes channels x height x width.
+        size: What free sizes of the input are fixed to: "48x192" or (48, 192), or one number for all of them.
         softmax: Put softmax behind a model that ends in logits, or a sigmoid if it has one output.
         custom: "module:Class" of custom Keras layers; the modules are imported.
         trust: Run Lambda layers, which are code in the file.
@@ -82,6 +86,7 @@ class Hints:
     color: Color | None = None
     resize: Resize | None = None
     channels_first: bool | None = None
+    size: Size | None = None
     softmax: bool = False
     custom: tuple[str, ...] = ()
     trust: bool = False

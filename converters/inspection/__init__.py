@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection.report import Engine, Inspection, Node, Port, Runtime, Weight
 from edgepress.runtime.errors import ModelFileError
 
@@ -66,20 +67,35 @@ _ENGINES = {
 """By format, the module of this package and its function; imported when used, because they are heavy."""
 
 
-def read(path: Path) -> Inspection:
+def read(path: Path, size: Size | None = None) -> Inspection:
     """Describe a file without an engine.
+
+    Args:
+        path: The file.
+        size: What free sizes of its inputs are fixed to; None takes them as 1, with a note.
 
     Raises:
         ModelFileError: It can't be read; the message gives the reason.
+        InputError: `size` does not fit its inputs.
     """
-    found: Inspection = _load(_READERS[format_of(path)])(path)
-    return found
+    found: Inspection = _load(_READERS[format_of(path)])(path, size)
+    free = [f"{p.name}[{axis}]" for p in found.inputs for axis, n in enumerate(p.shape or ()) if axis and n is None]
+    if not free or size is not None:
+        return found
+    return found.replace(notes=(*found.notes, f"Free sizes taken as 1: {', '.join(free)}; fix them with --size."))
 
 
-def open_in_engine(path: Path, found: Inspection) -> Inspection:
-    """`found`, completed by opening the file in this machine's engine: LiteRT, ONNX Runtime or Keras."""
+def open_in_engine(path: Path, found: Inspection, size: Size | None = None) -> Inspection:
+    """`found`, completed by opening the file in this machine's engine: LiteRT, ONNX Runtime or Keras.
+
+    Raises:
+        InputError: Keras, which has the shapes of a Keras file, can't make the model for `size`.
+    """
     bare = found.format in ("keras", "h5") and not found.nodes
-    opened: Inspection = found if bare or found.format not in _ENGINES else _load(_ENGINES[found.format])(path, found)
+    if bare or found.format not in _ENGINES:
+        return found
+    options = {"size": size} if found.format in ("keras", "h5") else {}
+    opened: Inspection = _load(_ENGINES[found.format])(path, found, **options)
     return opened
 
 

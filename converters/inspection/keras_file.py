@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.size import Size
 from edgepress.converters.errors import parsing
-from edgepress.converters.inspection.report import Inspection, Node, Port, Weight
+from edgepress.converters.inspection.report import Inspection, Node, Port, Weight, with_size
 from edgepress.runtime.contract import MEMBER, read_contract
 
 CONFIG, VERSION, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -26,7 +27,7 @@ WEIGHTS_ONLY = (
 )
 
 
-def read_keras(path: Path) -> Inspection:
+def read_keras(path: Path, size: Size | None = None) -> Inspection:
     """Describe a `.keras` file.
 
     Raises:
@@ -40,12 +41,12 @@ def read_keras(path: Path) -> Inspection:
             content = io.BytesIO(archive.read(WEIGHTS))
             extra = archive.getinfo(MEMBER).file_size if contract else 0
         weights, optimizer_bytes = _weights(content)
-        return _inspection(path, "keras", version, config, weights, optimizer_bytes).replace(
+        return _inspection(path, "keras", version, config, weights, optimizer_bytes, size).replace(
             contract=contract, metadata_bytes=extra
         )
 
 
-def read_h5(path: Path) -> Inspection:
+def read_h5(path: Path, size: Size | None = None) -> Inspection:
     """Describe an `.h5` file, a whole model or only weights.
 
     Raises:
@@ -59,7 +60,7 @@ def read_h5(path: Path) -> Inspection:
         config = json.loads(text) if text is not None else None
         weights, optimizer_bytes = _weights(path)
         version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
-        found = _inspection(path, "h5", version, config, weights, optimizer_bytes)
+        found = _inspection(path, "h5", version, config, weights, optimizer_bytes, size)
     return found if config else found.replace(notes=(*found.notes, WEIGHTS_ONLY))
 
 
@@ -95,7 +96,13 @@ def _weights(file: Path | io.BytesIO) -> tuple[list[Weight], int]:
 
 
 def _inspection(
-    path: Path, format: str, version: str, config: Any, weights: list[Weight], optimizer_bytes: int
+    path: Path,
+    format: str,
+    version: str,
+    config: Any,
+    weights: list[Weight],
+    optimizer_bytes: int,
+    size: Size | None,
 ) -> Inspection:
     layers = list(_layers(config)) if config else []
     inputs = [layer for layer in layers if layer["class_name"] == "InputLayer"]
@@ -105,12 +112,13 @@ def _inspection(
         if layer not in inputs
     ]
     notes = (f"An optimizer's state takes {optimizer_bytes} bytes of it.",) if optimizer_bytes else ()
+    ports = with_size([_port(layer["config"]) for layer in inputs], size, str(path))
     return Inspection(
         file=str(path),
         format=format,
         size_bytes=path.stat().st_size,
         producer=f"keras {version}".strip(),
-        inputs=tuple(_port(layer["config"]) for layer in inputs),
+        inputs=tuple(ports),
         nodes=tuple(nodes),
         weights=tuple(weights),
         notes=notes,

@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.size import Size
 from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
-from edgepress.converters.inspection.report import Engine, Inspection, Port, total
+from edgepress.converters.inspection.report import Engine, Inspection, Port, total, with_size
 from edgepress.converters.sources.keras import mended
+from edgepress.runtime.errors import InputError
 
 KERNELS = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), 1),
@@ -45,8 +47,12 @@ MENDED = (
 Shape = tuple[int, ...]
 
 
-def open_in_keras(path: Path, found: Inspection) -> Inspection:
-    """`found`, completed by opening a `.keras` or `.h5` file in Keras. Damaged files can crash the process."""
+def open_in_keras(path: Path, found: Inspection, size: Size | None = None) -> Inspection:
+    """`found`, completed by opening a `.keras` or `.h5` file in Keras. Damaged files can crash the process.
+
+    Raises:
+        InputError: The model can't be made for inputs of `size`.
+    """
     import keras
 
     name = f"keras {keras.__version__}"
@@ -64,11 +70,11 @@ def open_in_keras(path: Path, found: Inspection) -> Inspection:
         except Exception as e:
             return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
         found = found.replace(notes=(*found.notes, MENDED))
-    return with_layers(model, found).replace(engine=Engine(name=name, opens=True))
+    return with_layers(model, found, size).replace(engine=Engine(name=name, opens=True))
 
 
-def with_layers(model: Any, found: Inspection) -> Inspection:
-    """`found` with the layers of an opened Keras model."""
+def with_layers(model: Any, found: Inspection, size: Size | None = None) -> Inspection:
+    """`found` with the layers of an opened Keras model, for inputs of `size` if they leave sizes free."""
     steps: list[g.Step] = []
     values: dict[str, g.Value] = {}
     inner = walked = _functional(model)
@@ -80,8 +86,15 @@ def with_layers(model: Any, found: Inspection) -> Inspection:
         notes = ("A subclassed model: how its layers are joined is not known.",)
     else:
         inputs, outputs = (tuple(_port(t) for t in ends) for ends in (inner.inputs, inner.outputs))
+        sized = tuple(with_size(inputs, size, found.file))
+        if sized != inputs:
+            inputs, inner = sized, _rebuilt(inner, [p.shape or () for p in sized])
+            if inner is None:
+                message = f"{found.file} does not take inputs of shape {[list(p.shape or ()) for p in sized]}."
+                raise InputError(message, "Give another size.")
+            walked, outputs = inner, tuple(_port(t) for t in inner.outputs)
         if items := next((t.shape[0] for t in inner.inputs if t.shape[0] not in (None, 1)), 0):
-            walked = _for_one_item(model)
+            walked = _rebuilt(inner, [(1, *t.shape[1:]) for t in inner.inputs])
             note = "figures are for one" if walked else "it can't be made for one, so figures for one are not known"
             notes = (f"It takes {items} items at a time: {note}.",)
     if walked is None:
@@ -104,26 +117,31 @@ def _functional(model: Any) -> Any:
     return inner if hasattr(inner, "_nodes_by_depth") else None
 
 
-def _for_one_item(model: Any) -> Any:
-    """The graph of a model that takes a fixed batch, made again for a batch of 1; None if that fails.
+def _rebuilt(model: Any, shapes: Sequence[Sequence[int | None]]) -> Any:
+    """The graph of a model, made again for inputs of these shapes, batch included; None if that fails.
 
-    A layer that keeps state and what is not a layer hold to a batch, so it is not enough to take 1 for it in shapes.
+    A layer that keeps state and what is not a layer hold to a batch, and models inside have shapes of their own, so it
+    is not enough to write other numbers into shapes.
     """
     import keras
 
     def again(layer: Any) -> Any:
-        return copied(layer) if _functional(layer) else type(layer).from_config(layer.get_config())
+        return layer if _functional(layer) else type(layer).from_config(layer.get_config())
 
-    def copied(model: Any) -> Any:
-        inner = _functional(model)
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        inner = copied(layer, [t.shape for t in keras.tree.flatten(args)]) if _functional(layer) else layer
+        return inner(*args, **kwargs)
+
+    def copied(model: Any, shapes: Sequence[Any]) -> Any:
+        inner, left = _functional(model), iter(shapes)
         inputs = keras.tree.map_structure(
-            lambda t: keras.Input(batch_shape=(1, *t.shape[1:]), dtype=t.dtype, name=t.name), inner.input
+            lambda t: keras.Input(batch_shape=next(left), dtype=t.dtype, name=t.name), inner.input
         )
-        return keras.models.clone_model(inner, input_tensors=inputs, clone_function=again)
+        return keras.models.clone_model(inner, input_tensors=inputs, clone_function=again, call_function=call)
 
     try:
-        return copied(model)
-    except Exception:  # whatever a layer raises for another batch size
+        return _functional(copied(model, shapes))
+    except Exception:  # whatever a layer raises for another shape
         return None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.metadata import onnx_metadata
+from edgepress.converters.contract.size import Size, fixed_shapes
 from edgepress.converters.errors import first_line, parsing
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 
 
-def read(path: Path) -> Inspection:
-    """Describe an `.onnx` file.
+def read(path: Path, size: Size | None = None) -> Inspection:
+    """Describe an `.onnx` file, for inputs of `size` if they leave sizes free.
 
     Raises:
         ModelFileError: It is not an ONNX model, damaged, or holds a contract that is.
@@ -51,21 +52,23 @@ def read(path: Path) -> Inspection:
         raise ModelFileError(f"{path} holds no ONNX graph.", "It is damaged or of another kind.")
     with parsing(path):
         _check_text(model)
-        found = _read(path, model, len(content))
+        found = _read(path, model, len(content), size)
     props = {p.key: p.value for p in model.metadata_props}
     if MEMBER in props:
         return found.replace(contract=Contract.from_json(props[MEMBER], where=str(path)))
     return found.replace(metadata=metadata_dict(onnx_metadata(props)))
 
 
-def _read(path: Path, model: onnx.ModelProto, size_bytes: int) -> Inspection:
+def _read(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | None) -> Inspection:
     inputs = [v for v in model.graph.input if v.name not in {t.name for t in model.graph.initializer}]
+    if size is not None:
+        _fix(inputs, size, str(path))
     ports = [tuple(_port(v) for v in ends) for ends in (inputs, model.graph.output)]
     constants = {t.name: t for t in model.graph.initializer}
     constants |= {
         n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
     }
-    free = _fix_free_dimensions(model, inputs)
+    _fix_free_dimensions(model, inputs)
     shaped, notes = _with_shapes(model)
     graph = graph_of(shaped, constants)
     items = 1 if _time_leads(shaped, graph) else g.fixed_batch(graph)
@@ -85,8 +88,6 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int) -> Inspection:
         if n.domain not in BUILT_IN and (n.domain, n.op_type) not in local
     ]
     notes += tuple(f"Not looked into: {kind}." for kind in _bodies(model))
-    if free:
-        notes += (f"Free dimensions taken as 1: {', '.join(free)}.",)
     if any(t.data_location == t.EXTERNAL for t in constants.values()):
         notes += ("Weights are in files beside it, which are not counted.",)
     found["notes"] += notes
@@ -116,21 +117,26 @@ def _check_text(model: onnx.ModelProto) -> None:
         raise ValueError(f"{bad[0]!r} is not UTF-8")
 
 
-def _fix_free_dimensions(model: onnx.ModelProto, inputs: Iterable[Any]) -> list[str]:
-    """Set free dimensions of inputs to 1, delete shapes that depend on them, and return all but the batch."""
-    free = []
+def _fix(inputs: Iterable[Any], size: Size, where: str) -> None:
+    """Set the free sizes of inputs, but not their batch."""
+    dims = [value.type.tensor_type.shape.dim[1:] for value in inputs]
+    shapes = fixed_shapes([[dim.dim_value if dim.dim_value > 0 else None for dim in one] for one in dims], size, where)
+    for one, shape in zip(dims, shapes, strict=True):
+        for dim, length in zip(one, shape, strict=True):
+            dim.dim_value = length
+
+
+def _fix_free_dimensions(model: onnx.ModelProto, inputs: Iterable[Any]) -> None:
+    """Set free dimensions of inputs to 1, and delete shapes that depend on them."""
     for value in inputs:
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+        for dim in value.type.tensor_type.shape.dim:
             if not dim.dim_value > 0:
-                if axis > 0:
-                    free.append(f"{value.name}[{axis}]")
                 dim.dim_value = 1
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
     kept = [v for v in model.graph.value_info if all(d.dim_value > 0 for d in v.type.tensor_type.shape.dim)]
     del model.graph.value_info[:]
     model.graph.value_info.extend(kept)
-    return free
 
 
 def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.metadata import Metadata
+from edgepress.converters.contract.size import Size, fixed_shapes
 from edgepress.converters.inspection import graph as g
 from edgepress.runtime.contract import Contract
 
@@ -249,6 +250,20 @@ def total(counts: Iterable[int | None]) -> int | None:
 def metadata_dict(metadata: Metadata) -> dict[str, Any]:
     """Metadata that other tools wrote into a file, without empty fields."""
     return {k: v for k, v in dataclasses.asdict(metadata).items() if v}
+
+
+def with_size(ports: Iterable[Port], size: Size | None, where: str) -> list[Port]:
+    """Inputs with their free sizes, but not their batch, fixed to `size`; unchanged if it is None.
+
+    Raises:
+        InputError: `size` does not fit one of them.
+    """
+    known = [port for port in ports if port.shape]
+    if size is None or not known:
+        return list(ports)
+    shapes = fixed_shapes([(port.shape or ())[1:] for port in known], size, where)
+    fixed = {port.name: (*(port.shape or ())[:1], *shape) for port, shape in zip(known, shapes, strict=True)}
+    return [dataclasses.replace(port, shape=fixed.get(port.name, port.shape)) for port in ports]
 
 
 def file_size(path: Path) -> int:

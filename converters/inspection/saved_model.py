@@ -11,68 +11,65 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.size import Size
 from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
-from edgepress.converters.inspection.report import Engine, Inspection, Port, Weight, file_size
-from edgepress.converters.sources.saved_model import opened
+from edgepress.converters.inspection.report import Engine, Inspection, Port, Weight, file_size, with_size
+from edgepress.converters.sources.saved_model import Signature, serving_signature
 from edgepress.runtime.errors import ModelFileError
 
-SERVING = "serving_default"
 SKIPPED = ("Identity", "NoOp", "Placeholder")
 
 
-def read(path: Path) -> Inspection:
-    """Describe a SavedModel folder.
+def read(path: Path, size: Size | None = None) -> Inspection:
+    """Describe a SavedModel folder, for inputs of `size` if they leave sizes free.
 
     Raises:
         ModelFileError: It is no SavedModel, damaged, or has no signature.
+        InputError: `size` does not fit its inputs.
     """
     import tensorflow as tf
 
-    loaded = opened(path)
-    signatures = loaded.signatures
-    name = SERVING if SERVING in signatures else next(iter(signatures), "")
-    if not name:
-        raise ModelFileError(f"{path} has no signature.", "Save it with one, such as by model.export of Keras.")
-    signature = signatures[name]
+    signature = serving_signature(path)
+    inputs = with_size(_ports(signature.inputs), size, str(path))
     try:
-        frozen, variables = _frozen(signature)
+        frozen, variables = _frozen(signature, inputs)
     except MemoryError:
         raise
     except Exception as e:  # TensorFlow's errors, and ValueError, TypeError and others of the functions in it
-        message = f"TensorFlow can't trace {path}, signature {name}: {first_line(e)}"
+        message = f"TensorFlow can't trace {path}, signature {signature.name}: {first_line(e)}"
         raise ModelFileError(message, "Save it again with model.export of Keras.") from e
     graph, weights = _graph(frozen, variables, signature.variables)
-    others = sorted({*signatures} - {name})
     found = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"), items=g.fixed_batch(graph))
-    found["notes"] += (f"Signature {name}" + (f"; also there: {', '.join(others)}." if others else "."),)
+    others = f"; also there: {', '.join(signature.others)}." if signature.others else "."
+    found["notes"] += (f"Signature {signature.name}{others}", *signature.notes)
     bodies = dict.fromkeys(op.type for op in frozen.graph.get_operations() if _calls(op))
     found["notes"] += tuple(f"Not looked into: the bodies of {kind}." for kind in bodies)
     return Inspection(
         file=str(path),
         format="saved_model",
         size_bytes=file_size(path),
-        producer=f"tensorflow {getattr(loaded, 'tensorflow_version', '')}".strip(),
-        inputs=_ports(signature.structured_input_signature[1]),
-        outputs=_ports(signature.structured_outputs),
+        producer=f"tensorflow {signature.producer}".strip(),
+        inputs=tuple(inputs),
+        outputs=_ports(signature.outputs),
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
         engine=Engine(name=f"tensorflow {tf.__version__}", opens=True),
         **found,
     )
 
 
-def _frozen(signature: Any) -> tuple[Any, set[str]]:
+def _frozen(signature: Signature, inputs: Sequence[Port]) -> tuple[Any, set[str]]:
     """A signature for one item with its variables as constants, and the names of these constants."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     specs = {}
-    for name, spec in signature.structured_input_signature[1].items():
-        shape = None if spec.shape.rank is None else [1 if n is None else n for n in spec.shape]
-        specs[name] = tf.TensorSpec(shape, spec.dtype, name=name)
-    function = tf.function(lambda **given: signature(**given), autograph=False).get_concrete_function(**specs)
+    for port in inputs:
+        shape = None if port.shape is None else [1 if n is None else n for n in port.shape]
+        specs[port.name] = tf.TensorSpec(shape, port.dtype, name=port.name)
+    function = tf.function(lambda **given: signature.call(**given), autograph=False).get_concrete_function(**specs)
     # Lowered, a loop would be a cycle of operations, in which nothing is known beforehand.
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     return frozen, {inner.name for _, inner in function.graph.captures}

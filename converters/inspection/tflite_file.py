@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.metadata import tflite_metadata
-from edgepress.converters.errors import parsing
+from edgepress.converters.contract.size import Size, fixed_shape
+from edgepress.converters.errors import ConversionError, parsing
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.converters.inspection.tflite_versions import Use, oldest_release, on_pypi, required_version
+from edgepress.converters.to_tflite import resize
 from edgepress.runtime.contract import read_contract
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT", "DENSIFY")
 DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
@@ -31,30 +33,40 @@ CUSTOM = "CUSTOM:"
 FLEX = "Flex"
 
 
-def read(path: Path) -> Inspection:
-    """Describe a `.tflite` file.
+def read(path: Path, size: Size | None = None) -> Inspection:
+    """Describe a `.tflite` file, for an input of `size` if it leaves sizes free.
 
     Raises:
         ModelFileError: It is damaged, or holds a contract that is.
+        InputError: `size` does not fit its input.
     """
     contract = read_contract(path)
     content = path.read_bytes()
     with parsing(path):
+        sized = content if size is None else _sized(path, content, size)
         try:
-            found = _read(path, content)
+            found = _read(path, content, sized)
         except (struct.error, TypeError, IndexError) as e:
             raise ModelFileError(f"{path} is damaged: an offset leads out of it.", "Copy or convert it again.") from e
     return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 
-def _read(path: Path, content: bytes) -> Inspection:
+def _sized(path: Path, content: bytes, size: Size) -> bytes:
+    try:
+        shape = resize.item_shape(content)
+        fixed = fixed_shape(shape, size, str(path))
+        return resize.with_shape(content, fixed, str(path), fold=False) if None in shape else content
+    except ConversionError as e:
+        raise InputError(f"--size can't be used for {path}. {e.message}", "Leave it out.") from e
+
+
+def _read(path: Path, content: bytes, sized: bytes) -> Inspection:
+    """Describe a file by its bytes, and by those of the same graph with its sizes fixed."""
     from ai_edge_litert import schema_py_generated as fb
 
-    root = fb.Model.GetRootAs(content, 0)
+    root = fb.Model.GetRootAs(sized, 0)
     # A tensor may refer to a missing buffer; it is then an activation.
-    buffers = defaultdict(
-        int, enumerate(_buffer_size(b, len(content)) for b in _all(root.BuffersLength(), root.Buffers))
-    )
+    buffers = defaultdict(int, enumerate(_buffer_size(b, len(sized)) for b in _all(root.BuffersLength(), root.Buffers)))
     codes = [_operation(code, fb) for code in _all(root.OperatorCodesLength(), root.OperatorCodes)]
     subgraphs = list(_all(root.SubgraphsLength(), root.Subgraphs))
     types = {v: k.lower() for k, v in vars(fb.TensorType).items() if isinstance(v, int)}

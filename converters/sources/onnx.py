@@ -12,6 +12,7 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.kinds import counted, item_output, other_ends
 from edgepress.converters.contract.metadata import onnx_metadata
+from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.converters.to_onnx import interface
@@ -26,10 +27,15 @@ if TYPE_CHECKING:
 class OnnxSource:
     """A float `.onnx` file, from which ONNX schemes can be derived, but no TFLite ones."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: Size | None = None) -> None:
         import onnxruntime
 
-        self._model = model = interface.load(path)
+        model = interface.load(path)
+        if len(model.graph.input) == 1:
+            taken = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+            shape = fixed_shape(taken, size, str(path))
+            model = interface.with_shape(model, shape, str(path)) if None in taken else model
+        self._model = model
         if quantized := interface.quantized_operations(model):
             raise ConversionError(
                 f"{path} is quantized already (it has {', '.join(quantized)}).",
@@ -57,19 +63,19 @@ class OnnxSource:
             )
         if not all(isinstance(n, int) for n in (*source.shape[1:], *sink.shape[1:])):
             raise ModelFileError(
-                f"{path} takes {source.shape} and returns {sink.shape}: all sizes but the batch must be fixed.",
-                "Export it with an input of fixed size.",
+                f"{path} takes {source.shape} and returns {sink.shape}: the number of outputs is not known.",
+                "Export it with an output of fixed size.",
             )
-        outputs_, output_shape = counted(item_output(path, *shapes))
+        count, output_shape = counted(item_output(path, *shapes))
         if not output_shape and len(sink.shape) != 2:
-            self._model = interface.flat_output(model, outputs_)
+            self._model = interface.flat_output(model, count)
         types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
         if source.type not in types:
             raise ModelFileError(f"{path} takes {source.type}.", f"Accepted: {', '.join(types)}.")
         props = {p.key: p.value for p in model.metadata_props}
         self.facts = Facts(
             tuple(source.shape[1:]),
-            outputs_,
+            count,
             output_shape=output_shape,
             format="onnx",
             dtype=types[source.type],

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.contract.kinds import item_output
+from edgepress.converters.contract.size import fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
-from edgepress.converters.sources.saved_model import is_saved_model, load_saved_model
+from edgepress.converters.sources.saved_model import function_of, is_saved_model, serving_signature
 from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
@@ -31,20 +31,25 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
         ModelFileError: It is missing, damaged, not a classifier, or needs an option; the message says why.
         ConversionError: It is quantized already, or has operations that boards don't have.
     """
+    hints = hints or Hints()
     if is_saved_model(path):
-        infer, batch, shape, outputs, dtype = load_saved_model(path)
-        return TensorFlowSource("savedmodel", infer, shape, outputs, _number(path, dtype), batch=batch)
+        signature = serving_signature(path)
+        infer, batch, shape, declared, dtype = function_of(path, signature)
+        fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
+        return TensorFlowSource(
+            "savedmodel", infer, fixed, declared, number, where=path, batch=batch, notes=signature.notes
+        )
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder without saved_model.pb.", "Name a model file or a SavedModel.")
     if not path.exists():
         raise ModelFileError(f"{path} does not exist.", "Check the path.")
     suffix = path.suffix.lower()
     if suffix in KERAS_SUFFIXES:
-        return _keras_source(path, hints or Hints())
+        return _keras_source(path, hints)
     if suffix == ".tflite":
-        return TFLiteSource(path)
+        return TFLiteSource(path, hints.size)
     if suffix == ".onnx":
-        return OnnxSource(path)
+        return OnnxSource(path, hints.size)
     raise ModelFileError(
         f"{path} is of an unknown kind ({path.suffix or 'no suffix'}).",
         "Accepted: .keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders.",
@@ -58,7 +63,8 @@ def _keras_source(path: Path, hints: Hints) -> Source:
             f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
             "Give the float model, as it was before model.quantize.",
         )
-    (batch, *shape), given = model.input_shape, [list(model.output_shape)]
+    batch = model.input_shape[0]
+    fixed = fixed_shape(model.input_shape[1:], hints.size, str(path))
     if stateful := [layer.name for layer in recurrent_layers(model) if layer.stateful]:
         many = f"takes {batch} items at once and " if batch not in (None, 1) else ""
         raise ModelFileError(
@@ -67,11 +73,17 @@ def _keras_source(path: Path, hints: Hints) -> Source:
         )
     dtype = _number(path, getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype)))
     contract = read_contract(path) if zipfile.is_zipfile(path) else None
-    outputs = item_output(path, [[batch, *shape]], given)
     infer = partial(model, training=False)
     try:
         return TensorFlowSource(
-            "keras", infer, tuple(shape), outputs, dtype, contract=contract, infer_unrolled=unrolled(model, infer)
+            "keras",
+            infer,
+            fixed,
+            model.output_shape,
+            dtype,
+            where=path,
+            contract=contract,
+            infer_unrolled=unrolled(model, infer),
         )
     except Exception as e:  # whatever TensorFlow, Keras and the user's layers raise where they meet another batch
         if batch in (None, 1) or isinstance(e, EdgepressError):

@@ -8,9 +8,11 @@ repeated for each step, with shared weights. Loops in SavedModels, which are no 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.frozen import trace
 
 LARGEST_STEPS = 256
 """Largest number of steps that are unrolled: each adds operations to the file and time to the conversion."""
@@ -49,8 +51,7 @@ def unrolled(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | 
         return None
 
     def call(x: Any) -> Any:
-        for layer in loops:
-            steps = _steps(layer)
+        for layer, steps in _steps(loops, infer, x):
             if steps is None or steps > LARGEST_STEPS:
                 raise ConversionError(
                     f"The recurrent layer {layer.name} runs over {steps or 'any number of'} steps; TFLite "
@@ -69,10 +70,22 @@ def unrolled(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | 
     return call
 
 
-def _steps(layer: Any) -> int | None:
-    """Number of steps that a layer was built for; None if not fixed or unknown."""
-    shapes = list((layer.get_build_config() or {}).values())
-    while shapes and isinstance(shapes[0], dict):  # of several inputs, by name: the sequence comes first
-        shapes = list(shapes[0].values())
-    steps = shapes[0][1] if shapes and isinstance(shapes[0], (list, tuple)) else None
-    return int(steps) if isinstance(steps, int) else None
+def _steps(layers: list[Any], infer: Callable[[Any], Any], x: Any) -> list[tuple[Any, int | None]]:
+    """The layers with the number of steps, None if not fixed, of each call of them in `infer(x)`, which is traced apart.
+
+    The shapes that they were built with do not tell: a file may leave the length free.
+    """
+    found: list[tuple[Any, int | None]] = []
+
+    def noting(layer: Any, call: Callable[..., Any], sequences: Any, *args: Any, **kwargs: Any) -> Any:
+        found.append((layer, sequences.shape[1]))
+        return call(sequences, *args, **kwargs)
+
+    try:
+        for layer in layers:
+            layer.call = partial(noting, layer, layer.call)
+        trace(infer, tuple(x.shape), x.dtype.name)
+    finally:
+        for layer in layers:
+            del layer.call  # that of its class again
+    return found

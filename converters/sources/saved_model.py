@@ -1,20 +1,49 @@
-"""SavedModel folders: the serving signature as a function of one tensor.
+"""SavedModel folders: the serving signature as a function.
 
 A SavedModel is a program that TensorFlow runs, so load only files that you trust. It is opened in a child process with
 limits, which contains crashes but is not a sandbox.
+
+TensorFlow 2 can't load some SavedModels, such as those with several graphs, or with objects that it no longer has (the
+state of an old optimizer). The loader of TensorFlow 1 reads the graph alone and opens them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.contract.kinds import item_output
+from edgepress.converters.contract.kinds import other_ends
 from edgepress.converters.errors import first_line
 from edgepress.runtime.errors import ModelFileError
 
 SIGNATURES = ("serving_default", "serve")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature of a SavedModel.
+
+    Attributes:
+        name: Its name.
+        others: Names of the other signatures.
+        inputs: A `TensorSpec` for each input.
+        outputs: The same for the outputs.
+        call: Maps tensors by the names of the inputs to tensors by the names of the outputs.
+        variables: The variables it reads; none if they became constants.
+        producer: Version of TensorFlow that wrote it, "" if unknown.
+        notes: Remarks for the user.
+    """
+
+    name: str
+    others: tuple[str, ...]
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    call: Callable[..., Mapping[str, Any]]
+    variables: tuple[Any, ...] = ()
+    producer: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def is_saved_model(path: Path) -> bool:
@@ -22,56 +51,114 @@ def is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
-def opened(path: Path) -> Any:
-    """A SavedModel as TensorFlow loads it.
+def serving_signature(path: Path) -> Signature:
+    """The signature that serves: one of `SIGNATURES`, or the only one.
 
     Raises:
-        ModelFileError: It can't be loaded.
+        ModelFileError: The SavedModel can't be loaded, or has no such signature.
     """
     import tensorflow as tf
 
     try:
-        return tf.saved_model.load(str(path))
+        model = tf.saved_model.load(str(path))
     except MemoryError:
         raise
-    except Exception as e:  # TensorFlow's errors, and OSError, ValueError, KeyError and others
-        raise ModelFileError(f"TensorFlow can't load {path}: {first_line(e)}", "Save the model again.") from e
+    except Exception as e:  # TensorFlow's errors, and OSError, ValueError, KeyError, AttributeError and others
+        return _by_tensorflow_1(path, f"TensorFlow 2 can't load it ({first_line(e).rstrip('.')})")
+    if hasattr(model, "prune"):  # only what comes from TensorFlow 1 has it; freezing ignores its variables
+        return _by_tensorflow_1(path, "It is a SavedModel of TensorFlow 1")
+    name, others = _chosen(path, list(model.signatures))
+    signature = model.signatures[name]
+
+    def call(**given: Any) -> Mapping[str, Any]:
+        assert model is not None  # keeps the variables alive
+        found: Mapping[str, Any] = signature(**given)
+        return found
+
+    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    producer = str(getattr(model, "tensorflow_version", ""))
+    return Signature(name, others, inputs, outputs, call, tuple(signature.variables), producer)
 
 
-def load_saved_model(path: Path) -> tuple[Callable[[Any], Any], int | None, tuple[int, ...], tuple[int, ...], str]:
-    """The serving signature of a SavedModel.
+def _by_tensorflow_1(path: Path, reason: str) -> Signature:
+    """The signature as the loader of TensorFlow 1 opens it, with its variables as constants.
 
-    Returns:
-        A function from one tensor to one, the batch that it takes (None for any), the shape of one item, that of its
-        output, and the input's type.
-
-    Raises:
-        ModelFileError: It can't be loaded, or its signature has not one input and one output.
+    Args:
+        path: The folder.
+        reason: Why TensorFlow 2 does not open it.
     """
-    model = opened(path)
-    names = list(model.signatures)
-    name = next((n for n in SIGNATURES if n in names), None)
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    level = v1.logging.get_verbosity()
+    v1.logging.set_verbosity(v1.logging.ERROR)  # every function used here warns that it is of TensorFlow 1
+    try:
+        with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+            loaded = v1.saved_model.loader.load(session, [tf.saved_model.SERVING], str(path))
+            found = {name: one for name, one in loaded.signature_def.items() if one.inputs and one.outputs}
+            name, others = _chosen(path, list(found))
+            ends = [
+                {key: graph.get_tensor_by_name(info.name) for key, info in sorted(side.items())}
+                for side in (found[name].inputs, found[name].outputs)
+            ]
+            sources, sinks = ({key: tensor.name for key, tensor in end.items()} for end in ends)
+            inputs, outputs = ({k: tf.TensorSpec(t.shape, t.dtype) for k, t in end.items()} for end in ends)
+            definition = v1.graph_util.convert_variables_to_constants(
+                session, graph.as_graph_def(), [tensor.op.name for tensor in ends[1].values()]
+            )
+    except (MemoryError, ModelFileError):
+        raise
+    except Exception as e:  # as above: what TensorFlow 2 said is about the file as it is
+        raise ModelFileError(f"{path} can't be loaded: {reason}; {first_line(e)}", "Save it again.") from e
+    finally:
+        v1.logging.set_verbosity(level)
+
+    def call(**given: Any) -> Mapping[str, Any]:
+        taken = {sources[key]: value for key, value in given.items()}
+        made = tf.import_graph_def(definition, input_map=taken, return_elements=list(sinks.values()), name="")
+        return dict(zip(sinks, made, strict=True))
+
+    # Imported into a function, the functions it calls are not found when it runs; imported here, they are.
+    tf.import_graph_def(v1.GraphDef(library=definition.library, versions=definition.versions), name="")
+    note = f"{reason}: it was opened by the loader of TensorFlow 1"
+    version = loaded.meta_info_def.tensorflow_version
+    return Signature(name, others, inputs, outputs, call, producer=version, notes=(note,))
+
+
+def _chosen(path: Path, names: list[str]) -> tuple[str, tuple[str, ...]]:
+    """The name of the signature that serves, and the other names."""
+    name = next((n for n in SIGNATURES if n in names), names[0] if len(names) == 1 else None)
     if name is None:
         raise ModelFileError(
-            f"{path} has no serving signature; found: {', '.join(names) or 'none'}.",
+            f"{path} has no serving signature; found: {', '.join(sorted(names)) or 'none'}.",
             f"Export it with the signature {SIGNATURES[0]}, as keras' model.export does.",
         )
-    signature = model.signatures[name]
-    inputs = signature.structured_input_signature[1]
-    outputs = signature.structured_outputs
+    return name, tuple(sorted({*names} - {name}))
+
+
+def function_of(
+    path: Path, found: Signature
+) -> tuple[Callable[[Any], Any], int | None, tuple[Any, ...], tuple[Any, ...], str]:
+    """A signature as a function of one tensor.
+
+    Returns:
+        A function from one tensor to one, the batch that it takes (None for any), the shape of one item, that of the
+        output with its batch (None for sizes that are free), and the input's type.
+
+    Raises:
+        ModelFileError: It has not one input and one output.
+    """
+    inputs, outputs = found.inputs, found.outputs
     shapes: list[list[Any]] = [
         [s.shape.as_list() if s.shape.rank is not None else [] for s in ends.values()] for ends in (inputs, outputs)
     ]
-    output_shape = item_output(path, *shapes)
+    if len(inputs) != 1 or len(outputs) != 1 or not shapes[0][0]:
+        raise other_ends(path, *shapes)
     batch, *shape = shapes[0][0]
     if batch not in (None, 1):
         raise ModelFileError(
             f"{path} takes {batch} items at once.", "Export it with a batch of 1 or a free one (None)."
         )
     (source,), (sink,) = inputs, outputs
-
-    def infer(x: Any) -> Any:
-        assert model is not None  # keeps the variables alive
-        return signature(**{source: x})[sink]
-
-    return infer, batch, tuple(shape), output_shape, inputs[source].dtype.name
+    dtype = inputs[source].dtype.name
+    return lambda x: found.call(**{source: x})[sink], batch, tuple(shape), tuple(shapes[1][0]), dtype

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,10 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
-from edgepress.converters.contract.kinds import counted
+from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.frozen import freeze, last_operation, trace
 from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
     import onnx
@@ -25,13 +25,15 @@ class TensorFlowSource:
 
     Args:
         format: "keras" or "savedmodel".
-        infer: Maps a tensor of `dtype`, (N, *shape), to one of (N, *output_shape).
+        infer: Maps a tensor of `dtype`, (N, *shape), to one of (N, ...).
         shape: Shape of one item.
-        output_shape: Shape of its output. If only one axis counts, files return (batch, outputs).
+        declared: Shape of the output, with the batch, as the file says; None for sizes that tracing finds.
         dtype: Type of the input of `infer`.
+        where: The file, for messages.
         batch: Number of items that it takes at once; None for any number.
         contract: The contract in the file; None if it has none.
         infer_unrolled: `infer` without loops, for TFLite; None if it has none.
+        notes: Remarks for the user on how it was opened.
     """
 
     def __init__(
@@ -39,39 +41,40 @@ class TensorFlowSource:
         format: str,
         infer: Callable[[Any], Any],
         shape: tuple[int, ...],
-        output_shape: tuple[int, ...],
+        declared: Sequence[int | None],
         dtype: str,
         *,
+        where: Path,
         batch: int | None = None,
         contract: Contract | None = None,
         infer_unrolled: Callable[[Any], Any] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         import tensorflow as tf
 
-        if any(n is None for n in shape):
-            raise ModelFileError(
-                f"The model's input has the shape {list(shape)}, which is not fixed.",
-                "Save it with an input of fixed size.",
-            )
         self._tf = tf
-        outputs, spread = counted(output_shape)
-
-        def flat(y: Any) -> Any:
-            return y if spread or len(output_shape) == 1 else tf.reshape(y, [-1, outputs])
-
-        self._infer: Callable[[Any], Any] = lambda x: flat(infer(tf.cast(x, dtype)))
-        self._unrolled = infer_unrolled and (lambda x: flat(infer_unrolled(tf.cast(x, dtype))))
+        self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
+        self._unrolled = infer_unrolled and (lambda x: infer_unrolled(tf.cast(x, dtype)))
         self._batch = batch
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
+        item = item_output(where, [[1, *shape]], [_known(self._bare.outputs[0].shape, declared)])
+        outputs, spread = counted(item)
+        ends_in = last_operation(self._bare)
+        if not spread and len(item) != 1:  # one axis counts: files return (batch, outputs)
+            inner, unrolled = self._infer, self._unrolled
+            self._infer = lambda x: tf.reshape(inner(x), [-1, outputs])
+            self._unrolled = unrolled and (lambda x: tf.reshape(unrolled(x), [-1, outputs]))
+            self._bare = trace(self._infer, (1, *shape), "float32")
         self.facts = Facts(
             shape,
             outputs,
             output_shape=spread,
             format=format,
             dtype=dtype,
-            ends_in=last_operation(self._bare),
+            ends_in=ends_in,
             contract=contract,
+            notes=notes,
         )
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
@@ -113,6 +116,13 @@ class TensorFlowSource:
             return ends[adapter.end](infer(x))
 
         return trace(whole, (batch, *adapter.item.shape), dtype)
+
+
+def _known(traced: Any, declared: Sequence[int | None]) -> list[int | None]:
+    """The sizes of an output: those that tracing found, and what the file declares of the others."""
+    found = traced.as_list() if traced.rank is not None else [None] * len(declared)
+    same = declared if len(declared) == len(found) else [None] * len(found)
+    return [size if size is not None else other for size, other in zip(found, same, strict=True)]
 
 
 def _reason(message: str) -> str:

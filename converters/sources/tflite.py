@@ -15,9 +15,10 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.contract.metadata import tflite_metadata
+from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Array, does_not_run
-from edgepress.converters.to_tflite import flatbuffer, passes
+from edgepress.converters.to_tflite import flatbuffer, passes, resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class TFLiteSource:
     """A float `.tflite` file, from which TFLite schemes can be derived, but no ONNX ones."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: Size | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._model = whole = path.read_bytes()
@@ -47,7 +48,11 @@ class TFLiteSource:
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
                 "Convert the float model that it was made from.",
             )
-        self._model = _named(passes.flat_output(passes.float_input(self._model)))
+        taken = resize.item_shape(self._model)
+        shape = fixed_shape(taken, size, str(path))
+        if None in taken:
+            self._model = resize.with_shape(self._model, shape, str(path))
+        self._model = _named(passes.float_input(self._model))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
@@ -56,13 +61,15 @@ class TFLiteSource:
         if not (last := passes.last_operation(self._model)):
             raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        taken, given = self._source["shape"].tolist(), self._sink["shape"].tolist()
-        if taken[:1] != [1]:
+        whole_input, given = self._source["shape"].tolist(), self._sink["shape"].tolist()
+        if whole_input[:1] != [1]:
             raise ModelFileError(
-                f"{path} is not a model of batch 1: input {taken}, output {given}.", "Export it with a batch of 1."
+                f"{path} is not a model of batch 1: input {whole_input}, output {given}.",
+                "Export it with a batch of 1.",
             )
-        outputs, output_shape = counted(item_output(path, [taken], [given]))
-        shape = tuple(taken[1:])
+        outputs, output_shape = counted(item_output(path, [whole_input], [given]))
+        if not output_shape and given != [1, outputs]:
+            self._model = passes.flat_output(self._model, outputs)
         dtype = np.dtype(self._source["dtype"]).name
         if dtype != "float32":
             raise ModelFileError(

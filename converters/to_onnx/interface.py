@@ -12,7 +12,7 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter, free_prefix
 from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.to_onnx.convert import OPSET, finished
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError
 
 if TYPE_CHECKING:
     import onnx
@@ -64,6 +64,32 @@ def load(path: Path) -> onnx.ModelProto:
                 f"Export it with opset {OPSET}.",
             ) from e
     return model
+
+
+def with_shape(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> onnx.ModelProto:
+    """The model of a file (`where`) with the sizes of its items fixed, and what follows from them; the batch stays.
+
+    Raises:
+        InputError: The graph does not take items of this shape.
+    """
+    import onnx
+
+    whole = copy.deepcopy(model)
+    (source,) = whole.graph.input
+    for dim, size in zip(source.type.tensor_type.shape.dim[1:], shape, strict=True):
+        dim.dim_value = size
+    for value in whole.graph.output:  # free sizes of it may be known now
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.Clear()
+    del whole.graph.value_info[:]  # inferred again
+    try:
+        return onnx.shape_inference.infer_shapes(whole, strict_mode=True, data_prop=True)
+    except Exception as e:  # InferenceError, and ValueError over 2 GB
+        raise InputError(
+            f"{where} does not take items of shape {list(shape)}: {first_line(e).rstrip('.')}.",
+            "Give another size, or export the model with an input of fixed size.",
+        ) from e
 
 
 def quantized_operations(model: onnx.ModelProto) -> list[str]:

@@ -7,7 +7,6 @@ Buffers that litert-quantizer stored after the flatbuffer are moved inside, wher
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -173,18 +172,14 @@ def float_input(model: bytes) -> bytes:
     return flat.write(root)
 
 
-def flat_output(model: bytes) -> bytes:
-    """Bring an output with one axis that counts, such as [1, N, 1, 1], to [1, N]; others are returned unchanged."""
+def flat_output(model: bytes, outputs: int) -> bytes:
+    """The same model with an output of shape [1, outputs] instead of another, such as [1, outputs, 1, 1]."""
     root, graph = flat.read(model)
     old = graph.tensors[graph.outputs[0]]
-    shape = [int(n) for n in old.shape] if old.shape is not None else []
-    count = max(shape, default=0)
-    if not 0 < count == math.prod(shape) or shape == [1, count]:
-        return model
     prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
-    sizes = flat.constant(root, graph, np.array([1, count], np.int32), prefix)
-    new = flat.tensor(graph, [1, count], f"{prefix}_flat", type=old.type)
-    graph.operators.append(flat.operator(root, "RESHAPE", [int(graph.outputs[0]), sizes], new, newShape=[1, count]))
+    sizes = flat.constant(root, graph, np.array([1, outputs], np.int32), prefix)
+    new = flat.tensor(graph, [1, outputs], f"{prefix}_flat", type=old.type)
+    graph.operators.append(flat.operator(root, "RESHAPE", [int(graph.outputs[0]), sizes], new, newShape=[1, outputs]))
     flat.redirect(root, graph, new, inputs=False)
     return flat.write(root)
 

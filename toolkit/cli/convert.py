@@ -11,7 +11,7 @@ from typer import Argument, Option
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.runtime.contract import Resize, Task
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import MANY_SCHEMES, Data, Json, SkipUnreadable, list_of
+from edgepress.toolkit.cli.options import MANY_SCHEMES, SIZE_HELP, Data, Json, SkipUnreadable, list_of
 
 Foreign = partial(Option, rich_help_panel="Models that edgepress did not train")
 
@@ -44,6 +44,7 @@ def convert(
     channels_first: Annotated[
         bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")
     ] = None,
+    size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
     task: Annotated[Task | None, Foreign(help="Meaning of the outputs")] = None,
     threshold: Annotated[
         float | None, Foreign(min=0, max=1, help="Probability from which a label counts as present")
@@ -80,6 +81,7 @@ def convert(
             color=color,
             resize=resize,
             channels_first=channels_first,
+            size=size,
             softmax=softmax,
             custom=tuple(custom or ()),
             trust=trust,

@@ -8,11 +8,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Json
+from edgepress.toolkit.cli.options import SIZE_HELP, Json
 
 
 def inspect(
     file: Annotated[Path, Argument(help="A .tflite, .onnx, .keras, .h5 or .hdf5 file, or a SavedModel folder")],
+    size: Annotated[str | None, Option(help=SIZE_HELP)] = None,
     nodes: Annotated[bool, Option("--nodes", help="Also print every operation in execution order")] = False,
     json_output: Json = False,
 ) -> None:
@@ -20,7 +21,7 @@ def inspect(
     from edgepress.toolkit.cli import inspect_table as tables
     from edgepress.toolkit.inspection import inspect as work
 
-    found = work(file)
+    found = work(file, size=size)
     if json_output:
         screen.document(found.as_dict())
         return

@@ -39,6 +39,7 @@ def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 DATA_HELP = f"Data set: {ACCEPTED}"
+SIZE_HELP = "Fix sizes that the model's input leaves free: HEIGHTxWIDTH, or one number for all, such as a length"
 
 
 def engine_option(help: str, names: Iterable[str] = ENGINES) -> Any:

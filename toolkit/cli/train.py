@@ -8,6 +8,7 @@ from typing import Annotated
 
 from typer import Option
 
+from edgepress.converters.contract.size import parse_size
 from edgepress.runtime.contract import Color, Resize
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import DATA_HELP, Architecture, Augmentation, Json, SkipUnreadable
@@ -89,12 +90,11 @@ def train(
 
 def _size(text: str | None) -> int | tuple[int, int] | None:
     """The option --size: "64" or "48x64"."""
-    if text is None:
-        return None
-    try:
-        sides = [int(part) for part in text.lower().split("x")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2):
-        raise InputError(f"--size is {text!r}; accepted: SIDE or HEIGHTxWIDTH in pixels, such as 64 or 48x64.")
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+    match parse_size(text) if text is not None else ():
+        case ():
+            return None
+        case (side,):
+            return side
+        case (height, width):
+            return height, width
+    raise InputError(f"--size is {text!r}; accepted: SIDE or HEIGHTxWIDTH in pixels, such as 64 or 48x64.")

@@ -1,0 +1,84 @@
+"""Fix the sizes that a TFLite file's input leaves free: the interpreter resizes, and the shapes go into the file.
+
+Operations that compute a shape (SHAPE and what follows from it) become constants, because boards and quantizers expect
+a graph whose shapes are known before it runs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.errors import first_line
+from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.runtime.errors import InputError
+
+
+def item_shape(model: bytes) -> tuple[int | None, ...]:
+    """Shape of one item that a model takes; None where the file leaves a size free."""
+    _, graph = flat.read(model)
+    source = graph.tensors[graph.inputs[0]]
+    shape = source.shape if source.shape is not None else []
+    signature = shape if source.shapeSignature is None else source.shapeSignature
+    return tuple(None if free < 0 else int(size) for size, free in zip(shape[1:], signature[1:], strict=True))
+
+
+def with_shape(model: bytes, shape: tuple[int, ...], where: str, *, fold: bool = True) -> bytes:
+    """The model of a file (`where`) for items of this shape, with the shapes of all tensors that follow from it.
+
+    `fold` makes constants of the operations that compute shapes.
+
+    Raises:
+        InputError: The interpreter can't run it at this shape.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    root, graph = flat.read(model)
+    with warnings.catch_warnings(action="ignore"):  # that keeping every tensor takes memory: it is what we want
+        # A delegate would not report the shapes, or values, of tensors inside its part.
+        interpreter = Interpreter(
+            model_content=model,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+    source = interpreter.get_input_details()[0]
+    batch = int(source["shape"][0])
+    try:
+        interpreter.resize_tensor_input(source["index"], [batch, *shape])
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(source["index"], np.zeros([batch, *shape], source["dtype"]))
+        interpreter.invoke()  # some shapes are known only then
+    except (ValueError, RuntimeError) as e:
+        raise InputError(
+            f"{where} does not take items of shape {list(shape)}: {first_line(e).rstrip('.')}.",
+            "Give another size, or export the model with an input of fixed size.",
+        ) from e
+    sizes = {details["index"]: details["shape"].tolist() for details in interpreter.get_tensor_details()}
+    for index, tensor in enumerate(graph.tensors):
+        tensor.shape, tensor.shapeSignature = sizes.get(index, tensor.shape), None
+    if fold:
+        _fold_shapes(root, graph, interpreter)
+    return flat.write(root)
+
+
+def _fold_shapes(root: Any, graph: Any, interpreter: Any) -> None:
+    """Replace what SHAPE operations lead to by constants, with the values that the interpreter computed."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    made = {int(i) for op in graph.operators for i in op.outputs} | {int(i) for i in graph.inputs}
+    constants = {i for i, tensor in enumerate(graph.tensors) if i not in made and not tensor.isVariable} | {-1}
+    known, left = set[int](), []
+    for op in graph.operators:
+        inputs, kind = {int(i) for i in op.inputs}, flat.kind(root, op)
+        if kind in ("SHAPE", "RANK") or (inputs & known and inputs <= known | constants):
+            known |= {int(i) for i in op.outputs}
+        else:
+            left.append(op)
+    for index in sorted(known & {int(i) for op in left for i in op.inputs}):
+        values = np.ascontiguousarray(interpreter.get_tensor(index))
+        data = fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8))
+        graph.tensors[index].buffer = flat.append(root.buffers, data)
+    if not known & {int(i) for i in graph.outputs}:
+        graph.operators = left
