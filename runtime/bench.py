@@ -100,7 +100,9 @@ def _opened(path: Any, engine: str | None, counts: list[int]) -> tuple[list[Mode
         if min(model.shape, default=1) < 1:
             what = f"{path} leaves the size of its input open: {list(model.shape)}."
             raise InputError(what, "Fix the size when exporting the model.")
-        random = np.random.default_rng(0).integers(0, 256, (8, *model.ready[0]))
+        whole = model.contract is not None and model.contract.input.is_integer
+        low, high = map(int, model.contract.input.limits) if model.contract and whole else (0, 255)
+        random = np.random.default_rng(0).integers(low, high + 1, (8, *model.ready[0]))
         items = list(random.astype(model.ready[1]))
         opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_timed(model, items, 0)[0])})
     return models, opened, items

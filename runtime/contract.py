@@ -33,6 +33,7 @@ _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0,
 """`item_by_item`, and `tolerance_steps` by scheme or precision, of files from before contracts held them."""
 
 Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
+InputType = Literal["uint8", "float32", "int8", "int16", "int32", "int64"]
 Color = Literal["grey", "rgb"]
 Resize = Literal["stretch", "crop", "pad"]
 
@@ -43,7 +44,7 @@ class InputSpec:
 
     Attributes:
         shape: Shape of an item, without the batch: (height, width, channels) of an image, anything else of a tensor.
-        dtype: "uint8" (pixels) or "float32" (any other tensor).
+        dtype: "uint8" for pixels; for tensors "float32", or an integer type, as for tokens.
         color: "grey" (1 channel) or "rgb" (3) for images; None if items are tensors.
         resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
             cuts off the rest, "pad" shows the whole image on black.
@@ -51,7 +52,7 @@ class InputSpec:
     """
 
     shape: tuple[int, ...]
-    dtype: Literal["uint8", "float32"] = "uint8"
+    dtype: InputType = "uint8"
     color: Color | None = None
     resize: Resize = "stretch"
     value_range: tuple[float, float] | None = None
@@ -60,6 +61,16 @@ class InputSpec:
     def is_image(self) -> bool:
         """Whether items are images."""
         return self.color is not None
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether items are tensors of whole numbers."""
+        return self.color is None and self.dtype != "float32"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value of made-up items: the value range; if unbounded, one that every type holds."""
+        return self.value_range or ((0.0, 127.0) if self.dtype != "float32" else (-1.7254, 1.7254))
 
     @classmethod
     def image(cls, height: int, width: int, color: Color, resize: Resize = "stretch") -> InputSpec:
@@ -235,10 +246,12 @@ def _input_spec(raw: Any) -> InputSpec:
     spec = InputSpec(**_known(InputSpec, raw, shape=tuple(raw["shape"])))
     if not spec.shape or not all(isinstance(n, int) and 0 < n < 1 << 24 for n in spec.shape):
         raise ValueError(f"input shape is {list(spec.shape)}")
-    if spec.dtype not in ("uint8", "float32"):
-        raise ValueError(f"input dtype is {spec.dtype!r}, accepted: uint8, float32")
+    if spec.dtype not in get_args(InputType):
+        raise ValueError(f"input dtype is {spec.dtype!r}, accepted: {', '.join(get_args(InputType))}")
     if spec.color not in (*get_args(Color), None) or spec.resize not in get_args(Resize):
         raise ValueError(f"input color is {spec.color!r} and resize {spec.resize!r}")
+    if spec.is_image and spec.dtype != "uint8":
+        raise ValueError(f"input dtype is {spec.dtype!r}, but images are uint8")
     if spec.is_image and (len(spec.shape) != 3 or spec.shape[2] != (1 if spec.color == "grey" else 3)):
         raise ValueError(f"input shape {list(spec.shape)} does not fit color {spec.color!r}")
     if spec.value_range is not None:

@@ -86,7 +86,7 @@ class Model:
         Args:
             batch: Items, shape (N, *shape), or one item, shape `shape`; the channel of grey images may be left out.
                 uint8 arrays are raw pixels; floats are in the same units (0-255 for pixels, not 0-1) and are
-                quantized by the file's parameters.
+                quantized by the file's parameters. Models of integers, such as tokens, take whole numbers.
 
         Returns:
             Probabilities, float32, shape (N, labels): logits go through softmax, a single sigmoid becomes two columns.
@@ -247,7 +247,13 @@ class Model:
             )
         scale, zero_point = self._session.scale
         limits = np.iinfo(self._dtype)
-        stored: npt.NDArray[Any] = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max)
+        if self.contract is not None and self.contract.input.is_integer and self._session.scale == (1.0, 0):
+            stored: npt.NDArray[Any] = items.astype(self._dtype)
+            if (stored != items).any():
+                what = f"The array of {items.dtype} holds values that are not of type {self._dtype}"
+                raise InputError(f"{what}, which {self.path.name} takes.", "Give whole numbers in its range.")
+            return stored
+        stored = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max)
         return stored.astype(self._dtype)
 
 

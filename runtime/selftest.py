@@ -115,7 +115,7 @@ def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
 
     In three dimensions: 5 x 5 random levels, interpolated, at one of four contrasts (filters would average white noise
     away); otherwise a random level for each value. Levels 0-255 are the pixels of an image; for tensors they are scaled
-    to the value range, or to unit variance if there is none.
+    to the value range; if there is none, to 0-127 for integers and to unit variance for floats.
     """
     raw = np.random.PCG64(seed).random_raw
     if len(spec.shape) == 3:
@@ -126,9 +126,9 @@ def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
         levels = (levels * contrast + 128 * (4 - contrast)) // 4
     else:
         levels = (raw(int(np.prod(spec.shape))) >> np.uint64(56)).astype(np.int64).reshape(spec.shape)
-    if spec.dtype == "uint8":
-        return np.asarray(levels, np.uint8)
-    low, high = spec.value_range or (-1.7254, 1.7254)
+    low, high = spec.limits
+    if spec.dtype != "float32":
+        return np.asarray(int(low) + (int(high) - int(low)) * levels // 255, spec.dtype)
     return np.asarray(low + (high - low) / 255 * levels, np.float32)
 
 

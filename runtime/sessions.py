@@ -18,7 +18,9 @@ from edgepress.runtime.errors import EngineError, ModelFileError
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
-_ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
+_ONNX_TYPES = {"tensor(float)": np.float32} | {
+    f"tensor({kind.__name__})": kind for kind in (np.uint8, np.int8, np.int16, np.int32, np.int64)
+}
 
 
 class Session(Protocol):

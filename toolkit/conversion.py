@@ -124,7 +124,7 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unre
     if data is None:
         return plan
     opened = open_data(data, input=plan.contract.input, skip_unreadable=skip_unreadable)
-    return _with_labels_of(opened, dataclasses.replace(plan, data=opened))
+    return _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
 
 
 def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
@@ -213,6 +213,18 @@ def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     note = f"labels: {len(labels)} from {data.source}, in its order; change them with --labels"
     notes = (*(n for n in plan.notes if not n.startswith("labels:")), note)
     return dataclasses.replace(plan, contract=plan.contract.replace(labels=data.labels), notes=notes)
+
+
+def _with_range_of(data: DataSet, plan: _Plan) -> _Plan:
+    """A model of integers without a limit takes that of the data, for the items of its self-test."""
+    if not plan.contract.input.is_integer or plan.contract.input.value_range is not None:
+        return plan
+    x = data.train.read(calibration_rows(data.train, CALIBRATION_IMAGES))
+    low, high = float(x.min()), float(x.max())
+    item = dataclasses.replace(plan.contract.input, value_range=(low, high))
+    note = f"input: whole numbers from {low:.0f} to {high:.0f}, as in {data.source}"
+    adapter, contract = dataclasses.replace(plan.adapter, item=item), plan.contract.replace(input=item)
+    return dataclasses.replace(plan, contract=contract, adapter=adapter, notes=(*plan.notes, note))
 
 
 def _batches(split: Split) -> Iterable[npt.NDArray[Any]]:

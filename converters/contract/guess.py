@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from edgepress.converters.adapter import End, InputAdapter, end_for
 from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.contract.integers import INTEGERS
 from edgepress.converters.contract.kinds import not_classes
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.contract.outputs import SIGMOIDS
 from edgepress.converters.contract.pixels import pixel_scaling
-from edgepress.runtime.contract import Contract, InputSpec, Task
+from edgepress.runtime.contract import Contract, InputSpec, InputType, Task
 from edgepress.runtime.errors import InputError
 
 
@@ -103,8 +105,15 @@ def _of_tensors(facts: Facts, hints: Hints) -> tuple[InputAdapter, list[str]]:
         )
     kind = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
     hint = f"; if they are images, give --color {kind}" if kind and hints.color is None else ""
-    adapter = InputAdapter(InputSpec(shape=shape, dtype="float32"), shape, end=_end(facts, hints))
-    return adapter, [f"input: tensors of shape {' x '.join(map(str, shape))}, as they are{hint}"]
+    whole = facts.dtype in INTEGERS
+    item = InputSpec(
+        shape=shape, dtype=cast(InputType, facts.dtype) if whole else "float32", value_range=facts.value_range
+    )
+    of = "" if not whole else f" of {facts.dtype}"
+    if whole and facts.value_range:
+        of += " from {:.0f} to {:.0f}, found by trying".format(*facts.value_range)
+    note = f"input: tensors{of} of shape {' x '.join(map(str, shape))}, as they are{hint}"
+    return InputAdapter(item, shape, end=_end(facts, hints)), [note]
 
 
 def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:

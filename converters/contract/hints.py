@@ -32,6 +32,7 @@ class Facts:
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"); "" if unknown.
         metadata: What other tools wrote into the file.
         contract: What edgepress wrote into the file; None if it did not.
+        value_range: Smallest and largest whole number that it accepts, if it takes integers and has a limit.
         looks: What the outputs for random items look like; "" if unknown.
         notes: Remarks for the user on how it was opened.
     """
@@ -45,6 +46,7 @@ class Facts:
     ends_in: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     contract: Contract | None = None
+    value_range: tuple[float, float] | None = None
     looks: Looks = ""
     notes: tuple[str, ...] = ()
 

@@ -34,15 +34,19 @@ def looks(scores: Scores) -> Looks:
     return "softmax" if scores.shape[1] > 1 and np.max(np.abs(scores.sum(axis=1) - 1)) < ROUNDING else "unit"
 
 
-def looks_of(answer: Callable[[npt.NDArray[Any]], Scores], shape: tuple[int, ...]) -> Looks:
+def looks_of(
+    answer: Callable[[npt.NDArray[Any]], Scores], shape: tuple[int, ...], largest: float | None = None
+) -> Looks:
     """What the outputs for random numbers look like, half of them as large as pixels; "" if the model refuses them.
 
     Args:
         answer: Runs the model on items (N, *shape).
         shape: Shape of one item.
+        largest: Largest number that the model accepts; None if there is no limit.
     """
-    rng, count = np.random.default_rng(0), (PROBES // 2, *shape)
-    items = np.concatenate([np.abs(rng.normal(size=count)), rng.uniform(0, 255, count)]).astype(np.float32)
+    rng, count, top = np.random.default_rng(0), (PROBES // 2, *shape), 255 if largest is None else largest
+    small = np.minimum(np.abs(rng.normal(size=count)), top)
+    items = np.concatenate([small, rng.uniform(0, top, count)]).astype(np.float32)
     try:
         scores = answer(items)
         return "length 1" if _are_embeddings(scores) else looks(scores)

@@ -108,6 +108,15 @@ def _functional(model: Any, path: Path) -> Any:
     return model
 
 
+def takes_tokens(model: Any) -> bool:
+    """Whether the input of a model is that of an embedding, which casts it; Keras calls it float32 by default."""
+    import keras
+
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    readers = [layer for layer in layers if model.inputs[0] in keras.tree.flatten(layer.input)]
+    return bool(readers) and all(isinstance(layer, keras.layers.Embedding) for layer in readers)
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, or of a folder's files in the order of their names, in hexadecimal."""
     if path.is_dir():

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.integers import INTEGERS
 from edgepress.converters.contract.kinds import counted, item_output, other_ends
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
@@ -69,7 +70,7 @@ class OnnxSource:
         count, output_shape = counted(item_output(path, *shapes))
         if not output_shape and len(sink.shape) != 2:
             self._model = interface.flat_output(model, count)
-        types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+        types = {"tensor(float)": "float32"} | {f"tensor({name})": name for name in INTEGERS}
         if source.type not in types:
             raise ModelFileError(f"{path} takes {source.type}.", f"Accepted: {', '.join(types)}.")
         props = {p.key: p.value for p in model.metadata_props}

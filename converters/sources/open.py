@@ -14,7 +14,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.size import fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Source
-from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras
+from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras, takes_tokens
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
 from edgepress.converters.sources.saved_model import function_of, is_saved_model, serving_signature
@@ -72,6 +72,8 @@ def _keras_source(path: Path, hints: Hints) -> Source:
             "Build it with stateful=False, copy the weights with set_weights, and save it.",
         )
     dtype = _number(path, getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype)))
+    if dtype == "float32" and takes_tokens(model):
+        dtype = "int32"
     contract = read_contract(path) if zipfile.is_zipfile(path) else None
     infer = partial(model, training=False)
     try:

@@ -88,9 +88,10 @@ class TensorFlowSource:
         """See `Source`."""
         from edgepress.converters.to_tflite.convert import float_tflite
 
-        bare = not (adapter.steps or adapter.end or self._unrolled)
-        infer = self._unrolled or self._infer
-        return float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype="float32")))
+        whole = adapter.item.is_integer
+        bare = not (adapter.steps or adapter.end or self._unrolled or whole)
+        infer, dtype = self._unrolled or self._infer, adapter.item.dtype if whole else "float32"
+        return float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)))
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `Source`."""
@@ -110,7 +111,7 @@ class TensorFlowSource:
         ends = {None: lambda x: x, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 
         def whole(x: Any) -> Any:
-            x = tf.cast(x, tf.float32)
+            x = x if adapter.item.is_integer else tf.cast(x, tf.float32)
             for step in adapter.steps:
                 x = render[step.kind](x, step.values)
             return ends[adapter.end](infer(x))

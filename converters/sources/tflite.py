@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.integers import INTEGERS
 from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
@@ -71,10 +72,9 @@ class TFLiteSource:
         if not output_shape and given != [1, outputs]:
             self._model = passes.flat_output(self._model, outputs)
         dtype = np.dtype(self._source["dtype"]).name
-        if dtype != "float32":
-            raise ModelFileError(
-                f"{path} takes {dtype} and does not cast it to float32 first.", "Export it with a float32 input."
-            )
+        if dtype not in ("float32", *INTEGERS):
+            accepted = ", ".join(INTEGERS)
+            raise ModelFileError(f"{path} takes {dtype}.", f"Export it with an input of float32 or {accepted}.")
         self.facts = Facts(
             shape,
             outputs,

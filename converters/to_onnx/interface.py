@@ -178,7 +178,9 @@ def _put_in_front(graph: onnx.GraphProto, adapter: InputAdapter, prefix: str) ->
             graph.initializer.append(numpy_helper.from_array(np.asarray(constant), inputs[1]))
         front.append(helper.make_node(kind, inputs, [out], out, **attributes))
 
-    pixels = adapter.item.dtype == "uint8"
+    if adapter.item.is_integer:  # as the model takes it
+        return
+    pixels = adapter.item.is_image
     if pixels:
         add("Cast", to=TensorProto.FLOAT)
     for step in adapter.steps:
@@ -191,8 +193,8 @@ def _put_in_front(graph: onnx.GraphProto, adapter: InputAdapter, prefix: str) ->
                 add("Transpose", perm=step.values.tolist())
             case "reshape":
                 add("Reshape", np.array([0, *step.values], np.int64))
-    if source.type.tensor_type.elem_type == TensorProto.UINT8:
-        add("Cast", to=TensorProto.UINT8)
+    if source.type.tensor_type.elem_type != TensorProto.FLOAT:
+        add("Cast", to=source.type.tensor_type.elem_type)
     if not front:
         return
     front[-1].output[0] = source.name

@@ -20,15 +20,17 @@ _REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
 
 
 def uint8_input(model: bytes) -> bytes:
-    """Let a model with a float32 input take uint8, by adding a CAST."""
+    """Let a model with an input of another type take uint8, by adding a CAST."""
     root, graph = flat.read(model)
+    if graph.tensors[graph.inputs[0]].type == flat.UINT8:
+        return flat.write(root)
     source, taken = graph.tensors[graph.inputs[0]], {tensor.name for tensor in graph.tensors}
     name = source.name + b"_uint8"
     while name in taken:  # litert-quantizer needs unique names
         name += b"_again"
     new = flat.tensor(graph, source.shape, name.decode(), type=flat.UINT8)
     graph.tensors[new].shapeSignature = source.shapeSignature
-    types = {"inDataType": flat.UINT8, "outDataType": flat.FLOAT32}
+    types = {"inDataType": flat.UINT8, "outDataType": source.type}
     graph.operators.insert(0, flat.operator(root, "CAST", [new], graph.inputs[0], **types))
     flat.redirect(root, graph, new, inputs=True)
     return flat.write(root)
@@ -36,6 +38,8 @@ def uint8_input(model: bytes) -> bytes:
 
 def uint8_interface(model: bytes) -> bytes:
     """Let an int8 model that quantizes its float input and dequantizes its output take and return uint8.
+
+    An input of another type, such as the int32 of tokens, stays.
 
     The QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; the DEQUANTIZE at
     the output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels.
@@ -48,15 +52,16 @@ def uint8_interface(model: bytes) -> bytes:
     root, graph = flat.read(model)
     _type_unread(root, graph)
     source, sink = graph.inputs[0], graph.outputs[0]
-    first = [op for op in graph.operators if source in op.inputs]
+    whole = graph.tensors[source].type != flat.FLOAT32
+    first = [op for op in graph.operators if source in op.inputs and not whole]
     last = [op for op in graph.operators if sink in op.outputs]
     kinds = [[flat.kind(root, op) for op in ops] for ops in (first, last)]
-    if [set(kind) for kind in kinds] != [{"QUANTIZE"}, {"DEQUANTIZE"}]:
+    if [set(kind) for kind in kinds] != [set() if whole else {"QUANTIZE"}, {"DEQUANTIZE"}]:
         raise ConversionError(
             f"A uint8 output needs a graph with integer ends; at its ends are: {', '.join(kinds[0] + kinds[1])}.",
             "Use another scheme, or replace the operation that can't be quantized.",
         )
-    for outer, inner in ((source, first[0].outputs[0]), (sink, last[0].inputs[0])):
+    for outer, inner in (*((source, op.outputs[0]) for op in first[:1]), (sink, last[0].inputs[0])):
         quantization = graph.tensors[inner].quantization
         graph.tensors[outer].type = flat.UINT8
         graph.tensors[outer].quantization = fb.QuantizationParametersT(

@@ -113,7 +113,9 @@ def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
     shape, size = tuple(max(n, 1) for n in session.shape), session.batch or 1
     items = job.items
     if items is None:
-        items = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (8, *shape)).astype(np.float32)
+        spec = session.contract.input if session.contract else None
+        low, high = map(int, spec.limits) if spec and spec.is_integer else (0, 255)
+        items = np.random.Generator(np.random.PCG64(0)).integers(low, high + 1, (8, *shape)).astype(np.float32)
     if items.dtype != session.dtype and session.dtype.kind != "f":
         limits, (scale, zero_point) = np.iinfo(session.dtype), session.scale
         items = np.clip(np.rint(items / scale) + zero_point, limits.min, limits.max)
