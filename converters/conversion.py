@@ -34,12 +34,11 @@ from edgepress.converters.variant import Variant, across
 from edgepress.converters.worker import ChildDied, Worker, merged
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError, unknown
+from edgepress.runtime.filetypes import kind_of
 
 TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 SILENCE_S = 1800.0
 """Time limit for one scheme, seconds."""
-MEMORY_SHARE = 0.8
-"""Share of the machine's memory that one process may take."""
 COPIES = 16
 """Copies of a large model's weights that a process may hold at its peak, not counting TensorFlow itself
 (benchmarks/conversion_memory.py measures it)."""
@@ -66,13 +65,9 @@ class Conversion:
         silence_s: float = SILENCE_S,
         memory_bytes: int | None = None,
     ) -> None:
-        import psutil
-
         self.path, self._hints = Path(path), hints or Hints()
-        if not self.path.exists():
-            raise ModelFileError(f"{path} does not exist.", "Check the path; `edgepress train` writes model.keras.")
-        memory = int(psutil.virtual_memory().total * MEMORY_SHARE) if memory_bytes is None else memory_bytes
-        self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory}
+        kind_of(self.path)  # raises an error if it is missing
+        self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory_bytes}
         self._workers: dict[str, Worker] = {}
         self._looks: Looks | None = None
         self._closed = False

@@ -23,7 +23,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.integers import INTEGERS, accepted_range
 from edgepress.converters.contract.outputs import SIGMOIDS, Looks, looks_of, refuse_other_outputs
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
-from edgepress.converters.errors import ConversionError, first_line
+from edgepress.converters.errors import ConversionError, first_line, parsing
 from edgepress.converters.files import whole_file
 from edgepress.converters.proof.compare import compare, seeded_items, shortcoming, shortcoming_before, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
@@ -104,13 +104,14 @@ _opened: list[Source] = []
 def open_model(job: OpenJob, emit: Emit) -> None:
     """Open a model, keep it for the jobs that follow, and report its `Facts`."""
     source = open_source(job.path, job.hints)
-    if job.looks is None:
-        facts = source.facts
-        limits = accepted_range(source.answer, facts.shape, facts.dtype) if facts.dtype in INTEGERS else None
-        looks = looks_of(source.answer, facts.shape, limits and limits[1])
-        source.facts = dataclasses.replace(facts, looks=looks, value_range=limits)
-    else:
-        source.facts = dataclasses.replace(source.facts, looks=job.looks)
+    with parsing(job.path, "Check how it was exported.", failed="does not run"):
+        if job.looks is None:
+            facts = source.facts
+            limits = accepted_range(source.answer, facts.shape, facts.dtype) if facts.dtype in INTEGERS else None
+            looks = looks_of(source.answer, facts.shape, limits and limits[1])
+            source.facts = dataclasses.replace(facts, looks=looks, value_range=limits)
+        else:
+            source.facts = dataclasses.replace(source.facts, looks=job.looks)
     _opened[:] = [source]
     emit(source.facts)
 
@@ -222,7 +223,8 @@ class _Work:
                 scores = self._answers(model, items)
             except Exception as e:  # the engines' own, which share no base class
                 raise ConversionError(
-                    f"The file does not run: {str(e).replace(temporary.name, target.name)}", "Try another scheme."
+                    f"The file does not run: {first_line(e).replace(temporary.name, target.name)}.",
+                    "Try another scheme.",
                 ) from e
             if not np.isfinite(scores).all():
                 hint = "Its conversion is at fault: please report it." if scheme.is_float32 else ""

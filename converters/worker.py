@@ -45,6 +45,8 @@ from edgepress.runtime.errors import EdgepressError
 Emit = Callable[[Any], None]
 _A = TypeVar("_A")
 
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory that a child may take if nothing else is said."""
 EXIT_S = 3.0
 """Seconds that an idle child has to exit."""
 POLL_S = 0.25
@@ -70,7 +72,7 @@ class Worker:
 
     Args:
         silence_s: Longest time between two reports, in seconds, before the process is killed; None for no limit.
-        memory_bytes: Resident memory above which it is killed; None for no limit.
+        memory_bytes: Resident memory above which it is killed; None for `MEMORY_SHARE` of the machine's.
         python: Interpreter to run; None for the current one. In another, only modules that need nothing but the
             standard library, numpy, `edgepress.runtime` and this module are sure to be importable.
     """
@@ -78,7 +80,7 @@ class Worker:
     def __init__(
         self, *, silence_s: float | None = None, memory_bytes: int | None = None, python: Path | None = None
     ) -> None:
-        self._silence_s, self._memory_bytes = silence_s, memory_bytes
+        self._silence_s, self._memory_bytes = silence_s, memory_bytes or _most_memory()
         self._idle = False
         self._closing = threading.Lock()  # by Ctrl-C, and perhaps at the same time by the thread that calls it
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
@@ -159,7 +161,7 @@ class Worker:
         while not self._reports.poll(POLL_S):
             if until is not None and time.monotonic() > until:
                 raise self._died(f"no answer in {self._silence_s:g} s")
-            if self._memory_bytes is not None and self._resident() > self._memory_bytes:
+            if self._resident() > self._memory_bytes:
                 raise self._died(f"it took more than {self._memory_bytes / 1e9:.1f} GB of memory")
         try:
             received: tuple[str, Any] = self._reports.recv()
@@ -181,12 +183,18 @@ class Worker:
         self._process.kill()
         self._process.wait()
         lines = self._last_words().decode(errors="replace").splitlines()
-        return ChildDied(how, "\n".join(_telling(lines)[-LOG_LINES:]))
+        return ChildDied(how, "\n".join(list(dict.fromkeys(_telling(lines)))[-LOG_LINES:]))
 
     def _last_words(self) -> bytes:
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - LOG_BYTES))
         return self._log.read()
+
+
+def _most_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().total * MEMORY_SHARE)
 
 
 def run_in_child(
@@ -244,6 +252,12 @@ def _telling(lines: list[str]) -> list[str]:
     return [line for line in before if not noise.match(line)]
 
 
+def _log_cause(error: EdgepressError) -> None:
+    """Write to the log where the exception behind an error was raised: it does not travel with the error."""
+    if (cause := error.__cause__) is not None and (frames := traceback.extract_tb(cause.__traceback__)):
+        print(f"{type(cause).__name__} in {frames[-1].filename}:{frames[-1].lineno}", file=sys.stderr)  # noqa: T201
+
+
 def _serve(fd: int) -> None:
     """The child's side: receives jobs and sends reports over one pipe, until it closes."""
     sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths so (cpython#133789)
@@ -260,6 +274,7 @@ def _serve(fd: int) -> None:
                 function(argument, lambda value: pipe.send(("report", value)))
                 pipe.send(("done", None))
             except EdgepressError as e:
+                _log_cause(e)
                 pipe.send(("error", e))
             except (BrokenPipeError, pickle.PicklingError):
                 raise

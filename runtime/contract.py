@@ -15,12 +15,11 @@ import dataclasses
 import json
 import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError, first_line
 
 SCHEMA_VERSION = 1
 MEMBER = "edgepress.json"
@@ -211,7 +210,11 @@ class Contract:
                 "selftest": _selftest(raw.get("selftest"), raw.get("scheme")),
             }
             return cls(**_known(cls, {"item_by_item": raw.get("scheme") in _OLD_ITEM_BY_ITEM} | raw, **parsed))
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
+        except ModelFileError:
+            raise
+        except (
+            Exception
+        ) as e:  # a list of kinds would not be complete: numbers too large for a float are an OverflowError
             reason = f"missing {e}" if isinstance(e, KeyError) else e
             raise ModelFileError(
                 f"{where} is not a valid edgepress contract: {reason}.", "Convert the model again."
@@ -286,18 +289,21 @@ def read_contract(path: str | Path) -> Contract | None:
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = path.open("rb")
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    try:
+        with file, zipfile.ZipFile(file) as archive:
             if MEMBER not in archive.namelist():
                 return None
             if (member := archive.getinfo(MEMBER)).file_size > MAX_BYTES:
                 raise ModelFileError(f"{path} holds a contract of {member.file_size} bytes; the limit is {MAX_BYTES}.")
             text = archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as e:
+    except ModelFileError:
+        raise
+    except Exception as e:  # zipfile raises what it likes on bytes that only look like a zip
         if MEMBER.encode() in path.read_bytes():  # the name of the member is there, but not the end of the zip
-            raise ModelFileError(
-                f"{path} is cut off or damaged: its contract can't be read ({e}).", "Copy or convert it again."
-            ) from e
+            reason = f"its contract can't be read ({first_line(e)})"
+            raise ModelFileError(f"{path} is cut off or damaged: {reason}.", "Copy or convert it again.") from e
         return None  # no zip is appended
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     return Contract.from_json(text, where=str(path))

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgepress.runtime.errors import EngineError, MissingExtraError, unknown
+from edgepress.runtime.errors import EngineError, MissingExtraError, first_line, unknown
 from edgepress.runtime.openvino_session import OpenVinoSession
-from edgepress.runtime.sessions import OnnxSession, Session, TFLiteSession, file_format, first_line
+from edgepress.runtime.sessions import OnnxSession, Session, TFLiteSession, file_format
 
 
 class Engine(NamedTuple):
@@ -127,7 +127,7 @@ def import_engine(name: str, purpose: str = "") -> Any:
         what = purpose or f"The engine {name}"
         if isinstance(e, ModuleNotFoundError) and e.name and row.module.startswith(e.name):
             raise MissingExtraError(what, row.package, row.extra) from e
-        reason = f"{what} needs {row.package}, which is installed but can't be imported: {first_line(e)}"
+        reason = f"{what} needs {row.package}, which is installed but can't be imported: {first_line(e)}."
         raise EngineError(reason, "See: python -m edgepress.runtime doctor") from e
     finally:
         if silenced:

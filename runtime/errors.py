@@ -23,7 +23,9 @@ module `errors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -88,3 +90,44 @@ def unknown(what: str, found: str, accepted: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else ""
     return InputError(f"Unknown {what} {found!r}. Accepted: {', '.join(names)}.", hint)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says: its first line, each sentence once.
+
+    TensorFlow, Keras, ONNX and LiteRT write several lines, with their tracebacks, and LiteRT repeats sentences.
+    """
+    sentences = re.split(r"(?<=[.)])\s*(?=[A-Z][a-z]+ )", str(error).strip().partition("\n")[0])
+    return " ".join({text.rstrip(". "): text for text in sentences}.values()).rstrip(". ")
+
+
+@contextmanager
+def parsing(
+    path: object,
+    hint: str = "Copy or convert it again.",
+    *,
+    failed: str = "is damaged or of another kind",
+    error: type[EdgepressError] = ModelFileError,
+) -> Iterator[None]:
+    """Turn any exception of a parser into an error about the file that it parses.
+
+    Its message is "PATH FAILED (REASON).". zipfile, h5py, protobuf, flatbuffers, json and the engines raise many kinds
+    of exceptions on damaged files, OverflowError and SystemError among them, so a list of kinds would not be complete.
+    Only the reading of a foreign file belongs in the block: a bug elsewhere keeps its traceback. Errors about models
+    that do not name the file get its path.
+
+    Raises:
+        EdgepressError: Of the class `error`; something else than an `EdgepressError` was raised in the block.
+    """
+    try:
+        yield
+    except EdgepressError as e:
+        if e.kind in ("model_file", "conversion") and str(path).rpartition("/")[2] not in e.message:
+            e.message = f"{path}: {e.message}"
+            e.args = (e.message, e.hint)
+        raise
+    except Exception as e:
+        plain = type(e) in (ValueError, RuntimeError) and str(e).strip()
+        reason = first_line(e) if plain else f"{type(e).__name__}: {first_line(e)}".removesuffix(": ")
+        failed = "needs more memory than there is" if isinstance(e, MemoryError) else failed
+        raise error(f"{path} {failed} ({reason}).", hint) from e

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import os
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +19,7 @@ import numpy as np
 from edgepress.runtime.contract import Contract, InputSpec, Task
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.errors import EngineError, InputError, ModelFileError, first_line, parsing
 from edgepress.runtime.sessions import Session
 
 if TYPE_CHECKING:
@@ -74,7 +73,9 @@ class Model:
         self._session = session
         raw = task == "none"
         # Wrapped here, so that calls need not check the task.
-        self._run = self._no_scores if raw else _probabilities(session.run, task)
+        failed = f"{path} does not run on {engine}"
+        self._raw = _guarded(session.run, failed)
+        self._run = self._no_scores if raw else _guarded(_probabilities(session.run, task), failed)
         self.output_shape = session.contract.output_shape if session.contract and raw else (session.classes,)
         self.answer = self.outputs if raw else self.scores
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
@@ -107,9 +108,9 @@ class Model:
         Items and errors are those of `scores`.
         """
         if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:  # as in `scores`
-            found = self._session.run(batch)
+            found = self._raw(batch)
         else:
-            found = self._in_parts(self._session.run, batch, self._session.classes)
+            found = self._in_parts(self._raw, batch, self._session.classes)
         return found.reshape(len(found), *self.output_shape)
 
     def _in_parts(self, run: Run, batch: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float32]:
@@ -288,16 +289,25 @@ def _probabilities(run: Run, task: Task | None) -> Run:
     return run
 
 
+def _guarded(run: Run, failed: str) -> Run:
+    """The call, whose exceptions, of any kind, become errors; it is called in loops, so without a context manager."""
+
+    def guarded(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        try:
+            return run(batch)
+        except Exception as e:
+            raise EngineError(f"{failed}: {first_line(e)}.", "Convert it again, or use another engine.") from e
+
+    return guarded
+
+
 def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate([1 - positive, positive], axis=1)
 
 
 def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
-    try:
+    with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
         array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays, .npz")
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as e:
-        reason = str(e).rstrip(". ") or "its header claims more values than fit into memory"
-        raise InputError(f"{name} can't be read as an array: {reason}.", "Save it with numpy.save.") from e
     return array

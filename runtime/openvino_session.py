@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import parsing
+from edgepress.runtime.flatbuffer import Flatbuffer, check_constants, lacking
 from edgepress.runtime.sessions import dequantization_table, file_format, input_scale, outputs_of
 
 if TYPE_CHECKING:
@@ -34,27 +35,27 @@ class OpenVinoSession:
         tflite = file_format(path) == "tflite"
         self._path, self._module, self._core = path, module, module.Core()
         self._options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": threads}
-        try:
-            model = self._core.read_model(str(path))
-            inputs, outputs = ([_shape(port) for port in ports] for ports in (model.inputs, model.outputs))
-            key = ["framework", MEMBER]
-            text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
-            scales = _tflite_quantization(path.read_bytes()) if tflite else ((0.0, 0), (0.0, 0))
-            self.contract = (
-                read_contract(path) if tflite else Contract.from_json(text, where=str(path)) if text else None
-            )
-            self.classes, self._flat = outputs_of(path, inputs, outputs, self.contract)
-            self.batch = inputs[0][0] if inputs[0][0] > 0 else None
-            self.shape = tuple(inputs[0][1:])
-            self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
-            del model
-            self._requests = {self.batch or 1: self._compiled(self.batch or 1)}
-        except (RuntimeError, struct.error, IndexError) as e:
-            reason = [line for line in str(e).splitlines() if line.strip()][-1:] or [type(e).__name__]
-            raise ModelFileError(
-                f"{path} can't be opened by openvino: {reason[0].strip().rstrip('.')}.",
-                "It is damaged, or contains an operation that OpenVINO lacks. Convert it again, or use another engine.",
-            ) from e
+        data = path.read_bytes() if tflite else b""
+        if tflite:
+            check_constants(path, data)
+        hint = "It is damaged, or contains an operation that OpenVINO lacks. Convert it again, or use another engine."
+        with parsing(path, hint, failed="can't be opened by openvino"):
+            try:
+                model = self._core.read_model(str(path))
+                inputs, outputs = ([_shape(port) for port in ports] for ports in (model.inputs, model.outputs))
+                key = ["framework", MEMBER]
+                text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
+                scales = _tflite_quantization(data) if tflite else ((0.0, 0), (0.0, 0))
+                self.contract = read_contract(path) if tflite else _contract(path, text)
+                self.classes, self._flat = outputs_of(path, inputs, outputs, self.contract)
+                self.batch = inputs[0][0] if inputs[0][0] > 0 else None
+                self.shape = tuple(inputs[0][1:])
+                self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
+                del model
+                self._requests = {self.batch or 1: self._compiled(self.batch or 1)}
+            except RuntimeError as e:
+                lines = [line for line in str(e).splitlines() if line.strip()]  # the reason is the last
+                raise (lacking(path, data) if tflite else None) or RuntimeError(*lines[-1:]) from e
         self.dtype, self.scale = np.dtype(self._type.to_dtype()), input_scale({"quantization": scales[0]})
         self._table = dequantization_table({"quantization": scales[1], "dtype": output})
         self._input: npt.NDArray[Any] = np.empty(0)
@@ -82,35 +83,24 @@ class OpenVinoSession:
         return self._core.compile_model(model, "CPU", self._options).create_infer_request()
 
 
+def _contract(path: Path, text: str | None) -> Contract | None:
+    return Contract.from_json(text, where=str(path)) if text else None
+
+
 def _shape(port: Any) -> list[int]:
     """Shape of an OpenVINO input or output, -1 where it is free."""
     return [n.get_length() if n.is_static else -1 for n in port.partial_shape]
 
 
 def _tflite_quantization(model: bytes) -> tuple[tuple[float, int], ...]:
-    """Scale and zero point of the first input and output, which OpenVINO does not report; 0 if they have none.
-
-    Raises:
-        struct.error, IndexError: The flatbuffer is cut off.
-    """
-
-    def number(at: int, form: str = "<I") -> Any:
-        return struct.unpack_from(form, model, at)[0]
-
-    def field(table: int, index: int) -> int:
-        """The position that a table's field points to; 0 if the field or the table is missing."""
-        if not table:
-            return 0
-        fields = table - number(table, "<i")
-        offset = number(fields + 4 + 2 * index, "<H") if 4 + 2 * index < number(fields, "<H") else 0
-        return table + offset + number(table + offset) if offset else 0
-
-    graphs = field(number(0), 2)
-    graph = graphs + 4 + number(graphs + 4)
+    """Scale and zero point of the first input and output, which OpenVINO does not report; 0 if they have none."""
+    flat = Flatbuffer(model)
+    graph = next(flat.tables(flat.root, 2))
+    tensors = list(flat.tables(graph, 0))
     found = []
-    for ports in (field(graph, 1), field(graph, 2)):
-        tensor = field(graph, 0) + 4 + 4 * number(ports + 4)
-        quantization = field(tensor + number(tensor), 4)
-        scale, zero_point = field(quantization, 2), field(quantization, 3)
-        found.append((number(scale + 4, "<f") if scale else 0.0, number(zero_point + 4, "<q") if zero_point else 0))
+    for ports in (flat.inner(graph, 1), flat.inner(graph, 2)):
+        quantization = flat.inner(tensors[flat.number(ports + 4)], 4)
+        scale, zero_point = flat.inner(quantization, 2), flat.inner(quantization, 3)
+        real = struct.unpack_from("<f", model, scale + 4)[0] if scale else 0.0
+        found.append((real, flat.number(zero_point + 4, "<q") if zero_point else 0))
     return tuple(found)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
-from edgepress.runtime.errors import EngineError, ModelFileError
+from edgepress.runtime.errors import EngineError, ModelFileError, parsing
+from edgepress.runtime.filetypes import format_of
+from edgepress.runtime.flatbuffer import check_constants, lacking
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _ONNX_TYPES = {"tensor(float)": np.float32} | {
     f"tensor({kind.__name__})": kind for kind in (np.uint8, np.int8, np.int16, np.int32, np.int64)
 }
+NEWER = "It is damaged, or made for a newer engine. Convert it again or upgrade the engine."
 
 
 class Session(Protocol):
@@ -55,17 +58,18 @@ class TFLiteSession:
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         self.contract = read_contract(path)
-        try:
-            self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
-            interpreter.allocate_tensors()
-        except SystemError as e:
-            what = f"{module.__name__.partition('.')[0]} does not work with numpy {np.__version__}."
-            raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
-        except (ValueError, RuntimeError) as e:
-            raise ModelFileError(
-                f"{path} can't be opened by {module.__name__.partition('.')[0]}: {first_line(e)}",
-                "The file is damaged, or made for a newer interpreter. Convert it again or upgrade the engine.",
-            ) from e
+        data = path.read_bytes()
+        check_constants(path, data)
+        engine = module.__name__.partition(".")[0]
+        with parsing(path, NEWER, failed=f"can't be opened by {engine}"):
+            try:
+                self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+                interpreter.allocate_tensors()
+            except SystemError as e:
+                what = f"{engine} does not work with numpy {np.__version__}."
+                raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
+            except (ValueError, RuntimeError) as e:
+                raise (lacking(path, data) or e) from e
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
         self.classes, self._flat = outputs_of(path, taken, given, self.contract)
@@ -96,16 +100,11 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: its warnings concern the graph, not the user of a board
-        try:
+        with parsing(path, NEWER, failed="can't be opened by onnxruntime"):
             session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             # In a damaged file, names and metadata may not be UTF-8, which makes these calls fail.
             inputs, outputs = session.get_inputs(), session.get_outputs()
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
-        except Exception as e:  # its exceptions have no common base but Exception
-            raise ModelFileError(
-                f"{path} can't be opened by onnxruntime: {first_line(e)}",
-                "The file is damaged, or made for a newer ONNX Runtime. Convert it again or upgrade the engine.",
-            ) from e
         self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
         taken, given = ([port.shape for port in ports] for ports in (inputs, outputs))
         self.classes, self._flat = outputs_of(path, taken, given, self.contract)
@@ -125,30 +124,12 @@ class OnnxSession:
 
 
 def file_format(path: Path) -> str:
-    """The format of a file, "tflite" or "onnx", from its first bytes.
+    """The format of a file, "tflite" or "onnx", from its content.
 
     Raises:
-        ModelFileError: It is missing, empty, or has a format that no engine opens.
+        ModelFileError: It is missing or something else; the message says what.
     """
-    try:
-        with path.open("rb") as f:
-            head = f.read(300)
-    except IsADirectoryError as e:
-        raise ModelFileError(f"{path} is a folder.", "Name a .tflite or .onnx file in it.") from e
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    if head[4:8] == b"TFL3":
-        return "tflite"
-    if head[:4] == b"PK\x03\x04" and b"MANIFEST.json" in head:
-        raise ModelFileError(f"{path} is a bundle.", f"Unpack it: python3 -m zipfile -e {path} FOLDER")
-    if head[:4] == b"PK\x03\x04" or head[:8] == b"\x89HDF\r\n\x1a\n":
-        raise ModelFileError(
-            f"{path} is a Keras model, which no board's engine opens.", "Convert it first: edgepress convert."
-        )
-    if path.suffix == ".onnx" and head[:1] == b"\x08":  # protobuf field 1 of ModelProto, ir_version
-        return "onnx"
-    found = "an empty file" if not head else "of another kind, or damaged"
-    raise ModelFileError(f"{path} is {found}. Accepted: .tflite and .onnx files.", "Convert the model again.")
+    return format_of(path, ("tflite", "onnx"), ".tflite and .onnx files")
 
 
 def outputs_of(
@@ -190,8 +171,3 @@ def dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | N
     # A negative index counts from the end, so int8 -1 finds entry 255, the value of its bits.
     table[:] = (stored - scale[1]) * scale[0]
     return table
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an engine's error message, as a sentence."""
-    return str(error).strip().partition("\n")[0].rstrip(". ") + "."

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from inspecting import LENET_PARAMETERS, tflite_model
 
-from edgepress.converters.inspection import Inspection, tflite_file
+from edgepress.converters.inspection import Inspection, read
 from edgepress.toolkit.errors import ModelFileError
 from edgepress.toolkit.inspection import inspect
 
@@ -30,12 +30,13 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     [
         ("missing.tflite", None, "can't be read"),
         ("empty.tflite", b"", "an empty file"),
-        ("text.tflite", b"hello, world", "of another kind"),
-        ("text.onnx", b"hello, world", "is damaged|holds no ONNX graph"),
+        ("text.tflite", b"hello, world", "a text file"),
+        ("text.onnx", b"hello, world", "a text file"),
+        ("damaged.onnx", b"hello, \0world", "is damaged|holds no ONNX graph"),
         ("head.tflite", b"\x1c\x00\x00\x00TFL3", "damaged"),
         ("head.h5", b"\x89HDF\r\n\x1a\n", "damaged"),
         ("head.keras", b"PK\x03\x04 and no more", "damaged"),
-        ("any.zip", b"PK\x03\x04 and no more", "of another kind"),
+        ("any.zip", b"PK\x03\x04 and no more", "a zip archive"),
     ],
 )
 def test_what_is_no_model_gets_one_error(tmp_path: Path, name: str, content: bytes | None, match: str) -> None:
@@ -106,10 +107,10 @@ def damaged(data: bytes, seed: int) -> bytes:
     return bytes(copy)
 
 
-def reads_or_refuses(read: Callable[[Path], Inspection], path: Path) -> None:
+def reads_or_refuses(reader: Callable[[Path], Inspection], path: Path) -> None:
     """Either there is a result, whole, or one error that names the file."""
     try:
-        json.dumps(read(path).as_dict(), allow_nan=False)
+        json.dumps(reader(path).as_dict(), allow_nan=False)
     except ModelFileError as e:
         error = e
     else:
@@ -122,7 +123,7 @@ def reads_or_refuses(read: Callable[[Path], Inspection], path: Path) -> None:
 def test_a_damaged_tflite_is_read_or_refused(run: Any, tmp_path_factory: Any, seed: int, scheme: str) -> None:
     path = tmp_path_factory.getbasetemp() / f"damaged-{os.getpid()}.tflite"
     path.write_bytes(damaged(run.variants[scheme].read_bytes(), seed))
-    reads_or_refuses(tflite_file.read, path)  # the reader of flatbuffers is Python alone: it may run here
+    reads_or_refuses(read, path)  # the reader of flatbuffers is Python alone: it may run here
 
 
 @pytest.mark.parametrize("seed", range(4))

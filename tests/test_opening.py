@@ -283,7 +283,7 @@ def test_a_keras_file_is_opened_by_its_content(dense: Any, tmp_path: Path) -> No
         shutil.copy(folder / source, tmp_path / name)
         np.testing.assert_allclose(opened(tmp_path / name).answer(items), model(items), atol=1e-6)
     (tmp_path / "text.keras").write_text("no model")
-    assert "damaged" in refusal(tmp_path / "text.keras")
+    assert "a text file" in refusal(tmp_path / "text.keras")
 
 
 def test_labels_numbered_by_name_are_turned_around() -> None:

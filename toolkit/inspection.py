@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgepress.converters.contract.size import Size
-from edgepress.converters.inspection import Engine, Inspection, format_of, open_in_engine, read
+from edgepress.converters.inspection import Inspection, format_of, open_in_engine, read
 from edgepress.converters.worker import ChildDied, Emit, run_in_child
 from edgepress.toolkit.errors import ModelFileError
 
@@ -17,7 +17,6 @@ __all__ = ["Inspection", "inspect"]
 
 TIME_LIMIT_S = 60.0
 MEMORY_LIMIT_BYTES = 6 << 30
-ENGINES = {"tflite": "litert", "onnx": "onnxruntime", "keras": "keras", "h5": "keras", "saved_model": "tensorflow"}
 
 
 def inspect(
@@ -48,7 +47,7 @@ def inspect(
         5880
     """
     path = Path(file)
-    format = format_of(path)
+    format_of(path)
     found: Inspection | None = None
     try:
         for report in run_in_child(_inspect, (path, size), silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
@@ -57,8 +56,7 @@ def inspect(
         if found is None:
             hint = "It is damaged: copy or convert it again."
             raise ModelFileError(f"{path} can't be read: the process that read it ended with {e}.", hint) from e
-        error = f"The process that opened it ended with {e}. {e.log}".strip()
-        return found.replace(engine=Engine(name=ENGINES[format], opens=False, error=error))
+        return found.refused(f"The process that opened it ended with {e}. {e.log}".strip())
     assert found is not None
     return found
 

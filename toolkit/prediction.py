@@ -9,9 +9,12 @@ from typing import Any
 
 from edgepress.converters.worker import ChildDied, Emit, run_in_child
 from edgepress.runtime import Prediction, load
+from edgepress.runtime.errors import parsing
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 
+SILENCE_S = 600.0
+"""Time limit for opening the file, and again for each image, seconds."""
 SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npy")
 
 
@@ -61,7 +64,7 @@ def predict(
     if not paths:
         raise InputError("No image given.", "Pass images or folders of images.")
     try:
-        return list(run_in_child(_classify, _Job(Path(file), paths, engine, top)))
+        return list(run_in_child(_classify, _Job(Path(file), paths, engine, top), silence_s=SILENCE_S))
     except ChildDied as e:
         raise ModelFileError(f"{file} crashed the process that ran it ({e}).", "Convert the model again.") from e
 
@@ -89,6 +92,8 @@ def _classify(job: _Job, emit: Emit) -> None:
     model.require_labels()
     for image in job.images:
         try:
-            emit(ImageResult(str(image), tuple(model.classify(image, top=job.top))))
+            with parsing(job.file, "Convert it again.", failed=f"can't classify {image}"):
+                found = tuple(model.classify(image, top=job.top))
+            emit(ImageResult(str(image), found))
         except InputError as e:
             emit(ImageResult(str(image), error=e))

@@ -17,16 +17,17 @@ import ast
 import io
 import json
 import math
+import mmap
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgepress.converters.to_tflite.metadata import Block, read_block
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import InputError, parsing
 
 MAX_BYTES = 1 << 20
 """Larger label files and metadata are not read."""
@@ -88,6 +89,55 @@ def onnx_metadata(props: Mapping[str, str]) -> Metadata:
     mean, std = scaling_of(*low_high) if low_high else ((), ())
     notes = tuple(f"the metadata's {value} is not supported" for value in unknown)
     return Metadata(labels=labels, color=color, mean=mean, std=std, notes=notes)
+
+
+def onnx_props(path: Path) -> dict[str, str]:
+    """The `metadata_props` of an `.onnx` file. The graph is skipped, not parsed, whatever its size.
+
+    Raises:
+        ModelFileError: The file is damaged, or no ONNX model.
+    """
+    with parsing(path), path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = {}
+        for number, start, end in _fields(data, 0, len(data)):
+            if number == _METADATA_PROPS:
+                entry = {n: data[s:e].decode() for n, s, e in _fields(data, start, end)}
+                found[entry.get(1, "")] = entry.get(2, "")
+        return found
+
+
+_METADATA_PROPS = 14
+"""Number of the field in ONNX's ModelProto; in an entry, 1 is the key and 2 the value."""
+
+
+def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a protobuf message that have a length: number, start, end."""
+    while at < end:
+        key, at = _varint(data, at)
+        kind, number = key & 7, key >> 3
+        if kind == 0:
+            _, at = _varint(data, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        elif kind == 2:
+            size, at = _varint(data, at)
+            if at + size > end:
+                raise ValueError(f"field {number} ends {at + size - end} bytes behind its message")
+            yield number, at, at + size
+            at += size
+        else:
+            raise ValueError(f"field {number} is of the unknown kind {kind}")
+
+
+def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and the position behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        value |= (data[at] & 0x7F) << shift
+        at += 1
+        if data[at - 1] < 0x80:
+            return value, at
+    raise ValueError("a number has more than ten bytes")
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:

@@ -8,47 +8,26 @@ process. Nothing here changes a file.
 from __future__ import annotations
 
 import importlib
-import stat
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection.report import Engine, Inspection, Node, Port, Runtime, Weight
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime import filetypes
+from edgepress.runtime.errors import EdgepressError, first_line, parsing
 
 __all__ = ["Engine", "Inspection", "Node", "Port", "Runtime", "Weight", "format_of", "open_in_engine", "read"]
 
-ACCEPTED = "Accepted: .tflite, .onnx, .keras, .h5 or .hdf5 files, and SavedModel folders."
-
 
 def format_of(path: Path) -> str:
-    """The format of a file, recognized by its content: "tflite", "onnx", "keras", "h5" or "saved_model".
+    """The format of a file, recognized by its content: a key of the table of readers.
 
     Raises:
         ModelFileError: It is missing, empty or of another kind.
     """
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "saved_model"
-        raise ModelFileError(f"{path} is a folder and no SavedModel: saved_model.pb is missing.", ACCEPTED)
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
-            raise ModelFileError(f"{path} is neither a file nor a folder.", ACCEPTED)
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    if head[4:8] == b"TFL3":
-        return "tflite"
-    if head == b"\x89HDF\r\n\x1a\n":
-        return "h5"
-    if head[:4] == b"PK\x03\x04" and (path.suffix == ".keras" or zipfile.is_zipfile(path)):
-        return "keras"
-    if path.suffix == ".onnx" and head:  # protobuf has no signature
-        return "onnx"
-    found = "an empty file" if not head else "of another kind, or damaged"
-    raise ModelFileError(f"{path} is {found}.", ACCEPTED)
+    return filetypes.format_of(
+        path, tuple(_READERS), ".tflite, .onnx, .keras, .h5 or .hdf5 files, and SavedModel folders"
+    )
 
 
 _READERS = {
@@ -78,7 +57,9 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         ModelFileError: It can't be read; the message gives the reason.
         InputError: `size` does not fit its inputs.
     """
-    found: Inspection = _load(_READERS[format_of(path)])(path, size)
+    reader = _load(_READERS[format_of(path)])
+    with parsing(path):
+        found: Inspection = reader(path, size)
     free = [f"{p.name}[{axis}]" for p in found.inputs for axis, n in enumerate(p.shape or ()) if axis and n is None]
     if not free or size is not None:
         return found
@@ -91,11 +72,17 @@ def open_in_engine(path: Path, found: Inspection, size: Size | None = None) -> I
     Raises:
         InputError: Keras, which has the shapes of a Keras file, can't make the model for `size`.
     """
-    bare = found.format in ("keras", "h5") and not found.nodes
-    if bare or found.format not in _ENGINES:
+    if (found.format in ("keras", "h5") and not found.nodes) or found.format not in _ENGINES:
         return found
+    opens = _load(_ENGINES[found.format])
     options = {"size": size} if found.format in ("keras", "h5") else {}
-    opened: Inspection = _load(_ENGINES[found.format])(path, found, **options)
+    try:
+        opened: Inspection = opens(path, found, **options)
+    except EdgepressError:
+        raise
+    except Exception as e:  # of the engine, about what it made of the file
+        note = f"What the engine makes of it can't be described ({type(e).__name__}: {first_line(e)})."
+        return found.replace(notes=(*found.notes, note))
     return opened
 
 

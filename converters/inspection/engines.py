@@ -8,12 +8,13 @@ from a part's outputs to its inputs finds the operations.
 from __future__ import annotations
 
 import dataclasses
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgepress.converters.errors import first_line
-from edgepress.converters.inspection.report import Engine, Inspection
+from edgepress.converters.inspection.report import Inspection
+from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.flatbuffer import check_constants
 
 DELEGATE = "DELEGATE"
 
@@ -22,17 +23,19 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
     """`found`, completed by opening a `.tflite` file in LiteRT with XNNPACK. Damaged files can crash the process."""
     from ai_edge_litert.interpreter import Interpreter
 
-    name = f"litert {metadata.version('ai-edge-litert')}"
     try:
+        check_constants(path, path.read_bytes())
         interpreter = Interpreter(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as e:
-        return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
+    except EdgepressError:
+        raise
+    except Exception as e:
+        return found.refused(first_line(e))
     try:
         operations = interpreter._get_ops_details()  # private: tensorflow#53003; docs/architecture.md
     except UnicodeDecodeError:
         note = "A tensor's name is not UTF-8, so LiteRT can't list what XNNPACK takes."
-        return found.replace(engine=Engine(name=name, opens=True), notes=(*found.notes, note))
+        return found.opened().replace(notes=(*found.notes, note))
     parts = [op for op in operations if op["op_name"] == DELEGATE]
     taken = delegated(operations)
     # The interpreter lists the first graph's operations only, in the file's order; so does `found`.
@@ -40,8 +43,7 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
         dataclasses.replace(node, delegated=place in taken) if place < len(operations) - len(parts) else node
         for place, node in enumerate(found.nodes)
     )
-    engine = Engine(name=name, opens=True, delegate="XNNPACK" if parts else "", partitions=len(parts))
-    return found.replace(engine=engine, nodes=nodes)
+    return found.opened(delegate="XNNPACK" if parts else "", partitions=len(parts)).replace(nodes=nodes)
 
 
 def delegated(operations: list[dict[str, Any]]) -> set[int]:
@@ -68,12 +70,11 @@ def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:
     """`found`, completed by opening an `.onnx` file in ONNX Runtime. Damaged files can crash the process."""
     import onnxruntime
 
-    name = f"onnxruntime {onnxruntime.__version__}"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # its exceptions share no base class
-        return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
-    return found.replace(engine=Engine(name=name, opens=True))
+        return found.refused(first_line(e))
+    return found.opened()

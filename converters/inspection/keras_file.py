@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.size import Size
-from edgepress.converters.errors import parsing
 from edgepress.converters.inspection.report import Inspection, Node, Port, Weight, with_size
+from edgepress.converters.sources.bombs import refuse_bomb
 from edgepress.runtime.contract import MEMBER, read_contract
 
 CONFIG, VERSION, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-MAX_CONFIG_BYTES = 64 << 20
 OPTIMIZER = "optimizer"
-HINT = "Copy it again, or save it again."
 WEIGHTS_ONLY = (
     "It holds weights and no architecture: converting it needs the whole model (model.save, not save_weights)."
 )
@@ -34,16 +32,15 @@ def read_keras(path: Path, size: Size | None = None) -> Inspection:
         ModelFileError: It is damaged, or holds a contract that is.
     """
     contract = read_contract(path)
-    with parsing(path, HINT):
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(_member(archive, CONFIG))
-            version = json.loads(_member(archive, VERSION)).get("keras_version", "")
-            content = io.BytesIO(archive.read(WEIGHTS))
-            extra = archive.getinfo(MEMBER).file_size if contract else 0
-        weights, optimizer_bytes = _weights(content)
-        return _inspection(path, "keras", version, config, weights, optimizer_bytes, size).replace(
-            contract=contract, metadata_bytes=extra
-        )
+    refuse_bomb(path)
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read(CONFIG))
+        version = json.loads(archive.read(VERSION)).get("keras_version", "")
+        content = io.BytesIO(archive.read(WEIGHTS))
+        extra = archive.getinfo(MEMBER).file_size if contract else 0
+    weights, optimizer_bytes = _weights(content)
+    found = _inspection(path, "keras", version, config, weights, optimizer_bytes, size)
+    return found.replace(contract=contract, metadata_bytes=extra)
 
 
 def read_h5(path: Path, size: Size | None = None) -> Inspection:
@@ -54,21 +51,14 @@ def read_h5(path: Path, size: Size | None = None) -> Inspection:
     """
     import h5py
 
-    with parsing(path, HINT):
-        with h5py.File(path) as file:
-            text, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
-        config = json.loads(text) if text is not None else None
-        weights, optimizer_bytes = _weights(path)
-        version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
-        found = _inspection(path, "h5", version, config, weights, optimizer_bytes, size)
+    refuse_bomb(path)
+    with h5py.File(path) as file:
+        text, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
+    config = json.loads(text) if text is not None else None
+    weights, optimizer_bytes = _weights(path)
+    version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+    found = _inspection(path, "h5", version, config, weights, optimizer_bytes, size)
     return found if config else found.replace(notes=(*found.notes, WEIGHTS_ONLY))
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    size = archive.getinfo(name).file_size
-    if size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{name} has {size} bytes; the limit is {MAX_CONFIG_BYTES}")
-    return archive.read(name)
 
 
 def _weights(file: Path | io.BytesIO) -> tuple[list[Weight], int]:

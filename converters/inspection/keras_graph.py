@@ -16,7 +16,7 @@ from edgepress.converters.contract.size import Size
 from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
-from edgepress.converters.inspection.report import Engine, Inspection, Port, total, with_size
+from edgepress.converters.inspection.report import Inspection, Port, total, with_size
 from edgepress.converters.sources.keras import mended
 from edgepress.runtime.errors import InputError
 
@@ -55,7 +55,6 @@ def open_in_keras(path: Path, found: Inspection, size: Size | None = None) -> In
     """
     import keras
 
-    name = f"keras {keras.__version__}"
     load = partial(keras.saving.load_model, compile=False, safe_mode=True)
     try:
         model = load(path)
@@ -68,9 +67,9 @@ def open_in_keras(path: Path, found: Inspection, size: Size | None = None) -> In
         except MemoryError:
             raise
         except Exception as e:
-            return found.replace(engine=Engine(name=name, opens=False, error=first_line(e)))
+            return found.refused(first_line(e))
         found = found.replace(notes=(*found.notes, MENDED))
-    return with_layers(model, found, size).replace(engine=Engine(name=name, opens=True))
+    return with_layers(model, found.opened(), size)
 
 
 def with_layers(model: Any, found: Inspection, size: Size | None = None) -> Inspection:

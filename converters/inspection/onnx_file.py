@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.size import Size, fixed_shapes
-from edgepress.converters.errors import first_line, parsing
+from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_steps import (
@@ -46,13 +46,11 @@ def read(path: Path, size: Size | None = None) -> Inspection:
 
     content = path.read_bytes()
     model = onnx.ModelProto()
-    with parsing(path):
-        model.ParseFromString(content)
+    model.ParseFromString(content)
     if not model.graph.node or not model.graph.output:
         raise ModelFileError(f"{path} holds no ONNX graph.", "It is damaged or of another kind.")
-    with parsing(path):
-        _check_text(model)
-        found = _read(path, model, len(content), size)
+    _check_text(model)
+    found = _read(path, model, len(content), size)
     props = {p.key: p.value for p in model.metadata_props}
     if MEMBER in props:
         return found.replace(contract=Contract.from_json(props[MEMBER], where=str(path)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,14 @@ from edgepress.runtime.contract import Contract
 
 FLOAT_WORK = (*g.FLOATS, "dynamic")
 INTEGER_WORK = ("int8", "uint8", "int16", "int4")
+ENGINES = {
+    "tflite": ("litert", "ai-edge-litert"),
+    "onnx": ("onnxruntime", "onnxruntime"),
+    "keras": ("keras", "keras"),
+    "h5": ("keras", "keras"),
+    "saved_model": ("tensorflow", "tensorflow"),
+}
+"""By format, the engine that opens such files here, and its package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +202,23 @@ class Inspection:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def opened(self, **found: Any) -> Inspection:
+        """A copy that says that this machine's engine opens the file; `found` are other fields of `Engine`."""
+        return self.replace(engine=Engine(name=engine_name(self.format), opens=True, **found))
+
+    def refused(self, error: str) -> Inspection:
+        """A copy that says that this machine's engine does not open the file, and why: a try outweighs the table.
+
+        Releases stay if they are newer than this engine, which is then too old for the file.
+        """
+        name, runtime = engine_name(self.format), self.runtime
+        package = ENGINES[self.format][1]
+        oldest = runtime.releases.get(package.replace("-", "_")) if runtime else None
+        if runtime and oldest and version_of(packages.version(package)) >= version_of(oldest):
+            unknown = (*runtime.unknown, f"{name}, which should open it, does not")
+            runtime = Runtime(releases=dict.fromkeys(runtime.releases), because=(), unknown=unknown)
+        return self.replace(engine=Engine(name=name, opens=False, error=error), runtime=runtime)
+
     def operations(self) -> list[dict[str, Any]]:
         """Nodes of the same operation, version and data types together, those that multiply most first."""
         groups: dict[tuple[Any, ...], list[Node]] = {}
@@ -239,6 +266,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):  # JSON has no NaN, and a damaged file may
         return value if math.isfinite(value) else None
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+def engine_name(format: str) -> str:
+    """The engine that opens files of a format here, with its version."""
+    name, package = ENGINES[format]
+    return f"{name} {packages.version(package)}"
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The numbers of a version, to compare it with another."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
 def total(counts: Iterable[int | None]) -> int | None:

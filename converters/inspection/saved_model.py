@@ -16,7 +16,7 @@ from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
-from edgepress.converters.inspection.report import Engine, Inspection, Port, Weight, file_size, with_size
+from edgepress.converters.inspection.report import Inspection, Port, Weight, file_size, with_size
 from edgepress.converters.sources.saved_model import Signature, serving_signature
 from edgepress.runtime.errors import ModelFileError
 
@@ -30,8 +30,6 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         ModelFileError: It is no SavedModel, damaged, or has no signature.
         InputError: `size` does not fit its inputs.
     """
-    import tensorflow as tf
-
     signature = serving_signature(path)
     inputs = with_size(_ports(signature.inputs), size, str(path))
     try:
@@ -55,9 +53,8 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         inputs=tuple(inputs),
         outputs=_ports(signature.outputs),
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
-        engine=Engine(name=f"tensorflow {tf.__version__}", opens=True),
         **found,
-    )
+    ).opened()
 
 
 def _frozen(signature: Signature, inputs: Sequence[Port]) -> tuple[Any, set[str]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.errors import ConversionError, parsing
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
@@ -25,6 +25,7 @@ from edgepress.converters.inspection.tflite_versions import Use, oldest_release,
 from edgepress.converters.to_tflite import resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.flatbuffer import lacking
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT", "DENSIFY")
 DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
@@ -40,14 +41,14 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         ModelFileError: It is damaged, or holds a contract that is.
         InputError: `size` does not fit its input.
     """
-    contract = read_contract(path)
-    content = path.read_bytes()
-    with parsing(path):
-        sized = content if size is None else _sized(path, content, size)
-        try:
-            found = _read(path, content, sized)
-        except (struct.error, TypeError, IndexError) as e:
-            raise ModelFileError(f"{path} is damaged: an offset leads out of it.", "Copy or convert it again.") from e
+    contract, content = read_contract(path), path.read_bytes()
+    sized = content if size is None else _sized(path, content, size)
+    try:
+        found = _read(path, content, sized)
+    except (struct.error, TypeError, IndexError) as e:
+        raise ModelFileError(f"{path} is damaged: an offset leads out of it.", "Copy or convert it again.") from e
+    if error := lacking(path, content):
+        found = found.replace(notes=(*found.notes, f"{error.message} {error.hint}"))
     return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 

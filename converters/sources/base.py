@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -37,4 +37,5 @@ class Source(Protocol):
 
 def does_not_run(why: object) -> ConversionError:
     """The error of a model that can't be run as it is."""
-    return ConversionError(f"The model itself does not run: {str(why).strip()}.", "Check how it was exported.")
+    reason = first_line(why) if isinstance(why, Exception) else str(why).strip()
+    return ConversionError(f"The model itself does not run: {reason}.", "Check how it was exported.")

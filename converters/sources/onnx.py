@@ -14,7 +14,7 @@ from edgepress.converters.contract.integers import INTEGERS
 from edgepress.converters.contract.kinds import counted, item_output, other_ends
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET
@@ -50,7 +50,7 @@ class OnnxSource:
             )
         except Exception as e:  # ONNX Runtime's errors share no base class
             raise ModelFileError(
-                f"ONNX Runtime can't open {path}: {str(e).strip()}",
+                f"ONNX Runtime can't open {path}: {first_line(e)}.",
                 f"Export it with opset {OPSET} and standard operations only.",
             ) from e
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()

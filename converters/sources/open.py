@@ -7,21 +7,23 @@ float `.onnx` files. Opening a foreign file may crash the process, so `open_sour
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.size import fixed_shape
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, parsing
 from edgepress.converters.sources.base import Source
-from edgepress.converters.sources.keras import KERAS_SUFFIXES, load_keras, takes_tokens
+from edgepress.converters.sources.keras import load_keras, takes_tokens
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
-from edgepress.converters.sources.saved_model import function_of, is_saved_model, serving_signature
+from edgepress.converters.sources.saved_model import function_of, serving_signature
 from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError
+from edgepress.runtime.filetypes import format_of
 
 
 def open_source(path: Path, hints: Hints | None = None) -> Source:
@@ -31,28 +33,17 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
         ModelFileError: It is missing, damaged, not a classifier, or needs an option; the message says why.
         ConversionError: It is quantized already, or has operations that boards don't have.
     """
-    hints = hints or Hints()
-    if is_saved_model(path):
-        signature = serving_signature(path)
-        infer, batch, shape, declared, dtype = function_of(path, signature)
-        fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
-        return TensorFlowSource(
-            "savedmodel", infer, fixed, declared, number, where=path, batch=batch, notes=signature.notes
-        )
-    if path.is_dir():
-        raise ModelFileError(f"{path} is a folder without saved_model.pb.", "Name a model file or a SavedModel.")
-    if not path.exists():
-        raise ModelFileError(f"{path} does not exist.", "Check the path.")
-    suffix = path.suffix.lower()
-    if suffix in KERAS_SUFFIXES:
-        return _keras_source(path, hints)
-    if suffix == ".tflite":
-        return TFLiteSource(path, hints.size)
-    if suffix == ".onnx":
-        return OnnxSource(path, hints.size)
-    raise ModelFileError(
-        f"{path} is of an unknown kind ({path.suffix or 'no suffix'}).",
-        "Accepted: .keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders.",
+    opens = _OPENERS[format_of(path, tuple(_OPENERS), ".keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders")]
+    with parsing(path, "Save it again with the tool that made it.", failed="can't be opened"):
+        return opens(path, hints or Hints())
+
+
+def _saved_model_source(path: Path, hints: Hints) -> Source:
+    signature = serving_signature(path)
+    infer, batch, shape, declared, dtype = function_of(path, signature)
+    fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
+    return TensorFlowSource(
+        "savedmodel", infer, fixed, declared, number, where=path, batch=batch, notes=signature.notes
     )
 
 
@@ -93,6 +84,16 @@ def _keras_source(path: Path, hints: Hints) -> Source:
         raise ModelFileError(
             f"{path} takes {batch} items at once.", "Save it with a batch of 1 or a free one (None)."
         ) from e
+
+
+_OPENERS: dict[str, Callable[[Path, Hints], Source]] = {
+    "keras": _keras_source,
+    "h5": _keras_source,
+    "saved_model": _saved_model_source,
+    "tflite": lambda path, hints: TFLiteSource(path, hints.size),
+    "onnx": lambda path, hints: OnnxSource(path, hints.size),
+}
+"""How a file is opened, by its format, which its content tells and not its suffix."""
 
 
 def _number(path: Path, dtype: str) -> str:

@@ -71,7 +71,7 @@ def unrolled(model: Any, infer: Callable[[Any], Any]) -> Callable[[Any], Any] | 
 
 
 def _steps(layers: list[Any], infer: Callable[[Any], Any], x: Any) -> list[tuple[Any, int | None]]:
-    """The layers with the number of steps, None if not fixed, of each call of them in `infer(x)`, which is traced apart.
+    """The layers, with the number of steps (None if not fixed) of each of their calls in `infer(x)`, traced apart.
 
     The shapes that they were built with do not tell: a file may leave the length free.
     """

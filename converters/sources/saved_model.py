@@ -46,11 +46,6 @@ class Signature:
     notes: tuple[str, ...] = ()
 
 
-def is_saved_model(path: Path) -> bool:
-    """Whether a path is a SavedModel's folder."""
-    return (path / "saved_model.pb").is_file()
-
-
 def serving_signature(path: Path) -> Signature:
     """The signature that serves: one of `SIGNATURES`, or the only one.
 

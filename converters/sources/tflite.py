@@ -17,11 +17,12 @@ from edgepress.converters.contract.integers import INTEGERS
 from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.errors import ConversionError
+from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, does_not_run
 from edgepress.converters.to_tflite import flatbuffer, passes, resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.flatbuffer import check_constants, lacking
 
 if TYPE_CHECKING:
     import onnx
@@ -34,16 +35,11 @@ class TFLiteSource:
         from ai_edge_litert.interpreter import Interpreter
 
         self._model = whole = path.read_bytes()
-        try:
-            names = passes.operations(self._model)
-        except (ConversionError, ModelFileError) as e:
-            raise type(e)(f"{path} can't be converted. {e.message}", e.hint) from e
-        if foreign := [name for name in names if name.startswith(("CUSTOM", "Flex"))]:
-            raise ConversionError(
-                f"{path} has operations that board interpreters lack: {', '.join(sorted(set(foreign)))} "
-                f"(for {passes.output_of(self._model, foreign[0])}).",
-                "Export the model with built-in operations only.",
-            )
+        check_constants(path, whole)
+        if error := lacking(path, whole):
+            first = next(name for name in passes.operations(whole) if name.startswith("CUSTOM"))
+            what = f"{error.message} The first of them makes {passes.output_of(whole, first)}."
+            raise ConversionError(what, error.hint)
         if quantized := passes.quantized_tensors(self._model):
             raise ConversionError(
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
@@ -58,7 +54,7 @@ class TFLiteSource:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as e:
-            raise _refusal(path, str(e).strip()) from e
+            raise _refusal(path, first_line(e)) from e
         if not (last := passes.last_operation(self._model)):
             raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
@@ -121,7 +117,7 @@ def _refusal(path: Path, text: str) -> ModelFileError:
             f"{path} has {newer[1]} of version {newer[2]}, which LiteRT {metadata.version('ai-edge-litert')} lacks.",
             "Update ai-edge-litert, or convert the model with an older TensorFlow.",
         )
-    return ModelFileError(f"LiteRT can't open {path}: {text}", "It is damaged, or made for another interpreter.")
+    return ModelFileError(f"LiteRT can't open {path}: {text}.", "It is damaged, or made for another interpreter.")
 
 
 def _named(model: bytes) -> bytes:

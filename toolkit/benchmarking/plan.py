@@ -9,6 +9,7 @@ from pathlib import Path
 from edgepress.converters.schemes import BASELINE as BASELINE
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES, Contract
+from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.data.for_model import contract_of, data_for
 from edgepress.toolkit.data.types import DataSet
@@ -93,7 +94,8 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
         if not path.exists():
             raise InputError(f"{path} does not exist.", "Check the path.")
         if path.suffix not in SUFFIXES:
-            raise InputError(f"{path} is not a .tflite or .onnx file.", "Name such files, or one folder of them.")
+            what = f"{path} is {kind_of(path).name}. Accepted: .tflite and .onnx files."
+            raise InputError(what, "Name such files, or one folder of them.")
     return list(dict.fromkeys(paths))
 
 

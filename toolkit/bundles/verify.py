@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.bundles import manifest as manifests
 from edgepress.toolkit.bundles.archive import Archive, pieces, read_archive
 from edgepress.toolkit.bundles.manifest import Manifest, parse_manifest
@@ -77,6 +78,8 @@ def verify(path: str | Path, *, key: str | Path | None = None, signature: str | 
     beside = signature_path(bundle) if signature is None else Path(signature)
     if not bundle.is_file():
         raise InputError(f"{bundle} does not exist or is not a file.", "Give a .zip or .pyz made by edgepress bundle.")
+    if (kind := kind_of(bundle)).name not in ("a bundle", "a zip archive"):  # the latter if its directory is damaged
+        raise BundleError(f"{bundle} is {kind.name}, and no bundle.", "Give a .zip or .pyz made by edgepress bundle.")
     signer = check_signature(bundle, beside, Path(key)) if key is not None else ""
     with bundle.open("rb") as file:
         try:

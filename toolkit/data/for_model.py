@@ -10,9 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.metadata import onnx_props
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
-from edgepress.runtime.sessions import file_format
+from edgepress.runtime.filetypes import format_of
+from edgepress.runtime.flatbuffer import lacking
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
@@ -24,9 +26,12 @@ def contract_of(path: Path) -> Contract:
     Raises:
         ModelFileError: The file cannot be read, has another format, or has no contract.
     """
-    if path.suffix in (".tflite", ".onnx") and (found := file_format(path)) != path.suffix[1:]:
+    found = format_of(path, ("tflite", "onnx", "keras"), ".tflite, .onnx and .keras files")
+    if path.suffix != f".{found}":
         raise ModelFileError(f"{path} is a .{found} file under another name.", f"Rename it to {path.stem}.{found}.")
-    contract = _onnx_contract(path) if path.suffix == ".onnx" else read_contract(path)
+    contract = _onnx_contract(path) if found == "onnx" else read_contract(path)
+    if contract is None and found == "tflite" and (error := lacking(path, path.read_bytes())):
+        raise error
     if contract is None:
         raise ModelFileError(
             f"{path} carries no contract: it is damaged or cut off, or was not made by edgepress.",
@@ -76,13 +81,5 @@ def data_record(data: DataSet) -> dict[str, Any]:
 
 
 def _onnx_contract(path: Path) -> Contract | None:
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    except Exception as e:  # protobuf's DecodeError, whose place differs between its releases
-        raise ModelFileError(f"{path} is not an ONNX file: {e}.", "Convert the model again.") from e
-    texts = [p.value for p in model.metadata_props if p.key == MEMBER]
-    return Contract.from_json(texts[0], where=str(path)) if texts else None
+    text = onnx_props(path).get(MEMBER)
+    return Contract.from_json(text, where=str(path)) if text is not None else None

@@ -58,7 +58,7 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
     parts, seconds = [], 0.0
     for start in range(0, len(items), step):
         began = time.perf_counter()
-        with engine_errors():
+        with engine_errors(model.path):
             scores = model.scores(items[start : start + step])
         seconds += time.perf_counter() - began
         if not np.isfinite(scores).all():

@@ -7,15 +7,14 @@ not affect the figures of others, a crash fails one candidate only, and an engin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from edgepress.converters.worker import Emit
 from edgepress.runtime import InputSpec, Model, load
-from edgepress.runtime.errors import EdgepressError, EngineError, InputError
+from edgepress.runtime.errors import EngineError, InputError, parsing
 
 
 class Candidate(NamedTuple):
@@ -55,7 +54,7 @@ def open_candidate(opening: Opening, emit: Emit) -> None:
     """Pin the process, open the file, check that it matches the data set, and emit the engine's name."""
     if opening.cpus:
         os.sched_setaffinity(0, opening.cpus)
-    with engine_errors():
+    with engine_errors(opening.candidate.file):
         model = _State.model = load(opening.candidate.file, opening.candidate.engine, opening.candidate.threads)
     contract = model.contract
     if contract is None:
@@ -73,15 +72,9 @@ def opened() -> Model:
     return _State.model
 
 
-@contextmanager
-def engine_errors() -> Iterator[None]:
+def engine_errors(file: Path) -> AbstractContextManager[None]:
     """Engines raise exceptions of any type: turn them into errors, which do not stop other candidates."""
-    try:
-        yield
-    except EdgepressError:
-        raise
-    except Exception as e:
-        raise EngineError(f"{type(e).__name__}: {e}") from e
+    return parsing(file, "Try another engine, or convert it again.", failed="does not run", error=EngineError)
 
 
 class _State:

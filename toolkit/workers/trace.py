@@ -25,6 +25,7 @@ from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError
 from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
 from edgepress.runtime.sessions import Session
+from edgepress.toolkit.workers.opening import engine_errors
 
 PHASE_S = 2.0
 """Seconds after which timing and tracing each end, even if runs are left."""
@@ -85,6 +86,11 @@ class Traces(NamedTuple):
 
 def trace_file(job: ProfileJob, emit: Emit) -> None:
     """Time inferences, then trace others; emits `Traces`."""
+    with engine_errors(job.file):
+        emit(_traces(job))
+
+
+def _traces(job: ProfileJob) -> Traces:
     _, session = open_session(job.file, job.engine, job.threads)
     items = _stored(job, session)
     for i in range(WARM_RUNS):
@@ -96,7 +102,7 @@ def trace_file(job: ProfileJob, emit: Emit) -> None:
         latencies.append((time.perf_counter_ns() - start) / 1000)
     del session
     kernels, times = TRACERS[job.engine](job, items)
-    emit(Traces(np.array(latencies), kernels, times))
+    return Traces(np.array(latencies), kernels, times)
 
 
 def _runs(most: int, least: int = 1) -> Iterator[int]:

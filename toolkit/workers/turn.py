@@ -103,7 +103,7 @@ def probe(job: Probe, emit: Emit) -> None:
     import_engine(candidate.engine)
     batch = _batches(np.load(job.items), candidate.batch)[0]
     before = _forget_peak()
-    with engine_errors():
+    with engine_errors(candidate.file):
         open_candidate(job.opening, lambda _: None)
         opened().answer(batch)
     emit(None if before is None else max(0, (_status("VmHWM") or before) - before))
@@ -130,7 +130,7 @@ def take_turn(turn: Turn, emit: Emit) -> None:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(turn.limit_s)  # the kernel ends it, even if native code hangs
-            with engine_errors():
+            with engine_errors(turn.candidate.file):
                 emit(timed(turn, _State.items))
         except EdgepressError as e:
             emit(e)
