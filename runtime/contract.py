@@ -68,8 +68,8 @@ class InputSpec:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Smallest and largest value of made-up items: the value range; if unbounded, one that every type holds."""
-        return self.value_range or ((0.0, 127.0) if self.dtype != "float32" else (-1.7254, 1.7254))
+        """Smallest and largest value of made-up items: the value range; if unbounded, one that the type holds."""
+        return self.value_range or {"float32": (-1.7254, 1.7254), "uint8": (0.0, 255.0)}.get(self.dtype, (0.0, 127.0))
 
     @classmethod
     def image(cls, height: int, width: int, color: Color, resize: Resize = "stretch") -> InputSpec:

@@ -115,7 +115,8 @@ def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
 
     In three dimensions: 5 x 5 random levels, interpolated, at one of four contrasts (filters would average white noise
     away); otherwise a random level for each value. Levels 0-255 are the pixels of an image; for tensors they are scaled
-    to the value range; if there is none, to 0-127 for integers and to unit variance for floats.
+    to the value range; if there is none, to unit variance for floats, 0-127
+    for signed integers.
     """
     raw = np.random.PCG64(seed).random_raw
     if len(spec.shape) == 3:
