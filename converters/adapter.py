@@ -10,8 +10,9 @@ operations.
     >>> [step.kind for step in adapter.steps]
     ['mul', 'add', 'transpose']
 
-`apply` and `finish` compute the same in NumPy, from the mean and the standard deviation instead of the constants of the
-steps, so that comparing a file's answers with theirs verifies the constants, too.
+`apply` and `finish` compute the same in NumPy, as the runtime does for files that keep their graph (`runtime.adapter`):
+from the mean and the standard deviation instead of the constants of the steps, so that comparing a file's answers with
+theirs verifies the constants, too.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import InputSpec
-from edgepress.runtime.decisions import softmax
+from edgepress.runtime.adapter import adapted
+from edgepress.runtime.contract import Adapter, Contract, InputSpec
+from edgepress.runtime.decisions import sigmoid, softmax
 
 End = Literal["softmax", "sigmoid"]
 Scores = npt.NDArray[np.float32]
@@ -88,18 +90,28 @@ class InputAdapter:
             steps.append(Step("reshape", np.array(self.model_shape, np.int32), self.model_shape))
         return tuple(steps)
 
+    @property
+    def in_runtime(self) -> Adapter:
+        """The same as the runtime does it, for files that keep their graph; softmax is left to the contract's task."""
+        layout = {"bgr": self.bgr, "channels_first": self.channels_first, "sigmoid": self.end == "sigmoid"}
+        return Adapter(shape=self.model_shape, mean=self.mean, std=self.std, **layout)
+
+    @classmethod
+    def of(cls, contract: Contract) -> InputAdapter:
+        """What a model needs whose contract is known, the inverse of `in_runtime`."""
+        if (found := contract.adapter) is None:
+            return cls(contract.input, contract.input.shape)
+        layout = {"bgr": found.bgr, "channels_first": found.channels_first}
+        end: End | None = "sigmoid" if found.sigmoid else None
+        return cls(contract.input, found.shape, mean=found.mean, std=found.std, end=end, **layout)
+
     def apply(self, items: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Items (N, *item.shape) as the model takes them: float32, (N, *model_shape)."""
-        x: npt.NDArray[Any] = items.astype(np.float32)[..., :: -1 if self.bgr else 1]
-        x = (x - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        x = x.transpose(0, 3, 1, 2) if self.channels_first else x
-        return np.ascontiguousarray(x.reshape(len(x), *self.model_shape), np.float32)
+        return adapted(items, self.in_runtime)
 
     def finish(self, outputs: Scores) -> Scores:
         """The model's outputs, float32, shape (N, C), after `end`."""
-        if self.end == "sigmoid":
-            return np.asarray(np.exp(-np.logaddexp(0, -outputs)), np.float32)
-        return softmax(outputs) if self.end else outputs
+        return sigmoid(outputs) if self.end == "sigmoid" else softmax(outputs) if self.end else outputs
 
 
 def end_for(outputs: int) -> End:

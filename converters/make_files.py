@@ -20,8 +20,8 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.contract.integers import INTEGERS, accepted_range
-from edgepress.converters.contract.outputs import SIGMOIDS, Looks, looks_of, refuse_other_outputs
+from edgepress.converters.contract.outputs import SIGMOIDS, Looks, refuse_other_outputs
+from edgepress.converters.contract.probe import probed
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError, first_line, parsing
 from edgepress.converters.files import whole_file
@@ -106,10 +106,7 @@ def open_model(job: OpenJob, emit: Emit) -> None:
     source = open_source(job.path, job.hints)
     with parsing(job.path, "Check how it was exported.", failed="does not run"):
         if job.looks is None:
-            facts = source.facts
-            limits = accepted_range(source.answer, facts.shape, facts.dtype) if facts.dtype in INTEGERS else None
-            looks = looks_of(source.answer, facts.shape, limits and limits[1])
-            source.facts = dataclasses.replace(facts, looks=looks, value_range=limits)
+            source.facts = probed(source.facts, source.answer)
         else:
             source.facts = dataclasses.replace(source.facts, looks=job.looks)
     _opened[:] = [source]
@@ -201,8 +198,7 @@ class _Work:
         """Seeds of the self-test's items."""
         scores = self._source_outputs(candidates(self.input))
         if self.task == "none":
-            low, high = np.nanmin(scores), np.nanmax(scores)
-            return chosen_seeds((scores - low) / (high - low or 1))
+            return chosen_seeds(scores, raw=True)
         return chosen_seeds(softmax(scores) if self.task == "logits" else self.job.adapter.finish(scores))
 
     def _source_outputs(self, items: Array) -> npt.NDArray[np.float32]:

@@ -90,8 +90,8 @@ _ROWS = (
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}
-BASELINE = _ROWS[0].name
-"""What others are compared with unless the user names another."""
+BASELINES = tuple(scheme.name for scheme in _ROWS if scheme.is_float32)
+"""What others are compared with unless the user names another: the first of these that there is."""
 
 
 def parse_schemes(text: str) -> tuple[str, ...]:

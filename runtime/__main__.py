@@ -60,22 +60,21 @@ def bench(args: argparse.Namespace) -> Documents:
 
     counts = () if args.threads == "auto" else tuple(map(int, args.threads.split(",")))
     each = (lambda minute: print(*_text(minute), file=sys.stderr, flush=True)) if args.sustained else None  # noqa: T201
-    yield work(
-        args.model, args.engine, threads=counts, seconds=args.seconds, sustained_s=args.sustained, on_minute=each
-    )
+    times = {"seconds": args.seconds, "sustained_s": args.sustained, "on_minute": each}
+    yield work(args.model, args.engine, contract=args.contract, threads=counts, **times)
 
 
 def selftest(args: argparse.Namespace) -> Documents:
     """Check that this machine gives the same answers as the workstation."""
     from edgepress.runtime.selftest import selftest as work
 
-    report = work(args.model, args.engine)
+    report = work(args.model, args.engine, args.contract)
     yield dataclasses.asdict(report) | {"passed": report.passed}
 
 
 def info(args: argparse.Namespace) -> Documents:
     """Show a model file's input, labels and contract."""
-    model = load(args.model, args.engine)
+    model = load(args.model, args.engine, contract=args.contract)
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
     found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
     yield found | {"shape": list(model.shape), "labels": list(model.labels), "contract": contract}
@@ -122,7 +121,7 @@ def _model(args: argparse.Namespace) -> Model:
         from edgepress.runtime.bench import best_threads
 
     threads = best_threads(args.model, args.engine) if args.threads == "auto" else int(args.threads)
-    model = load(args.model, args.engine, threads)
+    model = load(args.model, args.engine, threads, args.contract)
     model.require_labels()
     return model
 
@@ -180,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
             continue
         option("model", help="a .tflite or .onnx file" + ", or a bundle's folder" * (run is selftest))
         option("--engine", choices=list(ENGINES), help="inference engine; default: the first that opens the file")
+        option("--contract", metavar="JSON", help="description of a file that edgepress did not make; see annotate")
         numbers = "numbers to compare, such as 1,2,4" if run is bench else "number of threads"
         if run not in (selftest, info):
             option("--threads", type=_threads, default="auto" if run is bench else "1", help=f"{numbers}, or auto")

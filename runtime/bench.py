@@ -31,6 +31,7 @@ def bench(
     path: str | os.PathLike[str],
     engine: str | None = None,
     *,
+    contract: str | os.PathLike[str] | None = None,
     threads: Sequence[int] = (),
     seconds: float = 10.0,
     sustained_s: float = 0.0,
@@ -45,7 +46,7 @@ def bench(
     """
     cores, before = usable_cores(), temperature_c()
     counts = sorted(set(threads)) or sorted(n for n in {1, 2, 4, 8, cores} if n <= cores)
-    models, opened, items = _opened(path, engine, counts)
+    models, opened, items = _opened(path, engine, counts, contract)
     times = [array.array("f") for _ in counts]
     for _ in range(max(1, round(seconds / TURN_S))):
         for model, found in zip(models, times, strict=True):
@@ -90,12 +91,14 @@ def best_threads(path: str | os.PathLike[str], engine: str | None = None) -> int
     return found
 
 
-def _opened(path: Any, engine: str | None, counts: list[int]) -> tuple[list[Model], list[dict[str, Any]], list[Any]]:
+def _opened(
+    path: Any, engine: str | None, counts: list[int], contract: Any
+) -> tuple[list[Model], list[dict[str, Any]], list[Any]]:
     """A model for each number of threads, how long opening and the first call took, and items to time calls with."""
     models, opened, items = list[Model](), list[dict[str, Any]](), list[Any]()
     for n in counts:
         start = time.perf_counter()
-        models.append(model := load(path, engine, n))
+        models.append(model := load(path, engine, n, contract))
         load_ms = (time.perf_counter() - start) * 1e3
         if min(model.shape, default=1) < 1:
             what = f"{path} leaves the size of its input open: {list(model.shape)}."

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,8 @@ from typing import Any, Literal, get_args
 
 from edgepress.runtime.errors import ModelFileError, first_line
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Newest version that is read; a contract has the lowest one that says all of it."""
 MEMBER = "edgepress.json"
 """Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
 LABELS_MEMBER = "labels.txt"
@@ -76,6 +78,30 @@ class InputSpec:
         """The input of a model that takes raw uint8 pixels, 0-255, height x width x channels."""
         channels = 1 if color == "grey" else 3
         return cls(shape=(height, width, channels), color=color, resize=resize, value_range=(0.0, 255.0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """What the runtime does around a file that others made, whose graph takes other items than its contract says.
+
+    Channels are reversed if `bgr`; then (x - mean) / std; then the channels come first if `channels_first`; then items
+    are brought to `shape`, and quantized if the file's input is. `sigmoid` is applied to the outputs.
+
+    Attributes:
+        shape: Shape of one item as the file takes it.
+        bgr: Whether the file takes blue first.
+        mean: One number or one per channel, in the order that the file takes.
+        std: See `mean`.
+        channels_first: Whether the file takes channels x height x width.
+        sigmoid: Whether the file's single output is a logit.
+    """
+
+    shape: tuple[int, ...]
+    bgr: bool = False
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels_first: bool = False
+    sigmoid: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +179,9 @@ class Contract:
         tools: Versions of the packages that made the file.
         output_shape: Shape of the output for one item, without the batch; empty unless the task is "none".
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
-        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused.
+        adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
+        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
+            an `adapter`, which a reader must not ignore, else 1.
     """
 
     task: Task
@@ -170,7 +198,8 @@ class Contract:
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
     item_by_item: bool = False
     output_shape: tuple[int, ...] = ()
-    schema_version: int = SCHEMA_VERSION
+    adapter: Adapter | None = None
+    schema_version: int = 1
 
     @property
     def outputs(self) -> int:
@@ -208,6 +237,7 @@ class Contract:
                 "data": _part(DataRecord, raw.get("data")),
                 "verification": _part(Verification, raw.get("verification")),
                 "selftest": _selftest(raw.get("selftest"), raw.get("scheme")),
+                "adapter": _adapter(raw.get("adapter"), raw["input"]["shape"]),
             }
             return cls(**_known(cls, {"item_by_item": raw.get("scheme") in _OLD_ITEM_BY_ITEM} | raw, **parsed))
         except ModelFileError:
@@ -238,6 +268,7 @@ class Contract:
             raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "output_shape", sizes)
+        object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
 
 
 def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:
@@ -281,6 +312,21 @@ def _selftest(raw: Any, scheme: Any) -> SelfTest | None:
     return dataclasses.replace(test, seeds=seeds, columns=columns, top=top)
 
 
+def _adapter(raw: Any, item: list[int]) -> Adapter | None:
+    if raw is None:
+        return None
+    found: Adapter = _part(Adapter, raw)
+    shape, mean, std = tuple(found.shape), tuple(map(float, found.mean)), tuple(map(float, found.std))
+    counts = {len(mean), len(std)}
+    if not all(type(n) is int and n > 0 for n in shape) or math.prod(shape) != math.prod(item):
+        raise ValueError(f"its adapter makes items of shape {list(shape)} of {item}")
+    if not (all(map(math.isfinite, (*mean, *std))) and all(std) and counts <= {1, item[-1]}):
+        raise ValueError(f"its adapter has mean {list(mean)} and std {list(std)}")
+    if (found.bgr or found.channels_first) and len(item) != 3:
+        raise ValueError("its adapter is for images")
+    return dataclasses.replace(found, shape=shape, mean=mean, std=std)
+
+
 def read_contract(path: str | Path) -> Contract | None:
     """The contract inside a `.tflite` or `.keras` file, None if it has none; an `.onnx` file's is read by its engine.
 
@@ -307,3 +353,17 @@ def read_contract(path: str | Path) -> Contract | None:
             raise ModelFileError(f"{path} is cut off or damaged: {reason}.", "Copy or convert it again.") from e
         return None  # no zip is appended
     return Contract.from_json(text, where=str(path))
+
+
+def contract_file(path: str | os.PathLike[str]) -> Contract:
+    """The contract in a JSON file, as `edgepress annotate` writes it.
+
+    Raises:
+        ModelFileError: The file can't be read, or is not a contract.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    return Contract.from_json(text, where=os.fspath(path))

@@ -1,4 +1,4 @@
-"""Turn a model's outputs into answers: softmax, and the class that is predicted for each item.
+"""Turn a model's outputs into answers: softmax and sigmoid, and the class that is predicted for each item.
 
 Boards, evaluations and comparisons of boards all use these functions, so they cannot disagree about an item.
 """
@@ -19,6 +19,11 @@ def softmax(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Convert logits to probabilities, both of shape (N, classes)."""
     powers = np.exp(logits - np.max(logits, axis=1, keepdims=True))  # exponents <= 0 cannot overflow
     return np.asarray(powers / np.sum(powers, axis=1, keepdims=True), np.float32)
+
+
+def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Convert logits to independent probabilities, of the same shape."""
+    return np.asarray(np.exp(-np.logaddexp(0, -logits)), np.float32)
 
 
 def threshold_of(contract: Contract | None) -> float | None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edgepress.runtime.contract import Contract, InputSpec, Task
+from edgepress.runtime.adapter import AdaptedSession, quantized
+from edgepress.runtime.contract import Contract, InputSpec, Task, contract_file
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError, ModelFileError, first_line, parsing
@@ -44,8 +45,8 @@ class Model:
         path: The file.
         engine: Name of the engine that runs it.
         threads: Number of threads that the engine may use.
-        contract: The contract in the file; None for a file that edgepress did not make.
-        labels: Class names; numbers if the file has no contract; empty if its task is "none".
+        contract: The contract in the file, or given to `load`; None for a file that edgepress did not make.
+        labels: Class names; numbers if the file has no contract; empty if its outputs are no classes.
         output_shape: Shape of the output for one item.
         answer: `scores`, or `outputs` if there are no labels: what is timed and compared with other machines.
         threshold: Probability from which a label counts as present; None if the best label is the answer.
@@ -56,27 +57,31 @@ class Model:
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
         self.contract: Contract | None = session.contract
-        self.shape = session.shape
-        self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
-        task = session.contract.task if session.contract else None
+        task = session.contract.task if session.contract else None if len(session.output_shape) == 1 else "none"
+        raw = task == "none"
+        made_up = () if raw else tuple(map(str, range(session.classes)))
+        self.labels = session.contract.labels if session.contract else made_up
         self.threshold = threshold_of(session.contract)
-        if session.contract and (
-            session.contract.input.shape != session.shape or session.contract.outputs != session.classes
-        ):
-            raise ModelFileError(
-                f"{path} contradicts its contract: it takes {list(session.shape)} and has {session.classes} outputs; "
-                f"the contract says {list(session.contract.input.shape)} and {session.contract.outputs}.",
-                "Convert the model again.",
-            )
+        if contract := session.contract:
+            shape = (contract.adapter or contract.input).shape
+            spread = len(session.output_shape) > 1 and not raw
+            if (shape, contract.outputs) != (session.shape, session.classes) or spread:
+                raise ModelFileError(
+                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {session.output_shape} "
+                    f"outputs; the contract says {list(shape)} and {contract.outputs}.",
+                    "Convert the model again.",
+                )
+            if contract.adapter:
+                session = AdaptedSession(session, contract, contract.adapter)
+        self.shape = session.shape
         alone = session.contract is not None and session.contract.item_by_item
         self._size = 1 if alone else session.batch
         self._session = session
-        raw = task == "none"
         # Wrapped here, so that calls need not check the task.
         failed = f"{path} does not run on {engine}"
         self._raw = _guarded(session.run, failed)
         self._run = self._no_scores if raw else _guarded(_probabilities(session.run, task), failed)
-        self.output_shape = session.contract.output_shape if session.contract and raw else (session.classes,)
+        self.output_shape = session.contract.output_shape if session.contract and raw else session.output_shape
         self.answer = self.outputs if raw else self.scores
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
@@ -180,9 +185,12 @@ class Model:
 
     def require_labels(self) -> None:
         """Raise InputError if the model has no labels, so that nothing can be classified with it."""
-        if self.contract is not None and self.contract.task == "none":
+        if not self.labels:
+            why = (
+                "its task is none" if self.contract else f"it returns {' x '.join(map(str, self.output_shape))} numbers"
+            )
             raise InputError(
-                f"{self.path} has no labels (its task is none), so it classifies nothing.",
+                f"{self.path} has no labels ({why}), so it classifies nothing.",
                 "Model.outputs(batch) returns what it computes; bench and selftest need no labels.",
             )
 
@@ -199,7 +207,8 @@ class Model:
         what = "has no contract" if self.contract is None else "takes tensors, not images"
         raise InputError(
             f"{self.path} {what}, so an image can't be prepared for it.",
-            f"Give an array of shape {list(self.shape)}.",
+            f"Give an array of shape {list(self.shape)}"
+            + (", or describe it first: edgepress annotate." if self.contract is None else "."),
         )
 
     def _fit_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -246,28 +255,32 @@ class Model:
             raise InputError(
                 "The array holds values between 0 and 1; the model takes pixels from 0 to 255.", "Multiply by 255."
             )
-        scale, zero_point = self._session.scale
-        limits = np.iinfo(self._dtype)
         if self.contract is not None and self.contract.input.is_integer and self._session.scale == (1.0, 0):
             stored: npt.NDArray[Any] = items.astype(self._dtype)
             if (stored != items).any():
                 what = f"The array of {items.dtype} holds values that are not of type {self._dtype}"
                 raise InputError(f"{what}, which {self.path.name} takes.", "Give whole numbers in its range.")
             return stored
-        stored = np.clip(np.rint(values / scale) + zero_point, limits.min, limits.max)
-        return stored.astype(self._dtype)
+        return quantized(values, self._session.scale, self._dtype)
 
 
-def load(path: str | os.PathLike[str], engine: str | None = None, threads: int | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    engine: str | None = None,
+    threads: int | None = None,
+    contract: Contract | str | os.PathLike[str] | None = None,
+) -> Model:
     """Open a model file.
 
     Args:
         path: A `.tflite` or `.onnx` file.
         engine: One of `ENGINES`; None takes the first installed one that opens the file.
         threads: Threads that the engine may use, at least 1; None means 1.
+        contract: What the file is, instead of what it says of itself: a contract, or the path of one as JSON, which
+            `edgepress annotate` writes; None for the contract in the file.
 
     Raises:
-        ModelFileError: The file is missing, damaged, of another kind, or not a classifier.
+        ModelFileError: The file or the contract is missing, damaged, of another kind, or not a classifier.
         EngineError: The engine is unknown or does not open this kind of file.
         MissingExtraError: The engine is not installed.
         InputError: `threads` is out of range.
@@ -277,6 +290,8 @@ def load(path: str | os.PathLike[str], engine: str | None = None, threads: int |
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
     file = Path(path)
     name, session = open_session(file, engine, threads)
+    if contract is not None:
+        session.contract = contract if isinstance(contract, Contract) else contract_file(contract)
     return Model(file, name, threads, session)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.flatbuffer import Flatbuffer, check_constants, lacking
-from edgepress.runtime.sessions import dequantization_table, file_format, input_scale, outputs_of
+from edgepress.runtime.sessions import dequantization_table, file_format, input_scale, number_of, outputs_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -46,8 +46,8 @@ class OpenVinoSession:
                 key = ["framework", MEMBER]
                 text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
                 scales = _tflite_quantization(data) if tflite else ((0.0, 0), (0.0, 0))
-                self.contract = read_contract(path) if tflite else _contract(path, text)
-                self.classes, self._flat = outputs_of(path, inputs, outputs, self.contract)
+                self.output_shape, self._flat = outputs_of(path, inputs, outputs)
+                self.classes = number_of(self.output_shape)
                 self.batch = inputs[0][0] if inputs[0][0] > 0 else None
                 self.shape = tuple(inputs[0][1:])
                 self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
@@ -56,6 +56,7 @@ class OpenVinoSession:
             except RuntimeError as e:
                 lines = [line for line in str(e).splitlines() if line.strip()]  # the reason is the last
                 raise (lacking(path, data) if tflite else None) or RuntimeError(*lines[-1:]) from e
+        self.contract = read_contract(path) if tflite else Contract.from_json(text, where=str(path)) if text else None
         self.dtype, self.scale = np.dtype(self._type.to_dtype()), input_scale({"quantization": scales[0]})
         self._table = dequantization_table({"quantization": scales[1], "dtype": output})
         self._input: npt.NDArray[Any] = np.empty(0)
@@ -81,10 +82,6 @@ class OpenVinoSession:
         if self.batch is None:
             model.reshape([batch, *self.shape])
         return self._core.compile_model(model, "CPU", self._options).create_infer_request()
-
-
-def _contract(path: Path, text: str | None) -> Contract | None:
-    return Contract.from_json(text, where=str(path)) if text else None
 
 
 def _shape(port: Any) -> list[int]:

@@ -69,8 +69,8 @@ class Report:
         return all(check.passed for check in self.checks)
 
 
-def selftest(path: str | Path, engine: str | None = None) -> Report:
-    """Compare answers with the workstation's, for a model file or the folder of a bundle.
+def selftest(path: str | Path, engine: str | None = None, contract: str | Path | None = None) -> Report:
+    """Compare answers with the workstation's, for a model file or the folder of a bundle; `contract` is that of `load`.
 
     Raises:
         ModelFileError: The file can't be opened, or holds no self-test or a damaged one.
@@ -83,9 +83,10 @@ def selftest(path: str | Path, engine: str | None = None) -> Report:
         if len(found) != 1:
             raise InputError(f"{path} holds {len(found)} model files; a bundle has one.", "Name the model file itself.")
         file, manifest = found[0], file / MANIFEST
-    model = load(file, engine)
+    model = load(file, engine, contract=contract)
     if model.contract is None or (test := model.contract.selftest) is None:
-        raise ModelFileError(f"{file} holds no self-test.", "Convert the model again with this edgepress.")
+        hint = "Convert it again with this edgepress, or, if another tool made it: edgepress annotate."
+        raise ModelFileError(f"{file} holds no self-test.", hint)
     tolerance, all_columns = test.tolerance_steps, range(len(model.labels) or model.contract.outputs)
     columns = list(test.columns or all_columns)
     try:

@@ -34,7 +34,8 @@ class Session(Protocol):
         shape: Shape of one item.
         dtype: Type of the file's input.
         scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
-        classes: Number of outputs for one item, in all axes.
+        output_shape: Shape of the output for one item: (classes,) if only one axis counts; -1 for sizes not fixed.
+        classes: Number of outputs for one item, -1 if not fixed.
         batch: The file's fixed batch size, None if it is free.
     """
 
@@ -42,6 +43,7 @@ class Session(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     scale: tuple[float, int]
+    output_shape: tuple[int, ...]
     classes: int
     batch: int | None
 
@@ -72,7 +74,8 @@ class TFLiteSession:
                 raise (lacking(path, data) or e) from e
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
-        self.classes, self._flat = outputs_of(path, taken, given, self.contract)
+        self.output_shape, self._flat = outputs_of(path, taken, given)
+        self.classes = number_of(self.output_shape)
         self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
         self.batch: int | None = int(inputs[0]["shape"][0])
         self.dtype = np.dtype(inputs[0]["dtype"])
@@ -107,7 +110,8 @@ class OnnxSession:
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
         self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
         taken, given = ([port.shape for port in ports] for ports in (inputs, outputs))
-        self.classes, self._flat = outputs_of(path, taken, given, self.contract)
+        self.output_shape, self._flat = outputs_of(path, taken, given)
+        self.classes = number_of(self.output_shape)
         if inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
         batch, *shape = inputs[0].shape
@@ -132,25 +136,31 @@ def file_format(path: Path) -> str:
     return format_of(path, ("tflite", "onnx"), ".tflite and .onnx files")
 
 
-def outputs_of(
-    path: Path, inputs: list[list[Any]], outputs: list[list[Any]], contract: Contract | None
-) -> tuple[int, bool]:
-    """Number of outputs for one item, -1 if it is not fixed, and whether the file returns them as (batch, outputs).
+def outputs_of(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> tuple[tuple[int, ...], bool]:
+    """`Session.output_shape`, and whether the file returns (batch, outputs), so that nothing must be flattened.
+
+    Args:
+        path: The file, for messages.
+        inputs: Shapes of the inputs, with the batch; free sizes are negative or no numbers.
+        outputs: Shapes of the outputs, likewise.
 
     Raises:
-        ModelFileError: These are not the shapes of a classifier, and the contract does not say that it is none.
+        ModelFileError: There is not one input and one output.
     """
-    if len(inputs) == len(outputs) == 1 and inputs[0] and outputs[0]:
-        found, batch = outputs[0], inputs[0][0]
-        item = found[1:] if found[0] == batch or not isinstance(found[0], int) or found[0] < 0 else found
-        counted = [n for n in item if n != 1]
-        if len(counted) < 2 or (contract is not None and contract.task == "none"):
-            fixed = all(isinstance(n, int) and n > 0 for n in counted)
-            return math.prod(counted) if fixed else -1, len(found) == 2 and len(item) == 1
-    raise ModelFileError(
-        f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.",
-        "One input and one output of shape (batch, classes) are needed, or a file converted with --task none.",
-    )
+    if len(inputs) != 1 or len(outputs) != 1 or not inputs[0] or not outputs[0]:
+        raise ModelFileError(
+            f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.",
+            "One input and one output are needed: (batch, classes), or any shape for models without labels.",
+        )
+    found = [n if isinstance(n, int) and n > 0 else -1 for n in outputs[0]]
+    item = found[1:] if found[0] == -1 or outputs[0][0] == inputs[0][0] else found
+    counted = [n for n in item if n != 1]
+    return tuple(item if len(counted) > 1 else counted or [1]), len(found) == 2 and len(item) == 1
+
+
+def number_of(shape: tuple[int, ...]) -> int:
+    """Number of values in a shape, -1 if a size is not fixed."""
+    return math.prod(shape) if min(shape) > 0 else -1
 
 
 def input_scale(details: dict[str, Any]) -> tuple[float, int]:

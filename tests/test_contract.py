@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.runtime import Contract, DataRecord, InputSpec, ModelFileError, read_contract
-from edgepress.runtime.contract import SelfTest
+from edgepress.runtime.contract import SCHEMA_VERSION, SelfTest
 
 specs = st.one_of(
     st.builds(
@@ -71,7 +71,7 @@ def test_unknown_fields_are_ignored_and_newer_versions_refused() -> None:
     raw["input"]["also_later"] = [1]
     assert Contract.from_json(json.dumps(raw)) == example
     with pytest.raises(ModelFileError, match="Upgrade"):
-        Contract.from_json(json.dumps(raw | {"schema_version": 2}))
+        Contract.from_json(json.dumps(raw | {"schema_version": SCHEMA_VERSION + 1}))
 
 
 @pytest.mark.parametrize(

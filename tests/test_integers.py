@@ -10,7 +10,7 @@ import pytest
 
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts
-from edgepress.converters.contract.integers import accepted_range
+from edgepress.converters.contract.probe import accepted_range
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.sources.open import open_source

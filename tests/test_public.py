@@ -20,7 +20,7 @@ from edgepress.runtime import errors
 from edgepress.toolkit.cli.app import COMMANDS
 
 VERBS = [
-    *("benchmark", "bundle", "compare", "convert", "demo", "evaluate"),
+    *("annotate", "benchmark", "bundle", "compare", "convert", "demo", "evaluate"),
     *("inspect", "predict", "profile", "report", "train", "verify"),
 ]
 

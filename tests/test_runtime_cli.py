@@ -191,8 +191,8 @@ def test_bench_names_the_slower_when_it_slows_down(run: Any, monkeypatch: pytest
 
     real = module.load
 
-    def slow(path: Any, engine: Any, threads: Any) -> Any:
-        model = real(path, engine, threads)
+    def slow(path: Any, engine: Any, threads: Any, contract: Any) -> Any:
+        model = real(path, engine, threads, contract)
         if threads == 1:
             monkeypatch.setattr(model, "scores", lambda item: time.sleep(0.002))
         return model

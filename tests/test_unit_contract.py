@@ -106,7 +106,7 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("threshold", "0.5"),
         ("schema_version", 0),
         ("schema_version", "1"),
-        ("schema_version", 2),
+        ("schema_version", 3),
         ("input", None),
         ("input", []),
         ("input__shape", []),

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgepress.toolkit.annotation import annotate
     from edgepress.toolkit.benchmarking.benchmark import benchmark
     from edgepress.toolkit.bundles.build import bundle
     from edgepress.toolkit.bundles.verify import verify
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.training.loop import train
 
 _MODULES = {
+    "annotate": "annotation",
     "benchmark": "benchmarking.benchmark",
     "bundle": "bundles.build",
     "compare": "comparison.compare",
@@ -45,7 +47,7 @@ _MODULES = {
 }
 """The module of each public function."""
 
-__all__ = ["benchmark", "bundle", "compare", "convert", "demo", "evaluate", "inspect", "predict", "profile"]
+__all__ = ["annotate", "benchmark", "bundle", "compare", "convert", "demo", "evaluate", "inspect", "predict", "profile"]
 __all__ += ["report", "train", "verify"]
 
 

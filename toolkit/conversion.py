@@ -110,9 +110,10 @@ def convert(
 
 def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unreadable: bool) -> _Plan:
     if facts.contract is not None and not hints.about_contract:
-        contract = facts.contract
-        end = end_for(contract.outputs) if hints.softmax else None
-        adapter = InputAdapter(contract.input, contract.input.shape, end=end)
+        adapter = InputAdapter.of(facts.contract)
+        if hints.softmax:
+            adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
+        contract = facts.contract.replace(adapter=None)  # the graph will do what it says
         if contract.data is not None:  # edgepress trained it: its labels are the data's
             opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
             return _Plan(contract, adapter, opened, tuple(found))

@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.sources.keras import load_keras
 from edgepress.runtime.decisions import decide
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
-from edgepress.toolkit.data.for_model import contract_of, data_for, data_record
+from edgepress.toolkit.data.for_model import data_for, data_record, describe
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
@@ -30,6 +31,7 @@ def evaluate(
     engine: str | None = None,
     threads: int = 1,
     jobs: int | None = None,
+    hints: Hints | None = None,
     skip_unreadable: bool = False,
     cache: Path | None = None,
     on_progress: OnProgress | None = None,
@@ -37,11 +39,12 @@ def evaluate(
     """Accuracy, precision, recall, F1, calibration error and the confusion matrix of a file on the test split.
 
     Args:
-        file: A `.keras`, `.tflite` or `.onnx` file that edgepress made.
+        file: A `.keras` file of `edgepress train`, or any `.tflite` or `.onnx` classifier.
         data: The data set, as for training; None opens the one that the file's contract names.
         engine: Engine that runs the file; None takes the first installed one that opens it. Not for `.keras`.
         threads: Number of threads that the engine may use in each process.
         jobs: Number of parallel processes, at least 1; None: number of CPUs / `threads`. Not for `.keras`.
+        hints: What you know of a file that edgepress did not make.
         skip_unreadable: Skip images that cannot be read instead of failing.
         cache: Folder that keeps answers, so that an interrupted evaluation can resume; None keeps none. See
             `edgepress.toolkit.benchmarking.cache.default_cache`. Not for `.keras`.
@@ -60,14 +63,16 @@ def evaluate(
         True
     """
     path = Path(file)
-    contract = contract_of(path)
-    opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
+    about = describe(path, hints)
+    contract = about.contract
+    opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, published=about.published)
+    about = about.labelled(opened)
     if path.suffix == ".keras":
         if engine is not None:
             raise InputError(f"{path} is run by Keras; the engine {engine} cannot open it.", "Omit --engine.")
         answers = Answers("keras", *decide(predict_scores(load_keras(path), opened.test)))
     else:
-        candidate = Candidate(path, engine, threads)
+        candidate = Candidate(path, engine, threads, contract=about.given)
         (found,) = collect_answers(
             [candidate], opened, jobs=jobs, cap_s=TIME_CAP_S, cache=cache, on_progress=on_progress
         )
@@ -79,7 +84,7 @@ def evaluate(
         "scheme": contract.scheme,
         "engine": answers.engine,
         "data": data_record(opened),
-        "notes": notes,
+        "notes": [*about.notes, *notes],
         **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
         "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
     }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.worker import ChildDied, Emit, run_in_child
-from edgepress.runtime import Prediction, load
+from edgepress.runtime import Contract, Prediction, load
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.image import IMAGE_SUFFIXES
+from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 
 SILENCE_S = 600.0
@@ -33,18 +35,27 @@ class _Job:
     images: tuple[Path, ...]
     engine: str | None
     top: int
+    contract: Contract | None
 
 
 def predict(
-    file: str | Path, images: str | Path | Sequence[str | Path], *, engine: str | None = None, top: int = 5
+    file: str | Path,
+    images: str | Path | Sequence[str | Path],
+    *,
+    engine: str | None = None,
+    top: int = 5,
+    hints: Hints | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> list[ImageResult]:
     """Classify images.
 
     Args:
-        file: A `.tflite` or `.onnx` file.
+        file: Any `.tflite` or `.onnx` classifier.
         images: Images, `.npy` arrays of one item, or folders of them (without subfolders); one or several.
         engine: Engine that runs the file; None takes the first installed one that opens it.
         top: Largest number of classes to return for each image, at least 1.
+        hints: What you know of a file that edgepress did not make.
+        on_note: Called with each value that was found or guessed for such a file.
 
     Returns:
         One result per image, in the order given; those of a folder sorted by name.
@@ -63,8 +74,13 @@ def predict(
     paths = tuple(path for image in given for path in _images(Path(image)))
     if not paths:
         raise InputError("No image given.", "Pass images or folders of images.")
+    about = describe(Path(file), hints)
+    if on_note is not None:
+        for note in about.notes:
+            on_note(note)
+    contract = about.contract if about.published else None
     try:
-        return list(run_in_child(_classify, _Job(Path(file), paths, engine, top), silence_s=SILENCE_S))
+        return list(run_in_child(_classify, _Job(Path(file), paths, engine, top, contract), silence_s=SILENCE_S))
     except ChildDied as e:
         raise ModelFileError(f"{file} crashed the process that ran it ({e}).", "Convert the model again.") from e
 
@@ -88,7 +104,7 @@ def _images(path: Path) -> list[Path]:
 
 
 def _classify(job: _Job, emit: Emit) -> None:
-    model = load(job.file, job.engine)
+    model = load(job.file, job.engine, contract=job.contract)
     model.require_labels()
     for image in job.images:
         try:

@@ -17,11 +17,11 @@ from typing import cast
 
 from edgepress.converters.adapter import End, InputAdapter, end_for
 from edgepress.converters.contract.hints import Facts, Hints
-from edgepress.converters.contract.integers import INTEGERS
 from edgepress.converters.contract.kinds import not_classes
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.contract.outputs import SIGMOIDS
 from edgepress.converters.contract.pixels import pixel_scaling
+from edgepress.converters.contract.probe import takes_integers
 from edgepress.runtime.contract import Contract, InputSpec, InputType, Task
 from edgepress.runtime.errors import InputError
 
@@ -105,7 +105,7 @@ def _of_tensors(facts: Facts, hints: Hints) -> tuple[InputAdapter, list[str]]:
         )
     kind = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
     hint = f"; if they are images, give --color {kind}" if kind and hints.color is None else ""
-    whole = facts.dtype in INTEGERS
+    whole = takes_integers(facts)
     item = InputSpec(
         shape=shape, dtype=cast(InputType, facts.dtype) if whole else "float32", value_range=facts.value_range
     )
@@ -224,8 +224,8 @@ def _image(facts: Facts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | 
     channel may be anything, such as a spectrogram, and is an image if it is about square.
     """
     shape, color, first = facts.shape, hints.color, hints.channels_first
-    if len(shape) == 2 and color == "grey":
-        return color, shape[0], shape[1], False
+    if len(shape) == 2 and (color == "grey" or (color is None and hints.image_options)):
+        return "grey", shape[0], shape[1], False
     if len(shape) != 3 or color == "none":
         return None
     if first is None:

@@ -29,6 +29,7 @@ class Facts:
         output_shape: Shape of the output for one item where more than one of its axes counts; else empty.
         format: "keras", "savedmodel", "tflite" or "onnx".
         dtype: Type of the input. A model whose input is not float scales it itself.
+        quantization: Scale and zero point of the input: real value = scale * (stored value - zero point).
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"); "" if unknown.
         metadata: What other tools wrote into the file.
         contract: What edgepress wrote into the file; None if it did not.
@@ -43,6 +44,7 @@ class Facts:
     output_shape: tuple[int, ...] = ()
     format: str = ""
     dtype: str = "float32"
+    quantization: tuple[float, int] = (1.0, 0)
     ends_in: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     contract: Contract | None = None

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import Scores
-from edgepress.converters.errors import ConversionError
 from edgepress.runtime.contract import Task
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import EdgepressError, InputError
 
 Looks = Literal["", "softmax", "unit", "length 1", "any"]
 """Rows that sum to 1; numbers from 0 to 1; vectors of length 1; any others; "" if unknown."""
@@ -50,7 +49,7 @@ def looks_of(
     try:
         scores = answer(items)
         return "length 1" if _are_embeddings(scores) else looks(scores)
-    except ConversionError:  # such as a model of words, where 255 is out of range; its own data will show
+    except EdgepressError:  # such as a model of words, where 255 is out of range; its own data will show
         return ""
 
 

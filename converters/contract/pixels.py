@@ -16,14 +16,15 @@ NONE: Scaling = (0.0,), (1.0,)
 def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, str]:
     """Mean and standard deviation of pixels 0-255, each one number or one per channel, and a note of their source."""
     metadata = facts.metadata
-    given = not (hints.input_range is None and hints.mean is None and hints.std is None)
+    given = scaling_given(hints)
     if not facts.dtype.startswith("float"):
-        if given:
+        if not given:
+            return _as_stored(facts)
+        if facts.quantization == (1.0, 0):
             raise InputError(
                 f"The model takes {facts.dtype} and scales it itself, so no range, mean or std can be given.",
                 "Leave --input-range, --mean and --std out.",
             )
-        return NONE, f"{facts.dtype}, 0 to 255, as the model takes them"
     if given:
         return _given(hints, channels)
     if len(metadata.mean) in (1, channels):
@@ -31,6 +32,25 @@ def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, s
         return scaling, f"{_range(scaling)}, from the file's mean {_list(metadata.mean)}, std {_list(metadata.std)}"
     why = f"the file's mean has {len(metadata.mean)} numbers" if metadata.mean else "no normalization found"
     return NONE, f"{why}: assumed 0 to 255; change it with --input-range, or --mean and --std"
+
+
+def scaling_given(hints: Hints) -> bool:
+    """Whether the user says how pixels are scaled."""
+    return (hints.input_range, hints.mean, hints.std) != (None, None, None)
+
+
+def _as_stored(facts: Facts) -> tuple[Scaling, str]:
+    """Pixels as an integer input stores them, or, if that is signed, pixels less 128: the scaling before quantization.
+
+    This is how TensorFlow's tools read quantized images, whatever the metadata say of float ones.
+    """
+    scale, zero_point = facts.quantization
+    shift = 128 if facts.dtype == "int8" else 0
+    if facts.quantization == (1.0, 0) and not shift:
+        return NONE, f"{facts.dtype}, 0 to 255, as the model takes them"
+    scaling = (float(zero_point + shift),), (1 / scale,)
+    stored = f"as {facts.dtype} {-shift} to {255 - shift}, which it reads as {_range(scaling)}"
+    return scaling, f"{stored}; change it with --input-range, or --mean and --std"
 
 
 def _given(hints: Hints, channels: int) -> tuple[Scaling, str]:

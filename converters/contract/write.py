@@ -20,6 +20,7 @@ from edgepress.converters.files import whole_file
 from edgepress.converters.to_tflite.metadata import NAME, write_block
 from edgepress.converters.to_tflite.passes import with_metadata
 from edgepress.runtime.contract import LABELS_MEMBER, MEMBER, Contract
+from edgepress.runtime.errors import InputError
 
 if TYPE_CHECKING:
     import onnx
@@ -42,6 +43,30 @@ def onnx_with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.Model
     whole.producer_name, whole.producer_version = "edgepress", contract.tools.get("edgepress", "")
     onnx.helper.set_model_props(whole, _members(contract))
     return whole
+
+
+def onnx_annotated(content: bytes, contract: Contract, *, moved: bool) -> bytes:
+    """The bytes of an ONNX file that carries `contract` beside what its own metadata say.
+
+    Args:
+        content: The file's bytes.
+        contract: The contract.
+        moved: Whether the new file gets another folder, where files with weights would be missing.
+
+    Raises:
+        InputError: It has such files and would be moved away from them.
+    """
+    import onnx
+
+    model = onnx.load_from_string(content)
+    beside = sorted({e.value for t in model.graph.initializer for e in t.external_data if e.key == "location"})
+    if beside and moved:
+        raise InputError(
+            f"The file's weights are in {', '.join(beside)}, in its folder.", "Name a new file in the same folder."
+        )
+    own = {p.key: p.value for p in model.metadata_props}
+    onnx.helper.set_model_props(model, own | _members(contract))
+    return bytes(model.SerializeToString())
 
 
 def write_keras_contract(path: Path, contract: Contract) -> None:

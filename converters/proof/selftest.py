@@ -31,13 +31,15 @@ def candidates(spec: InputSpec) -> npt.NDArray[Any]:
     return np.stack([seeded_item(spec, seed) for seed in range(CANDIDATES)])
 
 
-def chosen_seeds(scores: npt.NDArray[np.float32]) -> tuple[int, ...]:
+def chosen_seeds(scores: npt.NDArray[np.float32], *, raw: bool = False) -> tuple[int, ...]:
     """Seeds of the items to keep, at most 6, fewer if an answer is not finite.
 
     Args:
-        scores: The source model's probabilities for `candidates`, shape (24, C); of a model without labels, its
-            outputs as shares of their range, 0-1.
+        scores: The source model's probabilities for `candidates`, shape (24, C).
+        raw: Whether they are the outputs of a model without labels; then they count as shares of their range.
     """
+    if raw:
+        scores = (scores - np.nanmin(scores)) / (np.nanmax(scores) - np.nanmin(scores) or 1)
     doubt = np.where(np.isfinite(scores), scores * (1 - scores), np.nan).sum(axis=1)
     best_first = [int(i) for i in np.argsort(-doubt, kind="stable") if np.isfinite(doubt[i])]
     tops: dict[int, int] = {}
@@ -69,7 +71,8 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
         return None
     if not np.isfinite(high - low):
         return None
-    data = model.path.read_bytes()
+    data, contract = model.path.read_bytes(), model.contract
+    before = logits or (contract.adapter is not None and contract.adapter.sigmoid)  # the file's answers are logits
     step, logit_step = (passes if data[4:8] == b"TFL3" else interface).output_scales(data)
     count = scores.shape[1]
     columns: list[int] = []
@@ -85,8 +88,8 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
         scores=base64.b64encode(stored.tobytes()).decode(),
         top=tuple(int(i) for i in scores.argmax(axis=1)),
         tolerance_steps=scheme.selftest_steps,
-        step=0.0 if logits else step,
-        logit_step=step if logits else 0.0 if model.contract.task == "none" else logit_step,
+        step=0.0 if before else step,
+        logit_step=step if before else 0.0 if contract.task == "none" else logit_step,
         low=low,
         high=high,
     )

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
-from edgepress.converters.contract.integers import INTEGERS
 from edgepress.converters.contract.kinds import counted, item_output, other_ends
 from edgepress.converters.contract.metadata import onnx_metadata
+from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, does_not_run

@@ -97,16 +97,17 @@ def quantized_operations(model: onnx.ModelProto) -> list[str]:
     return sorted({node.op_type for node in model.graph.node if _QUANTIZED.match(node.op_type)})
 
 
+_REQUANTIZE = ("QuantizeLinear", "DequantizeLinear")
 _COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def last_operation(model: onnx.ModelProto) -> str:
-    """Type of the operation that computes the output, ignoring those that only copy it; "" if there is none."""
+    """Type of the operation that computes the output, ignoring copies and requantizing; "" if there is none."""
     producers = {name: node for node in model.graph.node for name in node.output}
     node = producers.get(model.graph.output[0].name)
-    while node is not None and node.op_type in _COPIES and node.input[0] in producers:
+    while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE) and node.input[0] in producers:
         node = producers[node.input[0]]
-    return node.op_type if node is not None else ""
+    return node.op_type.removeprefix("QLinear") if node is not None else ""
 
 
 def output_scales(data: bytes) -> tuple[float, float]:
@@ -120,7 +121,7 @@ def output_scales(data: bytes) -> tuple[float, float]:
     def source(name: str) -> tuple[Any, float]:
         """The node that computes a value, and the scale on the way there."""
         scale, node = 0.0, producers.get(name)
-        while node is not None and node.op_type in (*_COPIES, "QuantizeLinear", "DequantizeLinear"):
+        while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE):
             if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
                 scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
             node = producers.get(node.input[0])

@@ -5,7 +5,8 @@ this block names, such as the labels, are in a zip behind the model. Its schema 
 (google-ai-edge/mediapipe, mediapipe/tasks/metadata); the enumerations below are its field numbers, and those of the
 model's own schema (google-ai-edge/LiteRT, schema.fbs).
 
-Our files take raw pixels, so the mean written is 0 and the standard deviation 1. Reading takes time and memory in
+Converted files take raw pixels, so the mean written is 0 and the standard deviation 1; those of a published file are
+its adapter's. Reading takes time and memory in
 proportion to the file's size, whatever its content. Not read: tensors other than the first input and the first output,
 score calibration, labels in other languages.
 """
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.to_tflite.tables import first, root
-from edgepress.runtime.contract import LABELS_MEMBER, Color, Contract
+from edgepress.runtime.contract import LABELS_MEMBER, Adapter, Color, Contract
 from edgepress.runtime.errors import ModelFileError
 
 NAME = "TFLITE_METADATA"
@@ -71,7 +72,7 @@ def write_block(contract: Contract) -> bytes:
     builder = flatbuffers.Builder(1024)
     root = {
         _Model.NAME: contract.arch or ("model" if contract.task == "none" else "classifier"),
-        _Model.DESCRIPTION: f"{contract.scheme}, made by edgepress",
+        _Model.DESCRIPTION: f"{contract.scheme}, described by edgepress",
         _Model.SUBGRAPHS: [{_Subgraph.INPUTS: [_input(contract)], _Subgraph.OUTPUTS: [_output(contract)]}],
         _Model.MIN_PARSER_VERSION: "1.0.0",
     }
@@ -93,15 +94,16 @@ def read_block(model: bytes) -> Block | None:
 
 
 def _input(contract: Contract) -> dict[int, Any]:
-    spec = contract.input
-    fields: dict[int, Any] = {_Tensor.NAME: "image" if spec.is_image else "input"}
-    if spec.color is not None:
+    spec, adapter = contract.input, contract.adapter or Adapter(shape=contract.input.shape)
+    # Readers of this block put neither blue nor channels first: such inputs are described as numbers.
+    usual = adapter.shape == spec.shape and not (adapter.bgr or adapter.channels_first)
+    fields: dict[int, Any] = {_Tensor.NAME: "image" if spec.is_image and usual else "input"}
+    if spec.color is not None and usual:
         size = {_Size.WIDTH: np.uint32(spec.shape[1]), _Size.HEIGHT: np.uint32(spec.shape[0])}
         color = np.uint8(_COLOR_SPACES[spec.color])
         fields[_Tensor.CONTENT] = _content(_Properties.IMAGE, {_Image.COLOR_SPACE: color, _Image.DEFAULT_SIZE: size})
-        fields[_Tensor.PROCESS_UNITS] = [
-            _unit(_Options.NORMALIZATION, {_Normalization.MEAN: [0.0], _Normalization.STD: [1.0]})
-        ]
+        scaling: dict[int, Any] = {_Normalization.MEAN: [*adapter.mean], _Normalization.STD: [*adapter.std]}
+        fields[_Tensor.PROCESS_UNITS] = [_unit(_Options.NORMALIZATION, scaling)]
     else:
         fields[_Tensor.CONTENT] = _content(_Properties.FEATURE, {})
     if spec.value_range is not None:

@@ -133,11 +133,11 @@ def quantized_tensors(model: bytes) -> list[str]:
 
 
 def last_operation(model: bytes) -> str:
-    """Name of the operation that computes the output, ignoring those that only copy it; "" if there is none."""
+    """Name of the operation that computes the output, ignoring copies and requantizing; "" if there is none."""
     root, graph = flat.read(model)
     producers = {int(i): op for op in graph.operators for i in op.outputs}
     op = producers.get(int(graph.outputs[0]))
-    while op is not None and flat.kind(root, op) in _COPIES and int(op.inputs[0]) in producers:
+    while op is not None and flat.kind(root, op) in (*_COPIES, *_REQUANTIZE) and int(op.inputs[0]) in producers:
         op = producers[int(op.inputs[0])]
     return flat.kind(root, op) if op is not None else ""
 

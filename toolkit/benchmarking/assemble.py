@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from edgepress import __version__
+from edgepress.converters.schemes import BASELINES
 from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status, disagreements
 from edgepress.toolkit.benchmarking.advice import choose, engine_notes
 from edgepress.toolkit.benchmarking.best_engine import best_engines
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.explain import Explained
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.plan import BASELINE, Plan
+from edgepress.toolkit.benchmarking.plan import Plan
 from edgepress.toolkit.benchmarking.timing import SEED, Timing, latency_figures
 from edgepress.toolkit.data.for_model import data_record
 from edgepress.toolkit.engines.environments import engine_version
@@ -146,7 +147,8 @@ def _file_facts(plan: Plan, path: Path) -> dict[str, Any]:
 def _notes(plan: Plan, baseline: Answers | None, noise: Noise | None) -> list[str]:
     notes = []
     if plan.baseline is None:
-        notes.append(f"There is no {BASELINE} file, so drop and speed-up are unknown. Name a baseline with --baseline.")
+        none = " and ".join(f"no {scheme} file" for scheme in BASELINES)
+        notes.append(f"There is {none}, so drop and speed-up are unknown. Name a baseline with --baseline.")
     elif baseline is None:
         notes.append(f"The baseline {plan.baseline.file.name} failed, so drop and speed-up are unknown.")
     if noise is not None and noise.noisy:

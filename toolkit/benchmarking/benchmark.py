@@ -2,8 +2,9 @@
 
     edgepress benchmark runs/a/variants --data digits
 
-The baseline is the float32 TFLite file on LiteRT unless another one is named; it is measured even if `engines` does
-not include LiteRT. Without a baseline, drop and speed-up stay unknown and the result says so.
+The baseline is the float32 TFLite file on LiteRT, or the float32 ONNX file where there is none, unless another one is
+named; it is measured even if `engines` does not include its engine. Without a baseline, drop and speed-up stay unknown
+and the result says so.
 
 A benchmark has four steps, each in its own module: `plan` decides what to measure, `collect` lets every file answer
 the test split on all cores, `timing` times the files that answered, one at a time, and `assemble` makes one result of
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.files import write_csv, write_json
 from edgepress.toolkit.benchmarking.assemble import assemble
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
@@ -36,6 +38,7 @@ def benchmark(
     files: str | Path | Sequence[str | Path],
     *,
     data: str | None = None,
+    hints: Hints | None = None,
     options: BenchmarkOptions = BenchmarkOptions(),  # noqa: B008 - frozen
     on_progress: OnProgress | None = None,
 ) -> Benchmark:
@@ -47,6 +50,7 @@ def benchmark(
     Args:
         files: `.tflite` and `.onnx` files, or one folder of them.
         data: The data set, as for training; None opens the one that the files' contracts name.
+        hints: What you know of files that edgepress did not make, the same of all of them.
         options: How to measure.
         on_progress: Called with a phase ("accuracy", "latency", "profile") and the share of it that is done, 0-1.
 
@@ -62,7 +66,7 @@ def benchmark(
         >>> result = benchmark([folder + "model-float32.tflite", folder + "model-int8.tflite"])
         >>> print(result.advice.ship, result.advice.why)
     """
-    plan = make_plan(files, data, options)
+    plan = make_plan(files, data, options, hints)
     host = describe_host()  # before the measurement: the load that it records is that of other processes
     found = collect_answers(
         plan.pairs, plan.data, cap_s=options.time_cap_s, cache=options.cache, on_progress=on_progress

@@ -116,6 +116,7 @@ def _key(candidate: Candidate, data: DataSet) -> str | None:
         return None
     about = [FORMAT, __version__, sha256, candidate.engine, version, candidate.threads, host["cpu"], host["machine"]]
     about += [data.sha256, "test", data.labels, dataclasses.asdict(data.input)]
+    about += [candidate.contract] if candidate.contract else []
     if data.input.is_image:
         about.append(importlib.metadata.version("pillow"))
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()

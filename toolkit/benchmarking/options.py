@@ -23,7 +23,8 @@ class BenchmarkOptions:
         cpus: CPUs to time on; None: as many as a file has threads, where the system can pin processes.
         time_cap_s: Seconds that one file on one engine may take to classify the test split before it fails.
         timing_s: Seconds of timing after which a file on an engine takes no more turns.
-        baseline: File or scheme among the files that the others are compared with; None: the float32 TFLite file.
+        baseline: File or scheme among the files that the others are compared with; None: the float32
+            file, TFLite before ONNX.
         max_drop_pp: Largest accuracy drop that counts as usable, percentage points.
         skip_unreadable: Skip images that cannot be read instead of failing.
         limits: Also measure what this CPU can reach at most; takes some seconds.

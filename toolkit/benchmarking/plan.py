@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepress.converters.schemes import BASELINE as BASELINE
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.runtime import ENGINES, Contract
 from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.data.for_model import contract_of, data_for
+from edgepress.toolkit.data.for_model import Described, data_for, describe
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
@@ -44,7 +44,12 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def make_plan(files: str | Path | Sequence[str | Path], data: str | None, options: BenchmarkOptions) -> Plan:
+def make_plan(
+    files: str | Path | Sequence[str | Path],
+    data: str | None,
+    options: BenchmarkOptions,
+    hints: Hints | None = None,
+) -> Plan:
     """Decide what to measure; nothing is measured yet.
 
     Raises:
@@ -53,23 +58,31 @@ def make_plan(files: str | Path | Sequence[str | Path], data: str | None, option
     threads = counts(options.threads, "The number of threads", most=MAX_THREADS)
     batches = counts(options.batch, "The batch size", most=MAX_BATCH)
     engines = find_engines(options.engines)
-    contracts, broken = read_contracts(find_files(files))
-    baseline = find_baseline(contracts, broken, options.baseline)
-    pairs = [Candidate(p, e) for p in contracts for e in usable_engines(p.suffix[1:]) if e in engines]
-    if not pairs:
+    found, broken = describe_files(find_files(files), hints)
+    baseline = find_baseline({p: about.contract for p, about in found.items()}, broken, options.baseline)
+    measured = [(p, e) for p in found for e in usable_engines(p.suffix[1:]) if e in engines]
+    if not measured:
         raise InputError(f"No engine of {', '.join(engines)} opens any of the files.", "Name other files or engines.")
-    left_out = [p.name for p in contracts if p not in {c.file for c in pairs}]
-    if baseline is not None and baseline not in pairs:
-        pairs.insert(0, baseline)
-    first = next(iter(contracts))
-    opened, notes = data_for(contracts[first], data, where=first, skip_unreadable=options.skip_unreadable)
+    left_out = [p.name for p in found if p not in {path for path, _ in measured}]
+    if baseline is not None and baseline not in measured:
+        measured.insert(0, baseline)
+    first = next((p for p, about in found.items() if not about.published), next(iter(found)))  # has labels for sure
+    opened, notes = data_for(
+        found[first].contract,
+        data,
+        where=first,
+        skip_unreadable=options.skip_unreadable,
+        published=found[first].published,
+    )
+    found = {p: about.labelled(opened) for p, about in found.items()}
+    notes[:0] = [note for about in found.values() for note in about.notes]
     if left_out:
         notes.append(f"Skipped, because no engine of {', '.join(engines)} opens them: {', '.join(left_out)}.")
     return Plan(
-        contracts=contracts,
+        contracts={p: about.contract for p, about in found.items()},
         broken=broken,
-        pairs=tuple(pairs),
-        baseline=baseline,
+        pairs=tuple(Candidate(p, e, contract=found[p].given) for p, e in measured),
+        baseline=None if baseline is None else Candidate(*baseline, contract=found[baseline[0]].given),
         shapes=tuple((t, b) for t in threads for b in batches),
         data=opened,
         notes=tuple(notes),
@@ -120,29 +133,43 @@ def find_engines(text: str) -> list[str]:
     return names
 
 
-def read_contracts(paths: Sequence[Path]) -> tuple[dict[Path, Contract], dict[Path, EdgepressError]]:
-    """The files' contracts in the order of the scheme table, and the errors of files without a contract.
+def describe_files(
+    paths: Sequence[Path], hints: Hints | None
+) -> tuple[dict[Path, Described], dict[Path, EdgepressError]]:
+    """The files' contracts in the order of the scheme table, and the errors of files of which too little is known.
+
+    Args:
+        paths: The files.
+        hints: What the user knows of those without a contract.
 
     Raises:
-        ModelFileError: No file has one.
+        ModelFileError: No file has a contract, or gets one.
+        InputError: A hint does not fit a file, or there is no file without a contract that it could be about.
     """
-    contracts: dict[Path, Contract] = {}
+    found: dict[Path, Described] = {}
     broken: dict[Path, EdgepressError] = {}
     for path in paths:
         try:
-            contracts[path] = contract_of(path)
+            found[path] = describe(path, hints, alone=len(paths) == 1)
         except ModelFileError as e:
             broken[path] = e
-    if not contracts:
+    if not found:
         raise next(iter(broken.values()))
+    if hints is not None and hints.about_contract and not any(about.published for about in found.values()):
+        raise InputError(
+            "All files have contracts, so options that describe models made elsewhere do not apply.",
+            "Leave them out, or change a file's contract: edgepress annotate.",
+        )
     order = {name: n for n, name in enumerate(SCHEMES)}
-    return dict(sorted(contracts.items(), key=lambda item: order.get(item[1].scheme, len(order)))), broken
+    return dict(sorted(found.items(), key=lambda item: order.get(item[1].contract.scheme, len(order)))), broken
 
 
 def find_baseline(
     contracts: Mapping[Path, Contract], broken: Mapping[Path, EdgepressError], baseline: str | None
-) -> Candidate | None:
-    """The pair that the others are compared with: a file or scheme by name, on the first engine that opens it.
+) -> tuple[Path, str] | None:
+    """What the others are compared with: a file or scheme by name, and the first engine that opens it.
+
+    If none is named: the first float32 file, TFLite before ONNX.
 
     Raises:
         InputError: The named baseline is not among the files.
@@ -152,12 +179,12 @@ def find_baseline(
         if baseline is not None and (baseline == path.name or Path(baseline) == path):
             raise error
     for path, contract in contracts.items():
-        if baseline is None and contract.scheme != BASELINE:
+        if baseline is None and contract.scheme not in BASELINES:
             continue
         if baseline is not None and baseline not in (contract.scheme, path.name) and Path(baseline) != path:
             continue
         if engines := usable_engines(path.suffix[1:]):
-            return Candidate(path, engines[0])
+            return path, engines[0]
     if baseline is not None:
         raise unknown("baseline", baseline, [p.name for p in contracts])
     return None

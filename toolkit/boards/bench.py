@@ -21,10 +21,10 @@ from typing import Any
 
 import edgepress
 from edgepress.converters.files import write_json
+from edgepress.converters.schemes import BASELINES
 from edgepress.runtime.board import working_set
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
 from edgepress.toolkit.benchmarking.cache import default_cache
-from edgepress.toolkit.benchmarking.plan import BASELINE
 from edgepress.toolkit.boards.facts import describe_board
 from edgepress.toolkit.boards.journal import Journal
 from edgepress.toolkit.boards.parcels import Cargo, pack
@@ -158,7 +158,11 @@ def _merged(
     new: bool,
 ) -> BoardBench:
     """Add the boards' results to a benchmark and write it, unless all boards failed."""
-    baseline, notes = result.baseline["scheme"] if result.baseline else BASELINE, [*result.notes, *cargo.notes]
+    schemes = {contract.scheme for contract in cargo.contracts}
+    baseline = (
+        result.baseline["scheme"] if result.baseline else next((b for b in BASELINES if b in schemes), BASELINES[0])
+    )
+    notes = [*result.notes, *cargo.notes]
     for host, came in visits.items():
         if isinstance(came, Visit):
             entry, rows = board_rows(host, came, cargo=cargo, baseline=baseline, max_drop_pp=max_drop_pp)

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import edgepress.runtime
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.files import whole_file, write_bytes
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract
 from edgepress.runtime.sessions import file_format
+from edgepress.toolkit.annotation import write_annotated
 from edgepress.toolkit.bundles.archive import write_archive
 from edgepress.toolkit.bundles.boards import BOARDS, boards_for, download_wheels, pinned
 from edgepress.toolkit.bundles.manifest import NAME, Format, Manifest, describe_files
@@ -32,7 +34,7 @@ from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_s
 from edgepress.toolkit.bundles.signature import sign as sign_file
 from edgepress.toolkit.bundles.signature import signature_path
 from edgepress.toolkit.bundles.verify import Verified, dos_date, verify
-from edgepress.toolkit.data.for_model import contract_of, data_for
+from edgepress.toolkit.data.for_model import data_for, describe
 from edgepress.toolkit.errors import BundleError, InputError, ModelFileError
 
 SAMPLES = 8
@@ -90,12 +92,13 @@ def bundle(
     samples: int = SAMPLES,
     engine: str | None = None,
     sign: str | Path | None = None,
+    hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Bundle:
     """Build a bundle.
 
     Args:
-        file: A `.tflite` or `.onnx` file made by `edgepress convert`, with a contract and a self-test.
+        file: A `.tflite` or `.onnx` file with a contract and a self-test, or any classifier, which is then annotated.
         out: The bundle; None: next to the file, with its name.
         name: Name of the application and its folder; None: the file's. A board updates the application of this name.
         format: "zip" to install, or "pyz" to run with a Python that has the engine.
@@ -105,6 +108,7 @@ def bundle(
         samples: Number of test items to include.
         engine: Engine that computes the samples' answers; None: the first that opens the file.
         sign: OpenSSH key to sign the bundle with.
+        hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
     Raises:
@@ -118,17 +122,23 @@ def bundle(
         True
     """
     path, step = Path(file), on_step or (lambda text: None)
-    kind, contract = file_format(path), contract_of(path)
+    kind, about = file_format(path), describe(path, hints)
     name = path.stem if name is None else name
-    manifest = _manifest(kind, contract, name=name, format=format, boards=boards, offline=offline)
+    manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     target = path.with_suffix(f".{format}") if out is None else Path(out)
+    opened, notes = None, ["Without samples, the self-test checks neither decoding nor resizing."]
+    if samples:
+        opened, notes = data_for(about.contract, data, where=path, published=about.published)
+        about = about.labelled(opened)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
-        folder = _lay_out(Path(temporary) / name, path, contract=contract, manifest=manifest)
-        notes = ["Without samples, the self-test checks neither decoding nor resizing."]
-        if samples:
+        model = path
+        if about.published:
+            step("Describing the file")
+            write_annotated(path, about.contract, model := Path(temporary, f"model.{kind}"))
+        folder = _lay_out(Path(temporary) / name, model, contract=about.contract, manifest=manifest)
+        if opened is not None:
             step("Choosing samples")
-            opened, notes = data_for(contract, data, where=path)
-            engine = _write_samples(SampleJob(path, engine, folder, choose_samples(opened, samples)))
+            engine = _write_samples(SampleJob(model, engine, folder, choose_samples(opened, samples)))
         for board in manifest.boards if offline else ():
             step(f"Downloading wheels for {board}")
             download_wheels(board, kind, folder / "wheels")
@@ -137,7 +147,7 @@ def bundle(
         manifest = replace(manifest, engine=engine or proof["engine"], files=describe_files(folder))
         step(f"Writing {target}")
         notes += _write(folder, manifest, target=target, key=sign)
-    return Bundle(verify(target), manifest.boards, proof, tuple(notes))
+    return Bundle(verify(target), manifest.boards, proof, (*about.notes, *notes))
 
 
 def _manifest(

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import MANY_ENGINES, Data, Json, MaxDrop, SkipUnreadable, ThreadCounts
+from edgepress.toolkit.cli.options import (
+    MANY_ENGINES,
+    Data,
+    Json,
+    MaxDrop,
+    SkipUnreadable,
+    ThreadCounts,
+    with_model_hints,
+)
 
 if TYPE_CHECKING:
     from edgepress.toolkit.results.records import Benchmark
@@ -18,8 +27,10 @@ if TYPE_CHECKING:
 PHASES = {"accuracy": "Checking accuracy", "latency": "Timing", "profile": "Profiling"}
 
 
+@with_model_hints
 def benchmark(
     files: Annotated[list[Path], Argument(help=".tflite and .onnx files, or one folder of them")],
+    hints: Hints,
     data: Data = None,
     engine: Annotated[str, MANY_ENGINES] = "all",
     threads: ThreadCounts = "1",
@@ -29,7 +40,10 @@ def benchmark(
     ] = None,
     max_drop: MaxDrop = None,
     baseline: Annotated[
-        str | None, Option(help="File or scheme that the others are compared with", show_default="tflite-float32")
+        str | None,
+        Option(
+            help="File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32"
+        ),
     ] = None,
     rounds: Annotated[
         int, Option(min=1, help="Rounds of timing over all files; 6 or more give confidence intervals")
@@ -65,7 +79,7 @@ def benchmark(
             cache=default_cache(),
             command=shlex.join(["edgepress", *sys.argv[1:]]),
         )
-        result = work(files, data=data, options=options, on_progress=on_progress)
+        result = work(files, data=data, hints=hints, options=options, on_progress=on_progress)
     folder = out or (files[0] if files[0].is_dir() else files[0].parent)
     paths = write_benchmark(result, folder)
     screen.note(*result.notes)

@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.bundles.boards import BOARDS
 from edgepress.toolkit.bundles.manifest import Format
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Data, Engine, Json, engine_option, list_of
+from edgepress.toolkit.cli.options import Data, Engine, Json, engine_option, list_of, with_model_hints
 from edgepress.toolkit.text import size
 
 if TYPE_CHECKING:
     from edgepress.toolkit.bundles.build import Bundle
 
 
+@with_model_hints
 def bundle(
-    file: Annotated[Path, Argument(help="A .tflite or .onnx file made by edgepress convert")],
+    file: Annotated[Path, Argument(help="A .tflite or .onnx file of edgepress convert, or any classifier")],
+    hints: Hints,
     out: Annotated[Path | None, Option(help="File to write", show_default="next to the file, as .zip or .pyz")] = None,
     name: Annotated[
         str | None,
@@ -57,6 +60,7 @@ def bundle(
         samples=samples,
         engine=engine,
         sign=sign,
+        hints=hints,
         on_step=screen.step,
     )
     screen.note(*made.notes)

@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from rich.text import Text
 from typer import Argument, Option
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.benchmark import PHASES
-from edgepress.toolkit.cli.options import DATA_HELP, MANY_ENGINES, MANY_SCHEMES, Json, SkipUnreadable, Threads, list_of
+from edgepress.toolkit.cli.options import (
+    DATA_HELP,
+    MANY_ENGINES,
+    MANY_SCHEMES,
+    Json,
+    SkipUnreadable,
+    Threads,
+    list_of,
+    with_model_hints,
+)
 
 if TYPE_CHECKING:
     from edgepress.toolkit.comparison.compare import Comparison
@@ -23,9 +33,11 @@ NARROW, HIDDEN = 120, ("p99_us", "memory_bytes")
 """Columns of the screen below which the table has no room for these figures."""
 
 
+@with_model_hints
 def compare(
     old: Annotated[Path, Argument(help="A benchmark.json, a folder that holds one, or a .tflite or .onnx file")],
     new: Annotated[Path, Argument(help="The same kind of file; two model files are measured side by side")],
+    hints: Hints,
     fail_if: Annotated[
         list[str] | None,
         Option(
@@ -65,6 +77,7 @@ def compare(
             data=data,
             threads=threads,
             rounds=rounds,
+            hints=hints,
             skip_unreadable=skip_unreadable,
             on_progress=on_progress,
         )

@@ -7,15 +7,18 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Data, Engine, Json, SkipUnreadable, Threads, engine_option
+from edgepress.toolkit.cli.options import Data, Engine, Json, SkipUnreadable, Threads, engine_option, with_model_hints
 
 MAX_CONFUSION = 20
 """Number of classes up to which the confusion matrix is printed; the JSON document always holds it."""
 
 
+@with_model_hints
 def evaluate(
-    file: Annotated[Path, Argument(help="A .keras, .tflite or .onnx file made by edgepress")],
+    file: Annotated[Path, Argument(help="A .keras file of edgepress train, or any .tflite or .onnx classifier")],
+    hints: Hints,
     data: Data = None,
     engine: Annotated[Engine | None, engine_option("Engine that runs the file")] = None,
     threads: Threads = 1,
@@ -40,6 +43,7 @@ def evaluate(
             engine=engine,
             threads=threads,
             jobs=jobs,
+            hints=hints,
             skip_unreadable=skip_unreadable,
             cache=default_cache() if cache else None,
             on_progress=on_progress,

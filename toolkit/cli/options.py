@@ -6,12 +6,19 @@ Options that take several values separated by commas are text with a completion 
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from typer import Option
 
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.schemes import SCHEMES
+from edgepress.runtime.contract import Resize, Task
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.training.architectures import ARCHITECTURES
@@ -62,3 +69,70 @@ Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use
 MaxDrop = Annotated[
     float | None, Option(min=0, help="Largest acceptable accuracy drop, in percentage points", show_default="1")
 ]
+
+
+Foreign = partial(Option, rich_help_panel="Models that edgepress did not train")
+
+
+def model_hints(
+    labels: Annotated[
+        Path | None, Foreign(help="Text file with one label per line, in the order of the outputs")
+    ] = None,
+    input_range: Annotated[
+        str | None, Foreign(help="Values that the model expects for pixels 0 and 255, such as 0,1 or -1,1")
+    ] = None,
+    mean: Annotated[
+        str | None, Foreign(help="Per-channel mean, subtracted from the pixels; or one number for all")
+    ] = None,
+    std: Annotated[str | None, Foreign(help="Per-channel standard deviation, applied after --mean")] = None,
+    color: Annotated[
+        Literal[ChannelOrder, "none"] | None, Foreign(help="Channel order of the images; none: inputs are not images")
+    ] = None,
+    resize: Annotated[Resize | None, Foreign(help="How to fit images of another aspect ratio")] = None,
+    channels_first: Annotated[
+        bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")
+    ] = None,
+    size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
+    task: Annotated[Task | None, Foreign(help="Meaning of the outputs")] = None,
+    threshold: Annotated[
+        float | None, Foreign(min=0, max=1, help="Probability from which a label counts as present")
+    ] = None,
+    softmax: Annotated[
+        bool, Foreign("--softmax", help="Apply a softmax (a sigmoid for one output) to outputs that are logits")
+    ] = False,
+) -> Hints:
+    """The options that describe a model made elsewhere, declared once for all commands that take one.
+
+    A command decorated with `with_model_hints` has these options in place of its parameter `hints`.
+    """
+    return Hints(
+        labels=labels,
+        input_range=input_range,
+        mean=mean,
+        std=std,
+        color=color,
+        resize=resize,
+        channels_first=channels_first,
+        size=size,
+        task=task,
+        threshold=threshold,
+        softmax=softmax,
+    )
+
+
+def with_model_hints(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Give a command the options of `model_hints` in place of its parameter `hints`, which gets what they make."""
+    own = inspect.signature(function, eval_str=True)
+    shared = inspect.signature(model_hints, eval_str=True).parameters
+
+    @functools.wraps(function)
+    def expanded(**options: Any) -> int | None:
+        hints = model_hints(**{name: options.pop(name) for name in shared})
+        return function(hints=hints, **options)
+
+    keyword = [p.replace(kind=p.KEYWORD_ONLY) for p in own.parameters.values()]
+    place = list(own.parameters).index("hints")
+    parameters = [*keyword[:place], *(p.replace(kind=p.KEYWORD_ONLY) for p in shared.values()), *keyword[place + 1 :]]
+    expanded.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {p.name: p.annotation for p in parameters}
+    return expanded

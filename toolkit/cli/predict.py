@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Engine, Json, engine_option
+from edgepress.toolkit.cli.options import Engine, Json, engine_option, with_model_hints
 
 if TYPE_CHECKING:
     from edgepress.toolkit.prediction import ImageResult
 
 
+@with_model_hints
 def predict(
-    file: Annotated[Path, Argument(help="A .tflite or .onnx file")],
+    file: Annotated[Path, Argument(help="A .tflite or .onnx classifier")],
     images: Annotated[list[Path], Argument(help="Images, .npy arrays, or folders of them")],
+    hints: Hints,
     engine: Annotated[Engine | None, engine_option("Engine that runs the file")] = None,
     top: Annotated[int, Option(min=1, help="Number of classes to print for each image")] = 3,
     json_output: Json = False,
@@ -26,7 +29,7 @@ def predict(
     from edgepress.toolkit.prediction import as_dicts
     from edgepress.toolkit.prediction import predict as work
 
-    results = work(file, images, engine=engine, top=top)
+    results = work(file, images, engine=engine, top=top, hints=hints, on_note=screen.note)
     if json_output:
         screen.document(as_dicts(results))
     else:

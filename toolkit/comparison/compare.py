@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.comparison import match
 from edgepress.toolkit.comparison.figures import Figure
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
@@ -96,6 +97,7 @@ def compare(
     data: str | None = None,
     threads: int = 1,
     rounds: int = 20,
+    hints: Hints | None = None,
     skip_unreadable: bool = False,
     on_progress: Callable[[str, float], None] | None = None,
 ) -> Comparison:
@@ -111,6 +113,7 @@ def compare(
         data: Model files only, as are the options below: the data; None opens those named in the files' contract.
         threads: Number of threads of an engine.
         rounds: Rounds of timing.
+        hints: What you know of files that edgepress did not make, the same of both.
         skip_unreadable: Leave out unreadable images instead of raising an error.
         on_progress: Called with the current phase and the completed share of it, 0-1.
 
@@ -127,6 +130,8 @@ def compare(
     old, new = Path(old), Path(new)
     names = str(old), str(new)
     if not _are_models(old, new):
+        if hints is not None and hints.about_contract:
+            raise InputError("Options that describe models made elsewhere do not apply to results.", "Leave them out.")
         runs = load_benchmark(old), load_benchmark(new)
         return compare_results(*runs, gates, strict=strict, schemes=schemes, engines=engines, names=names)
     from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark
@@ -134,7 +139,7 @@ def compare(
     options = BenchmarkOptions(
         engines=engines, threads=threads, rounds=rounds, baseline=str(old), skip_unreadable=skip_unreadable
     )
-    run = benchmark([old, new], data=data, options=options, on_progress=on_progress)
+    run = benchmark([old, new], data=data, hints=hints, options=options, on_progress=on_progress)
     found = match_models(run, old, new)
     return judge(found, gates, strict=strict, names=names, notes=run.notes, same_run=True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgepress.converters.worker import Emit
-from edgepress.runtime import InputSpec, Model, load
+from edgepress.runtime import Contract, InputSpec, Model, load
 from edgepress.runtime.errors import EngineError, InputError, parsing
 
 
@@ -25,12 +25,19 @@ class Candidate(NamedTuple):
         engine: Engine that runs it; None: the first installed one that opens the file.
         threads: Number of threads that the engine may use.
         batch: Number of items in one timed call.
+        contract: The contract to open it with, as JSON; empty if the file has it.
     """
 
     file: Path
     engine: str | None
     threads: int = 1
     batch: int = 1
+    contract: str = ""
+
+    def load(self) -> Model:
+        """The file, opened in this process."""
+        contract = Contract.from_json(self.contract, where=str(self.file)) if self.contract else None
+        return load(self.file, self.engine, self.threads, contract)
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ def open_candidate(opening: Opening, emit: Emit) -> None:
     if opening.cpus:
         os.sched_setaffinity(0, opening.cpus)
     with engine_errors(opening.candidate.file):
-        model = _State.model = load(opening.candidate.file, opening.candidate.engine, opening.candidate.threads)
+        model = _State.model = opening.candidate.load()
     contract = model.contract
     if contract is None:
         raise InputError("The file has no contract, so the preparation of its input is unknown.")

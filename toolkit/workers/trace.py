@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
+from edgepress.runtime.adapter import adapted, quantized
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError
 from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
@@ -122,10 +123,11 @@ def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
         spec = session.contract.input if session.contract else None
         low, high = map(int, spec.limits) if spec and spec.is_integer else (0, 255)
         items = np.random.Generator(np.random.PCG64(0)).integers(low, high + 1, (8, *shape)).astype(np.float32)
-    if items.dtype != session.dtype and session.dtype.kind != "f":
-        limits, (scale, zero_point) = np.iinfo(session.dtype), session.scale
-        items = np.clip(np.rint(items / scale) + zero_point, limits.min, limits.max)
-    return [np.repeat(item[np.newaxis], size, axis=0).astype(session.dtype) for item in items]
+    elif session.contract is not None and session.contract.adapter is not None:
+        items = adapted(items, session.contract.adapter)
+    if items.dtype != session.dtype:
+        items = quantized(items, session.scale, session.dtype)
+    return [np.repeat(item[np.newaxis], size, axis=0) for item in items]
 
 
 def _trace_litert(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:

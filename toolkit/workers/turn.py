@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
-from edgepress.runtime import load
 from edgepress.runtime.engines import import_engine
 from edgepress.runtime.errors import EdgepressError, EngineError, ModelFileError
 from edgepress.toolkit.workers.opening import Candidate, Opening, engine_errors, open_candidate, opened
@@ -151,7 +150,7 @@ def timed(turn: Turn, items: Array) -> Taken:
     candidate, clock = turn.candidate, time.perf_counter_ns
     batches = _batches(items, candidate.batch)
     began = clock()
-    model = load(candidate.file, candidate.engine, candidate.threads)
+    model = candidate.load()
     load_ns = clock() - began
     warm = warm_up(model.answer, batches)
     calls = int(np.clip(TIMED_NS / np.median(warm[-WINDOW:]), MIN_CALLS, MAX_CALLS))

@@ -1,0 +1,36 @@
+"""The command `annotate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.options import Json, with_model_hints
+
+
+@with_model_hints
+def annotate(
+    file: Annotated[Path, Argument(help="A .tflite or .onnx classifier, quantized or not")],
+    hints: Hints,
+    out: Annotated[Path, Option(help="The copy; a name that ends in .json gets the description alone")],
+    json_output: Json = False,
+) -> None:
+    """Write labels, input and meaning of a classifier made elsewhere into a copy, for every command and board."""
+    from edgepress.toolkit.annotation import annotate as work
+
+    made = work(file, out, hints=hints)
+    screen.note(*made.notes)
+    if json_output:
+        screen.document(made.to_dict())
+        return
+    about = made.contract
+    item = " x ".join(map(str, about.input.shape)) + (f" {about.input.color} pixels" if about.input.is_image else "")
+    screen.say(f"{made.path}: {about.scheme}, {item}, {len(about.labels)} labels, {about.task}.", style="bold")
+    if made.path.suffix == ".json":
+        screen.say(f"On a board: python -m edgepress.runtime classify {file.name} IMAGE --contract {made.path.name}")
+    else:
+        screen.say(f"Weights and answers are those of {file}. Next: edgepress bundle {made.path}")
