@@ -64,11 +64,11 @@ class Model:
         self.threshold = threshold_of(session.contract)
         if contract := session.contract:
             shape = (contract.adapter or contract.input).shape
-            spread = len(session.output_shape) > 1 and not raw
+            spread, found = len(session.output_shape) > 1 and not raw, " x ".join(map(str, session.output_shape))
             if (shape, contract.outputs) != (session.shape, session.classes) or spread:
                 raise ModelFileError(
-                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {session.output_shape} "
-                    f"outputs; the contract says {list(shape)} and {contract.outputs}.",
+                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {found} outputs; the "
+                    f"contract says {list(shape)} and {contract.outputs}.",
                     "Convert the model again.",
                 )
             if contract.adapter:

@@ -180,6 +180,35 @@ def test_commands_that_need_labels_say_so(restored: Path, tmp_path: Path, capsys
     assert board(["bench", str(restored), "--threads", "1", "--seconds", "0.01"]) == 0
 
 
+def test_a_bundle_needs_no_labels(restored: Path, tmp_path: Path) -> None:
+    import zipfile
+
+    from edgepress.toolkit.bundles.build import bundle
+
+    made = bundle(restored, tmp_path / "app.zip", boards=["pi64-py311"])
+    assert made.selftest["passed"]
+    with zipfile.ZipFile(made.path) as archive:
+        (readme,) = (name for name in archive.namelist() if name.endswith("README.md"))
+        assert "without labels" in archive.read(readme).decode()
+
+
+def test_a_file_made_elsewhere_is_taken_as_it_is(models: Path, tmp_path: Path) -> None:
+    from edgepress.toolkit import annotate
+
+    source = open_source(models / "segments.keras")
+    guess = guess_contract(source.facts, Hints(task="none", color="none"))
+    (tmp_path / "bare.tflite").write_bytes(source.tflite(guess.adapter))
+    bare = load(tmp_path / "bare.tflite")
+    assert (bare.labels, bare.output_shape) == ((), (8, 8, 2))
+    with pytest.raises(InputError, match="no labels"):
+        bare.scores(np.zeros((8, 8, 3), np.float32))
+    with pytest.raises(InputError, match=r"(?s)segmentation.*--task none"):
+        annotate(tmp_path / "bare.tflite", tmp_path / "named.tflite", hints=Hints(input_range="0,255"))
+    annotate(tmp_path / "bare.tflite", tmp_path / "named.tflite", hints=Hints(task="none", input_range="0,255"))
+    assert selftest(tmp_path / "named.tflite").passed
+    assert load(tmp_path / "named.tflite").outputs(np.zeros((8, 8, 3), np.uint8)).shape == (1, 8, 8, 2)
+
+
 def test_a_converted_file_is_a_source_again(restored: Path, models: Path, tmp_path: Path) -> None:
     (made,) = convert(restored, "tflite-dynamic", out=tmp_path)
     assert made.path is not None

@@ -144,7 +144,9 @@ def _refuse_other_models(facts: Facts, hints: Hints, given: Task | None) -> None
     named = given or hints.softmax or hints.labels or facts.metadata.labels
     if not kind or (named and not facts.output_shape):
         return
-    hint = "--task none converts it, verified by the error of its outputs alone"
+    hint = (
+        "Give --task none to take it without labels; converted files are verified by the error of their outputs alone"
+    )
     if not facts.output_shape:
         hint += "; if it is a classifier, name its --labels or its --task"
     raise InputError(f"The model is not a classifier but looks like {kind}.", f"{hint}.")

@@ -148,7 +148,7 @@ def data_for(
     if contract.task == "none":
         raise InputError(
             f"{where} has no labels (its task is none), so there is no accuracy to measure.",
-            "Its error against the source model is in its contract: edgepress inspect.",
+            "edgepress inspect shows its error against the source model; python -m edgepress.runtime bench times it.",
         )
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
