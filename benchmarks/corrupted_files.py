@@ -1,21 +1,27 @@
 """Corrupted model files: none kills the process that is given one, shows a traceback, or makes it hang.
 
-    python benchmarks/corrupted_files.py [--copies 1000] [--real ../shared/real/models] [--command-line 24] [--keep DIR]
+    python benchmarks/corrupted_files.py [--copies 1000] [--seeds 10] [--seed 0] [--jobs 2] [--out corrupted/]
+        [--real ../shared/real/models] [--command-line 10]
 
 Copies of real files and of files made here - `.tflite`, `.onnx`, `.keras` (one of them deflated), `.h5` - are damaged
 in three ways, seeded: bits flipped (half of the time near the beginning, where the structure is), cut off, and spliced
 (a piece of another file, or of the same one, in the place of a piece). Each goes to one of the public functions
-`inspect`, `convert` and `predict`. They are called as they are, but for one thing: the child process that they
-start is kept from one call to the next, because importing TensorFlow a thousand times would be all that is measured.
-Some go through the command line itself, in a fresh process. What may happen: an answer, an `EdgepressError`, a child
-that dies and is reported. What may not is any other exception, here or in the child, or a call that takes longer than
-the limits allow.
+`inspect`, `convert` and `predict`. They are called as they are, but for one thing: the child processes that they
+start are kept from one call to the next, one for each kind of file, because importing TensorFlow ten thousand times
+would be all that is measured. Some go through the command line itself, in a fresh process. What may happen: an answer,
+an `EdgepressError`, a child that dies and is reported. What may not is any other exception, here or in the child, or a
+call that takes longer than the limits allow.
+
+Each seed is a process of its own, `--jobs` of them at a time, which writes a line for every copy into
+`OUT/seed-N.jsonl`. An interrupted run goes on where it stopped when it is started again with the same `--out`. Copies
+that broke a rule are kept in `OUT/violations/`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -25,11 +31,11 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -45,6 +51,7 @@ from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.inspection import inspect
 from edgepress.toolkit.prediction import predict
 
@@ -54,7 +61,7 @@ SHARES = {".tflite": 0.4, ".onnx": 0.3, ".keras": 0.15, ".h5": 0.15}
 """Share of each kind among the copies."""
 DEFLATED = "deflated.keras"
 """A file whose members are packed: Keras stores them, other programs that write a zip do not."""
-SILENCE_S, MEMORY_BYTES = 30.0, 6 << 30
+SILENCE_S, MEMORY_BYTES = 60.0, 6 << 30
 """Limits of the kept child."""
 LIMIT_S = 3 * SILENCE_S
 """Longest time that a call may take: a conversion opens the file once for each format, and makes the files."""
@@ -63,29 +70,32 @@ LIMIT_S = 3 * SILENCE_S
 class KeptWorker:
     """A `Worker` that does not end with the call that made it; when its process dies, the next call starts another."""
 
-    alive: Worker | None = None
+    alive: ClassVar[dict[str, Worker]] = {}
+    kind = ""
+    """The kind of files for which the next one is; each has its own, so that a crash costs only that one's imports."""
 
     def __init__(self, **_: Any) -> None:
-        KeptWorker.alive = KeptWorker.alive or Worker(silence_s=SILENCE_S, memory_bytes=MEMORY_BYTES)
+        self.key = KeptWorker.kind
+        if self.key not in KeptWorker.alive:
+            KeptWorker.alive[self.key] = Worker(silence_s=SILENCE_S, memory_bytes=MEMORY_BYTES)
 
     def call(self, function: Callable[[A, Emit], None], argument: A) -> Iterator[Any]:
         """See `Worker.call`."""
-        assert KeptWorker.alive is not None
         try:
-            yield from KeptWorker.alive.call(function, argument)
+            yield from KeptWorker.alive[self.key].call(function, argument)
         except ChildDied:
-            KeptWorker.end()
+            KeptWorker.end(self.key)
             raise
 
     def close(self) -> None:
         """Nothing yet; see `end`."""
 
     @classmethod
-    def end(cls) -> None:
-        """End the process."""
-        if cls.alive is not None:
-            cls.alive.close()
-            cls.alive = None
+    def end(cls, *keys: str) -> None:
+        """End these processes, or all."""
+        for key in keys or tuple(cls.alive):
+            if key in cls.alive:
+                cls.alive.pop(key).close()
 
 
 def _run_in_kept(function: Callable[[A, Emit], None], argument: A, **_: Any) -> Iterator[Any]:
@@ -100,71 +110,123 @@ def _keep_children() -> None:
 
 
 def main() -> None:
-    """Damage files, try them, print the counts by outcome; exit with 1 on any violation."""
+    """Start a process for each seed, print the counts by outcome and by seed; exit with 1 on any violation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--copies", type=int, default=1000)
+    parser.add_argument("--copies", type=int, default=1000, help="for each seed")
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     parser.add_argument("--real", type=Path, default=Path("../shared/real/models"))
-    parser.add_argument("--command-line", type=int, default=24, help="how many of them go through the command line")
-    parser.add_argument("--keep", type=Path, help="folder for the copies that broke a rule")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--command-line", type=int, default=10, help="copies of a seed that go through the command line"
+    )
+    parser.add_argument("--out", type=Path, help="folder that keeps what was done; none by default")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)  # the part of a seed's process
     args = parser.parse_args()
-    counts: Counter[str] = Counter()
-    violations: list[str] = []
-    slowest = 0.0
+    if args.one is not None:
+        _one_seed(args, args.one)
+        return
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        files = _files(args.real, folder)
-        print({suffix: len(paths) for suffix, paths in files.items()}, file=sys.stderr)
-        _keep_children()
-        for i in range(args.copies):
-            rng = np.random.default_rng([args.seed, i])
-            # Kinds by turns, in their shares, so that any number of copies is spread alike.
-            suffix = next(
-                s for s, end in zip(SHARES, np.cumsum([*SHARES.values()]), strict=True) if (i * 0.37) % 1 < end
-            )
-            path = folder / f"copy{suffix}"
-            source, damage = _damaged(rng, files, suffix, path)
-            verbs = ("inspect", "convert", "predict") if suffix in (".tflite", ".onnx") else ("inspect", "convert")
-            verb = verbs[i // 3 % len(verbs)]
-            by_command_line = i % max(1, args.copies // max(1, args.command_line)) == 0 and args.command_line > 0
-            start = time.perf_counter()
-            try:
-                outcome = (_by_command_line if by_command_line else _in_process)(verb, path, source, folder)
-            except Exception as e:
-                outcome = f"VIOLATION {type(e).__name__}"
-                violations.append(f"copy {i}, {suffix}, {damage}, {verb}: {type(e).__name__}: {str(e)[-1500:]}")
-                KeptWorker.end()
-            seconds = time.perf_counter() - start
-            slowest = max(slowest, seconds)
-            if seconds > LIMIT_S:
-                violations.append(f"copy {i}, {suffix}, {damage}, {verb}: {seconds:.0f} s")
-            if args.keep and violations and violations[-1].startswith(f"copy {i},"):
-                args.keep.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, args.keep / f"{i}-{verb}{suffix}")
-            counts[f"{'edgepress ' if by_command_line else ''}{verb} {suffix}: {outcome}"] += 1
-            if i % 50 == 49:
-                print(f"{i + 1} copies, {len(violations)} violations, slowest {slowest:.1f} s", file=sys.stderr)
-        KeptWorker.end()
+        args.out = args.out or Path(name)
+        _make_files(args.out / "made")
+        seeds = range(args.seed, args.seed + args.seeds)
+        with ThreadPoolExecutor(args.jobs) as pool:
+            list(pool.map(lambda seed: _start(args, seed), seeds))
+        lines = {seed: _done(args.out, seed) for seed in seeds}
+    counts = Counter(line["outcome"] for found in lines.values() for line in found)
+    seconds: dict[str, float] = defaultdict(float)
+    for line in (line for found in lines.values() for line in found):
+        seconds[line["call"]] += line["seconds"]
     for what, count in sorted(counts.items()):
-        print(f"{count:5} {what}")
-    for text in violations:
-        print(f"\n{text}")
-    print(json.dumps({"copies": args.copies, "violations": len(violations), "slowest_s": round(slowest, 2)}))
-    sys.exit(bool(violations))
+        print(f"{count:6} {what}")
+    for what, spent in sorted(seconds.items()):
+        print(f"{spent:6.0f} s {what}")
+    broken = {seed: [line for line in found if line["violation"]] for seed, found in lines.items()}
+    for seed, found in lines.items():
+        slowest = max((line["seconds"] for line in found), default=0)
+        print(f"seed {seed}: {len(found)} copies, {len(broken[seed])} violations, slowest {slowest:.1f} s")
+    for line in (line for found in broken.values() for line in found):
+        print(f"\nseed {line['seed']}, copy {line['copy']}, {line['damage']}, {line['call']}: {line['violation']}")
+    total = {"copies": sum(map(len, lines.values())), "violations": sum(map(len, broken.values()))}
+    print(json.dumps(total | {"seeds": len(lines), "minutes": round((time.monotonic() - start) / 60, 1)}))
+    sys.exit(total["violations"] > 0 or total["copies"] < args.copies * args.seeds)
 
 
-def _files(real: Path, folder: Path) -> dict[str, list[Path]]:
-    """Real files, if they are there, and files made here, by their kind."""
+def _start(args: argparse.Namespace, seed: int) -> None:
+    options = [
+        f"--{name.replace('_', '-')}={getattr(args, name)}" for name in ("copies", "real", "command_line", "out")
+    ]
+    subprocess.run([sys.executable, __file__, "--one", str(seed), *options], check=False)
+    print(f"seed {seed}: {len(_done(args.out, seed))} copies done", file=sys.stderr)
+
+
+def _done(out: Path, seed: int) -> list[dict[str, Any]]:
+    """The lines of a seed; one that was cut off when the run was interrupted is left out."""
+    path = out / f"seed-{seed}.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def _one_seed(args: argparse.Namespace, seed: int) -> None:
+    files = _files(args.real, args.out / "made")
+    done = _done(args.out, seed)
+    _keep_children()
+    log = args.out / f"seed-{seed}.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in done))  # without a line that was cut off
+    with tempfile.TemporaryDirectory() as name, log.open("a") as out:
+        for i in range(len(done), args.copies):
+            line = _one_copy(args, seed, i, files, Path(name))
+            out.write(json.dumps(line) + "\n")
+            out.flush()
+        KeptWorker.end()
+
+
+def _one_copy(
+    args: argparse.Namespace, seed: int, i: int, files: dict[str, list[Path]], folder: Path
+) -> dict[str, Any]:
+    """Damage a file, try it, and say what happened."""
+    rng = np.random.default_rng([seed, i])
+    # Kinds by turns, in their shares, so that any number of copies is spread alike.
+    suffix = next(s for s, end in zip(SHARES, np.cumsum([*SHARES.values()]), strict=True) if (i * 0.37) % 1 < end)
+    path = folder / f"copy{suffix}"
+    source, damage = _damaged(rng, files, suffix, path)
+    verbs = ("inspect", "convert", "predict") if suffix in (".tflite", ".onnx") else ("inspect", "convert")
+    verb = verbs[i // 3 % len(verbs)]
+    by_command_line = i % max(1, args.copies // max(1, args.command_line)) == 0 and args.command_line > 0
+    call = f"{'edgepress ' if by_command_line else ''}{verb} {suffix}"
+    KeptWorker.kind = suffix
+    start, violation = time.perf_counter(), ""
+    try:
+        outcome = (_by_command_line if by_command_line else _in_process)(verb, path, source, folder)
+    except Exception as e:
+        outcome, violation = f"VIOLATION {type(e).__name__}", f"{type(e).__name__}: {str(e)[-1500:]}"
+        KeptWorker.end(suffix)
+    seconds = time.perf_counter() - start
+    if seconds > LIMIT_S:
+        violation = violation or f"{seconds:.0f} s"
+    if violation:
+        kept = args.out / "violations" / f"{seed}-{i}-{verb}{suffix}"
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copy(path, kept)
+    line = {"seed": seed, "copy": i, "damage": f"{suffix}, {damage}", "call": call, "outcome": f"{call}: {outcome}"}
+    return line | {"seconds": round(seconds, 3), "violation": violation}
+
+
+def _make_files(folder: Path) -> None:
+    """A small net in all formats, unless it is there from an earlier run."""
     import keras
 
+    if folder.is_dir():
+        return
     keras.utils.set_random_seed(0)
     layers = keras.layers
     inputs = keras.Input((16, 16, 3))
     x = layers.SeparableConv2D(8, 3, activation="relu")(layers.Rescaling(1 / 127.5, offset=-1)(inputs))
     x = layers.BatchNormalization()(layers.Conv2D(8, 3)(x))
     model = keras.Model(inputs, layers.Dense(4, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
-    made = folder / "made"
-    made.mkdir()
+    made = folder.with_name("half made")
+    made.mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stderr(None):
         for name in ("net.keras", "net.h5"):
             model.save(made / name)
@@ -172,9 +234,14 @@ def _files(real: Path, folder: Path) -> dict[str, list[Path]]:
         for member in old.namelist():
             new.writestr(member, old.read(member))
     contract = guess_contract(Facts((16, 16, 3), 4), Hints(task="softmax")).contract
-    calibration = partial(list, [seeded_items(contract.input, 16)])
+    calibration = functools.partial(list, [seeded_items(contract.input, 16)])
     with Conversion(made / "net.keras") as conversion:
         conversion.run(parse_schemes("all"), contract, calibration=calibration, out=made)
+    made.rename(folder)
+
+
+def _files(real: Path, made: Path) -> dict[str, list[Path]]:
+    """Real files, if they are there, and files made here, by their kind."""
     found: dict[str, list[Path]] = {suffix: [] for suffix in SHARES}
     for path in [*sorted(made.iterdir()), *(sorted(real.rglob("*")) if real.is_dir() else ())]:
         suffix = ".h5" if path.suffix == ".hdf5" else path.suffix
@@ -229,7 +296,7 @@ def _in_process(verb: str, path: Path, source: Path, folder: Path) -> str:
             engine = inspect(path).engine
             return "answered" if engine is None or engine.opens else "answered; its engine does not open it"
         if verb == "predict":
-            results = predict(path, [_item(source, folder)])
+            results = predict(path, [_item(source, folder)], hints=_hints(source))
             return "answered" if all(r.error is None for r in results) else "refused the item"
         format = "onnx" if path.suffix == ".onnx" else "tflite"
         variants = convert(path, f"{format}-float32,{format}-dynamic", out=folder / "out")
@@ -252,6 +319,16 @@ def _by_command_line(verb: str, path: Path, source: Path, folder: Path) -> str:
         raise RuntimeError(f"exit code {done.returncode}: {done.stderr}")
     json.loads(done.stdout)
     return f"exit code {done.returncode}"
+
+
+@functools.cache
+def _hints(source: Path) -> Hints:
+    """What `predict` needs to know of a file that others made: that items are not to be changed."""
+    try:
+        contract_of(source)
+    except EdgepressError:
+        return Hints(color="none")
+    return Hints()
 
 
 def _item(source: Path, folder: Path) -> Path:

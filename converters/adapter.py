@@ -10,22 +10,26 @@ operations.
     >>> [step.kind for step in adapter.steps]
     ['mul', 'add', 'transpose']
 
-`apply` and `finish` compute the same in NumPy, as the runtime does for files that keep their graph (`runtime.adapter`):
+`apply` and `finish` compute the same in NumPy, as the runtime does for files that keep their graph (`runtime.adapted`):
 from the mean and the standard deviation instead of the constants of the steps, so that comparing a file's answers with
 theirs verifies the constants, too.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.adapter import adapted
-from edgepress.runtime.contract import Adapter, Contract, InputSpec
+from edgepress.runtime.adapted import adapted
+from edgepress.runtime.adapter import Adapter, PerImage
+from edgepress.runtime.contract import Contract, InputSpec
 from edgepress.runtime.decisions import sigmoid, softmax
 
 End = Literal["softmax", "sigmoid"]
@@ -38,22 +42,27 @@ class Step:
 
     Attributes:
         kind: "gather" picks channels from the last axis; the others are what NumPy calls so, over the whole batch.
-        values: Its constant: int32 for "gather", "transpose" (the order of the axes, the batch included) and "reshape"
-            (the shape of an item), float32 for "mul" and "add".
+        values: Its constant: int32 for "gather", "transpose" (the order of the axes, the batch included), "reshape"
+            (the shape of an item) and "mean", "min" and "max" (the axes, which are kept with size 1), float32 for
+            "mul", "add" and "maximum"; None if it has none.
         shape: Shape of an item after it.
+        of: The results that it takes, as their places counted back from it: 1 for that of the step before it.
+        exact: Whether it stays float in every file, because eight bits lose squares and small differences of pixels.
     """
 
-    kind: Literal["gather", "mul", "add", "transpose", "reshape"]
-    values: npt.NDArray[Any]
+    kind: Literal["gather", "mul", "add", "transpose", "reshape", "mean", "min", "max", "sub", "sqrt", "maximum", "div"]
+    values: npt.NDArray[Any] | None
     shape: tuple[int, ...]
+    of: tuple[int, ...] = (1,)
+    exact: bool = False
 
 
 @dataclass(frozen=True)
 class InputAdapter:
     """How the items that a file takes become what the model takes, and what follows the model.
 
-    Items are cast to float32; channels are reversed if `bgr`; then (x - mean) / std; then the channels come first if
-    `channels_first`; then items are brought to `model_shape`.
+    Items are cast to float32; each image is scaled by its own values if `per_image`; channels are reversed if `bgr`;
+    then (x - mean) / std; then the channels come first if `channels_first`; then items are brought to `model_shape`.
 
     Attributes:
         item: What the file takes.
@@ -62,6 +71,7 @@ class InputAdapter:
         mean: One number or one per channel, in the order that the model takes.
         std: See `mean`.
         channels_first: Whether the model takes channels x height x width.
+        per_image: How each image is scaled by its own values; see `edgepress.runtime.contract.Adapter`.
         end: What is put behind a model whose outputs are logits; None for nothing.
     """
 
@@ -71,12 +81,43 @@ class InputAdapter:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     channels_first: bool = False
+    per_image: PerImage | None = None
     end: End | None = None
+
+    def split(self) -> tuple[InputAdapter, InputAdapter]:
+        """An adapter that only scales each image, and one that does the rest, after it."""
+        return InputAdapter(self.item, self.item.shape, per_image=self.per_image), replace(self, per_image=None)
+
+    def _statistics(self) -> list[Step]:
+        """The steps of `per_image`."""
+        step = partial(Step, exact=True)
+        shape, one, axes = self.item.shape, (1,) * len(self.item.shape), np.arange(len(self.item.shape), dtype=np.int32)
+        axes += 1  # of an item in a batch
+        if self.per_image == "standardize":
+            least = np.array([1 / math.sqrt(math.prod(shape))], np.float32)
+            return [
+                step("mean", axes, one),
+                step("sub", None, shape, of=(2, 1)),
+                step("mul", None, shape, of=(1, 1)),
+                step("mean", axes, one),
+                step("sqrt", None, one),
+                step("maximum", least, one),
+                step("div", None, shape, of=(5, 1)),
+            ]
+        if self.per_image == "minmax":
+            return [
+                step("min", axes, one),
+                step("sub", None, shape, of=(2, 1)),
+                step("max", axes, one),
+                step("maximum", np.array([1], np.float32), one),
+                step("div", None, shape, of=(3, 1)),
+            ]
+        return []
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """What has to be done after the cast to float32; empty if the model takes the items as they are."""
-        shape, steps = self.item.shape, []
+        shape, steps = self.item.shape, self._statistics()
         if self.bgr:
             steps.append(Step("gather", np.array([2, 1, 0], np.int32), shape))
         if any(self.mean) or set(self.std) != {1.0}:
@@ -94,14 +135,14 @@ class InputAdapter:
     def in_runtime(self) -> Adapter:
         """The same as the runtime does it, for files that keep their graph; softmax is left to the contract's task."""
         layout = {"bgr": self.bgr, "channels_first": self.channels_first, "sigmoid": self.end == "sigmoid"}
-        return Adapter(shape=self.model_shape, mean=self.mean, std=self.std, **layout)
+        return Adapter(shape=self.model_shape, mean=self.mean, std=self.std, per_image=self.per_image, **layout)
 
     @classmethod
     def of(cls, contract: Contract) -> InputAdapter:
         """What a model needs whose contract is known, the inverse of `in_runtime`."""
         if (found := contract.adapter) is None:
             return cls(contract.input, contract.input.shape)
-        layout = {"bgr": found.bgr, "channels_first": found.channels_first}
+        layout: dict[str, Any] = {name: getattr(found, name) for name in ("bgr", "channels_first", "per_image")}
         end: End | None = "sigmoid" if found.sigmoid else None
         return cls(contract.input, found.shape, mean=found.mean, std=found.std, end=end, **layout)
 
@@ -117,6 +158,15 @@ class InputAdapter:
 def end_for(outputs: int) -> End:
     """What makes probabilities of a model's logits: a sigmoid of a single one."""
     return "sigmoid" if outputs == 1 else "softmax"
+
+
+EXACT = re.compile(r"^edgepress(_again)*_exact_")
+"""Matches the names of what exact steps compute, which quantizers leave in float."""
+
+
+def step_name(prefix: str, step: Step, number: int) -> str:
+    """A name for what a step computes, the `number`-th of its adapter; `prefix` is a `free_prefix`."""
+    return f"{prefix}_exact_{number}_{step.kind}" if step.exact else f"{prefix}_{step.kind}"
 
 
 def free_prefix(taken: Collection[str]) -> str:

@@ -21,17 +21,18 @@ from edgepress.converters.contract.metadata import onnx_metadata, tflite_metadat
 from edgepress.converters.contract.outputs import refuse_other_outputs
 from edgepress.converters.contract.probe import probed
 from edgepress.converters.contract.published import published_contract
+from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.contract.write import onnx_annotated, tflite_with_contract
 from edgepress.converters.errors import ConversionError, parsing
 from edgepress.converters.files import whole_file, write_text
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import interface
-from edgepress.converters.to_tflite import passes
+from edgepress.converters.to_tflite import passes, resize
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Contract, Model, load
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import InputError, ModelFileError
 
 PROOF_ITEMS = 6
 """Items on which the outputs are looked at."""
@@ -69,8 +70,16 @@ def describe(job: DescribeJob, emit: Emit) -> None:
     Raises:
         EdgepressError: It can't be opened, is not a classifier, or too little is known of it.
     """
-    bare, facts = _opened(job.path)
-    contract, notes = published_contract(job.path, facts, job.hints, scheme_of(job.path))
+    with parsing(job.path):
+        emit(_described(job))
+
+
+def _described(job: DescribeJob) -> Description:
+    bare, facts = _opened(job.path, job.hints.size)
+    try:
+        contract, notes = published_contract(job.path, facts, job.hints, scheme_of(job.path))
+    except InputError as e:
+        raise InputError(f"{job.path}: {e.message}", e.hint) from e
     adapter = InputAdapter.of(contract)
     answers = bare.answer(adapter.apply(candidates(contract.input)[:PROOF_ITEMS]))
     scores = answers.reshape(len(answers), -1)
@@ -83,7 +92,7 @@ def describe(job: DescribeJob, emit: Emit) -> None:
     if not ends_in_softmax and np.isfinite(scores).all():
         softmax = job.hints.softmax or adapter.end is not None
         refuse_other_outputs(scores, contract.task, softmax=softmax, ends_in=facts.ends_in)
-    emit(Description(contract, notes))
+    return Description(contract, notes)
 
 
 def annotate(job: AnnotateJob, emit: Emit) -> None:
@@ -93,11 +102,17 @@ def annotate(job: AnnotateJob, emit: Emit) -> None:
         ConversionError: The copy does not answer as the file does.
         InputError, ModelFileError: It can't be written, or the file can't be read or rewritten.
     """
+    with parsing(job.path, "Check how it was made.", failed="can't be annotated"):
+        emit(_annotated(job))
+
+
+def _annotated(job: AnnotateJob) -> Contract:
     content = job.path.read_bytes()
     tflite = content[4:8] == b"TFL3"
     digest, tools = hashlib.sha256(content).hexdigest(), {"edgepress": metadata.version("edgepress")}
-    made = job.contract.parent_sha256 != ""  # converted, or annotated before: it keeps its source
-    contract = job.contract if made else job.contract.replace(parent_sha256=digest, tools=tools)
+    contract = job.contract
+    if not contract.parent_sha256:  # else it was converted or annotated before, and keeps its source
+        contract = contract.replace(parent_sha256=digest, tools=tools)
     items = candidates(contract.input)
     answers = load(job.path, contract=contract).answer(items)
     seeds = chosen_seeds(answers.reshape(len(items), -1), raw=contract.task == "none")
@@ -108,17 +123,20 @@ def annotate(job: AnnotateJob, emit: Emit) -> None:
     )
     if job.out.suffix == ".json":
         write_text(job.out, contract.to_json() + "\n")
-        emit(contract)
-        return
+        return contract
     with whole_file(job.out) as temporary:
-        if tflite:
-            temporary.write_bytes(tflite_with_contract(content, contract))
-        else:
-            temporary.write_bytes(onnx_annotated(content, contract, moved=job.path.parent != job.out.parent))
+        try:
+            moved = job.path.parent != job.out.parent
+            made = tflite_with_contract(content, contract) if tflite else onnx_annotated(content, contract, moved=moved)
+        except (ConversionError, ModelFileError) as e:
+            raise type(e)(
+                f"{job.path} can't be copied. {e.message}", "Write its contract alone: --out NAME.json."
+            ) from e
+        temporary.write_bytes(made)
         before, after = load(job.path, contract=contract), load(temporary)
         if not np.array_equal(before.answer(items), after.answer(items), equal_nan=True):
             raise ConversionError(f"The copy of {job.path} does not answer as it does.", "Please report it.")
-    emit(contract)
+    return contract
 
 
 def scheme_of(path: Path) -> str:
@@ -144,16 +162,17 @@ def scheme_of(path: Path) -> str:
     return f"{found.format}-{precision if f'{found.format}-{precision}' in SCHEMES else 'int8'}"
 
 
-def _opened(path: Path) -> tuple[Model, Facts]:
+def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
     """A file opened without its contract, which takes and returns real numbers as the file has them, and its facts."""
     engine, session = open_session(path, None, 1)
     known, session.contract = session.contract, None
-    bare = Model(path, engine, 1, session)
     content = path.read_bytes()
+    session.shape = (known.adapter or known.input).shape if known else _fixed(path, content, session.shape, size)
+    bare = Model(path, engine, 1, session)
     with parsing(path):
         if content[4:8] == b"TFL3":
             found, last = tflite_metadata(content), ""
-            with contextlib.suppress(ConversionError):  # several graphs: control flow
+            with contextlib.suppress(ConversionError, ModelFileError):  # several graphs, or odd: the engine takes it
                 last = passes.last_operation(content)
         else:
             import onnx
@@ -161,7 +180,6 @@ def _opened(path: Path) -> tuple[Model, Facts]:
             model = onnx.load_from_string(content)
             found = onnx_metadata({p.key: p.value for p in model.metadata_props})
             last = interface.last_operation(model)
-    fixed = all(n > 0 for n in session.shape)
     facts = Facts(
         session.shape,
         session.classes,
@@ -173,4 +191,21 @@ def _opened(path: Path) -> tuple[Model, Facts]:
         metadata=found,
         contract=known,
     )
-    return bare, probed(facts, lambda x: bare.answer(x).reshape(len(x), -1)) if fixed else facts
+    return bare, probed(facts, lambda x: bare.answer(x).reshape(len(x), -1))
+
+
+def _fixed(path: Path, content: bytes, shape: tuple[int, ...], size: Size | None) -> tuple[int, ...]:
+    """The shape of an item with all of its sizes fixed; only ONNX engines take any size of a file as it is.
+
+    Raises:
+        ModelFileError: A size is free and `size` is None, or it is a TFLite file.
+        InputError: `size` does not fit the shape.
+    """
+    taken: tuple[int | None, ...] = tuple(n if n > 0 else None for n in shape)
+    if content[4:8] == b"TFL3":
+        with contextlib.suppress(ConversionError, ModelFileError):  # as above
+            taken = resize.item_shape(content)
+        if None in taken:
+            hint = "Make a file of one size: edgepress convert, with --size."
+            raise ModelFileError(f"{path} leaves sizes of its input free, and stays as it is.", hint)
+    return fixed_shape(taken, size, str(path))

@@ -20,28 +20,27 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.contract.outputs import SIGMOIDS, Looks, refuse_other_outputs
+from edgepress.converters.contract.outputs import Looks, refuse_other_outputs
 from edgepress.converters.contract.probe import probed
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError, first_line, parsing
 from edgepress.converters.files import whole_file
-from edgepress.converters.proof.compare import compare, seeded_items, shortcoming, shortcoming_before, varies
+from edgepress.converters.proof.compare import End, seeded_items, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.proof.still_float import remainder
+from edgepress.converters.proof.verify import answers, rounded_answers, verify
 from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.sources.base import Source
+from edgepress.converters.sources.base import Onnx2tf, Source
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx import convert as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
 from edgepress.converters.variant import Variant
 from edgepress.converters.worker import Emit
-from edgepress.runtime import Model, load
+from edgepress.runtime import load
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import softmax
 from edgepress.runtime.errors import EdgepressError, ModelFileError
 
-PROOF_STEP, PROOF_S = 4, 0.3
-"""Items compared at a time, and seconds after which the comparison stops."""
 IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
 """Scales of seeded items, in the order in which they are tried."""
 SAMPLE = 6
@@ -72,6 +71,7 @@ class FilesJob:
         proof: Items to verify on; None means seeded ones.
         proof_name: Name of these items.
         enforce: Whether a file below its scheme's bound fails.
+        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
     """
 
     targets: Mapping[str, Path]
@@ -81,6 +81,7 @@ class FilesJob:
     proof: Array | None
     proof_name: str
     enforce: bool
+    onnx2tf: Onnx2tf = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class _Work:
         return cast(T, result)
 
     def tflite(self) -> bytes:
-        return self.source.tflite(self.job.adapter)
+        return self.source.tflite(self.job.adapter, self.job.onnx2tf)
 
     def onnx(self) -> Any:
         return self.source.onnx(self.job.adapter)
@@ -216,7 +217,7 @@ class _Work:
             items, truth = self.once(self.proof)
             try:
                 model = load(temporary)
-                scores = self._answers(model, items)
+                scores = answers(model, items)
             except Exception as e:  # the engines' own, which share no base class
                 raise ConversionError(
                     f"The file does not run: {first_line(e).replace(temporary.name, target.name)}.",
@@ -225,14 +226,17 @@ class _Work:
             if not np.isfinite(scores).all():
                 hint = "Its conversion is at fault: please report it." if scheme.is_float32 else ""
                 raise ConversionError("The file returns NaN or infinity.", hint or "Try a scheme with more bits.")
-            true = self._as_given(truth)[: len(scores)]
-            verification = compare(true, scores, on=self.job.proof_name)
-            if self.task == "none":  # the largest of its outputs is no label
-                verification = dataclasses.replace(verification, agreement=None)
-            reason = shortcoming(verification, scheme)
-            if not reason and contract.task not in ("logits", "none") and not self._quantizes_scores(scheme):
-                sigmoids = self.source.facts.ends_in.lower() in SIGMOIDS
-                reason = shortcoming_before(true, scores, scheme, "multilabel" if sigmoids else contract.task)
+            verification, reason = verify(
+                temporary,
+                scheme,
+                items[: len(scores)],
+                scores,
+                self._as_given(truth)[: len(scores)],
+                on=self.job.proof_name,
+                task=contract.task,
+                ends_in=self.source.facts.ends_in if not self.job.adapter.end else "",
+                rounded=lambda end: self._rounded(scheme, end),
+            )
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
                 hint = "Give data like its training data, or use more bits"
@@ -248,20 +252,11 @@ class _Work:
         size = target.stat().st_size
         return Done(Variant(scheme.name, target, size, 0.0, verification, notes=notes), scores)
 
-    def _answers(self, model: Model, items: Array) -> npt.NDArray[np.float32]:
-        """Answers to as many proof items as `PROOF_S` allows: int16x8 of a large net takes seconds for a few."""
-        parts, start = [], time.perf_counter()
-        for i in range(0, len(items), PROOF_STEP):
-            parts.append(model.answer(items[i : i + PROOF_STEP]))
-            if time.perf_counter() - start > PROOF_S:
-                break
-        answers = np.concatenate(parts)
-        return answers.reshape(len(answers), -1)
-
-    def _quantizes_scores(self, scheme: Scheme) -> bool:
-        """Whether probabilities are integers at some point, so that small ones are 0 and have no logarithm."""
-        float_softmax = scheme.format == "onnx" and (self.job.adapter.end or self.source.facts.ends_in == "Softmax")
-        return scheme.calibrated and not (float_softmax and self.task in ("softmax", "logits"))
+    def _rounded(self, scheme: Scheme, end: End) -> npt.NDArray[np.float32] | None:
+        """The best answers that a scheme with rounded weights could give to the proof items."""
+        items, truth = self.once(self.proof)
+        model = self.once(self.tflite) if scheme.format == "tflite" else self.once(self.onnx)
+        return rounded_answers(model, scheme, items, self._as_given(truth), end=end)
 
     @property
     def task(self) -> Any:

@@ -77,7 +77,8 @@ def info(args: argparse.Namespace) -> Documents:
     model = load(args.model, args.engine, contract=args.contract)
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
     found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
-    yield found | {"shape": list(model.shape), "labels": list(model.labels), "contract": contract}
+    found |= {"shape": list(model.shape), "stateful": model.stateful}
+    yield found | {"labels": list(model.labels), "contract": contract}
 
 
 def serve(args: argparse.Namespace) -> Documents:
@@ -120,8 +121,9 @@ def _model(args: argparse.Namespace) -> Model:
     if args.threads == "auto":
         from edgepress.runtime.bench import best_threads
 
-    threads = best_threads(args.model, args.engine) if args.threads == "auto" else int(args.threads)
-    model = load(args.model, args.engine, threads, args.contract)
+        args.threads = best_threads(args.model, args.engine)
+    keep = getattr(args, "keep_state", False)
+    model = load(args.model, args.engine, int(args.threads), args.contract, keep_state=keep)
     model.require_labels()
     return model
 
@@ -134,7 +136,9 @@ def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
 def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
     """Format a document: an image's classes or a flat object on one line, other values indented below their name."""
     if isinstance(value, dict) and "image" in value:
-        found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [value["error"]["message"]]
+        found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [
+            f"{value['error']['message']} {value['error']['hint']}".strip()
+        ]
         rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
         return [f"{value['image']}: {', '.join(found)}{rate}"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
@@ -192,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
             option("--timeout", type=_seconds, default=10.0, help="time limit for receiving a request")
         elif run in (classify, watch, camera):
             option("--top", type=int, default=5, help="number of classes to print")
+        if run in (watch, camera, serve):
+            option("--keep-state", action="store_true", help="keep a recurrent model's state from image to image")
         if run is classify:
             option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
         elif run is watch:

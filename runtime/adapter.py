@@ -1,97 +1,59 @@
-"""Run a file that others made as if edgepress had made it: prepare its items, and finish its answers.
-
-Files that `edgepress convert` made hold these steps in their graph. A published file stays as it is, and its contract
-has an `Adapter` that says what to do around it.
-"""
+"""What the runtime does around a file that others made, as part of the file's contract; `adapted` does it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import dataclasses
+import math
+from typing import Any, Literal, get_args
 
-import numpy as np
-
-from edgepress.runtime.contract import Adapter, Contract
-from edgepress.runtime.decisions import sigmoid
-
-if TYPE_CHECKING:
-    import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
-
-    from edgepress.runtime.sessions import Session
-
-    Stored = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+PerImage = Literal["standardize", "minmax"]
 
 
-class AdaptedSession:
-    """A session of a published file that takes the items of its contract; see `Session` for the attributes."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """What the runtime does around a file that others made, whose graph takes other items than its contract says.
 
-    def __init__(self, session: Session, contract: Contract, adapter: Adapter) -> None:
-        self.contract: Contract | None = contract
-        self.shape, self.dtype, self.scale = contract.input.shape, np.dtype(contract.input.dtype), (1.0, 0)
-        self.classes, self.output_shape, self.batch = session.classes, session.output_shape, session.batch
-        self._run, self._adapter = session.run, adapter
-        self._stored = _stored(adapter, session.scale, session.dtype)
+    Channels are reversed if `bgr`; each image is scaled by its own values if `per_image`; then (x - mean) / std; then
+    the channels come first if `channels_first`; then items are brought to `shape`, and quantized if the file's input
+    is. `sigmoid` is applied to the outputs.
 
-    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """The outputs for a batch of the contract's items, of any size unless the file fixes it."""
-        out = self._run(adapted(batch, self._adapter, self._stored))
-        return sigmoid(out) if self._adapter.sigmoid else out
-
-
-def adapted(items: npt.NDArray[Any], adapter: Adapter, stored: Stored | None = None) -> npt.NDArray[Any]:
-    """Items of a contract, shape (N, *item), as the file takes them: (N, *adapter.shape).
-
-    They are real numbers, float32, unless `stored` makes something else of items with the file's channels and layout.
+    Attributes:
+        shape: Shape of one item as the file takes it.
+        bgr: Whether the file takes blue first.
+        mean: One number or one per channel, in the order that the file takes.
+        std: See `mean`.
+        channels_first: Whether the file takes channels x height x width.
+        sigmoid: Whether the file's single output is a logit.
+        per_image: "standardize": (x - mean) / max(standard deviation, 1 / sqrt(N)) over all N numbers of an image, as
+            `tf.image.per_image_standardization`; "minmax": (x - min) / max(max - min, 1), which is 0 to 1 for pixels.
     """
-    x = _arranged(items, adapter)
-    x = scaled(x, adapter) if stored is None else stored(x)
-    return np.ascontiguousarray(x.reshape(len(x), *adapter.shape))
+
+    shape: tuple[int, ...]
+    bgr: bool = False
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels_first: bool = False
+    sigmoid: bool = False
+    per_image: PerImage | None = None
 
 
-def _arranged(items: npt.NDArray[Any], adapter: Adapter) -> npt.NDArray[Any]:
-    """Items with their channels in the order and place that the file wants."""
-    if not (adapter.bgr or adapter.channels_first):
-        return items
-    count, *size, channels = items.shape
-    shape = (count, channels, *size) if adapter.channels_first else items.shape
-    out = np.empty(shape, items.dtype)
-    for c in range(channels):  # plane by plane: NumPy is 20 times as slow along an axis as short as that of channels
-        plane = items[..., channels - 1 - c if adapter.bgr else c]
-        if adapter.channels_first:
-            out[:, c] = plane
-        else:
-            out[..., c] = plane
-    return out
+def adapter_from(raw: Any, item: list[int]) -> Adapter | None:
+    """Parse and check the adapter in a contract whose items have the shape `item`; None if it has none.
 
-
-def scaled(items: npt.NDArray[Any], adapter: Adapter) -> npt.NDArray[np.float32]:
-    """(items - mean) / std, float32; channels are in the order and place that the file wants."""
-    x = items.astype(np.float32)
-    rows = x  # the last axis is not that of channels, which is too short to be fast
-    if not adapter.channels_first and len(adapter.mean) + len(adapter.std) > 2:
-        rows = x.reshape(*x.shape[:-2], -1)
-    for values, work in ((adapter.mean, np.subtract), (adapter.std, np.divide)):
-        constants = np.array(values, np.float32)
-        if len(constants) > 1:
-            constants = constants[:, None, None] if adapter.channels_first else np.tile(constants, x.shape[-2])
-        work(rows, constants, out=rows)  # in place: a new array of this size costs more than the arithmetic
-    return x
-
-
-def _stored(adapter: Adapter, scale: tuple[float, int], dtype: np.dtype[Any]) -> Stored:
-    """A function from items, with the file's channels and layout, to what it stores: the fastest that is exact."""
-    if dtype.kind == "f" or len(adapter.mean) + len(adapter.std) > 2:
-        return lambda items: quantized(scaled(items, adapter), scale, dtype)
-    pixels = np.arange(256, dtype=np.uint8)
-    table = quantized(scaled(pixels, adapter), scale, dtype)
-    if np.array_equal(table.view(np.uint8), pixels ^ 128):  # the usual int8: pixels less 128
-        return lambda items: (items ^ 128).view(dtype)
-    return lambda items: np.take(table, items)
-
-
-def quantized(values: npt.NDArray[Any], scale: tuple[float, int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Real values, float32, as a file with this input scale and zero point stores them; a float file, as they are."""
-    if dtype.kind == "f":
-        return values.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    return np.asarray(np.clip(np.rint(values / scale[0]) + scale[1], limits.min, limits.max), dtype)
+    Raises:
+        TypeError, ValueError, AttributeError, KeyError: It is damaged.
+    """
+    if raw is None:
+        return None
+    found = Adapter(**{f.name: raw[f.name] for f in dataclasses.fields(Adapter) if f.name in raw})
+    shape, mean, std = tuple(found.shape), tuple(map(float, found.mean)), tuple(map(float, found.std))
+    counts = {len(mean), len(std)}
+    if not all(type(n) is int and n > 0 for n in shape) or math.prod(shape) != math.prod(item):
+        raise ValueError(f"its adapter makes items of shape {list(shape)} of {item}")
+    if not (all(map(math.isfinite, (*mean, *std))) and all(std) and counts <= {1, item[-1]}):
+        raise ValueError(f"its adapter has mean {list(mean)} and std {list(std)}")
+    if found.per_image not in (*get_args(PerImage), None):
+        raise ValueError(f"its adapter has per_image {found.per_image!r}")
+    if (found.bgr or found.channels_first) and len(item) != 3:
+        raise ValueError("its adapter is for images")
+    return dataclasses.replace(found, shape=shape, mean=mean, std=std)

@@ -14,12 +14,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from edgepress.runtime.adapter import Adapter, adapter_from
 from edgepress.runtime.errors import ModelFileError, first_line
 
 SCHEMA_VERSION = 2
@@ -36,7 +36,9 @@ _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0,
 Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
 InputType = Literal["uint8", "float32", "int8", "int16", "int32", "int64"]
 Color = Literal["grey", "rgb"]
-Resize = Literal["stretch", "crop", "pad"]
+Resize = str
+"""A rule for images of another size, which `resize_rule` parses; one of `RESIZES`."""
+RESIZES = ("stretch", "crop", "crop:F", "pad")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ class InputSpec:
         dtype: "uint8" for pixels; for tensors "float32", or an integer type, as for tokens.
         color: "grey" (1 channel) or "rgb" (3) for images; None if items are tensors.
         resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
-            cuts off the rest, "pad" shows the whole image on black.
+            cuts off the rest, "crop:F" shows only the share F of each side of what "crop" shows, about its center,
+            "pad" shows the whole image on black.
         value_range: Smallest and largest value that an item may hold, (0, 255) for pixels; None if unbounded.
     """
 
@@ -81,30 +84,6 @@ class InputSpec:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Adapter:
-    """What the runtime does around a file that others made, whose graph takes other items than its contract says.
-
-    Channels are reversed if `bgr`; then (x - mean) / std; then the channels come first if `channels_first`; then items
-    are brought to `shape`, and quantized if the file's input is. `sigmoid` is applied to the outputs.
-
-    Attributes:
-        shape: Shape of one item as the file takes it.
-        bgr: Whether the file takes blue first.
-        mean: One number or one per channel, in the order that the file takes.
-        std: See `mean`.
-        channels_first: Whether the file takes channels x height x width.
-        sigmoid: Whether the file's single output is a logit.
-    """
-
-    shape: tuple[int, ...]
-    bgr: bool = False
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    channels_first: bool = False
-    sigmoid: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class DataRecord:
     """The data that a model was trained on.
 
@@ -123,8 +102,17 @@ class Verification:
 
     `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
     0-1, None for a model without labels; `max_error` and `mean_error` are absolute, `largest` is the source model's
-    largest absolute answer, and `sqnr_db` the signal-to-quantization-noise ratio, dB, None if there was no noise. If
-    `varies` is false, the source model's answers were nearly the same for all items, and the figures prove little.
+    largest absolute answer. If `varies` is false, the source model's answers were nearly the same for all items, and
+    the figures prove little.
+
+    The others are of the numbers before softmax or sigmoid, and None if unknown. `sqnr_db` is the signal to the noise,
+    dB, None if there was no noise, or if probabilities are `saturated`, so that nothing is known of these numbers.
+    `spread_db` is the spread between items to the noise, and `offset_db` to the part of it that all items share.
+    `weighted_agreement` is agreement beyond chance, weighted by the model's certainty, at most 1, and `agreement_error`
+    its standard error. `rounded_db`, `rounded_offset_db` and `rounded_agreement` are these beside the source model with
+    weights rounded to eight bits. `slope` and `correlation` relate the answers to the source model's, 1 at best;
+    `relative_error` is the largest error as a share of the largest number, and `end_error` the largest error of softmax
+    or sigmoid itself.
     """
 
     items: int
@@ -135,6 +123,18 @@ class Verification:
     largest: float
     sqnr_db: float | None
     varies: bool = True
+    saturated: bool = False
+    weighted_agreement: float | None = None
+    agreement_error: float | None = None
+    rounded_agreement: float | None = None
+    spread_db: float | None = None
+    rounded_db: float | None = None
+    offset_db: float | None = None
+    rounded_offset_db: float | None = None
+    slope: float | None = None
+    correlation: float | None = None
+    relative_error: float | None = None
+    end_error: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,14 +237,12 @@ class Contract:
                 "data": _part(DataRecord, raw.get("data")),
                 "verification": _part(Verification, raw.get("verification")),
                 "selftest": _selftest(raw.get("selftest"), raw.get("scheme")),
-                "adapter": _adapter(raw.get("adapter"), raw["input"]["shape"]),
+                "adapter": adapter_from(raw.get("adapter"), raw["input"]["shape"]),
             }
             return cls(**_known(cls, {"item_by_item": raw.get("scheme") in _OLD_ITEM_BY_ITEM} | raw, **parsed))
         except ModelFileError:
             raise
-        except (
-            Exception
-        ) as e:  # a list of kinds would not be complete: numbers too large for a float are an OverflowError
+        except Exception as e:  # no list would be complete: numbers too large for a float are an OverflowError
             reason = f"missing {e}" if isinstance(e, KeyError) else e
             raise ModelFileError(
                 f"{where} is not a valid edgepress contract: {reason}.", "Convert the model again."
@@ -271,6 +269,22 @@ class Contract:
         object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
 
 
+def resize_rule(text: object) -> tuple[str, float]:
+    """Parse a `Resize`: its rule, and the share of each side that it shows, 1 except for "crop:F".
+
+    Raises:
+        ValueError: It is none of `RESIZES`.
+    """
+    rule, colon, share = str(text).partition(":")
+    try:
+        shown = float(share) if colon else 1.0
+    except ValueError:
+        shown = 0.0
+    if rule not in RESIZES or (colon and rule != "crop") or not 0 < shown <= 1:
+        raise ValueError(f"{text!r} is none of {', '.join(RESIZES)}, where F is above 0 and at most 1")
+    return rule, shown
+
+
 def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:
     names = {f.name for f in dataclasses.fields(cls)}
     return {k: v for k, v in raw.items() if k in names} | parsed
@@ -282,10 +296,11 @@ def _input_spec(raw: Any) -> InputSpec:
         raise ValueError(f"input shape is {list(spec.shape)}")
     if spec.dtype not in get_args(InputType):
         raise ValueError(f"input dtype is {spec.dtype!r}, accepted: {', '.join(get_args(InputType))}")
-    if spec.color not in (*get_args(Color), None) or spec.resize not in get_args(Resize):
-        raise ValueError(f"input color is {spec.color!r} and resize {spec.resize!r}")
+    if spec.color not in (*get_args(Color), None):
+        raise ValueError(f"input color is {spec.color!r}")
     if spec.is_image and spec.dtype != "uint8":
         raise ValueError(f"input dtype is {spec.dtype!r}, but images are uint8")
+    resize_rule(spec.resize)
     if spec.is_image and (len(spec.shape) != 3 or spec.shape[2] != (1 if spec.color == "grey" else 3)):
         raise ValueError(f"input shape {list(spec.shape)} does not fit color {spec.color!r}")
     if spec.value_range is not None:
@@ -310,21 +325,6 @@ def _selftest(raw: Any, scheme: Any) -> SelfTest | None:
     if not (whole and steps and 0 < len(seeds) == len(top) and isinstance(test.scores, str)):
         raise ValueError("its self-test is damaged")
     return dataclasses.replace(test, seeds=seeds, columns=columns, top=top)
-
-
-def _adapter(raw: Any, item: list[int]) -> Adapter | None:
-    if raw is None:
-        return None
-    found: Adapter = _part(Adapter, raw)
-    shape, mean, std = tuple(found.shape), tuple(map(float, found.mean)), tuple(map(float, found.std))
-    counts = {len(mean), len(std)}
-    if not all(type(n) is int and n > 0 for n in shape) or math.prod(shape) != math.prod(item):
-        raise ValueError(f"its adapter makes items of shape {list(shape)} of {item}")
-    if not (all(map(math.isfinite, (*mean, *std))) and all(std) and counts <= {1, item[-1]}):
-        raise ValueError(f"its adapter has mean {list(mean)} and std {list(std)}")
-    if (found.bgr or found.channels_first) and len(item) != 3:
-        raise ValueError("its adapter is for images")
-    return dataclasses.replace(found, shape=shape, mean=mean, std=std)
 
 
 def read_contract(path: str | Path) -> Contract | None:
@@ -353,17 +353,3 @@ def read_contract(path: str | Path) -> Contract | None:
             raise ModelFileError(f"{path} is cut off or damaged: {reason}.", "Copy or convert it again.") from e
         return None  # no zip is appended
     return Contract.from_json(text, where=str(path))
-
-
-def contract_file(path: str | os.PathLike[str]) -> Contract:
-    """The contract in a JSON file, as `edgepress annotate` writes it.
-
-    Raises:
-        ModelFileError: The file can't be read, or is not a contract.
-    """
-    try:
-        with open(path, "rb") as file:
-            text = file.read(MAX_BYTES + 1)
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    return Contract.from_json(text, where=os.fspath(path))

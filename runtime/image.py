@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import Color, InputSpec
+from edgepress.runtime.contract import Color, InputSpec, resize_rule
 from edgepress.runtime.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def load_image(image: str | os.PathLike[str] | bytes | Image.Image, spec: InputS
         if isinstance(image, pillow.Image):
             return _pixels(image, spec)
         with _open(image) as opened:
-            side = 2 * max(spec.shape[:2])
-            opened.draft(None, (side, side))
+            side = 2 * max(spec.shape[:2]) / resize_rule(spec.resize)[1]
+            opened.draft(None, (round(side), round(side)))
             return _pixels(opened, spec)
     except Exception as e:  # on damaged files Pillow raises SyntaxError, struct.error and others
         raise _unreadable(image, e) from e
@@ -69,7 +69,8 @@ def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
     """Resize pixels 0-255, uint8, shape (height, width), (height, width, 1) or (..., 3), like those of a file.
 
     Returns:
-        Pixels 0-255, uint8, shape `spec.shape`; `array` itself if nothing changes.
+        Pixels 0-255, uint8, shape `spec.shape`. An array of this shape is returned as it is: it is taken for one that
+        was prepared already, and "crop:F" does not crop it again.
 
     Raises:
         InputError: The array is not such an image, or `spec` is not for images.
@@ -155,14 +156,15 @@ def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:
     """Resize by the rule of the spec; sizes are (width, height)."""
     pillow = _pillow()
     size = (spec.shape[1], spec.shape[0])
-    if image.size == size:
+    rule, share = resize_rule(spec.resize)
+    if image.size == size and share == 1:
         return image
-    if spec.resize == "stretch":
+    if rule == "stretch":
         return image.resize(size, pillow.Resampling.BILINEAR)
     ratios = (image.width / size[0], image.height / size[1])
-    if spec.resize == "crop":
+    if rule == "crop":
         # Limit to the image, because 31 / 15 * 15 rounds to more than 31.
-        width, height = (min(min(ratios) * side, whole) for side, whole in zip(size, image.size, strict=True))
+        width, height = (min(share * min(ratios) * side, whole) for side, whole in zip(size, image.size, strict=True))
         left, top = (image.width - width) / 2, (image.height - height) / 2
         return image.resize(size, pillow.Resampling.BILINEAR, box=(left, top, left + width, top + height))
     width, height = (max(1, round(side / max(ratios))) for side in image.size)

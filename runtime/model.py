@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edgepress.runtime.adapter import AdaptedSession, quantized
-from edgepress.runtime.contract import Contract, InputSpec, Task, contract_file
+from edgepress.runtime.adapted import AdaptedSession, quantized
+from edgepress.runtime.contract import MAX_BYTES, Contract, InputSpec, Task
 from edgepress.runtime.decisions import decide, softmax, threshold_of
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError, ModelFileError, first_line, parsing
-from edgepress.runtime.sessions import Session
+from edgepress.runtime.sessions import Session, check_outputs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,6 +52,9 @@ class Model:
         threshold: Probability from which a label counts as present; None if the best label is the answer.
         shape: Shape of one item, (height, width, channels) for images.
         ready: Shape and dtype of a batch that `answer` passes to the engine unchanged.
+        stateful: Whether the file has state, such as that of a fused LSTM.
+        keeps_state: Whether that state is kept from item to item (`load`).
+        reset: Begins anew while state is kept.
     """
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
@@ -59,11 +62,15 @@ class Model:
         self.contract: Contract | None = session.contract
         task = session.contract.task if session.contract else None if len(session.output_shape) == 1 else "none"
         raw = task == "none"
+        if not raw:
+            check_outputs(path, session.classes)
         made_up = () if raw else tuple(map(str, range(session.classes)))
         self.labels = session.contract.labels if session.contract else made_up
         self.threshold = threshold_of(session.contract)
         if contract := session.contract:
             shape = (contract.adapter or contract.input).shape
+            if len(shape) == len(session.shape):  # sizes that the file leaves free are those of the contract
+                session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
             spread, found = len(session.output_shape) > 1 and not raw, " x ".join(map(str, session.output_shape))
             if (shape, contract.outputs) != (session.shape, session.classes) or spread:
                 raise ModelFileError(
@@ -77,6 +84,7 @@ class Model:
         alone = session.contract is not None and session.contract.item_by_item
         self._size = 1 if alone else session.batch
         self._session = session
+        self.stateful, self.keeps_state, self.reset = session.stateful, session.keep_state, session.reset
         # Wrapped here, so that calls need not check the task.
         failed = f"{path} does not run on {engine}"
         self._raw = _guarded(session.run, failed)
@@ -208,7 +216,7 @@ class Model:
         raise InputError(
             f"{self.path} {what}, so an image can't be prepared for it.",
             f"Give an array of shape {list(self.shape)}"
-            + (", or describe it first: edgepress annotate." if self.contract is None else "."),
+            + (", or describe it: --contract, or edgepress annotate." if self.contract is None else "."),
         )
 
     def _fit_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -269,6 +277,8 @@ def load(
     engine: str | None = None,
     threads: int | None = None,
     contract: Contract | str | os.PathLike[str] | None = None,
+    *,
+    keep_state: bool = False,
 ) -> Model:
     """Open a model file.
 
@@ -278,9 +288,12 @@ def load(
         threads: Threads that the engine may use, at least 1; None means 1.
         contract: What the file is, instead of what it says of itself: a contract, or the path of one as JSON, which
             `edgepress annotate` writes; None for the contract in the file.
+        keep_state: Keep the state of a recurrent file from item to item, for frames of one stream; by default, every
+            item is answered as if it were the first. `Model.reset` begins anew.
 
     Raises:
-        ModelFileError: The file or the contract is missing, damaged, of another kind, or not a classifier.
+        ModelFileError: The file or the contract is missing, damaged, of another kind, or not a classifier, or there is
+            no state to keep.
         EngineError: The engine is unknown or does not open this kind of file.
         MissingExtraError: The engine is not installed.
         InputError: `threads` is out of range.
@@ -290,8 +303,13 @@ def load(
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
     file = Path(path)
     name, session = open_session(file, engine, threads)
+    if keep_state and not session.stateful:
+        raise ModelFileError(
+            f"{file} has no state to keep: it answers every item alone.", "Leave out --keep-state (keep_state)."
+        )
+    session.keep_state = keep_state
     if contract is not None:
-        session.contract = contract if isinstance(contract, Contract) else contract_file(contract)
+        session.contract = contract if isinstance(contract, Contract) else _contract_file(contract)
     return Model(file, name, threads, session)
 
 
@@ -326,3 +344,13 @@ def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays, .npz")
     return array
+
+
+def _contract_file(path: str | os.PathLike[str]) -> Contract:
+    """The contract in a JSON file, as `edgepress annotate` writes it; ModelFileError if it is none."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except OSError as e:
+        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    return Contract.from_json(text, where=os.fspath(path))

@@ -11,7 +11,14 @@ import numpy as np
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.flatbuffer import Flatbuffer, check_constants, lacking
-from edgepress.runtime.sessions import dequantization_table, file_format, input_scale, number_of, outputs_of
+from edgepress.runtime.sessions import (
+    Stateless,
+    dequantization_table,
+    file_format,
+    input_scale,
+    number_of,
+    outputs_of,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -24,7 +31,7 @@ OPENVINO_OPTIONS = {
 }
 
 
-class OpenVinoSession:
+class OpenVinoSession(Stateless):
     """A `.tflite` or `.onnx` file in OpenVINO.
 
     If the batch size is free, batches of 1 get a separate graph, because a free dimension costs a third of the time on

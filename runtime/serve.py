@@ -1,5 +1,7 @@
 """Serve a model over HTTP: `POST /classify` an image or a `.npy` array, get JSON; `GET /ready` and `/healthz`.
 
+If the model keeps its state, all requests are one stream, whoever sends them; `POST /reset` begins a new one.
+
 An event loop reads all requests and one thread decodes and classifies, so a slow client delays nobody and costs a few
 kilobytes. There are limits on connections, on the size of a body and of all bodies, on the queue for the engine (503
 with Retry-After), and on the time to receive a request. There is one request per connection, and no TLS or
@@ -94,6 +96,9 @@ class _Server:
                 headers, url = http.client.parse_headers(io.BytesIO(rest)), urlsplit(target)
                 if url.path in ("/ready", "/healthz") and method == "GET":
                     return 200, {"status": "ok", "model": self._model.path.name, "engine": self._model.engine}
+                if url.path == "/reset" and method == "POST" and self._model.keeps_state:
+                    await asyncio.get_running_loop().run_in_executor(self._worker, self._model.reset)
+                    return 200, {"status": "ok"}
                 length = headers.get("Content-Length", "")
                 if url.path != "/classify":
                     return _error(404, "Accepted: POST /classify, GET /ready and GET /healthz.")

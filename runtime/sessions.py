@@ -15,7 +15,7 @@ import numpy as np
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError, parsing
 from edgepress.runtime.filetypes import format_of
-from edgepress.runtime.flatbuffer import check_constants, lacking
+from edgepress.runtime.flatbuffer import assigns_resources, check_constants, has_variables, lacking
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _ONNX_TYPES = {"tensor(float)": np.float32} | {
     f"tensor({kind.__name__})": kind for kind in (np.uint8, np.int8, np.int16, np.int32, np.int64)
 }
+MAX_OUTPUTS = 1 << 20
 NEWER = "It is damaged, or made for a newer engine. Convert it again or upgrade the engine."
 
 
@@ -37,6 +38,8 @@ class Session(Protocol):
         output_shape: Shape of the output for one item: (classes,) if only one axis counts; -1 for sizes not fixed.
         classes: Number of outputs for one item, -1 if not fixed.
         batch: The file's fixed batch size, None if it is free.
+        stateful: Whether the file has state, such as that of a fused LSTM.
+        keep_state: Whether state is kept from one call to the next; False: every call begins anew.
     """
 
     contract: Contract | None
@@ -46,32 +49,39 @@ class Session(Protocol):
     output_shape: tuple[int, ...]
     classes: int
     batch: int | None
+    stateful: bool
+    keep_state: bool
+
+    def reset(self) -> None:
+        """Begin anew; of use only while state is kept."""
+        ...
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the file's type and shape: float32, shape (N, classes)."""
         ...
 
 
+class Stateless:
+    """The part of an adapter that concerns state, for engines whose files have none."""
+
+    stateful = keep_state = False
+
+    def reset(self) -> None:
+        """Nothing to do."""
+
+
 class TFLiteSession:
     """A `.tflite` file in LiteRT or tflite-runtime. Its batch size is fixed, usually to 1.
 
-    Variable tensors, such as the state of a fused LSTM, are reset before every call, so no item depends on another.
+    State is reset before every call, so no item depends on another, unless `keep_state` is set: variable tensors, such
+    as those of a fused LSTM, by the interpreter; resource variables, which it can't reset, by opening the file again.
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
-        self.contract = read_contract(path)
-        data = path.read_bytes()
+        self.contract, data = read_contract(path), path.read_bytes()
         check_constants(path, data)
-        engine = module.__name__.partition(".")[0]
-        with parsing(path, NEWER, failed=f"can't be opened by {engine}"):
-            try:
-                self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
-                interpreter.allocate_tensors()
-            except SystemError as e:
-                what = f"{engine} does not work with numpy {np.__version__}."
-                raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
-            except (ValueError, RuntimeError) as e:
-                raise (lacking(path, data) or e) from e
+        self._opening = path, module, threads
+        interpreter = self._open()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
         self.output_shape, self._flat = outputs_of(path, taken, given)
@@ -81,21 +91,55 @@ class TFLiteSession:
         self.dtype = np.dtype(inputs[0]["dtype"])
         self.scale = input_scale(inputs[0])
         self._table = dequantization_table(outputs[0])
-        self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
-        self._reset = interpreter.reset_all_variables
+        self._again, self.keep_state = assigns_resources(path, data), False
+        self.stateful = self._again or has_variables(path, data)
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+
+    def reset(self) -> None:
+        """Begin anew."""
+        if self._again:
+            self._open()
+        else:
+            self._clear()
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the file's fixed size."""
-        self._reset()
+        if not self.keep_state:
+            self.reset()
         self._set(self._input, batch)
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)
         out = out if self._table is None else self._table[out]
         return out if self._flat else out.reshape(len(batch), -1)
 
+    def _open(self) -> Any:
+        path, module, threads = self._opening
+        engine = module.__name__.partition(".")[0]
+        with parsing(path, NEWER, failed=f"can't be opened by {engine}"):
+            try:
+                self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+                _refuse_free_sizes(path, interpreter.get_input_details())
+                interpreter.allocate_tensors()
+            except SystemError as e:
+                what = f"{engine} does not work with numpy {np.__version__}."
+                raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
+            except (ValueError, RuntimeError) as e:
+                raise (lacking(path, path.read_bytes()) or e) from e
+        self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
+        self._clear = interpreter.reset_all_variables
+        return interpreter
 
-class OnnxSession:
+
+def _refuse_free_sizes(path: Path, inputs: list[dict[str, Any]]) -> None:
+    """Refuse a file whose input has free sizes, for which the file stores 1, and which would be answered at 1 x 1."""
+    for details in inputs:
+        signature = [int(n) for n in details["shape_signature"]]
+        if any(n < 0 and size == 1 for n, size in zip(signature[1:], details["shape"][1:], strict=False)):
+            hint = "Make a file of one size on the workstation: edgepress convert, with --size."
+            raise ModelFileError(f"{path} leaves sizes of its input free: {signature}.", hint)
+
+
+class OnnxSession(Stateless):
     """An `.onnx` file in ONNX Runtime."""
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
@@ -161,6 +205,12 @@ def outputs_of(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) ->
 def number_of(shape: tuple[int, ...]) -> int:
     """Number of values in a shape, -1 if a size is not fixed."""
     return math.prod(shape) if min(shape) > 0 else -1
+
+
+def check_outputs(path: Path, count: int) -> None:
+    """Refuse a file with more outputs than labels fit into memory."""
+    if count > MAX_OUTPUTS:
+        raise ModelFileError(f"{path} has {count} outputs; accepted: up to {MAX_OUTPUTS}.", "It is no classifier.")
 
 
 def input_scale(details: dict[str, Any]) -> tuple[float, int]:

@@ -56,16 +56,16 @@ def tflite_of(
     return path
 
 
-def onnx_of(path: Path, shape: tuple[int, ...] = (3, 6, 6)) -> Path:
-    """A file with channels first that returns logits."""
+def onnx_of(path: Path, size: tuple[int | str, int | str] = (6, 6)) -> Path:
+    """A file with channels first that returns logits; names for its size leave it free, but only 6x6 works."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = np.random.default_rng(1).normal(0, 0.1, (int(np.prod(shape)), CLASSES)).astype(np.float32)
+    weights = np.random.default_rng(1).normal(0, 0.1, (3 * 6 * 6, CLASSES)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("Flatten", ["image"], ["row"]), helper.make_node("MatMul", ["row", "weights"], ["out"])],
         "g",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *shape])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, *size])],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", CLASSES])],
         [numpy_helper.from_array(weights, "weights")],
     )

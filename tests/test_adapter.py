@@ -17,21 +17,25 @@ SCALES = [((0.0,), (1.0,)), ((127.5,), (127.5,)), ((1.0, 2.0, 3.0), (4.0, 50.0, 
 
 def run_steps(adapter: InputAdapter, items: Any) -> Any:
     """A fifth back end, NumPy."""
-    x = items.astype(np.float32)
+    results = [items.astype(np.float32)]
+    two = {"add": np.add, "mul": np.multiply, "sub": np.subtract, "div": np.divide, "maximum": np.maximum}
     for step in adapter.steps:
+        taken = [results[-back] for back in step.of] + ([] if step.values is None else [step.values])
         match step.kind:
             case "gather":
-                x = x[..., step.values]
-            case "mul":
-                x = x * step.values
-            case "add":
-                x = x + step.values
+                results.append(taken[0][..., step.values])
             case "transpose":
-                x = x.transpose(step.values)
+                results.append(taken[0].transpose(step.values))
             case "reshape":
-                x = x.reshape(-1, *step.values)
-        assert x.shape[1:] == step.shape
-    return x
+                results.append(taken[0].reshape(-1, *step.values))
+            case "mean" | "min" | "max":
+                results.append(getattr(taken[0], step.kind)(axis=tuple(step.values), keepdims=True))
+            case "sqrt":
+                results.append(np.sqrt(taken[0]))
+            case _:
+                results.append(two[step.kind](*taken))
+        assert results[-1].shape[1:] == step.shape
+    return results[-1]
 
 
 @pytest.mark.parametrize(("bgr", "scale", "first"), list(product([False, True], SCALES, [False, True])))
@@ -45,6 +49,32 @@ def test_steps_do_what_the_definition_does(bgr: bool, scale: Any, first: bool) -
     np.testing.assert_allclose(adapter.apply(items), expected, rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(run_steps(adapter, items), expected, rtol=1e-6, atol=1e-4)
     assert bool(adapter.steps) == (bgr or first or scale != SCALES[0])
+
+
+@pytest.mark.parametrize("rule", ["standardize", "minmax"])
+def test_an_image_is_scaled_by_its_own_values(rule: Any) -> None:
+    adapter = InputAdapter(RGB, (3, 4, 6), bgr=True, channels_first=True, per_image=rule)
+    items = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+    items[1] //= 50
+    items[2] = 7
+    expected = np.zeros((5, 4, 6, 3))
+    for i, x in enumerate(items.astype(np.float64)):
+        if rule == "standardize":  # as tf.image.per_image_standardization is documented
+            expected[i] = (x - x.mean()) / max(x.std(), 1 / np.sqrt(72))
+        elif i != 2:
+            expected[i] = (x - x.min()) / (x.max() - x.min())
+    expected = expected[..., ::-1].transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(adapter.apply(items), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run_steps(adapter, items), expected, rtol=1e-4, atol=1e-5)
+    scaling, rest = adapter.split()
+    np.testing.assert_array_equal(rest.apply(scaling.apply(items)), adapter.apply(items))
+
+
+def test_flat_inputs_take_images() -> None:
+    adapter = InputAdapter(InputSpec.image(2, 2, "rgb"), (12,), channels_first=True)
+    item = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    np.testing.assert_array_equal(adapter.apply(item)[0], item[0].transpose(2, 0, 1).ravel())
+    np.testing.assert_array_equal(run_steps(adapter, item), adapter.apply(item))
 
 
 def test_grey_images_of_two_dimensions_are_reshaped() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edgepress.converters.worker import ChildDied, Worker, run_in_child
@@ -49,6 +50,10 @@ def test_memory_and_time_of_a_worker_are_bounded(tmp_path: Path, monkeypatch: py
     greedy = importlib.import_module("greedy")
     with pytest.raises(ChildDied, match=r"more than 0\.4 GB of memory"):
         list(run_in_child(greedy.eat, None, memory_bytes=400_000_000))
+    # Without a number, a share of the machine's memory is the limit.
+    monkeypatch.setattr("edgepress.converters.worker.MEMORY_SHARE", 4e8 / psutil.virtual_memory().total)
+    with pytest.raises(ChildDied, match=r"more than 0\.4 GB of memory"):
+        list(run_in_child(greedy.eat, None))
 
 
 def test_a_worker_that_is_closed_twice_at_once_leaves_nothing_behind() -> None:

@@ -123,6 +123,8 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
         ("train", "--arch", "lenett"),
         ("train", "--color", "gray"),
         ("train", "--resize", "squash"),
+        ("convert", "x.onnx", "--resize", "crop:2"),
+        ("convert", "x.onnx", "--input", "whiten"),
         ("predict", "x.tflite", "x.png", "--engine", "litert2"),
     ],
 )

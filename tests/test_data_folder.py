@@ -15,7 +15,7 @@ from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.image import load_image
 from edgepress.toolkit.data import folder as folder_module
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.errors import DataError, InputError
+from edgepress.toolkit.errors import DataError
 
 SIGNS = Path(__file__).parent / "../../shared/real/data/sign_digits/Dataset"
 
@@ -172,7 +172,7 @@ def test_image_that_is_gone_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(folder_module, "CACHE_BYTES", 0)
     data = open_data(classes(tmp_path))
     (tmp_path / data.test.name(1)).unlink()
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         data.test.read(slice(None))
 
 

@@ -75,7 +75,7 @@ def test_given_parts_are_kept_and_their_copies_leave_training() -> None:
 def test_a_class_with_one_item_is_named() -> None:
     y = np.array([0] * 10 + [1])
     split = assign(np.array([f"{i:02d}".encode() for i in range(11)]), y, np.full(11, "train"))
-    with pytest.raises(DataError, match=r"class 'rare' .*1 in train.*0 in test"):
+    with pytest.raises(DataError, match=r"class 'rare' .*0 in train.*1 in test"):
         require_all_classes(split, y, ("common", "rare"), "here")
 
 

@@ -124,9 +124,22 @@ def test_what_keras_files_are_refused_for(net: Any, tmp_path: Path, foreign_laye
 
 def test_calibrated_schemes_of_a_foreign_model_need_data(net: Any, tmp_path: Path) -> None:
     folder, _ = net
-    with pytest.raises(InputError, match="--data"):
-        convert(folder / "net.keras", "tflite-int8", out=tmp_path)
-    assert not list(tmp_path.iterdir())
+    done: list[str] = []
+    variants = convert(
+        folder / "net.keras",
+        "tflite-int8,tflite-dynamic,tflite-int16x8",
+        out=tmp_path,
+        on_done=lambda variant: done.append(variant.scheme),
+    )
+    assert [(v.scheme, v.status) for v in variants] == [
+        ("tflite-int8", "failed"),
+        ("tflite-dynamic", "ok"),
+        ("tflite-int16x8", "failed"),
+    ]
+    assert all("--data" in v.hint and "net.keras" in v.error for v in variants if v.path is None)
+    assert [path.name for path in tmp_path.iterdir()] == ["net-dynamic.tflite"]
+    assert sorted(done) == sorted(v.scheme for v in variants)
+    assert convert(folder / "net.keras", "tflite-int8", out=tmp_path)[0].status == "failed"
 
 
 def test_a_crash_while_a_file_is_made_fails_that_scheme_alone(net: Any, tmp_path: Path, foreign_layers: Any) -> None:

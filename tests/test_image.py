@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.contract import InputSpec, resize_rule
 from edgepress.runtime.errors import InputError, MissingExtraError
 from edgepress.runtime.image import load_image, peek, resize_array
 
@@ -135,6 +135,35 @@ def test_resize_rules() -> None:
     assert np.array_equal(pad[4:8], resize_array(wide, InputSpec.image(4, 12, "rgb")))
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (40, 40), (33, 71)])
+def test_crop_to_a_share_is_the_middle_of_the_shorter_side(height: int, width: int) -> None:
+    """As ImageNet models are evaluated: the shorter side becomes size / share, then the middle is cut out."""
+    gradient = np.linspace(0, 255, height)[:, None] / 2 + np.linspace(0, 255, width) / 2
+    picture, side, larger = Image.fromarray(gradient.astype(np.uint8)), 28, 32
+    scale = larger / min(height, width)
+    resized = picture.resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR)
+    left, top = ((length - side) / 2 for length in resized.size)
+    expected = resized.crop((round(left), round(top), round(left) + side, round(top) + side))
+    found = load_image(encoded(picture, "PNG"), InputSpec.image(side, side, "grey", "crop:0.875"))
+    assert np.abs(found[:, :, 0].astype(int) - np.asarray(expected)).max() <= 3
+
+
+def test_crop_to_a_share_decodes_a_large_jpeg_at_twice_what_it_shows_and_leaves_prepared_arrays() -> None:
+    data = encoded(photo(1000, 800), "JPEG", quality=95)
+    spec = InputSpec.image(8, 8, "rgb", "crop:0.25")
+    difference = load_image(data, spec).astype(int) - load_image(Image.open(io.BytesIO(data)), spec)
+    assert np.abs(difference).max() <= 4
+    array = np.zeros((8, 8, 3), np.uint8)
+    assert resize_array(array, spec) is array
+    assert not np.array_equal(load_image(photo(8, 8), spec), np.asarray(photo(8, 8))), "a file of that size is cropped"
+
+
+@pytest.mark.parametrize("wrong", ["crop:0", "crop:1.01", "crop:", "crop:nan", "crop:F", "pad:0.5", "", "zoom", None])
+def test_a_rule_that_does_not_exist_is_refused(wrong: str | None) -> None:
+    with pytest.raises(ValueError, match="crop:F"):
+        resize_rule(wrong)
+
+
 def test_shrinking_is_antialiased() -> None:
     checks = np.indices((64, 64)).sum(axis=0).astype(np.uint8) % 2 * 255
     assert np.abs(resize_array(checks, GREY).astype(int) - 127).max() <= 2
@@ -151,7 +180,7 @@ def test_large_jpeg_decoded_small_looks_as_if_decoded_whole() -> None:
     height=st.integers(1, 70),
     width=st.integers(1, 70),
     target=st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    rule=st.sampled_from(["stretch", "crop", "pad"]),
+    rule=st.sampled_from(["stretch", "crop", "crop:0.3", "pad"]),
     color=st.sampled_from(["grey", "rgb"]),
     channels=st.sampled_from([None, 1, 3]),
 )

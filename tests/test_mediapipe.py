@@ -154,3 +154,20 @@ def test_we_read_what_the_schema_s_own_classes_write(colors: dict[str, Path], tm
     model = colors["tflite-int8"].read_bytes()
     found = tflite_metadata(with_metadata(model, NAME, (tmp_path / "block").read_bytes()))
     assert (found.color, found.mean, found.std) == ("grey", (103.5, 116.25, 123.5), (58.0, 57.0, 56.5))
+
+
+@pytest.mark.parametrize("stored", [None, ("uint8", 1 / 127, 128)])
+def test_mediapipe_answers_as_we_do_with_an_annotated_file(stored: Any, tmp_path: Path) -> None:
+    """Its scaling, from an option or from the quantization of the input, and its labels are in the metadata."""
+    from published import PIXELS, tflite_of
+
+    from edgepress.converters.contract.hints import Hints
+    from edgepress.toolkit.annotation import annotate
+
+    path, labels = tflite_of(tmp_path / "m.tflite", stored=stored), ("ant", "bee", "cat", "dog")
+    hints = Hints(labels=labels, input_range=None if stored else "-1,1")
+    copy = annotate(path, tmp_path / "copy.tflite", hints=hints).path
+    np.save(tmp_path / "pixels.npy", PIXELS)
+    found = mediapipe(CLASSIFY, tmp_path / "pixels.npy", copy)[str(copy)]
+    theirs = np.array([[answer[label] for label in labels] for answer in found])
+    np.testing.assert_allclose(load(copy).scores(PIXELS), theirs, atol=1e-6)

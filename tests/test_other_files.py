@@ -16,6 +16,7 @@ from edgepress.runtime.__main__ import main as runtime_main
 from edgepress.runtime.errors import EdgepressError, first_line
 from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit import (
+    annotate,
     benchmark,
     bundle,
     compare,
@@ -39,6 +40,7 @@ IN_CHILDREN: dict[str, Any] = {
     "convert": lambda path: convert(path, path.suffix[1:], out=path.parent / "out"),
     "predict": lambda path: predict(path, path.parent / "item.npy"),
     "profile": profile,
+    "annotate": lambda path: annotate(path, path.with_stem("annotated")),
 }
 """Commands that start a process for files that might be models, which takes seconds."""
 RUNTIME = {
@@ -65,10 +67,9 @@ def test_every_command_names_it(kind: str, tmp_path: Path) -> None:
         with pytest.raises(EdgepressError) as caught:
             command(path)
         named(path, kind, caught.value)
-    if not model:
-        with pytest.raises(EdgepressError) as caught:
-            verify(path)
-        named(path, kind, caught.value)
+    with pytest.raises(EdgepressError) as caught:
+        verify(path)
+    named(path, "no bundle" if path.read_bytes()[:2] != b"PK" else "is not an unchanged bundle", caught.value)
 
 
 @pytest.mark.parametrize("kind", KINDS)

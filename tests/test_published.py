@@ -16,7 +16,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime import Contract, InputError, ModelFileError, load, read_contract
-from edgepress.runtime.contract import Adapter
+from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.selftest import selftest
 
 
@@ -142,6 +142,16 @@ def test_a_logit_becomes_a_probability(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
     annotated(path, tmp_path / "copy.tflite", input_range="0,1", softmax=True)
     assert selftest(tmp_path / "copy.tflite").passed
+
+
+def test_free_sizes_of_an_onnx_file_are_those_given(tmp_path: Path) -> None:
+    path, fixed = onnx_of(tmp_path / "m.onnx", ("h", "w")), onnx_of(tmp_path / "fixed.onnx")
+    with pytest.raises(ModelFileError, match="--size"):
+        described(path, input_range="0,1")
+    contract = annotated(path, tmp_path / "copy.onnx", input_range="0,1", size="6x6")
+    expected = load(fixed, contract=described(fixed, input_range="0,1")).scores(PIXELS)
+    for model in (load(path, contract=contract), load(tmp_path / "copy.onnx")):
+        assert np.array_equal(model.scores(PIXELS), expected)
 
 
 @pytest.mark.parametrize(

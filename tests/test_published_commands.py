@@ -23,6 +23,7 @@ from edgepress.toolkit.cli import evaluate as evaluate_command
 from edgepress.toolkit.cli import predict as predict_command
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.cli.options import model_hints
+from edgepress.toolkit.errors import DataError
 
 UNIT = Hints(input_range="0,1")
 OPTIONS = BenchmarkOptions(rounds=1)
@@ -52,6 +53,26 @@ def test_evaluate_gives_the_figure_of_a_bare_loop_and_says_what_it_took(folder: 
     assert found["scheme"] == "tflite-float32"
     assert any("0 to 1, as given" in note for note in found["notes"])
     assert any("labels: 4 from" in note for note in found["notes"])
+
+
+def test_labels_that_a_file_names_are_not_replaced_by_the_data_s(folder: Path) -> None:
+    """The ONNX file's labels are others than the data's; of the TFLite file none are known."""
+    data = str(folder / "data.npz")
+    with pytest.raises(DataError, match="labels"):
+        evaluate(folder / "m.onnx", data=data, hints=UNIT)
+    options = BenchmarkOptions(rounds=1, engines="onnxruntime,litert")
+    files = [folder / "m.tflite", folder / "m.onnx"]
+    with pytest.raises(DataError, match="labels"):
+        benchmark(files, data=data, hints=UNIT, options=options)
+
+
+def test_numbers_as_labels_keep_the_order_of_the_outputs(folder: Path, tmp_path: Path) -> None:
+    """The data list their labels in another order."""
+    data = np.load(folder / "data.npz")
+    np.savez(tmp_path / "other.npz", x=data["x"], y=3 - data["y"], labels=["3", "2", "1", "0"])
+    np.savez(tmp_path / "same.npz", x=data["x"], y=data["y"], labels=["0", "1", "2", "3"])
+    found = [evaluate(folder / "m.tflite", data=str(tmp_path / f"{n}.npz"), hints=UNIT) for n in ("other", "same")]
+    assert found[0]["accuracy"] == found[1]["accuracy"]
 
 
 def test_too_little_known_is_an_error_that_names_file_and_options(folder: Path) -> None:

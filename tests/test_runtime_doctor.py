@@ -127,4 +127,4 @@ def test_the_runtime_stays_small() -> None:
             bool(line.strip()) and not line.strip().startswith("#") and number not in skipped
             for number, line in enumerate(text.splitlines(), 1)
         )
-    assert lines < 1800  # a quarter more than in the first version: what a file is, is named on boards, too
+    assert lines < 1900  # a third more than in the first version: for files made by others, and what they are

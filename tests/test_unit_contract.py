@@ -122,6 +122,7 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("input__color", "blue"),
         ("input__color", "grey"),
         ("input__resize", "tile"),
+        ("input__resize", "crop:2"),
         ("input__resize", None),
         ("input__value_range", [0]),
         ("input__value_range", [0, "x"]),

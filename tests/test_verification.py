@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,57 +10,211 @@ import numpy as np
 import pytest
 
 from edgepress.converters.contract.outputs import looks, refuse_other_outputs
-from edgepress.converters.proof.compare import compare, seeded_items, shortcoming, shortcoming_before
+from edgepress.converters.proof.compare import (
+    EXACT_DB,
+    beside_rounded,
+    compare,
+    seeded_items,
+    shortcoming,
+    weighted_agreement,
+)
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.variant import Variant, across
 from edgepress.runtime import InputError, InputSpec
 from edgepress.runtime.model import softmax
 
+N, C = 64, 10
+
+
+def logits(seed: int = 0, *, common: float = 0.0) -> Any:
+    """Logits of `N` items, of which `common` is the size of what is the same for all items."""
+    rng = np.random.default_rng(seed)
+    return (rng.normal(0, 3, (N, C)) + common * rng.normal(0, 3, C)).astype(np.float32)
+
+
+def noise(size: float, seed: int = 9) -> Any:
+    return np.random.default_rng(seed).normal(0, size, (N, C)).astype(np.float32)
+
+
+def verdict(true: Any, other: Any, scheme: str, *, on: str = "x", rounded: Any = None) -> str:
+    """The verdict on logits, given as what a file computes before softmax."""
+    found = compare(softmax(true), softmax(other), on=on, end="softmax", before_end=other)
+    if rounded is not None:
+        found = beside_rounded(found, compare(softmax(rounded), softmax(other), on=on, end="softmax", before_end=other))
+    return shortcoming(found, SCHEMES[scheme])
+
 
 def test_what_verification_measures_and_refuses() -> None:
     parent = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
     same = compare(parent, parent, on="x")
-    assert (same.agreement, same.max_error, same.sqnr_db) == (1.0, 0.0, None)
+    assert (same.agreement, same.max_error, same.sqnr_db, same.spread_db) == (1.0, 0.0, None, EXACT_DB)
+    assert (same.slope, same.correlation, same.weighted_agreement) == pytest.approx((1, 1, 1))
     assert all(shortcoming(same, scheme) == "" for scheme in SCHEMES.values())
     near = compare(parent, parent + np.float32(0.003), on="x")
     assert near.sqnr_db == pytest.approx(20 * np.log10(np.sqrt((parent**2).mean()) / 0.003), abs=0.05)
-    assert "must stay within" in shortcoming(near, SCHEMES["tflite-float32"])
+    assert near.spread_db == pytest.approx(20 * np.log10(parent.std(axis=0)[0] / 0.003), abs=0.05)
+    assert "of the largest" in shortcoming(near, SCHEMES["tflite-float32"])
     assert shortcoming(near, SCHEMES["tflite-int8"]) == ""
     swapped = compare(parent, parent[:, ::-1], on="x")
     assert swapped.agreement == 0.0
     assert "top-1 agreement 0.0%" in shortcoming(swapped, SCHEMES["onnx-int8"])
 
 
+def test_what_is_the_same_for_all_items_proves_nothing() -> None:
+    """A file that loses the items, and keeps the pattern that all answers share, has a high SQNR."""
+    true = logits(common=10)
+    constant = np.repeat(true.mean(axis=0, keepdims=True), N, axis=0)
+    found = compare(true, constant, on="x")
+    assert found.sqnr_db is not None
+    assert found.sqnr_db > 15
+    assert found.spread_db == pytest.approx(0, abs=0.1)
+    assert found.weighted_agreement is None or found.weighted_agreement <= 0
+    assert "below their spread" in shortcoming(found, SCHEMES["tflite-int8"])
+
+
+@pytest.mark.parametrize(("scheme", "size"), [("onnx-int8", 0.7), ("tflite-float16", 0.1), ("tflite-int16x8", 0.2)])
+def test_noise_is_judged_by_the_scheme(scheme: str, size: float) -> None:
+    true = logits()
+    assert verdict(true, true + noise(size), scheme) == ""
+    assert "below their spread" in verdict(true, true + noise(3 * size), scheme)
+
+
+def test_noise_that_rounding_the_weights_explains_is_no_fault() -> None:
+    true, scheme = logits(), "tflite-dynamic"
+    rounded = true + noise(1.5)
+    assert "below their spread" in verdict(true, rounded, scheme)
+    assert "rounding to eight bits does not explain" in verdict(true, rounded, scheme, rounded=true + noise(1, seed=8))
+    assert verdict(true, rounded + noise(0.2, seed=7), scheme, rounded=rounded) == ""
+
+
+def test_answers_that_rounding_destroys_are_refused_on_data_only() -> None:
+    true, other = logits(0), logits(1)
+    assert "eight bits are too few" in verdict(true, other, "tflite-int8", rounded=other)
+    assert verdict(true, other, "tflite-dynamic", on="seeded", rounded=other) == ""
+
+
+def test_wrong_labels_are_refused_where_the_noise_is_small() -> None:
+    """An output that ends too early: large logits are cut off, and the labels on top are mixed up."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 3, (N, 100)).astype(np.float32)
+    cut = np.minimum(true, np.float32(4.5))
+    found = compare(true, cut, on="x")
+    assert found.spread_db is not None
+    assert found.spread_db > 13
+    assert "does not explain" in shortcoming(found, SCHEMES["tflite-int8"])
+    unsure = dataclasses.replace(found, agreement_error=0.5)  # few items: chance may be at fault
+    assert shortcoming(unsure, SCHEMES["tflite-int8"]) == ""
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5])
+def test_a_wrong_scale_is_named(factor: float) -> None:
+    true = logits()
+    found = compare(softmax(true), softmax(true * factor), on="x", end="softmax", before_end=true * factor)
+    assert (found.agreement, found.slope) == (1.0, pytest.approx(factor))
+    assert f"{factor:.2f} times as large" in shortcoming(found, SCHEMES["onnx-int8"])
+
+
+def test_disagreements_count_by_the_certainty_of_the_source() -> None:
+    close = np.array([[5, 4.99, 0], [0, 5, 4.99], [5, 0, 4.99], [4.99, 0, 5]])
+    certain = np.array([[5, 0, 4.99], [0, 5, 4.99], [5, 4.99, 0], [4.99, 5, 0]])
+    swapped = close.copy()
+    swapped[0, :2] = swapped[0, 1::-1]  # the second best label, nearly as good
+    worst = close.copy()
+    worst[0] = worst[0, ::-1] + [0, 0, 1]  # the worst label
+    (mild, error), (severe, _) = (weighted_agreement(close, other, "") for other in (swapped, worst))
+    assert mild is not None
+    assert severe is not None
+    assert severe < 0.7 < 0.99 < mild < 1
+    assert error == pytest.approx((1 - mild) * 4 * np.sqrt(3) / 4 / 2)  # one item of four is wrong
+    assert weighted_agreement(certain, np.zeros((4, 3)), "")[0] == pytest.approx(0)
+    assert weighted_agreement(np.array([[3.0, 1.0]] * 4), np.array([[2.0, 1.0]] * 4), "") == (None, None)
+
+
+def test_agreement_of_independent_labels() -> None:
+    true = np.array([[3.0, -3.0], [-3.0, 3.0], [0.1, -2.0], [-2.0, 3.0]])
+    nearly = np.where(np.abs(true) < 1, -true, true)
+    agreement, _ = weighted_agreement(true, nearly, "sigmoid")
+    assert agreement == pytest.approx(0.98, abs=0.02)
+    assert weighted_agreement(true, -true, "sigmoid")[0] < 0  # type: ignore[operator]
+
+
 def test_an_error_that_softmax_hides_is_seen() -> None:
-    logits = np.array([[30, 0, -5], [-8, 25, 1]], np.float32)
-    true, wrong, scheme = softmax(logits), softmax(logits * np.float32(1.01)), SCHEMES["tflite-float32"]
-    assert shortcoming(compare(true, wrong, on="x"), scheme) == ""
-    assert "before softmax" in shortcoming_before(true, wrong, scheme, "softmax")
-    assert shortcoming_before(true, wrong, SCHEMES["tflite-float16"], "softmax") == ""
-    assert shortcoming_before(true, softmax(logits * np.float32(1 + 1e-6)), scheme, "softmax") == ""
+    true = np.array([[30, 0, -5], [-8, 25, 1]], np.float32)
+    wrong = true * np.float32(1.01)
+    assert np.abs(softmax(true) - softmax(wrong)).max() < 1e-4
+    assert "before softmax" in verdict(true, wrong, "tflite-float32")
+    assert verdict(true, wrong, "tflite-float16") == ""
+    assert verdict(true, true * np.float32(1 + 1e-6), "tflite-float32") == ""
+    assert verdict(true, true + 1, "tflite-float32") == ""  # the same for all labels: softmax ignores it
 
 
 def test_noise_that_softmax_hides_is_seen() -> None:
-    logits = np.random.default_rng(0).normal(0, 1, (20, 3)).astype(np.float32) + np.array([0, 40, 0], np.float32)
-    noisy = logits + np.random.default_rng(1).uniform(-15, 15, logits.shape).astype(np.float32)
-    found, scheme = compare(softmax(logits), softmax(noisy), on="x"), SCHEMES["onnx-dynamic"]
-    assert shortcoming(found, scheme) == ""
-    assert not found.varies
-    assert "before softmax, the noise" in shortcoming_before(softmax(logits), softmax(noisy), scheme, "softmax")
-    assert shortcoming_before(softmax(logits), softmax(logits + 1), scheme, "softmax") == ""
+    rng = np.random.default_rng
+    true = rng(0).normal(0, 1, (20, 3)).astype(np.float32) + np.array([0, 40, 0], np.float32)
+    noisy = true + rng(1).uniform(-15, 15, true.shape).astype(np.float32)
+    assert not compare(softmax(true), softmax(noisy), on="x").varies
+    assert "below their" in verdict(true, noisy, "onnx-dynamic")
 
 
-def sigmoid(logits: Any) -> Any:
-    return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+def test_saturated_probabilities_are_no_proof() -> None:
+    true = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+    found = compare(true, true, on="x", end="softmax")
+    assert found.saturated
+    assert (found.sqnr_db, found.spread_db, found.agreement) == (None, None, 1.0)
+    assert not compare(softmax(logits()), softmax(logits()), on="x", end="softmax").saturated
+
+
+def test_a_shift_of_all_answers_is_seen() -> None:
+    true, scheme = logits(), SCHEMES["onnx-int8"]
+    shift = np.random.default_rng(5).normal(0, 0.45, C).astype(np.float32)
+    found, scattered = (compare(true, true + error, on="x") for error in (shift, noise(0.45)))
+    assert found.spread_db == pytest.approx(scattered.spread_db, abs=3)
+    assert "shifted" in shortcoming(found, scheme)
+    assert shortcoming(scattered, scheme) == ""
+    explained = beside_rounded(found, compare(true + shift, true + shift + noise(0.3), on="x"))
+    assert shortcoming(explained, scheme) == ""
+
+
+@pytest.mark.parametrize("count", [4, 16])
+def test_few_items_with_independent_noise_are_not_shifted(count: int) -> None:
+    """The mean of the noise of few items is large by chance."""
+    kept = 0
+    for seed in range(20):
+        found = compare(logits(seed)[:count], (logits(seed) + noise(0.6, seed=100 + seed))[:count], on="x")
+        kept += shortcoming(found, SCHEMES["onnx-int8"]) == ""
+    assert kept >= 18
+
+
+def test_a_wrong_last_operation_is_seen() -> None:
+    true = logits()
+    found = compare(softmax(true), softmax(true) + np.float32(0.2), on="x", end="softmax", before_end=true)
+    assert found.end_error == pytest.approx(0.2, abs=1e-3)
+    assert "last operation" in shortcoming(found, SCHEMES["tflite-int8"])
+
+
+def test_a_model_without_labels_is_judged_by_its_noise() -> None:
+    true = logits()
+    found = compare(true, true + noise(0.3), on="x", labels=False)
+    assert (found.agreement, found.weighted_agreement) == (None, None)
+    assert shortcoming(found, SCHEMES["tflite-int8"]) == ""
+    assert shortcoming(compare(true, true + noise(2), on="x", labels=False), SCHEMES["tflite-int8"])
+
+
+def sigmoid(numbers: Any) -> Any:
+    return (1 / (1 + np.exp(-numbers.astype(np.float64)))).astype(np.float32)
 
 
 def test_an_error_that_a_sigmoid_hides_is_seen() -> None:
-    logits = np.linspace(-6, -3, 8, dtype=np.float32)[:, np.newaxis]
-    true, wrong, scheme = sigmoid(logits), sigmoid(1.01 * logits), SCHEMES["tflite-float32"]
-    assert "before the sigmoid" in shortcoming_before(true, wrong, scheme, "sigmoid")
-    assert shortcoming_before(true, true, scheme, "sigmoid") == ""
-    saturated = sigmoid(logits - 100)
-    assert shortcoming_before(saturated, np.full_like(saturated, 1e-8), scheme, "multilabel") == ""
+    numbers = np.linspace(-6, -3, 8, dtype=np.float32)[:, np.newaxis]
+    scheme = SCHEMES["tflite-float32"]
+
+    def reason(true: Any, other: Any) -> str:
+        return shortcoming(compare(sigmoid(true), sigmoid(other), on="x", end="sigmoid", before_end=other), scheme)
+
+    assert reason(numbers, 1.01 * numbers)
+    assert reason(numbers, numbers) == ""
+    both = np.concatenate([numbers - 100, numbers], axis=1)
+    assert reason(both, np.concatenate([np.full_like(numbers, -18), numbers], axis=1)) == ""  # no one can tell
 
 
 def test_sigmoids_may_be_said_to_have_one_label_and_nothing_more() -> None:
@@ -71,11 +226,10 @@ def test_sigmoids_may_be_said_to_have_one_label_and_nothing_more() -> None:
         refuse_other_outputs(scores, "logits", softmax=True, ends_in="Sigmoid")
 
 
-def test_small_probabilities_that_float16_can_not_hold_are_no_noise() -> None:
-    true = softmax(np.random.default_rng(0).normal(0, 12, (40, 5)).astype(np.float32))
-    half = true.astype(np.float16).astype(np.float32)
-    assert shortcoming_before(true, half, SCHEMES["onnx-float16"], "softmax") == ""
-    assert "before softmax" in shortcoming_before(true, half, SCHEMES["onnx-dynamic"], "softmax")
+def test_small_probabilities_that_eight_bits_can_not_hold_are_no_noise() -> None:
+    true = softmax(np.random.default_rng(0).normal(0, 4, (40, 5)).astype(np.float32))
+    stored = (np.rint(true * 256) / 256).astype(np.float32)
+    assert shortcoming(compare(true, stored, on="x", end="softmax"), SCHEMES["tflite-int8"]) == ""
 
 
 def test_whether_answers_tell_items_apart() -> None:
@@ -83,7 +237,7 @@ def test_whether_answers_tell_items_apart() -> None:
     assert not compare(*[np.array([[1, 1e-6], [0.9999, 1e-4]], np.float32)] * 2, on="x").varies
     assert not compare(*[np.zeros((3, 2), np.float32)] * 2, on="x").varies
     nothing = compare(np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32), on="x")
-    assert "must stay within" in shortcoming(nothing, SCHEMES["tflite-float32"])
+    assert "of the largest" in shortcoming(nothing, SCHEMES["tflite-float32"])
 
 
 @pytest.mark.parametrize(
@@ -128,11 +282,9 @@ def test_outputs_that_contradict_their_contract(row: list[float], task: Any, sof
 
 
 def test_rounding_of_probabilities_is_no_error_before_softmax() -> None:
-    scheme = SCHEMES["onnx-float32"]
-    even = softmax(np.array([[1e-4, 0, -1e-4]], np.float32))
-    assert shortcoming_before(even, np.nextafter(even, np.float32(1)), scheme, "softmax") == ""
-    saturated, nearly = np.array([[1, 0]], np.float32), np.array([[1, 1e-38]], np.float32)
-    assert shortcoming_before(saturated, nearly, scheme, "softmax") == ""
+    even = np.array([[1e-4, 0, -1e-4], [1, 2, 3]], np.float32)
+    found = compare(softmax(even), np.nextafter(softmax(even), np.float32(1)), on="x", end="softmax", before_end=even)
+    assert shortcoming(found, SCHEMES["onnx-float32"]) == ""
 
 
 def test_seeded_items_differ_from_one_another() -> None:
@@ -152,13 +304,14 @@ def test_formats_are_compared_on_what_both_answered() -> None:
 
 
 def test_a_slow_file_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepress.converters import make_files
+    from edgepress.converters.proof import verify
 
     class Slow:
         def answer(self, items: np.ndarray) -> np.ndarray:
             return np.ones((len(items), 2), np.float32)
 
-    work, items = object.__new__(make_files._Work), np.zeros((64, 3), np.uint8)
-    assert len(work._answers(Slow(), items)) == 64  # type: ignore[arg-type]
-    monkeypatch.setattr(make_files, "PROOF_S", -1.0)
-    assert len(work._answers(Slow(), items)) == make_files.PROOF_STEP  # type: ignore[arg-type]
+    items = np.zeros((64, 3), np.uint8)
+    assert len(verify.answers(Slow(), items)) == 64  # type: ignore[arg-type]
+    monkeypatch.setattr(verify, "PROOF_S", -1.0)
+    assert len(verify.answers(Slow(), items)) == verify.PROOF_LEAST  # type: ignore[arg-type]
+    assert len(verify.answers(Slow(), items[:7])) == 7  # type: ignore[arg-type]

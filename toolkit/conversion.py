@@ -25,9 +25,10 @@ from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
-from edgepress.toolkit.data.for_model import data_for
+from edgepress.toolkit.data.for_model import data_for, resize_note
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError
 
 __all__ = ["Hints", "convert", "notes_by_text", "summary"]
@@ -56,6 +57,7 @@ def convert(
     calibration_images: int = CALIBRATION_IMAGES,
     verify: bool = True,
     skip_unreadable: bool = False,
+    install: bool = True,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
@@ -71,6 +73,7 @@ def convert(
         calibration_images: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
+        install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
         on_note: Called with each guess and with each scheme or option that was left out.
         on_start: Called with a scheme's name before its conversion.
         on_done: Called with each variant, converted or failed.
@@ -90,32 +93,33 @@ def convert(
     if calibration_images < 1:
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, hints=hints) as conversion:
-        schemes, left_out = _possible(schemes, conversion.facts, to=to)
-        plan = _plan(path, conversion.facts, hints, data, skip_unreadable=skip_unreadable)
-        for text in (*left_out, *conversion.facts.notes, *plan.notes):
+        plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
+        for text in (*conversion.facts.notes, *plan.notes):
             note(text)
+        from_onnx = conversion.facts.format == "onnx" and any(SCHEMES[name].format == "tflite" for name in schemes)
         variants = conversion.run(
-            schemes,
+            [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated],
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
-            **_items(plan.data, calibration_images, schemes, path),
+            **_items(plan.data, calibration_images),
             enforce=verify,
+            onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
             on_start=on_start,
             on_done=on_done,
         )
-    _note_if_alike(variants, note)
-    return variants
+    _note_if_weak(variants, note)
+    return _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
 
 
-def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unreadable: bool) -> _Plan:
+def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
     if facts.contract is not None and not hints.about_contract:
         adapter = InputAdapter.of(facts.contract)
         if hints.softmax:
             adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
         contract = facts.contract.replace(adapter=None)  # the graph will do what it says
         if contract.data is not None:  # edgepress trained it: its labels are the data's
-            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable)
+            opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
             return _Plan(contract, adapter, opened, tuple(found))
         plan = _Plan(contract, adapter, None)
     else:
@@ -124,24 +128,44 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, *, skip_unre
         plan = _Plan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
     if data is None:
         return plan
-    opened = open_data(data, input=plan.contract.input, skip_unreadable=skip_unreadable)
+    opened = open_data(
+        data,
+        input=plan.contract.input,
+        skip_unreadable=skip_unreadable,
+        purpose="calibration",
+        sample=(count, ITEMS),
+    )
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
     return _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
 
 
-def _note_if_alike(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
-    for found in [v.verification for v in variants if v.verification is not None and not v.verification.varies][:1]:
+def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
+    proofs = [v.verification for v in variants if v.verification is not None]
+    for found in [proof for proof in proofs if not proof.varies or proof.saturated][:1]:
+        how = "nearly the same for all" if not found.varies else "saturated, 0 or 1, on"
         note(
-            f"the model's outputs are nearly the same for all {found.items} items that its files were verified on "
+            f"the model's outputs are {how} {found.items} items that its files were verified on "
             f"({found.on}), so the verification proves little: check --input-range, or give its own data with --data"
         )
 
 
-def _items(data: DataSet | None, count: int, schemes: Iterable[str], path: Path) -> dict[str, Any]:
+def _with_uncalibrated(
+    made: Iterable[Variant], schemes: Sequence[str], path: Path, on_done: Callable[[Variant], None]
+) -> list[Variant]:
+    """The variants in the order of the schemes, with a failed one for each that can't be made without data."""
+    found = {variant.scheme: variant for variant in made}
+    error = f"It must be calibrated, and {path} names no data that it was trained on."
+    hint = "Give data like its training data with --data."
+    for scheme in schemes:
+        if scheme not in found:
+            found[scheme] = Variant(scheme, None, None, 0.0, error=error, hint=hint)
+            on_done(found[scheme])
+    return [found[scheme] for scheme in schemes]
+
+
+def _items(data: DataSet | None, count: int) -> dict[str, Any]:
     """Calibration items, from the training split, and held-out items to verify on: arguments of `Conversion.run`."""
     if data is None:
-        if calibrated := ", ".join(name for name in schemes if SCHEMES[name].calibrated):
-            hint = "Give data like its training data with --data, or leave these schemes out."
-            raise InputError(f"{calibrated} must be calibrated, and {path} names no data it was trained on.", hint)
         return {"calibration": tuple}
     held_out = data.val if len(data.val) else data.train
     rows = calibration_rows(data.train, count)
@@ -180,18 +204,6 @@ def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
     return found
 
 
-def _possible(schemes: tuple[str, ...], facts: Facts, *, to: str) -> tuple[tuple[str, ...], list[str]]:
-    """The schemes that "all" means for this model, and a note: `.tflite` and `.onnx` files keep their format."""
-    formats = {scheme.format for scheme in SCHEMES.values()}
-    if to.strip().lower() != "all" or facts.format not in formats:
-        return schemes, []
-    others = ", ".join(sorted(formats - {facts.format}))
-    possible = tuple(name for name in schemes if SCHEMES[name].format == facts.format)
-    return possible, [
-        f"{others} schemes are left out: they can't be made from a .{facts.format} file. Convert its source model."
-    ]
-
-
 def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints, tuple[str, ...]]:
     """Hints that items are tensors if the data are an `.npz` of numbers in the shape of an image, and a note of it."""
     if data is None or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
@@ -206,7 +218,7 @@ def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints
 def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
     labels = plan.contract.labels
-    if plan.contract.task == "none" or set(labels) == set(data.labels):
+    if plan.contract.task == "none" or set(labels) == set(data.labels) or not data.labels:
         return plan
     if labels != tuple(map(str, range(len(labels)))) or len(data.labels) != len(labels):
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"

@@ -65,7 +65,7 @@ def evaluate(
     path = Path(file)
     about = describe(path, hints)
     contract = about.contract
-    opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, published=about.published)
+    opened, notes = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, numbered=about.numbered)
     about = about.labelled(opened)
     if path.suffix == ".keras":
         if engine is not None:

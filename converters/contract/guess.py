@@ -11,6 +11,7 @@ the model takes and becomes part of the graph. No model is opened or run here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -24,6 +25,9 @@ from edgepress.converters.contract.pixels import pixel_scaling
 from edgepress.converters.contract.probe import takes_integers
 from edgepress.runtime.contract import Contract, InputSpec, InputType, Task
 from edgepress.runtime.errors import InputError
+
+SMALLEST_SIDE = 8
+"""Side from which a flat input is suggested to be a square image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,7 @@ def _of_images(
         mean=mean,
         std=std,
         channels_first=first,
+        per_image=hints.input,
         end=_end(facts, hints),
     )
     note = f"input: {order} images, {height} x {width}, channels {layout}{doubt}"
@@ -104,7 +109,12 @@ def _of_tensors(facts: Facts, hints: Hints) -> tuple[InputAdapter, list[str]]:
             "Images have 3 channels, or 1 with --color grey; if the channels come first, give --channels-first.",
         )
     kind = {1: "grey", 3: "rgb"}.get(shape[2] if len(shape) == 3 else 1 if len(shape) == 2 else 0)
-    hint = f"; if they are images, give --color {kind}" if kind and hints.color is None else ""
+    what = "images"
+    if len(shape) == 1:
+        sides = {color: _side(shape[0], channels) for color, channels in (("grey", 1), ("rgb", 3))}
+        kind = next((color for color, side in sides.items() if side is not None and side >= SMALLEST_SIDE), None)
+        what = f"flat images of {sides[kind]} x {sides[kind]}" if kind else ""
+    hint = f"; if they are {what}, give --color {kind}" if kind and hints.color is None else ""
     whole = takes_integers(facts)
     item = InputSpec(
         shape=shape, dtype=cast(InputType, facts.dtype) if whole else "float32", value_range=facts.value_range
@@ -219,15 +229,29 @@ def _labels(
     return tuple(map(str, range(count))), (f"labels: {why}: numbered 0 to {count - 1}; name them with --labels",)
 
 
+def _side(count: int, channels: int) -> int | None:
+    """Side of a square image of so many numbers; None if there is none."""
+    side = math.isqrt(count // channels)
+    return side if side * side * channels == count else None
+
+
 def _image(facts: Facts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | None:
     """Order of the channels, height, width, and whether channels are first; None if items are not images.
 
     Without hints or metadata, three channels are an image unless its shape is a strip, as an accelerometer's is; one
-    channel may be anything, such as a spectrogram, and is an image if it is about square.
+    channel may be anything, such as a spectrogram, and is an image if it is about square. A flat input is a square
+    image if a color is given.
     """
     shape, color, first = facts.shape, hints.color, hints.channels_first
     if len(shape) == 2 and (color == "grey" or (color is None and hints.image_options)):
         return "grey", shape[0], shape[1], False
+    if len(shape) == 1 and color is not None and color != "none":
+        if (side := _side(shape[0], 1 if color == "grey" else 3)) is None:
+            raise InputError(
+                f"The color is {color}, but the {shape[0]} numbers that the model takes are no square {color} image.",
+                "Export the model with an input of height x width x channels.",
+            )
+        return color, side, side, bool(first)
     if len(shape) != 3 or color == "none":
         return None
     if first is None:

@@ -10,13 +10,14 @@ from typing import Literal, get_args
 from edgepress.converters.contract.metadata import ChannelOrder, Metadata, read_labels
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.contract.size import Size
-from edgepress.runtime.contract import Contract, Resize, Task
-from edgepress.runtime.errors import unknown
+from edgepress.runtime.adapter import PerImage
+from edgepress.runtime.contract import Contract, Resize, Task, resize_rule
+from edgepress.runtime.errors import InputError, unknown
 
 Color = Literal[ChannelOrder, "none"]
 Numbers = str | Sequence[float]
 """Numbers, or text in which commas separate them."""
-_OF_IMAGES = ("color", "resize", "channels_first", "input_range", "mean", "std")
+_OF_IMAGES = ("color", "resize", "channels_first", "input_range", "mean", "std", "input")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Hints:
             0-1 if every `std` is below 1).
         std: Per-channel standard deviation, applied after `mean`.
         color: "grey", "rgb" or "bgr" if items are images; "none" if they are tensors.
-        resize: How images of another size are fitted: "stretch" (the default), "crop" or "pad".
+        input: How the model takes each image if not by fixed numbers: "standardize" (its mean becomes 0 and its
+            standard deviation 1) or "minmax" (its smallest value becomes 0 and its largest 1).
+        resize: How images of another size are fitted: "stretch" (the default), "crop", "crop:F" or "pad".
         channels_first: Whether the model takes channels x height x width.
         size: What free sizes of the input are fixed to: "48x192" or (48, 192), or one number for all of them.
         softmax: Put softmax behind a model that ends in logits, or a sigmoid if it has one output.
@@ -78,7 +81,7 @@ class Hints:
         trust: Run Lambda layers, which are code in the file.
 
     Raises:
-        InputError: `task`, `color` or `resize` is none of these.
+        InputError: `task`, `color`, `input` or `resize` is none of these.
     """
 
     labels: str | Path | Sequence[str] | None = None
@@ -87,6 +90,7 @@ class Hints:
     input_range: Numbers | None = None
     mean: Numbers | None = None
     std: Numbers | None = None
+    input: PerImage | None = None
     color: Color | None = None
     resize: Resize | None = None
     channels_first: bool | None = None
@@ -96,10 +100,14 @@ class Hints:
     trust: bool = False
 
     def __post_init__(self) -> None:
-        for name, accepted in (("task", Task), ("color", Color), ("resize", Resize)):
+        for name, accepted in (("task", Task), ("color", Color), ("input", PerImage)):
             value = getattr(self, name)
             if value is not None and value not in get_args(accepted):
                 raise unknown(name, value, get_args(accepted))
+        try:
+            resize_rule(self.resize or "stretch")
+        except ValueError as e:
+            raise InputError(f"The resize rule {e}.") from e
 
     @property
     def image_options(self) -> tuple[str, ...]:
@@ -110,6 +118,11 @@ class Hints:
     def about_contract(self) -> bool:
         """Whether anything was given that changes the contract."""
         return bool(self.image_options) or (self.labels, self.task, self.threshold) != (None, None, None)
+
+    @property
+    def describes(self) -> bool:
+        """Whether anything was given that says what a model is, not only how to open it."""
+        return self.about_contract or self.softmax or self.size is not None
 
     def label_names(self) -> Sequence[str] | None:
         """The labels given, read from their file if `labels` is a path."""

@@ -11,20 +11,33 @@ from edgepress.runtime.errors import InputError
 
 Scaling = tuple[tuple[float, ...], tuple[float, ...]]
 NONE: Scaling = (0.0,), (1.0,)
+_PER_IMAGE = {
+    "standardize": "each image to mean 0 and standard deviation 1",
+    "minmax": "each image to 0 to 1",
+}
 
 
 def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, str]:
     """Mean and standard deviation of pixels 0-255, each one number or one per channel, and a note of their source."""
     metadata = facts.metadata
     given = scaling_given(hints)
+    numbers = [name for name in ("input_range", "mean", "std") if getattr(hints, name) is not None]
+    if hints.input is not None and numbers:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in numbers)
+        raise InputError(
+            f"{flags} can't be used together with --input {hints.input}, which scales each image by its own values.",
+            "Give one or the other.",
+        )
     if not facts.dtype.startswith("float"):
         if not given:
             return _as_stored(facts)
         if facts.quantization == (1.0, 0):
             raise InputError(
-                f"The model takes {facts.dtype} and scales it itself, so no range, mean or std can be given.",
-                "Leave --input-range, --mean and --std out.",
+                f"The model takes {facts.dtype} and scales it itself, so no range, mean, std or input can be given.",
+                "Leave --input-range, --mean, --std and --input out.",
             )
+    if hints.input is not None:
+        return NONE, f"{_PER_IMAGE[hints.input]}, as given"
     if given:
         return _given(hints, channels)
     if len(metadata.mean) in (1, channels):
@@ -36,7 +49,7 @@ def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, s
 
 def scaling_given(hints: Hints) -> bool:
     """Whether the user says how pixels are scaled."""
-    return (hints.input_range, hints.mean, hints.std) != (None, None, None)
+    return (hints.input_range, hints.mean, hints.std, hints.input) != (None, None, None, None)
 
 
 def _as_stored(facts: Facts) -> tuple[Scaling, str]:

@@ -17,7 +17,7 @@ from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.pixels import scaling_given
 from edgepress.converters.schemes import SCHEMES
-from edgepress.runtime.adapter import quantized, scaled
+from edgepress.runtime.adapted import quantized, scaled
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError
 
@@ -38,7 +38,7 @@ def published_contract(path: Path, facts: Facts, hints: Hints, scheme: str) -> t
     known = facts.contract
     guess = guess_contract(facts, hints if known is None else _from_contract(known, hints))
     adapter = guess.adapter
-    unknown = adapter.item.is_image and facts.dtype.startswith("float") and not scaling_given(hints)
+    unknown = adapter.item.is_image and facts.dtype not in ("uint8", "int8") and not scaling_given(hints)
     if known is None and unknown and len(facts.metadata.mean) not in (1, adapter.item.shape[2]):
         raise ModelFileError(
             f"{path} has no contract: edgepress did not make it, and its metadata do not say how pixels are scaled.",
@@ -62,7 +62,7 @@ def _takes_items(adapter: InputAdapter, facts: Facts) -> bool:
     """Whether the file takes the contract's items as they are, cast to its type and, if they are tensors, quantized."""
     if not adapter.item.is_image:
         return True
-    layout = adapter.bgr or adapter.channels_first or adapter.model_shape != adapter.item.shape
+    layout = adapter.per_image or adapter.bgr or adapter.channels_first or adapter.model_shape != adapter.item.shape
     pixels = np.repeat(np.arange(256, dtype=np.uint8)[:, np.newaxis], adapter.item.shape[2], axis=1)[np.newaxis]
     if layout or facts.dtype == "int8":
         return False
@@ -78,6 +78,7 @@ def _from_contract(known: Contract, hints: Hints) -> Hints:
     if known.input.is_image:
         own |= {"resize": known.input.resize, "channels_first": adapter.channels_first}
         if not scaling_given(hints) and known.adapter is not None:
-            own |= {"mean": adapter.mean, "std": adapter.std, "input_range": (0, 255)}
+            numbers = {"mean": adapter.mean, "std": adapter.std, "input_range": (0, 255)}
+            own |= {"input": adapter.per_image} if adapter.per_image else numbers
     own["softmax"] = hints.softmax or adapter.end == "sigmoid"
     return dataclasses.replace(hints, **{k: v for k, v in own.items() if getattr(hints, k) in (None, False)})

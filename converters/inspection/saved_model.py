@@ -38,7 +38,9 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         raise
     except Exception as e:  # TensorFlow's errors, and ValueError, TypeError and others of the functions in it
         message = f"TensorFlow can't trace {path}, signature {signature.name}: {first_line(e)}"
-        raise ModelFileError(message, "Save it again with model.export of Keras.") from e
+        free = size is None and any(None in (port.shape or ())[1:] for port in inputs)
+        hint = "Fix its free sizes with --size." if free else "Save it again with model.export of Keras."
+        raise ModelFileError(message, hint) from e
     graph, weights = _graph(frozen, variables, signature.variables)
     found = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"), items=g.fixed_batch(graph))
     others = f"; also there: {', '.join(signature.others)}." if signature.others else "."

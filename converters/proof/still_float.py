@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgepress.converters.adapter import EXACT
 from edgepress.converters.inspection import read
 from edgepress.converters.schemes import Scheme
 from edgepress.runtime.errors import ModelFileError
@@ -27,12 +28,15 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
         found, notes = read(path), []
     except ModelFileError as e:
         return (f"float operations could not be listed: {e.message}",)
-    kinds = {node.partition(" ")[0] for node in found.still_float} | {n.operation for n in found.nodes} & {*WHOLE}
+    floats = [node.partition(" ") for node in found.still_float]
+    kinds = {kind for kind, _, name in floats if not EXACT.match(name)} | {n.operation for n in found.nodes} & {*WHOLE}
+    if scheme.calibrated and any(EXACT.match(name) for _, _, name in floats):
+        notes.append("each image is scaled by its own values in float, in front of the quantized operations")
     left = sorted(kinds - BY_DESIGN)
     if left and scheme.calibrated:
         notes.append(f"still computed in float, because the quantizer does not support it: {', '.join(left)}")
-    floats = sum(w.size_bytes for w in found.weights if w.dtype == "float32" and w.size_bytes >= LEAST_BYTES)
-    if floats > scheme.float_share * found.weights_bytes:
-        share = f"{100 * floats / found.weights_bytes:.0f} %"
+    in_float = sum(w.size_bytes for w in found.weights if w.dtype == "float32" and w.size_bytes >= LEAST_BYTES)
+    if in_float > scheme.float_share * found.weights_bytes:
+        share = f"{100 * in_float / found.weights_bytes:.0f} %"
         notes.append(f"{share} of its weights' bytes stay float32: the quantizer does not support their operations")
     return tuple(notes)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.kinds import other_ends
-from edgepress.converters.errors import first_line
+from edgepress.converters.errors import first_line, parsing
 from edgepress.converters.sources.bombs import refuse_bomb
 from edgepress.runtime.errors import InputError, ModelFileError
 from edgepress.runtime.filetypes import format_of
@@ -57,6 +57,8 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
     """
     path = Path(path)
     format_of(path, ("keras", "h5"), "files saved by Keras, .keras, .h5 or .hdf5")
+    with parsing(path):
+        refuse_bomb(path)
     import keras
 
     objects = {name.rpartition(":")[2]: _custom(name) for name in custom}
@@ -178,7 +180,6 @@ def mended(path: Path) -> Iterator[Path]:
     """
     import h5py
 
-    refuse_bomb(path)
     with path.open("rb") as file:
         archived = file.read(4) != b"\x89HDF"
     suffix = ".keras" if archived else ".h5"

@@ -24,6 +24,7 @@ from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError
 from edgepress.runtime.filetypes import format_of
+from edgepress.runtime.sessions import check_outputs
 
 
 def open_source(path: Path, hints: Hints | None = None) -> Source:
@@ -35,7 +36,9 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
     """
     opens = _OPENERS[format_of(path, tuple(_OPENERS), ".keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders")]
     with parsing(path, "Save it again with the tool that made it.", failed="can't be opened"):
-        return opens(path, hints or Hints())
+        source = opens(path, hints or Hints())
+        check_outputs(path, source.facts.outputs)
+        return source
 
 
 def _saved_model_source(path: Path, hints: Hints) -> Source:

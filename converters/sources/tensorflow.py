@@ -13,7 +13,7 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.frozen import freeze, last_operation, trace
-from edgepress.converters.sources.base import Array, does_not_run
+from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.runtime.contract import Contract
 
 if TYPE_CHECKING:
@@ -84,20 +84,27 @@ class TensorFlowSource:
         except self._tf.errors.OpError as e:
             raise does_not_run(_reason(e.message)) from e
 
-    def tflite(self, adapter: InputAdapter) -> bytes:
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
         """See `Source`."""
+        from edgepress.converters.to_tflite import passes
         from edgepress.converters.to_tflite.convert import float_tflite
 
+        scaling, adapter = adapter.split()
         whole = adapter.item.is_integer
         bare = not (adapter.steps or adapter.end or self._unrolled or whole)
         infer, dtype = self._unrolled or self._infer, adapter.item.dtype if whole else "float32"
-        return float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)))
+        made = float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)))
+        return passes.adapted(made, scaling) if scaling.steps else made
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `Source`."""
+        from edgepress.converters.to_onnx import interface
         from edgepress.converters.to_onnx.convert import float_onnx
 
-        return float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=adapter.item.dtype)))
+        scaling, adapter = adapter.split()
+        dtype = "float32" if scaling.steps else adapter.item.dtype
+        made = float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=dtype)))
+        return interface.adapted(made, scaling) if scaling.steps else made
 
     def _traced(self, infer: Callable[[Any], Any], adapter: InputAdapter, *, batch: int | None, dtype: str) -> Any:
         tf = self._tf

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, onnx_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
@@ -165,7 +166,9 @@ def _float16(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
     kept = [model.graph.output[0].name]
     if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
         kept.append(model.graph.input[0].name)
-    result: onnx.ModelProto = convert_float_to_float16(copy.deepcopy(model), keep_io_types=kept)
+    result: onnx.ModelProto = convert_float_to_float16(
+        copy.deepcopy(model), keep_io_types=kept, node_block_list=_exact_nodes(model)
+    )
     return result
 
 
@@ -182,19 +185,17 @@ def _dynamic(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
 
 def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
-    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
-        prepared = _with_flat_biases(onnx.load(_prepared(model, folder)))
-    ranges = onnx_ranges(prepared, batches, input_range)
+    ready = _with_flat_biases(prepared(model))
+    ranges = onnx_ranges(ready, batches, input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with _quiet("root"):
         quantizer = QDQQuantizer(
-            prepared,
+            ready,
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
@@ -202,7 +203,7 @@ def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -
             activation_qType=QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
-            nodes_to_exclude=[],
+            nodes_to_exclude=_exact_nodes(ready),
             # Softmax stays float: otherwise, eight bits are all that remains of a probability.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax"}),
             extra_options={},
@@ -219,6 +220,19 @@ RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange], onnx.ModelPr
     "int8": _static,
 }
 """From a float model, calibration items and the range of the input to a quantized one, by `Scheme.precision`."""
+
+
+def _exact_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that stay float."""
+    return [node.name for node in model.graph.node if EXACT.match(node.name)]
+
+
+def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as it is quantized: with shapes inferred and constants folded."""
+    import onnx
+
+    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
+        return onnx.load(_prepared(model, folder))
 
 
 def _prepared(model: onnx.ModelProto, folder: str) -> Path:

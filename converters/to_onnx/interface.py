@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter, free_prefix
+from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.to_onnx.convert import OPSET, finished
 from edgepress.runtime.errors import InputError, ModelFileError
@@ -115,20 +115,57 @@ def output_scales(data: bytes) -> tuple[float, float]:
     import onnx
 
     graph = onnx.load_from_string(data).graph
+    node, scale = _computed(graph, graph.output[0].name)
+    return scale, _computed(graph, node.input[0])[1] if node is not None and node.op_type in _ENDS else 0.0
+
+
+_ENDS = ("Softmax", "Sigmoid")
+
+
+def _computed(graph: onnx.GraphProto, name: str) -> tuple[Any, float]:
+    """The node that computes a value, ignoring copies and changes of scale, and the scale on the way there, 0 if none.
+
+    The node is None if the value is not computed.
+    """
+    import onnx
+
     producers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
+    scale, node = 0.0, producers.get(name)
+    while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE):
+        if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
+            scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
+        node = producers.get(node.input[0])
+    return node, scale
 
-    def source(name: str) -> tuple[Any, float]:
-        """The node that computes a value, and the scale on the way there."""
-        scale, node = 0.0, producers.get(name)
-        while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE):
-            if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
-                scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
-            node = producers.get(node.input[0])
-        return node, scale
 
-    node, scale = source(graph.output[0].name)
-    return scale, source(node.input[0])[1] if node is not None and node.op_type in ("Softmax", "Sigmoid") else 0.0
+def before_end(data: bytes) -> bytes | None:
+    """The model without its final softmax or sigmoid, with a float32 output; None if it does not end in one.
+
+    It has no contract, because that of the whole model does not describe it.
+    """
+    import onnx
+
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    node, _ = _computed(graph, graph.output[0].name)
+    if node is None or node.op_type not in _ENDS:
+        return None
+    name = f"{free_prefix({name for n in graph.node for name in n.output})}_logits"
+    graph.node.append(onnx.helper.make_node("Cast", [node.input[0]], [name], name, to=onnx.TensorProto.FLOAT))
+    sink = graph.output[0]
+    sink.name, sink.type.tensor_type.elem_type = name, onnx.TensorProto.FLOAT
+    del model.metadata_props[:]
+    return bytes(model.SerializeToString())
+
+
+def of_one_item(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model that takes a batch of 1, so that shapes which depend on the batch can be computed."""
+    one = copy.deepcopy(model)
+    del one.graph.value_info[:]
+    for value in (*one.graph.input, *one.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return one
 
 
 def flat_output(model: onnx.ModelProto, outputs: int) -> onnx.ModelProto:
@@ -156,7 +193,7 @@ def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     graph = whole.graph
     names = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
     prefix = free_prefix(names)
-    _put_in_front(graph, adapter, prefix)
+    _put_in_front(whole, adapter, prefix)
     if adapter.end:
         sink = graph.output[0]
         kind, options = ("Softmax", {"axis": -1}) if adapter.end == "softmax" else ("Sigmoid", {})
@@ -166,34 +203,47 @@ def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     return finished(whole)
 
 
-def _put_in_front(graph: onnx.GraphProto, adapter: InputAdapter, prefix: str) -> None:
+_KINDS = {"mean": "ReduceMean", "min": "ReduceMin", "max": "ReduceMax", "maximum": "Max"}
+"""ONNX' names of steps that are not the step's own in title case."""
+
+
+def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
+    graph = model.graph
     (source,) = graph.input
     front: list[Any] = []
+    results = [f"{prefix}_input"]
 
-    def add(kind: str, constant: Any = None, **attributes: Any) -> None:
-        inputs, out = [front[-1].output[0] if front else f"{prefix}_input"], f"{prefix}_{len(front)}_{kind}"
+    def add(kind: str, constant: Any = None, *, of: tuple[int, ...] = (1,), name: str = "", **attributes: Any) -> None:
+        inputs, out = [results[-back] for back in of], name or f"{prefix}_{len(front)}_{kind}"
         if constant is not None:
             inputs.append(f"{out}_constant")
-            graph.initializer.append(numpy_helper.from_array(np.asarray(constant), inputs[1]))
+            graph.initializer.append(numpy_helper.from_array(np.asarray(constant), inputs[-1]))
         front.append(helper.make_node(kind, inputs, [out], out, **attributes))
+        results.append(out)
 
     if adapter.item.is_integer:  # as the model takes it
         return
     pixels = adapter.item.is_image
     if pixels:
         add("Cast", to=TensorProto.FLOAT)
-    for step in adapter.steps:
+    version = next(o.version for o in model.opset_import if o.domain in STANDARD)
+    for number, step in enumerate(adapter.steps, 1):
+        whole = np.array([] if step.values is None else step.values, np.int64)
         match step.kind:
             case "gather":
-                add("Gather", step.values.astype(np.int64), axis=3)
-            case "mul" | "add":
-                add(step.kind.title(), step.values)
+                add("Gather", whole, axis=3)
             case "transpose":
-                add("Transpose", perm=step.values.tolist())
+                add("Transpose", perm=list(whole))
             case "reshape":
-                add("Reshape", np.array([0, *step.values], np.int64))
+                add("Reshape", np.array([0, *whole], np.int64))
+            case "mean" | "min" | "max":
+                axes: dict[str, Any] = {"constant": whole} if version >= 18 else {"axes": list(whole)}
+                add(_KINDS[step.kind], of=step.of, name=step_name(prefix, step, number), keepdims=1, **axes)
+            case _:
+                name = step_name(prefix, step, number) if step.exact else ""
+                add(_KINDS.get(step.kind, step.kind.title()), step.values, of=step.of, name=name)
     if source.type.tensor_type.elem_type != TensorProto.FLOAT:
         add("Cast", to=source.type.tensor_type.elem_type)
     if not front:

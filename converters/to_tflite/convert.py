@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
@@ -76,7 +77,7 @@ def with_scheme(float_model: bytes, scheme: Scheme, ranges: Ranges | None, *, ui
     recipe = RECIPES[scheme.precision]
     made = float_model if recipe is None else _quantize(float_model, recipe, ranges)
     if scheme.output_dtype == "uint8":
-        made = passes.uint8_interface(made)
+        made = passes.uint8_interface(made, ranges or {})
         return passes.uint8_input(made) if uint8 else made
     if scheme.calibrated:
         made = passes.int16_kernels(made)
@@ -128,6 +129,7 @@ RECIPES: dict[str, Callable[[Any, Any], None] | None] = {
 def _quantize(model: bytes, recipe: Callable[[Any, Any], None], ranges: Ranges | None) -> bytes:
     # Ranges that calibrate() did not make, as that needs signatures (ai-edge-quantizer#266; docs/architecture.md).
     from litert_quantizer import qtyping
+    from litert_quantizer.algorithm_manager import AlgorithmName
     from litert_quantizer.quantizer import Quantizer
     from litert_quantizer.recipe_manager import RecipeManager
 
@@ -140,6 +142,9 @@ def _quantize(model: bytes, recipe: Callable[[Any, Any], None], ranges: Ranges |
     try:
         with _silence():
             recipe(manager, qtyping)
+            manager.add_quantization_config(
+                EXACT.pattern, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+            )
             quantizer = Quantizer(model, manager.get_quantization_recipe())
             result = quantizer.quantize(statistics, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as e:

@@ -127,13 +127,17 @@ def opcode(root: Any, builtin: int) -> int:
     return append(root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, version=1))
 
 
+_TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {"MAXIMUM": "MaximumMinimum"}
+"""Beginnings of tables of options whose name is not that of their operation."""
+
+
 def operator(root: Any, kind: str, inputs: list[int], output: int, **options: Any) -> Any:
     """An operation of a built-in kind, such as "MUL", with the options of its table in the schema."""
     from ai_edge_litert import schema_py_generated as fb
 
     made = fb.OperatorT(opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)), inputs=inputs, outputs=[output])
-    table = f"{kind.title()}Options"
-    if hasattr(fb.BuiltinOptions, table):  # LOGISTIC has none
+    table = f"{_TABLES.get(kind, kind.title())}Options"
+    if hasattr(fb.BuiltinOptions, table):  # LOGISTIC and SQRT have none
         made.builtinOptionsType = getattr(fb.BuiltinOptions, table)
         made.builtinOptions = getattr(fb, f"{table}T")(**options)
     return made

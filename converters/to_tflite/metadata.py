@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.to_tflite.tables import first, root
-from edgepress.runtime.contract import LABELS_MEMBER, Adapter, Color, Contract
+from edgepress.runtime.adapter import Adapter
+from edgepress.runtime.contract import LABELS_MEMBER, Color, Contract
 from edgepress.runtime.errors import ModelFileError
 
 NAME = "TFLITE_METADATA"

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter, free_prefix
+from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
+from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_tflite import flatbuffer as flat
 
@@ -36,39 +37,84 @@ def uint8_input(model: bytes) -> bytes:
     return flat.write(root)
 
 
-def uint8_interface(model: bytes) -> bytes:
-    """Let an int8 model that quantizes its float input and dequantizes its output take and return uint8.
+def uint8_interface(model: bytes, ranges: Ranges) -> bytes:
+    """Let an int8 model with float ends take and return uint8.
 
     An input of another type, such as the int32 of tokens, stays.
 
-    The QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; the DEQUANTIZE at
-    the output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels.
+    A QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; a DEQUANTIZE at the
+    output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels. Where the
+    operation at an end stayed float, such as a fused LSTM, a DEQUANTIZE or QUANTIZE by the calibrated range is put
+    there.
+
+    Args:
+        model: A model with a float32 input and output.
+        ranges: What was measured on the float model.
 
     Raises:
-        ConversionError: The graph does not begin with QUANTIZE and end with DEQUANTIZE.
+        ConversionError: The quantizer left the whole model float.
     """
-    from ai_edge_litert import schema_py_generated as fb
-
     root, graph = flat.read(model)
     _type_unread(root, graph)
-    source, sink = graph.inputs[0], graph.outputs[0]
-    whole = graph.tensors[source].type != flat.FLOAT32
-    first = [op for op in graph.operators if source in op.inputs and not whole]
-    last = [op for op in graph.operators if sink in op.outputs]
-    kinds = [[flat.kind(root, op) for op in ops] for ops in (first, last)]
-    if [set(kind) for kind in kinds] != [set() if whole else {"QUANTIZE"}, {"DEQUANTIZE"}]:
+    source, sink = int(graph.inputs[0]), int(graph.outputs[0])
+    readers = [op for op in graph.operators if source in op.inputs]
+    makers = [op for op in graph.operators if sink in op.outputs]
+    kinds = {flat.kind(root, op) for op in graph.operators}
+    if not kinds & {*_REQUANTIZE}:
         raise ConversionError(
-            f"A uint8 output needs a graph with integer ends; at its ends are: {', '.join(kinds[0] + kinds[1])}.",
-            "Use another scheme, or replace the operation that can't be quantized.",
+            f"The quantizer supports none of its operations: {', '.join(sorted(kinds))}.", "Use another scheme."
         )
-    for outer, inner in (*((source, op.outputs[0]) for op in first[:1]), (sink, last[0].inputs[0])):
-        quantization = graph.tensors[inner].quantization
-        graph.tensors[outer].type = flat.UINT8
-        graph.tensors[outer].quantization = fb.QuantizationParametersT(
-            scale=list(quantization.scale), zeroPoint=[int(z) + 128 for z in quantization.zeroPoint]
-        )
-    graph.operators[graph.operators.index(last[0])] = flat.operator(root, "QUANTIZE", list(last[0].inputs), sink)
+    if graph.tensors[source].type != flat.FLOAT32:
+        pass  # integers, which are not quantized
+    elif {flat.kind(root, op) for op in readers} == {"QUANTIZE"}:
+        _as_uint8(graph, source, _shifted(graph.tensors[readers[0].outputs[0]].quantization))
+    else:
+        outer = _beside(graph, source)
+        _as_uint8(graph, outer, _quantization(*ranges[graph.tensors[source].name.decode()]))
+        graph.operators.insert(0, flat.operator(root, "DEQUANTIZE", [outer], source))
+        flat.redirect(root, graph, outer, inputs=True)
+    if [flat.kind(root, op) for op in makers] == ["DEQUANTIZE"]:
+        (last,) = makers
+        _as_uint8(graph, sink, _shifted(graph.tensors[last.inputs[0]].quantization))
+        graph.operators[graph.operators.index(last)] = flat.operator(root, "QUANTIZE", list(last.inputs), sink)
+    else:
+        outer = _beside(graph, sink)
+        probabilities = last_operation(model) in ("SOFTMAX", "LOGISTIC")
+        scores = (0.0, 255 / 256) if probabilities else ranges[graph.tensors[sink].name.decode()]
+        _as_uint8(graph, outer, _quantization(*scores))
+        graph.operators.append(flat.operator(root, "QUANTIZE", [sink], outer))
+        flat.redirect(root, graph, outer, inputs=False)
     return flat.write(root)
+
+
+def _beside(graph: Any, index: int) -> int:
+    """A new tensor of the shape of another."""
+    tensor, names = graph.tensors[index], {t.name for t in graph.tensors}
+    prefix = free_prefix([name.decode(errors="replace") for name in names])
+    new = flat.tensor(graph, list(tensor.shape), f"{prefix}_end_{index}")
+    graph.tensors[new].shapeSignature = tensor.shapeSignature
+    return new
+
+
+def _as_uint8(graph: Any, index: int, quantization: Any) -> None:
+    graph.tensors[index].type, graph.tensors[index].quantization = flat.UINT8, quantization
+
+
+def _shifted(quantization: Any) -> Any:
+    """int8 parameters as those of the same values in uint8."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    zero_points = [int(z) + 128 for z in quantization.zeroPoint]
+    return fb.QuantizationParametersT(scale=list(quantization.scale), zeroPoint=zero_points)
+
+
+def _quantization(low: float, high: float) -> Any:
+    """uint8 parameters for a range, widened to hold 0, which an integer has to stand for exactly."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / 255 or 1.0
+    return fb.QuantizationParametersT(scale=[scale], zeroPoint=[round(-low / scale)])
 
 
 def int16_kernels(model: bytes) -> bytes:
@@ -145,22 +191,48 @@ def last_operation(model: bytes) -> str:
 def output_scales(model: bytes) -> tuple[float, float]:
     """Scales of the output and of the input of a final softmax or sigmoid; 0 if there are none."""
     root, graph = flat.read(model)
-    producers = {int(i): op for op in graph.operators for i in op.outputs}
 
     def scale(tensor: int) -> float:
         quantization = graph.tensors[tensor].quantization
         return float(quantization.scale[0]) if quantization is not None and quantization.scale is not None else 0.0
 
-    def source(tensor: int) -> tuple[int, Any]:
-        while (op := producers.get(tensor)) is not None and flat.kind(root, op) in (*_COPIES, *_REQUANTIZE):
-            tensor = int(op.inputs[0])
-        return tensor, op
-
-    output = int(graph.outputs[0])
-    _, op = source(output)
-    if op is None or flat.kind(root, op) not in ("SOFTMAX", "LOGISTIC"):
+    output, end = int(graph.outputs[0]), _end(root, graph)
+    if end is None:
         return scale(output), 0.0
-    return scale(output), scale(int(op.inputs[0])) or scale(source(int(op.inputs[0]))[0])
+    return scale(output), scale(int(end.inputs[0])) or scale(_computed(root, graph, int(end.inputs[0]))[0])
+
+
+def before_end(model: bytes) -> bytes | None:
+    """The model without its final softmax or sigmoid, with a float32 output; None if it does not end in one."""
+    root, graph = flat.read(model)
+    end = _end(root, graph)
+    if end is None:
+        return None
+    index, output = int(end.inputs[0]), graph.tensors[graph.outputs[0]]
+    if list(graph.tensors[index].shape) != list(output.shape):
+        return None
+    del graph.operators[graph.operators.index(end) :]
+    if graph.tensors[index].type != flat.FLOAT32:
+        name = f"{free_prefix([(t.name or b'').decode(errors='replace') for t in graph.tensors])}_logits"
+        new = flat.tensor(graph, list(output.shape), name)
+        graph.operators.append(flat.operator(root, "DEQUANTIZE", [index], new))
+        index = new
+    flat.redirect(root, graph, index, inputs=False)
+    return flat.write(root)
+
+
+def _computed(root: Any, graph: Any, tensor: int) -> tuple[int, Any]:
+    """The tensor that one was copied or requantized from, and the operation that computes it, None if there is none."""
+    producers = {int(i): op for op in graph.operators for i in op.outputs}
+    while (op := producers.get(tensor)) is not None and flat.kind(root, op) in (*_COPIES, *_REQUANTIZE):
+        tensor = int(op.inputs[0])
+    return tensor, op
+
+
+def _end(root: Any, graph: Any) -> Any:
+    """The final softmax or sigmoid; None if the model does not end in one."""
+    _, op = _computed(root, graph, int(graph.outputs[0]))
+    return op if op is not None and flat.kind(root, op) in ("SOFTMAX", "LOGISTIC") else None
 
 
 def float_input(model: bytes) -> bytes:
@@ -203,18 +275,28 @@ def adapted(model: bytes, adapter: InputAdapter) -> bytes:
     root, graph = flat.read(model)
     prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
     front: list[Any] = []
-    last = new_input = flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input") if adapter.steps else -1
-    for step in adapter.steps:
+    steps, old_input = adapter.steps, graph.inputs[0]
+    results = [flat.tensor(graph, [1, *adapter.item.shape], f"{prefix}_input")] if steps else []
+    for number, step in enumerate(steps, 1):
         shape: list[int] = [1, *step.shape]
-        options: dict[str, dict[str, Any]] = {"gather": {"axis": 3}, "reshape": {"newShape": shape}}
         values = np.array(shape, np.int32) if step.kind == "reshape" else step.values
-        inputs = [last, flat.constant(root, graph, values, prefix)]
-        last = flat.tensor(graph, shape, f"{prefix}_{step.kind}")
-        front.append(flat.operator(root, step.kind.upper(), inputs, last, **options.get(step.kind, {})))
+        inputs = [results[-back] for back in step.of]
+        if values is not None:
+            inputs.append(flat.constant(root, graph, values, prefix))
+        name = step_name(prefix, step, number)
+        if number < len(steps):
+            results.append(flat.tensor(graph, shape, name))
+        else:  # the last step fills what was the input
+            results.append(old_input)
+            if step.exact:
+                graph.tensors[old_input].name = name.encode()
+        options: dict[str, dict[str, Any]] = {"gather": {"axis": 3}, "reshape": {"newShape": shape}}
+        options |= {name: {"keepDims": True} for name in ("mean", "min", "max")}
+        kind = {"min": "REDUCE_MIN", "max": "REDUCE_MAX"}.get(step.kind, step.kind.upper())
+        front.append(flat.operator(root, kind, inputs, results[-1], **options.get(step.kind, {})))
     if front:
-        front[-1].outputs = [graph.inputs[0]]  # the last step fills what was the input
         graph.operators[:0] = front
-        flat.redirect(root, graph, new_input, inputs=True)
+        flat.redirect(root, graph, results[0], inputs=True)
     if adapter.end:
         old = graph.outputs[0]
         new = flat.tensor(graph, list(graph.tensors[old].shape), f"{prefix}_scores")

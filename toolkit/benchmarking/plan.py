@@ -66,13 +66,13 @@ def make_plan(
     left_out = [p.name for p in found if p not in {path for path, _ in measured}]
     if baseline is not None and baseline not in measured:
         measured.insert(0, baseline)
-    first = next((p for p, about in found.items() if not about.published), next(iter(found)))  # has labels for sure
+    first = next((p for p, about in found.items() if not about.numbered), next(iter(found)))  # its labels are known
     opened, notes = data_for(
         found[first].contract,
         data,
         where=first,
         skip_unreadable=options.skip_unreadable,
-        published=found[first].published,
+        numbered=found[first].numbered,
     )
     found = {p: about.labelled(opened) for p, about in found.items()}
     notes[:0] = [note for about in found.values() for note in about.notes]
@@ -155,7 +155,7 @@ def describe_files(
             broken[path] = e
     if not found:
         raise next(iter(broken.values()))
-    if hints is not None and hints.about_contract and not any(about.published for about in found.values()):
+    if hints is not None and hints.describes and not any(about.published for about in found.values()):
         raise InputError(
             "All files have contracts, so options that describe models made elsewhere do not apply.",
             "Leave them out, or change a file's contract: edgepress annotate.",

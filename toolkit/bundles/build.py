@@ -128,7 +128,7 @@ def bundle(
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     opened, notes = None, ["Without samples, the self-test checks neither decoding nor resizing."]
     if samples and about.contract.task != "none":  # samples are items of a class
-        opened, notes = data_for(about.contract, data, where=path, published=about.published)
+        opened, notes = data_for(about.contract, data, where=path, numbered=about.numbered)
         about = about.labelled(opened)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
         model = path

@@ -13,14 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from typer import Option
+from typer import BadParameter, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.schemes import SCHEMES
-from edgepress.runtime.contract import Resize, Task
+from edgepress.runtime.adapter import PerImage
+from edgepress.runtime.contract import RESIZES, Task, resize_rule
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.data import ACCEPTED
+from edgepress.toolkit.engines import ONNX2TF
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
 from edgepress.toolkit.workers.trace import TRACERS
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
     Architecture: TypeAlias = str
     Augmentation: TypeAlias = str
     Engine: TypeAlias = str
+    Installable: TypeAlias = str
     Tracer: TypeAlias = str
 else:  # made from tables, which type checkers can't follow
     Engine, Tracer = Literal[tuple(ENGINES)], Literal[tuple(TRACERS)]
+    Installable = Literal[(*ENGINES, ONNX2TF)]
     Architecture, Augmentation = Literal[tuple(ARCHITECTURES)], Literal[tuple(AUGMENTATIONS)]
 
 
@@ -53,6 +57,25 @@ def engine_option(help: str, names: Iterable[str] = ENGINES) -> Any:
     """The option that names one engine."""
     return Option(
         metavar="NAME", help=f"{help}: {', '.join(names)}", show_default="the first installed one that opens the file"
+    )
+
+
+def resize_option(option: Callable[..., Any]) -> Any:
+    """The option that names a rule for images of another size; `option` is `Option` with its panel."""
+
+    def parse(text: str) -> str:
+        try:
+            resize_rule(text)
+        except ValueError as e:
+            raise BadParameter(f"{e}.") from e
+        return text
+
+    help = "How to fit images of another size; crop:F shows the central share F of what crop shows, as crop:0.875"
+    return option(
+        metavar=f"<{'|'.join(RESIZES)}>",
+        help=help,
+        parser=parse,
+        autocompletion=list_of(("stretch", "crop", "crop:0.875", "pad")),
     )
 
 
@@ -85,10 +108,16 @@ def model_hints(
         str | None, Foreign(help="Per-channel mean, subtracted from the pixels; or one number for all")
     ] = None,
     std: Annotated[str | None, Foreign(help="Per-channel standard deviation, applied after --mean")] = None,
+    input: Annotated[
+        PerImage | None,
+        Foreign(
+            help="Scaling of each image by its own values; standardize: mean 0 and standard deviation 1; minmax: 0 to 1"
+        ),
+    ] = None,
     color: Annotated[
         Literal[ChannelOrder, "none"] | None, Foreign(help="Channel order of the images; none: inputs are not images")
     ] = None,
-    resize: Annotated[Resize | None, Foreign(help="How to fit images of another aspect ratio")] = None,
+    resize: Annotated[str | None, resize_option(Foreign)] = None,
     channels_first: Annotated[
         bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")
     ] = None,
@@ -110,6 +139,7 @@ def model_hints(
         input_range=input_range,
         mean=mean,
         std=std,
+        input=input,
         color=color,
         resize=resize,
         channels_first=channels_first,

@@ -21,7 +21,7 @@ SLOWDOWN = 1.1
 
 
 def profile(
-    file: Annotated[Path, Argument(help="A .tflite or .onnx file")],
+    file: Annotated[Path, Argument(help="A .tflite file without state, or an .onnx file")],
     engine: Annotated[Tracer | None, engine_option("Engine that runs the file", TRACERS)] = None,
     threads: Threads = 1,
     runs: Annotated[int, Option(min=1, help="Inferences to trace; fewer if they take longer than 2 s")] = 200,

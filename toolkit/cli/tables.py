@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgepress.converters.variant import Variant
+from edgepress.runtime.contract import Verification
 from edgepress.toolkit.cli.screen import table, width
 from edgepress.toolkit.prediction import ImageResult
 from edgepress.toolkit.reports.view import row_names
@@ -28,10 +29,7 @@ def variants_table(variants: Sequence[Variant]) -> Table:
             v.path.name if v.path else "",
             size(v.size_bytes),
             f"{v.seconds:.1f} s",
-            number(100 * v.verification.agreement, ".1f")
-            if v.verification and v.verification.agreement is not None
-            else "",
-            "" if v.verification is None else _decibels(v.verification.sqnr_db),
+            *(("", "") if v.verification is None else _agreement_and_noise(v.verification)),
             Text(v.status, style="green") if v.path else Text(f"failed: {v.error} {v.hint}".strip(), style="red"),
         )
         for v in variants
@@ -41,8 +39,11 @@ def variants_table(variants: Sequence[Variant]) -> Table:
     return table(columns, rows)
 
 
-def _decibels(sqnr_db: float | None) -> str:
-    return "exact" if sqnr_db is None else f"{sqnr_db:.0f}"
+def _agreement_and_noise(found: Verification) -> tuple[str, str]:
+    agreement = "" if found.agreement is None else number(100 * found.agreement, ".1f")
+    if found.saturated:
+        return agreement, "saturated"
+    return agreement, "exact" if found.sqnr_db is None else f"{found.sqnr_db:.0f}"
 
 
 def benchmark_table(result: Benchmark) -> Table:

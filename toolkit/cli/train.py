@@ -9,9 +9,9 @@ from typing import Annotated
 from typer import Option
 
 from edgepress.converters.contract.size import parse_size
-from edgepress.runtime.contract import Color, Resize
+from edgepress.runtime.contract import Color
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import DATA_HELP, Architecture, Augmentation, Json, SkipUnreadable
+from edgepress.toolkit.cli.options import DATA_HELP, Architecture, Augmentation, Json, SkipUnreadable, resize_option
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 
@@ -32,7 +32,7 @@ def train(
     overwrite: Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")] = False,
     size: Annotated[str | None, Images(help="Resize images to SIDE or HEIGHTxWIDTH", show_default=BY_DATA)] = None,
     color: Annotated[Color | None, Images(help="Convert images to this color mode", show_default=BY_DATA)] = None,
-    resize: Annotated[Resize, Images(help="How to fit images of another aspect ratio")] = "stretch",
+    resize: Annotated[str, resize_option(Images)] = "stretch",
     augmentation: Annotated[
         Augmentation, Images(help="Augmentation of the training items; auto chooses by the kind of data")
     ] = "auto",

@@ -130,7 +130,7 @@ def compare(
     old, new = Path(old), Path(new)
     names = str(old), str(new)
     if not _are_models(old, new):
-        if hints is not None and hints.about_contract:
+        if hints is not None and hints.describes:
             raise InputError("Options that describe models made elsewhere do not apply to results.", "Leave them out.")
         runs = load_benchmark(old), load_benchmark(new)
         return compare_results(*runs, gates, strict=strict, schemes=schemes, engines=engines, names=names)

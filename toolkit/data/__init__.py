@@ -25,8 +25,15 @@ from edgepress.toolkit.data.folder import read_folder
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
 from edgepress.toolkit.data.items import Items, ReadOptions
 from edgepress.toolkit.data.npz import is_npz, read_npz
-from edgepress.toolkit.data.splits import Ints, assign, calibration_rows, require_all_classes
-from edgepress.toolkit.data.types import SPLITS, DataSet, Source, Split
+from edgepress.toolkit.data.splits import (
+    SHARES,
+    Names,
+    assign,
+    calibration_rows,
+    require_all_classes,
+    require_items,
+)
+from edgepress.toolkit.data.types import SPLITS, DataSet, Purpose, Source, Split
 from edgepress.toolkit.errors import DataError
 
 __all__ = ["ACCEPTED", "KINDS", "NAMES", "SPLITS", "DataSet", "Source", "Split", "calibration_rows", "open_data"]
@@ -55,6 +62,8 @@ def open_data(
     input: InputSpec | None = None,
     labels: tuple[str, ...] | None = None,
     skip_unreadable: bool = False,
+    purpose: Purpose = "training",
+    sample: tuple[int, int] | None = None,
 ) -> DataSet:
     """Open a data set and split it.
 
@@ -65,8 +74,11 @@ def open_data(
         color: "grey" or "rgb"; None keeps the data's own colour.
         resize: How to resize images.
         input: A model's input; overrides `size`, `color` and `resize`.
-        labels: A model's labels, which must be those of the data in any order; classes are numbered in this order.
+        labels: A model's labels, which must be those of the data in any order; classes are numbered in this order. For
+            evaluation, the data may lack some of them.
         skip_unreadable: Leave unreadable images out and list them in `DataSet.skipped`, instead of raising an error.
+        purpose: What it is opened for, which says what it must have.
+        sample: For calibration, how many training and validation items are enough; `sha256` is then that of these.
 
     Returns:
         The data set. Each split is sorted by the items' content hashes.
@@ -77,25 +89,32 @@ def open_data(
         MissingExtraError: A required package is not installed.
     """
     size = (size, size) if isinstance(size, int) else size
-    options = ReadOptions(size=size, color=color, resize=resize, input=input, skip_unreadable=skip_unreadable)
-    items = _read(source, options)
-    split = assign(items.hashes, items.y, items.given)
-    require_all_classes(split, items.y, items.labels, str(source))
-    y = items.y if labels is None else _renumbered(items, labels, source)
-    copies = tuple(
-        (items.source.name(i), "a copy is in the test or validation split")
-        for i in np.flatnonzero((split == "") & (items.given != "")).tolist()
+    options = ReadOptions(
+        size=size,
+        color=color,
+        resize=resize,
+        input=input,
+        skip_unreadable=skip_unreadable,
+        purpose=purpose,
+        sample=sample,
     )
+    items = _read(source, options)
+    split, computed = _split(items, purpose, str(source))
+    if labels is not None:
+        _compare_labels(items, labels, source, some=purpose == "evaluation")
+    copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.given != "")).tolist()]
     order = np.lexsort((items.y, items.hashes))
     rows = {name: order[split[order] == name] for name in SPLITS}
-    return DataSet(
+    opened = DataSet(
         source=str(source),
-        labels=labels or items.labels,
+        labels=items.labels,
         input=items.spec,
-        **{name: Split(items.source, rows[name], y[rows[name]]) for name in SPLITS},
+        **{name: Split(items.source, rows[name], items.y[rows[name]]) for name in SPLITS},
         sha256=_fingerprint(items, split),
-        skipped=items.skipped + copies,
+        skipped=(*items.skipped, *((name, "a copy is in the test or validation split") for name in copies)),
+        computed=computed,
     )
+    return opened if labels is None else opened.relabelled(labels)
 
 
 def _read(source: str | Path, options: ReadOptions) -> Items:
@@ -116,14 +135,24 @@ def _read(source: str | Path, options: ReadOptions) -> Items:
     raise DataError(f"There is no data set or path {str(source)!r}. Accepted: {ACCEPTED}.", hint)
 
 
-def _renumbered(items: Items, labels: tuple[str, ...], source: str | Path) -> Ints:
-    """The items' classes as indices into a model's labels."""
-    if set(labels) != set(items.labels):
+def _split(items: Items, purpose: Purpose, source: str) -> tuple[Names, tuple[str, ...]]:
+    """The split of each item, and the splits that the data did not have; raises an error if one lacks items."""
+    # Items without labels can't be tested on, so none are held out for that.
+    shares = {name: share for name, share in SHARES.items() if items.whole and (items.labels or name != "test")}
+    split = assign(items.hashes, items.y, items.given, shares=shares)
+    if purpose == "training":
+        require_all_classes(split, items.y, items.labels, source)
+    require_items(split, purpose, source)
+    return split, tuple(name for name in shares if name not in items.given)
+
+
+def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> None:
+    """Raise an error unless the items have all of a model's labels, or `some` and no others."""
+    if set(labels) != set(items.labels) and not (some and set(items.labels) < set(labels)):
         raise DataError(
             f"The labels do not match: the model has {_shown(labels)}; {source} has {_shown(items.labels)}.",
             "Give data with the model's classes, or rename the class folders.",
         )
-    return np.array([labels.index(label) for label in items.labels], np.int64)[items.y]
 
 
 def _shown(labels: tuple[str, ...]) -> str:
@@ -131,10 +160,10 @@ def _shown(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:12]) + more
 
 
-def _fingerprint(items: Items, split: np.typing.NDArray[np.str_]) -> str:
+def _fingerprint(items: Items, split: Names) -> str:
     """Hash every item's content hash, label and split, independent of the order of the files."""
     lines = sorted(
-        f"{name} {items.labels[y]} {digest.decode()}\n"
+        f"{name} {items.labels[y] if items.labels else ''} {digest.decode()}\n"
         for name, y, digest in zip(split, items.y, items.hashes, strict=True)
         if name
     )

@@ -1,18 +1,21 @@
 """Read a folder of class folders with images, optionally below `train/`, `val/` and `test/`.
 
 Images are decoded in threads when a batch is read, so memory does not grow with their number; up to `CACHE_BYTES` of
-decoded images are kept, because every epoch reads each image again. Opening a folder reads and decodes every file
-once, to compute its content hash and to find unreadable images.
+decoded images are kept, because every epoch reads each image again. Opening a folder reads every file once, to compute
+its content hash; for training, and to skip unreadable images, it decodes them, too. Of a folder with many files, only a
+sample is read if that is enough (`sample`).
 
 Hidden files and other file types are ignored; images may lie in subfolders of a class folder.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ import numpy as np
 
 from edgepress.runtime.contract import Color, InputSpec
 from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, load_image, peek
-from edgepress.toolkit.data.items import Items, ReadOptions, in_order
+from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
+from edgepress.toolkit.data.sample import LARGE, sample
 from edgepress.toolkit.data.splits import Ints
 from edgepress.toolkit.data.threads import in_threads
 from edgepress.toolkit.errors import DataError, InputError
@@ -40,11 +44,13 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     Raises:
         DataError: There are no class folders, a class folder has no images, or an image can't be read.
     """
-    parts = _parts(root)
-    found = {part: _class_files(folder, root) for part, folder in parts.items()}
-    labels = in_order([label for classes in found.values() for label in classes])
+    parts = _parts(root, options)
+    found = {part: _class_files(folder, root, options) for part, folder in parts.items()}
+    names = [label for classes in found.values() for label in classes]
+    labels = () if "" in names else tuple(in_order(names))
+    numbers = {label: i for i, label in enumerate(labels)}
     rows = [
-        (file, labels.index(label), part)
+        (file, numbers.get(label, 0), part)
         for part, classes in found.items()
         for label, files in sorted(classes.items())
         for file in files
@@ -53,8 +59,14 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
     problems: dict[str, str] = {}
     spec = _natural(root, files, options, problems)
     source = FolderSource(str(root), files, spec)
+    if options.sample is not None and len(files) > LARGE:
+        enough = _sampled(source, rows, options, problems)
+        if enough is not None:
+            return dataclasses.replace(enough, labels=labels, skipped=tuple(problems.items()))
+        problems.clear()
     hashes = []
-    for file, digest in zip(files, in_threads(source.check, range(len(files))), strict=True):
+    decode = options.purpose == "training" or options.skip_unreadable
+    for file, digest in zip(files, source.hashes(decode=decode), strict=True):
         hashes.append("" if isinstance(digest, InputError) else digest)
         if isinstance(digest, InputError):
             _note(file, digest, options, problems)
@@ -63,21 +75,52 @@ def read_folder(root: Path, options: ReadOptions) -> Items:
         source=source,
         hashes=np.array(hashes, np.bytes_),
         y=np.array([y for _, y, _ in rows], np.int64),
-        labels=tuple(labels),
+        labels=labels,
         given=given,
         spec=spec,
         skipped=tuple(problems.items()),
     )
 
 
-def _parts(root: Path) -> dict[str, Path]:
-    """The folders that contain class folders, by split."""
+def _sampled(
+    source: FolderSource, rows: Sequence[tuple[str, int, str]], options: ReadOptions, problems: dict[str, str]
+) -> Items | None:
+    """As many items as are wanted, the first for calibration, the others to verify on; None if all must be read."""
+    calibration, verification = options.sample or (0, 0)
+
+    def digest(i: int) -> str | None:
+        found = source.hash(i, decode=options.skip_unreadable)
+        if isinstance(found, InputError):
+            _note(rows[i][0], found, options, problems)
+            return None
+        return found
+
+    def size(i: int) -> int:
+        return os.stat(os.path.join(source.root, rows[i][0])).st_size
+
+    chosen = sample(rows, calibration + verification, digest=digest, size=size)
+    if chosen is None:
+        return None
+    return Items(
+        source=source.part(np.array([*chosen], np.int64)),
+        hashes=np.array([*chosen.values()], np.bytes_),
+        y=np.array([rows[i][1] for i in chosen], np.int64),
+        labels=(),
+        given=np.array(["train" if place < calibration else "val" for place in range(len(chosen))]),
+        spec=source.spec,
+        whole=False,
+    )
+
+
+def _parts(root: Path, options: ReadOptions) -> dict[str, Path]:
+    """The folders that contain class folders, by split; without labels, also those that contain images."""
     folders = _folders(root)
     named = [path for path in folders if path.name in PARTS]
-    if not any(_folders(path) for path in named):
+    flat = options.unlabelled and any(path.name == "train" for path in named) and len(named) == len(folders)
+    if not any(_folders(path) for path in named) and not flat:
         return {"train": root}  # "train" and "test" may be names of classes
     parts = {PARTS[path.name]: path for path in named}
-    if "train" not in parts:
+    if options.lacks_training(parts):
         raise DataError(f"{root} has {', '.join(p.name + '/' for p in named)} but no train/.", "Add train/.")
     if len(parts) < len(named):
         raise DataError(f"{root} has two folders for validation.", "Keep one of val, valid, validation.")
@@ -98,14 +141,16 @@ def _ignored(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"  # hidden, or added to a zip by macOS
 
 
-def _class_files(folder: Path, root: Path) -> dict[str, list[str]]:
-    """Image files by class, relative to the root."""
+def _class_files(folder: Path, root: Path, options: ReadOptions) -> dict[str, list[str]]:
+    """Image files by class, relative to the root; those without labels have the class ""."""
     classes = {path.name: sorted(_images(path, root)) for path in _folders(folder)}
     if not classes:
-        loose = sum(1 for _ in _images(folder, root))
-        what = f"{loose} images but no class folders" if loose else "neither class folders nor images"
+        loose = sorted(_images(folder, root))
+        if loose and options.unlabelled:
+            return {"": loose}
+        what = f"{len(loose)} images but no class folders" if loose else "neither class folders nor images"
         hint = "Accepted: one folder per class, named after it, with its images inside."
-        raise DataError(f"{folder} contains {what}.", hint)
+        raise DataError(f"{folder} contains {what}.", f"{hint} {UNLABELLED}" if loose else hint)
     for label, files in classes.items():
         if not files:
             accepted = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -146,10 +191,12 @@ def _natural(root: Path, files: Sequence[str], options: ReadOptions, problems: d
     return options.image(*size, "grey" if colors == {"grey"} else "rgb")
 
 
+_REMEDY = "Replace or remove it, or skip unreadable files with --skip-unreadable."
+
+
 def _note(file: str, error: InputError, options: ReadOptions, problems: dict[str, str]) -> None:
     if not options.skip_unreadable:
-        hint = "Replace or remove it, or skip unreadable files with --skip-unreadable."
-        raise DataError(error.message, hint) from error
+        raise DataError(error.message, _REMEDY) from error
     problems[file] = error.message
 
 
@@ -170,11 +217,14 @@ class FolderSource:
         """The images as one array, uint8, shape (len(indices), *spec.shape).
 
         Raises:
-            InputError: An image was removed or damaged since the data were opened.
+            DataError: An image can't be read.
         """
         wanted = indices.tolist()
         missing = [i for i in dict.fromkeys(wanted) if i not in self._kept]
-        fresh = dict(zip(missing, in_threads(self._item, missing), strict=True))
+        try:
+            fresh = dict(zip(missing, in_threads(self._item, missing), strict=True))
+        except InputError as e:
+            raise DataError(e.message, _REMEDY) from e
         out = np.empty((len(wanted), *self.spec.shape), np.uint8)
         for row, i in enumerate(wanted):
             out[row] = fresh[i] if i in fresh else self._kept[i]
@@ -188,10 +238,19 @@ class FolderSource:
         """A source of only these images."""
         return FolderSource(self.root, [self.files[i] for i in indices], self.spec)
 
-    def check(self, index: int) -> str | InputError:
-        """The SHA-256 of a file if it can be decoded, else the error."""
+    def stored_size(self, index: int) -> tuple[int, int] | None:
+        """See `Source`."""
+        return peek(os.path.join(self.root, self.files[index]))[:2]
+
+    def hashes(self, *, decode: bool) -> Iterator[str | InputError]:
+        """The SHA-256 of each file, or why it can't be read or, with `decode`, decoded."""
+        return in_threads(partial(self.hash, decode=decode), range(len(self)))
+
+    def hash(self, index: int, *, decode: bool) -> str | InputError:
+        """The SHA-256 of a file, or why it can't be read or, with `decode`, decoded."""
         try:
-            self._item(index)
+            if decode:
+                self._item(index)
             with open(os.path.join(self.root, self.files[index]), "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except InputError as e:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepress.converters import annotation
 from edgepress.converters.annotation import Description
 from edgepress.converters.contract.hints import Hints
@@ -22,8 +24,13 @@ from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.flatbuffer import lacking
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.data.types import DataSet, Purpose
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
+
+IMAGENET = (1000, 1001)
+"""Numbers of outputs of models of ImageNet's classes, without and with one for the background."""
+SAMPLE = 8
+"""Number of images whose size is looked at."""
 
 SILENCE_S = 120.0
 """Time limit for opening a file that others made, seconds."""
@@ -48,9 +55,18 @@ class Described:
         """The contract to open the file with, as JSON; empty if the file has it."""
         return self.contract.to_json() if self.published else ""
 
+    @property
+    def numbered(self) -> bool:
+        """Whether its labels are not known, and are numbers instead."""
+        return self.published and self.contract.labels == tuple(map(str, range(len(self.contract.labels))))
+
     def labelled(self, data: DataSet) -> Described:
-        """The same with the labels of its data, in their order, which `data_for` has compared; see there."""
-        if not self.published or self.contract.labels == data.labels:
+        """The same with the labels of its data in their order, if its own are only numbers and there are as many."""
+        if (
+            not self.numbered
+            or {*self.contract.labels} == {*data.labels}
+            or len(self.contract.labels) != len(data.labels)
+        ):
             return self
         note = f"labels: {len(data.labels)} from {data.source}, in its order; change them with --labels"
         notes = (*(n for n in self.notes if not n.startswith("labels:")), note)
@@ -76,7 +92,7 @@ def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> D
         return Described(found.contract, True, tuple(f"{path.name}: {note}" for note in found.notes))
     if contract is None:
         raise _without(path)
-    if alone and (hints.about_contract or hints.softmax):
+    if alone and hints.describes:
         raise InputError(
             f"{path} has a contract, so options that describe a model made elsewhere do not apply to it.",
             "Leave them out, or change the contract: edgepress annotate.",
@@ -130,16 +146,23 @@ def _without(path: Path) -> ModelFileError:
 
 
 def data_for(
-    contract: Contract, data: str | None, *, where: Path, skip_unreadable: bool = False, published: bool = False
+    contract: Contract,
+    data: str | None,
+    *,
+    where: Path,
+    skip_unreadable: bool = False,
+    numbered: bool = False,
+    purpose: Purpose = "evaluation",
 ) -> tuple[DataSet, list[str]]:
-    """The data set, opened as a model takes it, with notes if the model was trained on another one.
+    """The data set, opened as a model takes it, with notes on what a user should know of it.
 
     Args:
         contract: The model's.
         data: The data set to open; None opens the one that the contract names.
         where: The model file, for messages.
         skip_unreadable: Skip images that cannot be read.
-        published: Whether others made the file: if its labels are mere numbers, as many labels of the data do, too.
+        numbered: Whether the labels are not known, and only numbers: then as many other labels of the data fit, too.
+        purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
 
     Raises:
         EdgepressError: No data set is named, or it cannot be opened or does not match the model, or the model has no
@@ -153,23 +176,60 @@ def data_for(
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
-    options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable}
-    numbered = published and contract.labels == tuple(map(str, range(len(contract.labels))))
-    opened = open_data(source, labels=None if numbered else contract.labels, **options)
+    options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
+    labels = None if numbered or purpose == "calibration" else contract.labels
+    opened = open_data(source, labels=labels, **options)
+    if numbered and {*opened.labels} <= {*contract.labels}:  # the numbers of the model's classes, or of some of them
+        opened = opened.relabelled(contract.labels)
     if numbered and len(opened.labels) != len(contract.labels):
         raise DataError(
             f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",
             "Give data with the model's classes.",
         )
-    if not len(opened.test):
-        raise DataError(f"{source} has no test items.", "Give data with a test split.")
     notes = [f"Skipped as unreadable: {name} ({reason})" for name, reason in opened.skipped]
     if contract.data is not None and contract.data.sha256 != opened.sha256:
+        doubt = (
+            "some test items may have been used in training"
+            if purpose == "evaluation"
+            else "its files are calibrated on these"
+        )
         notes.append(
             f"{where.name} was trained on another version of {contract.data.source}, or on other data, than {source}: "
-            f"some test items may have been used in training."
+            f"{doubt}."
         )
-    return opened, notes
+    if purpose == "evaluation":
+        notes += _notes_on_test_items(contract, opened)
+    return opened, [*notes, *resize_note(contract, opened)]
+
+
+def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
+    """What a user may not expect of the items that a model is tested on."""
+    notes = []
+    absent = np.setdiff1d(np.arange(len(data.labels)), data.test.y)
+    if len(absent):
+        some = ", ".join(data.labels[i] for i in absent[:6]) + (", ..." if len(absent) > 6 else "")
+        notes.append(f"{data.source} has no test items of {len(absent)} of {len(data.labels)} classes: {some}.")
+    others = len(data.train) + len(data.val)
+    if contract.data is None and "test" in data.computed and others:
+        notes.append(
+            f"{data.source} has no test split, so {len(data.test)} of its {len(data.test) + others} items are the test "
+            "items, the same for every command. To test on all, put them below test/, or name arrays x_test, y_test."
+        )
+    return notes
+
+
+def resize_note(contract: Contract, data: DataSet) -> list[str]:
+    """That a model looks like one of ImageNet, whose usual evaluation crops images, while its files stretch them."""
+    spec, held = contract.input, data.test if len(data.test) else data.train
+    if contract.data is not None or not spec.is_image or spec.resize != "stretch" or contract.outputs not in IMAGENET:
+        return []
+    sizes = [held.source.stored_size(int(i)) for i in held.indices[:SAMPLE]]
+    if not all(size is not None and min(size) > max(spec.shape[:2]) for size in sizes):
+        return []
+    return [
+        f"images of {data.source} are larger than the model's {spec.shape[0]} x {spec.shape[1]} and are stretched; "
+        f"models with {contract.outputs} outputs are usually evaluated with --resize crop:0.875."
+    ]
 
 
 def data_record(data: DataSet) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import gzip
 import math
 import re
 import struct
-import zlib
 from pathlib import Path
 from typing import IO, cast
 
@@ -47,9 +46,10 @@ def read_idx_folder(folder: Path, options: ReadOptions) -> Items:
                 hint = "Keep one."
                 raise DataError(f"{folder} has two files of {' '.join(key)}: {first.name} and {path.name}.", hint)
     parts = {}
+    found = {part for part, _ in files}
     for part in ("train", "test"):
         missing = [what for what in ("images", "labels") if (part, what) not in files]
-        if missing and (part == "train" or len(missing) == 1):
+        if len(missing) == 1 or (part == "train" and options.lacks_training(found)):
             hint = f"Its usual name is {part}-{missing[0]}-idx…-ubyte.gz."
             raise DataError(f"{folder} has no file of {part} {missing[0]}.", hint)
         if not missing:
@@ -84,7 +84,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
                 found = f"ends after {len(data)} bytes" if len(data) < size else "has more data after them"
                 raise ValueError(f"its header claims {size} bytes of shape {shape}, and it {found}")
             return np.frombuffer(data, np.uint8).reshape(shape)
-    except (OSError, EOFError, ValueError, struct.error, zlib.error) as e:
+    except Exception as e:  # gzip and struct raise several kinds
         reason = "it ends within its header" if isinstance(e, struct.error) else getattr(e, "strerror", None) or e
         raise DataError(f"The IDX file {path} can't be read: {reason}.", "Download it again.") from e
 

@@ -7,22 +7,24 @@ splits them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import Color, InputSpec, Resize
+from edgepress.runtime.contract import Color, InputSpec, Resize, resize_rule
 from edgepress.runtime.image import resize_array
 from edgepress.toolkit.data.splits import Ints, Names
-from edgepress.toolkit.data.types import Source
+from edgepress.toolkit.data.types import Purpose, Source
 from edgepress.toolkit.errors import DataError, InputError, unknown
 
 MAX_SIDE = 4096
 EXACT = 1 << 24
 """Whole numbers up to this one are exact in float32, in which tensors are stored and hashed."""
+UNLABELLED = "Only convert, which calibrates, takes items without labels."
+"""Added to the hints of errors about missing labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,10 @@ class ReadOptions:
         resize: How to resize images.
         input: A model's input; overrides all of the above.
         skip_unreadable: Leave unreadable files out and list them, instead of raising an error.
+        purpose: What the items are for. Every image is decoded for training or `skip_unreadable`; otherwise, images are
+            decoded when they are read.
+        sample: Numbers of calibration items and of items to verify on that are wanted; a reader may then choose them
+            (`sample`) instead of reading all items. None reads all.
     """
 
     size: tuple[int, int] | None = None
@@ -42,6 +48,8 @@ class ReadOptions:
     resize: Resize = "stretch"
     input: InputSpec | None = None
     skip_unreadable: bool = False
+    purpose: Purpose = "training"
+    sample: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.size and not all(1 <= side <= MAX_SIDE for side in self.size):
@@ -50,8 +58,19 @@ class ReadOptions:
             )
         if self.color not in (None, *get_args(Color)):
             raise unknown("color", str(self.color), get_args(Color))
-        if self.resize not in get_args(Resize):
-            raise unknown("resize rule", self.resize, get_args(Resize))
+        try:
+            resize_rule(self.resize)
+        except ValueError as e:
+            raise InputError(f"The resize rule {e}.") from e
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether items without labels are accepted."""
+        return self.purpose == "calibration"
+
+    def lacks_training(self, parts: Collection[str]) -> bool:
+        """Whether data of these parts lack training items that their purpose needs."""
+        return "train" not in parts and not (self.purpose == "evaluation" and "test" in parts)
 
     def image(self, height: int, width: int, color: Color) -> InputSpec:
         """The input for images whose own size and colour are these."""
@@ -60,7 +79,8 @@ class ReadOptions:
         if not self.input.is_image or self.input.dtype != "uint8":
             raise DataError(
                 f"The data are images, but the model takes {self.input.dtype} tensors of shape {self.input.shape}.",
-                "Give an .npz of float32 arrays, prepared as the model expects them.",
+                "Give an .npz of float32 arrays, prepared as the model expects them"
+                + ("; if the model takes flattened images, give --color." if len(self.input.shape) == 1 else "."),
             )
         return self.input
 
@@ -122,6 +142,10 @@ class ArraySource:
             out[i] = resize_array(item, self.spec)
         return out
 
+    def stored_size(self, index: int) -> tuple[int, int] | None:
+        """See `Source`."""
+        return self.x.shape[1:3] if self.spec.is_image else None
+
     def name(self, index: int) -> str:
         """An item's number, with its given split if there is more than one: "item 17", "test 17"."""
         return self.names[index]
@@ -139,10 +163,11 @@ class Items:
         source: The items.
         hashes: Content hash of each, SHA-256 as hexadecimal, shape (N,); independent of the requested size and colour.
         y: Class of each, indices into `labels`, shape (N,).
-        labels: Class names.
+        labels: Class names; empty if the items have no labels.
         given: Split of each in the data, shape (N,): "train" if they have no splits, "val", "test"; "" if left out.
         spec: The input that the source prepares items for.
         skipped: Unreadable files, with the reason.
+        whole: Whether these are all items; otherwise `given` are their splits, and none is computed.
     """
 
     source: Source
@@ -152,6 +177,7 @@ class Items:
     given: Names
     spec: InputSpec
     skipped: tuple[tuple[str, str], ...] = ()
+    whole: bool = True
 
 
 def array_items(

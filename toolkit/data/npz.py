@@ -4,20 +4,20 @@
 
 `x` of uint8 with shape (N, height, width) or (N, height, width, 1 or 3) are images; any other `x` are tensors, read as
 float32. `y` has whole numbers or strings, shape (N,), or one-hot rows, shape (N, classes). With `labels`, numbers are
-indices into it; without, the distinct values are the labels. Arrays are held in memory. Nothing is unpickled.
+indices into it; without, the distinct values are the labels. For calibration, `y` may be missing.
+Arrays are held in memory. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.toolkit.data.items import Items, ReadOptions, array_items, in_order
+from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, array_items, in_order
 from edgepress.toolkit.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -38,11 +38,19 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     """
     arrays = _load(path)
     parts = {"train": ("x", "y")} if "x" in arrays else {p: (f"x_{p}", f"y_{p}") for p in ("train", "val", "test")}
-    given = {part: keys for part, keys in parts.items() if part == "train" or any(key in arrays for key in keys)}
-    for key in (key for keys in given.values() for key in keys):
+    given = {part: keys for part, keys in parts.items() if any(key in arrays for key in keys)}
+    if options.lacks_training(given):
+        given["train"] = parts["train"]
+    bare = options.unlabelled and not any(y in arrays for _, y in parts.values())
+    for key in (key for keys in given.values() for key in keys[: 1 if bare else 2]):
         if key not in arrays:
-            raise DataError(f"{path} has no array {key!r}; found: {', '.join(arrays)}.", f"Accepted: {_ACCEPTED}.")
+            hint = f"Accepted: {_ACCEPTED}. {UNLABELLED if key.startswith('y') else ''}".strip()
+            raise DataError(f"{path} has no array {key!r}; found: {', '.join(arrays)}.", hint)
     xs = {part: _items(arrays[x], f"{path}: {x}") for part, (x, _) in given.items()}
+    if bare:
+        return array_items(
+            {part: (x, np.zeros(len(x), np.int64)) for part, x in xs.items()}, labels=(), options=options
+        )
     ys = {part: _classes(arrays[y], f"{path}: {y}") for part, (_, y) in given.items()}
     for part, (x_key, y_key) in given.items():
         if len(xs[part]) != len(ys[part]):
@@ -68,7 +76,7 @@ def stored_item(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
                     np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 )
                 shape, _, dtype = header(file)
-    except (OSError, ValueError, EOFError, StopIteration, zipfile.BadZipFile, zlib.error):
+    except Exception:  # zipfile and NumPy raise what they like on damaged files
         return None
     return dtype, shape[1:]
 
@@ -79,7 +87,7 @@ def _load(path: Path) -> dict[str, Array]:
             raise ValueError("it is truncated or not a NumPy archive")
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
-    except (OSError, EOFError, ValueError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as e:
+    except Exception as e:  # as above
         objects = "it contains an array of Python objects; accepted: numbers and strings"
         reason = objects if "allow_pickle" in str(e) else e
         raise DataError(f"{path} can't be read: {reason}.", "Save it with numpy.savez.") from e

@@ -6,17 +6,19 @@ file name is involved, so every command holds out the same items. Data with thei
 a missing one is taken from the training items.
 
 Identical content is never in two splits: copies stay together, also across classes, and a training item that repeats a
-given test item is left out. Near-copies (the same picture encoded twice) are not detected.
+given test item is left out. A class of a single item can't be trained, so that item is a test item. Near-copies
+(the same picture encoded twice) are not detected.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.toolkit.data.types import SPLITS, Split
+from edgepress.toolkit.data.types import SPLITS, Purpose, Split
 from edgepress.toolkit.errors import DataError
 
 SHARES = {"test": 0.2, "val": 0.1}
@@ -26,16 +28,17 @@ Names = npt.NDArray[np.str_]
 Ints = npt.NDArray[np.int64]
 
 
-def assign(hashes: npt.NDArray[np.bytes_], y: Ints, given: Names) -> Names:
+def assign(hashes: npt.NDArray[np.bytes_], y: Ints, given: Names, *, shares: Mapping[str, float] = SHARES) -> Names:
     """Decide the split of every item.
 
     Args:
         hashes: Content hash of each item, shape (N,).
         y: Its class, shape (N,).
         given: Its split in the data, shape (N,): "train", "val", "test", or "" for an item that is left out.
+        shares: The splits to take from the training items if the data lack them.
 
     Returns:
-        Its split, shape (N,): as `given`, but "val" and "test" are taken from "train" if the data lack them, and
+        Its split, shape (N,): as `given`, but those of `shares` may be taken from "train", and
         copies of an item are "" in "val" if it is in "test", and in "train" if it is in either.
     """
     content = np.unique(hashes, return_inverse=True)[1]  # equal for copies, and in the order of the hashes
@@ -43,30 +46,40 @@ def assign(hashes: npt.NDArray[np.bytes_], y: Ints, given: Names) -> Names:
     for kept, other in (("test", "val"), ("test", "train"), ("val", "train")):
         split[(split == other) & np.isin(content, content[split == kept])] = ""
     pool = np.flatnonzero(split == "train")
-    for name, share in SHARES.items():
+    for name, share in shares.items():
         if not np.any(given == name):
-            quotas = _quotas(y[pool], share, least=1 if name == "test" else 0)
+            least = 1 if name == "test" else 0
+            most = quotas(y[pool], share, least=least)
             rows = np.flatnonzero(split == "train")
-            split[rows[_first(content[rows], y[rows], quotas)]] = name
+            split[rows[_first(content[rows], y[rows], most, least=least)]] = name
     return split
 
 
-def _quotas(y: Ints, share: float, *, least: int) -> Ints:
-    """Number of items to take of each class: a share of the total by largest remainder; at least `least`, never all."""
+def quotas(y: Ints, share: float, *, least: int) -> Ints:
+    """Number of items to take of each class: a share of the total by largest remainder, at least `least`.
+
+    At least one item of a class is left, unless it is the only one and `least` is 1.
+
+    Args:
+        y: Class of each item, shape (N,).
+        share: Share of all items to take, rounded up.
+        least: 0 or 1.
+    """
     counts = np.bincount(y)
     exact = counts * (math.ceil(share * len(y)) / max(len(y), 1))
-    quotas = np.floor(exact).astype(np.int64)
-    missing = round(exact.sum()) - int(quotas.sum())
-    quotas[np.argsort(quotas - exact, kind="stable")[:missing]] += 1
-    result: Ints = np.minimum(np.maximum(quotas, least), np.maximum(counts - 1, 0))
+    taken = np.floor(exact).astype(np.int64)
+    missing = round(exact.sum()) - int(taken.sum())
+    taken[np.argsort(taken - exact, kind="stable")[:missing]] += 1
+    result: Ints = np.minimum(np.maximum(taken, least), np.maximum(counts - 1, np.minimum(counts, least)))
     return result
 
 
-def _first(content: Ints, y: Ints, quotas: Ints) -> npt.NDArray[np.bool_]:
+def _first(content: Ints, y: Ints, most: Ints, *, least: int) -> npt.NDArray[np.bool_]:
     """Mark the first items of each class by content, up to its quota; copies are all marked or none."""
     order = np.lexsort((y, content))
     _, starts, sizes = np.unique(content[order], return_index=True, return_counts=True)
-    left = np.minimum(quotas, np.maximum(np.bincount(y, minlength=len(quotas)) - 1, 0))  # one stays for training
+    # One stays for training.
+    left = np.minimum(most, np.maximum(np.bincount(y, minlength=len(most)) - 1, least))
     marked = np.zeros(len(content), np.bool_)
     for start, size in zip(starts, sizes, strict=True):
         owner = y[order[start]]  # copies with different labels count for the first label
@@ -96,6 +109,21 @@ def require_all_classes(split: Names, y: Ints, labels: tuple[str, ...], source: 
     if not counts["val"].any():
         hint = "Give at least three items per class."
         raise DataError(f"{source}: {len(y)} items in {len(labels)} classes are too few for a validation split.", hint)
+
+
+def require_items(split: Names, purpose: Purpose, source: str) -> None:
+    """Check that there are items for evaluation or calibration.
+
+    Raises:
+        DataError: There are none.
+    """
+    if purpose == "evaluation" and not np.any(split == "test"):
+        raise DataError(f"{source} has no test items.", "Give data with a test split.")
+    if purpose == "calibration" and not np.any(split == "train"):
+        raise DataError(
+            f"{source} has test items only, which are never used for calibration.",
+            "Give other items: a folder of images without labels will do.",
+        )
 
 
 def calibration_rows(split: Split, n: int) -> Ints:

@@ -8,8 +8,8 @@ with their number. All can be pickled, so that a child process can read them wit
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from edgepress.runtime.contract import DataRecord, InputSpec
 
 SPLITS = ("train", "val", "test")
+Purpose = Literal["training", "evaluation", "calibration"]
+"""What data are opened for: training needs all classes in the training and test splits; evaluation needs test items;
+calibration needs training items, with labels or without."""
 
 
 class Source(Protocol):
@@ -30,6 +33,10 @@ class Source(Protocol):
 
     def name(self, index: int) -> str:
         """A name for this item in messages: its file name or its number."""
+        ...
+
+    def stored_size(self, index: int) -> tuple[int, int] | None:
+        """Height and width of an image before it is resized; None of a tensor."""
         ...
 
     def part(self, indices: npt.NDArray[np.int64]) -> Source:
@@ -78,14 +85,15 @@ class DataSet:
 
     Attributes:
         source: The name or path, as the user gave it.
-        labels: Class names; `y` are indices into them.
+        labels: Class names; `y` are indices into them. Empty if the items have no labels.
         input: Shape, dtype, colour, resize rule and value range of an item.
         train: Items for training and calibration.
-        val: Items for early stopping and search. Empty only in a data set that is only evaluated.
+        val: Items for early stopping and search; may be empty except for training.
         test: Items for the final evaluation; never used for training, calibration or selection.
         sha256: Hash of every item's content hash, label and split.
         skipped: Items left out, with the reason: unreadable files (`--skip-unreadable`), and copies of items in a given
             test or validation split.
+        computed: Splits that the data did not have, so that their items were taken from the training items.
     """
 
     source: str
@@ -96,6 +104,13 @@ class DataSet:
     test: Split
     sha256: str
     skipped: tuple[tuple[str, str], ...] = ()
+    computed: tuple[str, ...] = ()
+
+    def relabelled(self, labels: tuple[str, ...]) -> DataSet:
+        """The same with classes numbered in the order of these labels, which include all of its own."""
+        numbers = np.array([labels.index(label) for label in self.labels], np.int64)
+        splits = {name: getattr(self, name) for name in SPLITS}
+        return replace(self, labels=labels, **{name: replace(s, y=numbers[s.y]) for name, s in splits.items()})
 
     @property
     def record(self) -> DataRecord:

@@ -119,16 +119,17 @@ def profile(
     """Profile a file on an engine; takes at most about five seconds for nets of up to 100 ms.
 
     Args:
-        file: A `.tflite` or `.onnx` file.
+        file: A `.tflite` or `.onnx` classifier, whoever made it, with an input of fixed size. LiteRT's profiler takes
+            no file with state, as of a fused LSTM.
         engine: An engine with a profiler; None takes the first usable one that opens the file.
         threads: Number of threads that the engine may use, 1 to 256.
         runs: Number of inferences to time and to trace; fewer if they take over two seconds.
         items: Inputs, shape (N, *shape), as the file's contract describes them; None generates noise.
 
     Raises:
-        EngineError: The engine has no profiler, does not open the file, or its process died.
+        EngineError: The engine has no profiler, does not open or support the file, or its process died.
         ModelFileError: The file can't be opened.
-        InputError: `threads` or `runs` is out of range.
+        InputError: `threads` or `runs` is out of range, or the file leaves sizes free.
 
     Example:
         >>> from edgepress.toolkit import profile

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
-from edgepress.runtime.adapter import adapted, quantized
+from edgepress.runtime.adapted import adapted, quantized
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import EngineError
+from edgepress.runtime.errors import EngineError, InputError
+from edgepress.runtime.flatbuffer import has_variables
 from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
 from edgepress.runtime.sessions import Session
 from edgepress.toolkit.workers.opening import engine_errors
@@ -93,6 +94,18 @@ def trace_file(job: ProfileJob, emit: Emit) -> None:
 
 def _traces(job: ProfileJob) -> Traces:
     _, session = open_session(job.file, job.engine, job.threads)
+    if job.engine == "litert" and has_variables(job.file, job.file.read_bytes()):
+        raise EngineError(
+            f"{job.file} has state (variable tensors, as of a fused LSTM), which LiteRT's profiler does not support.",
+            "Use edgepress benchmark, which times the whole file; inspect lists its operations.",
+        )
+    if any(n < 1 for n in session.shape):
+        raise InputError(
+            f"{job.file} takes items of shape {['?' if n < 1 else n for n in session.shape]}; no time can be given "
+            "for sizes that are free.",
+            "Fix them first: edgepress convert --size.",
+        )
+    session.keep_state = session.stateful  # only the time matters, and opening the file again would count
     items = _stored(job, session)
     for i in range(WARM_RUNS):
         session.run(items[i % len(items)])
@@ -117,12 +130,12 @@ def _runs(most: int, least: int = 1) -> Iterator[int]:
 
 def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
     """Batches as the file takes them, of one item or of the file's fixed batch size."""
-    shape, size = tuple(max(n, 1) for n in session.shape), session.batch or 1
+    size = session.batch or 1
     items = job.items
     if items is None:
         spec = session.contract.input if session.contract else None
         low, high = map(int, spec.limits) if spec and spec.is_integer else (0, 255)
-        items = np.random.Generator(np.random.PCG64(0)).integers(low, high + 1, (8, *shape)).astype(np.float32)
+        items = np.random.Generator(np.random.PCG64(0)).integers(low, high + 1, (8, *session.shape)).astype(np.float32)
     elif session.contract is not None and session.contract.adapter is not None:
         items = adapted(items, session.contract.adapter)
     if items.dtype != session.dtype:

@@ -4,8 +4,9 @@ The Python classes offer no profiler: `Interpreter` has none, and `CompiledModel
 beside them, `libLiteRt.so`, exports one that reports XNNPACK's kernels, too (litert/c/litert_profiler.h).
 `CompiledModel` runs the same kernels as `Interpreter`.
 
-Limits: structures and options are those of ai-edge-litert 2.3. A later release may change them, and C does not check;
-so this runs in a child process only, and values are checked before they are used.
+Limits: `CompiledModel` takes no file with state (variable tensors) or with intermediate tensors, which `Interpreter`
+does (litert/core/model/model_load.cc). Structures and options are those of ai-edge-litert 2.3. A later release may
+change them, and C does not check; so this runs in a child process only, and values are checked before they are used.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def compiled(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[Comp
     Raises:
         EngineError: The library is missing, or refuses something.
     """
-    library = _library()
+    library = _library(file)
     names = ("environment", "model", "options", "compiled", "profiler", "input", "output")
     h: dict[str, Any] = {name: _Handle() for name in names}
     with ExitStack() as undo:
@@ -144,13 +145,13 @@ def compiled(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[Comp
         yield CompiledModel(library, h, batch.nbytes)
 
 
-def _library() -> _Checked:
+def _library(file: Path) -> _Checked:
     spec = importlib.util.find_spec("ai_edge_litert")
     folders = (spec.submodule_search_locations or ()) if spec else ()
     path = next((path for folder in folders if (path := Path(folder, "libLiteRt.so")).exists()), None)
     if path is None:
         raise EngineError("This installation of LiteRT has no libLiteRt.so, and its Python classes have no profiler.")
-    return _Checked(ctypes.CDLL(str(path)))
+    return _Checked(ctypes.CDLL(str(path)), file)
 
 
 def _add_option(library: _Checked, options: Any, name: str, text: str) -> Any:
@@ -177,8 +178,8 @@ def _port_types(file: Path) -> dict[str, _TensorType]:
 class _Checked:
     """The library; a status of its functions other than 0 becomes an error."""
 
-    def __init__(self, library: ctypes.CDLL) -> None:
-        self._library = library
+    def __init__(self, library: ctypes.CDLL, file: Path) -> None:
+        self._library, self._file = library, file
 
     def raw(self, name: str) -> Any:
         return getattr(self._library, name)
@@ -188,6 +189,7 @@ class _Checked:
 
         def call(*arguments: Any) -> None:
             if status := function(*arguments):
-                raise EngineError(f"LiteRT's profiler can't be used on this file: {name} returned status {status}.")
+                what = f"LiteRT's profiler can't be used on {self._file}: {name} returned status {status}."
+                raise EngineError(what, "Use edgepress benchmark, which times the whole file.")
 
         return call

@@ -1,0 +1,87 @@
+"""What eight-bit weights cost by themselves: the float model with every weight rounded, computed in float.
+
+A net whose weights do not survive rounding answers differently even in a faultless file, on items unlike its training
+data most of all. Comparing a file with the rounded float model tells this from a fault, and independently: the rounding
+here is NumPy's, of the float file, not the quantizers'. It is the weight part of simulated quantization (Jacob et al.
+2018, arXiv:1712.05877, section 3).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.to_tflite import flatbuffer as flat
+
+if TYPE_CHECKING:
+    import onnx
+
+LEVELS = 127
+TFLITE_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
+"""Axis of the output channels of a kernel, by operation."""
+ONNX_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": 1}
+"""The same; that of a transposed Gemm is 0."""
+
+
+def rounded(values: npt.NDArray[np.float32], axis: int | None, *, symmetric: bool = True) -> npt.NDArray[np.float32]:
+    """Values as eight bits hold them.
+
+    Args:
+        values: Weights of any shape.
+        axis: The axis along which each index has a scale of its own; None for one scale.
+        symmetric: Whether 0 is the middle: -127 to 127 steps; else 0 to 255 steps from the smallest value or 0.
+    """
+    others = None if axis is None else tuple(i for i in range(values.ndim) if i != axis % values.ndim)
+    low, high = (f(values, axis=others, keepdims=True) for f in (np.min, np.max))
+    if symmetric:
+        step = np.maximum(-low, high) / LEVELS
+    else:
+        step = (np.maximum(high, 0) - np.minimum(low, 0)) / (2 * LEVELS + 1)
+    step = np.where(step > 0, step, 1)
+    return np.asarray(np.rint(values / step) * step, np.float32)
+
+
+def rounded_tflite(model: bytes, *, dense_per_channel: bool) -> bytes:
+    """A float TFLite model with rounded kernels.
+
+    Args:
+        model: The float model.
+        dense_per_channel: Whether each output of a dense layer has a scale of its own.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    root, graph = flat.read(model)
+    for op in graph.operators:
+        kind = flat.kind(root, op)
+        kernel = graph.tensors[int(op.inputs[1])] if kind in TFLITE_AXES else None
+        data = root.buffers[kernel.buffer].data if kernel is not None and kernel.type == flat.FLOAT32 else None
+        if kernel is not None and data is not None and len(data):
+            axis = None if kind == "FULLY_CONNECTED" and not dense_per_channel else TFLITE_AXES[kind]
+            values = np.asarray(data, np.uint8).view(np.float32).reshape(kernel.shape)
+            changed = rounded(values, axis).reshape(-1).view(np.uint8)
+            kernel.buffer = flat.append(root.buffers, fb.BufferT(data=changed))
+    return flat.write(root)
+
+
+def rounded_onnx(model: onnx.ModelProto, *, per_channel: bool) -> onnx.ModelProto:
+    """A float ONNX model with rounded kernels: symmetric ones per channel, or others with one scale each."""
+    from onnx import numpy_helper
+
+    whole = copy.deepcopy(model)
+    constants = {tensor.name: tensor for tensor in whole.graph.initializer}
+    done: set[str] = set()
+    for node in whole.graph.node:
+        name = node.input[1] if node.op_type in ONNX_AXES else ""
+        if name not in constants or name in done:
+            continue
+        done.add(name)
+        values = numpy_helper.to_array(constants[name])
+        if values.dtype == np.float32 and values.ndim > 1:
+            transposed = any(a.name == "transB" and a.i for a in node.attribute)
+            axis: Any = (0 if transposed else ONNX_AXES[node.op_type]) if per_channel else None
+            changed = rounded(values, axis, symmetric=per_channel)
+            constants[name].CopyFrom(numpy_helper.from_array(changed, name))
+    return whole

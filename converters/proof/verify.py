@@ -1,0 +1,147 @@
+"""Verify a file: compare it with its source model, and, if it falls short, with that of rounded weights."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.contract.outputs import SIGMOIDS
+from edgepress.converters.proof.compare import Answers, End, beside_rounded, compare, finished, shortcoming
+from edgepress.converters.proof.rounding import rounded_onnx, rounded_tflite
+from edgepress.converters.schemes import SCHEMES, Scheme
+from edgepress.converters.to_onnx import interface
+from edgepress.converters.to_onnx.convert import prepared
+from edgepress.converters.to_tflite import passes
+from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.runtime import Model, load
+from edgepress.runtime.contract import Task, Verification
+
+if TYPE_CHECKING:
+    import onnx
+
+PROOF_STEP, PROOF_S, PROOF_LEAST = 4, 0.3, 16
+"""Items compared at a time, seconds after which the comparison stops, and items that are compared in any case."""
+LABELLED = ("softmax", "logits", "sigmoid", "multilabel")
+"""Tasks whose answers are scores of labels."""
+Array = npt.NDArray[Any]
+
+
+def answers(model: Model, items: Array) -> Answers:
+    """Answers to as many items as `PROOF_S` allows, float32, (N, C): int16x8 of a large net takes a second for 16."""
+    parts, start = [], time.perf_counter()
+    for i in range(0, len(items), PROOF_STEP):
+        parts.append(model.answer(items[i : i + PROOF_STEP]))
+        if i + PROOF_STEP >= PROOF_LEAST and time.perf_counter() - start > PROOF_S:
+            break
+    found = np.concatenate(parts)
+    return found.reshape(len(found), -1)
+
+
+def end_of(task: Task, ends_in: str) -> End:
+    """What a file's answers are computed by, by its task and the source model's last operation."""
+    if task not in ("softmax", "sigmoid", "multilabel"):
+        return ""
+    return "sigmoid" if ends_in.lower() in SIGMOIDS or task != "softmax" else "softmax"
+
+
+def verify(
+    path: Path,
+    scheme: Scheme,
+    items: Array,
+    scores: Answers,
+    truth: Answers,
+    *,
+    on: str,
+    task: Task,
+    ends_in: str,
+    rounded: Callable[[End], Answers | None],
+) -> tuple[Verification, str]:
+    """Compare a file with its source model.
+
+    Args:
+        path: The file.
+        scheme: Its scheme.
+        items: The items that it answered, shape (N, *item shape).
+        scores: Its answers, float32, (N, C), finite; logits as they are.
+        truth: The source model's answers.
+        on: Name of the items.
+        task: What the answers are.
+        ends_in: The source model's last operation.
+        rounded: Returns the source model's answers with its weights rounded; None if they are unknown.
+
+    Returns:
+        The figures, and why the file is below its scheme's bounds; empty if it is not.
+    """
+    end = end_of(task, ends_in)
+    inner = _before_end(path.read_bytes(), items, end, scores.shape[1]) if end else None
+    compared = partial(compare, on=on, end=end, before_end=inner, labels=task in LABELLED)
+    found = compared(truth, scores)
+    reason = shortcoming(found, scheme)
+    if reason and scheme.rounds_weights and (nearer := rounded(end)) is not None:
+        found = beside_rounded(found, compared(nearer[: len(scores)], scores))
+        reason = shortcoming(found, scheme)
+    return found, reason
+
+
+def rounded_answers(
+    model: bytes | onnx.ModelProto, scheme: Scheme, items: Array, truth: Answers, *, end: End
+) -> Answers | None:
+    """Answers of a float file whose weights are rounded as a scheme does it: what the best file of it could answer.
+
+    Args:
+        model: The float file that the scheme is made from, of TFLite or ONNX.
+        scheme: The scheme.
+        items: The items, shape (N, *item shape).
+        truth: The source model's answers to them, float32, (N, C).
+        end: What the answers are probabilities of.
+
+    Returns:
+        Float32, (N, C); None if already the float file does not answer like the source model.
+    """
+    if isinstance(model, bytes):
+        float32, uint8 = SCHEMES["tflite-float32"], items.dtype == np.uint8
+        plain, changed = (
+            with_scheme(flat, float32, None, uint8=uint8)
+            for flat in (model, rounded_tflite(model, dense_per_channel=scheme.calibrated))
+        )
+    else:
+        float32, ready = SCHEMES["onnx-float32"], prepared(model)
+        plain, changed = (
+            bytes(each.SerializeToString()) for each in (ready, rounded_onnx(ready, per_channel=scheme.calibrated))
+        )
+    columns = truth.shape[1]
+    exact = _given(_run(plain, items), columns)
+    if shortcoming(compare(truth, exact, on="", end=end), float32):
+        return None
+    inner = _before_end(changed, items, end, columns) if end else None
+    return _given(_run(changed, items), columns) if inner is None else finished(inner, end)
+
+
+def _before_end(data: bytes, items: Array, end: End, columns: int) -> Answers | None:
+    """What a file computes before its softmax or sigmoid, shape (N, C); None if it does not end in one."""
+    cut = (passes if data[4:8] == b"TFL3" else interface).before_end(data)
+    if cut is None:
+        return None
+    found = _run(cut, items)
+    return np.concatenate([-found, found], axis=1) if (end, found.shape[1], columns) == ("sigmoid", 1, 2) else found
+
+
+def _given(found: Answers, columns: int) -> Answers:
+    """A single sigmoid as two columns, like the runtime's."""
+    return np.concatenate([1 - found, found], axis=1) if (found.shape[1], columns) == (1, 2) else found
+
+
+def _run(data: bytes, items: Array) -> Answers:
+    """Outputs of a file without a contract, one item at a time: others of a batch would change those of some files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("model.tflite" if data[4:8] == b"TFL3" else "model.onnx")
+        path.write_bytes(data)
+        model = load(path)
+        return np.concatenate([model.answer(item[np.newaxis]).reshape(1, -1) for item in items])
