@@ -42,6 +42,14 @@ def grey(x: Array) -> Array:
 
 
 F = np.float32
+
+
+def standardized(x: Array) -> Array:
+    y = x.reshape(len(x), -1).astype(np.float64)
+    y = (y - y.mean(1, keepdims=True)) / np.maximum(y.std(1, keepdims=True), y.shape[1] ** -0.5)
+    return y.reshape(x.shape).astype(F)
+
+
 CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], Callable[[Array], Array]]] = {
     "range": (tflite_of, {"input_range": "-1,1"}, lambda x: (x.astype(F) - F(127.5)) / F(127.5)),
     "mean and std": (
@@ -50,6 +58,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], Callable[[Array],
         lambda x: (x.astype(F) - np.array([10, 20, 30], F)) / np.array([4, 5, 6], F),
     ),
     "blue first": (tflite_of, {"input_range": "0,1", "color": "bgr"}, lambda x: x[..., ::-1].astype(F) / F(255)),
+    "own mean": (tflite_of, {"input": "standardize"}, standardized),
     "raw pixels": (tflite_of, {"input_range": "0,255"}, lambda x: x.astype(F)),
     "int8, as stored": (
         lambda p: tflite_of(p, stored=("int8", 1 / 60, -4)),
@@ -121,6 +130,13 @@ def test_weights_are_untouched_and_labels_and_scaling_are_in_the_standard_metada
     contract = read_contract(copy)
     assert contract is not None
     assert contract.labels == tuple("wxyz")
+
+
+@pytest.mark.parametrize("hints", [{"color": "bgr", "input_range": "0,1"}, {"input": "standardize"}])
+def test_what_the_standard_metadata_can_t_say_is_described_as_numbers(hints: dict[str, Any], tmp_path: Path) -> None:
+    annotated(tflite_of(tmp_path / "m.tflite"), tmp_path / "copy.tflite", **hints)
+    found = tflite_metadata((tmp_path / "copy.tflite").read_bytes())
+    assert (found.color, found.mean, found.std) == (None, (), ())
 
 
 def test_an_onnx_copy_keeps_its_own_metadata(tmp_path: Path) -> None:
