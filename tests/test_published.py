@@ -41,6 +41,10 @@ def grey(x: Array) -> Array:
     return x[..., :1]
 
 
+def scaled_each(x: Array, scale: Callable[[Array], Array]) -> Array:
+    return np.stack([scale(item.astype(np.float64)) for item in x]).astype(np.float32)
+
+
 F = np.float32
 
 
@@ -80,6 +84,21 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], Callable[[Array],
         lambda p: tflite_of(p, (6, 6)),
         {"input_range": "0,1"},
         lambda x: grey(x)[..., 0].astype(F) / F(255),
+    ),
+    "standardized": (
+        tflite_of,
+        {"input": "standardize", "color": "bgr"},
+        lambda x: scaled_each(x[..., ::-1], lambda i: (i - i.mean()) / i.std()),
+    ),
+    "int8, to 0-1": (
+        lambda p: tflite_of(p, stored=("int8", 1 / 61.3, -4)),
+        {"input": "minmax"},
+        lambda x: np.rint(scaled_each(x, lambda i: (i - i.min()) / np.ptp(i)) * 61.3 - 4).astype(np.int8),
+    ),
+    "flat": (
+        lambda p: tflite_of(p, (36,)),
+        {"color": "grey", "input_range": "0,1"},
+        lambda x: grey(x).reshape(len(x), 36).astype(F) / F(255),
     ),
     "channels first": (
         lambda p: onnx_of(p.with_suffix(".onnx")),

@@ -96,7 +96,8 @@ def read_block(model: bytes) -> Block | None:
 
 def _input(contract: Contract) -> dict[int, Any]:
     spec, adapter = contract.input, contract.adapter or Adapter(shape=contract.input.shape)
-    # Readers of this block put neither blue nor channels first, and scale by fixed numbers: others are mere numbers.
+    # Readers of this block put neither blue nor channels first and scale by fixed numbers: other inputs are described
+    # as numbers.
     usual = adapter.shape == spec.shape and not (adapter.bgr or adapter.channels_first or adapter.per_image)
     fields: dict[int, Any] = {_Tensor.NAME: "image" if spec.is_image and usual else "input"}
     if spec.color is not None and usual:
