@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -33,7 +34,6 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -51,6 +51,7 @@ from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.inspection import inspect
 from edgepress.toolkit.prediction import predict
 
@@ -60,7 +61,7 @@ SHARES = {".tflite": 0.4, ".onnx": 0.3, ".keras": 0.15, ".h5": 0.15}
 """Share of each kind among the copies."""
 DEFLATED = "deflated.keras"
 """A file whose members are packed: Keras stores them, other programs that write a zip do not."""
-SILENCE_S, MEMORY_BYTES = 30.0, 6 << 30
+SILENCE_S, MEMORY_BYTES = 60.0, 6 << 30
 """Limits of the kept child."""
 LIMIT_S = 3 * SILENCE_S
 """Longest time that a call may take: a conversion opens the file once for each format, and makes the files."""
@@ -233,7 +234,7 @@ def _make_files(folder: Path) -> None:
         for member in old.namelist():
             new.writestr(member, old.read(member))
     contract = guess_contract(Facts((16, 16, 3), 4), Hints(task="softmax")).contract
-    calibration = partial(list, [seeded_items(contract.input, 16)])
+    calibration = functools.partial(list, [seeded_items(contract.input, 16)])
     with Conversion(made / "net.keras") as conversion:
         conversion.run(parse_schemes("all"), contract, calibration=calibration, out=made)
     made.rename(folder)
@@ -295,7 +296,7 @@ def _in_process(verb: str, path: Path, source: Path, folder: Path) -> str:
             engine = inspect(path).engine
             return "answered" if engine is None or engine.opens else "answered; its engine does not open it"
         if verb == "predict":
-            results = predict(path, [_item(source, folder)])
+            results = predict(path, [_item(source, folder)], hints=_hints(source))
             return "answered" if all(r.error is None for r in results) else "refused the item"
         format = "onnx" if path.suffix == ".onnx" else "tflite"
         variants = convert(path, f"{format}-float32,{format}-dynamic", out=folder / "out")
@@ -318,6 +319,16 @@ def _by_command_line(verb: str, path: Path, source: Path, folder: Path) -> str:
         raise RuntimeError(f"exit code {done.returncode}: {done.stderr}")
     json.loads(done.stdout)
     return f"exit code {done.returncode}"
+
+
+@functools.cache
+def _hints(source: Path) -> Hints:
+    """What `predict` needs to know of a file that others made: that items are not to be changed."""
+    try:
+        contract_of(source)
+    except EdgepressError:
+        return Hints(color="none")
+    return Hints()
 
 
 def _item(source: Path, folder: Path) -> Path:

@@ -43,7 +43,7 @@ class Row(NamedTuple):
     quantized: bool = False
 
 
-ZERO_ONE = ("--input-range", "0,1")
+RAW, ZERO_ONE = ("--input-range", "0,255"), ("--input-range", "0,1")
 MINUS_ONE = ("--input-range=-1,1",)
 MNIST = Row("mnist", ZERO_ONE, evaluate=True)
 ROWS = {
@@ -58,12 +58,12 @@ ROWS = {
     "mlperf_tiny/kws_ref_model.tflite": Row(quantized=True),
     "mlperf_tiny/kws_ref_model_float32.tflite": Row(options=("--color", "none")),
     "mlperf_tiny/pretrainedResnet.h5": Row("sign_digits/Dataset"),
-    "mlperf_tiny/pretrainedResnet.tflite": Row("sign_digits/Dataset"),
+    "mlperf_tiny/pretrainedResnet.tflite": Row("sign_digits/Dataset", RAW),
     "mlperf_tiny/pretrainedResnet_quant.tflite": Row(quantized=True),
     "mlperf_tiny/vww_96_float.tflite": Row(options=ZERO_ONE),
     "mlperf_tiny/vww_96_int8.tflite": Row(quantized=True),
     "mltk/image_example1.tflite": Row(quantized=True),
-    "onnx/mnist-8.onnx": MNIST._replace(options=()),
+    "onnx/mnist-8.onnx": MNIST._replace(options=RAW),
     "onnx/mnist_quantized_ort2020.onnx": MNIST._replace(quantized=True),
     "tflite_support/automl_labeler_model.tflite": Row(quantized=True),
     "tflite_support/mobilenet_v1_0.25_224_1_default_1.tflite": Row(options=MINUS_ONE),
@@ -174,7 +174,7 @@ def _command(command: str, path: Path, row: Row, data: Path, item: list[int], fo
         if not item or path.suffix not in (".tflite", ".onnx"):
             return None
         np.save(folder / "item.npy", np.zeros(item[1:], np.float32))
-        document, error = _edgepress("predict", str(path), str(folder / "item.npy"))
+        document, error = _edgepress("predict", str(path), str(folder / "item.npy"), *row.options)
         return Outcome(error)
     if command == "evaluate":
         if not row.evaluate:

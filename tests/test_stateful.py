@@ -20,6 +20,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.tflite import TFLiteSource
+from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime import InputSpec, frames, load
 from edgepress.runtime.__main__ import main
@@ -95,6 +96,11 @@ def test_ranges_of_calibration_do_not_depend_on_the_order_of_items(stateful: Pat
     model = stateful.read_bytes()
     forwards = tflite_ranges(model, lambda: [ITEMS], None)
     assert tflite_ranges(model, lambda: [ITEMS[::-1]], None) == forwards
+
+
+def test_operations_that_onnx_lacks_are_named(stateful: Path) -> None:
+    with pytest.raises(ConversionError, match="SVDF"):
+        float_onnx_of(stateful.read_bytes())
 
 
 def _with_dense(svdf: Path, folder: Path) -> Path:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgepress.runtime.errors import parsing
 from edgepress.toolkit.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -88,7 +89,7 @@ def parse_manifest(data: bytes) -> Manifest:
     Raises:
         BundleError: It is damaged, edited, or from a newer version of edgepress.
     """
-    try:
+    with parsing(NAME, "", failed="is not in the form that edgepress writes", error=BundleError):
         raw = json.loads(data)
         version = raw["schema_version"]
         if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -103,8 +104,6 @@ def parse_manifest(data: bytes) -> Manifest:
             raise TypeError("a field has a wrong type")
         if manifest.to_bytes() != data or claimed != manifest.id:
             raise ValueError("it was changed after it was made")
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as e:
-        raise BundleError(f"{NAME} is not in the form that edgepress writes: {e}.") from e
     return manifest
 
 

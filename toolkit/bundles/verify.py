@@ -78,8 +78,11 @@ def verify(path: str | Path, *, key: str | Path | None = None, signature: str | 
     beside = signature_path(bundle) if signature is None else Path(signature)
     if not bundle.is_file():
         raise InputError(f"{bundle} does not exist or is not a file.", "Give a .zip or .pyz made by edgepress bundle.")
-    if (kind := kind_of(bundle)).name not in ("a bundle", "a zip archive"):  # the latter if its directory is damaged
-        raise BundleError(f"{bundle} is {kind.name}, and no bundle.", "Give a .zip or .pyz made by edgepress bundle.")
+    with bundle.open("rb") as file:
+        zipped = file.read(2) == b"PK"  # what is in a zip is looked at below, in bounded memory
+    if not zipped:
+        what = f"{bundle} is {kind_of(bundle).name}, and no bundle."
+        raise BundleError(what, "Give a .zip or .pyz made by edgepress bundle.")
     signer = check_signature(bundle, beside, Path(key)) if key is not None else ""
     with bundle.open("rb") as file:
         try:
