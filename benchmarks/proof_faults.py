@@ -6,7 +6,7 @@ has, a bias that is left out. A layer is drawn at random. None means that the fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ def _rolled(w: Array, rng: np.random.Generator, axes: Axes) -> Array | None:
     return np.roll(w, 1, axes.outputs)
 
 
-def _noisy(w: Array, rng: np.random.Generator, axes: Axes) -> Array | None:
+def _noisy(w: Array, rng: np.random.Generator, axes: Axes) -> Array:
     middle = float(np.median(w.astype(np.float64)))
     changed = w + rng.normal(0, NOISE * (w.astype(np.float64).std() or abs(middle)), w.shape)
     if w.dtype.kind in "iu":
@@ -80,157 +80,183 @@ FAULTS = (*EDITS, "noise in all weights", *OTHERS)
 def broken(model: bytes, fault: str, seed: int) -> bytes | None:
     """The file with a fault in it."""
     rng = np.random.default_rng([seed, FAULTS.index(fault)])
-    return (_tflite if model[4:8] == b"TFL3" else _onnx)(model, fault, rng)
-
-
-def _tflite(model: bytes, fault: str, rng: np.random.Generator) -> bytes | None:
-    from ai_edge_litert import schema_py_generated as fb
-
-    root, graph = flat.read(model)
-    types = {fb.TensorType.FLOAT32: np.float32, fb.TensorType.FLOAT16: np.float16, fb.TensorType.INT8: np.int8}
-    types |= {fb.TensorType.INT32: np.int32, fb.TensorType.INT64: np.int64}
-    makers = {int(op.outputs[0]): op for op in graph.operators}
-
-    def stored(index: int) -> Any:
-        """The constant behind a tensor, through DEQUANTIZE; None if it is computed."""
-        op = makers.get(index)
-        index = int(op.inputs[0]) if op is not None and flat.kind(root, op) == "DEQUANTIZE" else index
-        tensor = graph.tensors[index]
-        return tensor if index >= 0 and root.buffers[tensor.buffer].data is not None else None
-
-    def values(tensor: Any) -> Array:
-        return root.buffers[tensor.buffer].data.view(types[tensor.type]).reshape(tensor.shape)
-
-    def store(tensor: Any, array: Array) -> None:
-        whole = np.ascontiguousarray(array).astype(types[tensor.type])
-        tensor.buffer = flat.append(root.buffers, fb.BufferT(data=whole.reshape(-1).view(np.uint8)))
-
-    kernels = []
-    for op in graph.operators:
-        kind = flat.kind(root, op)
-        w = stored(int(op.inputs[1])) if kind in AXES else None
-        if w is not None and np.prod(w.shape) >= LEAST:
-            kernels.append((w, kind, op))
-    if not kernels:
+    file: _TFLite | _Onnx = _TFLite(model) if model[4:8] == b"TFL3" else _Onnx(model)
+    if not file.kernels:
         return None
-    order = [kernels[i] for i in rng.permutation(len(kernels))]
-    if fault in EDITS or fault == "noise in all weights":
-        edit = EDITS.get(fault, _noisy)
-        for w, kind, _ in order:
-            if (changed := edit(values(w), rng, AXES[kind])) is None:
-                continue
-            store(w, changed)
-            if fault in EDITS:
-                return flat.write(root)
-        return flat.write(root) if fault not in EDITS else None
-    if fault == "scale doubled":
-        w = order[0][0]
-        if w.type == fb.TensorType.INT8:
-            w.quantization.scale = [2 * s for s in w.quantization.scale]
-        else:
-            store(w, 2 * values(w))
-        return flat.write(root)
-    if fault == "bias dropped":
-        for _, _, op in order:
-            if len(op.inputs) > 2 and (b := stored(int(op.inputs[2]))) and values(b).any():
-                store(b, 0 * values(b))
-                return flat.write(root)
-        return None
+    order = [file.kernels[i] for i in rng.permutation(len(file.kernels))]
+    if fault == "noise in all weights":
+        for kernel in order:
+            file.store(kernel.weight, _noisy(file.values(kernel.weight), rng, kernel.axes))
+        return file.written()
     if fault.startswith("inner"):
-        inner = [int(op.inputs[0]) for _, _, op in order if int(op.inputs[0]) in makers]
-        inner = [i for i in inner if graph.tensors[i].type in (fb.TensorType.INT8, fb.TensorType.INT16)]
-        return _relabelled(root, graph, inner[0], fault) if inner else None
-    end = graph.tensors[graph.outputs[0] if fault.startswith("output") else graph.inputs[0]]
-    if end.quantization is None or end.quantization.scale is None or not len(end.quantization.scale):
-        return None
-    if "scale" in fault:
-        end.quantization.scale = [2 * s for s in end.quantization.scale]
+        done = file.change_inner(fault, order, rng)
+    elif fault == "scale doubled":
+        done = file.double_scale(order[0].weight)
+    elif fault == "bias dropped":
+        biases = (kernel.bias for kernel in order if kernel.bias is not None and file.values(kernel.bias).any())
+        done = _first(file, biases, lambda bias: 0 * file.values(bias))
+    elif fault in EDITS:
+        axes = {id(kernel.weight): kernel.axes for kernel in order}
+        edit = EDITS[fault]
+        weights = (kernel.weight for kernel in order)
+        done = _first(file, weights, lambda weight: edit(file.values(weight), rng, axes[id(weight)]))
     else:
-        end.quantization.zeroPoint = [int(z) + 2 * SHIFT for z in end.quantization.zeroPoint]
-    return flat.write(root)
+        done = file.change_end(fault)
+    return file.written() if done else None
 
 
-def _relabelled(root: Any, graph: Any, index: int, fault: str) -> bytes:
-    """Let the readers of a tensor read it with another zero point or scale: a RESHAPE copies the integers."""
-    from ai_edge_litert import schema_py_generated as fb
-
-    old = graph.tensors[index]
-    new = flat.tensor(graph, list(old.shape), f"broken_{index}", type=old.type)
-    shift = (SHIFT if old.type == fb.TensorType.INT8 else 256 * SHIFT) if "zero" in fault else 0
-    graph.tensors[new].quantization = fb.QuantizationParametersT(
-        scale=[s * (1 if shift else 2) for s in old.quantization.scale],
-        zeroPoint=[int(z) + shift for z in old.quantization.zeroPoint],
-    )
-    for op in graph.operators:
-        op.inputs = [new if int(i) == index else int(i) for i in op.inputs]
-    at = next(i for i, op in enumerate(graph.operators) if index in [int(o) for o in op.outputs])
-    shape = flat.constant(root, graph, np.array(old.shape, np.int32), f"broken_shape_{index}")
-    reshape = flat.operator(root, "RESHAPE", [index, shape], new, newShape=list(old.shape))
-    graph.operators.insert(at + 1, reshape)
-    return flat.write(root)
+def _first(file: _TFLite | _Onnx, tensors: Iterable[Any], change: Callable[[Any], Array | None]) -> bool:
+    """Change the first tensor that can be; whether there was one."""
+    for tensor in tensors:
+        if (changed := change(tensor)) is not None:
+            file.store(tensor, changed)
+            return True
+    return False
 
 
-def _onnx(model: bytes, fault: str, rng: np.random.Generator) -> bytes | None:
-    import onnx
-    from onnx import numpy_helper
+@dataclass(frozen=True)
+class _Kernel:
+    weight: Any
+    axes: Axes
+    bias: Any
+    operation: Any
 
-    whole = onnx.load_from_string(model)
-    graph = whole.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
 
-    def stored(name: str) -> Any:
-        node = makers.get(name)
+class _TFLite:
+    def __init__(self, model: bytes) -> None:
+        from ai_edge_litert import schema_py_generated as fb
+
+        self._fb, kinds = fb, fb.TensorType
+        self.root, self.graph = flat.read(model)
+        self._types = {kinds.FLOAT32: np.float32, kinds.FLOAT16: np.float16, kinds.INT8: np.int8}
+        self._types |= {kinds.INT32: np.int32, kinds.INT64: np.int64}
+        self._makers = {int(op.outputs[0]): op for op in self.graph.operators}
+        self.kernels = []
+        for op in self.graph.operators:
+            kind = flat.kind(self.root, op)
+            weight = self._stored(int(op.inputs[1])) if kind in AXES else None
+            if weight is not None and np.prod(weight.shape) >= LEAST:
+                bias = self._stored(int(op.inputs[2])) if len(op.inputs) > 2 else None
+                self.kernels.append(_Kernel(weight, AXES[kind], bias, op))
+
+    def _stored(self, index: int) -> Any:
+        """The constant behind a tensor, through DEQUANTIZE; None if it is computed."""
+        op = self._makers.get(index)
+        index = int(op.inputs[0]) if op is not None and flat.kind(self.root, op) == "DEQUANTIZE" else index
+        tensor = self.graph.tensors[index]
+        return tensor if index >= 0 and self.root.buffers[tensor.buffer].data is not None else None
+
+    def values(self, tensor: Any) -> Array:
+        data: Array = self.root.buffers[tensor.buffer].data.view(self._types[tensor.type])
+        return data.reshape(tensor.shape)
+
+    def store(self, tensor: Any, array: Array) -> None:
+        whole = np.ascontiguousarray(array).astype(self._types[tensor.type])
+        buffer = self._fb.BufferT(data=whole.reshape(-1).view(np.uint8))
+        tensor.buffer = flat.append(self.root.buffers, buffer)
+
+    def written(self) -> bytes:
+        return flat.write(self.root)
+
+    def double_scale(self, weight: Any) -> bool:
+        if weight.type == self._fb.TensorType.INT8:
+            weight.quantization.scale = [2 * s for s in weight.quantization.scale]
+        else:
+            self.store(weight, 2 * self.values(weight))
+        return True
+
+    def change_inner(self, fault: str, order: list[_Kernel], rng: np.random.Generator) -> bool:
+        """Let the readers of a tensor read it with another zero point or scale: a RESHAPE copies the integers."""
+        kinds, graph = self._fb.TensorType, self.graph
+        computed = [i for kernel in order if (i := int(kernel.operation.inputs[0])) in self._makers]
+        index = next((i for i in computed if graph.tensors[i].type in (kinds.INT8, kinds.INT16)), None)
+        if index is None:
+            return False
+        old = graph.tensors[index]
+        new = flat.tensor(graph, list(old.shape), f"broken_{index}", type=old.type)
+        shift = (SHIFT if old.type == kinds.INT8 else 256 * SHIFT) if "zero" in fault else 0
+        graph.tensors[new].quantization = self._fb.QuantizationParametersT(
+            scale=[s * (1 if shift else 2) for s in old.quantization.scale],
+            zeroPoint=[int(z) + shift for z in old.quantization.zeroPoint],
+        )
+        for op in graph.operators:
+            op.inputs = [new if int(i) == index else int(i) for i in op.inputs]
+        at = next(i for i, op in enumerate(graph.operators) if index in [int(o) for o in op.outputs])
+        shape = flat.constant(self.root, graph, np.array(old.shape, np.int32), f"broken_shape_{index}")
+        reshape = flat.operator(self.root, "RESHAPE", [index, shape], new, newShape=list(old.shape))
+        graph.operators.insert(at + 1, reshape)
+        return True
+
+    def change_end(self, fault: str) -> bool:
+        """Change the zero point or the scale of a quantized input or output."""
+        end = self.graph.tensors[(self.graph.outputs if fault.startswith("output") else self.graph.inputs)[0]]
+        if end.quantization is None or end.quantization.scale is None or not len(end.quantization.scale):
+            return False
+        if "scale" in fault:
+            end.quantization.scale = [2 * s for s in end.quantization.scale]
+        else:
+            end.quantization.zeroPoint = [int(z) + 2 * SHIFT for z in end.quantization.zeroPoint]
+        return True
+
+
+class _Onnx:
+    def __init__(self, model: bytes) -> None:
+        import onnx
+
+        self.model = onnx.load_from_string(model)
+        self._constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self._makers = {name: node for node in self.model.graph.node for name in node.output}
+        self.kernels = []
+        for node in self.model.graph.node:
+            weight = self._stored(node.input[1]) if node.op_type in KERNELS else None
+            if weight is not None and np.prod(weight.dims) >= LEAST:
+                axes = Axes((2, 3), 1, 0) if len(weight.dims) == 4 else Axes(None, 0, 1)
+                bias = self._stored(node.input[2]) if len(node.input) > 2 and node.op_type in ("Conv", "Gemm") else None
+                self.kernels.append(_Kernel(weight, axes, bias, node))
+
+    def _stored(self, name: str) -> Any:
+        node = self._makers.get(name)
         while node is not None and node.op_type in ("DequantizeLinear", "Cast", "Transpose"):
-            name, node = node.input[0], makers.get(node.input[0])
-        return constants.get(name)
+            name, node = node.input[0], self._makers.get(node.input[0])
+        return self._constants.get(name)
 
-    def store(tensor: Any, array: Array) -> None:
-        dtype = numpy_helper.to_array(tensor).dtype
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array).astype(dtype), tensor.name))
+    def values(self, tensor: Any) -> Array:
+        from onnx import numpy_helper
 
-    kernels = []
-    for node in graph.node:
-        w = stored(node.input[1]) if node.op_type in KERNELS else None
-        if w is not None and np.prod(w.dims) >= LEAST:
-            kernels.append((w, node))
-    if not kernels:
-        return None
-    order = [kernels[i] for i in rng.permutation(len(kernels))]
-    if fault in EDITS or fault == "noise in all weights":
-        edit = EDITS.get(fault, _noisy)
-        for w, _ in order:
-            axes = Axes((2, 3), 1, 0) if len(w.dims) == 4 else Axes(None, 0, 1)
-            if (changed := edit(numpy_helper.to_array(w), rng, axes)) is None:
-                continue
-            store(w, changed)
-            if fault in EDITS:
-                return bytes(whole.SerializeToString())
-        return bytes(whole.SerializeToString()) if fault not in EDITS else None
-    if fault == "scale doubled":
-        w = order[0][0]
-        if w.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
-            w = constants.get(w.name.replace("_quantized", "_scale"))
-            if w is None:
-                return None
-        store(w, 2 * numpy_helper.to_array(w))
-        return bytes(whole.SerializeToString())
-    if fault == "bias dropped":
-        for _, node in order:
-            if len(node.input) > 2 and (b := stored(node.input[2])) and numpy_helper.to_array(b).any():
-                store(b, 0 * numpy_helper.to_array(b))
-                return bytes(whole.SerializeToString())
-        return None
-    if fault.startswith("inner"):
-        pairs = [n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in makers]
+        return np.asarray(numpy_helper.to_array(tensor))
+
+    def store(self, tensor: Any, array: Array) -> None:
+        from onnx import numpy_helper
+
+        whole = np.ascontiguousarray(array).astype(self.values(tensor).dtype)
+        tensor.CopyFrom(numpy_helper.from_array(whole, tensor.name))
+
+    def written(self) -> bytes:
+        return bytes(self.model.SerializeToString())
+
+    def double_scale(self, weight: Any) -> bool:
+        if self.values(weight).dtype.kind in "iu":
+            weight = self._constants.get(weight.name.replace("_quantized", "_scale"))
+        if weight is not None:
+            self.store(weight, 2 * self.values(weight))
+        return weight is not None
+
+    def change_inner(self, fault: str, order: list[_Kernel], rng: np.random.Generator) -> bool:
+        """Let DequantizeLinear use another zero point or scale than QuantizeLinear."""
+        from onnx import numpy_helper
+
+        nodes = self.model.graph.node
+        pairs = [n for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] in self._makers]
         if not pairs:
-            return None
-        node = pairs[rng.integers(len(pairs))]
-        at = 2 if "zero" in fault else 1
-        old = numpy_helper.to_array(constants[node.input[at]])
-        limits = np.iinfo(old.dtype) if at == 2 else None
-        new = 2 * old if limits is None else old + (SHIFT if int(old) + SHIFT <= limits.max else -SHIFT)
-        graph.initializer.append(numpy_helper.from_array(np.asarray(new, old.dtype), "broken"))
+            return False
+        node, at = pairs[rng.integers(len(pairs))], 2 if "zero" in fault else 1
+        old = self.values(self._constants[node.input[at]])
+        shift = SHIFT if at == 1 or int(old) + SHIFT <= np.iinfo(old.dtype).max else -SHIFT
+        new = 2 * old if at == 1 else old.astype(np.int64) + shift
+        self.model.graph.initializer.append(numpy_helper.from_array(np.asarray(new, old.dtype), "broken"))
         node.input[at] = "broken"
-        return bytes(whole.SerializeToString())
-    return None
+        return True
+
+    def change_end(self, fault: str) -> bool:
+        """The ends of an ONNX file are float, or pixels without a scale."""
+        return False

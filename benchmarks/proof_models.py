@@ -48,7 +48,7 @@ PUBLISHED = {
     "onnx/mnist-8.onnx": (None, "mnist"),
 }
 """Files under real/models: the values that they take for pixels, and what they are shown."""
-RANDOM = {"MobileNet": 32, "MobileNetV2": 32, "EfficientNetB0": 32, "ResNet50": 32, "DenseNet121": 32}
+RANDOM = {"MobileNet": 32, "MobileNetV2": 32, "EfficientNetB0": 32, "ResNet50": 32}
 """Nets of keras.applications and the side of their images."""
 
 
@@ -69,6 +69,11 @@ class Subject:
     hints: Hints
     show: Callable[[InputSpec, int, int], Array]
     labelled: Callable[[InputSpec], tuple[Array, npt.NDArray[np.int64]]] | None = None
+
+
+def names() -> list[str]:
+    """The names of all nets."""
+    return [f"{arch} {on}" for arch, (on, _) in TRAINED.items()] + [Path(p).stem for p in PUBLISHED] + [*RANDOM]
 
 
 def subjects(cache: Path, real: Path, wanted: Collection[str] = ()) -> Iterator[Subject]:

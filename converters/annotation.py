@@ -108,8 +108,9 @@ def _annotated(job: AnnotateJob) -> Contract:
     content = job.path.read_bytes()
     tflite = content[4:8] == b"TFL3"
     digest, tools = hashlib.sha256(content).hexdigest(), {"edgepress": metadata.version("edgepress")}
-    made = job.contract.parent_sha256 != ""  # converted, or annotated before: it keeps its source
-    contract = job.contract if made else job.contract.replace(parent_sha256=digest, tools=tools)
+    contract = job.contract
+    if not contract.parent_sha256:  # else it was converted or annotated before, and keeps its source
+        contract = contract.replace(parent_sha256=digest, tools=tools)
     seeds = chosen_seeds(load(job.path, contract=contract).scores(candidates(contract.input)))
     logits = contract.task == "logits"
     raw = contract.replace(task="softmax") if logits else contract
@@ -120,10 +121,14 @@ def _annotated(job: AnnotateJob) -> Contract:
         write_text(job.out, contract.to_json() + "\n")
         return contract
     with whole_file(job.out) as temporary:
-        if tflite:
-            temporary.write_bytes(tflite_with_contract(content, contract))
-        else:
-            temporary.write_bytes(onnx_annotated(content, contract, moved=job.path.parent != job.out.parent))
+        try:
+            moved = job.path.parent != job.out.parent
+            made = tflite_with_contract(content, contract) if tflite else onnx_annotated(content, contract, moved=moved)
+        except (ConversionError, ModelFileError) as e:
+            raise type(e)(
+                f"{job.path} can't be copied. {e.message}", "Write its contract alone: --out NAME.json."
+            ) from e
+        temporary.write_bytes(made)
         items = candidates(contract.input)
         before, after = load(job.path, contract=contract), load(temporary)
         if not np.array_equal(before.scores(items), after.scores(items), equal_nan=True):
@@ -164,7 +169,7 @@ def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
     with parsing(path):
         if content[4:8] == b"TFL3":
             found, last = tflite_metadata(content), ""
-            with contextlib.suppress(ConversionError):  # several graphs: control flow
+            with contextlib.suppress(ConversionError, ModelFileError):  # several graphs, or odd: the engine takes it
                 last = passes.last_operation(content)
         else:
             import onnx
@@ -195,7 +200,7 @@ def _fixed(path: Path, content: bytes, shape: tuple[int, ...], size: Size | None
     """
     taken: tuple[int | None, ...] = tuple(n if n > 0 else None for n in shape)
     if content[4:8] == b"TFL3":
-        with contextlib.suppress(ConversionError):  # as above
+        with contextlib.suppress(ConversionError, ModelFileError):  # as above
             taken = resize.item_shape(content)
         if None in taken:
             hint = "Make a file of one size: edgepress convert, with --size."

@@ -29,7 +29,9 @@ from edgepress.converters.files import temporary_path
 from edgepress.converters.inspection.report import file_size
 from edgepress.converters.make_files import Began, Done, FilesJob, OpenJob, make_files, open_model, targets
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.worker import ChildDied, Worker, merged
 from edgepress.runtime.contract import Contract
@@ -111,6 +113,7 @@ class Conversion:
         proof: npt.NDArray[Any] | None = None,
         proof_name: str = "seeded",
         enforce: bool = True,
+        onnx2tf: Onnx2tf = None,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
     ) -> list[Variant]:
@@ -127,6 +130,8 @@ class Conversion:
             proof: Items (n, *item shape) on which a file is compared with the source model; None takes seeded ones.
             proof_name: Name of these items, for the contract.
             enforce: Whether a file below its scheme's bound fails.
+            onnx2tf: The interpreter of the environment with onnx2tf, which makes TFLite files of ONNX models, or the
+                error that these schemes end with; None means that onnx2tf is not installed.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
 
@@ -140,8 +145,10 @@ class Conversion:
         adapter = adapter or InputAdapter(contract.input, contract.input.shape)
         paths = self._paths(schemes, Path(out), stem, contract, adapter)
         tools = {name: metadata.version(name) for name in TOOLS}
+        if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
+            tools["onnx2tf"] = VERSION
         contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
-        job = FilesJob(paths, contract, adapter, calibration, proof, proof_name, enforce)
+        job = FilesJob(paths, contract, adapter, calibration, proof, proof_name, enforce, onnx2tf)
         found: dict[str, Done] = {}
         try:
             for report in self._reports(job):

@@ -29,7 +29,7 @@ from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_s
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.proof.verify import answers, rounded_answers, verify
 from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.sources.base import Source
+from edgepress.converters.sources.base import Onnx2tf, Source
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.to_onnx import convert as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
@@ -70,6 +70,7 @@ class FilesJob:
         proof: Items to verify on; None means seeded ones.
         proof_name: Name of these items.
         enforce: Whether a file below its scheme's bound fails.
+        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
     """
 
     targets: Mapping[str, Path]
@@ -79,6 +80,7 @@ class FilesJob:
     proof: Array | None
     proof_name: str
     enforce: bool
+    onnx2tf: Onnx2tf = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class _Work:
         return cast(T, result)
 
     def tflite(self) -> bytes:
-        return self.source.tflite(self.job.adapter)
+        return self.source.tflite(self.job.adapter, self.job.onnx2tf)
 
     def onnx(self) -> Any:
         return self.source.onnx(self.job.adapter)

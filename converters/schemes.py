@@ -49,7 +49,7 @@ class Scheme:
     calibrated: bool = False
     output_dtype: Literal["float32", "uint8"] = "float32"
     arithmetic: Literal["float32", "int8"] | None = "int8"
-    min_spread_db: float = 9
+    min_spread_db: float = 7
     min_sqnr_db: float = 8
     max_relative_error: float | None = None
     float_share: float = 0.25
@@ -80,7 +80,7 @@ _ROWS = (
     Scheme("tflite", "float16", "weights float16, computed in float32: half the size",
            colors=("#475ad0", "#c4b5fe"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03),
     Scheme("tflite", "dynamic", "weights int8, activations quantized while running", colors=("#724e88", "#a290d5"),
-           min_spread_db=12, selftest_steps=16),
+           selftest_steps=16),
     Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest",
            colors=("#1e9495", "#89f4df"), calibrated=True, output_dtype="uint8"),
     Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs",
@@ -90,7 +90,7 @@ _ROWS = (
            selftest_steps=0.03),
     Scheme("onnx", "float16", "weights and computation float16: half the size",
            colors=("#9a0f01", "#ac7a20"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=3),
-    Scheme("onnx", "dynamic", "weights uint8, activations quantized while running", selftest_steps=16, min_spread_db=12,
+    Scheme("onnx", "dynamic", "weights uint8, activations quantized while running", selftest_steps=16,
            colors=("#e66e20", "#fad478"), item_by_item=True),  # the scale of activations comes from all items of a call
     Scheme("onnx", "int8", "QDQ: weights and activations int8, static", colors=("#c93a41", "#ee9b26"), calibrated=True),
 )

@@ -98,8 +98,10 @@ def _opened(
     models, opened, items = list[Model](), list[dict[str, Any]](), list[Any]()
     for n in counts:
         start = time.perf_counter()
-        models.append(model := load(path, engine, n, contract))
+        model = load(path, engine, n, contract)
         load_ms = (time.perf_counter() - start) * 1e3
+        # A reset is not a part of the net, and may mean to open the file again.
+        models.append(model := load(path, engine, n, contract, keep_state=True) if model.stateful else model)
         if min(model.shape, default=1) < 1:
             what = f"{path} leaves the size of its input open: {list(model.shape)}."
             raise InputError(what, "Fix the size when exporting the model.")

@@ -94,11 +94,12 @@ class Verification:
 
     The others are of the numbers before softmax or sigmoid, and None if unknown. `sqnr_db` is the signal to the noise,
     dB, None if there was no noise, or if probabilities are `saturated`, so that nothing is known of these numbers.
-    `spread_db` is the spread between items to the noise. `weighted_agreement` is agreement beyond chance, weighted by
-    the model's certainty, at most 1, and `agreement_error` its standard error. `rounded_db` and `rounded_agreement` are
-    the same two beside the source model with numbers rounded to eight bits. `slope` and `correlation` relate the
-    answers to the source model's, 1 at best; `relative_error` is the largest error as a share of the largest number,
-    and `end_error` the largest error of softmax or sigmoid itself.
+    `spread_db` is the spread between items to the noise, and `offset_db` to the part of it that all items share.
+    `weighted_agreement` is agreement beyond chance, weighted by the model's certainty, at most 1, and `agreement_error`
+    its standard error. `rounded_db`, `rounded_offset_db` and `rounded_agreement` are these beside the source model with
+    weights rounded to eight bits. `slope` and `correlation` relate the answers to the source model's, 1 at best;
+    `relative_error` is the largest error as a share of the largest number, and `end_error` the largest error of softmax
+    or sigmoid itself.
     """
 
     items: int
@@ -115,6 +116,8 @@ class Verification:
     rounded_agreement: float | None = None
     spread_db: float | None = None
     rounded_db: float | None = None
+    offset_db: float | None = None
+    rounded_offset_db: float | None = None
     slope: float | None = None
     correlation: float | None = None
     relative_error: float | None = None

@@ -13,6 +13,8 @@ _BYTES = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 1
 """Bytes of an element by the schema's TensorType, of those with whole ones."""
 _BUFFERS, _GRAPHS, _CODES = 4, 2, 1
 """Fields of the root table."""
+_CALL_ONCE, _ASSIGN_VARIABLE = 129, 144
+"""Of the schema's BuiltinOperator."""
 
 
 class Flatbuffer:
@@ -79,12 +81,25 @@ def check_constants(path: Path, data: bytes) -> None:
                     )
 
 
-def has_state(path: Path, data: bytes) -> bool:
+def has_variables(path: Path, data: bytes) -> bool:
     """Whether a file has variable tensors, the state of a recurrent layer, which interpreters do not report."""
     with parsing(path):
         flat = Flatbuffer(data)
         graphs = flat.tables(flat.root, _GRAPHS)
         return any(flat.value(tensor, 5, "<b") for graph in graphs for tensor in flat.tables(graph, 0))
+
+
+def assigns_resources(path: Path, data: bytes) -> bool:
+    """Whether a file writes resource variables, other than to initialize them; interpreters can't reset these."""
+    with parsing(path):
+        flat = Flatbuffer(data)
+        codes = [max(flat.value(c, 0, "<b"), flat.value(c, 3, "<i")) for c in flat.tables(flat.root, _CODES)]
+        graphs = [
+            [(codes[flat.value(op, 0, "<I")], op) for op in flat.tables(graph, 3)]
+            for graph in flat.tables(flat.root, _GRAPHS)
+        ]
+        first = {flat.value(flat.inner(op, 4), 0, "<i") for ops in graphs for code, op in ops if code == _CALL_ONCE}
+        return any(code == _ASSIGN_VARIABLE for n, ops in enumerate(graphs) if n not in first for code, _ in ops)
 
 
 def lacking(path: Path, data: bytes) -> ModelFileError | None:

@@ -14,7 +14,7 @@ import numpy as np
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError, parsing
 from edgepress.runtime.filetypes import format_of
-from edgepress.runtime.flatbuffer import check_constants, has_state, lacking
+from edgepress.runtime.flatbuffer import assigns_resources, check_constants, has_variables, lacking
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -68,14 +68,45 @@ class Stateless:
 class TFLiteSession:
     """A `.tflite` file in LiteRT or tflite-runtime. Its batch size is fixed, usually to 1.
 
-    Variable tensors, such as the state of a fused LSTM, are reset before every call, so no item depends on another,
-    unless `keep_state` is set.
+    State is reset before every call, so no item depends on another, unless `keep_state` is set: variable tensors, such
+    as those of a fused LSTM, by the interpreter; resource variables, which it can't reset, by opening the file again.
     """
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
-        self.contract = read_contract(path)
-        data = path.read_bytes()
+        self.contract, data = read_contract(path), path.read_bytes()
         check_constants(path, data)
+        self._opening = path, module, threads
+        interpreter = self._open()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        check_classifier(path, *([d["shape"].tolist() for d in details] for details in (inputs, outputs)))
+        self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
+        self.batch: int | None = int(inputs[0]["shape"][0])
+        self.dtype = np.dtype(inputs[0]["dtype"])
+        self.scale = input_scale(inputs[0])
+        self.classes = int(outputs[0]["shape"][1])
+        self._table = dequantization_table(outputs[0])
+        self._again, self.keep_state = assigns_resources(path, data), False
+        self.stateful = self._again or has_variables(path, data)
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+
+    def reset(self) -> None:
+        """Begin anew."""
+        if self._again:
+            self._open()
+        else:
+            self._clear()
+
+    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """The outputs for a batch of the file's fixed size."""
+        if not self.keep_state:
+            self.reset()
+        self._set(self._input, batch)
+        self._invoke()
+        out: npt.NDArray[np.float32] = self._get(self._output)
+        return out if self._table is None else self._table[out]
+
+    def _open(self) -> Any:
+        path, module, threads = self._opening
         engine = module.__name__.partition(".")[0]
         with parsing(path, NEWER, failed=f"can't be opened by {engine}"):
             try:
@@ -86,27 +117,10 @@ class TFLiteSession:
                 what = f"{engine} does not work with numpy {np.__version__}."
                 raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
             except (ValueError, RuntimeError) as e:
-                raise (lacking(path, data) or e) from e
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        check_classifier(path, *([d["shape"].tolist() for d in details] for details in (inputs, outputs)))
-        self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
-        self.batch: int | None = int(inputs[0]["shape"][0])
-        self.dtype = np.dtype(inputs[0]["dtype"])
-        self.scale = input_scale(inputs[0])
-        self.classes = int(outputs[0]["shape"][1])
-        self._table = dequantization_table(outputs[0])
+                raise (lacking(path, path.read_bytes()) or e) from e
         self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
-        self.reset, self.stateful, self.keep_state = interpreter.reset_all_variables, has_state(path, data), False
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
-
-    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """The outputs for a batch of the file's fixed size."""
-        if not self.keep_state:
-            self.reset()
-        self._set(self._input, batch)
-        self._invoke()
-        out: npt.NDArray[np.float32] = self._get(self._output)
-        return out if self._table is None else self._table[out]
+        self._clear = interpreter.reset_all_variables
+        return interpreter
 
 
 def _refuse_free_sizes(path: Path, inputs: list[dict[str, Any]]) -> None:

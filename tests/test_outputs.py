@@ -123,12 +123,11 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     one_logit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = open_source(one_logit[0] / "fall.keras")
-    monkeypatch.setattr(type(source), "tflite", lambda self, adapter: {}["a key of somebody's"])
+    monkeypatch.setattr(type(source), "tflite", lambda self, adapter, onnx2tf: {}["a key of somebody's"])
     guess = guess_contract(Facts((6,), 1), Hints(task="sigmoid"))
     paths = make_files.targets(["tflite-float32", "onnx-float32"], tmp_path, "net")
-    job = make_files.FilesJob(
-        paths, guess.contract, replace(guess.adapter, end="sigmoid"), partial(list, []), None, "seeded", True
-    )
+    adapter = replace(guess.adapter, end="sigmoid")
+    job = make_files.FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True)
     make_files._opened[:] = [source]
     reports: list[Any] = []
     try:

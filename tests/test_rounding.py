@@ -85,7 +85,7 @@ def test_rounding_explains_what_it_does_and_nothing_else() -> None:
 def test_a_file_is_judged_beside_rounded_weights_if_it_is_too_far_from_the_source(tmp_path: Any) -> None:
     rng, asked = np.random.default_rng(0), []
     truth = rng.normal(size=(64, CLASSES)).astype(np.float32)
-    rounding = truth + rng.normal(0, 0.45, truth.shape).astype(np.float32)
+    rounding = truth + rng.normal(0, 0.6, truth.shape).astype(np.float32)
     path = tmp_path / "a.onnx"
     path.write_bytes(net(coarse(), "").SerializeToString())
 
@@ -102,6 +102,6 @@ def test_a_file_is_judged_beside_rounded_weights_if_it_is_too_far_from_the_sourc
     assert asked == []
     assert reason(rounding + np.float32(0.01)) == ""
     assert asked == [""]
-    assert reason(truth + rng.normal(0, 0.45, truth.shape).astype(np.float32))
+    assert reason(truth + rng.normal(0, 0.6, truth.shape).astype(np.float32))
     assert reason(rounding, "onnx-float16")
     assert len(asked) == 2

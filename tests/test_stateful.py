@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.tflite import TFLiteSource
+from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime import InputSpec, frames, load
 from edgepress.runtime.__main__ import main
@@ -96,6 +98,11 @@ def test_ranges_of_calibration_do_not_depend_on_the_order_of_items(stateful: Pat
     assert tflite_ranges(model, lambda: [ITEMS[::-1]], None) == forwards
 
 
+def test_operations_that_onnx_lacks_are_named(stateful: Path) -> None:
+    with pytest.raises(ConversionError, match="SVDF"):
+        float_onnx_of(stateful.read_bytes())
+
+
 def _with_dense(svdf: Path, folder: Path) -> Path:
     """The SVDF layer with a dense layer behind it, which the quantizer supports."""
     from ai_edge_litert import schema_py_generated as fb
@@ -139,6 +146,37 @@ def test_a_file_of_which_nothing_can_be_quantized_is_no_int8_file(stateful: Path
     ranges = tflite_ranges(stateful.read_bytes(), lambda: [ITEMS], None)
     with pytest.raises(ConversionError, match="SVDF"):
         with_scheme(stateful.read_bytes(), SCHEMES["tflite-int8"], ranges, uint8=False)
+
+
+@pytest.fixture(scope="module")
+def accumulating(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net that adds all items it has seen, in a resource variable, which interpreters do not reset."""
+    import tensorflow as tf
+
+    class Net(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.sum = tf.Variable(tf.fill([1, 5], 0.5))
+
+        @tf.function(input_signature=[tf.TensorSpec((1, 5))])
+        def scores(self, x: Any) -> Any:
+            return tf.nn.softmax(self.sum.assign_add(x))
+
+    folder, net = tmp_path_factory.mktemp("accumulating"), Net()
+    tf.saved_model.save(net, str(folder / "model"), signatures=net.scores)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "model"))
+    converter.experimental_enable_resource_variables = True
+    (folder / "sum.tflite").write_bytes(converter.convert())
+    return folder / "sum.tflite"
+
+
+def test_resource_variables_begin_anew_too(accumulating: Path) -> None:
+    model, kept = load(accumulating), load(accumulating, keep_state=True)
+    alone = np.concatenate([load(accumulating).scores(item[np.newaxis]) for item in ITEMS])
+    np.testing.assert_array_equal(model.scores(ITEMS), alone)
+    np.testing.assert_array_equal(kept.scores(ITEMS), _bare(accumulating))
+    assert not np.array_equal(kept.scores(ITEMS[:1]), alone[:1])
+    kept.reset()
+    np.testing.assert_array_equal(kept.scores(ITEMS[:1]), alone[:1])
 
 
 def _bare(path: Path) -> np.ndarray:

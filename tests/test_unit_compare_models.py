@@ -35,7 +35,8 @@ def test_two_models_are_measured_in_one_run_as_the_command_says_by_default(
     old, new = models(tmp_path)
     asked: list[BenchmarkOptions] = []
 
-    def measured(files: Any, *, data: Any, options: BenchmarkOptions, on_progress: Any) -> Any:
+    def measured(files: Any, *, data: Any, hints: Any, options: BenchmarkOptions, on_progress: Any) -> Any:
+        assert hints is None
         asked.append(options)
         rows = [row(rounds=(us,) * 20, file=str(path)) for path, us in ((old, 50.0), (new, 55.0))]
         return dataclasses.replace(result(*rows), notes=("a note",))

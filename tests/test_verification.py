@@ -164,6 +164,27 @@ def test_saturated_probabilities_are_no_proof() -> None:
     assert not compare(softmax(logits()), softmax(logits()), on="x", end="softmax").saturated
 
 
+def test_a_shift_of_all_answers_is_seen() -> None:
+    true, scheme = logits(), SCHEMES["onnx-int8"]
+    shift = np.random.default_rng(5).normal(0, 0.45, C).astype(np.float32)
+    found, scattered = (compare(true, true + error, on="x") for error in (shift, noise(0.45)))
+    assert found.spread_db == pytest.approx(scattered.spread_db, abs=3)
+    assert "shifted" in shortcoming(found, scheme)
+    assert shortcoming(scattered, scheme) == ""
+    explained = beside_rounded(found, compare(true + shift, true + shift + noise(0.3), on="x"))
+    assert shortcoming(explained, scheme) == ""
+
+
+@pytest.mark.parametrize("count", [4, 16])
+def test_few_items_with_independent_noise_are_not_shifted(count: int) -> None:
+    """The mean of the noise of few items is large by chance."""
+    kept = 0
+    for seed in range(20):
+        found = compare(logits(seed)[:count], (logits(seed) + noise(0.6, seed=100 + seed))[:count], on="x")
+        kept += shortcoming(found, SCHEMES["onnx-int8"]) == ""
+    assert kept >= 18
+
+
 def test_a_wrong_last_operation_is_seen() -> None:
     true = logits()
     found = compare(softmax(true), softmax(true) + np.float32(0.2), on="x", end="softmax", before_end=true)

@@ -28,6 +28,7 @@ from edgepress.toolkit.data import calibration_rows, open_data
 from edgepress.toolkit.data.for_model import data_for, resize_note
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError
 
 __all__ = ["Hints", "convert", "notes_by_text", "summary"]
@@ -56,6 +57,7 @@ def convert(
     calibration_images: int = CALIBRATION_IMAGES,
     verify: bool = True,
     skip_unreadable: bool = False,
+    install: bool = True,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
@@ -71,6 +73,7 @@ def convert(
         calibration_images: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
+        install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
         on_note: Called with each guess and with each scheme or option that was left out.
         on_start: Called with a scheme's name before its conversion.
         on_done: Called with each variant, converted or failed.
@@ -90,10 +93,10 @@ def convert(
     if calibration_images < 1:
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, hints=hints) as conversion:
-        schemes, left_out = _possible(schemes, conversion.facts, to=to)
         plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
-        for text in (*left_out, *conversion.facts.notes, *plan.notes):
+        for text in (*conversion.facts.notes, *plan.notes):
             note(text)
+        from_onnx = conversion.facts.format == "onnx" and any(SCHEMES[name].format == "tflite" for name in schemes)
         variants = conversion.run(
             [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated],
             plan.contract,
@@ -101,6 +104,7 @@ def convert(
             out=out or path.parent / "variants",
             **_items(plan.data, calibration_images),
             enforce=verify,
+            onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
             on_start=on_start,
             on_done=on_done,
         )
@@ -198,18 +202,6 @@ def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
         for note in variant.notes:
             found.setdefault(note, []).append(variant.scheme)
     return found
-
-
-def _possible(schemes: tuple[str, ...], facts: Facts, *, to: str) -> tuple[tuple[str, ...], list[str]]:
-    """The schemes that "all" means for this model, and a note: `.tflite` and `.onnx` files keep their format."""
-    formats = {scheme.format for scheme in SCHEMES.values()}
-    if to.strip().lower() != "all" or facts.format not in formats:
-        return schemes, []
-    others = ", ".join(sorted(formats - {facts.format}))
-    possible = tuple(name for name in schemes if SCHEMES[name].format == facts.format)
-    return possible, [
-        f"{others} schemes are left out: they can't be made from a .{facts.format} file. Convert its source model."
-    ]
 
 
 def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints, tuple[str, ...]]:

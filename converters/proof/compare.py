@@ -33,6 +33,8 @@ AGREEMENT, NEAREST_AGREEMENT = 0.5, 0.92
 """Least weighted agreement on data: with the source model, and with the nearer of it and that of rounded weights."""
 ALIGNED, SCALED = 0.9, 0.2
 """Correlation from which on, and difference of the slope from 1 from which on, a scale is named as the cause."""
+OFFSET_DB = 21.0
+"""Spread to what the errors of all items have in common, dB, that a file must reach."""
 EXACT_DB = 200.0
 """Spread to noise if there is no noise."""
 END_ERROR = 0.1
@@ -78,6 +80,7 @@ def compare(
         weighted_agreement=weighted,
         agreement_error=deviation,
         spread_db=(_decibels(spread, noise) if noise.any() else EXACT_DB) if judged else None,
+        offset_db=_offset_decibels(spread, noise) if judged else None,
         slope=_ratio(float((spread * moves).sum()), float((spread**2).sum())) if judged else None,
         correlation=_ratio(float((spread * moves).sum()), _norm(spread) * _norm(moves)) if judged else None,
         relative_error=float(np.abs(noise).max() / max(1.0 if end else 0.0, np.abs(true).max()))
@@ -89,7 +92,12 @@ def compare(
 
 def beside_rounded(found: Verification, rounded: Verification) -> Verification:
     """The figures of a file, with those of its comparison with the source model of rounded numbers."""
-    return dataclasses.replace(found, rounded_db=rounded.spread_db, rounded_agreement=rounded.weighted_agreement)
+    return dataclasses.replace(
+        found,
+        rounded_db=rounded.spread_db,
+        rounded_offset_db=rounded.offset_db,
+        rounded_agreement=rounded.weighted_agreement,
+    )
 
 
 def _compared(answers: Answers, end: End, least: float) -> Logits:
@@ -166,6 +174,14 @@ def _decibels(signal: Logits, noise: Logits) -> float | None:
     return None if 0 in powers else round(10 * math.log10(powers[0] / powers[1]), 2)
 
 
+def _offset_decibels(spread: Logits, noise: Logits) -> float:
+    """The spread to what errors have in common for all items, beyond twice what independent noise leaves in a mean."""
+    count = len(noise)
+    offset = float((noise.mean(axis=0) ** 2).sum() - 2 * noise.var(axis=0).sum() / max(1, count - 1))
+    signal = float((spread**2).sum()) / count
+    return round(10 * math.log10(signal / offset), 2) if offset > 0 else EXACT_DB
+
+
 def _norm(values: Logits) -> float:
     return float(np.sqrt((values**2).sum()))
 
@@ -176,7 +192,13 @@ def _ratio(a: float, b: float) -> float | None:
 
 def shortcoming(found: Verification, scheme: Scheme) -> str:
     """Why a file is below its scheme's bounds; empty if it is not. See `docs/convert.md` for how they were chosen."""
-    return _too_far(found, scheme) or _too_noisy(found, scheme) or _disagrees(found) or _wrong_end(found, scheme)
+    return (
+        _too_far(found, scheme)
+        or _too_noisy(found, scheme)
+        or _shifted(found)
+        or _disagrees(found)
+        or _wrong_end(found, scheme)
+    )
 
 
 def _too_far(found: Verification, scheme: Scheme) -> str:
@@ -207,6 +229,15 @@ def _too_noisy(found: Verification, scheme: Scheme) -> str:
     noise = f"the noise of its answers is {max(ratios):.1f} dB below their spread between items{beside}{cause}"
     agreement = "" if found.agreement is None else f" (top-1 agreement {found.agreement:.1%})"
     return f"{noise}; {scheme.name} must reach {scheme.min_spread_db:g} dB{agreement}"
+
+
+def _shifted(found: Verification) -> str:
+    """Rounding errs in all directions; a lost bias or a wrong zero point shifts the answers to all items alike."""
+    offsets = [offset for offset in (found.offset_db, found.rounded_offset_db) if offset is not None]
+    if not offsets or max(offsets) >= OFFSET_DB:
+        return ""
+    shift = f"its answers to all items are shifted by the same, {max(offsets):.1f} dB below their spread between items"
+    return f"{shift}, as by a lost bias or a wrong zero point; at least {OFFSET_DB:g} dB are needed"
 
 
 def _disagrees(found: Verification) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 PROOF_STEP, PROOF_S, PROOF_LEAST = 4, 0.3, 16
 """Items compared at a time, seconds after which the comparison stops, and items that are compared in any case."""
+LABELLED = ("softmax", "logits", "sigmoid", "multilabel")
+"""Tasks whose answers are scores of labels."""
 Array = npt.NDArray[Any]
 
 
@@ -77,11 +80,11 @@ def verify(
     """
     end = end_of(task, ends_in)
     inner = _before_end(path.read_bytes(), items, end, scores.shape[1]) if end else None
-    found = compare(truth, scores, on=on, end=end, before_end=inner)
+    compared = partial(compare, on=on, end=end, before_end=inner, labels=task in LABELLED)
+    found = compared(truth, scores)
     reason = shortcoming(found, scheme)
     if reason and scheme.rounds_weights and (nearer := rounded(end)) is not None:
-        beside = compare(nearer[: len(scores)], scores, on=on, end=end, before_end=inner)
-        found = beside_rounded(found, beside)
+        found = beside_rounded(found, compared(nearer[: len(scores)], scores))
         reason = shortcoming(found, scheme)
     return found, reason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import onnx
 
 Array = npt.NDArray[Any]
+Onnx2tf = Path | ConversionError | None
+"""The interpreter of the environment with onnx2tf, or the error with which what needs it ends; None: not installed."""
 
 
 class Source(Protocol):
@@ -26,8 +29,8 @@ class Source(Protocol):
         """The model's outputs, float32, (N, outputs), for items that it takes, float32, (N, *shape)."""
         ...
 
-    def tflite(self, adapter: InputAdapter) -> bytes:
-        """A float TFLite file of batch 1 that takes the adapter's items as float32."""
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
+        """A float TFLite file of batch 1 that takes the adapter's items as float32; ONNX models need onnx2tf for it."""
         ...
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,18 +15,27 @@ from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError, first_line
-from edgepress.converters.sources.base import Array, does_not_run
+from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
+from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
-from edgepress.converters.to_onnx.convert import OPSET
+from edgepress.converters.to_onnx.convert import OPSET, prepared
+from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
 from edgepress.runtime.contract import MEMBER, Contract
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import EdgepressError, ModelFileError
 
 if TYPE_CHECKING:
     import onnx
 
+TRIED, WORST = 4, 1e-3
+"""Number of items on which onnx2tf's file is tried, and the largest error accepted, as a share of the largest output.
+
+Each scheme is verified more strictly later; this finds out whether the float file that all are made from is at fault.
+"""
+_MADE, _ONNX_ONLY = f"The file that onnx2tf {VERSION} makes", "ONNX schemes may still work."
+
 
 class OnnxSource:
-    """A float `.onnx` file, from which ONNX schemes can be derived, but no TFLite ones."""
+    """A float `.onnx` file."""
 
     def __init__(self, path: Path, size: Size | None = None) -> None:
         import onnxruntime
@@ -92,13 +103,50 @@ class OnnxSource:
             raise does_not_run(e) from e
         return np.concatenate(parts).astype(np.float32)
 
-    def tflite(self, adapter: InputAdapter) -> bytes:
-        """Always an error; docs/decisions.md lists what was tried."""
-        raise ConversionError(
-            "A TFLite file can't be made from an .onnx file.",
-            "Convert the Keras model or SavedModel that it was made from.",
-        )
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
+        """See `Source`. onnx2tf moves the channels of images to the end; other items keep the order of their axes."""
+        if not isinstance(onnx2tf, Path):
+            raise onnx2tf or not_installed()
+        inner = _channels_last(adapter)
+        kept = () if inner is not None else (self._model.graph.input[0].name,)
+        with tempfile.TemporaryDirectory() as folder:
+            job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), kept)
+            job.source.write_bytes(prepared(interface.of_one_item(self._model)).SerializeToString())
+            convert_file(job, onnx2tf)
+            converted = _opened(job.target)
+        inner = inner or adapter
+        if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
+            found = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
+            raise ConversionError(f"{_MADE} {found}, unlike the model.", _ONNX_ONLY)
+        random = np.random.default_rng(0)
+        shape = (TRIED, *adapter.item.shape)
+        items = random.integers(0, 256, shape) if adapter.item.is_image else random.normal(size=shape)
+        truth = self.answer(adapter.apply(items))
+        error, largest = np.abs(converted.answer(inner.apply(items)) - truth).max(), np.abs(truth).max()
+        if error > WORST * largest:
+            on = f"on {TRIED} random items, the largest output is {largest:.3g} and the largest error {error:.3g}"
+            raise ConversionError(f"{_MADE} does not answer like the model: {on}.", _ONNX_ONLY)
+        return converted.tflite(inner)
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
         """See `Source`."""
         return interface.adapted(self._model, adapter)
+
+
+def _channels_last(adapter: InputAdapter) -> InputAdapter | None:
+    """The adapter of a model whose channels were moved to the end; None if its items are not images, channels first."""
+    shape = adapter.item.shape
+    if not adapter.item.is_image or adapter.model_shape != (shape[2], *shape[:2]):
+        return None
+    if not (adapter.channels_first or shape[2] == 1):
+        return None
+    return dataclasses.replace(adapter, channels_first=False, model_shape=shape)
+
+
+def _opened(path: Path) -> TFLiteSource:
+    """A file that onnx2tf made, as a source of TFLite schemes."""
+    try:
+        return TFLiteSource(path)
+    except EdgepressError as e:
+        message = e.message.replace(str(path), "it")
+        raise ConversionError(f"{_MADE} can't be used: {message}", _ONNX_ONLY) from e

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.frozen import freeze, last_operation, trace
-from edgepress.converters.sources.base import Array, does_not_run
+from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.runtime.contract import Contract
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class TensorFlowSource:
         except self._tf.errors.OpError as e:
             raise does_not_run(_reason(e.message)) from e
 
-    def tflite(self, adapter: InputAdapter) -> bytes:
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
         """See `Source`."""
         from edgepress.converters.to_tflite import passes
         from edgepress.converters.to_tflite.convert import float_tflite

@@ -16,8 +16,10 @@ from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError, first_line
-from edgepress.converters.sources.base import Array, does_not_run
-from edgepress.converters.to_tflite import flatbuffer, passes, resize
+from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
+from edgepress.converters.to_onnx import interface
+from edgepress.converters.to_onnx.from_tflite import float_onnx_of
+from edgepress.converters.to_tflite import flatbuffer, padding, passes, resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.flatbuffer import check_constants, lacking
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class TFLiteSource:
-    """A float `.tflite` file, from which TFLite schemes can be derived, but no ONNX ones."""
+    """A float `.tflite` file."""
 
     def __init__(self, path: Path, size: Size | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -47,7 +49,7 @@ class TFLiteSource:
         shape = fixed_shape(taken, size, str(path))
         if None in taken:
             self._model = resize.with_shape(self._model, shape, str(path))
-        self._model = _named(passes.float_input(self._model))
+        self._model = _named(padding.zero_padding(passes.float_input(self._model)))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
@@ -93,16 +95,13 @@ class TFLiteSource:
             answers.append(answer[0])
         return np.array(answers, np.float32)
 
-    def tflite(self, adapter: InputAdapter) -> bytes:
+    def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
         """See `Source`."""
         return passes.adapted(self._model, adapter)
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
-        """Always an error: converting TFLite to ONNX is not supported."""
-        raise ConversionError(
-            "An ONNX file can't be made from a .tflite file.",
-            "Convert the Keras model or SavedModel that it was made from.",
-        )
+        """See `Source`."""
+        return interface.adapted(float_onnx_of(self._model), adapter)
 
 
 def _refusal(path: Path, text: str) -> ModelFileError:

@@ -203,7 +203,7 @@ def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -
             activation_qType=QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
-            nodes_to_exclude=_exact_nodes(prepared),
+            nodes_to_exclude=_exact_nodes(ready),
             # Softmax stays float: otherwise, eight bits are all that remains of a probability.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax"}),
             extra_options={},

@@ -159,6 +159,15 @@ def before_end(data: bytes) -> bytes | None:
     return bytes(model.SerializeToString())
 
 
+def of_one_item(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a model that takes a batch of 1, so that shapes which depend on the batch can be computed."""
+    one = copy.deepcopy(model)
+    del one.graph.value_info[:]
+    for value in (*one.graph.input, *one.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return one
+
+
 def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     """A copy of a float model with the adapter's steps in front of it, so that it takes its items, and its end."""
     import onnx

@@ -28,6 +28,10 @@ def convert(
     skip_unreadable: SkipUnreadable = False,
     custom: Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")] = None,
     trust: Annotated[bool, Foreign("--trust", help="Run Lambda layers, which are code inside the model file")] = False,
+    offline: Annotated[
+        bool,
+        Option("--offline", help="Do not install what makes TFLite files of ONNX models (onnx2tf)"),
+    ] = False,
     json_output: Json = False,
 ) -> int:
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
@@ -49,6 +53,7 @@ def convert(
         calibration_images=calibration_images,
         verify=verify,
         skip_unreadable=skip_unreadable,
+        install=not offline,
         on_note=note,
         on_start=lambda scheme: screen.step(f"Converting to {scheme}"),
     )

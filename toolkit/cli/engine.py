@@ -1,4 +1,4 @@
-"""The commands `engine list`, `engine add` and `engine remove`."""
+"""The commands `engine list`, `engine add` and `engine remove`, for engines and for onnx2tf."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from typer import Argument, Option
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.frame import command
-from edgepress.toolkit.cli.options import Engine, Json
+from edgepress.toolkit.cli.options import Installable, Json
+from edgepress.toolkit.engines import ONNX2TF
 
 if TYPE_CHECKING:
     from edgepress.toolkit.engines.environments import EngineState
 
-EngineName = Argument(metavar="NAME", help=f"Engine: {', '.join(ENGINES)}")
-app = typer.Typer(help="Manage engines that are installed in a separate environment.")
+EngineName = Argument(
+    metavar="NAME", help=f"Engine: {', '.join(ENGINES)}; or {ONNX2TF}, which makes TFLite files of ONNX models"
+)
+app = typer.Typer(help="Manage engines, and onnx2tf, that are installed in a separate environment.")
 
 
 @app.command("list")
 @command
 def list_engines(json_output: Json = False) -> None:
-    """List the engines and where each is installed."""
+    """List the engines and onnx2tf, and where each is installed."""
     from edgepress.toolkit.engines.environments import engine_states
 
     states = engine_states()
@@ -38,13 +41,13 @@ def list_engines(json_output: Json = False) -> None:
 @app.command()
 @command
 def add(
-    name: Annotated[Engine, EngineName],
+    name: Annotated[Installable, EngineName],
     python: Annotated[
         Path | None, Option(help="Python to create the environment with", show_default="the newest suitable one found")
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Install an engine into a separate environment, where benchmark, predict and profile find it."""
+    """Install an engine or onnx2tf into a separate environment, where the commands that need it find it."""
     from edgepress.toolkit.engines.environments import add_engine as work
 
     state = work(name, python=python)
@@ -56,7 +59,7 @@ def add(
 
 @app.command()
 @command
-def remove(name: Annotated[Engine, EngineName], json_output: Json = False) -> None:
+def remove(name: Annotated[Installable, EngineName], json_output: Json = False) -> None:
     """Remove an engine's environment; packages installed next to edgepress stay."""
     from edgepress.toolkit.engines.environments import remove_engine as work
 

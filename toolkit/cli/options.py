@@ -22,6 +22,7 @@ from edgepress.runtime.adapter import PerImage
 from edgepress.runtime.contract import RESIZES, Task, resize_rule
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.data import ACCEPTED
+from edgepress.toolkit.engines import ONNX2TF
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
 from edgepress.toolkit.workers.trace import TRACERS
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     Architecture: TypeAlias = str
     Augmentation: TypeAlias = str
     Engine: TypeAlias = str
+    Installable: TypeAlias = str
     Tracer: TypeAlias = str
 else:  # made from tables, which type checkers can't follow
     Engine, Tracer = Literal[tuple(ENGINES)], Literal[tuple(TRACERS)]
+    Installable = Literal[(*ENGINES, ONNX2TF)]
     Architecture, Augmentation = Literal[tuple(ARCHITECTURES)], Literal[tuple(AUGMENTATIONS)]
 
 

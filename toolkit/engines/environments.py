@@ -1,8 +1,10 @@
-"""Virtual environments for engines that can't be installed beside TensorFlow.
+"""Virtual environments for engines, and for onnx2tf, that can't be installed beside TensorFlow.
 
 tflite-runtime, for example, needs numpy < 2 and Python 3.11, and can't share a process with TensorFlow. A child process
 (`edgepress.converters.worker.Worker`) then opens the file with the environment's interpreter; edgepress itself is
 linked into it. An environment is a folder in the user's data folder that exists only after the engine worked in it.
+
+onnx2tf is no engine: it makes TFLite files of ONNX models. `onnx2tf_python` installs it when it is first needed.
 
     >>> add_engine("tflite-runtime")                        # doctest: +SKIP
     >>> python_for("tflite-runtime")                        # doctest: +SKIP
@@ -11,24 +13,71 @@ linked into it. An environment is a folder in the user's data folder that exists
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from edgepress.converters.worker import ChildDied, Worker
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.to_tflite.from_onnx import VERSION, not_installed
+from edgepress.converters.worker import ChildDied
 from edgepress.runtime import ENGINES, available_engines
-from edgepress.runtime.errors import EngineError
+from edgepress.runtime.errors import EdgepressError, EngineError, InputError
+from edgepress.toolkit.engines import ONNX2TF
+from edgepress.toolkit.engines.trials import engine_trial, onnx2tf_trial
 from edgepress.toolkit.errors import unknown
-from edgepress.toolkit.workers.try_engine import try_engine
 
+Version = tuple[int, int]
 OLDEST = (3, 11)
 """The oldest Python that edgepress supports."""
 LOG_LINES = 3
+PIP = ("install", "--disable-pip-version-check", "--quiet", "--retries", "1")
+"""Without a network, it gives up after one more try, not after five."""
+PINS = Path(__file__).with_name("onnx2tf.txt")
+"""The versions of onnx2tf and of all that it needs."""
+
+
+class Environment(NamedTuple):
+    """What is installed into an environment, and how it is tried.
+
+    Attributes:
+        formats: The file formats that it opens.
+        package: Its package, whose version is shown.
+        requirements: Arguments of `pip install`.
+        oldest: The oldest Python that it supports.
+        newest: The latest Python with wheels of it; None: no known limit.
+        trial: Returns why it does not work with an interpreter, "" if it does.
+    """
+
+    formats: tuple[str, ...]
+    package: str
+    requirements: tuple[str, ...]
+    oldest: Version
+    newest: Version | None
+    trial: Callable[[Path], str]
+
+
+ENVIRONMENTS = {
+    name: Environment(
+        row.formats,
+        row.package,
+        row.requirements or (row.package,),
+        oldest=OLDEST,
+        newest=row.newest_python,
+        trial=partial(engine_trial, name),
+    )
+    for name, row in ENGINES.items()
+}
+ENVIRONMENTS[ONNX2TF] = Environment(
+    ("onnx",), ONNX2TF, ("--requirement", str(PINS)), oldest=(3, 12), newest=(3, 13), trial=onnx2tf_trial
+)
+"""Every engine, then onnx2tf."""
 
 
 class EngineState(NamedTuple):
@@ -74,15 +123,15 @@ def usable_engines(format: str | None = None) -> list[str]:
 
 
 def engine_states() -> list[EngineState]:
-    """Every engine of the table, and where it is installed."""
-    return [EngineState(n, row.formats, engine_version(n), python_for(n)) for n, row in ENGINES.items()]
+    """Every engine, then onnx2tf, and where each is installed."""
+    return [EngineState(n, row.formats, engine_version(n), python_for(n)) for n, row in ENVIRONMENTS.items()]
 
 
 def engine_version(engine: str) -> str:
     """Version of an engine's package, here or in its environment; "" if it is not installed."""
     python = python_for(engine)
     path = sys.path if python is None else [str(p) for p in python.parent.parent.glob("lib/python*/site-packages")]
-    found = importlib.metadata.distributions(name=ENGINES[engine].package, path=path)
+    found = importlib.metadata.distributions(name=ENVIRONMENTS[engine].package, path=path)
     return next((d.version for d in found), "")
 
 
@@ -90,31 +139,80 @@ def add_engine(name: str, *, python: Path | None = None) -> EngineState:
     """Create an environment for an engine and install the engine there with pip; an existing one is replaced.
 
     Args:
-        name: An engine of the table.
+        name: An engine, or "onnx2tf".
         python: The interpreter to create it with; None searches PATH and pyenv for a suitable one.
 
     Raises:
         EngineError: No Python is suitable, pip could not install the engine, or it did not answer correctly.
         InputError: The name is not in the table, or the folder can't be written.
     """
-    if name not in ENGINES:
-        raise unknown("engine", name, ENGINES)
+    if name not in ENVIRONMENTS:
+        raise unknown("engine", name, ENVIRONMENTS)
     base = _python(name, python)
-    folder = _folder(name)
+    with _one_at_a_time():
+        _install(name, base)
+    return next(s for s in engine_states() if s.name == name)
+
+
+def onnx2tf_python(on_start: Callable[[str], None], *, install: bool = True) -> Path | ConversionError:
+    """The interpreter of the environment with onnx2tf, which is created if it is missing or of another version.
+
+    Args:
+        on_start: Called with a line of text before the environment is created, which takes about half a minute.
+        install: Whether it may be created; without, a missing one is an error.
+
+    Returns:
+        The interpreter, or the error with which schemes that need it end.
+    """
+    try:
+        if engine_version(ONNX2TF) != VERSION:
+            if not install:
+                return not_installed()
+            base = _python(ONNX2TF, None)
+            with _one_at_a_time():
+                if engine_version(ONNX2TF) != VERSION:  # another run may have created it meanwhile
+                    where = _folder(ONNX2TF)
+                    on_start(f"installing onnx2tf {VERSION} into {where}, once, to make TFLite files of ONNX models")
+                    _install(ONNX2TF, base)
+    except EdgepressError as e:
+        return not_installed(e.message)
+    return python_for(ONNX2TF) or not_installed()
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Let runs that create environments wait for each other."""
+    import filelock
+
+    folder = _folder("").parent
+    lock = filelock.FileLock(folder / "engines.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as e:
+        hint = "Set XDG_DATA_HOME to a folder that can be written."
+        raise InputError(f"{folder} can't be written: {e.strerror or e}.", hint) from e
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _install(name: str, base: Path) -> None:
+    """Create an environment with the interpreter `base`, install its packages, and try it."""
+    folder, row = _folder(name), ENVIRONMENTS[name]
     new = folder.with_name(f".{name}.{os.getpid()}")
     try:
         # Without pip: ours installs into it, because Debian packages ensurepip separately.
         _run([str(base), "-m", "venv", "--without-pip", str(new)], f"{base} cannot create an environment")
         there = new / "bin" / "python"
-        wanted = ENGINES[name].requirements or (ENGINES[name].package,)
-        pip = [sys.executable, "-m", "pip", "--python", str(there), "install", "--disable-pip-version-check", "-q"]
-        _run([*pip, *wanted], f"{' '.join(wanted)} can't be installed for {base}")
+        pip = [sys.executable, "-m", "pip", "--python", str(there), *PIP, *row.requirements]
+        _run(pip, f"{row.package} can't be installed for {base}")
         _try(name, there)
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return next(s for s in engine_states() if s.name == name)
 
 
 def remove_engine(name: str) -> Path:
@@ -124,8 +222,8 @@ def remove_engine(name: str) -> Path:
         EngineError: The engine has no environment.
         InputError: The name is not in the table.
     """
-    if name not in ENGINES:
-        raise unknown("engine", name, ENGINES)
+    if name not in ENVIRONMENTS:
+        raise unknown("engine", name, ENVIRONMENTS)
     folder = _folder(name)
     if not folder.is_dir():
         raise EngineError(f"{name} has no environment.", "See: edgepress engine list")
@@ -141,28 +239,29 @@ def _folder(engine: str) -> Path:
 
 def _python(engine: str, given: Path | None) -> Path:
     """The first interpreter that runs and has a version that the engine supports."""
-    newest = ENGINES[engine].newest_python
-    wanted = "3.11" if newest == OLDEST else "3.11 or newer" if newest is None else f"3.11 to {newest[0]}.{newest[1]}"
+    oldest, newest = ENVIRONMENTS[engine].oldest, ENVIRONMENTS[engine].newest
+    low = ".".join(map(str, oldest))
+    wanted = low if newest == oldest else f"{low} or newer" if newest is None else f"{low} to {newest[0]}.{newest[1]}"
     tried = []
-    for path in [given] if given else _pythons(newest):
+    for path in [given] if given else _pythons(oldest, newest):
         version = _version(path)
-        if version is not None and version >= OLDEST and (newest is None or version <= newest):
+        if version is not None and version >= oldest and (newest is None or version <= newest):
             return path
         tried.append(f"{path} ({'.'.join(map(str, version)) if version else 'does not run'})")
     hint = f"Install it (for example with pyenv install {wanted.partition(' ')[0]}) and name it with --python."
     raise EngineError(f"{engine} needs Python {wanted}; found: {', '.join(tried) or 'none'}.", hint)
 
 
-def _pythons(newest: tuple[int, int] | None) -> Iterator[Path]:
+def _pythons(oldest: Version, newest: Version | None) -> Iterator[Path]:
     yield Path(sys.executable)
-    for minor in range((newest or (3, 14))[1], OLDEST[1] - 1, -1):
+    for minor in range((newest or (3, 14))[1], oldest[1] - 1, -1):
         if found := shutil.which(f"python3.{minor}"):
             yield Path(found)
         root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
         yield from sorted(root.glob(f"versions/3.{minor}.*/bin/python"), reverse=True)
 
 
-def _version(python: Path) -> tuple[int, int] | None:
+def _version(python: Path) -> Version | None:
     code = "import sys, venv; print(*sys.version_info[:2])"
     try:
         done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -184,8 +283,7 @@ def _run(command: Sequence[str], what: str) -> None:
 def _try(engine: str, python: Path) -> None:
     """Let the engine answer a trial model in its environment; an error if it does not, or wrongly."""
     try:
-        with Worker(silence_s=60, python=python) as worker:
-            (wrong,) = worker.call(try_engine, engine)
+        wrong = ENVIRONMENTS[engine].trial(python)
     except (ChildDied, RuntimeError) as e:
         wrong = getattr(e, "log", "") or str(e).strip().splitlines()[-1]
     if wrong:

@@ -34,10 +34,10 @@ class Candidate(NamedTuple):
     batch: int = 1
     contract: str = ""
 
-    def load(self) -> Model:
+    def load(self, *, keep_state: bool = False) -> Model:
         """The file, opened in this process."""
         contract = Contract.from_json(self.contract, where=str(self.file)) if self.contract else None
-        return load(self.file, self.engine, self.threads, contract)
+        return load(self.file, self.engine, self.threads, contract, keep_state=keep_state)
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,8 @@ def timed(turn: Turn, items: Array) -> Taken:
     began = clock()
     model = candidate.load()
     load_ns = clock() - began
+    if model.stateful:  # a reset is not a part of the net, and may mean to open the file again
+        model = candidate.load(keep_state=True)
     warm = warm_up(model.scores, batches)
     calls = int(np.clip(TIMED_NS / np.median(warm[-WINDOW:]), MIN_CALLS, MAX_CALLS))
     times = timed_calls(model.scores, batches, calls)

@@ -1,0 +1,137 @@
+"""Convert a float TFLite file to float ONNX by tf2onnx.
+
+A TFLite file takes one item, and so does what tf2onnx makes of it. Its first dimension is made a free one where the
+graph allows it, which is tried.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.converters.errors import ConversionError, first_line
+from edgepress.converters.to_onnx.convert import OPSET, finished
+
+if TYPE_CHECKING:
+    import onnx
+
+_UNSUPPORTED = "Unsupported ops: "
+TRIED = 3
+"""Number of items on which a free batch is tried."""
+
+
+def float_onnx_of(model: bytes) -> onnx.ModelProto:
+    """A float TFLite model as ONNX, with the same input and output, and with a free batch where that answers correctly.
+
+    Raises:
+        ConversionError: It has operations that tf2onnx can't convert; the message names them.
+    """
+    from tf2onnx.convert import from_tflite
+
+    logged: list[str] = []
+    try:
+        with tempfile.TemporaryDirectory() as folder, _captured(logged):
+            path = Path(folder) / "edgepress.tflite"  # its name goes into the graph
+            path.write_bytes(model)
+            proto, _ = from_tflite(str(path), opset=OPSET)
+        if any(line.startswith(_UNSUPPORTED) for line in logged):
+            raise ValueError
+    except Exception as e:  # ValueError, KeyError and others, often because of an operation that was only logged
+        reason = next((line for line in logged if line.startswith(_UNSUPPORTED)), first_line(e))
+        raise ConversionError(
+            f"tf2onnx can't convert this .tflite file. {reason}",
+            "TFLite schemes may still work; or convert the Keras model or SavedModel that it was made from.",
+        ) from e
+    single = finished(_numbered(proto))
+    free = _with_free_batch(single)
+    return free if _answers_alike(single, free) else single
+
+
+def _numbered(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants named and sorted in the order of their use: tf2onnx numbers them in the order of a set of objects."""
+    import onnx
+
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    used = dict.fromkeys(name for node in model.graph.node for name in node.input if name in held)
+    new = {name: f"tf2onnx_constant_{number}" for number, name in enumerate(used)}
+    for node in model.graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+    tensors = [onnx.TensorProto.FromString(held[name].SerializeToString()) for name in used]
+    for tensor, name in zip(tensors, new.values(), strict=True):
+        tensor.name = name
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+    return model
+
+
+def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with a free batch; it may be wrong or not run where operations use the batch otherwise than RESHAPE does.
+
+    RESHAPE of TFLite states all sizes. Items are the outermost dimension, so its first size can be left to be computed,
+    even where the batch was merged with a dimension of the item.
+    """
+    import onnx
+
+    free = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    graph = free.graph
+    sizes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.value_info, *graph.output)}
+    constants = {tensor.name for tensor in graph.initializer}
+    for node in (n for n in graph.node if n.op_type == "Reshape" and n.input[1] in constants):
+        _, *rest = sizes.get(node.output[0]) or [0]
+        if node.input[0] not in constants and all(rest):
+            name = f"{node.output[0]}_free_shape"
+            graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, *rest], np.int64), name))
+            node.input[1] = name
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:], graph.value_info[:]
+    graph.initializer.extend(kept)
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return free
+
+
+def _answers_alike(single: onnx.ModelProto, free: onnx.ModelProto) -> bool:
+    """Whether seeded items, all at once, get from `free` the answers that they get from `single` one by one."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # of models that do not run
+    name = single.graph.input[0].name
+    shape = [d.dim_value for d in single.graph.input[0].type.tensor_type.shape.dim][1:]
+    items = np.random.default_rng(0).normal(size=(TRIED, *shape)).astype(np.float32)
+    try:
+        one, many = (onnxruntime.InferenceSession(m.SerializeToString(), options) for m in (single, finished(free)))
+        expected = np.concatenate([one.run(None, {name: item[np.newaxis]})[0] for item in items])
+        (found,) = many.run(None, {name: items})
+    except Exception:  # ONNX Runtime's errors share no base class, and finished() refuses wrong shapes
+        return False
+    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max())
+
+
+@contextmanager
+def _captured(lines: list[str]) -> Iterator[None]:
+    """Collect what tf2onnx logs instead of printing it, and hide TensorFlow's notice about its interpreter."""
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage().replace("Counter(", "").replace("TFL_", "").rstrip(")"))
+
+    log: Any = logging.getLogger("tf2onnx")
+    handler, propagate = Collector(), log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate
