@@ -338,7 +338,7 @@ def test_a_slow_file_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -
     from edgepress.converters.proof import verify
 
     class Slow:
-        def scores(self, items: np.ndarray) -> np.ndarray:
+        def answer(self, items: np.ndarray) -> np.ndarray:
             return np.ones((len(items), 2), np.float32)
 
     items = np.zeros((64, 3), np.uint8)

@@ -265,10 +265,15 @@ def _wrong_end(found: Verification, scheme: Scheme) -> str:
 def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0, scale: float = 1.0) -> npt.NDArray[Any]:
     """Items to verify on if no data were given: smooth random fields for images, normal numbers for tensors.
 
+    Integers are uniform over their range.
+
     White noise would be a poor image: filters average it away, so that all items look the same to a net. A `scale`
     below 1 makes images darker and numbers smaller.
     """
     rng = np.random.default_rng(seed)
+    if spec.is_integer:
+        low, high = map(int, spec.limits)
+        return rng.integers(low, high + 1, (count, *spec.shape)).astype(spec.dtype)
     if not spec.is_image:
         return (scale * rng.normal(size=(count, *spec.shape))).astype(np.float32)
     height, width, channels = spec.shape
