@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 
 from edgepress.runtime.adapter import Adapter, adapter_from
 from edgepress.runtime.errors import ModelFileError, first_line
+from edgepress.runtime.resize import Resize, resize_rule
 
 SCHEMA_VERSION = 2
 """Newest version that is read; a contract has the lowest one that says all of it."""
@@ -36,9 +37,6 @@ _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0,
 Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
 InputType = Literal["uint8", "float32", "int8", "int16", "int32", "int64"]
 Color = Literal["grey", "rgb"]
-Resize = str
-"""A rule for images of another size, which `resize_rule` parses; one of `RESIZES`."""
-RESIZES = ("stretch", "crop", "crop:F", "pad")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -267,22 +265,6 @@ class Contract:
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "output_shape", sizes)
         object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
-
-
-def resize_rule(text: object) -> tuple[str, float]:
-    """Parse a `Resize`: its rule, and the share of each side that it shows, 1 except for "crop:F".
-
-    Raises:
-        ValueError: It is none of `RESIZES`.
-    """
-    rule, colon, share = str(text).partition(":")
-    try:
-        shown = float(share) if colon else 1.0
-    except ValueError:
-        shown = 0.0
-    if rule not in RESIZES or (colon and rule != "crop") or not 0 < shown <= 1:
-        raise ValueError(f"{text!r} is none of {', '.join(RESIZES)}, where F is above 0 and at most 1")
-    return rule, shown
 
 
 def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:

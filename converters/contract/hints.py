@@ -11,8 +11,9 @@ from edgepress.converters.contract.metadata import ChannelOrder, Metadata, read_
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.contract.size import Size
 from edgepress.runtime.adapter import PerImage
-from edgepress.runtime.contract import Contract, Resize, Task, resize_rule
+from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.errors import InputError, unknown
+from edgepress.runtime.resize import Resize, resize_rule
 
 Color = Literal[ChannelOrder, "none"]
 Numbers = str | Sequence[float]

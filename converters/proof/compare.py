@@ -33,8 +33,8 @@ AGREEMENT, NEAREST_AGREEMENT = 0.5, 0.92
 """Least weighted agreement on data: with the source model, and with the nearer of it and that of rounded weights."""
 ALIGNED, SCALED = 0.9, 0.2
 """Correlation from which on, and difference of the slope from 1 from which on, a scale is named as the cause."""
-OFFSET_DB = 21.0
-"""Spread to what the errors of all items have in common, dB, that a file must reach."""
+OFFSET_DB, OFFSET_ITEMS = 24.0, 8
+"""Spread to what the errors of all items have in common, dB, that a file must reach; fewer items can't tell."""
 EXACT_DB = 200.0
 """Spread to noise if there is no noise."""
 END_ERROR = 0.1
@@ -80,7 +80,7 @@ def compare(
         weighted_agreement=weighted,
         agreement_error=deviation,
         spread_db=(_decibels(spread, noise) if noise.any() else EXACT_DB) if judged else None,
-        offset_db=_offset_decibels(spread, noise) if judged else None,
+        offset_db=_offset_decibels(spread, noise) if judged and len(source) >= OFFSET_ITEMS else None,
         slope=_ratio(float((spread * moves).sum()), float((spread**2).sum())) if judged else None,
         correlation=_ratio(float((spread * moves).sum()), _norm(spread) * _norm(moves)) if judged else None,
         relative_error=float(np.abs(noise).max() / max(1.0 if end else 0.0, np.abs(true).max()))

@@ -26,7 +26,7 @@ from edgepress.runtime.contract import Task, Verification
 if TYPE_CHECKING:
     import onnx
 
-PROOF_STEP, PROOF_S, PROOF_LEAST = 4, 0.3, 16
+PROOF_STEP, PROOF_S, PROOF_LEAST = 4, 0.3, 8
 """Items compared at a time, seconds after which the comparison stops, and items that are compared in any case."""
 LABELLED = ("softmax", "logits", "sigmoid", "multilabel")
 """Tasks whose answers are scores of labels."""
@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 
 
 def answers(model: Model, items: Array) -> Answers:
-    """Answers to as many items as `PROOF_S` allows, float32, (N, C): int16x8 of a large net takes a second for 16."""
+    """Answers to as many items as `PROOF_S` allows, float32, (N, C): int16x8 of a large net takes seconds for a few."""
     parts, start = [], time.perf_counter()
     for i in range(0, len(items), PROOF_STEP):
         parts.append(model.answer(items[i : i + PROOF_STEP]))

@@ -40,8 +40,8 @@ class TFLiteSource:
         check_constants(path, whole)
         if error := lacking(path, whole):
             first = next(name for name in passes.operations(whole) if name.startswith("CUSTOM"))
-            what = f"{error.message} The first of them makes {passes.output_of(whole, first)}."
-            raise ConversionError(what, error.hint)
+            layer = "" if "Edge TPU" in error.message else f" The first makes {passes.output_of(whole, first)}."
+            raise ConversionError(error.message + layer, error.hint)
         if quantized := passes.quantized_tensors(self._model):
             raise ConversionError(
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
