@@ -123,7 +123,9 @@ class OnnxSource:
             raise ConversionError(f"{_MADE} {found}, unlike the model.", _ONNX_ONLY)
         random = np.random.default_rng(0)
         shape = (TRIED, *adapter.item.shape)
-        items = random.integers(0, 256, shape) if adapter.item.is_image else random.normal(size=shape)
+        low, high = map(int, adapter.item.limits)
+        whole = adapter.item.is_image or adapter.item.is_integer
+        items = random.integers(low, high + 1, shape) if whole else random.normal(size=shape)
         truth = self.answer(adapter.apply(items))
         error, largest = np.abs(converted.answer(inner.apply(items)) - truth).max(), np.abs(truth).max()
         if error > WORST * largest:
