@@ -215,10 +215,10 @@ def _one_copy(
 
 def _make_files(folder: Path) -> None:
     """A small net in all formats, unless it is there from an earlier run."""
-    import keras
-
     if folder.is_dir():
         return
+    import keras
+
     keras.utils.set_random_seed(0)
     layers = keras.layers
     inputs = keras.Input((16, 16, 3))

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
+from edgepress.converters.contract.metadata import onnx_props
 from edgepress.converters.errors import ConversionError, parsing
 from edgepress.converters.inspection import read
 from edgepress.converters.sources.tflite import TFLiteSource
@@ -55,3 +57,37 @@ def test_a_truncated_tflite_is_named_where_it_is_converted(tmp_path: Path) -> No
     path.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(range(60)))
     with pytest.raises(ModelFileError, match=r"cut\.tflite"):
         TFLiteSource(path)
+
+
+def test_an_error_about_a_model_that_does_not_name_it_gets_its_path() -> None:
+    with pytest.raises(ConversionError) as caught, parsing(Path("folder/net.tflite")):
+        raise ConversionError("It has control flow.", "Unroll it.")
+    assert caught.value.message == "folder/net.tflite: It has control flow."
+    assert caught.value.hint == "Unroll it."
+    assert str(caught.value).endswith("Unroll it.")
+
+
+def test_a_lack_of_memory_is_no_damage() -> None:
+    with pytest.raises(ModelFileError, match="needs more memory") as caught, parsing(Path("net.h5")):
+        raise MemoryError
+    assert "damaged" not in caught.value.message
+
+
+def test_the_metadata_of_an_onnx_file_are_found_without_its_graph(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    weights = numpy_helper.from_array(np.zeros(300, np.float32), "w")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [value], [weights])
+    model = helper.make_model(graph, producer_name="tests", model_version=1 << 40)
+    helper.set_model_props(model, {"labels": "caf\u00e9\nth\u00e9", "empty": ""})
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path)
+    assert onnx_props(path) == {p.key: p.value for p in model.metadata_props}
+
+    content = path.read_bytes()
+    for damaged in (content[:-3], content + b"\x72\x7f", b"\x08" + b"\xff" * 11, b"\x0f"):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelFileError, match=r"net\.onnx is damaged"):
+            onnx_props(path)

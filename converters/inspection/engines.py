@@ -14,7 +14,7 @@ from typing import Any
 from edgepress.converters.errors import first_line
 from edgepress.converters.inspection.report import Inspection
 from edgepress.runtime.errors import EdgepressError
-from edgepress.runtime.flatbuffer import check_constants
+from edgepress.runtime.flatbuffer import check_constants, lacking
 
 DELEGATE = "DELEGATE"
 
@@ -23,14 +23,16 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
     """`found`, completed by opening a `.tflite` file in LiteRT with XNNPACK. Damaged files can crash the process."""
     from ai_edge_litert.interpreter import Interpreter
 
+    content = path.read_bytes()
     try:
-        check_constants(path, path.read_bytes())
+        check_constants(path, content)
         interpreter = Interpreter(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()
     except EdgepressError:
         raise
     except Exception as e:
-        return found.refused(first_line(e))
+        notes = [str(error)] if (error := lacking(path, content)) else []
+        return found.refused(first_line(e)).replace(notes=(*found.notes, *notes))
     try:
         operations = interpreter._get_ops_details()  # private: tensorflow#53003; docs/architecture.md
     except UnicodeDecodeError:

@@ -25,7 +25,6 @@ from edgepress.converters.inspection.tflite_versions import Use, oldest_release,
 from edgepress.converters.to_tflite import resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import InputError, ModelFileError
-from edgepress.runtime.flatbuffer import lacking
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT", "DENSIFY")
 DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
@@ -47,8 +46,6 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         found = _read(path, content, sized)
     except (struct.error, TypeError, IndexError) as e:
         raise ModelFileError(f"{path} is damaged: an offset leads out of it.", "Copy or convert it again.") from e
-    if error := lacking(path, content):
-        found = found.replace(notes=(*found.notes, f"{error.message} {error.hint}"))
     return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 

@@ -22,7 +22,6 @@ from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.filetypes import format_of
-from edgepress.runtime.flatbuffer import lacking
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet, Purpose
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
@@ -132,10 +131,7 @@ def _own_contract(path: Path) -> Contract | None:
     found = format_of(path, ("tflite", "onnx", "keras"), ".tflite, .onnx and .keras files")
     if path.suffix != f".{found}":
         raise ModelFileError(f"{path} is a .{found} file under another name.", f"Rename it to {path.stem}.{found}.")
-    contract = _onnx_contract(path) if found == "onnx" else read_contract(path)
-    if contract is None and found == "tflite" and (error := lacking(path, path.read_bytes())):
-        raise error
-    return contract
+    return _onnx_contract(path) if found == "onnx" else read_contract(path)
 
 
 def _without(path: Path) -> ModelFileError:
@@ -165,8 +161,14 @@ def data_for(
         purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
 
     Raises:
-        EdgepressError: No data set is named, or it cannot be opened or does not match the model.
+        EdgepressError: No data set is named, or it cannot be opened or does not match the model, or the model has no
+            labels.
     """
+    if contract.task == "none":
+        raise InputError(
+            f"{where} has no labels (its task is none), so there is no accuracy to measure.",
+            "edgepress inspect shows its error against the source model; python -m edgepress.runtime bench times it.",
+        )
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
