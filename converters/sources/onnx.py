@@ -121,9 +121,11 @@ class OnnxSource:
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             found = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
             raise ConversionError(f"{_MADE} {found}, unlike the model.", _ONNX_ONLY)
-        random = np.random.default_rng(0)
-        shape = (TRIED, *adapter.item.shape)
-        items = random.integers(0, 256, shape) if adapter.item.is_image else random.normal(size=shape)
+        random, shape = np.random.default_rng(0), (TRIED, *adapter.item.shape)
+        items = random.normal(size=shape)
+        if adapter.item.is_image or adapter.item.is_integer:
+            low, high = adapter.item.value_range or (0, 1)
+            items = random.integers(int(low), int(high), shape, endpoint=True)
         truth = self.answer(adapter.apply(items))
         error, largest = np.abs(converted.answer(inner.apply(items)) - truth).max(), np.abs(truth).max()
         if error > WORST * largest:
