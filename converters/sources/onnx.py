@@ -122,7 +122,7 @@ class OnnxSource:
             found = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
             raise ConversionError(f"{_MADE} {found}, unlike the model.", _ONNX_ONLY)
         random, shape = np.random.default_rng(0), (TRIED, *adapter.item.shape)
-        items = random.normal(size=shape)
+        items: Array = random.normal(size=shape)
         if adapter.item.is_image or adapter.item.is_integer:
             low, high = adapter.item.value_range or (0, 1)
             items = random.integers(int(low), int(high), shape, endpoint=True)
