@@ -4,8 +4,8 @@
 
 MNIST-8 (`onnx/mnist-8.onnx` in that folder) and the three classifiers of `onnx_models.py` become all nine schemes;
 every float `.tflite` file in the folder becomes all ONNX schemes. A row is one file, with the figures of its
-verification on items that were not calibrated on. "both int8" compares the two int8 files of a model with each other on
-all items. The exit code is 1 if a file of an ONNX model was not made.
+verification on items that were not calibrated on; then the int8 files of both formats beside the ONNX model, on all
+items. The exit code is 1 if a file of an ONNX model was not made.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ def printed(name: str, variants: list[Variant]) -> int:
     return sum(variant.path is not None for variant in variants)
 
 
-def both(name: str, variants: list[Variant], items: np.ndarray) -> None:
-    """Print how the int8 files of the two formats agree on items."""
+def int8_beside_parent(name: str, variants: list[Variant], items: np.ndarray) -> None:
+    """Print how often the int8 files of both formats give the label of the float ONNX model, and of each other."""
     made = {v.scheme: v.path for v in variants if v.path is not None}
-    if not {"tflite-int8", "onnx-int8"} <= made.keys():
+    names = ("onnx-float32", "tflite-int8", "onnx-int8")
+    if not {*names} <= made.keys():
         return
-    tflite, onnx_ = (load(made[scheme]).scores(items) for scheme in ("tflite-int8", "onnx-int8"))
-    same = (tflite.argmax(1) == onnx_.argmax(1)).mean()
-    worst = np.abs(tflite - onnx_).max()
-    print(f"{name:24} both int8        {100 * same:6.1f} %, largest difference of a score {worst:.3f}")
+    parent, tflite, onnx_ = (load(made[scheme]).scores(items).argmax(1) for scheme in names)
+    shares = [f"{100 * (a == b).mean():.1f} %" for a, b in ((tflite, parent), (onnx_, parent), (tflite, onnx_))]
+    print(f"{name:24} int8, {len(items)} items: tflite {shares[0]}, onnx {shares[1]}, one another {shares[2]}")
 
 
 def main() -> int:
@@ -92,7 +92,7 @@ def main() -> int:
             hints = Hints(input_range=values, color=spec.color)
             variants = convert(path, "all", data=str(data), out=folder / title, hints=hints, on_note=say)
             missing += NINE - printed(title, variants)
-            both(title, variants, np.load(data)["x"])
+            int8_beside_parent(title, variants, np.load(data)["x"])
         for path in sorted(args.models.rglob("*.tflite")) if args.models else ():
             title = path.stem[:24]
             try:

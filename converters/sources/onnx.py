@@ -121,11 +121,11 @@ class OnnxSource:
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
             found = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
             raise ConversionError(f"{_MADE} {found}, unlike the model.", _ONNX_ONLY)
-        random = np.random.default_rng(0)
-        shape = (TRIED, *adapter.item.shape)
-        low, high = map(int, adapter.item.limits)
-        whole = adapter.item.is_image or adapter.item.is_integer
-        items = random.integers(low, high + 1, shape) if whole else random.normal(size=shape)
+        random, shape = np.random.default_rng(0), (TRIED, *adapter.item.shape)
+        items: Array = random.normal(size=shape)
+        if adapter.item.is_image or adapter.item.is_integer:
+            low, high = map(int, adapter.item.limits)
+            items = random.integers(low, high, shape, endpoint=True)
         truth = self.answer(adapter.apply(items))
         error, largest = np.abs(converted.answer(inner.apply(items)) - truth).max(), np.abs(truth).max()
         if error > WORST * largest:
