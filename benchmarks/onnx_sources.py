@@ -56,9 +56,10 @@ def printed(name: str, variants: list[Variant]) -> int:
         if found is None:
             print(f"{row} {variant.error}")
         else:
-            noise = "exact" if found.sqnr_db is None else f"{found.sqnr_db:6.1f}"
+            unknown = "saturated" if found.saturated else "exact"
+            noise = unknown if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB"
             size, seconds = f"{variant.size_bytes:9} bytes", f"{variant.seconds:6.1f} s"
-            print(f"{row} {100 * found.agreement:6.1f} % {noise:>6} dB {size} {seconds}")
+            print(f"{row} {100 * (found.agreement or 0):6.1f} % {noise:>9} {size} {seconds}")
     return sum(variant.path is not None for variant in variants)
 
 

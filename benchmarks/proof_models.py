@@ -48,7 +48,7 @@ PUBLISHED = {
     "onnx/mnist-8.onnx": (None, "mnist"),
 }
 """Files under real/models: the values that they take for pixels, and what they are shown."""
-RANDOM = {"MobileNet": 32, "MobileNetV2": 32, "EfficientNetB0": 32, "ResNet50": 32}
+RANDOM = {"MobileNet": 32, "MobileNetV2": 32, "EfficientNetB0": 32, "ResNet50": 32, "MobileNetV3Small": 32}
 """Nets of keras.applications and the side of their images."""
 
 

@@ -39,7 +39,7 @@ import proof_cells
 import proof_models
 from proof_cells import Cell
 
-from edgepress.converters.proof.compare import EXACT_DB, OFFSET_DB, beside_rounded, compare, shortcoming
+from edgepress.converters.proof.compare import EXACT_DB, ITEMS, OFFSET_DB, beside_rounded, compare, shortcoming
 from edgepress.converters.proof.verify import end_of
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Verification
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for nets and answers")
     parser.add_argument("--nets", default="", help="names, separated by commas; all if not given")
     parser.add_argument("--seeds", type=int, default=1, help="layers that each fault is put into")
+    parser.add_argument("--items", type=int, default=ITEMS, help="items of a proof; slow files answer 8")
     parser.add_argument("--jobs", type=int, default=2, help="nets that are made at the same time")
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,8 @@ def main() -> None:
             print(f"{name}: {count} files", file=sys.stderr)
     rows: list[Row] = []
     for subject in proof_models.subjects(args.cache, args.real, wanted):
-        rows += [row for cell in _with_truth(proof_cells.cells(subject, args.cache, args.seeds)) for row in cell]
+        cells = proof_cells.cells(subject, args.cache, args.seeds)
+        rows += [row for cell in _with_truth(cells, args.items) for row in cell]
     summary = {when: _show(rows, when) for when in ("before", "after")}
     _gap(rows)
     lost = _costs(rows)
@@ -98,10 +100,10 @@ def _made(cache: Path, real: Path, seeds: int, name: str) -> tuple[str, int]:
     return name, sum(len(list(proof_cells.cells(s, cache, seeds))) for s in proof_models.subjects(cache, real, [name]))
 
 
-def _with_truth(cells: proof_cells.Cells) -> list[list[Row]]:
+def _with_truth(cells: proof_cells.Cells, items: int = ITEMS) -> list[list[Row]]:
     made = list(cells)
     worth = {cell.scheme: _worth(cell) for cell in made if not cell.fault}
-    return [_rows(cell, worth[cell.scheme] - _worth(cell)) for cell in made if cell.scheme in worth]
+    return [_rows(cell, worth[cell.scheme] - _worth(cell), items) for cell in made if cell.scheme in worth]
 
 
 def _worth(cell: Cell) -> float:
@@ -124,15 +126,15 @@ def _costs(rows: list[Row]) -> float:
     return round(max(drops.values(), default=0.0), 4)
 
 
-def _rows(cell: Cell, cost: float) -> list[Row]:
+def _rows(cell: Cell, cost: float, items: int) -> list[Row]:
     limit = AGREEMENT if cell.labels is None else ACCURACY
     truth = "sound" if not cell.fault else "broken" if cost >= limit else "harmless"
     rows = []
     for on in (kind for kind in cell.scores if kind != "held"):
-        scheme, scores = SCHEMES[cell.scheme], cell.scores[on]
+        scheme, scores = SCHEMES[cell.scheme], cell.scores[on][:items]
         source = cell.source[on][: len(scores)]
         end, name = end_of(cell.task, cell.ends_in), "seeded" if on == "seeded" else "data"
-        inner = cell.logits[on] if cell.logits is not None and end else None
+        inner = cell.logits[on][:items] if cell.logits is not None and end else None
         found = compare(source, scores, on=name, end=end, before_end=inner)
         after = shortcoming(found, scheme)
         if after and cell.rounded is not None:

@@ -18,7 +18,8 @@ from edgepress.converters import inspection
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.metadata import onnx_metadata, tflite_metadata
-from edgepress.converters.contract.outputs import looks_of, refuse_other_outputs
+from edgepress.converters.contract.outputs import refuse_other_outputs
+from edgepress.converters.contract.probe import probed
 from edgepress.converters.contract.published import published_contract
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.contract.write import onnx_annotated, tflite_with_contract
@@ -80,7 +81,8 @@ def _described(job: DescribeJob) -> Description:
     except InputError as e:
         raise InputError(f"{job.path}: {e.message}", e.hint) from e
     adapter = InputAdapter.of(contract)
-    scores = bare.scores(adapter.apply(candidates(contract.input)[:PROOF_ITEMS]))
+    answers = bare.answer(adapter.apply(candidates(contract.input)[:PROOF_ITEMS]))
+    scores = answers.reshape(len(answers), -1)
     ends_in_softmax = facts.ends_in.lower() == "softmax"
     if ends_in_softmax and contract.task == "logits":
         raise InputError(
@@ -111,7 +113,9 @@ def _annotated(job: AnnotateJob) -> Contract:
     contract = job.contract
     if not contract.parent_sha256:  # else it was converted or annotated before, and keeps its source
         contract = contract.replace(parent_sha256=digest, tools=tools)
-    seeds = chosen_seeds(load(job.path, contract=contract).scores(candidates(contract.input)))
+    items = candidates(contract.input)
+    answers = load(job.path, contract=contract).answer(items)
+    seeds = chosen_seeds(answers.reshape(len(items), -1), raw=contract.task == "none")
     logits = contract.task == "logits"
     raw = contract.replace(task="softmax") if logits else contract
     contract = contract.replace(
@@ -129,9 +133,8 @@ def _annotated(job: AnnotateJob) -> Contract:
                 f"{job.path} can't be copied. {e.message}", "Write its contract alone: --out NAME.json."
             ) from e
         temporary.write_bytes(made)
-        items = candidates(contract.input)
         before, after = load(job.path, contract=contract), load(temporary)
-        if not np.array_equal(before.scores(items), after.scores(items), equal_nan=True):
+        if not np.array_equal(before.answer(items), after.answer(items), equal_nan=True):
             raise ConversionError(f"The copy of {job.path} does not answer as it does.", "Please report it.")
     return contract
 
@@ -180,15 +183,15 @@ def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
     facts = Facts(
         session.shape,
         session.classes,
+        output_shape=session.output_shape if len(session.output_shape) > 1 else (),
         format=path.suffix[1:],
         dtype=session.dtype.name,
         quantization=session.scale,
         ends_in=last,
         metadata=found,
         contract=known,
-        looks=looks_of(bare.scores, session.shape),
     )
-    return bare, facts
+    return bare, probed(facts, lambda x: bare.answer(x).reshape(len(x), -1))
 
 
 def _fixed(path: Path, content: bytes, shape: tuple[int, ...], size: Size | None) -> tuple[int, ...]:

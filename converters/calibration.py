@@ -32,7 +32,7 @@ def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, floa
     """Run a float TFLite model of batch 1 over the items and note each tensor's range.
 
     Args:
-        model: A `.tflite` with a float32 input of batch 1.
+        model: A `.tflite` with an input of batch 1, float32 or integers.
         batches: The calibration items.
         input_range: Range of the input, if it is known beforehand.
     """
@@ -60,7 +60,7 @@ def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, floa
     for batch in _checked(batches):
         for item in batch:
             interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
-            interpreter.set_tensor(source["index"], item[np.newaxis])
+            interpreter.set_tensor(source["index"], item[np.newaxis].astype(source["dtype"]))
             try:
                 interpreter.invoke()
             except RuntimeError as e:
@@ -92,7 +92,7 @@ def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[flo
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
     seen = _Extremes()
-    dtype = np.uint8 if source.type == "tensor(uint8)" else np.float32
+    dtype = np.dtype(source.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32"))
     for batch in _checked(batches):
         for item in batch[:, np.newaxis]:  # one by one: every tensor of a batch of photos would fill the memory
             try:

@@ -44,7 +44,7 @@ def trace(infer: Callable[[Any], Any], shape: tuple[int | None, ...], dtype: str
     Args:
         infer: Maps one tensor to one tensor.
         shape: Of the input; a batch of 1 leaves no SHAPE/PACK operations in a TFLite file, None leaves it free.
-        dtype: Of the input, "float32" or "uint8".
+        dtype: Of the input, such as "float32".
 
     Returns:
         A `ConcreteFunction` from one tensor to one.

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.contract.outputs import Looks, looks_of, refuse_other_outputs
+from edgepress.converters.contract.outputs import Looks, refuse_other_outputs
+from edgepress.converters.contract.probe import probed
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError, first_line, parsing
 from edgepress.converters.files import whole_file
@@ -105,8 +106,10 @@ def open_model(job: OpenJob, emit: Emit) -> None:
     """Open a model, keep it for the jobs that follow, and report its `Facts`."""
     source = open_source(job.path, job.hints)
     with parsing(job.path, "Check how it was exported.", failed="does not run"):
-        looks = looks_of(source.answer, source.facts.shape) if job.looks is None else job.looks
-    source.facts = dataclasses.replace(source.facts, looks=looks)
+        if job.looks is None:
+            source.facts = probed(source.facts, source.answer)
+        else:
+            source.facts = dataclasses.replace(source.facts, looks=job.looks)
     _opened[:] = [source]
     emit(source.facts)
 
@@ -141,6 +144,7 @@ class _Work:
                 "Train it again, or give labels and an input that fit it.",
             )
         self.source, self.job, self.input = source, job, contract.input
+        self.range = None if contract.input.is_integer else contract.input.value_range  # integers are not quantized
         self._results: dict[Callable[[], Any], Any] = {}
 
     def once(self, step: Callable[[], T]) -> T:
@@ -162,7 +166,7 @@ class _Work:
         return self.source.onnx(self.job.adapter)
 
     def ranges(self) -> Ranges:
-        return tflite_ranges(self.once(self.tflite), self.job.calibration, self.input.value_range)
+        return tflite_ranges(self.once(self.tflite), self.job.calibration, self.range)
 
     def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
         """Items to verify on, and the source model's answers to them.
@@ -172,7 +176,7 @@ class _Work:
         """
         if self.job.proof is not None:
             return self.job.proof, self._true(self.job.proof)
-        scales = IMAGE_SCALES if self.input.is_image else TENSOR_SCALES
+        scales = IMAGE_SCALES if self.input.is_image else (1.0,) if self.input.is_integer else TENSOR_SCALES
         few = ((scale, seeded_items(self.input, SAMPLE, scale=scale)) for scale in scales)
         scale = next((scale for scale, sample in few if varies(self._true(sample))), scales[0])
         items = seeded_items(self.input, scale=scale)
@@ -194,6 +198,8 @@ class _Work:
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the self-test's items."""
         scores = self._source_outputs(candidates(self.input))
+        if self.task == "none":
+            return chosen_seeds(scores, raw=True)
         return chosen_seeds(softmax(scores) if self.task == "logits" else self.job.adapter.finish(scores))
 
     def _source_outputs(self, items: Array) -> npt.NDArray[np.float32]:
@@ -261,12 +267,12 @@ class _Work:
         return np.concatenate([1 - truth, truth], axis=1) if self.task == "sigmoid" else truth
 
     def _writer(self, scheme: Scheme) -> Callable[[Contract], bytes]:
-        uint8 = self.input.dtype == "uint8"
+        uint8 = self.input.is_image
         if scheme.format == "tflite":
             ranges = self.once(self.ranges) if scheme.calibrated else None
             flat = to_tflite.with_scheme(self.once(self.tflite), scheme, ranges, uint8=uint8)
             return lambda contract: tflite_with_contract(flat, contract)
-        graph = to_onnx.with_scheme(self.once(self.onnx), scheme, self.job.calibration, self.input.value_range)
+        graph = to_onnx.with_scheme(self.once(self.onnx), scheme, self.job.calibration, self.range)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString())
 
 

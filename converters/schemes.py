@@ -3,9 +3,10 @@
 A scheme is a format and a precision. What goes into a file and comes out of it is the same for all of them, so that a
 runtime, a test and a user can rely on it:
 
-* an image model takes raw uint8 pixels 0-255, NHWC; a tensor model takes float32;
-* a scheme whose `output_dtype` is "uint8" takes uint8 (scale 1 for pixels) and answers uint8 (scale 1/256 for
-  probabilities); operations in between that the quantizer does not support stay float, and a note says so;
+* an image model takes raw uint8 pixels 0-255, NHWC; a tensor model takes float32, or the integers of its source;
+* a scheme whose `output_dtype` is "uint8" takes uint8 (scale 1 for pixels) unless the source takes integers, and
+  answers uint8 (scale 1/256 for probabilities); operations in between that the quantizer does not support stay float,
+  and a note says so;
 * every other scheme answers float32. The conversion of uint8 to float is a CAST (TFLite) or Cast (ONNX) in the file.
 
 To add a scheme, add a row here and a recipe of its precision to `RECIPES` in `to_tflite/convert.py` or

@@ -122,9 +122,10 @@ def _model(args: argparse.Namespace) -> Model:
         from edgepress.runtime.bench import best_threads
 
         args.threads = best_threads(args.model, args.engine)
-    return load(
-        args.model, args.engine, int(args.threads), args.contract, keep_state=getattr(args, "keep_state", False)
-    )
+    keep = getattr(args, "keep_state", False)
+    model = load(args.model, args.engine, int(args.threads), args.contract, keep_state=keep)
+    model.require_labels()
+    return model
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ class AdaptedSession:
     def __init__(self, session: Session, contract: Contract, adapter: Adapter) -> None:
         self.contract: Contract | None = contract
         self.shape, self.dtype, self.scale = contract.input.shape, np.dtype(contract.input.dtype), (1.0, 0)
-        self.classes, self.batch = session.classes, session.batch
+        self.classes, self.output_shape, self.batch = session.classes, session.output_shape, session.batch
         self.stateful, self.keep_state, self.reset = session.stateful, session.keep_state, session.reset
         self._run, self._adapter = session.run, adapter
         self._stored = _stored(adapter, session.scale, session.dtype)

@@ -1,7 +1,7 @@
 """Latency of one model file on this machine by number of threads, and the best number for `--threads auto`.
 
 The file is opened once per number of threads; they take turns of a quarter of a second, so that a slow moment of the
-machine affects all of them. What is timed is `Model.scores` of a prepared item of random values. The best number is the
+machine affects all of them. What is timed is `Model.answer` of a prepared item of random values. The best number is the
 smallest whose median is within 5 % of the fastest. It is stored in `~/.cache/edgepress/threads.json` (or under
 `XDG_CACHE_HOME`) by the file's hash and the engine; not beside the model, where a bundle's checksums would break.
 """
@@ -105,7 +105,9 @@ def _opened(
         if min(model.shape, default=1) < 1:
             what = f"{path} leaves the size of its input open: {list(model.shape)}."
             raise InputError(what, "Fix the size when exporting the model.")
-        random = np.random.default_rng(0).integers(0, 256, (8, *model.ready[0]))
+        whole = model.contract is not None and model.contract.input.is_integer
+        low, high = map(int, model.contract.input.limits) if model.contract and whole else (0, 255)
+        random = np.random.default_rng(0).integers(low, high + 1, (8, *model.ready[0]))
         items = list(random.astype(model.ready[1]))
         opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_timed(model, items, 0)[0])})
     return models, opened, items
@@ -113,12 +115,12 @@ def _opened(
 
 def _timed(model: Model, items: Sequence[Any], seconds: float) -> array.array[float]:
     """Latencies of calls for some seconds (at least one call), microseconds, as float32."""
-    clock, scores, found, i = time.perf_counter_ns, model.scores, array.array("f"), 0
+    clock, answer, found, i = time.perf_counter_ns, model.answer, array.array("f"), 0
     end = (now := clock()) + int(seconds * 1e9)
     while not i or now < end:
         item, i = items[i & 7], i + 1
         start = clock()
-        scores(item)
+        answer(item)
         now = clock()
         found.append((now - start) / 1e3)
     return found

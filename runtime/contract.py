@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, Literal, get_args
 
 from edgepress.runtime.adapter import Adapter, adapter_from
 from edgepress.runtime.errors import ModelFileError, first_line
+from edgepress.runtime.resize import Resize, resize_rule
 
 SCHEMA_VERSION = 2
 """Newest version that is read; a contract has the lowest one that says all of it."""
@@ -32,11 +34,9 @@ _OLD_ITEM_BY_ITEM = ("onnx-dynamic",)
 _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0, "onnx-float16": 3.0}
 """`item_by_item`, and `tolerance_steps` by scheme or precision, of files from before contracts held them."""
 
-Task = Literal["softmax", "logits", "sigmoid", "multilabel"]
+Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
+InputType = Literal["uint8", "float32", "int8", "int16", "int32", "int64"]
 Color = Literal["grey", "rgb"]
-Resize = str
-"""A rule for images of another size, which `resize_rule` parses; one of `RESIZES`."""
-RESIZES = ("stretch", "crop", "crop:F", "pad")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class InputSpec:
 
     Attributes:
         shape: Shape of an item, without the batch: (height, width, channels) of an image, anything else of a tensor.
-        dtype: "uint8" (pixels) or "float32" (any other tensor).
+        dtype: "uint8" for pixels; for tensors "float32", or an integer type, as for tokens.
         color: "grey" (1 channel) or "rgb" (3) for images; None if items are tensors.
         resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
             cuts off the rest, "crop:F" shows only the share F of each side of what "crop" shows, about its center,
@@ -54,7 +54,7 @@ class InputSpec:
     """
 
     shape: tuple[int, ...]
-    dtype: Literal["uint8", "float32"] = "uint8"
+    dtype: InputType = "uint8"
     color: Color | None = None
     resize: Resize = "stretch"
     value_range: tuple[float, float] | None = None
@@ -63,6 +63,16 @@ class InputSpec:
     def is_image(self) -> bool:
         """Whether items are images."""
         return self.color is not None
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether items are tensors of whole numbers."""
+        return self.color is None and self.dtype != "float32"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value of made-up items: the value range; if unbounded, one that the type holds."""
+        return self.value_range or {"float32": (-1.7254, 1.7254), "uint8": (0.0, 255.0)}.get(self.dtype, (0.0, 127.0))
 
     @classmethod
     def image(cls, height: int, width: int, color: Color, resize: Resize = "stretch") -> InputSpec:
@@ -89,8 +99,9 @@ class Verification:
     """How far a file's answers were from its source model's when it was made.
 
     `items` of the data set `on` ("seeded" if none) were compared. `agreement` is the share with the same top label,
-    0-1; `max_error` and `mean_error` are absolute, `largest` is the source model's largest absolute answer. If `varies`
-    is false, the source model's answers were nearly the same for all items, and the figures prove little.
+    0-1, None for a model without labels; `max_error` and `mean_error` are absolute, `largest` is the source model's
+    largest absolute answer. If `varies` is false, the source model's answers were nearly the same for all items, and
+    the figures prove little.
 
     The others are of the numbers before softmax or sigmoid, and None if unknown. `sqnr_db` is the signal to the noise,
     dB, None if there was no noise, or if probabilities are `saturated`, so that nothing is known of these numbers.
@@ -128,10 +139,10 @@ class Verification:
 class SelfTest:
     """Answers of the workstation's `engine` (name and version) for a board to repeat: see `edgepress.runtime.selftest`.
 
-    `seeds` make the items. `scores` are base64 of little-endian uint16, item by item, in units of 1/65535, of the
-    labels with the indices `columns` (empty: of all); `top` is each item's best label. `step` is the scale of a
-    quantized output, `logit_step` that of the quantized numbers in front of softmax or sigmoid; 0 if there are none.
-    An answer may differ by `tolerance_steps`.
+    `seeds` make the items. `scores` are base64 of little-endian uint16, item by item, 0 being `low` and 65535 `high`,
+    of the outputs with the indices `columns` (empty: of all); `top` is each item's largest output. `step` is the scale
+    of a quantized output, `logit_step` that of the quantized numbers in front of softmax or sigmoid; 0 if there are
+    none. An answer may differ by `tolerance_steps`.
     """
 
     engine: str
@@ -142,6 +153,8 @@ class SelfTest:
     step: float = 0.0
     logit_step: float = 0.0
     tolerance_steps: float = 16.0
+    low: float = 0.0
+    high: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,8 +164,10 @@ class Contract:
     Attributes:
         task: What the outputs of the file mean. "softmax": one probability per class, summing to 1. "logits": the same
             before softmax, which the runtime applies. "sigmoid": one output, the probability of the second of two
-            labels. "multilabel": an independent probability for each label.
-        labels: Class names, in the order of the outputs; for "sigmoid" the negative and the positive one.
+            labels. "multilabel": an independent probability for each label. "none": anything else, such as what an
+            autoencoder restores; there are no labels.
+        labels: Class names, in the order of the outputs; for "sigmoid" the negative and the positive one; empty for
+            "none".
         input: What one item looks like.
         scheme: Name in the converters' scheme table, or "keras" for the source model; `arch` is its architecture.
         parent_sha256: SHA-256 of the source model's file; empty in the source model itself.
@@ -160,6 +175,7 @@ class Contract:
         threshold: Probability from which a label counts as present ("sigmoid", "multilabel"); None means 0.5.
         verification: How far its answers were from the source model's; `selftest` has answers for a board to repeat.
         tools: Versions of the packages that made the file.
+        output_shape: Shape of the output for one item, without the batch; empty unless the task is "none".
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
         adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
@@ -179,13 +195,14 @@ class Contract:
     selftest: SelfTest | None = None
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
     item_by_item: bool = False
+    output_shape: tuple[int, ...] = ()
     adapter: Adapter | None = None
     schema_version: int = 1
 
     @property
     def outputs(self) -> int:
         """Number of outputs that the file has: one a label, but a single one for "sigmoid"."""
-        return 1 if self.task == "sigmoid" else len(self.labels)
+        return {"sigmoid": 1, "none": math.prod(self.output_shape)}.get(self.task, len(self.labels))
 
     def replace(self, **changes: Any) -> Contract:
         """A copy with some fields changed."""
@@ -238,26 +255,16 @@ class Contract:
             raise TypeError("scheme is not a string")
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
+        sizes = tuple(self.output_shape)
+        if not all(type(n) is int and 0 < n < 1 << 24 for n in sizes):
+            raise ValueError(f"output shape is {list(sizes)}")
+        if (self.task == "none") != bool(sizes) or (sizes and self.labels):
+            raise ValueError(f"the task {self.task} has {len(self.labels)} labels and output shape {list(sizes)}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
         object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "output_shape", sizes)
         object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
-
-
-def resize_rule(text: object) -> tuple[str, float]:
-    """Parse a `Resize`: its rule, and the share of each side that it shows, 1 except for "crop:F".
-
-    Raises:
-        ValueError: It is none of `RESIZES`.
-    """
-    rule, colon, share = str(text).partition(":")
-    try:
-        shown = float(share) if colon else 1.0
-    except ValueError:
-        shown = 0.0
-    if rule not in RESIZES or (colon and rule != "crop") or not 0 < shown <= 1:
-        raise ValueError(f"{text!r} is none of {', '.join(RESIZES)}, where F is above 0 and at most 1")
-    return rule, shown
 
 
 def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:
@@ -269,10 +276,12 @@ def _input_spec(raw: Any) -> InputSpec:
     spec = InputSpec(**_known(InputSpec, raw, shape=tuple(raw["shape"])))
     if not spec.shape or not all(isinstance(n, int) and 0 < n < 1 << 24 for n in spec.shape):
         raise ValueError(f"input shape is {list(spec.shape)}")
-    if spec.dtype not in ("uint8", "float32"):
-        raise ValueError(f"input dtype is {spec.dtype!r}, accepted: uint8, float32")
+    if spec.dtype not in get_args(InputType):
+        raise ValueError(f"input dtype is {spec.dtype!r}, accepted: {', '.join(get_args(InputType))}")
     if spec.color not in (*get_args(Color), None):
         raise ValueError(f"input color is {spec.color!r}")
+    if spec.is_image and spec.dtype != "uint8":
+        raise ValueError(f"input dtype is {spec.dtype!r}, but images are uint8")
     resize_rule(spec.resize)
     if spec.is_image and (len(spec.shape) != 3 or spec.shape[2] != (1 if spec.color == "grey" else 3)):
         raise ValueError(f"input shape {list(spec.shape)} does not fit color {spec.color!r}")
@@ -294,7 +303,7 @@ def _selftest(raw: Any, scheme: Any) -> SelfTest | None:
     seeds, columns, top = tuple(test.seeds), tuple(test.columns), tuple(test.top)
     numbers = test.step, test.logit_step, test.tolerance_steps
     whole = all(type(n) is int and n >= 0 for n in (*seeds, *columns, *top))
-    steps = all(isinstance(v, (int, float)) and 0 <= v < 1e6 for v in numbers)
+    steps = all(isinstance(v, (int, float)) and 0 <= v < 1e6 for v in numbers) and 0 < test.high - test.low < 1e30
     if not (whole and steps and 0 < len(seeds) == len(top) and isinstance(test.scores, str)):
         raise ValueError("its self-test is damaged")
     return dataclasses.replace(test, seeds=seeds, columns=columns, top=top)

@@ -46,10 +46,12 @@ class Model:
         engine: Name of the engine that runs it.
         threads: Number of threads that the engine may use.
         contract: The contract in the file, or given to `load`; None for a file that edgepress did not make.
-        labels: Class names; numbers if the file has no contract.
+        labels: Class names; numbers if the file has no contract; empty if its outputs are no classes.
+        output_shape: Shape of the output for one item.
+        answer: `scores`, or `outputs` if there are no labels: what is timed and compared with other machines.
         threshold: Probability from which a label counts as present; None if the best label is the answer.
         shape: Shape of one item, (height, width, channels) for images.
-        ready: Shape and dtype of a batch that `scores` passes to the engine unchanged.
+        ready: Shape and dtype of a batch that `answer` passes to the engine unchanged.
         stateful: Whether the file has state, such as that of a fused LSTM.
         keeps_state: Whether that state is kept from item to item (`load`).
         reset: Begins anew while state is kept.
@@ -58,18 +60,22 @@ class Model:
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
         self.contract: Contract | None = session.contract
-        check_outputs(path, session.classes)
-        self.labels = session.contract.labels if session.contract else tuple(map(str, range(session.classes)))
-        task = session.contract.task if session.contract else None
+        task = session.contract.task if session.contract else None if len(session.output_shape) == 1 else "none"
+        raw = task == "none"
+        if not raw:
+            check_outputs(path, session.classes)
+        made_up = () if raw else tuple(map(str, range(session.classes)))
+        self.labels = session.contract.labels if session.contract else made_up
         self.threshold = threshold_of(session.contract)
         if contract := session.contract:
             shape = (contract.adapter or contract.input).shape
             if len(shape) == len(session.shape):  # sizes that the file leaves free are those of the contract
                 session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
-            if (shape, contract.outputs) != (session.shape, session.classes):
+            spread, found = len(session.output_shape) > 1 and not raw, " x ".join(map(str, session.output_shape))
+            if (shape, contract.outputs) != (session.shape, session.classes) or spread:
                 raise ModelFileError(
-                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {session.classes} "
-                    f"outputs; the contract says {list(shape)} and {contract.outputs}.",
+                    f"{path} contradicts its contract: it takes {list(session.shape)} and has {found} outputs; the "
+                    f"contract says {list(shape)} and {contract.outputs}.",
                     "Convert the model again.",
                 )
             if contract.adapter:
@@ -80,7 +86,11 @@ class Model:
         self._session = session
         self.stateful, self.keeps_state, self.reset = session.stateful, session.keep_state, session.reset
         # Wrapped here, so that calls need not check the task.
-        self._run = _guarded(_probabilities(session.run, task), f"{path} does not run on {engine}")
+        failed = f"{path} does not run on {engine}"
+        self._raw = _guarded(session.run, failed)
+        self._run = self._no_scores if raw else _guarded(_probabilities(session.run, task), failed)
+        self.output_shape = session.contract.output_shape if session.contract and raw else session.output_shape
+        self.answer = self.outputs if raw else self.scores
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
 
@@ -90,31 +100,47 @@ class Model:
         Args:
             batch: Items, shape (N, *shape), or one item, shape `shape`; the channel of grey images may be left out.
                 uint8 arrays are raw pixels; floats are in the same units (0-255 for pixels, not 0-1) and are
-                quantized by the file's parameters.
+                quantized by the file's parameters. Models of integers, such as tokens, take whole numbers.
 
         Returns:
             Probabilities, float32, shape (N, labels): logits go through softmax, a single sigmoid becomes two columns.
             They sum to 1, except for "multilabel". The outputs of a file without a contract are returned unchanged.
 
         Raises:
-            InputError: The shape does not fit, a value is not finite, or pixels look as if they were scaled to 0-1.
+            InputError: The shape does not fit, a value is not finite, pixels look as if they were scaled to 0-1, or
+                the model has no labels: `outputs` returns what it computes.
         """
         # The usual case in a loop on a board: nothing to convert, so this test is the only overhead.
         if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:
             return self._run(batch)
+        return self._in_parts(self._run, batch, len(self.labels))
+
+    def outputs(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """What the file returns for items, without softmax: float32, shape (N, *output_shape).
+
+        Items and errors are those of `scores`.
+        """
+        if type(batch) is np.ndarray and batch.dtype == self._dtype and batch.shape == self._ready:  # as in `scores`
+            found = self._raw(batch)
+        else:
+            found = self._in_parts(self._raw, batch, self._session.classes)
+        return found.reshape(len(found), *self.output_shape)
+
+    def _in_parts(self, run: Run, batch: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float32]:
+        """Answers, shape (N, columns), to items of any accepted type, in calls of the size that the file takes."""
         items = self._stored(self._batched(np.asarray(batch)))
         size = self._size
         if size is None:
-            return self._run(items)
+            return run(items)
         if size == 1:
-            parts = [self._run(items[i : i + 1]) for i in range(len(items))]
+            parts = [run(items[i : i + 1]) for i in range(len(items))]
         else:
             parts = []
             for start in range(0, len(items), size):
                 part = items[start : start + size]
                 padded = np.concatenate([part, np.zeros((size - len(part), *self.shape), part.dtype)])
-                parts.append(self._run(padded)[: len(part)])
-        return np.concatenate(parts) if parts else np.empty((0, len(self.labels)), np.float32)
+                parts.append(run(padded)[: len(part)])
+        return np.concatenate(parts) if parts else np.empty((0, columns), np.float32)
 
     def classify(self, image: ImageLike, top: int = 5) -> list[Prediction]:
         """Classify an image.
@@ -132,6 +158,7 @@ class Model:
         """
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
+        self.require_labels()
         scores = self.scores(self.prepare(image)[np.newaxis])[0]
         return self._named(scores, np.argsort(-scores, kind="stable")[:top])
 
@@ -163,6 +190,21 @@ class Model:
         from edgepress.runtime.image import load_image
 
         return load_image(image, spec)
+
+    def require_labels(self) -> None:
+        """Raise InputError if the model has no labels, so that nothing can be classified with it."""
+        if not self.labels:
+            why = (
+                "its task is none" if self.contract else f"it returns {' x '.join(map(str, self.output_shape))} numbers"
+            )
+            raise InputError(
+                f"{self.path} has no labels ({why}), so it classifies nothing.",
+                "Model.outputs(batch) returns what it computes; bench and selftest need no labels.",
+            )
+
+    def _no_scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        self.require_labels()
+        raise AssertionError("it has labels")
 
     def _named(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
         return [Prediction(self.labels[i], float(scores[i])) for i in rows]
@@ -221,6 +263,12 @@ class Model:
             raise InputError(
                 "The array holds values between 0 and 1; the model takes pixels from 0 to 255.", "Multiply by 255."
             )
+        if self.contract is not None and self.contract.input.is_integer and self._session.scale == (1.0, 0):
+            stored: npt.NDArray[Any] = items.astype(self._dtype)
+            if (stored != items).any():
+                what = f"The array of {items.dtype} holds values that are not of type {self._dtype}"
+                raise InputError(f"{what}, which {self.path.name} takes.", "Give whole numbers in its range.")
+            return stored
         return quantized(values, self._session.scale, self._dtype)
 
 

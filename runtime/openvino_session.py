@@ -11,7 +11,14 @@ import numpy as np
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.flatbuffer import Flatbuffer, check_constants, lacking
-from edgepress.runtime.sessions import Stateless, check_classifier, dequantization_table, file_format, input_scale
+from edgepress.runtime.sessions import (
+    Stateless,
+    dequantization_table,
+    file_format,
+    input_scale,
+    number_of,
+    outputs_of,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -46,9 +53,10 @@ class OpenVinoSession(Stateless):
                 key = ["framework", MEMBER]
                 text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
                 scales = _tflite_quantization(data) if tflite else ((0.0, 0), (0.0, 0))
-                check_classifier(path, inputs, outputs)
+                self.output_shape, self._flat = outputs_of(path, inputs, outputs)
+                self.classes = number_of(self.output_shape)
                 self.batch = inputs[0][0] if inputs[0][0] > 0 else None
-                self.shape, self.classes = tuple(inputs[0][1:]), outputs[0][1]
+                self.shape = tuple(inputs[0][1:])
                 self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
                 del model
                 self._requests = {self.batch or 1: self._compiled(self.batch or 1)}
@@ -73,7 +81,8 @@ class OpenVinoSession(Stateless):
         self._input[...] = batch
         self._request.infer(share_outputs=True)
         out: npt.NDArray[np.float32] = self._request.get_output_tensor(0).data
-        return out.copy() if self._table is None else self._table[out]
+        out = out.copy() if self._table is None else self._table[out]
+        return out if self._flat else out.reshape(len(batch), -1)
 
     def _compiled(self, batch: int) -> Any:
         model = self._core.read_model(str(self._path))  # again: kept, it would double the memory

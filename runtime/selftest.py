@@ -4,7 +4,8 @@ The contract holds the seeds of a few items and the workstation's answers. `seed
 by integer arithmetic on raw bits of a generator that NumPy guarantees to keep (unlike the methods of `default_rng`).
 Differences are counted in steps. A step is the largest change of an answer p that one step of the numbers inside the
 file causes: the scale of a quantized output or, if larger, 2 p (1 - p) times the scale of the quantized numbers in
-front of softmax or sigmoid; at least 1/256 where the output is not quantized. More steps than the contract allows
+front of softmax or sigmoid; at least 1/256 where the output is not quantized (of a model without labels: 1/256 of the
+range of the stored answers). More steps than the contract allows
 (docs/runtime.md says why by scheme), or another best label that is clearly ahead, are a failure.
 
 A bundle's folder holds one model file and optionally `samples/manifest.json`, images that test decoding and resizing:
@@ -14,7 +15,7 @@ A bundle's folder holds one model file and optionally `samples/manifest.json`, i
 `file` is an image or a `.npy` item beside the manifest (PNG is best: two JPEG decoders may differ by a grey level);
 `label` is the best one and `scores` are those of `Model.scores` on the workstation, in the order of the labels.
 
-Limits: above 64 labels, only the answers of 64 are stored and compared; none of the others may be the best.
+Limits: above 64 outputs, only the answers of 64 are stored and compared; none of the others may be the largest.
 """
 
 from __future__ import annotations
@@ -86,11 +87,11 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
     if model.contract is None or (test := model.contract.selftest) is None:
         hint = "Convert it again with this edgepress, or, if another tool made it: edgepress annotate."
         raise ModelFileError(f"{file} holds no self-test.", hint)
-    tolerance, all_columns = test.tolerance_steps, range(len(model.labels))
+    tolerance, all_columns = test.tolerance_steps, range(len(model.labels) or model.contract.outputs)
     columns = list(test.columns or all_columns)
     try:
-        expected = np.frombuffer(base64.b64decode(test.scores, validate=True), "<u2") / 65535
-        expected = expected.reshape(len(test.seeds), len(columns))
+        stored = np.frombuffer(base64.b64decode(test.scores, validate=True), "<u2") / 65535
+        expected = (test.low + (test.high - test.low) * stored).reshape(len(test.seeds), len(columns))
         known = max(*columns, *test.top) in all_columns
     except ValueError:
         known = False
@@ -98,7 +99,7 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
         raise ModelFileError(f"{file} holds a damaged self-test.", "Copy or convert it again.")
     checks = []
     for seed, wanted, top in zip(test.seeds, expected, test.top, strict=True):
-        scores = model.scores(seeded_item(model.contract.input, seed))[0]
+        scores = model.answer(seeded_item(model.contract.input, seed))[0].ravel()
         checks.append(_check(f"seed {seed}", test, scores, columns, wanted, top, tolerance))
     for name, wanted, top in _samples(manifest, model) if manifest and manifest.exists() else ():
         try:
@@ -115,7 +116,8 @@ def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
 
     In three dimensions: 5 x 5 random levels, interpolated, at one of four contrasts (filters would average white noise
     away); otherwise a random level for each value. Levels 0-255 are the pixels of an image; for tensors they are scaled
-    to the value range, or to unit variance if there is none.
+    to the value range; if there is none, to unit variance for floats, 0-127
+    for signed integers.
     """
     raw = np.random.PCG64(seed).random_raw
     if len(spec.shape) == 3:
@@ -126,9 +128,9 @@ def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
         levels = (levels * contrast + 128 * (4 - contrast)) // 4
     else:
         levels = (raw(int(np.prod(spec.shape))) >> np.uint64(56)).astype(np.int64).reshape(spec.shape)
-    if spec.dtype == "uint8":
-        return np.asarray(levels, np.uint8)
-    low, high = spec.value_range or (-1.7254, 1.7254)
+    low, high = spec.limits
+    if spec.dtype != "float32":
+        return np.asarray(int(low) + (int(high) - int(low)) * levels // 255, spec.dtype)
     return np.asarray(low + (high - low) / 255 * levels, np.float32)
 
 
@@ -152,7 +154,7 @@ def _samples(manifest: Path, model: Model) -> list[tuple[Path, npt.NDArray[Any],
 
 
 def _check(name: str, test: SelfTest, scores: Any, columns: list[int], wanted: Any, top: int, limit: float) -> Check:
-    steps = np.maximum(test.step or 1 / 256, 2 * wanted * (1 - wanted) * test.logit_step)
+    steps = np.maximum(test.step or (test.high - test.low) / 256, 2 * wanted * (1 - wanted) * test.logit_step)
     off = np.abs(scores[columns] - wanted) / steps
     worst, best = int(np.argmax(off)), int(np.argmax(scores))
     most, at = float(off[worst]), columns[worst]

@@ -6,6 +6,7 @@ a batch of exactly the file's type and returns float32.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +20,9 @@ from edgepress.runtime.flatbuffer import assigns_resources, check_constants, has
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
-_ONNX_TYPES = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
+_ONNX_TYPES = {"tensor(float)": np.float32} | {
+    f"tensor({kind.__name__})": kind for kind in (np.uint8, np.int8, np.int16, np.int32, np.int64)
+}
 MAX_OUTPUTS = 1 << 20
 NEWER = "It is damaged, or made for a newer engine. Convert it again or upgrade the engine."
 
@@ -32,7 +35,8 @@ class Session(Protocol):
         shape: Shape of one item.
         dtype: Type of the file's input.
         scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
-        classes: Number of outputs.
+        output_shape: Shape of the output for one item: (classes,) if only one axis counts; -1 for sizes not fixed.
+        classes: Number of outputs for one item, -1 if not fixed.
         batch: The file's fixed batch size, None if it is free.
         stateful: Whether the file has state, such as that of a fused LSTM.
         keep_state: Whether state is kept from one call to the next; False: every call begins anew.
@@ -42,6 +46,7 @@ class Session(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     scale: tuple[float, int]
+    output_shape: tuple[int, ...]
     classes: int
     batch: int | None
     stateful: bool
@@ -78,12 +83,13 @@ class TFLiteSession:
         self._opening = path, module, threads
         interpreter = self._open()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        check_classifier(path, *([d["shape"].tolist() for d in details] for details in (inputs, outputs)))
+        taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
+        self.output_shape, self._flat = outputs_of(path, taken, given)
+        self.classes = number_of(self.output_shape)
         self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
         self.batch: int | None = int(inputs[0]["shape"][0])
         self.dtype = np.dtype(inputs[0]["dtype"])
         self.scale = input_scale(inputs[0])
-        self.classes = int(outputs[0]["shape"][1])
         self._table = dequantization_table(outputs[0])
         self._again, self.keep_state = assigns_resources(path, data), False
         self.stateful = self._again or has_variables(path, data)
@@ -103,7 +109,8 @@ class TFLiteSession:
         self._set(self._input, batch)
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)
-        return out if self._table is None else self._table[out]
+        out = out if self._table is None else self._table[out]
+        return out if self._flat else out.reshape(len(batch), -1)
 
     def _open(self) -> Any:
         path, module, threads = self._opening
@@ -145,22 +152,23 @@ class OnnxSession(Stateless):
             # In a damaged file, names and metadata may not be UTF-8, which makes these calls fail.
             inputs, outputs = session.get_inputs(), session.get_outputs()
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
-        check_classifier(path, [i.shape for i in inputs], [o.shape for o in outputs])
+        self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
+        taken, given = ([port.shape for port in ports] for ports in (inputs, outputs))
+        self.output_shape, self._flat = outputs_of(path, taken, given)
+        self.classes = number_of(self.output_shape)
         if inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
-        self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
         batch, *shape = inputs[0].shape
         self.batch = batch if isinstance(batch, int) else None
         self.shape = tuple(n if isinstance(n, int) else -1 for n in shape)
         self.dtype = np.dtype(_ONNX_TYPES[inputs[0].type])
         self.scale = (1.0, 0)
-        self.classes = outputs[0].shape[1] if isinstance(outputs[0].shape[1], int) else -1
         self._run, self._input, self._outputs = session.run, inputs[0].name, [outputs[0].name]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch, of any size unless the file fixes it."""
         out: npt.NDArray[np.float32] = self._run(self._outputs, {self._input: batch})[0]
-        return out
+        return out if self._flat else out.reshape(len(batch), -1)
 
 
 def file_format(path: Path) -> str:
@@ -172,11 +180,31 @@ def file_format(path: Path) -> str:
     return format_of(path, ("tflite", "onnx"), ".tflite and .onnx files")
 
 
-def check_classifier(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
-    """Refuse a file whose input and output shapes are not those of a classifier."""
-    if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0]) != 2:
-        what = f"{path} is not a classifier: inputs {inputs}, outputs {outputs}."
-        raise ModelFileError(what, "One input and one output of shape (batch, classes) are needed.")
+def outputs_of(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> tuple[tuple[int, ...], bool]:
+    """`Session.output_shape`, and whether the file returns (batch, outputs), so that nothing must be flattened.
+
+    Args:
+        path: The file, for messages.
+        inputs: Shapes of the inputs, with the batch; free sizes are negative or no numbers.
+        outputs: Shapes of the outputs, likewise.
+
+    Raises:
+        ModelFileError: There is not one input and one output.
+    """
+    if len(inputs) != 1 or len(outputs) != 1 or not inputs[0] or not outputs[0]:
+        raise ModelFileError(
+            f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.",
+            "One input and one output are needed: (batch, classes), or any shape for models without labels.",
+        )
+    found = [n if isinstance(n, int) and n > 0 else -1 for n in outputs[0]]
+    item = found[1:] if found[0] == -1 or outputs[0][0] == inputs[0][0] else found
+    counted = [n for n in item if n != 1]
+    return tuple(item if len(counted) > 1 else counted or [1]), len(found) == 2 and len(item) == 1
+
+
+def number_of(shape: tuple[int, ...]) -> int:
+    """Number of values in a shape, -1 if a size is not fixed."""
+    return math.prod(shape) if min(shape) > 0 else -1
 
 
 def check_outputs(path: Path, count: int) -> None:

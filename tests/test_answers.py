@@ -269,6 +269,7 @@ class Echo:
 
     def __init__(self, contract: Contract) -> None:
         self.contract, self.shape, self.classes = contract, contract.input.shape, contract.outputs
+        self.output_shape = (self.classes,)
 
     def run(self, batch: Any) -> Any:
         return batch

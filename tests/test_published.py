@@ -41,7 +41,19 @@ def grey(x: Array) -> Array:
     return x[..., :1]
 
 
+def scaled_each(x: Array, scale: Callable[[Array], Array]) -> Array:
+    return np.stack([scale(item.astype(np.float64)) for item in x]).astype(np.float32)
+
+
 F = np.float32
+
+
+def standardized(x: Array) -> Array:
+    y = x.reshape(len(x), -1).astype(np.float64)
+    y = (y - y.mean(1, keepdims=True)) / np.maximum(y.std(1, keepdims=True), y.shape[1] ** -0.5)
+    return y.reshape(x.shape).astype(F)
+
+
 CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], Callable[[Array], Array]]] = {
     "range": (tflite_of, {"input_range": "-1,1"}, lambda x: (x.astype(F) - F(127.5)) / F(127.5)),
     "mean and std": (
@@ -50,6 +62,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], Callable[[Array],
         lambda x: (x.astype(F) - np.array([10, 20, 30], F)) / np.array([4, 5, 6], F),
     ),
     "blue first": (tflite_of, {"input_range": "0,1", "color": "bgr"}, lambda x: x[..., ::-1].astype(F) / F(255)),
+    "own mean": (tflite_of, {"input": "standardize"}, standardized),
     "raw pixels": (tflite_of, {"input_range": "0,255"}, lambda x: x.astype(F)),
     "int8, as stored": (
         lambda p: tflite_of(p, stored=("int8", 1 / 60, -4)),
@@ -71,6 +84,21 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], Callable[[Array],
         lambda p: tflite_of(p, (6, 6)),
         {"input_range": "0,1"},
         lambda x: grey(x)[..., 0].astype(F) / F(255),
+    ),
+    "standardized": (
+        tflite_of,
+        {"input": "standardize", "color": "bgr"},
+        lambda x: scaled_each(x[..., ::-1], lambda i: (i - i.mean()) / i.std()),
+    ),
+    "int8, to 0-1": (
+        lambda p: tflite_of(p, stored=("int8", 1 / 61.3, -4)),
+        {"input": "minmax"},
+        lambda x: np.rint(scaled_each(x, lambda i: (i - i.min()) / np.ptp(i)) * 61.3 - 4).astype(np.int8),
+    ),
+    "flat": (
+        lambda p: tflite_of(p, (36,)),
+        {"color": "grey", "input_range": "0,1"},
+        lambda x: grey(x).reshape(len(x), 36).astype(F) / F(255),
     ),
     "channels first": (
         lambda p: onnx_of(p.with_suffix(".onnx")),
@@ -121,6 +149,13 @@ def test_weights_are_untouched_and_labels_and_scaling_are_in_the_standard_metada
     contract = read_contract(copy)
     assert contract is not None
     assert contract.labels == tuple("wxyz")
+
+
+@pytest.mark.parametrize("hints", [{"color": "bgr", "input_range": "0,1"}, {"input": "standardize"}])
+def test_what_the_standard_metadata_can_t_say_is_described_as_numbers(hints: dict[str, Any], tmp_path: Path) -> None:
+    annotated(tflite_of(tmp_path / "m.tflite"), tmp_path / "copy.tflite", **hints)
+    found = tflite_metadata((tmp_path / "copy.tflite").read_bytes())
+    assert (found.color, found.mean, found.std) == (None, (), ())
 
 
 def test_an_onnx_copy_keeps_its_own_metadata(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_many_labels_store_some_scores(tmp_path: Path) -> None:
         engine = "litert"
         contract = Contract(task="softmax", labels=("a",), input=InputSpec.image(8, 8, "grey"), scheme="tflite-int8")
 
-        def scores(self, item: Any) -> Any:
+        def answer(self, item: Any) -> Any:
             powers = np.exp(np.random.default_rng(int(item.sum())).normal(0, 2, (1, 1000)))
             return (powers / powers.sum()).astype(np.float32)
 

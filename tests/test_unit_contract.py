@@ -117,7 +117,8 @@ def test_outputs_are_one_a_label_but_a_single_sigmoid() -> None:
         ("input__shape", [28, 24]),
         ("input__shape", [28, 24, 1]),
         ("input__shape", [28, 24, 3, 1]),
-        ("input__dtype", "int8"),
+        ("input__dtype", "int8"),  # of an image
+        ("input__dtype", "float64"),
         ("input__color", "blue"),
         ("input__color", "grey"),
         ("input__resize", "tile"),

@@ -34,6 +34,8 @@ class Fake:
         self.given.append(item)
         return np.array([self._answers[len(self.given) - 1]], np.float32)
 
+    answer = scores
+
     def prepare(self, path: Path) -> Any:
         if path.suffix == ".broken":
             raise InputError("it can't be read")
@@ -61,7 +63,7 @@ def contract(scheme: str = "tflite-int8", **test: Any) -> Contract:
 
 def report_of(monkeypatch: pytest.MonkeyPatch, answers: Any = WANTED, path: Any = "m.tflite", **about: Any) -> Any:
     model = Fake(contract(**about), answers)
-    monkeypatch.setattr(module, "load", lambda *_: model)
+    monkeypatch.setattr(module, "load", lambda *_, **__: model)
     return selftest(path)
 
 
@@ -187,7 +189,7 @@ def test_a_damaged_self_test_is_an_error(monkeypatch: pytest.MonkeyPatch, test: 
 
 def test_a_model_without_a_self_test_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for found in (None, Contract(task="softmax", labels=LABELS, input=SPEC, scheme="keras")):
-        monkeypatch.setattr(module, "load", lambda *_, found=found: Fake(found, WANTED))
+        monkeypatch.setattr(module, "load", lambda *_, found=found, **__: Fake(found, WANTED))
         with pytest.raises(ModelFileError):
             selftest("m.tflite")
 

@@ -79,6 +79,37 @@ def test_noise_is_judged_by_the_scheme(scheme: str, size: float) -> None:
     assert "below their spread" in verdict(true, true + noise(3 * size), scheme)
 
 
+@pytest.mark.parametrize(
+    ("figure", "refused", "accepted"),
+    [
+        ("spread_db", 6.9, 7.1),
+        ("offset_db", 23.9, 24.1),
+        ("weighted_agreement", 0.91, 0.93),
+        ("end_error", 0.11, 0.09),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["onnx-int8", "tflite-dynamic"])
+def test_bounds_of_eight_bits(figure: str, refused: float, accepted: float, scheme: str) -> None:
+    true = logits()
+    same = dataclasses.replace(compare(true, true, on="x"), agreement_error=0.0)
+    for value, wrong in ((refused, True), (accepted, False)):
+        assert bool(shortcoming(dataclasses.replace(same, **{figure: value}), SCHEMES[scheme])) == wrong
+    if figure != "end_error":  # near the source model with rounded weights
+        name = {"spread_db": "rounded_db", "offset_db": "rounded_offset_db"}.get(figure, "rounded_agreement")
+        explained = dataclasses.replace(same, **{figure: refused, name: accepted})
+        assert shortcoming(explained, SCHEMES[scheme]) == ""
+
+
+@pytest.mark.parametrize(
+    ("scheme", "bound"), [("tflite-float32", 60), ("onnx-float16", 24), ("tflite-int16x8", 20), ("tflite-int8", 7)]
+)
+def test_bounds_of_noise(scheme: str, bound: float) -> None:
+    true = logits()
+    same = compare(true, true, on="x")
+    for value, wrong in ((bound - 0.1, True), (bound + 0.1, False)):
+        assert bool(shortcoming(dataclasses.replace(same, spread_db=value), SCHEMES[scheme])) == wrong
+
+
 def test_noise_that_rounding_the_weights_explains_is_no_fault() -> None:
     true, scheme = logits(), "tflite-dynamic"
     rounded = true + noise(1.5)
@@ -175,7 +206,7 @@ def test_a_shift_of_all_answers_is_seen() -> None:
     assert shortcoming(explained, scheme) == ""
 
 
-@pytest.mark.parametrize("count", [4, 16])
+@pytest.mark.parametrize("count", [4, 8, 16])
 def test_few_items_with_independent_noise_are_not_shifted(count: int) -> None:
     """The mean of the noise of few items is large by chance."""
     kept = 0
@@ -307,7 +338,7 @@ def test_a_slow_file_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -
     from edgepress.converters.proof import verify
 
     class Slow:
-        def scores(self, items: np.ndarray) -> np.ndarray:
+        def answer(self, items: np.ndarray) -> np.ndarray:
             return np.ones((len(items), 2), np.float32)
 
     items = np.zeros((64, 3), np.uint8)

@@ -136,7 +136,7 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, 
         sample=(count, ITEMS),
     )
     plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
-    return _with_labels_of(opened, dataclasses.replace(plan, data=opened))
+    return _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
 
 
 def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
@@ -218,7 +218,7 @@ def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints
 def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
     labels = plan.contract.labels
-    if set(labels) == set(data.labels) or not data.labels:
+    if plan.contract.task == "none" or set(labels) == set(data.labels) or not data.labels:
         return plan
     if labels != tuple(map(str, range(len(labels)))) or len(data.labels) != len(labels):
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
@@ -226,6 +226,18 @@ def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     note = f"labels: {len(labels)} from {data.source}, in its order; change them with --labels"
     notes = (*(n for n in plan.notes if not n.startswith("labels:")), note)
     return dataclasses.replace(plan, contract=plan.contract.replace(labels=data.labels), notes=notes)
+
+
+def _with_range_of(data: DataSet, plan: _Plan) -> _Plan:
+    """A model of integers without a limit takes that of the data, for the items of its self-test."""
+    if not plan.contract.input.is_integer or plan.contract.input.value_range is not None:
+        return plan
+    x = data.train.read(calibration_rows(data.train, CALIBRATION_IMAGES))
+    low, high = float(x.min()), float(x.max())
+    item = dataclasses.replace(plan.contract.input, value_range=(low, high))
+    note = f"input: whole numbers from {low:.0f} to {high:.0f}, as in {data.source}"
+    adapter, contract = dataclasses.replace(plan.adapter, item=item), plan.contract.replace(input=item)
+    return dataclasses.replace(plan, contract=contract, adapter=adapter, notes=(*plan.notes, note))
 
 
 def _batches(split: Split) -> Iterable[npt.NDArray[Any]]:

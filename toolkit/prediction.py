@@ -105,6 +105,7 @@ def _images(path: Path) -> list[Path]:
 
 def _classify(job: _Job, emit: Emit) -> None:
     model = load(job.file, job.engine, contract=job.contract)
+    model.require_labels()
     for image in job.images:
         try:
             with parsing(job.file, "Convert it again.", failed=f"can't classify {image}"):

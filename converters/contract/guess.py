@@ -14,13 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from edgepress.converters.adapter import End, InputAdapter, end_for
 from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.contract.kinds import not_classes
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.contract.outputs import SIGMOIDS
 from edgepress.converters.contract.pixels import pixel_scaling
-from edgepress.runtime.contract import Contract, InputSpec, Task
+from edgepress.converters.contract.probe import takes_integers
+from edgepress.runtime.contract import Contract, InputSpec, InputType, Task
 from edgepress.runtime.errors import InputError
 
 SMALLEST_SIDE = 8
@@ -59,8 +62,16 @@ def guess_contract(facts: Facts, hints: Hints | None = None) -> Guess:
     labels, label_note = _labels(facts.outputs, task, hints.label_names(), metadata.labels)
     image = _image(facts, hints)
     adapter, notes = _of_images(facts, hints, *image) if image else _of_tensors(facts, hints)
-    contract = Contract(task=task, labels=labels, input=adapter.item, scheme="foreign", threshold=hints.threshold)
-    return Guess(contract=contract, adapter=adapter, notes=(*notes, task_note, label_note, *metadata.notes))
+    shape = (facts.output_shape or (facts.outputs,)) if task == "none" else ()
+    contract = Contract(
+        task=task,
+        labels=labels,
+        input=adapter.item,
+        scheme="foreign",
+        threshold=hints.threshold,
+        output_shape=shape,
+    )
+    return Guess(contract=contract, adapter=adapter, notes=(*notes, task_note, *label_note, *metadata.notes))
 
 
 def _of_images(
@@ -104,25 +115,51 @@ def _of_tensors(facts: Facts, hints: Hints) -> tuple[InputAdapter, list[str]]:
         kind = next((color for color, side in sides.items() if side is not None and side >= SMALLEST_SIDE), None)
         what = f"flat images of {sides[kind]} x {sides[kind]}" if kind else ""
     hint = f"; if they are {what}, give --color {kind}" if kind and hints.color is None else ""
-    adapter = InputAdapter(InputSpec(shape=shape, dtype="float32"), shape, end=_end(facts, hints))
-    return adapter, [f"input: tensors of shape {' x '.join(map(str, shape))}, as they are{hint}"]
+    whole = takes_integers(facts)
+    item = InputSpec(
+        shape=shape, dtype=cast(InputType, facts.dtype) if whole else "float32", value_range=facts.value_range
+    )
+    of = "" if not whole else f" of {facts.dtype}"
+    if whole and facts.value_range:
+        of += " from {:.0f} to {:.0f}, found by trying".format(*facts.value_range)
+    note = f"input: tensors{of} of shape {' x '.join(map(str, shape))}, as they are{hint}"
+    return InputAdapter(item, shape, end=_end(facts, hints)), [note]
 
 
 def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
     """The task, and a note on where it comes from."""
     outputs, threshold = facts.outputs, hints.threshold
     given = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
+    _refuse_other_models(facts, hints, given)
     task, note = (given, f"outputs: {given}, as given") if given else _guess_task(facts)
-    if (task == "sigmoid") != (outputs == 1) and task != "multilabel":
+    if (task == "sigmoid") != (outputs == 1) and task not in ("multilabel", "none"):
         raise InputError(
             f"The task is {task}, but the model has {outputs} output{'s' if outputs > 1 else ''}.",
             "One output: sigmoid or multilabel; several: softmax, logits or multilabel.",
         )
     if threshold is not None and task not in ("sigmoid", "multilabel"):
-        raise InputError(f"A threshold of {threshold} has no meaning for {task}.", "Leave it out.")
+        raise InputError(f"A threshold of {threshold} has no meaning for {task}.", _LEAVE)
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"The threshold is {threshold}; accepted: 0 to 1.")
     return task, note
+
+
+def _refuse_other_models(facts: Facts, hints: Hints, given: Task | None) -> None:
+    """Refuse to take outputs for classes that are none, and labels for a model that has none."""
+    if given == "none":
+        for option in [flag for flag, value in (("--labels", hints.labels), ("--softmax", hints.softmax)) if value]:
+            raise InputError(f"{option} has no meaning for --task none, which is for models without labels.", _LEAVE)
+        return
+    kind = not_classes(facts)
+    named = given or hints.softmax or hints.labels or facts.metadata.labels
+    if not kind or (named and not facts.output_shape):
+        return
+    hint = (
+        "Give --task none to take it without labels; converted files are verified by the error of their outputs alone"
+    )
+    if not facts.output_shape:
+        hint += "; if it is a classifier, name its --labels or its --task"
+    raise InputError(f"The model is not a classifier but looks like {kind}.", f"{hint}.")
 
 
 def _end(facts: Facts, hints: Hints) -> End | None:
@@ -143,7 +180,8 @@ def _guess_task(facts: Facts) -> tuple[Task, str]:
         between = " and its answers do not lie between 0 and 1" if looks else ""
         raise InputError(
             f"The model has one output, ends in {ends_in or 'an unknown operation'}{between}: it is not a classifier.",
-            "If the output is a logit, --softmax adds a sigmoid; if it is a probability, give --task sigmoid.",
+            "If the output is a logit, --softmax adds a sigmoid; if it is a probability, give --task sigmoid; if it is "
+            "another number, --task none.",
         )
     if outputs == 1:
         return _sigmoid(end)
@@ -160,8 +198,15 @@ def _sigmoid(end: str) -> tuple[Task, str]:
     return "sigmoid", f"outputs: one sigmoid ({end})"
 
 
-def _labels(outputs: int, task: Task, given: Sequence[str] | None, found: Sequence[str]) -> tuple[tuple[str, ...], str]:
+_LEAVE = "Leave it out."
+
+
+def _labels(
+    outputs: int, task: Task, given: Sequence[str] | None, found: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels, and a note on where they come from; a single sigmoid has two, and the negative one may be made up."""
+    if task == "none":
+        return (), ()
     count = 2 if task == "sigmoid" else outputs
 
     def fitting(labels: Sequence[str]) -> tuple[str, ...] | None:
@@ -176,12 +221,12 @@ def _labels(outputs: int, task: Task, given: Sequence[str] | None, found: Sequen
                 f"{len(given)} labels were given; the model needs {count}.",
                 f"Give one label for each output, in the order of the outputs.{background}",
             )
-        return labels, f"labels: {len(given)}, as given"
+        return labels, (f"labels: {len(given)}, as given",)
     labels = fitting(found)
     if labels is not None:
-        return labels, f"labels: {len(found)} from the file's metadata"
+        return labels, (f"labels: {len(found)} from the file's metadata",)
     why = f"the file's metadata has {len(found)}, not {count}" if found else "none found"
-    return tuple(map(str, range(count))), f"labels: {why}: numbered 0 to {count - 1}; name them with --labels"
+    return tuple(map(str, range(count))), (f"labels: {why}: numbered 0 to {count - 1}; name them with --labels",)
 
 
 def _side(count: int, channels: int) -> int | None:

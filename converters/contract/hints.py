@@ -11,8 +11,9 @@ from edgepress.converters.contract.metadata import ChannelOrder, Metadata, read_
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.contract.size import Size
 from edgepress.runtime.adapter import PerImage
-from edgepress.runtime.contract import Contract, Resize, Task, resize_rule
+from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.errors import InputError, unknown
+from edgepress.runtime.resize import Resize, resize_rule
 
 Color = Literal[ChannelOrder, "none"]
 Numbers = str | Sequence[float]
@@ -26,13 +27,15 @@ class Facts:
 
     Attributes:
         shape: Shape of one item as the model takes it, without the batch.
-        outputs: Number of outputs.
+        outputs: Number of outputs for one item.
+        output_shape: Shape of the output for one item where more than one of its axes counts; else empty.
         format: "keras", "savedmodel", "tflite" or "onnx".
         dtype: Type of the input. A model whose input is not float scales it itself.
         quantization: Scale and zero point of the input: real value = scale * (stored value - zero point).
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"); "" if unknown.
         metadata: What other tools wrote into the file.
         contract: What edgepress wrote into the file; None if it did not.
+        value_range: Smallest and largest whole number that it accepts, if it takes integers and has a limit.
         looks: What the outputs for random items look like; "" if unknown.
         notes: Remarks for the user on how it was opened.
     """
@@ -40,12 +43,14 @@ class Facts:
     shape: tuple[int, ...]
     outputs: int
     _: KW_ONLY
+    output_shape: tuple[int, ...] = ()
     format: str = ""
     dtype: str = "float32"
     quantization: tuple[float, int] = (1.0, 0)
     ends_in: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     contract: Contract | None = None
+    value_range: tuple[float, float] | None = None
     looks: Looks = ""
     notes: tuple[str, ...] = ()
 
@@ -59,7 +64,8 @@ class Hints:
     Attributes:
         labels: Class names in the order of the outputs, or the path of a file with one on each line; of a single
             sigmoid both, or only the positive one.
-        task: What the outputs mean: "softmax", "logits", "sigmoid" or "multilabel".
+        task: What the outputs mean: "softmax", "logits", "sigmoid" or "multilabel"; "none" of a model that is no
+            classifier.
         threshold: Probability from which a label counts as present, 0-1.
         input_range: Values that the model takes for pixels 0 and 255: "0,1", "-1,1".
         mean: Per-channel mean, or one number for all, subtracted from pixels in `input_range` (0-255 if that is None,

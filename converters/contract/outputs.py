@@ -1,4 +1,4 @@
-"""Tell probabilities from logits by the values of a model's outputs."""
+"""Tell probabilities, logits and embeddings by the values of a model's outputs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import Scores
-from edgepress.converters.errors import ConversionError
 from edgepress.runtime.contract import Task
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import EdgepressError, InputError
 
-Looks = Literal["", "softmax", "unit", "any"]
-"""Rows that sum to 1; numbers from 0 to 1; any others; "" if unknown."""
+Looks = Literal["", "softmax", "unit", "length 1", "any"]
+"""Rows that sum to 1; numbers from 0 to 1; vectors of length 1; any others; "" if unknown."""
 PROBES = 8
 SIGMOIDS = ("sigmoid", "logistic")
 """Operations whose outputs are independent probabilities, in lower case."""
 ROUNDING = 1e-2
 """Difference from a sum of 1 that float16 may cause."""
+LEAST_EMBEDDED = 8
+"""Numbers from which on vectors of length 1 are embeddings."""
 
 
 def looks(scores: Scores) -> Looks:
@@ -32,19 +33,33 @@ def looks(scores: Scores) -> Looks:
     return "softmax" if scores.shape[1] > 1 and np.max(np.abs(scores.sum(axis=1) - 1)) < ROUNDING else "unit"
 
 
-def looks_of(answer: Callable[[npt.NDArray[Any]], Scores], shape: tuple[int, ...]) -> Looks:
+def looks_of(
+    answer: Callable[[npt.NDArray[Any]], Scores], shape: tuple[int, ...], largest: float | None = None
+) -> Looks:
     """What the outputs for random numbers look like, half of them as large as pixels; "" if the model refuses them.
 
     Args:
         answer: Runs the model on items (N, *shape).
         shape: Shape of one item.
+        largest: Largest number that the model accepts; None if there is no limit.
     """
-    rng, count = np.random.default_rng(0), (PROBES // 2, *shape)
-    items = np.concatenate([np.abs(rng.normal(size=count)), rng.uniform(0, 255, count)]).astype(np.float32)
+    rng, count, top = np.random.default_rng(0), (PROBES // 2, *shape), 255 if largest is None else largest
+    small = np.minimum(np.abs(rng.normal(size=count)), top)
+    items = np.concatenate([small, rng.uniform(0, top, count)]).astype(np.float32)
     try:
-        return looks(answer(items))
-    except ConversionError:  # such as a model of words, where 255 is out of range; its own data will show
+        scores = answer(items)
+        return "length 1" if _are_embeddings(scores) else looks(scores)
+    except EdgepressError:  # such as a model of words, where 255 is out of range; its own data will show
         return ""
+
+
+def _are_embeddings(scores: Scores) -> bool:
+    """Whether all rows have length 1, and not because softmax or sigmoids are saturated."""
+    rows = scores[np.isfinite(scores).all(axis=1)]
+    if not len(rows) or rows.shape[1] < LEAST_EMBEDDED:
+        return False
+    alike = np.abs(np.linalg.norm(rows, axis=1) - 1) < ROUNDING
+    return bool(alike.all() and (np.min(rows) < -ROUNDING or (np.max(rows, axis=1) < 1 - 10 * ROUNDING).all()))
 
 
 def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: str = "") -> None:
@@ -59,6 +74,8 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: 
     Raises:
         InputError: The outputs are something else.
     """
+    if task == "none":
+        return
     found, low, high = looks(scores), float(np.min(scores)), float(np.max(scores))
     sigmoids = ends_in.lower() in SIGMOIDS
     if found == "any" and not (softmax or task == "logits"):

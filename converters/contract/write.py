@@ -30,8 +30,8 @@ def tflite_with_contract(model: bytes, contract: Contract) -> bytes:
     """The bytes of a TFLite model that carries `contract`, without anything that was appended to its flatbuffer."""
     whole = io.BytesIO(with_metadata(model, NAME, write_block(contract)))
     with zipfile.ZipFile(whole, "a") as archive:
-        _write(archive, LABELS_MEMBER, _lines(contract))
-        _write(archive, MEMBER, contract.to_json())
+        for name, text in _members(contract).items():
+            _write(archive, name, text)
     return whole.getvalue()
 
 
@@ -41,7 +41,7 @@ def onnx_with_contract(model: onnx.ModelProto, contract: Contract) -> onnx.Model
 
     whole = copy.deepcopy(model)
     whole.producer_name, whole.producer_version = "edgepress", contract.tools.get("edgepress", "")
-    onnx.helper.set_model_props(whole, {LABELS_MEMBER: _lines(contract), MEMBER: contract.to_json()})
+    onnx.helper.set_model_props(whole, _members(contract))
     return whole
 
 
@@ -65,7 +65,7 @@ def onnx_annotated(content: bytes, contract: Contract, *, moved: bool) -> bytes:
             f"The file's weights are in {', '.join(beside)}, in its folder.", "Name a new file in the same folder."
         )
     own = {p.key: p.value for p in model.metadata_props}
-    onnx.helper.set_model_props(model, own | {LABELS_MEMBER: _lines(contract), MEMBER: contract.to_json()})
+    onnx.helper.set_model_props(model, own | _members(contract))
     return bytes(model.SerializeToString())
 
 
@@ -84,10 +84,11 @@ def write_keras_contract(path: Path, contract: Contract) -> None:
             _write(archive, MEMBER, contract.to_json())
 
 
-def _lines(contract: Contract) -> str:
-    """One label per line and output; of a single sigmoid the second of its two labels."""
+def _members(contract: Contract) -> dict[str, str]:
+    """The contract, and its labels if it has any: one per line and output; of a single sigmoid the second of two."""
     labels = contract.labels[-contract.outputs :]
-    return "".join(" ".join(label.split("\n")) + "\n" for label in labels)
+    lines = {LABELS_MEMBER: "".join(" ".join(label.split("\n")) + "\n" for label in labels)} if labels else {}
+    return lines | {MEMBER: contract.to_json()}
 
 
 def _write(archive: zipfile.ZipFile, name: str, text: str) -> None:

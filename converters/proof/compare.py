@@ -33,8 +33,8 @@ AGREEMENT, NEAREST_AGREEMENT = 0.5, 0.92
 """Least weighted agreement on data: with the source model, and with the nearer of it and that of rounded weights."""
 ALIGNED, SCALED = 0.9, 0.2
 """Correlation from which on, and difference of the slope from 1 from which on, a scale is named as the cause."""
-OFFSET_DB = 21.0
-"""Spread to what the errors of all items have in common, dB, that a file must reach."""
+OFFSET_DB, OFFSET_ITEMS = 24.0, 8
+"""Spread to what the errors of all items have in common, dB, that a file must reach; fewer items can't tell."""
 EXACT_DB = 200.0
 """Spread to noise if there is no noise."""
 END_ERROR = 0.1
@@ -80,7 +80,7 @@ def compare(
         weighted_agreement=weighted,
         agreement_error=deviation,
         spread_db=(_decibels(spread, noise) if noise.any() else EXACT_DB) if judged else None,
-        offset_db=_offset_decibels(spread, noise) if judged else None,
+        offset_db=_offset_decibels(spread, noise) if judged and len(source) >= OFFSET_ITEMS else None,
         slope=_ratio(float((spread * moves).sum()), float((spread**2).sum())) if judged else None,
         correlation=_ratio(float((spread * moves).sum()), _norm(spread) * _norm(moves)) if judged else None,
         relative_error=float(np.abs(noise).max() / max(1.0 if end else 0.0, np.abs(true).max()))
@@ -265,10 +265,15 @@ def _wrong_end(found: Verification, scheme: Scheme) -> str:
 def seeded_items(spec: InputSpec, count: int = ITEMS, seed: int = 0, scale: float = 1.0) -> npt.NDArray[Any]:
     """Items to verify on if no data were given: smooth random fields for images, normal numbers for tensors.
 
+    Integers are uniform over their range.
+
     White noise would be a poor image: filters average it away, so that all items look the same to a net. A `scale`
     below 1 makes images darker and numbers smaller.
     """
     rng = np.random.default_rng(seed)
+    if spec.is_integer:
+        low, high = map(int, spec.limits)
+        return rng.integers(low, high + 1, (count, *spec.shape)).astype(spec.dtype)
     if not spec.is_image:
         return (scale * rng.normal(size=(count, *spec.shape))).astype(np.float32)
     height, width, channels = spec.shape

@@ -31,12 +31,15 @@ def candidates(spec: InputSpec) -> npt.NDArray[Any]:
     return np.stack([seeded_item(spec, seed) for seed in range(CANDIDATES)])
 
 
-def chosen_seeds(scores: npt.NDArray[np.float32]) -> tuple[int, ...]:
+def chosen_seeds(scores: npt.NDArray[np.float32], *, raw: bool = False) -> tuple[int, ...]:
     """Seeds of the items to keep, at most 6, fewer if an answer is not finite.
 
     Args:
         scores: The source model's probabilities for `candidates`, shape (24, C).
+        raw: Whether they are the outputs of a model without labels; then they count as shares of their range.
     """
+    if raw:
+        scores = (scores - np.nanmin(scores)) / (np.nanmax(scores) - np.nanmin(scores) or 1)
     doubt = np.where(np.isfinite(scores), scores * (1 - scores), np.nan).sum(axis=1)
     best_first = [int(i) for i in np.argsort(-doubt, kind="stable") if np.isfinite(doubt[i])]
     tops: dict[int, int] = {}
@@ -46,7 +49,7 @@ def chosen_seeds(scores: npt.NDArray[np.float32]) -> tuple[int, ...]:
 
 
 def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logits: bool) -> SelfTest | None:
-    """The file's answers on this machine; None if there are no seeds, or the answers are not probabilities.
+    """The file's answers on this machine; None if there are no seeds, or the answers are not what its task says.
 
     Args:
         model: The file, opened.
@@ -57,9 +60,16 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
     if not seeds:
         return None
     assert model.contract is not None
-    scores = model.scores(np.stack([seeded_item(model.contract.input, seed) for seed in seeds]))
+    answers = model.answer(np.stack([seeded_item(model.contract.input, seed) for seed in seeds]))
+    scores = answers.reshape(len(answers), -1)
     scores = softmax(scores) if logits else scores
-    if not (np.isfinite(scores).all() and -1e-4 < np.min(scores) <= np.max(scores) < 1 + 1e-4):
+    low, high = 0.0, 1.0
+    if model.contract.task == "none":
+        low = float(np.min(scores))
+        high = max(float(np.max(scores)), low + 1e-6 * max(1.0, abs(low)))
+    elif not (-1e-4 < np.min(scores) <= np.max(scores) < 1 + 1e-4):  # NaN is not, either
+        return None
+    if not np.isfinite(high - low):
         return None
     data, contract = model.path.read_bytes(), model.contract
     before = logits or (contract.adapter is not None and contract.adapter.sigmoid)  # the file's answers are logits
@@ -69,7 +79,8 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
     if count > COLUMNS:
         best = np.argsort(-scores, axis=1, kind="stable")[:, :3].ravel()
         columns = sorted({*map(int, best), *range(0, count, -(-count // (COLUMNS - best.size)))})
-    stored = np.rint(np.clip(scores[:, columns] if columns else scores, 0, 1) * 65535).astype("<u2")
+    shares = ((scores[:, columns] if columns else scores).astype(np.float64) - low) / (high - low)
+    stored = np.rint(np.clip(shares, 0, 1) * 65535).astype("<u2")
     return SelfTest(
         engine=f"{model.engine} {metadata.version(ENGINES[model.engine].package)}",
         seeds=seeds,
@@ -78,5 +89,7 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
         top=tuple(int(i) for i in scores.argmax(axis=1)),
         tolerance_steps=scheme.selftest_steps,
         step=0.0 if before else step,
-        logit_step=step if before else logit_step,
+        logit_step=step if before else 0.0 if contract.task == "none" else logit_step,
+        low=low,
+        high=high,
     )

@@ -30,11 +30,14 @@ class Source(Protocol):
         ...
 
     def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
-        """A float TFLite file of batch 1 that takes the adapter's items as float32; ONNX models need onnx2tf for it."""
+        """A float TFLite file of batch 1; ONNX models need onnx2tf for it.
+
+        It takes the adapter's items: integers as they are, others as float32.
+        """
         ...
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
-        """A float ONNX model that takes the adapter's items: uint8 for images, float32 for tensors."""
+        """A float ONNX model that takes the adapter's items: uint8 for images, their own type for tensors."""
         ...
 
 

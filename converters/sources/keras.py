@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepress.converters.contract.kinds import other_ends
 from edgepress.converters.errors import first_line, parsing
 from edgepress.converters.sources.bombs import refuse_bomb
 from edgepress.runtime.errors import InputError, ModelFileError
@@ -51,7 +52,7 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
 
     Raises:
         ModelFileError: The file is missing, damaged, of another kind, holds only weights, code or layers that are not
-            part of Keras, or is not a classifier with one input and one output.
+            part of Keras, or has not one input and one output.
         InputError: A custom class can't be imported.
     """
     path = Path(path)
@@ -70,13 +71,9 @@ def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = Fa
         raise _refusal(path, e, custom) from e
     model = _functional(model, path)
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
-    shapes = [[tuple(t.shape) for t in tensors] for tensors in (inputs, outputs)]
-    if len(inputs) != 1 or len(outputs) != 1 or len(shapes[1][0]) != 2 or shapes[1][0][1] is None:
-        several = " Several inputs can't be converted." if len(inputs) > 1 else ""
-        raise ModelFileError(
-            f"{path} is not a classifier: inputs {shapes[0]}, outputs {shapes[1]}.{several}",
-            "One input and one output of shape (batch, classes) are needed.",
-        )
+    shapes = [[list(t.shape) for t in tensors] for tensors in (inputs, outputs)]
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise other_ends(path, *shapes)
     return model
 
 
@@ -103,6 +100,15 @@ def _functional(model: Any, path: Path) -> Any:
     if nested and len(model.inputs) == len(model.outputs) == 1:
         return keras.Model(model.inputs[0], model.outputs[0])
     return model
+
+
+def takes_tokens(model: Any) -> bool:
+    """Whether the input of a model is that of an embedding, which casts it; Keras calls it float32 by default."""
+    import keras
+
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    readers = [layer for layer in layers if model.inputs[0] in keras.tree.flatten(layer.input)]
+    return bool(readers) and all(isinstance(layer, keras.layers.Embedding) for layer in readers)
 
 
 def sha256_of(path: Path) -> str:

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.kinds import counted, item_output, other_ends
 from edgepress.converters.contract.metadata import onnx_metadata
+from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
@@ -63,29 +65,30 @@ class OnnxSource:
                 f"Export it with opset {OPSET} and standard operations only.",
             ) from e
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or len(outputs[0].shape) != 2:
-            raise ModelFileError(
-                f"{path} is not a classifier: inputs {[v.shape for v in inputs]}, outputs "
-                f"{[v.shape for v in outputs]}.",
-                "One input (batch, ...) and one output (batch, classes) are needed.",
-            )
+        shapes = [[v.shape for v in ends] for ends in (inputs, outputs)]
+        if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or not outputs[0].shape:
+            raise other_ends(path, *shapes)
         (source,), (sink,) = inputs, outputs
         if isinstance(source.shape[0], int) and source.shape[0] != 1:
             raise ModelFileError(
                 f"{path} takes {source.shape[0]} items at once.", "Export it with a batch of 1 or a free one."
             )
-        if not isinstance(sink.shape[1], int):
+        if not all(isinstance(n, int) for n in (*source.shape[1:], *sink.shape[1:])):
             raise ModelFileError(
                 f"{path} takes {source.shape} and returns {sink.shape}: the number of outputs is not known.",
                 "Export it with an output of fixed size.",
             )
-        types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+        count, output_shape = counted(item_output(path, *shapes))
+        if not output_shape and len(sink.shape) != 2:
+            self._model = interface.flat_output(model, count)
+        types = {"tensor(float)": "float32"} | {f"tensor({name})": name for name in INTEGERS}
         if source.type not in types:
             raise ModelFileError(f"{path} takes {source.type}.", f"Accepted: {', '.join(types)}.")
         props = {p.key: p.value for p in model.metadata_props}
         self.facts = Facts(
             tuple(source.shape[1:]),
-            sink.shape[1],
+            count,
+            output_shape=output_shape,
             format="onnx",
             dtype=types[source.type],
             ends_in=interface.last_operation(model),
@@ -98,10 +101,10 @@ class OnnxSource:
         name = self._session.get_inputs()[0].name
         items = items.astype(self.facts.dtype)
         try:
-            parts = [self._session.run(None, {name: x[np.newaxis]})[0] for x in items]
+            parts = [self._session.run(None, {name: x[np.newaxis]})[0].ravel() for x in items]
         except Exception as e:  # as above
             raise does_not_run(e) from e
-        return np.concatenate(parts).astype(np.float32)
+        return np.array(parts, np.float32)
 
     def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
         """See `Source`. onnx2tf moves the channels of images to the end; other items keep the order of their axes."""

@@ -15,10 +15,10 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.size import fixed_shape
 from edgepress.converters.errors import ConversionError, parsing
 from edgepress.converters.sources.base import Source
-from edgepress.converters.sources.keras import load_keras
+from edgepress.converters.sources.keras import load_keras, takes_tokens
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
-from edgepress.converters.sources.saved_model import classifier_of, serving_signature
+from edgepress.converters.sources.saved_model import function_of, serving_signature
 from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
@@ -43,9 +43,11 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
 
 def _saved_model_source(path: Path, hints: Hints) -> Source:
     signature = serving_signature(path)
-    infer, batch, shape, outputs, dtype = classifier_of(path, signature)
+    infer, batch, shape, declared, dtype = function_of(path, signature)
     fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
-    return TensorFlowSource("savedmodel", infer, fixed, outputs, number, batch=batch, notes=signature.notes)
+    return TensorFlowSource(
+        "savedmodel", infer, fixed, declared, number, where=path, batch=batch, notes=signature.notes
+    )
 
 
 def _keras_source(path: Path, hints: Hints) -> Source:
@@ -55,7 +57,7 @@ def _keras_source(path: Path, hints: Hints) -> Source:
             f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
             "Give the float model, as it was before model.quantize.",
         )
-    batch, outputs = model.input_shape[0], int(model.output_shape[1])
+    batch = model.input_shape[0]
     fixed = fixed_shape(model.input_shape[1:], hints.size, str(path))
     if stateful := [layer.name for layer in recurrent_layers(model) if layer.stateful]:
         many = f"takes {batch} items at once and " if batch not in (None, 1) else ""
@@ -64,11 +66,20 @@ def _keras_source(path: Path, hints: Hints) -> Source:
             "Build it with stateful=False, copy the weights with set_weights, and save it.",
         )
     dtype = _number(path, getattr(model.inputs[0].dtype, "name", str(model.inputs[0].dtype)))
+    if dtype == "float32" and takes_tokens(model):
+        dtype = "int32"
     contract = read_contract(path) if zipfile.is_zipfile(path) else None
     infer = partial(model, training=False)
     try:
         return TensorFlowSource(
-            "keras", infer, fixed, outputs, dtype, contract=contract, infer_unrolled=unrolled(model, infer)
+            "keras",
+            infer,
+            fixed,
+            model.output_shape,
+            dtype,
+            where=path,
+            contract=contract,
+            infer_unrolled=unrolled(model, infer),
         )
     except Exception as e:  # whatever TensorFlow, Keras and the user's layers raise where they meet another batch
         if batch in (None, 1) or isinstance(e, EdgepressError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.contract.kinds import other_ends
 from edgepress.converters.errors import first_line
 from edgepress.runtime.errors import ModelFileError
 
@@ -130,30 +131,29 @@ def _chosen(path: Path, names: list[str]) -> tuple[str, tuple[str, ...]]:
     return name, tuple(sorted({*names} - {name}))
 
 
-def classifier_of(path: Path, found: Signature) -> tuple[Callable[[Any], Any], int | None, tuple[Any, ...], int, str]:
-    """A signature as a classifier.
+def function_of(
+    path: Path, found: Signature
+) -> tuple[Callable[[Any], Any], int | None, tuple[Any, ...], tuple[Any, ...], str]:
+    """A signature as a function of one tensor.
 
     Returns:
-        A function from one tensor to one, the batch that it takes (None for any), the shape of one item (None for
-        sizes that are free), the number of outputs, and the input's type.
+        A function from one tensor to one, the batch that it takes (None for any), the shape of one item, that of the
+        output with its batch (None for sizes that are free), and the input's type.
 
     Raises:
-        ModelFileError: It is none.
+        ModelFileError: It has not one input and one output.
     """
     inputs, outputs = found.inputs, found.outputs
-    shapes: list[Any] = [
-        s.shape.as_list() if s.shape.rank is not None else None for s in (*inputs.values(), *outputs.values())
+    shapes: list[list[Any]] = [
+        [s.shape.as_list() if s.shape.rank is not None else [] for s in ends.values()] for ends in (inputs, outputs)
     ]
-    many = len(inputs) != 1 or len(outputs) != 1
-    if many or None in shapes or not shapes[0] or len(shapes[1]) != 2 or shapes[1][1] is None:
-        raise ModelFileError(
-            f"{path} is not a classifier: inputs {sorted(inputs)}, outputs {sorted(outputs)}, shapes {shapes}.",
-            "One input (batch, ...) and one output (batch, classes) are needed; several inputs can't be converted.",
-        )
-    batch, *shape = shapes[0]
+    if len(inputs) != 1 or len(outputs) != 1 or not shapes[0][0]:
+        raise other_ends(path, *shapes)
+    batch, *shape = shapes[0][0]
     if batch not in (None, 1):
         raise ModelFileError(
             f"{path} takes {batch} items at once.", "Export it with a batch of 1 or a free one (None)."
         )
     (source,), (sink,) = inputs, outputs
-    return lambda x: found.call(**{source: x})[sink], batch, tuple(shape), int(shapes[1][1]), inputs[source].dtype.name
+    dtype = inputs[source].dtype.name
+    return lambda x: found.call(**{source: x})[sink], batch, tuple(shape), tuple(shapes[1][0]), dtype

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.frozen import freeze, last_operation, trace
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.runtime.contract import Contract
@@ -23,10 +25,11 @@ class TensorFlowSource:
 
     Args:
         format: "keras" or "savedmodel".
-        infer: Maps a tensor of `dtype`, (N, *shape), to one of (N, outputs).
+        infer: Maps a tensor of `dtype`, (N, *shape), to one of (N, ...).
         shape: Shape of one item.
-        outputs: Number of outputs.
+        declared: Shape of the output, with the batch, as the file says; None for sizes that tracing finds.
         dtype: Type of the input of `infer`.
+        where: The file, for messages.
         batch: Number of items that it takes at once; None for any number.
         contract: The contract in the file; None if it has none.
         infer_unrolled: `infer` without loops, for TFLite; None if it has none.
@@ -38,9 +41,10 @@ class TensorFlowSource:
         format: str,
         infer: Callable[[Any], Any],
         shape: tuple[int, ...],
-        outputs: int,
+        declared: Sequence[int | None],
         dtype: str,
         *,
+        where: Path,
         batch: int | None = None,
         contract: Contract | None = None,
         infer_unrolled: Callable[[Any], Any] | None = None,
@@ -54,13 +58,29 @@ class TensorFlowSource:
         self._batch = batch
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")
+        item = item_output(where, [[1, *shape]], [_known(self._bare.outputs[0].shape, declared)])
+        outputs, spread = counted(item)
         ends_in = last_operation(self._bare)
-        self.facts = Facts(shape, outputs, format=format, dtype=dtype, ends_in=ends_in, contract=contract, notes=notes)
+        if not spread and len(item) != 1:  # one axis counts: files return (batch, outputs)
+            inner, unrolled = self._infer, self._unrolled
+            self._infer = lambda x: tf.reshape(inner(x), [-1, outputs])
+            self._unrolled = unrolled and (lambda x: tf.reshape(unrolled(x), [-1, outputs]))
+            self._bare = trace(self._infer, (1, *shape), "float32")
+        self.facts = Facts(
+            shape,
+            outputs,
+            output_shape=spread,
+            format=format,
+            dtype=dtype,
+            ends_in=ends_in,
+            contract=contract,
+            notes=notes,
+        )
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """See `Source`."""
         try:
-            return np.concatenate([np.asarray(self._bare(self._tf.constant(x[np.newaxis]))) for x in items])
+            return np.array([np.ravel(self._bare(self._tf.constant(x[np.newaxis]))) for x in items], np.float32)
         except self._tf.errors.OpError as e:
             raise does_not_run(_reason(e.message)) from e
 
@@ -70,9 +90,10 @@ class TensorFlowSource:
         from edgepress.converters.to_tflite.convert import float_tflite
 
         scaling, adapter = adapter.split()
-        bare = not (adapter.steps or adapter.end or self._unrolled)
-        infer = self._unrolled or self._infer
-        made = float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype="float32")))
+        whole = adapter.item.is_integer
+        bare = not (adapter.steps or adapter.end or self._unrolled or whole)
+        infer, dtype = self._unrolled or self._infer, adapter.item.dtype if whole else "float32"
+        made = float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)))
         return passes.adapted(made, scaling) if scaling.steps else made
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
@@ -97,12 +118,19 @@ class TensorFlowSource:
         ends = {None: lambda x: x, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 
         def whole(x: Any) -> Any:
-            x = tf.cast(x, tf.float32)
+            x = x if adapter.item.is_integer else tf.cast(x, tf.float32)
             for step in adapter.steps:
                 x = render[step.kind](x, step.values)
             return ends[adapter.end](infer(x))
 
         return trace(whole, (batch, *adapter.item.shape), dtype)
+
+
+def _known(traced: Any, declared: Sequence[int | None]) -> list[int | None]:
+    """The sizes of an output: those that tracing found, and what the file declares of the others."""
+    found = traced.as_list() if traced.rank is not None else [None] * len(declared)
+    same = declared if len(declared) == len(found) else [None] * len(found)
+    return [size if size is not None else other for size, other in zip(found, same, strict=True)]
 
 
 def _reason(message: str) -> str:

@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.contract.metadata import tflite_metadata
+from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
@@ -58,20 +60,23 @@ class TFLiteSource:
         if not (last := passes.last_operation(self._model)):
             raise ModelFileError(f"{path} has no operation that computes its output.", "Export it again.")
         self._source, self._sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        if len(self._sink["shape"]) != 2 or list(self._source["shape"][:1]) != [1]:
+        whole_input, given = self._source["shape"].tolist(), self._sink["shape"].tolist()
+        if whole_input[:1] != [1]:
             raise ModelFileError(
-                f"{path} is not a classifier of batch 1: input {self._source['shape'].tolist()}, output "
-                f"{self._sink['shape'].tolist()}.",
-                "One input (1, ...) and one output (1, classes) are needed.",
+                f"{path} is not a model of batch 1: input {whole_input}, output {given}.",
+                "Export it with a batch of 1.",
             )
+        outputs, output_shape = counted(item_output(path, [whole_input], [given]))
+        if not output_shape and given != [1, outputs]:
+            self._model = passes.flat_output(self._model, outputs)
         dtype = np.dtype(self._source["dtype"]).name
-        if dtype != "float32":
-            raise ModelFileError(
-                f"{path} takes {dtype} and does not cast it to float32 first.", "Export it with a float32 input."
-            )
+        if dtype not in ("float32", *INTEGERS):
+            accepted = ", ".join(INTEGERS)
+            raise ModelFileError(f"{path} takes {dtype}.", f"Export it with an input of float32 or {accepted}.")
         self.facts = Facts(
             shape,
-            int(self._sink["shape"][1]),
+            outputs,
+            output_shape=output_shape,
             format="tflite",
             dtype=dtype,
             ends_in=last,
@@ -90,9 +95,9 @@ class TFLiteSource:
                 answer = self._interpreter.get_tensor(self._sink["index"])
             except (ValueError, RuntimeError) as e:
                 raise does_not_run(e) from e
-            if answer.shape != (1, self.facts.outputs):  # shapes that are known only while it runs
-                raise does_not_run(f"its output has shape {list(answer.shape)} instead of {[1, self.facts.outputs]}")
-            answers.append(answer[0])
+            if answer.size != self.facts.outputs:  # shapes that are known only while it runs
+                raise does_not_run(f"its output has shape {list(answer.shape)}: not {self.facts.outputs} values")
+            answers.append(answer.ravel())
         return np.array(answers, np.float32)
 
     def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:

@@ -168,6 +168,23 @@ def of_one_item(model: onnx.ModelProto) -> onnx.ModelProto:
     return one
 
 
+def flat_output(model: onnx.ModelProto, outputs: int) -> onnx.ModelProto:
+    """A copy of a model whose output, of another shape, is (batch, outputs)."""
+    import onnx
+
+    whole = copy.deepcopy(model)
+    graph, old = whole.graph, model.graph.output[0]
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
+    name = f"{free_prefix(taken)}_flat"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, outputs], np.int64), f"{name}_shape"))
+    graph.node.append(onnx.helper.make_node("Reshape", [old.name, f"{name}_shape"], [name], f"{name}_end"))
+    batch = graph.input[0].type.tensor_type.shape.dim[0]
+    size = batch.dim_value if batch.HasField("dim_value") else batch.dim_param or None
+    del graph.output[:]
+    graph.output.append(onnx.helper.make_tensor_value_info(name, old.type.tensor_type.elem_type, [size, outputs]))
+    return whole
+
+
 def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
     """A copy of a float model with the adapter's steps in front of it, so that it takes its items, and its end."""
     import onnx
@@ -206,7 +223,9 @@ def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) ->
         front.append(helper.make_node(kind, inputs, [out], out, **attributes))
         results.append(out)
 
-    pixels = adapter.item.dtype == "uint8"
+    if adapter.item.is_integer:  # as the model takes it
+        return
+    pixels = adapter.item.is_image
     if pixels:
         add("Cast", to=TensorProto.FLOAT)
     version = next(o.version for o in model.opset_import if o.domain in STANDARD)
@@ -225,8 +244,8 @@ def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) ->
             case _:
                 name = step_name(prefix, step, number) if step.exact else ""
                 add(_KINDS.get(step.kind, step.kind.title()), step.values, of=step.of, name=name)
-    if source.type.tensor_type.elem_type == TensorProto.UINT8:
-        add("Cast", to=TensorProto.UINT8)
+    if source.type.tensor_type.elem_type != TensorProto.FLOAT:
+        add("Cast", to=source.type.tensor_type.elem_type)
     if not front:
         return
     front[-1].output[0] = source.name

@@ -77,7 +77,8 @@ def with_scheme(float_model: bytes, scheme: Scheme, ranges: Ranges | None, *, ui
     recipe = RECIPES[scheme.precision]
     made = float_model if recipe is None else _quantize(float_model, recipe, ranges)
     if scheme.output_dtype == "uint8":
-        return passes.uint8_interface(made, ranges or {})
+        made = passes.uint8_interface(made, ranges or {})
+        return passes.uint8_input(made) if uint8 else made
     if scheme.calibrated:
         made = passes.int16_kernels(made)
     return passes.uint8_input(made) if uint8 else passes.inline_buffers(made)

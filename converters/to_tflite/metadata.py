@@ -72,7 +72,7 @@ def write_block(contract: Contract) -> bytes:
 
     builder = flatbuffers.Builder(1024)
     root = {
-        _Model.NAME: contract.arch or "classifier",
+        _Model.NAME: contract.arch or ("model" if contract.task == "none" else "classifier"),
         _Model.DESCRIPTION: f"{contract.scheme}, described by edgepress",
         _Model.SUBGRAPHS: [{_Subgraph.INPUTS: [_input(contract)], _Subgraph.OUTPUTS: [_output(contract)]}],
         _Model.MIN_PARSER_VERSION: "1.0.0",
@@ -96,23 +96,35 @@ def read_block(model: bytes) -> Block | None:
 
 def _input(contract: Contract) -> dict[int, Any]:
     spec, adapter = contract.input, contract.adapter or Adapter(shape=contract.input.shape)
-    # Readers of this block put neither blue nor channels first: such inputs are described as numbers.
-    usual = adapter.shape == spec.shape and not (adapter.bgr or adapter.channels_first)
+    # Readers of this block put neither blue nor channels first and scale by fixed numbers: other inputs are described
+    # as numbers.
+    usual = adapter.shape == spec.shape and not (adapter.bgr or adapter.channels_first or adapter.per_image)
     fields: dict[int, Any] = {_Tensor.NAME: "image" if spec.is_image and usual else "input"}
     if spec.color is not None and usual:
         size = {_Size.WIDTH: np.uint32(spec.shape[1]), _Size.HEIGHT: np.uint32(spec.shape[0])}
         color = np.uint8(_COLOR_SPACES[spec.color])
         fields[_Tensor.CONTENT] = _content(_Properties.IMAGE, {_Image.COLOR_SPACE: color, _Image.DEFAULT_SIZE: size})
-        scaling: dict[int, Any] = {_Normalization.MEAN: [*adapter.mean], _Normalization.STD: [*adapter.std]}
+        scaling: dict[int, Any] = dict(
+            zip((_Normalization.MEAN, _Normalization.STD), map(list, _alike(adapter)), strict=True)
+        )
         fields[_Tensor.PROCESS_UNITS] = [_unit(_Options.NORMALIZATION, scaling)]
     else:
         fields[_Tensor.CONTENT] = _content(_Properties.FEATURE, {})
-    if spec.value_range is not None:
-        fields[_Tensor.STATS] = {_Stats.MAX: [spec.value_range[1]], _Stats.MIN: [spec.value_range[0]]}
+    if spec.value_range is not None and usual:
+        low, high = ([(v - m) / s for m, s in zip(*_alike(adapter), strict=True)] for v in spec.value_range)
+        fields[_Tensor.STATS] = {_Stats.MAX: high, _Stats.MIN: low}
     return fields
 
 
+def _alike(adapter: Adapter) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, of the same length."""
+    mean, std = adapter.mean, adapter.std
+    return mean * (len(std) if len(mean) == 1 else 1), std * (len(mean) if len(std) == 1 else 1)
+
+
 def _output(contract: Contract) -> dict[int, Any]:
+    if contract.task == "none":
+        return {_Tensor.NAME: "output", _Tensor.CONTENT: _content(_Properties.FEATURE, {})}
     labels = {_File.NAME: LABELS_MEMBER, _File.DESCRIPTION: "One label a line", _File.TYPE: np.uint8(_AXIS_LABELS)}
     fields: dict[int, Any] = {
         _Tensor.NAME: "logits" if contract.task == "logits" else "probability",

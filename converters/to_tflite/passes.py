@@ -21,15 +21,17 @@ _REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
 
 
 def uint8_input(model: bytes) -> bytes:
-    """Let a model with a float32 input take uint8, by adding a CAST."""
+    """Let a model with an input of another type take uint8, by adding a CAST."""
     root, graph = flat.read(model)
+    if graph.tensors[graph.inputs[0]].type == flat.UINT8:
+        return flat.write(root)
     source, taken = graph.tensors[graph.inputs[0]], {tensor.name for tensor in graph.tensors}
     name = source.name + b"_uint8"
     while name in taken:  # litert-quantizer needs unique names
         name += b"_again"
     new = flat.tensor(graph, source.shape, name.decode(), type=flat.UINT8)
     graph.tensors[new].shapeSignature = source.shapeSignature
-    types = {"inDataType": flat.UINT8, "outDataType": flat.FLOAT32}
+    types = {"inDataType": flat.UINT8, "outDataType": source.type}
     graph.operators.insert(0, flat.operator(root, "CAST", [new], graph.inputs[0], **types))
     flat.redirect(root, graph, new, inputs=True)
     return flat.write(root)
@@ -37,6 +39,8 @@ def uint8_input(model: bytes) -> bytes:
 
 def uint8_interface(model: bytes, ranges: Ranges) -> bytes:
     """Let an int8 model with float ends take and return uint8.
+
+    An input of another type, such as the int32 of tokens, stays.
 
     A QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; a DEQUANTIZE at the
     output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels. Where the
@@ -60,7 +64,9 @@ def uint8_interface(model: bytes, ranges: Ranges) -> bytes:
         raise ConversionError(
             f"The quantizer supports none of its operations: {', '.join(sorted(kinds))}.", "Use another scheme."
         )
-    if {flat.kind(root, op) for op in readers} == {"QUANTIZE"}:
+    if graph.tensors[source].type != flat.FLOAT32:
+        pass  # integers, which are not quantized
+    elif {flat.kind(root, op) for op in readers} == {"QUANTIZE"}:
         _as_uint8(graph, source, _shifted(graph.tensors[readers[0].outputs[0]].quantization))
     else:
         outer = _beside(graph, source)
@@ -240,6 +246,18 @@ def float_input(model: bytes) -> bytes:
         return model
     graph.operators.remove(readers[0])
     flat.redirect(root, graph, inner, inputs=True)
+    return flat.write(root)
+
+
+def flat_output(model: bytes, outputs: int) -> bytes:
+    """The same model with an output of shape [1, outputs] instead of another, such as [1, outputs, 1, 1]."""
+    root, graph = flat.read(model)
+    old = graph.tensors[graph.outputs[0]]
+    prefix = free_prefix([(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors])
+    sizes = flat.constant(root, graph, np.array([1, outputs], np.int32), prefix)
+    new = flat.tensor(graph, [1, outputs], f"{prefix}_flat", type=old.type)
+    graph.operators.append(flat.operator(root, "RESHAPE", [int(graph.outputs[0]), sizes], new, newShape=[1, outputs]))
+    flat.redirect(root, graph, new, inputs=False)
     return flat.write(root)
 
 

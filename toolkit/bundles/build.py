@@ -105,7 +105,7 @@ def bundle(
         boards: Names in `BOARDS` to include pinned packages for; empty: all that run the file.
         offline: Include the wheels of these packages.
         data: Data to take samples from; None: the data named in the file's contract.
-        samples: Number of test items to include.
+        samples: Number of test items to include; none of a model without labels.
         engine: Engine that computes the samples' answers; None: the first that opens the file.
         sign: OpenSSH key to sign the bundle with.
         hints: What you know of a file that edgepress did not make.
@@ -127,7 +127,7 @@ def bundle(
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     opened, notes = None, ["Without samples, the self-test checks neither decoding nor resizing."]
-    if samples:
+    if samples and about.contract.task != "none":  # samples are items of a class
         opened, notes = data_for(about.contract, data, where=path, numbered=about.numbered)
         about = about.labelled(opened)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
@@ -210,7 +210,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
         "MODEL": manifest.model,
         "SCHEME": contract.scheme,
         "SIZE": str(file.stat().st_size),
-        "LABELS": str(len(contract.labels)),
+        "WHAT": f"A classifier with {len(contract.labels)} labels" if contract.labels else "A model without labels",
         "INPUT": " x ".join(map(str, contract.input.shape)) + (" pixels" if contract.input.is_image else ""),
         "VERSION": manifest.edgepress,
         "BOARDS": "\n".join(f"    {b:<12} Python {BOARDS[b].python}, {BOARDS[b].machine}" for b in manifest.boards),

@@ -114,6 +114,10 @@ def _contract(found: Inspection) -> str:
         return f"none; other metadata: {known}" if known else "none: not made by edgepress"
     accuracy = f", source model {100 * contract.test_accuracy:.2f} %" if contract.test_accuracy is not None else ""
     data = f", trained on {contract.data.source}" if contract.data else ""
+    if contract.task == "none":
+        proof = contract.verification
+        error = f", error up to {proof.max_error:.3g} of {proof.largest:.3g}" if proof else ""
+        return f"{contract.scheme}, no labels, outputs {'x'.join(map(str, contract.output_shape))}{error}"
     return f"{contract.scheme}, {contract.task} of {len(contract.labels)} classes{data}{accuracy}"
 
 

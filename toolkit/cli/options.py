@@ -19,8 +19,9 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.adapter import PerImage
-from edgepress.runtime.contract import RESIZES, Task, resize_rule
+from edgepress.runtime.contract import Task
 from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.resize import RESIZES, resize_rule
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.engines import ONNX2TF
 from edgepress.toolkit.training.architectures import ARCHITECTURES

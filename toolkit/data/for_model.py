@@ -161,8 +161,14 @@ def data_for(
         purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
 
     Raises:
-        EdgepressError: No data set is named, or it cannot be opened or does not match the model.
+        EdgepressError: No data set is named, or it cannot be opened or does not match the model, or the model has no
+            labels.
     """
+    if contract.task == "none":
+        raise InputError(
+            f"{where} has no labels (its task is none), so there is no accuracy to measure.",
+            "edgepress inspect shows its error against the source model; python -m edgepress.runtime bench times it.",
+        )
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")

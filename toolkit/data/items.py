@@ -14,13 +14,16 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import Color, InputSpec, Resize, resize_rule
+from edgepress.runtime.contract import Color, InputSpec
 from edgepress.runtime.image import resize_array
+from edgepress.runtime.resize import Resize, resize_rule
 from edgepress.toolkit.data.splits import Ints, Names
 from edgepress.toolkit.data.types import Purpose, Source
 from edgepress.toolkit.errors import DataError, InputError, unknown
 
 MAX_SIDE = 4096
+EXACT = 1 << 24
+"""Whole numbers up to this one are exact in float32, in which tensors are stored and hashed."""
 UNLABELLED = "Only convert, which calibrates, takes items without labels."
 """Added to the hints of errors about missing labels."""
 
@@ -92,9 +95,25 @@ class ReadOptions:
         if self.input.is_image:
             hint = "In an .npz, images are uint8 arrays of shape (N, height, width[, 1 or 3])."
             raise DataError(f"{found}, but the model takes images of {self.input.shape}.", hint)
-        if self.input.dtype != "float32" or _core(self.input.shape) != _core(shape):
+        if (self.input.dtype != "float32" and not self.input.is_integer) or _core(self.input.shape) != _core(shape):
             raise DataError(f"{found}, but the model takes {self.input.dtype} tensors of shape {self.input.shape}.")
         return self.input
+
+    def whole_numbers(self, x: npt.NDArray[Any]) -> bool:
+        """Whether the model takes these items as integers.
+
+        Raises:
+            DataError: It does, and they are not whole numbers of its type that float32 holds exactly.
+        """
+        if self.input is None or not self.input.is_integer:
+            return False
+        limits = np.iinfo(self.input.dtype)
+        low, high = max(limits.min, -EXACT), min(limits.max, EXACT)
+        if not ((x >= low) & (x <= high) & (x == np.trunc(x))).all():
+            raise DataError(
+                f"The model takes {self.input.dtype}; the data hold other numbers than whole ones, {low} to {high}."
+            )
+        return True
 
 
 @dataclass(frozen=True)
@@ -118,7 +137,7 @@ class ArraySource:
         """The items as one array, shape (len(indices), *spec.shape)."""
         x = self.x[indices]
         if not self.spec.is_image or _core(x.shape[1:]) == _core(self.spec.shape):
-            return x.reshape(-1, *self.spec.shape)
+            return x.reshape(-1, *self.spec.shape).astype(self.spec.dtype, copy=False)
         out = np.empty((len(x), *self.spec.shape), np.uint8)
         for i, item in enumerate(x):
             out[i] = resize_array(item, self.spec)
@@ -174,6 +193,8 @@ def array_items(
         options: How to prepare them.
     """
     x = np.concatenate([np.ascontiguousarray(x) for x, _ in parts.values()])
+    if options.whole_numbers(x):
+        x = x.astype(np.float32)  # as if they were floats, so that hashes do not depend on the type
     if x.dtype == np.uint8:
         spec = options.image(x.shape[1], x.shape[2], "rgb" if x.shape[3:] == (3,) else "grey")
     else:

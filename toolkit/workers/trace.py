@@ -133,7 +133,9 @@ def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
     size = session.batch or 1
     items = job.items
     if items is None:
-        items = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (8, *session.shape)).astype(np.float32)
+        spec = session.contract.input if session.contract else None
+        low, high = map(int, spec.limits) if spec and spec.is_integer else (0, 255)
+        items = np.random.Generator(np.random.PCG64(0)).integers(low, high + 1, (8, *session.shape)).astype(np.float32)
     elif session.contract is not None and session.contract.adapter is not None:
         items = adapted(items, session.contract.adapter)
     if items.dtype != session.dtype:

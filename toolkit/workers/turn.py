@@ -104,7 +104,7 @@ def probe(job: Probe, emit: Emit) -> None:
     before = _forget_peak()
     with engine_errors(candidate.file):
         open_candidate(job.opening, lambda _: None)
-        opened().scores(batch)
+        opened().answer(batch)
     emit(None if before is None else max(0, (_status("VmHWM") or before) - before))
 
 
@@ -154,9 +154,9 @@ def timed(turn: Turn, items: Array) -> Taken:
     load_ns = clock() - began
     if model.stateful:  # a reset is not a part of the net, and may mean to open the file again
         model = candidate.load(keep_state=True)
-    warm = warm_up(model.scores, batches)
+    warm = warm_up(model.answer, batches)
     calls = int(np.clip(TIMED_NS / np.median(warm[-WINDOW:]), MIN_CALLS, MAX_CALLS))
-    times = timed_calls(model.scores, batches, calls)
+    times = timed_calls(model.answer, batches, calls)
     return Taken(load_ns, warm[0], max(0, len(warm) - WINDOW), sum(warm) + int(times.sum()), times)
 
 

@@ -1,0 +1,327 @@
+"""Models that are no classifiers: named for what they look like, and converted with --task none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters.contract.guess import guess_contract
+from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.metadata import Metadata
+from edgepress.converters.contract.outputs import looks_of
+from edgepress.converters.sources.open import open_source
+from edgepress.runtime import InputError, load, read_contract
+from edgepress.runtime.__main__ import main as board
+from edgepress.runtime.selftest import selftest
+from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.evaluation import evaluate
+from edgepress.toolkit.prediction import predict
+
+NONE = Hints(task="none")
+
+
+def dense(*units: int, **end: Any) -> Any:
+    import keras
+
+    layers = [keras.layers.Dense(n, activation="relu") for n in units[1:-1]]
+    return keras.Sequential([keras.Input((units[0],)), *layers, keras.layers.Dense(units[-1], **end)])
+
+
+def segmenter() -> Any:
+    import keras
+
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"),
+            layers.UpSampling2D(),
+            layers.Conv2D(2, 1),
+        ]
+    )
+
+
+def embedder() -> Any:
+    import keras
+
+    x = keras.Input((12,))
+    return keras.Model(x, keras.layers.UnitNormalization()(dense(12, 24, 10)(x)))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    made = {"restores": dense(40, 8, 40), "segments": segmenter(), "embeds": embedder()}
+    for name, model in made.items():
+        model.save(folder / f"{name}.keras")
+    rng, y = np.random.default_rng(0), np.arange(60) % 2
+    np.savez(folder / "restores.npz", x=rng.normal(size=(60, 40)).astype(np.float32), y=y)
+    np.savez(folder / "segments.npz", x=rng.integers(0, 256, (60, 8, 8, 3), np.uint8), y=y)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("restores", "autoencoder"), ("segments", "segmentation"), ("embeds", "embeddings")]
+)
+def test_a_model_that_is_no_classifier_is_named(name: str, kind: str, models: Path) -> None:
+    source = open_source(models / f"{name}.keras")
+    facts = replace(source.facts, looks=looks_of(source.answer, source.facts.shape))
+    with pytest.raises(InputError, match=rf"(?s)not a classifier.*{kind}.*--task none"):
+        guess_contract(facts)
+
+
+def test_what_the_user_names_is_a_classifier() -> None:
+    facts = Facts((40,), 40, ends_in="FULLY_CONNECTED", looks="any")
+    labels = [str(i) for i in range(40)]
+    for hints in (Hints(task="logits"), Hints(softmax=True), Hints(labels=labels)):
+        assert guess_contract(facts, hints).contract.task == "logits"
+    assert guess_contract(replace(facts, metadata=Metadata(labels=tuple(labels)))).contract.labels == tuple(labels)
+    with pytest.raises(InputError, match="--task none"):
+        guess_contract(Facts((8, 8, 3), 128, output_shape=(8, 8, 2), ends_in="Conv2D"), Hints(task="logits"))
+    for hints in (Hints(task="none", labels=labels), Hints(task="none", softmax=True), Hints(task="none", threshold=1)):
+        with pytest.raises(InputError, match="no meaning"):
+            guess_contract(facts, hints)
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "ends_in", "looks"),
+    [
+        ((28, 28, 1), 128, "FULLY_CONNECTED", "any"),  # 128 logits, or an embedding that is not normalized
+        ((40,), 40, "Softmax", "softmax"),
+        ((40,), 40, "Mul", "softmax"),
+        ((10,), 10, "BiasAdd", "any"),  # ten features and ten classes
+        ((40,), 39, "BiasAdd", "any"),
+        ((640,), 640, "", ""),  # nothing is known
+    ],
+)
+def test_what_may_be_a_classifier_is_not_refused(shape: Any, outputs: int, ends_in: str, looks: Any) -> None:
+    assert guess_contract(Facts(shape, outputs, ends_in=ends_in, looks=looks)).contract.task in ("softmax", "logits")
+
+
+def test_saturated_probabilities_are_no_embeddings() -> None:
+    hot = np.eye(8, 10, dtype=np.float32)
+    assert looks_of(lambda x: hot[: len(x)], (4,)) == "softmax"
+    spread = np.random.default_rng(0).normal(size=(8, 10)).astype(np.float32)
+    spread /= np.linalg.norm(spread, axis=1, keepdims=True)
+    assert looks_of(lambda x: spread, (4,)) == "length 1"
+    assert looks_of(lambda x: spread[:, :4], (4,)) == "any"
+    assert looks_of(lambda x: np.abs(spread), (4,)) == "length 1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["restores", "segments"])
+def test_every_scheme_keeps_the_outputs(name: str, models: Path, tmp_path: Path) -> None:
+    import keras
+
+    made = convert(models / f"{name}.keras", "all", data=str(models / f"{name}.npz"), out=tmp_path, hints=NONE)
+    assert [v.error for v in made] == [""] * 9
+    x = np.load(models / f"{name}.npz")["x"][:5]
+    true = keras.saving.load_model(models / f"{name}.keras").predict(x.astype(np.float32), verbose=0)
+    for variant in made:
+        assert variant.path is not None
+        assert variant.verification is not None
+        assert variant.verification.agreement is None
+        assert variant.verification.sqnr_db is None or variant.verification.sqnr_db > 8
+        model = load(variant.path)
+        assert (model.labels, model.output_shape) == ((), true.shape[1:])
+        assert model.outputs(x).shape == true.shape
+        assert np.abs(model.outputs(x) - true).max() < 0.15 * np.abs(true).max()
+        np.testing.assert_allclose(model.outputs(x[0])[0], model.outputs(x)[0], atol=1e-3)
+        report = selftest(variant.path)
+        assert report.passed
+        assert len(report.checks) == 6
+
+
+@pytest.fixture(scope="module")
+def restored(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (made,) = convert(models / "restores.keras", "tflite-float32", out=tmp_path_factory.mktemp("out"), hints=NONE)
+    assert made.path is not None
+    return made.path
+
+
+def test_the_self_test_notices_another_model(restored: Path, tmp_path: Path) -> None:
+    from edgepress.converters.contract.write import tflite_with_contract
+
+    contract = read_contract(restored)
+    assert contract is not None
+    assert contract.selftest is not None
+    copy = tmp_path / "copy.tflite"
+    moved = contract.selftest.__class__(**{**vars(contract.selftest), "low": contract.selftest.low - 0.2})
+    copy.write_bytes(tflite_with_contract(restored.read_bytes(), contract.replace(selftest=moved)))
+    assert not selftest(copy).passed
+
+
+def test_commands_that_need_labels_say_so(restored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    item = np.zeros(40, np.float32)
+    np.save(tmp_path / "item.npy", item)
+    for call in (
+        lambda: load(restored).scores(item),
+        lambda: load(restored).classify(item),
+        lambda: load(restored).decide(item),
+        lambda: predict(restored, tmp_path / "item.npy"),
+        lambda: evaluate(restored, data="digits"),
+    ):
+        with pytest.raises(InputError, match="no labels"):
+            call()
+    for command in (["classify", str(tmp_path / "item.npy")], ["serve", "--port", "0"]):
+        assert board([command[0], str(restored), *command[1:], "--json"]) == 1
+        (line,) = capsys.readouterr().out.splitlines()
+        assert "no labels" in json.loads(line)["error"]["message"]
+    assert board(["selftest", str(restored)]) == 0
+    assert board(["bench", str(restored), "--threads", "1", "--seconds", "0.01"]) == 0
+
+
+def test_a_bundle_needs_no_labels(restored: Path, tmp_path: Path) -> None:
+    import zipfile
+
+    from edgepress.toolkit.bundles.build import bundle
+
+    made = bundle(restored, tmp_path / "app.zip", boards=["pi64-py311"])
+    assert made.selftest["passed"]
+    with zipfile.ZipFile(made.path) as archive:
+        (readme,) = (name for name in archive.namelist() if name.endswith("README.md"))
+        assert "without labels" in archive.read(readme).decode()
+
+
+def test_a_file_made_elsewhere_is_taken_as_it_is(models: Path, tmp_path: Path) -> None:
+    from edgepress.toolkit import annotate
+
+    source = open_source(models / "segments.keras")
+    guess = guess_contract(source.facts, Hints(task="none", color="none"))
+    (tmp_path / "bare.tflite").write_bytes(source.tflite(guess.adapter))
+    bare = load(tmp_path / "bare.tflite")
+    assert (bare.labels, bare.output_shape) == ((), (8, 8, 2))
+    with pytest.raises(InputError, match="no labels"):
+        bare.scores(np.zeros((8, 8, 3), np.float32))
+    with pytest.raises(InputError, match=r"(?s)segmentation.*--task none"):
+        annotate(tmp_path / "bare.tflite", tmp_path / "named.tflite", hints=Hints(input_range="0,255"))
+    annotate(tmp_path / "bare.tflite", tmp_path / "named.tflite", hints=Hints(task="none", input_range="0,255"))
+    assert selftest(tmp_path / "named.tflite").passed
+    assert load(tmp_path / "named.tflite").outputs(np.zeros((8, 8, 3), np.uint8)).shape == (1, 8, 8, 2)
+
+
+def test_a_converted_file_is_a_source_again(restored: Path, models: Path, tmp_path: Path) -> None:
+    (made,) = convert(restored, "tflite-dynamic", out=tmp_path)
+    assert made.path is not None
+    assert load(made.path).output_shape == (40,)
+
+
+def onnx_file(path: Path, outputs: dict[str, list[Any]], *, shape: list[Any], softmax: bool = False) -> Path:
+    """A float model from "x" (shape) to every output: the values of "x" times a matrix, in the output's shape."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, weights, count = [], [], int(np.prod(shape[1:]))
+    nodes.append(helper.make_node("Flatten", ["x"], ["flat"]))
+    for name, size in outputs.items():
+        rng = np.random.default_rng(len(size))
+        values = rng.normal(size=(count, int(np.prod(size[1:])))).astype(np.float32)
+        weights.append(numpy_helper.from_array(values, f"w_{name}"))
+        weights.append(numpy_helper.from_array(np.array([-1, *size[1:]]), f"s_{name}"))
+        nodes.append(helper.make_node("MatMul", ["flat", f"w_{name}"], [f"m_{name}"]))
+        nodes += [helper.make_node("Softmax", [f"m_{name}"], [f"p_{name}"], axis=1)] if softmax else []
+        nodes.append(helper.make_node("Reshape", [f"{'p' if softmax else 'm'}_{name}", f"s_{name}"], [name]))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in outputs.items()]
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    graph = helper.make_graph(nodes, "g", [source], ends, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_a_detector_is_named(tmp_path: Path) -> None:
+    from edgepress.runtime import ModelFileError
+
+    several = onnx_file(tmp_path / "two.onnx", {"boxes": ["n", 6, 4], "scores": ["n", 6]}, shape=["n", 5])
+    with pytest.raises(ModelFileError, match=r"(?s)detector.*boxes and scores.*one output"):
+        convert(several, "onnx-float32", out=tmp_path / "out")
+    one = onnx_file(tmp_path / "one.onnx", {"found": ["n", 6, 9]}, shape=["n", 5])
+    with pytest.raises(InputError, match=r"(?s)6 rows of 9.*--task none"):
+        convert(one, "onnx-float32", out=tmp_path / "out")
+
+
+# Shapes in which one axis counts.
+
+
+def flat_keras(path: Path, shape: tuple[int, ...]) -> Path:
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, activation="softmax")])
+    keras.Model(model.inputs, keras.layers.Reshape(shape)(model.outputs[0])).save(path)
+    return path
+
+
+def saved_model(folder: Path) -> Path:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.w = tf.Variable(np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32))
+    serve = tf.function(
+        lambda x: tf.reshape(tf.nn.softmax(x @ module.w), [-1, 1, 5, 1]),
+        input_signature=[tf.TensorSpec((None, 6), tf.float32)],
+    )
+    tf.saved_model.save(module, str(folder), signatures=serve.get_concrete_function())
+    return folder
+
+
+def tflite_file(path: Path) -> Path:
+    from edgepress.converters.to_tflite import flatbuffer as flat
+
+    source = open_source(flat_keras(path.with_suffix(".keras"), (5,)))
+    root, graph = flat.read(source.tflite(guess_contract(source.facts).adapter))
+    sizes = flat.constant(root, graph, np.array([1, 5, 1, 1], np.int32), "again")
+    new = flat.tensor(graph, [1, 5, 1, 1], "four")
+    graph.operators.append(flat.operator(root, "RESHAPE", [int(graph.outputs[0]), sizes], new, newShape=[1, 5, 1, 1]))
+    flat.redirect(root, graph, new, inputs=False)
+    path.write_bytes(flat.write(root))
+    return path
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Classifiers of six numbers with outputs [N, 5, 1, 1] and alike, one of each kind of source."""
+    folder = tmp_path_factory.mktemp("four")
+    return {
+        "keras": flat_keras(folder / "m.keras", (5, 1, 1)),
+        "savedmodel": saved_model(folder / "m"),
+        "tflite": tflite_file(folder / "m.tflite"),
+        "onnx": onnx_file(folder / "m.onnx", {"y": ["n", 5, 1, 1]}, shape=["n", 6], softmax=True),
+    }
+
+
+X = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["keras", "savedmodel", "tflite", "onnx"])
+def test_one_axis_that_counts_is_a_classifier(kind: str, four: dict[str, Path], tmp_path: Path) -> None:
+    source = open_source(four[kind])
+    assert (source.facts.outputs, source.facts.output_shape) == (5, ())
+    assert source.answer(X[:3]).shape == (3, 5)
+    adapter = guess_contract(source.facts).adapter
+    for name, make in (("m.tflite", source.tflite), ("m.onnx", source.onnx)):
+        if kind in ("keras", "savedmodel") or name.endswith(kind):
+            made = make(adapter)
+            (tmp_path / name).write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
+            np.testing.assert_allclose(load(tmp_path / name).scores(X[:3]), source.answer(X[:3]), atol=1e-5)
+    if kind in ("tflite", "onnx"):  # the runtime takes the source as it is, too
+        np.testing.assert_allclose(load(four[kind]).scores(X[:3]), source.answer(X[:3]), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["keras", "savedmodel", "tflite", "onnx"])
+def test_one_axis_that_counts_is_quantized(kind: str, four: dict[str, Path], tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=X, y=np.arange(60) % 5)
+    made = convert(four[kind], "all", data=str(tmp_path / "data.npz"), out=tmp_path / "out")
+    assert {v.error for v in made} == {""}
+    answers = [load(v.path).scores(X[:4]) for v in made if v.path is not None]
+    assert {a.shape for a in answers} == {(4, 5)}
+    np.testing.assert_allclose(np.array(answers), np.broadcast_to(answers[0], np.shape(answers)), atol=0.06)
