@@ -60,7 +60,7 @@ def load(path: Path) -> onnx.ModelProto:
             model = onnx.version_converter.convert_version(model, OPSET)
         except Exception as e:
             raise ConversionError(
-                f"{path} is of opset {version} and can't be converted to {OPSET}: {str(e).strip()}",
+                f"{path} is of opset {version} and can't be converted to {OPSET}: {first_line(e)}.",
                 f"Export it with opset {OPSET}.",
             ) from e
     return model
