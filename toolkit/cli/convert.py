@@ -63,8 +63,5 @@ def convert(
         screen.show(variants_table(variants))
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         if done := [v.path for v in variants if v.path is not None]:
-            # Without labels, there is no accuracy to measure.
-            classifies = all(v.verification is None or v.verification.agreement is not None for v in variants)
-            then = f"benchmark {done[0].parent}" if classifies else f"inspect {done[0]}"
-            screen.say(f"Written to {done[0].parent}. Next: edgepress {then}")
+            screen.say(f"Written to {done[0].parent}. Next: edgepress benchmark {done[0].parent}")
     return int(any(v.path is None for v in variants))
