@@ -96,8 +96,8 @@ def _run_in_kept(function: Callable[[A, Emit], None], argument: A, **_: Any) -> 
 def _keep_children() -> None:
     """Put the kept child in the place of those that the public functions start."""
     importlib.import_module("edgepress.converters.conversion").Worker = KeptWorker  # type: ignore[attr-defined]
-    for module in ("edgepress.toolkit.inspection", "edgepress.toolkit.prediction"):
-        importlib.import_module(module).run_in_child = _run_in_kept  # type: ignore[attr-defined]
+    for module in ("inspection", "prediction", "data.for_model"):
+        importlib.import_module(f"edgepress.toolkit.{module}").run_in_child = _run_in_kept  # type: ignore[attr-defined]
 
 
 def main() -> None:
