@@ -254,8 +254,8 @@ def test_channels_of_images_move_to_the_end_and_those_of_tensors_stay(installed:
         (49, 10),
         {"kernel": weights(6, 10, 3), "dense": weights(6 * 47, 3)},
     )
-    np.savez(tmp_path / "pixels.npz", x=seeded_items(InputSpec.image(12, 16, "rgb"), 40))
-    np.savez(tmp_path / "steps.npz", x=random.normal(size=(40, 49, 10)).astype(np.float32))
+    np.savez(tmp_path / "pixels.npz", x=seeded_items(InputSpec.image(12, 16, "rgb"), 200))
+    np.savez(tmp_path / "steps.npz", x=random.normal(size=(200, 49, 10)).astype(np.float32))
     for path in (tmp_path / "pixels.npz", tmp_path / "steps.npz"):
         items = np.load(path)["x"]
         np.savez(path, x=items, y=np.arange(len(items)) % 3)
