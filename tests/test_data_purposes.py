@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from test_data_folder import classes, files, image
 
-from edgepress.runtime.contract import Contract, DataRecord, InputSpec
+from edgepress.runtime.contract import Contract, DataRecord
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import folder as folder_module
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import data_for, resize_note

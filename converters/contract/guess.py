@@ -23,8 +23,9 @@ from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.contract.outputs import SIGMOIDS
 from edgepress.converters.contract.pixels import pixel_scaling
 from edgepress.converters.contract.probe import takes_integers
-from edgepress.runtime.contract import Contract, InputSpec, InputType, Task
+from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.input_spec import InputSpec, InputType
 
 SMALLEST_SIDE = 8
 """Side from which a flat input is suggested to be a square image."""
@@ -147,7 +148,7 @@ def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
 
 
 def _refuse_other_models(facts: Facts, hints: Hints, given: Task | None) -> None:
-    """Refuse to take outputs for classes that are none, and labels for a model that has none."""
+    """Refuse outputs that are not classes unless the task is "none", and labels for a model of that task."""
     if given == "none":
         for option in [flag for flag, value in (("--labels", hints.labels), ("--softmax", hints.softmax)) if value]:
             raise InputError(f"{option} has no meaning for --task none, which is for models without labels.", _LEAVE)

@@ -1,7 +1,7 @@
 """The contract of a file that others made and that stays as it is.
 
 The guess is the same as for a file to be converted (`guess`), but what would become part of the graph is left to the
-runtime (`Contract.adapter`), and what convert's proof would show must be known: how pixels are scaled.
+runtime (`Contract.adapter`). How pixels are scaled must be known: here, no source model shows that a guess is wrong.
 """
 
 from __future__ import annotations

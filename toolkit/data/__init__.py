@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.runtime.contract import Color, InputSpec
+from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize
 from edgepress.toolkit.data.builtin import NAMES, is_builtin, read_builtin
 from edgepress.toolkit.data.folder import read_folder

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.runtime.contract import Color, InputSpec
 from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, load_image, peek
+from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.sample import LARGE, sample
 from edgepress.toolkit.data.splits import OTHER_ITEMS, Ints

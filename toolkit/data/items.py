@@ -14,8 +14,8 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import Color, InputSpec
 from edgepress.runtime.image import resize_array
+from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize, resize_rule
 from edgepress.toolkit.data.splits import Ints, Names
 from edgepress.toolkit.data.types import Purpose, Source
