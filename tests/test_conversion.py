@@ -196,15 +196,6 @@ def test_code_in_a_keras_file_is_not_run(tmp_path: Path) -> None:
         load_keras(tmp_path / "code.keras")
 
 
-def test_a_net_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
-    import keras
-
-    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
-    model.save(tmp_path / "conv.keras")
-    with pytest.raises(ModelFileError, match="not a classifier"):
-        load_keras(tmp_path / "conv.keras")
-
-
 def test_a_keras_contract_is_replaced_not_doubled(tensor_model: Any, tmp_path: Path) -> None:
     import zipfile
 

@@ -111,7 +111,11 @@ def _static(manager: Any, qtyping: Any, activation_bits: int) -> None:
     from litert_quantizer.algorithm_manager import AlgorithmName
 
     operation = qtyping.TFLOperationName
-    manager.add_static_config(".*", operation.ALL_SUPPORTED, activation_num_bits=activation_bits, weight_num_bits=8)
+    bits = {"activation_num_bits": activation_bits, "weight_num_bits": 8}
+    manager.add_static_config(".*", operation.ALL_SUPPORTED, **bits)
+    # The integer kernel of BATCH_MATMUL reads one scale of its weights: if there are several, it returns zeros.
+    tensorwise = qtyping.QuantGranularity.TENSORWISE
+    manager.add_static_config(".*", operation.BATCH_MATMUL, weight_granularity=tensorwise, **bits)
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
 

@@ -23,7 +23,7 @@ from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.filetypes import format_of
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import DataSet, Purpose
+from edgepress.toolkit.data.types import DataSet, Purpose, Split
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
 
 IMAGENET = (1000, 1001)
@@ -64,7 +64,7 @@ class Described:
     @property
     def numbered(self) -> bool:
         """Whether its labels are not known, and are numbers instead."""
-        return self.published and _numbers(self.contract.labels)
+        return self.published and bool(self.contract.labels) and _numbers(self.contract.labels)
 
     def labelled(self, data: DataSet) -> Described:
         """The same with the labels of its data in their order, if its own are only numbers and there are as many."""
@@ -181,12 +181,12 @@ def data_for(
 
     Raises:
         EdgepressError: No data set is named, or it cannot be opened or does not match the model, or the model has no
-            labels.
+            labels to be evaluated with.
     """
-    if contract.task == "none":
+    if contract.task == "none" and purpose == "evaluation":
         raise InputError(
             f"{where} has no labels (its task is none), so there is no accuracy to measure.",
-            "edgepress inspect shows its error against the source model; python -m edgepress.runtime bench times it.",
+            "edgepress benchmark measures its error against a float file; inspect shows that against its source model.",
         )
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
@@ -215,6 +215,14 @@ def data_for(
     if purpose == "evaluation":
         notes += _notes_on_test_items(contract, opened)
     return opened, [*notes, *resize_note(contract, opened)]
+
+
+def unlabelled(data: DataSet, count: int) -> DataSet:
+    """The same without labels, with up to `count` of all its items as test items, those of its test split first."""
+    parts = (data.test, data.val, data.train)
+    indices = np.concatenate([part.indices for part in parts])[:count]
+    held = Split(data.train.source, indices, np.zeros(len(indices), np.int64))
+    return replace(data, labels=(), test=held)
 
 
 def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
@@ -249,7 +257,8 @@ def resize_note(contract: Contract, data: DataSet) -> list[str]:
 
 def data_record(data: DataSet) -> dict[str, Any]:
     """The record of a data set in a result."""
-    return {"source": data.source, "sha256": data.sha256, "split": "test", "count": len(data.test)}
+    split = "test" if data.labels else "all"
+    return {"source": data.source, "sha256": data.sha256, "split": split, "count": len(data.test)}
 
 
 def _onnx_contract(path: Path) -> Contract | None:
