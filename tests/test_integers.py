@@ -129,27 +129,29 @@ def test_data_of_whole_numbers_keep_their_type(folder: Path, tmp_path: Path) -> 
             open_data(tmp_path / "bad.npz", input=InputSpec(shape=(LENGTH, LENGTH), dtype="uint8"))
 
 
-def test_files_take_the_type_of_their_source(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import keras
-
-    made = convert(folder / "float.keras", "tflite-int8,onnx-int8", data=str(folder / "data.npz"), out=tmp_path)
-    assert [v.error for v in made] == ["", ""]
+@pytest.mark.parametrize(
+    ("name", "scheme", "dtype"), [("float.keras", "tflite-int8", "int32"), ("tokens.onnx", "onnx-int8", "int64")]
+)
+def test_files_take_the_type_of_their_source(
+    name: str, scheme: str, dtype: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made,) = convert(folder / name, scheme, data=str(folder / "data.npz"), out=tmp_path)
+    assert made.path is not None, made.error
     x = np.random.default_rng(5).integers(0, WORDS, (6, LENGTH), np.int32)
-    true = keras.saving.load_model(folder / "float.keras").predict(x, verbose=0)
-    for variant in made:
-        assert variant.path is not None
-        model = load(variant.path)
-        assert model.contract is not None
-        assert model.contract.input == InputSpec(shape=(LENGTH,), dtype="int32", value_range=(0, WORDS - 1))
-        assert model.ready[1] == np.int32
-        np.testing.assert_allclose(model.scores(x), true, atol=0.05)
-        np.testing.assert_array_equal(model.scores(x.astype(np.float32)), model.scores(x))
-        np.testing.assert_array_equal(model.scores(x.astype(np.int64)), model.scores(x))
-        for bad in (x + 0.5, x.astype(np.int64) + (1 << 40)):
-            with pytest.raises(InputError, match="whole numbers"):
-                model.scores(bad)
-        assert selftest(variant.path).passed
-        assert board(["bench", str(variant.path), "--threads", "1", "--seconds", "0.01"]) == 0
+    model = load(made.path)
+    assert model.contract is not None
+    assert model.contract.input == InputSpec(shape=(LENGTH,), dtype=dtype, value_range=(0, WORDS - 1))
+    assert model.ready[1] == np.dtype(dtype)
+    expected = open_source(folder / name).answer(x.astype(np.float32))
+    np.testing.assert_allclose(model.scores(x), expected, atol=0.05)
+    np.testing.assert_array_equal(model.scores(x.astype(np.float32)), model.scores(x))
+    np.testing.assert_array_equal(model.scores(x.astype(np.int64)), model.scores(x))
+    too_large = [x.astype(np.int64) + (1 << 40)] if dtype == "int32" else []
+    for bad in (x + 0.5, *too_large):
+        with pytest.raises(InputError, match="whole numbers"):
+            model.scores(bad)
+    assert selftest(made.path).passed
+    assert board(["bench", str(made.path), "--threads", "1", "--seconds", "0.01"]) == 0
     capsys.readouterr()
 
 

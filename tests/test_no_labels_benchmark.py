@@ -15,6 +15,7 @@ from edgepress.toolkit.benchmarking.advice import MIN_SQNR_DB, choose
 from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
 from edgepress.toolkit.benchmarking.plan import have_labels
 from edgepress.toolkit.cli.benchmark import show_benchmark
+from edgepress.toolkit.comparison.compare import compare
 from edgepress.toolkit.conversion import Hints, convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import unlabelled
@@ -68,6 +69,13 @@ def test_errors_take_the_place_of_accuracy(folder: Path, result: Benchmark) -> N
         assert row.p50_us
         assert row.memory_bytes is not None
         assert row.status == USABLE
+
+
+def test_compare_notes_the_errors(folder: Path, result: Benchmark) -> None:
+    old, new = (folder / "variants" / f"model-{name}.tflite" for name in ("float32", "int8"))
+    found = compare(old, new, data=str(folder / "items.npz"), engines="litert", rounds=2)
+    (note,) = [note for note in found.notes if "no labels" in note]
+    assert f"SQNR {result.results[1].sqnr_db:.1f} dB" in note
 
 
 def test_documents_and_reports_hold_errors(folder: Path, result: Benchmark, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters.contract.outputs import looks, refuse_other_outputs
 from edgepress.converters.proof.compare import (
     EXACT_DB,
     beside_rounded,
@@ -20,7 +19,7 @@ from edgepress.converters.proof.compare import (
 )
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.variant import Variant, across
-from edgepress.runtime import InputError, InputSpec
+from edgepress.runtime import InputSpec
 from edgepress.runtime.model import softmax
 
 N, C = 64, 10
@@ -269,47 +268,6 @@ def test_whether_answers_tell_items_apart() -> None:
     assert not compare(*[np.zeros((3, 2), np.float32)] * 2, on="x").varies
     nothing = compare(np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32), on="x")
     assert "of the largest" in shortcoming(nothing, SCHEMES["tflite-float32"])
-
-
-@pytest.mark.parametrize(
-    ("rows", "seen"),
-    [
-        ([[0.2, 0.8], [1, 0]], "softmax"),
-        ([[0.2, 0.7], [1, 1]], "unit"),
-        ([[2, -1], [0.5, 0.5]], "any"),
-        ([[0.3], [1]], "unit"),
-        ([[np.nan, 1], [0.5, 0.5]], "softmax"),
-        ([[np.nan, 1]], ""),
-    ],
-)
-def test_what_answers_look_like(rows: list[list[float]], seen: str) -> None:
-    assert looks(np.array(rows, np.float32)) == seen
-
-
-@pytest.mark.parametrize(
-    ("row", "task", "softmax", "refused"),
-    [
-        ([0.9], "sigmoid", True, "Leave --softmax out"),
-        ([3, -1], "softmax", False, "--task logits"),
-        ([0.9, 0.9], "softmax", False, "--task multilabel"),
-        ([0.9, 0.1], "logits", False, "--task softmax"),
-        ([0.9, 0.1], "logits", True, "Leave --softmax out"),
-        ([-7], "sigmoid", False, "--softmax"),
-        ([3, -1], "multilabel", False, "--task logits"),
-        ([0.9, 0.1], "softmax", False, ""),
-        ([0.9, 0.9], "multilabel", False, ""),
-        ([3, -1], "logits", True, ""),
-        ([-7], "sigmoid", True, ""),
-    ],
-)
-def test_outputs_that_contradict_their_contract(row: list[float], task: Any, softmax: bool, refused: str) -> None:
-    scores = np.array([row], np.float32)
-    if not refused:
-        refuse_other_outputs(scores, task, softmax=softmax)
-        return
-    with pytest.raises(InputError) as error:
-        refuse_other_outputs(scores, task, softmax=softmax)
-    assert refused in str(error.value)
 
 
 def test_rounding_of_probabilities_is_no_error_before_softmax() -> None:

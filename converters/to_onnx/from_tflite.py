@@ -7,6 +7,7 @@ graph allows it, which is tried.
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -44,9 +45,11 @@ def float_onnx_of(model: bytes) -> onnx.ModelProto:
         if any(line.startswith(_UNSUPPORTED) for line in logged):
             raise ValueError
     except Exception as e:  # ValueError, KeyError and others, often because of an operation that was only logged
-        reason = next((line for line in logged if line.startswith(_UNSUPPORTED)), first_line(e))
+        operations = next((line.removeprefix(_UNSUPPORTED) for line in logged if line.startswith(_UNSUPPORTED)), "")
+        lacking = ", ".join(re.findall(r"'(?:TFL_)?(\w+)'", operations))
+        reason = f"it does not support {lacking}" if lacking else first_line(e) or type(e).__name__
         raise ConversionError(
-            f"tf2onnx can't convert this .tflite file. {reason}",
+            f"tf2onnx can't convert the .tflite file: {reason}.",
             "TFLite schemes may still work; or convert the Keras model or SavedModel that it was made from.",
         ) from e
     single = finished(_numbered(proto))
@@ -124,7 +127,7 @@ def _captured(lines: list[str]) -> Iterator[None]:
 
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(record.getMessage().replace("Counter(", "").replace("TFL_", "").rstrip(")"))
+            lines.append(record.getMessage())
 
     log: Any = logging.getLogger("tf2onnx")
     handler, propagate = Collector(), log.propagate

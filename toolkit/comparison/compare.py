@@ -141,7 +141,20 @@ def compare(
     )
     run = benchmark([old, new], data=data, hints=hints, options=options, on_progress=on_progress)
     found = match_models(run, old, new)
-    return judge(found, gates, strict=strict, names=names, notes=run.notes, same_run=True)
+    return judge(found, gates, strict=strict, names=names, notes=(*run.notes, *_errors(run, old, new)), same_run=True)
+
+
+def _errors(run: Benchmark, old: Path, new: Path) -> list[str]:
+    """Of files without labels, which have no accuracy: how far the outputs of the new one are from the old one's."""
+    notes = []
+    for row in run.results:
+        if Path(row.file) == new and row.max_error is not None:
+            noise = f"SQNR {row.sqnr_db:.1f} dB, " if row.sqnr_db is not None else ""
+            errors = f"{noise}largest error {row.max_error:.3g}, mean error {row.mean_error:.3g}"
+            notes.append(
+                f"{new.name} on {row.engine} has no labels; its outputs against those of {old.name}: {errors}."
+            )
+    return notes
 
 
 def _are_models(old: Path, new: Path) -> bool:

@@ -241,7 +241,10 @@ class FolderSource:
 
     def stored_size(self, index: int) -> tuple[int, int] | None:
         """See `Source`."""
-        return peek(os.path.join(self.root, self.files[index]))[:2]
+        try:
+            return peek(os.path.join(self.root, self.files[index]))[:2]
+        except InputError:  # reading it says why, if it is needed
+            return None
 
     def hashes(self, *, decode: bool) -> Iterator[str | InputError]:
         """The SHA-256 of each file, or why it can't be read or, with `decode`, decoded."""

@@ -246,8 +246,8 @@ def resize_note(contract: Contract, data: DataSet) -> list[str]:
     spec, held = contract.input, data.test if len(data.test) else data.train
     if contract.data is not None or not spec.is_image or spec.resize != "stretch" or contract.outputs not in IMAGENET:
         return []
-    sizes = [held.source.stored_size(int(i)) for i in held.indices[:SAMPLE]]
-    if not all(size is not None and min(size) > max(spec.shape[:2]) for size in sizes):
+    sizes = [size for i in held.indices[:SAMPLE] if (size := held.source.stored_size(int(i))) is not None]
+    if not sizes or not all(min(size) > max(spec.shape[:2]) for size in sizes):
         return []
     return [
         f"images of {data.source} are larger than the model's {spec.shape[0]} x {spec.shape[1]} and are stretched; "

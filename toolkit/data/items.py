@@ -24,7 +24,7 @@ from edgepress.toolkit.errors import DataError, InputError, unknown
 MAX_SIDE = 4096
 EXACT = 1 << 24
 """Whole numbers up to this one are exact in float32, in which tensors are stored and hashed."""
-UNLABELLED = "Only convert, which calibrates, takes items without labels."
+UNLABELLED = "Items without labels are enough for convert, and for benchmark of files with --task none."
 """Added to the hints of errors about missing labels."""
 
 

@@ -37,7 +37,7 @@ class Source(Protocol):
         ...
 
     def stored_size(self, index: int) -> tuple[int, int] | None:
-        """Height and width of an image before it is resized; None of a tensor."""
+        """Height and width of an image before it is resized; None of a tensor, or of a file that can't be read."""
         ...
 
     def part(self, indices: npt.NDArray[np.int64]) -> Source:
