@@ -18,7 +18,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.converters.proof.compare import seeded_items
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.input_spec import InputSpec
 
 SIZE, CLASSES, OPSET = 64, 10, 17
 ITEMS = 16

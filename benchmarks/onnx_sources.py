@@ -22,8 +22,8 @@ from onnx_models import CLASSIFIERS, images
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.variant import Variant
 from edgepress.runtime import load
-from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.conversion import Hints, convert
 
 ITEMS = 256

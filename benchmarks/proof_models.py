@@ -19,7 +19,7 @@ from PIL import Image
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.proof.compare import seeded_items
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.training.loop import train
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.proof.compare import seeded_items
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.input_spec import InputSpec
 
 SEED = 0
 SHOWN, CALIBRATION, PROOF = 2, 1, 0

@@ -29,7 +29,7 @@ import zoo_models
 from zoo_models import CALIBRATION, PROOF
 
 from edgepress.converters.proof.compare import seeded_items
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.input_spec import InputSpec
 
 Array = npt.NDArray[Any]
 FOLDED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "ZeroPadding2D", "InputLayer", "Dropout")

@@ -29,8 +29,9 @@ import numpy.typing as npt
 
 from edgepress.runtime.adapted import adapted
 from edgepress.runtime.adapter import Adapter, PerImage
-from edgepress.runtime.contract import Contract, InputSpec
+from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import sigmoid, softmax
+from edgepress.runtime.input_spec import InputSpec
 
 End = Literal["softmax", "sigmoid"]
 Scores = npt.NDArray[np.float32]
@@ -71,7 +72,7 @@ class InputAdapter:
         mean: One number or one per channel, in the order that the model takes.
         std: See `mean`.
         channels_first: Whether the model takes channels x height x width.
-        per_image: How each image is scaled by its own values; see `edgepress.runtime.contract.Adapter`.
+        per_image: How each image is scaled by its own values; see `edgepress.runtime.adapter.Adapter`.
         end: What is put behind a model whose outputs are logits; None for nothing.
     """
 

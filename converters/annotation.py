@@ -29,6 +29,7 @@ from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_s
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_tflite import passes, resize
+from edgepress.converters.to_tflite.flatbuffer import is_tflite
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Contract, Model, load
 from edgepress.runtime.engines import open_session
@@ -108,7 +109,7 @@ def annotate(job: AnnotateJob, emit: Emit) -> None:
 
 def _annotated(job: AnnotateJob) -> Contract:
     content = job.path.read_bytes()
-    tflite = content[4:8] == b"TFL3"
+    tflite = is_tflite(content)
     digest, tools = hashlib.sha256(content).hexdigest(), {"edgepress": metadata.version("edgepress")}
     contract = job.contract
     if not contract.parent_sha256:  # else it was converted or annotated before, and keeps its source
@@ -135,7 +136,7 @@ def _annotated(job: AnnotateJob) -> Contract:
         temporary.write_bytes(made)
         before, after = load(job.path, contract=contract), load(temporary)
         if not np.array_equal(before.answer(items), after.answer(items), equal_nan=True):
-            raise ConversionError(f"The copy of {job.path} does not answer as it does.", "Please report it.")
+            raise ConversionError(f"The copy of {job.path} gives other answers than the file.", "Please report it.")
     return contract
 
 
@@ -167,10 +168,11 @@ def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
     engine, session = open_session(path, None, 1)
     known, session.contract = session.contract, None
     content = path.read_bytes()
+    tflite = is_tflite(content)
     session.shape = (known.adapter or known.input).shape if known else _fixed(path, content, session.shape, size)
     bare = Model(path, engine, 1, session)
     with parsing(path):
-        if content[4:8] == b"TFL3":
+        if tflite:
             found, last = tflite_metadata(content), ""
             with contextlib.suppress(ConversionError, ModelFileError):  # several graphs, or odd: the engine takes it
                 last = passes.last_operation(content)
@@ -184,7 +186,7 @@ def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
         session.shape,
         session.classes,
         output_shape=session.output_shape if len(session.output_shape) > 1 else (),
-        format=path.suffix[1:],
+        format="tflite" if tflite else "onnx",
         dtype=session.dtype.name,
         quantization=session.scale,
         ends_in=last,
@@ -202,7 +204,7 @@ def _fixed(path: Path, content: bytes, shape: tuple[int, ...], size: Size | None
         InputError: `size` does not fit the shape.
     """
     taken: tuple[int | None, ...] = tuple(n if n > 0 else None for n in shape)
-    if content[4:8] == b"TFL3":
+    if is_tflite(content):
         with contextlib.suppress(ConversionError, ModelFileError):  # as above
             taken = resize.item_shape(content)
         if None in taken:

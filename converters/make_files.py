@@ -38,7 +38,7 @@ from edgepress.converters.variant import Variant
 from edgepress.converters.worker import Emit
 from edgepress.runtime import load
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.decisions import softmax
+from edgepress.runtime.decisions import softmax, two_columns
 from edgepress.runtime.errors import EdgepressError, ModelFileError
 
 IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
@@ -264,7 +264,7 @@ class _Work:
 
     def _as_given(self, truth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """A single sigmoid as two columns like the runtime's, the negative label first."""
-        return np.concatenate([1 - truth, truth], axis=1) if self.task == "sigmoid" else truth
+        return two_columns(truth) if self.task == "sigmoid" else truth
 
     def _writer(self, scheme: Scheme) -> Callable[[Contract], bytes]:
         uint8 = self.input.is_image

@@ -121,7 +121,7 @@ def _model(args: argparse.Namespace) -> Model:
     if args.threads == "auto":
         from edgepress.runtime.bench import best_threads
 
-        args.threads = best_threads(args.model, args.engine)
+        args.threads = best_threads(args.model, args.engine, args.contract)
     keep = getattr(args, "keep_state", False)
     model = load(args.model, args.engine, int(args.threads), args.contract, keep_state=keep)
     model.require_labels()

@@ -14,25 +14,27 @@ import numpy as np
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import sigmoid
+from edgepress.runtime.sessions import Session
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
-    from edgepress.runtime.sessions import Session
-
     Stored = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 
-class AdaptedSession:
-    """A session of a published file that takes the items of its contract; see `Session` for the attributes."""
+class AdaptedSession(Session):
+    """A session of a published file that takes the items of its contract."""
 
     def __init__(self, session: Session, contract: Contract, adapter: Adapter) -> None:
-        self.contract: Contract | None = contract
-        self.shape, self.dtype, self.scale = contract.input.shape, np.dtype(contract.input.dtype), (1.0, 0)
+        self.contract, self.shape, self.dtype = contract, contract.input.shape, np.dtype(contract.input.dtype)
         self.classes, self.output_shape, self.batch = session.classes, session.output_shape, session.batch
-        self.stateful, self.keep_state, self.reset = session.stateful, session.keep_state, session.reset
-        self._run, self._adapter = session.run, adapter
+        self.stateful, self.keep_state = session.stateful, session.keep_state
+        self._run, self._reset, self._adapter = session.run, session.reset, adapter
         self._stored = _stored(adapter, session.scale, session.dtype)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._reset()
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the contract's items, of any size unless the file fixes it."""

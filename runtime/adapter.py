@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any, Literal, get_args
 
+from edgepress.runtime.records import record
+
 PerImage = Literal["standardize", "minmax"]
 
 
@@ -37,16 +39,14 @@ class Adapter:
     per_image: PerImage | None = None
 
 
-def adapter_from(raw: Any, item: list[int]) -> Adapter | None:
-    """Parse and check the adapter in a contract whose items have the shape `item`; None if it has none.
+def adapter_from(raw: Any, item: list[int]) -> Adapter:
+    """Parse and check the adapter in a contract whose items have the shape `item`.
 
     Raises:
-        TypeError, ValueError, AttributeError, KeyError: It is damaged.
+        Exception: Of any kind; it is damaged.
     """
-    if raw is None:
-        return None
-    found = Adapter(**{f.name: raw[f.name] for f in dataclasses.fields(Adapter) if f.name in raw})
-    shape, mean, std = tuple(found.shape), tuple(map(float, found.mean)), tuple(map(float, found.std))
+    found: Adapter = record(Adapter, raw, shape=tuple, mean=_numbers, std=_numbers)
+    shape, mean, std = found.shape, found.mean, found.std
     counts = {len(mean), len(std)}
     if not all(type(n) is int and n > 0 for n in shape) or math.prod(shape) != math.prod(item):
         raise ValueError(f"its adapter makes items of shape {list(shape)} of {item}")
@@ -56,4 +56,8 @@ def adapter_from(raw: Any, item: list[int]) -> Adapter | None:
         raise ValueError(f"its adapter has per_image {found.per_image!r}")
     if (found.bgr or found.channels_first) and len(item) != 3:
         raise ValueError("its adapter is for images")
-    return dataclasses.replace(found, shape=shape, mean=mean, std=std)
+    return found
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(map(float, values))

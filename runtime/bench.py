@@ -22,6 +22,7 @@ import numpy as np
 from edgepress.runtime.board import cpu_name, temperature_c, usable_cores, version
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.items import random_items
 from edgepress.runtime.model import Model, load
 
 TURN_S, NEAR = 0.25, 1.05
@@ -82,9 +83,11 @@ def bench(
     }
 
 
-def best_threads(path: str | os.PathLike[str], engine: str | None = None) -> int:
+def best_threads(
+    path: str | os.PathLike[str], engine: str | None = None, contract: str | os.PathLike[str] | None = None
+) -> int:
     """The number of threads that `bench` found best for a file on this machine; InputError if it has not run here."""
-    model = load(path, engine)
+    model = load(path, engine, contract=contract)
     if not isinstance(found := _kept().get(_key(model)), int):
         what = f"The best number of threads for {path} on {model.engine} is not known here."
         raise InputError(what, f"Find it with: python -m edgepress.runtime bench {path}")
@@ -105,10 +108,7 @@ def _opened(
         if min(model.shape, default=1) < 1:
             what = f"{path} leaves the size of its input open: {list(model.shape)}."
             raise InputError(what, "Fix the size when exporting the model.")
-        whole = model.contract is not None and model.contract.input.is_integer
-        low, high = map(int, model.contract.input.limits) if model.contract and whole else (0, 255)
-        random = np.random.default_rng(0).integers(low, high + 1, (8, *model.ready[0]))
-        items = list(random.astype(model.ready[1]))
+        items = list(random_items(model.contract, (8, *model.ready[0])).astype(model.ready[1]))
         opened.append({"threads": n, "load_ms": load_ms, "first_us": float(_timed(model, items, 0)[0])})
     return models, opened, items
 

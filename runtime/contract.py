@@ -14,14 +14,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgepress.runtime.adapter import Adapter, adapter_from
-from edgepress.runtime.errors import ModelFileError, first_line
-from edgepress.runtime.resize import Resize, resize_rule
+from edgepress.runtime.errors import ModelFileError, parsing
+from edgepress.runtime.input_spec import InputSpec, input_spec_from
+from edgepress.runtime.records import record
 
 SCHEMA_VERSION = 2
 """Newest version that is read; a contract has the lowest one that says all of it."""
@@ -35,50 +38,6 @@ _OLD_TOLERANCE = {"float32": 0.03, "float16": 0.03, "int8": 2.0, "int16x8": 2.0,
 """`item_by_item`, and `tolerance_steps` by scheme or precision, of files from before contracts held them."""
 
 Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
-InputType = Literal["uint8", "float32", "int8", "int16", "int32", "int64"]
-Color = Literal["grey", "rgb"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InputSpec:
-    """What one item looks like as the file takes it.
-
-    Attributes:
-        shape: Shape of an item, without the batch: (height, width, channels) of an image, anything else of a tensor.
-        dtype: "uint8" for pixels; for tensors "float32", or an integer type, as for tokens.
-        color: "grey" (1 channel) or "rgb" (3) for images; None if items are tensors.
-        resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
-            cuts off the rest, "crop:F" shows only the share F of each side of what "crop" shows, about its center,
-            "pad" shows the whole image on black.
-        value_range: Smallest and largest value that an item may hold, (0, 255) for pixels; None if unbounded.
-    """
-
-    shape: tuple[int, ...]
-    dtype: InputType = "uint8"
-    color: Color | None = None
-    resize: Resize = "stretch"
-    value_range: tuple[float, float] | None = None
-
-    @property
-    def is_image(self) -> bool:
-        """Whether items are images."""
-        return self.color is not None
-
-    @property
-    def is_integer(self) -> bool:
-        """Whether items are tensors of whole numbers."""
-        return self.color is None and self.dtype != "float32"
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Smallest and largest value of made-up items: the value range; if unbounded, one that the type holds."""
-        return self.value_range or {"float32": (-1.7254, 1.7254), "uint8": (0.0, 255.0)}.get(self.dtype, (0.0, 127.0))
-
-    @classmethod
-    def image(cls, height: int, width: int, color: Color, resize: Resize = "stretch") -> InputSpec:
-        """The input of a model that takes raw uint8 pixels, 0-255, height x width x channels."""
-        channels = 1 if color == "grey" else 3
-        return cls(shape=(height, width, channels), color=color, resize=resize, value_range=(0.0, 255.0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -217,34 +176,33 @@ class Contract:
         """Parse and check what `to_json` wrote, perhaps by a newer edgepress; `where` names its place in errors.
 
         Raises:
-            ModelFileError: It is not JSON, a field is missing or of a wrong type, or `schema_version` is newer.
+            ModelFileError: It is not JSON or longer than 4 MiB, a field is missing or of a wrong type, or
+                `schema_version` is newer.
         """
-        try:
+        with parsing(where, "Convert the model again.", failed="is not a valid edgepress contract"):
+            if len(text) > MAX_BYTES:
+                raise ValueError(f"it is longer than {MAX_BYTES} bytes")
             if not isinstance(raw := json.loads(text), dict):
-                raise TypeError("it is not an object")
+                raise ValueError("it is not an object")
             version = raw.get("schema_version", 0)
             if not isinstance(version, int) or version < 1:
-                raise TypeError(f"schema_version is {version!r}")
+                raise ValueError(f"schema_version is {version!r}")
             if version > SCHEMA_VERSION:
                 raise ModelFileError(
                     f"{where} has contract version {version}; this edgepress reads up to {SCHEMA_VERSION}.",
                     "Upgrade edgepress on this machine.",
                 )
-            parsed = {
-                "input": _input_spec(raw["input"]),
-                "data": _part(DataRecord, raw.get("data")),
-                "verification": _part(Verification, raw.get("verification")),
-                "selftest": _selftest(raw.get("selftest"), raw.get("scheme")),
-                "adapter": adapter_from(raw.get("adapter"), raw["input"]["shape"]),
-            }
-            return cls(**_known(cls, {"item_by_item": raw.get("scheme") in _OLD_ITEM_BY_ITEM} | raw, **parsed))
-        except ModelFileError:
-            raise
-        except Exception as e:  # no list would be complete: numbers too large for a float are an OverflowError
-            reason = f"missing {e}" if isinstance(e, KeyError) else e
-            raise ModelFileError(
-                f"{where} is not a valid edgepress contract: {reason}.", "Convert the model again."
-            ) from e
+            scheme = raw.get("scheme")
+            contract: Contract = record(
+                cls,
+                {"item_by_item": scheme in _OLD_ITEM_BY_ITEM} | raw,
+                input=input_spec_from,
+                data=partial(record, DataRecord),
+                verification=partial(record, Verification),
+                selftest=partial(_selftest, scheme=scheme),
+                adapter=lambda adapter: adapter_from(adapter, raw["input"]["shape"]),
+            )
+            return contract
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
@@ -267,71 +225,44 @@ class Contract:
         object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
 
 
-def _known(cls: type, raw: Mapping[str, Any], **parsed: Any) -> dict[str, Any]:
-    names = {f.name for f in dataclasses.fields(cls)}
-    return {k: v for k, v in raw.items() if k in names} | parsed
-
-
-def _input_spec(raw: Any) -> InputSpec:
-    spec = InputSpec(**_known(InputSpec, raw, shape=tuple(raw["shape"])))
-    if not spec.shape or not all(isinstance(n, int) and 0 < n < 1 << 24 for n in spec.shape):
-        raise ValueError(f"input shape is {list(spec.shape)}")
-    if spec.dtype not in get_args(InputType):
-        raise ValueError(f"input dtype is {spec.dtype!r}, accepted: {', '.join(get_args(InputType))}")
-    if spec.color not in (*get_args(Color), None):
-        raise ValueError(f"input color is {spec.color!r}")
-    if spec.is_image and spec.dtype != "uint8":
-        raise ValueError(f"input dtype is {spec.dtype!r}, but images are uint8")
-    resize_rule(spec.resize)
-    if spec.is_image and (len(spec.shape) != 3 or spec.shape[2] != (1 if spec.color == "grey" else 3)):
-        raise ValueError(f"input shape {list(spec.shape)} does not fit color {spec.color!r}")
-    if spec.value_range is not None:
-        low, high = (float(v) for v in spec.value_range)
-        spec = dataclasses.replace(spec, value_range=(low, high))
-    return spec
-
-
-def _part(cls: type, raw: Any) -> Any:
-    return None if raw is None else cls(**_known(cls, raw))
-
-
-def _selftest(raw: Any, scheme: Any) -> SelfTest | None:
-    if raw is None:
-        return None
+def _selftest(raw: Any, scheme: Any) -> SelfTest:
     old = _OLD_TOLERANCE.get(scheme) or _OLD_TOLERANCE.get(str(scheme).partition("-")[2], SelfTest.tolerance_steps)
-    test: SelfTest = _part(SelfTest, {"tolerance_steps": old} | raw)
-    seeds, columns, top = tuple(test.seeds), tuple(test.columns), tuple(test.top)
+    test: SelfTest = record(SelfTest, {"tolerance_steps": old} | raw, seeds=tuple, columns=tuple, top=tuple)
     numbers = test.step, test.logit_step, test.tolerance_steps
-    whole = all(type(n) is int and n >= 0 for n in (*seeds, *columns, *top))
+    whole = all(type(n) is int and n >= 0 for n in (*test.seeds, *test.columns, *test.top))
     steps = all(isinstance(v, (int, float)) and 0 <= v < 1e6 for v in numbers) and 0 < test.high - test.low < 1e30
-    if not (whole and steps and 0 < len(seeds) == len(top) and isinstance(test.scores, str)):
+    if not (whole and steps and 0 < len(test.seeds) == len(test.top) and isinstance(test.scores, str)):
         raise ValueError("its self-test is damaged")
-    return dataclasses.replace(test, seeds=seeds, columns=columns, top=top)
+    return test
+
+
+def contract_in(path: str | os.PathLike[str]) -> Contract:
+    """The contract in a JSON file, as `edgepress annotate` writes it.
+
+    Raises:
+        ModelFileError: The file can't be read, or the contract is damaged, too long or too new.
+    """
+    with parsing(path), open(path, "rb") as file:
+        text = file.read(MAX_BYTES + 1)
+    return Contract.from_json(text, where=os.fspath(path))
 
 
 def read_contract(path: str | Path) -> Contract | None:
     """The contract inside a `.tflite` or `.keras` file, None if it has none; an `.onnx` file's is read by its engine.
 
     Raises:
-        ModelFileError: The file can't be read, or holds a contract that is damaged or too new.
+        ModelFileError: The file can't be read, or holds a contract that is damaged, too long or too new.
     """
     path = Path(path)
     try:
-        file = path.open("rb")
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    try:
-        with file, zipfile.ZipFile(file) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             if MEMBER not in archive.namelist():
                 return None
-            if (member := archive.getinfo(MEMBER)).file_size > MAX_BYTES:
-                raise ModelFileError(f"{path} holds a contract of {member.file_size} bytes; the limit is {MAX_BYTES}.")
-            text = archive.read(member)
-    except ModelFileError:
-        raise
-    except Exception as e:  # zipfile raises what it likes on bytes that only look like a zip
-        if MEMBER.encode() in path.read_bytes():  # the name of the member is there, but not the end of the zip
-            reason = f"its contract can't be read ({first_line(e)})"
-            raise ModelFileError(f"{path} is cut off or damaged: {reason}.", "Copy or convert it again.") from e
+            with archive.open(MEMBER) as member:
+                text = member.read(MAX_BYTES + 1)
+    except Exception:  # zipfile raises what it likes on bytes that only look like a zip
+        with parsing(path, failed="is cut off or damaged: its contract can't be read"):
+            if MEMBER.encode() in path.read_bytes():  # the name of the member is there, but not the end of the zip
+                raise
         return None  # no zip is appended
     return Contract.from_json(text, where=str(path))

@@ -26,6 +26,11 @@ def sigmoid(logits: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.asarray(np.exp(-np.logaddexp(0, -logits)), np.float32)
 
 
+def two_columns(positive: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Probabilities of both labels, shape (N, 2), the negative one first, from those of the positive one, (N, 1)."""
+    return np.concatenate([1 - positive, positive], axis=1)
+
+
 def threshold_of(contract: Contract | None) -> float | None:
     """Probability from which on a label counts as present; None where the best label is the answer."""
     if contract is None or contract.task not in ("sigmoid", "multilabel"):

@@ -101,6 +101,16 @@ def first_line(error: BaseException) -> str:
     return " ".join({text.rstrip(". "): text for text in sentences}.values()).rstrip(". ")
 
 
+def reason_of(error: BaseException) -> str:
+    """`first_line`, after the name of the exception's class where the text alone says little, as that of a KeyError."""
+    text = first_line(error)
+    return (
+        text
+        if text and type(error) in (ValueError, RuntimeError)
+        else f"{type(error).__name__}: {text}".removesuffix(": ")
+    )
+
+
 @contextmanager
 def parsing(
     path: object,
@@ -111,10 +121,10 @@ def parsing(
 ) -> Iterator[None]:
     """Turn any exception of a parser into an error about the file that it parses.
 
-    Its message is "PATH FAILED (REASON).". zipfile, h5py, protobuf, flatbuffers, json and the engines raise many kinds
-    of exceptions on damaged files, OverflowError and SystemError among them, so a list of kinds would not be complete.
-    Only the reading of a foreign file belongs in the block: a bug elsewhere keeps its traceback. Errors about models
-    that do not name the file get its path.
+    Its message is "PATH FAILED (REASON).", or "PATH can't be read: ..." if it can't be opened. zipfile, h5py, protobuf,
+    flatbuffers, json and the engines raise many kinds of exceptions on damaged files, OverflowError and SystemError
+    among them, so a list of kinds would not be complete. Only the reading of a foreign file belongs in the block: a bug
+    elsewhere keeps its traceback. Errors about models that do not name the file get its path.
 
     Raises:
         EdgepressError: Of the class `error`; something else than an `EdgepressError` was raised in the block.
@@ -127,7 +137,7 @@ def parsing(
             e.args = (e.message, e.hint)
         raise
     except Exception as e:
-        plain = type(e) in (ValueError, RuntimeError) and str(e).strip()
-        reason = first_line(e) if plain else f"{type(e).__name__}: {first_line(e)}".removesuffix(": ")
+        if isinstance(e, OSError) and e.strerror and str(e.filename) == str(path):
+            raise error(f"{path} can't be read: {e.strerror}.", "Check the path.") from e
         failed = "needs more memory than there is" if isinstance(e, MemoryError) else failed
-        raise error(f"{path} {failed} ({reason}).", hint) from e
+        raise error(f"{path} {failed} ({reason_of(e)}).", hint) from e

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError, parsing
 
 
 class Kind(NamedTuple):
@@ -58,7 +58,7 @@ def kind_of(path: Path) -> Kind:
     Raises:
         ModelFileError: It is missing or can't be read.
     """
-    try:
+    with parsing(path):
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             names = {p.name for p in path.iterdir()}
@@ -70,8 +70,6 @@ def kind_of(path: Path) -> Kind:
             return Kind("neither a file nor a folder", "Give a model file.")
         with path.open("rb") as file:
             head = file.read(1024)
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     if not head:
         return Kind("an empty file", "Copy or make it again.")
     if found := next((kind for start, kind in _STARTS if re.match(start, head, re.DOTALL)), None):

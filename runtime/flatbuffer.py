@@ -102,8 +102,8 @@ def assigns_resources(path: Path, data: bytes) -> bool:
         return any(code == _ASSIGN_VARIABLE for n, ops in enumerate(graphs) if n not in first for code, _ in ops)
 
 
-def lacking(path: Path, data: bytes) -> ModelFileError | None:
-    """The error of a file with operations that interpreters lack; None if it has only built-in ones."""
+def unsupported_operations(path: Path, data: bytes) -> ModelFileError | None:
+    """The error for a file with operations that no interpreter has; None if all of them are built in."""
     with parsing(path):
         flat = Flatbuffer(data)
         names = []

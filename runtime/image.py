@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import Color, InputSpec
 from edgepress.runtime.errors import InputError, MissingExtraError
+from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import resize_rule
 
 if TYPE_CHECKING:

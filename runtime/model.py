@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,19 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from edgepress.runtime.adapted import AdaptedSession, quantized
-from edgepress.runtime.contract import MAX_BYTES, Contract, InputSpec, Task
-from edgepress.runtime.decisions import decide, softmax, threshold_of
+from edgepress.runtime.adapted import AdaptedSession
+from edgepress.runtime.contract import Contract, Task, contract_in
+from edgepress.runtime.decisions import decide, softmax, threshold_of, two_columns
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import EngineError, InputError, ModelFileError, first_line, parsing
+from edgepress.runtime.errors import EngineError, InputError, ModelFileError, reason_of
+from edgepress.runtime.items import Items
 from edgepress.runtime.sessions import Session, check_outputs
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from PIL import Image
+
+    from edgepress.runtime.items import ImageLike
 
     Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
-    ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 
 class Prediction(NamedTuple):
@@ -91,6 +91,7 @@ class Model:
         self._run = self._no_scores if raw else _guarded(_probabilities(session.run, task), failed)
         self.output_shape = session.contract.output_shape if session.contract and raw else session.output_shape
         self.answer = self.outputs if raw else self.scores
+        self._items = Items(path, session)
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
 
@@ -128,18 +129,16 @@ class Model:
 
     def _in_parts(self, run: Run, batch: npt.NDArray[Any], columns: int) -> npt.NDArray[np.float32]:
         """Answers, shape (N, columns), to items of any accepted type, in calls of the size that the file takes."""
-        items = self._stored(self._batched(np.asarray(batch)))
+        items = self._items.stored(self._items.batched(np.asarray(batch)))
         size = self._size
         if size is None:
             return run(items)
-        if size == 1:
-            parts = [run(items[i : i + 1]) for i in range(len(items))]
-        else:
-            parts = []
-            for start in range(0, len(items), size):
-                part = items[start : start + size]
-                padded = np.concatenate([part, np.zeros((size - len(part), *self.shape), part.dtype)])
-                parts.append(run(padded)[: len(part)])
+        parts = []
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            if missing := size - len(part):
+                part = np.concatenate([part, np.zeros((missing, *self.shape), part.dtype)])
+            parts.append(run(part)[: len(items) - start])
         return np.concatenate(parts) if parts else np.empty((0, columns), np.float32)
 
     def classify(self, image: ImageLike, top: int = 5) -> list[Prediction]:
@@ -180,27 +179,15 @@ class Model:
 
     def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
         """One item as the model takes it, an array of shape `shape`, from anything that `classify` accepts."""
-        if isinstance(image, np.ndarray):
-            return self._fit_array(image)
-        if isinstance(image, (str, os.PathLike)) and os.fspath(image).lower().endswith(".npy"):
-            return self._fit_array(_load_array(image, os.fspath(image)))
-        if isinstance(image, bytes) and image.startswith(b"\x93NUMPY"):
-            return self._fit_array(_load_array(io.BytesIO(image), "The array"))
-        spec = self._image_spec()
-        from edgepress.runtime.image import load_image
-
-        return load_image(image, spec)
+        return self._items.prepare(image)
 
     def require_labels(self) -> None:
         """Raise InputError if the model has no labels, so that nothing can be classified with it."""
         if not self.labels:
-            why = (
-                "its task is none" if self.contract else f"it returns {' x '.join(map(str, self.output_shape))} numbers"
-            )
-            raise InputError(
-                f"{self.path} has no labels ({why}), so it classifies nothing.",
-                "Model.outputs(batch) returns what it computes; bench and selftest need no labels.",
-            )
+            found = " x ".join(map(str, self.output_shape))
+            why = "its task is none" if self.contract else f"it returns {found} numbers"
+            hint = "Model.outputs(batch) returns what it computes; bench and selftest need no labels."
+            raise InputError(f"{self.path} has no labels ({why}), so it classifies nothing.", hint)
 
     def _no_scores(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         self.require_labels()
@@ -208,68 +195,6 @@ class Model:
 
     def _named(self, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.intp]) -> list[Prediction]:
         return [Prediction(self.labels[i], float(scores[i])) for i in rows]
-
-    def _image_spec(self) -> InputSpec:
-        if self.contract is not None and self.contract.input.is_image:
-            return self.contract.input
-        what = "has no contract" if self.contract is None else "takes tensors, not images"
-        raise InputError(
-            f"{self.path} {what}, so an image can't be prepared for it.",
-            f"Give an array of shape {list(self.shape)}"
-            + (", or describe it: --contract, or edgepress annotate." if self.contract is None else "."),
-        )
-
-    def _fit_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        as_image = self.contract is not None and self.contract.input.is_image and array.dtype == np.uint8
-        if as_image and array.ndim in (2, 3) and array.shape not in (self.shape, self.shape[:-1]):
-            from edgepress.runtime.image import resize_array
-
-            return resize_array(array, self._image_spec())
-        batch = self._batched(array)
-        if len(batch) != 1:
-            raise InputError(
-                f"The array holds {len(batch)} items; only one can be classified at a time.", "Give one of them."
-            )
-        return np.asarray(batch[0])
-
-    def _batched(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The array with a batch dimension, and with the channel of grey images if it was left out."""
-        if array.shape[1:] == self.shape:
-            return array
-        if array.shape == self.shape:
-            return array[np.newaxis]
-        if self.shape[-1:] == (1,) and array.shape == self.shape[:-1]:
-            return array[np.newaxis, ..., np.newaxis]
-        if self.shape[-1:] == (1,) and array.shape[1:] == self.shape[:-1]:
-            return array[..., np.newaxis]
-        raise InputError(
-            f"{self.path.name} takes items of shape {list(self.shape)}; the array has shape {list(array.shape)}.",
-            f"Accepted: {list(self.shape)} or (N, {', '.join(map(str, self.shape))}).",
-        )
-
-    def _stored(self, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Items in the type that the file takes, quantized by the file's parameters."""
-        if items.dtype == self._dtype:
-            return items
-        if items.dtype.kind not in "uifb":
-            raise InputError(f"The array is of type {items.dtype}; accepted: uint8, other integers, and floats.")
-        values = items.astype(np.float32)
-        if not np.isfinite(values).all():
-            raise InputError("The array holds NaN or infinite values.", "Check how it was made.")
-        if self._dtype.kind == "f":
-            return values
-        pixels = self.contract is not None and self.contract.input.value_range == (0.0, 255.0)
-        if pixels and values.size and np.max(values) <= 1 and (values != np.rint(values)).any():
-            raise InputError(
-                "The array holds values between 0 and 1; the model takes pixels from 0 to 255.", "Multiply by 255."
-            )
-        if self.contract is not None and self.contract.input.is_integer and self._session.scale == (1.0, 0):
-            stored: npt.NDArray[Any] = items.astype(self._dtype)
-            if (stored != items).any():
-                what = f"The array of {items.dtype} holds values that are not of type {self._dtype}"
-                raise InputError(f"{what}, which {self.path.name} takes.", "Give whole numbers in its range.")
-            return stored
-        return quantized(values, self._session.scale, self._dtype)
 
 
 def load(
@@ -286,8 +211,8 @@ def load(
         path: A `.tflite` or `.onnx` file.
         engine: One of `ENGINES`; None takes the first installed one that opens the file.
         threads: Threads that the engine may use, at least 1; None means 1.
-        contract: What the file is, instead of what it says of itself: a contract, or the path of one as JSON, which
-            `edgepress annotate` writes; None for the contract in the file.
+        contract: The contract to use, or the path of one in JSON, as `edgepress annotate` writes it; None uses the one
+            in the file.
         keep_state: Keep the state of a recurrent file from item to item, for frames of one stream; by default, every
             item is answered as if it were the first. `Model.reset` begins anew.
 
@@ -309,7 +234,7 @@ def load(
         )
     session.keep_state = keep_state
     if contract is not None:
-        session.contract = contract if isinstance(contract, Contract) else _contract_file(contract)
+        session.contract = contract if isinstance(contract, Contract) else contract_in(contract)
     return Model(file, name, threads, session)
 
 
@@ -318,7 +243,7 @@ def _probabilities(run: Run, task: Task | None) -> Run:
     if task == "logits":
         return lambda batch: softmax(run(batch))
     if task == "sigmoid":
-        return lambda batch: _two_columns(run(batch))
+        return lambda batch: two_columns(run(batch))
     return run
 
 
@@ -329,28 +254,6 @@ def _guarded(run: Run, failed: str) -> Run:
         try:
             return run(batch)
         except Exception as e:
-            raise EngineError(f"{failed}: {first_line(e)}.", "Convert it again, or use another engine.") from e
+            raise EngineError(f"{failed}: {reason_of(e)}.", "Convert it again, or use another engine.") from e
 
     return guarded
-
-
-def _two_columns(positive: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.concatenate([1 - positive, positive], axis=1)
-
-
-def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
-    with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
-        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive of arrays, .npz")
-    return array
-
-
-def _contract_file(path: str | os.PathLike[str]) -> Contract:
-    """The contract in a JSON file, as `edgepress annotate` writes it; ModelFileError if it is none."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(MAX_BYTES + 1)
-    except OSError as e:
-        raise ModelFileError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    return Contract.from_json(text, where=os.fspath(path))

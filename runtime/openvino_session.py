@@ -10,15 +10,8 @@ import numpy as np
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import parsing
-from edgepress.runtime.flatbuffer import Flatbuffer, check_constants, lacking
-from edgepress.runtime.sessions import (
-    Stateless,
-    dequantization_table,
-    file_format,
-    input_scale,
-    number_of,
-    outputs_of,
-)
+from edgepress.runtime.flatbuffer import Flatbuffer, check_constants, unsupported_operations
+from edgepress.runtime.sessions import Session, dequantization_table, file_format, input_scale
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -31,7 +24,7 @@ OPENVINO_OPTIONS = {
 }
 
 
-class OpenVinoSession(Stateless):
+class OpenVinoSession(Session):
     """A `.tflite` or `.onnx` file in OpenVINO.
 
     If the batch size is free, batches of 1 get a separate graph, because a free dimension costs a third of the time on
@@ -53,16 +46,13 @@ class OpenVinoSession(Stateless):
                 key = ["framework", MEMBER]
                 text = model.get_rt_info(key).value if not tflite and model.has_rt_info(key) else None
                 scales = _tflite_quantization(data) if tflite else ((0.0, 0), (0.0, 0))
-                self.output_shape, self._flat = outputs_of(path, inputs, outputs)
-                self.classes = number_of(self.output_shape)
-                self.batch = inputs[0][0] if inputs[0][0] > 0 else None
-                self.shape = tuple(inputs[0][1:])
+                self._describe(path, inputs, outputs)
                 self._type, output = model.inputs[0].element_type, model.outputs[0].element_type.to_dtype()
                 del model
                 self._requests = {self.batch or 1: self._compiled(self.batch or 1)}
             except RuntimeError as e:
                 lines = [line for line in str(e).splitlines() if line.strip()]  # the reason is the last
-                raise (lacking(path, data) if tflite else None) or RuntimeError(*lines[-1:]) from e
+                raise (unsupported_operations(path, data) if tflite else None) or RuntimeError(*lines[-1:]) from e
         self.contract = read_contract(path) if tflite else Contract.from_json(text, where=str(path)) if text else None
         self.dtype, self.scale = np.dtype(self._type.to_dtype()), input_scale({"quantization": scales[0]})
         self._table = dequantization_table({"quantization": scales[1], "dtype": output})

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.model import Model, load
 
 if TYPE_CHECKING:

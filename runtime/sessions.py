@@ -1,4 +1,4 @@
-"""The interface of the engines' adapters, and the adapters of LiteRT, tflite-runtime and ONNX Runtime.
+"""The base of the engines' adapters, and the adapters of LiteRT, tflite-runtime and ONNX Runtime.
 
 An adapter is an opened model file. It knows the file's types and quantization parameters. Its hot method, `run`, takes
 a batch of exactly the file's type and returns float32.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError, parsing
 from edgepress.runtime.filetypes import format_of
-from edgepress.runtime.flatbuffer import assigns_resources, check_constants, has_variables, lacking
+from edgepress.runtime.flatbuffer import assigns_resources, check_constants, has_variables, unsupported_operations
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -24,15 +24,15 @@ _ONNX_TYPES = {"tensor(float)": np.float32} | {
     f"tensor({kind.__name__})": kind for kind in (np.uint8, np.int8, np.int16, np.int32, np.int64)
 }
 MAX_OUTPUTS = 1 << 20
-NEWER = "It is damaged, or made for a newer engine. Convert it again or upgrade the engine."
+_NEWER = "It is damaged, or made for a newer engine. Convert it again or upgrade the engine."
 
 
-class Session(Protocol):
-    """An opened model file.
+class Session:
+    """An opened model file, the base of the adapters.
 
     Attributes:
         contract: The contract in the file, None for a file that edgepress did not make.
-        shape: Shape of one item.
+        shape: Shape of one item; -1 for sizes not fixed.
         dtype: Type of the file's input.
         scale: Input scale and zero point: real value = scale * (stored value - zero point); (1, 0) if not quantized.
         output_shape: Shape of the output for one item: (classes,) if only one axis counts; -1 for sizes not fixed.
@@ -45,32 +45,28 @@ class Session(Protocol):
     contract: Contract | None
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    scale: tuple[float, int]
+    scale: tuple[float, int] = (1.0, 0)
     output_shape: tuple[int, ...]
     classes: int
     batch: int | None
-    stateful: bool
-    keep_state: bool
-
-    def reset(self) -> None:
-        """Begin anew; of use only while state is kept."""
-        ...
-
-    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """The outputs for a batch of the file's type and shape: float32, shape (N, classes)."""
-        ...
-
-
-class Stateless:
-    """The part of an adapter that concerns state, for engines whose files have none."""
-
     stateful = keep_state = False
 
     def reset(self) -> None:
-        """Nothing to do."""
+        """Begin anew; of use only while state is kept."""
+
+    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """The outputs for a batch of the file's type and shape: float32, shape (N, classes)."""
+        raise NotImplementedError
+
+    def _describe(self, path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> None:
+        """Set the shapes; arguments and errors are those of `outputs_of`."""
+        self.output_shape, self._flat = outputs_of(path, inputs, outputs)
+        self.classes = math.prod(self.output_shape) if min(self.output_shape) > 0 else -1
+        size, *shape = (n if isinstance(n, int) and n > 0 else -1 for n in inputs[0])
+        self.shape, self.batch = tuple(shape), size if size > 0 else None
 
 
-class TFLiteSession:
+class TFLiteSession(Session):
     """A `.tflite` file in LiteRT or tflite-runtime. Its batch size is fixed, usually to 1.
 
     State is reset before every call, so no item depends on another, unless `keep_state` is set: variable tensors, such
@@ -84,20 +80,17 @@ class TFLiteSession:
         interpreter = self._open()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
-        self.output_shape, self._flat = outputs_of(path, taken, given)
-        self.classes = number_of(self.output_shape)
-        self.shape = tuple(int(n) for n in inputs[0]["shape"][1:])
-        self.batch: int | None = int(inputs[0]["shape"][0])
+        self._describe(path, taken, given)
         self.dtype = np.dtype(inputs[0]["dtype"])
         self.scale = input_scale(inputs[0])
         self._table = dequantization_table(outputs[0])
-        self._again, self.keep_state = assigns_resources(path, data), False
-        self.stateful = self._again or has_variables(path, data)
+        self._reopens, self.keep_state = assigns_resources(path, data), False
+        self.stateful = self._reopens or has_variables(path, data)
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
 
     def reset(self) -> None:
         """Begin anew."""
-        if self._again:
+        if self._reopens:
             self._open()
         else:
             self._clear()
@@ -115,7 +108,7 @@ class TFLiteSession:
     def _open(self) -> Any:
         path, module, threads = self._opening
         engine = module.__name__.partition(".")[0]
-        with parsing(path, NEWER, failed=f"can't be opened by {engine}"):
+        with parsing(path, _NEWER, failed=f"can't be opened by {engine}"):
             try:
                 self._interpreter = interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
                 _refuse_free_sizes(path, interpreter.get_input_details())
@@ -124,7 +117,7 @@ class TFLiteSession:
                 what = f"{engine} does not work with numpy {np.__version__}."
                 raise EngineError(what, "tflite-runtime needs an older one: pip install 'numpy<2'") from e
             except (ValueError, RuntimeError) as e:
-                raise (lacking(path, path.read_bytes()) or e) from e
+                raise (unsupported_operations(path, path.read_bytes()) or e) from e
         self._set, self._invoke, self._get = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
         self._clear = interpreter.reset_all_variables
         return interpreter
@@ -139,7 +132,7 @@ def _refuse_free_sizes(path: Path, inputs: list[dict[str, Any]]) -> None:
             raise ModelFileError(f"{path} leaves sizes of its input free: {signature}.", hint)
 
 
-class OnnxSession(Stateless):
+class OnnxSession(Session):
     """An `.onnx` file in ONNX Runtime."""
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
@@ -147,22 +140,16 @@ class OnnxSession(Stateless):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: its warnings concern the graph, not the user of a board
-        with parsing(path, NEWER, failed="can't be opened by onnxruntime"):
+        with parsing(path, _NEWER, failed="can't be opened by onnxruntime"):
             session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             # In a damaged file, names and metadata may not be UTF-8, which makes these calls fail.
             inputs, outputs = session.get_inputs(), session.get_outputs()
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
         self.contract = Contract.from_json(text, where=str(path)) if text is not None else None
-        taken, given = ([port.shape for port in ports] for ports in (inputs, outputs))
-        self.output_shape, self._flat = outputs_of(path, taken, given)
-        self.classes = number_of(self.output_shape)
+        self._describe(path, [port.shape for port in inputs], [port.shape for port in outputs])
         if inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
-        batch, *shape = inputs[0].shape
-        self.batch = batch if isinstance(batch, int) else None
-        self.shape = tuple(n if isinstance(n, int) else -1 for n in shape)
         self.dtype = np.dtype(_ONNX_TYPES[inputs[0].type])
-        self.scale = (1.0, 0)
         self._run, self._input, self._outputs = session.run, inputs[0].name, [outputs[0].name]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -200,11 +187,6 @@ def outputs_of(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) ->
     item = found[1:] if found[0] == -1 or outputs[0][0] == inputs[0][0] else found
     counted = [n for n in item if n != 1]
     return tuple(item if len(counted) > 1 else counted or [1]), len(found) == 2 and len(item) == 1
-
-
-def number_of(shape: tuple[int, ...]) -> int:
-    """Number of values in a shape, -1 if a size is not fixed."""
-    return math.prod(shape) if min(shape) > 0 else -1
 
 
 def check_outputs(path: Path, count: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from edgepress.runtime import Contract, EngineError, InputSpec, Model, load
 from edgepress.runtime.decisions import decide
-from edgepress.runtime.sessions import Stateless
+from edgepress.runtime.sessions import Session
 from edgepress.toolkit.benchmarking import cache as answers_cache
 from edgepress.toolkit.benchmarking import collect
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers, shards
@@ -51,7 +52,7 @@ def fake_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "__init__.py").touch()
     (package / "interpreter.py").write_text(FAKE_ENGINE)
     monkeypatch.syspath_prepend(str(package.parent))
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
 
 
 class Watched:
@@ -263,7 +264,7 @@ def test_decisions_and_their_scores() -> None:
     np.testing.assert_array_equal(confidence, two[:, 1])
 
 
-class Echo(Stateless):
+class Echo(Session):
     """A session that answers its input."""
 
     dtype, scale, batch = np.dtype(np.float32), (1.0, 0), None

@@ -9,7 +9,7 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras = pytest.importorskip("keras")
 
-from edgepress.runtime.contract import InputSpec  # noqa: E402
+from edgepress.runtime.input_spec import InputSpec  # noqa: E402
 from edgepress.toolkit.errors import InputError, TrainingError  # noqa: E402
 from edgepress.toolkit.training.architectures import ARCHITECTURES, build  # noqa: E402
 

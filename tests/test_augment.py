@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.training.augment import augment, draw, resolve
 

@@ -174,14 +174,14 @@ def test_files_that_are_not_keras_models(tensor_model: Any, tmp_path: Path) -> N
     path, _, _ = tensor_model
     whole = path.read_bytes()
     for name, content, reason in (
-        ("cut.keras", whole[: len(whole) // 2], "damaged or cut off"),
-        ("text.keras", b"hello", "damaged or cut off"),
-        ("model.txt", b"hello", r"not a \.keras or \.h5 file"),
+        ("cut.keras", whole[: len(whole) // 2], "damaged"),
+        ("text.keras", b"hello", r"a text file.*\.keras"),
+        ("model.txt", b"hello", r"a text file.*\.keras"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelFileError, match=reason):
             load_keras(tmp_path / name)
-    with pytest.raises(ModelFileError, match="does not exist"):
+    with pytest.raises(ModelFileError, match="No such file"):
         load_keras(tmp_path / "missing.keras")
     with pytest.raises(ModelFileError, match="folder"):
         load_keras(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import KINDS, DataSet, open_data
 from edgepress.toolkit.data.builtin import KERAS_LABELS
 from edgepress.toolkit.errors import DataError, InputError

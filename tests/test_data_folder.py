@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.image import load_image
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data import folder as folder_module
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError

@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.errors import InputError, MissingExtraError
 from edgepress.runtime.image import load_image, peek, resize_array
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.resize import resize_rule
 
 GREY = InputSpec.image(8, 8, "grey")

@@ -194,7 +194,7 @@ def test_bench_names_the_slower_when_it_slows_down(run: Any, monkeypatch: pytest
     def slow(path: Any, engine: Any, threads: Any, contract: Any) -> Any:
         model = real(path, engine, threads, contract)
         if threads == 1:
-            monkeypatch.setattr(model, "scores", lambda item: time.sleep(0.002))
+            monkeypatch.setattr(model, "answer", lambda item: time.sleep(0.002))
         return model
 
     monkeypatch.setattr(module, "load", slow)

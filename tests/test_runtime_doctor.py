@@ -127,4 +127,6 @@ def test_the_runtime_stays_small() -> None:
             bool(line.strip()) and not line.strip().startswith("#") and number not in skipped
             for number, line in enumerate(text.splitlines(), 1)
         )
-    assert lines < 1900  # a third more than in the first version: for files made by others, and what they are
+    # 1600 before files made by others; then adapters, state, integers, models without labels, checks of hostile files,
+    # and naming what a file is that is no model.
+    assert lines < 1980

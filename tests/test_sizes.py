@@ -14,8 +14,8 @@ from edgepress.converters.contract.size import fixed_shape, fixed_shapes, parse_
 from edgepress.converters.inspection import open_in_engine, read
 from edgepress.converters.sources.open import open_source
 from edgepress.runtime import load
-from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.profiling.profile import profile
 
 KINDS = ["free.keras", "free_saved_model", "free.onnx", "free.tflite", "shapes.tflite"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from edgepress.runtime import Contract, InputSpec, Model, ModelFileError, load
-from edgepress.runtime.sessions import Stateless
+from edgepress.runtime.sessions import Session
 
 SPEC = InputSpec(shape=(4,), dtype="float32")
 logits = arrays.arrays(
@@ -23,7 +23,7 @@ logits = arrays.arrays(
 )
 
 
-class Echo(Stateless):
+class Echo(Session):
     """A session that answers its input."""
 
     dtype, scale, batch = np.dtype(np.float32), (1.0, 0), None

@@ -12,8 +12,8 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.inspection import read
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.open import open_source
-from edgepress.runtime.contract import InputSpec
 from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.input_spec import InputSpec
 
 ITEMS = np.random.default_rng(0).integers(0, 256, (8, 9, 11, 3)).astype(np.uint8)
 SPEC = InputSpec.image(9, 11, "rgb")

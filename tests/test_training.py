@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras = pytest.importorskip("keras")
 
 from edgepress.runtime import read_contract  # noqa: E402
-from edgepress.runtime.contract import InputSpec  # noqa: E402
+from edgepress.runtime.input_spec import InputSpec  # noqa: E402
 from edgepress.toolkit.data.types import DataSet, Split  # noqa: E402
 from edgepress.toolkit.errors import InputError, TrainingError  # noqa: E402
 from edgepress.toolkit.training.loop import balanced_weights, train  # noqa: E402

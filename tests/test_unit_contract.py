@@ -249,7 +249,7 @@ def test_a_contract_that_is_cut_or_too_large_is_an_error(tmp_path: Path, monkeyp
     monkeypatch.setattr(contract, "MAX_BYTES", size)
     assert read_contract(tmp_path / "a.tflite") == WHOLE
     monkeypatch.setattr(contract, "MAX_BYTES", size - 1)
-    with pytest.raises(ModelFileError, match=str(size)):
+    with pytest.raises(ModelFileError, match=str(size - 1)):
         read_contract(tmp_path / "a.tflite")
 
 

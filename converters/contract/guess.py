@@ -23,8 +23,9 @@ from edgepress.converters.contract.metadata import ChannelOrder
 from edgepress.converters.contract.outputs import SIGMOIDS
 from edgepress.converters.contract.pixels import pixel_scaling
 from edgepress.converters.contract.probe import takes_integers
-from edgepress.runtime.contract import Contract, InputSpec, InputType, Task
+from edgepress.runtime.contract import Contract, Task
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.input_spec import InputSpec, InputType
 
 SMALLEST_SIDE = 8
 """Side from which a flat input is suggested to be a square image."""
@@ -131,7 +132,9 @@ def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
     outputs, threshold = facts.outputs, hints.threshold
     given = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
     _refuse_other_models(facts, hints, given)
-    task, note = (given, f"outputs: {given}, as given") if given else _guess_task(facts)
+    task, note = (
+        (given, f"outputs: {'no classes' if given == 'none' else given}, as given") if given else _guess_task(facts)
+    )
     if (task == "sigmoid") != (outputs == 1) and task not in ("multilabel", "none"):
         raise InputError(
             f"The task is {task}, but the model has {outputs} output{'s' if outputs > 1 else ''}.",
@@ -145,7 +148,7 @@ def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
 
 
 def _refuse_other_models(facts: Facts, hints: Hints, given: Task | None) -> None:
-    """Refuse to take outputs for classes that are none, and labels for a model that has none."""
+    """Refuse outputs that are not classes unless the task is "none", and labels for a model of that task."""
     if given == "none":
         for option in [flag for flag, value in (("--labels", hints.labels), ("--softmax", hints.softmax)) if value]:
             raise InputError(f"{option} has no meaning for --task none, which is for models without labels.", _LEAVE)

@@ -147,17 +147,13 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         InputError: It can't be read, or holds no labels.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as f:
-            content = f.read(MAX_BYTES + 1)
+    hint = "Give a text file with one label a line."
+    with parsing(path, hint, failed="is no text of labels in UTF-8", error=InputError), path.open("rb") as f:
+        content = f.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
-    except OSError as e:
-        raise InputError(f"The labels {path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    except UnicodeDecodeError as e:
-        raise InputError(f"The labels {path} are not UTF-8 text.", "Give a text file with one label a line.") from e
     labels = parse_labels(text) if text.lstrip().startswith(("{", "[")) else label_lines(text)
     if not labels or len(content) > MAX_BYTES:
-        raise InputError(f"{path} holds no labels.", "Give a text file with one label a line.")
+        raise InputError(f"{path} holds no labels, or more than {MAX_BYTES} bytes.", hint)
     return labels
 
 

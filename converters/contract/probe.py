@@ -1,4 +1,4 @@
-"""What running a model on made-up items tells of it: what its outputs look like, and which integers it accepts."""
+"""Facts that are found by running a model on made-up items: how its outputs look, and which integers it accepts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from edgepress.converters.adapter import Scores
 from edgepress.converters.contract.hints import Facts
 from edgepress.converters.contract.outputs import looks_of
-from edgepress.runtime.contract import InputType
 from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.input_spec import InputType
 
 INTEGERS = tuple(name for name in get_args(InputType) if name != "float32")
 Answer = Callable[[npt.NDArray[Any]], Scores]

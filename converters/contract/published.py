@@ -1,7 +1,7 @@
 """The contract of a file that others made and that stays as it is.
 
 The guess is the same as for a file to be converted (`guess`), but what would become part of the graph is left to the
-runtime (`Contract.adapter`), and what convert's proof would show must be known: how pixels are scaled.
+runtime (`Contract.adapter`). How pixels are scaled must be known: here, no source model shows that a guess is wrong.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def published_contract(path: Path, facts: Facts, hints: Hints, scheme: str) -> t
     if known is None and unknown and len(facts.metadata.mean) not in (1, adapter.item.shape[2]):
         raise ModelFileError(
             f"{path} has no contract: edgepress did not make it, and its metadata do not say how pixels are scaled.",
-            "Say it with --input-range (0,1 or -1,1; 0,255 if it takes raw pixels), --mean and --std, or --input, or "
-            "give --color none if items are not images. edgepress annotate writes it into a copy of the file.",
+            "Give --input-range (0,1 or -1,1; 0,255 if it takes raw pixels), --mean and --std, or --input; or "
+            "--color none if items are not images. edgepress annotate writes it into a copy of the file.",
         )
     task = guess.contract.task
     if adapter.end == "softmax":

@@ -14,7 +14,7 @@ from typing import Any
 from edgepress.converters.errors import first_line
 from edgepress.converters.inspection.report import Inspection
 from edgepress.runtime.errors import EdgepressError
-from edgepress.runtime.flatbuffer import check_constants, lacking
+from edgepress.runtime.flatbuffer import check_constants, unsupported_operations
 
 DELEGATE = "DELEGATE"
 
@@ -31,7 +31,7 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
     except EdgepressError:
         raise
     except Exception as e:
-        notes = [str(error)] if (error := lacking(path, content)) else []
+        notes = [str(error)] if (error := unsupported_operations(path, content)) else []
         return found.refused(first_line(e)).replace(notes=(*found.notes, *notes))
     try:
         operations = interpreter._get_ops_details()  # private: tensorflow#53003; docs/architecture.md

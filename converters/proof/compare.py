@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.schemes import Scheme
-from edgepress.runtime.contract import InputSpec, Verification
-from edgepress.runtime.decisions import softmax
+from edgepress.runtime.contract import Verification
+from edgepress.runtime.decisions import sigmoid, softmax
+from edgepress.runtime.input_spec import InputSpec
 
 ITEMS = 64
 """Largest number of items that a file is verified on."""
@@ -118,7 +119,7 @@ def _compared(answers: Answers, end: End, least: float) -> Logits:
 
 def finished(before_end: Answers, end: End) -> Answers:
     """Probabilities, float32, shape (N, C), of the numbers before softmax or sigmoid."""
-    return softmax(before_end) if end == "softmax" else np.asarray(np.exp(-np.logaddexp(0, -before_end)), np.float32)
+    return softmax(before_end) if end == "softmax" else sigmoid(before_end)
 
 
 def _saturated(probabilities: Answers, least: float) -> bool:

@@ -16,9 +16,11 @@ import numpy.typing as npt
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_tflite import passes
+from edgepress.converters.to_tflite.flatbuffer import is_tflite
 from edgepress.runtime import ENGINES, Model
-from edgepress.runtime.contract import InputSpec, SelfTest
+from edgepress.runtime.contract import SelfTest
 from edgepress.runtime.decisions import softmax
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.selftest import seeded_item
 
 CANDIDATES, ITEMS = 24, 6
@@ -73,7 +75,7 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
         return None
     data, contract = model.path.read_bytes(), model.contract
     before = logits or (contract.adapter is not None and contract.adapter.sigmoid)  # the file's answers are logits
-    step, logit_step = (passes if data[4:8] == b"TFL3" else interface).output_scales(data)
+    step, logit_step = (passes if is_tflite(data) else interface).output_scales(data)
     count = scores.shape[1]
     columns: list[int] = []
     if count > COLUMNS:

@@ -20,8 +20,10 @@ from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import prepared
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.flatbuffer import is_tflite
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Task, Verification
+from edgepress.runtime.decisions import two_columns
 
 if TYPE_CHECKING:
     import onnx
@@ -45,7 +47,7 @@ def answers(model: Model, items: Array) -> Answers:
 
 
 def end_of(task: Task, ends_in: str) -> End:
-    """What a file's answers are computed by, by its task and the source model's last operation."""
+    """The operation that computes a file's answers, from its task and the source model's last operation."""
     if task not in ("softmax", "sigmoid", "multilabel"):
         return ""
     return "sigmoid" if ends_in.lower() in SIGMOIDS or task != "softmax" else "softmax"
@@ -126,7 +128,7 @@ def rounded_answers(
 
 def _before_end(data: bytes, items: Array, end: End, columns: int) -> Answers | None:
     """What a file computes before its softmax or sigmoid, shape (N, C); None if it does not end in one."""
-    cut = (passes if data[4:8] == b"TFL3" else interface).before_end(data)
+    cut = (passes if is_tflite(data) else interface).before_end(data)
     if cut is None:
         return None
     found = _run(cut, items)
@@ -135,13 +137,13 @@ def _before_end(data: bytes, items: Array, end: End, columns: int) -> Answers | 
 
 def _given(found: Answers, columns: int) -> Answers:
     """A single sigmoid as two columns, like the runtime's."""
-    return np.concatenate([1 - found, found], axis=1) if (found.shape[1], columns) == (1, 2) else found
+    return two_columns(found) if (found.shape[1], columns) == (1, 2) else found
 
 
 def _run(data: bytes, items: Array) -> Answers:
     """Outputs of a file without a contract, one item at a time: others of a batch would change those of some files."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / ("model.tflite" if data[4:8] == b"TFL3" else "model.onnx")
+        path = Path(folder) / ("model.tflite" if is_tflite(data) else "model.onnx")
         path.write_bytes(data)
         model = load(path)
         return np.concatenate([model.answer(item[np.newaxis]).reshape(1, -1) for item in items])

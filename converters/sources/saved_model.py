@@ -59,7 +59,7 @@ def serving_signature(path: Path) -> Signature:
     except MemoryError:
         raise
     except Exception as e:  # TensorFlow's errors, and OSError, ValueError, KeyError, AttributeError and others
-        return _by_tensorflow_1(path, f"TensorFlow 2 can't load it ({first_line(e).rstrip('.')})")
+        return _by_tensorflow_1(path, f"TensorFlow 2 can't load it ({first_line(e)})")
     if hasattr(model, "prune"):  # only what comes from TensorFlow 1 has it; freezing ignores its variables
         return _by_tensorflow_1(path, "It is a SavedModel of TensorFlow 1")
     name, others = _chosen(path, list(model.signatures))

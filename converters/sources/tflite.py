@@ -24,7 +24,7 @@ from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import dense, flatbuffer, padding, passes, resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
-from edgepress.runtime.flatbuffer import check_constants, lacking
+from edgepress.runtime.flatbuffer import check_constants, unsupported_operations
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +38,7 @@ class TFLiteSource:
 
         self._model = whole = path.read_bytes()
         check_constants(path, whole)
-        if error := lacking(path, whole):
+        if error := unsupported_operations(path, whole):
             first = next(name for name in passes.operations(whole) if name.startswith("CUSTOM"))
             layer = "" if "Edge TPU" in error.message else f" The first makes {passes.output_of(whole, first)}."
             raise ConversionError(error.message + layer, error.hint)

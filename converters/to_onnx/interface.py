@@ -87,7 +87,7 @@ def with_shape(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> on
         return onnx.shape_inference.infer_shapes(whole, strict_mode=True, data_prop=True)
     except Exception as e:  # InferenceError, and ValueError over 2 GB
         raise InputError(
-            f"{where} does not take items of shape {list(shape)}: {first_line(e).rstrip('.')}.",
+            f"{where} does not take items of shape {list(shape)}: {first_line(e)}.",
             "Give another size, or export the model with an input of fixed size.",
         ) from e
 

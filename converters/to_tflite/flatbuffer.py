@@ -16,6 +16,13 @@ from edgepress.runtime.errors import ModelFileError
 
 FLOAT32, INT32, UINT8 = 0, 2, 3
 """Of the schema's `TensorType`."""
+IDENTIFIER = b"TFL3"
+"""Bytes 4 to 7 of a file."""
+
+
+def is_tflite(content: bytes) -> bool:
+    """Whether a file's content begins like a TFLite flatbuffer."""
+    return content[4:8] == IDENTIFIER
 
 
 def tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int = FLOAT32) -> int:
@@ -107,7 +114,7 @@ def write(root: Any) -> bytes:
 
     weights = sum(len(buffer.data) for buffer in root.buffers if buffer.data is not None)
     builder = Aligned(weights + (1 << 20))  # room for all of it, because growing copies everything
-    builder.Finish(root.Pack(builder), b"TFL3")
+    builder.Finish(root.Pack(builder), IDENTIFIER)
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 

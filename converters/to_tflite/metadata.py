@@ -22,8 +22,9 @@ import numpy as np
 
 from edgepress.converters.to_tflite.tables import first, root
 from edgepress.runtime.adapter import Adapter
-from edgepress.runtime.contract import LABELS_MEMBER, Color, Contract
+from edgepress.runtime.contract import LABELS_MEMBER, Contract
 from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.input_spec import Color
 
 NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"

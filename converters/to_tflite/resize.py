@@ -52,7 +52,7 @@ def with_shape(model: bytes, shape: tuple[int, ...], where: str, *, fold: bool =
         interpreter.invoke()  # some shapes are known only then
     except (ValueError, RuntimeError) as e:
         raise InputError(
-            f"{where} does not take items of shape {list(shape)}: {first_line(e).rstrip('.')}.",
+            f"{where} does not take items of shape {list(shape)}: {first_line(e)}.",
             "Give another size, or export the model with an input of fixed size.",
         ) from e
     sizes = {details["index"]: details["shape"].tolist() for details in interpreter.get_tensor_details()}

@@ -9,7 +9,7 @@ from typing import Annotated
 from typer import Option
 
 from edgepress.converters.contract.size import parse_size
-from edgepress.runtime.contract import Color
+from edgepress.runtime.input_spec import Color
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import DATA_HELP, Architecture, Augmentation, Json, SkipUnreadable, resize_option
 from edgepress.toolkit.errors import InputError

@@ -14,7 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import DataRecord, InputSpec
+from edgepress.runtime.contract import DataRecord
+from edgepress.runtime.input_spec import InputSpec
 
 SPLITS = ("train", "val", "test")
 Purpose = Literal["training", "evaluation", "calibration"]

@@ -7,7 +7,7 @@ uint8 interface. All layers exist as built-in operations of TFLite and in tf2onn
 To add an architecture, write its function in `layers.py`, add it to `BODIES` there, and add a row to `ARCHITECTURES`.
 Help texts and completion read the table; a test prints the row for docs/architectures.md.
 
-    >>> from edgepress.runtime.contract import InputSpec
+    >>> from edgepress.runtime.input_spec import InputSpec
     >>> build("lenet", InputSpec.image(28, 28, "grey"), classes=10).count_params()     # doctest: +SKIP
     61706
 """
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.training import pretrained
 from edgepress.toolkit.training.options import Options

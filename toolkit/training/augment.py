@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.contract import InputSpec
+from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.errors import InputError, unknown
 
 AUGMENTATIONS = {

@@ -25,6 +25,7 @@ from edgepress.runtime.adapted import adapted, quantized
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.flatbuffer import has_variables
+from edgepress.runtime.items import random_items
 from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
 from edgepress.runtime.sessions import Session
 from edgepress.toolkit.workers.opening import engine_errors
@@ -133,9 +134,7 @@ def _stored(job: ProfileJob, session: Session) -> list[npt.NDArray[Any]]:
     size = session.batch or 1
     items = job.items
     if items is None:
-        spec = session.contract.input if session.contract else None
-        low, high = map(int, spec.limits) if spec and spec.is_integer else (0, 255)
-        items = np.random.Generator(np.random.PCG64(0)).integers(low, high + 1, (8, *session.shape)).astype(np.float32)
+        items = random_items(session.contract, (8, *session.shape)).astype(np.float32)
     elif session.contract is not None and session.contract.adapter is not None:
         items = adapted(items, session.contract.adapter)
     if items.dtype != session.dtype:

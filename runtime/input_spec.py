@@ -1,0 +1,80 @@
+"""What one item of a model's input looks like, as a part of its contract."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+from edgepress.runtime.records import record
+from edgepress.runtime.resize import Resize, resize_rule
+
+InputType = Literal["uint8", "float32", "int8", "int16", "int32", "int64"]
+Color = Literal["grey", "rgb"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What one item looks like as the file takes it.
+
+    Attributes:
+        shape: Shape of an item, without the batch: (height, width, channels) of an image, anything else of a tensor.
+        dtype: "uint8" for pixels; for tensors "float32", or an integer type, as for tokens.
+        color: "grey" (1 channel) or "rgb" (3) for images; None if items are tensors.
+        resize: How an image of another size is fitted: "stretch" ignores its aspect ratio, "crop" fills the frame and
+            cuts off the rest, "crop:F" shows only the share F of each side of what "crop" shows, about its center,
+            "pad" shows the whole image on black.
+        value_range: Smallest and largest value that an item may hold, (0, 255) for pixels; None if unbounded.
+    """
+
+    shape: tuple[int, ...]
+    dtype: InputType = "uint8"
+    color: Color | None = None
+    resize: Resize = "stretch"
+    value_range: tuple[float, float] | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether items are images."""
+        return self.color is not None
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether items are tensors of whole numbers."""
+        return self.color is None and self.dtype != "float32"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value of made-up items: the value range; if unbounded, one that the type holds."""
+        return self.value_range or {"float32": (-1.7254, 1.7254), "uint8": (0.0, 255.0)}.get(self.dtype, (0.0, 127.0))
+
+    @classmethod
+    def image(cls, height: int, width: int, color: Color, resize: Resize = "stretch") -> InputSpec:
+        """The input of a model that takes raw uint8 pixels, 0-255, height x width x channels."""
+        channels = 1 if color == "grey" else 3
+        return cls(shape=(height, width, channels), color=color, resize=resize, value_range=(0.0, 255.0))
+
+
+def input_spec_from(raw: Any) -> InputSpec:
+    """Parse and check the input in a contract.
+
+    Raises:
+        Exception: Of any kind; it is damaged.
+    """
+    spec: InputSpec = record(InputSpec, raw, shape=tuple, value_range=_range)
+    if not spec.shape or not all(isinstance(n, int) and 0 < n < 1 << 24 for n in spec.shape):
+        raise ValueError(f"input shape is {list(spec.shape)}")
+    if spec.dtype not in get_args(InputType):
+        raise ValueError(f"input dtype is {spec.dtype!r}, accepted: {', '.join(get_args(InputType))}")
+    if spec.color not in (*get_args(Color), None):
+        raise ValueError(f"input color is {spec.color!r}")
+    if spec.is_image and spec.dtype != "uint8":
+        raise ValueError(f"input dtype is {spec.dtype!r}, but images are uint8")
+    resize_rule(spec.resize)
+    if spec.is_image and (len(spec.shape) != 3 or spec.shape[2] != (1 if spec.color == "grey" else 3)):
+        raise ValueError(f"input shape {list(spec.shape)} does not fit color {spec.color!r}")
+    return spec
+
+
+def _range(values: Any) -> tuple[float, float]:
+    low, high = map(float, values)
+    return low, high

@@ -1,0 +1,120 @@
+"""Bring what a caller gives to the items that a model takes: images, arrays and their files."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.runtime.adapted import quantized
+from edgepress.runtime.contract import Contract
+from edgepress.runtime.errors import InputError, parsing
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.runtime.sessions import Session
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from PIL import Image
+
+    ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+
+class Items:
+    """The items of an opened model file; `path` is for messages."""
+
+    def __init__(self, path: Path, session: Session) -> None:
+        self._path, self._contract, self._shape = path, session.contract, session.shape
+        self._dtype, self._scale = session.dtype, session.scale
+
+    def prepare(self, image: ImageLike) -> npt.NDArray[Any]:
+        """One item as the model takes it, from anything that `Model.classify` accepts."""
+        if isinstance(image, np.ndarray):
+            return self._fit_array(image)
+        if isinstance(image, (str, os.PathLike)) and os.fspath(image).lower().endswith(".npy"):
+            return self._fit_array(_load_array(image, os.fspath(image)))
+        if isinstance(image, bytes) and image.startswith(b"\x93NUMPY"):
+            return self._fit_array(_load_array(io.BytesIO(image), "The array"))
+        spec = self._image_spec()
+        from edgepress.runtime.image import load_image
+
+        return load_image(image, spec)
+
+    def _image_spec(self) -> InputSpec:
+        if self._contract is not None and self._contract.input.is_image:
+            return self._contract.input
+        what = "has no contract" if self._contract is None else "takes tensors, not images"
+        raise InputError(
+            f"{self._path} {what}, so an image can't be prepared for it.",
+            f"Give an array of shape {list(self._shape)}"
+            + (", or describe it: --contract, or edgepress annotate." if self._contract is None else "."),
+        )
+
+    def _fit_array(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        as_image = self._contract is not None and self._contract.input.is_image and array.dtype == np.uint8
+        if as_image and array.ndim in (2, 3) and array.shape not in (self._shape, self._shape[:-1]):
+            from edgepress.runtime.image import resize_array
+
+            return resize_array(array, self._image_spec())
+        batch = self.batched(array)
+        if len(batch) != 1:
+            raise InputError(
+                f"The array holds {len(batch)} items; only one can be classified at a time.", "Give one of them."
+            )
+        return np.asarray(batch[0])
+
+    def batched(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The array with a batch dimension, and with the channel of grey images if it was left out."""
+        if array.shape[1:] == self._shape:
+            return array
+        if array.shape == self._shape:
+            return array[np.newaxis]
+        if self._shape[-1:] == (1,) and array.shape == self._shape[:-1]:
+            return array[np.newaxis, ..., np.newaxis]
+        if self._shape[-1:] == (1,) and array.shape[1:] == self._shape[:-1]:
+            return array[..., np.newaxis]
+        raise InputError(
+            f"{self._path.name} takes items of shape {list(self._shape)}; the array has shape {list(array.shape)}.",
+            f"Accepted: {list(self._shape)} or (N, {', '.join(map(str, self._shape))}).",
+        )
+
+    def stored(self, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Items in the type that the file takes, quantized by the file's parameters."""
+        if items.dtype == self._dtype:
+            return items
+        if items.dtype.kind not in "uifb":
+            raise InputError(f"The array is of type {items.dtype}; accepted: uint8, other integers, and floats.")
+        values = items.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise InputError("The array holds NaN or infinite values.", "Check how it was made.")
+        if self._dtype.kind == "f":
+            return values
+        pixels = self._contract is not None and self._contract.input.value_range == (0.0, 255.0)
+        if pixels and values.size and np.max(values) <= 1 and (values != np.rint(values)).any():
+            raise InputError(
+                "The array holds values between 0 and 1; the model takes pixels from 0 to 255.", "Multiply by 255."
+            )
+        if self._contract is not None and self._contract.input.is_integer and self._scale == (1.0, 0):
+            stored: npt.NDArray[Any] = items.astype(self._dtype)
+            if (stored != items).any():
+                what = f"The array of {items.dtype} holds values that are not of type {self._dtype}"
+                raise InputError(f"{what}, which {self._path.name} takes.", "Give whole numbers in its range.")
+            return stored
+        return quantized(values, self._scale, self._dtype)
+
+
+def random_items(contract: Contract | None, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Random whole numbers for timing: pixels 0-255, or what the contract of a model of integers allows."""
+    spec = contract.input if contract is not None and contract.input.is_integer else None
+    low, high = map(int, spec.limits) if spec else (0, 255)
+    return np.random.default_rng(0).integers(low, high + 1, shape)
+
+
+def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
+    with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
+        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive of arrays, .npz")
+    return array
