@@ -11,14 +11,14 @@ from PIL import Image
 from edgepress.runtime.contract import Contract, InputSpec
 from edgepress.runtime.image import load_image
 from edgepress.runtime.model import Model
-from edgepress.runtime.sessions import Stateless
+from edgepress.runtime.sessions import Session
 from edgepress.toolkit.bundles import samples
 from edgepress.toolkit.bundles.samples import SampleJob, write_samples
 
 RANDOM = np.random.default_rng(0)
 
 
-class Mean(Stateless):
+class Mean(Session):
     """A session that answers the mean color of an image."""
 
     dtype, scale, batch = np.dtype(np.uint8), (1.0, 0), None
