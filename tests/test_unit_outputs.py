@@ -50,3 +50,12 @@ def test_outputs_that_contradict_their_contract(row: list[float], task: Any, sof
     with pytest.raises(InputError) as error:
         refuse_other_outputs(scores, task, softmax=softmax)
     assert refused in str(error.value)
+
+
+def test_sigmoids_may_be_said_to_have_one_label_and_nothing_more() -> None:
+    scores = np.array([[0.9, 0.2, 0.1]], np.float32)
+    refuse_other_outputs(scores, "softmax", softmax=False, ends_in="Sigmoid")
+    with pytest.raises(InputError, match="--task multilabel"):
+        refuse_other_outputs(scores, "logits", softmax=False, ends_in="LOGISTIC")
+    with pytest.raises(InputError, match="Leave --softmax out"):
+        refuse_other_outputs(scores, "logits", softmax=True, ends_in="Sigmoid")

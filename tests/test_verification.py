@@ -247,15 +247,6 @@ def test_an_error_that_a_sigmoid_hides_is_seen() -> None:
     assert reason(both, np.concatenate([np.full_like(numbers, -18), numbers], axis=1)) == ""  # no one can tell
 
 
-def test_sigmoids_may_be_said_to_have_one_label_and_nothing_more() -> None:
-    scores = np.array([[0.9, 0.2, 0.1]], np.float32)
-    refuse_other_outputs(scores, "softmax", softmax=False, ends_in="Sigmoid")
-    with pytest.raises(InputError, match="--task multilabel"):
-        refuse_other_outputs(scores, "logits", softmax=False, ends_in="LOGISTIC")
-    with pytest.raises(InputError, match="Leave --softmax out"):
-        refuse_other_outputs(scores, "logits", softmax=True, ends_in="Sigmoid")
-
-
 def test_small_probabilities_that_eight_bits_can_not_hold_are_no_noise() -> None:
     true = softmax(np.random.default_rng(0).normal(0, 4, (40, 5)).astype(np.float32))
     stored = (np.rint(true * 256) / 256).astype(np.float32)
