@@ -59,12 +59,13 @@ LOG_LINES, LOG_BYTES = 4, 1 << 16
 class ChildDied(Exception):  # noqa: N818 - callers turn it into an error for users
     """The child ended without finishing.
 
-    The message is the cause ("SIGSEGV", "no answer in 60 s"); `log` holds the last lines that it printed.
+    The message is the cause ("SIGSEGV", "no answer in 60 s"); `log` holds the last lines that it printed, and `late`
+    says whether it was killed because it took too long.
     """
 
-    def __init__(self, message: str, log: str = "") -> None:
+    def __init__(self, message: str, log: str = "", *, late: bool = False) -> None:
         super().__init__(message)
-        self.log = log
+        self.log, self.late = log, late
 
 
 class Worker:
@@ -160,7 +161,7 @@ class Worker:
         until = None if self._silence_s is None else time.monotonic() + self._silence_s
         while not self._reports.poll(POLL_S):
             if until is not None and time.monotonic() > until:
-                raise self._died(f"no answer in {self._silence_s:g} s")
+                raise self._died(f"no answer in {self._silence_s:g} s", late=True)
             if self._resident() > self._memory_bytes:
                 raise self._died(f"it took more than {self._memory_bytes / 1e9:.1f} GB of memory")
         try:
@@ -179,11 +180,11 @@ class Worker:
         except psutil.Error:
             return 0
 
-    def _died(self, how: str) -> ChildDied:
+    def _died(self, how: str, *, late: bool = False) -> ChildDied:
         self._process.kill()
         self._process.wait()
         lines = self._last_words().decode(errors="replace").splitlines()
-        return ChildDied(how, "\n".join(list(dict.fromkeys(_telling(lines)))[-LOG_LINES:]))
+        return ChildDied(how, "\n".join(list(dict.fromkeys(_telling(lines)))[-LOG_LINES:]), late=late)
 
     def _last_words(self) -> bytes:
         size = self._log.seek(0, os.SEEK_END)

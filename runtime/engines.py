@@ -93,8 +93,7 @@ def open_session(path: Path, engine: str | None, threads: int) -> tuple[str, Ses
         MissingExtraError: No fitting engine is installed.
     """
     if engine is not None and engine not in ENGINES:
-        error = unknown("engine", engine, ENGINES)
-        raise EngineError(error.message, error.hint)
+        raise EngineError(*unknown("engine", engine, ENGINES).args)
     format = file_format(path)
     fitting = {name: e for name, e in ENGINES.items() if format in e.formats}
     if engine is None:

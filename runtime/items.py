@@ -60,9 +60,8 @@ class Items:
             return resize_array(array, self._image_spec())
         batch = self.batched(array)
         if len(batch) != 1:
-            raise InputError(
-                f"The array holds {len(batch)} items; only one can be classified at a time.", "Give one of them."
-            )
+            what = f"The array holds {len(batch)} items; only one can be classified at a time."
+            raise InputError(what, "Give one of them.")
         return np.asarray(batch[0])
 
     def batched(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -93,10 +92,10 @@ class Items:
             return values
         pixels = self._contract is not None and self._contract.input.value_range == (0.0, 255.0)
         if pixels and values.size and np.max(values) <= 1 and (values != np.rint(values)).any():
-            raise InputError(
-                "The array holds values between 0 and 1; the model takes pixels from 0 to 255.", "Multiply by 255."
-            )
-        if self._contract is not None and self._contract.input.is_integer and self._scale == (1.0, 0):
+            what = "The array holds values between 0 and 1; the model takes pixels from 0 to 255."
+            raise InputError(what, "Multiply by 255.")
+        whole = self._contract.input.is_integer if self._contract is not None else items.dtype.kind in "ui"
+        if whole and self._scale == (1.0, 0):
             stored: npt.NDArray[Any] = items.astype(self._dtype)
             if (stored != items).any():
                 what = f"The array of {items.dtype} holds values that are not of type {self._dtype}"

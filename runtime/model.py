@@ -59,15 +59,14 @@ class Model:
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
-        self.contract: Contract | None = session.contract
-        task = session.contract.task if session.contract else None if len(session.output_shape) == 1 else "none"
+        contract = self.contract = session.contract
+        task = contract.task if contract else None if len(session.output_shape) == 1 else "none"
         raw = task == "none"
         if not raw:
             check_outputs(path, session.classes)
-        made_up = () if raw else tuple(map(str, range(session.classes)))
-        self.labels = session.contract.labels if session.contract else made_up
-        self.threshold = threshold_of(session.contract)
-        if contract := session.contract:
+        self.labels = contract.labels if contract else () if raw else tuple(map(str, range(session.classes)))
+        self.threshold = threshold_of(contract)
+        if contract:
             shape = (contract.adapter or contract.input).shape
             if len(shape) == len(session.shape):  # sizes that the file leaves free are those of the contract
                 session.shape = tuple(new if n < 1 else n for n, new in zip(session.shape, shape, strict=True))
@@ -81,15 +80,14 @@ class Model:
             if contract.adapter:
                 session = AdaptedSession(session, contract, contract.adapter)
         self.shape = session.shape
-        alone = session.contract is not None and session.contract.item_by_item
-        self._size = 1 if alone else session.batch
+        self._size = 1 if contract and contract.item_by_item else session.batch
         self._session = session
         self.stateful, self.keeps_state, self.reset = session.stateful, session.keep_state, session.reset
         # Wrapped here, so that calls need not check the task.
         failed = f"{path} does not run on {engine}"
         self._raw = _guarded(session.run, failed)
         self._run = self._no_scores if raw else _guarded(_probabilities(session.run, task), failed)
-        self.output_shape = session.contract.output_shape if session.contract and raw else session.output_shape
+        self.output_shape = contract.output_shape if contract and raw else session.output_shape
         self.answer = self.outputs if raw else self.scores
         self._items = Items(path, session)
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
@@ -229,9 +227,8 @@ def load(
     file = Path(path)
     name, session = open_session(file, engine, threads)
     if keep_state and not session.stateful:
-        raise ModelFileError(
-            f"{file} has no state to keep: it answers every item alone.", "Leave out --keep-state (keep_state)."
-        )
+        hint = "Leave out --keep-state (keep_state)."
+        raise ModelFileError(f"{file} has no state to keep: it answers every item alone.", hint)
     session.keep_state = keep_state
     if contract is not None:
         session.contract = contract if isinstance(contract, Contract) else contract_in(contract)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError
+from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, parsing
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.model import Model, load
 
@@ -89,14 +89,11 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
         raise ModelFileError(f"{file} holds no self-test.", hint)
     tolerance, all_columns = test.tolerance_steps, range(len(model.labels) or model.contract.outputs)
     columns = list(test.columns or all_columns)
-    try:
+    with parsing(file, failed="holds a damaged self-test"):
         stored = np.frombuffer(base64.b64decode(test.scores, validate=True), "<u2") / 65535
         expected = (test.low + (test.high - test.low) * stored).reshape(len(test.seeds), len(columns))
-        known = max(*columns, *test.top) in all_columns
-    except ValueError:
-        known = False
-    if not known:
-        raise ModelFileError(f"{file} holds a damaged self-test.", "Copy or convert it again.")
+        if max(*columns, *test.top) not in all_columns:
+            raise ValueError(f"it has answers for more than {len(all_columns)} outputs")
     checks = []
     for seed, wanted, top in zip(test.seeds, expected, test.top, strict=True):
         scores = model.answer(seeded_item(model.contract.input, seed))[0].ravel()
@@ -143,14 +140,12 @@ def _between(levels: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
 
 
 def _samples(manifest: Path, model: Model) -> list[tuple[Path, npt.NDArray[Any], int]]:
-    try:
+    with parsing(manifest, "Unpack the bundle again.", failed="is damaged", error=InputError):
         samples = json.loads(manifest.read_bytes())["samples"]
         rows = [(s["file"], np.array(s["scores"], np.float64), model.labels.index(s["label"])) for s in samples]
         if any(scores.shape != (len(model.labels),) for _, scores, _ in rows):
             raise ValueError(f"a sample does not have {len(model.labels)} scores")
         return [(manifest.parent / str(name), scores, top) for name, scores, top in rows]
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{manifest} is damaged: {e}.", "Unpack the bundle again.") from e
 
 
 def _check(name: str, test: SelfTest, scores: Any, columns: list[int], wanted: Any, top: int, limit: float) -> Check:

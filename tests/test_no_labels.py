@@ -19,7 +19,9 @@ from edgepress.converters.sources.open import open_source
 from edgepress.runtime import InputError, load, read_contract
 from edgepress.runtime.__main__ import main as board
 from edgepress.runtime.selftest import selftest
+from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.engines.toy_models import dense_model
 from edgepress.toolkit.evaluation import evaluate
 from edgepress.toolkit.prediction import predict
 
@@ -78,6 +80,24 @@ def test_a_model_that_is_no_classifier_is_named(name: str, kind: str, models: Pa
     facts = replace(source.facts, looks=looks_of(source.answer, source.facts.shape))
     with pytest.raises(InputError, match=rf"(?s)not a classifier.*{kind}.*--task none"):
         guess_contract(facts)
+
+
+def test_what_convert_refuses_is_named_by_its_file(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"embeds\.keras.*embeddings"):
+        convert(models / "embeds.keras", "tflite-float32", out=tmp_path)
+
+
+@pytest.mark.parametrize(("task", "said"), [("none", "no labels, 20 outputs"), ("logits", "20 labels")])
+def test_annotate_says_what_a_file_returns(
+    task: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bare.tflite").write_bytes(dense_model("tflite", 30, 20))
+    with pytest.raises(SystemExit) as end:
+        cli(["annotate", str(tmp_path / "bare.tflite"), "--out", str(tmp_path / "new.json"), "--task", task])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert "0 labels" not in shown.replace("20 labels", "")
 
 
 def test_what_the_user_names_is_a_classifier() -> None:

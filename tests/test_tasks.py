@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgepress.runtime import Contract, InputSpec, Model, ModelFileError, load
+from edgepress.runtime import Contract, InputError, InputSpec, Model, ModelFileError, load
 from edgepress.runtime.sessions import Session
 
 SPEC = InputSpec(shape=(4,), dtype="float32")
@@ -53,6 +53,18 @@ def test_logits_become_probabilities(x: Any) -> None:
     wide = np.exp(x.astype(np.float64) - x.max(axis=1, keepdims=True))
     np.testing.assert_allclose(scores, wide / wide.sum(axis=1, keepdims=True), atol=1e-6)
     assert scores.dtype == np.float32
+
+
+def test_whole_numbers_of_a_file_without_a_contract_stay_exact_or_are_refused() -> None:
+    def opened(dtype: Any) -> Model:
+        session = Echo(None, 2)
+        session.dtype = np.dtype(dtype)  # type: ignore[misc]
+        return Model(Path("x.tflite"), "echo", 1, session)
+
+    large = (1 << 24) + 1  # float32 rounds it
+    assert opened(np.int64).scores(np.array([[large, 1]], np.int32)).tolist() == [[large, 1]]
+    with pytest.raises(InputError, match="int8"):
+        opened(np.int8).scores(np.array([[300, 1]]))
 
 
 def test_other_probabilities_are_as_they_are() -> None:

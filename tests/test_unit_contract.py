@@ -253,5 +253,23 @@ def test_a_contract_that_is_cut_or_too_large_is_an_error(tmp_path: Path, monkeyp
         read_contract(tmp_path / "a.tflite")
 
 
+def test_a_contract_in_a_json_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path := tmp_path / "c.json").write_text(WHOLE.to_json())
+    assert contract.contract_in(path) == WHOLE
+    with pytest.raises(ModelFileError, match=r"none\.json"):
+        contract.contract_in(tmp_path / "none.json")
+    size = len(WHOLE.to_json().encode())
+    monkeypatch.setattr(contract, "MAX_BYTES", size)
+    assert contract.contract_in(path) == WHOLE
+    monkeypatch.setattr(contract, "MAX_BYTES", size - 1)
+    with pytest.raises(ModelFileError, match=rf"c\.json.*{size - 1}"):
+        contract.contract_in(path)
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(ModelFileError, match="labels"):
+        Contract.from_json(json.dumps({"schema_version": 1, "task": "softmax", "input": {"shape": [2]}, "scheme": "x"}))
+
+
 def test_a_contract_has_room_for_thousands_of_labels() -> None:
     assert contract.MAX_BYTES == 4 * 1024 * 1024

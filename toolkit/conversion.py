@@ -125,7 +125,10 @@ def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, 
         plan = _Plan(contract, adapter, None)
     else:
         hints, numbers = _without_images(hints, facts, data)
-        guess = guess_contract(facts, hints)
+        try:
+            guess = guess_contract(facts, hints)
+        except InputError as e:
+            raise InputError(f"{path}: {e.message}", e.hint) from e
         plan = _Plan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
     if data is None:
         return plan

@@ -55,6 +55,8 @@ def inspect(
     except ChildDied as e:
         if found is None:
             hint = "It is damaged: copy or convert it again."
+            if e.late:  # opening a Keras file takes five seconds of a CPU, most of them to import TensorFlow
+                hint = "Try again when this machine is less busy; if that does not help, the file is damaged."
             raise ModelFileError(f"{path} can't be read: the process that read it ended with {e}.", hint) from e
         return found.refused(f"The process that opened it ended with {e}. {e.log}".strip())
     assert found is not None

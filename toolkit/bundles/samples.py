@@ -1,7 +1,9 @@
 """Write the samples of a bundle: a few test items, with the model's answers on the workstation.
 
 There is one item per class, the first that the model classifies correctly. Images are PNG (decoded identically
-everywhere); every second one is enlarged by half, so that the board's resizing is tested as well. Tensors are `.npy`.
+everywhere); every second one is enlarged by half, so that the board's resizing is tested as well. Items are prepared
+already, so for a model whose images are cropped ("crop:F") a margin is put around them, which the board cuts off again.
+Tensors are `.npy`.
 The answers are computed from the written files. Format: `runtime.selftest`.
 """
 
@@ -17,6 +19,7 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
+from edgepress.runtime.resize import resize_rule
 from edgepress.toolkit.data.types import DataSet
 
 CANDIDATES = 20
@@ -74,9 +77,21 @@ def _write(model: Model, item: npt.NDArray[Any], path: Path, *, enlarged: bool) 
         return path
     from PIL import Image
 
+    item = with_margin(item, resize_rule(model.contract.input.resize)[1])
     image = Image.fromarray(item[:, :, 0] if item.shape[2] == 1 else item)
     if enlarged:
         image = image.resize((image.width * 3 // 2, image.height * 3 // 2), Image.Resampling.BICUBIC)
     path = path.with_suffix(".png")
     image.save(path)
     return path
+
+
+def with_margin(item: npt.NDArray[Any], share: float) -> npt.NDArray[Any]:
+    """Pixels in the middle of a larger image, of which they are this share of each side; its edges are repeated.
+
+    The margins of two sides are equal, so the center keeps its place, and whole numbers: reading the larger image gives
+    the same pixels where they need no rounding, such as 16 of 224 and 0.875, and else is off by less than a pixel at
+    the edges.
+    """
+    margins = [round((side / share - side) / 2) for side in item.shape[:2]]
+    return np.pad(item, [*((width, width) for width in margins), (0, 0)], mode="edge")

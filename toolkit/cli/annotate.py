@@ -29,8 +29,12 @@ def annotate(
         return
     about = made.contract
     item = " x ".join(map(str, about.input.shape)) + (f" {about.input.color} pixels" if about.input.is_image else "")
-    screen.say(f"{made.path}: {about.scheme}, {item}, {len(about.labels)} labels, {about.task}.", style="bold")
+    meaning = f"{len(about.labels)} labels, {about.task}"
+    if about.task == "none":
+        meaning = f"no labels, {' x '.join(map(str, about.output_shape))} outputs"
+    screen.say(f"{made.path}: {about.scheme}, {item}, {meaning}.", style="bold")
     if made.path.suffix == ".json":
-        screen.say(f"On a board: python -m edgepress.runtime classify {file.name} IMAGE --contract {made.path.name}")
+        call = f"bench {file.name}" if about.task == "none" else f"classify {file.name} IMAGE"
+        screen.say(f"On a board: python -m edgepress.runtime {call} --contract {made.path.name}")
     else:
         screen.say(f"Weights and answers are those of {file}. Next: edgepress bundle {made.path}")

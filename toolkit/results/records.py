@@ -185,7 +185,7 @@ class Benchmark:
     @property
     def by_error(self) -> bool:
         """Whether the files have no labels, and are judged by the error of their outputs."""
-        return any(row.max_error is not None for row in self.results)
+        return self.data.get("split") == "all"
 
     def leading(self) -> tuple[Measurement, ...]:
         """One measurement per file, engine and host: the first of several numbers of threads and batch sizes."""
