@@ -20,7 +20,6 @@ that broke a rule are kept in `OUT/violations/`.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import importlib
 import json
@@ -30,7 +29,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -41,12 +39,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
+from corruption import SHARES, damaged, files_by_kind, make_files
 
-from edgepress.converters.contract.guess import guess_contract
-from edgepress.converters.contract.hints import Facts, Hints
-from edgepress.converters.conversion import Conversion
-from edgepress.converters.proof.compare import seeded_items
-from edgepress.converters.schemes import parse_schemes
+from edgepress.converters.contract.hints import Hints
 from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime import load
 from edgepress.runtime.errors import EdgepressError
@@ -57,10 +52,6 @@ from edgepress.toolkit.prediction import predict
 
 A = TypeVar("A")
 
-SHARES = {".tflite": 0.4, ".onnx": 0.3, ".keras": 0.15, ".h5": 0.15}
-"""Share of each kind among the copies."""
-DEFLATED = "deflated.keras"
-"""A file whose members are packed: Keras stores them, other programs that write a zip do not."""
 SILENCE_S, MEMORY_BYTES = 60.0, 6 << 30
 """Limits of the kept child."""
 LIMIT_S = 3 * SILENCE_S
@@ -105,8 +96,8 @@ def _run_in_kept(function: Callable[[A, Emit], None], argument: A, **_: Any) -> 
 def _keep_children() -> None:
     """Put the kept child in the place of those that the public functions start."""
     importlib.import_module("edgepress.converters.conversion").Worker = KeptWorker  # type: ignore[attr-defined]
-    for module in ("edgepress.toolkit.inspection", "edgepress.toolkit.prediction"):
-        importlib.import_module(module).run_in_child = _run_in_kept  # type: ignore[attr-defined]
+    for module in ("inspection", "prediction", "data.for_model"):
+        importlib.import_module(f"edgepress.toolkit.{module}").run_in_child = _run_in_kept  # type: ignore[attr-defined]
 
 
 def main() -> None:
@@ -129,7 +120,7 @@ def main() -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         args.out = args.out or Path(name)
-        _make_files(args.out / "made")
+        make_files(args.out / "made")
         seeds = range(args.seed, args.seed + args.seeds)
         with ThreadPoolExecutor(args.jobs) as pool:
             list(pool.map(lambda seed: _start(args, seed), seeds))
@@ -169,7 +160,7 @@ def _done(out: Path, seed: int) -> list[dict[str, Any]]:
 
 
 def _one_seed(args: argparse.Namespace, seed: int) -> None:
-    files = _files(args.real, args.out / "made")
+    files = files_by_kind(args.real, args.out / "made")
     done = _done(args.out, seed)
     _keep_children()
     log = args.out / f"seed-{seed}.jsonl"
@@ -190,7 +181,7 @@ def _one_copy(
     # Kinds by turns, in their shares, so that any number of copies is spread alike.
     suffix = next(s for s, end in zip(SHARES, np.cumsum([*SHARES.values()]), strict=True) if (i * 0.37) % 1 < end)
     path = folder / f"copy{suffix}"
-    source, damage = _damaged(rng, files, suffix, path)
+    source, damage = damaged(rng, files, suffix, path)
     verbs = ("inspect", "convert", "predict") if suffix in (".tflite", ".onnx") else ("inspect", "convert")
     verb = verbs[i // 3 % len(verbs)]
     by_command_line = i % max(1, args.copies // max(1, args.command_line)) == 0 and args.command_line > 0
@@ -211,82 +202,6 @@ def _one_copy(
         shutil.copy(path, kept)
     line = {"seed": seed, "copy": i, "damage": f"{suffix}, {damage}", "call": call, "outcome": f"{call}: {outcome}"}
     return line | {"seconds": round(seconds, 3), "violation": violation}
-
-
-def _make_files(folder: Path) -> None:
-    """A small net in all formats, unless it is there from an earlier run."""
-    if folder.is_dir():
-        return
-    import keras
-
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    inputs = keras.Input((16, 16, 3))
-    x = layers.SeparableConv2D(8, 3, activation="relu")(layers.Rescaling(1 / 127.5, offset=-1)(inputs))
-    x = layers.BatchNormalization()(layers.Conv2D(8, 3)(x))
-    model = keras.Model(inputs, layers.Dense(4, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
-    made = folder.with_name("half made")
-    made.mkdir(parents=True, exist_ok=True)
-    with contextlib.redirect_stderr(None):
-        for name in ("net.keras", "net.h5"):
-            model.save(made / name)
-    with zipfile.ZipFile(made / "net.keras") as old, zipfile.ZipFile(made / DEFLATED, "w", zipfile.ZIP_DEFLATED) as new:
-        for member in old.namelist():
-            new.writestr(member, old.read(member))
-    contract = guess_contract(Facts((16, 16, 3), 4), Hints(task="softmax")).contract
-    calibration = functools.partial(list, [seeded_items(contract.input, 16)])
-    with Conversion(made / "net.keras") as conversion:
-        conversion.run(parse_schemes("all"), contract, calibration=calibration, out=made)
-    made.rename(folder)
-
-
-def _files(real: Path, made: Path) -> dict[str, list[Path]]:
-    """Real files, if they are there, and files made here, by their kind."""
-    found: dict[str, list[Path]] = {suffix: [] for suffix in SHARES}
-    for path in [*sorted(made.iterdir()), *(sorted(real.rglob("*")) if real.is_dir() else ())]:
-        suffix = ".h5" if path.suffix == ".hdf5" else path.suffix
-        if suffix in found:
-            found[suffix].append(path)
-    return found
-
-
-def _damaged(rng: np.random.Generator, files: dict[str, list[Path]], suffix: str, target: Path) -> tuple[Path, str]:
-    """Write a damaged copy of one of the files; which one, and what was done to it."""
-    source = files[suffix][rng.integers(len(files[suffix]))]
-    every = [path for paths in files.values() for path in paths]
-    donor = (source if rng.random() < 0.5 else every[rng.integers(len(every))]).read_bytes()
-    if suffix != ".keras" or rng.random() < (0.9 if source.name == DEFLATED else 0.3):
-        data, damage = _damage(rng, source.read_bytes(), donor)
-        target.write_bytes(data)
-        return source, f"{source.name} {damage}"
-    # A zip notices by its checksums; so most of the time what is in it is damaged, and packed again. What is deflated
-    # is damaged as it is, because unpacking it is what may fail.
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        members = {name: old.read(name) for name in old.namelist()}
-        chosen = list(members)[rng.integers(len(members))]
-        members[chosen], damage = _damage(rng, members[chosen], donor)
-        for name, data in members.items():
-            new.writestr(name, data)
-    return source, f"{source.name}, in it {chosen}, {damage}"
-
-
-def _damage(rng: np.random.Generator, whole: bytes, donor: bytes) -> tuple[bytes, str]:
-    """Damaged bytes, and how they were damaged."""
-    data, kind = bytearray(whole), ("flipped", "flipped", "cut", "spliced")[rng.integers(4)]
-    if kind == "flipped":
-        count = 2 ** int(rng.integers(0, 7))
-        end = len(data) if rng.random() < 0.5 else min(len(data), 4096)
-        for place in rng.integers(0, end, count):
-            data[place] ^= 1 << int(rng.integers(8))
-        return bytes(data), f"{count} bits flipped"
-    if kind == "cut":
-        size = int(rng.integers(0, len(data)))
-        return bytes(data[:size]), f"cut to {size} bytes"
-    length = int(min(len(donor), 2 ** rng.integers(2, 16)))
-    start, place = int(rng.integers(0, len(donor) - length + 1)), int(rng.integers(0, len(data)))
-    overwritten = length if rng.random() < 0.5 else int(rng.integers(0, length))
-    data[place : place + overwritten] = donor[start : start + length]
-    return bytes(data), f"spliced with {length} bytes at {place}"
 
 
 def _in_process(verb: str, path: Path, source: Path, folder: Path) -> str:

@@ -4,8 +4,8 @@
 
 A setting is a number of test items, how many of them are expected to be right in one file and wrong in the other, and
 the share of these that are losses: one half if both files are equally good, all if one is never better. The other
-items are right in both files, but for a twentieth. Each method's interval is held against the truth. "Overall" is the
-mixture of all settings alike. The command fails if there the coverage of the method that edgepress uses
+items are right in both files, but for a twentieth. Each method's interval is compared with the true drop. "Overall" is
+the mixture of all settings alike. The command fails if there the coverage of the method that edgepress uses
 (`edgepress.toolkit.stats.intervals.score_interval`) is not within 93 to 97 %.
 
 Where two items are expected to differ, no method is near 95 % in all settings: there are too few outcomes to tell

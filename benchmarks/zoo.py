@@ -6,7 +6,7 @@ A cell is a model and a scheme. Each model is saved, converted through `edgepres
 processes), and each file is opened anew by the runtime and compared with the answers of Keras itself (of the file
 itself, for foreign files) on 64 seeded images that neither calibration nor the nets' statistics saw. Answers are those
 before softmax. What makes the check able to fail: see `zoo_models`, and the spread, which is how much an answer
-varies between inputs: an error is held against that, not against what is the same for every input.
+varies between inputs: an error is compared with that, not with what is the same for every input.
 
     pass   float32: no error above 1e-4 of the largest answer, and 60 dB below the spread
            others:  the noise is as far below the spread as the scheme's bound asks (8 dB for int8)

@@ -62,3 +62,25 @@ def onnx_of(path: Path, nodes: list[Any], *, batch: int | str = "n", opset: int 
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     return path
+
+
+def onnx_with(path: Path, outputs: dict[str, list[Any]], *, shape: list[Any], softmax: bool = False) -> Path:
+    """A float model from "x" (shape) to every output: the values of "x" times a matrix, in the output's shape."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, weights, count = [], [], int(np.prod(shape[1:]))
+    nodes.append(helper.make_node("Flatten", ["x"], ["flat"]))
+    for name, size in outputs.items():
+        rng = np.random.default_rng(len(size))
+        values = rng.normal(size=(count, int(np.prod(size[1:])))).astype(np.float32)
+        weights.append(numpy_helper.from_array(values, f"w_{name}"))
+        weights.append(numpy_helper.from_array(np.array([-1, *size[1:]]), f"s_{name}"))
+        nodes.append(helper.make_node("MatMul", ["flat", f"w_{name}"], [f"m_{name}"]))
+        nodes += [helper.make_node("Softmax", [f"m_{name}"], [f"p_{name}"], axis=1)] if softmax else []
+        nodes.append(helper.make_node("Reshape", [f"{'p' if softmax else 'm'}_{name}", f"s_{name}"], [name]))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in outputs.items()]
+    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    graph = helper.make_graph(nodes, "g", [source], ends, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path

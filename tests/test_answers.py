@@ -227,7 +227,7 @@ def test_without_a_place_to_write_answers_are_given_all_the_same(run: Any, digit
 
 
 def test_the_answers_used_least_recently_are_removed(run: Any, digits: Any, tmp_path: Path) -> None:
-    part = Part(np.zeros(2000, np.int64), np.zeros(2000, np.float32), 0.0)
+    part = Part((np.zeros(2000, np.int64), np.zeros(2000, np.float32)), 0.0)
     pairs = [Candidate(run.variants[s], "litert") for s in ("tflite-int8", "tflite-float16", "tflite-float32")]
     for age, pair in enumerate(pairs):
         shelf = answers_cache.Shelf(tmp_path, pair, digits)
@@ -294,5 +294,5 @@ def test_every_task_s_scores_are_decided_in_the_child(
     np.save(tmp_path / "items.npy", np.array(items, np.float32))
     found: list[Part] = []
     answer_shard(Shard(str(tmp_path / "items.npy"), 60.0), found.append)
-    assert found[0].predicted.tolist() == predicted
-    np.testing.assert_allclose(found[0].confidence, confidence, atol=1e-5)
+    assert found[0].columns[0].tolist() == predicted
+    np.testing.assert_allclose(found[0].columns[1], confidence, atol=1e-5)

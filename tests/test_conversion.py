@@ -174,14 +174,14 @@ def test_files_that_are_not_keras_models(tensor_model: Any, tmp_path: Path) -> N
     path, _, _ = tensor_model
     whole = path.read_bytes()
     for name, content, reason in (
-        ("cut.keras", whole[: len(whole) // 2], "damaged or cut off"),
-        ("text.keras", b"hello", "damaged or cut off"),
-        ("model.txt", b"hello", r"not a \.keras or \.h5 file"),
+        ("cut.keras", whole[: len(whole) // 2], "damaged"),
+        ("text.keras", b"hello", r"a text file.*\.keras"),
+        ("model.txt", b"hello", r"a text file.*\.keras"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelFileError, match=reason):
             load_keras(tmp_path / name)
-    with pytest.raises(ModelFileError, match="does not exist"):
+    with pytest.raises(ModelFileError, match="No such file"):
         load_keras(tmp_path / "missing.keras")
     with pytest.raises(ModelFileError, match="folder"):
         load_keras(tmp_path)
@@ -194,15 +194,6 @@ def test_code_in_a_keras_file_is_not_run(tmp_path: Path) -> None:
     model.save(tmp_path / "code.keras")
     with pytest.raises(ModelFileError, match="Lambda"):
         load_keras(tmp_path / "code.keras")
-
-
-def test_a_net_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
-    import keras
-
-    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
-    model.save(tmp_path / "conv.keras")
-    with pytest.raises(ModelFileError, match="not a classifier"):
-        load_keras(tmp_path / "conv.keras")
 
 
 def test_a_keras_contract_is_replaced_not_doubled(tensor_model: Any, tmp_path: Path) -> None:

@@ -42,8 +42,10 @@ def test_a_test_folder_alone_is_evaluated_whole_and_not_trained_or_calibrated_on
     assert any("bird" in note for note in notes), "a class without items is named"
     with pytest.raises(DataError, match="no train/"):
         open_data(tmp_path)
-    with pytest.raises(DataError, match="no train/"):
+    with pytest.raises(DataError, match=r"no train/.*without labels"):
         open_data(tmp_path, input=RGB, purpose="calibration")
+    with pytest.raises(DataError, match="annotate --labels"):  # a file that was converted without labels
+        open_data(tmp_path, labels=("0", "1"), purpose="evaluation")
 
 
 def test_idx_files_of_a_test_set_alone(tmp_path: Path) -> None:

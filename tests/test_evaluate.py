@@ -47,8 +47,8 @@ def test_other_data_are_said_to_be_other_data(run: Any, other_data: Path) -> Non
 
 
 def test_labels_that_do_not_match_are_one_error(run: Any, tmp_path: Path) -> None:
-    path = tmp_path / "three.npz"
-    np.savez(path, x=np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), dtype=np.uint8), y=np.arange(60) % 3)
+    path = tmp_path / "twelve.npz"
+    np.savez(path, x=np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), dtype=np.uint8), y=np.arange(60) % 12)
     with pytest.raises(DataError, match="labels do not match"):
         evaluate(run.variants["tflite-int8"], data=str(path))
 

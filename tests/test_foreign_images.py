@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 from foreign_models import small_net
+from published import bare
 
+from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.inspection import read
-from edgepress.runtime import InputSpec, load
+from edgepress.converters.sources.open import open_source
+from edgepress.runtime import Contract, InputSpec, load
 from edgepress.toolkit.conversion import Hints, convert
+from edgepress.toolkit.data import open_data
 from edgepress.toolkit.errors import DataError
 
-FEW = "tflite-float32,tflite-int8,tflite-int16x8,onnx-float16,onnx-int8"
+TFLITE, ONNX = "tflite-float32,tflite-int8,tflite-int16x8", "onnx-float16,onnx-int8"
+STANDARDIZED = Hints(input="standardize", color="bgr")
 
 
 @pytest.fixture(scope="module")
@@ -31,31 +36,61 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A small net as Keras, TFLite and ONNX files without an adapter, and the net."""
-    folder = tmp_path_factory.mktemp("bare")
+    folder = tmp_path_factory.mktemp("plain")
     net = small_net()
     net.save(folder / "net.keras")
-    convert(folder / "net.keras", "tflite-float32,onnx-float32", out=folder, hints=Hints(color="none"))
+    write_both(folder / "net.keras", Hints(color="none"))
     return folder, net
 
 
-@pytest.mark.parametrize("name", ["net.keras", "net-float32.tflite", "net-float32.onnx"])
-def test_standardized_images_are_standardized_in_the_graph(name: str, bare: Any, images: Path, tmp_path: Path) -> None:
+def write_both(path: Path, hints: Hints) -> tuple[Path, Path, Contract]:
+    """The float TFLite and ONNX files of a Keras model, made in this process, and what they take."""
+    source = open_source(path)
+    guess = guess_contract(source.facts, hints)
+    tflite, onnx = path.with_suffix(".tflite"), path.with_suffix(".onnx")
+    tflite.write_bytes(source.tflite(guess.adapter))
+    onnx.write_bytes(source.onnx(guess.adapter).SerializeToString())
+    return tflite, onnx, guess.contract
+
+
+def standardized(images: Path, net: Any) -> tuple[Any, Any]:
+    """The pixels, and what the net answers for them as TensorFlow standardizes them, blue first."""
     import tensorflow as tf
 
-    folder, net = bare
-    formats = {".keras": FEW, ".tflite": "tflite-float32,tflite-int8", ".onnx": "onnx-float32,onnx-int8"}
-    notes: list[str] = []
-    hints = Hints(input="standardize", color="bgr")
-    variants = convert(
-        folder / name, formats[Path(name).suffix], data=str(images), out=tmp_path, hints=hints, on_note=notes.append
-    )
-    assert [v.error for v in variants] == [""] * len(variants)
-    assert any("standard deviation 1" in note for note in notes)
     pixels = np.load(images)["x"]
     blue_first = [tf.image.per_image_standardization(image[..., ::-1]) for image in pixels]
-    expected = net.predict(np.stack(blue_first), verbose=0)
+    return pixels, net.predict(np.stack(blue_first), verbose=0)
+
+
+def test_a_keras_model_gets_the_standardization_in_both_formats(plain: Any, images: Path, tmp_path: Path) -> None:
+    folder, net = plain
+    copy = tmp_path / "net.keras"
+    copy.write_bytes((folder / "net.keras").read_bytes())
+    tflite, onnx, _ = write_both(copy, STANDARDIZED)
+    pixels, expected = standardized(images, net)
+    np.testing.assert_allclose(bare(tflite, pixels.astype(np.float32)), expected, atol=1e-5)
+    np.testing.assert_allclose(bare(onnx, pixels), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [
+        ("net.tflite", TFLITE),
+        ("net.onnx", ONNX),
+        pytest.param("net.keras", f"{TFLITE},{ONNX}", marks=pytest.mark.slow),
+    ],
+)
+def test_standardized_images_are_standardized_in_the_graph(
+    name: str, to: str, plain: Any, images: Path, tmp_path: Path
+) -> None:
+    folder, net = plain
+    notes: list[str] = []
+    variants = convert(folder / name, to, data=str(images), out=tmp_path, hints=STANDARDIZED, on_note=notes.append)
+    assert [v.error for v in variants] == [""] * len(variants)
+    assert any("standard deviation 1" in note for note in notes)
+    pixels, expected = standardized(images, net)
     for variant in variants:
         model = load(variant.path)
         assert model.contract.input == InputSpec.image(16, 16, "rgb")
@@ -67,15 +102,17 @@ def test_standardized_images_are_standardized_in_the_graph(name: str, bare: Any,
             assert any(n.computes_in == "int8" for n in read(variant.path).nodes)
 
 
-def test_a_file_that_scales_images_itself_is_a_source_again(bare: Any, images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_file_that_scales_images_itself_is_a_source_again(
+    format: str, plain: Any, images: Path, tmp_path: Path
+) -> None:
     pixels = np.load(images)["x"][:8]
     hints = Hints(input="minmax", color="rgb")
-    first = convert(bare[0] / "net.keras", "tflite-float32,onnx-float32", out=tmp_path / "first", hints=hints)
-    for variant in first:
-        format = variant.scheme.partition("-")[0]
-        (again,) = convert(variant.path, f"{format}-int8", data=str(images), out=tmp_path / "again")
-        assert not again.error
-        np.testing.assert_allclose(load(again.path).scores(pixels), load(variant.path).scores(pixels), atol=0.1)
+    (first,) = convert(plain[0] / f"net.{format}", f"{format}-float32", out=tmp_path / "first", hints=hints)
+    assert first.path is not None, first.error
+    (again,) = convert(first.path, f"{format}-int8", data=str(images), out=tmp_path / "again")
+    assert again.path is not None, again.error
+    np.testing.assert_allclose(load(again.path).scores(pixels), load(first.path).scores(pixels), atol=0.1)
 
 
 def test_flat_inputs_take_images_if_a_color_is_given(images: Path, tmp_path: Path) -> None:
@@ -85,15 +122,17 @@ def test_flat_inputs_take_images_if_a_color_is_given(images: Path, tmp_path: Pat
     net = keras.Sequential([keras.Input((768,)), keras.layers.Dense(4, activation="softmax")])
     net.save(tmp_path / "flat.keras")
     pixels = np.load(images)["x"]
-    hints = Hints(color="rgb", input_range="0,1")
-    variants = convert(
-        tmp_path / "flat.keras", "tflite-int8,onnx-float32", data=str(images), out=tmp_path / "out", hints=hints
-    )
+    tflite, onnx, contract = write_both(tmp_path / "flat.keras", Hints(color="rgb", input_range="0,1"))
+    assert contract.input == InputSpec.image(16, 16, "rgb")
     expected = net.predict(pixels.reshape(-1, 768) / 255, verbose=0)
-    for variant in variants:
-        assert not variant.error
-        assert load(variant.path).contract.input == InputSpec.image(16, 16, "rgb")
-        np.testing.assert_allclose(load(variant.path).scores(pixels), expected, atol=0.05)
+    np.testing.assert_allclose(bare(tflite, pixels.astype(np.float32)), expected, atol=1e-5)
+    np.testing.assert_allclose(bare(onnx, pixels), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "color"), [((768,), "--color"), ((16, 48), "--color grey")])
+def test_images_for_a_model_of_tensors_are_an_error_that_names_the_color(
+    shape: tuple[int, ...], color: str, images: Path
+) -> None:
     with pytest.raises(DataError, match="takes float32 tensors") as caught:
-        convert(tmp_path / "flat.keras", "tflite-int8", data=str(images), out=tmp_path / "out")
-    assert "--color" in caught.value.hint
+        open_data(images, input=InputSpec(shape=shape, dtype="float32"))
+    assert color in caught.value.hint

@@ -160,6 +160,11 @@ def test_undocumented_interfaces_are_used_where_the_page_says_and_bounded() -> N
         assert library in bounded, f"pyproject.toml sets no upper bound for {library}"
         for place in re.findall(r"`([^`]+)`", places):
             assert library.replace("-", "_") in (ROOT / place).read_text().lower(), f"{place} does not use {library}"
+    schema = next(re.findall(r"`([^`]+)`", places) for _, places in rows if "flatbuffer.py" in places)
+    users = {
+        path.relative_to(ROOT).as_posix() for path in MODULES.values() if "schema_py_generated" in path.read_text()
+    }
+    assert users == set(schema)
 
 
 FOLDERS = sorted(path.parent for path in MODULES.values() if path.name == "__init__.py")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foreign_models import onnx_with
 
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts
@@ -215,114 +216,12 @@ def test_a_converted_file_is_a_source_again(restored: Path, models: Path, tmp_pa
     assert load(made.path).output_shape == (40,)
 
 
-def onnx_file(path: Path, outputs: dict[str, list[Any]], *, shape: list[Any], softmax: bool = False) -> Path:
-    """A float model from "x" (shape) to every output: the values of "x" times a matrix, in the output's shape."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes, weights, count = [], [], int(np.prod(shape[1:]))
-    nodes.append(helper.make_node("Flatten", ["x"], ["flat"]))
-    for name, size in outputs.items():
-        rng = np.random.default_rng(len(size))
-        values = rng.normal(size=(count, int(np.prod(size[1:])))).astype(np.float32)
-        weights.append(numpy_helper.from_array(values, f"w_{name}"))
-        weights.append(numpy_helper.from_array(np.array([-1, *size[1:]]), f"s_{name}"))
-        nodes.append(helper.make_node("MatMul", ["flat", f"w_{name}"], [f"m_{name}"]))
-        nodes += [helper.make_node("Softmax", [f"m_{name}"], [f"p_{name}"], axis=1)] if softmax else []
-        nodes.append(helper.make_node("Reshape", [f"{'p' if softmax else 'm'}_{name}", f"s_{name}"], [name]))
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name, size in outputs.items()]
-    source = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "g", [source], ends, weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
-
-
 def test_a_detector_is_named(tmp_path: Path) -> None:
     from edgepress.runtime import ModelFileError
 
-    several = onnx_file(tmp_path / "two.onnx", {"boxes": ["n", 6, 4], "scores": ["n", 6]}, shape=["n", 5])
+    several = onnx_with(tmp_path / "two.onnx", {"boxes": ["n", 6, 4], "scores": ["n", 6]}, shape=["n", 5])
     with pytest.raises(ModelFileError, match=r"(?s)detector.*boxes and scores.*one output"):
         convert(several, "onnx-float32", out=tmp_path / "out")
-    one = onnx_file(tmp_path / "one.onnx", {"found": ["n", 6, 9]}, shape=["n", 5])
+    one = onnx_with(tmp_path / "one.onnx", {"found": ["n", 6, 9]}, shape=["n", 5])
     with pytest.raises(InputError, match=r"(?s)6 rows of 9.*--task none"):
         convert(one, "onnx-float32", out=tmp_path / "out")
-
-
-# Shapes in which one axis counts.
-
-
-def flat_keras(path: Path, shape: tuple[int, ...]) -> Path:
-    import keras
-
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, activation="softmax")])
-    keras.Model(model.inputs, keras.layers.Reshape(shape)(model.outputs[0])).save(path)
-    return path
-
-
-def saved_model(folder: Path) -> Path:
-    import tensorflow as tf
-
-    module = tf.Module()
-    module.w = tf.Variable(np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32))
-    serve = tf.function(
-        lambda x: tf.reshape(tf.nn.softmax(x @ module.w), [-1, 1, 5, 1]),
-        input_signature=[tf.TensorSpec((None, 6), tf.float32)],
-    )
-    tf.saved_model.save(module, str(folder), signatures=serve.get_concrete_function())
-    return folder
-
-
-def tflite_file(path: Path) -> Path:
-    from edgepress.converters.to_tflite import flatbuffer as flat
-
-    source = open_source(flat_keras(path.with_suffix(".keras"), (5,)))
-    root, graph = flat.read(source.tflite(guess_contract(source.facts).adapter))
-    sizes = flat.constant(root, graph, np.array([1, 5, 1, 1], np.int32), "again")
-    new = flat.tensor(graph, [1, 5, 1, 1], "four")
-    graph.operators.append(flat.operator(root, "RESHAPE", [int(graph.outputs[0]), sizes], new, newShape=[1, 5, 1, 1]))
-    flat.redirect(root, graph, new, inputs=False)
-    path.write_bytes(flat.write(root))
-    return path
-
-
-@pytest.fixture(scope="module")
-def four(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Classifiers of six numbers with outputs [N, 5, 1, 1] and alike, one of each kind of source."""
-    folder = tmp_path_factory.mktemp("four")
-    return {
-        "keras": flat_keras(folder / "m.keras", (5, 1, 1)),
-        "savedmodel": saved_model(folder / "m"),
-        "tflite": tflite_file(folder / "m.tflite"),
-        "onnx": onnx_file(folder / "m.onnx", {"y": ["n", 5, 1, 1]}, shape=["n", 6], softmax=True),
-    }
-
-
-X = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
-
-
-@pytest.mark.parametrize("kind", ["keras", "savedmodel", "tflite", "onnx"])
-def test_one_axis_that_counts_is_a_classifier(kind: str, four: dict[str, Path], tmp_path: Path) -> None:
-    source = open_source(four[kind])
-    assert (source.facts.outputs, source.facts.output_shape) == (5, ())
-    assert source.answer(X[:3]).shape == (3, 5)
-    adapter = guess_contract(source.facts).adapter
-    for name, make in (("m.tflite", source.tflite), ("m.onnx", source.onnx)):
-        if kind in ("keras", "savedmodel") or name.endswith(kind):
-            made = make(adapter)
-            (tmp_path / name).write_bytes(made if isinstance(made, bytes) else made.SerializeToString())
-            np.testing.assert_allclose(load(tmp_path / name).scores(X[:3]), source.answer(X[:3]), atol=1e-5)
-    if kind in ("tflite", "onnx"):  # the runtime takes the source as it is, too
-        np.testing.assert_allclose(load(four[kind]).scores(X[:3]), source.answer(X[:3]), atol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["keras", "savedmodel", "tflite", "onnx"])
-def test_one_axis_that_counts_is_quantized(kind: str, four: dict[str, Path], tmp_path: Path) -> None:
-    np.savez(tmp_path / "data.npz", x=X, y=np.arange(60) % 5)
-    to = "onnx" if kind == "onnx" else "all"  # TFLite files of it need onnx2tf
-    made = convert(four[kind], to, data=str(tmp_path / "data.npz"), out=tmp_path / "out")
-    assert {v.error for v in made} == {""}
-    answers = [load(v.path).scores(X[:4]) for v in made if v.path is not None]
-    assert {a.shape for a in answers} == {(4, 5)}
-    np.testing.assert_allclose(np.array(answers), np.broadcast_to(answers[0], np.shape(answers)), atol=0.06)

@@ -52,6 +52,7 @@ def test_evaluate_gives_the_figure_of_a_bare_loop_and_says_what_it_took(folder: 
     assert found["accuracy"] == np.mean(bare(folder / "m.tflite", x).argmax(1) == test.y)
     assert found["scheme"] == "tflite-float32"
     assert any("0 to 1, as given" in note for note in found["notes"])
+    assert len([note for note in found["notes"] if "labels: " in note]) == 1, "only where they are from"
     assert any("labels: 4 from" in note for note in found["notes"])
 
 

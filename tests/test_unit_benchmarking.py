@@ -191,7 +191,7 @@ class Nowhere:
 
 SPLIT = Split(Nowhere(), np.arange(3), np.zeros(3, np.int64))  # type: ignore[arg-type]
 DATA = DataSet("digits", ("a", "b"), InputSpec.image(8, 8, "grey"), SPLIT, SPLIT, SPLIT, "hash")
-PART = Part(np.array([1, 0, 1]), np.array([0.5, 0.25, 0.75], np.float32), 1.5)
+PART = Part((np.array([1, 0, 1]), np.array([0.5, 0.25, 0.75], np.float32)), 1.5)
 ROWS = slice(0, 3)
 
 
@@ -222,10 +222,10 @@ def there(kept: tuple[Path, Candidate], data: DataSet = DATA, **changes: Any) ->
 def test_kept_answers_come_back_as_they_were(kept: tuple[Path, Candidate]) -> None:
     found = Shelf(*kept, DATA).get(ROWS)
     assert found is not None
-    assert found.predicted.tolist() == [1, 0, 1]
-    assert found.confidence.tolist() == [0.5, 0.25, 0.75]
+    assert found.columns[0].tolist() == [1, 0, 1]
+    assert found.columns[1].tolist() == [0.5, 0.25, 0.75]
     assert found.seconds == 1.5
-    assert found.predicted.dtype == np.int64
+    assert found.columns[0].dtype == np.int64
     assert Shelf(*kept, DATA).get(slice(0, 2)) is None
     assert Shelf(None, kept[1], DATA).get(ROWS) is None
     assert there(kept, batch=8), "how many items a timed call takes changes no answer"

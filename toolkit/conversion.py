@@ -25,7 +25,7 @@ from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
-from edgepress.toolkit.data.for_model import data_for, resize_note
+from edgepress.toolkit.data.for_model import data_for, resize_note, with_labels_of
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
@@ -96,9 +96,10 @@ def convert(
         plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
-        from_onnx = conversion.facts.format == "onnx" and any(SCHEMES[name].format == "tflite" for name in schemes)
+        possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
+        from_onnx = conversion.facts.format == "onnx" and any(SCHEMES[name].format == "tflite" for name in possible)
         variants = conversion.run(
-            [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated],
+            possible,
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
@@ -217,15 +218,14 @@ def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints
 
 def _with_labels_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model without labels takes the data's, if there are as many; other classes serve for calibration alone."""
-    labels = plan.contract.labels
-    if plan.contract.task == "none" or set(labels) == set(data.labels) or not data.labels:
+    contract = plan.contract
+    if contract.task == "none" or not data.labels or {*contract.labels} == {*data.labels}:
         return plan
-    if labels != tuple(map(str, range(len(labels)))) or len(data.labels) != len(labels):
+    found = with_labels_of(data, contract, plan.notes)
+    if found is None:
         note = f"data: {data.source} has other classes than the model, so it is used for calibration only"
         return dataclasses.replace(plan, notes=(*plan.notes, note))
-    note = f"labels: {len(labels)} from {data.source}, in its order; change them with --labels"
-    notes = (*(n for n in plan.notes if not n.startswith("labels:")), note)
-    return dataclasses.replace(plan, contract=plan.contract.replace(labels=data.labels), notes=notes)
+    return dataclasses.replace(plan, contract=found[0], notes=found[1])
 
 
 def _with_range_of(data: DataSet, plan: _Plan) -> _Plan:

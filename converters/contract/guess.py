@@ -132,7 +132,9 @@ def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
     outputs, threshold = facts.outputs, hints.threshold
     given = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
     _refuse_other_models(facts, hints, given)
-    task, note = (given, f"outputs: {given}, as given") if given else _guess_task(facts)
+    task, note = (
+        (given, f"outputs: {'no classes' if given == 'none' else given}, as given") if given else _guess_task(facts)
+    )
     if (task == "sigmoid") != (outputs == 1) and task not in ("multilabel", "none"):
         raise InputError(
             f"The task is {task}, but the model has {outputs} output{'s' if outputs > 1 else ''}.",

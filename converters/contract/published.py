@@ -42,8 +42,8 @@ def published_contract(path: Path, facts: Facts, hints: Hints, scheme: str) -> t
     if known is None and unknown and len(facts.metadata.mean) not in (1, adapter.item.shape[2]):
         raise ModelFileError(
             f"{path} has no contract: edgepress did not make it, and its metadata do not say how pixels are scaled.",
-            "Say it with --input-range (0,1 or -1,1; 0,255 if it takes raw pixels), --mean and --std, or --input, or "
-            "give --color none if items are not images. edgepress annotate writes it into a copy of the file.",
+            "Give --input-range (0,1 or -1,1; 0,255 if it takes raw pixels), --mean and --std, or --input; or "
+            "--color none if items are not images. edgepress annotate writes it into a copy of the file.",
         )
     task = guess.contract.task
     if adapter.end == "softmax":

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.metadata import Metadata
 from edgepress.converters.contract.size import Size, fixed_shapes
 from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection.versions import engine_name, installed, package_of, version_of
 from edgepress.runtime.contract import Contract
 
 FLOAT_WORK = (*g.FLOATS, "dynamic")
 INTEGER_WORK = ("int8", "uint8", "int16", "int4")
-ENGINES = {
-    "tflite": ("litert", "ai-edge-litert"),
-    "onnx": ("onnxruntime", "onnxruntime"),
-    "keras": ("keras", "keras"),
-    "h5": ("keras", "keras"),
-    "saved_model": ("tensorflow", "tensorflow"),
-}
-"""By format, the engine that opens such files here, and its package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,14 +198,13 @@ class Inspection:
         return self.replace(engine=Engine(name=engine_name(self.format), opens=True, **found))
 
     def refused(self, error: str) -> Inspection:
-        """A copy that says that this machine's engine does not open the file, and why: a try outweighs the table.
+        """A copy that says that this machine's engine does not open the file, and why.
 
-        Releases stay if they are newer than this engine, which is then too old for the file.
+        Then the table of releases is not trusted, unless it names a newer release than this engine, which is too old.
         """
         name, runtime = engine_name(self.format), self.runtime
-        package = ENGINES[self.format][1]
-        oldest = runtime.releases.get(package.replace("-", "_")) if runtime else None
-        if runtime and oldest and version_of(packages.version(package)) >= version_of(oldest):
+        oldest = runtime.releases.get(package_of(self.format).replace("-", "_")) if runtime else None
+        if runtime and oldest and version_of(installed(self.format)) >= version_of(oldest):
             unknown = (*runtime.unknown, f"{name}, which should open it, does not")
             runtime = Runtime(releases=dict.fromkeys(runtime.releases), because=(), unknown=unknown)
         return self.replace(engine=Engine(name=name, opens=False, error=error), runtime=runtime)
@@ -266,17 +256,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):  # JSON has no NaN, and a damaged file may
         return value if math.isfinite(value) else None
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
-
-
-def engine_name(format: str) -> str:
-    """The engine that opens files of a format here, with its version."""
-    name, package = ENGINES[format]
-    return f"{name} {packages.version(package)}"
-
-
-def version_of(text: str) -> tuple[int, ...]:
-    """The numbers of a version, to compare it with another."""
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
 def total(counts: Iterable[int | None]) -> int | None:

@@ -34,7 +34,9 @@ def refuse_bomb(path: Path) -> None:
 
 def _parts(path: Path) -> Iterator[tuple[str, int, int]]:
     """The parts of a file: name, bytes claimed, bytes stored."""
-    if not zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        archived = file.read(2) == b"PK"
+    if not archived:
         yield from _datasets(path)
         return
     with zipfile.ZipFile(path) as archive:

@@ -21,7 +21,7 @@ from edgepress.converters.errors import ConversionError, first_line
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-from edgepress.converters.to_tflite import flatbuffer, padding, passes, resize
+from edgepress.converters.to_tflite import dense, flatbuffer, padding, passes, resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.flatbuffer import check_constants, unsupported_operations
@@ -51,7 +51,7 @@ class TFLiteSource:
         shape = fixed_shape(taken, size, str(path))
         if None in taken:
             self._model = resize.with_shape(self._model, shape, str(path))
-        self._model = _named(padding.zero_padding(passes.float_input(self._model)))
+        self._model = _named(dense.as_dense(padding.zero_padding(passes.float_input(self._model))))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()

@@ -46,9 +46,8 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
             try:
                 proto = _tf2onnx(definition, weights, frozen, careful=False)
             except Exception:  # in one of its many passes over the graph; it can skip those that fail
-                logging.getLogger(__name__).warning(
-                    "tf2onnx failed; retrying without the failing passes", exc_info=True
-                )
+                log = logging.getLogger(__name__)
+                log.warning("tf2onnx failed; retrying without the failing passes", exc_info=True)
                 proto = _tf2onnx(definition, weights, frozen, careful=True)
     except Exception as e:  # tf2onnx raises ValueError, KeyError and others
         raise ConversionError(f"tf2onnx refused the model: {e}", "TFLite schemes may still work.") from e
@@ -166,9 +165,8 @@ def _float16(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
     kept = [model.graph.output[0].name]
     if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
         kept.append(model.graph.input[0].name)
-    result: onnx.ModelProto = convert_float_to_float16(
-        copy.deepcopy(model), keep_io_types=kept, node_block_list=_exact_nodes(model)
-    )
+    blocked, float_model = _exact_nodes(model), copy.deepcopy(model)
+    result: onnx.ModelProto = convert_float_to_float16(float_model, keep_io_types=kept, node_block_list=blocked)
     return result
 
 
@@ -263,8 +261,7 @@ def finished(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in (*model.graph.input, *model.graph.output):
         if (batch := value.type.tensor_type.shape.dim[0]).WhichOneof("value") != "dim_value":
             batch.dim_param = "batch"
-    used = {node.domain for node in model.graph.node} | {""}
-    kept = [entry for entry in model.opset_import if entry.domain in used]
+    kept = [entry for entry in model.opset_import if entry.domain in {"", *(node.domain for node in model.graph.node)}]
     del model.opset_import[:]
     model.opset_import.extend(kept)
     try:

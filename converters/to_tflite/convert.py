@@ -22,7 +22,7 @@ from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
 from edgepress.converters.schemes import Scheme
-from edgepress.converters.to_tflite import passes
+from edgepress.converters.to_tflite import interface, passes
 
 
 def float_tflite(frozen: Frozen) -> bytes:
@@ -77,11 +77,11 @@ def with_scheme(float_model: bytes, scheme: Scheme, ranges: Ranges | None, *, ui
     recipe = RECIPES[scheme.precision]
     made = float_model if recipe is None else _quantize(float_model, recipe, ranges)
     if scheme.output_dtype == "uint8":
-        made = passes.uint8_interface(made, ranges or {})
-        return passes.uint8_input(made) if uint8 else made
+        made = interface.uint8_interface(made, ranges or {})
+        return interface.uint8_input(made) if uint8 else made
     if scheme.calibrated:
         made = passes.int16_kernels(made)
-    return passes.uint8_input(made) if uint8 else passes.inline_buffers(made)
+    return interface.uint8_input(made) if uint8 else passes.inline_buffers(made)
 
 
 def _float16(manager: Any, qtyping: Any) -> None:
@@ -111,7 +111,11 @@ def _static(manager: Any, qtyping: Any, activation_bits: int) -> None:
     from litert_quantizer.algorithm_manager import AlgorithmName
 
     operation = qtyping.TFLOperationName
-    manager.add_static_config(".*", operation.ALL_SUPPORTED, activation_num_bits=activation_bits, weight_num_bits=8)
+    bits = {"activation_num_bits": activation_bits, "weight_num_bits": 8}
+    manager.add_static_config(".*", operation.ALL_SUPPORTED, **bits)
+    # The integer kernel of BATCH_MATMUL reads one scale of its weights: if there are several, it returns zeros.
+    tensorwise = qtyping.QuantGranularity.TENSORWISE
+    manager.add_static_config(".*", operation.BATCH_MATMUL, weight_granularity=tensorwise, **bits)
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
 

@@ -134,7 +134,11 @@ def opcode(root: Any, builtin: int) -> int:
     return append(root.operatorCodes, fb.OperatorCodeT(builtinCode=builtin, version=1))
 
 
-_TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {"MAXIMUM": "MaximumMinimum"}
+_TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {
+    "MAXIMUM": "MaximumMinimum",
+    "FULLY_CONNECTED": "FullyConnected",
+    "BATCH_MATMUL": "BatchMatMul",
+}
 """Beginnings of tables of options whose name is not that of their operation."""
 
 

@@ -1,8 +1,7 @@
-"""Small passes over a TFLite flatbuffer: types of input and output, adapters, metadata, and storage of buffers.
+"""Small passes over a TFLite flatbuffer: adapters, shape of the output, metadata, and storage of buffers.
 
-Each pass takes the bytes of a model with one input and one output and returns the bytes of another. litert-quantizer
-works on files whose input and output are float32; these passes then set the types that the scheme table requires.
-Buffers that litert-quantizer stored after the flatbuffer are moved inside, where old interpreters look for them.
+Each pass takes the bytes of a model with one input and one output and returns the bytes of another. Buffers that
+litert-quantizer stored after the flatbuffer are moved inside, where old interpreters look for them.
 """
 
 from __future__ import annotations
@@ -12,109 +11,10 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
-from edgepress.converters.calibration import Ranges
-from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_tflite import flatbuffer as flat
 
 _COPIES = ("CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-_REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
-
-
-def uint8_input(model: bytes) -> bytes:
-    """Let a model with an input of another type take uint8, by adding a CAST."""
-    root, graph = flat.read(model)
-    if graph.tensors[graph.inputs[0]].type == flat.UINT8:
-        return flat.write(root)
-    source, taken = graph.tensors[graph.inputs[0]], {tensor.name for tensor in graph.tensors}
-    name = source.name + b"_uint8"
-    while name in taken:  # litert-quantizer needs unique names
-        name += b"_again"
-    new = flat.tensor(graph, source.shape, name.decode(), type=flat.UINT8)
-    graph.tensors[new].shapeSignature = source.shapeSignature
-    types = {"inDataType": flat.UINT8, "outDataType": source.type}
-    graph.operators.insert(0, flat.operator(root, "CAST", [new], graph.inputs[0], **types))
-    flat.redirect(root, graph, new, inputs=True)
-    return flat.write(root)
-
-
-def uint8_interface(model: bytes, ranges: Ranges) -> bytes:
-    """Let an int8 model with float ends take and return uint8.
-
-    An input of another type, such as the int32 of tokens, stays.
-
-    A QUANTIZE at the input becomes a shift of the zero point by 128, which costs next to nothing; a DEQUANTIZE at the
-    output becomes the same. Scales stay: for pixels calibrated to 0-255 the input is (1, 0), raw pixels. Where the
-    operation at an end stayed float, such as a fused LSTM, a DEQUANTIZE or QUANTIZE by the calibrated range is put
-    there.
-
-    Args:
-        model: A model with a float32 input and output.
-        ranges: What was measured on the float model.
-
-    Raises:
-        ConversionError: The quantizer left the whole model float.
-    """
-    root, graph = flat.read(model)
-    _type_unread(root, graph)
-    source, sink = int(graph.inputs[0]), int(graph.outputs[0])
-    readers = [op for op in graph.operators if source in op.inputs]
-    makers = [op for op in graph.operators if sink in op.outputs]
-    kinds = {flat.kind(root, op) for op in graph.operators}
-    if not kinds & {*_REQUANTIZE}:
-        raise ConversionError(
-            f"The quantizer supports none of its operations: {', '.join(sorted(kinds))}.", "Use another scheme."
-        )
-    if graph.tensors[source].type != flat.FLOAT32:
-        pass  # integers, which are not quantized
-    elif {flat.kind(root, op) for op in readers} == {"QUANTIZE"}:
-        _as_uint8(graph, source, _shifted(graph.tensors[readers[0].outputs[0]].quantization))
-    else:
-        outer = _beside(graph, source)
-        _as_uint8(graph, outer, _quantization(*ranges[graph.tensors[source].name.decode()]))
-        graph.operators.insert(0, flat.operator(root, "DEQUANTIZE", [outer], source))
-        flat.redirect(root, graph, outer, inputs=True)
-    if [flat.kind(root, op) for op in makers] == ["DEQUANTIZE"]:
-        (last,) = makers
-        _as_uint8(graph, sink, _shifted(graph.tensors[last.inputs[0]].quantization))
-        graph.operators[graph.operators.index(last)] = flat.operator(root, "QUANTIZE", list(last.inputs), sink)
-    else:
-        outer = _beside(graph, sink)
-        probabilities = last_operation(model) in ("SOFTMAX", "LOGISTIC")
-        scores = (0.0, 255 / 256) if probabilities else ranges[graph.tensors[sink].name.decode()]
-        _as_uint8(graph, outer, _quantization(*scores))
-        graph.operators.append(flat.operator(root, "QUANTIZE", [sink], outer))
-        flat.redirect(root, graph, outer, inputs=False)
-    return flat.write(root)
-
-
-def _beside(graph: Any, index: int) -> int:
-    """A new tensor of the shape of another."""
-    tensor, names = graph.tensors[index], {t.name for t in graph.tensors}
-    prefix = free_prefix([name.decode(errors="replace") for name in names])
-    new = flat.tensor(graph, list(tensor.shape), f"{prefix}_end_{index}")
-    graph.tensors[new].shapeSignature = tensor.shapeSignature
-    return new
-
-
-def _as_uint8(graph: Any, index: int, quantization: Any) -> None:
-    graph.tensors[index].type, graph.tensors[index].quantization = flat.UINT8, quantization
-
-
-def _shifted(quantization: Any) -> Any:
-    """int8 parameters as those of the same values in uint8."""
-    from ai_edge_litert import schema_py_generated as fb
-
-    zero_points = [int(z) + 128 for z in quantization.zeroPoint]
-    return fb.QuantizationParametersT(scale=list(quantization.scale), zeroPoint=zero_points)
-
-
-def _quantization(low: float, high: float) -> Any:
-    """uint8 parameters for a range, widened to hold 0, which an integer has to stand for exactly."""
-    from ai_edge_litert import schema_py_generated as fb
-
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / 255 or 1.0
-    return fb.QuantizationParametersT(scale=[scale], zeroPoint=[round(-low / scale)])
+REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
 
 
 def int16_kernels(model: bytes) -> bytes:
@@ -124,14 +24,14 @@ def int16_kernels(model: bytes) -> bytes:
     power of two (`add.cc`, `input1_shift`), which litert-quantizer's are not.
     """
     root, graph = flat.read(model)
-    _type_unread(root, graph)
+    type_unread(root, graph)
     for op in graph.operators:
         if hasattr(op.builtinOptions, "potScaleInt16"):
             op.builtinOptions.potScaleInt16 = False
     return flat.write(root)
 
 
-def _type_unread(root: Any, graph: Any) -> None:
+def type_unread(root: Any, graph: Any) -> None:
     """Give outputs of a split that no operation reads the type of its other outputs.
 
     litert-quantizer leaves them float (such as the forget gate of an LSTM's first step, whose state is zero), and
@@ -183,7 +83,7 @@ def last_operation(model: bytes) -> str:
     root, graph = flat.read(model)
     producers = {int(i): op for op in graph.operators for i in op.outputs}
     op = producers.get(int(graph.outputs[0]))
-    while op is not None and flat.kind(root, op) in (*_COPIES, *_REQUANTIZE) and int(op.inputs[0]) in producers:
+    while op is not None and flat.kind(root, op) in (*_COPIES, *REQUANTIZE) and int(op.inputs[0]) in producers:
         op = producers[int(op.inputs[0])]
     return flat.kind(root, op) if op is not None else ""
 
@@ -224,7 +124,7 @@ def before_end(model: bytes) -> bytes | None:
 def _computed(root: Any, graph: Any, tensor: int) -> tuple[int, Any]:
     """The tensor that one was copied or requantized from, and the operation that computes it, None if there is none."""
     producers = {int(i): op for op in graph.operators for i in op.outputs}
-    while (op := producers.get(tensor)) is not None and flat.kind(root, op) in (*_COPIES, *_REQUANTIZE):
+    while (op := producers.get(tensor)) is not None and flat.kind(root, op) in (*_COPIES, *REQUANTIZE):
         tensor = int(op.inputs[0])
     return tensor, op
 

@@ -4,6 +4,8 @@ Every figure comes from two arrays: the class that a file predicts for each test
 it means the same for softmax, logits, sigmoid and multilabel files (`edgepress.runtime.decisions.decide`). The drop is
 paired: both files answered the same items, and only the items on which one is right and the other wrong count. The
 verdict follows from the drop's confidence interval; the p-value of the exact McNemar test is reported beside it.
+
+A model without labels has no accuracy: its outputs are compared with the baseline's number by number.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.proof.compare import compare
+from edgepress.toolkit.benchmarking.advice import MIN_SQNR_DB
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.results.figures import AccuracyFigures, ClassChange
-from edgepress.toolkit.results.records import DROP, NO_BASELINE, UNPROVEN, USABLE, Disagreement
+from edgepress.toolkit.results.figures import AccuracyFigures, ClassChange, ErrorFigures
+from edgepress.toolkit.results.records import DROP, LARGE_ERROR, NO_BASELINE, UNPROVEN, USABLE, Disagreement
 from edgepress.toolkit.stats.intervals import Interval, class_drops, mcnemar, paired_drop
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 
@@ -75,6 +79,24 @@ def accuracy_status(figures: AccuracyFigures, max_drop_pp: float) -> str:
     if figures.drop_pp is None or figures.drop_high_pp is None:
         return NO_BASELINE
     return USABLE if figures.drop_high_pp <= max_drop_pp else DROP if figures.drop_pp > max_drop_pp else UNPROVEN
+
+
+def error_figures(answers: Answers, baseline: Answers | None) -> ErrorFigures:
+    """How far the outputs of a file without labels are from the baseline's; without a baseline, that is unknown."""
+    if baseline is None:
+        return ErrorFigures()
+    assert answers.outputs is not None
+    assert baseline.outputs is not None
+    found = compare(baseline.outputs, answers.outputs, on="", labels=False)
+    return ErrorFigures(max_error=found.max_error, mean_error=found.mean_error, sqnr_db=found.sqnr_db)
+
+
+def error_status(figures: ErrorFigures) -> str:
+    """Whether a file without labels is usable: its SQNR compared with `MIN_SQNR_DB`."""
+    if figures.max_error is None:
+        return NO_BASELINE
+    near = figures.max_error == 0 or (figures.sqnr_db is not None and figures.sqnr_db >= MIN_SQNR_DB)
+    return USABLE if near else LARGE_ERROR
 
 
 def in_words(drop: Interval) -> str:

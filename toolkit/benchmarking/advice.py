@@ -2,7 +2,8 @@
 
 The rule: the smallest file whose accuracy drop, measured on its engine, is within the limit with 97.5 % confidence (the
 upper end of its 95 % confidence interval). If several files or engines are equally small, the one whose speed-up
-interval lies above all others. Latency decides nothing else, because it is valid only for the host it was measured on.
+interval lies above all others. Of files without labels, SQNR to the baseline's outputs takes the place of the drop:
+at least `MIN_SQNR_DB`. Latency decides nothing else, because it is valid only for the host it was measured on.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.host.describe import X86, host_title
-from edgepress.toolkit.results.records import USABLE, Advice, Measurement
+from edgepress.toolkit.results.records import NO_BASELINE, USABLE, Advice, Measurement
 from edgepress.toolkit.text import duration
 
 MAX_DROP_PP = 1.0
+MIN_SQNR_DB = 20.0
+"""Smallest SQNR of a usable file without labels, dB: its error is a tenth of the outputs, as root mean squares."""
 INTEGER = [name for name, scheme in SCHEMES.items() if scheme.calibrated and scheme.arithmetic == "int8"]
 
 
@@ -37,32 +40,68 @@ def choose(
         count: Number of test items.
         max_drop_pp: Limit of the drop's upper end, percentage points.
     """
+    if any(r.max_error is not None for r in results):
+        return _by_error(results, host, count)
     if all(r.drop_high_pp is None for r in results):
-        if any(r.accuracy is not None for r in results):
-            return _none("no float file was measured, so no accuracy drop is known. Add a float32 file.")
+        if any(r.accuracy is not None or r.status == NO_BASELINE for r in results):
+            return _none("no float file was measured, so no drop and no error is known. Add a float32 file.")
         return _none("no file could be measured.")
     fit = [r for r in results if r.status == USABLE]
     near = _nearest_miss(results, max_drop_pp)
     if not fit:
         return _none(f"no drop is proven to stay within {max_drop_pp:g} pp. {_remedy(near, count, max_drop_pp)}")
+    best, beside = _smallest(fit)
+    why = [
+        f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose "
+        f"accuracy drop is proven to stay within {max_drop_pp:g} pp: {_drop(best)} on {count} test images."
+    ]
+    why += beside
+    if near is not None and near.size_bytes < best.size_bytes:
+        why.append(f"Smaller, but not proven: {_remedy(near, count, max_drop_pp)}")
+    if best.p50_us is not None:
+        why.append(_speed(best, host))
+    return Advice(ship=best.file, engine=best.engine, why=" ".join(why))
+
+
+def _by_error(results: Sequence[Measurement], host: Mapping[str, Any], count: int) -> Advice:
+    """Which file without labels to ship."""
+    bound = f"an SQNR of {MIN_SQNR_DB:g} dB"
+    fit = [r for r in results if r.status == USABLE]
+    if all(r.max_error == 0 for r in fit):  # the baseline is always usable
+        others = [r for r in results if r.max_error]
+        if not others:
+            return _none("no other file than the baseline was measured.")
+        near = max(others, key=lambda r: -math.inf if r.sqnr_db is None else r.sqnr_db)
+        found = "no signal" if near.sqnr_db is None else f"{near.sqnr_db:.1f} dB"
+        return _none(
+            f"no quantized file reaches {bound} to the baseline; the nearest, {Path(near.file).name} on {near.engine}, "
+            f"reaches {found}. Calibrate with more data, or measure what the error means for your task."
+        )
+    best, beside = _smallest(fit)
+    reached = "equals the baseline" if best.sqnr_db is None else f"reaches {best.sqnr_db:.1f} dB"
+    why = [
+        f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose "
+        f"outputs reach {bound} to the baseline's: it {reached} on {count} items; the largest error is "
+        f"{best.max_error:.2g}.",
+        *beside,
+        "What such an error means for your task, only a test of that task can show.",
+    ]
+    if best.p50_us is not None:
+        why.append(_speed(best, host))
+    return Advice(ship=best.file, engine=best.engine, why=" ".join(why))
+
+
+def _smallest(fit: Sequence[Measurement]) -> tuple[Measurement, list[str]]:
+    """The smallest of the files that qualify, among equals the fastest; and a sentence on the equals, if any."""
     smallest = min(r.size_bytes for r in fit)
     equals = [r for r in fit if r.size_bytes == smallest]
     best = max(equals, key=lambda r: r.speedup_low or 0.0)
     beyond_doubt = all((best.speedup_low or 0.0) > (r.speedup_high or math.inf) for r in equals if r is not best)
     if not beyond_doubt:
         best = equals[0]
-    why = [
-        f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose "
-        f"accuracy drop is proven to stay within {max_drop_pp:g} pp: {_drop(best)} on {count} test images."
-    ]
-    if len(equals) > 1:
-        others = ", ".join(f"{Path(r.file).name} on {r.engine}" for r in equals if r is not best)
-        why.append(f"{'Significantly' if beyond_doubt else 'Not significantly slower or'} faster than {others}.")
-    if near is not None and near.size_bytes < best.size_bytes:
-        why.append(f"Smaller, but not proven: {_remedy(near, count, max_drop_pp)}")
-    if best.p50_us is not None:
-        why.append(_speed(best, host))
-    return Advice(ship=best.file, engine=best.engine, why=" ".join(why))
+    others = ", ".join(f"{Path(r.file).name} on {r.engine}" for r in equals if r is not best)
+    faster = "Significantly" if beyond_doubt else "Not significantly slower or"
+    return best, [f"{faster} faster than {others}."] if others else []
 
 
 def engine_notes(results: Sequence[Measurement], host: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,13 @@ import numpy as np
 
 from edgepress import __version__
 from edgepress.converters.schemes import BASELINES
-from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status, disagreements
+from edgepress.toolkit.benchmarking.accuracy import (
+    accuracy_figures,
+    accuracy_status,
+    disagreements,
+    error_figures,
+    error_status,
+)
 from edgepress.toolkit.benchmarking.advice import choose, engine_notes
 from edgepress.toolkit.benchmarking.best_engine import best_engines
 from edgepress.toolkit.benchmarking.collect import Answers
@@ -25,7 +31,7 @@ from edgepress.toolkit.benchmarking.timing import SEED, Timing, latency_figures
 from edgepress.toolkit.data.for_model import data_record
 from edgepress.toolkit.engines.environments import engine_version
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.results.figures import FileFigures
+from edgepress.toolkit.results.figures import AccuracyFigures, ErrorFigures, FileFigures
 from edgepress.toolkit.results.records import Benchmark, Measurement, Noise, measurement
 from edgepress.toolkit.workers.opening import Candidate
 
@@ -75,7 +81,7 @@ def assemble(
         best_engines=best_engines(advised),
         noise=noise,
         ceiling=next(iter(explained.ceilings.values()), None),
-        disagreements=disagreements(named, baseline, data=plan.data) if baseline else (),
+        disagreements=disagreements(named, baseline, data=plan.data) if baseline and plan.data.labels else (),
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "command": options.command,
@@ -97,9 +103,7 @@ def _measured(
 ) -> list[Measurement]:
     """One measurement per pair, number of threads and batch size."""
     files = {path: _file_facts(plan, path) for path in plan.contracts}
-    accuracies = {
-        c: accuracy_figures(a, baseline, data=plan.data) for c, a in answers.items() if isinstance(a, Answers)
-    }
+    judged = {c: _judged(a, baseline, plan, max_drop_pp) for c, a in answers.items() if isinstance(a, Answers)}
     rows = []
     for threads, batch in plan.shapes:
         rival = timings.get(plan.baseline._replace(threads=threads, batch=batch)) if plan.baseline else None
@@ -113,11 +117,22 @@ def _measured(
             elif isinstance(timing, Timing):
                 latency = latency_figures(timing, rival if isinstance(rival, Timing) else None)
                 why = explained.of(candidate, file, latency.p50_us)
-                status = accuracy_status(accuracies[pair], max_drop_pp)
-                rows.append(measurement(file, accuracies[pair], latency, why, status=status))
+                figures, status = judged[pair]
+                rows.append(measurement(file, figures, latency, why, status=status))
             else:
-                rows.append(measurement(file, accuracies[pair], status=f"failed: {timing}"))
+                rows.append(measurement(file, judged[pair][0], status=f"failed: {timing}"))
     return rows
+
+
+def _judged(
+    answers: Answers, baseline: Answers | None, plan: Plan, max_drop_pp: float
+) -> tuple[AccuracyFigures | ErrorFigures, str]:
+    """A file's accuracy, or if it has no labels its error, and whether it is usable."""
+    if not plan.data.labels:
+        error = error_figures(answers, baseline)
+        return error, error_status(error)
+    accuracy = accuracy_figures(answers, baseline, data=plan.data)
+    return accuracy, accuracy_status(accuracy, max_drop_pp)
 
 
 def _broken(plan: Plan) -> list[Measurement]:
@@ -145,12 +160,12 @@ def _file_facts(plan: Plan, path: Path) -> dict[str, Any]:
 
 
 def _notes(plan: Plan, baseline: Answers | None, noise: Noise | None) -> list[str]:
-    notes = []
+    notes, differences = [], "drop" if plan.data.labels else "error"
     if plan.baseline is None:
         none = " and ".join(f"no {scheme} file" for scheme in BASELINES)
-        notes.append(f"There is {none}, so drop and speed-up are unknown. Name a baseline with --baseline.")
+        notes.append(f"There is {none}, so {differences} and speed-up are unknown. Name a baseline with --baseline.")
     elif baseline is None:
-        notes.append(f"The baseline {plan.baseline.file.name} failed, so drop and speed-up are unknown.")
+        notes.append(f"The baseline {plan.baseline.file.name} failed, so {differences} and speed-up are unknown.")
     if noise is not None and noise.noisy:
         reasons = " ".join(noise.reasons)
         notes.append(f"The host was under load during timing, so the latencies are unreliable. {reasons}")

@@ -6,6 +6,8 @@ The baseline is the float32 TFLite file on LiteRT, or the float32 ONNX file wher
 named; it is measured even if `engines` does not include its engine. Without a baseline, drop and speed-up stay unknown
 and the result says so.
 
+Files without labels (task none) are compared by the error of their outputs instead of by accuracy.
+
 A benchmark has four steps, each in its own module: `plan` decides what to measure, `collect` lets every file answer
 the test split on all cores, `timing` times the files that answered, one at a time, and `assemble` makes one result of
 it. `explain` measures limits and profiles between the last two, if wanted.
@@ -83,14 +85,17 @@ def benchmark(
 def write_benchmark(result: Benchmark, out: Path) -> list[Path]:
     """Write `benchmark.json`, `benchmark.csv` and `accuracy_size_latency.png` into a folder; returns their paths.
 
-    The table holds a measurement's single figures; lists (rounds, classes, profile) are in the JSON document only.
+    Files without labels have no accuracy, and so no plot. The table holds a measurement's single figures; lists
+    (rounds, classes, profile) are in the JSON document only.
     """
     from edgepress.toolkit.benchmarking.plots import plot_benchmark
 
-    paths = [out / "benchmark.json", out / "benchmark.csv", out / "accuracy_size_latency.png"]
+    paths = [out / "benchmark.json", out / "benchmark.csv"]
     document = result.to_dict()
     write_json(paths[0], document)
     columns = [f.name for f in fields(Measurement) if f.default != () and f.name != "correct"]
     write_csv(paths[1], columns, document["results"])
-    plot_benchmark(result, paths[2])
+    if not result.by_error:
+        paths.append(out / "accuracy_size_latency.png")
+        plot_benchmark(result, paths[-1])
     return paths

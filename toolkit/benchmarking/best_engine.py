@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgepress.toolkit.results.records import DROP, BestEngine, Measurement
+from edgepress.toolkit.results.records import DROP, LARGE_ERROR, BestEngine, Measurement
 from edgepress.toolkit.stats.intervals import paired_ratio
 
 
 def best_engines(results: Sequence[Measurement]) -> tuple[BestEngine, ...]:
     """The best engine for each file that several engines were timed on, in the order of the results.
 
-    Engines that failed, or on which the accuracy drop exceeds the limit, are excluded. The others are compared by
-    median latency, paired by round; `beyond_doubt` says whether all confidence intervals confirm the result.
+    Engines that failed, or on which the accuracy drop or the error exceeds the limit, are excluded. The others are
+    compared by median latency, paired by round; `beyond_doubt` says whether all confidence intervals confirm it.
 
     Args:
         results: Measurements of one host, with the same threads and batch.
     """
     timed: dict[str, list[Measurement]] = {}
     for row in results:
-        if row.round_medians_us and not row.failed and row.status != DROP:
+        if row.round_medians_us and not row.failed and row.status not in (DROP, LARGE_ERROR):
             timed.setdefault(row.file, []).append(row)
     found = []
     for file, rows in timed.items():

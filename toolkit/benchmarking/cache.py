@@ -47,13 +47,13 @@ class Shelf:
     """The kept answers of one candidate to one data set's test split.
 
     Args:
-        cache: The folder of all; None keeps nothing.
+        cache: The folder of all; None keeps nothing. Outputs of models without labels are too large to be kept.
         candidate: The file and engine that answer. Nothing is kept if the engine or its version is unknown.
         data: The data set whose test split is answered.
     """
 
     def __init__(self, cache: Path | None, candidate: Candidate, data: DataSet) -> None:
-        key = None if cache is None else _key(candidate, data)
+        key = _key(candidate, data) if cache is not None and data.labels else None
         self._folder = cache / key if cache is not None and key is not None else None
         if self._folder is not None:
             with contextlib.suppress(OSError):
@@ -71,16 +71,16 @@ class Shelf:
         if hashlib.sha256(body).digest() != content[:32] or len(body) != 8 * (1 + count):
             return None
         predicted = np.frombuffer(body, "<i4", count, 8).astype(np.int64)
-        return Part(
-            predicted, np.frombuffer(body, "<f4", count, 8 + 4 * count), float(np.frombuffer(body, "<f8", 1)[0])
-        )
+        confidence = np.frombuffer(body, "<f4", count, 8 + 4 * count)
+        return Part((predicted, confidence), float(np.frombuffer(body, "<f8", 1)[0]))
 
     def put(self, rows: slice, part: Part) -> None:
         """Keep the answers to these items."""
         if self._folder is None:
             return
+        predicted, confidence = part.columns
         body = np.array(part.seconds, "<f8").tobytes()
-        body += part.predicted.astype("<i4").tobytes() + part.confidence.astype("<f4").tobytes()
+        body += predicted.astype("<i4").tobytes() + confidence.astype("<f4").tobytes()
         with contextlib.suppress(EdgepressError):
             write_bytes(self._path(rows), hashlib.sha256(body).digest() + body)
 

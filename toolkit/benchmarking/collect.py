@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,13 +47,15 @@ class Answers:
 
     Attributes:
         engine: Engine that ran the file.
-        predicted: The class of each item, int64, shape (N,).
-        confidence: The score of that class, float32, shape (N,), 0-1.
+        predicted: The class of each item, int64, shape (N,); empty for a model without labels.
+        confidence: The score of that class, float32, shape (N,), 0-1; empty for a model without labels.
+        outputs: What a model without labels returned for each item, float32, shape (N, outputs); None for a classifier.
     """
 
     engine: str
     predicted: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float32]
+    outputs: npt.NDArray[np.float32] | None = None
 
 
 def collect_answers(
@@ -121,8 +124,8 @@ class _Taker:
     def __init__(self, candidate: Candidate, data: DataSet, cap_s: float, shelf: Shelf) -> None:
         self._candidate, self._cap_s, self._shelf = candidate, cap_s, shelf
         self._opening = Opening(candidate, data.labels, data.input)
-        self._predicted = np.empty(len(data.test), np.int64)
-        self._confidence = np.empty(len(data.test), np.float32)
+        self._count, self._classifies = len(data.test), bool(data.labels)
+        self._columns: tuple[npt.NDArray[Any], ...] = ()
         self._workers: list[Worker] = []
         self._idle: list[Worker] = []
         self._lock = threading.Lock()
@@ -134,8 +137,11 @@ class _Taker:
     def outcome(self) -> Answers | EdgepressError:
         if self.error is not None:
             return self.error
-        assert self.done == len(self._predicted)
-        return Answers(self._candidate.engine or "", self._predicted, self._confidence)
+        assert self.done == self._count
+        engine = self._candidate.engine or ""
+        if self._classifies:
+            return Answers(engine, *self._columns)
+        return Answers(engine, np.empty(0, np.int64), np.empty(0, np.float32), *self._columns)
 
     def remember(self, rows: slice) -> bool:
         """Take the answers to these items from the cache, if it holds them."""
@@ -149,14 +155,14 @@ class _Taker:
             return
         try:
             part = self._ask(path)
-            if len(part.predicted) == rows.stop - rows.start:
+            if part.items == rows.stop - rows.start:
                 self._shelf.put(rows, part)
             self._take(rows, part)
         except ChildDied as e:
             self.fail(crashed(self._candidate, e))
         except EdgepressError as e:
             self.fail(e)
-        if self.error is not None or self.done == len(self._predicted):
+        if self.error is not None or self.done == self._count:
             with self._lock:
                 idle, self._idle = self._idle, []
             for worker in idle:
@@ -176,12 +182,16 @@ class _Taker:
 
     def _take(self, rows: slice, part: Part) -> None:
         with self._lock:
-            self.done += len(part.predicted)
+            self.done += part.items
             self._spent_s += part.seconds
             if self._spent_s <= self._cap_s:
-                self._predicted[rows], self._confidence[rows] = part.predicted, part.confidence
+                self._columns = self._columns or tuple(
+                    np.empty((self._count, *c.shape[1:]), c.dtype) for c in part.columns
+                )
+                for column, found in zip(self._columns, part.columns, strict=True):
+                    column[rows] = found
                 return
-        took = f"{self.done} of {len(self._predicted)} images took {self._spent_s:.2g} s"
+        took = f"{self.done} of {self._count} images took {self._spent_s:.2g} s"
         self.fail(InputError(f"{took}; the cap is {self._cap_s:g} s.", "Raise it with --time-cap."))
 
     def _ask(self, path: Path) -> Part:

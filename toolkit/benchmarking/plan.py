@@ -11,7 +11,7 @@ from edgepress.converters.schemes import BASELINES, SCHEMES
 from edgepress.runtime import ENGINES, Contract
 from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.data.for_model import Described, data_for, describe
+from edgepress.toolkit.data.for_model import Described, data_for, describe, unlabelled
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
@@ -19,6 +19,9 @@ from edgepress.toolkit.workers.opening import Candidate
 
 SUFFIXES = (".tflite", ".onnx")
 MAX_THREADS, MAX_BATCH = 256, 4096
+OUTPUT_BYTES, LEAST_ITEMS, MOST_ITEMS = 256 << 20, 8, 1024
+"""Approximate size of the outputs of all files without labels together, which limits the number of items that their
+errors are measured on, and the limits of that number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +70,18 @@ def make_plan(
     if baseline is not None and baseline not in measured:
         measured.insert(0, baseline)
     first = next((p for p, about in found.items() if not about.numbered), next(iter(found)))  # its labels are known
+    labelled = have_labels({p: about.contract for p, about in found.items()})
     opened, notes = data_for(
         found[first].contract,
         data,
         where=first,
         skip_unreadable=options.skip_unreadable,
         numbered=found[first].numbered,
+        purpose="evaluation" if labelled else "calibration",
     )
+    if not labelled:
+        room = OUTPUT_BYTES // (4 * found[first].contract.outputs * len(measured))
+        opened = unlabelled(opened, min(MOST_ITEMS, max(LEAST_ITEMS, room)))
     found = {p: about.labelled(opened) for p, about in found.items()}
     notes[:0] = [note for about in found.values() for note in about.notes]
     if left_out:
@@ -87,6 +95,22 @@ def make_plan(
         data=opened,
         notes=tuple(notes),
     )
+
+
+def have_labels(contracts: Mapping[Path, Contract]) -> bool:
+    """Whether the files have labels; all or none of them, and these with outputs of one shape.
+
+    Raises:
+        InputError: They differ.
+    """
+    kinds = {
+        "x".join(map(str, c.output_shape)) + " numbers" if c.task == "none" else "scores of labels": path.name
+        for path, c in contracts.items()
+    }
+    if len(kinds) > 1:
+        found = "; ".join(f"{name} returns {what}" for what, name in kinds.items())
+        raise InputError(f"The files can't be compared: {found}.", "Benchmark them separately.")
+    return next(iter(contracts.values())).task != "none"
 
 
 def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -55,7 +55,10 @@ def benchmark(
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> int:
-    """Measure size, latency and accuracy of files side by side, and recommend which one to ship."""
+    """Measure size, latency and accuracy of files side by side, and recommend which one to ship.
+
+    Files without labels (task none) are compared by the error of their outputs; their data need no labels.
+    """
     from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
     from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, write_benchmark
     from edgepress.toolkit.benchmarking.benchmark import benchmark as work
@@ -98,13 +101,17 @@ def show_benchmark(result: Benchmark) -> None:
     from edgepress.toolkit.cli.tables import benchmark_table, best_engine_lines
     from edgepress.toolkit.host.describe import host_title
 
-    about = [f"{result.data['count']} test items of {result.data['source']}", host_title(result.host)]
+    items = "items" if result.by_error else "test items"
+    about = [f"{result.data['count']} {items} of {result.data['source']}", host_title(result.host)]
     for name in ("threads", "batch"):
         numbers = {getattr(r, name) for r in result.results}
         about += [f"{name} {n}" for n in numbers if len(numbers) == 1]
     screen.say(", ".join(about))
     screen.show(benchmark_table(result))
-    screen.say("Drop: relative to the baseline, with the upper end (≤) of its 95 % confidence interval.")
+    if result.by_error:
+        screen.say("Errors and SQNR: of the outputs, relative to those of the baseline.")
+    else:
+        screen.say("Drop: relative to the baseline, with the upper end (≤) of its 95 % confidence interval.")
     screen.say("Speed-up: relative to the baseline, ± half of its 95 % confidence interval.")
     if result.noise is not None and not result.noise.noisy:
         screen.say("The host was quiet during timing.")

@@ -116,7 +116,7 @@ def _contract(found: Inspection) -> str:
     data = f", trained on {contract.data.source}" if contract.data else ""
     if contract.task == "none":
         proof = contract.verification
-        error = f", error up to {proof.max_error:.3g} of {proof.largest:.3g}" if proof else ""
+        error = f", largest error {proof.max_error:.3g}, largest output {proof.largest:.3g}" if proof else ""
         return f"{contract.scheme}, no labels, outputs {'x'.join(map(str, contract.output_shape))}{error}"
     return f"{contract.scheme}, {contract.task} of {len(contract.labels)} classes{data}{accuracy}"
 

@@ -71,7 +71,7 @@ def resize_option(option: Callable[..., Any]) -> Any:
             raise BadParameter(f"{e}.") from e
         return text
 
-    help = "How to fit images of another size; crop:F shows the central share F of what crop shows, as crop:0.875"
+    help = "How to fit images of another size; crop:F keeps the central share F of each side, such as crop:0.875"
     return option(
         metavar=f"<{'|'.join(RESIZES)}>",
         help=help,

@@ -13,12 +13,14 @@ from edgepress.runtime.contract import Verification
 from edgepress.toolkit.cli.screen import table, width
 from edgepress.toolkit.prediction import ImageResult
 from edgepress.toolkit.reports.view import row_names
-from edgepress.toolkit.results.records import DROP, USABLE, Benchmark, Measurement
+from edgepress.toolkit.results.records import DROP, LARGE_ERROR, USABLE, Benchmark, Measurement
 from edgepress.toolkit.text import number, size
 
 VARYING, VARYING_WIDTH = ("host", "threads", "batch"), 8
 """Columns shown only if rows differ in them, and the width of each."""
-STYLES = {USABLE: "green", DROP: "red"}
+STYLES = {USABLE: "green", DROP: "red", LARGE_ERROR: "red"}
+_CLASSES, _ERRORS = ("Acc. %", "F1 %", "Drop pp", "Agree %"), ("SQNR dB", "Max error", "Mean error")
+"""Columns of files with labels alone, and of files without labels alone."""
 
 
 def variants_table(variants: Sequence[Variant]) -> Table:
@@ -53,7 +55,7 @@ def benchmark_table(result: Benchmark) -> Table:
     columns = [
         (name, justify, figure)
         for name, justify, needed, figure in _COLUMNS
-        if room >= needed and name.lower() not in alike
+        if room >= needed and name.lower() not in alike and name not in (_CLASSES if result.by_error else _ERRORS)
     ]
     names = row_names(result.results)
     rows = [
@@ -145,6 +147,9 @@ _COLUMNS: tuple[tuple[str, str, int, Callable[[Measurement], str]], ...] = (
     ("F1 %", "right", 160, lambda r: _percent(r.macro_f1)),
     ("Drop pp", "right", 0, lambda r: _at_most(r.drop_pp, r.drop_high_pp)),
     ("Agree %", "right", 120, lambda r: _percent(r.agreement)),
+    ("SQNR dB", "right", 0, lambda r: "exact" if r.max_error == 0 else number(r.sqnr_db, ".1f")),
+    ("Max error", "right", 0, lambda r: number(r.max_error, ".3g")),
+    ("Mean error", "right", 100, lambda r: number(r.mean_error, ".3g")),
     ("Load ms", "right", 140, lambda r: number(r.load_ms, ".1f")),
     ("Memory", "right", 130, lambda r: size(r.memory_bytes)),
     ("p50 µs", "right", 0, lambda r: _us(r.p50_us)),

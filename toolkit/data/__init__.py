@@ -150,9 +150,11 @@ def _split(items: Items, purpose: Purpose, source: str) -> tuple[Names, tuple[st
 def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> None:
     """Raise an error unless the items have all of a model's labels, or `some` and no others."""
     if set(labels) != set(items.labels) and not (some and set(items.labels) < set(labels)):
+        hint = "Give data with the model's classes, or rename the class folders."
+        if labels == tuple(map(str, range(len(items.labels)))):  # it was converted without labels
+            hint = "If the outputs are these classes, name them in a copy of the file: edgepress annotate --labels."
         raise DataError(
-            f"The labels do not match: the model has {_shown(labels)}; {source} has {_shown(items.labels)}.",
-            "Give data with the model's classes, or rename the class folders.",
+            f"The labels do not match: the model has {_shown(labels)}; {source} has {_shown(items.labels)}.", hint
         )
 
 

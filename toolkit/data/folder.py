@@ -25,7 +25,7 @@ from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, load_image, peek
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.sample import LARGE, sample
-from edgepress.toolkit.data.splits import Ints
+from edgepress.toolkit.data.splits import OTHER_ITEMS, Ints
 from edgepress.toolkit.data.threads import in_threads
 from edgepress.toolkit.errors import DataError, InputError
 
@@ -121,7 +121,8 @@ def _parts(root: Path, options: ReadOptions) -> dict[str, Path]:
         return {"train": root}  # "train" and "test" may be names of classes
     parts = {PARTS[path.name]: path for path in named}
     if options.lacks_training(parts):
-        raise DataError(f"{root} has {', '.join(p.name + '/' for p in named)} but no train/.", "Add train/.")
+        hint = f"Add train/, or {OTHER_ITEMS}" if options.unlabelled else "Add train/."
+        raise DataError(f"{root} has {', '.join(p.name + '/' for p in named)} but no train/.", hint)
     if len(parts) < len(named):
         raise DataError(f"{root} has two folders for validation.", "Keep one of val, valid, validation.")
     return parts

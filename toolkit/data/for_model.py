@@ -23,7 +23,7 @@ from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.filetypes import format_of
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import DataSet, Purpose
+from edgepress.toolkit.data.types import DataSet, Purpose, Split
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
 
 IMAGENET = (1000, 1001)
@@ -40,14 +40,21 @@ class Described:
     """A file's contract.
 
     Attributes:
+        file: The file.
         contract: The contract.
         published: Whether others made the file, so that it has no contract itself and must be opened with this one.
-        notes: One line on each value of it that was found or guessed.
+        found: One line on each value of it that was found or guessed.
     """
 
+    file: Path
     contract: Contract
     published: bool = False
-    notes: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found or guessed, with the name of the file."""
+        return tuple(f"{self.file.name}: {text}" for text in self.found)
 
     @property
     def given(self) -> str:
@@ -57,19 +64,31 @@ class Described:
     @property
     def numbered(self) -> bool:
         """Whether its labels are not known, and are numbers instead."""
-        return self.published and self.contract.labels == tuple(map(str, range(len(self.contract.labels))))
+        return self.published and bool(self.contract.labels) and _numbers(self.contract.labels)
 
     def labelled(self, data: DataSet) -> Described:
         """The same with the labels of its data in their order, if its own are only numbers and there are as many."""
-        if (
-            not self.numbered
-            or {*self.contract.labels} == {*data.labels}
-            or len(self.contract.labels) != len(data.labels)
-        ):
-            return self
-        note = f"labels: {len(data.labels)} from {data.source}, in its order; change them with --labels"
-        notes = (*(n for n in self.notes if not n.startswith("labels:")), note)
-        return replace(self, contract=self.contract.replace(labels=data.labels), notes=notes)
+        found = with_labels_of(data, self.contract, self.found) if self.published else None
+        return self if found is None else replace(self, contract=found[0], found=found[1])
+
+
+def with_labels_of(
+    data: DataSet, contract: Contract, notes: tuple[str, ...]
+) -> tuple[Contract, tuple[str, ...]] | None:
+    """A contract whose labels are only numbers with as many labels of the data, in their order; None for another.
+
+    Its notes say so instead of saying that no labels were found.
+    """
+    labels = contract.labels
+    if not _numbers(labels) or len(labels) != len(data.labels) or {*labels} == {*data.labels}:
+        return None
+    note = f"labels: {len(labels)} from {data.source}, in its order; change them with --labels"
+    return contract.replace(labels=data.labels), (*(text for text in notes if not text.startswith("labels:")), note)
+
+
+def _numbers(labels: tuple[str, ...]) -> bool:
+    """Whether labels are only the numbers of the outputs."""
+    return labels == tuple(map(str, range(len(labels))))
 
 
 def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> Described:
@@ -88,7 +107,7 @@ def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> D
     contract = _own_contract(path)
     if contract is None and path.suffix in (".tflite", ".onnx"):
         found = describe_published(path, hints)
-        return Described(found.contract, True, tuple(f"{path.name}: {note}" for note in found.notes))
+        return Described(path, found.contract, True, found.notes)
     if contract is None:
         raise _without(path)
     if alone and hints.describes:
@@ -96,7 +115,7 @@ def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> D
             f"{path} has a contract, so options that describe a model made elsewhere do not apply to it.",
             "Leave them out, or change the contract: edgepress annotate.",
         )
-    return Described(contract)
+    return Described(path, contract)
 
 
 def describe_published(path: Path, hints: Hints) -> Description:
@@ -162,12 +181,12 @@ def data_for(
 
     Raises:
         EdgepressError: No data set is named, or it cannot be opened or does not match the model, or the model has no
-            labels.
+            labels to be evaluated with.
     """
-    if contract.task == "none":
+    if contract.task == "none" and purpose == "evaluation":
         raise InputError(
             f"{where} has no labels (its task is none), so there is no accuracy to measure.",
-            "edgepress inspect shows its error against the source model; python -m edgepress.runtime bench times it.",
+            "edgepress benchmark measures its error against a float file; inspect shows that against its source model.",
         )
     source = data if data is not None else contract.data.source if contract.data else None
     if source is None:
@@ -196,6 +215,14 @@ def data_for(
     if purpose == "evaluation":
         notes += _notes_on_test_items(contract, opened)
     return opened, [*notes, *resize_note(contract, opened)]
+
+
+def unlabelled(data: DataSet, count: int) -> DataSet:
+    """The same without labels, with up to `count` of all its items as test items, those of its test split first."""
+    parts = (data.test, data.val, data.train)
+    indices = np.concatenate([part.indices for part in parts])[:count]
+    held = Split(data.train.source, indices, np.zeros(len(indices), np.int64))
+    return replace(data, labels=(), test=held)
 
 
 def _notes_on_test_items(contract: Contract, data: DataSet) -> list[str]:
@@ -230,7 +257,8 @@ def resize_note(contract: Contract, data: DataSet) -> list[str]:
 
 def data_record(data: DataSet) -> dict[str, Any]:
     """The record of a data set in a result."""
-    return {"source": data.source, "sha256": data.sha256, "split": "test", "count": len(data.test)}
+    split = "test" if data.labels else "all"
+    return {"source": data.source, "sha256": data.sha256, "split": split, "count": len(data.test)}
 
 
 def _onnx_contract(path: Path) -> Contract | None:

@@ -78,10 +78,11 @@ class ReadOptions:
         if self.input is None:
             return InputSpec.image(*(self.size or (height, width)), self.color or color, self.resize)
         if not self.input.is_image or self.input.dtype != "uint8":
+            images = {1: "; if they are flattened images, give --color", 2: "; if they are images, give --color grey"}
             raise DataError(
                 f"The data are images, but the model takes {self.input.dtype} tensors of shape {self.input.shape}.",
                 "Give an .npz of float32 arrays, prepared as the model expects them"
-                + ("; if the model takes flattened images, give --color." if len(self.input.shape) == 1 else "."),
+                f"{images.get(len(self.input.shape), '')}.",
             )
         return self.input
 

@@ -24,6 +24,9 @@ from edgepress.toolkit.errors import DataError
 SHARES = {"test": 0.2, "val": 0.1}
 """Share of the training items that is taken for a split missing from the data, rounded up."""
 
+OTHER_ITEMS = "give other items: a folder of images without labels will do."
+"""The end of a hint for calibration."""
+
 Names = npt.NDArray[np.str_]
 Ints = npt.NDArray[np.int64]
 
@@ -122,7 +125,7 @@ def require_items(split: Names, purpose: Purpose, source: str) -> None:
     if purpose == "calibration" and not np.any(split == "train"):
         raise DataError(
             f"{source} has test items only, which are never used for calibration.",
-            "Give other items: a folder of images without labels will do.",
+            f"For calibration, {OTHER_ITEMS}",
         )
 
 

@@ -39,14 +39,15 @@ def model_card(result: Benchmark, *, licence: str = "unknown") -> str:
         "## Input and output",
         *_interface(contract, view.labels_of(result)),
         "## How to run it",
-        *_usage(ship, image=_is_image(result)),
+        *_usage(ship, result),
         "## Evaluation",
         table(result),
         escaped(measured_on(result)),
         *warnings(result),
         *_classes(ship),
         "## Limitations",
-        "Accuracy was measured on the items above and holds for similar items. A latency holds for the machine it was "
+        f"{'Errors were' if result.by_error else 'Accuracy was'} measured on the items above and "
+        f"{'hold' if result.by_error else 'holds'} for similar items. A latency holds for the machine it was "
         "measured on.",
         "## Provenance",
         "\n".join(f"- {line}" for line in _provenance(result, ship)),
@@ -62,7 +63,7 @@ def _head(result: Benchmark, ship: Measurement | None, name: str, licence: str) 
     yield f"license: {_quoted(licence)}"
     if library := LIBRARIES.get(formats[0]):
         yield f"library_name: {library}"
-    if image:
+    if image and not result.by_error:
         yield "pipeline_tag: image-classification"
     yield "tags:"
     schemes = [ship.scheme] if ship else []
@@ -98,7 +99,7 @@ def _is_image(result: Benchmark) -> bool:
 
 def _name(result: Benchmark) -> str:
     """The architecture and the data: "lenet on digits"."""
-    arch = view.contract_of(result).get("arch") or "Classifier"
+    arch = view.contract_of(result).get("arch") or ("Model" if result.by_error else "Classifier")
     return f"{arch} on {view.file_name(result.data['source'])}"
 
 
@@ -113,12 +114,14 @@ def _interface(contract: Mapping[str, Any], labels: list[str]) -> Iterator[str]:
         yield f"{len(labels)} classes: {shown}{', ...' if len(labels) > 20 else ''}."
 
 
-def _usage(ship: Measurement | None, *, image: bool) -> Iterator[str]:
+def _usage(ship: Measurement | None, result: Benchmark) -> Iterator[str]:
     if ship is None:
         yield "No file is recommended yet."
         return
     file = view.file_name(ship.file)
-    call = 'print(model.classify("photo.jpg", top=3))' if image else "scores = model.scores(batch)  # of items as above"
+    call = f"{'outputs = model.outputs' if result.by_error else 'scores = model.scores'}(batch)  # of items as above"
+    if _is_image(result) and not result.by_error:
+        call = 'print(model.classify("photo.jpg", top=3))'
     opening = f"from edgepress.runtime import load\n\nmodel = load({file!r}, engine={ship.engine!r})"
     yield f"```python\n{opening}\n{call}\n```"
 

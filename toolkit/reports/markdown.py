@@ -13,6 +13,9 @@ _COLUMNS: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
     ("size", lambda r: view.size(r.size_bytes)),
     ("accuracy", lambda r: view.percent(r.accuracy)),
     ("drop, pp", view.drop),
+    ("SQNR", view.sqnr),
+    ("max. error", lambda r: view.number(r.max_error)),
+    ("mean error", lambda r: view.number(r.mean_error)),
     ("p50", lambda r: view.duration(r.p50_us)),
     ("speed-up", lambda r: view.times(r.speedup)),
     ("memory", lambda r: view.size(r.memory_bytes)),
@@ -60,10 +63,13 @@ def table(result: Benchmark) -> str:
 
 def measured_on(result: Benchmark) -> str:
     """The test items and the host."""
-    text = f"{result.data['count']:,} test items of {view.file_name(result.data['source'])}, {host_title(result.host)}."
+    items, difference = ("items", "Error") if result.by_error else ("test items", "Drop")
+    text = f"{result.data['count']:,} {items} of {view.file_name(result.data['source'])}, {host_title(result.host)}."
     if result.baseline is not None:
         name = result.baseline["scheme"] or view.file_name(result.baseline["file"])
-        text += f" Drop and speed-up relative to {name} on {result.baseline['engine']}; brackets: 95 % interval."
+        text += (
+            f" {difference} and speed-up relative to {name} on {result.baseline['engine']}; brackets: 95 % interval."
+        )
     return text
 
 

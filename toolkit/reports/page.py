@@ -20,7 +20,7 @@ from edgepress import __version__
 from edgepress.toolkit.host.describe import host_title
 from edgepress.toolkit.reports import view
 from edgepress.toolkit.reports.chart_data import COLORS, chart_data, color_of, shape_of
-from edgepress.toolkit.results.records import DROP, USABLE, Benchmark, Disagreement, Measurement
+from edgepress.toolkit.results.records import DROP, LARGE_ERROR, USABLE, Benchmark, Disagreement, Measurement
 
 HERE = Path(__file__).parent
 SCRIPTS = ("vendor/d3.min.js", "plots.js", "closer.js", "report.js")
@@ -117,7 +117,7 @@ def _rows(result: Benchmark) -> list[dict[str, Any]]:
             "m": r,
             "ship": r is view.shipped_row(result),
             "baseline": view.is_baseline(r, result),
-            "tone": "good" if r.status == USABLE else "bad" if r.failed or r.status == DROP else "fair",
+            "tone": "good" if r.status == USABLE else "bad" if r.failed or r.status in (DROP, LARGE_ERROR) else "fair",
         }
         for n, (r, name) in enumerate(zip(result.results, view.row_names(result.results), strict=True))
     ]
@@ -166,6 +166,7 @@ def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, 
     tiles = [
         ("Size", view.size(ship.size_bytes), (other and smaller) or ""),
         ("Accuracy", view.percent(ship.accuracy), f"drop {drop} pp" if drop and other else ""),
+        ("SQNR", view.sqnr(ship), f"largest error {view.number(ship.max_error)}"),
         ("Latency, p50", view.duration(ship.p50_us), f"speed-up {speed}" if speed and other else ""),
         (
             "Peak memory",

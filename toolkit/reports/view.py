@@ -197,11 +197,25 @@ def speedup(row: Measurement) -> str:
     return interval(row.speedup, row.speedup_low, row.speedup_high)
 
 
+def sqnr(row: Measurement) -> str:
+    """The ratio of the outputs to their error, of a file without labels."""
+    if row.max_error == 0:
+        return "exact"
+    return "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}\N{NO-BREAK SPACE}dB"
+
+
+def number(value: float | None) -> str:
+    """A number of three digits."""
+    return text.number(value, ".3g")
+
+
 def facts(row: Measurement) -> list[tuple[str, str]]:
     """The main figures as (name, text), without those that were not measured."""
     pairs = [
         ("Accuracy", percent(row.accuracy)),
         ("Drop", drop(row) and f"{drop(row)} pp"),
+        ("SQNR", sqnr(row)),
+        ("Largest error", number(row.max_error)),
         ("Size", size(row.size_bytes)),
         ("Latency", duration(row.p50_us) + (f" (p99 {duration(row.p99_us)})" if row.p99_us is not None else "")),
         ("Speed-up", speedup(row)),
@@ -231,7 +245,16 @@ _COLUMNS = [
     _figure("Size", "size of the file", "size_bytes", size),
     _figure("Accuracy", "share of the test items classified correctly", "accuracy", percent),
     Column("Drop, pp", "baseline's accuracy minus this file's, with 95 % interval", attrgetter("drop_pp"), drop),
-    Column("Status", "whether its accuracy is shown to be within the limit", attrgetter("status"), short_status, False),
+    Column("SQNR", "baseline's outputs / the error of this file's, as powers", attrgetter("sqnr_db"), sqnr),
+    _figure("Max. error", "largest difference of an output from the baseline's", "max_error", number),
+    _figure("Mean error", "mean absolute difference of the outputs from the baseline's", "mean_error", number),
+    Column(
+        "Status",
+        "whether its accuracy, or error, is shown to be within the limit",
+        attrgetter("status"),
+        short_status,
+        False,
+    ),
     _figure("p50", "median latency of a call", "p50_us", duration),
     Column("Speed-up", "baseline's latency / this file's, with 95 % interval", attrgetter("speedup"), speedup),
     _figure("Memory", "peak resident memory beyond that of an empty process with the engine", "memory_bytes", size),

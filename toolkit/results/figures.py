@@ -115,6 +115,21 @@ class AccuracyFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ErrorFigures:
+    """How far the outputs of a model without labels are from those of the baseline, on the same items.
+
+    Attributes:
+        max_error: Largest absolute difference of an output.
+        mean_error: Mean absolute difference of the outputs.
+        sqnr_db: Power of the baseline's outputs divided by that of the difference, dB; None if either is 0.
+    """
+
+    max_error: float | None = None
+    mean_error: float | None = None
+    sqnr_db: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LatencyFigures:
     """How fast a file runs and how much memory it takes.
 

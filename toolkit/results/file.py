@@ -59,8 +59,8 @@ class Bounds(NamedTuple):
 
 
 def bounds_of(field: str) -> Bounds | None:
-    """The range of a numeric field by its name; None for drops, which may be negative."""
-    if "drop" in field and field != "max_drop_pp":
+    """The range of a numeric field by its name; None for drops and decibels, which may be negative."""
+    if ("drop" in field and field != "max_drop_pp") or field.endswith("_db"):
         return None
     return Bounds(0.0, 1.0 if field.endswith(SHARES) else math.inf, above=field.endswith("_us") and field != "time_us")
 

@@ -7,20 +7,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgepress.toolkit.results.figures import AccuracyFigures, ExplainingFigures, FileFigures, LatencyFigures
+from edgepress.toolkit.results.figures import (
+    AccuracyFigures,
+    ErrorFigures,
+    ExplainingFigures,
+    FileFigures,
+    LatencyFigures,
+)
 
 SCHEMA_VERSION = 2
 """Version of `benchmark.json`. Version 2 added fields; files of version 1 still load."""
 USABLE, DROP, UNPROVEN, NO_BASELINE = "usable", "accuracy drop", "unproven", "no baseline"
 """Status of a file whose accuracy was measured on its engine: the drop is within the limit; above it; within it, but
 not with 95 % confidence; unknown. A file that could not be measured has the status "failed: REASON"."""
+LARGE_ERROR = "large error"
+"""Status of a file without labels whose outputs are too far from the baseline's; USABLE, if they are near enough."""
 PROVEN, NOT_COMPARABLE = "self-test passed", "not comparable"
 """Status on a board on which no accuracy was measured; and, followed by a colon and the reason, of a board that was
 throttled or busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement(ExplainingFigures, LatencyFigures, AccuracyFigures, FileFigures):
+class Measurement(ExplainingFigures, LatencyFigures, ErrorFigures, AccuracyFigures, FileFigures):
     """One file on one engine on one host. What was not measured is None or empty.
 
     Attributes:
@@ -36,7 +44,7 @@ class Measurement(ExplainingFigures, LatencyFigures, AccuracyFigures, FileFigure
 
 
 def measurement(
-    file: FileFigures, *figures: AccuracyFigures | LatencyFigures | ExplainingFigures, status: str
+    file: FileFigures, *figures: AccuracyFigures | ErrorFigures | LatencyFigures | ExplainingFigures, status: str
 ) -> Measurement:
     """Merge groups of figures into one measurement."""
     groups = (file, *figures)
@@ -49,7 +57,7 @@ class Advice:
 
     Attributes:
         ship: Path of the file, None if none qualifies.
-        engine: Engine on which the file's accuracy was measured.
+        engine: Engine on which the file's accuracy, or error, was measured.
         why: The reason in a few sentences; if no file qualifies, the reason and what would help.
     """
 
@@ -143,7 +151,8 @@ class Benchmark:
     Attributes:
         host: Where it was measured; see `edgepress.toolkit.host.describe`.
         boards: Other hosts whose results were merged, each like `host`; their rows name them in `host`.
-        data: "source", "sha256", "split" and "count" of the classified items; "labels", up to 1000.
+        data: "source", "sha256", "split" ("test"; "all" for models without labels) and "count" of the answered items;
+            "labels", up to 1000.
         baseline: "file", "scheme" and "engine" that drops and speed-ups refer to; None if there is none.
         keras_accuracy: Accuracy of the source model on its test split, 0-1, from the contract.
         max_drop_pp: Limit of the accuracy drop, percentage points.
@@ -172,6 +181,11 @@ class Benchmark:
     ceiling: Ceiling | None = None
     disagreements: tuple[Disagreement, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def by_error(self) -> bool:
+        """Whether the files have no labels, and are judged by the error of their outputs."""
+        return any(row.max_error is not None for row in self.results)
 
     def leading(self) -> tuple[Measurement, ...]:
         """One measurement per file, engine and host: the first of several numbers of threads and batch sizes."""

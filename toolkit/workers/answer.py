@@ -6,7 +6,7 @@ Items come in a file that is mapped, not read: several processes share one copy 
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,35 +36,39 @@ class Part(NamedTuple):
     """Answers to a shard, or to its beginning if time ran out.
 
     Attributes:
-        predicted: The class of each item, int64, shape (n,).
-        confidence: The score of that class, float32, shape (n,).
+        columns: The class of each item, int64, shape (n,), and the score of that class, float32, shape (n,); of a model
+            without labels its outputs alone, float32, shape (n, outputs).
         seconds: Time that the engine took.
     """
 
-    predicted: npt.NDArray[np.int64]
-    confidence: npt.NDArray[np.float32]
+    columns: tuple[npt.NDArray[Any], ...]
     seconds: float
+
+    @property
+    def items(self) -> int:
+        """Number of items that were answered."""
+        return len(self.columns[0])
 
 
 def answer_shard(shard: Shard, emit: Emit) -> None:
     """Answer the items of a shard with the open model and emit a `Part`.
 
     Raises:
-        InputError: A score is NaN or infinite.
+        InputError: An answer is NaN or infinite.
         EngineError: The engine raised an exception.
     """
     model, items = opened(), np.load(shard.path, mmap_mode="r")
     step = max(1, CALL_BYTES // items[0].nbytes)
-    parts, seconds = [], 0.0
+    parts: list[tuple[npt.NDArray[Any], ...]] = []
+    seconds = 0.0
     for start in range(0, len(items), step):
         began = time.perf_counter()
         with engine_errors(model.path):
-            scores = model.scores(items[start : start + step])
+            answers = model.answer(items[start : start + step])
         seconds += time.perf_counter() - began
-        if not np.isfinite(scores).all():
-            raise InputError("Its scores contain NaN or infinity.")
-        parts.append(decide(scores, model.contract))
+        if not np.isfinite(answers).all():
+            raise InputError(f"Its {'scores' if model.labels else 'outputs'} contain NaN or infinity.")
+        parts.append(decide(answers, model.contract) if model.labels else (answers.reshape(len(answers), -1),))
         if seconds > shard.left_s:
             break
-    predicted, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
-    emit(Part(predicted, confidence, seconds))
+    emit(Part(tuple(np.concatenate(column) for column in zip(*parts, strict=True)), seconds))
