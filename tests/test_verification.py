@@ -11,6 +11,7 @@ import pytest
 
 from edgepress.converters.proof.compare import (
     EXACT_DB,
+    SEEDED,
     beside_rounded,
     compare,
     seeded_items,
@@ -184,6 +185,15 @@ def test_noise_that_softmax_hides_is_seen() -> None:
     noisy = true + rng(1).uniform(-15, 15, true.shape).astype(np.float32)
     assert not compare(softmax(true), softmax(noisy), on="x").varies
     assert "below their" in verdict(true, noisy, "onnx-dynamic")
+
+
+def test_other_labels_on_saturated_seeded_items_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    source, other = (np.eye(10, dtype=np.float32)[rng.integers(0, 10, 64)] for _ in range(2))
+    for scheme in ("tflite-int8", "tflite-dynamic"):
+        assert shortcoming(compare(source, other, on=SEEDED, end="softmax"), SCHEMES[scheme])
+        few = np.concatenate([source[:56], other[56:]])
+        assert not shortcoming(compare(source, few, on=SEEDED, end="softmax"), SCHEMES[scheme])
 
 
 def test_saturated_probabilities_are_no_proof() -> None:

@@ -242,15 +242,22 @@ def _shifted(found: Verification) -> str:
 
 
 def _disagrees(found: Verification) -> str:
-    """Labels that are wrong beyond what chance, at one standard error, allows; seeded images have no true label."""
-    if found.weighted_agreement is None or found.on == SEEDED:
+    """Labels that are wrong beyond what chance, at one standard error, allows.
+
+    Seeded items have no true label, and a sound file may differ on them; but where probabilities are saturated, labels
+    are all that can be compared.
+    """
+    if found.weighted_agreement is None or (found.on == SEEDED and not found.saturated):
         return ""
     allowed = found.agreement_error or 0.0
     nearest = max(found.weighted_agreement, found.rounded_agreement or 0.0)
-    for agreement, least, why in (
+    bounds = [
         (nearest, NEAREST_AGREEMENT, "rounding does not explain that"),
         (found.weighted_agreement, AGREEMENT, "eight bits are too few for this model"),
-    ):
+    ]
+    if found.on == SEEDED:
+        bounds = [(nearest, AGREEMENT, "its probabilities are 0 or 1, so nothing else can be compared")]
+    for agreement, least, why in bounds:
         if agreement + allowed < least:
             share = f"it chooses the source model's label for {found.agreement:.1%} of the items"
             return f"{share}, {agreement:.2f} when weighted by certainty; at least {least:g} is needed: {why}"
