@@ -10,7 +10,16 @@ from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import MANY_SCHEMES, Data, Foreign, Json, SkipUnreadable, list_of, with_model_hints
+from edgepress.toolkit.cli.options import (
+    DATA_HELP,
+    MANY_SCHEMES,
+    TRAINED_ON,
+    Foreign,
+    Json,
+    SkipUnreadable,
+    list_of,
+    with_model_hints,
+)
 
 
 @with_model_hints
@@ -21,7 +30,10 @@ def convert(
         str,
         Option(help=f"Schemes, separated by commas: {', '.join(MANY_SCHEMES)}", autocompletion=list_of(MANY_SCHEMES)),
     ] = "all",
-    data: Data = None,
+    data: Annotated[
+        str | None,
+        Option(help=f"{DATA_HELP}; labels are not needed, so a folder of images will do", show_default=TRAINED_ON),
+    ] = None,
     out: Annotated[Path | None, Option(help="Folder for the files", show_default="variants, next to the model")] = None,
     calibration_images: Annotated[int, Option(min=1, help="Number of training items in the calibration set")] = 200,
     verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,

@@ -86,7 +86,8 @@ MANY_ENGINES = Option(
 MANY_SCHEMES = ("all", *dict.fromkeys(s.format for s in SCHEMES.values()), *SCHEMES)
 
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
-Data = Annotated[str | None, Option(help=DATA_HELP, show_default="the data the model was trained on")]
+TRAINED_ON = "the data the model was trained on"
+Data = Annotated[str | None, Option(help=DATA_HELP, show_default=TRAINED_ON)]
 SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="Skip unreadable images, and list them")]
 ThreadCounts = Annotated[str, Option(help="Numbers of threads to time, separated by commas")]
 Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use")]
@@ -106,7 +107,8 @@ def model_hints(
         str | None, Foreign(help="Values that the model expects for pixels 0 and 255, such as 0,1 or -1,1")
     ] = None,
     mean: Annotated[
-        str | None, Foreign(help="Per-channel mean, subtracted from the pixels; or one number for all")
+        str | None,
+        Foreign(help="Per-channel mean, or one for all, subtracted from pixels 0-255; 0-1 if every --std is below 1"),
     ] = None,
     std: Annotated[str | None, Foreign(help="Per-channel standard deviation, applied after --mean")] = None,
     input: Annotated[
@@ -123,7 +125,7 @@ def model_hints(
         bool | None, Foreign("--channels-first/--channels-last", help="Layout of the model's input")
     ] = None,
     size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
-    task: Annotated[Task | None, Foreign(help="Meaning of the outputs")] = None,
+    task: Annotated[Task | None, Foreign(help="Meaning of the outputs; none: the model is no classifier")] = None,
     threshold: Annotated[
         float | None, Foreign(min=0, max=1, help="Probability from which a label counts as present")
     ] = None,
