@@ -69,6 +69,7 @@ class KeptWorker:
         self.key = KeptWorker.kind
         if self.key not in KeptWorker.alive:
             KeptWorker.alive[self.key] = Worker(silence_s=SILENCE_S, memory_bytes=MEMORY_BYTES)
+        self.pid = KeptWorker.alive[self.key].pid
 
     def call(self, function: Callable[[A, Emit], None], argument: A) -> Iterator[Any]:
         """See `Worker.call`."""

@@ -45,33 +45,35 @@ class Row(NamedTuple):
 
 RAW, ZERO_ONE = ("--input-range", "0,255"), ("--input-range", "0,1")
 MINUS_ONE = ("--input-range=-1,1",)
+NO_LABELS = ("--task", "none")
 MNIST = Row("mnist", ZERO_ONE, evaluate=True)
 ROWS = {
     "ai_edge_quantizer/conv_fc_mnist.tflite": MNIST,
     "ai_edge_quantizer/conv_fc_mnist_srq_a8w8.tflite": MNIST._replace(quantized=True),
     "ai_edge_quantizer/mnist_quantized.tflite": MNIST._replace(quantized=True),
     "ai_edge_quantizer/partly_quantized_mnist.tflite": MNIST._replace(quantized=True),
-    "coral/keras_lstm_mnist_ptq.tflite": MNIST._replace(quantized=True, options=()),
+    "coral/keras_lstm_mnist_ptq.tflite": MNIST._replace(quantized=True, options=("--color", "grey")),
     "coral/mobilenet_v1_0.25_128_quant.tflite": Row(quantized=True),
-    "face_classification/fer2013_mini_XCEPTION.119-0.65.hdf5": Row(options=MINUS_ONE),
-    "mlperf_tiny/ad01_int8.tflite": Row(quantized=True, options=("--task", "none")),
+    "face_classification/fer2013_mini_XCEPTION.119-0.65.hdf5": Row("coral", MINUS_ONE),
+    "mlperf_tiny/ad01_int8.tflite": Row(quantized=True, options=NO_LABELS),
     "mlperf_tiny/kws_ref_model.tflite": Row(quantized=True),
-    "mlperf_tiny/kws_ref_model_float32.tflite": Row(options=("--color", "none")),
+    "mlperf_tiny/kws_ref_model_float32.tflite": Row(options=("--color", "none"), quantized=True),  # its weights
     "mlperf_tiny/pretrainedResnet.h5": Row("sign_digits/Dataset"),
     "mlperf_tiny/pretrainedResnet.tflite": Row("sign_digits/Dataset", RAW),
     "mlperf_tiny/pretrainedResnet_quant.tflite": Row(quantized=True),
-    "mlperf_tiny/vww_96_float.tflite": Row(options=ZERO_ONE),
+    "mlperf_tiny/vww_96_float.tflite": Row("coral", ZERO_ONE),
     "mlperf_tiny/vww_96_int8.tflite": Row(quantized=True),
+    "mltk/image_example1.h5": Row("coral"),
     "mltk/image_example1.tflite": Row(quantized=True),
     "onnx/mnist-8.onnx": MNIST._replace(options=RAW),
     "onnx/mnist_quantized_ort2020.onnx": MNIST._replace(quantized=True),
     "tflite_support/automl_labeler_model.tflite": Row(quantized=True),
-    "tflite_support/mobilenet_v1_0.25_224_1_default_1.tflite": Row(options=MINUS_ONE),
+    "tflite_support/mobilenet_v1_0.25_224_1_default_1.tflite": Row("coral", MINUS_ONE),
     "tflite_support/mobilenet_v1_0.25_224_quant.tflite": Row(quantized=True),
     "tflm/trained_lstm.tflite": MNIST,
     "tflm/trained_lstm_int8.tflite": MNIST._replace(quantized=True),
     "user_keras/gowtham_mnist_model.keras": MNIST._replace(evaluate=False),
-    "user_keras/gowtham_model.tflite": MNIST,
+    "user_keras/gowtham_model.tflite": MNIST._replace(quantized=True),  # its weights
 }
 """By path below the folder's `models`; any other file is tried without options."""
 
@@ -171,7 +173,7 @@ def _command(command: str, path: Path, row: Row, data: Path, item: list[int], fo
         engine = (document or {}).get("engine") or {"opens": True}
         return Outcome(error or ("" if engine["opens"] else f"its engine does not open it: {engine['error']}"))
     if command == "predict":
-        if not item or path.suffix not in (".tflite", ".onnx"):
+        if not item or path.suffix not in (".tflite", ".onnx") or row.options == NO_LABELS:
             return None
         np.save(folder / "item.npy", np.zeros(item[1:], np.float32))
         document, error = _edgepress("predict", str(path), str(folder / "item.npy"), *row.options)
