@@ -23,6 +23,7 @@ VERBS = [
     *("annotate", "benchmark", "bundle", "compare", "convert", "demo", "evaluate"),
     *("inspect", "predict", "profile", "report", "train", "verify"),
 ]
+ARGUMENTS = ["BenchmarkOptions", "Hints"]
 
 
 def apart(code: str) -> Any:
@@ -31,9 +32,10 @@ def apart(code: str) -> Any:
 
 
 def test_the_public_functions_are_these_and_all_are_commands() -> None:
-    assert sorted(toolkit.__all__) == sorted(toolkit._MODULES) == VERBS
+    assert sorted(toolkit.__all__) == sorted(toolkit._MODULES) == ARGUMENTS + VERBS
     assert set(VERBS) <= set(COMMANDS)
-    assert set(VERBS) <= set(dir(toolkit))
+    assert {*ARGUMENTS, *VERBS} <= set(dir(toolkit))
+    assert all(inspect.isclass(getattr(toolkit, name)) for name in ARGUMENTS)
     for name in VERBS:
         assert inspect.isfunction(getattr(toolkit, name))
         assert getattr(toolkit, name) is getattr(toolkit, name)

@@ -6,8 +6,9 @@
     convert(model)
     print(benchmark("runs/digits/variants").advice.why)
 
-The functions here are the commands of `edgepress`, under the same names. Each is imported when first used, so that
-importing this package loads nothing heavy. Everything else in these folders is internal and may change.
+The functions here are the commands of `edgepress`, under the same names; `Hints` and `BenchmarkOptions` are arguments
+of theirs. Each is imported when first used, so that importing this package loads nothing heavy. Everything else in
+these folders is internal and may change.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgepress.toolkit.annotation import annotate
     from edgepress.toolkit.benchmarking.benchmark import benchmark
+    from edgepress.toolkit.benchmarking.options import BenchmarkOptions
     from edgepress.toolkit.bundles.build import bundle
     from edgepress.toolkit.bundles.verify import verify
     from edgepress.toolkit.comparison.compare import compare
-    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.conversion import Hints, convert
     from edgepress.toolkit.demonstration import demo
     from edgepress.toolkit.evaluation import evaluate
     from edgepress.toolkit.inspection import inspect
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from edgepress.toolkit.training.loop import train
 
 _MODULES = {
+    "BenchmarkOptions": "benchmarking.options",
+    "Hints": "conversion",
     "annotate": "annotation",
     "benchmark": "benchmarking.benchmark",
     "bundle": "bundles.build",
@@ -45,10 +49,10 @@ _MODULES = {
     "train": "training.loop",
     "verify": "bundles.verify",
 }
-"""The module of each public function."""
+"""The module of each public name."""
 
-__all__ = ["annotate", "benchmark", "bundle", "compare", "convert", "demo", "evaluate", "inspect", "predict", "profile"]
-__all__ += ["report", "train", "verify"]
+__all__ = ["BenchmarkOptions", "Hints", "annotate", "benchmark", "bundle", "compare", "convert", "demo", "evaluate"]
+__all__ += ["inspect", "predict", "profile", "report", "train", "verify"]
 
 
 def __getattr__(name: str) -> Any:
