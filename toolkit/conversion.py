@@ -20,7 +20,7 @@ from edgepress.converters.adapter import InputAdapter, end_for
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
-from edgepress.converters.proof.compare import ITEMS
+from edgepress.converters.proof.compare import ITEMS, OFFSET_ITEMS
 from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
@@ -168,13 +168,16 @@ def _with_uncalibrated(
 
 
 def _items(data: DataSet | None, count: int) -> dict[str, Any]:
-    """Calibration items, from the training split, and held-out items to verify on: arguments of `Conversion.run`."""
+    """Calibration items, from the training split, and items to verify on: arguments of `Conversion.run`.
+
+    Files are verified on validation items, which were not calibrated on; if there are too few, on training items, too.
+    """
     if data is None:
         return {"calibration": tuple}
-    held_out = data.val if len(data.val) else data.train
     rows = calibration_rows(data.train, count)
     split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
-    proof = held_out.read(calibration_rows(held_out, ITEMS))
+    parts = [data.val] if len(data.val) >= OFFSET_ITEMS else [part for part in (data.val, data.train) if len(part)]
+    proof = np.concatenate([part.read(calibration_rows(part, ITEMS)) for part in parts])[:ITEMS]
     return {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
 
 
