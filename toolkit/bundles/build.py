@@ -128,6 +128,9 @@ def bundle(
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     opened, notes = None, ["Without samples, the self-test checks neither decoding nor resizing."]
     if samples and about.contract.task != "none":  # samples are items of a class
+        if data is None and about.contract.data is None:
+            hint = "Name the data to take samples from with --data, or leave samples out: --samples 0."
+            raise InputError(f"{path} does not say what data it was trained on.", hint)
         opened, notes = data_for(about.contract, data, where=path, numbered=about.numbered)
         about = about.labelled(opened)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
