@@ -23,7 +23,7 @@ from edgepress.converters.contract.probe import probed
 from edgepress.converters.contract.published import published_contract
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.contract.write import onnx_annotated, tflite_with_contract
-from edgepress.converters.errors import ConversionError, parsing
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file, write_text
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.schemes import SCHEMES
@@ -33,7 +33,7 @@ from edgepress.converters.to_tflite.flatbuffer import is_tflite
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Contract, Model, load
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError, parsing
 
 PROOF_ITEMS = 6
 """Items on which the outputs are looked at."""

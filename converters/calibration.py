@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.errors import ConversionError, first_line
+from edgepress.converters.errors import ConversionError
+from edgepress.runtime.errors import first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -1,10 +1,8 @@
-"""The error of a conversion; beside it, how errors of other libraries become errors about a file."""
+"""The error of a conversion. How errors of other libraries become errors about a file: `edgepress.runtime.errors`."""
 
 from __future__ import annotations
 
-from edgepress.runtime.errors import EdgepressError, first_line, parsing
-
-__all__ = ["ConversionError", "first_line", "parsing"]
+from edgepress.runtime.errors import EdgepressError
 
 
 class ConversionError(EdgepressError):

@@ -23,7 +23,7 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.outputs import Looks, refuse_other_outputs
 from edgepress.converters.contract.probe import probed
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
-from edgepress.converters.errors import ConversionError, first_line, parsing
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
 from edgepress.converters.proof.compare import End, seeded_items, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
@@ -39,7 +39,7 @@ from edgepress.converters.worker import Emit
 from edgepress.runtime import load
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import softmax, two_columns
-from edgepress.runtime.errors import EdgepressError, ModelFileError
+from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line, parsing
 
 IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
 """Scales of seeded items, in the order in which they are tried."""

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgepress.converters.contract.metadata import onnx_props
-from edgepress.converters.errors import ConversionError, parsing
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import read
 from edgepress.converters.sources.tflite import TFLiteSource
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError, parsing
 
 RAISED = [OverflowError, SystemError, RecursionError, MemoryError, NotImplementedError, AssertionError, UnicodeError]
 

@@ -11,9 +11,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.errors import first_line
 from edgepress.converters.inspection.report import Inspection
-from edgepress.runtime.errors import EdgepressError
+from edgepress.runtime.errors import EdgepressError, first_line
 from edgepress.runtime.flatbuffer import check_constants, unsupported_operations
 
 DELEGATE = "DELEGATE"

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.size import Size
-from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Inspection, Port, total, with_size
 from edgepress.converters.sources.keras import mended
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import InputError, first_line
 
 KERNELS = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), 1),

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.size import Size, fixed_shapes
-from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.onnx_steps import (
@@ -28,7 +27,7 @@ from edgepress.converters.inspection.onnx_steps import (
 from edgepress.converters.inspection.onnx_versions import OLDEST_OPSET, RELEASES, oldest_onnxruntime
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.runtime.contract import MEMBER, Contract
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError, first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.size import Size
-from edgepress.converters.errors import first_line
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Inspection, Port, Weight, file_size, with_size
 from edgepress.converters.sources.saved_model import Signature, serving_signature
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError, first_line
 
 SKIPPED = ("Identity", "NoOp", "Placeholder")
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Facts
-from edgepress.converters.errors import ConversionError, first_line
+from edgepress.converters.errors import ConversionError
+from edgepress.runtime.errors import first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.kinds import other_ends
-from edgepress.converters.errors import first_line, parsing
 from edgepress.converters.sources.bombs import refuse_bomb
-from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError, first_line, parsing
 from edgepress.runtime.filetypes import format_of
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from edgepress.converters.contract.kinds import counted, item_output, other_ends
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.errors import ConversionError, first_line
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET, prepared
 from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
 from edgepress.runtime.contract import MEMBER, Contract
-from edgepress.runtime.errors import EdgepressError, ModelFileError
+from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 
 if TYPE_CHECKING:
     import onnx

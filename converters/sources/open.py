@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.size import fixed_shape
-from edgepress.converters.errors import ConversionError, parsing
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Source
 from edgepress.converters.sources.keras import load_keras, takes_tokens
 from edgepress.converters.sources.onnx import OnnxSource
@@ -22,7 +22,7 @@ from edgepress.converters.sources.saved_model import function_of, serving_signat
 from edgepress.converters.sources.tensorflow import TensorFlowSource
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.runtime.contract import read_contract
-from edgepress.runtime.errors import EdgepressError, ModelFileError
+from edgepress.runtime.errors import EdgepressError, ModelFileError, parsing
 from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.sessions import check_outputs
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.kinds import other_ends
-from edgepress.converters.errors import first_line
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError, first_line
 
 SIGNATURES = ("serving_default", "serve")
 

@@ -17,13 +17,13 @@ from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
-from edgepress.converters.errors import ConversionError, first_line
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import dense, flatbuffer, padding, passes, resize
 from edgepress.runtime.contract import read_contract
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError, first_line
 from edgepress.runtime.flatbuffer import check_constants, unsupported_operations
 
 if TYPE_CHECKING:

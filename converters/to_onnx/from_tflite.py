@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.converters.errors import ConversionError, first_line
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_onnx.convert import OPSET, finished
+from edgepress.runtime.errors import first_line
 
 if TYPE_CHECKING:
     import onnx

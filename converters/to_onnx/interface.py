@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
-from edgepress.converters.errors import ConversionError, first_line
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_onnx.convert import OPSET, finished
-from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.errors import InputError, ModelFileError, first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.errors import first_line
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import InputError, first_line
 
 
 def item_shape(model: bytes) -> tuple[int | None, ...]:
