@@ -56,7 +56,10 @@ class Room(NamedTuple):
 
 ROOMS = {
     "stats": Room("toolkit/stats/*.py", "unit_stats intervals metrics"),
-    "comparison": Room("toolkit/comparison/*.py", "unit_comparison unit_gates unit_compare_models compare"),
+    "comparison": Room(
+        "toolkit/comparison/*.py",
+        "unit_comparison unit_gates unit_matching unit_comparison_text unit_compare_models compare",
+    ),
     "results": Room("toolkit/results/*.py", "unit_results results_file"),
     "splits": Room("toolkit/data/splits.py", "unit_splits data_splits"),
     "contract": Room("runtime/contract.py", "unit_contract contract"),

@@ -179,3 +179,10 @@ def keras_found(run: Any) -> Any:
     from edgepress.toolkit.inspection import inspect
 
     return inspect(run.model)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the user's engines, which does not exist yet."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "edgepress" / "engines"

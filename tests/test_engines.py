@@ -26,13 +26,6 @@ openvino = pytest.mark.skipif("openvino" not in available_engines(), reason="Ope
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's data folder, empty."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    return tmp_path / "data" / "edgepress" / "engines"
-
-
-@pytest.fixture
 def elsewhere(home: Path, tmp_path: Path) -> Path:
     """An environment that looks like one with tflite-runtime: LiteRT under its name, in packages of its own."""
     packages = tmp_path / "packages" / "tflite_runtime"

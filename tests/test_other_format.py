@@ -28,13 +28,6 @@ TFLITE = "tflite-float32,tflite-int8"
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's data folder, empty."""
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    return tmp_path / "data" / "edgepress" / "engines"
-
-
-@pytest.fixture
 def fake(home: Path, tmp_path: Path) -> Path:
     """An environment that looks like onnx2tf's; the tests write what its `convert` does into the file returned."""
     site = home / "onnx2tf" / "lib" / "python3.12" / "site-packages"
