@@ -24,6 +24,7 @@ module `errors`.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -103,6 +104,8 @@ def first_line(error: BaseException) -> str:
 
 def reason_of(error: BaseException) -> str:
     """`first_line`, after the name of the exception's class where the text alone says little, as that of a KeyError."""
+    if isinstance(error, struct.error):  # its text counts bytes of a buffer that nobody else knows
+        return "an offset leads out of it"
     text = first_line(error)
     return (
         text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ def test_any_exception_names_the_file_and_its_kind(kind: type[Exception]) -> Non
         raise kind("first\nsecond")
     assert "second" not in caught.value.message
     assert isinstance(caught.value.__cause__, kind)
+
+
+def test_an_offset_out_of_the_file_is_said_in_words() -> None:
+    with (
+        pytest.raises(ModelFileError, match=r"cut\.tflite .*an offset leads out of it") as caught,
+        parsing(Path("cut.tflite")),
+    ):
+        struct.unpack_from("<I", b"", 4)
+    assert "unpack" not in caught.value.message
 
 
 def test_errors_of_edgepress_pass_unchanged() -> None:

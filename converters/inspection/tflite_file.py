@@ -7,7 +7,6 @@ a vector that leads out of the file is an error.
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +23,7 @@ from edgepress.converters.inspection.report import Inspection, Port, Runtime, We
 from edgepress.converters.inspection.tflite_versions import Use, oldest_release, on_pypi, required_version
 from edgepress.converters.to_tflite import resize
 from edgepress.runtime.contract import read_contract
-from edgepress.runtime.errors import InputError, ModelFileError
+from edgepress.runtime.errors import InputError
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST", "FAKE_QUANT", "DENSIFY")
 DATA_AT = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
@@ -42,10 +41,7 @@ def read(path: Path, size: Size | None = None) -> Inspection:
     """
     contract, content = read_contract(path), path.read_bytes()
     sized = content if size is None else _sized(path, content, size)
-    try:
-        found = _read(path, content, sized)
-    except (struct.error, TypeError, IndexError) as e:
-        raise ModelFileError(f"{path} is damaged: an offset leads out of it.", "Copy or convert it again.") from e
+    found = _read(path, content, sized)
     return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 

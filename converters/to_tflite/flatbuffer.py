@@ -5,14 +5,13 @@ The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.errors import ConversionError
-from edgepress.runtime.errors import ModelFileError
+from edgepress.runtime.errors import ModelFileError, reason_of
 
 FLOAT32, INT32, UINT8 = 0, 2, 3
 """Of the schema's `TensorType`."""
@@ -87,8 +86,8 @@ def read(model: bytes) -> tuple[Any, Any]:
         for graph in root.subgraphs:
             _follow(root, graph)
     except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
-        reason = "an offset leads out of it" if isinstance(e, (struct.error, IndexError)) else e
-        raise ModelFileError(f"The TFLite model is damaged or cut off: {reason}.", "Copy or export it again.") from e
+        what = f"The TFLite model is damaged or cut off: {reason_of(e)}."
+        raise ModelFileError(what, "Copy or export it again.") from e
     if graphs != [(1, 1)]:
         raise ConversionError(
             f"The model must be one graph with one input and one output; found (inputs, outputs) {graphs}.",

@@ -151,7 +151,7 @@ def _class_files(folder: Path, root: Path, options: ReadOptions) -> dict[str, li
             return {"": loose}
         what = f"{len(loose)} images but no class folders" if loose else "neither class folders nor images"
         hint = "Accepted: one folder per class, named after it, with its images inside."
-        raise DataError(f"{folder} contains {what}.", f"{hint} {UNLABELLED}" if loose else hint)
+        raise DataError(f"{folder} contains {what}.", f"{hint} {UNLABELLED}")
     for label, files in classes.items():
         if not files:
             accepted = ", ".join(sorted(IMAGE_SUFFIXES))
