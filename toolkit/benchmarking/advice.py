@@ -84,7 +84,7 @@ def _by_error(results: Sequence[Measurement], host: Mapping[str, Any], count: in
         f"outputs reach {bound} to the baseline's: it {reached} on {count} items; the largest error is "
         f"{best.max_error:.2g}.",
         *beside,
-        "What such an error means for your task, only a test of that task can show.",
+        "Only a test of your task shows what such an error means for it.",
     ]
     if best.p50_us is not None:
         why.append(_speed(best, host))
