@@ -31,6 +31,7 @@ from edgepress.converters.make_files import Began, Done, FilesJob, OpenJob, make
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.targets import Target, refuse_other_schemes
 from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.worker import ChildDied, Worker, merged
@@ -114,6 +115,8 @@ class Conversion:
         proof_name: str = "seeded",
         enforce: bool = True,
         onnx2tf: Onnx2tf = None,
+        target: Target = "cpu",
+        rewrite: bool = True,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
     ) -> list[Variant]:
@@ -132,6 +135,8 @@ class Conversion:
             enforce: Whether a file below its scheme's bound fails.
             onnx2tf: The interpreter of the environment with onnx2tf, which makes TFLite files of ONNX models, or the
                 error that these schemes end with; None means that onnx2tf is not installed.
+            target: What the files are for.
+            rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
 
@@ -139,16 +144,16 @@ class Conversion:
             One variant for each scheme, in the order given.
 
         Raises:
-            InputError: A scheme is unknown, or the folder can't be written.
+            InputError: A scheme is unknown or not for the target, or the folder can't be written.
             ModelFileError: The model can't be opened, or contradicts the contract.
         """
         adapter = adapter or InputAdapter(contract.input, contract.input.shape)
-        paths = self._paths(schemes, Path(out), stem, contract, adapter)
+        paths = self._paths(schemes, Path(out), stem, contract, adapter, target)
         tools = {name: metadata.version(name) for name in TOOLS}
         if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
             tools["onnx2tf"] = VERSION
         contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
-        job = FilesJob(paths, contract, adapter, calibration, proof, proof_name, enforce, onnx2tf)
+        job = FilesJob(paths, contract, adapter, calibration, proof, proof_name, enforce, onnx2tf, target, rewrite)
         found: dict[str, Done] = {}
         try:
             for report in self._reports(job):
@@ -168,15 +173,22 @@ class Conversion:
         return [across(found[name].variant, answers) for name in schemes]
 
     def _paths(
-        self, schemes: Sequence[str], out: Path, stem: str | None, contract: Contract, adapter: InputAdapter
+        self,
+        schemes: Sequence[str],
+        out: Path,
+        stem: str | None,
+        contract: Contract,
+        adapter: InputAdapter,
+        target: Target,
     ) -> dict[str, Path]:
         """The files to make, after checks that need no process."""
         for name in schemes:
             if name not in SCHEMES:
                 raise unknown("scheme", name, SCHEMES)
+        refuse_other_schemes(schemes, target)
         if adapter.end and contract.task not in ("logits", "sigmoid"):
             raise InputError(f"The outputs are {contract.task}, not logits, so they need no softmax.", "Leave it out.")
-        paths = targets(schemes, out, self.stem if stem is None else stem)
+        paths = targets(schemes, out, self.stem if stem is None else stem, target)
         for path in paths.values():
             if path.exists() and path.samefile(self.path):
                 raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")

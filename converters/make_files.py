@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,11 @@ from edgepress.converters.proof.compare import End, seeded_items, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.proof.verify import answers, rounded_answers, verify
+from edgepress.converters.rewrites.table import Rewrite, Stage, rewrites_for, rewritten_onnx, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.sources.base import Onnx2tf, Source
 from edgepress.converters.sources.open import open_source
+from edgepress.converters.targets import Target
 from edgepress.converters.to_onnx import convert as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
 from edgepress.converters.variant import Variant
@@ -72,6 +74,8 @@ class FilesJob:
         proof_name: Name of these items.
         enforce: Whether a file below its scheme's bound fails.
         onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
+        target: What the files are for.
+        rewrite: Whether the graphs are rewritten for it.
     """
 
     targets: Mapping[str, Path]
@@ -82,6 +86,8 @@ class FilesJob:
     proof_name: str
     enforce: bool
     onnx2tf: Onnx2tf = None
+    target: Target = "cpu"
+    rewrite: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,16 +151,16 @@ class _Work:
             )
         self.source, self.job, self.input = source, job, contract.input
         self.range = None if contract.input.is_integer else contract.input.value_range  # integers are not quantized
-        self._results: dict[Callable[[], Any], Any] = {}
+        self._results: dict[tuple[Any, ...], Any] = {}
 
-    def once(self, step: Callable[[], T]) -> T:
+    def once(self, step: Callable[..., T], *of: Any) -> T:
         """The step's result, or its error, made at the first call and kept: a second try would fail as slowly."""
-        if step not in self._results:
+        if (step, *of) not in self._results:
             try:
-                self._results[step] = step()
+                self._results[step, *of] = step(*of)
             except Exception as e:
-                self._results[step] = e
-        result = self._results[step]
+                self._results[step, *of] = e
+        result = self._results[step, *of]
         if isinstance(result, Exception):
             raise result
         return cast(T, result)
@@ -165,8 +171,15 @@ class _Work:
     def onnx(self) -> Any:
         return self.source.onnx(self.job.adapter)
 
-    def ranges(self) -> Ranges:
-        return tflite_ranges(self.once(self.tflite), self.job.calibration, self.range)
+    def rewritten_tflite(self, rewrites: tuple[Rewrite, ...]) -> tuple[bytes, dict[str, int]]:
+        return rewritten_tflite(self.once(self.tflite), rewrites)
+
+    def rewritten_onnx(self, rewrites: tuple[Rewrite, ...]) -> tuple[Any, dict[str, int]]:
+        return rewritten_onnx(self.once(self.onnx), rewrites)
+
+    def ranges(self, rewrites: tuple[Rewrite, ...]) -> Ranges:
+        model, _ = self.once(self.rewritten_tflite, rewrites)
+        return tflite_ranges(model, self.job.calibration, self.range)
 
     def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
         """Items to verify on, and the source model's answers to them.
@@ -207,9 +220,15 @@ class _Work:
 
     def make(self, scheme: Scheme, target: Path) -> Done:
         """Write one file, whole, and only if it opens, answers and is near enough to the source model."""
-        write = self._writer(scheme)
+        write, rewrites = self._writer(scheme)
         task = "softmax" if self.job.adapter.end and self.task == "logits" else self.task
-        contract = self.job.contract.replace(scheme=scheme.name, task=task, item_by_item=scheme.item_by_item)
+        contract = self.job.contract.replace(
+            scheme=scheme.name,
+            task=task,
+            item_by_item=scheme.item_by_item,
+            target=self.job.target,
+            rewrites=tuple(rewrites),
+        )
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide errors where it saturates.
             raw = contract.replace(task="softmax") if contract.task == "logits" else contract
@@ -250,7 +269,7 @@ class _Work:
             test = make_selftest(model, scheme, self.once(self.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
         size = target.stat().st_size
-        return Done(Variant(scheme.name, target, size, 0.0, verification, notes=notes), scores)
+        return Done(Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes), scores)
 
     def _rounded(self, scheme: Scheme, end: End) -> npt.NDArray[np.float32] | None:
         """The best answers that a scheme with rounded weights could give to the proof items."""
@@ -266,16 +285,27 @@ class _Work:
         """A single sigmoid as two columns like the runtime's, the negative label first."""
         return two_columns(truth) if self.task == "sigmoid" else truth
 
-    def _writer(self, scheme: Scheme) -> Callable[[Contract], bytes]:
-        uint8 = self.input.is_image
+    def _writer(self, scheme: Scheme) -> tuple[Callable[[Contract], bytes], dict[str, int]]:
+        """Writes the file with a contract; and the rewrites that were made, with the number of places of each."""
+        before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
         if scheme.format == "tflite":
-            ranges = self.once(self.ranges) if scheme.calibrated else None
-            flat = to_tflite.with_scheme(self.once(self.tflite), scheme, ranges, uint8=uint8)
-            return lambda contract: tflite_with_contract(flat, contract)
-        graph = to_onnx.with_scheme(self.once(self.onnx), scheme, self.job.calibration, self.range)
-        return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString())
+            model, made = self.once(self.rewritten_tflite, before)
+            ranges = self.once(self.ranges, before) if scheme.calibrated else None
+            chosen = rewritten_tflite(model, recipe)[1]
+            flat = to_tflite.with_scheme(model, scheme, ranges, chosen, uint8=self.input.is_image)
+            flat, last = rewritten_tflite(flat, after)
+            return lambda contract: tflite_with_contract(flat, contract), made | chosen | last
+        model, made = self.once(self.rewritten_onnx, before)
+        chosen = rewritten_onnx(model, recipe)[1]
+        graph = to_onnx.with_scheme(model, scheme, self.job.calibration, self.range, chosen)
+        graph, last = rewritten_onnx(graph, after)
+        return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
+
+    def _rewrites(self, scheme: Scheme, stage: Stage) -> tuple[Rewrite, ...]:
+        return rewrites_for(scheme, self.job.target, stage) if self.job.rewrite else ()
 
 
-def targets(schemes: Sequence[str], out: Path, stem: str) -> dict[str, Path]:
-    """Path of each scheme's file: `{stem}-{precision}.{format}`."""
-    return {name: out / f"{stem}-{SCHEMES[name].precision}.{SCHEMES[name].format}" for name in schemes}
+def targets(schemes: Sequence[str], out: Path, stem: str, target: Target = "cpu") -> dict[str, Path]:
+    """Path of each scheme's file: `{stem}-{precision}.{format}`, with the target in front of the dot unless "cpu"."""
+    end = "" if target == "cpu" else f"-{target}"
+    return {name: out / f"{stem}-{SCHEMES[name].precision}{end}.{SCHEMES[name].format}" for name in schemes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ class Variant:
         verification: How far its answers are from the source model's.
         other_format_error: Largest difference of a score to the file of the same precision in the other format, if
             both were made.
+        rewrites: Number of places that each rewrite changed, by its name (`converters.rewrites.table`).
         notes: Remarks for its user, such as operations that stayed float.
         error: Why there is no file; empty if there is one.
         hint: What to do about `error`.
@@ -37,6 +39,7 @@ class Variant:
     seconds: float
     verification: Verification | None = None
     other_format_error: float | None = None
+    rewrites: Mapping[str, int] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""

@@ -136,6 +136,8 @@ class Contract:
         tools: Versions of the packages that made the file.
         output_shape: Shape of the output for one item, without the batch; empty unless the task is "none".
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
+        target: What the file was made for, "cpu" or "integer-only" (no float operation).
+        rewrites: Names of the changes that were made to its graph to be faster there.
         adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
             an `adapter`, which a reader must not ignore, else 1.
@@ -155,6 +157,8 @@ class Contract:
     tools: Mapping[str, str] = dataclasses.field(default_factory=dict)
     item_by_item: bool = False
     output_shape: tuple[int, ...] = ()
+    target: str = "cpu"
+    rewrites: tuple[str, ...] = ()
     adapter: Adapter | None = None
     schema_version: int = 1
 
@@ -209,8 +213,8 @@ class Contract:
             raise ValueError(f"task is {self.task!r}, accepted: {', '.join(get_args(Task))}")
         if not isinstance(self.labels, (list, tuple)) or not all(isinstance(v, str) for v in self.labels):
             raise TypeError("labels are not a list of strings")
-        if not isinstance(self.scheme, str):
-            raise TypeError("scheme is not a string")
+        if not all(isinstance(text, str) for text in (self.scheme, self.target, *self.rewrites)):
+            raise TypeError("scheme, target or rewrites are not strings")
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
         sizes = tuple(self.output_shape)
@@ -222,6 +226,7 @@ class Contract:
             raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "output_shape", sizes)
+        object.__setattr__(self, "rewrites", tuple(self.rewrites))
         object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
 
 

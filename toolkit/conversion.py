@@ -21,7 +21,8 @@ from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import ITEMS, OFFSET_ITEMS
-from edgepress.converters.schemes import SCHEMES, parse_schemes
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.targets import checked_target, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
@@ -58,6 +59,8 @@ def convert(
     verify: bool = True,
     skip_unreadable: bool = False,
     install: bool = True,
+    target: str = "cpu",
+    rewrite: bool = True,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
@@ -74,6 +77,8 @@ def convert(
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
         install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
+        target: What the files are for: "cpu", or "integer-only" for hardware that can't compute in float.
+        rewrite: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
         on_note: Called with each guess and with each scheme or option that was left out.
         on_start: Called with a scheme's name before its conversion.
         on_done: Called with each variant, converted or failed.
@@ -89,7 +94,8 @@ def convert(
         >>> [v.status for v in convert("edgepress-demo/model.keras", "tflite-int8,onnx-int8", out="int8")]
         ['ok', 'ok']
     """
-    path, hints, note, schemes = Path(model), hints or Hints(), on_note or (lambda text: None), parse_schemes(to)
+    path, hints, note, aim = Path(model), hints or Hints(), on_note or (lambda text: None), checked_target(target)
+    schemes = schemes_from(to, aim)
     if calibration_images < 1:
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, hints=hints) as conversion:
@@ -106,6 +112,8 @@ def convert(
             **_items(plan.data, calibration_images),
             enforce=verify,
             onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
+            target=aim,
+            rewrite=rewrite,
             on_start=on_start,
             on_done=on_done,
         )
@@ -194,6 +202,7 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
                 "seconds": round(v.seconds, 2),
                 "verification": dataclasses.asdict(v.verification) if v.verification else None,
                 "other_format_error": v.other_format_error,
+                "rewrites": dict(v.rewrites),
                 "notes": list(v.notes),
             }
             for v in variants

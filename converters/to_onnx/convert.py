@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +139,11 @@ def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
 
 
 def with_scheme(
-    float_model: onnx.ModelProto, scheme: Scheme, batches: Batches, input_range: InputRange
+    float_model: onnx.ModelProto,
+    scheme: Scheme,
+    batches: Batches,
+    input_range: InputRange,
+    rewrites: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Derive a model of the scheme table from a float one.
 
@@ -148,9 +152,10 @@ def with_scheme(
         scheme: An ONNX scheme.
         batches: Calibration items; read for calibrated schemes only.
         input_range: Range of the input, if it is known beforehand.
+        rewrites: Names of the rewrites that the recipe makes.
     """
     try:
-        made = RECIPES[scheme.precision](float_model, batches, input_range)
+        made = RECIPES[scheme.precision](float_model, batches, input_range, rewrites)
         return made if made is float_model else finished(made)
     except ConversionError:
         raise
@@ -158,7 +163,9 @@ def with_scheme(
         raise ConversionError(f"ONNX Runtime's quantizer refused the model: {e}", "Try another scheme.") from e
 
 
-def _float16(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
+def _float16(
+    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
+) -> onnx.ModelProto:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -170,7 +177,9 @@ def _float16(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
     return result
 
 
-def _dynamic(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
+def _dynamic(
+    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
+) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -181,7 +190,9 @@ def _dynamic(model: onnx.ModelProto, batches: Batches, input_range: InputRange) 
         return onnx.load(target)
 
 
-def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> onnx.ModelProto:
+def _static(
+    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
+) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -211,13 +222,14 @@ def _static(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -
     return result
 
 
-RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange], onnx.ModelProto]] = {
-    "float32": lambda model, batches, input_range: model,
+RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange, Collection[str]], onnx.ModelProto]] = {
+    "float32": lambda model, batches, input_range, rewrites: model,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": _static,
 }
-"""From a float model, calibration items and the range of the input to a quantized one, by `Scheme.precision`."""
+"""From a float model, calibration items, the range of the input and the rewrites to make to a quantized one, by
+`Scheme.precision`."""
 
 
 def _exact_nodes(model: onnx.ModelProto) -> list[str]:

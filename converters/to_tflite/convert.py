@@ -11,7 +11,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -65,17 +65,20 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
     )
 
 
-def with_scheme(float_model: bytes, scheme: Scheme, ranges: Ranges | None, *, uint8: bool) -> bytes:
+def with_scheme(
+    float_model: bytes, scheme: Scheme, ranges: Ranges | None, rewrites: Collection[str] = (), *, uint8: bool
+) -> bytes:
     """Derive a file of the scheme table from a float one.
 
     Args:
         float_model: A `.tflite` with a float32 input.
         scheme: A TFLite scheme.
         ranges: What `tflite_ranges` measured on `float_model`; needed for calibrated schemes.
+        rewrites: Names of the rewrites that the recipe makes.
         uint8: Whether the file takes uint8 (images); one with uint8 output does in any case.
     """
     recipe = RECIPES[scheme.precision]
-    made = float_model if recipe is None else _quantize(float_model, recipe, ranges)
+    made = float_model if recipe is None else _quantize(float_model, partial(recipe, rewrites=rewrites), ranges)
     if scheme.output_dtype == "uint8":
         made = interface.uint8_interface(made, ranges or {})
         return interface.uint8_input(made) if uint8 else made
@@ -84,7 +87,7 @@ def with_scheme(float_model: bytes, scheme: Scheme, ranges: Ranges | None, *, ui
     return interface.uint8_input(made) if uint8 else passes.inline_buffers(made)
 
 
-def _float16(manager: Any, qtyping: Any) -> None:
+def _float16(manager: Any, qtyping: Any, rewrites: Collection[str]) -> None:
     from litert_quantizer.algorithm_manager import AlgorithmName
 
     weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
@@ -96,7 +99,7 @@ def _float16(manager: Any, qtyping: Any) -> None:
     )
 
 
-def _dynamic(manager: Any, qtyping: Any) -> None:
+def _dynamic(manager: Any, qtyping: Any, rewrites: Collection[str]) -> None:
     from litert_quantizer import recipe
 
     manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
@@ -104,9 +107,11 @@ def _dynamic(manager: Any, qtyping: Any) -> None:
     # (docs/decisions.md); per-tensor ones are read right by every interpreter.
     dense, tensorwise = qtyping.TFLOperationName.FULLY_CONNECTED, qtyping.QuantGranularity.TENSORWISE
     manager.add_dynamic_config(".*", dense, num_bits=8, granularity=tensorwise)
+    if "depthwise-weights" in rewrites:
+        manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
 
 
-def _static(manager: Any, qtyping: Any, activation_bits: int) -> None:
+def _static(manager: Any, qtyping: Any, rewrites: Collection[str], activation_bits: int) -> None:
     """The ends stay float: the passes that give a file its interface quantize them."""
     from litert_quantizer.algorithm_manager import AlgorithmName
 
@@ -120,17 +125,17 @@ def _static(manager: Any, qtyping: Any, activation_bits: int) -> None:
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
-RECIPES: dict[str, Callable[[Any, Any], None] | None] = {
+RECIPES: dict[str, Callable[..., None] | None] = {
     "float32": None,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": partial(_static, activation_bits=8),
     "int16x8": partial(_static, activation_bits=16),
 }
-"""Fills litert-quantizer's recipe manager, by `Scheme.precision`; None quantizes nothing."""
+"""Fills litert-quantizer's recipe manager for a set of rewrites, by `Scheme.precision`; None quantizes nothing."""
 
 
-def _quantize(model: bytes, recipe: Callable[[Any, Any], None], ranges: Ranges | None) -> bytes:
+def _quantize(model: bytes, recipe: Callable[..., None], ranges: Ranges | None) -> bytes:
     # Ranges that calibrate() did not make, as that needs signatures (ai-edge-quantizer#266; docs/architecture.md).
     from litert_quantizer import qtyping
     from litert_quantizer.algorithm_manager import AlgorithmName

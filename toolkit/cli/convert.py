@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.targets import TARGETS
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import (
     DATA_HELP,
@@ -44,11 +45,20 @@ def convert(
         bool,
         Option("--offline", help="Do not install what makes TFLite files of ONNX models (onnx2tf)"),
     ] = False,
+    target: Annotated[
+        str,
+        Option(
+            help="What the files are for: cpu, or integer-only (no float operation), for microcontrollers and NPUs",
+            metavar=f"<{'|'.join(TARGETS)}>",
+            autocompletion=list_of(TARGETS),
+        ),
+    ] = TARGETS[0],
+    rewrites: Annotated[bool, Option(help="Rewrite graphs so that the engines run them faster")] = True,
     json_output: Json = False,
 ) -> int:
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
     from edgepress.toolkit import conversion
-    from edgepress.toolkit.cli.tables import variants_table
+    from edgepress.toolkit.cli.tables import rewrite_lines, variants_table
 
     notes: list[str] = []
 
@@ -66,6 +76,8 @@ def convert(
         verify=verify,
         skip_unreadable=skip_unreadable,
         install=not offline,
+        target=target,
+        rewrite=rewrites,
         on_note=note,
         on_start=lambda scheme: screen.step(f"Converting to {scheme}"),
     )
@@ -73,6 +85,8 @@ def convert(
         screen.document(conversion.summary(variants, notes))
     else:
         screen.show(variants_table(variants))
+        for line in rewrite_lines(variants):
+            screen.say(line)
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         if done := [v.path for v in variants if v.path is not None]:
             screen.say(f"Written to {done[0].parent}. Next: edgepress benchmark {done[0].parent}")

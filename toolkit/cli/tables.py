@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from edgepress.converters.rewrites.table import REWRITES
 from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import Verification
 from edgepress.toolkit.cli.screen import table, width
@@ -39,6 +40,17 @@ def variants_table(variants: Sequence[Variant]) -> Table:
     columns = [("Scheme", "left"), ("File", "left"), ("Size", "right"), ("Took", "right")]
     columns += [("Agrees %", "right"), ("SQNR dB", "right"), ("Status", "left")]
     return table(columns, rows)
+
+
+def rewrite_lines(variants: Sequence[Variant]) -> list[str]:
+    """One line per rewrite: what it is, and at how many places of which files it was made."""
+    lines = []
+    for rewrite in REWRITES:
+        made = {v.scheme: v.rewrites[rewrite.name] for v in variants if rewrite.name in v.rewrites}
+        if made:
+            where = ", ".join(f"{scheme} ({count})" for scheme, count in made.items())
+            lines.append(f"Rewritten, {rewrite.name}: {rewrite.summary}: {where}")
+    return lines
 
 
 def _agreement_and_noise(found: Verification) -> tuple[str, str]:

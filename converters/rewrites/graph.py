@@ -1,0 +1,124 @@
+"""A TFLite graph that rewrites change in place: its operations by what they read and make, its constants as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.adapter import free_prefix
+from edgepress.converters.to_tflite import flatbuffer as flat
+
+Array = npt.NDArray[Any]
+DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 7: np.int16, 9: np.int8}
+"""NumPy types by the schema's `TensorType`."""
+TYPES = {np.dtype(dtype): number for number, dtype in DTYPES.items()}
+
+
+class Graph:
+    """The one graph of a model.
+
+    Attributes:
+        root: The tables of the file, as `flatbuffer.read` returns them.
+        table: That of the graph.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self.root, self.table = flat.read(model)
+        self._prefix = free_prefix([self.name(i) for i in range(len(self.table.tensors))])
+
+    def to_bytes(self) -> bytes:
+        """The changed model."""
+        return flat.write(self.root)
+
+    @property
+    def operators(self) -> list[Any]:
+        """The operations, in the order in which they run."""
+        operators: list[Any] = self.table.operators
+        return operators
+
+    def kind(self, op: Any) -> str:
+        """Name of an operation's kind, such as "CONV_2D"."""
+        return flat.kind(self.root, op)
+
+    def readers(self) -> dict[int, list[Any]]:
+        """The operations that read each tensor; the graph's output has one more reader, None."""
+        found: dict[int, list[Any]] = {int(i): [None] for i in self.table.outputs}
+        for op in self.operators:
+            for index in dict.fromkeys(int(i) for i in op.inputs):
+                found.setdefault(index, []).append(op)
+        return found
+
+    def makers(self) -> dict[int, Any]:
+        """The operation that makes each tensor."""
+        return {int(i): op for op in self.operators for i in op.outputs}
+
+    def name(self, index: int) -> str:
+        """Name of a tensor."""
+        return (self.table.tensors[index].name or b"").decode(errors="replace")
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        shape = self.table.tensors[index].shape
+        return () if shape is None else tuple(int(n) for n in shape)
+
+    def dtype(self, index: int) -> np.dtype[Any] | None:
+        """Type of a tensor's elements; None for types that NumPy lacks."""
+        found = DTYPES.get(self.table.tensors[index].type)
+        return None if found is None else np.dtype(found)
+
+    def scales(self, index: int) -> tuple[list[float], list[int]]:
+        """Scales and zero points of a tensor, one each unless it is quantized per channel; empty if it is not."""
+        found = self.table.tensors[index].quantization
+        if found is None or found.scale is None:
+            return [], []
+        return [float(s) for s in found.scale], [int(z) for z in found.zeroPoint]
+
+    def constant(self, index: int) -> Array | None:
+        """Values of a constant as stored, not dequantized; None if the tensor is none."""
+        if index < 0:
+            return None
+        dtype, data = self.dtype(index), self.root.buffers[self.table.tensors[index].buffer].data
+        if dtype is None or data is None or not len(data):
+            return None
+        return np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(self.shape(index))
+
+    def add_constant(self, values: Array, name: str = "") -> int:
+        """Add a constant of its own buffer; returns its index."""
+        from ai_edge_litert import schema_py_generated as fb
+
+        buffer = fb.BufferT(data=np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8))
+        number = flat.append(self.root.buffers, buffer)
+        kind = TYPES[values.dtype]
+        return flat.tensor(self.table, list(values.shape), name or f"{self._prefix}_constant_{number}", number, kind)
+
+    def add_tensor(self, shape: Sequence[int], name: str, like: int | None = None) -> int:
+        """Add a tensor that an operation will make: float32, or of the type and quantization of another (`like`)."""
+        taken = {tensor.name for tensor in self.table.tensors}
+        while name.encode() in taken:  # litert-quantizer needs unique names
+            name += "_"
+        index = flat.tensor(self.table, list(shape), name)
+        if like is not None:
+            new, old = self.table.tensors[index], self.table.tensors[like]
+            new.type, new.quantization = old.type, old.quantization
+        return index
+
+    def operator(self, kind: str, inputs: Sequence[int], output: int, **options: Any) -> Any:
+        """A new operation of a built-in kind, which the caller puts into `operators`."""
+        return flat.operator(self.root, kind, list(inputs), output, **options)
+
+    def insert_before(self, op: Any, *new: Any) -> None:
+        """Put operations in front of another."""
+        at = self.position(op)
+        self.operators[at:at] = new
+
+    def replace(self, op: Any, *new: Any) -> None:
+        """Put operations in the place of another."""
+        at = self.position(op)
+        self.operators[at : at + 1] = new
+
+    def position(self, op: Any) -> int:
+        """Place of an operation."""
+        return next(i for i, other in enumerate(self.operators) if other is op)

@@ -1,0 +1,88 @@
+"""The table of rewrites: what each does, for which schemes and targets, and in which stage of a conversion.
+
+A rewrite is a row here and a module that is named in it. There are three stages:
+
+* "float": a function of the float graph, before it is quantized;
+* "recipe": a choice that the recipe of a scheme makes when it quantizes (`to_tflite/convert.py`, `to_onnx/convert.py`),
+  because only the quantizer can; the module's function only counts the places in the float graph that it concerns;
+* "quantized": a function of the finished graph, whose ends have their types.
+
+A function changes its graph in place, a `rewrites.graph.Graph` for TFLite and an `onnx.ModelProto` for ONNX, and
+returns at how many places it did.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
+
+from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.schemes import Scheme
+from edgepress.converters.targets import Target
+
+Stage = Literal["float", "recipe", "quantized"]
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One row of the table.
+
+    Attributes:
+        name: Its name in contracts and tables, such as "lookup-islands"; with underscores that of its module.
+        summary: One line for a user.
+        schemes: Names of the schemes that get it.
+        stage: When it is applied.
+        engines: Names of the engines that gain.
+        targets: Targets that it is right for.
+        changes: What it does to the answers: "exact", "float rounding", or "int8 rounding": by a step of a tensor.
+    """
+
+    name: str
+    summary: str
+    schemes: tuple[str, ...]
+    _: KW_ONLY
+    stage: Stage
+    engines: tuple[str, ...]
+    targets: tuple[Target, ...] = ("cpu", "integer-only")
+    changes: Literal["exact", "float rounding", "int8 rounding"] = "exact"
+
+    def apply(self, graph: Any) -> int:
+        """Change a graph in place; returns at how many places."""
+        module = importlib.import_module(f"edgepress.converters.rewrites.{self.name.replace('-', '_')}")
+        changed: int = module.rewrite(graph)
+        return changed
+
+
+_LITERT = ("litert", "tflite-runtime")
+# fmt: off
+REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
+            stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+)
+# fmt: on
+"""In the order in which they are applied."""
+
+
+def rewrites_for(scheme: Scheme, target: Target, stage: Stage) -> tuple[Rewrite, ...]:
+    """The rewrites of a stage that a scheme gets for a target."""
+    return tuple(r for r in REWRITES if r.stage == stage and scheme.name in r.schemes and target in r.targets)
+
+
+def rewritten_tflite(model: bytes, rewrites: tuple[Rewrite, ...]) -> tuple[bytes, dict[str, int]]:
+    """A TFLite model after rewrites, and at how many places each changed it; the same bytes if none did."""
+    if not rewrites:
+        return model, {}
+    graph = Graph(model)
+    made = {r.name: count for r in rewrites if (count := r.apply(graph))}
+    return (graph.to_bytes() if made else model), made
+
+
+def rewritten_onnx(model: Any, rewrites: tuple[Rewrite, ...]) -> tuple[Any, dict[str, int]]:
+    """An ONNX model after rewrites, which is a copy if there are any, and at how many places each changed it."""
+    if not rewrites:
+        return model, {}
+    changed = copy.deepcopy(model)
+    made = {r.name: count for r in rewrites if (count := r.apply(changed))}
+    return (changed if made else model), made

@@ -1,0 +1,57 @@
+"""What a file is made for: a CPU, or hardware that computes in integers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from edgepress.converters.schemes import SCHEMES, parse_schemes
+from edgepress.runtime.errors import InputError, unknown
+
+Target = Literal["cpu", "integer-only"]
+"""`cpu`: any board with an operating system; a file may hold float operations where they are faster. `integer-only`:
+microcontrollers, Edge TPU and NPUs; it holds none."""
+TARGETS: tuple[Target, ...] = get_args(Target)
+
+
+def checked_target(text: str) -> Target:
+    """A target by its name.
+
+    Raises:
+        InputError: There is none of this name.
+    """
+    if text not in TARGETS:
+        raise unknown("target", text, TARGETS)
+    return text
+
+
+def schemes_for(target: Target) -> tuple[str, ...]:
+    """Names of the schemes whose files a target can run."""
+    integers = (s.name for s in SCHEMES.values() if s.output_dtype == "uint8")
+    return tuple(integers) if target == "integer-only" else tuple(SCHEMES)
+
+
+def schemes_from(text: str, target: Target) -> tuple[str, ...]:
+    """Scheme names from text, as `parse_schemes` reads it; "all" and formats mean those that the target can run.
+
+    Raises:
+        InputError: A name is unknown, none is given, or none of those given is for the target.
+    """
+    named = parse_schemes(text)
+    fitting = tuple(name for name in named if name in schemes_for(target))
+    words = {word.strip().lower() for word in text.split(",")}
+    refuse_other_schemes([name for name in named if name in words] if fitting else named, target)
+    return fitting
+
+
+def refuse_other_schemes(schemes: Sequence[str], target: Target) -> None:
+    """Refuse schemes whose files a target can't run.
+
+    Raises:
+        InputError: There are such schemes; the message names them.
+    """
+    if others := [name for name in schemes if name not in schemes_for(target)]:
+        raise InputError(
+            f"{', '.join(others)} compute in float, which the target {target} can't.",
+            f"Accepted with --target {target}: {', '.join(schemes_for(target))}.",
+        )
