@@ -60,6 +60,8 @@ _LITERT = ("litert", "tflite-runtime")
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("lookup-islands", "operations without an int8 kernel become tables, or float kernels between int8 ones",
+            ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""
