@@ -62,6 +62,8 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
     Rewrite("lookup-islands", "operations without an int8 kernel become tables, or float kernels between int8 ones",
             ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("ends", "uint8 at the ends becomes int8 by a table, so that the whole graph is one part", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("cpu",)),
 )
 # fmt: on
 """In the order in which they are applied."""
