@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.int8 import has_one_scale
 
 
 def rewrite(graph: Graph) -> int:
@@ -21,7 +22,7 @@ def rewrite(graph: Graph) -> int:
         taken, made = int(op.inputs[0]), int(op.outputs[0])
         if {graph.dtype(taken), graph.dtype(made)} != {np.dtype(np.uint8), np.dtype(np.int8)}:
             continue
-        if any(len(graph.scales(i)[0]) != 1 for i in (taken, made)):
+        if not (has_one_scale(graph, taken) and has_one_scale(graph, made)):
             continue
         real = graph.add_tensor(graph.shape(taken), f"{graph.name(taken)}_float")
         graph.insert_before(op, graph.operator("DEQUANTIZE", [taken], real))

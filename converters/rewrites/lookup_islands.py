@@ -5,35 +5,38 @@ LiteRT's delegate takes many operations in float32 only (tflite/delegates/xnnpac
 LiteRT's own kernels, many of which are scalar code, and cut the graph into parts that are handed over one by one.
 Written as DEQUANTIZE, the operation in float, and QUANTIZE with the scales that the tensors have, they are delegated.
 
-If the operation depends on one element of one tensor, XNNPACK computes it for all 256 values when the file is opened, and
-then looks results up (src/subgraph.c, `xnn_subgraph_fuse_unary_quantized_into_lut`, since May 2025, LiteRT 2.0). Its
-conditions hold by construction: the island's inner tensors have one reader, the other operand is a constant of one
-element, and it has three operations, of at most ten. Islands in a row become one table. Older releases compute them
-in float.
+If the operation depends on one element of one tensor, XNNPACK computes it for all 256 values when the file is opened,
+and then looks results up (src/subgraph.c, `xnn_subgraph_fuse_unary_quantized_into_lut`, since May 2025). Its conditions
+hold by construction: the island's inner tensors have one reader, the other operand is a constant of one element, and
+it has three or four operations, of at most ten. Islands in a row become one table. Older releases compute in float.
 
-What changes: the operation is computed in float32 and rounded once to its own scale, which is at most one step from what
-LiteRT's integer kernel answers, and the exact result to that scale.
+What changes: the operation is computed in float32 and rounded once, to the scale that its result has. That differs by
+at most one step from LiteRT's integer kernels where these round more than once, and not where they are exact.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.int8 import is_int8, real_values
 
 TABLES = {
     *("ABS", "CEIL", "COS", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "NEG", "RELU", "RELU6", "RELU_N1_TO_1"),
     *("ROUND", "RSQRT", "SIN", "SQRT", "SQUARE"),
 }
 """Operations of one tensor that the delegate takes in float only."""
-FLOATS = {"DIV", "MAXIMUM", "MINIMUM", "PRELU", "SQUARED_DIFFERENCE"}
+FLOATS = {"DIV", "SQUARED_DIFFERENCE"}
 """Operations of two tensors that the delegate takes in float only: tables if one is a constant of one element."""
+FAST = {"MAXIMUM", "MINIMUM"}
+"""The same, but LiteRT's int8 kernels are as fast as an island that is no table."""
 RATIOS = {"ADD": 2.0**-10, "SUB": 2.0**-10, "MUL": 2.0**-16}
 """Operations whose scales may have a ratio from this to 256, excluded; the delegate refuses others in int8."""
 EMBEDDED = 1024
-"""Bytes up to which a constant is stored as float32; a larger one stays int8 and is unpacked when the file is opened."""
+"""Bytes up to which a constant is stored as float32; a larger one stays int8, unpacked when the file is opened."""
 
 
 def rewrite(graph: Graph) -> int:
@@ -47,7 +50,7 @@ def rewrite(graph: Graph) -> int:
 def island(graph: Graph, op: Any) -> bool:
     """Whether the delegate refuses an operation because it is in int8, and takes it in float."""
     kind, tensors = graph.kind(op), [int(i) for i in op.inputs]
-    if len(op.outputs) != 1 or not all(_int8(graph, i) for i in (*tensors, int(op.outputs[0]))):
+    if len(op.outputs) != 1 or not is_int8(graph, *tensors, int(op.outputs[0])):
         return False
     if max(len(graph.shape(i)) for i in (*tensors, int(op.outputs[0]))) > 6:  # XNN_MAX_TENSOR_DIMS
         return False
@@ -55,10 +58,14 @@ def island(graph: Graph, op: Any) -> bool:
         return False
     if kind in ("RELU_0_TO_1", *TABLES):
         return len(tensors) == 1
-    if kind in FLOATS or kind in RATIOS:
-        if len(tensors) != 2 or (kind == "PRELU" and graph.constant(tensors[1]) is None):
-            return False
-        return kind in FLOATS or _refused_scales(graph, kind, op)
+    if kind in FAST:
+        return any(graph.constant(i) is not None and math.prod(graph.shape(i)) == 1 for i in tensors)
+    if kind == "PRELU":
+        return graph.constant(tensors[1]) is not None
+    if kind in FLOATS:
+        return True
+    if kind in RATIOS:
+        return _refused_scales(graph, kind, op)
     if kind == "LEAKY_RELU":
         return _refused_slope(graph, op)
     if kind == "AVERAGE_POOL_2D":
@@ -70,14 +77,6 @@ def island(graph: Graph, op: Any) -> bool:
     if kind == "BATCH_MATMUL":  # XNNPACK's integer product needs a second matrix whose zero point is 0
         return graph.constant(tensors[1]) is None and graph.scales(tensors[1])[1] != [0]
     return False
-
-
-def _int8(graph: Graph, tensor: int) -> bool:
-    """Whether a tensor is int8 with one scale."""
-    if tensor < 0 or graph.dtype(tensor) != np.int8:
-        return False
-    scales, zeros = graph.scales(tensor)
-    return len(scales) == 1 and len(zeros) == 1 and bool(np.isfinite(scales[0])) and scales[0] > 0
 
 
 def _refused_scales(graph: Graph, kind: str, op: Any) -> bool:
@@ -103,11 +102,9 @@ def _open_up(graph: Graph, op: Any) -> None:
     output = int(op.outputs[0])
     before, unpacked = [], {}
     for index in dict.fromkeys(int(i) for i in op.inputs):
-        values = graph.constant(index)
-        if values is not None and 4 * values.size <= EMBEDDED:
-            (scale,), (zero,) = graph.scales(index)
-            real = (values.astype(np.float32) - np.float32(zero)) * np.float32(scale)
-            unpacked[index] = graph.add_constant(real, f"{graph.name(index)}_float")
+        values = real_values(graph, index)
+        if values is not None and values.nbytes <= EMBEDDED:
+            unpacked[index] = graph.add_constant(values)
         else:
             unpacked[index] = graph.add_tensor(graph.shape(index), f"{graph.name(index)}_float")
             before.append(graph.operator("DEQUANTIZE", [index], unpacked[index]))

@@ -64,6 +64,8 @@ REWRITES: tuple[Rewrite, ...] = (
             ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
     Rewrite("ends", "uint8 at the ends becomes int8 by a table, so that the whole graph is one part", ("tflite-int8",),
             stage="quantized", engines=_LITERT, targets=("cpu",)),
+    Rewrite("integer-hard-swish", "hard-swish becomes additions and products of integers", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""
