@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgepress.converters.rewrites.graph import TYPES, Array, Graph
+from edgepress.converters.to_tflite import flatbuffer as flat
 
 
 def is_int8(graph: Graph, *tensors: int) -> bool:
@@ -38,11 +39,6 @@ def add_scalar(graph: Graph, value: float) -> int:
 
 
 def _quantized(graph: Graph, tensor: int, scale: float, zero: int) -> int:
-    from ai_edge_litert import schema_py_generated as fb
-
     found = graph.table.tensors[tensor]
-    found.type, found.quantization = (
-        TYPES[np.dtype(np.int8)],
-        fb.QuantizationParametersT(scale=[scale], zeroPoint=[zero]),
-    )
+    found.type, found.quantization = TYPES[np.dtype(np.int8)], flat.quantization([scale], [zero])
     return tensor

@@ -57,7 +57,7 @@ def island(graph: Graph, op: Any) -> bool:
     if all(graph.constant(i) is not None for i in tensors):
         return False
     if kind in ("RELU_0_TO_1", *TABLES):
-        return len(tensors) == 1
+        return len(tensors) == 1 and not (kind == "EXP" and _overflows(graph, op))
     if kind in FAST:
         return any(graph.constant(i) is not None and math.prod(graph.shape(i)) == 1 for i in tensors)
     if kind == "PRELU":
@@ -77,6 +77,12 @@ def island(graph: Graph, op: Any) -> bool:
     if kind == "BATCH_MATMUL":  # XNNPACK's integer product needs a second matrix whose zero point is 0
         return graph.constant(tensors[1]) is None and graph.scales(tensors[1])[1] != [0]
     return False
+
+
+def _overflows(graph: Graph, op: Any) -> bool:
+    """Whether EXP makes more steps than an int32 holds, in which LiteRT's own QUANTIZE counts them."""
+    ((taken,), (zero,)), ((made,), _) = (graph.scales(int(i)) for i in (op.inputs[0], op.outputs[0]))
+    return taken * (127 - zero) - math.log(made) > 31 * math.log(2)
 
 
 def _refused_scales(graph: Graph, kind: str, op: Any) -> bool:
