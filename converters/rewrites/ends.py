@@ -13,6 +13,7 @@ import numpy as np
 
 from edgepress.converters.rewrites.graph import Graph
 from edgepress.converters.rewrites.int8 import has_one_scale
+from edgepress.converters.to_tflite.convert import ISLAND_MARK
 
 
 def rewrite(graph: Graph) -> int:
@@ -24,7 +25,7 @@ def rewrite(graph: Graph) -> int:
             continue
         if not (has_one_scale(graph, taken) and has_one_scale(graph, made)):
             continue
-        real = graph.add_tensor(graph.shape(taken), f"{graph.name(taken)}_float")
+        real = graph.add_tensor(graph.shape(taken), f"{graph.prefix}_{ISLAND_MARK}_{graph.name(taken)}")
         graph.insert_before(op, graph.operator("DEQUANTIZE", [taken], real))
         op.inputs = [real]
         found += 1

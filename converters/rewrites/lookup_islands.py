@@ -23,6 +23,7 @@ import numpy as np
 
 from edgepress.converters.rewrites.graph import Graph
 from edgepress.converters.rewrites.int8 import is_int8, real_values
+from edgepress.converters.to_tflite.convert import ISLAND_MARK
 
 TABLES = {
     *("ABS", "CEIL", "COS", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "NEG", "RELU", "RELU6", "RELU_N1_TO_1"),
@@ -106,22 +107,21 @@ def _refused_slope(graph: Graph, op: Any) -> bool:
 def _open_up(graph: Graph, op: Any) -> None:
     """Put DEQUANTIZE and QUANTIZE around an operation, which computes in float from then on."""
     output = int(op.outputs[0])
+
+    def inside(index: int) -> int:
+        return graph.add_tensor(graph.shape(index), f"{graph.prefix}_{ISLAND_MARK}_{graph.name(index)}")
+
     before, unpacked = [], {}
     for index in dict.fromkeys(int(i) for i in op.inputs):
         values = real_values(graph, index)
         if values is not None and values.nbytes <= EMBEDDED:
             unpacked[index] = graph.add_constant(values)
         else:
-            unpacked[index] = graph.add_tensor(graph.shape(index), f"{graph.name(index)}_float")
+            unpacked[index] = inside(index)
             before.append(graph.operator("DEQUANTIZE", [index], unpacked[index]))
-    made = graph.add_tensor(graph.shape(output), f"{graph.name(output)}_float")
+    made, after = inside(output), [op]
     op.inputs, op.outputs = [unpacked[int(i)] for i in op.inputs], [made]
-    after = [op]
     if graph.kind(op) == "RELU_0_TO_1":  # in float, too, the delegate has none
-        at_least = graph.add_tensor(graph.shape(output), f"{graph.name(output)}_least")
-        one = graph.add_constant(np.ones((), np.float32))
-        after = [
-            graph.operator("RELU", op.inputs, at_least),
-            graph.operator("MINIMUM", [at_least, one], made),
-        ]
+        at_least, one = inside(output), graph.add_constant(np.ones((), np.float32))
+        after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], made)]
     graph.replace(op, *before, *after, graph.operator("QUANTIZE", [made], output))

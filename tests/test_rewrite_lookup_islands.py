@@ -74,12 +74,17 @@ def test_of_one_tensor(kind: str, taken: tuple[float, int], made: tuple[float, i
         return
     assert count == 1
     x = EVERY[EVERY > -128].reshape(1, -1) if kind in POSITIVE else EVERY
-    x = np.resize(x, SHAPE)
+    if kind in ("CEIL", "FLOOR", "ROUND"):  # at a jump, the last bit of float32 decides
+        halves = 2 * real(EVERY, *taken).astype(np.float64)
+        x = x[np.abs(halves - np.round(halves)) > 1e-3]
+    x = np.resize(x, SHAPE) if x.size else np.full(SHAPE, taken[1], np.int8)
     with np.errstate(over="ignore"):
-        exact = stored(OF_REAL[kind](real(x, *taken)), *made)
+        values = OF_REAL[kind](real(x, *taken))
+        exact, half = stored(values, *made), values.astype(np.float64) / made[0] + 0.5
     found = answers(model, x)
     assert steps(found, exact) <= 1
-    assert np.mean(found == exact) > 0.9, "other than ties, and errors of float32"
+    clear = np.abs(half - np.round(half)) > 0.02
+    assert np.array_equal(found[clear], exact[clear]), "half a step more or less decides by the last bit"
     assert steps(found, answers(model, x, delegate=False)) <= 1
     assert all_delegated(model)
 
