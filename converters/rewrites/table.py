@@ -19,7 +19,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.schemes import Scheme
+from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.targets import Target
 
 Stage = Literal["float", "recipe", "quantized"]
@@ -56,10 +56,21 @@ class Rewrite:
 
 
 _LITERT = ("litert", "tflite-runtime")
+_TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("grouped-depthwise", "convolutions of one channel a group are depthwise ones", _TFLITE,
+            stage="float", engines=_LITERT),
+    Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
+            stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("lookup-islands", "operations without an int8 kernel become tables, or float kernels between int8 ones",
+            ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("ends", "uint8 at the ends becomes int8 by a table, so that the whole graph is one part", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("cpu",)),
+    Rewrite("integer-hard-swish", "hard-swish becomes additions and products of integers", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""

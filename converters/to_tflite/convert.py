@@ -25,6 +25,11 @@ from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_tflite import interface, passes
 
 
+ISLAND_MARK = "float"
+ISLAND = re.compile(r"^edgepress(_again)*_float_")
+"""Matches the names of tensors that stay float in files of integers, because rewrites made them for float kernels."""
+
+
 def float_tflite(frozen: Frozen) -> bytes:
     """A frozen graph of batch 1 as a float TFLite file with a float32 input.
 
@@ -123,6 +128,10 @@ def _static(manager: Any, qtyping: Any, rewrites: Collection[str], activation_bi
     manager.add_static_config(".*", operation.BATCH_MATMUL, weight_granularity=tensorwise, **bits)
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    manager.add_quantization_config(
+        ISLAND.pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+    )
+    manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
 
 
 RECIPES: dict[str, Callable[..., None] | None] = {
