@@ -15,8 +15,9 @@ import numpy.typing as npt
 from edgepress.converters.inspection import read
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.roofline import limit_figures, measure_ceiling
+from edgepress.toolkit.benchmarking.roofline import limit_figures
 from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.profiling.ceiling import measure_ceiling
 from edgepress.toolkit.profiling.profile import profile
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.figures import ExplainingFigures, FileFigures

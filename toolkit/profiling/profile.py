@@ -59,6 +59,9 @@ class NodeTime:
         time_us: Its time in one inference, microseconds.
         share: Share of the time of all kernels, 0-1.
         delegated: Whether a delegate ran it.
+        computes_in: Type of its data, as in `converters.inspection.Node`; "" if it is not known.
+        macs: Multiply-accumulates of one inference; None if they are not known, because the engine reports neither
+            shapes nor, with certainty, which operation of the file it is.
     """
 
     name: str
@@ -67,6 +70,8 @@ class NodeTime:
     time_us: float
     share: float
     delegated: bool
+    computes_in: str = ""
+    macs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +156,8 @@ def profile(
     except ChildDied as e:
         raise EngineError(f"Profiling {path} on {engine} ended with {e}. {e.log}".strip(), "Try another engine.") from e
     delegates = ENGINES[engine].delegates
-    file_nodes = read(path).nodes if delegates else ()
+    about = read(path) if delegates or format == "onnx" else None
+    file_nodes = about.nodes if about and delegates else ()
     nodes = _nodes(traces, file_nodes)
     total, kernels = _quiet_mean(traces.latencies_us[:, np.newaxis])[0], sum(n.time_us for n in nodes)
     return Profile(
@@ -189,6 +195,8 @@ def _nodes(traces: Traces, file_nodes: Sequence[Node]) -> tuple[NodeTime, ...]:
             time_us=float(time),
             share=float(time) / whole,
             delegated=kernel.delegated,
+            computes_in=pairs[i].computes_in if i in pairs else kernel.computes_in,
+            macs=pairs[i].macs if i in pairs else kernel.macs,
         )
         for i, (kernel, time) in enumerate(zip(traces.kernels, times, strict=True))
     )

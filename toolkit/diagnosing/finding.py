@@ -1,0 +1,184 @@
+"""What stands out in a profile: one function for each kind of finding."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from edgepress.converters.schemes import SCHEMES
+from edgepress.toolkit.diagnosing import causes, instructions
+from edgepress.toolkit.diagnosing.about import About
+from edgepress.toolkit.diagnosing.causes import Cause
+from edgepress.toolkit.diagnosing.sorting import CONVERSION, DEPTHWISE, PRODUCT, Kernel
+from edgepress.toolkit.profiling.profile import Profile
+from edgepress.toolkit.results.figures import Finding
+from edgepress.toolkit.text import percent, plural
+
+LEAST_SHARE = 0.03
+"""Share of the time below which nothing is reported: no remedy could be felt."""
+FAR = 0.25
+"""Share of this CPU's reach below which a kernel is far from it."""
+CALL_SHARE = 0.3
+"""Share of the time outside of kernels from which the call itself is a finding."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file on an engine, as the functions here look at it.
+
+    Attributes:
+        profile: Its profile.
+        kernels: The kernels of the profile, sorted.
+        about: The file.
+        lacking: What this CPU lacks of the instructions that int8 kernels use.
+    """
+
+    profile: Profile
+    kernels: Sequence[Kernel]
+    about: About
+    lacking: Sequence[instructions.Instructions] = ()
+
+    @property
+    def whole_us(self) -> float:
+        """The time of which shares are told: that of an inference, or of all kernels where tracing has slowed them."""
+        return max(self.profile.total_us, sum(k.node.time_us for k in self.kernels)) or 1.0
+
+    def share(self, kernels: Iterable[Kernel]) -> float:
+        """Share of the time that kernels take, 0-1."""
+        return sum(k.node.time_us for k in kernels) / self.whole_us
+
+    def finding(self, kind: str, text: str, kernels: Sequence[Kernel], cause: Cause | None = None) -> Finding:
+        """A finding about some kernels, with the remedy that its cause has for this file."""
+        taken = sum(k.node.time_us for k in kernels)
+        found = Finding(kind=kind, text=text, time_us=taken, share=taken / self.whole_us, count=len(kernels))
+        return found if cause is None else _mended(found, cause, self.about)
+
+
+def findings(case: Case) -> list[Finding]:
+    """Everything that stands out, that with the largest share of the time first."""
+    found = [one for look in _LOOKS for one in look(case) if one.share >= LEAST_SHARE]
+    return sorted(found, key=lambda one: -one.share)
+
+
+def _mended(found: Finding, cause: Cause, about: About) -> Finding:
+    """A finding with its cause's ground, and its remedy if the file can have that."""
+    found = replace(found, ground=cause.ground)
+    again = "converting again" if about.ours else "converting the float model with edgepress"
+    if (row := about.lacks(cause.rewrites)) is not None:
+        target = "" if about.target in row.targets else row.targets[0]
+        only = f" for the target {target}, not {about.target}," if target else ""
+        remedy = f"{again}{only} makes them {cause.then}"
+        return replace(found, remedy=remedy, rewrite=row.name, command=about.command(target=target or about.target))
+    if not cause.scheme or (cause.scheme == about.scheme and about.ours):
+        return found
+    return replace(
+        found,
+        remedy=f"{again} to {cause.scheme} makes them {cause.then}",
+        scheme=cause.scheme,
+        command=about.command(cause.scheme),
+    )
+
+
+_Key = tuple[str, ...]
+
+
+def _grouped(kernels: Iterable[Kernel], key: Callable[[Kernel], _Key]) -> Iterator[tuple[_Key, list[Kernel]]]:
+    groups: dict[_Key, list[Kernel]] = defaultdict(list)
+    for kernel in kernels:
+        groups[key(kernel)].append(kernel)
+    yield from groups.items()
+
+
+def _not_delegated(case: Case) -> Iterator[Finding]:
+    """Operations that XNNPACK leaves to LiteRT's own kernels."""
+    if case.profile.delegated_share is None:
+        return
+    left = [k for k in case.kernels if not k.node.delegated and k.sort != CONVERSION]
+    for (operation, computes_in), kernels in _grouped(left, lambda k: (k.node.operation, k.node.computes_in)):
+        cause = causes.cause_of(operation, computes_in)
+        why = f"which {cause.why}" if cause else "which XNNPACK does not take"
+        text = f"{len(kernels)} {operation}{_typed(computes_in)}, {why}, run in LiteRT's own kernels"
+        yield case.finding("not delegated", text, kernels, cause)
+
+
+def _float(case: Case) -> Iterator[Finding]:
+    """Products that compute in float in a file of integers."""
+    if not SCHEMES[case.about.scheme].calibrated or case.profile.delegated_share is not None:
+        return
+    products = [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE)]
+    floats = [k for k in products if k.arithmetic == "float32"]
+    if not floats:
+        return
+    known = causes.LEFT_IN_FLOAT if case.profile.engine == "onnxruntime" else None
+    of = f"of {plural(len(products), 'convolution or dense layer')}"
+    yield case.finding(
+        "float", f"{len(floats)} {of} compute in float, though the file is one of integers", floats, known
+    )
+
+
+def _conversions(case: Case) -> Iterator[Finding]:
+    """Kernels that change only types or layouts."""
+    conversions = [k for k in case.kernels if k.sort == CONVERSION]
+    left = [k for k in conversions if k.node.operation == "QUANTIZE" and not k.node.delegated]
+    if case.profile.delegated_share is not None and left:
+        text = f"{len(left)} QUANTIZE, which {causes.ENDS.why}, run in LiteRT's own kernels"
+        yield case.finding("conversion", text, left, causes.ENDS)
+        conversions = [k for k in conversions if k not in left]
+    running = any(k.node.kernel.startswith(("ConvInteger", "MatMulInteger")) for k in case.kernels)
+    kinds: dict[str, int] = defaultdict(int)
+    for kernel in conversions:
+        kinds[kernel.node.operation] += 1
+    listed = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda row: -row[1]))
+    cause = causes.DYNAMIC if running else None
+    if case.profile.engine == "onnxruntime" and SCHEMES[case.about.scheme].calibrated:
+        cause = causes.LEFT_IN_FLOAT
+    yield case.finding("conversion", f"{listed} change only the type or the layout of their data", conversions, cause)
+
+
+def _slow_kernels(case: Case) -> Iterator[Finding]:
+    """Kernels whose multiply-accumulates per second are far below what this CPU reaches."""
+    delegates = case.profile.delegated_share is not None  # what no delegate took was reported above
+    rated = [k for k in case.kernels if k.ideal_us is not None and (k.node.delegated or not delegates)]
+    slow = [k for k in rated if (k.ideal_us or 0.0) < FAR * k.node.time_us]
+
+    def alike(kernel: Kernel) -> tuple[str, ...]:
+        large = "large" if kernel.node.name in case.about.large else ""
+        return kernel.node.operation, kernel.arithmetic, kernel.node.computes_in, large
+
+    for (operation, arithmetic, computes_in, large), kernels in _grouped(slow, alike):
+        reached = percent(sum(k.ideal_us or 0.0 for k in kernels) / sum(k.node.time_us for k in kernels), ".0f")
+        cause = None
+        if large and delegates:
+            cause = causes.LARGE_KERNEL
+        elif delegates and computes_in == "uint8" and not case.lacking:
+            cause = causes.UNSIGNED
+        why = f", because {cause.why}" if cause else ""
+        text = f"{len(kernels)} {operation} in {arithmetic} at {reached} of what this CPU reaches in such kernels{why}"
+        yield case.finding("slow kernel", text, kernels, cause)
+
+
+def _instructions(case: Case) -> Iterator[Finding]:
+    """Instructions that integer kernels would use and this CPU lacks."""
+    integer = [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE) and k.arithmetic == "int8"]
+    for one in case.lacking if integer else ():
+        text = f"this CPU has no {one.name}, which {len(integer)} integer kernels would use: {one.without}"
+        found = case.finding("instructions", text, integer)
+        yield _mended(found, Cause((), (), "", ground=instructions.GROUND), case.about)
+        return  # what lacks the graver lacks the other
+
+
+def _call(case: Case) -> Iterator[Finding]:
+    """Time that no kernel accounts for."""
+    share = case.profile.rest_us / case.whole_us
+    if share >= CALL_SHARE:
+        text = "the call itself and kernels below the profiler's microsecond, which no conversion changes"
+        yield Finding(kind="call", text=text, time_us=case.profile.rest_us, share=share, ground=case.profile.method)
+
+
+def _typed(computes_in: str) -> str:
+    plain = {"dynamic": " with 8-bit weights", "other": "", "conversion": "", "": ""}
+    return plain.get(computes_in, f" in {computes_in}")
+
+
+_LOOKS = (_not_delegated, _float, _conversions, _slow_kernels, _instructions, _call)

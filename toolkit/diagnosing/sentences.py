@@ -1,0 +1,50 @@
+"""A diagnosis in plain sentences, the most important first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgepress.toolkit.diagnosing.diagnosis import CALL, Part, reached
+from edgepress.toolkit.diagnosing.sorting import DEPTHWISE, PRODUCT, Kernel
+from edgepress.toolkit.results.figures import Finding
+from edgepress.toolkit.text import percent
+
+ENOUGH = 0.5
+"""Share of the products' time that must have a rate for it to be told of all of them."""
+
+
+def summary(findings: Sequence[Finding], parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
+    """What was found, in a few sentences: what takes most time, what mends it, and how the rest does."""
+    if not any(k.node.time_us for k in kernels):
+        return "Every kernel takes less than the profiler's microsecond: nothing can be said of where the time goes."
+    sentences = []
+    mended = [f for f in findings if f.remedy]
+    if findings and findings[0].share >= 0.0 and not mended:
+        first = findings[0]
+        sentences.append(f"{_share(first.share)} of the time: {first.text}; nothing is known to mend that.")
+    for one in mended[:2]:
+        sentences.append(f"{_share(one.share)} of the time: {one.text}; {one.remedy}: {one.command}")
+    if not findings:
+        sentences.append(f"Nothing stands out: {_products(parts, kernels)}.")
+    elif mended and (rest := len(findings) - len(mended[:2])):
+        sentences.append(f"{rest} more below.")
+    return " ".join(sentences)
+
+
+def _products(parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
+    """How much of the time goes to products, and how close they come to the CPU's reach."""
+    products = [k for k in kernels if k.sort in (PRODUCT, DEPTHWISE)]
+    taken = sum(k.node.time_us for k in products)
+    share = sum(p.share for p in parts if p.work in (PRODUCT, DEPTHWISE))
+    text = f"{_share(share)} of the time is in convolutions and dense layers"
+    rated = sum(k.node.time_us for k in products if k.ideal_us is not None)
+    reach = reached(products)
+    if reach is None or rated < ENOUGH * taken:
+        return f"{text}, whose kernels are too short, or too little known, to be held against what this CPU reaches"
+    other = max((p for p in parts if p.work not in (PRODUCT, DEPTHWISE)), key=lambda p: p.share, default=None)
+    also = f", {_share(other.share)} {'is' if other.work == CALL else 'in'} {other.work}" if other else ""
+    return f"{text} at {_share(reach)} of what this CPU reaches in such kernels{also}"
+
+
+def _share(share: float) -> str:
+    return percent(share, ".0f")

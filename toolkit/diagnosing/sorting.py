@@ -1,0 +1,101 @@
+"""What each kernel of a profile does, what it computes in, and how close it comes to what this CPU reaches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgepress.toolkit.profiling.ceiling import FLOAT32, INT8
+from edgepress.toolkit.profiling.profile import NodeTime, Profile
+from edgepress.toolkit.results.records import Ceiling
+
+PRODUCT, DEPTHWISE, CONVERSION, TABLE, OTHER = (
+    "convolutions and dense layers",
+    "depthwise convolutions",
+    "conversions",
+    "look-up tables",
+    "other operations",
+)
+SHORT_US = 5.0
+"""Engines round the times of kernels to whole microseconds: a rate of a shorter one would be off by over a fifth."""
+MULTIPLYING = re.compile(
+    r"(Group|Deconv|QLinear|Nhwc|Fused|Q)?(Convolution|Conv|Gemm|MatMul)(Integer|ToFloat|\d)*"
+    r"|Fully ?Connected|Deconvolution|Batch Matrix Multiply|(CONV_2D|DEPTHWISE_CONV_2D|FULLY_CONNECTED|TRANSPOSE_CONV"
+    r"|BATCH_MATMUL|CONV_3D)"
+)
+CONVERSIONS = {
+    *("QUANTIZE", "DEQUANTIZE", "CAST", "TRANSPOSE", "Convert", "Transpose", "Cast", "FakeQuantize", "Reorder"),
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ReorderInput", "ReorderOutput"),
+}
+"""Operations of files and kernels of engines that change only the type or the layout of their data."""
+TABLES = ("Invalid Unary Op", "Unary LUT", "LUT")
+"""XNNPACK's names for a look-up table, which has taken the place of several operations."""
+INTEGERS = ("int8", "uint8", "dynamic")
+_XNNPACK_TYPES = re.compile(r"\((?:N\w+, )?([A-Z]+\d+)")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of a profile with what is known about it.
+
+    Attributes:
+        node: It, as the profile has it.
+        sort: What it does: `PRODUCT`, `DEPTHWISE`, `CONVERSION`, `TABLE` or `OTHER`.
+        arithmetic: What it computes in: "float32" or "int8"; "" for other types and where it is not known.
+        reach: Multiply-accumulates per second that this CPU reaches in such a kernel; None if that is not known.
+    """
+
+    node: NodeTime
+    sort: str
+    arithmetic: str
+    reach: float | None
+
+    @property
+    def ideal_us(self) -> float | None:
+        """Its time at this CPU's reach, microseconds; None if it has no reach, or is too short to have a rate."""
+        if not self.node.macs or self.reach is None or self.node.time_us < SHORT_US:
+            return None
+        return 1e6 * self.node.macs / self.reach
+
+
+def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ()) -> list[Kernel]:
+    """What each kernel does.
+
+    Args:
+        profile: The profile.
+        ceiling: What this CPU reaches with as many threads; None if it was not measured.
+        grouped: Names of the file's convolutions whose groups are their channels.
+    """
+    known, kernels = set(grouped), []
+    for node in profile.nodes:
+        kind, arithmetic = _sort(node, known), _arithmetic(node)
+        reach = None
+        if ceiling is not None and arithmetic and kind in (PRODUCT, DEPTHWISE):
+            field = INT8 if arithmetic == "int8" else FLOAT32
+            reach = getattr(ceiling, field if kind == PRODUCT else f"depthwise_{field}")
+        kernels.append(Kernel(node, kind, arithmetic, reach))
+    return kernels
+
+
+def _sort(node: NodeTime, grouped: set[str]) -> str:
+    kind = node.kernel.partition(" (")[0]
+    if kind in TABLES:
+        return TABLE
+    if {node.operation, kind} & CONVERSIONS:
+        return CONVERSION
+    if not (MULTIPLYING.fullmatch(node.operation) or MULTIPLYING.fullmatch(kind)):
+        return OTHER
+    depthwise = node.operation in ("DEPTHWISE_CONV_2D", "GroupConvolution") or node.kernel.endswith("DWConv")
+    return DEPTHWISE if depthwise or plain_name(node.name) in grouped else PRODUCT
+
+
+def plain_name(name: str) -> str:
+    """The name of a node or a tensor of an ONNX file without what ONNX Runtime's optimizer appends."""
+    return re.sub(r"(_token_\d+|_nchwc|/duplicated)+$", "", name)
+
+
+def _arithmetic(node: NodeTime) -> str:
+    if (found := _XNNPACK_TYPES.search(node.kernel)) and node.delegated:
+        return {"F32": "float32", "F16": ""}.get(found[1], "int8")
+    return "int8" if node.computes_in in INTEGERS else "float32" if node.computes_in == "float32" else ""
