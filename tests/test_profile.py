@@ -17,8 +17,9 @@ from edgepress.runtime import EngineError, InputError, ModelFileError, available
 from edgepress.toolkit.benchmarking.roofline import limit_figures
 from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.profiling.ceiling import measure_ceiling
+from edgepress.toolkit.profiling.pairing import aligned
 from edgepress.toolkit.profiling.plot import _paths, plot_profile
-from edgepress.toolkit.profiling.profile import NodeTime, _aligned, profile
+from edgepress.toolkit.profiling.profile import NodeTime, profile
 from edgepress.toolkit.results.records import Ceiling, Measurement
 
 ENGINES = [("litert", "tflite-int8"), ("litert", "tflite-int16x8"), ("onnxruntime", "onnx-float32")]
@@ -59,7 +60,7 @@ def test_kernels_of_the_delegate_get_the_names_of_the_files_layers(run: Any) -> 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abc"), max_size=12))
 def test_alignment_is_a_longest_common_subsequence(left: list[str], right: list[str]) -> None:
-    pairs = _aligned(left, right)
+    pairs = aligned(left, right)
     assert all(left[a] == right[b] for a, b in pairs)
     assert pairs == sorted(set(pairs))
     assert len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(pairs)

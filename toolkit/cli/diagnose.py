@@ -44,7 +44,7 @@ def diagnose(
         screen.note(f"{file}: {error.message} {error.hint}".strip())
 
     engines = None if engine is None else [name.strip() for name in engine.split(",") if name.strip()]
-    one = len(files) == 1 and (engines is None or len(engines) == 1 and engines != ["all"])
+    one = len(files) == 1 and (engines is None or (len(engines) == 1 and engines != ["all"]))
     found = work(
         *files, engines=engines, threads=threads, runs=runs, on_start=screen.step, on_error=None if one else note
     )

@@ -58,7 +58,7 @@ def about(path: Path, found: Inspection) -> About:
         path: The file.
         found: Its inspection.
     """
-    shapes = (_tflite_groups if found.format == "tflite" else _onnx_groups)(path)
+    shapes = (_tflite_groups if found.format == "tflite" else _onnx_groups)(path, found.nodes)
     contract = found.contract
     if contract is not None and contract.scheme in SCHEMES:
         source = _source(path, contract.parent_sha256)
@@ -95,22 +95,22 @@ TAPS = 25
 """Most taps of XNNPACK's kernels for depthwise convolutions (src/configs/dwconv-config.c)."""
 
 
-def _tflite_groups(path: Path) -> _Names:
+def _tflite_groups(path: Path, nodes: Sequence[Node]) -> _Names:
     """Names of the convolutions whose groups are their channels, and of those that are large."""
     graph, grouped, large = Graph(path.read_bytes()), set(), set()
-    for op in graph.operators:
+    for op, node in zip(graph.operators, nodes, strict=False):  # nodes of other graphs follow
         kind = graph.kind(op)
         if kind not in ("DEPTHWISE_CONV_2D", "CONV_2D") or len(op.inputs) < 2:
             continue
         weights, data = graph.shape(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
         if len(weights) == 4 and len(data) == 4 and (kind != "CONV_2D" or weights[3] == 1 < data[3]):
-            grouped.add(name := graph.name(int(op.outputs[0])))
+            grouped.add(node.name)
             if weights[1] * weights[2] > TAPS:
-                large.add(name)
+                large.add(node.name)
     return frozenset(grouped), frozenset(large)
 
 
-def _onnx_groups(path: Path) -> _Names:
+def _onnx_groups(path: Path, _: Sequence[Node]) -> _Names:
     """The same of an ONNX file; tensors that such a convolution makes, fused operations included, are named, too."""
     import onnx
 

@@ -81,6 +81,14 @@ LARGE_KERNEL = Cause(("DEPTHWISE_CONV_2D", "CONV_2D"), (), "XNNPACK has no kerne
 UNSIGNED = Cause((), ("uint8",), "XNNPACK's kernels for uint8 use no dot-product instructions, those for int8 do",
                  scheme="tflite-int8", then="int8 kernels",
                  ground="XNNPACK, src/configs/gemm-config.c, init_qu8_gemm_config beside init_qs8_qc8w_gemm_config")
+_FEWER = "layers with a quarter of the bytes"
+WEIGHTS = {
+    "tflite-float32": Cause((), (), "", scheme="tflite-int8", then=_FEWER, ground=f"the roofline of this CPU; {MEASURED}"),
+    "tflite-float16": Cause((), (), "", scheme="tflite-int8", then=_FEWER,
+                            ground=f"LiteRT unpacks these weights to float32; the roofline of this CPU; {MEASURED}"),
+    "onnx-float32": Cause((), (), "", scheme="onnx-int8", then=_FEWER, ground=f"the roofline of this CPU; {MEASURED}"),
+}
+"""What gives files of a scheme smaller weights."""
 # fmt: on
 
 

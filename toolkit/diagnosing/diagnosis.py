@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgepress.toolkit.diagnosing.sorting import CONVERSION, DEPTHWISE, OTHER, PRODUCT, TABLE, Kernel
+from edgepress.toolkit.diagnosing.sorting import CONVERSION, DEPTHWISE, OTHER, PRODUCT, TABLE, Kernel, reached
 from edgepress.toolkit.results.figures import Finding
 from edgepress.toolkit.results.records import Ceiling, rounded
 
@@ -104,14 +104,7 @@ def parts(kernels: Sequence[Kernel], rest_us: float, whole_us: float, *, delegat
     return tuple(sorted(found, key=lambda part: -part.time_us))
 
 
-def reached(kernels: Sequence[Kernel]) -> float | None:
-    """The time that kernels would take at this CPU's reach, as a share of theirs; None if none has a rate."""
-    rated = [k for k in kernels if k.ideal_us is not None]
-    taken = sum(k.node.time_us for k in rated)
-    return sum(k.ideal_us or 0.0 for k in rated) / taken if taken else None
-
-
 def _rate(kernels: Sequence[Kernel]) -> float | None:
-    rated = [k for k in kernels if k.ideal_us is not None]
-    taken = sum(k.node.time_us for k in rated)
-    return 1e6 * sum(k.node.macs or 0 for k in rated) / taken if taken else None
+    rated = [k.node for k in kernels if k.share_of_reach is not None]
+    taken = sum(n.least_us for n in rated)
+    return 1e6 * sum(n.macs or 0 for n in rated) / taken if taken else None

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.toolkit.diagnosing import causes, instructions
 from edgepress.toolkit.diagnosing.about import About
 from edgepress.toolkit.diagnosing.causes import Cause
-from edgepress.toolkit.diagnosing.sorting import CONVERSION, DEPTHWISE, PRODUCT, Kernel
+from edgepress.toolkit.diagnosing.sorting import CONVERSION, DEPTHWISE, PRODUCT, Kernel, reached
 from edgepress.toolkit.profiling.profile import Profile
 from edgepress.toolkit.results.figures import Finding
-from edgepress.toolkit.text import percent, plural
+from edgepress.toolkit.text import percent, plural, size
 
 LEAST_SHARE = 0.03
 """Share of the time below which nothing is reported: no remedy could be felt."""
@@ -137,25 +138,42 @@ def _conversions(case: Case) -> Iterator[Finding]:
 
 
 def _slow_kernels(case: Case) -> Iterator[Finding]:
-    """Kernels whose multiply-accumulates per second are far below what this CPU reaches."""
-    delegates = case.profile.delegated_share is not None  # what no delegate took was reported above
-    rated = [k for k in case.kernels if k.ideal_us is not None and (k.node.delegated or not delegates)]
-    slow = [k for k in rated if (k.ideal_us or 0.0) < FAR * k.node.time_us]
-
-    def alike(kernel: Kernel) -> tuple[str, ...]:
-        large = "large" if kernel.node.name in case.about.large else ""
-        return kernel.node.operation, kernel.arithmetic, kernel.node.computes_in, large
-
-    for (operation, arithmetic, computes_in, large), kernels in _grouped(slow, alike):
-        reached = percent(sum(k.ideal_us or 0.0 for k in kernels) / sum(k.node.time_us for k in kernels), ".0f")
+    """Kernels far below what this CPU reaches, and kernels that wait for their weights."""
+    delegates = case.profile.delegated_share is not None  # what no delegate took is reported above,
+    integers = SCHEMES[case.about.scheme].calibrated  # and so is what computes in float in a file of integers
+    rated = [
+        k
+        for k in case.kernels
+        if k.share_of_reach is not None
+        if k.node.delegated or (not delegates and not (integers and k.arithmetic == "float32"))
+    ]
+    slow = [k for k in rated if (k.share_of_reach or 0.0) < FAR]
+    for (operation, arithmetic, computes_in, large), kernels in _grouped(slow, partial(_alike, case.about)):
         cause = None
         if large and delegates:
             cause = causes.LARGE_KERNEL
         elif delegates and computes_in == "uint8" and not case.lacking:
             cause = causes.UNSIGNED
-        why = f", because {cause.why}" if cause else ""
-        text = f"{len(kernels)} {operation} in {arithmetic} at {reached} of what this CPU reaches in such kernels{why}"
+        elif operation in causes.DYNAMIC.operations:
+            cause = causes.DYNAMIC
+        why = f", because {cause.why}" if cause and cause.why else ""
+        share = percent(reached(kernels), ".0f")
+        text = f"{len(kernels)} {operation} in {arithmetic} at {share} of what this CPU reaches in such kernels{why}"
         yield case.finding("slow kernel", text, kernels, cause)
+    reading = [k for k in rated if k not in slow and k.reading_us > k.computing_us]
+    text = (
+        f"{plural(len(reading), 'layer')} whose weights, {size(_bytes(reading))}, take longer to read than to multiply"
+    )
+    yield case.finding("memory", text, reading, causes.WEIGHTS.get(case.about.scheme))
+
+
+def _alike(about: About, kernel: Kernel) -> _Key:
+    large = "large" if kernel.node.name in about.large else ""
+    return kernel.node.operation, kernel.arithmetic, kernel.node.computes_in, large
+
+
+def _bytes(kernels: Iterable[Kernel]) -> int:
+    return sum(k.node.weight_bytes or 0 for k in kernels)
 
 
 def _instructions(case: Case) -> Iterator[Finding]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgepress.toolkit.diagnosing.diagnosis import CALL, Part, reached
-from edgepress.toolkit.diagnosing.sorting import DEPTHWISE, PRODUCT, Kernel
+from edgepress.toolkit.diagnosing.diagnosis import CALL, Part
+from edgepress.toolkit.diagnosing.sorting import DEPTHWISE, PRODUCT, Kernel, reached
 from edgepress.toolkit.results.figures import Finding
 from edgepress.toolkit.text import percent
 
+TOLD = 2
+"""Findings that are put into words; all are in the table."""
 ENOUGH = 0.5
 """Share of the products' time that must have a rate for it to be told of all of them."""
 
@@ -17,18 +19,20 @@ def summary(findings: Sequence[Finding], parts: Sequence[Part], kernels: Sequenc
     """What was found, in a few sentences: what takes most time, what mends it, and how the rest does."""
     if not any(k.node.time_us for k in kernels):
         return "Every kernel takes less than the profiler's microsecond: nothing can be said of where the time goes."
-    sentences = []
-    mended = [f for f in findings if f.remedy]
-    if findings and findings[0].share >= 0.0 and not mended:
-        first = findings[0]
-        sentences.append(f"{_share(first.share)} of the time: {first.text}; nothing is known to mend that.")
-    for one in mended[:2]:
-        sentences.append(f"{_share(one.share)} of the time: {one.text}; {one.remedy}: {one.command}")
     if not findings:
-        sentences.append(f"Nothing stands out: {_products(parts, kernels)}.")
-    elif mended and (rest := len(findings) - len(mended[:2])):
-        sentences.append(f"{rest} more below.")
+        return f"Nothing stands out: {_products(parts, kernels)}."
+    told = list(findings[:TOLD])
+    if all(not f.remedy for f in told):
+        told += [f for f in findings if f.remedy][:1]
+    sentences = [_sentence(f) for f in told]
+    if rest := len(findings) - len(told):
+        sentences.append(f"{rest} smaller {'finding' if rest == 1 else 'findings'} below.")
     return " ".join(sentences)
+
+
+def _sentence(one: Finding) -> str:
+    begin = f"{_share(one.share)} of the time: {one.text}"
+    return f"{begin}; {one.remedy}: `{one.command}`." if one.remedy else f"{begin}; nothing is known to mend that."
 
 
 def _products(parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
@@ -37,7 +41,7 @@ def _products(parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
     taken = sum(k.node.time_us for k in products)
     share = sum(p.share for p in parts if p.work in (PRODUCT, DEPTHWISE))
     text = f"{_share(share)} of the time is in convolutions and dense layers"
-    rated = sum(k.node.time_us for k in products if k.ideal_us is not None)
+    rated = sum(k.node.time_us for k in products if k.share_of_reach is not None)
     reach = reached(products)
     if reach is None or rated < ENOUGH * taken:
         return f"{text}, whose kernels are too short, or too little known, to be held against what this CPU reaches"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgepress.toolkit.profiling.ceiling import FLOAT32, INT8
+from edgepress.toolkit.profiling.pairing import plain_name
 from edgepress.toolkit.profiling.profile import NodeTime, Profile
 from edgepress.toolkit.results.records import Ceiling
 
@@ -44,19 +45,34 @@ class Kernel:
         sort: What it does: `PRODUCT`, `DEPTHWISE`, `CONVERSION`, `TABLE` or `OTHER`.
         arithmetic: What it computes in: "float32" or "int8"; "" for other types and where it is not known.
         reach: Multiply-accumulates per second that this CPU reaches in such a kernel; None if that is not known.
+        memory: Bytes per second that this CPU reads from memory; None if that is not known.
     """
 
     node: NodeTime
     sort: str
     arithmetic: str
     reach: float | None
+    memory: float | None = None
 
     @property
-    def ideal_us(self) -> float | None:
-        """Its time at this CPU's reach, microseconds; None if it has no reach, or is too short to have a rate."""
-        if not self.node.macs or self.reach is None or self.node.time_us < SHORT_US:
+    def computing_us(self) -> float:
+        """Time of its multiply-accumulates at this CPU's reach, microseconds; 0 if that is not known."""
+        return 1e6 * (self.node.macs or 0) / self.reach if self.reach else 0.0
+
+    @property
+    def reading_us(self) -> float:
+        """Time in which its weights come from memory, microseconds; 0 if that is not known."""
+        return 1e6 * (self.node.weight_bytes or 0) / self.memory if self.memory else 0.0
+
+    @property
+    def share_of_reach(self) -> float | None:
+        """Its time at this CPU's reach as a share of its shortest time, at most 1, which other programs disturb least.
+
+        None if it has no reach, or is too short to have a rate.
+        """
+        if not self.computing_us or self.node.least_us < SHORT_US:
             return None
-        return 1e6 * self.node.macs / self.reach
+        return min(max(self.computing_us, self.reading_us) / self.node.least_us, 1.0)
 
 
 def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ()) -> list[Kernel]:
@@ -74,7 +90,7 @@ def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ())
         if ceiling is not None and arithmetic and kind in (PRODUCT, DEPTHWISE):
             field = INT8 if arithmetic == "int8" else FLOAT32
             reach = getattr(ceiling, field if kind == PRODUCT else f"depthwise_{field}")
-        kernels.append(Kernel(node, kind, arithmetic, reach))
+        kernels.append(Kernel(node, kind, arithmetic, reach, ceiling.memory_bytes_per_s if ceiling else None))
     return kernels
 
 
@@ -90,12 +106,14 @@ def _sort(node: NodeTime, grouped: set[str]) -> str:
     return DEPTHWISE if depthwise or plain_name(node.name) in grouped else PRODUCT
 
 
-def plain_name(name: str) -> str:
-    """The name of a node or a tensor of an ONNX file without what ONNX Runtime's optimizer appends."""
-    return re.sub(r"(_token_\d+|_nchwc|/duplicated)+$", "", name)
-
-
 def _arithmetic(node: NodeTime) -> str:
     if (found := _XNNPACK_TYPES.search(node.kernel)) and node.delegated:
         return {"F32": "float32", "F16": ""}.get(found[1], "int8")
     return "int8" if node.computes_in in INTEGERS else "float32" if node.computes_in == "float32" else ""
+
+
+def reached(kernels: Iterable[Kernel]) -> float | None:
+    """How close kernels come to this CPU's reach, 0-1, weighted by their times; None if none has a rate."""
+    rated = [(k.share_of_reach, k.node.time_us) for k in kernels if k.share_of_reach is not None]
+    taken = sum(time for _, time in rated)
+    return sum((share or 0.0) * time for share, time in rated) / taken if taken else None

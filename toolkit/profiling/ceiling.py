@@ -1,7 +1,7 @@
 """What this CPU reaches at most, measured with small kernels on the engines that run the files.
 
-The kernels are a matrix product and a depthwise convolution, each in float32 and in 8-bit integers, on the engine and in
-the size that reach most, and reading memory beyond the caches.
+The kernels are a matrix product and a depthwise convolution, each in float32 and in 8-bit integers, on the engine and
+in the size that reach most, and reading memory beyond the caches.
 
 Limits: a ceiling is what these engines reached with the same number of threads while nothing else ran, not the peak
 of the data sheet. A depthwise convolution has its own, because it computes little per byte read.

@@ -68,6 +68,7 @@ class Kernel(NamedTuple):
         place: Position of the operation in the file, if the engine reports it.
         computes_in: Type of its data, "" if the engine does not report it.
         macs: Multiply-accumulates of one inference, if they follow from the shapes that the engine reports.
+        weight_bytes: Size of the constants that it reads, if the engine reports that.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Kernel(NamedTuple):
     place: int | None = None
     computes_in: str = ""
     macs: int | None = None
+    weight_bytes: int | None = None
 
 
 class Traces(NamedTuple):
@@ -200,7 +202,8 @@ def _onnxruntime_kernel(name: str, about: Mapping[str, Any]) -> Kernel:
         and read[0][1]
     ):
         macs = math.prod(made[0][1]) * read[0][1][-1]
-    return Kernel(name, kind, computes_in=types[0] if types else "", macs=macs)
+    weights = int(about.get("parameter_size") or 0)
+    return Kernel(name, kind, computes_in=types[0] if types else "", macs=macs, weight_bytes=weights or None)
 
 
 def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
