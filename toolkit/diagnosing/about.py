@@ -41,8 +41,9 @@ class About:
     large: frozenset[str] = frozenset()
 
     def lacks(self, names: Sequence[str]) -> Rewrite | None:
-        """The first of these rewrites that files of its scheme get and it does not have."""
+        """The rewrite among these that files of its scheme get, best for its target; None if it has one of them."""
         rows = [r for name in names for r in REWRITES if r.name == name and self.scheme in r.schemes]
+        rows.sort(key=lambda r: self.target not in r.targets)
         return None if any(r.name in self.rewrites for r in rows) else next(iter(rows), None)
 
     def command(self, scheme: str = "", target: str = "") -> str:

@@ -21,9 +21,9 @@ class Cause:
     Attributes:
         operations: Kinds of operations that it is true of; empty for all.
         types: What they compute in, as in `converters.inspection.Node`; empty for any type.
-        why: The reason, to follow "which".
+        why: The reason, to follow "that XNNPACK" or "because".
         rewrites: Names of the rewrites that mend it; the first that the file's scheme has and the file lacks is named.
-        then: What they become, to follow "become".
+        then: What they become, to follow "makes them".
         scheme: The scheme that mends it where no rewrite does; empty if none is known to.
         ground: Where that is known from.
     """
@@ -51,44 +51,41 @@ _UNARY = (
 )
 # fmt: off
 NOT_DELEGATED: tuple[Cause, ...] = (
-    Cause((), ("int16",), "XNNPACK does not take with 16-bit activations", scheme="tflite-int8",
+    Cause((), ("int16",), "does not take with 16-bit activations", scheme="tflite-int8",
           then="operations that XNNPACK takes", ground=f"{XNNPACK_DELEGATE}, GetXNNPackDatatype; {MEASURED}"),
-    Cause(("DEPTHWISE_CONV_2D",), ("dynamic",), "XNNPACK does not take with float data and 8-bit weights",
-          rewrites=("depthwise-weights",), then="float convolutions with 8-bit weights that XNNPACK takes",
+    Cause(("DEPTHWISE_CONV_2D",), ("dynamic",), "does not take with float data and 8-bit weights",
+          rewrites=("depthwise-weights",), then="float convolutions that it takes, with 8-bit weights",
           ground=f"{XNNPACK_DELEGATE}, VisitDepthwiseConv2DNode; {MEASURED}"),
-    Cause(_UNARY, _INT8, "XNNPACK takes in float alone", rewrites=("lookup-islands",), then="look-up tables",
-          ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}"),
-    Cause(("AVERAGE_POOL_2D", "SQUARED_DIFFERENCE", "SOFTMAX"), _INT8, "XNNPACK takes in float alone",
-          rewrites=("float-islands", "lookup-islands"), then="float operations that XNNPACK takes",
+    Cause(_UNARY, _INT8, "takes in float alone", rewrites=("lookup-islands", "integer-hard-swish"),
+          then="look-up tables", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}"),
+    Cause(("AVERAGE_POOL_2D", "SOFTMAX", "SQUARED_DIFFERENCE"), _INT8, "takes in float alone",
+          rewrites=("lookup-islands",), then="float operations that it takes",
           ground=f"{XNNPACK_DELEGATE}, VisitAveragePool2DNode, VisitSoftmaxNode; {MEASURED}"),
-    Cause(("CONCATENATION",), (), "XNNPACK takes with two to five inputs alone", rewrites=("concatenations",),
-          then="trees of concatenations that XNNPACK takes",
+    Cause(("CONCATENATION",), (), "takes with two to five inputs alone", rewrites=("concatenations",),
+          then="trees of concatenations that it takes",
           ground=f"{XNNPACK_DELEGATE}, VisitConcatenationNode; {MEASURED}"),
 )
 """Why XNNPACK leaves an operation to LiteRT's own kernels."""
-ENDS = Cause(("QUANTIZE",), (), "XNNPACK does not take, at the file's ends", rewrites=("ends",),
-             then="tables, and the whole graph one part",
-             ground=f"{XNNPACK_DELEGATE}, the checks of QUANTIZE's types; {MEASURED}")
-LEFT_IN_FLOAT = Cause((), (), "ONNX Runtime leaves in float, with a conversion before and after",
-                      rewrites=("unsigned-activations",), then="integer convolutions",
-                      ground=f"the engine's profile; {MEASURED}")
+ENDS = Cause(("QUANTIZE",), (), "does not take from one integer type to another", rewrites=("ends",),
+             then="tables, and the whole graph one part", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}")
+LEFT_IN_FLOAT = Cause((), (), "", rewrites=("unsigned-activations",), then="integer operations",
+                      ground=f"ONNX Runtime's profile; {MEASURED}")
 DYNAMIC = Cause(("ConvInteger",), (), "", scheme="onnx-int8", then="QLinearConv, which needs no conversions around it",
                 ground=f"{ORT_GUIDE}: static quantization for CNNs; {MEASURED}")
-LARGE_KERNEL = Cause(("DEPTHWISE_CONV_2D", "CONV_2D"), (), "XNNPACK has no kernel for depthwise convolutions of more "
-                     "than 25 taps, and takes a general one", rewrites=("split-depthwise", "grouped-convolutions"),
+LARGE_KERNEL = Cause((), (), "XNNPACK's depthwise kernels end at 25 taps", rewrites=("split-depthwise",),
                      then="sums of smaller ones",
                      ground=f"XNNPACK, src/configs/dwconv-config.c: primary tiles of at most 25; {MEASURED}")
-UNSIGNED = Cause((), ("uint8",), "XNNPACK's kernels for uint8 use no dot-product instructions, those for int8 do",
+UNSIGNED = Cause((), ("uint8",), "XNNPACK's kernels for uint8 use no dot product, those for int8 do",
                  scheme="tflite-int8", then="int8 kernels",
-                 ground="XNNPACK, src/configs/gemm-config.c, init_qu8_gemm_config beside init_qs8_qc8w_gemm_config")
-_FEWER = "layers with a quarter of the bytes"
+                 ground="XNNPACK, src/configs/gemm-config.c: init_qu8_gemm_config beside init_qs8_qc8w_gemm_config")
+_FEWER = "a quarter as large"
+_ROOFLINE = f"what this CPU reads from memory and multiplies; {MEASURED}"
 WEIGHTS = {
-    "tflite-float32": Cause((), (), "", scheme="tflite-int8", then=_FEWER, ground=f"the roofline of this CPU; {MEASURED}"),
-    "tflite-float16": Cause((), (), "", scheme="tflite-int8", then=_FEWER,
-                            ground=f"LiteRT unpacks these weights to float32; the roofline of this CPU; {MEASURED}"),
-    "onnx-float32": Cause((), (), "", scheme="onnx-int8", then=_FEWER, ground=f"the roofline of this CPU; {MEASURED}"),
+    "tflite-float32": Cause((), (), "", scheme="tflite-int8", then=_FEWER, ground=_ROOFLINE),
+    "tflite-float16": Cause((), (), "", scheme="tflite-int8", then=_FEWER, ground=_ROOFLINE),
+    "onnx-float32": Cause((), (), "", scheme="onnx-int8", then=_FEWER, ground=_ROOFLINE),
 }
-"""What gives files of a scheme smaller weights."""
+"""What gives files of a scheme smaller weights; LiteRT unpacks those of float16 to float32."""
 # fmt: on
 
 

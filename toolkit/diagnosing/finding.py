@@ -98,9 +98,8 @@ def _not_delegated(case: Case) -> Iterator[Finding]:
     left = [k for k in case.kernels if not k.node.delegated and k.sort != CONVERSION]
     for (operation, computes_in), kernels in _grouped(left, lambda k: (k.node.operation, k.node.computes_in)):
         cause = causes.cause_of(operation, computes_in)
-        why = f"which {cause.why}" if cause else "which XNNPACK does not take"
-        text = f"{len(kernels)} {operation}{_typed(computes_in)}, {why}, run in LiteRT's own kernels"
-        yield case.finding("not delegated", text, kernels, cause)
+        why = cause.why if cause else f"does not take{_typed(computes_in)}"
+        yield case.finding("not delegated", f"{len(kernels)} {operation} that XNNPACK {why}", kernels, cause)
 
 
 def _float(case: Case) -> Iterator[Finding]:
@@ -123,7 +122,7 @@ def _conversions(case: Case) -> Iterator[Finding]:
     conversions = [k for k in case.kernels if k.sort == CONVERSION]
     left = [k for k in conversions if k.node.operation == "QUANTIZE" and not k.node.delegated]
     if case.profile.delegated_share is not None and left:
-        text = f"{len(left)} QUANTIZE, which {causes.ENDS.why}, run in LiteRT's own kernels"
+        text = f"{len(left)} QUANTIZE that XNNPACK {causes.ENDS.why}"
         yield case.finding("conversion", text, left, causes.ENDS)
         conversions = [k for k in conversions if k not in left]
     running = any(k.node.kernel.startswith(("ConvInteger", "MatMulInteger")) for k in case.kernels)
@@ -134,7 +133,7 @@ def _conversions(case: Case) -> Iterator[Finding]:
     cause = causes.DYNAMIC if running else None
     if case.profile.engine == "onnxruntime" and SCHEMES[case.about.scheme].calibrated:
         cause = causes.LEFT_IN_FLOAT
-    yield case.finding("conversion", f"{listed} change only the type or the layout of their data", conversions, cause)
+    yield case.finding("conversion", f"conversions of types and layouts: {listed}", conversions, cause)
 
 
 def _slow_kernels(case: Case) -> Iterator[Finding]:
@@ -148,6 +147,9 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
         if k.node.delegated or (not delegates and not (integers and k.arithmetic == "float32"))
     ]
     slow = [k for k in rated if (k.share_of_reach or 0.0) < FAR]
+    reading = [k for k in rated if k not in slow and k.computing_us < FAR * k.node.least_us]
+    text = f"{plural(len(reading), 'layer')} that wait for their weights, {size(_bytes(reading))}"
+    yield case.finding("memory", text, reading, causes.WEIGHTS.get(case.about.scheme))
     for (operation, arithmetic, computes_in, large), kernels in _grouped(slow, partial(_alike, case.about)):
         cause = None
         if large and delegates:
@@ -158,13 +160,8 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
             cause = causes.DYNAMIC
         why = f", because {cause.why}" if cause and cause.why else ""
         share = percent(reached(kernels), ".0f")
-        text = f"{len(kernels)} {operation} in {arithmetic} at {share} of what this CPU reaches in such kernels{why}"
+        text = f"{len(kernels)} {operation} in {arithmetic} at {share} of what this CPU reaches in such work{why}"
         yield case.finding("slow kernel", text, kernels, cause)
-    reading = [k for k in rated if k not in slow and k.reading_us > k.computing_us]
-    text = (
-        f"{plural(len(reading), 'layer')} whose weights, {size(_bytes(reading))}, take longer to read than to multiply"
-    )
-    yield case.finding("memory", text, reading, causes.WEIGHTS.get(case.about.scheme))
 
 
 def _alike(about: About, kernel: Kernel) -> _Key:
@@ -180,22 +177,21 @@ def _instructions(case: Case) -> Iterator[Finding]:
     """Instructions that integer kernels would use and this CPU lacks."""
     integer = [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE) and k.arithmetic == "int8"]
     for one in case.lacking if integer else ():
-        text = f"this CPU has no {one.name}, which {len(integer)} integer kernels would use: {one.without}"
-        found = case.finding("instructions", text, integer)
-        yield _mended(found, Cause((), (), "", ground=instructions.GROUND), case.about)
-        return  # what lacks the graver lacks the other
+        text = f"{len(integer)} integer kernels without {one.name}, which this CPU lacks: {one.without}"
+        yield case.finding("instructions", text, integer, Cause((), (), "", ground=instructions.GROUND))
+        return  # a CPU without the first lacks the others, too
 
 
 def _call(case: Case) -> Iterator[Finding]:
     """Time that no kernel accounts for."""
     share = case.profile.rest_us / case.whole_us
     if share >= CALL_SHARE:
-        text = "the call itself and kernels below the profiler's microsecond, which no conversion changes"
+        text = "the call itself, and kernels below the profiler's microsecond"
         yield Finding(kind="call", text=text, time_us=case.profile.rest_us, share=share, ground=case.profile.method)
 
 
 def _typed(computes_in: str) -> str:
-    plain = {"dynamic": " with 8-bit weights", "other": "", "conversion": "", "": ""}
+    plain = {"dynamic": " with 8-bit weights", "other": "", "conversion": "", "constant": "", "": ""}
     return plain.get(computes_in, f" in {computes_in}")
 
 

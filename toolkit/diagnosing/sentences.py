@@ -31,7 +31,7 @@ def summary(findings: Sequence[Finding], parts: Sequence[Part], kernels: Sequenc
 
 
 def _sentence(one: Finding) -> str:
-    begin = f"{_share(one.share)} of the time: {one.text}"
+    begin = f"{_share(one.share)} of the time goes to {one.text}"
     return f"{begin}; {one.remedy}: `{one.command}`." if one.remedy else f"{begin}; nothing is known to mend that."
 
 
