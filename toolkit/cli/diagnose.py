@@ -68,6 +68,8 @@ def _show(found: Diagnosis) -> None:
     if found.findings:
         screen.say()
         screen.show(_findings_table(found))
+        for command in dict.fromkeys(f.command for f in found.findings if f.command):
+            screen.say(f"To mend it: {command}")
     for text in found.notes:
         screen.note(text)
 
@@ -91,13 +93,9 @@ def _parts_table(found: Diagnosis) -> Table:
 
 def _findings_table(found: Diagnosis) -> Table:
     columns = [("Share", "right"), ("What", "left"), ("Remedy", "left"), ("Known from", "left")]
-    rows: list[list[str | Text]] = [
-        [
-            percent(f.share, ".0f"),
-            f.text,
-            Text(f"{f.remedy}: {f.command}", style="green") if f.remedy else "none known",
-            Text(f.ground or found.engine + "'s profile", style="dim"),
-        ]
-        for f in found.findings
-    ]
+    rows: list[list[str | Text]] = []
+    for f in found.findings:
+        name = f" ({f.rewrite or f.scheme})" if f.remedy else ""
+        remedy = Text(f"{f.remedy}{name}" if f.remedy else "none known", style="green" if f.remedy else "")
+        rows.append([percent(f.share, ".0f"), f.text, remedy, Text(f.ground, style="dim")])
     return screen.table(columns, rows)

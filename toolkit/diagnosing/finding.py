@@ -45,14 +45,11 @@ class Case:
         """The time of which shares are told: that of an inference, or of all kernels where tracing has slowed them."""
         return max(self.profile.total_us, sum(k.node.time_us for k in self.kernels)) or 1.0
 
-    def share(self, kernels: Iterable[Kernel]) -> float:
-        """Share of the time that kernels take, 0-1."""
-        return sum(k.node.time_us for k in kernels) / self.whole_us
-
     def finding(self, kind: str, text: str, kernels: Sequence[Kernel], cause: Cause | None = None) -> Finding:
         """A finding about some kernels, with the remedy that its cause has for this file."""
         taken = sum(k.node.time_us for k in kernels)
-        found = Finding(kind=kind, text=text, time_us=taken, share=taken / self.whole_us, count=len(kernels))
+        share, ground = taken / self.whole_us, self.profile.method
+        found = Finding(kind=kind, text=text, time_us=taken, share=share, count=len(kernels), ground=ground)
         return found if cause is None else _mended(found, cause, self.about)
 
 
@@ -99,7 +96,8 @@ def _not_delegated(case: Case) -> Iterator[Finding]:
     for (operation, computes_in), kernels in _grouped(left, lambda k: (k.node.operation, k.node.computes_in)):
         cause = causes.cause_of(operation, computes_in)
         why = cause.why if cause else f"does not take{_typed(computes_in)}"
-        yield case.finding("not delegated", f"{len(kernels)} {operation} that XNNPACK {why}", kernels, cause)
+        typed = _typed(computes_in) if cause and computes_in in ("int8", "uint8") else ""
+        yield case.finding("not delegated", f"{len(kernels)} {operation}{typed} that XNNPACK {why}", kernels, cause)
 
 
 def _float(case: Case) -> Iterator[Finding]:
