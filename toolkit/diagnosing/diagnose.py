@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgepress.converters.inspection import read
+from edgepress.runtime.board import usable_cores
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.diagnosing.about import about
@@ -94,10 +96,10 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
     kernels = sort(made, ceiling, known.grouped)
     case = Case(made, kernels, known, missing())
     looked = findings(case)
-    shares = parts(kernels, made.rest_us, case.whole_us, delegates=made.delegated_share is not None)
+    shares = parts(kernels, case.rest_us, case.whole_us, delegates=made.delegated_share is not None)
     products = [k for k in kernels if k.sort in (PRODUCT, DEPTHWISE)]
-    taken = sum(k.node.time_us for k in products)
-    mapped = sum(k.node.time_us for k in products if k.node.macs) / taken if taken else 1.0
+    taken = sum(k.time_us for k in products)
+    mapped = sum(k.time_us for k in products if k.node.macs) / taken if taken else 1.0
     notes = list(notes)
     if mapped < 1 - 1e-9:
         notes.append(
@@ -108,6 +110,8 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
         notes.append(
             f"Tracing slowed the model down {made.tracing_slowdown:.1f} times: shares of cheap kernels are too large."
         )
+    if (load := os.getloadavg()[0]) > usable_cores():
+        notes.append(f"Other programs were busy (load average {load:.1f}): repeat this on a quiet machine.")
     return Diagnosis(
         file=made.file,
         engine=made.engine,

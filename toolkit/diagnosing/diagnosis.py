@@ -85,7 +85,7 @@ def parts(kernels: Sequence[Kernel], rest_us: float, whole_us: float, *, delegat
         for delegated in (True, False) if delegates else (None,):
             group = [k for k in kernels if k.sort == work and delegated in (None, k.node.delegated)]
             if group:
-                taken = sum(k.node.time_us for k in group)
+                taken = sum(k.time_us for k in group)
                 reach = reached(group)
                 rate = _rate(group)
                 found.append(

@@ -43,11 +43,16 @@ class Case:
     @property
     def whole_us(self) -> float:
         """The time of which shares are told: that of an inference, or of all kernels where tracing has slowed them."""
-        return max(self.profile.total_us, sum(k.node.time_us for k in self.kernels)) or 1.0
+        return max(self.profile.total_us, sum(k.time_us for k in self.kernels)) or 1.0
+
+    @property
+    def rest_us(self) -> float:
+        """Time of an inference that no kernel accounts for, microseconds."""
+        return self.whole_us - sum(k.time_us for k in self.kernels)
 
     def finding(self, kind: str, text: str, kernels: Sequence[Kernel], cause: Cause | None = None) -> Finding:
         """A finding about some kernels, with the remedy that its cause has for this file."""
-        taken = sum(k.node.time_us for k in kernels)
+        taken = sum(k.time_us for k in kernels)
         share, ground = taken / self.whole_us, self.profile.method
         found = Finding(kind=kind, text=text, time_us=taken, share=share, count=len(kernels), ground=ground)
         return found if cause is None else _mended(found, cause, self.about)
@@ -106,13 +111,12 @@ def _float(case: Case) -> Iterator[Finding]:
         return
     products = [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE)]
     floats = [k for k in products if k.arithmetic == "float32"]
-    if not floats:
-        return
-    known = causes.LEFT_IN_FLOAT if case.profile.engine == "onnxruntime" else None
-    of = f"of {plural(len(products), 'convolution or dense layer')}"
-    yield case.finding(
-        "float", f"{len(floats)} {of} compute in float, though the file is one of integers", floats, known
-    )
+    if floats:
+        known = causes.LEFT_IN_FLOAT if case.profile.engine == "onnxruntime" else None
+        text = (
+            f"{len(floats)} of {len(products)} convolutions and dense layers, which stay in float in this integer file"
+        )
+        yield case.finding("float", text, floats, known)
 
 
 def _conversions(case: Case) -> Iterator[Finding]:
@@ -146,7 +150,7 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
     ]
     slow = [k for k in rated if (k.share_of_reach or 0.0) < FAR]
     reading = [k for k in rated if k not in slow and k.computing_us < FAR * k.node.least_us]
-    text = f"{plural(len(reading), 'layer')} that wait for their weights, {size(_bytes(reading))}"
+    text = f"waiting for the weights of {plural(len(reading), 'layer')}, {size(_bytes(reading))}"
     yield case.finding("memory", text, reading, causes.WEIGHTS.get(case.about.scheme))
     for (operation, arithmetic, computes_in, large), kernels in _grouped(slow, partial(_alike, case.about)):
         cause = None
@@ -173,6 +177,8 @@ def _bytes(kernels: Iterable[Kernel]) -> int:
 
 def _instructions(case: Case) -> Iterator[Finding]:
     """Instructions that integer kernels would use and this CPU lacks."""
+    if case.profile.engine not in instructions.ENGINES:
+        return
     integer = [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE) and k.arithmetic == "int8"]
     for one in case.lacking if integer else ():
         text = f"{len(integer)} integer kernels without {one.name}, which this CPU lacks: {one.without}"
@@ -182,10 +188,10 @@ def _instructions(case: Case) -> Iterator[Finding]:
 
 def _call(case: Case) -> Iterator[Finding]:
     """Time that no kernel accounts for."""
-    share = case.profile.rest_us / case.whole_us
+    share = case.rest_us / case.whole_us
     if share >= CALL_SHARE:
         text = "the call itself, and kernels below the profiler's microsecond"
-        yield Finding(kind="call", text=text, time_us=case.profile.rest_us, share=share, ground=case.profile.method)
+        yield Finding(kind="call", text=text, time_us=case.rest_us, share=share, ground=case.profile.method)
 
 
 def _typed(computes_in: str) -> str:

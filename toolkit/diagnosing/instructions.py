@@ -13,6 +13,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+ENGINES = ("litert", "onnxruntime")
+"""Engines of which this is known."""
 GROUND = "XNNPACK, src/configs/gemm-config.c; onnxruntime.ai/docs/performance/model-optimizations/quantization.html"
 
 
@@ -25,7 +27,7 @@ class Instructions(NamedTuple):
 
 
 _X86 = (
-    Instructions(("avx2", "avx512f"), "AVX2", "they use SSE, with a quarter of the width or less"),
+    Instructions(("avx2", "avx512f"), "AVX2", "they use vectors of half the length or less"),
     Instructions(
         ("avx512_vnni", "avx_vnni", "amx_int8"),
         "VNNI, a dot product of 8-bit integers",

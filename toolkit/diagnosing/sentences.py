@@ -17,7 +17,7 @@ ENOUGH = 0.5
 
 def summary(findings: Sequence[Finding], parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
     """What was found, in a few sentences: what takes most time, what mends it, and how the rest does."""
-    if not any(k.node.time_us for k in kernels):
+    if not any(k.time_us for k in kernels):
         return "Every kernel takes less than the profiler's microsecond: nothing can be said of where the time goes."
     if not findings:
         return f"Nothing stands out: {_products(parts, kernels)}."
@@ -38,10 +38,10 @@ def _sentence(one: Finding) -> str:
 def _products(parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
     """How much of the time goes to products, and how close they come to the CPU's reach."""
     products = [k for k in kernels if k.sort in (PRODUCT, DEPTHWISE)]
-    taken = sum(k.node.time_us for k in products)
+    taken = sum(k.time_us for k in products)
     share = sum(p.share for p in parts if p.work in (PRODUCT, DEPTHWISE))
     text = f"{_share(share)} of the time is in convolutions and dense layers"
-    rated = sum(k.node.time_us for k in products if k.share_of_reach is not None)
+    rated = sum(k.time_us for k in products if k.share_of_reach is not None)
     reach = reached(products)
     if reach is None or rated < ENOUGH * taken:
         return f"{text}, whose kernels are too short, or too little known, to be held against what this CPU reaches"

@@ -20,6 +20,8 @@ PRODUCT, DEPTHWISE, CONVERSION, TABLE, OTHER = (
 )
 SHORT_US = 5.0
 """Engines round the times of kernels to whole microseconds: a rate of a shorter one would be off by over a fifth."""
+DISTURBED = 2.0
+"""Mean time / shortest time above which other programs have disturbed a kernel; a microsecond more is rounding."""
 MULTIPLYING = re.compile(
     r"(Group|Deconv|QLinear|Nhwc|Fused|Q)?(Convolution|Conv|Gemm|MatMul)(Integer|ToFloat|\d)*"
     r"|Fully ?Connected|Deconvolution|Batch Matrix Multiply|(CONV_2D|DEPTHWISE_CONV_2D|FULLY_CONNECTED|TRANSPOSE_CONV"
@@ -53,6 +55,11 @@ class Kernel:
     arithmetic: str
     reach: float | None
     memory: float | None = None
+
+    @property
+    def time_us(self) -> float:
+        """Its time in one inference, microseconds; a mean far above its shortest time is that of a disturbed kernel."""
+        return min(self.node.time_us, DISTURBED * self.node.least_us + 1)
 
     @property
     def computing_us(self) -> float:
@@ -114,6 +121,6 @@ def _arithmetic(node: NodeTime) -> str:
 
 def reached(kernels: Iterable[Kernel]) -> float | None:
     """How close kernels come to this CPU's reach, 0-1, weighted by their times; None if none has a rate."""
-    rated = [(k.share_of_reach, k.node.time_us) for k in kernels if k.share_of_reach is not None]
+    rated = [(k.share_of_reach, k.time_us) for k in kernels if k.share_of_reach is not None]
     taken = sum(time for _, time in rated)
     return sum((share or 0.0) * time for share, time in rated) / taken if taken else None

@@ -219,18 +219,18 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
         for i in range(count):
             request.infer([items[i % len(items)]])
         done = [p for p in request.profiling_info if p.status == openvino.ProfilingInfo.Status.EXECUTED]
-        return {_openvino_kernel(p, macs): p.real_time.total_seconds() * 1e6 for p in done}
+        return {_openvino_kernel(p, works): p.real_time.total_seconds() * 1e6 for p in done}
 
     runs: list[tuple[list[Kernel], list[float]]] = []
     until = time.monotonic() + PHASE_S
-    macs: dict[str, int] = {}
+    works: dict[str, _Work] = {}
     parts = -(-job.runs // OPENVINO_RUNS)
     count = job.runs // parts
     while len(runs) < parts and (not runs or time.monotonic() < until):
         # Compiled again, because counters cannot be reset; the slow first inferences are subtracted.
         compiled = core.compile_model(model, "CPU", options)
         request = compiled.create_infer_request()
-        macs = macs or _openvino_macs(compiled)
+        works = works or _openvino_works(compiled)
         first, last = counters(request, WARM_RUNS), counters(request, count)
         means = {k: ((WARM_RUNS + count) * last[k] - WARM_RUNS * first.get(k, 0.0)) / count for k in last}
         runs.append((list(means), [max(time, 0.0) for time in means.values()]))
@@ -238,14 +238,25 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
     return kernels, times.repeat(count, axis=0)  # each inference gets the mean of its group
 
 
-def _openvino_kernel(info: Any, macs: Mapping[str, int]) -> Kernel:
+class _Work(NamedTuple):
+    """What a node of OpenVINO's graph multiplies: multiply-accumulates and number of weights."""
+
+    macs: int
+    weights: int
+
+
+def _openvino_kernel(info: Any, works: Mapping[str, _Work]) -> Kernel:
     """A kernel by OpenVINO's counters; its type, such as "brgconv_avx512_I8", ends with that of its data."""
-    computes_in = _OPENVINO_TYPES.get(str(info.exec_type).rpartition("_")[2].lower(), "")
-    return Kernel(info.node_name, info.node_type, computes_in=computes_in, macs=macs.get(info.node_name))
+    kind, work = str(info.exec_type).rpartition("_")[2].lower(), works.get(info.node_name)
+    name, size = _OPENVINO_TYPES.get(kind, ("", 0))
+    stored = work.weights * size if work else 0
+    return Kernel(
+        info.node_name, info.node_type, computes_in=name, macs=work.macs if work else None, weight_bytes=stored or None
+    )
 
 
-def _openvino_macs(model: Any) -> dict[str, int]:
-    """Multiply-accumulates of the nodes of OpenVINO's graph as it runs; weights are their second input."""
+def _openvino_works(model: Any) -> dict[str, _Work]:
+    """What the nodes of OpenVINO's graph multiply, as it runs; weights are their second input."""
     found = {}
     for node in model.get_runtime_model().get_ordered_ops():
         kind = node.get_rt_info()["layerType"].astype(str)
@@ -254,14 +265,15 @@ def _openvino_macs(model: Any) -> dict[str, int]:
             made, weights = math.prod(node.outputs()[0].get_shape()), shapes[1]
             # Weights of a convolution in groups have one axis more, the groups; those of others begin with the outputs.
             summed = weights[max(len(weights) - len(shapes[0]), 0) + 1 :] if kind == "Convolution" else shapes[0][-1:]
-            found[node.get_friendly_name()] = made * math.prod(summed)
+            found[node.get_friendly_name()] = _Work(made * math.prod(summed), math.prod(weights))
     return found
 
 
 _SIDES = ("input", "output")
 _ONNX_TYPES = {"float": "float32", "double": "float64"}
-_OPENVINO_TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "int8"}
-"""Names of types in NumPy's words; OpenVINO's kernels for int8 are named alike whether data have a sign."""
+_OPENVINO_TYPES = {"f32": ("float32", 4), "f16": ("float16", 2), "bf16": ("bfloat16", 2)}
+_OPENVINO_TYPES |= dict.fromkeys(("i8", "u8"), ("int8", 1))
+"""Names of types in NumPy's words, and their sizes; kernels for int8 are named alike whether data have a sign."""
 TRACERS = {"litert": _trace_litert, "onnxruntime": _trace_onnxruntime, "openvino": _trace_openvino}
 """How to read the profiler of each engine whose row in `edgepress.runtime.ENGINES` names one."""
 
