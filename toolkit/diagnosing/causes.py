@@ -61,14 +61,13 @@ NOT_DELEGATED: tuple[Cause, ...] = (
     Cause(("AVERAGE_POOL_2D", "SOFTMAX", "SQUARED_DIFFERENCE"), _INT8, "takes in float alone",
           rewrites=("lookup-islands",), then="float operations that it takes",
           ground=f"{XNNPACK_DELEGATE}, VisitAveragePool2DNode, VisitSoftmaxNode; {MEASURED}"),
-    Cause(("CONCATENATION",), (), "takes with two to five inputs alone", rewrites=("concatenations",),
-          then="trees of concatenations that it takes",
-          ground=f"{XNNPACK_DELEGATE}, VisitConcatenationNode; {MEASURED}"),
+    Cause(("CONCATENATION",), (), "takes with two to five inputs alone",
+          ground=f"{XNNPACK_DELEGATE}, VisitConcatenationNode"),
 )
 """Why XNNPACK leaves an operation to LiteRT's own kernels."""
 ENDS = Cause(("QUANTIZE",), (), "does not take from one integer type to another", rewrites=("ends",),
              then="tables, and the whole graph one part", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}")
-LEFT_IN_FLOAT = Cause((), (), "", rewrites=("unsigned-activations",), then="integer operations",
+LEFT_IN_FLOAT = Cause((), (), "", rewrites=("uint8-activations",), then="integer operations",
                       ground=f"ONNX Runtime's profile; {MEASURED}")
 DYNAMIC = Cause(("ConvInteger",), (), "", scheme="onnx-int8", then="QLinearConv, which needs no conversions around it",
                 ground=f"{ORT_GUIDE}: static quantization for CNNs; {MEASURED}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -98,11 +98,22 @@ def _not_delegated(case: Case) -> Iterator[Finding]:
     if case.profile.delegated_share is None:
         return
     left = [k for k in case.kernels if not k.node.delegated and k.sort != CONVERSION]
-    for (operation, computes_in), kernels in _grouped(left, lambda k: (k.node.operation, k.node.computes_in)):
-        cause = causes.cause_of(operation, computes_in)
+
+    def alike(kernel: Kernel) -> _Key:
+        cause = causes.cause_of(kernel.node.operation, kernel.node.computes_in)
+        return "" if cause and not cause.operations else kernel.node.operation, kernel.node.computes_in
+
+    for (_, computes_in), kernels in _grouped(left, alike):
+        cause = causes.cause_of(kernels[0].node.operation, computes_in)
         why = cause.why if cause else f"does not take{_typed(computes_in)}"
         typed = _typed(computes_in) if cause and computes_in in ("int8", "uint8") else ""
-        yield case.finding("not delegated", f"{len(kernels)} {operation}{typed} that XNNPACK {why}", kernels, cause)
+        yield case.finding("not delegated", f"{_listed(kernels)}{typed} that XNNPACK {why}", kernels, cause)
+
+
+def _listed(kernels: Iterable[Kernel]) -> str:
+    """Kinds of operations with their numbers, the most frequent first: "48 RELU, 2 PAD"."""
+    counts = Counter(k.node.operation for k in kernels)
+    return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
 def _float(case: Case) -> Iterator[Finding]:
@@ -128,14 +139,10 @@ def _conversions(case: Case) -> Iterator[Finding]:
         yield case.finding("conversion", text, left, causes.ENDS)
         conversions = [k for k in conversions if k not in left]
     running = any(k.node.kernel.startswith(("ConvInteger", "MatMulInteger")) for k in case.kernels)
-    kinds: dict[str, int] = defaultdict(int)
-    for kernel in conversions:
-        kinds[kernel.node.operation] += 1
-    listed = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items(), key=lambda row: -row[1]))
     cause = causes.DYNAMIC if running else None
     if case.profile.engine == "onnxruntime" and SCHEMES[case.about.scheme].calibrated:
         cause = causes.LEFT_IN_FLOAT
-    yield case.finding("conversion", f"conversions of types and layouts: {listed}", conversions, cause)
+    yield case.finding("conversion", f"conversions of types and layouts: {_listed(conversions)}", conversions, cause)
 
 
 def _slow_kernels(case: Case) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from edgepress.toolkit.diagnosing.diagnosis import CALL, Part
 from edgepress.toolkit.diagnosing.sorting import DEPTHWISE, PRODUCT, Kernel, reached
@@ -24,15 +25,19 @@ def summary(findings: Sequence[Finding], parts: Sequence[Part], kernels: Sequenc
     told = list(findings[:TOLD])
     if all(not f.remedy for f in told):
         told += [f for f in findings if f.remedy][:1]
-    sentences = [_sentence(f) for f in told]
+    sentences = [_sentence(list(alike)) for _, alike in groupby(told, key=lambda f: (f.remedy, f.command))]
     if rest := len(findings) - len(told):
         sentences.append(f"{rest} smaller {'finding' if rest == 1 else 'findings'} below.")
     return " ".join(sentences)
 
 
-def _sentence(one: Finding) -> str:
-    begin = f"{_share(one.share)} of the time goes to {one.text}"
-    return f"{begin}; {one.remedy}: `{one.command}`." if one.remedy else f"{begin}; nothing is known to mend that."
+def _sentence(alike: Sequence[Finding]) -> str:
+    """Findings with the same remedy, in one sentence."""
+    first, *others = alike
+    goes = [f"{_share(first.share)} of the time goes to {first.text}"]
+    goes += [f"{_share(one.share)} to {one.text}" for one in others]
+    remedy = f"{first.remedy}: `{first.command}`" if first.remedy else "nothing is known to mend that"
+    return f"{', and '.join(goes)}; {remedy}."
 
 
 def _products(parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
@@ -47,7 +52,7 @@ def _products(parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
         return f"{text}, whose kernels are too short, or too little known, to be held against what this CPU reaches"
     other = max((p for p in parts if p.work not in (PRODUCT, DEPTHWISE)), key=lambda p: p.share, default=None)
     also = f", {_share(other.share)} {'is' if other.work == CALL else 'in'} {other.work}" if other else ""
-    return f"{text} at {_share(reach)} of what this CPU reaches in such kernels{also}"
+    return f"{text} at {_share(reach)} of what this CPU reaches in such work{also}"
 
 
 def _share(share: float) -> str:

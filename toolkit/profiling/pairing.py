@@ -70,7 +70,8 @@ def in_partitions(ports: Sequence[Ports], own: Collection[int]) -> list[int]:
         if not taken:  # a circle: the file is damaged
             return list(range(len(ports)))
         order += taken
-        left = {place: op for place, op in left.items() if place not in set(taken)}
+        for place in taken:
+            del left[place]
     return order
 
 
