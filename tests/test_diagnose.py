@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from edgepress.converters.inspection import Inspection, Node
 from edgepress.converters.rewrites.table import REWRITES, Rewrite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import EngineError, available_engines
 from edgepress.toolkit import diagnose
+from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.diagnosing import about, causes
 from edgepress.toolkit.diagnosing.about import About
@@ -382,13 +384,11 @@ def test_what_can_not_be_measured_is_a_note_and_the_rest_is_told(
     assert "does not report" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
-def test_the_screen_shows_sentence_shares_and_remedy(
-    run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_screen_shows_sentence_shares_and_remedy(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgepress.toolkit.diagnosing.diagnose.measure_ceiling", lambda threads: CEILING)
     monkeypatch.setenv("COLUMNS", "200")
-    assert cli(["diagnose", str(run.variants["tflite-int16x8"]), "--runs", "5"]) == 0
-    out = capsys.readouterr().out
-    assert "of the time goes to" in out
-    assert re.search(r"convolutions and dense layers, not delegated +\d+", out)
-    assert f"To mend it: edgepress convert {run.model}" in " ".join(out.split())
+    shown = CliRunner().invoke(app, ["diagnose", str(run.variants["tflite-int16x8"]), "--runs", "5"])
+    assert shown.exit_code == 0
+    assert "of the time goes to" in shown.stdout
+    assert re.search(r"convolutions and dense layers, not delegated +\d+", shown.stdout)
+    assert f"To mend it: edgepress convert {run.model}" in " ".join(shown.stdout.split())
