@@ -56,10 +56,23 @@ class Rewrite:
 
 
 _LITERT = ("litert", "tflite-runtime")
+_ORT, _ONNX = ("onnxruntime",), ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("onnx-plain-shapes", "reshapes to the shape that there is are left out", _ONNX,
+            stage="float", engines=_ORT),
+    Rewrite("onnx-hard-sigmoid", "add, clip and scale as one operation", _ONNX,
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-hard-gates", "hard sigmoids behind convolutions become part of them", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("uint8-activations", "activations are unsigned, as the fastest kernels need", ("onnx-int8",),
+            stage="recipe", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-quantized-hard-sigmoid", "hard sigmoids as additions of 8 bits", ("onnx-int8",),
+            stage="quantized", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-swish", "x * sigmoid(x) in float, as one operation", ("onnx-int8",),
+            stage="quantized", engines=_ORT, targets=("cpu",), changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""
