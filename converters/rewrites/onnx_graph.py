@@ -155,6 +155,13 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
     return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
+def set_attributes(node: Any, **values: Any) -> None:
+    """Set attributes of a node."""
+    kept = [a for a in node.attribute if a.name not in values]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in values.items())])
+
+
 def _is(node: Any, kind: str) -> bool:
     return bool(node.op_type == kind and node.domain in STANDARD)
 

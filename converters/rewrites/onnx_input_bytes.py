@@ -51,7 +51,8 @@ def _quantization(graph: OnnxGraph, node: Any) -> tuple[float, int] | None:
 
 
 def _is_bytes(graph: OnnxGraph, name: str) -> bool:
-    """Whether a value is the input, of bytes, or that transposed."""
-    turned = graph.maker(name, "Transpose")
-    source = next((v for v in graph.proto.input if v.name == (turned.input[0] if turned is not None else name)), None)
+    """Whether a value is the input, of bytes, or a view of it."""
+    while (maker := graph.maker(name)) is not None and maker.op_type in ("Transpose", "Reshape"):
+        name = maker.input[0]
+    source = next((v for v in graph.proto.input if v.name == name), None)
     return source is not None and source.type.tensor_type.elem_type == onnx.TensorProto.UINT8

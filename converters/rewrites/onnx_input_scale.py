@@ -16,19 +16,20 @@ import numpy.typing as npt
 import onnx
 
 from edgepress.converters.adapter import EXACT
-from edgepress.converters.rewrites.onnx_graph import OnnxGraph, attribute
+from edgepress.converters.rewrites.onnx_graph import OnnxGraph, attribute, set_attributes
 
 Values = npt.NDArray[np.float64]
 
 
 class Scaled(NamedTuple):
-    """Pixels that are scaled by `factor` * pixel + `offset`, per channel, on their way to a convolution."""
+    """Pixels that become `factor` * pixel + `offset`, per channel, padded by zeros, on their way to a convolution."""
 
     source: str
     transpose: Any
     conv: Any
     factor: Values
     offset: Values
+    pads: Values
 
 
 def rewrite(model: Any) -> int:
@@ -43,12 +44,12 @@ def rewrite(model: Any) -> int:
     return 1
 
 
-def scaled_pixels(graph: OnnxGraph) -> Scaled | None:
-    """The steps from an input of bytes to its first convolution; None if they are others than these."""
+def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
+    """The steps from an input of bytes to its first convolution; None if they are others than these, or too few."""
     (source,) = graph.proto.input if len(graph.proto.input) == 1 else (None,)
     if source is None or source.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         return None
-    node, steps = graph.only_reader(source.name, "Cast"), 0
+    node, steps, pads = graph.only_reader(source.name, "Cast"), 0, np.zeros((2, 2))
     factor = offset = None
     while node is not None and node.op_type in ("Cast", "Mul", "Div", "Add", "Sub"):
         if EXACT.match(node.name) or node.domain:
@@ -69,12 +70,22 @@ def scaled_pixels(graph: OnnxGraph) -> Scaled | None:
                 return None
             (factor, offset), steps = changed, steps + 1
         node = graph.only_reader(node.output[0])
-    if not steps or node is None or node.op_type != "Transpose" or attribute(node, "perm") != [0, 3, 1, 2]:
+    if node is not None and node.op_type == "Pad":
+        padded = _zeros(graph, node, (1, 2))
+        if padded is None:
+            return None
+        pads, node = padded, graph.only_reader(node.output[0])
+    if steps < least or node is None or node.op_type != "Transpose" or attribute(node, "perm") != [0, 3, 1, 2]:
         return None
     conv = graph.only_reader(node.output[0])
-    if conv is not None and conv.op_type == "Pad" and _pads_zeros(graph, conv):
-        conv = graph.only_reader(conv.output[0])
+    if conv is not None and conv.op_type == "Pad":
+        padded = _zeros(graph, conv, (2, 3))
+        if padded is None:
+            return None
+        pads, conv = pads + padded, graph.only_reader(conv.output[0])
     if conv is None or conv.op_type != "Conv" or attribute(conv, "group", 1) != 1 or conv.domain:
+        return None
+    if attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
         return None
     weights = graph.constant(conv.input[1])
     if weights is None or weights.ndim != 4 or weights.dtype != np.float32 or factor is None or offset is None:
@@ -82,7 +93,7 @@ def scaled_pixels(graph: OnnxGraph) -> Scaled | None:
     factor, offset = (np.broadcast_to(v, weights.shape[1:2]) for v in (factor, offset))
     if not (np.isfinite(factor).all() and np.isfinite(offset).all() and np.abs(factor).min() > 0):
         return None
-    return Scaled(source.name, node, conv, factor, offset)
+    return Scaled(source.name, node, conv, factor, offset, pads)
 
 
 def _step(kind: str, constant: Values, factor: Any, offset: Any, *, first: bool) -> tuple[Values, Values] | None:
@@ -101,11 +112,16 @@ def _step(kind: str, constant: Values, factor: Any, offset: Any, *, first: bool)
     return None
 
 
-def _pads_zeros(graph: OnnxGraph, pad: Any) -> bool:
+def _zeros(graph: OnnxGraph, pad: Any, axes: tuple[int, int]) -> Values | None:
+    """How many zeros a Pad adds before and behind two axes; None if it does anything else."""
     value = graph.scalar(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else 0.0
     pads = graph.constant(pad.input[1]) if len(pad.input) > 1 else None
-    plain = len(pad.input) < 4 and attribute(pad, "mode", b"constant") == b"constant"
-    return bool(value == 0 and plain and pads is not None and pads.size == 8 and not pads.reshape(2, 4)[:, :2].any())
+    if value != 0 or len(pad.input) > 3 or attribute(pad, "mode", b"constant") != b"constant":
+        return None
+    if pads is None or pads.size != 8 or pads.min() < 0:
+        return None
+    found = pads.reshape(2, 4)
+    return None if np.delete(found, axes, 1).any() else found[:, axes].astype(np.float64)
 
 
 def scale_weights(graph: OnnxGraph, found: Scaled) -> npt.NDArray[np.float32]:
@@ -118,9 +134,11 @@ def scale_weights(graph: OnnxGraph, found: Scaled) -> npt.NDArray[np.float32]:
 
 
 def shift(graph: OnnxGraph, found: Scaled, offset: npt.NDArray[np.float32]) -> None:
-    """Let the convolution read the bytes, transposed, as float, plus an offset if it is not 0."""
+    """Let the convolution read the bytes, transposed, as float, plus an offset if it is not 0, and do the padding."""
     turned = graph.add("Transpose", [found.source], perm=[0, 3, 1, 2])
     value = graph.add("Cast", [turned], to=onnx.TensorProto.FLOAT)
     if offset.any():
         value = graph.add("Add", [value, graph.add_constant(offset)])
-    graph.move_readers(found.transpose.output[0], value)
+    graph.feed(found.conv, 0, value)
+    pads = np.array(attribute(found.conv, "pads", [0] * 4)) + found.pads.ravel().astype(int)
+    set_attributes(found.conv, pads=pads.tolist())

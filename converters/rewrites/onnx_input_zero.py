@@ -22,7 +22,7 @@ FARTHEST = 32
 def rewrite(model: Any) -> int:
     """Let the offset be one whole number; returns 1 if there was one."""
     graph = OnnxGraph(model)
-    found = scaled_pixels(graph)
+    found = scaled_pixels(graph, least=0)
     if found is None:
         return 0
     zeros = -found.offset / found.factor
@@ -48,8 +48,10 @@ def ranges_of_pixels(model: Any, pixels: tuple[float, float]) -> dict[str, tuple
     """Ranges of the pixels as float and minus the whole number, so that their scale is 1, whatever pixels were seen."""
     graph, found = OnnxGraph(model), {}
     for cast in graph.nodes("Cast"):
-        turned = graph.maker(cast.input[0], "Transpose")
-        if (turned.input[0] if turned is not None else cast.input[0]) == graph.proto.input[0].name:
+        start = cast.input[0]
+        while (maker := graph.maker(start)) is not None and maker.op_type in ("Transpose", "Reshape"):
+            start = maker.input[0]
+        if start == graph.proto.input[0].name:
             found[cast.output[0]] = pixels
             shifted = graph.only_reader(cast.output[0], "Add")
             offset = graph.scalar(shifted.input[1]) if shifted is not None else None

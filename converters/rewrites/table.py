@@ -63,6 +63,8 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
     Rewrite("onnx-input-zero", "the input's scale in the first weights, its offset as zero point", ("onnx-int8",),
             stage="float", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-first-convolution", "the first convolution takes four columns at once", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
     Rewrite("onnx-input-scale", "the input's scale in the weights of the first convolution", _ONNX,
             stage="float", engines=_ORT, changes="float rounding"),
     Rewrite("onnx-plain-shapes", "reshapes to the shape that there is are left out", _ONNX,
