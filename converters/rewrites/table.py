@@ -73,6 +73,8 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", engines=_ORT, changes="float rounding"),
     Rewrite("onnx-hard-gates", "hard sigmoids behind convolutions become part of them", ("onnx-int8",),
             stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-depthwise-channels", "depthwise convolutions of a multiple of 16 channels", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
     Rewrite("uint8-activations", "activations are unsigned, as the fastest kernels need", ("onnx-int8",),
             stage="recipe", engines=_ORT, changes="int8 rounding"),
     Rewrite("onnx-input-bytes", "the input's bytes are read as they are", ("onnx-int8",),
