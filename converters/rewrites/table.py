@@ -65,6 +65,8 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("small-products", "small 1x1 convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
+            stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""
