@@ -59,6 +59,10 @@ _LITERT = ("litert", "tflite-runtime")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("fold-normalization", "scaling of the input is in the weights of the first convolution", _TFLITE,
+            stage="float", engines=_LITERT, changes="float rounding"),
+    Rewrite("single-mean", "pixels lose one mean for all channels", ("tflite-int8", "tflite-int16x8"),
+            stage="float", engines=_LITERT, changes="int8 rounding"),
     Rewrite("grouped-depthwise", "convolutions of one channel a group are depthwise ones", _TFLITE,
             stage="float", engines=_LITERT),
     Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
