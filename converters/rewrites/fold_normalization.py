@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.rewrites.graph import Array, Graph
-from edgepress.converters.rewrites.windows import axes_of, spatial_pads
+from edgepress.converters.rewrites.windows import activation, axes_of, spatial_pads
 
 LARGEST, WIDEST = 64.0, 8.0
 """Largest shift in units of the scaled input, which costs that many times the rounding of float32; and largest ratio of
@@ -83,7 +83,7 @@ def _step(graph: Graph, op: Any, tensor: int, channels: int) -> tuple[Array, Arr
         if not fits or picked is None or picked.ndim != 1 or sorted(picked.tolist()) != everything.tolist():
             return None
         return picked, ones, none
-    if kind not in ("MUL", "ADD", "SUB", "DIV") or op.builtinOptions.fusedActivationFunction:
+    if kind not in ("MUL", "ADD", "SUB", "DIV") or activation(op):
         return None
     if len(inputs) != 2 or graph.shape(int(op.outputs[0])) != graph.shape(tensor):
         return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgepress.converters.rewrites.fold_normalization import only_reader, set_weights, takes_channels, through
 from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.rewrites.windows import spatial_pads
+from edgepress.converters.rewrites.windows import activation, spatial_pads
 
 LEAST, NEAR = 8.0, 1 / 8
 """Least mean of pixels of 0-255, and largest difference of two means as a share of their mean."""
@@ -22,7 +22,7 @@ def rewrite(graph: Graph) -> int:
     """Replace the means that are taken off the graph's input; returns 1 if there are any."""
     source, readers = int(graph.table.inputs[0]), graph.readers()
     sub = only_reader(readers, source)
-    if sub is None or graph.kind(sub) != "SUB" or int(sub.inputs[0]) != source or sub.builtinOptions.fusedActivationFunction:
+    if sub is None or graph.kind(sub) != "SUB" or int(sub.inputs[0]) != source or activation(sub):
         return 0
     means, shape = graph.constant(int(sub.inputs[1])), graph.shape(source)
     if means is None or len(shape) != 4 or means.size not in (1, shape[3]):

@@ -65,6 +65,12 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", engines=_LITERT, changes="int8 rounding"),
     Rewrite("grouped-depthwise", "convolutions of one channel a group are depthwise ones", _TFLITE,
             stage="float", engines=_LITERT),
+    Rewrite("fold-pool", "pools of one value are strides of the convolutions behind them", _TFLITE,
+            stage="float", engines=_LITERT),
+    Rewrite("concat-tree", "CONCATENATION takes at most five tensors", _TFLITE, stage="float", engines=_LITERT),
+    Rewrite("channel-affine", "a factor and a shift for each channel are a 1x1 depthwise convolution",
+            tuple(name for name in _TFLITE if name != "tflite-float16"),  # which would round the factors
+            stage="float", engines=_LITERT, changes="float rounding"),
     Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
