@@ -117,10 +117,7 @@ class Graph:
 
     def add_constant(self, values: Array, name: str = "") -> int:
         """Add a constant of its own buffer; returns its index."""
-        from ai_edge_litert import schema_py_generated as fb
-
-        buffer = fb.BufferT(data=np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8))
-        number = flat.append(self.root.buffers, buffer)
+        number = flat.add_buffer(self.root, values)
         kind = TYPES[values.dtype]
         return flat.tensor(self.table, list(values.shape), name or f"{self.prefix}_constant_{number}", number, kind)
 
