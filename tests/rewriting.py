@@ -51,10 +51,21 @@ class Net:
 
     def depthwise(self, kernel: tuple[int, int], *, multiplier: int = 1, **options: Any) -> int:
         channels = self.shape[3] * multiplier
-        return self._window("DEPTHWISE_CONV_2D", (1, *kernel, channels), channels, depthMultiplier=multiplier, **options)
+        return self._window(
+            "DEPTHWISE_CONV_2D", (1, *kernel, channels), channels, depthMultiplier=multiplier, **options
+        )
 
     def _window(
-        self, kind: str, shape: Any, channels: int, *, stride: int = 1, same: bool = True, act: int = 0, dilation: int = 1, **options: Any
+        self,
+        kind: str,
+        shape: Any,
+        channels: int,
+        *,
+        stride: int = 1,
+        same: bool = True,
+        act: int = 0,
+        dilation: int = 1,
+        **options: Any,
     ) -> int:
         weights = self.random.normal(size=shape).astype(np.float32)
         bias = self.random.normal(size=channels).astype(np.float32)

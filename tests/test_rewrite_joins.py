@@ -19,9 +19,7 @@ def change(net: Net, rewrite) -> tuple[bytes, bytes, int]:
 
 
 def same(before: bytes, after: bytes, tolerance: float = 0.0) -> bool:
-    return all(
-        np.abs(answer(before, builtin=b) - answer(after, builtin=b)).max() <= tolerance for b in (False, True)
-    )
+    return all(np.abs(answer(before, builtin=b) - answer(after, builtin=b)).max() <= tolerance for b in (False, True))
 
 
 def pool(net: Net, kind: str = "AVERAGE_POOL_2D", *, filter: int = 1, stride: int = 2) -> int:
@@ -90,7 +88,9 @@ def test_a_factor_and_a_shift(kind, act, shape):
     assert same(before, after, 1e-6)
 
 
-@pytest.mark.parametrize("constant", [np.ones((), np.float32), np.ones((1, 5, 4, 12), np.float32), np.ones((5, 1, 1), np.float32)])
+@pytest.mark.parametrize(
+    "constant", [np.ones((), np.float32), np.ones((1, 5, 4, 12), np.float32), np.ones((5, 1, 1), np.float32)]
+)
 def test_other_constants_stay(constant):
     net = Net((5, 4), 12)
     net.add("MUL", [net.now, constant], net.shape)

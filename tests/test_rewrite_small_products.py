@@ -8,8 +8,8 @@ from rewriting import Net, answer
 
 from edgepress.converters.rewrites import small_products
 from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_tflite.convert import with_scheme
 
 
 @pytest.mark.parametrize(

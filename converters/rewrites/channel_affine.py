@@ -36,7 +36,9 @@ def rewrite(graph: Graph) -> int:
         taps = graph.add_constant(factor[1].reshape(1, 1, 1, -1))
         bias = graph.add_constant(-shift[1] if graph.kind(add) == "SUB" else shift[1])
         windows = Axis(height, 1, 1, 1, (0, 0)), Axis(width, 1, 1, 1, (0, 0))
-        new = conv(graph, "DEPTHWISE_CONV_2D", [source, taps, bias], int(add.outputs[0]), windows, fusedActivationFunction=act)
+        new = conv(
+            graph, "DEPTHWISE_CONV_2D", [source, taps, bias], int(add.outputs[0]), windows, fusedActivationFunction=act
+        )
         graph.operators.remove(mul)
         graph.replace(add, new)
         found += 1

@@ -1,8 +1,8 @@
 """CONCATENATION of more than five tensors becomes several of at most five.
 
-XNNPACK's delegate takes two to five (LiteRT, tflite/delegates/xnnpack/xnnpack_delegate.cc, `VisitConcatenationNode`; the
-limit is there in every release from tflite-runtime 2.14 to LiteRT 2.3). One of more runs in a built-in kernel and
-divides the graph. What is copied twice is the smallest run of neighbours that brings their number to five.
+XNNPACK's delegate takes two to five (LiteRT, tflite/delegates/xnnpack/xnnpack_delegate.cc, `VisitConcatenationNode`).
+One of more runs in a built-in kernel and divides the graph. What is copied twice is the smallest run of neighbours that
+brings their number to five.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
     kernel, bias = graph.constant(int(op.inputs[1])), graph.constant(int(op.inputs[2]))
     if kernel is None or bias is None or kernel.dtype != np.float32 or bias.dtype != np.float32 or kernel.ndim != 4:
         return False
-    return kernel.shape[3] == channels if graph.kind(op) == "CONV_2D" else kernel.shape[3] % channels == 0
+    found = int(kernel.shape[3])
+    return found == channels if graph.kind(op) == "CONV_2D" else found % channels == 0
 
 
 def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:

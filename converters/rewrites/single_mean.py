@@ -35,6 +35,8 @@ def rewrite(graph: Graph) -> int:
     mean = np.rint(means.mean())
     if (means == mean).all() or abs(mean) < LEAST or np.abs(means - mean).max() > NEAR * abs(mean):
         return 0
-    set_weights(graph, op, *through(graph, op, np.ones(shape[3]), np.broadcast_to((mean - means).reshape(-1), shape[3])))
+    set_weights(
+        graph, op, *through(graph, op, np.ones(shape[3]), np.broadcast_to((mean - means).reshape(-1), shape[3]))
+    )
     sub.inputs = [source, graph.add_constant(np.array(mean, np.float32))]
     return 1

@@ -75,7 +75,7 @@ def inner_pad(graph: Graph, op: Any) -> tuple[int, tuple[Axis, Axis]]:
     source, axes = int(op.inputs[0]), axes_of(graph, op)
     before = graph.makers().get(source)
     pads = spatial_pads(graph, before) if op.builtinOptions.padding == VALID else None
-    if pads is None or len(graph.readers()[source]) != 1:
+    if before is None or pads is None or len(graph.readers()[source]) != 1:
         return source, axes
     source = int(before.inputs[0])
     graph.operators.remove(before)

@@ -25,7 +25,6 @@ from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.products import small_products
 
-
 ISLAND_MARK = "float"
 ISLAND = re.compile(r"^edgepress(_again)*_float_")
 """Matches the names of tensors that stay float in files of integers, because rewrites made them for float kernels."""
@@ -132,9 +131,7 @@ def _static(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str],
     manager.add_static_config(".*", operation.BATCH_MATMUL, weight_granularity=tensorwise, **bits)
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    manager.add_quantization_config(
-        ISLAND.pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
-    )
+    manager.add_quantization_config(ISLAND.pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
 
 
@@ -148,9 +145,7 @@ RECIPES: dict[str, Callable[..., None] | None] = {
 """Fills litert-quantizer's recipe manager for a model and rewrites, by `Scheme.precision`; None quantizes nothing."""
 
 
-def _quantize(
-    model: bytes, recipe: Callable[..., None], rewrites: Collection[str], ranges: Ranges | None
-) -> bytes:
+def _quantize(model: bytes, recipe: Callable[..., None], rewrites: Collection[str], ranges: Ranges | None) -> bytes:
     # Ranges that calibrate() did not make, as that needs signatures (ai-edge-quantizer#266; docs/architecture.md).
     from litert_quantizer import qtyping
     from litert_quantizer.algorithm_manager import AlgorithmName
