@@ -51,10 +51,21 @@ class Net:
 
     def depthwise(self, kernel: tuple[int, int], *, multiplier: int = 1, **options: Any) -> int:
         channels = self.shape[3] * multiplier
-        return self._window("DEPTHWISE_CONV_2D", (1, *kernel, channels), channels, depthMultiplier=multiplier, **options)
+        return self._window(
+            "DEPTHWISE_CONV_2D", (1, *kernel, channels), channels, depthMultiplier=multiplier, **options
+        )
 
     def _window(
-        self, kind: str, shape: Any, channels: int, *, stride: int = 1, same: bool = True, act: int = 0, dilation: int = 1, **options: Any
+        self,
+        kind: str,
+        shape: Any,
+        channels: int,
+        *,
+        stride: int = 1,
+        same: bool = True,
+        act: int = 0,
+        dilation: int = 1,
+        **options: Any,
     ) -> int:
         weights = self.random.normal(size=shape).astype(np.float32)
         bias = self.random.normal(size=channels).astype(np.float32)
@@ -92,13 +103,17 @@ class Net:
 pads = same
 
 
-def answer(model: bytes, *, builtin: bool = False, seed: int = 0) -> np.ndarray:
-    """The answer to seeded normal numbers (seeded pixels if it takes integers), dequantized."""
+def answer(
+    model: bytes, *, builtin: bool = False, seed: int = 0, low: float | None = None, high: float = 1.0
+) -> np.ndarray:
+    """The answer to seeded normal numbers, or to uniform ones from `low` to `high`, dequantized."""
     options = {"experimental_op_resolver_type": BUILTIN} if builtin else {}
     interpreter = Interpreter(model_content=model, **options)
     interpreter.allocate_tensors()
     (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
-    x = np.random.default_rng(seed).normal(size=source["shape"]).astype(np.float32)
+    random = np.random.default_rng(seed)
+    x = random.normal(size=source["shape"]) if low is None else random.uniform(low, high, source["shape"])
+    x = x.astype(np.float32)
     if source["dtype"] != np.float32:
         scale, zero = source["quantization"]
         x = np.clip(np.rint(x / scale) + zero, 0, 255).astype(source["dtype"])

@@ -14,7 +14,7 @@ from edgepress.converters.rewrites.graph import Graph
 @pytest.mark.parametrize(("stride", "same", "dilation"), [(1, True, 1), (2, True, 1), (2, False, 1), (1, False, 2)])
 @pytest.mark.parametrize("kernel", [(3, 3), (1, 5)])
 def test_answers_stay(kernel, stride, same, dilation, multiplier):
-    net = Net((9, 8), 4)
+    net = Net((9, 10), 4)
     net.conv(4 * multiplier, kernel, groups=4, stride=stride, same=same, dilation=dilation, act=1)
     graph = Graph(model := net.model())
     assert grouped_depthwise.rewrite(graph) == 1

@@ -11,8 +11,8 @@ from rewriting import Net, answer, kinds
 from edgepress.converters.rewrites import split_depthwise
 from edgepress.converters.rewrites.graph import Graph
 from edgepress.converters.rewrites.split_depthwise import LARGEST, divided
-from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_tflite.convert import with_scheme
 
 TOLERANCE = 1e-5
 
@@ -93,7 +93,7 @@ def test_quantized_files_keep_the_parts_float(scheme):
     graph = Graph(model := net.model())
     split_depthwise.rewrite(graph)
     changed = graph.to_bytes()
-    ranges = {name: (-100.0, 100.0) for name in net.computed(graph)} | {"input": (-4.0, 4.0)}
+    ranges = dict.fromkeys(net.computed(graph), (-100.0, 100.0)) | {"input": (-4.0, 4.0)}
     made = with_scheme(changed, SCHEMES[scheme], ranges, {"depthwise-weights"}, uint8=False)
     found = Graph(made)
     parts = [op for op in found.operators if found.kind(op) == "DEPTHWISE_CONV_2D"]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.rewrites.graph import Array, Graph
-from edgepress.converters.rewrites.windows import FUSED, VALID, Axis, axes_of, conv, framed, inner_pad
+from edgepress.converters.rewrites.windows import FUSED, Axis, conv, framed, inner_pad
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
 
 TILES = (3, 9, 25)
@@ -50,7 +50,7 @@ def _is_large(graph: Graph, op: Any) -> bool:
     kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
     if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
         return False
-    _, rows, columns, channels = kernel.shape
+    _, rows, columns, channels = (int(n) for n in kernel.shape)
     large = rows * columns > TILES[-1] and max(rows, columns) <= LARGEST and channels == shape[3]
     return large and divided(rows, columns)[0] <= WORTH * rows * columns
 
@@ -120,7 +120,8 @@ def _cover(free: int, size: int, prices: tuple[float, ...]) -> tuple[float, tupl
     if not free:
         return 0.0, ()
     first = (free & -free).bit_length() - 1
-    span, best = size - 1 - 2 * first, (math.inf, ())
+    span = size - 1 - 2 * first
+    best: tuple[float, tuple[Line, ...]] = (math.inf, ())
     for step in [n for n in range(1, span + 1) if span % n == 0] or [1]:
         count = span // step + 1
         taken = sum(1 << (first + step * i) for i in range(count))

@@ -59,11 +59,23 @@ _LITERT = ("litert", "tflite-runtime")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("fold-normalization", "scaling of the input is in the weights of the first convolution", _TFLITE,
+            stage="float", engines=_LITERT, changes="float rounding"),
+    Rewrite("single-mean", "pixels lose one mean for all channels", ("tflite-int8", "tflite-int16x8"),
+            stage="float", engines=_LITERT, changes="int8 rounding"),
     Rewrite("grouped-depthwise", "convolutions of one channel a group are depthwise ones", _TFLITE,
             stage="float", engines=_LITERT),
+    Rewrite("fold-pool", "pools of one value are strides of the convolutions behind them", _TFLITE,
+            stage="float", engines=_LITERT),
+    Rewrite("concat-tree", "CONCATENATION takes at most five tensors", _TFLITE, stage="float", engines=_LITERT),
+    Rewrite("channel-affine", "a factor and a shift for each channel are a 1x1 depthwise convolution",
+            tuple(name for name in _TFLITE if name != "tflite-float16"),  # which would round the factors
+            stage="float", engines=_LITERT, changes="float rounding"),
     Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
+            stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("small-products", "small 1x1 convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
     Rewrite("lookup-islands", "operations without an int8 kernel become tables, or float kernels between int8 ones",
             ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),

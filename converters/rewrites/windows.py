@@ -54,6 +54,11 @@ def same(size: int, kernel: int, stride: int, dilation: int) -> Pads:
     return total // 2, total - total // 2
 
 
+def activation(op: Any) -> int:
+    """The activation that an operation applies to its result; 0 if none."""
+    return int(getattr(op.builtinOptions, "fusedActivationFunction", 0))
+
+
 def axes_of(graph: Graph, op: Any) -> tuple[Axis, Axis]:
     """The rows and columns of a CONV_2D or DEPTHWISE_CONV_2D."""
     options, shape, taps = op.builtinOptions, graph.shape(int(op.inputs[0])), graph.shape(int(op.inputs[1]))
@@ -70,7 +75,7 @@ def inner_pad(graph: Graph, op: Any) -> tuple[int, tuple[Axis, Axis]]:
     source, axes = int(op.inputs[0]), axes_of(graph, op)
     before = graph.makers().get(source)
     pads = spatial_pads(graph, before) if op.builtinOptions.padding == VALID else None
-    if pads is None or len(graph.readers()[source]) != 1:
+    if before is None or pads is None or len(graph.readers()[source]) != 1:
         return source, axes
     source = int(before.inputs[0])
     graph.operators.remove(before)
