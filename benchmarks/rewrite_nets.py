@@ -19,7 +19,7 @@ import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -190,6 +190,7 @@ def nets(cache: Path, wanted: Collection[str] = (), *, real: Path = REAL, small:
             yield Net(name, cache, real)
 
 
+@cache
 def code_hash() -> str:
     """Hash of the code of the converters, on which the files depend, without comments and docstrings."""
     digest = hashlib.sha256()
