@@ -181,15 +181,22 @@ def test_kernels_for_uint8_are_slow_only_where_those_for_int8_are_fast() -> None
     assert {f.kind: f.remedy for f in older} == {"instructions": "", "slow kernel": ""}
 
 
-def test_what_onnx_runtime_leaves_in_float_and_converts() -> None:
+def test_what_onnx_runtime_leaves_in_float_and_converts(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Rewrite("uint8-activations", "unsigned", ("onnx-int8",), stage="recipe", engines=("onnxruntime",))
+    monkeypatch.setattr(about, "REWRITES", (row,))
     nodes = [
         kernel("Conv", 50.0, computes_in="float32", macs=100_000),
         kernel("QLinearConv", 20.0, computes_in="uint8", macs=4_000_000),
         kernel("DequantizeLinear", 15.0),
         kernel("QuantizeLinear", 15.0),
     ]
-    rows = found(*nodes, file=About("onnx-int8", ours=True), engine="onnxruntime")
-    assert [(f.kind, f.share) for f in rows] == [("float", 0.5), ("conversion", 0.3)]
+    rows = found(*nodes, file=About("onnx-int8", ours=True, signed=True), engine="onnxruntime")
+    assert [(f.kind, f.share, f.rewrite) for f in rows] == [
+        ("float", 0.5, "uint8-activations"),
+        ("conversion", 0.3, "uint8-activations"),
+    ]
+    unsigned = found(*nodes, file=About("onnx-int8"), engine="onnxruntime")
+    assert {f.rewrite for f in unsigned} == {""}, "its activations are unsigned already"
     assert rows[0].text.startswith("1 of 2 convolutions and dense layers")
     dynamic = [kernel("ConvInteger", 60.0, computes_in="uint8", macs=200_000), kernel("DynamicQuantizeLinear", 40.0)]
     rows = found(*dynamic, file=About("onnx-dynamic", ours=True, source="m.keras"), engine="onnxruntime")
@@ -266,10 +273,7 @@ def test_causes_name_schemes_that_there_are_and_have_grounds() -> None:
     assert len(rows) > 8
     assert {c.scheme for c in rows} <= {"", *SCHEMES}
     assert all(c.ground for c in rows)
-    script = Path(__file__).parents[1] / causes.MEASURED
-    assert script.name == "rewrites.py"
-    known = {c for row in rows for c in row.rewrites}
-    assert "depthwise-weights" in known & {r.name for r in REWRITES}
+    assert "depthwise-weights" in {name for c in rows for name in c.rewrites} & {r.name for r in REWRITES}
 
 
 @given(st.data())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgepress.converters.inspection import Inspection, Node
@@ -30,6 +30,7 @@ class About:
         source: The model to convert again: its path, or `MODEL`.
         grouped: Names of its convolutions whose groups are their channels.
         large: Names of those among them with more taps than XNNPACK's kernels take.
+        signed: Whether it multiplies signed 8-bit activations.
     """
 
     scheme: str
@@ -39,6 +40,7 @@ class About:
     source: str = MODEL
     grouped: frozenset[str] = frozenset()
     large: frozenset[str] = frozenset()
+    signed: bool = False
 
     def lacks(self, names: Sequence[str]) -> Rewrite | None:
         """The rewrite among these that files of its scheme get, best for its target; None if it has one of them."""
@@ -59,14 +61,15 @@ def about(path: Path, found: Inspection) -> About:
         path: The file.
         found: Its inspection.
     """
-    shapes = (_tflite_groups if found.format == "tflite" else _onnx_groups)(path, found.nodes)
-    contract = found.contract
+    grouped, large = (_tflite_groups if found.format == "tflite" else _onnx_groups)(path, found.nodes)
+    signed = any(n.macs and n.computes_in == "int8" for n in found.nodes)
+    contract, scheme = found.contract, _scheme(found.format, found.nodes)
     if contract is not None and contract.scheme in SCHEMES:
         source = _source(path, contract.parent_sha256)
-        return About(contract.scheme, True, contract.rewrites, contract.target, source, *shapes)
-    scheme = _scheme(found.format, found.nodes)
-    source = str(path) if SCHEMES[scheme].is_float32 else MODEL
-    return About(scheme, False, (), TARGETS[0], source, *shapes)
+        known = About(contract.scheme, True, contract.rewrites, contract.target, source)
+    else:
+        known = About(scheme, source=str(path) if SCHEMES[scheme].is_float32 else MODEL)
+    return replace(known, grouped=grouped, large=large, signed=signed)
 
 
 def _scheme(format: str, nodes: Sequence[Node]) -> str:

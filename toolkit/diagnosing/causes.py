@@ -67,8 +67,8 @@ NOT_DELEGATED: tuple[Cause, ...] = (
 """Why XNNPACK leaves an operation to LiteRT's own kernels."""
 ENDS = Cause(("QUANTIZE",), (), "does not take from one integer type to another", rewrites=("ends",),
              then="tables, and the whole graph one part", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}")
-LEFT_IN_FLOAT = Cause((), (), "", rewrites=("uint8-activations",), then="integer operations",
-                      ground=f"ONNX Runtime's profile; {MEASURED}")
+LEFT_IN_FLOAT = Cause((), ("int8",), "", rewrites=("uint8-activations",), then="integer operations",
+                      ground=f"ONNX Runtime, core/optimizer/qdq_transformer/qdq_s8_to_u8.cc; {MEASURED}")
 DYNAMIC = Cause(("ConvInteger",), (), "", scheme="onnx-int8", then="QLinearConv, which needs no conversions around it",
                 ground=f"{ORT_GUIDE}: static quantization for CNNs; {MEASURED}")
 LARGE_KERNEL = Cause((), (), "XNNPACK's depthwise kernels end at 25 taps", rewrites=("split-depthwise",),

@@ -116,18 +116,24 @@ def _listed(kernels: Iterable[Kernel]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
+def _left_in_float(case: Case) -> list[Kernel]:
+    """Products that compute in float in a file of integers, on an engine without delegates."""
+    if not SCHEMES[case.about.scheme].calibrated or case.profile.delegated_share is not None:
+        return []
+    return [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE) and k.arithmetic == "float32"]
+
+
 def _float(case: Case) -> Iterator[Finding]:
     """Products that compute in float in a file of integers."""
-    if not SCHEMES[case.about.scheme].calibrated or case.profile.delegated_share is not None:
-        return
-    products = [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE)]
-    floats = [k for k in products if k.arithmetic == "float32"]
-    if floats:
-        known = causes.LEFT_IN_FLOAT if case.profile.engine == "onnxruntime" else None
-        text = (
-            f"{len(floats)} of {len(products)} convolutions and dense layers, which stay in float in this integer file"
-        )
-        yield case.finding("float", text, floats, known)
+    if floats := _left_in_float(case):
+        products = sum(k.sort in (PRODUCT, DEPTHWISE) for k in case.kernels)
+        text = f"{len(floats)} of {products} convolutions and dense layers, which stay in float in this integer file"
+        yield case.finding("float", text, floats, _of_signed(case))
+
+
+def _of_signed(case: Case) -> Cause | None:
+    """The cause of float products and their conversions in a file with signed activations on ONNX Runtime."""
+    return causes.LEFT_IN_FLOAT if case.profile.engine == "onnxruntime" and case.about.signed else None
 
 
 def _conversions(case: Case) -> Iterator[Finding]:
@@ -140,8 +146,8 @@ def _conversions(case: Case) -> Iterator[Finding]:
         conversions = [k for k in conversions if k not in left]
     running = any(k.node.kernel.startswith(("ConvInteger", "MatMulInteger")) for k in case.kernels)
     cause = causes.DYNAMIC if running else None
-    if case.profile.engine == "onnxruntime" and SCHEMES[case.about.scheme].calibrated:
-        cause = causes.LEFT_IN_FLOAT
+    if _left_in_float(case):
+        cause = _of_signed(case)
     yield case.finding("conversion", f"conversions of types and layouts: {_listed(conversions)}", conversions, cause)
 
 
