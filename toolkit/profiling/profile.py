@@ -153,13 +153,15 @@ def profile(
     except ChildDied as e:
         raise EngineError(f"Profiling {path} on {engine} ended with {e}. {e.log}".strip(), "Try another engine.") from e
     delegates = ENGINES[engine].delegates
-    file = read(path) if delegates or format == "onnx" else None
-    file_nodes = file.nodes if file else ()
+    content = read(path) if delegates or format == "onnx" else None
+    file_nodes = content.nodes if content else ()
     if delegates:
         pairs = paired(traces.kernels, file_nodes, ports_of(path))
     else:
         pairs = paired_by_name(traces.kernels, file_nodes)
-    if file and any(port.shape and (port.shape[0] or 1) > 1 for port in file.inputs):  # counted for one item of several
+    if content and any(
+        port.shape and (port.shape[0] or 1) > 1 for port in content.inputs
+    ):  # counted for one item of several
         pairs = {i: replace(node, macs=None) for i, node in pairs.items()}
     nodes = _nodes(traces, pairs, named=delegates)
     total, kernels = _quiet_mean(traces.latencies_us[:, np.newaxis])[0], sum(n.time_us for n in nodes)
