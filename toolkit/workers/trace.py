@@ -28,7 +28,7 @@ from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.flatbuffer import has_variables
 from edgepress.runtime.items import random_items
 from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
-from edgepress.runtime.sessions import Session
+from edgepress.runtime.sessions import Session, onnx_session
 from edgepress.toolkit.workers.opening import engine_errors
 
 PHASE_S = 2.0
@@ -170,7 +170,7 @@ def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder, "profile"))
-        session = onnxruntime.InferenceSession(str(job.file), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(onnxruntime, str(job.file), options)
         name = session.get_inputs()[0].name
         for i in _runs(WARM_RUNS + job.runs):
             session.run(None, {name: items[i % len(items)]})
