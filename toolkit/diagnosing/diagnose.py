@@ -21,9 +21,13 @@ from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.profiling.ceiling import measure_ceiling
 from edgepress.toolkit.profiling.profile import RUNS, Profile, profile
 from edgepress.toolkit.results.records import Ceiling
+from edgepress.toolkit.text import duration
 
 SLOWDOWN = 1.3
 """Slowdown by tracing from which a note says that shares of cheap kernels are too large."""
+
+DISTURBANCE = 0.1
+"""Share of the latency taken by other programs from which a note says so."""
 
 
 def diagnose(
@@ -110,8 +114,9 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
         notes.append(
             f"Tracing slowed the model down {made.tracing_slowdown:.1f} times: shares of cheap kernels are too large."
         )
-    if (load := os.getloadavg()[0]) > usable_cores():
-        notes.append(f"Other programs were busy (load average {load:.1f}): repeat this on a quiet machine.")
+    if (load := os.getloadavg()[0]) > usable_cores() or case.disturbed_us > DISTURBANCE * made.total_us:
+        taken = f", and took {duration(case.disturbed_us)} of this latency" if case.disturbed_us else ""
+        notes.append(f"Other programs were busy (load average {load:.1f}){taken}: repeat this on a quiet machine.")
     return Diagnosis(
         file=made.file,
         engine=made.engine,
