@@ -18,6 +18,8 @@ from edgepress.converters.rewrites.table import REWRITES, Rewrite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import EngineError, available_engines
 from edgepress.toolkit import diagnose
+from edgepress.toolkit.benchmarking.explain import explain
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.diagnosing import about, causes
@@ -29,8 +31,11 @@ from edgepress.toolkit.diagnosing.sentences import summary
 from edgepress.toolkit.diagnosing.sorting import CONVERSION, DEPTHWISE, PRODUCT, TABLE, sort
 from edgepress.toolkit.profiling.pairing import Ports, in_partitions
 from edgepress.toolkit.profiling.profile import NodeTime, Profile
-from edgepress.toolkit.results.figures import Finding
-from edgepress.toolkit.results.records import Ceiling
+from edgepress.toolkit.reports.markdown import markdown
+from edgepress.toolkit.reports.page import page
+from edgepress.toolkit.results.figures import FileFigures, Finding
+from edgepress.toolkit.results.records import Advice, Benchmark, Ceiling, Measurement
+from edgepress.toolkit.workers.opening import Candidate
 
 CEILING = Ceiling(
     float32_macs_per_s=50e9,
@@ -403,3 +408,46 @@ def test_the_screen_shows_sentence_shares_and_remedy(run: Any, monkeypatch: pyte
     assert "of the time goes to" in shown.stdout
     assert re.search(r"convolutions and dense layers, not delegated +\d+", shown.stdout)
     assert f"To mend it: edgepress convert {run.model}" in " ".join(shown.stdout.split())
+
+
+HOSTILE = "<img src=x onerror=alert(1)> & `code` | *b*"
+
+
+def test_reports_show_the_diagnosis_and_escape_it() -> None:
+    finding = Finding(kind="conversion", text=HOSTILE, time_us=1.0, share=0.42, remedy=HOSTILE, command=HOSTILE)
+    row = Measurement(
+        file="v/a.tflite",
+        scheme="tflite-int8",
+        engine="litert",
+        threads=1,
+        size_bytes=9,
+        diagnosis=f"42 % of the time goes to {HOSTILE}",
+        findings=(finding,),
+    )
+    result = Benchmark(
+        host={"name": "h", "cpu": "CPU", "machine": "x86_64", "cores": 1},
+        data={"source": "digits", "sha256": "0" * 64, "count": 360},
+        baseline=None,
+        keras_accuracy=None,
+        max_drop_pp=1.0,
+        results=(row, replace(row, file="v/b.tflite", scheme="tflite-dynamic", diagnosis="", findings=())),
+        advice=Advice(ship=None, engine=None, why="None."),
+    )
+    html, text = page(result), markdown(result)
+    assert "What takes the time" in html
+    assert html.count("42 % of the time goes to") == 1
+    assert "<img src=x" not in html
+    assert "42 % of the time goes to &lt;img" in text
+    assert "What takes the time" not in page(replace(result, results=result.results[1:]))
+
+
+def test_a_benchmark_with_profiles_has_diagnoses(run: Any, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepress.toolkit.benchmarking.explain.measure_ceiling", lambda threads: CEILING)
+    candidate, items = Candidate(run.variants["tflite-int16x8"], "litert"), digits.test.read(slice(0, 2))
+    told = explain([candidate], items, BenchmarkOptions(profile=True, limits=True), None)
+    row = FileFigures(file="a", scheme="tflite-int16x8", engine="litert", threads=1, size_bytes=9)
+    figures = told.of(candidate, row, 100.0)
+    assert figures.macs
+    assert "of the time goes to" in figures.diagnosis
+    assert figures.findings[0].scheme == "tflite-int8"
+    assert figures.profile

@@ -115,8 +115,8 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
             f"Tracing slowed the model down {made.tracing_slowdown:.1f} times: shares of cheap kernels are too large."
         )
     if (load := os.getloadavg()[0]) > usable_cores() or case.disturbed_us > DISTURBANCE * made.total_us:
-        taken = f", and took {duration(case.disturbed_us)} of this latency" if case.disturbed_us else ""
-        notes.append(f"Other programs were busy (load average {load:.1f}){taken}: repeat this on a quiet machine.")
+        part = f", and took {duration(case.disturbed_us)} of this latency" if case.disturbed_us else ""
+        notes.append(f"Other programs were busy (load average {load:.1f}){part}: repeat this on a quiet machine.")
     return Diagnosis(
         file=made.file,
         engine=made.engine,
