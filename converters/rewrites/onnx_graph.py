@@ -162,6 +162,18 @@ def set_attributes(node: Any, **values: Any) -> None:
     node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in values.items())])
 
 
+def zeros_added(graph: OnnxGraph, pad: Any, axes: tuple[int, int]) -> npt.NDArray[np.int64] | None:
+    """How many zeros a Pad adds before and behind two axes; None if it does anything else."""
+    value = graph.scalar(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else 0.0
+    pads = graph.constant(pad.input[1]) if len(pad.input) > 1 else None
+    if value != 0 or len(pad.input) > 3 or attribute(pad, "mode", b"constant") != b"constant":
+        return None
+    if pads is None or pads.size != 8 or pads.min() < 0:
+        return None
+    found = pads.reshape(2, 4)
+    return None if np.delete(found, axes, 1).any() else found[:, axes].astype(np.int64)
+
+
 def _is(node: Any, kind: str) -> bool:
     return bool(node.op_type == kind and node.domain in STANDARD)
 
