@@ -59,7 +59,8 @@ class OnnxGraph:
     def constant(self, name: str) -> Array | None:
         """Value of a constant; None if the value is none."""
         if name in self._tensors:
-            return numpy_helper.to_array(self._tensors[name])
+            found: Array = numpy_helper.to_array(self._tensors[name])
+            return found
         node = self.maker(name, "Constant")
         tensor = next((a.t for a in node.attribute if a.name == "value"), None) if node is not None else None
         return None if tensor is None else numpy_helper.to_array(tensor)
@@ -103,7 +104,9 @@ class OnnxGraph:
     def add(self, kind: str, inputs: list[str], output: str = "", *, domain: str = "", **attributes: Any) -> str:
         """Add a node; returns the name of what it makes. `finish` puts it in its place."""
         output = output or self._name(kind)
-        self.proto.node.append(helper.make_node(kind, inputs, [output], self._name("node"), domain=domain, **attributes))
+        self.proto.node.append(
+            helper.make_node(kind, inputs, [output], self._name("node"), domain=domain, **attributes)
+        )
         node = self._makers[output] = self.proto.node[-1]
         for name in dict.fromkeys(inputs):
             self._readers.setdefault(name, []).append(node)
