@@ -19,7 +19,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.schemes import Scheme
+from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.targets import Target
 
 Stage = Literal["float", "recipe", "quantized"]
@@ -56,11 +56,34 @@ class Rewrite:
 
 
 _LITERT = ("litert", "tflite-runtime")
+_TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
 _ORT, _ONNX = ("onnxruntime",), ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("fold-normalization", "scaling of the input is in the weights of the first convolution", _TFLITE,
+            stage="float", engines=_LITERT, changes="float rounding"),
+    Rewrite("single-mean", "pixels lose one mean for all channels", ("tflite-int8", "tflite-int16x8"),
+            stage="float", engines=_LITERT, changes="int8 rounding"),
+    Rewrite("grouped-depthwise", "convolutions of one channel a group are depthwise ones", _TFLITE,
+            stage="float", engines=_LITERT),
+    Rewrite("fold-pool", "pools of one value are strides of the convolutions behind them", _TFLITE,
+            stage="float", engines=_LITERT),
+    Rewrite("concat-tree", "CONCATENATION takes at most five tensors", _TFLITE, stage="float", engines=_LITERT),
+    Rewrite("channel-affine", "a factor and a shift for each channel are a 1x1 depthwise convolution",
+            tuple(name for name in _TFLITE if name != "tflite-float16"),  # which would round the factors
+            stage="float", engines=_LITERT, changes="float rounding"),
+    Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
+            stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("small-products", "small 1x1 convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
+            stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("lookup-islands", "operations without an int8 kernel become tables, or float kernels between int8 ones",
+            ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("ends", "uint8 at the ends becomes int8 by a table, so that the whole graph is one part", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("cpu",)),
+    Rewrite("integer-hard-swish", "hard-swish becomes additions and products of integers", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
     Rewrite("onnx-input-zero", "the input's scale in the first weights, its offset as zero point", ("onnx-int8",),
             stage="float", engines=_ORT, changes="int8 rounding"),
     Rewrite("onnx-first-convolution", "the first convolution takes four columns at once", ("onnx-int8",),

@@ -151,6 +151,10 @@ def opcode(root: Any, builtin: int) -> int:
 _TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {
     "MAXIMUM": "MaximumMinimum",
     "FULLY_CONNECTED": "FullyConnected",
+    "CONV_2D": "Conv2D",
+    "AVERAGE_POOL_2D": "Pool2D",
+    "MAX_POOL_2D": "Pool2D",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
     "BATCH_MATMUL": "BatchMatMul",
 }
 """Beginnings of tables of options whose name is not that of their operation."""
