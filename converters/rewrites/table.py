@@ -106,6 +106,8 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="recipe", engines=_ORT, changes="int8 rounding"),
     Rewrite("onnx-input-bytes", "the input's bytes are read as they are", ("onnx-int8",),
             stage="quantized", engines=_ORT),
+    Rewrite("onnx-relu-bytes", "ReLU of what others read too as a limit of its bytes", ("onnx-int8",),
+            stage="quantized", engines=_ORT, changes="int8 rounding"),
     Rewrite("onnx-quantized-hard-sigmoid", "hard sigmoids as additions of 8 bits", ("onnx-int8",),
             stage="quantized", engines=_ORT, changes="int8 rounding"),
     Rewrite("onnx-swish", "x * sigmoid(x) in float, as one operation", ("onnx-int8",),
