@@ -1,10 +1,10 @@
 """The first convolution of images takes four columns at once, so that its input has a multiple of four channels.
 
 ONNX Runtime's direct convolution of 8 bits on x86 needs that (MlasConvSymPackWSize in
-onnxruntime/core/mlas/lib/convsym.cpp, since release 1.11); with three channels, it copies the image into columns and multiplies matrices, which takes a third
-of MobileNetV3-Small's time at 224x224. In NHWC, four columns of three channels are one of twelve: a Reshape, which
-moves nothing. The weights are the same, at other places, between zeros; one result holds as many columns as four of the
-input give, and a Reshape separates them.
+onnxruntime/core/mlas/lib/convsym.cpp, since release 1.11); with three channels, it copies the image into columns and
+multiplies matrices, which takes a third of MobileNetV3-Small's time at 224x224. In NHWC, four columns of three channels
+are one of twelve: a Reshape, which moves nothing. The weights are the same, at other places, between zeros; one result
+holds as many columns as four of the input give, and a Reshape separates them.
 """
 
 from __future__ import annotations
