@@ -1,4 +1,4 @@
-"""Float16 files as every LiteRT takes them: biases of 16 bits beside such weights, depthwise convolutions of 32 bits."""
+"""Float16 files as every LiteRT takes them: biases of 16 bits beside such weights, depthwise ones of 32."""
 
 from __future__ import annotations
 
