@@ -71,6 +71,8 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("channel-affine", "a factor and a shift for each channel are a 1x1 depthwise convolution",
             _TFLITE, stage="float", engines=_LITERT, changes="float rounding"),
     Rewrite("unused-taps", "taps of kernels that only meet padding are gone", _TFLITE, stage="float", engines=_LITERT),
+    Rewrite("layer-norm", "layer normalization takes fewer passes, and stays float", _TFLITE,
+            stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-float32", "depthwise convolutions keep weights of 32 bits", ("tflite-float16",),

@@ -1,7 +1,7 @@
 """Taps of a kernel that only ever meet the zeros around its input are taken off.
 
 Nets for large images that are given small ones end in maps of 1x1 or 2x2, over which 3x3, 5x5 and 7x7 kernels still
-run. No engine looks at the size of the map: XNNPACK multiplies the zeros (`xnn_indirection_init_conv2d` points to them).
+run. XNNPACK does not look at the size of the map, and multiplies the zeros (`xnn_indirection_init_conv2d`).
 A 3x3 convolution of a 1x1 map is a 1x1 convolution, with a ninth of the weights in the file.
 """
 
