@@ -52,7 +52,7 @@ def _norm(graph: Graph, squared: Any) -> _Norm | None:
     """The normalization around a SQUARED_DIFFERENCE; None if there is none, or something else reads its parts."""
     readers, makers = graph.readers(), graph.makers()
     pair = [int(i) for i in squared.inputs]
-    mean = next((makers[i] for i in pair if _is_mean(graph, makers.get(i), pair)), None)
+    mean: Any = next((makers[i] for i in pair if _is_mean(graph, makers.get(i), pair)), None)
     if mean is None:
         return None
     source, average = int(mean.inputs[0]), int(mean.outputs[0])
