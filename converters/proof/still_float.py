@@ -62,7 +62,7 @@ def refuse_floats(path: Path) -> None:
     if exact:
         reasons.append("each image is scaled by its own values in float, in front of the model")
     raise ConversionError(
-        f"The target integer-only allows no float operation: {' and '.join(reasons) or 'its input or output is float'}.",
+        f"The target integer-only allows no float operation: {' and '.join(reasons or ['it has float ends'])}.",
         "Use layers that the quantizer supports, scale images alike (--input-range, --mean, --std), or take "
         "--target cpu.",
     )

@@ -112,7 +112,7 @@ def _tf2onnx(definition: Any, weights: dict[str, bytes], frozen: Frozen, *, care
             custom_op_handlers={"Erfc": (_erfc, [])},
         )
     _scalars_as_vectors(converted)
-    with _protos_unchanged():
+    with _protos_unchanged(), _nodes_in_order():
         converted = optimizer.optimize_graph(converted, catch_errors=careful)
     return converted.make_model("edgepress")
 
@@ -305,6 +305,22 @@ def _protos_unchanged() -> Iterator[None]:
         yield
     finally:
         Graph.update_proto = written
+
+
+@contextmanager
+def _nodes_in_order() -> Iterator[None]:
+    """Hash nodes by their names, so that passes which walk sets of nodes do so in the same order in every process.
+
+    By default, Python hashes an object by its address: tf2onnx 1.17 numbers what it adds, and keeps one of several
+    equal nodes, differently each time (`transpose_optimizer`). `worker` fixes the hashes of names.
+    """
+    from tf2onnx.graph import Node
+
+    Node.__hash__ = lambda self: hash(self.name)
+    try:
+        yield
+    finally:
+        Node.__hash__ = object.__hash__
 
 
 @contextmanager
