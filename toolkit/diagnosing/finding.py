@@ -20,6 +20,8 @@ LEAST_SHARE = 0.03
 """Share of the time below which nothing is reported: no remedy could be felt."""
 FAR = 0.25
 """Share of this CPU's reach below which a kernel is far from it."""
+WAITING = 0.5
+"""Share of a kernel's time that reading its weights from memory explains, from which it waits for them."""
 ROUNDING_US, CALL_US = 1.0, 200.0
 """Most time that engines take outside of the kernels' reported times: what is rounded off each, and the call itself."""
 CALL_SHARE = 0.3
@@ -179,7 +181,7 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
         if k.node.delegated or (not delegates and not (integers and k.arithmetic == "float32"))
     ]
     slow = [k for k in rated if (k.share_of_reach or 0.0) < FAR]
-    reading = [k for k in rated if k not in slow and k.computing_us < FAR * k.node.least_us]
+    reading = [k for k in rated if k.computing_us < FAR * k.least_us and k.reading_us > WAITING * k.least_us]
     text = f"waiting for the weights of {plural(len(reading), 'layer')}, {size(_bytes(reading))}"
     yield case.finding("memory", text, reading, causes.WEIGHTS.get(case.about.scheme))
     for (operation, arithmetic, computes_in, mark), kernels in _grouped(slow, partial(_alike, case.about)):
