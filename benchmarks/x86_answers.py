@@ -35,7 +35,7 @@ import onnxruntime
 from pathlib import Path
 model, items, text, out, bare = sys.argv[1:]
 read = Path.read_text
-Path.read_text = lambda self, *args, **options: read(Path(text) if str(self) == "/proc/cpuinfo" else self, *args, **options)
+Path.read_text = lambda self, **options: read(Path(text) if str(self) == "/proc/cpuinfo" else self, **options)
 x = np.load(items)
 if bare == "bare":
     options = onnxruntime.SessionOptions()

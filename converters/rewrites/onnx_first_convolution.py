@@ -1,10 +1,10 @@
 """The first convolution of images takes four columns at once, so that its input has a multiple of four channels.
 
-ONNX Runtime's direct convolution of 8 bits on x86 needs that (MlasConvSymPackWSize, onnxruntime/core/mlas/lib/convsym.cpp,
-since release 1.11); with three channels, it copies the image into columns and multiplies matrices, which takes a third
-of MobileNetV3-Small's time at 224x224. In NHWC, four columns of three channels are one of twelve: a Reshape, which
-moves nothing. The weights are the same, at other places, between zeros; one result holds as many columns as four of the
-input give, and a Reshape separates them.
+ONNX Runtime's direct convolution of 8 bits on x86 needs that (MlasConvSymPackWSize in
+onnxruntime/core/mlas/lib/convsym.cpp, since release 1.11); with three channels, it copies the image into columns and
+multiplies matrices, which takes a third of MobileNetV3-Small's time at 224x224. In NHWC, four columns of three channels
+are one of twelve: a Reshape, which moves nothing. The weights are the same, at other places, between zeros; one result
+holds as many columns as four of the input give, and a Reshape separates them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MOST = 3.0
 def rewrite(model: Any) -> int:
     """Widen the first convolution; returns 1 if there was one that gains."""
     graph = OnnxGraph(model)
-    (source,) = graph.proto.input if len(graph.proto.input) == 1 else (None,)
-    turned = graph.only_reader(source.name, "Transpose") if source is not None else None
+    source = graph.proto.input[0]
+    turned = graph.only_reader(source.name, "Transpose")
     if turned is None or source.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         return 0
     if attribute(turned, "perm") != [0, 3, 1, 2]:
@@ -58,7 +58,7 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
         return 0
     if attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
         return 0
-    strides, (top, left, bottom, right) = attribute(conv, "strides", [1, 1]), attribute(conv, "pads", [0] * 4)
+    strides, (top, left, bottom, _) = attribute(conv, "strides", [1, 1]), attribute(conv, "pads", [0] * 4)
     stride, (count, _, rows, taps) = strides[1], weights.shape
     if COLUMNS % stride or width % COLUMNS or channels % 4 == 0 or min(out[1:]) <= 0 or out[3] * stride != width:
         return 0

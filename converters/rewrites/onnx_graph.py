@@ -59,7 +59,8 @@ class OnnxGraph:
     def constant(self, name: str) -> Array | None:
         """Value of a constant; None if the value is none."""
         if name in self._tensors:
-            return numpy_helper.to_array(self._tensors[name])
+            found: Array = numpy_helper.to_array(self._tensors[name])
+            return found
         node = self.maker(name, "Constant")
         tensor = next((a.t for a in node.attribute if a.name == "value"), None) if node is not None else None
         return None if tensor is None else numpy_helper.to_array(tensor)
@@ -103,7 +104,9 @@ class OnnxGraph:
     def add(self, kind: str, inputs: list[str], output: str = "", *, domain: str = "", **attributes: Any) -> str:
         """Add a node; returns the name of what it makes. `finish` puts it in its place."""
         output = output or self._name(kind)
-        self.proto.node.append(helper.make_node(kind, inputs, [output], self._name("node"), domain=domain, **attributes))
+        self.proto.node.append(
+            helper.make_node(kind, inputs, [output], self._name("node"), domain=domain, **attributes)
+        )
         node = self._makers[output] = self.proto.node[-1]
         for name in dict.fromkeys(inputs):
             self._readers.setdefault(name, []).append(node)
@@ -160,6 +163,18 @@ def set_attributes(node: Any, **values: Any) -> None:
     kept = [a for a in node.attribute if a.name not in values]
     del node.attribute[:]
     node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in values.items())])
+
+
+def zeros_added(graph: OnnxGraph, pad: Any, axes: tuple[int, int]) -> npt.NDArray[np.int64] | None:
+    """How many zeros a Pad adds before and behind two axes; None if it does anything else."""
+    value = graph.scalar(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else 0.0
+    pads = graph.constant(pad.input[1]) if len(pad.input) > 1 else None
+    if value != 0 or len(pad.input) > 3 or attribute(pad, "mode", b"constant") != b"constant":
+        return None
+    if pads is None or pads.size != 8 or pads.min() < 0:
+        return None
+    found = pads.reshape(2, 4)
+    return None if np.delete(found, axes, 1).any() else found[:, axes].astype(np.int64)
 
 
 def _is(node: Any, kind: str) -> bool:

@@ -1,7 +1,7 @@
 """The bytes of the input are read as quantized values, without a cast to float and back.
 
-Cast to float, QuantizeLinear with a scale of 1 and a zero point of 0 changes nothing, and neither does an Add of -k in 8
-bits whose result has a scale of 1 and a zero point of k; ONNX Runtime runs the kernels of both (release 1.32).
+Cast to float, QuantizeLinear with a scale of 1 and a zero point of 0 changes nothing, and neither does an Add of -k in
+8 bits whose result has a scale of 1 and a zero point of k; ONNX Runtime runs the kernels of both (release 1.32).
 """
 
 from __future__ import annotations

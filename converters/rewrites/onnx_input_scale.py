@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 
 from edgepress.converters.adapter import EXACT
-from edgepress.converters.rewrites.onnx_graph import OnnxGraph, attribute, set_attributes
+from edgepress.converters.rewrites.onnx_graph import OnnxGraph, attribute, set_attributes, zeros_added
 
 Values = npt.NDArray[np.float64]
 
@@ -29,7 +29,7 @@ class Scaled(NamedTuple):
     conv: Any
     factor: Values
     offset: Values
-    pads: Values
+    pads: npt.NDArray[np.int64]
 
 
 def rewrite(model: Any) -> int:
@@ -49,7 +49,7 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
     (source,) = graph.proto.input if len(graph.proto.input) == 1 else (None,)
     if source is None or source.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
         return None
-    node, steps, pads = graph.only_reader(source.name, "Cast"), 0, np.zeros((2, 2))
+    node, steps, pads = graph.only_reader(source.name, "Cast"), 0, np.zeros((2, 2), np.int64)
     factor = offset = None
     while node is not None and node.op_type in ("Cast", "Mul", "Div", "Add", "Sub"):
         if EXACT.match(node.name) or node.domain:
@@ -71,7 +71,7 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
             (factor, offset), steps = changed, steps + 1
         node = graph.only_reader(node.output[0])
     if node is not None and node.op_type == "Pad":
-        padded = _zeros(graph, node, (1, 2))
+        padded = zeros_added(graph, node, (1, 2))
         if padded is None:
             return None
         pads, node = padded, graph.only_reader(node.output[0])
@@ -79,7 +79,7 @@ def scaled_pixels(graph: OnnxGraph, *, least: int = 1) -> Scaled | None:
         return None
     conv = graph.only_reader(node.output[0])
     if conv is not None and conv.op_type == "Pad":
-        padded = _zeros(graph, conv, (2, 3))
+        padded = zeros_added(graph, conv, (2, 3))
         if padded is None:
             return None
         pads, conv = pads + padded, graph.only_reader(conv.output[0])
@@ -112,18 +112,6 @@ def _step(kind: str, constant: Values, factor: Any, offset: Any, *, first: bool)
     return None
 
 
-def _zeros(graph: OnnxGraph, pad: Any, axes: tuple[int, int]) -> Values | None:
-    """How many zeros a Pad adds before and behind two axes; None if it does anything else."""
-    value = graph.scalar(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else 0.0
-    pads = graph.constant(pad.input[1]) if len(pad.input) > 1 else None
-    if value != 0 or len(pad.input) > 3 or attribute(pad, "mode", b"constant") != b"constant":
-        return None
-    if pads is None or pads.size != 8 or pads.min() < 0:
-        return None
-    found = pads.reshape(2, 4)
-    return None if np.delete(found, axes, 1).any() else found[:, axes].astype(np.float64)
-
-
 def scale_weights(graph: OnnxGraph, found: Scaled) -> npt.NDArray[np.float32]:
     """Multiply the convolution's weights by the factor; returns the new ones."""
     weights = graph.constant(found.conv.input[1])
@@ -140,5 +128,5 @@ def shift(graph: OnnxGraph, found: Scaled, offset: npt.NDArray[np.float32]) -> N
     if offset.any():
         value = graph.add("Add", [value, graph.add_constant(offset)])
     graph.feed(found.conv, 0, value)
-    pads = np.array(attribute(found.conv, "pads", [0] * 4)) + found.pads.ravel().astype(int)
+    pads = np.array(attribute(found.conv, "pads", [0] * 4)) + found.pads.ravel()
     set_attributes(found.conv, pads=pads.tolist())

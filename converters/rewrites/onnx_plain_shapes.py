@@ -39,4 +39,4 @@ def rewrite(model: Any) -> int:
 
 def _fixed_but_batch(shape: tuple[int, ...] | None) -> bool:
     """Whether all sizes are known, or all but the first, so that equal ones mean an equal batch."""
-    return bool(shape) and min(shape[1:], default=1) > 0
+    return shape is not None and len(shape) > 0 and min(shape[1:], default=1) > 0

@@ -25,8 +25,8 @@ def rewrite(model: Any) -> int:
     for sigmoid in graph.nodes("Sigmoid"):
         value = sigmoid.input[0]
         rounded = graph.only_reader(sigmoid.output[0], "QuantizeLinear")
-        restored = graph.only_reader(rounded.output[0], "DequantizeLinear") if rounded is not None else None
-        product = graph.only_reader(restored.output[0], "Mul") if restored is not None else None
+        restored = rounded and graph.only_reader(rounded.output[0], "DequantizeLinear")
+        product = restored and graph.only_reader(restored.output[0], "Mul")
         if product is None or graph.maker(value, "DequantizeLinear") is None:
             continue
         if sorted(product.input) != sorted((value, restored.output[0])):

@@ -22,6 +22,7 @@ from edgepress.converters.calibration import Batches, onnx_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
 from edgepress.converters.memory import sweep
+from edgepress.converters.rewrites.onnx_convolution_weights import store_in_bytes
 from edgepress.converters.rewrites.onnx_input_zero import ranges_of_pixels
 from edgepress.converters.schemes import Scheme
 
@@ -183,12 +184,16 @@ def _dynamic(
 ) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.registry import IntegerOpsRegistry
 
     with _quiet("root"), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "dynamic.onnx"
+        in_float = "onnx-convolution-weights" in rewrites
+        kinds = sorted(IntegerOpsRegistry.keys() - ({"Conv"} if in_float else set()))
         # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
-        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8)
-        return onnx.load(target)
+        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8, op_types_to_quantize=kinds)
+        made = onnx.load(target)
+    return store_in_bytes(made) if in_float else made
 
 
 def _static(
