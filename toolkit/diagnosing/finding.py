@@ -163,11 +163,16 @@ def _conversions(case: Case) -> Iterator[Finding]:
         text = f"{len(left)} QUANTIZE that XNNPACK {causes.ENDS.why}"
         yield case.finding("conversion", text, left, causes.ENDS)
         conversions = [k for k in conversions if k not in left]
-    running = any(k.node.kernel.startswith(("ConvInteger", "MatMulInteger")) for k in case.kernels)
-    cause = causes.DYNAMIC if running else None
+    running = any(k.node.kernel == causes.CONV_INTEGER for k in case.kernels)
+    cause = _of_dynamic(case) if running else None
     if _left_in_float(case):
         cause = _of_signed(case)
     yield case.finding("conversion", f"conversions of types and layouts: {_listed(conversions)}", conversions, cause)
+
+
+def _of_dynamic(case: Case) -> Cause:
+    """What mends convolutions that ONNX Runtime quantizes while they run: a rewrite, else another scheme."""
+    return causes.DYNAMIC_CONVOLUTION if case.about.lacks(causes.DYNAMIC_CONVOLUTION.rewrites) else causes.DYNAMIC
 
 
 def _slow_kernels(case: Case) -> Iterator[Finding]:
@@ -192,8 +197,8 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
             cause = causes.SMALL_PRODUCT
         elif delegates and computes_in == "uint8" and not case.lacking:
             cause = causes.UNSIGNED
-        elif operation in causes.DYNAMIC.operations:
-            cause = causes.DYNAMIC
+        elif operation == causes.CONV_INTEGER:
+            cause = _of_dynamic(case)
         why = f", because {cause.why}" if cause and cause.why else ""
         share = percent(reached(kernels), ".0f")
         text = f"{len(kernels)} {operation} in {arithmetic} at {share} of what this CPU reaches in such work{why}"
