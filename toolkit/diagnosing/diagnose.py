@@ -127,8 +127,9 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
             notes.append(slower + taken_off)
         else:
             notes.append(f"{slower}they were disturbed, and their shares are not reliable.")
-    if (load := os.getloadavg()[0]) > usable_cores() or case.disturbed_us > DISTURBANCE * made.total_us:
-        part = f", and took {duration(case.disturbed_us)} of this latency" if case.disturbed_us else ""
+    disturbed = case.disturbed_us > DISTURBANCE * made.total_us
+    if (load := os.getloadavg()[0]) > usable_cores() or disturbed:
+        part = f", and took {duration(case.disturbed_us)} of this latency" if disturbed else ""
         notes.append(f"Other programs were busy (load average {load:.1f}){part}: repeat this on a quiet machine.")
     return Diagnosis(
         file=made.file,
