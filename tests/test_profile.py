@@ -51,9 +51,9 @@ def test_kernels_of_the_delegate_get_the_names_of_the_files_layers(run: Any) -> 
     assert all("conv2d" in name for name in names)
     assert found.delegated_operations is not None
     assert found.file_operations is not None
-    assert 0 < found.delegated_operations < found.file_operations  # QUANTIZE at both ends stays behind
+    assert 0 < found.delegated_operations <= found.file_operations
     assert found.delegated_share is not None
-    assert 0.5 < found.delegated_share < 1
+    assert 0.5 < found.delegated_share <= 1
     plain = profile(run.variants["tflite-int16x8"], runs=10)
     assert (plain.delegated_share, plain.delegated_operations) == (0, 0)
 

@@ -63,7 +63,9 @@ NOT_DELEGATED: tuple[Cause, ...] = (
           ground=f"{XNNPACK_DELEGATE}, VisitDepthwiseConv2DNode; {MEASURED}"),
     Cause(_UNARY, _INT8, "takes in float alone", rewrites=("lookup-islands", "integer-hard-swish"),
           then="look-up tables", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}"),
-    Cause(("AVERAGE_POOL_2D", "SOFTMAX", "SQUARED_DIFFERENCE"), _INT8, "takes in float alone",
+    Cause(("SQUARED_DIFFERENCE",), _INT8, "takes in float alone", rewrites=("layer-norm", "lookup-islands"),
+          then="float operations that it takes", ground=f"{XNNPACK_DELEGATE}, VisitBinaryOp; {MEASURED}"),
+    Cause(("AVERAGE_POOL_2D", "SOFTMAX"), _INT8, "takes in float alone",
           rewrites=("lookup-islands",), then="float operations that it takes",
           ground=f"{XNNPACK_DELEGATE}, VisitAveragePool2DNode, VisitSoftmaxNode; {MEASURED}"),
     Cause(("CONCATENATION",), (), "takes with two to five inputs alone", mark=WIDE, rewrites=("concat-tree",),
@@ -74,7 +76,11 @@ ENDS = Cause(("QUANTIZE",), (), "does not take from one integer type to another"
              then="tables, and the whole graph one part", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}")
 LEFT_IN_FLOAT = Cause((), ("int8",), "", rewrites=("uint8-activations",), then="integer operations",
                       ground=f"ONNX Runtime, core/optimizer/qdq_transformer/qdq_s8_to_u8.cc; {MEASURED}")
-DYNAMIC = Cause(("ConvInteger",), (), "", scheme="onnx-int8", then="QLinearConv, which needs no conversions around it",
+CONV_INTEGER = "ConvInteger"
+DYNAMIC_CONVOLUTION = Cause((CONV_INTEGER,), (), "", rewrites=("onnx-convolution-weights",),
+                            then="float convolutions with 8-bit weights",
+                            ground=f"ONNX Runtime, core/providers/cpu/quantization/conv_integer.cc; {MEASURED}")
+DYNAMIC = Cause((CONV_INTEGER,), (), "", scheme="onnx-int8", then="QLinearConv, which needs no conversions around it",
                 ground=f"{ORT_GUIDE}: static quantization for CNNs; {MEASURED}")
 LARGE_KERNEL = Cause((), (), "XNNPACK's depthwise kernels end at 25 taps", rewrites=("split-depthwise",),
                      then="sums of smaller ones",

@@ -105,6 +105,6 @@ def parts(kernels: Sequence[Kernel], rest_us: float, whole_us: float, *, delegat
 
 
 def _rate(kernels: Sequence[Kernel]) -> float | None:
-    rated = [k.node for k in kernels if k.share_of_reach is not None]
-    taken = sum(n.least_us for n in rated)
-    return 1e6 * sum(n.macs or 0 for n in rated) / taken if taken else None
+    rated = [k for k in kernels if k.share_of_reach is not None]
+    taken = sum(k.least_us for k in rated)
+    return 1e6 * sum(k.node.macs or 0 for k in rated) / taken if taken else None

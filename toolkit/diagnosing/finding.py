@@ -20,6 +20,8 @@ LEAST_SHARE = 0.03
 """Share of the time below which nothing is reported: no remedy could be felt."""
 FAR = 0.25
 """Share of this CPU's reach below which a kernel is far from it."""
+WAITING = 0.5
+"""Share of a kernel's time that reading its weights from memory explains, from which it waits for them."""
 ROUNDING_US, CALL_US = 1.0, 200.0
 """Most time that engines take outside of the kernels' reported times: what is rounded off each, and the call itself."""
 CALL_SHARE = 0.3
@@ -161,11 +163,16 @@ def _conversions(case: Case) -> Iterator[Finding]:
         text = f"{len(left)} QUANTIZE that XNNPACK {causes.ENDS.why}"
         yield case.finding("conversion", text, left, causes.ENDS)
         conversions = [k for k in conversions if k not in left]
-    running = any(k.node.kernel.startswith(("ConvInteger", "MatMulInteger")) for k in case.kernels)
-    cause = causes.DYNAMIC if running else None
+    running = any(k.node.kernel == causes.CONV_INTEGER for k in case.kernels)
+    cause = _of_dynamic(case) if running else None
     if _left_in_float(case):
         cause = _of_signed(case)
     yield case.finding("conversion", f"conversions of types and layouts: {_listed(conversions)}", conversions, cause)
+
+
+def _of_dynamic(case: Case) -> Cause:
+    """What mends convolutions that ONNX Runtime quantizes while they run: a rewrite, else another scheme."""
+    return causes.DYNAMIC_CONVOLUTION if case.about.lacks(causes.DYNAMIC_CONVOLUTION.rewrites) else causes.DYNAMIC
 
 
 def _slow_kernels(case: Case) -> Iterator[Finding]:
@@ -179,7 +186,7 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
         if k.node.delegated or (not delegates and not (integers and k.arithmetic == "float32"))
     ]
     slow = [k for k in rated if (k.share_of_reach or 0.0) < FAR]
-    reading = [k for k in rated if k not in slow and k.computing_us < FAR * k.node.least_us]
+    reading = [k for k in rated if k.computing_us < FAR * k.least_us and k.reading_us > WAITING * k.least_us]
     text = f"waiting for the weights of {plural(len(reading), 'layer')}, {size(_bytes(reading))}"
     yield case.finding("memory", text, reading, causes.WEIGHTS.get(case.about.scheme))
     for (operation, arithmetic, computes_in, mark), kernels in _grouped(slow, partial(_alike, case.about)):
@@ -190,8 +197,8 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
             cause = causes.SMALL_PRODUCT
         elif delegates and computes_in == "uint8" and not case.lacking:
             cause = causes.UNSIGNED
-        elif operation in causes.DYNAMIC.operations:
-            cause = causes.DYNAMIC
+        elif operation == causes.CONV_INTEGER:
+            cause = _of_dynamic(case)
         why = f", because {cause.why}" if cause and cause.why else ""
         share = percent(reached(kernels), ".0f")
         text = f"{len(kernels)} {operation} in {arithmetic} at {share} of what this CPU reaches in such work{why}"

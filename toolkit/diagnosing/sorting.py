@@ -48,6 +48,7 @@ class Kernel:
         arithmetic: What it computes in: "float32" or "int8"; "" for other types and where it is not known.
         reach: Multiply-accumulates per second that this CPU reaches in such a kernel; None if that is not known.
         memory: Bytes per second that this CPU reads from memory; None if that is not known.
+        tracing_us: Time that tracing adds to a kernel, microseconds.
     """
 
     node: NodeTime
@@ -55,11 +56,17 @@ class Kernel:
     arithmetic: str
     reach: float | None
     memory: float | None = None
+    tracing_us: float = 0.0
 
     @property
     def time_us(self) -> float:
         """Its time in one inference, microseconds; a mean far above its shortest time is that of a disturbed kernel."""
-        return min(self.node.time_us, DISTURBED * self.node.least_us + 1)
+        return max(_undisturbed(self.node) - self.tracing_us, 0.0)
+
+    @property
+    def least_us(self) -> float:
+        """Its shortest time, microseconds."""
+        return max(self.node.least_us - self.tracing_us, 0.0)
 
     @property
     def computing_us(self) -> float:
@@ -77,13 +84,16 @@ class Kernel:
 
         None if it has no reach, or is too short to have a rate.
         """
-        if not self.computing_us or self.node.least_us < SHORT_US:
+        if not self.computing_us or self.least_us < SHORT_US:
             return None
-        return min(max(self.computing_us, self.reading_us) / self.node.least_us, 1.0)
+        return min(max(self.computing_us, self.reading_us) / self.least_us, 1.0)
 
 
 def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ()) -> list[Kernel]:
     """What each kernel does.
+
+    What all kernels together take longer than an inference without tracing is taken as the time that tracing adds to
+    each: the same for all, and not more than the shortest tenth of them takes.
 
     Args:
         profile: The profile.
@@ -91,14 +101,21 @@ def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ())
         grouped: Names of the file's convolutions whose groups are their channels.
     """
     known, kernels = set(grouped), []
+    traced = sum(_undisturbed(node) for node in profile.nodes)
+    shortest = sorted(node.least_us for node in profile.nodes)[len(profile.nodes) // 10]
+    tracing = min(max(traced - profile.total_us, 0.0) / len(profile.nodes), shortest)
     for node in profile.nodes:
         kind, arithmetic = _sort(node, known), _arithmetic(node)
         reach = None
         if ceiling is not None and arithmetic and kind in (PRODUCT, DEPTHWISE):
             field = INT8 if arithmetic == "int8" else FLOAT32
             reach = getattr(ceiling, field if kind == PRODUCT else f"depthwise_{field}")
-        kernels.append(Kernel(node, kind, arithmetic, reach, ceiling.memory_bytes_per_s if ceiling else None))
+        kernels.append(Kernel(node, kind, arithmetic, reach, ceiling.memory_bytes_per_s if ceiling else None, tracing))
     return kernels
+
+
+def _undisturbed(node: NodeTime) -> float:
+    return min(node.time_us, DISTURBED * node.least_us + 1)
 
 
 def _sort(node: NodeTime, grouped: set[str]) -> str:
