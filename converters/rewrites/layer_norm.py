@@ -65,7 +65,7 @@ def _norm(graph: Graph, squared: Any) -> _Norm | None:
     variance = follow(squared, "MEAN")
     shifted = follow(variance, "ADD") if _is_mean(graph, variance, [int(squared.outputs[0])]) else None
     root = follow(shifted, "RSQRT")
-    if root is None:
+    if shifted is None or root is None:
         return None
     epsilon = next((int(i) for i in shifted.inputs if _scalar(graph, int(i))), None)
     scaled = follow(root, "MUL")
