@@ -177,11 +177,13 @@ def test_tables_show_what_was_found(found: Any, monkeypatch: pytest.MonkeyPatch)
         "416,520",
         "5.88 kB",
         "tflite-runtime 2.12",
-        "XNNPACK takes 8 of 11",
+        "XNNPACK takes 15 of 15 in 1 part",
+        "Made for cpu; rewritten: lookup-islands, ends",
+        "Islands SOFTMAX (1) as float kernel",
     ):
         assert text in " ".join(summary.split())
     assert "2/2" in operations
-    assert "0/1" in operations
+    assert "0/1" in shown(inspect_table.operations_table(found["tflite-float32"]))
     assert "120x400" in shown(inspect_table.weights_table(f))
     assert "input_quantized" in shown(inspect_table.nodes_table(f))
 
