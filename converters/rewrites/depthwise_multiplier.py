@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.fold_normalization import only_reader, takes_channels
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.fold_normalization import takes_channels
+from edgepress.converters.rewrites.graph import Graph, only_reader
 from edgepress.converters.rewrites.windows import activation, axes_of, conv
 
 LEAST, EACH = 8, 8

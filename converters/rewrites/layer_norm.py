@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.fold_normalization import only_reader
-from edgepress.converters.rewrites.graph import Array, Graph
+from edgepress.converters.rewrites.graph import Array, Graph, only_reader
 from edgepress.converters.rewrites.windows import activation
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
 
