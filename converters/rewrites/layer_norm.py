@@ -107,7 +107,12 @@ def _norm(graph: Graph, squared: Any) -> _Norm | None:
 
 def _is_mean(graph: Graph, op: Any, among: list[int]) -> bool:
     """Whether an operation is the mean of one of these tensors over its last axis, which it keeps."""
-    if op is None or graph.kind(op) != "MEAN" or int(op.inputs[0]) not in among or not op.builtinOptions.keepDims:
+    if (
+        op is None
+        or graph.kind(op) != "MEAN"
+        or int(op.inputs[0]) not in among
+        or not getattr(op.builtinOptions, "keepDims", False)
+    ):
         return False
     axes, rank = graph.constant(int(op.inputs[1])), len(graph.shape(int(op.inputs[0])))
     return axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in (-1, rank - 1)
