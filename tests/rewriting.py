@@ -90,11 +90,6 @@ class Net:
         there = self.add("SLICE", [index, zeros, np.array(shape, np.int32)], shape)
         return self.add("ADD", [here, there], shape)
 
-    @staticmethod
-    def computed(graph: Graph) -> list[str]:
-        """Names of the input and of all that operations make."""
-        return [graph.name(int(i)) for i in (*graph.table.inputs, *graph.makers())]
-
     def model(self) -> bytes:
         self.graph.table.outputs = [self.now]
         return self.graph.to_bytes()

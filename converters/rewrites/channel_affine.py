@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.fold_normalization import only_reader
-from edgepress.converters.rewrites.graph import Array, Graph
+from edgepress.converters.rewrites.graph import Array, Graph, only_reader
 from edgepress.converters.rewrites.windows import FUSED, Axis, activation, conv
 
 LEAST = 8

@@ -28,7 +28,7 @@ def rewrite(graph: Graph) -> int:
 def _is_large(graph: Graph, op: Any) -> bool:
     shapes = [graph.shape(int(i)) for i in op.inputs]
     known = all(shape and min(shape) > 0 for shape in shapes) and len({len(shape) for shape in shapes}) == 1
-    return len(op.inputs) > MOST and known and not activation(op)
+    return len(op.inputs) > MOST and known and op.builtinOptions is not None and not activation(op)
 
 
 def _join(graph: Graph, op: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.graph import Array, Graph
+from edgepress.converters.rewrites.graph import Array, Graph, only_reader
 from edgepress.converters.rewrites.windows import activation, axes_of, spatial_pads
 
 LARGEST, WIDEST = 64.0, 8.0
@@ -65,12 +65,6 @@ def rewrite(graph: Graph) -> int:
     for op in chain:
         graph.operators.remove(op)
     return len(chain)
-
-
-def only_reader(readers: dict[int, list[Any]], tensor: int) -> Any:
-    """The only reader of a tensor; None if there are others, or none."""
-    found = readers.get(tensor, [])
-    return found[0] if len(found) == 1 else None
 
 
 def _step(graph: Graph, op: Any, tensor: int, channels: int) -> tuple[Array, Array, Array] | None:

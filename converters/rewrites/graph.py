@@ -148,6 +148,12 @@ class Graph:
         return next(i for i, other in enumerate(self.operators) if other is op)
 
 
+def only_reader(readers: dict[int, list[Any]], tensor: int) -> Any:
+    """The only reader of a tensor; None if there are others, or none."""
+    found = readers.get(tensor, [])
+    return found[0] if len(found) == 1 else None
+
+
 def _indices(op: Any, field: str) -> list[int]:
     """The tensors in a field of an operation, which may be missing; -1 stands for none."""
     found = getattr(op, field)

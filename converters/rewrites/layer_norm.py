@@ -5,7 +5,8 @@ differences, the factors of all values (RSQRT times gamma), two products with th
 
     d = x - mean(x)    y = d / sqrt(mean(d d) + epsilon)    and y gamma + beta,
 
-three such tensors, of which the last step is left to the weights of the FULLY_CONNECTED or 1x1 CONV_2D that reads y.
+four such tensors, or three where gamma is 1. Beta goes into the bias of the FULLY_CONNECTED or 1x1 CONV_2D that reads
+it. (Gamma in its weights would save one more, but cost weights of 8 bits 1 dB: they have no scale for each input.)
 
 In files whose other activations are integers, all of it stays float (`ISLAND`): XNNPACK has no integer kernels for
 SQUARED_DIFFERENCE and RSQRT (LiteRT, tflite/delegates/xnnpack/xnnpack_delegate.cc, `VisitBinaryOp`), the built-in ones
@@ -19,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.fold_normalization import only_reader, set_weights
-from edgepress.converters.rewrites.graph import Array, Graph
+from edgepress.converters.rewrites.graph import Array, Graph, only_reader
 from edgepress.converters.rewrites.windows import activation
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
 
@@ -65,7 +65,7 @@ def _norm(graph: Graph, squared: Any) -> _Norm | None:
     variance = follow(squared, "MEAN")
     shifted = follow(variance, "ADD") if _is_mean(graph, variance, [int(squared.outputs[0])]) else None
     root = follow(shifted, "RSQRT")
-    if root is None:
+    if shifted is None or root is None:
         return None
     epsilon = next((int(i) for i in shifted.inputs if _scalar(graph, int(i))), None)
     scaled = follow(root, "MUL")
@@ -107,7 +107,12 @@ def _norm(graph: Graph, squared: Any) -> _Norm | None:
 
 def _is_mean(graph: Graph, op: Any, among: list[int]) -> bool:
     """Whether an operation is the mean of one of these tensors over its last axis, which it keeps."""
-    if op is None or graph.kind(op) != "MEAN" or int(op.inputs[0]) not in among or not op.builtinOptions.keepDims:
+    if (
+        op is None
+        or graph.kind(op) != "MEAN"
+        or int(op.inputs[0]) not in among
+        or not getattr(op.builtinOptions, "keepDims", False)
+    ):
         return False
     axes, rank = graph.constant(int(op.inputs[1])), len(graph.shape(int(op.inputs[0])))
     return axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in (-1, rank - 1)
@@ -153,9 +158,9 @@ def _write(graph: Graph, norm: _Norm) -> None:
         graph.operator("MUL", [difference, root], norm.sink),
     ]
     after = only_reader(graph.readers(), norm.sink)
-    gamma, beta = norm.gamma, norm.beta
-    if after is not None and _fold(graph, after, gamma, beta):
-        gamma = beta = None
+    gamma, beta = None if norm.gamma is None or (norm.gamma == 1).all() else norm.gamma, norm.beta
+    if beta is not None and after is not None and _takes_shift(graph, after, beta):
+        beta = None
     for kind, constant in (("MUL", gamma), ("ADD", beta)):
         if constant is not None:
             made[-1].outputs = [before := graph.add_tensor(shape, name)]
@@ -166,17 +171,16 @@ def _write(graph: Graph, norm: _Norm) -> None:
         graph.operators.remove(op)
 
 
-def _fold(graph: Graph, op: Any, gamma: Array | None, beta: Array | None) -> bool:
-    """Put gamma and beta into the weights of an operation; False if it is not one that can take them."""
+def _takes_shift(graph: Graph, op: Any, shift: Array) -> bool:
+    """Put a shift of an operation's input into its bias; False if it is not an operation that can take it."""
     kind, inputs = graph.kind(op), [int(i) for i in op.inputs]
     if kind not in ("FULLY_CONNECTED", "CONV_2D") or len(inputs) != 3 or inputs[2] < 0:
         return False
     kernel, bias = graph.constant(inputs[1]), graph.constant(inputs[2])
-    channels = len(gamma if gamma is not None else beta if beta is not None else ())
-    if kernel is None or bias is None or kernel.dtype != np.float32 or kernel.shape[-1] != channels:
+    if kernel is None or bias is None or kernel.dtype != np.float32 or kernel.shape[-1] != len(shift):
         return False
     if kind == "CONV_2D" and kernel.shape[1:3] != (1, 1):
         return False
-    shift = kernel.reshape(len(kernel), -1) @ beta if beta is not None else 0.0
-    set_weights(graph, op, kernel if gamma is None else kernel * gamma, bias + shift)
+    moved = (bias + kernel.reshape(len(kernel), -1) @ shift).astype(np.float32)
+    op.inputs = [*inputs[:2], graph.add_constant(moved)]
     return True

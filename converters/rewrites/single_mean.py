@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgepress.converters.rewrites.fold_normalization import only_reader, set_weights, takes_channels, through
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.fold_normalization import set_weights, takes_channels, through
+from edgepress.converters.rewrites.graph import Graph, only_reader
 from edgepress.converters.rewrites.windows import activation, spatial_pads
 
 LEAST, NEAR = 8.0, 1 / 8

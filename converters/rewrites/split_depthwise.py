@@ -2,7 +2,7 @@
 
 XNNPACK's depthwise kernels take 3, 4, 9 or 25 taps (src/configs/dwconv-config.c). A larger one went to a kernel of
 several passes until that was removed in February 2025; since then `select_microkernel_type`
-(src/operators/convolution-nhwc.c) falls back to a matrix product of one column for each channel, 4-6 times slower in
+(src/operators/convolution-nhwc.c) falls back to a matrix product of one column for each channel, 4-9 times slower in
 float and up to 15 times in int8.
 
 The taps are divided into grids that have the same centre as the kernel, such as the odd and the even rows of a 7x7. A
@@ -30,8 +30,9 @@ TILES = (3, 9, 25)
 """Taps of XNNPACK's kernels; a part takes as long as the next larger one."""
 SUM = 5
 """What adding one more part costs, in taps."""
-LARGEST, WORTH = 31, 3
-"""Rows and columns up to which divisions are looked for, and cost in taps for each tap up to which they are a gain."""
+LEAST, LARGEST, WORTH = 8, 31, 3
+"""Channels from which on it is faster (kernels work on 8-32 at a time); rows and columns up to which divisions are
+looked for; and cost in taps for each tap up to which they are a gain."""
 Line = tuple[int, int, int]
 """Taps of one axis: the first one, the step and their number."""
 
@@ -52,7 +53,7 @@ def _is_large(graph: Graph, op: Any) -> bool:
         return False
     _, rows, columns, channels = (int(n) for n in kernel.shape)
     large = rows * columns > TILES[-1] and max(rows, columns) <= LARGEST and channels == shape[3]
-    return large and divided(rows, columns)[0] <= WORTH * rows * columns
+    return large and channels >= LEAST and divided(rows, columns)[0] <= WORTH * rows * columns
 
 
 def _divide(graph: Graph, op: Any) -> None:

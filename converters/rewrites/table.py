@@ -66,6 +66,8 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", engines=_LITERT, changes="int8 rounding"),
     Rewrite("grouped-depthwise", "convolutions of one channel a group are depthwise ones", _TFLITE,
             stage="float", engines=_LITERT),
+    Rewrite("depthwise-multiplier", "depthwise convolutions of several outputs a channel are several of one", _TFLITE,
+            stage="float", engines=_LITERT),
     Rewrite("fold-pool", "pools of one value are strides of the convolutions behind them", _TFLITE,
             stage="float", engines=_LITERT),
     Rewrite("concat-tree", "CONCATENATION takes at most five tensors", _TFLITE, stage="float", engines=_LITERT),
