@@ -56,6 +56,7 @@ class Rewrite:
 
 
 _LITERT = ("litert", "tflite-runtime")
+_FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
@@ -73,6 +74,9 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", engines=_LITERT, changes="float rounding"),
     Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
+    Rewrite("wide-taps", "a first convolution reads the columns of a step as one, with their channels",
+            ("tflite-dynamic", "tflite-int8"), stage="float", engines=_LITERT),
+    Rewrite("line-pads", "zeros around an image are put around its lines", _FAST, stage="float", engines=_LITERT),
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
     Rewrite("small-products", "small 1x1 convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
