@@ -60,8 +60,9 @@ def refuse_floats(path: Path) -> None:
     reasons = [f"the quantizer leaves {', '.join(kinds)} in float"] if kinds else []
     if exact:
         reasons.append("each image is scaled by its own values in float, in front of the model")
+    why = " and ".join(reasons) or "its input or output is float"
     raise ConversionError(
-        f"The target integer-only allows no float operation: {' and '.join(reasons) or 'its input or output is float'}.",
+        f"The target integer-only allows no float operation: {why}.",
         "Use layers that the quantizer supports, scale images alike (--input-range, --mean, --std), or take "
         "--target cpu.",
     )

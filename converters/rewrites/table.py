@@ -92,6 +92,8 @@ REWRITES: tuple[Rewrite, ...] = (
             ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
     Rewrite("ends", "uint8 at the ends becomes int8 by a table, so that the whole graph is one part", ("tflite-int8",),
             stage="quantized", engines=_LITERT, targets=("cpu",)),
+    Rewrite("integer-kernels", "operations that the quantizer leaves in float use int8 kernels", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
     Rewrite("integer-hard-swish", "hard-swish becomes additions and products of integers", ("tflite-int8",),
             stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
 )
