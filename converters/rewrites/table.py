@@ -58,6 +58,7 @@ class Rewrite:
 _LITERT = ("litert", "tflite-runtime")
 _FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
+_ORT, _ONNX = ("onnxruntime",), ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite("fold-normalization", "scaling of the input is in the weights of the first convolution", _TFLITE,
@@ -96,6 +97,34 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
     Rewrite("integer-hard-swish", "hard-swish becomes additions and products of integers", ("tflite-int8",),
             stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
+    Rewrite("onnx-input-zero", "the input's scale in the first weights, its offset as zero point", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-first-convolution", "the first convolution takes four columns at once", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-input-scale", "the input's scale in the weights of the first convolution", _ONNX,
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-pads", "padding is the convolutions' own", _ONNX, stage="float", engines=_ORT),
+    Rewrite("onnx-pool-strides", "pools of 1x1 become strides", _ONNX, stage="float", engines=_ORT),
+    Rewrite("onnx-plain-shapes", "reshapes to the shape that there is are left out", _ONNX,
+            stage="float", engines=_ORT),
+    Rewrite("onnx-hard-sigmoid", "add, clip and scale as one operation", _ONNX,
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-hard-gates", "hard sigmoids behind convolutions become part of them", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-depthwise-channels", "depthwise convolutions of a multiple of 16 channels", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-convolution-weights", "convolutions compute in float from 8-bit weights", ("onnx-dynamic",),
+            stage="recipe", engines=_ORT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("uint8-activations", "activations are unsigned, as the fastest kernels need", ("onnx-int8",),
+            stage="recipe", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-input-bytes", "the input's bytes are read as they are", ("onnx-int8",),
+            stage="quantized", engines=_ORT),
+    Rewrite("onnx-relu-bytes", "ReLU of what others read too as a limit of its bytes", ("onnx-int8",),
+            stage="quantized", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-quantized-hard-sigmoid", "hard sigmoids as additions of 8 bits", ("onnx-int8",),
+            stage="quantized", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-swish", "x * sigmoid(x) in float, as one operation", ("onnx-int8",),
+            stage="quantized", engines=_ORT, targets=("cpu",), changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""
