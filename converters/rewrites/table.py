@@ -79,6 +79,8 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("wide-taps", "a first convolution reads the columns of a step as one, with their channels",
             ("tflite-dynamic", "tflite-int8"), stage="float", engines=_LITERT, targets=("cpu",)),
+    Rewrite("plain-reshapes", "operations that only change a shape are RESHAPE", _FAST, stage="float",
+            engines=_LITERT),
     Rewrite("line-pads", "zeros around an image are put around its lines", _FAST, stage="float", engines=_LITERT,
             targets=("cpu",)),
     Rewrite("depthwise-float32", "depthwise convolutions keep weights of 32 bits", ("tflite-float16",),
