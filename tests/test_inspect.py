@@ -177,7 +177,7 @@ def test_tables_show_what_was_found(found: Any, monkeypatch: pytest.MonkeyPatch)
         "416,520",
         "5.88 kB",
         "tflite-runtime 2.12",
-        "XNNPACK takes 15 of 15 in 1 part",
+        "XNNPACK takes 13 of 13 in 1 part",
         "Made for cpu; rewritten: lookup-islands, ends",
         "Islands SOFTMAX (1) as float kernel",
     ):

@@ -42,6 +42,20 @@ def test_other_scales_within_a_step(made: float, zero: int) -> None:
     assert steps(answers(before, BYTES), answers(rewritten(rewrite, before)[0], BYTES)) <= 1
 
 
+@pytest.mark.parametrize(("scale", "zero", "merged"), [(1 / 128, 128, True), (1 / 128, 127, False), (0.01, 128, False)])
+def test_a_float_island_in_front_of_the_end(scale: float, zero: int, merged: bool) -> None:
+    net = Net(SHAPE, 0.05)
+    inner = net.op(
+        "SIN", [net.op("DEQUANTIZE", [net.input], SHAPE, 0.0, dtype=np.float32)], SHAPE, 0.0, dtype=np.float32
+    )
+    net.op("QUANTIZE", [net.op("QUANTIZE", [inner], SHAPE, 1 / 128)], SHAPE, scale, zero, dtype=np.uint8)
+    after, count = rewritten(rewrite, net.model())
+    assert count == 1
+    assert kinds(after).count("QUANTIZE") == (1 if merged else 2)
+    for delegate in (True, False):
+        assert steps(answers(net.model(), EVERY), answers(after, EVERY, delegate=delegate)) <= (not merged)
+
+
 def test_one_part() -> None:
     after, _ = rewritten(rewrite, ends(1.0, 0, 1 / 128, 128).model())
     operations = interpreter(after)._get_ops_details()

@@ -10,7 +10,6 @@ from edgepress.converters.inspection import read
 from edgepress.converters.inspection.graph import FLOATS
 from edgepress.converters.inspection.tflite_file import CONVERSIONS
 from edgepress.converters.schemes import Scheme
-from edgepress.converters.to_tflite.convert import ISLAND
 from edgepress.runtime.errors import ModelFileError
 
 LEAST_BYTES = 1024
@@ -34,8 +33,7 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     except ModelFileError as e:
         return (f"float operations could not be listed: {e.message}",)
     floats = [node.partition(" ") for node in found.still_float]
-    chosen = {kind for kind, _, name in floats if not (EXACT.match(name) or ISLAND.match(name))}
-    kinds = chosen | {n.operation for n in found.nodes} & {*WHOLE}
+    kinds = {kind for kind, _, name in floats if not EXACT.match(name)} | {n.operation for n in found.nodes} & {*WHOLE}
     if scheme.calibrated and any(EXACT.match(name) for _, _, name in floats):
         notes.append("each image is scaled by its own values in float, in front of the quantized operations")
     left = sorted(kinds - BY_DESIGN)
@@ -44,8 +42,7 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     in_float = sum(w.size_bytes for w in found.weights if w.dtype == "float32" and w.size_bytes >= LEAST_BYTES)
     if in_float > scheme.float_share * found.weights_bytes:
         share = f"{100 * in_float / found.weights_bytes:.0f} %"
-        why = "" if scheme.precision == "float16" else ": the quantizer does not support their operations"
-        notes.append(f"{share} of its weights' bytes stay float32{why}")
+        notes.append(f"{share} of its weights' bytes stay float32: the quantizer does not support their operations")
     return tuple(notes)
 
 
@@ -64,8 +61,9 @@ def refuse_floats(path: Path) -> None:
     reasons = [f"the quantizer leaves {', '.join(kinds)} in float"] if kinds else []
     if exact:
         reasons.append("each image is scaled by its own values in float, in front of the model")
+    why = " and ".join(reasons) or "its input or output is float"
     raise ConversionError(
-        f"The target integer-only allows no float operation: {' and '.join(reasons or ['it has float ends'])}.",
+        f"The target integer-only allows no float operation: {why}.",
         "Use layers that the quantizer supports, scale images alike (--input-range, --mean, --std), or take "
         "--target cpu.",
     )

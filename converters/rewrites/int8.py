@@ -35,7 +35,12 @@ def add_int8(graph: Graph, shape: tuple[int, ...], name: str, scale: float, zero
 
 def add_scalar(graph: Graph, value: float) -> int:
     """Add a constant of one positive number in int8; returns its index."""
-    return _quantized(graph, graph.add_constant(np.array([127], np.int8)), value / 127, 0)
+    return add_int8_constant(graph, np.array([127], np.int8), value / 127)
+
+
+def add_int8_constant(graph: Graph, values: Array, scale: float) -> int:
+    """Add a constant whose zero point is 0; returns its index."""
+    return _quantized(graph, graph.add_constant(values), scale, 0)
 
 
 def _quantized(graph: Graph, tensor: int, scale: float, zero: int) -> int:

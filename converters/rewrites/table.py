@@ -56,6 +56,7 @@ class Rewrite:
 
 
 _LITERT = ("litert", "tflite-runtime")
+_FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
 _ORT, _ONNX = ("onnxruntime",), ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
 # fmt: off
@@ -78,6 +79,12 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
+    Rewrite("wide-taps", "a first convolution reads the columns of a step as one, with their channels",
+            ("tflite-dynamic", "tflite-int8"), stage="float", engines=_LITERT, targets=("cpu",)),
+    Rewrite("plain-reshapes", "operations that only change a shape are RESHAPE", _FAST, stage="float",
+            engines=_LITERT),
+    Rewrite("line-pads", "zeros around an image are put around its lines", _FAST, stage="float", engines=_LITERT,
+            targets=("cpu",)),
     Rewrite("depthwise-float32", "depthwise convolutions keep weights of 32 bits", ("tflite-float16",),
             stage="recipe", engines=_LITERT, targets=("cpu",)),
     Rewrite("float16-biases", "biases have 16 bits, which older LiteRT needs beside weights of 16", ("tflite-float16",),
@@ -90,6 +97,8 @@ REWRITES: tuple[Rewrite, ...] = (
             ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
     Rewrite("ends", "uint8 at the ends becomes int8 by a table, so that the whole graph is one part", ("tflite-int8",),
             stage="quantized", engines=_LITERT, targets=("cpu",)),
+    Rewrite("integer-kernels", "operations that the quantizer leaves in float use int8 kernels", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
     Rewrite("integer-hard-swish", "hard-swish becomes additions and products of integers", ("tflite-int8",),
             stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
     Rewrite("onnx-input-zero", "the input's scale in the first weights, its offset as zero point", ("onnx-int8",),

@@ -1,0 +1,66 @@
+"""Zeros around an image, put around its lines: the same answers; what a convolution takes in is left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rewriting import Net, answer, kinds
+
+from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.line_pads import rewrite
+
+
+def rewritten(net: Net) -> tuple[bytes, bytes, int]:
+    before = net.model()
+    graph = Graph(before)
+    count = rewrite(graph)
+    return before, graph.to_bytes(), count
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16])
+@pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((0, 1), (0, 1)), ((0, 0), (2, 3)), ((3, 0), (1, 0))])
+@pytest.mark.parametrize("reader", ["", "pool", "reshape", "two", "same"])
+def test_the_same_answers(reader: str, pads: tuple[tuple[int, int], ...], channels: int) -> None:
+    net = Net((6, 5), channels)
+    padded = net.pad(pads)
+    height, width = net.shape[1:3]
+    if reader == "pool":
+        window = {"filterHeight": 2, "filterWidth": 2, "strideH": 1, "strideW": 1, "padding": 1}
+        net.add("MAX_POOL_2D", [padded], (1, height - 1, width - 1, channels), **window)
+    elif reader == "reshape":
+        net.add("RESHAPE", [padded, np.array([1, -1], np.int32)], (1, height * width * channels))
+    elif reader == "two":
+        net.add("ADD", [padded, net.conv(channels, same=False)], (1, height, width, channels))
+    elif reader == "same":
+        net.conv(2, (3, 3))
+    before, after, count = rewritten(net)
+    assert count == 1
+    for builtin in (True, False):
+        np.testing.assert_array_equal(answer(before, builtin=builtin), answer(after, builtin=builtin))
+    assert kinds(after).count("RESHAPE") == 2
+    assert rewritten_again(after) == 0
+
+
+def rewritten_again(model: bytes) -> int:
+    return rewrite(Graph(model))
+
+
+@pytest.mark.parametrize("depthwise", [True, False])
+def test_what_a_convolution_takes_in_is_left_alone(depthwise: bool) -> None:
+    net = Net((6, 6), 4)
+    net.pad([(1, 1), (1, 1)])
+    if depthwise:
+        net.depthwise((3, 3), same=False)
+    else:
+        net.conv(4, (3, 3), same=False)
+    assert rewritten(net)[2] == 0
+
+
+def test_pads_of_other_axes_are_left_alone() -> None:
+    net = Net((6, 6), 4)
+    amounts = np.array([(0, 0), (1, 1), (1, 1), (0, 2)], np.int32)
+    net.add("PAD", [net.now, amounts], (1, 8, 8, 6))
+    assert rewritten(net)[2] == 0
+    net = Net((6, 6), 4)
+    net.pad([(1, 1), (0, 0)])
+    assert rewritten(net)[2] == 0, "rows alone are whole lines already"
