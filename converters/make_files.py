@@ -27,7 +27,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
 from edgepress.converters.proof.compare import End, seeded_items, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
-from edgepress.converters.proof.still_float import remainder
+from edgepress.converters.proof.still_float import refuse_floats, remainder
 from edgepress.converters.proof.verify import answers, rounded_answers, verify
 from edgepress.converters.rewrites.table import Rewrite, Stage, rewrites_for, rewritten_onnx, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
@@ -233,6 +233,8 @@ class _Work:
             # Logits are compared as they are: softmax would hide errors where it saturates.
             raw = contract.replace(task="softmax") if contract.task == "logits" else contract
             temporary.write_bytes(write(raw))
+            if self.job.target == "integer-only":
+                refuse_floats(temporary)
             items, truth = self.once(self.proof)
             try:
                 model = load(temporary)

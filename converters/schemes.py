@@ -91,9 +91,10 @@ _ROWS = (
            selftest_steps=0.03),
     Scheme("onnx", "float16", "weights and computation float16: half the size",
            colors=("#9a0f01", "#ac7a20"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=3),
-    Scheme("onnx", "dynamic", "weights uint8, activations quantized while running", selftest_steps=16,
+    Scheme("onnx", "dynamic", "weights of 8 bits, activations quantized while running", selftest_steps=16,
            colors=("#e66e20", "#fad478"), item_by_item=True),  # the scale of activations comes from all items of a call
-    Scheme("onnx", "int8", "QDQ: weights and activations int8, static", colors=("#c93a41", "#ee9b26"), calibrated=True),
+    Scheme("onnx", "int8", "QDQ: weights int8, activations uint8, static", calibrated=True,
+           colors=("#c93a41", "#ee9b26")),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}

@@ -96,6 +96,7 @@ class Worker:
             f"from edgepress.converters.worker import _serve; _serve({fd})",
         ]
         environment = _ENVIRONMENT | os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+        environment["PYTHONHASHSEED"] = "0"  # tf2onnx walks sets of strings: their order goes into its files
         environment["TMPDIR"] = self._folder.name
         if python is not None:
             environment["PYTHONPATH"] = str(_link_edgepress(Path(self._folder.name)))

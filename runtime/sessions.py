@@ -7,6 +7,7 @@ a batch of exactly the file's type and returns float32.
 from __future__ import annotations
 
 import math
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,7 @@ class OnnxSession(Session):
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: its warnings concern the graph, not the user of a board
         with parsing(path, _NEWER, failed="can't be opened by onnxruntime"):
-            session = module.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = onnx_session(module, str(path), options)
             # In a damaged file, names and metadata may not be UTF-8, which makes these calls fail.
             inputs, outputs = session.get_inputs(), session.get_outputs()
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
@@ -156,6 +157,39 @@ class OnnxSession(Session):
         """The outputs for a batch, of any size unless the file fixes it."""
         out: npt.NDArray[np.float32] = self._run(self._outputs, {self._input: batch})[0]
         return out if self._flat else out.reshape(len(batch), -1)
+
+
+def onnx_session(module: Any, model: str | bytes, options: Any) -> Any:
+    """Open a model in ONNX Runtime on the CPU so that products of 8 bits do not saturate.
+
+    On x86 without VNNI they do, because sums of two are kept in 16 bits: unsigned activations times signed weights give
+    wrong answers. An option, `session.x64quantprecision`, prevents it, and costs time where it is not needed.
+
+    Args:
+        module: The package `onnxruntime`.
+        model: Path of the file, or its bytes.
+        options: A `SessionOptions`, which is changed.
+    """
+    if _products_saturate():
+        level, options.log_severity_level = options.log_severity_level, 4
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception:  # ONNX Runtime 1.32 fails on signed activations; its errors share no base class
+            options.add_session_config_entry("session.x64quantprecision", "0")
+        options.log_severity_level = level
+    return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _products_saturate() -> bool:
+    """Whether this is x86 without VNNI. Outside Linux it is assumed: right answers come first."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return True
+    return "avx512_vnni" not in text and "avx_vnni" not in text
 
 
 def file_format(path: Path) -> str:

@@ -21,6 +21,7 @@ def test_a_child_hands_over_reports_errors_bugs_and_crashes(tmp_path: Path, monk
         "def bug(_, emit): 1 / 0\n"
         "def crash(_, emit): emit('begun'); os.abort()\n"
         "def hang(_, emit): time.sleep(60)\n"
+        "def order(_, emit): emit(list({*'abcdefghij'}))\n"
         "def heavy(_, emit): emit([m for m in ('tensorflow', 'keras', 'sklearn') if m in sys.modules])\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -38,6 +39,9 @@ def test_a_child_hands_over_reports_errors_bugs_and_crashes(tmp_path: Path, monk
     with pytest.raises(ChildDied, match=r"no answer in 0\.5 s"):
         list(run_in_child(jobs.hang, None, silence_s=0.5))
     assert list(run_in_child(jobs.heavy, None)) == [[]]
+    monkeypatch.setenv("PYTHONHASHSEED", "random")
+    orders = [list(run_in_child(jobs.order, None)) for _ in range(2)]
+    assert orders[0] == orders[1], "the order of a set goes into files"
 
 
 def test_memory_and_time_of_a_worker_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

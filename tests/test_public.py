@@ -20,8 +20,8 @@ from edgepress.runtime import errors
 from edgepress.toolkit.cli.app import COMMANDS
 
 VERBS = [
-    *("annotate", "benchmark", "bundle", "compare", "convert", "demo", "evaluate"),
-    *("inspect", "predict", "profile", "report", "train", "verify"),
+    *("annotate", "benchmark", "bundle", "compare", "convert", "demo", "diagnose"),
+    *("evaluate", "inspect", "predict", "profile", "report", "train", "verify"),
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
 

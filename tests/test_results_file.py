@@ -45,6 +45,8 @@ def full_result() -> Benchmark:
         round_medians_us=(12.0, 13.0),
         latency_quantiles_us=tuple(float(n) for n in range(1, 52)),
         profile=(figures.OperationTime(operation="CONV_2D", count=1, time_us=0.0, share=1.0),),
+        diagnosis="50 % of the time goes to 1 RELU",
+        findings=(figures.Finding(kind="not delegated", text="1 RELU", time_us=2.0, share=0.5),),
         status="usable",
     )
     return Benchmark(
@@ -59,7 +61,12 @@ def full_result() -> Benchmark:
         notes=("note",),
         noise=Noise(noisy=True, reasons=("load",), frequency_mhz=(800.0, 3000.0), cpus=(0, 1)),
         ceiling=records.Ceiling(
-            float32_macs_per_s=1e9, int8_macs_per_s=4e9, memory_bytes_per_s=1e10, kernels={"memory": "sum"}
+            float32_macs_per_s=1e9,
+            int8_macs_per_s=4e9,
+            memory_bytes_per_s=1e10,
+            kernels={"memory": "sum"},
+            depthwise_float32_macs_per_s=1e8,
+            depthwise_int8_macs_per_s=1e8,
         ),
         disagreements=(Disagreement(name="i", label="0", baseline="1", others={"x on y": "2"}),),
         provenance={"created": "2026-11-25T00:00:00Z"},

@@ -73,8 +73,9 @@ def quantizers(model: onnx.ModelProto, kind: str) -> list[tuple[np.ndarray, np.n
     return [(held[n.input[1]], held[n.input[2]], n.input[0] in held) for n in model.graph.node if n.op_type == kind]
 
 
-def test_activations_of_onnx_int8_are_signed(int8: onnx.ModelProto) -> None:
-    # Unsigned activations with signed weights saturate on CPUs without dot-product instructions.
+def test_activations_of_onnx_int8_are_unsigned_if_rewritten(int8: onnx.ModelProto) -> None:
+    unsigned = derived(to_onnx, float_net(), "onnx-int8", batches, (0.0, 1.0), ("uint8-activations",))
+    assert {zero.dtype for _, zero, _ in quantizers(unsigned, "QuantizeLinear")} == {np.dtype(np.uint8)}
     found = quantizers(int8, "QuantizeLinear")
     assert len(found) >= 4
     for scale, zero, constant in found:

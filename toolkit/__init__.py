@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.comparison.compare import compare
     from edgepress.toolkit.conversion import Hints, convert
     from edgepress.toolkit.demonstration import demo
+    from edgepress.toolkit.diagnosing.diagnose import diagnose
     from edgepress.toolkit.evaluation import evaluate
     from edgepress.toolkit.inspection import inspect
     from edgepress.toolkit.prediction import predict
@@ -41,6 +42,7 @@ _MODULES = {
     "compare": "comparison.compare",
     "convert": "conversion",
     "demo": "demonstration",
+    "diagnose": "diagnosing.diagnose",
     "evaluate": "evaluation",
     "inspect": "inspection",
     "predict": "prediction",
@@ -51,8 +53,8 @@ _MODULES = {
 }
 """The module of each public name."""
 
-__all__ = ["BenchmarkOptions", "Hints", "annotate", "benchmark", "bundle", "compare", "convert", "demo", "evaluate"]
-__all__ += ["inspect", "predict", "profile", "report", "train", "verify"]
+__all__ = ["BenchmarkOptions", "Hints", "annotate", "benchmark", "bundle", "compare", "convert", "demo", "diagnose"]
+__all__ += ["evaluate", "inspect", "predict", "profile", "report", "train", "verify"]
 
 
 def __getattr__(name: str) -> Any:

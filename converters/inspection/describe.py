@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from edgepress.converters.inspection import graph as g
+from edgepress.converters.inspection.islands import unmade
 from edgepress.converters.inspection.report import Node
 
 
@@ -16,6 +17,7 @@ def describe(
     conversions: Sequence[str],
     as_run: Mapping[int, g.Step | None] | None = None,
     dynamic: Collection[int] = (),
+    islands: Mapping[int, str] | None = None,
     main: int | None = None,
     items: int = 1,
 ) -> dict[str, Any]:
@@ -26,13 +28,17 @@ def describe(
         conversions: Kinds of operations that only convert one type to another.
         as_run: Steps that the engine runs differently from the file, by place; None if it skips them.
         dynamic: Places of steps whose data are quantized while the model runs.
+        islands: What the engine makes of steps of float islands, by place (`islands.becomes`).
         main: Number of steps that run one after another; the others are the bodies of control flow.
         items: Batch size of the graph's shapes. Multiply-accumulates are divided by it; the memory for one item does
             not follow from it.
     """
     known, counts = g.known_beforehand(graph), g.parameters(graph)
     steps = [(as_run or {}).get(place, step) for place, step in enumerate(graph.steps)]
-    run = dataclasses.replace(graph, steps=tuple(s for s in steps[:main] if s))
+    labels, values = islands or {}, dict(graph.values)
+    for name in unmade(graph, labels):
+        values[name] = dataclasses.replace(values[name], shape=(0,))
+    run = dataclasses.replace(graph, steps=tuple(s for s in steps[:main] if s), values=values)
     peak = g.peak_memory(run)
     nodes = []
     for place, (written, step, count) in enumerate(zip(graph.steps, steps, counts, strict=True)):
@@ -45,6 +51,7 @@ def describe(
             computes_in="dynamic" if place in dynamic else kind,
             parameters=count,
             macs=None if written.macs is None or written.macs % items else written.macs // items,
+            becomes=labels.get(place, ""),
         )
         nodes.append(node)
     notes: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from typing import Any
 from edgepress.converters.inspection.report import Inspection
 from edgepress.runtime.errors import EdgepressError, first_line
 from edgepress.runtime.flatbuffer import check_constants, unsupported_operations
+from edgepress.runtime.sessions import onnx_session
 
 DELEGATE = "DELEGATE"
 
@@ -75,7 +76,7 @@ def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        onnx_session(onnxruntime, str(path), options)
     except Exception as e:  # its exceptions share no base class
         return found.refused(first_line(e))
     return found.opened()

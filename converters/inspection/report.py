@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ class Node:
         parameters: Elements of its weights, biases and other real constants; None if unknown.
         macs: Multiply-accumulates for one item; None if they can't be counted.
         delegated: Whether the CPU delegate takes it; None if unknown.
+        becomes: What the CPU delegate makes of it, if it is part of a float island between 8-bit operations: "look-up
+            table", or "float kernel" where a rewrite chose one.
     """
 
     operation: str
@@ -63,6 +66,7 @@ class Node:
     parameters: int | None = None
     macs: int | None = None
     delegated: bool | None = None
+    becomes: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +188,20 @@ class Inspection:
 
     @property
     def still_float(self) -> tuple[str, ...]:
-        """Names of nodes that compute in float while others compute in integers; empty for an all-float file."""
+        """Names of nodes that compute in float while others compute in integers, other than `islands`."""
         if not any(n.computes_in in INTEGER_WORK for n in self.nodes):
             return ()
-        return tuple(f"{n.operation} {n.name}".strip() for n in self.nodes if n.computes_in in FLOAT_WORK)
+        floats = (n for n in self.nodes if n.computes_in in FLOAT_WORK and not n.becomes)
+        return tuple(f"{n.operation} {n.name}".strip() for n in floats)
+
+    @property
+    def islands(self) -> dict[str, dict[str, int]]:
+        """What float islands become, and how many operations of each kind; without their conversions."""
+        found: dict[str, Counter[str]] = {}
+        for node in self.nodes:
+            if node.becomes and node.computes_in in FLOAT_WORK:
+                found.setdefault(node.becomes, Counter())[node.operation] += 1
+        return {name: dict(kinds.most_common()) for name, kinds in sorted(found.items(), reverse=True)}
 
     def replace(self, **changes: Any) -> Inspection:
         """A copy with some fields changed."""
@@ -213,19 +227,21 @@ class Inspection:
         """Nodes of the same operation, version and data types together, those that multiply most first."""
         groups: dict[tuple[Any, ...], list[Node]] = {}
         for node in self.nodes:
-            groups.setdefault((node.operation, node.version, node.data_types, node.computes_in), []).append(node)
+            key = (node.operation, node.version, node.data_types, node.computes_in, node.becomes)
+            groups.setdefault(key, []).append(node)
         rows = [
             {
                 "operation": operation,
                 "version": version,
                 "data_types": types,
                 "computes_in": kind,
+                "becomes": becomes,
                 "count": len(nodes),
                 "parameters": total(n.parameters for n in nodes),
                 "macs": total(n.macs for n in nodes),
                 "delegated": None if nodes[0].delegated is None else sum(bool(n.delegated) for n in nodes),
             }
-            for (operation, version, types, kind), nodes in groups.items()
+            for (operation, version, types, kind, becomes), nodes in groups.items()
         ]
         return sorted(rows, key=lambda row: (-(row["macs"] or 0), -(row["parameters"] or 0)))
 
@@ -238,6 +254,7 @@ class Inspection:
             "macs": self.macs,
             "macs_not_counted": list(self.macs_not_counted),
             "still_float": list(self.still_float),
+            "islands": self.islands,
             "weights_bytes": self.weights_bytes,
             "rest_bytes": self.rest_bytes,
             "memory_model": g.MEMORY_MODEL,

@@ -19,6 +19,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
+from edgepress.converters.inspection.islands import becomes
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.converters.inspection.tflite_versions import Use, oldest_release, on_pypi, required_version
 from edgepress.converters.to_tflite import resize
@@ -80,7 +81,8 @@ def _read(path: Path, content: bytes, sized: bytes) -> Inspection:
     inputs, outputs = (_ints(subgraphs[0], end) for end in ("Inputs", "Outputs"))
     main = subgraphs[0].OperatorsLength()
     graph = g.Graph(tuple(steps), values, tuple(f"0:{i}" for i in inputs), tuple(f"0:{i}" for i in outputs))
-    found = describe(graph, conversions=CONVERSIONS, main=main, items=g.fixed_batch(graph))
+    items, islands = g.fixed_batch(graph), becomes(graph)
+    found = describe(graph, conversions=CONVERSIONS, islands=islands, main=main, items=items)
     if len(subgraphs) > 1:
         found["notes"] += (
             f"{len(subgraphs)} graphs (control flow): each is counted as if it ran once; peak memory is the first's.",

@@ -1,11 +1,14 @@
-"""Find what a quantizer left in float: operations that compute in float32, and weights of four bytes."""
+"""Find what a quantizer left in float, and refuse it in files for hardware that computes in integers alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from edgepress.converters.adapter import EXACT
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import read
+from edgepress.converters.inspection.graph import FLOATS
+from edgepress.converters.inspection.tflite_file import CONVERSIONS
 from edgepress.converters.schemes import Scheme
 from edgepress.runtime.errors import ModelFileError
 
@@ -13,9 +16,10 @@ LEAST_BYTES = 1024
 """Smaller float weights are biases and scales, and are not counted."""
 BY_DESIGN = {
     *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile", "Slice"),
-    *("Split", "Concat", "Gather", "Pad", "ReverseSequence", "ConstantOfShape"),
+    *("Split", "Concat", "Gather", "Pad", "ReverseSequence", "ConstantOfShape", "QuickGelu"),
 }
-"""ONNX: the output stays float, and operations that only move values may come before the first quantization."""
+"""ONNX: the output stays float, operations that only move values may come before the first quantization, and QuickGelu
+is faster so."""
 WHOLE = ("LSTM", "GRU", "RNN", "Loop", "Scan", "If")
 """ONNX: operations whose inside quantizers ignore."""
 
@@ -40,3 +44,25 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
         share = f"{100 * in_float / found.weights_bytes:.0f} %"
         notes.append(f"{share} of its weights' bytes stay float32: the quantizer does not support their operations")
     return tuple(notes)
+
+
+def refuse_floats(path: Path) -> None:
+    """Refuse a file in which an operation reads or makes a float.
+
+    Raises:
+        ConversionError: There is one; the message names the kinds of operations.
+    """
+    found = read(path)
+    floats = [node for node in found.nodes if any(dtype in node.data_types for dtype in FLOATS)]
+    if not floats and not any(port.dtype in FLOATS for port in (*found.inputs, *found.outputs)):
+        return
+    exact = [node for node in floats if EXACT.match(node.name)]
+    kinds = dict.fromkeys(node.operation for node in floats if node not in exact and node.operation not in CONVERSIONS)
+    reasons = [f"the quantizer leaves {', '.join(kinds)} in float"] if kinds else []
+    if exact:
+        reasons.append("each image is scaled by its own values in float, in front of the model")
+    raise ConversionError(
+        f"The target integer-only allows no float operation: {' and '.join(reasons) or 'its input or output is float'}.",
+        "Use layers that the quantizer supports, scale images alike (--input-range, --mean, --std), or take "
+        "--target cpu.",
+    )

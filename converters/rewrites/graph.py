@@ -23,15 +23,35 @@ class Graph:
     Attributes:
         root: The tables of the file, as `flatbuffer.read` returns them.
         table: That of the graph.
+        prefix: A beginning for the names of new tensors, which no other name has.
     """
 
     def __init__(self, model: bytes) -> None:
         self.root, self.table = flat.read(model)
-        self._prefix = free_prefix([self.name(i) for i in range(len(self.table.tensors))])
+        self.prefix = free_prefix([self.name(i) for i in range(len(self.table.tensors))])
 
     def to_bytes(self) -> bytes:
-        """The changed model."""
+        """The changed model, without the tensors that nothing uses any more."""
+        self._drop_unused()
         return flat.write(self.root)
+
+    def _drop_unused(self) -> None:
+        table, fields = self.table, ("inputs", "outputs", "intermediates")
+        read = {int(i) for op in self.operators for field in fields for i in _indices(op, field)}
+        used = sorted((read | {int(i) for i in (*table.inputs, *table.outputs)}) - {-1})
+        place = {old: new for new, old in enumerate(used)} | {-1: -1}
+        table.tensors = [table.tensors[i] for i in used]
+        for op in self.operators:
+            for field in fields:
+                setattr(op, field, [place[i] for i in _indices(op, field)])
+        for side in ("inputs", "outputs"):
+            setattr(table, side, [place[int(i)] for i in getattr(table, side)])
+            for item in (item for signature in self.root.signatureDefs for item in getattr(signature, side)):
+                item.tensorIndex = place[int(item.tensorIndex)]
+        kept = {tensor.buffer for tensor in table.tensors} | {entry.buffer for entry in self.root.metadata or []}
+        for number, buffer in enumerate(self.root.buffers):
+            if number not in kept:
+                buffer.data = None
 
     @property
     def operators(self) -> list[Any]:
@@ -58,6 +78,16 @@ class Graph:
     def name(self, index: int) -> str:
         """Name of a tensor."""
         return (self.table.tensors[index].name or b"").decode(errors="replace")
+
+    def rename(self, index: int, name: str) -> None:
+        """Give a tensor another name; litert-quantizer needs unique ones, so it may end in "_"."""
+        self.table.tensors[index].name = self._unique(name).encode()
+
+    def _unique(self, name: str) -> str:
+        taken = {tensor.name for tensor in self.table.tensors}
+        while name.encode() in taken:
+            name += "_"
+        return name
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape of a tensor."""
@@ -87,19 +117,13 @@ class Graph:
 
     def add_constant(self, values: Array, name: str = "") -> int:
         """Add a constant of its own buffer; returns its index."""
-        from ai_edge_litert import schema_py_generated as fb
-
-        buffer = fb.BufferT(data=np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8))
-        number = flat.append(self.root.buffers, buffer)
+        number = flat.add_buffer(self.root, values)
         kind = TYPES[values.dtype]
-        return flat.tensor(self.table, list(values.shape), name or f"{self._prefix}_constant_{number}", number, kind)
+        return flat.tensor(self.table, list(values.shape), name or f"{self.prefix}_constant_{number}", number, kind)
 
     def add_tensor(self, shape: Sequence[int], name: str, like: int | None = None) -> int:
         """Add a tensor that an operation will make: float32, or of the type and quantization of another (`like`)."""
-        taken = {tensor.name for tensor in self.table.tensors}
-        while name.encode() in taken:  # litert-quantizer needs unique names
-            name += "_"
-        index = flat.tensor(self.table, list(shape), name)
+        index = flat.tensor(self.table, list(shape), self._unique(name))
         if like is not None:
             new, old = self.table.tensors[index], self.table.tensors[like]
             new.type, new.quantization = old.type, old.quantization
@@ -122,3 +146,9 @@ class Graph:
     def position(self, op: Any) -> int:
         """Place of an operation."""
         return next(i for i, other in enumerate(self.operators) if other is op)
+
+
+def _indices(op: Any, field: str) -> list[int]:
+    """The tensors in a field of an operation, which may be missing; -1 stands for none."""
+    found = getattr(op, field)
+    return [] if found is None else [int(i) for i in found]

@@ -19,7 +19,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.schemes import Scheme
+from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.targets import Target
 
 Stage = Literal["float", "recipe", "quantized"]
@@ -56,10 +56,68 @@ class Rewrite:
 
 
 _LITERT = ("litert", "tflite-runtime")
+_TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
+_ORT, _ONNX = ("onnxruntime",), ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
+    Rewrite("fold-normalization", "scaling of the input is in the weights of the first convolution", _TFLITE,
+            stage="float", engines=_LITERT, changes="float rounding"),
+    Rewrite("single-mean", "pixels lose one mean for all channels", ("tflite-int8", "tflite-int16x8"),
+            stage="float", engines=_LITERT, changes="int8 rounding"),
+    Rewrite("grouped-depthwise", "convolutions of one channel a group are depthwise ones", _TFLITE,
+            stage="float", engines=_LITERT),
+    Rewrite("fold-pool", "pools of one value are strides of the convolutions behind them", _TFLITE,
+            stage="float", engines=_LITERT),
+    Rewrite("concat-tree", "CONCATENATION takes at most five tensors", _TFLITE, stage="float", engines=_LITERT),
+    Rewrite("channel-affine", "a factor and a shift for each channel are a 1x1 depthwise convolution",
+            _TFLITE, stage="float", engines=_LITERT, changes="float rounding"),
+    Rewrite("unused-taps", "taps of kernels that only meet padding are gone", _TFLITE, stage="float", engines=_LITERT),
+    Rewrite("layer-norm", "layer normalization takes fewer passes, and stays float", _TFLITE,
+            stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
+    Rewrite("split-depthwise", "depthwise convolutions of over 25 taps are sums of dilated ones", _TFLITE,
+            stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
+    Rewrite("depthwise-float32", "depthwise convolutions keep weights of 32 bits", ("tflite-float16",),
+            stage="recipe", engines=_LITERT, targets=("cpu",)),
+    Rewrite("float16-biases", "biases have 16 bits, which older LiteRT needs beside weights of 16", ("tflite-float16",),
+            stage="quantized", engines=("litert",), targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-weights", "depthwise convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
             stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("small-products", "small 1x1 convolutions compute in float from 8-bit weights", ("tflite-dynamic",),
+            stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("lookup-islands", "operations without an int8 kernel become tables, or float kernels between int8 ones",
+            ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("ends", "uint8 at the ends becomes int8 by a table, so that the whole graph is one part", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("cpu",)),
+    Rewrite("integer-hard-swish", "hard-swish becomes additions and products of integers", ("tflite-int8",),
+            stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
+    Rewrite("onnx-input-zero", "the input's scale in the first weights, its offset as zero point", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-first-convolution", "the first convolution takes four columns at once", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-input-scale", "the input's scale in the weights of the first convolution", _ONNX,
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-pads", "padding is the convolutions' own", _ONNX, stage="float", engines=_ORT),
+    Rewrite("onnx-pool-strides", "pools of 1x1 become strides", _ONNX, stage="float", engines=_ORT),
+    Rewrite("onnx-plain-shapes", "reshapes to the shape that there is are left out", _ONNX,
+            stage="float", engines=_ORT),
+    Rewrite("onnx-hard-sigmoid", "add, clip and scale as one operation", _ONNX,
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-hard-gates", "hard sigmoids behind convolutions become part of them", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-depthwise-channels", "depthwise convolutions of a multiple of 16 channels", ("onnx-int8",),
+            stage="float", engines=_ORT, changes="float rounding"),
+    Rewrite("onnx-convolution-weights", "convolutions compute in float from 8-bit weights", ("onnx-dynamic",),
+            stage="recipe", engines=_ORT, targets=("cpu",), changes="int8 rounding"),
+    Rewrite("uint8-activations", "activations are unsigned, as the fastest kernels need", ("onnx-int8",),
+            stage="recipe", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-input-bytes", "the input's bytes are read as they are", ("onnx-int8",),
+            stage="quantized", engines=_ORT),
+    Rewrite("onnx-relu-bytes", "ReLU of what others read too as a limit of its bytes", ("onnx-int8",),
+            stage="quantized", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-quantized-hard-sigmoid", "hard sigmoids as additions of 8 bits", ("onnx-int8",),
+            stage="quantized", engines=_ORT, changes="int8 rounding"),
+    Rewrite("onnx-swish", "x * sigmoid(x) in float, as one operation", ("onnx-int8",),
+            stage="quantized", engines=_ORT, targets=("cpu",), changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""

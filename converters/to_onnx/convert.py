@@ -1,8 +1,8 @@
 """Convert a frozen graph to float ONNX by tf2onnx, and derive every ONNX scheme from it by ONNX Runtime's tools.
 
 The frozen graph takes uint8 and casts inside (images) or takes float32 (tensors), NHWC, with a free batch dimension;
-the output is float32 in every scheme. Static quantization is QDQ (QuantizeLinear/DequantizeLinear pairs), signed 8-bit
-with per-channel weights; its statistics come from `calibration`, as TFLite's do.
+the output is float32 in every scheme. Static quantization is QDQ (QuantizeLinear/DequantizeLinear pairs), 8 bits,
+unsigned activations and signed per-channel weights; its statistics come from `calibration`, as TFLite's do.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from edgepress.converters.calibration import Batches, onnx_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
 from edgepress.converters.memory import sweep
+from edgepress.converters.rewrites.onnx_convolution_weights import store_in_bytes
+from edgepress.converters.rewrites.onnx_input_zero import ranges_of_pixels
 from edgepress.converters.schemes import Scheme
 
 if TYPE_CHECKING:
@@ -182,12 +184,16 @@ def _dynamic(
 ) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.registry import IntegerOpsRegistry
 
     with _quiet("root"), tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "dynamic.onnx"
+        in_float = "onnx-convolution-weights" in rewrites
+        kinds = sorted(IntegerOpsRegistry.keys() - ({"Conv"} if in_float else set()))
         # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
-        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8)
-        return onnx.load(target)
+        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8, op_types_to_quantize=kinds)
+        made = onnx.load(target)
+    return store_in_bytes(made) if in_float else made
 
 
 def _static(
@@ -201,6 +207,8 @@ def _static(
 
     ready = _with_flat_biases(prepared(model))
     ranges = onnx_ranges(ready, batches, input_range)
+    if input_range is not None:
+        ranges |= ranges_of_pixels(ready, input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with _quiet("root"):
         quantizer = QDQQuantizer(
@@ -208,8 +216,7 @@ def _static(
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
-            # Signed: with unsigned activations, CPUs without dot-product instructions saturate, and answers are wrong.
-            activation_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8 if "uint8-activations" in rewrites else QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
             nodes_to_exclude=_exact_nodes(ready),

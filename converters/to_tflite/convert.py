@@ -23,6 +23,11 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_tflite import interface, passes
+from edgepress.converters.to_tflite.products import small_products
+
+ISLAND_MARK = "float"
+ISLAND = re.compile(r"^edgepress(_again)*_float_")
+"""Matches the names of tensors that stay float in files of integers, because rewrites made them for float kernels."""
 
 
 def float_tflite(frozen: Frozen) -> bytes:
@@ -78,7 +83,7 @@ def with_scheme(
         uint8: Whether the file takes uint8 (images); one with uint8 output does in any case.
     """
     recipe = RECIPES[scheme.precision]
-    made = float_model if recipe is None else _quantize(float_model, partial(recipe, rewrites=rewrites), ranges)
+    made = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
     if scheme.output_dtype == "uint8":
         made = interface.uint8_interface(made, ranges or {})
         return interface.uint8_input(made) if uint8 else made
@@ -87,7 +92,7 @@ def with_scheme(
     return interface.uint8_input(made) if uint8 else passes.inline_buffers(made)
 
 
-def _float16(manager: Any, qtyping: Any, rewrites: Collection[str]) -> None:
+def _float16(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]) -> None:
     from litert_quantizer.algorithm_manager import AlgorithmName
 
     weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
@@ -97,9 +102,12 @@ def _float16(manager: Any, qtyping: Any, rewrites: Collection[str]) -> None:
     manager.add_quantization_config(
         ".*", qtyping.TFLOperationName.ALL_SUPPORTED, config, algorithm_key=AlgorithmName.FLOAT_CASTING
     )
+    if "depthwise-float32" in rewrites:
+        kept = qtyping.TFLOperationName.DEPTHWISE_CONV_2D
+        manager.add_quantization_config(".*", kept, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
-def _dynamic(manager: Any, qtyping: Any, rewrites: Collection[str]) -> None:
+def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]) -> None:
     from litert_quantizer import recipe
 
     manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
@@ -109,9 +117,12 @@ def _dynamic(manager: Any, qtyping: Any, rewrites: Collection[str]) -> None:
     manager.add_dynamic_config(".*", dense, num_bits=8, granularity=tensorwise)
     if "depthwise-weights" in rewrites:
         manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
+    if "small-products" in rewrites and (names := small_products(model)):
+        pattern = "^(" + "|".join(re.escape(name) for name in names) + ");$"
+        manager.add_weight_only_config(pattern, qtyping.TFLOperationName.CONV_2D, num_bits=8)
 
 
-def _static(manager: Any, qtyping: Any, rewrites: Collection[str], activation_bits: int) -> None:
+def _static(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str], activation_bits: int) -> None:
     """The ends stay float: the passes that give a file its interface quantize them."""
     from litert_quantizer.algorithm_manager import AlgorithmName
 
@@ -123,6 +134,8 @@ def _static(manager: Any, qtyping: Any, rewrites: Collection[str], activation_bi
     manager.add_static_config(".*", operation.BATCH_MATMUL, weight_granularity=tensorwise, **bits)
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    manager.add_quantization_config(ISLAND.pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
 
 
 RECIPES: dict[str, Callable[..., None] | None] = {
@@ -132,10 +145,10 @@ RECIPES: dict[str, Callable[..., None] | None] = {
     "int8": partial(_static, activation_bits=8),
     "int16x8": partial(_static, activation_bits=16),
 }
-"""Fills litert-quantizer's recipe manager for a set of rewrites, by `Scheme.precision`; None quantizes nothing."""
+"""Fills litert-quantizer's recipe manager for a model and rewrites, by `Scheme.precision`; None quantizes nothing."""
 
 
-def _quantize(model: bytes, recipe: Callable[..., None], ranges: Ranges | None) -> bytes:
+def _quantize(model: bytes, recipe: Callable[..., None], rewrites: Collection[str], ranges: Ranges | None) -> bytes:
     # Ranges that calibrate() did not make, as that needs signatures (ai-edge-quantizer#266; docs/architecture.md).
     from litert_quantizer import qtyping
     from litert_quantizer.algorithm_manager import AlgorithmName
@@ -150,7 +163,7 @@ def _quantize(model: bytes, recipe: Callable[..., None], ranges: Ranges | None) 
         }
     try:
         with _silence():
-            recipe(manager, qtyping)
+            recipe(manager, qtyping, model, rewrites)
             manager.add_quantization_config(
                 EXACT.pattern, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
             )

@@ -5,6 +5,7 @@ The opcodes and tables are those of the TFLite schema (tensorflow/compiler/mlir/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,25 @@ def tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int =
 
 def constant(root: Any, graph: Any, values: npt.NDArray[Any], prefix: str) -> int:
     """Add a constant tensor, int32 or float32, with its values and return its index."""
+    kind = INT32 if values.dtype == np.int32 else FLOAT32
+    buffer = add_buffer(root, values)
+    return tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer, kind)
+
+
+def add_buffer(root: Any, values: npt.NDArray[Any]) -> int:
+    """Add a buffer with the bytes of an array and return its index."""
     from ai_edge_litert import schema_py_generated as fb
 
-    kind = INT32 if values.dtype == np.int32 else FLOAT32
-    buffer = append(root.buffers, fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
-    return tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer, kind)
+    return append(root.buffers, fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
+
+
+def quantization(scales: Sequence[float], zero_points: Sequence[int], axis: int = 0) -> Any:
+    """Quantization parameters of a tensor: real value = scale * (stored value - zero point)."""
+    from ai_edge_litert import schema_py_generated as fb
+
+    return fb.QuantizationParametersT(
+        scale=list(scales), zeroPoint=[int(z) for z in zero_points], quantizedDimension=axis
+    )
 
 
 def redirect(root: Any, graph: Any, new: int, *, inputs: bool) -> None:
@@ -136,6 +151,10 @@ def opcode(root: Any, builtin: int) -> int:
 _TABLES = dict.fromkeys(("MEAN", "REDUCE_MIN", "REDUCE_MAX"), "Reducer") | {
     "MAXIMUM": "MaximumMinimum",
     "FULLY_CONNECTED": "FullyConnected",
+    "CONV_2D": "Conv2D",
+    "AVERAGE_POOL_2D": "Pool2D",
+    "MAX_POOL_2D": "Pool2D",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2D",
     "BATCH_MATMUL": "BatchMatMul",
 }
 """Beginnings of tables of options whose name is not that of their operation."""

@@ -96,16 +96,11 @@ def _as_uint8(graph: Any, index: int, quantization: Any) -> None:
 
 def _shifted(quantization: Any) -> Any:
     """int8 parameters as those of the same values in uint8."""
-    from ai_edge_litert import schema_py_generated as fb
-
-    zero_points = [int(z) + 128 for z in quantization.zeroPoint]
-    return fb.QuantizationParametersT(scale=list(quantization.scale), zeroPoint=zero_points)
+    return flat.quantization(quantization.scale, [int(z) + 128 for z in quantization.zeroPoint])
 
 
 def _quantization(low: float, high: float) -> Any:
     """uint8 parameters for a range, widened to hold 0, which an integer has to stand for exactly."""
-    from ai_edge_litert import schema_py_generated as fb
-
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / 255 or 1.0
-    return fb.QuantizationParametersT(scale=[scale], zeroPoint=[round(-low / scale)])
+    return flat.quantization([scale], [round(-low / scale)])

@@ -64,8 +64,6 @@ def with_shape(model: bytes, shape: tuple[int, ...], where: str, *, fold: bool =
 
 def _fold_shapes(root: Any, graph: Any, interpreter: Any) -> None:
     """Replace what SHAPE operations lead to by constants, with the values that the interpreter computed."""
-    from ai_edge_litert import schema_py_generated as fb
-
     made = {int(i) for op in graph.operators for i in op.outputs} | {int(i) for i in graph.inputs}
     constants = {i for i, tensor in enumerate(graph.tensors) if i not in made and not tensor.isVariable} | {-1}
     known, left = set[int](), []
@@ -77,7 +75,6 @@ def _fold_shapes(root: Any, graph: Any, interpreter: Any) -> None:
             left.append(op)
     for index in sorted(known & {int(i) for op in left for i in op.inputs}):
         values = np.ascontiguousarray(interpreter.get_tensor(index))
-        data = fb.BufferT(data=np.frombuffer(values.tobytes(), np.uint8))
-        graph.tensors[index].buffer = flat.append(root.buffers, data)
+        graph.tensors[index].buffer = flat.add_buffer(root, values)
     if not known & {int(i) for i in graph.outputs}:
         graph.operators = left

@@ -15,13 +15,18 @@ import numpy.typing as npt
 from edgepress.converters.inspection import read
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.roofline import limit_figures, measure_ceiling
+from edgepress.toolkit.benchmarking.roofline import limit_figures
+from edgepress.toolkit.diagnosing.diagnose import diagnosis
 from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.profiling.ceiling import measure_ceiling
 from edgepress.toolkit.profiling.profile import profile
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.figures import ExplainingFigures, FileFigures
 from edgepress.toolkit.results.records import Ceiling
 from edgepress.toolkit.workers.opening import Candidate
+
+_LIMITS = ("macs", "macs_per_s", "compute_share", "memory_share")
+"""The figures of `limit_figures`; the others come from a profile."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Explained:
     Attributes:
         ceilings: What the CPU reached, by number of threads.
         macs: Multiply-accumulates of one item, by file; files with operations that cannot be counted are left out.
-        profiles: Time by operation of each file, engine and number of threads (with batch size 1).
+        profiles: Time by operation, and diagnosis, of each file, engine and number of threads (with batch size 1).
         notes: What could not be measured, and why.
     """
 
@@ -47,7 +52,7 @@ class Explained:
         if macs is None or ceiling is None:
             return found
         limits = limit_figures(file, p50_us, ceiling, macs=macs)
-        return replace(limits, profile=found.profile, delegated_share=found.delegated_share)
+        return replace(found, **{name: value for name, value in vars(limits).items() if name in _LIMITS})
 
 
 def explain(
@@ -70,7 +75,13 @@ def explain(
         try:
             own = None if candidate.contract else items  # a published file takes others; values hardly affect the time
             made = profile(candidate.file, candidate.engine, threads=candidate.threads, items=own)
-            found.profiles[candidate] = ExplainingFigures(profile=made.operations, delegated_share=made.delegated_share)
+            told = diagnosis(made, found.ceilings.get(candidate.threads))
+            found.profiles[candidate] = ExplainingFigures(
+                profile=made.operations,
+                delegated_share=made.delegated_share,
+                diagnosis=told.text,
+                findings=told.findings,
+            )
         except EdgepressError as e:
             found.notes.append(f"{candidate.file.name} on {candidate.engine} could not be profiled: {e.message}")
         if on_progress is not None:

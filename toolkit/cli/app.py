@@ -27,6 +27,7 @@ COMMANDS = {
     "convert": "edgepress convert runs/photos/model.keras --to tflite-int8,onnx-int8",
     "benchmark": "edgepress benchmark runs/photos/variants --max-drop 1",
     "profile": "edgepress profile model-int8.tflite --plot layers.svg",
+    "diagnose": "edgepress diagnose runs/photos/variants/*.tflite",
     "report": "edgepress report runs/photos/variants --format md",
     "compare": "edgepress compare old/benchmark.json new/benchmark.json --fail-if 'drop>0.5'",
     "predict": "edgepress predict model-int8.tflite photos/cat.jpg --top 1",

@@ -50,7 +50,9 @@ def benchmark(
     ] = 20,
     time_cap: Annotated[float, Option(min=1, help="Seconds that one file may take to classify the test split")] = 120.0,
     limits: Annotated[bool, Option(help="Measure the compute and memory limits of this CPU")] = True,
-    profile: Annotated[bool, Option("--profile", help="Also measure the time of each operation")] = False,
+    profile: Annotated[
+        bool, Option("--profile", help="Also measure the time of each operation, and say what makes files slow")
+    ] = False,
     out: Annotated[Path | None, Option(help="Folder for the results", show_default="the folder of the files")] = None,
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,

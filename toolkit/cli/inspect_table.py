@@ -27,12 +27,14 @@ def summary_table(found: Inspection) -> Table:
         ("Format", f"{found.format}{f', by {found.producer}' if found.producer else ''}"),
         ("Size", _sizes(found)),
         ("Contract", _contract(found)),
+        ("Made for", _target(found)),
         *(("Input" if i == 0 else "", _port(port)) for i, port in enumerate(found.inputs)),
         *(("Output" if i == 0 else "", _port(port)) for i, port in enumerate(found.outputs)),
         ("Parameters", f"{found.parameters:,}"),
         ("MACs", _macs(found)),
         ("Peak memory", _memory(found)),
         ("Computes in", _precision(found)),
+        ("Islands", _islands(found)),
         ("Runs on", _runtime(found)),
         ("Opened by", _engine(found)),
     ]
@@ -66,10 +68,12 @@ def nodes_table(found: Inspection) -> Table:
     """Every operation in execution order."""
     columns = [("#", "right"), ("Operation", "left"), ("Name", "left"), ("Types", "left"), ("Params", "right")]
     rows = [
-        [str(i), n.operation, n.name, n.data_types, count(n.parameters), count(n.macs)]
+        [str(i), n.operation, n.name, n.data_types, count(n.parameters), count(n.macs), n.becomes]
         for i, n in enumerate(found.nodes)
     ]
-    return _table([*columns, ("MACs", "right")], rows)
+    columns += [("MACs", "right"), ("Becomes", "left")]
+    shown = len(columns) if found.islands else len(columns) - 1
+    return _table(columns[:shown], [row[:shown] for row in rows])
 
 
 def weights_table(found: Inspection) -> Table:
@@ -119,6 +123,22 @@ def _contract(found: Inspection) -> str:
         error = f", largest error {proof.max_error:.3g}, largest output {proof.largest:.3g}" if proof else ""
         return f"{contract.scheme}, no labels, outputs {'x'.join(map(str, contract.output_shape))}{error}"
     return f"{contract.scheme}, {contract.task} of {len(contract.labels)} classes{data}{accuracy}"
+
+
+def _target(found: Inspection) -> str:
+    if found.contract is None:
+        return ""
+    rewrites = ", ".join(found.contract.rewrites)
+    return f"{found.contract.target}{f'; rewritten: {rewrites}' if rewrites else ''}"
+
+
+def _islands(found: Inspection) -> str:
+    """Float operations between those of integers, and what the CPU delegate makes of them."""
+    parts = (
+        f"{', '.join(f'{kind} ({n})' for kind, n in kinds.items())} as {name}{'s' if sum(kinds.values()) > 1 else ''}"
+        for name, kinds in found.islands.items()
+    )
+    return "; ".join(parts)
 
 
 def _port(port: Port) -> str:

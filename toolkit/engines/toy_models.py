@@ -1,4 +1,4 @@
-"""Model files of one matrix product with arbitrary weights, for measuring what a CPU can reach."""
+"""Model files of one layer with arbitrary weights, for measuring what a CPU can reach."""
 
 from __future__ import annotations
 
@@ -24,32 +24,76 @@ def dense_model(format: str, size: int, classes: int, *, rows: int = 1, int8: bo
     return (_tflite if format == "tflite" else _onnx)(weights, rows)
 
 
+def depthwise_model(size: int, channels: int, *, int8: bool = False) -> bytes:
+    """A TFLite file of a depthwise convolution of 3 x 3, padded: (1, size, size, channels) to the same shape.
+
+    Args:
+        size: Height and width.
+        channels: Channels in and out.
+        int8: Whether 8-bit integers are multiplied, else float32.
+    """
+    from ai_edge_litert import schema_py_generated as fb
+
+    generator = np.random.Generator(np.random.PCG64(0))
+    weights = generator.integers(-127, 128, (1, 3, 3, channels)).astype(np.int8 if int8 else np.float32)
+    options = fb.DepthwiseConv2DOptionsT(strideH=1, strideW=1, depthMultiplier=1)
+    shape = [1, size, size, channels]
+    return _layer("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", options, weights, shape, shape, version=3, bias=True)
+
+
 def _tflite(weights: npt.NDArray[Any], rows: int) -> bytes:
+    from ai_edge_litert import schema_py_generated as fb
+
+    classes, size = weights.shape
+    options = fb.FullyConnectedOptionsT()
+    return _layer(
+        "FULLY_CONNECTED", "FullyConnectedOptions", options, weights, [rows, size], [rows, classes], version=4
+    )
+
+
+def _layer(
+    kind: str,
+    options_type: str,
+    options: Any,
+    weights: npt.NDArray[Any],
+    taken_shape: list[int],
+    given_shape: list[int],
+    *,
+    version: int,
+    bias: bool = False,
+) -> bytes:
+    """A TFLite file of one operation; `version` is the first that takes int8, and `bias` adds one of zeros."""
     from ai_edge_litert import schema_py_generated as fb
 
     from edgepress.converters.to_tflite.flatbuffer import append, opcode, tensor, write
 
-    classes, size = weights.shape
     graph = fb.SubGraphT(tensors=[], operators=[])
     root = fb.ModelT(version=3, operatorCodes=[], subgraphs=[graph], buffers=[fb.BufferT()])
-    kind = fb.TensorType.INT8 if weights.dtype == np.int8 else fb.TensorType.FLOAT32
+    int8 = weights.dtype == np.int8
+    type = fb.TensorType.INT8 if int8 else fb.TensorType.FLOAT32
     values = append(root.buffers, fb.BufferT(data=np.frombuffer(weights.tobytes(), np.uint8)))
-    taken = tensor(graph, [rows, size], "input", type=kind)
-    held = tensor(graph, [classes, size], "weights", values, kind)
-    given = tensor(graph, [rows, classes], "scores", type=kind)
-    if kind == fb.TensorType.INT8:
-        for index, scale in ((taken, 0.01), (held, 0.01), (given, 0.01 * size**0.5)):
+    taken = tensor(graph, taken_shape, "input", type=type)
+    held = tensor(graph, list(weights.shape), "weights", values, type)
+    given = tensor(graph, given_shape, "scores", type=type)
+    if int8:
+        for index, scale in ((taken, 0.01), (held, 0.01), (given, 0.01 * weights[0].size ** 0.5)):
             graph.tensors[index].quantization = fb.QuantizationParametersT(scale=[scale], zeroPoint=[0])
+    added = -1
+    if bias:
+        zeros = append(root.buffers, fb.BufferT(data=np.zeros(4 * given_shape[-1], np.uint8)))
+        added = tensor(graph, given_shape[-1:], "bias", zeros, fb.TensorType.INT32 if int8 else type)
+        if int8:
+            graph.tensors[added].quantization = fb.QuantizationParametersT(scale=[0.0001], zeroPoint=[0])
     graph.inputs, graph.outputs = [taken], [given]
     layer = fb.OperatorT(
-        opcodeIndex=opcode(root, fb.BuiltinOperator.FULLY_CONNECTED),
-        inputs=[taken, held, -1],
+        opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)),
+        inputs=[taken, held, added],
         outputs=[given],
-        builtinOptionsType=fb.BuiltinOptions.FullyConnectedOptions,
-        builtinOptions=fb.FullyConnectedOptionsT(),
+        builtinOptionsType=getattr(fb.BuiltinOptions, options_type),
+        builtinOptions=options,
     )
     append(graph.operators, layer)
-    root.operatorCodes[0].version = 4 if kind == fb.TensorType.INT8 else 1  # the first that takes int8
+    root.operatorCodes[0].version = version if int8 else 1
     return write(root)
 
 

@@ -1,9 +1,7 @@
 """Profile one inference: the time of each operation, as a table, and of each layer, for a plot.
 
-The engine's own profiler reports how long each kernel took, in a child process. The kernels are then mapped to the
-operations and layers of the file. LiteRT's delegate, XNNPACK, does not report which operation a kernel stands for, but
-it keeps their order: the two sequences are aligned by the kind of their members (longest common subsequence), and the
-alignment is used only if every matrix product found its partner.
+The engine's own profiler reports how long each kernel took, in a child process. `pairing` then maps the kernels to the
+operations and layers of the file, where that is certain.
 
 Limits: engines count whole microseconds, so kernels of small nets may show as 0; time that no kernel accounts for is
 `rest_us`. Tracing takes time itself, about 2 us per kernel with ONNX Runtime; `tracing_slowdown` shows how much.
@@ -13,8 +11,8 @@ Latencies and kernel times are averages over the faster half of the runs.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +25,20 @@ from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.engines.environments import python_for, usable_engines
+from edgepress.toolkit.profiling.pairing import (
+    operation_of,
+    own_places,
+    paired,
+    paired_by_name,
+    ports_of,
+    weight_bytes,
+)
 from edgepress.toolkit.results.figures import OperationTime
 from edgepress.toolkit.results.records import rounded
-from edgepress.toolkit.workers.trace import Kernel, ProfileJob, Traces, trace_file
+from edgepress.toolkit.workers.trace import ProfileJob, Traces, trace_file
 
 RUNS = 200
 SILENCE_S = 120.0
-PRODUCT = "product"
-PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL")
-# fmt: off
-KERNELS = {
-    "Convolution": PRODUCT, "Deconvolution": PRODUCT, "Fully Connected": PRODUCT, "Batch Matrix Multiply": PRODUCT,
-    "Max Pooling": "MAX_POOL_2D", "Average Pooling": "AVERAGE_POOL_2D", "Mean": "MEAN", "Sum": "SUM", "Add": "ADD",
-    "Subtract": "SUB", "Multiply": "MUL", "Softmax": "SOFTMAX", "Softmax2": "SOFTMAX", "HardSwish": "HARD_SWISH",
-    "Sigmoid": "LOGISTIC", "Tanh": "TANH", "Concatenate": "CONCATENATION", "Constant Pad": "PAD",
-    "Transpose": "TRANSPOSE",
-}
-# fmt: on
-"""The TFLite operation that a kernel of XNNPACK stands for, by the first words of its name; a product may stand for any
-of `PRODUCTS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +52,11 @@ class NodeTime:
         time_us: Its time in one inference, microseconds.
         share: Share of the time of all kernels, 0-1.
         delegated: Whether a delegate ran it.
+        computes_in: Type of its data, as in `converters.inspection.Node`; "" if it is not known.
+        macs: Multiply-accumulates of one inference; None if they are not known, because the engine reports neither
+            shapes nor, with certainty, which operation of the file it is.
+        weight_bytes: Size of the weights that it reads; None if it is not known.
+        least_us: Its shortest time of all inferences, microseconds.
     """
 
     name: str
@@ -67,6 +65,10 @@ class NodeTime:
     time_us: float
     share: float
     delegated: bool
+    computes_in: str = ""
+    macs: int | None = None
+    weight_bytes: int | None = None
+    least_us: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +153,17 @@ def profile(
     except ChildDied as e:
         raise EngineError(f"Profiling {path} on {engine} ended with {e}. {e.log}".strip(), "Try another engine.") from e
     delegates = ENGINES[engine].delegates
-    file_nodes = read(path).nodes if delegates else ()
-    nodes = _nodes(traces, file_nodes)
+    content = read(path) if delegates or format == "onnx" else None
+    file_nodes = content.nodes if content else ()
+    if delegates:
+        pairs = paired(traces.kernels, file_nodes, ports_of(path))
+    else:
+        pairs = paired_by_name(traces.kernels, file_nodes)
+    if content and any(
+        port.shape and (port.shape[0] or 1) > 1 for port in content.inputs
+    ):  # counted for one item of several
+        pairs = {i: replace(node, macs=None) for i, node in pairs.items()}
+    nodes = _nodes(traces, pairs, named=delegates)
     total, kernels = _quiet_mean(traces.latencies_us[:, np.newaxis])[0], sum(n.time_us for n in nodes)
     return Profile(
         file=str(path),
@@ -165,7 +176,7 @@ def profile(
         operations=_operations(nodes),
         nodes=nodes,
         delegated_share=sum(n.share for n in nodes if n.delegated) if delegates else None,
-        delegated_operations=len(file_nodes) - len(_own(traces.kernels)) if delegates else None,
+        delegated_operations=len(file_nodes) - len(own_places(traces.kernels)) if delegates else None,
         file_operations=len(file_nodes) if delegates else None,
         method=ENGINES[engine].profiler,
     )
@@ -177,63 +188,25 @@ def _quiet_mean(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(times[quiet].mean(axis=0))
 
 
-def _nodes(traces: Traces, file_nodes: Sequence[Node]) -> tuple[NodeTime, ...]:
+def _nodes(traces: Traces, pairs: Mapping[int, Node], *, named: bool) -> tuple[NodeTime, ...]:
+    """Every kernel with its time, and if `named` with the name and the operation that the file has for it."""
     times = _quiet_mean(traces.times_us)
     whole = float(times.sum()) or 1.0
-    pairs = _paired(traces.kernels, file_nodes)
     return tuple(
         NodeTime(
-            name=pairs[i].name if i in pairs else kernel.name,
-            operation=pairs[i].operation if i in pairs else _operation(kernel),
+            name=pairs[i].name if named and i in pairs else kernel.name,
+            operation=pairs[i].operation if named and i in pairs else operation_of(kernel),
             kernel=kernel.kind,
             time_us=float(time),
             share=float(time) / whole,
             delegated=kernel.delegated,
+            computes_in=kernel.computes_in or (pairs[i].computes_in if i in pairs else ""),
+            macs=pairs[i].macs if i in pairs and kernel.macs is None else kernel.macs,
+            weight_bytes=kernel.weight_bytes or (weight_bytes(pairs[i]) if i in pairs else None),
+            least_us=float(traces.times_us[:, i].min()),
         )
         for i, (kernel, time) in enumerate(zip(traces.kernels, times, strict=True))
     )
-
-
-def _operation(kernel: Kernel) -> str:
-    kind = kernel.kind.partition(" (")[0]
-    known = KERNELS.get(kind, PRODUCT) if kernel.delegated else PRODUCT
-    return kind if known == PRODUCT else known
-
-
-def _own(kernels: Sequence[Kernel]) -> set[int]:
-    """Positions of the file's operations that no delegate ran."""
-    return {k.place for k in kernels if k.place is not None}
-
-
-def _paired(kernels: Sequence[Kernel], file_nodes: Sequence[Node]) -> dict[int, Node]:
-    """The file's operation that each kernel stands for, where that is certain."""
-    own = _own(kernels)
-    pairs = {i: file_nodes[k.place] for i, k in enumerate(kernels) if k.place is not None and k.place < len(file_nodes)}
-    left = [(i, KERNELS.get(k.kind.partition(" (")[0], "")) for i, k in enumerate(kernels) if k.delegated]
-    right = [
-        (node, PRODUCT if node.operation in PRODUCTS else node.operation)
-        for place, node in enumerate(file_nodes)
-        if place not in own
-    ]
-    found = {left[a][0]: right[b][0] for a, b in _aligned([s for _, s in left], [s for _, s in right])}
-    products = {i for i, sort in left if sort == PRODUCT}
-    return pairs | (found if products <= set(found) else {})
-
-
-def _aligned(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
-    """Positions of a longest common subsequence of two sequences."""
-    longest = np.zeros((len(left) + 1, len(right) + 1), np.int64)
-    for a in reversed(range(len(left))):
-        for b in reversed(range(len(right))):
-            equal = left[a] == right[b]
-            longest[a, b] = longest[a + 1, b + 1] + 1 if equal else max(longest[a + 1, b], longest[a, b + 1])
-    pairs, a, b = [], 0, 0
-    while a < len(left) and b < len(right):
-        if left[a] == right[b]:
-            pairs.append((a, b))
-        step = left[a] == right[b]
-        a, b = (a + 1, b + 1) if step else (a + 1, b) if longest[a + 1, b] >= longest[a, b + 1] else (a, b + 1)
-    return pairs
 
 
 def _operations(nodes: Sequence[NodeTime]) -> tuple[OperationTime, ...]:

@@ -30,7 +30,7 @@ def markdown(result: Benchmark) -> str:
         table(result),
         escaped(measured_on(result)),
     ]
-    return "\n\n".join([*parts, *warnings(result)]) + "\n"
+    return "\n\n".join([*parts, *warnings(result), *diagnoses(result)]) + "\n"
 
 
 def ship_name(result: Benchmark) -> str:
@@ -78,6 +78,13 @@ def warnings(result: Benchmark) -> list[str]:
     quotes = [f"> {escaped(text)}" for _, text in view.notices(result)]
     failed = [f"- {escaped(name)}: {escaped(text)}" for name, text in view.reasons(result)]
     return [*quotes, *(["\n".join(failed)] if failed else [])]
+
+
+def diagnoses(result: Benchmark) -> list[str]:
+    """What takes the time of each file that was profiled, as a list; empty if none was."""
+    names = zip(result.results, view.row_names(result.results), strict=True)
+    told = [f"- {escaped(view.about(r, name))}: {escaped(r.diagnosis)}" for r, name in names if r.diagnosis]
+    return ["What takes the time:", "\n".join(told)] if told else []
 
 
 def escaped(text: str) -> str:

@@ -149,6 +149,7 @@ def _sections(result: Benchmark) -> dict[str, str]:
         "accuracy": ("Accuracy", any(r.drop_pp is not None for r in rows)),
         "closer": ("A closer look", any(r.per_class or r.confusion_matrix or r.profile for r in rows)),
         "disagreements": ("Disagreements", bool(result.disagreements)),
+        "diagnosis": ("What takes the time", any(r.diagnosis for r in rows)),
         "latency": ("Latency", any(r.latency_quantiles_us for r in rows)),
         "settings": ("Threads and batch", len(view.settings(result)) > 1),
         "hosts": ("Hosts", len(view.hosts_of(result)) > 1),

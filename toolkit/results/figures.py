@@ -51,6 +51,35 @@ class OperationTime:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that makes a file slow on an engine.
+
+    Attributes:
+        kind: "not delegated", "float", "conversion", "slow kernel", "instructions" or "call".
+        text: What was found, one sentence.
+        time_us: Time that it takes in one inference, microseconds.
+        share: Share of the time of one inference, 0-1.
+        count: Number of kernels.
+        remedy: What mends it, in words; empty if nothing is known to.
+        rewrite: Name of the rewrite that mends it; empty if none does.
+        scheme: Scheme to convert to; empty if that does not help.
+        command: Command that does so; empty if there is none.
+        ground: Where that is known from: a document, the engine's source, or a script that measures it.
+    """
+
+    kind: str
+    text: str
+    time_us: float
+    share: float
+    count: int = 1
+    remedy: str = ""
+    rewrite: str = ""
+    scheme: str = ""
+    command: str = ""
+    ground: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileFigures:
     """Which file runs how, and what its bytes show.
 
@@ -178,6 +207,8 @@ class ExplainingFigures:
         memory_share: Bytes of weights read per second, divided by the CPU's memory bandwidth, 0-1.
         profile: Time by operation, most expensive first.
         delegated_share: Share of the operations' time that a delegate takes, 0-1.
+        diagnosis: Why it is slow, or that nothing stands out, in a few sentences; empty if it was not profiled.
+        findings: What makes it slow, that with the largest share first.
     """
 
     macs: int | None = None
@@ -186,3 +217,5 @@ class ExplainingFigures:
     memory_share: float | None = None
     profile: tuple[OperationTime, ...] = ()
     delegated_share: float | None = None
+    diagnosis: str = ""
+    findings: tuple[Finding, ...] = ()

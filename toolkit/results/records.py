@@ -117,12 +117,17 @@ class Ceiling:
         int8_macs_per_s: Multiply-accumulates per second of an 8-bit integer matrix product.
         memory_bytes_per_s: Bytes per second read from memory beyond the caches.
         kernels: Description of the kernel behind each field.
+        depthwise_float32_macs_per_s: Multiply-accumulates per second of a float32 depthwise convolution, which computes
+            little per byte read; None if it was not measured.
+        depthwise_int8_macs_per_s: The same of an 8-bit integer one.
     """
 
     float32_macs_per_s: float
     int8_macs_per_s: float
     memory_bytes_per_s: float
     kernels: Mapping[str, str]
+    depthwise_float32_macs_per_s: float | None = None
+    depthwise_int8_macs_per_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgepress.converters.worker import Emit
+from edgepress.runtime.sessions import onnx_session
 
 KERNEL_S = 0.2
 """Seconds for which a kernel is repeated; the best run counts."""
@@ -79,7 +80,7 @@ def _onnxruntime(model: bytes, threads: int) -> Callable[[], Any]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnx_session(onnxruntime, model, options)
     (port,) = session.get_inputs()
     feed = {port.name: _noise(port.shape, np.uint8 if port.type == "tensor(uint8)" else np.float32)}
     return lambda: session.run(None, feed)

@@ -10,9 +10,10 @@ itself, so the latency of a whole inference is measured before, without it.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.flatbuffer import has_variables
 from edgepress.runtime.items import random_items
 from edgepress.runtime.openvino_session import OPENVINO_OPTIONS
-from edgepress.runtime.sessions import Session
+from edgepress.runtime.sessions import Session, onnx_session
 from edgepress.toolkit.workers.opening import engine_errors
 
 PHASE_S = 2.0
@@ -65,12 +66,18 @@ class Kernel(NamedTuple):
         kind: Kind of operation.
         delegated: Whether a delegate ran it.
         place: Position of the operation in the file, if the engine reports it.
+        computes_in: Type of its data, "" if the engine does not report it.
+        macs: Multiply-accumulates of one inference, if they follow from the shapes that the engine reports.
+        weight_bytes: Size of the constants that it reads, if the engine reports that.
     """
 
     name: str
     kind: str
     delegated: bool = False
     place: int | None = None
+    computes_in: str = ""
+    macs: int | None = None
+    weight_bytes: int | None = None
 
 
 class Traces(NamedTuple):
@@ -163,7 +170,7 @@ def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder, "profile"))
-        session = onnxruntime.InferenceSession(str(job.file), options, providers=["CPUExecutionProvider"])
+        session = onnx_session(onnxruntime, str(job.file), options)
         name = session.get_inputs()[0].name
         for i in _runs(WARM_RUNS + job.runs):
             session.run(None, {name: items[i % len(items)]})
@@ -173,12 +180,30 @@ def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[
     times: list[float] = []
     for event in events:
         if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-            kernels.append(Kernel(event["name"].removesuffix("_kernel_time"), event["args"]["op_name"]))
+            kernels.append(_onnxruntime_kernel(event["name"].removesuffix("_kernel_time"), event["args"]))
             times.append(event["dur"])
         elif event["name"] == "model_run":
             runs.append((kernels, times))
             kernels, times = [], []
     return _regular(job.engine, runs[min(WARM_RUNS, len(runs) - 1) :])
+
+
+def _onnxruntime_kernel(name: str, about: Mapping[str, Any]) -> Kernel:
+    """A kernel by what ONNX Runtime's profile says of it; shapes of weights that it has packed are missing there."""
+    read, made = ([(k, v) for port in about.get(f"{side}_type_shape", ()) for k, v in port.items()] for side in _SIDES)
+    kind, types = about["op_name"], [_ONNX_TYPES.get(k, k) for k, _ in read]
+    macs = None
+    if kind in ("Conv", "FusedConv", "NhwcFusedConv", "ConvInteger") and len(read) > 1 and made and len(read[1][1]) > 2:
+        macs = math.prod(made[0][1]) * math.prod(read[1][1][1:])
+    elif (
+        kind in ("MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger")
+        and len(read) > 1
+        and made
+        and read[0][1]
+    ):
+        macs = math.prod(made[0][1]) * read[0][1][-1]
+    weights = int(about.get("parameter_size") or 0)
+    return Kernel(name, kind, computes_in=types[0] if types else "", macs=macs, weight_bytes=weights or None)
 
 
 def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
@@ -194,15 +219,18 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
         for i in range(count):
             request.infer([items[i % len(items)]])
         done = [p for p in request.profiling_info if p.status == openvino.ProfilingInfo.Status.EXECUTED]
-        return {Kernel(p.node_name, p.node_type): p.real_time.total_seconds() * 1e6 for p in done}
+        return {_openvino_kernel(p, works): p.real_time.total_seconds() * 1e6 for p in done}
 
     runs: list[tuple[list[Kernel], list[float]]] = []
     until = time.monotonic() + PHASE_S
+    works: dict[str, _Work] = {}
     parts = -(-job.runs // OPENVINO_RUNS)
     count = job.runs // parts
     while len(runs) < parts and (not runs or time.monotonic() < until):
         # Compiled again, because counters cannot be reset; the slow first inferences are subtracted.
-        request = core.compile_model(model, "CPU", options).create_infer_request()
+        compiled = core.compile_model(model, "CPU", options)
+        request = compiled.create_infer_request()
+        works = works or _openvino_works(compiled)
         first, last = counters(request, WARM_RUNS), counters(request, count)
         means = {k: ((WARM_RUNS + count) * last[k] - WARM_RUNS * first.get(k, 0.0)) / count for k in last}
         runs.append((list(means), [max(time, 0.0) for time in means.values()]))
@@ -210,6 +238,42 @@ def _trace_openvino(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[lis
     return kernels, times.repeat(count, axis=0)  # each inference gets the mean of its group
 
 
+class _Work(NamedTuple):
+    """What a node of OpenVINO's graph multiplies: multiply-accumulates and number of weights."""
+
+    macs: int
+    weights: int
+
+
+def _openvino_kernel(info: Any, works: Mapping[str, _Work]) -> Kernel:
+    """A kernel by OpenVINO's counters; its type, such as "brgconv_avx512_I8", ends with that of its data."""
+    kind, work = str(info.exec_type).rpartition("_")[2].lower(), works.get(info.node_name)
+    name, size = _OPENVINO_TYPES.get(kind, ("", 0))
+    stored = work.weights * size if work else 0
+    return Kernel(
+        info.node_name, info.node_type, computes_in=name, macs=work.macs if work else None, weight_bytes=stored or None
+    )
+
+
+def _openvino_works(model: Any) -> dict[str, _Work]:
+    """What the nodes of OpenVINO's graph multiply, as it runs; weights are their second input."""
+    found = {}
+    for node in model.get_runtime_model().get_ordered_ops():
+        kind = node.get_rt_info()["layerType"].astype(str)
+        shapes = [list(port.get_shape()) for port in node.inputs()]
+        if kind in ("Convolution", "FullyConnected", "MatMul") and len(shapes) > 1 and shapes[1]:
+            made, weights = math.prod(node.outputs()[0].get_shape()), shapes[1]
+            # Weights of a convolution in groups have one axis more, the groups; those of others begin with the outputs.
+            summed = weights[max(len(weights) - len(shapes[0]), 0) + 1 :] if kind == "Convolution" else shapes[0][-1:]
+            found[node.get_friendly_name()] = _Work(made * math.prod(summed), math.prod(weights))
+    return found
+
+
+_SIDES = ("input", "output")
+_ONNX_TYPES = {"float": "float32", "double": "float64"}
+_OPENVINO_TYPES = {"f32": ("float32", 4), "f16": ("float16", 2), "bf16": ("bfloat16", 2)}
+_OPENVINO_TYPES |= dict.fromkeys(("i8", "u8"), ("int8", 1))
+"""Names of types in NumPy's words, and their sizes; kernels for int8 are named alike whether data have a sign."""
 TRACERS = {"litert": _trace_litert, "onnxruntime": _trace_onnxruntime, "openvino": _trace_openvino}
 """How to read the profiler of each engine whose row in `edgepress.runtime.ENGINES` names one."""
 

@@ -1,0 +1,190 @@
+"""An ONNX model that rewrites change in place: its nodes by what they read and make, its constants as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from edgepress.converters.adapter import free_prefix
+
+Array = npt.NDArray[Any]
+STANDARD = ("", "ai.onnx")
+
+
+class OnnxGraph:
+    """The main graph of a model, indexed.
+
+    Attributes:
+        proto: The graph, which is changed in place.
+        opset: Version of the standard operations.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model, self.proto = model, model.graph
+        self.opset = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
+        self._tensors = {t.name: t for t in self.proto.initializer}
+        self._makers = {name: node for node in self.proto.node for name in node.output if name}
+        self._readers: dict[str, list[Any]] = {}
+        for node in self.proto.node:
+            for name in dict.fromkeys(_read(node)):
+                self._readers.setdefault(name, []).append(node)
+        self._ends = {value.name for value in self.proto.output}
+        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self._prefix = free_prefix(set(self._makers) | set(self._tensors))
+        self._number = 0
+
+    def nodes(self, *kinds: str) -> list[Any]:
+        """The standard nodes of some kinds, as they were in the beginning."""
+        return [n for n in self.proto.node if n.op_type in kinds and n.domain in STANDARD]
+
+    def maker(self, name: str, kind: str | None = None) -> Any:
+        """The node that makes a value; None if there is none, or it is not of this kind."""
+        node = self._makers.get(name)
+        return node if node is not None and (kind is None or _is(node, kind)) else None
+
+    def readers(self, name: str) -> list[Any]:
+        """The nodes that read a value; None is the reader of a graph's output."""
+        return [*self._readers.get(name, []), *([None] if name in self._ends else [])]
+
+    def only_reader(self, name: str, kind: str | None = None) -> Any:
+        """The only node that reads a value; None if others do, or it is not of this kind."""
+        found = self.readers(name)
+        return found[0] if len(found) == 1 and found[0] is not None and (not kind or _is(found[0], kind)) else None
+
+    def constant(self, name: str) -> Array | None:
+        """Value of a constant; None if the value is none."""
+        if name in self._tensors:
+            found: Array = numpy_helper.to_array(self._tensors[name])
+            return found
+        node = self.maker(name, "Constant")
+        tensor = next((a.t for a in node.attribute if a.name == "value"), None) if node is not None else None
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+    def scalar(self, name: str) -> float | None:
+        """Value of a constant of one element; None if it is none."""
+        found = self.constant(name)
+        return float(found.ravel()[0]) if found is not None and found.size == 1 else None
+
+    def operand(self, node: Any) -> tuple[str, Array] | None:
+        """The computed and the constant input of a node of two; None if it has not one of each."""
+        if len(node.input) != 2:
+            return None
+        for computed, constant in (node.input, reversed(node.input)):
+            found = self.constant(constant)
+            if found is not None and self.constant(computed) is None:
+                return computed, found
+        return None
+
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """Shape of a value, -1 where it is free; None if it is not known."""
+        if self._shapes is None:
+            inferred = onnx.shape_inference.infer_shapes(self._model, data_prop=True).graph
+            values = (*inferred.value_info, *inferred.input, *inferred.output)
+            known = [v for v in values if v.type.tensor_type.HasField("shape")]
+            self._shapes = {
+                v.name: tuple(d.dim_value if d.HasField("dim_value") else -1 for d in v.type.tensor_type.shape.dim)
+                for v in known
+            }
+        tensor = self._tensors.get(name)
+        return tuple(tensor.dims) if tensor is not None else self._shapes.get(name)
+
+    def add_constant(self, value: Array) -> str:
+        """Add a constant; returns its name."""
+        name = self._name("constant")
+        tensor = numpy_helper.from_array(np.asarray(value, order="C"), name)
+        self.proto.initializer.append(tensor)
+        self._tensors[name] = tensor
+        return name
+
+    def add(self, kind: str, inputs: list[str], output: str = "", *, domain: str = "", **attributes: Any) -> str:
+        """Add a node; returns the name of what it makes. `finish` puts it in its place."""
+        output = output or self._name(kind)
+        self.proto.node.append(
+            helper.make_node(kind, inputs, [output], self._name("node"), domain=domain, **attributes)
+        )
+        node = self._makers[output] = self.proto.node[-1]
+        for name in dict.fromkeys(inputs):
+            self._readers.setdefault(name, []).append(node)
+        return output
+
+    def feed(self, node: Any, place: int, name: str) -> None:
+        """Let an input of a node be another value."""
+        old, node.input[place] = node.input[place], name
+        if old not in node.input:
+            self._readers[old] = [n for n in self._readers[old] if n is not node]
+        self._readers.setdefault(name, []).append(node)
+
+    def move_readers(self, old: str, new: str) -> bool:
+        """Let what reads a value read another; not possible, and False, if it is an output of the graph."""
+        if old in self._ends:
+            return False
+        for node in self._readers.pop(old, []):
+            for place, name in enumerate(node.input):
+                if name == old:
+                    node.input[place] = new
+            self._readers.setdefault(new, []).append(node)
+        return True
+
+    def finish(self) -> None:
+        """Remove the nodes and constants that nothing reads any more, and sort the nodes as the standard requires."""
+        from onnxruntime.transformers.onnx_model import OnnxModel
+
+        needed, pending = {v.name for v in self.proto.output}, list(self._ends)
+        while pending:
+            node = self._makers.get(pending.pop())
+            for name in _read(node) if node is not None else ():
+                if name not in needed:
+                    needed.add(name)
+                    pending.append(name)
+        for field, names in (("node", "output"), ("initializer", "name"), ("value_info", "name")):
+            items = getattr(self.proto, field)
+            for place in reversed(range(len(items))):
+                if not needed & set(getattr(items[place], names) if names == "output" else [items[place].name]):
+                    del items[place]
+        OnnxModel(self._model).topological_sort()
+
+    def _name(self, what: str) -> str:
+        self._number += 1
+        return f"{self._prefix}_{what}_{self._number}"
+
+
+def attribute(node: Any, name: str, default: Any = None) -> Any:
+    """Value of a node's attribute."""
+    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+def set_attributes(node: Any, **values: Any) -> None:
+    """Set attributes of a node."""
+    kept = [a for a in node.attribute if a.name not in values]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in values.items())])
+
+
+def zeros_added(graph: OnnxGraph, pad: Any, axes: tuple[int, int]) -> npt.NDArray[np.int64] | None:
+    """How many zeros a Pad adds before and behind two axes; None if it does anything else."""
+    value = graph.scalar(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else 0.0
+    pads = graph.constant(pad.input[1]) if len(pad.input) > 1 else None
+    if value != 0 or len(pad.input) > 3 or attribute(pad, "mode", b"constant") != b"constant":
+        return None
+    if pads is None or pads.size != 8 or pads.min() < 0:
+        return None
+    found = pads.reshape(2, 4)
+    return None if np.delete(found, axes, 1).any() else found[:, axes].astype(np.int64)
+
+
+def _is(node: Any, kind: str) -> bool:
+    return bool(node.op_type == kind and node.domain in STANDARD)
+
+
+def _read(node: Any) -> Iterator[str]:
+    """Names of what a node reads, also in graphs inside it."""
+    yield from filter(None, node.input)
+    for a in node.attribute:
+        for graph in (*([a.g] if a.HasField("g") else []), *a.graphs):
+            for inner in graph.node:
+                yield from _read(inner)

@@ -1,0 +1,38 @@
+"""Matrix products that are too small to gain from dynamic quantization.
+
+XNNPACK turns a 1x1 CONV_2D of stride 1 with 8-bit weights and float activations into a matrix product that quantizes
+each pixel while it runs (`xnn_define_convolution_2d` in src/subgraph/convolution-2d.c, and
+`xnn_subgraph_optimize_packed_lhs` in src/subgraph.c). That takes a fixed time for each pixel and some for each input
+channel, and only what is multiplied afterwards is faster. Measured on x86-64 with AVX-512 VNNI for 8-384 channels
+(docs/decisions.md), the float product is faster up to inputs x (outputs - 16) = 2048: 8 times at 8 x 8, and equal at
+that limit. Larger kernels and strides take another way, which quantizes each value once, and gain at every size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgepress.converters.to_tflite import flatbuffer as flat
+
+OUTPUTS, MULTIPLICATIONS = 16, 2048
+"""Outputs that cost as much as quantizing an input, and multiplications that cost as much as quantizing a pixel."""
+
+
+def is_small_product(root: Any, graph: Any, op: Any) -> bool:
+    """Whether an operation of a float graph is a 1x1 convolution that is faster in float."""
+    if flat.kind(root, op) != "CONV_2D" or (op.builtinOptions.strideH, op.builtinOptions.strideW) != (1, 1):
+        return False
+    kernel, shape = graph.tensors[int(op.inputs[1])].shape, graph.tensors[int(op.inputs[0])].shape
+    if kernel is None or shape is None or len(kernel) != 4 or len(shape) != 4:
+        return False
+    outputs, height, width, inputs = map(int, kernel)
+    if (height, width) != (1, 1) or inputs != shape[3] or shape[1] * shape[2] < 2:
+        return False
+    return inputs * (outputs - OUTPUTS) <= MULTIPLICATIONS
+
+
+def small_products(model: bytes) -> list[str]:
+    """Names of the outputs of such convolutions."""
+    root, graph = flat.read(model)
+    found = [int(op.outputs[0]) for op in graph.operators if is_small_product(root, graph, op)]
+    return [(graph.tensors[i].name or b"").decode(errors="replace") for i in found]

@@ -1,0 +1,453 @@
+"""Diagnoses: what stands out in a profile, what is known to mend it, and the sentences and tables that say so."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from edgepress.converters.inspection import Inspection, Node
+from edgepress.converters.rewrites.table import REWRITES, Rewrite
+from edgepress.converters.schemes import SCHEMES
+from edgepress.runtime import EngineError, available_engines
+from edgepress.toolkit import diagnose
+from edgepress.toolkit.benchmarking.explain import explain
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.cli.app import app
+from edgepress.toolkit.cli.app import run as cli
+from edgepress.toolkit.diagnosing import about, causes
+from edgepress.toolkit.diagnosing.about import About
+from edgepress.toolkit.diagnosing.diagnosis import parts
+from edgepress.toolkit.diagnosing.finding import Case, findings
+from edgepress.toolkit.diagnosing.instructions import missing
+from edgepress.toolkit.diagnosing.sentences import summary
+from edgepress.toolkit.diagnosing.sorting import CONVERSION, DEPTHWISE, PRODUCT, TABLE, sort
+from edgepress.toolkit.profiling.pairing import Ports, in_partitions
+from edgepress.toolkit.profiling.profile import NodeTime, Profile
+from edgepress.toolkit.reports.markdown import markdown
+from edgepress.toolkit.reports.page import page
+from edgepress.toolkit.results.figures import FileFigures, Finding
+from edgepress.toolkit.results.records import Advice, Benchmark, Ceiling, Measurement
+from edgepress.toolkit.workers.opening import Candidate
+
+CEILING = Ceiling(
+    float32_macs_per_s=50e9,
+    int8_macs_per_s=200e9,
+    memory_bytes_per_s=20e9,
+    kernels={},
+    depthwise_float32_macs_per_s=20e9,
+    depthwise_int8_macs_per_s=20e9,
+)
+VNNI = frozenset({"avx2", "avx512f", "avx512_vnni"})
+GEMM = "Fully Connected (NC, QS8, QC8W) GEMM"
+
+
+def kernel(operation: str, us: float, **fields: Any) -> NodeTime:
+    """A kernel that took the same time in every inference."""
+    plain = {"name": operation, "kernel": operation, "share": 0.0, "delegated": False, "least_us": us}
+    return NodeTime(operation=operation, time_us=us, **{**plain, **fields})
+
+
+def convolution(us: float, macs: int, **fields: Any) -> NodeTime:
+    """A convolution that XNNPACK computes in int8."""
+    return kernel("CONV_2D", us, **{"kernel": GEMM, "delegated": True, "macs": macs, "computes_in": "int8", **fields})
+
+
+def profiled(*nodes: NodeTime, engine: str = "litert", rest_us: float = 0.0) -> Profile:
+    delegates = engine == "litert"
+    return Profile(
+        file="m",
+        engine=engine,
+        threads=1,
+        runs=10,
+        total_us=sum(n.time_us for n in nodes) + rest_us,
+        rest_us=rest_us,
+        tracing_slowdown=1.0,
+        operations=(),
+        nodes=nodes,
+        delegated_share=0.5 if delegates else None,
+        delegated_operations=1 if delegates else None,
+        file_operations=2 if delegates else None,
+        method="profiler",
+    )
+
+
+def found(
+    *nodes: NodeTime,
+    file: About | None = None,
+    engine: str = "litert",
+    flags: frozenset[str] = VNNI,
+    rest_us: float = 0.0,
+) -> list[Finding]:
+    made = profiled(*nodes, engine=engine, rest_us=rest_us)
+    known = file or About("tflite-int8", ours=True, source="m.keras")
+    return findings(Case(made, sort(made, CEILING, known.grouped), known, missing(flags, "x86_64")))
+
+
+@pytest.fixture
+def islands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of rewrites with one that makes look-up tables."""
+    row = Rewrite(
+        "lookup-islands", "tables", ("tflite-int8",), stage="quantized", engines=("litert",), targets=("cpu",)
+    )
+    monkeypatch.setattr(about, "REWRITES", (row,))
+
+
+def test_an_operation_that_is_not_delegated_gets_the_rewrite_that_the_file_lacks(islands: None) -> None:
+    swishes = [kernel("HARD_SWISH", 30.0, computes_in="int8")] * 2
+    fast = convolution(40.0, 8_000_000)
+    (one,) = found(*swishes, fast)
+    assert (one.kind, one.count, one.rewrite, one.share) == ("not delegated", 2, "lookup-islands", pytest.approx(0.6))
+    assert one.text == "2 HARD_SWISH in int8 that XNNPACK takes in float alone"
+    assert one.command == "edgepress convert m.keras --to tflite-int8"
+    assert "xnnpack_delegate.cc" in one.ground
+    has = About("tflite-int8", ours=True, rewrites=("lookup-islands",))
+    assert [(f.remedy, f.command) for f in found(*swishes, fast, file=has)] == [("", "")], "it is there, and no help"
+    (other,) = found(*swishes, fast, file=About("tflite-int8"))
+    assert other.remedy.startswith("converting the float model with edgepress")
+    (strict,) = found(*swishes, fast, file=About("tflite-int8", ours=True, target="integer-only"))
+    assert "for the target cpu, not integer-only" in strict.remedy
+
+
+def test_no_rewrite_is_named_that_this_release_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(about, "REWRITES", ())
+    (one,) = found(kernel("RELU", 30.0, computes_in="int8"), convolution(40.0, 8_000_000))
+    assert (one.remedy, one.rewrite, one.command) == ("", "", "")
+
+
+def test_tables_in_the_place_of_islands_are_neither_conversions_nor_findings() -> None:
+    table = kernel("Invalid Unary Op", 5.0, delegated=True)
+    made = profiled(table, convolution(40.0, 8_000_000), kernel("Convert", 1.0, kernel="Convert (NC, F32, QS8)"))
+    kernels = sort(made, CEILING)
+    assert [k.sort for k in kernels] == [TABLE, PRODUCT, CONVERSION]
+    assert found(table, convolution(40.0, 8_000_000)) == []
+
+
+def test_16_bit_activations_are_one_finding_with_another_scheme() -> None:
+    nodes = [kernel(name, 20.0, computes_in="int16") for name in ("CONV_2D", "CONV_2D", "MUL")]
+    (one,) = found(*nodes, file=About("tflite-int16x8", ours=True, source="m.keras"))
+    assert one.text == "2 CONV_2D, 1 MUL that XNNPACK does not take with 16-bit activations"
+    assert (one.scheme, one.command) == ("tflite-int8", "edgepress convert m.keras --to tflite-int8")
+
+
+def test_a_kernel_is_slow_against_its_own_kind_of_work() -> None:
+    fast, slow = convolution(40.0, 8_000_000), convolution(40.0, 800_000)
+    assert found(fast) == []
+    (one,) = found(fast, slow)
+    assert (one.kind, one.remedy, one.text) == (
+        "slow kernel",
+        "",
+        "1 CONV_2D in int8 at 10 % of what this CPU reaches in such work",
+    )
+    depthwise = kernel("DEPTHWISE_CONV_2D", 40.0, kernel="Convolution (NHWC, QC8) DWConv", delegated=True, macs=700_000)
+    assert found(fast, depthwise) == [], "no product could be as slow, but a depthwise convolution may"
+    assert found(fast, replace(slow, time_us=4.0, least_us=4.0)) == [], "too short for whole microseconds"
+    disturbed = replace(fast, time_us=4000.0)
+    assert {f.kind for f in found(disturbed)} <= {"call"}, "its mean is that of other programs"
+    assert found(fast, replace(slow, macs=None)) == [], "nothing is known of it"
+
+
+def test_a_layer_that_waits_for_its_weights_is_not_slow_but_too_large() -> None:
+    wide = kernel(
+        "FULLY_CONNECTED",
+        100.0,
+        kernel="Fully Connected (NC, F32) GEMM",
+        delegated=True,
+        macs=500_000,
+        weight_bytes=2_000_000,
+    )
+    (one,) = found(wide, file=About("tflite-float32", ours=True, source="m.keras"))
+    assert (one.kind, one.scheme) == ("memory", "tflite-int8")
+    assert one.text == "waiting for the weights of 1 layer, 2 MB"
+
+
+def test_large_depthwise_kernels_have_their_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Rewrite("split-depthwise", "split", ("tflite-float32",), stage="float", engines=("litert",))
+    monkeypatch.setattr(about, "REWRITES", (row,))
+    node = kernel("CONV_2D", 400.0, name="dw", kernel="Convolution (NHWC, F32) IGEMM", delegated=True, macs=800_000)
+    file = About("tflite-float32", source="f.tflite", grouped=frozenset({"dw"}), marks={"dw": about.LARGE})
+    (one,) = found(node, file=file)
+    assert (one.rewrite, one.command) == ("split-depthwise", "edgepress convert f.tflite --to tflite-float32")
+    assert one.text.endswith("because XNNPACK's depthwise kernels end at 25 taps")
+
+
+def test_kernels_for_uint8_are_slow_only_where_those_for_int8_are_fast() -> None:
+    old = convolution(100.0, 3_000_000, computes_in="uint8", kernel="Convolution (NHWC, QU8) IGEMM")
+    (one,) = found(old, file=About("tflite-int8"))
+    assert one.command == "edgepress convert MODEL --to tflite-int8"
+    older = found(old, file=About("tflite-int8"), flags=frozenset({"avx2"}))
+    assert {f.kind: f.remedy for f in older} == {"instructions": "", "slow kernel": ""}
+
+
+def test_what_onnx_runtime_leaves_in_float_and_converts(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Rewrite("uint8-activations", "unsigned", ("onnx-int8",), stage="recipe", engines=("onnxruntime",))
+    monkeypatch.setattr(about, "REWRITES", (row,))
+    nodes = [
+        kernel("Conv", 50.0, computes_in="float32", macs=100_000),
+        kernel("QLinearConv", 20.0, computes_in="uint8", macs=4_000_000),
+        kernel("DequantizeLinear", 15.0),
+        kernel("QuantizeLinear", 15.0),
+    ]
+    rows = found(*nodes, file=About("onnx-int8", ours=True, signed=True), engine="onnxruntime")
+    assert [(f.kind, f.share, f.rewrite) for f in rows] == [
+        ("float", 0.5, "uint8-activations"),
+        ("conversion", 0.3, "uint8-activations"),
+    ]
+    unsigned = found(*nodes, file=About("onnx-int8"), engine="onnxruntime")
+    assert {f.rewrite for f in unsigned} == {""}, "its activations are unsigned already"
+    assert rows[0].text.startswith("1 of 2 convolutions and dense layers")
+    dynamic = [kernel("ConvInteger", 60.0, computes_in="uint8", macs=200_000), kernel("DynamicQuantizeLinear", 40.0)]
+    rows = found(*dynamic, file=About("onnx-dynamic", ours=True, source="m.keras"), engine="onnxruntime")
+    assert {f.command for f in rows} == {"edgepress convert m.keras --to onnx-int8"}
+
+
+def test_time_that_other_programs_took_is_not_the_calls() -> None:
+    made = profiled(convolution(10_000.0, 1_400_000_000), rest_us=20_000.0)
+    case = Case(made, sort(made, CEILING), About("tflite-int8"))
+    assert findings(case) == []
+    assert case.whole_us < 11_000 < case.disturbed_us + 11_000 <= made.total_us + 1_000
+
+
+def test_small_nets_are_told_that_the_call_takes_the_time() -> None:
+    (one,) = found(convolution(6.0, 1_200_000), rest_us=6.0)
+    assert (one.kind, one.share, one.remedy) == ("call", 0.5, "")
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "lacks"),
+    [
+        ("x86_64", {"avx2", "avx_vnni"}, []),
+        ("x86_64", {"avx2", "avx512f"}, ["VNNI"]),
+        ("x86_64", {"sse4_1"}, ["AVX2", "VNNI"]),
+        ("aarch64", {"asimd", "asimddp"}, []),
+        ("aarch64", {"asimd"}, ["dot product"]),
+        ("armv7l", {"neon"}, ["dot product"]),
+        ("riscv64", {"v"}, []),
+        ("x86_64", set(), []),
+    ],
+)
+def test_instructions_that_a_cpu_lacks(machine: str, flags: set[str], lacks: list[str]) -> None:
+    names = [one.name for one in missing(frozenset(flags), machine)]
+    assert len(names) == len(lacks)
+    assert all(word in name for word, name in zip(lacks, names, strict=True))
+
+
+def test_integer_kernels_without_their_instructions_are_a_finding_and_float_ones_are_not() -> None:
+    (one,) = found(convolution(40.0, 8_000_000), flags=frozenset({"avx2"}))
+    assert (one.kind, one.share) == ("instructions", 1.0)
+    assert "gemm-config.c" in one.ground
+    float_one = convolution(200.0, 8_000_000, kernel="Convolution (NHWC, F32) IGEMM", computes_in="float32")
+    assert found(float_one, file=About("tflite-float32"), flags=frozenset({"avx2"})) == []
+
+
+def text_of(*nodes: NodeTime, file: About | None = None) -> str:
+    made = profiled(*nodes)
+    kernels = sort(made, CEILING)
+    case = Case(made, kernels, file or About("tflite-int8", ours=True, source="m.keras"))
+    return summary(findings(case), parts(kernels, case.rest_us, case.whole_us, delegates=True), kernels)
+
+
+def test_the_first_sentence_says_what_takes_the_time_and_what_mends_it(islands: None) -> None:
+    text = text_of(*[kernel("HARD_SWISH", 30.0, computes_in="int8")] * 2, convolution(40.0, 8_000_000))
+    assert text == (
+        "60 % of the time goes to 2 HARD_SWISH in int8 that XNNPACK takes in float alone; converting again makes them "
+        "look-up tables: `edgepress convert m.keras --to tflite-int8`."
+    )
+
+
+def test_a_remedy_is_told_even_if_larger_findings_have_none(islands: None) -> None:
+    nodes = [convolution(100.0, 1_000_000), kernel("PAD", 90.0), kernel("RELU", 10.0, computes_in="int8")]
+    text = text_of(*nodes)
+    assert text.count("nothing is known to mend that") == 1, "of two with the same answer, one sentence"
+    assert text.endswith("look-up tables: `edgepress convert m.keras --to tflite-int8`.")
+
+
+def test_it_says_plainly_that_nothing_stands_out() -> None:
+    text = text_of(convolution(94.0, 13_348_000), kernel("ADD", 6.0, delegated=True))
+    assert text == (
+        "Nothing stands out: 94 % of the time is in convolutions and dense layers at 71 % of what this CPU reaches in "
+        "such work, 6 % in other operations."
+    )
+    assert "too short" in text_of(convolution(2.0, 400_000))
+    assert text_of(convolution(0.0, 400_000)).startswith("Every kernel takes less than the profiler's microsecond")
+
+
+def test_causes_name_schemes_that_there_are_and_have_grounds() -> None:
+    rows = [c for c in vars(causes).values() if isinstance(c, causes.Cause)]
+    rows += [*causes.NOT_DELEGATED, *causes.WEIGHTS.values()]
+    assert len(rows) > 8
+    assert {c.scheme for c in rows} <= {"", *SCHEMES}
+    assert all(c.ground for c in rows)
+    assert "depthwise-weights" in {name for c in rows for name in c.rewrites} & {r.name for r in REWRITES}
+
+
+@given(st.data())
+def test_partitions_run_every_operation_once_after_what_it_reads(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 12))
+    ports = []
+    for n in range(count):
+        reads = data.draw(st.lists(st.integers(-1, n), max_size=3))  # -1 is a left out input, 0 the graph's own
+        ports.append(Ports(tuple(reads), (n + 1,)))
+    own = data.draw(st.sets(st.integers(0, count - 1)))
+    order = in_partitions(ports, own)
+    assert sorted(order) == list(range(count))
+    place = {n: i for i, n in enumerate(order)}
+    assert all(place[r - 1] < place[n] for n, op in enumerate(ports) for r in op.reads if r > 0)
+    kinds = [n in own for n in order]
+    parts_of = [order[i] for i in range(count) if i == 0 or kinds[i] != kinds[i - 1]]
+    assert parts_of, "there is at least one part"
+    if not own:
+        assert order == list(range(count)), "one part keeps the file's order"
+
+
+def test_an_operation_that_could_run_earlier_joins_the_earlier_part() -> None:
+    # 0 -> 1 (own) -> 2, and 0 -> 3: the delegate's first part is 0 and 3, though 3 comes last in the file.
+    ports = [Ports((0,), (1,)), Ports((1,), (2,)), Ports((2,), (3,)), Ports((1,), (4,))]
+    assert in_partitions(ports, {1}) == [0, 3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [("int8", "tflite-int8"), ("uint8", "tflite-int8"), ("int16", "tflite-int16x8"), ("dynamic", "tflite-dynamic")],
+)
+def test_files_of_others_have_the_scheme_of_their_kind(kind: str, scheme: str) -> None:
+    nodes = (Node(operation="CONV_2D", name="a", macs=5, computes_in=kind), Node(operation="ADD", name="b"))
+    assert about._scheme("tflite", nodes) == scheme
+    assert about._scheme("tflite", (replace(nodes[0], computes_in="float32"),)) == "tflite-float32"
+    assert about._scheme("onnx", (replace(nodes[0], computes_in="int16"),)) == "onnx-float32", "there is no such scheme"
+
+
+def test_grouped_convolutions_of_an_onnx_file_are_known_by_what_follows_them(tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    weights = [
+        helper.make_tensor("w", 1, [4, 1, 3, 3], [0.0] * 36),
+        helper.make_tensor("v", 1, [4, 4, 1, 1], [0.0] * 16),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "depthwise", group=4),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("Conv", ["b", "v"], ["c"], "pointwise"),
+    ]
+    ends = [helper.make_tensor_value_info(name, 1, [1, 4, 8, 8]) for name in ("x", "c")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    file = about.about(tmp_path / "m.onnx", Inspection(file="m", format="onnx", size_bytes=1))
+    assert (file.scheme, file.source) == ("onnx-float32", str(tmp_path / "m.onnx"))
+    made = profiled(
+        kernel("Conv", 9.0, name="b_nchwc"),
+        kernel("QLinearConv", 9.0, name="depthwise_token_3"),
+        kernel("Conv", 9.0, name="pointwise"),
+        engine="onnxruntime",
+    )
+    assert [k.sort for k in sort(made, CEILING, file.grouped)] == [DEPTHWISE, DEPTHWISE, PRODUCT]
+
+
+ENGINES = [("litert", "tflite-int8"), ("onnxruntime", "onnx-int8"), ("onnxruntime", "onnx-dynamic")]
+if "openvino" in available_engines():
+    ENGINES.append(("openvino", "tflite-float32"))
+
+
+@pytest.mark.parametrize(("engine", "scheme"), ENGINES)
+def test_a_real_file_is_diagnosed_on_every_engine(
+    engine: str, scheme: str, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgepress.toolkit.diagnosing.diagnose.measure_ceiling", lambda threads: CEILING)
+    (one,) = diagnose(run.variants[scheme], engines=[engine], runs=20)
+    assert (one.engine, one.scheme, one.ceiling) == (engine, scheme, CEILING)
+    assert one.text
+    assert sum(p.share for p in one.parts) == pytest.approx(1)
+    assert [f.share for f in one.findings] == sorted((f.share for f in one.findings), reverse=True)
+    assert all(f.ground for f in one.findings)
+    assert one.mapped_share > 0.99
+    document = json.loads(json.dumps(one.to_dict()))
+    assert [f["kind"] for f in document["findings"]] == [f.kind for f in one.findings]
+
+
+def test_the_command_to_mend_a_file_names_its_model(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepress.toolkit.diagnosing.diagnose.measure_ceiling", lambda threads: CEILING)
+    (one,) = diagnose(run.variants["tflite-int16x8"], runs=10)
+    mended = next(f for f in one.findings if f.remedy)
+    assert mended.command == f"edgepress convert {run.model} --to tflite-int8"
+
+
+def test_what_can_not_be_measured_is_a_note_and_the_rest_is_told(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(threads: int) -> Ceiling:
+        raise EngineError("no engine")
+
+    monkeypatch.setattr("edgepress.toolkit.diagnosing.diagnose.measure_ceiling", fails)
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(run.variants["tflite-int8"].read_bytes()[:3000])
+    assert cli(["diagnose", str(run.variants["tflite-int8"]), str(cut), "--runs", "5", "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    (one,) = document["diagnoses"]
+    assert any("no engine" in note for note in one["notes"])
+    assert {p["reach"] for p in one["parts"]} == {None}
+    assert [f["file"] for f in document["failed"]] == [str(cut)]
+    assert cli(["diagnose", str(cut), "--json"]) == 1
+    assert "error" in json.loads(capsys.readouterr().out)
+    assert cli(["diagnose", str(run.variants["tflite-int8"]), "--engine", "tflite-runtime", "--json"]) == 1
+    assert "does not report" in json.loads(capsys.readouterr().out)["error"]["message"]
+
+
+def test_the_screen_shows_sentence_shares_and_remedy(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepress.toolkit.diagnosing.diagnose.measure_ceiling", lambda threads: CEILING)
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(app, ["diagnose", str(run.variants["tflite-int16x8"]), "--runs", "5"])
+    assert shown.exit_code == 0
+    assert "of the time goes to" in shown.stdout
+    assert re.search(r"convolutions and dense layers, not delegated +\d+", shown.stdout)
+    assert f"To mend it: edgepress convert {run.model}" in " ".join(shown.stdout.split())
+
+
+HOSTILE = "<img src=x onerror=alert(1)> & `code` | *b*"
+
+
+def test_reports_show_the_diagnosis_and_escape_it() -> None:
+    finding = Finding(kind="conversion", text=HOSTILE, time_us=1.0, share=0.42, remedy=HOSTILE, command=HOSTILE)
+    row = Measurement(
+        file="v/a.tflite",
+        scheme="tflite-int8",
+        engine="litert",
+        threads=1,
+        size_bytes=9,
+        diagnosis=f"42 % of the time goes to {HOSTILE}",
+        findings=(finding,),
+    )
+    result = Benchmark(
+        host={"name": "h", "cpu": "CPU", "machine": "x86_64", "cores": 1},
+        data={"source": "digits", "sha256": "0" * 64, "count": 360},
+        baseline=None,
+        keras_accuracy=None,
+        max_drop_pp=1.0,
+        results=(row, replace(row, file="v/b.tflite", scheme="tflite-dynamic", diagnosis="", findings=())),
+        advice=Advice(ship=None, engine=None, why="None."),
+    )
+    html, text = page(result), markdown(result)
+    assert "What takes the time" in html
+    assert html.count("42 % of the time goes to") == 1
+    assert "<img src=x" not in html
+    assert "42 % of the time goes to &lt;img" in text
+    assert "What takes the time" not in page(replace(result, results=result.results[1:]))
+
+
+def test_a_benchmark_with_profiles_has_diagnoses(run: Any, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepress.toolkit.benchmarking.explain.measure_ceiling", lambda threads: CEILING)
+    candidate, items = Candidate(run.variants["tflite-int16x8"], "litert"), digits.test.read(slice(0, 2))
+    told = explain([candidate], items, BenchmarkOptions(profile=True, limits=True), None)
+    row = FileFigures(file="a", scheme="tflite-int16x8", engine="litert", threads=1, size_bytes=9)
+    figures = told.of(candidate, row, 100.0)
+    assert figures.macs
+    assert "of the time goes to" in figures.diagnosis
+    assert figures.findings[0].scheme == "tflite-int8"
+    assert figures.profile

@@ -1,0 +1,73 @@
+"""Products of 8 bits in ONNX Runtime: exact on x86 without VNNI, fast where there is VNNI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx_rewriting import OnnxNet
+
+from edgepress.runtime import sessions
+
+OPTION = "session.x64quantprecision"
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "saturates"),
+    [
+        ("x86_64", "flags : sse4_2 avx2 fma", True),
+        ("AMD64", "flags : avx2 avx512f avx512bw", True),
+        ("x86_64", "flags : avx2 avx512f avx512_vnni", False),
+        ("x86_64", "flags : avx2 avx_vnni", False),
+        ("x86_64", None, True),
+        ("aarch64", "Features : fp asimd", False),
+        ("arm64", None, False),
+        ("armv7l", "Features : neon", False),
+    ],
+)
+def test_which_cpus_saturate(machine: str, flags: str | None, saturates: bool, monkeypatch: Any) -> None:
+    def read(self: Path, **options: Any) -> str:
+        if flags is None:
+            raise FileNotFoundError
+        return flags
+
+    monkeypatch.setattr(sessions.platform, "machine", lambda: machine)
+    monkeypatch.setattr(sessions.Path, "read_text", read)
+    assert sessions._products_saturate() is saturates
+
+
+@pytest.mark.parametrize("saturates", [True, False])
+@pytest.mark.parametrize("signed", [True, False])
+def test_files_open_and_answer_on_every_cpu(saturates: bool, signed: bool, monkeypatch: Any) -> None:
+    """ONNX Runtime 1.32 refuses the option for signed activations; such files are opened without it."""
+    monkeypatch.setattr(sessions, "_products_saturate", lambda: saturates)
+    dtype, zero = (np.int8, 0) if signed else (np.uint8, 128)
+    net = OnnxNet((16, 4, 4))
+    for _ in range(2):
+        value = net.quantized(0.1, zero, dtype)
+        weights = net.random.integers(-127, 128, (16, 16, 1, 1)).astype(np.int8)
+        w = net.add("DequantizeLinear", net.constant(weights), np.float32(0.002), np.int8(0))
+        net.add("Conv", value, w)
+    net.quantized(0.1, zero, dtype)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = sessions.onnx_session(onnxruntime, net.model().SerializeToString(), options)
+    assert np.isfinite(session.run(None, {"input": net.items()})[0]).all()
+    if not signed:
+        assert _entry(options) == ("1" if saturates else "")
+
+
+def test_a_damaged_file_is_refused_either_way(monkeypatch: Any) -> None:
+    monkeypatch.setattr(sessions, "_products_saturate", lambda: True)
+    with pytest.raises(Exception, match=r"(?i)protobuf|parse|invalid"):
+        sessions.onnx_session(onnxruntime, b"no model", onnxruntime.SessionOptions())
+
+
+def _entry(options: Any) -> str:
+    try:
+        return str(options.get_session_config_entry(OPTION))
+    except RuntimeError:
+        return ""

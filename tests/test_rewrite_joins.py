@@ -1,0 +1,105 @@
+"""Pools of one value, CONCATENATION of many tensors, and a factor and a shift for each channel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rewriting import Net, answer, kinds
+
+from edgepress.converters.rewrites import channel_affine, concat_tree, fold_pool
+from edgepress.converters.rewrites.graph import Graph
+
+
+def change(net: Net, rewrite) -> tuple[bytes, bytes, int]:
+    graph = Graph(model := net.model())
+    made = rewrite(graph)
+    return model, graph.to_bytes(), made
+
+
+def same(before: bytes, after: bytes, tolerance: float = 0.0) -> bool:
+    return all(np.abs(answer(before, builtin=b) - answer(after, builtin=b)).max() <= tolerance for b in (False, True))
+
+
+def pool(net: Net, kind: str = "AVERAGE_POOL_2D", *, filter: int = 1, stride: int = 2) -> int:
+    _, h, w, c = net.shape
+    shape = (1, (h - filter) // stride + 1, (w - filter) // stride + 1, c)
+    size = {"filterHeight": filter, "filterWidth": filter, "strideH": stride, "strideW": stride}
+    return net.add(kind, [net.now], shape, padding=1, **size)
+
+
+@pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 4)])
+@pytest.mark.parametrize(("stride", "padded"), [(2, True), (3, False)])
+def test_pools_become_strides(kind, size, stride, padded):
+    net = Net(size, 4)
+    pooled = pool(net, kind, stride=stride)
+    net.conv(3, same=padded, act=1)
+    first = net.now
+    net.now = pooled
+    net.conv(3, same=not padded)
+    net.add("ADD", [first, net.now], net.shape)
+    before, after, made = change(net, fold_pool.rewrite)
+    assert made == 1
+    assert sorted(kinds(after)) == ["ADD", "CONV_2D", "CONV_2D"]
+    assert same(before, after, 1e-5)
+
+
+def test_pools_that_others_read_stay():
+    for build in (lambda net: net.conv(3, (3, 3)), lambda net: net.add("RELU", [net.now], net.shape)):
+        net = Net((8, 8), 4)
+        pool(net)
+        build(net)
+        assert change(net, fold_pool.rewrite)[2] == 0
+    net = Net((8, 8), 4)
+    pool(net, filter=2)
+    net.conv(3)
+    assert change(net, fold_pool.rewrite)[2] == 0
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=17), st.sampled_from([3, -1]))
+def test_concatenation_of_many(channels, axis):
+    net, parts = Net((4, 4), 2), []
+    source = net.now
+    for count in channels:
+        net.now = source
+        parts.append(net.conv(count))
+    net.add("CONCATENATION", parts, (1, 4, 4, sum(channels)), axis=axis)
+    before, after, made = change(net, concat_tree.rewrite)
+    assert made == (len(channels) > 5)
+    assert same(before, after)
+    graph = Graph(after)
+    assert all(len(op.inputs) <= 5 for op in graph.operators)
+
+
+@pytest.mark.parametrize("kind", ["ADD", "SUB"])
+@pytest.mark.parametrize("act", [0, 1, 3])
+@pytest.mark.parametrize("shape", [(12,), (1, 1, 1, 12)])
+def test_a_factor_and_a_shift(kind, act, shape):
+    net = Net((5, 4), 12)
+    factor, shift = (net.random.normal(size=shape).astype(np.float32) for _ in range(2))
+    net.add("MUL", [net.now, factor], net.shape)
+    net.add(kind, [net.now, shift], net.shape, fusedActivationFunction=act)
+    before, after, made = change(net, channel_affine.rewrite)
+    assert made == 1
+    assert kinds(after) == ["DEPTHWISE_CONV_2D"]
+    assert same(before, after, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "constant", [np.ones((), np.float32), np.ones((1, 5, 4, 12), np.float32), np.ones((5, 1, 1), np.float32)]
+)
+def test_other_constants_stay(constant):
+    net = Net((5, 4), 12)
+    net.add("MUL", [net.now, constant], net.shape)
+    net.add("ADD", [net.now, np.ones(12, np.float32)], net.shape)
+    assert change(net, channel_affine.rewrite)[2] == 0
+
+
+def test_a_constant_minus_the_images_stays():
+    net = Net((5, 4), 12)
+    net.add("MUL", [net.now, np.ones(12, np.float32)], net.shape)
+    net.add("SUB", [np.ones(12, np.float32), net.now], net.shape)
+    assert change(net, channel_affine.rewrite)[2] == 0

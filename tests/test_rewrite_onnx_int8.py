@@ -1,0 +1,325 @@
+"""Rewrites of ONNX files of 8 bits, and of dynamic ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from onnx_rewriting import FLOAT, UINT8, OnnxNet, answer, kinds, near, rewritten
+
+from edgepress.converters.rewrites import (
+    onnx_convolution_weights,
+    onnx_depthwise_channels,
+    onnx_first_convolution,
+    onnx_input_bytes,
+    onnx_input_zero,
+    onnx_quantized_hard_sigmoid,
+    onnx_relu_bytes,
+    onnx_swish,
+    uint8_activations,
+)
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_onnx.convert import with_scheme
+
+EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+
+
+def depthwise(net: OnnxNet, count: int, size: int = 3, *, bias: bool = True, **options: Any) -> str:
+    return net.conv(count, 1, (size, size), bias=bias, group=count, **options)
+
+
+# The input.
+
+
+def image(*, height: int = 8, width: int = 8, channels: int = 3, mean: Any = 0.0, scale: Any = 1.0) -> OnnxNet:
+    net = OnnxNet((height, width, channels), UINT8)
+    net.add("Cast", to=FLOAT)
+    for kind, value in (("Sub", mean), ("Mul", scale)):
+        if np.any(value):
+            net.add(kind, np.array(value, np.float32))
+    net.add("Transpose", perm=[0, 3, 1, 2])
+    return net
+
+
+@pytest.mark.parametrize("mean", [0.0, 127.5, [123.68, 116.28, 103.53]])
+def test_the_offset_of_pixels_becomes_one_whole_number(mean: Any) -> None:
+    net = image(mean=mean, scale=[0.017, 0.018, 0.02])
+    net.conv(4, 3, (3, 3))
+    changed = near(net, onnx_input_zero.rewrite, tolerance=1e-4)
+    whole = round(float(np.mean(mean)))
+    assert kinds(changed) == ["Transpose", "Cast", *(["Add"] if whole else []), "Conv"]
+    pixels = (0.0, 255.0)
+    expected = {pixels, (-whole, 255.0 - whole)}
+    assert set(onnx_input_zero.ranges_of_pixels(changed, pixels).values()) == expected
+
+
+def test_padded_pixels_are_off_by_a_few_grey_levels() -> None:
+    net = image(mean=[120.0, 110.0, 100.0])
+    net.conv(1, 3, (3, 3), pads=[1] * 4, bias=False)
+    model = net.model()
+    changed, _ = rewritten(model, onnx_input_zero.rewrite)
+    off = np.abs(answer(model, items := net.items()) - answer(changed, items))[:, 0]
+    weights = np.abs(numpy_helper.to_array(model.graph.initializer[-1])).sum()
+    assert off[:, 1:-1, 1:-1].max() < 1e-2
+    assert 1 < off.max() <= 10 * weights
+
+
+def test_offsets_that_are_far_apart_stay() -> None:
+    net = image(mean=[0.0, 100.0, 200.0])
+    net.conv(4, 3, (3, 3))
+    assert rewritten(net.model(), onnx_input_zero.rewrite)[1] == 0
+
+
+@pytest.mark.parametrize("zero", [0, 114])
+def test_bytes_are_read_as_they_are(zero: int) -> None:
+    net = OnnxNet((4, 4, 3), UINT8)
+    net.add("Transpose", perm=[0, 3, 1, 2])
+    net.add("Cast", to=FLOAT)
+    now = net.quantized(1.0, 0)
+    if zero:
+        net.add(
+            "Add", now, net.add("DequantizeLinear", net.constant(np.uint8(0)), np.float32(zero / 255), np.uint8(255))
+        )
+        net.quantized(1.0, zero)
+    changed = near(net, onnx_input_bytes.rewrite, places=2 if zero else 1, tolerance=0)
+    assert kinds(changed) == ["Transpose", "DequantizeLinear"]
+
+
+@pytest.mark.parametrize(("scale", "zero"), [(0.5, 0), (1.0, 3)])
+def test_bytes_of_another_scale_stay(scale: float, zero: int) -> None:
+    net = OnnxNet((4, 4, 3), UINT8)
+    net.add("Cast", to=FLOAT)
+    net.quantized(scale, zero)
+    assert rewritten(net.model(), onnx_input_bytes.rewrite)[1] == 0
+
+
+@pytest.mark.parametrize("end", ["Relu", "", "swish"])
+@pytest.mark.parametrize(
+    ("size", "stride", "pads"),
+    [(3, 2, [0, 0, 1, 1]), (3, 2, [1, 1, 1, 1]), (3, 2, [1, 1, 0, 0]), (7, 2, [3, 3, 3, 3]), (7, 2, [2, 2, 3, 3]),
+     (5, 2, [1, 1, 2, 2]), (4, 4, [0, 0, 0, 0]), (2, 2, [0, 0, 0, 0])],
+)  # fmt: skip
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_first_convolution_takes_four_columns(size, stride, pads, end, bias) -> None:
+    net = image(height=12, width=16, mean=100.0)
+    value = net.conv(5, 3, (size, size), strides=[stride] * 2, pads=pads, bias=bias)
+    if end == "Relu":
+        net.add("Relu")
+    elif end:
+        net.add("Mul", value, net.add("Sigmoid", value))
+    net.conv(2, 5, (1, 1))
+    onnx_input_zero_model = net.model()
+    onnx_input_zero.rewrite(onnx_input_zero_model)
+    changed, made = rewritten(onnx_input_zero_model, onnx_first_convolution.rewrite)
+    assert made == 1
+    before, after = answer(onnx_input_zero_model, items := net.items()), answer(changed, items)
+    assert before.shape == after.shape
+    assert np.abs(before - after).max() <= 1e-5 * np.abs(before).max()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"strides": [1, 1], "pads": [1] * 4}, {"strides": [3, 3]}, {"strides": [2, 2], "pads": [0, 0, 0, 0]},
+     {"strides": [2, 2], "pads": [0, 0, 1, 1], "dilations": [2, 2]}],
+)  # fmt: skip
+def test_other_first_convolutions_stay(options) -> None:
+    net = image(height=12, width=16)
+    net.conv(5, 3, (3, 3), **options)
+    net.conv(2, 5, (1, 1))
+    model = net.model()
+    onnx_input_zero.rewrite(model)
+    assert rewritten(model, onnx_first_convolution.rewrite)[1] == 0
+
+
+# Channels.
+
+
+def block(count: int, *, excite: bool, stride: int, act: str) -> OnnxNet:
+    """Widen, depthwise convolution with normalization, squeeze and excite, narrow."""
+    net = OnnxNet((3, 8, 8))
+    value = net.conv(count, 3, (1, 1))
+    net.add("Mul", value, net.add(act, value))
+    net.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    depthwise(net, count, strides=[stride] * 2, bias=False)
+    net.add("Mul", net.random.normal(size=(1, count, 1, 1)).astype(np.float32))
+    value = net.add("Add", net.random.normal(size=(count, 1, 1)).astype(np.float32))
+    if excite:
+        net.add("GlobalAveragePool")
+        net.conv(2, count, (1, 1))
+        net.conv(count, 2, (1, 1))
+        net.add("Mul", value, net.add("HardSigmoid"))
+    net.conv(4, count, (1, 1))
+    return net
+
+
+@pytest.mark.parametrize("excite", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("count", "wide"), [(11, 16), (22, 32), (24, 32), (44, 48)])
+def test_depthwise_convolutions_get_a_multiple_of_16_channels(count, wide, excite, stride) -> None:
+    net = block(count, excite=excite, stride=stride, act="HardSigmoid" if excite else "Sigmoid")
+    changed = near(net, onnx_depthwise_channels.rewrite, tolerance=1e-5)
+    (group,) = (a.i for n in changed.graph.node for a in n.attribute if a.name == "group")
+    assert group == wide
+
+
+@pytest.mark.parametrize("count", [8, 16, 17])
+def test_channels_that_would_grow_too_much_or_fit_stay(count: int) -> None:
+    assert rewritten(block(count, excite=False, stride=1, act="Relu").model(), onnx_depthwise_channels.rewrite)[1] == 0
+
+
+@pytest.mark.parametrize("kind", ["Softmax", "output", "input", "group"])
+def test_channels_that_others_need_stay(kind: str) -> None:
+    net = OnnxNet((24, 8, 8))
+    if kind != "input":
+        net.conv(24, 12 if kind == "group" else 24, (1, 1), group=2 if kind == "group" else 1)
+    depthwise(net, 24)
+    if kind == "Softmax":
+        net.add("Softmax", axis=1)
+    if kind != "output":
+        net.conv(4, 24, (1, 1))
+    assert rewritten(net.model(), onnx_depthwise_channels.rewrite)[1] == 0
+
+
+# Activations.
+
+
+@given(scale=st.floats(0.01, 0.2), zero=st.integers(0, 255), high=st.floats(0.3, 1), alpha=st.floats(0.1, 1),
+       beta=st.floats(0.1, 1))  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_hard_sigmoids_of_bytes_become_additions(scale, zero, high, alpha, beta) -> None:
+    net = OnnxNet((1, 16, 16), UINT8)
+    net.add("DequantizeLinear", np.float32(scale), np.uint8(zero))
+    net.add("HardSigmoid", alpha=alpha, beta=beta)
+    step = np.float32(high / 255)
+    net.quantized(step, 0)
+    model = net.model()
+    changed, made = rewritten(model, onnx_quantized_hard_sigmoid.rewrite)
+    assert made == 1
+    for optimized in (True, False):
+        off = np.abs(answer(model, EVERY_BYTE, optimized=optimized) - answer(changed, EVERY_BYTE, optimized=optimized))
+        assert off.max() <= 1.01 * step
+        assert (off > 0.01 * step).mean() < 0.03, "only what is nearly half a step"
+
+
+@pytest.mark.parametrize(("high", "zero", "alpha"), [(1.2, 0, 0.2), (1.0, 3, 0.2), (1.0, 0, -0.2)])
+def test_other_hard_sigmoids_of_bytes_stay(high: float, zero: int, alpha: float) -> None:
+    net = OnnxNet((1, 16, 16))
+    net.quantized(0.05, 100)
+    net.add("HardSigmoid", alpha=alpha)
+    net.quantized(high / 255, zero)
+    assert rewritten(net.model(), onnx_quantized_hard_sigmoid.rewrite)[1] == 0
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_swish_of_bytes_is_one_operation_in_float(first: bool) -> None:
+    net = OnnxNet((1, 16, 16), UINT8)
+    value = net.add("DequantizeLinear", np.float32(0.05), np.uint8(90))
+    net.add("Sigmoid")
+    gate = net.quantized(1 / 255, 0)
+    net.add("Mul", *((value, gate) if first else (gate, value)))
+    step = 8.6 / 255
+    net.quantized(step, 9)
+    changed, made = rewritten(net.model(), onnx_swish.rewrite)
+    assert made == 1
+    assert kinds(changed) == ["DequantizeLinear", "QuickGelu", "QuantizeLinear", "DequantizeLinear"]
+    x = (EVERY_BYTE.astype(np.float64) - 90) * 0.05
+    assert np.abs(answer(changed, EVERY_BYTE) - x / (1 + np.exp(-x))).max() <= 0.51 * step
+
+
+def test_a_product_with_another_sigmoid_stays() -> None:
+    net = OnnxNet((1, 16, 16))
+    value = net.quantized(0.05, 90)
+    net.add("Neg")
+    net.quantized(0.05, 90)
+    net.add("Sigmoid")
+    gate = net.quantized(1 / 255, 0)
+    net.add("Mul", value, gate)
+    net.quantized(0.05, 90)
+    assert rewritten(net.model(), onnx_swish.rewrite)[1] == 0
+
+
+STEP = 0.04 * 135 / 255
+"""Of a ReLU of what is at most 135 steps of 0.04."""
+
+
+def shared_relu(reader: str, *, bias: bool = True, pad: bool = False) -> OnnxNet:
+    """A quantized value that a ReLU and an addition read, and what reads the ReLU."""
+    net = OnnxNet((3, 8, 8))
+    value = net.quantized(0.04, 120)
+    net.add("Relu")
+    net.quantized(STEP, 0)
+    if pad:
+        net.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(0))
+        net.quantized(STEP, 0)
+    if reader == "Conv":
+        now = net.now
+        weights = net.random.integers(-127, 128, (3, 3, 1, 1)).astype(np.int8)
+        w = net.add("DequantizeLinear", net.constant(weights), net.constant(np.float32(0.01)), net.constant(np.int8(0)))
+        more = []
+        if bias:
+            stored = net.constant(np.array([1000, -2000, 30000], np.int32))
+            more = [net.add("DequantizeLinear", stored, net.constant(np.float32(0.01 * STEP)))]
+        net.add("Conv", now, w, *more)
+    else:
+        net.add(reader, **({"kernel_shape": [1, 1]} if reader == "MaxPool" else {}))
+    if reader != "MaxPool":
+        net.quantized(0.05, 100)
+    if not pad:
+        net.add("Add", value, net.now)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("reader", "bias", "pad"),
+    [("Conv", True, False), ("Conv", False, False), ("Conv", True, True), ("GlobalAveragePool", False, False)],
+)
+def test_relus_of_shared_bytes_are_their_limit(reader: str, bias: bool, pad: bool) -> None:
+    net = shared_relu(reader, bias=bias, pad=pad)
+    model = net.model()
+    changed, made = rewritten(model, onnx_relu_bytes.rewrite)
+    assert made == 1
+    assert "Relu" not in kinds(changed)
+    assert "Clip" in kinds(changed)
+    items = net.items()
+    # What is read is rounded by steps of 0.04 and 0.02, three of them times weights up to 1.27; the result by 0.05.
+    assert np.abs(answer(model, items) - answer(changed, items)).max() <= 3 * 0.03 * 1.27 + 0.05
+
+
+def test_relus_that_a_pool_reads_stay() -> None:
+    assert rewritten(shared_relu("MaxPool").model(), onnx_relu_bytes.rewrite)[1] == 0
+
+
+def test_activations_are_counted_where_weights_are() -> None:
+    net = OnnxNet((3, 8, 8))
+    net.add("Relu")
+    assert uint8_activations.rewrite(net.model()) == 0
+    net.conv(4, 3, (3, 3))
+    assert uint8_activations.rewrite(net.model()) == 1
+
+
+# Dynamic files.
+
+
+def test_convolutions_of_dynamic_files_are_as_small_and_nearer() -> None:
+    net = OnnxNet((16, 8, 8))
+    net.conv(64, 16, (3, 3))
+    depthwise(net, 64, 5)
+    net.add("GlobalAveragePool")
+    net.add("Flatten")
+    net.add("MatMul", net.random.normal(size=(64, 32)).astype(np.float32))
+    model, items = net.model(), net.items()
+    assert onnx_convolution_weights.rewrite(model) == 2
+    truth, found = answer(model, items), []
+    for rewrites in ((), ("onnx-convolution-weights",)):
+        made = with_scheme(model, SCHEMES["onnx-dynamic"], list, None, rewrites)
+        found.append((np.abs(answer(made, items) - truth).max(), made.ByteSize(), set(kinds(made))))
+    (before, large, old), (after, small, new) = found
+    assert after <= before
+    assert small < 1.1 * large
+    assert "ConvInteger" in old
+    assert "ConvInteger" not in new
+    assert {"Conv", "MatMulInteger"} <= new

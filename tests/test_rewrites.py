@@ -1,0 +1,101 @@
+"""Rewrites as a user meets them: by default, with `--no-rewrites`, for a target; and every row of their table."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepress.converters.rewrites.table import REWRITES, Rewrite, rewrites_for
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.targets import TARGETS, schemes_for, schemes_from
+from edgepress.converters.variant import Variant
+from edgepress.runtime import InputError, load
+from edgepress.runtime.engines import ENGINES
+from edgepress.toolkit import convert
+from edgepress.toolkit.cli.main import main
+from edgepress.toolkit.cli.tables import rewrite_lines
+
+rows = pytest.mark.parametrize("row", REWRITES, ids=lambda row: row.name)
+
+
+@rows
+def test_a_row_names_what_exists(row: Rewrite) -> None:
+    module = importlib.import_module(f"edgepress.converters.rewrites.{row.name.replace('-', '_')}")
+    assert callable(module.rewrite)
+    assert module.__doc__
+    assert set(row.schemes) <= set(SCHEMES)
+    assert set(row.engines) <= set(ENGINES)
+    assert set(row.targets) <= set(TARGETS)
+    assert len({SCHEMES[name].format for name in row.schemes}) == 1, "a graph is of one format"
+
+
+@rows
+def test_a_rewrite_is_made_for_its_schemes_and_targets_alone(row: Rewrite) -> None:
+    found = {(s, t) for s in SCHEMES for t in TARGETS if row in rewrites_for(SCHEMES[s], t, row.stage)}
+    assert found == {(s, t) for s in row.schemes for t in row.targets}
+
+
+def test_names_are_unique() -> None:
+    assert len({row.name for row in REWRITES}) == len(REWRITES)
+
+
+def test_a_file_says_what_it_was_made_for_and_how(run: Any) -> None:
+    for scheme, path in run.variants.items():
+        contract = load(path).contract
+        assert contract is not None
+        assert contract.target == "cpu"
+        assert set(contract.rewrites) <= {row.name for row in REWRITES if scheme in row.schemes}
+
+
+def test_the_same_model_gives_the_same_rewritten_bytes(run: Any, tmp_path: Path) -> None:
+    (again,) = convert(run.model, "tflite-dynamic", out=tmp_path)
+    assert again.path is not None
+    assert again.path.read_bytes() == run.variants["tflite-dynamic"].read_bytes()
+
+
+def test_without_rewrites(run: Any, tmp_path: Path) -> None:
+    for variant in convert(run.model, "tflite-int8,onnx-int8", out=tmp_path, rewrite=False):
+        assert variant.path is not None
+        assert not variant.rewrites
+        contract = load(variant.path).contract
+        assert contract is not None
+        assert contract.rewrites == ()
+
+
+def test_a_target_limits_the_schemes(run: Any, tmp_path: Path) -> None:
+    assert schemes_from("all", "cpu") == tuple(SCHEMES)
+    assert schemes_from("all", "integer-only") == schemes_from("tflite", "integer-only") == ("tflite-int8",)
+    assert schemes_for("integer-only") == ("tflite-int8",)
+    for text in ("tflite-int8,tflite-float32", "onnx"):
+        with pytest.raises(InputError, match="compute in float, which the target integer-only can't"):
+            schemes_from(text, "integer-only")
+    with pytest.raises(InputError, match="'cpu'"):
+        convert(run.model, out=tmp_path, target="gpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_what_was_rewritten(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", str(run.model), "--to", "onnx-int8", "--out", str(tmp_path), "--json"])
+    assert ended.value.code in (0, None)
+    (made,) = json.loads(capsys.readouterr().out)["variants"]
+    contract = load(made["file"]).contract
+    assert contract is not None
+    assert tuple(made["rewrites"]) == contract.rewrites
+    rewrites = {row.name: 2 for row in REWRITES}
+    lines = rewrite_lines([Variant("onnx-int8", tmp_path, 1, 1.0, rewrites=rewrites)])
+    assert [line.split(":")[0] for line in lines] == [f"Rewritten, {row.name}" for row in REWRITES]
+
+
+def test_files_of_two_targets_lie_side_by_side(run: Any, tmp_path: Path) -> None:
+    made = [v for target in TARGETS for v in convert(run.model, "tflite-int8", out=tmp_path, target=target)]
+    assert [v.path.name for v in made if v.path] == ["model-int8.tflite", "model-int8-integer-only.tflite"]
+    for variant, target in zip(made, TARGETS, strict=True):
+        assert variant.path is not None
+        contract = load(variant.path).contract
+        assert contract is not None
+        assert contract.target == target
