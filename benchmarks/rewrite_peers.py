@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rewrite_nets import REAL, Net, nets
-from rewrite_timing import BUDGET_S, ROUNDS, Log, caller, file_hash, judged, key_of, machine, timed
+from rewrite_timing import Log, add_options, caller, file_hash, judged, key_of, machine, options_of, timed
 from rewrites import make
 from side_by_side import Comparison, summarize
 
@@ -79,14 +79,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the cache")
     parser.add_argument("--real", type=Path, default=REAL, help="folder of real data")
     parser.add_argument("--models", default="", help="words that the names of the wanted nets hold")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--budget-s", type=float, default=BUDGET_S, help="seconds of calls a file")
+    add_options(parser)
     for stage in ("make", "time", "table"):
         parser.add_argument(f"--{stage}", action="store_true")
     args = parser.parse_args()
     every = not (args.make or args.time or args.table)
     chosen = list(nets(args.out, [w for w in args.models.split(",") if w], real=args.real))
-    log, faster, lines = Log(args.out / "peers.jsonl"), 0, 0
+    log, faster, lines = Log(args.out, "peers", args.clock), 0, 0
     for net in chosen:
         if args.make or every:
             make(net, [*OURS, "tflite-float32", "onnx-float32"])
@@ -119,7 +118,7 @@ def measure(net: Net, log: Log, args: argparse.Namespace) -> None:
         print(f"timing {net.name}", file=sys.stderr, flush=True)
         item = items["test"][:1]
         calls = {n: _openvino(p, item) if p.suffix == ".xml" else caller(p, engines[n], item) for n, p in files.items()}
-        return {"net": net.name, "times": timed(calls, rounds=args.rounds, budget_s=args.budget_s)}
+        return {"net": net.name, "times": timed(calls, **options_of(args))}
 
     log.once(_key(files), times)
 

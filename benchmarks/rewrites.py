@@ -1,7 +1,7 @@
 """Are rewritten files faster than those without rewrites, and as accurate? Every net, scheme and engine, in one table.
 
     python benchmarks/rewrites.py --out CACHE [--make] [--time] [--table] [--models MobileNetV2,lenet]
-        [--schemes tflite-int8,onnx-int8] [--again]
+        [--schemes tflite-int8,onnx-int8] [--again] [--clock wall|cpu]
 
 Nets: ten of `keras.applications` at two sizes with random weights, and our nine architectures trained on real data
 (`rewrite_nets`). Engines: LiteRT and ONNX Runtime, one thread, pinned. Three stages, all unless some are named:
@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 
 from rewrite_nets import REAL, Net, nets
-from rewrite_timing import BUDGET_S, ROUNDS, Log, file_hash, judged, key_of, machine, time_files, words
+from rewrite_timing import Log, add_options, file_hash, judged, key_of, machine, options_of, time_files, words
 from side_by_side import Comparison, summarize
 
 from edgepress.converters.inspection import read
@@ -114,8 +114,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, default=REAL, help="folder of real data")
     parser.add_argument("--models", default="", help="words that the names of the wanted nets hold")
     parser.add_argument("--schemes", default=",".join(SCHEME_NAMES))
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--budget-s", type=float, default=BUDGET_S, help="seconds of calls a file")
+    add_options(parser)
     parser.add_argument("--again", action="store_true", help="time files that were timed before")
     for stage in ("make", "time", "table"):
         parser.add_argument(f"--{stage}", action="store_true")
@@ -126,7 +125,7 @@ def main() -> None:
     if args.make or every:
         for net in chosen:
             make(net, schemes)
-    log = Log(args.out / "rewrites.jsonl")
+    log = Log(args.out, "rewrites", args.clock)
     if args.time or every:
         for net in chosen:
             for scheme_format, engine in ENGINE_OF.items():
@@ -155,7 +154,7 @@ def measure(net: Net, schemes: list[str], engine: str, log: Log, args: argparse.
     runs = 0 if args.again else len(_runs(log, key))
     while not runs or (runs < TRIES and any(row.slower for row in rows(net, schemes, engine, log))):
         print(f"timing {net.name} on {engine}", file=sys.stderr, flush=True)
-        times = time_files(files, engine, items["test"][:1], rounds=args.rounds, budget_s=args.budget_s)
+        times = time_files(files, engine, items["test"][:1], **options_of(args))
         found = {"key": key, "first": not runs, "net": net.name, "engine": engine}
         log.add(found | {"host": describe_host(), "times": times})
         runs += 1
