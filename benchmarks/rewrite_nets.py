@@ -10,6 +10,7 @@ which change with the versions of the libraries alone; `after` are those with, w
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import multiprocessing
@@ -18,7 +19,7 @@ import sys
 from collections.abc import Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -189,13 +190,23 @@ def nets(cache: Path, wanted: Collection[str] = (), *, real: Path = REAL, small:
             yield Net(name, cache, real)
 
 
+@cache
 def code_hash() -> str:
-    """Hash of the source code of the converters, on which the files depend."""
+    """Hash of the code of the converters, on which the files depend, without comments and docstrings."""
     digest = hashlib.sha256()
     for root in edgepress.converters.__path__:
         for path in sorted(Path(root).resolve().rglob("*.py")):
-            digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+            tree = ast.parse(path.read_text())
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list):
+                    node.body = [x for x in body if not _is_text(x)]  # type: ignore[attr-defined]
+            digest.update(f"{path.name} {ast.dump(tree)}".encode())
     return digest.hexdigest()[:16]
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _made(folder: Path) -> dict[str, Any]:

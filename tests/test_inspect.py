@@ -59,7 +59,7 @@ def test_peak_memory_is_what_one_counts_by_hand(found: Any, keras_found: Inspect
     assert found["tflite-int16x8"].peak_activation_bytes == 2 * pool
     assert found["onnx-int8"].peak_activation_bytes == pool  # QDQ: as ONNX Runtime runs it
     assert found["onnx-float32"].peak_activation_bytes == 4 * 2 * 28 * 28 * 6  # Relu stands apart
-    assert 200_000 < found["tflite-float16"].unpacked_weights_bytes < 4 * LENET_PARAMETERS
+    assert 200_000 < found["tflite-float16"].unpacked_weights_bytes <= 4 * LENET_PARAMETERS
     assert found["tflite-int8"].unpacked_weights_bytes == 0
 
 
@@ -78,7 +78,7 @@ def test_what_computes_in_float(found: Any) -> None:
     assert any(name.startswith("Softmax ") for name in found["onnx-int8"].still_float)
     assert row_of(found["tflite-dynamic"], "FULLY_CONNECTED")["computes_in"] == "dynamic"
     assert row_of(found["tflite-int16x8"], "CONV_2D")["data_types"] == "int16 x int8 -> int16"
-    assert row_of(found["onnx-int8"], "Conv")["computes_in"] == "int8"
+    assert row_of(found["onnx-int8"], "Conv")["computes_in"] == "uint8"
     assert row_of(found["onnx-dynamic"], "MatMulInteger")["computes_in"] == "dynamic"
 
 

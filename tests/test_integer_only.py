@@ -40,7 +40,7 @@ def activations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for activation in ("relu", "hard_swish", "gelu", "silu", "hard_sigmoid", "relu6", "tanh", "sigmoid"):
         x = keras.layers.Conv2D(6, 3, padding="same", activation=activation)(x)
     x = keras.layers.ReLU()(keras.layers.AveragePooling2D(2)(x))
-    x = keras.layers.GlobalAveragePooling2D(2)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
     path = tmp_path_factory.mktemp("activations") / "net.keras"
     keras.Model(inputs, keras.layers.Dense(4, activation="softmax")(x)).save(path)
     return path
@@ -83,7 +83,7 @@ def test_what_the_quantizer_leaves_is_named(images: Path, tmp_path: Path) -> Non
 
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, activation="log_softmax")(inputs)
-    keras.Model(inputs, keras.layers.GlobalAveragePooling2D(2)(x)).save(tmp_path / "net.keras")
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)).save(tmp_path / "net.keras")
     variant = made(tmp_path / "net.keras", images, tmp_path, "integer-only")
     assert "the quantizer leaves LOG_SOFTMAX in float" in variant.error
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress.converters.rewrites.graph import Graph
 from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.to_tflite.passes import operations
@@ -76,15 +77,19 @@ def test_tflite_interface(name: str, run: Any) -> None:
     names = operations(run.variants[name].read_bytes())
     assert not [n for n in names if n.startswith(("CUSTOM", "Flex"))]
     assert not {"SHAPE", "PACK", "STRIDED_SLICE"} & set(names), "a free batch dimension was left in"
-    first = {"tflite-int8": ["QUANTIZE"], "tflite-int16x8": ["CAST", "QUANTIZE"]}.get(name, ["CAST"])
+    first = {"tflite-int8": ["DEQUANTIZE", "QUANTIZE"], "tflite-int16x8": ["CAST", "QUANTIZE"]}.get(name, ["CAST"])
     assert names[: len(first)] == first
 
 
-def test_int8_is_integer_throughout(run: Any) -> None:
-    interpreter = Interpreter(model_path=str(run.variants["tflite-int8"]))
+def test_int8_is_integer_between_its_ends(run: Any) -> None:
+    path = run.variants["tflite-int8"]
+    interpreter = Interpreter(model_path=str(path))
     interpreter.allocate_tensors()
-    types = {np.dtype(d["dtype"]).name for d in interpreter.get_tensor_details()}
-    assert types <= {"uint8", "int8", "int32"}
+    floats = {d["index"] for d in interpreter.get_tensor_details() if np.dtype(d["dtype"]).kind == "f"}
+    graph = Graph(path.read_bytes())
+    weighted = [op for op in graph.operators if graph.kind(op) in ("CONV_2D", "FULLY_CONNECTED")]
+    assert weighted
+    assert not floats & {int(i) for op in weighted for i in (*op.inputs, *op.outputs)}
     (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
     assert source["quantization"] == (1.0, 0)
     assert sink["quantization"] == (1 / 256, 0)

@@ -102,6 +102,9 @@ def _float16(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
     manager.add_quantization_config(
         ".*", qtyping.TFLOperationName.ALL_SUPPORTED, config, algorithm_key=AlgorithmName.FLOAT_CASTING
     )
+    if "depthwise-float32" in rewrites:
+        kept = qtyping.TFLOperationName.DEPTHWISE_CONV_2D
+        manager.add_quantization_config(".*", kept, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
 def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]) -> None:

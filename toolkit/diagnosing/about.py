@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from edgepress.converters.inspection import Inspection, Node
 from edgepress.converters.rewrites.graph import Graph
 from edgepress.converters.rewrites.table import REWRITES, Rewrite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import TARGETS
+from edgepress.converters.to_tflite.products import is_small_product
 
+LARGE, WIDE, PICKING, SMALL = "large", "wide", "picking", "small"
+"""Marks of operations: a depthwise kernel of more taps than XNNPACK has kernels for, a concatenation of more inputs
+than it takes, a pool that only leaves out values, and a 1x1 convolution too small for dynamic quantization."""
+TAPS, MOST = 25, 5
+"""Most taps of XNNPACK's depthwise kernels (src/configs/dwconv-config.c), and inputs of a concatenation."""
 SOURCES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
 MODEL = "MODEL"
 """Stands in a command for the float model, where it is not known which file that is."""
@@ -29,7 +37,8 @@ class About:
         target: What it was made for.
         source: The model to convert again: its path, or `MODEL`.
         grouped: Names of its convolutions whose groups are their channels.
-        large: Names of those among them with more taps than XNNPACK's kernels take.
+        marks: What is special about operations, by their name: `LARGE`, `WIDE`, `PICKING` or `SMALL`.
+        signed: Whether it multiplies signed 8-bit activations.
     """
 
     scheme: str
@@ -38,7 +47,8 @@ class About:
     target: str = TARGETS[0]
     source: str = MODEL
     grouped: frozenset[str] = frozenset()
-    large: frozenset[str] = frozenset()
+    marks: Mapping[str, str] = field(default_factory=dict)
+    signed: bool = False
 
     def lacks(self, names: Sequence[str]) -> Rewrite | None:
         """The rewrite among these that files of its scheme get, best for its target; None if it has one of them."""
@@ -59,14 +69,15 @@ def about(path: Path, found: Inspection) -> About:
         path: The file.
         found: Its inspection.
     """
-    shapes = (_tflite_groups if found.format == "tflite" else _onnx_groups)(path, found.nodes)
-    contract = found.contract
+    grouped, marks = _of_tflite(path, found.nodes) if found.format == "tflite" else (_of_onnx(path), {})
+    signed = any(n.macs and n.computes_in == "int8" for n in found.nodes)
+    contract, scheme = found.contract, _scheme(found.format, found.nodes)
     if contract is not None and contract.scheme in SCHEMES:
         source = _source(path, contract.parent_sha256)
-        return About(contract.scheme, True, contract.rewrites, contract.target, source, *shapes)
-    scheme = _scheme(found.format, found.nodes)
-    source = str(path) if SCHEMES[scheme].is_float32 else MODEL
-    return About(scheme, False, (), TARGETS[0], source, *shapes)
+        known = About(contract.scheme, True, contract.rewrites, contract.target, source)
+    else:
+        known = About(scheme, source=str(path) if SCHEMES[scheme].is_float32 else MODEL)
+    return replace(known, grouped=grouped, marks=marks, signed=signed)
 
 
 def _scheme(format: str, nodes: Sequence[Node]) -> str:
@@ -91,28 +102,44 @@ def _source(path: Path, sha256: str) -> str:
     return MODEL
 
 
-_Names = tuple[frozenset[str], frozenset[str]]
-TAPS = 25
-"""Most taps of XNNPACK's kernels for depthwise convolutions (src/configs/dwconv-config.c)."""
-
-
-def _tflite_groups(path: Path, nodes: Sequence[Node]) -> _Names:
-    """Names of the convolutions whose groups are their channels, and of those that are large."""
-    graph, grouped, large = Graph(path.read_bytes()), set(), set()
+def _of_tflite(path: Path, nodes: Sequence[Node]) -> tuple[frozenset[str], dict[str, str]]:
+    """Names of the convolutions whose groups are their channels, and the marks of operations."""
+    graph, grouped, marks = Graph(path.read_bytes()), set(), {}
+    readers = graph.readers()
     for op, node in zip(graph.operators, nodes, strict=False):  # nodes of other graphs follow
-        kind = graph.kind(op)
-        if kind not in ("DEPTHWISE_CONV_2D", "CONV_2D") or len(op.inputs) < 2:
-            continue
-        weights, data = graph.shape(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
-        if len(weights) == 4 and len(data) == 4 and (kind != "CONV_2D" or weights[3] == 1 < data[3]):
+        if _is_grouped(graph, op):
             grouped.add(node.name)
-            if weights[1] * weights[2] > TAPS:
-                large.add(node.name)
-    return frozenset(grouped), frozenset(large)
+        if mark := _mark(graph, op, readers.get(int(op.outputs[0]), ()) if len(op.outputs) else ()):
+            marks[node.name] = mark
+    return frozenset(grouped), marks
 
 
-def _onnx_groups(path: Path, _: Sequence[Node]) -> _Names:
-    """The same of an ONNX file; tensors that such a convolution makes, fused operations included, are named, too."""
+def _is_grouped(graph: Graph, op: Any) -> bool:
+    if graph.kind(op) not in ("DEPTHWISE_CONV_2D", "CONV_2D") or len(op.inputs) < 2:
+        return False
+    data, weights = (graph.shape(int(i)) for i in op.inputs[:2])
+    return len(weights) == len(data) == 4 and (graph.kind(op) == "DEPTHWISE_CONV_2D" or weights[3] == 1 < data[3])
+
+
+def _mark(graph: Graph, op: Any, readers: Sequence[Any]) -> str:
+    """What is special about an operation, the same that the rewrites of these cases look for; "" for nothing."""
+    kind, options = graph.kind(op), op.builtinOptions
+    if _is_grouped(graph, op):
+        return LARGE if math.prod(graph.shape(int(op.inputs[1]))[1:3]) > TAPS else ""
+    if kind == "CONCATENATION":
+        return WIDE if len(op.inputs) > MOST else ""
+    if kind in ("AVERAGE_POOL_2D", "MAX_POOL_2D") and options is not None:
+        one = (options.filterHeight, options.filterWidth) == (1, 1) and max(options.strideH, options.strideW) > 1
+        return PICKING if one and readers and all(r is not None and _is_pointwise(graph, r) for r in readers) else ""
+    return SMALL if kind == "CONV_2D" and options is not None and is_small_product(graph.root, graph.table, op) else ""
+
+
+def _is_pointwise(graph: Graph, op: Any) -> bool:
+    return graph.kind(op) == "CONV_2D" and graph.shape(int(op.inputs[1]))[1:3] == (1, 1)
+
+
+def _of_onnx(path: Path) -> frozenset[str]:
+    """Names of the convolutions in groups, and of the tensors that they make, fused operations included."""
     import onnx
 
     found: set[str] = set()
@@ -121,7 +148,7 @@ def _onnx_groups(path: Path, _: Sequence[Node]) -> _Names:
             found |= {node.name, *node.output}
         elif node.op_type in FUSED and node.input and node.input[0] in found:
             found |= {*node.output}
-    return frozenset(found), frozenset()
+    return frozenset(found)
 
 
 FUSED = ("Add", "Mul", "Relu", "Clip", "BatchNormalization", "HardSigmoid", "Sigmoid", "QuantizeLinear")

@@ -6,8 +6,9 @@ operation without a row is reported without advice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
+
+from edgepress.toolkit.diagnosing.about import PICKING, WIDE
 
 XNNPACK_DELEGATE = "LiteRT, tflite/delegates/xnnpack/xnnpack_delegate.cc"
 MEASURED = "benchmarks/rewrites.py"
@@ -25,6 +26,7 @@ class Cause:
         rewrites: Names of the rewrites that mend it; the first that the file's scheme has and the file lacks is named.
         then: What they become, to follow "makes them".
         scheme: The scheme that mends it where no rewrite does; empty if none is known to.
+        mark: What must be special about the operation (`about.About.marks`); empty for nothing.
         ground: Where that is known from.
     """
 
@@ -35,13 +37,13 @@ class Cause:
     rewrites: tuple[str, ...] = ()
     then: str = ""
     scheme: str = ""
+    mark: str = ""
     ground: str = XNNPACK_DELEGATE
 
-    def fits(self, operation: str, computes_in: str) -> bool:
+    def fits(self, operation: str, computes_in: str, mark: str = "") -> bool:
         """Whether it is true of an operation."""
-        return operation in (*self.operations, *(() if self.operations else (operation,))) and computes_in in (
-            self.types or (computes_in,)
-        )
+        kinds, types = self.operations or (operation,), self.types or (computes_in,)
+        return operation in kinds and computes_in in types and self.mark in ("", mark)
 
 
 _INT8 = ("int8", "uint8")
@@ -53,6 +55,9 @@ _UNARY = (
 NOT_DELEGATED: tuple[Cause, ...] = (
     Cause((), ("int16",), "does not take with 16-bit activations", scheme="tflite-int8",
           then="operations that XNNPACK takes", ground=f"{XNNPACK_DELEGATE}, GetXNNPackDatatype; {MEASURED}"),
+    Cause(("AVERAGE_POOL_2D", "MAX_POOL_2D"), (), "does not take with strides beyond the filter", mark=PICKING,
+          rewrites=("fold-pool",), then="strides of the next convolutions",
+          ground=f"{XNNPACK_DELEGATE}, CheckPoolingParams; {MEASURED}"),
     Cause(("DEPTHWISE_CONV_2D",), ("dynamic",), "does not take with float data and 8-bit weights",
           rewrites=("depthwise-weights",), then="float convolutions that it takes, with 8-bit weights",
           ground=f"{XNNPACK_DELEGATE}, VisitDepthwiseConv2DNode; {MEASURED}"),
@@ -61,19 +66,22 @@ NOT_DELEGATED: tuple[Cause, ...] = (
     Cause(("AVERAGE_POOL_2D", "SOFTMAX", "SQUARED_DIFFERENCE"), _INT8, "takes in float alone",
           rewrites=("lookup-islands",), then="float operations that it takes",
           ground=f"{XNNPACK_DELEGATE}, VisitAveragePool2DNode, VisitSoftmaxNode; {MEASURED}"),
-    Cause(("CONCATENATION",), (), "takes with two to five inputs alone",
-          ground=f"{XNNPACK_DELEGATE}, VisitConcatenationNode"),
+    Cause(("CONCATENATION",), (), "takes with two to five inputs alone", mark=WIDE, rewrites=("concat-tree",),
+          then="several of at most five", ground=f"{XNNPACK_DELEGATE}, VisitConcatenationNode; {MEASURED}"),
 )
 """Why XNNPACK leaves an operation to LiteRT's own kernels."""
 ENDS = Cause(("QUANTIZE",), (), "does not take from one integer type to another", rewrites=("ends",),
              then="tables, and the whole graph one part", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}")
-LEFT_IN_FLOAT = Cause((), (), "", rewrites=("uint8-activations",), then="integer operations",
-                      ground=f"ONNX Runtime's profile; {MEASURED}")
+LEFT_IN_FLOAT = Cause((), ("int8",), "", rewrites=("uint8-activations",), then="integer operations",
+                      ground=f"ONNX Runtime, core/optimizer/qdq_transformer/qdq_s8_to_u8.cc; {MEASURED}")
 DYNAMIC = Cause(("ConvInteger",), (), "", scheme="onnx-int8", then="QLinearConv, which needs no conversions around it",
                 ground=f"{ORT_GUIDE}: static quantization for CNNs; {MEASURED}")
 LARGE_KERNEL = Cause((), (), "XNNPACK's depthwise kernels end at 25 taps", rewrites=("split-depthwise",),
                      then="sums of smaller ones",
                      ground=f"XNNPACK, src/configs/dwconv-config.c: primary tiles of at most 25; {MEASURED}")
+SMALL_PRODUCT = Cause((), (), "quantizing each pixel takes longer than multiplying it", rewrites=("small-products",),
+                      then="float convolutions with 8-bit weights",
+                      ground=f"converters/to_tflite/products.py; {MEASURED}")
 UNSIGNED = Cause((), ("uint8",), "XNNPACK's kernels for uint8 use no dot product, those for int8 do",
                  scheme="tflite-int8", then="int8 kernels",
                  ground="XNNPACK, src/configs/gemm-config.c: init_qu8_gemm_config beside init_qs8_qc8w_gemm_config")
@@ -88,6 +96,6 @@ WEIGHTS = {
 # fmt: on
 
 
-def cause_of(operation: str, computes_in: str, causes: Iterable[Cause] = NOT_DELEGATED) -> Cause | None:
-    """The first cause of a table that fits an operation."""
-    return next((c for c in causes if c.fits(operation, computes_in)), None)
+def not_delegated(operation: str, computes_in: str, mark: str = "") -> Cause | None:
+    """Why XNNPACK leaves an operation to LiteRT's own kernels; None if that is not known."""
+    return next((c for c in NOT_DELEGATED if c.fits(operation, computes_in, mark)), None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from edgepress.converters.inspection import read
 from edgepress.runtime.board import usable_cores
 from edgepress.runtime.engines import ENGINES
+from edgepress.runtime.errors import parsing
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.diagnosing.about import about
 from edgepress.toolkit.diagnosing.diagnosis import Diagnosis, parts
@@ -21,25 +24,30 @@ from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.profiling.ceiling import measure_ceiling
 from edgepress.toolkit.profiling.profile import RUNS, Profile, profile
 from edgepress.toolkit.results.records import Ceiling
+from edgepress.toolkit.text import duration
 
+OnError: TypeAlias = Callable[[str, str, EdgepressError], None]
 SLOWDOWN = 1.3
 """Slowdown by tracing from which a note says that shares of cheap kernels are too large."""
+
+DISTURBANCE = 0.1
+"""Share of the latency taken by other programs from which a note says so."""
 
 
 def diagnose(
     *files: str | Path,
-    engines: Sequence[str] | None = None,
+    engines: str | Sequence[str] | None = None,
     threads: int = 1,
     runs: int = RUNS,
     on_start: Callable[[str], None] | None = None,
-    on_error: Callable[[str, str, EdgepressError], None] | None = None,
+    on_error: OnError | None = None,
 ) -> list[Diagnosis]:
     """Say why files are slow, and what would mend it; takes about five seconds, and five more for each file and engine.
 
     Args:
         files: `.tflite` or `.onnx` classifiers, whoever made them.
-        engines: Engines with a profiler, each used for the files that it opens; None takes for each file the first
-            usable one.
+        engines: Engines with a profiler, each used for the files that it opens; "all" takes all usable ones, None for
+            each file the first usable one.
         threads: Number of threads that an engine may use, 1 to 256.
         runs: Number of inferences to time and to trace; fewer if they take over two seconds.
         on_start: Called with what begins, in words.
@@ -66,17 +74,16 @@ def diagnose(
         raise
     except EdgepressError as e:  # everything else can still be told
         note = f"What this CPU reaches is not known: {e.message}"
-    found = []
+    found: list[Diagnosis] = []
     for file in map(Path, files):
-        for engine in _engines(file, engines):
+        chosen: Sequence[str | None] = ()
+        with _reported(file, None, on_error):
+            chosen = _engines(file, [engines] if isinstance(engines, str) else engines)
+        for engine in chosen:
             say(f"Profiling {file}{f' on {engine}' if engine else ''}")
-            try:
+            with _reported(file, engine, on_error):
                 made = profile(file, engine, threads=threads, runs=runs)
                 found.append(diagnosis(made, ceiling, notes=(note,) if note else ()))
-            except EdgepressError as e:
-                if on_error is None:
-                    raise
-                on_error(str(file), engine or "", e)
     return found
 
 
@@ -92,7 +99,9 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
         ModelFileError: The file can't be read.
     """
     path = Path(made.file)
-    known = about(path, read(path))
+    found = read(path)
+    with parsing(path):
+        known = about(path, found)
     kernels = sort(made, ceiling, known.grouped)
     case = Case(made, kernels, known, missing())
     looked = findings(case)
@@ -110,8 +119,9 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
         notes.append(
             f"Tracing slowed the model down {made.tracing_slowdown:.1f} times: shares of cheap kernels are too large."
         )
-    if (load := os.getloadavg()[0]) > usable_cores():
-        notes.append(f"Other programs were busy (load average {load:.1f}): repeat this on a quiet machine.")
+    if (load := os.getloadavg()[0]) > usable_cores() or case.disturbed_us > DISTURBANCE * made.total_us:
+        part = f", and took {duration(case.disturbed_us)} of this latency" if case.disturbed_us else ""
+        notes.append(f"Other programs were busy (load average {load:.1f}){part}: repeat this on a quiet machine.")
     return Diagnosis(
         file=made.file,
         engine=made.engine,
@@ -125,6 +135,17 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
         ceiling=ceiling,
         notes=tuple(notes),
     )
+
+
+@contextmanager
+def _reported(file: Path, engine: str | None, on_error: OnError | None) -> Iterator[None]:
+    """Report an error of a file on an engine, and go on; without `on_error`, raise it."""
+    try:
+        yield
+    except EdgepressError as e:
+        if on_error is None:
+            raise
+        on_error(str(file), engine or "", e)
 
 
 def _engines(file: Path, engines: Sequence[str] | None) -> Sequence[str | None]:

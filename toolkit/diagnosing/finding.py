@@ -9,7 +9,7 @@ from functools import partial
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.toolkit.diagnosing import causes, instructions
-from edgepress.toolkit.diagnosing.about import About
+from edgepress.toolkit.diagnosing.about import LARGE, SMALL, About
 from edgepress.toolkit.diagnosing.causes import Cause
 from edgepress.toolkit.diagnosing.sorting import CONVERSION, DEPTHWISE, PRODUCT, Kernel, reached
 from edgepress.toolkit.profiling.profile import Profile
@@ -20,6 +20,8 @@ LEAST_SHARE = 0.03
 """Share of the time below which nothing is reported: no remedy could be felt."""
 FAR = 0.25
 """Share of this CPU's reach below which a kernel is far from it."""
+ROUNDING_US, CALL_US = 1.0, 200.0
+"""Most time that engines take outside of the kernels' reported times: what is rounded off each, and the call itself."""
 CALL_SHARE = 0.3
 """Share of the time outside of kernels from which the call itself is a finding."""
 
@@ -41,14 +43,24 @@ class Case:
     lacking: Sequence[instructions.Instructions] = ()
 
     @property
-    def whole_us(self) -> float:
-        """The time of which shares are told: that of an inference, or of all kernels where tracing has slowed them."""
-        return max(self.profile.total_us, sum(k.time_us for k in self.kernels)) or 1.0
+    def kernels_us(self) -> float:
+        """The time of all kernels, microseconds."""
+        return sum(k.time_us for k in self.kernels)
 
     @property
     def rest_us(self) -> float:
-        """Time of an inference that no kernel accounts for, microseconds."""
-        return self.whole_us - sum(k.time_us for k in self.kernels)
+        """Time of an inference that no kernel accounts for, microseconds, as far as the engine can have taken it."""
+        return max(min(self.profile.total_us - self.kernels_us, len(self.kernels) * ROUNDING_US + CALL_US), 0.0)
+
+    @property
+    def whole_us(self) -> float:
+        """The time of which shares are told: that of an inference, or of all kernels where tracing has slowed them."""
+        return self.kernels_us + self.rest_us or 1.0
+
+    @property
+    def disturbed_us(self) -> float:
+        """Time of an inference that only other programs can have taken, microseconds."""
+        return max(self.profile.total_us - self.whole_us, 0.0)
 
     def finding(self, kind: str, text: str, kernels: Sequence[Kernel], cause: Cause | None = None) -> Finding:
         """A finding about some kernels, with the remedy that its cause has for this file."""
@@ -99,12 +111,17 @@ def _not_delegated(case: Case) -> Iterator[Finding]:
         return
     left = [k for k in case.kernels if not k.node.delegated and k.sort != CONVERSION]
 
-    def alike(kernel: Kernel) -> _Key:
-        cause = causes.cause_of(kernel.node.operation, kernel.node.computes_in)
-        return "" if cause and not cause.operations else kernel.node.operation, kernel.node.computes_in
+    def cause_of(kernel: Kernel) -> Cause | None:
+        mark = case.about.marks.get(kernel.node.name, "")
+        return causes.not_delegated(kernel.node.operation, kernel.node.computes_in, mark)
 
-    for (_, computes_in), kernels in _grouped(left, alike):
-        cause = causes.cause_of(kernels[0].node.operation, computes_in)
+    def alike(kernel: Kernel) -> _Key:
+        cause = cause_of(kernel)
+        kind = "" if cause and not cause.operations else kernel.node.operation
+        return kind, kernel.node.computes_in, cause.why if cause else ""
+
+    for (_, computes_in, _), kernels in _grouped(left, alike):
+        cause = cause_of(kernels[0])
         why = cause.why if cause else f"does not take{_typed(computes_in)}"
         typed = _typed(computes_in) if cause and computes_in in ("int8", "uint8") else ""
         yield case.finding("not delegated", f"{_listed(kernels)}{typed} that XNNPACK {why}", kernels, cause)
@@ -116,18 +133,24 @@ def _listed(kernels: Iterable[Kernel]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in counts.most_common())
 
 
+def _left_in_float(case: Case) -> list[Kernel]:
+    """Products that compute in float in a file of integers, on an engine without delegates."""
+    if not SCHEMES[case.about.scheme].calibrated or case.profile.delegated_share is not None:
+        return []
+    return [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE) and k.arithmetic == "float32"]
+
+
 def _float(case: Case) -> Iterator[Finding]:
     """Products that compute in float in a file of integers."""
-    if not SCHEMES[case.about.scheme].calibrated or case.profile.delegated_share is not None:
-        return
-    products = [k for k in case.kernels if k.sort in (PRODUCT, DEPTHWISE)]
-    floats = [k for k in products if k.arithmetic == "float32"]
-    if floats:
-        known = causes.LEFT_IN_FLOAT if case.profile.engine == "onnxruntime" else None
-        text = (
-            f"{len(floats)} of {len(products)} convolutions and dense layers, which stay in float in this integer file"
-        )
-        yield case.finding("float", text, floats, known)
+    if floats := _left_in_float(case):
+        products = sum(k.sort in (PRODUCT, DEPTHWISE) for k in case.kernels)
+        text = f"{len(floats)} of {products} convolutions and dense layers, which stay in float in this integer file"
+        yield case.finding("float", text, floats, _of_signed(case))
+
+
+def _of_signed(case: Case) -> Cause | None:
+    """The cause of float products and their conversions in a file with signed activations on ONNX Runtime."""
+    return causes.LEFT_IN_FLOAT if case.profile.engine == "onnxruntime" and case.about.signed else None
 
 
 def _conversions(case: Case) -> Iterator[Finding]:
@@ -140,8 +163,8 @@ def _conversions(case: Case) -> Iterator[Finding]:
         conversions = [k for k in conversions if k not in left]
     running = any(k.node.kernel.startswith(("ConvInteger", "MatMulInteger")) for k in case.kernels)
     cause = causes.DYNAMIC if running else None
-    if case.profile.engine == "onnxruntime" and SCHEMES[case.about.scheme].calibrated:
-        cause = causes.LEFT_IN_FLOAT
+    if _left_in_float(case):
+        cause = _of_signed(case)
     yield case.finding("conversion", f"conversions of types and layouts: {_listed(conversions)}", conversions, cause)
 
 
@@ -159,10 +182,12 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
     reading = [k for k in rated if k not in slow and k.computing_us < FAR * k.node.least_us]
     text = f"waiting for the weights of {plural(len(reading), 'layer')}, {size(_bytes(reading))}"
     yield case.finding("memory", text, reading, causes.WEIGHTS.get(case.about.scheme))
-    for (operation, arithmetic, computes_in, large), kernels in _grouped(slow, partial(_alike, case.about)):
+    for (operation, arithmetic, computes_in, mark), kernels in _grouped(slow, partial(_alike, case.about)):
         cause = None
-        if large and delegates:
+        if mark == LARGE and delegates:
             cause = causes.LARGE_KERNEL
+        elif mark == SMALL and delegates and computes_in == "dynamic":
+            cause = causes.SMALL_PRODUCT
         elif delegates and computes_in == "uint8" and not case.lacking:
             cause = causes.UNSIGNED
         elif operation in causes.DYNAMIC.operations:
@@ -174,8 +199,7 @@ def _slow_kernels(case: Case) -> Iterator[Finding]:
 
 
 def _alike(about: About, kernel: Kernel) -> _Key:
-    large = "large" if kernel.node.name in about.large else ""
-    return kernel.node.operation, kernel.arithmetic, kernel.node.computes_in, large
+    return kernel.node.operation, kernel.arithmetic, kernel.node.computes_in, about.marks.get(kernel.node.name, "")
 
 
 def _bytes(kernels: Iterable[Kernel]) -> int:

@@ -32,8 +32,8 @@ CONVERSIONS = {
     *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ReorderInput", "ReorderOutput"),
 }
 """Operations of files and kernels of engines that change only the type or the layout of their data."""
-TABLES = ("Invalid Unary Op", "Unary LUT", "LUT")
-"""XNNPACK's names for a look-up table, which has taken the place of several operations."""
+TABLES = ("Invalid Unary Op",)
+"""XNNPACK's name for a look-up table that has taken the place of several operations (src/operator-utils.c)."""
 INTEGERS = ("int8", "uint8", "dynamic")
 _XNNPACK_TYPES = re.compile(r"\((?:N\w+, )?([A-Z]+\d+)")
 

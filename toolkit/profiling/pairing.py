@@ -27,11 +27,11 @@ KERNELS = {
     "Max Pooling": "MAX_POOL_2D", "Average Pooling": "AVERAGE_POOL_2D", "Mean": "MEAN", "Sum": "SUM", "Add": "ADD",
     "Subtract": "SUB", "Multiply": "MUL", "Softmax": "SOFTMAX", "Softmax2": "SOFTMAX", "HardSwish": "HARD_SWISH",
     "Sigmoid": "LOGISTIC", "Tanh": "TANH", "Concatenate": "CONCATENATION", "Constant Pad": "PAD",
-    "Transpose": "TRANSPOSE",
+    "Transpose": "TRANSPOSE", "Invalid Unary Op": "look-up table",
 }
 # fmt: on
 """The TFLite operation that a kernel of XNNPACK stands for, by the first words of its name; a product may stand for any
-of `PRODUCTS`."""
+of `PRODUCTS`, and a look-up table for several operations."""
 
 
 class Ports(NamedTuple):

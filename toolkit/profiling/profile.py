@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +153,16 @@ def profile(
     except ChildDied as e:
         raise EngineError(f"Profiling {path} on {engine} ended with {e}. {e.log}".strip(), "Try another engine.") from e
     delegates = ENGINES[engine].delegates
-    file_nodes = read(path).nodes if delegates or format == "onnx" else ()
+    content = read(path) if delegates or format == "onnx" else None
+    file_nodes = content.nodes if content else ()
     if delegates:
         pairs = paired(traces.kernels, file_nodes, ports_of(path))
     else:
         pairs = paired_by_name(traces.kernels, file_nodes)
+    if content and any(
+        port.shape and (port.shape[0] or 1) > 1 for port in content.inputs
+    ):  # counted for one item of several
+        pairs = {i: replace(node, macs=None) for i, node in pairs.items()}
     nodes = _nodes(traces, pairs, named=delegates)
     total, kernels = _quiet_mean(traces.latencies_us[:, np.newaxis])[0], sum(n.time_us for n in nodes)
     return Profile(

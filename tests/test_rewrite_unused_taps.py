@@ -1,0 +1,48 @@
+"""Taps that only meet zeros: the same answers without them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rewriting import Net, answer
+
+from edgepress.converters.rewrites import unused_taps
+from edgepress.converters.rewrites.graph import Graph
+
+
+@settings(max_examples=30)
+@given(
+    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    kernel=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    stride=st.sampled_from([1, 2, 3]),
+    dilation=st.sampled_from([1, 2]),
+    same=st.booleans(),
+    depthwise=st.booleans(),
+)
+def test_answers_stay(size, kernel, stride, dilation, same, depthwise):
+    spans = [dilation * (k - 1) + 1 for k in kernel]
+    if (dilation > 1 < stride) or (not same and any(n < span for n, span in zip(size, spans, strict=True))):
+        return
+    net = Net(size, 3)
+    build = (
+        (lambda *a, **k: net.depthwise(*a, multiplier=2, **k)) if depthwise else (lambda *a, **k: net.conv(4, *a, **k))
+    )
+    build(kernel, stride=stride, dilation=dilation, same=same, act=1)
+    graph = Graph(model := net.model())
+    found = unused_taps.rewrite(graph)
+    changed = graph.to_bytes()
+    for builtin in (False, True):
+        assert np.abs(answer(model, builtin=builtin) - answer(changed, builtin=builtin)).max() < 1e-5
+    assert not (found and not same)
+    assert unused_taps.rewrite(Graph(changed)) == 0
+
+
+@pytest.mark.parametrize(("size", "kernel", "left"), [(1, 3, 1), (2, 3, 3), (2, 5, 3), (3, 7, 5), (1, 7, 1), (8, 3, 3)])
+def test_what_is_left(size, kernel, left):
+    net = Net((size, size), 4)
+    net.depthwise((kernel, kernel))
+    graph = Graph(net.model())
+    assert unused_taps.rewrite(graph) == (left != kernel)
+    assert graph.shape(int(graph.operators[0].inputs[1])) == (1, left, left, 4)
