@@ -16,10 +16,11 @@ LEAST_BYTES = 1024
 """Smaller float weights are biases and scales, and are not counted."""
 BY_DESIGN = {
     *("Softmax", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Expand", "Tile", "Slice"),
-    *("Split", "Concat", "Gather", "Pad", "ReverseSequence", "ConstantOfShape", "QuickGelu"),
+    *("Split", "Concat", "Gather", "Pad", "ReverseSequence", "ConstantOfShape"),
+    *("QuickGelu", "Gelu"),
 }
-"""ONNX: the output stays float, operations that only move values may come before the first quantization, and QuickGelu
-is faster so."""
+"""ONNX: the output stays float, operations that only move values may come before the first quantization, and these
+are faster so."""
 WHOLE = ("LSTM", "GRU", "RNN", "Loop", "Scan", "If")
 """ONNX: operations whose inside quantizers ignore."""
 

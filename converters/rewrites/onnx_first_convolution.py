@@ -74,7 +74,7 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
             wide[result, :, column, :, :, group - first] = weights[:, :, :, tap]
     last = _reader(graph, conv)
     last = last if last is not None and last.op_type in ("Relu", "Clip") else conv
-    if any(reader is None for reader in graph.readers(last.output[0])):
+    if any(reader is None or last.output[0] not in reader.input for reader in graph.readers(last.output[0])):
         return 0
     source = turned.input[0]
     sizes = np.array([-1, height, width // COLUMNS, COLUMNS * channels], np.int64)

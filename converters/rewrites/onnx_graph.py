@@ -14,6 +14,8 @@ from edgepress.converters.adapter import free_prefix
 
 Array = npt.NDArray[Any]
 STANDARD = ("", "ai.onnx")
+LARGE = 1024
+"""Constants of more values than this are weights, on which no shape depends."""
 
 
 class OnnxGraph:
@@ -83,7 +85,7 @@ class OnnxGraph:
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Shape of a value, -1 where it is free; None if it is not known."""
         if self._shapes is None:
-            inferred = onnx.shape_inference.infer_shapes(self._model, data_prop=True).graph
+            inferred = onnx.shape_inference.infer_shapes(self._without_weights(), data_prop=True).graph
             values = (*inferred.value_info, *inferred.input, *inferred.output)
             known = [v for v in values if v.type.tensor_type.HasField("shape")]
             self._shapes = {
@@ -92,6 +94,20 @@ class OnnxGraph:
             }
         tensor = self._tensors.get(name)
         return tuple(tensor.dims) if tensor is not None else self._shapes.get(name)
+
+    def _without_weights(self) -> onnx.ModelProto:
+        """The model with its large constants as inputs, because inferring shapes copies all of it."""
+        light = onnx.ModelProto(ir_version=self._model.ir_version, opset_import=self._model.opset_import)
+        graph = light.graph
+        graph.name = self.proto.name
+        for field in ("node", "input", "output", "value_info"):
+            getattr(graph, field).extend(getattr(self.proto, field))
+        for tensor in self.proto.initializer:
+            if np.prod(tensor.dims) <= LARGE:
+                graph.initializer.append(tensor)
+            else:
+                graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        return light
 
     def add_constant(self, value: Array) -> str:
         """Add a constant; returns its name."""

@@ -220,8 +220,9 @@ def _static(
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
             nodes_to_exclude=_exact_nodes(ready),
-            # Softmax stays float: otherwise, eight bits are all that remains of a probability.
-            op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax"}),
+            # Softmax stays float: otherwise, eight bits are all that remains of a probability. So does what has no
+            # kernel of 8 bits: only its factors would be rounded.
+            op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax", "LayerNormalization"}),
             extra_options={},
         )
         quantizer.quantize_model()

@@ -1,0 +1,125 @@
+"""Rewrites of ONNX graphs of transformer-like nets: products with a matrix, layer normalization, GELU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx_rewriting import OnnxNet, kinds, near, rewritten
+
+from edgepress.converters.rewrites import onnx_dense, onnx_float_gelu, onnx_gelu, onnx_layer_norm
+
+SHAPE = (5, 4, 6)
+
+
+def tensordot(net: OnnxNet, given: int, *, rows: bool = True) -> None:
+    """A product of the last axis, with shapes computed from that of the input."""
+    value, taken = net.now, net.shape[-1]
+    sizes = net.add("Shape", value)
+    front = net.add("Gather", sizes, np.array([0, 1, 2]), axis=0)
+    back = net.add("Concat", front, np.array([given]), axis=0)
+    net.add("Reshape", value, np.array([-1, taken] if rows else [-1, taken * 2]))
+    net.add("MatMul", net.random.normal(size=(taken if rows else taken * 2, given)).astype(np.float32))
+    net.add("Reshape", net.now, back if rows else np.array([-1, 5, 2, given]))
+    net.add("Add", np.ones(given, np.float32))
+
+
+@pytest.mark.parametrize("given", [3, 6])
+def test_a_product_of_the_last_axis_is_one_operation(given: int) -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Relu")
+    tensordot(net, given)
+    assert kinds(near(net, onnx_dense.rewrite)) == ["Relu", "MatMul", "Add"]
+
+
+def test_a_product_of_other_rows_stays() -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Relu")
+    tensordot(net, 3, rows=False)
+    assert rewritten(net.model(), onnx_dense.rewrite)[1] == 0
+
+
+def normalization(net: OnnxNet, axis: int, *, beta: bool, reshape: bool = True, second: int | None = None) -> None:
+    size, value = (None, *net.shape)[axis], net.now
+    shape = tuple(size if i == axis else 1 for i in range(4))
+    mean = net.add("ReduceMean", value, axes=[axis], keepdims=1)
+    flat = net.add("Reshape", mean, np.array([-1, *(1 if i == axis else n for i, n in enumerate(net.shape, 1))]))
+    off = net.add("Sub", value, flat if reshape else mean)
+    square = net.add("Mul", off, off)
+    net.add("ReduceMean", square, axes=[second or axis], keepdims=1)
+    net.add("Add", np.full((1, 1, 1, 1), 1e-3, np.float32))
+    net.add("Sqrt")
+    net.add("Reciprocal")
+    factor = net.add("Mul", net.random.normal(size=shape).astype(np.float32))
+    scaled = net.add("Mul", value, factor)
+    if beta:
+        net.add("Sub", net.constant(net.random.normal(size=shape).astype(np.float32)), net.add("Mul", mean, factor))
+    else:
+        net.add("Mul", net.add("Neg", mean), factor)
+    net.add("Add", scaled, net.now)
+    net.add("Relu")
+
+
+@pytest.mark.parametrize("beta", [True, False])
+@pytest.mark.parametrize("axis", [1, 3])
+@pytest.mark.parametrize("reshape", [True, False])
+def test_normalization_of_an_axis_is_one_operation(axis: int, beta: bool, reshape: bool) -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Neg")
+    normalization(net, axis, beta=beta, reshape=reshape)
+    turned = ["Transpose"] if axis == 1 else []
+    expected = ["Neg", *turned, "LayerNormalization", *turned, "Relu"]
+    assert kinds(near(net, onnx_layer_norm.rewrite, tolerance=1e-5)) == expected
+
+
+def test_normalization_of_two_axes_stays() -> None:
+    net = OnnxNet((4, 4, 4))
+    normalization(net, 1, beta=True, reshape=False, second=2)
+    assert rewritten(net.model(), onnx_layer_norm.rewrite)[1] == 0
+
+
+def erfc_gelu(net: OnnxNet, *, half: float = 0.5, root: float = np.sqrt(0.5)) -> None:
+    value = net.now
+    halved = net.add("Mul", net.constant(np.float32(half)), value)
+    net.add("Neg", value)
+    net.add("Mul", np.float32(root))
+    net.add("Erf")
+    net.add("Mul", halved, net.add("Sub", net.constant(np.float32(1)), net.now))
+    net.add("Neg")
+
+
+def test_gelu_is_written_as_it_is_fused() -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Neg")
+    erfc_gelu(net)
+    found = near(net, onnx_gelu.rewrite, tolerance=1e-5)
+    assert kinds(found) == ["Neg", "Div", "Erf", "Add", "Mul", "Mul", "Neg"]
+    one, made = rewritten(found, onnx_float_gelu.rewrite)
+    assert made == 1
+    assert kinds(one) == ["Neg", "Gelu", "Neg"]
+
+
+@pytest.mark.parametrize("options", [{"half": 0.4}, {"root": 0.7}])
+def test_what_is_no_gelu_stays(options) -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Neg")
+    erfc_gelu(net, **options)
+    assert rewritten(net.model(), onnx_gelu.rewrite)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("root", "one", "half", "places"),
+    [(np.sqrt(2), 1, 0.5, 1), (1.4, 1, 0.5, 0), (np.sqrt(2), 2, 0.5, 0), (np.sqrt(2), 1, 0.6, 0)],
+)
+def test_gelu_of_8_bits_is_one_operation(root: float, one: float, half: float, places: int) -> None:
+    net = OnnxNet(SHAPE)
+    value = net.add("Neg")
+    net.add("Div", np.float32(root))
+    net.add("Erf")
+    net.add("Add", np.float32(one))
+    net.add("Mul", value, net.now)
+    net.add("Mul", np.float32(half))
+    net.add("Neg")
+    if places:
+        near(net, onnx_float_gelu.rewrite, tolerance=1e-5)
+    else:
+        assert rewritten(net.model(), onnx_float_gelu.rewrite)[1] == 0
