@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.rewrites.graph import TYPES, Graph
 from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.graph import TYPES, Graph
 
 Array = npt.NDArray[Any]
 EVERY = np.arange(-128, 128, dtype=np.int8).reshape(1, 8, 8, 4)

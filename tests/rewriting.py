@@ -8,9 +8,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as fb
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.rewrites.windows import Axis, conv, same
+from edgepress.converters.rewrites.tflite.windows import Axis, conv, same
 from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.graph import Graph
 
 BUILTIN = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 

@@ -12,9 +12,9 @@ from int8_graphs import EVERY, Net, rewritten
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import read
 from edgepress.converters.proof.still_float import refuse_floats, remainder
-from edgepress.converters.rewrites import ends, lookup_islands
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import ends, lookup_islands
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.variant import Variant
 from edgepress.toolkit.conversion import Hints, convert
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.rewrites import depthwise_multiplier
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import depthwise_multiplier
+from edgepress.converters.to_tflite.graph import Graph
 
 
 @pytest.mark.parametrize(("channels", "multiplier"), [(8, 2), (24, 3), (64, 8)])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from int8_graphs import EVERY, Net, answers, interpreter, kinds, rewritten, steps
 
 from edgepress.converters.inspection.engines import DELEGATE
-from edgepress.converters.rewrites.ends import rewrite
+from edgepress.converters.rewrites.tflite.ends import rewrite
 
 BYTES = (EVERY.astype(int) + 128).astype(np.uint8)
 SHAPE = BYTES.shape

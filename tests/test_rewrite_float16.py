@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from rewriting import Net, answer
 
-from edgepress.converters.rewrites import depthwise_float32, float16_biases
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import depthwise_float32, float16_biases
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.graph import Graph
 
 FLOAT16 = SCHEMES["tflite-float16"]
 

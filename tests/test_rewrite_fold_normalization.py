@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.rewrites import fold_normalization, single_mean
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import fold_normalization, single_mean
+from edgepress.converters.to_tflite.graph import Graph
 
 MEANS, STDS = np.array([123.7, 116.3, 103.5], np.float32), np.array([58.4, 57.1, 57.4], np.float32)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.rewrites import grouped_depthwise
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import grouped_depthwise
+from edgepress.converters.to_tflite.graph import Graph
 
 
 @pytest.mark.parametrize("multiplier", [1, 2, 3])

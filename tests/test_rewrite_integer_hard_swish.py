@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from int8_graphs import EVERY, Net, answers, kinds, rewritten, steps
 
-from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.rewrites.int8 import is_int8
-from edgepress.converters.rewrites.integer_hard_swish import rewrite
+from edgepress.converters.rewrites.tflite.int8 import is_int8
+from edgepress.converters.rewrites.tflite.integer_hard_swish import rewrite
+from edgepress.converters.to_tflite.graph import Graph
 
 SHAPE = EVERY.shape
 

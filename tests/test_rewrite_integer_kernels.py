@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from int8_graphs import EVERY, Net, answers, kinds, rewritten, steps
 
-from edgepress.converters.rewrites.integer_kernels import KERNELS, rewrite
+from edgepress.converters.rewrites.tflite.integer_kernels import KERNELS, rewrite
 
 SHAPE = EVERY.shape
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.rewrites import channel_affine, concat_tree, fold_pool
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import channel_affine, concat_tree, fold_pool
+from edgepress.converters.to_tflite.graph import Graph
 
 
 def change(net: Net, rewrite) -> tuple[bytes, bytes, int]:

@@ -7,10 +7,10 @@ import pytest
 from rewriting import Net, answer, kinds
 
 from edgepress.converters.calibration import tflite_ranges
-from edgepress.converters.rewrites import layer_norm
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import layer_norm
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.graph import Graph
 
 LAST = np.array([-1], np.int32)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.rewrites.line_pads import rewrite
+from edgepress.converters.rewrites.tflite.line_pads import rewrite
+from edgepress.converters.to_tflite.graph import Graph
 
 
 def rewritten(net: Net) -> tuple[bytes, bytes, int]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from int8_graphs import EVERY, Array, Net, answers, interpreter, kinds, rewritten, steps
 
 from edgepress.converters.inspection.engines import delegated
-from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.rewrites.lookup_islands import TABLES, rewrite
+from edgepress.converters.rewrites.tflite.lookup_islands import TABLES, rewrite
+from edgepress.converters.to_tflite.graph import Graph
 
 SHAPE = EVERY.shape
 OF_REAL: dict[str, Callable[[Array], Array]] = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx_rewriting import OnnxNet, kinds, near, rewritten
 
-from edgepress.converters.rewrites import onnx_dense, onnx_float_gelu, onnx_gelu, onnx_layer_norm
+from edgepress.converters.rewrites.onnx import dense, float_gelu, gelu, layer_norm
 
 SHAPE = (5, 4, 6)
 
@@ -28,14 +28,14 @@ def test_a_product_of_the_last_axis_is_one_operation(given: int) -> None:
     net = OnnxNet(SHAPE)
     net.add("Relu")
     tensordot(net, given)
-    assert kinds(near(net, onnx_dense.rewrite)) == ["Relu", "MatMul", "Add"]
+    assert kinds(near(net, dense.rewrite)) == ["Relu", "MatMul", "Add"]
 
 
 def test_a_product_of_other_rows_stays() -> None:
     net = OnnxNet(SHAPE)
     net.add("Relu")
     tensordot(net, 3, rows=False)
-    assert rewritten(net.model(), onnx_dense.rewrite)[1] == 0
+    assert rewritten(net.model(), dense.rewrite)[1] == 0
 
 
 def normalization(net: OnnxNet, axis: int, *, beta: bool, reshape: bool = True, second: int | None = None) -> None:
@@ -68,13 +68,13 @@ def test_normalization_of_an_axis_is_one_operation(axis: int, beta: bool, reshap
     normalization(net, axis, beta=beta, reshape=reshape)
     turned = ["Transpose"] if axis == 1 else []
     expected = ["Neg", *turned, "LayerNormalization", *turned, "Relu"]
-    assert kinds(near(net, onnx_layer_norm.rewrite, tolerance=1e-5)) == expected
+    assert kinds(near(net, layer_norm.rewrite, tolerance=1e-5)) == expected
 
 
 def test_normalization_of_two_axes_stays() -> None:
     net = OnnxNet((4, 4, 4))
     normalization(net, 1, beta=True, reshape=False, second=2)
-    assert rewritten(net.model(), onnx_layer_norm.rewrite)[1] == 0
+    assert rewritten(net.model(), layer_norm.rewrite)[1] == 0
 
 
 def erfc_gelu(net: OnnxNet, *, half: float = 0.5, root: float = np.sqrt(0.5)) -> None:
@@ -91,9 +91,9 @@ def test_gelu_is_written_as_it_is_fused() -> None:
     net = OnnxNet(SHAPE)
     net.add("Neg")
     erfc_gelu(net)
-    found = near(net, onnx_gelu.rewrite, tolerance=1e-5)
+    found = near(net, gelu.rewrite, tolerance=1e-5)
     assert kinds(found) == ["Neg", "Div", "Erf", "Add", "Mul", "Mul", "Neg"]
-    one, made = rewritten(found, onnx_float_gelu.rewrite)
+    one, made = rewritten(found, float_gelu.rewrite)
     assert made == 1
     assert kinds(one) == ["Neg", "Gelu", "Neg"]
 
@@ -103,7 +103,7 @@ def test_what_is_no_gelu_stays(options) -> None:
     net = OnnxNet(SHAPE)
     net.add("Neg")
     erfc_gelu(net, **options)
-    assert rewritten(net.model(), onnx_gelu.rewrite)[1] == 0
+    assert rewritten(net.model(), gelu.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,6 @@ def test_gelu_of_8_bits_is_one_operation(root: float, one: float, half: float, p
     net.add("Mul", np.float32(half))
     net.add("Neg")
     if places:
-        near(net, onnx_float_gelu.rewrite, tolerance=1e-5)
+        near(net, float_gelu.rewrite, tolerance=1e-5)
     else:
-        assert rewritten(net.model(), onnx_float_gelu.rewrite)[1] == 0
+        assert rewritten(net.model(), float_gelu.rewrite)[1] == 0

@@ -8,14 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_rewriting import FLOAT, UINT8, OnnxNet, kinds, near, rewritten
 
-from edgepress.converters.rewrites import (
-    onnx_hard_gates,
-    onnx_hard_sigmoid,
-    onnx_input_scale,
-    onnx_pads,
-    onnx_plain_shapes,
-    onnx_pool_strides,
-)
+from edgepress.converters.rewrites.onnx import hard_gates, hard_sigmoid, input_scale, plain_shapes, pool_strides
+from edgepress.converters.rewrites.onnx import pads as convolution_pads
 
 
 def f32(*values: float, shape: tuple[int, ...] = ()) -> np.ndarray:
@@ -32,7 +26,7 @@ def test_shapes_that_change_nothing_are_left_out() -> None:
     net.conv(4, 6, (1, 1))
     net.add("Reshape", np.array([-1, 4, 1, 1]))
     net.conv(3, 4, (1, 1))
-    assert kinds(near(net, onnx_plain_shapes.rewrite, places=2)) == ["GlobalAveragePool", "Conv", "Conv"]
+    assert kinds(near(net, plain_shapes.rewrite, places=2)) == ["GlobalAveragePool", "Conv", "Conv"]
 
 
 def test_shapes_that_change_something_stay() -> None:
@@ -40,17 +34,17 @@ def test_shapes_that_change_something_stay() -> None:
     net.add("Reshape", np.array([-1, 6, 3, 2]))
     net.add("Relu")
     net.add("Reshape", np.array([-1, 36]))
-    assert rewritten(net.model(), onnx_plain_shapes.rewrite)[1] == 0
+    assert rewritten(net.model(), plain_shapes.rewrite)[1] == 0
 
 
 def test_the_output_keeps_its_name_and_its_reshape() -> None:
     net = OnnxNet((6,))
     net.add("Relu")
     net.add("Reshape", np.array([-1, 6]))
-    assert rewritten(net.model(), onnx_plain_shapes.rewrite)[1] == 0
+    assert rewritten(net.model(), plain_shapes.rewrite)[1] == 0
 
 
-def hard_sigmoid(net: OnnxNet, *, shift=3.0, top=6.0, divide=False, first=False, shape=()) -> None:
+def add_hard_sigmoid(net: OnnxNet, *, shift=3.0, top=6.0, divide=False, first=False, shape=()) -> None:
     shift = np.full(shape, shift, np.float32)
     net.add("Add", *([shift, net.now] if first else [shift]))
     net.add("Clip", np.float32(0), np.float32(top))
@@ -63,17 +57,17 @@ def hard_sigmoid(net: OnnxNet, *, shift=3.0, top=6.0, divide=False, first=False,
 def test_three_steps_become_a_hard_sigmoid(divide: bool, first: bool, shape: tuple[int, ...]) -> None:
     net = OnnxNet((3, 4, 4))
     value = net.add("Neg", "input")
-    hard_sigmoid(net, divide=divide, first=first, shape=shape)
+    add_hard_sigmoid(net, divide=divide, first=first, shape=shape)
     net.add("Mul", value, net.now)
-    assert kinds(near(net, onnx_hard_sigmoid.rewrite)) == ["Neg", "HardSigmoid", "Mul"]
+    assert kinds(near(net, hard_sigmoid.rewrite)) == ["Neg", "HardSigmoid", "Mul"]
 
 
 @pytest.mark.parametrize("options", [{"shift": 2.5}, {"top": 5.0}, {"shape": (1, 1, 1, 1, 1)}])
 def test_other_steps_stay(options) -> None:
     net = OnnxNet((3, 4, 4))
-    hard_sigmoid(net, **options)
+    add_hard_sigmoid(net, **options)
     net.add("Neg")
-    assert rewritten(net.model(), onnx_hard_sigmoid.rewrite)[1] == 0
+    assert rewritten(net.model(), hard_sigmoid.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -84,7 +78,7 @@ def test_hard_sigmoids_become_part_of_convolutions(bias: bool, alpha: float, bet
     net.conv(5, 3, (3, 3), bias=bias)
     net.add("HardSigmoid", alpha=alpha, beta=beta)
     net.conv(2, 5, (1, 1))
-    assert kinds(near(net, onnx_hard_gates.rewrite, tolerance=1e-4)) == ["Conv", "Clip", "Conv"]
+    assert kinds(near(net, hard_gates.rewrite, tolerance=1e-4)) == ["Conv", "Clip", "Conv"]
 
 
 def test_hard_sigmoids_of_values_that_others_read_stay() -> None:
@@ -92,7 +86,7 @@ def test_hard_sigmoids_of_values_that_others_read_stay() -> None:
     value = net.conv(5, 3, (3, 3))
     net.add("HardSigmoid", value)
     net.add("Mul", value, net.now)
-    assert rewritten(net.model(), onnx_hard_gates.rewrite)[1] == 0
+    assert rewritten(net.model(), hard_gates.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("more", [(0, 0, 0, 0), (1, 0, 2, 1)])
@@ -103,7 +97,7 @@ def test_pads_become_the_convolutions_own(more, stride) -> None:
     one = net.conv(4, 3, (3, 3), strides=[stride] * 2, pads=list(more))
     net.now = padded
     net.add("Add", one, net.conv(4, 3, (3, 3), strides=[stride] * 2, pads=list(more)))
-    assert "Pad" not in kinds(near(net, onnx_pads.rewrite))
+    assert "Pad" not in kinds(near(net, convolution_pads.rewrite))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +112,7 @@ def test_other_pads_stay(pads, value, reader) -> None:
         net.conv(4, 5 if pads[1] else 3, (3, 3))
     else:
         net.add(reader, kernel_shape=[2, 2])
-    assert rewritten(net.model(), onnx_pads.rewrite)[1] == 0
+    assert rewritten(net.model(), convolution_pads.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("kind", ["AveragePool", "MaxPool"])
@@ -128,7 +122,7 @@ def test_pools_of_one_become_strides(kind, size, stride) -> None:
     net = OnnxNet((4, *size))
     net.add(kind, kernel_shape=[1, 1], strides=[2, stride])
     net.conv(3, 4, (1, 1), strides=[1, 2])
-    assert kinds(near(net, onnx_pool_strides.rewrite)) == ["Conv"]
+    assert kinds(near(net, pool_strides.rewrite)) == ["Conv"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +137,7 @@ def test_other_pools_stay(options) -> None:
     net = OnnxNet((4, 7, 7))
     net.add("MaxPool", strides=[2, 2], **options)
     net.conv(3, 4, (1, 1))
-    assert rewritten(net.model(), onnx_pool_strides.rewrite)[1] == 0
+    assert rewritten(net.model(), pool_strides.rewrite)[1] == 0
 
 
 def pixels(steps, *, pad="", padding=1, seed=0) -> OnnxNet:
@@ -170,7 +164,7 @@ step = st.tuples(st.sampled_from(["Mul", "Div", "Add", "Sub"]), channel | st.flo
 @settings(max_examples=25, deadline=None)
 def test_the_scale_of_pixels_becomes_that_of_weights(steps, pad) -> None:
     steps = [(kind, value, first and kind != "Div") for kind, value, first in steps]
-    found = kinds(near(pixels(steps, pad=pad), onnx_input_scale.rewrite, tolerance=1e-4))
+    found = kinds(near(pixels(steps, pad=pad), input_scale.rewrite, tolerance=1e-4))
     assert found[:2] == ["Transpose", "Cast"]
     assert found[-1] == "Conv"
     assert set(found[2:-1]) <= {"Add"}
@@ -178,4 +172,4 @@ def test_the_scale_of_pixels_becomes_that_of_weights(steps, pad) -> None:
 
 @pytest.mark.parametrize("steps", [[], [("Div", 3.0, True)], [("Mul", [0.0, 1.0, 2.0], False)]])
 def test_other_steps_of_pixels_stay(steps) -> None:
-    assert rewritten(pixels(steps).model(), onnx_input_scale.rewrite)[1] == 0
+    assert rewritten(pixels(steps).model(), input_scale.rewrite)[1] == 0

@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from onnx_rewriting import FLOAT, UINT8, OnnxNet, answer, kinds, near, rewritten
 
-from edgepress.converters.rewrites import (
-    onnx_convolution_weights,
-    onnx_depthwise_channels,
-    onnx_first_convolution,
-    onnx_input_bytes,
-    onnx_input_zero,
-    onnx_quantized_hard_sigmoid,
-    onnx_relu_bytes,
-    onnx_swish,
+from edgepress.converters.rewrites.onnx import (
+    convolution_weights,
+    depthwise_channels,
+    first_convolution,
+    input_bytes,
+    input_zero,
+    quantized_hard_sigmoid,
+    relu_bytes,
+    swish,
     uint8_activations,
 )
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.convert import with_scheme
+from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 
 EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
 
@@ -49,19 +50,19 @@ def image(*, height: int = 8, width: int = 8, channels: int = 3, mean: Any = 0.0
 def test_the_offset_of_pixels_becomes_one_whole_number(mean: Any) -> None:
     net = image(mean=mean, scale=[0.017, 0.018, 0.02])
     net.conv(4, 3, (3, 3))
-    changed = near(net, onnx_input_zero.rewrite, tolerance=1e-4)
+    changed = near(net, input_zero.rewrite, tolerance=1e-4)
     whole = round(float(np.mean(mean)))
     assert kinds(changed) == ["Transpose", "Cast", *(["Add"] if whole else []), "Conv"]
     pixels = (0.0, 255.0)
     expected = {pixels, (-whole, 255.0 - whole)}
-    assert set(onnx_input_zero.ranges_of_pixels(changed, pixels).values()) == expected
+    assert set(ranges_of_pixels(changed, pixels).values()) == expected
 
 
 def test_padded_pixels_are_off_by_a_few_grey_levels() -> None:
     net = image(mean=[120.0, 110.0, 100.0])
     net.conv(1, 3, (3, 3), pads=[1] * 4, bias=False)
     model = net.model()
-    changed, _ = rewritten(model, onnx_input_zero.rewrite)
+    changed, _ = rewritten(model, input_zero.rewrite)
     off = np.abs(answer(model, items := net.items()) - answer(changed, items))[:, 0]
     weights = np.abs(numpy_helper.to_array(model.graph.initializer[-1])).sum()
     assert off[:, 1:-1, 1:-1].max() < 1e-2
@@ -71,7 +72,7 @@ def test_padded_pixels_are_off_by_a_few_grey_levels() -> None:
 def test_offsets_that_are_far_apart_stay() -> None:
     net = image(mean=[0.0, 100.0, 200.0])
     net.conv(4, 3, (3, 3))
-    assert rewritten(net.model(), onnx_input_zero.rewrite)[1] == 0
+    assert rewritten(net.model(), input_zero.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("zero", [0, 114])
@@ -85,7 +86,7 @@ def test_bytes_are_read_as_they_are(zero: int) -> None:
             "Add", now, net.add("DequantizeLinear", net.constant(np.uint8(0)), np.float32(zero / 255), np.uint8(255))
         )
         net.quantized(1.0, zero)
-    changed = near(net, onnx_input_bytes.rewrite, places=2 if zero else 1, tolerance=0)
+    changed = near(net, input_bytes.rewrite, places=2 if zero else 1, tolerance=0)
     assert kinds(changed) == ["Transpose", "DequantizeLinear"]
 
 
@@ -94,7 +95,7 @@ def test_bytes_of_another_scale_stay(scale: float, zero: int) -> None:
     net = OnnxNet((4, 4, 3), UINT8)
     net.add("Cast", to=FLOAT)
     net.quantized(scale, zero)
-    assert rewritten(net.model(), onnx_input_bytes.rewrite)[1] == 0
+    assert rewritten(net.model(), input_bytes.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("end", ["Relu", "", "swish"])
@@ -113,8 +114,8 @@ def test_the_first_convolution_takes_four_columns(size, stride, pads, end, bias)
         net.add("Mul", value, net.add("Sigmoid", value))
     net.conv(2, 5, (1, 1))
     onnx_input_zero_model = net.model()
-    onnx_input_zero.rewrite(onnx_input_zero_model)
-    changed, made = rewritten(onnx_input_zero_model, onnx_first_convolution.rewrite)
+    input_zero.rewrite(onnx_input_zero_model)
+    changed, made = rewritten(onnx_input_zero_model, first_convolution.rewrite)
     assert made == 1
     before, after = answer(onnx_input_zero_model, items := net.items()), answer(changed, items)
     assert before.shape == after.shape
@@ -131,8 +132,8 @@ def test_other_first_convolutions_stay(options) -> None:
     net.conv(5, 3, (3, 3), **options)
     net.conv(2, 5, (1, 1))
     model = net.model()
-    onnx_input_zero.rewrite(model)
-    assert rewritten(model, onnx_first_convolution.rewrite)[1] == 0
+    input_zero.rewrite(model)
+    assert rewritten(model, first_convolution.rewrite)[1] == 0
 
 
 # Channels.
@@ -161,14 +162,14 @@ def block(count: int, *, excite: bool, stride: int, act: str) -> OnnxNet:
 @pytest.mark.parametrize(("count", "wide"), [(11, 16), (22, 32), (24, 32), (44, 48)])
 def test_depthwise_convolutions_get_a_multiple_of_16_channels(count, wide, excite, stride) -> None:
     net = block(count, excite=excite, stride=stride, act="HardSigmoid" if excite else "Sigmoid")
-    changed = near(net, onnx_depthwise_channels.rewrite, tolerance=1e-5)
+    changed = near(net, depthwise_channels.rewrite, tolerance=1e-5)
     (group,) = (a.i for n in changed.graph.node for a in n.attribute if a.name == "group")
     assert group == wide
 
 
 @pytest.mark.parametrize("count", [8, 16, 17])
 def test_channels_that_would_grow_too_much_or_fit_stay(count: int) -> None:
-    assert rewritten(block(count, excite=False, stride=1, act="Relu").model(), onnx_depthwise_channels.rewrite)[1] == 0
+    assert rewritten(block(count, excite=False, stride=1, act="Relu").model(), depthwise_channels.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("kind", ["Softmax", "output", "input", "group"])
@@ -181,7 +182,7 @@ def test_channels_that_others_need_stay(kind: str) -> None:
         net.add("Softmax", axis=1)
     if kind != "output":
         net.conv(4, 24, (1, 1))
-    assert rewritten(net.model(), onnx_depthwise_channels.rewrite)[1] == 0
+    assert rewritten(net.model(), depthwise_channels.rewrite)[1] == 0
 
 
 # Activations.
@@ -197,7 +198,7 @@ def test_hard_sigmoids_of_bytes_become_additions(scale, zero, high, alpha, beta)
     step = np.float32(high / 255)
     net.quantized(step, 0)
     model = net.model()
-    changed, made = rewritten(model, onnx_quantized_hard_sigmoid.rewrite)
+    changed, made = rewritten(model, quantized_hard_sigmoid.rewrite)
     assert made == 1
     for optimized in (True, False):
         off = np.abs(answer(model, EVERY_BYTE, optimized=optimized) - answer(changed, EVERY_BYTE, optimized=optimized))
@@ -211,7 +212,7 @@ def test_other_hard_sigmoids_of_bytes_stay(high: float, zero: int, alpha: float)
     net.quantized(0.05, 100)
     net.add("HardSigmoid", alpha=alpha)
     net.quantized(high / 255, zero)
-    assert rewritten(net.model(), onnx_quantized_hard_sigmoid.rewrite)[1] == 0
+    assert rewritten(net.model(), quantized_hard_sigmoid.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -223,7 +224,7 @@ def test_swish_of_bytes_is_one_operation_in_float(first: bool) -> None:
     net.add("Mul", *((value, gate) if first else (gate, value)))
     step = 8.6 / 255
     net.quantized(step, 9)
-    changed, made = rewritten(net.model(), onnx_swish.rewrite)
+    changed, made = rewritten(net.model(), swish.rewrite)
     assert made == 1
     assert kinds(changed) == ["DequantizeLinear", "QuickGelu", "QuantizeLinear", "DequantizeLinear"]
     x = (EVERY_BYTE.astype(np.float64) - 90) * 0.05
@@ -239,7 +240,7 @@ def test_a_product_with_another_sigmoid_stays() -> None:
     gate = net.quantized(1 / 255, 0)
     net.add("Mul", value, gate)
     net.quantized(0.05, 90)
-    assert rewritten(net.model(), onnx_swish.rewrite)[1] == 0
+    assert rewritten(net.model(), swish.rewrite)[1] == 0
 
 
 STEP = 0.04 * 135 / 255
@@ -280,7 +281,7 @@ def shared_relu(reader: str, *, bias: bool = True, pad: bool = False) -> OnnxNet
 def test_relus_of_shared_bytes_are_their_limit(reader: str, bias: bool, pad: bool) -> None:
     net = shared_relu(reader, bias=bias, pad=pad)
     model = net.model()
-    changed, made = rewritten(model, onnx_relu_bytes.rewrite)
+    changed, made = rewritten(model, relu_bytes.rewrite)
     assert made == 1
     assert "Relu" not in kinds(changed)
     assert "Clip" in kinds(changed)
@@ -290,7 +291,7 @@ def test_relus_of_shared_bytes_are_their_limit(reader: str, bias: bool, pad: boo
 
 
 def test_relus_that_a_pool_reads_stay() -> None:
-    assert rewritten(shared_relu("MaxPool").model(), onnx_relu_bytes.rewrite)[1] == 0
+    assert rewritten(shared_relu("MaxPool").model(), relu_bytes.rewrite)[1] == 0
 
 
 def test_activations_are_counted_where_weights_are() -> None:
@@ -312,7 +313,7 @@ def test_convolutions_of_dynamic_files_are_as_small_and_nearer() -> None:
     net.add("Flatten")
     net.add("MatMul", net.random.normal(size=(64, 32)).astype(np.float32))
     model, items = net.model(), net.items()
-    assert onnx_convolution_weights.rewrite(model) == 2
+    assert convolution_weights.rewrite(model) == 2
     truth, found = answer(model, items), []
     for rewrites in ((), ("onnx-convolution-weights",)):
         made = with_scheme(model, SCHEMES["onnx-dynamic"], list, None, rewrites)

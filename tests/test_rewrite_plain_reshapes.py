@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.rewrites.plain_reshapes import rewrite
+from edgepress.converters.rewrites.tflite.plain_reshapes import rewrite
+from edgepress.converters.to_tflite.graph import Graph
 
 
 @pytest.mark.parametrize("kind", ["SQUEEZE", "EXPAND_DIMS"])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from rewriting import Net, answer
 
-from edgepress.converters.rewrites import small_products
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import small_products
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.graph import Graph
 
 
 @pytest.mark.parametrize(

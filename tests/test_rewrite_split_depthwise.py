@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from rewriting import Net, answer, kinds
 
 from edgepress.converters.calibration import tflite_ranges
-from edgepress.converters.rewrites import split_depthwise
-from edgepress.converters.rewrites.graph import Graph
-from edgepress.converters.rewrites.split_depthwise import LARGEST, divided
+from edgepress.converters.rewrites.tflite import split_depthwise
+from edgepress.converters.rewrites.tflite.split_depthwise import LARGEST, divided
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.graph import Graph
 
 TOLERANCE = 1e-5
 

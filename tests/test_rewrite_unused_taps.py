@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import Net, answer
 
-from edgepress.converters.rewrites import unused_taps
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import unused_taps
+from edgepress.converters.to_tflite.graph import Graph
 
 
 @settings(max_examples=30)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rewriting import Net, answer, kinds
 
-from edgepress.converters.rewrites import line_pads, wide_taps
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.rewrites.tflite import line_pads, wide_taps
+from edgepress.converters.to_tflite.graph import Graph
 
 
 def both(net: Net) -> tuple[bytes, bytes, int]:

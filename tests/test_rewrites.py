@@ -24,7 +24,7 @@ rows = pytest.mark.parametrize("row", REWRITES, ids=lambda row: row.name)
 
 @rows
 def test_a_row_names_what_exists(row: Rewrite) -> None:
-    module = importlib.import_module(f"edgepress.converters.rewrites.{row.name.replace('-', '_')}")
+    module = importlib.import_module(row.module)
     assert callable(module.rewrite)
     assert module.__doc__
     assert set(row.schemes) <= set(SCHEMES)

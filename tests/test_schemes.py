@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgepress.converters.rewrites.graph import Graph
 from edgepress.converters.schemes import SCHEMES, parse_schemes
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.passes import operations
 from edgepress.runtime import InputError, load, read_contract
 

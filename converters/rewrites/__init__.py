@@ -1,5 +1,6 @@
 """Rewrites: changes of a graph that make the engines run it faster, one a module, and the table of all of them.
 
-`table` says which rewrites a scheme and a target get, and applies them. It depends on nothing else, least of all on a
-clock, so that the same model gives the same bytes.
+`table` says which rewrites a scheme and a target get, and applies them. What they do depends on the graph alone, never
+on a clock, so that the same model gives the same bytes. Reading and writing of graphs is not here: see
+`to_tflite.graph` and `to_onnx.graph`.
 """

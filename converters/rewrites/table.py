@@ -7,7 +7,7 @@ A rewrite is a row here and a module that is named in it. There are three stages
   because only the quantizer can; the module's function only counts the places in the float graph that it concerns;
 * "quantized": a function of the finished graph, whose ends have their types.
 
-A function changes its graph in place, a `rewrites.graph.Graph` for TFLite and an `onnx.ModelProto` for ONNX, and
+A function changes its graph in place, a `to_tflite.graph.Graph` for TFLite and an `onnx.ModelProto` for ONNX, and
 returns at how many places it did.
 """
 
@@ -18,9 +18,9 @@ import importlib
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-from edgepress.converters.rewrites.graph import Graph
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.targets import Target
+from edgepress.converters.to_tflite.graph import Graph
 
 Stage = Literal["float", "recipe", "quantized"]
 
@@ -30,7 +30,7 @@ class Rewrite:
     """One row of the table.
 
     Attributes:
-        name: Its name in contracts and tables, such as "lookup-islands"; with underscores that of its module.
+        name: Its name in contracts and tables, such as "lookup-islands"; of ONNX ones it begins with "onnx-".
         summary: One line for a user.
         schemes: Names of the schemes that get it.
         stage: When it is applied.
@@ -48,10 +48,15 @@ class Rewrite:
     targets: tuple[Target, ...] = ("cpu", "integer-only")
     changes: Literal["exact", "float rounding", "int8 rounding"] = "exact"
 
+    @property
+    def module(self) -> str:
+        """Its module, in the folder of its format."""
+        format = SCHEMES[self.schemes[0]].format
+        return f"edgepress.converters.rewrites.{format}.{self.name.removeprefix('onnx-').replace('-', '_')}"
+
     def apply(self, graph: Any) -> int:
         """Change a graph in place; returns at how many places."""
-        module = importlib.import_module(f"edgepress.converters.rewrites.{self.name.replace('-', '_')}")
-        changed: int = module.rewrite(graph)
+        changed: int = importlib.import_module(self.module).rewrite(graph)
         return changed
 
 

@@ -22,9 +22,9 @@ from edgepress.converters.calibration import Batches, onnx_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
 from edgepress.converters.memory import sweep
-from edgepress.converters.rewrites.onnx_convolution_weights import store_in_bytes
-from edgepress.converters.rewrites.onnx_input_zero import ranges_of_pixels
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.to_onnx.pixels import ranges_of_pixels
+from edgepress.converters.to_onnx.weights import store_in_bytes
 
 if TYPE_CHECKING:
     import onnx
@@ -207,7 +207,7 @@ def _static(
 
     ready = _with_flat_biases(prepared(model))
     ranges = onnx_ranges(ready, batches, input_range)
-    if input_range is not None:
+    if input_range is not None and "onnx-input-zero" in rewrites:
         ranges |= ranges_of_pixels(ready, input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with _quiet("root"):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.inspection import Inspection, Node
-from edgepress.converters.rewrites.graph import Graph
 from edgepress.converters.rewrites.table import REWRITES, Rewrite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import TARGETS
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.products import is_small_product
 
 LARGE, WIDE, PICKING, SMALL = "large", "wide", "picking", "small"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgepress.converters.inspection import Node
-from edgepress.converters.rewrites.graph import Graph
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.toolkit.workers.trace import Kernel
 
 PRODUCT = "product"

@@ -1,0 +1,40 @@
+"""A product with a matrix of the last axis of an image, which TensorFlow writes as Tensordot, becomes one MatMul.
+
+Tensordot reshapes to rows, multiplies, and reshapes back, to shapes that it computes from the input's, a dozen
+operations on a few integers each. ONNX' MatMul takes any number of axes in front, and ONNX Runtime treats them as rows
+by itself (MatMulComputeHelper, onnxruntime/core/providers/cpu/math/matmul_helper.h).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgepress.converters.to_onnx.graph import OnnxGraph
+
+
+def rewrite(model: Any) -> int:
+    """Leave out the shapes around products with a constant matrix; returns around how many."""
+    graph, changed = OnnxGraph(model), 0
+    for node in graph.nodes("MatMul"):
+        before, after = graph.maker(node.input[0], "Reshape"), graph.only_reader(node.output[0], "Reshape")
+        matrix = graph.constant(node.input[1])
+        if before is None or after is None or matrix is None or matrix.ndim != 2:
+            continue
+        taken, given = graph.shape(before.input[0]), graph.shape(after.output[0])
+        rows = graph.shape(node.input[0])
+        if taken is None or given is None or rows is None or len(rows) != 2:
+            continue
+        if len(taken) < 3 or taken[:-1] != given[:-1] or (taken[-1], given[-1]) != matrix.shape:
+            continue
+        if sum(size < 0 for size in taken[:-1]) > 1 or any(r is None for r in graph.readers(after.output[0])):
+            continue
+        graph.feed(node, 0, before.input[0])
+        graph.move_readers(after.output[0], node.output[0])
+        changed += 1
+    if changed:
+        names = {v.name for v in graph.proto.output}
+        for place in reversed(range(len(graph.proto.value_info))):  # the products have more axes now
+            if graph.proto.value_info[place].name not in names:
+                del graph.proto.value_info[place]
+        graph.finish()
+    return changed

@@ -1,0 +1,50 @@
+"""GELU between values of 8 bits is computed in float, as one operation of ONNX Runtime's own.
+
+Quantized step by step, it is half a dozen kernels, two of which are float anyway. Gelu (com.microsoft, since release
+0.5) is not recognized there, because the optimizer makes a DequantizeLinear for each reader of its input
+(EnsureUniqueDQForNodeUnit, onnxruntime/core/optimizer/qdq_transformer), so it is written before quantization.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgepress.converters.to_onnx.graph import OnnxGraph
+
+_DOMAIN = "com.microsoft"
+
+
+def rewrite(model: Any) -> int:
+    """Replace x * (1 + erf(x / 1.4142)) * 0.5; returns at how many places."""
+    graph, changed = OnnxGraph(model), 0
+    for erf in graph.nodes("Erf"):
+        scaled = graph.maker(erf.input[0], "Div")
+        shifted = graph.only_reader(erf.output[0], "Add")
+        product = shifted and graph.only_reader(shifted.output[0], "Mul")
+        halved = product and graph.only_reader(product.output[0], "Mul")
+        if scaled is None or shifted is None or product is None or halved is None:
+            continue
+        value, sums, halves = scaled.input[0], graph.operand(shifted), graph.operand(halved)
+        root = graph.scalar(scaled.input[1])
+        if root is None or not np.isclose(root, np.sqrt(2), rtol=1e-5) or sums is None or halves is None:
+            continue
+        if sorted(product.input) != sorted((value, shifted.output[0])):
+            continue
+        if any(pair[1].size != 1 or pair[1].ravel()[0] != v for pair, v in ((sums, 1), (halves, 0.5))):
+            continue
+        shape = graph.shape(value)
+        if shape is None or shape != graph.shape(halved.output[0]):
+            continue
+        made = graph.add("Gelu", [value], domain=_DOMAIN)
+        sizes = [size if size >= 0 else None for size in shape]
+        graph.proto.value_info.append(onnx.helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, sizes))
+        graph.move_readers(halved.output[0], made)
+        changed += 1
+    if changed:
+        if all(o.domain != _DOMAIN for o in model.opset_import):
+            model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
+        graph.finish()
+    return changed

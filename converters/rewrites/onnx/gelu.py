@@ -1,0 +1,47 @@
+"""GELU, as TensorFlow writes it with Erfc, in the form that ONNX Runtime knows.
+
+0.5 * x * (1 - erf(-x * 0.7071)) is six kernels; x * (1 + erf(x / 1.4142)) * 0.5 is the form that is fused into one,
+Gelu (GeluFusion, onnxruntime/core/optimizer/gelu_fusion.cc, since release 0.5).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_onnx.graph import OnnxGraph
+
+
+def rewrite(model: Any) -> int:
+    """Write each GELU anew; returns how many."""
+    graph, changed = OnnxGraph(model), 0
+    for erf in graph.nodes("Erf"):
+        scaled = graph.maker(erf.input[0], "Mul")
+        inner = graph.operand(scaled) if scaled is not None else None
+        negated = graph.maker(inner[0], "Neg") if inner is not None else None
+        complement = graph.only_reader(erf.output[0], "Sub")
+        product = graph.only_reader(complement.output[0], "Mul") if complement is not None else None
+        if inner is None or negated is None or complement is None or product is None:
+            continue
+        value = negated.input[0]
+        halved = next((graph.maker(n, "Mul") for n in product.input if n != complement.output[0]), None)
+        outer = graph.operand(halved) if halved is not None else None
+        if outer is None or outer[0] != value or graph.scalar(complement.input[0]) != 1:
+            continue
+        sizes = (inner[1].size, outer[1].size)
+        if (
+            sizes != (1, 1)
+            or not np.isclose(inner[1].ravel()[0], np.sqrt(0.5), rtol=1e-6)
+            or outer[1].ravel()[0] != 0.5
+        ):
+            continue
+        if graph.shape(value) is None or graph.shape(value) != graph.shape(product.output[0]):
+            continue
+        root, one, half = (graph.add_constant(np.array(v, np.float32)) for v in (np.sqrt(2), 1, 0.5))
+        sum_ = graph.add("Add", [graph.add("Erf", [graph.add("Div", [value, root])]), one])
+        graph.move_readers(product.output[0], graph.add("Mul", [graph.add("Mul", [value, sum_]), half]))
+        changed += 1
+    if changed:
+        graph.finish()
+    return changed

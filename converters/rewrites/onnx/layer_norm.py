@@ -1,0 +1,109 @@
+"""Layer normalization over the channels, as TensorFlow writes it, becomes LayerNormalization.
+
+It is a dozen kernels over (N, C, H, W) with means over C, one for each step. ONNX Runtime has a kernel of the whole
+for the last axis; the Transposes around it meet those of what is before and behind. LayerNormFusion
+(onnxruntime/core/optimizer/layer_norm_fusion.cc, release 1.32) knows the last axis and other steps only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgepress.converters.to_onnx.graph import Array, OnnxGraph, attribute
+
+
+class _Norm(NamedTuple):
+    value: str
+    axis: int
+    gamma: Array
+    beta: Array
+    epsilon: float
+
+
+def rewrite(model: Any) -> int:
+    """Replace the steps; returns at how many places."""
+    graph, changed = OnnxGraph(model), 0
+    for node in graph.nodes("Add"):
+        shape = graph.shape(node.output[0])
+        found = _matched(graph, node)
+        if found is None or shape is None or graph.shape(found.value) != shape or graph.opset < 17:
+            continue
+        rank, axis = len(shape), found.axis % len(shape)
+        if shape[axis] != found.gamma.size or shape[axis] != found.beta.size:
+            continue
+        to_last = [*(i for i in range(rank) if i != axis), axis]
+        value = found.value if axis == rank - 1 else graph.add("Transpose", [found.value], perm=to_last)
+        factors = [graph.add_constant(v.ravel().astype(np.float32)) for v in (found.gamma, found.beta)]
+        value = graph.add("LayerNormalization", [value, *factors], axis=-1, epsilon=found.epsilon)
+        if axis != rank - 1:
+            value = graph.add("Transpose", [value], perm=np.argsort(to_last).tolist())
+        if graph.move_readers(node.output[0], value):
+            changed += 1
+    if changed:
+        graph.finish()
+    return changed
+
+
+def _matched(graph: OnnxGraph, node: Any) -> _Norm | None:
+    """The steps of x * s + (beta - mean * s), with s = gamma / sqrt(variance + epsilon); None for others."""
+    for first, second in (node.input, reversed(node.input)):
+        scaled, shift = graph.maker(first, "Mul"), graph.maker(second)
+        if scaled is None or shift is None:
+            continue
+        for value, factor in (scaled.input, reversed(scaled.input)):
+            found = _factor(graph, value, factor)
+            beta = _shift(graph, shift, factor, found[0]) if found is not None else None
+            if found is not None and beta is not None:
+                _, axis, gamma, epsilon = found
+                return _Norm(value, axis, gamma, np.broadcast_to(beta, gamma.shape), epsilon)
+    return None
+
+
+def _factor(graph: OnnxGraph, value: str, factor: str) -> tuple[str, int, Array, float] | None:
+    """The mean, its axis, gamma and epsilon of gamma / sqrt(variance + epsilon)."""
+    product = graph.maker(factor, "Mul")
+    pair = graph.operand(product) if product is not None else None
+    inverse = graph.maker(pair[0], "Reciprocal") if pair is not None else None
+    root = graph.maker(inverse.input[0], "Sqrt") if inverse is not None else None
+    total = graph.maker(root.input[0], "Add") if root is not None else None
+    sum_ = graph.operand(total) if total is not None else None
+    variance = graph.maker(sum_[0], "ReduceMean") if sum_ is not None else None
+    square = graph.maker(variance.input[0], "Mul") if variance is not None else None
+    if pair is None or sum_ is None or square is None or sum_[1].size != 1 or square.input[0] != square.input[1]:
+        return None
+    off = graph.maker(square.input[0], "Sub")
+    if off is None or off.input[0] != value:
+        return None
+    mean = graph.maker(_plain(graph, off.input[1]), "ReduceMean")
+    if mean is None or mean.input[0] != value:
+        return None
+    axes = [attribute(n, "axes") for n in (mean, variance)]
+    if axes[0] != axes[1] or axes[0] is None or len(axes[0]) != 1:
+        return None
+    if not attribute(mean, "keepdims", 1) or not attribute(variance, "keepdims", 1):
+        return None
+    return str(mean.output[0]), int(axes[0][0]), pair[1], float(sum_[1].ravel()[0])
+
+
+def _plain(graph: OnnxGraph, name: str) -> str:
+    """What a Reshape to the shape that there is reads."""
+    node = graph.maker(name, "Reshape")
+    if node is None:
+        return name
+    shape = graph.shape(name)
+    same = shape is not None and shape == graph.shape(node.input[0]) and min(shape[1:], default=1) > 0
+    return str(node.input[0]) if same else name
+
+
+def _shift(graph: OnnxGraph, shift: Any, factor: str, mean: str) -> Array | None:
+    """Beta of beta - mean * factor."""
+    if shift.op_type == "Sub":
+        beta, product = graph.constant(shift.input[0]), graph.maker(shift.input[1], "Mul")
+        ok = product is not None and sorted(product.input) == sorted((mean, factor))
+        return beta if ok else None
+    if shift.op_type != "Mul" or factor not in shift.input:
+        return None
+    negated = graph.maker(next((n for n in shift.input if n != factor), ""), "Neg")
+    return np.zeros(1, np.float32) if negated is not None and negated.input[0] == mean else None

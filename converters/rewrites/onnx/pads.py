@@ -1,0 +1,40 @@
+"""Zeros that a Pad adds in front of convolutions become their own padding.
+
+ONNX Runtime does so where one convolution reads the Pad (PadFusion, onnxruntime/core/optimizer/pad_fusion.cc, since
+release 1.17); NASNet's are read by two. A Pad is a copy, and in files of 8 bits it is computed in float, between
+DequantizeLinear and QuantizeLinear.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes, zeros_added
+
+
+def rewrite(model: Any) -> int:
+    """Leave out Pads that only convolutions read; returns how many."""
+    graph, changed = OnnxGraph(model), 0
+    for pad in graph.nodes("Pad"):
+        added, readers = zeros_added(graph, pad, (2, 3)), graph.readers(pad.output[0])
+        if added is None or not readers or not all(_takes(graph, node, pad.output[0]) for node in readers):
+            continue
+        for conv in readers:
+            pads = np.array(attribute(conv, "pads", [0] * 4)) + added.ravel()
+            set_attributes(conv, pads=pads.tolist())
+        graph.move_readers(pad.output[0], pad.input[0])
+        changed += 1
+    if changed:
+        graph.finish()
+    return changed
+
+
+def _takes(graph: OnnxGraph, node: Any, value: str) -> bool:
+    """Whether a node is a convolution of two axes that pads what it reads by given numbers."""
+    if node is None or node.op_type != "Conv" or node.domain or list(node.input).count(value) != 1:
+        return False
+    weights = graph.constant(node.input[1])
+    automatic = attribute(node, "auto_pad", b"NOTSET") != b"NOTSET"
+    return node.input[0] == value and weights is not None and weights.ndim == 4 and not automatic

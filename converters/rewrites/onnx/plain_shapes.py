@@ -1,0 +1,42 @@
+"""Reshape and Squeeze chains that change nothing are left out.
+
+tf2onnx puts a Reshape in front of each convolution of a squeeze-and-excitation block, (N, C, 1, 1) to itself. ONNX
+Runtime keeps it, because the batch is free and it does not prove that the shapes are equal, and a Reshape ends its
+blocked layout: a ReorderOutput before it, a ReorderInput behind it (NchwcTransformer,
+onnxruntime/core/optimizer/nchwc_transformer.cc), and in files of 8 bits a pair of Transposes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgepress.converters.to_onnx.graph import OnnxGraph
+
+_KINDS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
+
+
+def rewrite(model: Any) -> int:
+    """Leave out chains that end in the shape they began with; returns how many."""
+    graph, changed = OnnxGraph(model), 0
+    for node in graph.nodes("Reshape"):
+        shape, start = graph.shape(node.output[0]), node.input[0]
+        if not _fixed_but_batch(shape):
+            continue
+        source = None
+        while True:
+            if graph.shape(start) == shape:
+                source = start
+            maker = graph.maker(start)
+            if maker is None or maker.op_type not in _KINDS or maker.domain:
+                break
+            start = maker.input[0]
+        if source is not None and graph.move_readers(node.output[0], source):
+            changed += 1
+    if changed:
+        graph.finish()
+    return changed
+
+
+def _fixed_but_batch(shape: tuple[int, ...] | None) -> bool:
+    """Whether all sizes are known, or all but the first, so that equal ones mean an equal batch."""
+    return shape is not None and len(shape) > 0 and min(shape[1:], default=1) > 0

@@ -1,0 +1,41 @@
+"""HardSigmoid between DequantizeLinear and QuantizeLinear becomes an Add of 8 bits.
+
+alpha * x + beta, limited to 0 to 1, is a change of scale: the sum of x and beta / alpha, quantized by a scale that is
+alpha times coarser, whose integers end where the limits are. ONNX Runtime has no HardSigmoid of 8 bits, and would run
+three kernels in float; it fuses this into one QLinearAdd (release 1.32).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
+
+
+def rewrite(model: Any) -> int:
+    """Replace such units; returns how many."""
+    graph, changed = OnnxGraph(model), 0
+    for node in graph.nodes("HardSigmoid"):
+        before, after = graph.maker(node.input[0], "DequantizeLinear"), graph.only_reader(node.output[0])
+        if before is None or after is None or after.op_type != "QuantizeLinear" or len(after.input) < 3:
+            continue
+        scale, zero = graph.scalar(after.input[1]), graph.constant(after.input[2])
+        alpha, beta = float(attribute(node, "alpha", 0.2)), float(attribute(node, "beta", 0.5))
+        if scale is None or zero is None or zero.size != 1 or alpha <= 0 or beta <= 0:
+            continue
+        low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
+        if int(zero.ravel()[0]) != low or (high - low) * scale > 1.001:
+            continue  # these integers go beyond the limits
+        step = graph.add_constant(np.array(beta / alpha / (high - low), np.float32))
+        offset = graph.add_constant(np.array(high, zero.dtype))
+        term = graph.add("DequantizeLinear", [offset, step, after.input[2]])
+        node.op_type = "Add"
+        node.ClearField("attribute")
+        node.input.append(term)
+        graph.feed(after, 1, graph.add_constant(np.array(scale / alpha, np.float32)))
+        changed += 1
+    if changed:
+        graph.finish()
+    return changed

@@ -1,0 +1,45 @@
+"""CONCATENATION of more than five tensors becomes several of at most five.
+
+XNNPACK's delegate takes two to five (LiteRT, tflite/delegates/xnnpack/xnnpack_delegate.cc, `VisitConcatenationNode`).
+One of more runs in a built-in kernel and divides the graph. What is copied twice is the smallest run of neighbours that
+brings their number to five.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from edgepress.converters.rewrites.tflite.windows import activation
+from edgepress.converters.to_tflite.graph import Graph
+
+MOST = 5
+
+
+def rewrite(graph: Graph) -> int:
+    """Divide every such operation; returns their number."""
+    found = [op for op in graph.operators if graph.kind(op) == "CONCATENATION" and _is_large(graph, op)]
+    for op in found:
+        while len(op.inputs) > MOST:
+            _join(graph, op)
+    return len(found)
+
+
+def _is_large(graph: Graph, op: Any) -> bool:
+    shapes = [graph.shape(int(i)) for i in op.inputs]
+    known = all(shape and min(shape) > 0 for shape in shapes) and len({len(shape) for shape in shapes}) == 1
+    return len(op.inputs) > MOST and known and op.builtinOptions is not None and not activation(op)
+
+
+def _join(graph: Graph, op: Any) -> None:
+    """Let an operation before it join the neighbours that are smallest together."""
+    inputs = [int(i) for i in op.inputs]
+    count = min(MOST, len(inputs) - MOST + 1)
+    sizes = [math.prod(graph.shape(i)) for i in inputs]
+    start = min(range(len(inputs) - count + 1), key=lambda i: sum(sizes[i : i + count]))
+    part, axis = inputs[start : start + count], op.builtinOptions.axis
+    shape = list(graph.shape(part[0]))
+    shape[axis] = sum(graph.shape(i)[axis] for i in part)
+    new = graph.add_tensor(shape, f"{graph.name(int(op.outputs[0]))}_part")
+    graph.insert_before(op, graph.operator("CONCATENATION", part, new, axis=axis))
+    op.inputs = [*inputs[:start], new, *inputs[start + count :]]

@@ -1,0 +1,69 @@
+"""A depthwise convolution of several outputs a channel becomes as many of one, if a 1x1 convolution reads it.
+
+XNNPACK's depthwise kernels make one output of each channel (`select_microkernel_type` in
+src/operators/convolution-nhwc.c); a `depth_multiplier` is a matrix product of so many columns for each channel, 4-7
+times slower. Here the convolutions of the first, second and further outputs of all channels stand side by side, and
+CONCATENATION joins them. That puts the channels into another order, which the 1x1 convolution of a separable one
+(Keras' SeparableConv2D) takes into its weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.fold_normalization import takes_channels
+from edgepress.converters.rewrites.tflite.windows import activation, axes_of, conv
+from edgepress.converters.to_tflite.graph import Graph, only_reader
+
+LEAST, EACH = 8, 8
+"""Channels from which on it is faster, and channels for each output: the matrix products take as long for 8 outputs as
+for 2, the kernels here do not."""
+
+
+def rewrite(graph: Graph) -> int:
+    """Divide every such convolution; returns their number."""
+    found = 0
+    for op in [op for op in graph.operators if graph.kind(op) == "DEPTHWISE_CONV_2D"]:
+        after = only_reader(graph.readers(), int(op.outputs[0]))
+        channels = graph.shape(int(op.inputs[0]))[-1:]
+        if after is not None and channels and channels[0] >= LEAST and _fits(graph, op, after, channels[0]):
+            _divide(graph, op, after, channels[0])
+            found += 1
+    return found
+
+
+def _fits(graph: Graph, op: Any, after: Any, channels: int) -> bool:
+    shape = graph.shape(int(op.inputs[0]))
+    outputs = graph.shape(int(op.outputs[0]))[-1]
+    if (
+        len(shape) != 4
+        or min(shape) < 1
+        or not takes_channels(graph, op, channels)
+        or not 1 < outputs // channels <= max(2, channels // EACH)
+    ):
+        return False
+    kernel = graph.constant(int(after.inputs[1])) if graph.kind(after) == "CONV_2D" else None
+    return kernel is not None and kernel.dtype == np.float32 and kernel.shape[1:] == (1, 1, outputs)
+
+
+def _divide(graph: Graph, op: Any, after: Any, channels: int) -> None:
+    kernel, bias = (graph.constant(int(i)) for i in op.inputs[1:3])
+    pointwise = graph.constant(int(after.inputs[1]))
+    assert kernel is not None
+    assert bias is not None
+    assert pointwise is not None
+    axes, shape, old = axes_of(graph, op), graph.shape(int(op.outputs[0])), int(op.outputs[0])
+    number = shape[3] // channels
+    parts, made = [], []
+    for first in range(number):
+        parts.append(graph.add_tensor((*shape[:3], channels), f"{graph.name(old)}_{first}"))
+        taps = graph.add_constant(np.ascontiguousarray(kernel[..., first::number]))
+        shift = graph.add_constant(np.ascontiguousarray(bias[first::number]))
+        inputs, options = [int(op.inputs[0]), taps, shift], {"fusedActivationFunction": activation(op)}
+        made.append(conv(graph, "DEPTHWISE_CONV_2D", inputs, parts[-1], axes, **options))
+    made.append(graph.operator("CONCATENATION", parts, old, axis=3))
+    graph.replace(op, *made)
+    order = np.arange(shape[3]).reshape(channels, number).T.reshape(-1)
+    after.inputs = [old, graph.add_constant(np.ascontiguousarray(pointwise[..., order])), *after.inputs[2:]]

@@ -1,0 +1,125 @@
+"""What scales an input before its first convolution goes into the weights of that convolution.
+
+Input layers of Keras (Rescaling, Normalization) and adapters leave one to four operations on the whole image: MUL, SUB,
+ADD, DIV, and GATHER where the model takes blue first. XNNPACK works on them in rows of three channels if they have a
+constant for each (`xnn_compute_elementwise_binary`), which takes as long as several convolutions, and does not take
+GATHER at all.
+
+With y = a x + b, a convolution of y is one of x + b/a with its kernel times a. So one operation is left, x - mean, and
+none if b is 0. Where the convolution pads, each channel keeps its own mean, because zeros stand for it. Where it does
+not, they have one, and the rest goes into the bias. All of it could; but then rounded weights, of 16 or 8 bits, would
+be multiplied with pixels that are all far from 0, and lose what the mean takes off (ConvNeXt, float16: 0.8 dB).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.windows import activation, axes_of, spatial_pads
+from edgepress.converters.to_tflite.graph import Array, Graph, only_reader
+
+LARGEST, WIDEST = 64.0, 8.0
+"""Largest shift in units of the scaled input, which costs that many times the rounding of float32; and largest ratio of
+two channels' factors, because weights of 8 bits have one scale for all input channels."""
+
+
+def rewrite(graph: Graph) -> int:
+    """Fold what is between the graph's input and its first convolution; returns the number of operations."""
+    source = int(graph.table.inputs[0])
+    shape = graph.shape(source)
+    if len(shape) != 4 or min(shape) < 1 or graph.dtype(source) != np.float32:
+        return 0
+    readers, chain, at = graph.readers(), [], source
+    order, a, b = np.arange(shape[3]), np.ones(shape[3]), np.zeros(shape[3])
+    while (op := only_reader(readers, at)) is not None and (step := _step(graph, op, at, shape[3])) is not None:
+        picked, factor, shift = step
+        order, a, b = order[picked], factor * a[picked], factor * b[picked] + shift
+        chain.append(op)
+        at = int(op.outputs[0])
+    pad = op if op is not None and spatial_pads(graph, op) is not None else None
+    conv = only_reader(readers, int(pad.outputs[0])) if pad is not None else op
+    if not chain or conv is None or not takes_channels(graph, conv, shape[3]):
+        return 0
+    if graph.kind(conv) == "DEPTHWISE_CONV_2D" and (order != np.sort(order)).any():
+        return 0
+    if not np.isfinite(a).all() or not a.all() or abs(b).max() > LARGEST or abs(a).max() > WIDEST * abs(a).min():
+        return 0
+    mean, factors = (-b / a)[np.argsort(order)], a[np.argsort(order)]
+    padded = pad is not None or any(any(axis.pads) for axis in axes_of(graph, conv))
+    left = mean if padded and (mean != mean[0]).any() else np.array(mean.mean())
+    if mean.any() and len(chain) == 1 and (padded or (mean == left).all()):
+        return 0
+    if graph.kind(conv) == "CONV_2D":
+        kernel = graph.constant(int(conv.inputs[1]))
+        assert kernel is not None
+        conv.inputs = [int(conv.inputs[0]), graph.add_constant(kernel[..., np.argsort(order)]), *conv.inputs[2:]]
+    set_weights(graph, conv, *through(graph, conv, factors, factors * (left - mean)))
+    if mean.any():
+        constant = graph.add_constant(left.astype(np.float32).reshape((1, 1, 1, -1) if left.ndim else ()))
+        graph.insert_before(chain[0], graph.operator("SUB", [source, constant], at))
+    else:
+        first = pad if pad is not None else conv
+        first.inputs = [source, *first.inputs[1:]]
+    for op in chain:
+        graph.operators.remove(op)
+    return len(chain)
+
+
+def _step(graph: Graph, op: Any, tensor: int, channels: int) -> tuple[Array, Array, Array] | None:
+    """An operation as a choice of channels, factors and shifts; None if it is something else."""
+    kind, inputs = graph.kind(op), [int(i) for i in op.inputs]
+    everything, ones, none = np.arange(channels), np.ones(channels), np.zeros(channels)
+    if kind == "GATHER" and inputs[0] == tensor:
+        picked, options = graph.constant(inputs[1]), op.builtinOptions
+        fits = options is not None and options.axis in (3, -1) and not options.batchDims
+        if not fits or picked is None or picked.ndim != 1 or sorted(picked.tolist()) != everything.tolist():
+            return None
+        return picked, ones, none
+    if kind not in ("MUL", "ADD", "SUB", "DIV") or activation(op):
+        return None
+    if len(inputs) != 2 or graph.shape(int(op.outputs[0])) != graph.shape(tensor):
+        return None
+    place = inputs.index(tensor)
+    values = graph.constant(inputs[1 - place])
+    if values is None or values.dtype != np.float32:
+        return None
+    if values.size != 1 and (values.size, values.shape[-1]) != (channels, channels):
+        return None
+    c = np.broadcast_to(values.reshape(-1).astype(float), channels)
+    if kind == "MUL":
+        return everything, c, none
+    if kind == "ADD":
+        return everything, ones, c
+    if kind == "SUB":
+        return (everything, ones, -c) if place == 0 else (everything, -ones, c)
+    return (everything, 1 / c, none) if place == 0 and c.all() else None
+
+
+def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
+    """Whether an operation is a convolution with constant float weights that reads all these channels."""
+    if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(op.inputs) < 3:
+        return False
+    kernel, bias = graph.constant(int(op.inputs[1])), graph.constant(int(op.inputs[2]))
+    if kernel is None or bias is None or kernel.dtype != np.float32 or bias.dtype != np.float32 or kernel.ndim != 4:
+        return False
+    found = int(kernel.shape[3])
+    return found == channels if graph.kind(op) == "CONV_2D" else found % channels == 0
+
+
+def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:
+    """The kernel of a convolution of a x + b as one of x, and what its bias becomes."""
+    kernel, bias = (graph.constant(int(i)) for i in op.inputs[1:3])
+    assert kernel is not None
+    assert bias is not None
+    if graph.kind(op) == "CONV_2D":
+        return kernel * a, bias + (kernel * b).sum((1, 2, 3))
+    each = kernel.shape[3] // len(a)
+    return kernel * a.repeat(each), bias + (kernel * b.repeat(each)).sum((0, 1, 2))
+
+
+def set_weights(graph: Graph, op: Any, kernel: Array, bias: Array) -> None:
+    """Give a convolution another kernel and bias."""
+    new = (graph.add_constant(np.ascontiguousarray(values, np.float32)) for values in (kernel, bias))
+    op.inputs = [int(op.inputs[0]), *new]

@@ -1,0 +1,44 @@
+"""A pool of one value, which only leaves out rows and columns, goes into the strides of the 1x1 convolutions behind it.
+
+XNNPACK does not take AVERAGE_POOL_2D or MAX_POOL_2D whose stride is larger than the filter (LiteRT,
+tflite/delegates/xnnpack/xnnpack_delegate.cc, `CheckPoolingParams`), so such a pool, as NASNet has in its reduction
+cells, runs in a built-in kernel and divides the graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgepress.converters.to_tflite.graph import Graph
+
+_POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
+
+
+def rewrite(graph: Graph) -> int:
+    """Take out every such pool that only 1x1 convolutions read; returns their number."""
+    readers, found = graph.readers(), 0
+    for pool in [op for op in graph.operators if graph.kind(op) in _POOLS and _picks(op.builtinOptions)]:
+        after = readers.get(int(pool.outputs[0]), [])
+        if not after or not all(op is not None and _is_pointwise(graph, op, int(pool.outputs[0])) for op in after):
+            continue
+        for op in after:
+            op.inputs = [int(pool.inputs[0]), *op.inputs[1:]]
+            op.builtinOptions.strideH *= pool.builtinOptions.strideH
+            op.builtinOptions.strideW *= pool.builtinOptions.strideW
+        graph.operators.remove(pool)
+        found += 1
+    return found
+
+
+def _picks(options: Any) -> bool:
+    """Whether a pool has windows of one value, and is not just a copy."""
+    one = (options.filterHeight, options.filterWidth) == (1, 1) and not options.fusedActivationFunction
+    return one and max(options.strideH, options.strideW) > 1
+
+
+def _is_pointwise(graph: Graph, op: Any, tensor: int) -> bool:
+    return (
+        graph.kind(op) == "CONV_2D"
+        and [int(i) for i in op.inputs].index(tensor) == 0
+        and graph.shape(int(op.inputs[1]))[1:3] == (1, 1)
+    )

@@ -1,0 +1,44 @@
+"""A CONV_2D whose groups are its input channels becomes a DEPTHWISE_CONV_2D.
+
+Keras layers with `groups=channels` (ConvNeXt) arrive so. XNNPACK runs a float CONV_2D of one channel a group by its
+depthwise kernels, but quantized files lose it: litert-quantizer and the built-in kernels treat it as a dense product
+(hybrid and int8 grouped kernels of tflite/kernels/conv.cc), and only DEPTHWISE_CONV_2D stays float in dynamic files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.windows import axes_of, conv
+from edgepress.converters.to_tflite.graph import Graph
+
+
+def rewrite(graph: Graph) -> int:
+    """Turn each such convolution into a depthwise one; returns their number."""
+    found = [op for op in graph.operators if _is_depthwise(graph, op)]
+    for op in found:
+        kernel = graph.constant(int(op.inputs[1]))
+        assert kernel is not None
+        multiplier = kernel.shape[0] // graph.shape(int(op.inputs[0]))[3]
+        taps = graph.add_constant(np.ascontiguousarray(kernel.transpose(3, 1, 2, 0)))
+        options = {
+            "depthMultiplier": multiplier,
+            "fusedActivationFunction": op.builtinOptions.fusedActivationFunction,
+        }
+        inputs = [int(op.inputs[0]), taps, *map(int, op.inputs[2:])]
+        new = conv(graph, "DEPTHWISE_CONV_2D", inputs, int(op.outputs[0]), axes_of(graph, op), **options)
+        graph.replace(op, new)
+    return len(found)
+
+
+def _is_depthwise(graph: Graph, op: Any) -> bool:
+    """One input channel a group; the output channels of a group follow each other, as those of a multiplier do."""
+    if graph.kind(op) != "CONV_2D":
+        return False
+    kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
+    if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4:
+        return False
+    outputs, _, _, each = kernel.shape
+    return each == 1 and shape[3] > 1 and outputs % shape[3] == 0

@@ -1,0 +1,45 @@
+"""Operations that the quantizer leaves in float use the int8 kernels that LiteRT has, for hardware without floats.
+
+litert-quantizer has no recipe for LEAKY_RELU, PRELU, ELU, ABS, EXP and LOG, and puts them between DEQUANTIZE and
+QUANTIZE. LiteRT has int8 kernels of them (tflite/kernels/activations.cc, elementwise.cc, exp.cc), which compute by a
+table or with integer multipliers, for whatever scales the tensors around have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.int8 import add_int8_constant, is_int8
+from edgepress.converters.to_tflite.graph import Graph
+
+KERNELS = {"LEAKY_RELU", "PRELU", "ELU", "ABS", "EXP", "LOG"}
+
+
+def rewrite(graph: Graph) -> int:
+    """Let each such operation read and make int8; returns their number."""
+    makers, found = graph.makers(), 0
+    for op in [op for op in graph.operators if graph.kind(op) in KERNELS]:
+        before, after = makers.get(int(op.inputs[0])), graph.readers().get(int(op.outputs[0]), [])
+        if before is None or graph.kind(before) != "DEQUANTIZE" or len(after) != 1 or after[0] is None:
+            continue
+        source, output = int(before.inputs[0]), int(after[0].outputs[0])
+        slopes = [_in_int8(graph, int(i)) for i in op.inputs[1:]]
+        if graph.kind(after[0]) != "QUANTIZE" or not is_int8(graph, source, output) or None in slopes:
+            continue
+        op.inputs, op.outputs = [source, *slopes], [output]
+        graph.operators.remove(after[0])
+        if not graph.readers().get(int(before.outputs[0])):
+            graph.operators.remove(before)
+        found += 1
+    return found
+
+
+def _in_int8(graph: Graph, tensor: int) -> int | None:
+    """A float constant in int8, around 0; None if it is none."""
+    values: Any = graph.constant(tensor)
+    if values is None or values.dtype != np.float32:
+        return None
+    scale = float(np.abs(values).max()) / 127 or 1.0
+    return add_int8_constant(graph, np.round(values / scale).astype(np.int8), scale)

@@ -1,0 +1,61 @@
+"""PAD works on whole lines of an image instead of pixels, where no convolution takes it in.
+
+XNNPACK pads in pieces of the innermost axes (src/operators/constant-pad-nd.c), of which only those without zeros are
+joined: rows and columns of an image with zeros around it are padded pixel by pixel, 5-6 ns each. After a RESHAPE of
+(height, width, channels) to (height, width * channels) a piece is a line. A PAD that only one convolution without
+zeros of its own reads costs nothing, because XNNPACK gives its zeros to the convolution (src/subgraph.c,
+`xnn_subgraph_fusion`), and is left alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.windows import VALID, spatial_pads
+from edgepress.converters.to_tflite.graph import Graph
+
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+
+
+def rewrite(graph: Graph) -> int:
+    """Let every such PAD work on lines; returns their number."""
+    found = [op for op in graph.operators if _by_pixels(graph, op)]
+    for op in found:
+        _by_lines(graph, op)
+    return len(found)
+
+
+def _by_pixels(graph: Graph, op: Any) -> bool:
+    pads, shape = spatial_pads(graph, op), graph.shape(int(op.inputs[0]))
+    if pads is None or not any(pads[1]) or len(shape) != 4 or min(shape) < 1:
+        return False
+    readers = graph.readers().get(int(op.outputs[0]), [])
+    taken_in = len(readers) == 1 and readers[0] is not None and graph.kind(readers[0]) in _CONVOLUTIONS
+    return bool(readers) and not (taken_in and readers[0].builtinOptions.padding == VALID)
+
+
+def _by_lines(graph: Graph, op: Any) -> None:
+    pads = spatial_pads(graph, op)
+    assert pads is not None
+    source, output = int(op.inputs[0]), int(op.outputs[0])
+    (batch, height, width, channels), name = graph.shape(source), graph.name(output)
+    amounts = np.array([(0, 0), pads[0], (pads[1][0] * channels, pads[1][1] * channels)], np.int32)
+    lines = graph.add_tensor((batch, height, width * channels), f"{name}_lines")
+    padded = graph.add_tensor((amounts.sum(1) + graph.shape(lines)).tolist(), f"{name}_padded_lines")
+    made = [reshape(graph, source, lines), graph.operator("PAD", [lines, graph.add_constant(amounts)], padded)]
+    readers = graph.readers()[output]
+    if all(reader is not None and graph.kind(reader) == "RESHAPE" for reader in readers):
+        for reader in readers:
+            reader.inputs = [padded, *reader.inputs[1:]]
+    else:
+        made.append(reshape(graph, padded, output))
+    graph.replace(op, *made)
+
+
+def reshape(graph: Graph, source: int, output: int) -> Any:
+    """A RESHAPE of one tensor to another."""
+    shape = graph.shape(output)
+    constant = graph.add_constant(np.array(shape, np.int32))
+    return graph.operator("RESHAPE", [source, constant], output, newShape=list(shape))

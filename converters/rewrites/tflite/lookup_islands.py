@@ -1,0 +1,127 @@
+"""Operations without an int8 kernel in XNNPACK become float islands, of which XNNPACK makes tables where it can.
+
+LiteRT's delegate takes many operations in float32 only (tflite/delegates/xnnpack/xnnpack_delegate.cc, `VisitUnaryNode`,
+`VisitBinaryNode`, `VisitAveragePool2DNode`, `VisitSoftmaxNode`, `VisitBatchMatMulNode`). In an int8 file they run in
+LiteRT's own kernels, many of which are scalar code, and cut the graph into parts that are handed over one by one.
+Written as DEQUANTIZE, the operation in float, and QUANTIZE with the scales that the tensors have, they are delegated.
+
+If the operation depends on one element of one tensor, XNNPACK computes it for all 256 values when the file is opened,
+and then looks results up (src/subgraph.c, `xnn_subgraph_fuse_unary_quantized_into_lut`, since May 2025). Its conditions
+hold by construction: the island's inner tensors have one reader, the other operand is a constant of one element, and
+it has three or four operations, of at most ten. Islands in a row become one table. Older releases compute in float.
+
+What changes: the operation is computed in float32 and rounded once, to the scale that its result has. That differs by
+at most one step from LiteRT's integer kernels where these round more than once, and not where they are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.int8 import is_int8, real_values
+from edgepress.converters.to_tflite.convert import ISLAND_MARK
+from edgepress.converters.to_tflite.graph import Graph
+
+TABLES = {
+    *("ABS", "CEIL", "COS", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "NEG", "RELU", "RELU6", "RELU_N1_TO_1"),
+    *("ROUND", "RSQRT", "SIN", "SQRT", "SQUARE"),
+}
+"""Operations of one tensor that the delegate takes in float only."""
+FLOATS = {"DIV", "SQUARED_DIFFERENCE"}
+"""Operations of two tensors that the delegate takes in float only: tables if one is a constant of one element."""
+FAST = {"MAXIMUM", "MINIMUM"}
+"""The same, but LiteRT's int8 kernels are as fast as an island that is no table."""
+RATIOS = {"ADD": 2.0**-10, "SUB": 2.0**-10, "MUL": 2.0**-16}
+"""Operations whose scales may have a ratio from this to 256, excluded; the delegate refuses others in int8."""
+EMBEDDED = 1024
+"""Bytes up to which a constant is stored as float32; a larger one stays int8, unpacked when the file is opened."""
+
+
+def rewrite(graph: Graph) -> int:
+    """Write the operations that the delegate refuses in int8 as float islands; returns their number."""
+    found = [op for op in graph.operators if island(graph, op)]
+    for op in found:
+        _open_up(graph, op)
+    return len(found)
+
+
+def island(graph: Graph, op: Any) -> bool:
+    """Whether the delegate refuses an operation because it is in int8, and takes it in float."""
+    kind, tensors = graph.kind(op), [int(i) for i in op.inputs]
+    if len(op.outputs) != 1 or not is_int8(graph, *tensors, int(op.outputs[0])):
+        return False
+    if max(len(graph.shape(i)) for i in (*tensors, int(op.outputs[0]))) > 6:  # XNN_MAX_TENSOR_DIMS
+        return False
+    if all(graph.constant(i) is not None for i in tensors):
+        return False
+    if kind in ("RELU_0_TO_1", *TABLES):
+        return len(tensors) == 1 and not (kind == "EXP" and _overflows(graph, op))
+    if kind in FAST:
+        return any(graph.constant(i) is not None and math.prod(graph.shape(i)) == 1 for i in tensors)
+    if kind == "PRELU":
+        return graph.constant(tensors[1]) is not None
+    if kind in FLOATS:
+        return True
+    if kind in RATIOS:
+        return _refused_scales(graph, kind, op)
+    if kind == "LEAKY_RELU":
+        return _refused_slope(graph, op)
+    if kind == "AVERAGE_POOL_2D":
+        options = op.builtinOptions
+        filters, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
+        return filters != (1, 1) and all(0 < s <= f for s, f in zip(strides, filters, strict=True))
+    if kind == "SOFTMAX":
+        return bool(op.builtinOptions.beta == 1)
+    if kind == "BATCH_MATMUL":  # XNNPACK's integer product needs a second matrix whose zero point is 0
+        return graph.constant(tensors[1]) is None and graph.scales(tensors[1])[1] != [0]
+    return False
+
+
+def _overflows(graph: Graph, op: Any) -> bool:
+    """Whether EXP makes more steps than an int32 holds, in which LiteRT's own QUANTIZE counts them."""
+    ((taken,), (zero,)), ((made,), _) = (graph.scales(int(i)) for i in (op.inputs[0], op.outputs[0]))
+    return taken * (127 - zero) - math.log(made) > 31 * math.log(2)
+
+
+def _refused_scales(graph: Graph, kind: str, op: Any) -> bool:
+    """Whether the delegate refuses the scales of an addition or a product."""
+    first, second, made = (np.float32(graph.scales(int(i))[0][0]) for i in (*op.inputs, op.outputs[0]))
+    ratios = [first * second / made] if kind == "MUL" else [first / made, second / made]
+    return not all(RATIOS[kind] <= r < 256 for r in ratios)
+
+
+def _refused_slope(graph: Graph, op: Any) -> bool:
+    """Whether the delegate refuses the scales of a LEAKY_RELU, but not its slope."""
+    slope = float(op.builtinOptions.alpha)
+    if not abs(slope) >= np.finfo(np.float32).tiny or not np.isfinite(slope):
+        return False
+    taken, made = (graph.scales(int(i))[0][0] for i in (op.inputs[0], op.outputs[0]))
+    up = taken / made
+    down = up * slope
+    return not (2**-8 <= up <= 128 and -127.99609375 <= down <= 128 and abs(down) >= 2**-8)
+
+
+def _open_up(graph: Graph, op: Any) -> None:
+    """Put DEQUANTIZE and QUANTIZE around an operation, which computes in float from then on."""
+    output = int(op.outputs[0])
+
+    def inside(index: int) -> int:
+        return graph.add_tensor(graph.shape(index), f"{graph.prefix}_{ISLAND_MARK}_{graph.name(index)}")
+
+    before, unpacked = [], {}
+    for index in dict.fromkeys(int(i) for i in op.inputs):
+        values = real_values(graph, index)
+        if values is not None and values.nbytes <= EMBEDDED:
+            unpacked[index] = graph.add_constant(values)
+        else:
+            unpacked[index] = inside(index)
+            before.append(graph.operator("DEQUANTIZE", [index], unpacked[index]))
+    made, after = inside(output), [op]
+    op.inputs, op.outputs = [unpacked[int(i)] for i in op.inputs], [made]
+    if graph.kind(op) == "RELU_0_TO_1":  # in float, too, the delegate has none
+        at_least, one = inside(output), graph.add_constant(np.ones((), np.float32))
+        after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], made)]
+    graph.replace(op, *before, *after, graph.operator("QUANTIZE", [made], output))

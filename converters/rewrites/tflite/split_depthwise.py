@@ -1,0 +1,132 @@
+"""Depthwise convolutions of more than 25 taps become the sum of several dilated ones of at most 25.
+
+XNNPACK's depthwise kernels take 3, 4, 9 or 25 taps (src/configs/dwconv-config.c). A larger one went to a kernel of
+several passes until that was removed in February 2025; since then `select_microkernel_type`
+(src/operators/convolution-nhwc.c) falls back to a matrix product of one column for each channel, 4-9 times slower in
+float and up to 15 times in int8.
+
+The taps are divided into grids that have the same centre as the kernel, such as the odd and the even rows of a 7x7. A
+grid is a dilated convolution by itself, and because of the common centre it needs the same `padding: SAME`. Where that
+does not give the zeros that are needed (VALID, some strides of 2), PAD or SLICE does. The sum is exact but for the
+order of additions.
+
+In files whose other activations are integers, the parts stay float, with weights of 8 bits (`ISLAND`): integer kernels
+of 25 taps are no faster, and the sum of parts that are rounded one by one would be coarser than a sum rounded once.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.windows import FUSED, Axis, conv, framed, inner_pad
+from edgepress.converters.to_tflite.convert import ISLAND_MARK
+from edgepress.converters.to_tflite.graph import Array, Graph
+
+TILES = (3, 9, 25)
+"""Taps of XNNPACK's kernels; a part takes as long as the next larger one."""
+SUM = 5
+"""What adding one more part costs, in taps."""
+LEAST, LARGEST, WORTH = 8, 31, 3
+"""Channels from which on it is faster (kernels work on 8-32 at a time); rows and columns up to which divisions are
+looked for; and cost in taps for each tap up to which they are a gain."""
+Line = tuple[int, int, int]
+"""Taps of one axis: the first one, the step and their number."""
+
+
+def rewrite(graph: Graph) -> int:
+    """Divide every float depthwise convolution of more than 25 taps; returns their number."""
+    found = [op for op in graph.operators if _is_large(graph, op)]
+    for op in found:
+        _divide(graph, op)
+    return len(found)
+
+
+def _is_large(graph: Graph, op: Any) -> bool:
+    if graph.kind(op) != "DEPTHWISE_CONV_2D" or op.builtinOptions.fusedActivationFunction not in FUSED:
+        return False
+    kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
+    if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
+        return False
+    _, rows, columns, channels = (int(n) for n in kernel.shape)
+    large = rows * columns > TILES[-1] and max(rows, columns) <= LARGEST and channels == shape[3]
+    return large and channels >= LEAST and divided(rows, columns)[0] <= WORTH * rows * columns
+
+
+def _divide(graph: Graph, op: Any) -> None:
+    kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.outputs[0]))
+    assert kernel is not None
+    source, axes = inner_pad(graph, op)
+    name = f"{graph.prefix}_{ISLAND_MARK}"
+    made: list[Any] = []
+    total = -1
+    nothing = graph.add_constant(np.zeros(kernel.shape[3], np.float32))
+    _, grids = divided(kernel.shape[1], kernel.shape[2])
+    for number, grid in enumerate(grids):
+        windows = _on(axes[0], grid[0]), _on(axes[1], grid[1])
+        taken, before = framed(graph, source, windows, name)
+        part, taps = graph.add_tensor(shape, f"{name}_part"), graph.add_constant(_taps(kernel, grid))
+        bias = int(op.inputs[2]) if number == 0 and len(op.inputs) > 2 and op.inputs[2] >= 0 else nothing
+        made += [*before, conv(graph, "DEPTHWISE_CONV_2D", [taken, taps, bias], part, windows)]
+        if number:
+            summed = graph.add_tensor(shape, f"{name}_sum") if number < len(grids) - 1 else int(op.outputs[0])
+            made.append(graph.operator("ADD", [total, part], summed))
+            part = summed
+        total = part
+    made[-1].builtinOptions.fusedActivationFunction = op.builtinOptions.fusedActivationFunction
+    graph.rename(int(op.outputs[0]), f"{name}_sum")
+    graph.replace(op, *made)
+
+
+def _on(axis: Axis, line: Line) -> Axis:
+    """The window of those taps."""
+    first, step, count = line
+    before, after = (pad - first * axis.dilation for pad in axis.pads)
+    return Axis(axis.size, count, axis.stride, axis.dilation * step, (before, after))
+
+
+def _taps(kernel: Array, grid: tuple[Line, Line]) -> Array:
+    rows, columns = (slice(first, first + step * count, step) for first, step, count in grid)
+    return kernel[:, rows, columns]
+
+
+def divided(rows: int, columns: int) -> tuple[float, list[tuple[Line, Line]]]:
+    """The cheapest division of a kernel into grids of at most 25 taps with its centre: the cost in taps, the grids."""
+
+    def across(count: int) -> tuple[float, tuple[Line, ...]]:
+        """The cheapest division of the columns if `count` rows go together."""
+        return _cover((1 << columns) - 1, columns, tuple(_cost(count * n) for n in range(TILES[-1] // count + 1)))
+
+    each = {count: across(count) for count in range(1, min(rows, TILES[-1]) + 1)}
+    cost, lines = _cover((1 << rows) - 1, rows, (math.inf, *(price for price, _ in each.values())))
+    return cost, [(row, column) for row in lines for column in each[row[2]][1]]
+
+
+def _cost(taps: int) -> float:
+    return next(tile for tile in TILES if taps <= tile) + SUM
+
+
+@cache
+def _cover(free: int, size: int, prices: tuple[float, ...]) -> tuple[float, tuple[Line, ...]]:
+    """The cheapest division of the free ones of `size` places in a row into lines around the middle.
+
+    Args:
+        free: The places that are not taken yet, as bits; symmetrical.
+        size: Number of places.
+        prices: Cost of a line of as many places as the index says; longer ones are not possible.
+    """
+    if not free:
+        return 0.0, ()
+    first = (free & -free).bit_length() - 1
+    span = size - 1 - 2 * first
+    best: tuple[float, tuple[Line, ...]] = (math.inf, ())
+    for step in [n for n in range(1, span + 1) if span % n == 0] or [1]:
+        count = span // step + 1
+        taken = sum(1 << (first + step * i) for i in range(count))
+        if count < len(prices) and not taken & ~free:
+            cost, rest = _cover(free & ~taken, size, prices)
+            best = min(best, (cost + prices[count], ((first, step, count), *rest)))
+    return best

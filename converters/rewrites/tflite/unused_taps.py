@@ -1,0 +1,58 @@
+"""Taps of a kernel that only ever meet the zeros around its input are taken off.
+
+Nets for large images that are given small ones end in maps of 1x1 or 2x2, over which 3x3, 5x5 and 7x7 kernels still
+run. XNNPACK does not look at the size of the map, and multiplies the zeros (`xnn_indirection_init_conv2d`).
+A 3x3 convolution of a 1x1 map is a 1x1 convolution, with a ninth of the weights in the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.windows import Axis, activation, axes_of, conv
+from edgepress.converters.to_tflite.graph import Graph
+
+
+def rewrite(graph: Graph) -> int:
+    """Take the unused taps off every convolution; returns the number of convolutions that had any."""
+    found = 0
+    for op in [op for op in graph.operators if graph.kind(op) in ("CONV_2D", "DEPTHWISE_CONV_2D")]:
+        kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
+        if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
+            continue
+        axes = axes_of(graph, op)
+        ends = [_unused(axis) for axis in axes]
+        for cut in (ends, [(min(pair), min(pair)) for pair in ends]):
+            windows = [_without(axis, *pair) for axis, pair in zip(axes, cut, strict=True)]
+            fits = all(window.is_same for window in windows) or not any(any(window.pads) for window in windows)
+            if any(map(any, cut)) and fits:
+                rows, columns = (slice(a, size - b) for size, (a, b) in zip(kernel.shape[1:3], cut, strict=True))
+                taps = graph.add_constant(np.ascontiguousarray(kernel[:, rows, columns]))
+                _replace(graph, op, taps, windows)
+                found += 1
+                break
+    return found
+
+
+def _unused(axis: Axis) -> tuple[int, int]:
+    """Numbers of taps at both ends that meet no value of the input."""
+    starts = np.arange(axis.out) * axis.stride - axis.pads[0]
+    places = starts[:, np.newaxis] + np.arange(axis.kernel) * axis.dilation
+    used = np.flatnonzero(((places >= 0) & (places < axis.size)).any(axis=0))
+    return (int(used[0]), axis.kernel - 1 - int(used[-1])) if len(used) else (0, 0)
+
+
+def _without(axis: Axis, first: int, last: int) -> Axis:
+    before, after = axis.pads
+    pads = before - first * axis.dilation, after - last * axis.dilation
+    return Axis(axis.size, axis.kernel - first - last, axis.stride, axis.dilation, pads)
+
+
+def _replace(graph: Graph, op: Any, taps: int, windows: list[Axis]) -> None:
+    options = {"fusedActivationFunction": activation(op)}
+    if graph.kind(op) == "DEPTHWISE_CONV_2D":
+        options["depthMultiplier"] = op.builtinOptions.depthMultiplier
+    inputs = [int(op.inputs[0]), taps, *map(int, op.inputs[2:])]
+    graph.replace(op, conv(graph, graph.kind(op), inputs, int(op.outputs[0]), windows, **options))

@@ -1,0 +1,69 @@
+"""A first convolution whose width is a multiple of its stride reads the columns of a step as one, with their channels.
+
+XNNPACK's int8 kernels compute the channels of a tap in groups of four or eight (src/qs8-qc8w-igemm, the c4 and c8 of
+their names), so the three channels of pixels waste more than half of the work, and one channel wastes seven eighths.
+Side by side in memory are the channels of one column and then those of the next: a RESHAPE of (height, width, channels)
+to (height, width / stride, stride * channels), and one of the weights alike, make fewer taps of more channels. Sums are
+the same, in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.rewrites.tflite.line_pads import reshape
+from edgepress.converters.rewrites.tflite.windows import Axis, conv, inner_pad
+from edgepress.converters.to_tflite.graph import Graph
+
+GROUP = 8
+"""Channels that kernels compute together at most."""
+
+
+def rewrite(graph: Graph) -> int:
+    """Merge the columns of every such convolution; returns their number."""
+    found = [op for op in graph.operators if _is_narrow(graph, op)]
+    for op in found:
+        _merge(graph, op)
+    return len(found)
+
+
+def _is_narrow(graph: Graph, op: Any) -> bool:
+    if graph.kind(op) != "CONV_2D" or len(op.inputs) < 2:
+        return False
+    taps, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
+    if taps is None or taps.dtype != np.float32 or len(shape) != 4 or min(shape) < 1 or taps.shape[3] != shape[3]:
+        return False
+    stride = op.builtinOptions.strideW
+    whole = stride > 1 and taps.shape[2] % stride == 0 and op.builtinOptions.dilationWFactor == 1
+    return bool(whole and shape[3] < GROUP)
+
+
+def _merge(graph: Graph, op: Any) -> None:
+    name, taps = graph.name(int(op.outputs[0])), graph.constant(int(op.inputs[1]))
+    assert taps is not None
+    source, (rows, columns) = inner_pad(graph, op)
+    stride, before = columns.stride, columns.pads[0]
+    width = (columns.out - 1) * stride + columns.kernel
+    wide = Axis(width // stride, columns.kernel // stride, 1, 1, (0, 0))
+    alone = wide.is_same and rows.is_same  # then the convolution makes the zeros around rows by itself
+    pads = [(0, 0) if alone else rows.pads, (before, width - columns.size - before)]
+    made: list[Any] = []
+    for kind, sign in (("SLICE", -1), ("PAD", 1)):
+        amounts = np.array([(0, 0), *(tuple(max(0, sign * n) for n in pair) for pair in pads), (0, 0)], np.int32)
+        if amounts.any():
+            shape = (sign * amounts.sum(1) + graph.shape(source)).astype(np.int32)
+            constants = [amounts] if kind == "PAD" else [amounts[:, 0].copy(), shape]
+            new = graph.add_tensor(shape.tolist(), f"{name}_{kind.lower()}")
+            made.append(graph.operator(kind, [source, *(graph.add_constant(c) for c in constants)], new))
+            source = new
+    batch, height, _, channels = graph.shape(source)
+    merged = graph.add_tensor((batch, height, wide.size, stride * channels), f"{name}_columns")
+    made.append(reshape(graph, source, merged))
+    weights = graph.add_constant(taps.reshape(*taps.shape[:2], wide.kernel, stride * channels))
+    if not alone:
+        rows = Axis(height, rows.kernel, rows.stride, rows.dilation, (0, 0))
+    inputs, output = [merged, weights, *(int(i) for i in op.inputs[2:])], int(op.outputs[0])
+    fused = op.builtinOptions.fusedActivationFunction
+    graph.replace(op, *made, conv(graph, "CONV_2D", inputs, output, (rows, wide), fusedActivationFunction=fused))

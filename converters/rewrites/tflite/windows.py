@@ -1,0 +1,138 @@
+"""Windows of convolutions: how many zeros stand around an input, and how to get there without `padding: SAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_tflite.graph import Graph
+
+SAME, VALID = 0, 1
+"""Of the schema's `Padding`."""
+FUSED = (0, 1, 2, 3)
+"""Of the schema's `ActivationFunctionType`, those that XNNPACK fuses: none, RELU, RELU_N1_TO_1 and RELU6."""
+Pads = tuple[int, int]
+"""Zeros before and after one axis; below 0, what is cut off."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A window on one axis.
+
+    Attributes:
+        size: Size of the input.
+        kernel: Number of taps.
+        stride: Step from one output to the next.
+        dilation: Step from one tap to the next.
+        pads: Zeros around the input.
+    """
+
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+    pads: Pads
+
+    @property
+    def out(self) -> int:
+        """Size of the output."""
+        return (self.size + sum(self.pads) - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
+
+    @property
+    def is_same(self) -> bool:
+        """Whether `padding: SAME` gives this output: the zeros before are equal, and it has as many values."""
+        before, _ = same(self.size, self.kernel, self.stride, self.dilation)
+        return (-(-self.size // self.stride), before) == (self.out, self.pads[0])
+
+
+def same(size: int, kernel: int, stride: int, dilation: int) -> Pads:
+    """The zeros of `padding: SAME` (LiteRT, tflite/kernels/padding.h, `ComputePaddingWithOffset`)."""
+    total = max(0, (-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size)
+    return total // 2, total - total // 2
+
+
+def activation(op: Any) -> int:
+    """The activation that an operation applies to its result; 0 if none."""
+    return int(getattr(op.builtinOptions, "fusedActivationFunction", 0))
+
+
+def axes_of(graph: Graph, op: Any) -> tuple[Axis, Axis]:
+    """The rows and columns of a CONV_2D or DEPTHWISE_CONV_2D."""
+    options, shape, taps = op.builtinOptions, graph.shape(int(op.inputs[0])), graph.shape(int(op.inputs[1]))
+    numbers = (options.strideH, options.dilationHFactor), (options.strideW, options.dilationWFactor)
+    rows, columns = (
+        Axis(size, kernel, *steps, same(size, kernel, *steps) if options.padding == SAME else (0, 0))
+        for size, kernel, steps in zip(shape[1:3], taps[1:3], numbers, strict=True)
+    )
+    return rows, columns
+
+
+def inner_pad(graph: Graph, op: Any) -> tuple[int, tuple[Axis, Axis]]:
+    """The input and the axes of a convolution; a PAD that only it reads is taken out, and is part of the axes."""
+    source, axes = int(op.inputs[0]), axes_of(graph, op)
+    before = graph.makers().get(source)
+    pads = spatial_pads(graph, before) if op.builtinOptions.padding == VALID else None
+    if before is None or pads is None or len(graph.readers()[source]) != 1:
+        return source, axes
+    source = int(before.inputs[0])
+    graph.operators.remove(before)
+    rows, columns = (
+        Axis(size, axis.kernel, axis.stride, axis.dilation, pair)
+        for size, axis, pair in zip(graph.shape(source)[1:3], axes, pads, strict=True)
+    )
+    return source, (rows, columns)
+
+
+def spatial_pads(graph: Graph, op: Any) -> tuple[Pads, Pads] | None:
+    """The zeros that a PAD puts around rows and columns; None if it is another operation, or pads other axes too."""
+    if op is None or graph.kind(op) != "PAD" or (values := graph.constant(int(op.inputs[1]))) is None:
+        return None
+    if values.shape != (4, 2) or values[[0, 3]].any() or (values < 0).any():
+        return None
+    return (int(values[1, 0]), int(values[1, 1])), (int(values[2, 0]), int(values[2, 1]))
+
+
+def framed(graph: Graph, index: int, windows: Sequence[Axis], name: str) -> tuple[int, list[Any]]:
+    """What a convolution of these windows reads instead of a tensor, and the operations that make it.
+
+    None are needed if `padding: SAME` gives the right zeros. A PAD costs nothing in XNNPACK, which lets a convolution
+    pad by itself if it is the only reader (`xnn_subgraph_fusion` in src/subgraph.c).
+    """
+    made: list[Any] = []
+    if all(window.is_same for window in windows):
+        return index, made
+    for kind, sign in (("SLICE", -1), ("PAD", 1)):
+        amounts = np.zeros((4, 2), np.int32)
+        amounts[1:3] = [[max(0, sign * n) for n in window.pads] for window in windows]
+        if not amounts.any():
+            continue
+        shape = np.array(graph.shape(index), np.int32) + sign * amounts.sum(1, dtype=np.int32)
+        constants = [amounts] if kind == "PAD" else [amounts[:, 0].copy(), shape]
+        new = graph.add_tensor(shape.tolist(), f"{name}_{kind.lower()}")
+        made.append(graph.operator(kind, [index, *(graph.add_constant(c) for c in constants)], new))
+        index = new
+    return index, made
+
+
+def conv(graph: Graph, kind: str, inputs: Sequence[int], output: int, windows: Sequence[Axis], **options: Any) -> Any:
+    """A convolution of windows whose zeros are those of `padding: SAME`, or in its input (`framed`)."""
+    rows, columns = windows
+    if kind == "DEPTHWISE_CONV_2D":
+        options = {"depthMultiplier": 1} | options
+    made = graph.operator(
+        kind,
+        inputs,
+        output,
+        padding=SAME if rows.is_same and columns.is_same else VALID,
+        strideH=rows.stride,
+        strideW=columns.stride,
+        dilationHFactor=rows.dilation,
+        dilationWFactor=columns.dilation,
+        **options,
+    )
+    code = graph.root.operatorCodes[made.opcodeIndex]
+    code.version = max(code.version, 2)  # from which on it has a dilation
+    return made

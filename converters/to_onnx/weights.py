@@ -1,0 +1,41 @@
+"""Weights of convolutions that are stored in 8 bits, and computed with in float."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgepress.converters.to_onnx.graph import OnnxGraph
+
+LEAST = 256
+"""Weights of fewer values stay float: their scales and nodes would take as much."""
+
+
+def store_in_bytes(model: Any) -> Any:
+    """The model with its convolutions' weights as int8, with one scale for each output channel."""
+    graph, made = OnnxGraph(model), dict[str, str]()
+    for conv in float_convolutions(graph):
+        name = conv.input[1]
+        if name not in made:
+            weights = graph.constant(name)
+            assert weights is not None
+            largest = np.abs(weights).max(tuple(range(1, weights.ndim)), keepdims=True)
+            scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+            stored = graph.add_constant(np.round(weights / scale).astype(np.int8))
+            whole = graph.add("Cast", [stored], to=onnx.TensorProto.FLOAT)
+            made[name] = graph.add("Mul", [whole, graph.add_constant(scale)])
+        graph.feed(conv, 1, made[name])
+    graph.finish()
+    return model
+
+
+def float_convolutions(graph: OnnxGraph) -> list[Any]:
+    """The convolutions with float weights of some size."""
+    found = []
+    for node in graph.nodes("Conv"):
+        weights = graph.constant(node.input[1])
+        if weights is not None and weights.dtype == np.float32 and weights.size >= LEAST and np.isfinite(weights).all():
+            found.append(node)
+    return found
