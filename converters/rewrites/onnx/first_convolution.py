@@ -24,6 +24,8 @@ MOST = 3.0
 def rewrite(model: Any) -> int:
     """Widen the first convolution; returns 1 if there was one that gains."""
     graph = OnnxGraph(model)
+    if len(graph.proto.input) != 1:
+        return 0
     source = graph.proto.input[0]
     turned = graph.only_reader(source.name, "Transpose")
     if turned is None or source.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
