@@ -99,3 +99,13 @@ def test_files_of_two_targets_lie_side_by_side(run: Any, tmp_path: Path) -> None
         contract = load(variant.path).contract
         assert contract is not None
         assert contract.target == target
+
+
+def test_the_guide_lists_every_rewrite() -> None:
+    rows = "\n".join(
+        f"| `{row.name}` | {row.summary} | {', '.join(f'`{s}`' for s in row.schemes)} | {', '.join(row.targets)} |"
+        for row in REWRITES
+    )
+    table = f"\n| rewrite | what it does | schemes | targets |\n|---|---|---|---|\n{rows}\n"
+    page = (Path(__file__).parents[1] / "docs" / "convert.md").read_text()
+    assert page.split("<!-- rewrites -->")[1] == table, f"docs/convert.md must have:\n{table}"
