@@ -71,8 +71,8 @@ TRAINED: dict[str, tuple[str, int | None, int]] = {
     "ds-cnn": ("mnist", None, 1),
     "vgg": ("digits", None, 12),
     "alexnet": ("signs", 64, 30),
-    "resnet8": ("signs", 48, 10),
-    "mobilenet-v1": ("signs", 64, 25),
+    "resnet8": ("signs", 48, 30),
+    "mobilenet-v1": ("signs", 64, 40),
     "mobilenet-v2": ("signs", 64, 25),
     "mobilenet-v3-small": ("signs", 64, 30),
 }

@@ -133,7 +133,9 @@ def judged(path: Path, items: Mapping[str, Array], *, engine: str | None = None)
 
 
 def sqnr_db(scores: Array, truth: Array) -> float:
-    """Signal to noise, dB; at most 200."""
+    """Signal to noise, dB; at most 200, and -200 of answers that are not finite."""
+    if not np.isfinite(scores).all():
+        return -200.0
     noise = float(np.square(scores - truth.astype(np.float64)).sum())
     return round(min(200.0, 10 * math.log10(float(np.square(truth.astype(np.float64)).sum()) / max(noise, 1e-30))), 2)
 
