@@ -27,11 +27,11 @@ from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.files import temporary_path
 from edgepress.converters.inspection.report import file_size
-from edgepress.converters.make_files import Began, Done, FilesJob, OpenJob, make_files, open_model, targets
+from edgepress.converters.make_files import Began, Done, FilesJob, OpenJob, make_files, open_model
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
-from edgepress.converters.targets import Target, refuse_other_schemes
+from edgepress.converters.targets import Target, file_paths, refuse_other_schemes
 from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.worker import ChildDied, Worker, merged
@@ -188,7 +188,7 @@ class Conversion:
         refuse_other_schemes(schemes, target)
         if adapter.end and contract.task not in ("logits", "sigmoid"):
             raise InputError(f"The outputs are {contract.task}, not logits, so they need no softmax.", "Leave it out.")
-        paths = targets(schemes, out, self.stem if stem is None else stem, target)
+        paths = file_paths(schemes, out, self.stem if stem is None else stem, target)
         for path in paths.values():
             if path.exists() and path.samefile(self.path):
                 raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
@@ -28,7 +28,7 @@ from edgepress.converters.files import whole_file
 from edgepress.converters.proof.compare import End, seeded_items, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.proof.still_float import refuse_floats, remainder
-from edgepress.converters.proof.verify import answers, rounded_answers, verify
+from edgepress.converters.proof.verify import answers, enough, rounded_answers, verify
 from edgepress.converters.rewrites.table import Rewrite, Stage, rewrites_for, rewritten_onnx, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.sources.base import Onnx2tf, Source
@@ -238,7 +238,7 @@ class _Work:
             items, truth = self.once(self.proof)
             try:
                 model = load(temporary)
-                scores = answers(model, items)
+                scores = answers(model, items[: enough(temporary, scheme)])
             except Exception as e:  # the engines' own, which share no base class
                 raise ConversionError(
                     f"The file does not run: {first_line(e).replace(temporary.name, target.name)}.",
@@ -305,9 +305,3 @@ class _Work:
 
     def _rewrites(self, scheme: Scheme, stage: Stage) -> tuple[Rewrite, ...]:
         return rewrites_for(scheme, self.job.target, stage) if self.job.rewrite else ()
-
-
-def targets(schemes: Sequence[str], out: Path, stem: str, target: Target = "cpu") -> dict[str, Path]:
-    """Path of each scheme's file: `{stem}-{precision}.{format}`, with the target in front of the dot unless "cpu"."""
-    end = "" if target == "cpu" else f"-{target}"
-    return {name: out / f"{stem}-{SCHEMES[name].precision}{end}.{SCHEMES[name].format}" for name in schemes}

@@ -1,8 +1,9 @@
-"""What a file is made for: a CPU, or hardware that computes in integers alone."""
+"""What a file is made for, a CPU or hardware that computes in integers alone, and how it is named for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, get_args
 
 from edgepress.converters.schemes import SCHEMES, parse_schemes
@@ -55,3 +56,9 @@ def refuse_other_schemes(schemes: Sequence[str], target: Target) -> None:
             f"{', '.join(others)} compute in float, which the target {target} can't.",
             f"Accepted with --target {target}: {', '.join(schemes_for(target))}.",
         )
+
+
+def file_paths(schemes: Sequence[str], out: Path, stem: str, target: Target) -> dict[str, Path]:
+    """Path of each scheme's file: `{stem}-{precision}.{format}`, with the target in front of the dot unless "cpu"."""
+    end = "" if target == "cpu" else f"-{target}"
+    return {name: out / f"{stem}-{SCHEMES[name].precision}{end}.{SCHEMES[name].format}" for name in schemes}

@@ -18,6 +18,7 @@ from edgepress.converters.proof.compare import seeded_items, varies
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.open import open_source
+from edgepress.converters.targets import file_paths
 from edgepress.runtime import InputError, ModelFileError, load
 from edgepress.toolkit.conversion import convert, notes_by_text
 
@@ -123,7 +124,7 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     source = open_source(one_logit[0] / "fall.keras")
     monkeypatch.setattr(type(source), "tflite", lambda self, adapter, onnx2tf: {}["a key of somebody's"])
     guess = guess_contract(Facts((6,), 1), Hints(task="sigmoid"))
-    paths = make_files.targets(["tflite-float32", "onnx-float32"], tmp_path, "net")
+    paths = file_paths(["tflite-float32", "onnx-float32"], tmp_path, "net", "cpu")
     adapter = replace(guess.adapter, end="sigmoid")
     job = make_files.FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True)
     make_files._opened[:] = [source]

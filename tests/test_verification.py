@@ -293,15 +293,18 @@ def test_formats_are_compared_on_what_both_answered() -> None:
     assert across(variant, {"tflite-int8": answers["tflite-int8"]}).other_format_error is None
 
 
-def test_a_slow_file_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_net_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its work, not by a clock: their number stands in the file, and the same model gives the same bytes."""
     from edgepress.converters.proof import verify
 
-    class Slow:
-        def answer(self, items: np.ndarray) -> np.ndarray:
-            return np.ones((len(items), 2), np.float32)
+    class Found:
+        macs = 0
 
-    items = np.zeros((64, 3), np.uint8)
-    assert len(verify.answers(Slow(), items)) == 64  # type: ignore[arg-type]
-    monkeypatch.setattr(verify, "PROOF_S", -1.0)
-    assert len(verify.answers(Slow(), items)) == verify.PROOF_LEAST  # type: ignore[arg-type]
-    assert len(verify.answers(Slow(), items[:7])) == 7  # type: ignore[arg-type]
+    def count(macs: float, scheme: str = "tflite-int8") -> int:
+        Found.macs = int(macs)
+        return verify.enough(Path("model.tflite"), SCHEMES[scheme])
+
+    monkeypatch.setattr(verify, "read", lambda path: Found)
+    assert count(0) > count(56e6) > count(300e6) > count(20e9) == verify.PROOF_LEAST
+    assert count(56e6, "tflite-int16x8") == verify.PROOF_LEAST < count(56e6)
+    assert all(count(macs) % verify.PROOF_STEP == 0 for macs in (1e8, 2e8, 3e8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.contract.outputs import SIGMOIDS
+from edgepress.converters.inspection import read
 from edgepress.converters.proof.compare import Answers, End, beside_rounded, compare, finished, shortcoming
 from edgepress.converters.proof.rounding import rounded_onnx, rounded_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
@@ -24,26 +24,35 @@ from edgepress.converters.to_tflite.flatbuffer import is_tflite
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Task, Verification
 from edgepress.runtime.decisions import two_columns
+from edgepress.runtime.errors import ModelFileError
 
 if TYPE_CHECKING:
     import onnx
 
-PROOF_STEP, PROOF_S, PROOF_LEAST = 4, 0.3, 8
-"""Items compared at a time, seconds after which the comparison stops, and items that are compared in any case."""
+PROOF_STEP, PROOF_LEAST = 4, 8
+"""Items compared at a time, and items that are compared in any case."""
+PROOF_MACS, SLOW_PROOF_MACS = 1e10, 3e8
+"""Multiply-accumulates that a comparison may take; with 16-bit activations, whose kernels are slow. About 0.3 s: the
+number of items stands in the file, so it must not depend on how busy the machine is."""
 LABELLED = ("softmax", "logits", "sigmoid", "multilabel")
 """Tasks whose answers are scores of labels."""
 Array = npt.NDArray[Any]
 
 
 def answers(model: Model, items: Array) -> Answers:
-    """Answers to as many items as `PROOF_S` allows, float32, (N, C): int16x8 of a large net takes seconds for a few."""
-    parts, start = [], time.perf_counter()
-    for i in range(0, len(items), PROOF_STEP):
-        parts.append(model.answer(items[i : i + PROOF_STEP]))
-        if i + PROOF_STEP >= PROOF_LEAST and time.perf_counter() - start > PROOF_S:
-            break
-    found = np.concatenate(parts)
+    """Answers to items, float32, (N, C)."""
+    found = np.concatenate([model.answer(items[i : i + PROOF_STEP]) for i in range(0, len(items), PROOF_STEP)])
     return found.reshape(len(found), -1)
+
+
+def enough(path: Path, scheme: Scheme) -> int:
+    """Number of items on which a file is compared: fewer for large nets, a multiple of `PROOF_STEP`."""
+    try:
+        macs = read(path).macs
+    except ModelFileError:
+        return PROOF_LEAST
+    count = int((PROOF_MACS if scheme.arithmetic else SLOW_PROOF_MACS) / max(macs, 1))
+    return max(PROOF_LEAST, count - count % PROOF_STEP)
 
 
 def end_of(task: Task, ends_in: str) -> End:
