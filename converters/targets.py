@@ -53,7 +53,7 @@ def refuse_other_schemes(schemes: Sequence[str], target: Target) -> None:
     """
     if others := [name for name in schemes if name not in schemes_for(target)]:
         raise InputError(
-            f"{', '.join(others)} compute in float, which the target {target} can't.",
+            f"The target {target} runs no file that computes in float: {', '.join(others)}.",
             f"Accepted with --target {target}: {', '.join(schemes_for(target))}.",
         )
 
