@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from edgepress.converters.rewrites.tflite.windows import activation
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -28,6 +30,7 @@ def rewrite(graph: Graph) -> int:
 def _is_large(graph: Graph, op: Any) -> bool:
     shapes = [graph.shape(int(i)) for i in op.inputs]
     known = all(shape and min(shape) > 0 for shape in shapes) and len({len(shape) for shape in shapes}) == 1
+    known &= graph.dtype(int(op.outputs[0])) == np.float32  # also joined are shapes, which are integers
     return len(op.inputs) > MOST and known and op.builtinOptions is not None and not activation(op)
 
 
