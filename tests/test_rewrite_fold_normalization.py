@@ -68,8 +68,8 @@ def test_answers_stay(steps, same, stride, pad, depthwise):
         assert kinds(changed).count("SUB") <= 1
 
 
-def normalized(*, same: bool, order: str = "SM", stride: int = 2) -> Net:
-    net = Net((8, 8), 3)
+def normalized(*, same: bool, order: str = "SM", stride: int = 2, size: int = 8) -> Net:
+    net = Net((size, size), 3)
     for kind in order:
         constant = {"S": MEANS, "M": 1 / STDS, "R": np.array(1 / 127.5, np.float32), "O": np.array(1, np.float32)}
         net.add("MUL" if kind in "MR" else "SUB", [net.now, constant[kind]], net.shape)
@@ -90,7 +90,7 @@ def test_what_is_left_of_usual_normalizations(same, order, left):
 
 @pytest.mark.parametrize(("same", "limit"), [(False, 1e-4), (True, 0.25)])
 def test_one_mean_is_whole_and_exact_inside(same, limit):
-    model = normalized(same=same, stride=1).model()
+    model = normalized(same=same, stride=1, size=96).model()
     changed, counts = change(model, fold_normalization, single_mean)
     assert counts == [2, 1]
     graph = Graph(changed)
@@ -101,6 +101,16 @@ def test_one_mean_is_whole_and_exact_inside(same, limit):
     inside = slice(1, -1) if same else slice(None)
     assert near(before[:, inside, inside], after[:, inside, inside])
     assert np.abs(before - after).max() <= limit * np.abs(before).max()
+
+
+@pytest.mark.parametrize("pad", [False, True])
+def test_means_stay_where_many_taps_meet_the_borders(pad):
+    net = Net((8, 8), 3)
+    net.add("SUB", [net.now, MEANS], net.shape)
+    if pad:
+        net.pad([(1, 1), (1, 1)])
+    net.conv(4, (3, 3), same=not pad)
+    assert change(net.model(), single_mean)[1] == [0]
 
 
 def test_means_that_differ_much_stay():

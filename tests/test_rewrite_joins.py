@@ -79,7 +79,7 @@ def test_concatenation_of_many(channels, axis):
 @pytest.mark.parametrize("shape", [(12,), (1, 1, 1, 12)])
 def test_a_factor_and_a_shift(kind, act, shape):
     net = Net((5, 4), 12)
-    factor, shift = (net.random.normal(size=shape).astype(np.float32) for _ in range(2))
+    factor, shift = (net.random.uniform(0.1, 2, size=shape).astype(np.float32) for _ in range(2))
     net.add("MUL", [net.now, factor], net.shape)
     net.add(kind, [net.now, shift], net.shape, fusedActivationFunction=act)
     before, after, made = change(net, channel_affine.rewrite)
@@ -103,3 +103,26 @@ def test_a_constant_minus_the_images_stays():
     net.add("MUL", [net.now, np.ones(12, np.float32)], net.shape)
     net.add("SUB", [np.ones(12, np.float32), net.now], net.shape)
     assert change(net, channel_affine.rewrite)[2] == 0
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-12, 1e-4])
+def test_shifts_that_no_integer_bias_holds_stay(factor):
+    net = Net((5, 4), 12)
+    factors = np.ones(12, np.float32)
+    factors[3] = factor
+    net.add("MUL", [net.now, factors], net.shape)
+    net.add("ADD", [net.now, np.full(12, -0.5, np.float32)], net.shape)
+    assert change(net, channel_affine.rewrite)[2] == 0
+
+
+def test_concatenation_of_integers_is_divided_too():
+    net = Net((4, 4), 2)
+    integers = net.graph.add_tensor(net.shape, "integers")
+    net.graph.table.tensors[integers].type = 2
+    net.graph.operators.append(net.graph.operator("CAST", [net.now], integers, inDataType=0, outDataType=2))
+    joined = net.graph.add_tensor((1, 4, 4, 12), "joined", like=integers)
+    net.graph.operators.append(net.graph.operator("CONCATENATION", [integers] * 6, joined, axis=3))
+    net.now = joined
+    before, after, made = change(net, concat_tree.rewrite)
+    assert made == 1
+    assert same(before, after)

@@ -64,3 +64,15 @@ def test_pads_of_other_axes_are_left_alone() -> None:
     net = Net((6, 6), 4)
     net.pad([(1, 1), (0, 0)])
     assert rewritten(net)[2] == 0, "rows alone are whole lines already"
+
+
+def test_integers_and_operations_without_inputs_are_left_alone() -> None:
+    net = Net((6, 6), 4)
+    whole = net.add("CAST", [net.now], net.shape, inDataType=0, outDataType=2)
+    net.graph.table.tensors[whole].type = 2
+    padded = net.pad([(1, 1), (1, 1)])
+    net.graph.table.tensors[padded].type = 2
+    handle = net.graph.add_tensor((), "variable")
+    net.graph.operators.append(net.graph.operator("VAR_HANDLE", [], handle))
+    graph = Graph(net.model())
+    assert rewrite(graph) == 0

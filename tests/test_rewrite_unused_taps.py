@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rewriting import Net, answer
+from rewriting import BUILTIN, Net, answer
 
 from edgepress.converters.rewrites.tflite import unused_taps
 from edgepress.converters.to_tflite.graph import Graph
@@ -46,3 +47,23 @@ def test_what_is_left(size, kernel, left):
     graph = Graph(net.model())
     assert unused_taps.rewrite(graph) == (left != kernel)
     assert graph.shape(int(graph.operators[0].inputs[1])) == (1, left, left, 4)
+
+
+@pytest.mark.parametrize(("size", "kernel"), [((1, 2), (2, 2)), ((2, 1), (3, 2)), ((1, 2), (5, 2)), ((1, 1), (2, 2))])
+def test_the_built_in_kernel_of_several_threads_computes_all_results(size, kernel):
+    net = Net(size, 4)
+    net.conv(4, kernel)
+    before = net.model()
+    graph = Graph(before)
+    unused_taps.rewrite(graph)
+    interpreter = Interpreter(model_content=graph.to_bytes(), num_threads=2, experimental_op_resolver_type=BUILTIN)
+    interpreter.allocate_tensors()
+    (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(source["index"], np.ones(source["shape"], np.float32))
+    interpreter.invoke()
+    whole = interpreter.get_tensor(sink["index"])
+    interpreter = Interpreter(model_content=before)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], np.ones(source["shape"], np.float32))
+    interpreter.invoke()
+    np.testing.assert_allclose(whole, interpreter.get_tensor(sink["index"]), atol=1e-5)

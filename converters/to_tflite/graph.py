@@ -38,7 +38,8 @@ class Graph:
     def _drop_unused(self) -> None:
         table, fields = self.table, ("inputs", "outputs", "intermediates")
         read = {int(i) for op in self.operators for field in fields for i in _indices(op, field)}
-        used = sorted((read | {int(i) for i in (*table.inputs, *table.outputs)}) - {-1})
+        named = {int(i.tensorIndex) for s in self.root.signatureDefs for i in (*(s.inputs or ()), *(s.outputs or ()))}
+        used = sorted((read | named | {int(i) for i in (*table.inputs, *table.outputs)}) - {-1})
         place = {old: new for new, old in enumerate(used)} | {-1: -1}
         table.tensors = [table.tensors[i] for i in used]
         for op in self.operators:
@@ -46,7 +47,7 @@ class Graph:
                 setattr(op, field, [place[i] for i in _indices(op, field)])
         for side in ("inputs", "outputs"):
             setattr(table, side, [place[int(i)] for i in getattr(table, side)])
-            for item in (item for signature in self.root.signatureDefs for item in getattr(signature, side)):
+            for item in (item for signature in self.root.signatureDefs for item in getattr(signature, side) or ()):
                 item.tensorIndex = place[int(item.tensorIndex)]
         kept = {tensor.buffer for tensor in table.tensors} | {entry.buffer for entry in self.root.metadata or []}
         for number, buffer in enumerate(self.root.buffers):

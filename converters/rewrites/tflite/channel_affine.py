@@ -4,6 +4,11 @@ Normalization layers that no convolution precedes, as in DenseNet, arrive as MUL
 channel. XNNPACK has a kernel for exactly that, `vmulcaddc`, which it takes for 1x1 depthwise convolutions
 (`select_microkernel_type` in src/operators/convolution-nhwc.c) and which applies the activation as well: one pass
 instead of three. In integer files nothing is rounded between the two.
+
+The scale of an integer bias is that of the input times that of the weights, so a shift that is very large beside its
+factor does not fit into 32 bits, and litert-quantizer cuts it off without an error. Such pairs, as trained
+normalization has where a channel is dead, are left alone; so are files of 16-bit activations, whose scales are finer,
+and which XNNPACK does not run.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from edgepress.converters.to_tflite.graph import Array, Graph, only_reader
 
 LEAST = 8
 """Channels from which on it is faster."""
+DEAD = 2.0**-10
+"""Smallest factor as a share of its shift. Then int8 biases fit if the input reaches 1/64."""
 
 
 def rewrite(graph: Graph) -> int:
@@ -28,6 +35,8 @@ def rewrite(graph: Graph) -> int:
             continue
         factor, shift = (_by_channel(graph, op) for op in (mul, add))
         if factor is None or shift is None or (graph.kind(add) == "SUB" and shift[0] != int(add.inputs[0])):
+            continue
+        if (abs(factor[1]) < DEAD * abs(shift[1])).any():
             continue
         if (act := activation(add)) not in FUSED:
             continue

@@ -28,6 +28,9 @@ def rewrite(graph: Graph) -> int:
 def _is_large(graph: Graph, op: Any) -> bool:
     shapes = [graph.shape(int(i)) for i in op.inputs]
     known = all(shape and min(shape) > 0 for shape in shapes) and len({len(shape) for shape in shapes}) == 1
+    known &= (
+        len({str(graph.scales(int(i))) for i in (*op.inputs, *op.outputs)}) == 1
+    )  # parts need no scale of their own
     return len(op.inputs) > MOST and known and op.builtinOptions is not None and not activation(op)
 
 
@@ -40,6 +43,6 @@ def _join(graph: Graph, op: Any) -> None:
     part, axis = inputs[start : start + count], op.builtinOptions.axis
     shape = list(graph.shape(part[0]))
     shape[axis] = sum(graph.shape(i)[axis] for i in part)
-    new = graph.add_tensor(shape, f"{graph.name(int(op.outputs[0]))}_part")
+    new = graph.add_tensor(shape, f"{graph.name(int(op.outputs[0]))}_part", like=int(op.outputs[0]))
     graph.insert_before(op, graph.operator("CONCATENATION", part, new, axis=axis))
     op.inputs = [*inputs[:start], new, *inputs[start + count :]]

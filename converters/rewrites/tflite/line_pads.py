@@ -28,8 +28,11 @@ def rewrite(graph: Graph) -> int:
 
 
 def _by_pixels(graph: Graph, op: Any) -> bool:
-    pads, shape = spatial_pads(graph, op), graph.shape(int(op.inputs[0]))
-    if pads is None or not any(pads[1]) or len(shape) != 4 or min(shape) < 1:
+    pads = spatial_pads(graph, op)
+    if pads is None or not any(pads[1]) or graph.dtype(int(op.inputs[0])) != np.float32:
+        return False
+    shape = graph.shape(int(op.inputs[0]))
+    if len(shape) != 4 or min(shape) < 1:
         return False
     readers = graph.readers().get(int(op.outputs[0]), [])
     taken_in = len(readers) == 1 and readers[0] is not None and graph.kind(readers[0]) in _CONVOLUTIONS

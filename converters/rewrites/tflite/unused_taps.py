@@ -3,6 +3,10 @@
 Nets for large images that are given small ones end in maps of 1x1 or 2x2, over which 3x3, 5x5 and 7x7 kernels still
 run. XNNPACK does not look at the size of the map, and multiplies the zeros (`xnn_indirection_init_conv2d`).
 A 3x3 convolution of a 1x1 map is a 1x1 convolution, with a ninth of the weights in the file.
+
+LiteRT's built-in CONV_2D of several threads takes a kernel as large as its input, with no zeros before it, for a matrix
+product of one result, and leaves the others unset (tflite/kernels/internal/optimized/multithreaded_conv.h; tried: 2.3).
+A kernel is not cut to that size if `padding: SAME` gives it more results.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ def rewrite(graph: Graph) -> int:
         for cut in (ends, [(min(pair), min(pair)) for pair in ends]):
             windows = [_without(axis, *pair) for axis, pair in zip(axes, cut, strict=True)]
             fits = all(window.is_same for window in windows) or not any(any(window.pads) for window in windows)
-            if any(map(any, cut)) and fits:
+            if any(map(any, cut)) and fits and not (graph.kind(op) == "CONV_2D" and _is_misread(windows)):
                 rows, columns = (slice(a, size - b) for size, (a, b) in zip(kernel.shape[1:3], cut, strict=True))
                 taps = graph.add_constant(np.ascontiguousarray(kernel[:, rows, columns]))
                 _replace(graph, op, taps, windows)
@@ -42,6 +46,12 @@ def _unused(axis: Axis) -> tuple[int, int]:
     places = starts[:, np.newaxis] + np.arange(axis.kernel) * axis.dilation
     used = np.flatnonzero(((places >= 0) & (places < axis.size)).any(axis=0))
     return (int(used[0]), axis.kernel - 1 - int(used[-1])) if len(used) else (0, 0)
+
+
+def _is_misread(windows: list[Axis]) -> bool:
+    """Whether LiteRT's built-in CONV_2D computes one result of several."""
+    whole = all((axis.kernel, axis.pads[0]) == (axis.size, 0) for axis in windows)
+    return whole and any(axis.out > 1 for axis in windows)
 
 
 def _without(axis: Axis, first: int, last: int) -> Axis:

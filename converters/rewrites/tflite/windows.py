@@ -41,6 +41,13 @@ class Axis:
         """Size of the output."""
         return (self.size + sum(self.pads) - self.dilation * (self.kernel - 1) - 1) // self.stride + 1
 
+    def inside(self, more: Pads = (0, 0)) -> float:
+        """Share of the taps, over all outputs, that meet values of the input, `more` of which at its ends are zeros."""
+        places = (
+            np.arange(self.out)[:, np.newaxis] * self.stride - self.pads[0] + np.arange(self.kernel) * self.dilation
+        )
+        return float(((places >= more[0]) & (places < self.size - more[1])).mean())
+
     @property
     def is_same(self) -> bool:
         """Whether `padding: SAME` gives this output: the zeros before are equal, and it has as many values."""
