@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx_rewriting import OnnxNet, kinds, near, rewritten
+from onnx import helper
+from onnx_rewriting import FLOAT, OnnxNet, kinds, near, rewritten
 
 from edgepress.converters.rewrites.onnx import dense, float_gelu, gelu, layer_norm
 
@@ -74,6 +75,42 @@ def test_normalization_of_an_axis_is_one_operation(axis: int, beta: bool, reshap
 def test_normalization_of_two_axes_stays() -> None:
     net = OnnxNet((4, 4, 4))
     normalization(net, 1, beta=True, reshape=False, second=2)
+    assert rewritten(net.model(), layer_norm.rewrite)[1] == 0
+
+
+def plain_normalization(net: OnnxNet, gamma: tuple[int, ...], beta: tuple[int, ...], dtype: type = np.float32) -> None:
+    """Normalization of the channels, axis 1, with factors of any shapes."""
+    value = net.add("Cast", "input", to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    mean = net.add("ReduceMean", value, axes=[1], keepdims=1)
+    off = net.add("Sub", value, mean)
+    net.add("ReduceMean", net.add("Mul", off, off), axes=[1], keepdims=1)
+    net.add("Add", dtype(1e-3))
+    net.add("Sqrt")
+    net.add("Reciprocal")
+    factors = [np.asarray(net.random.normal(size=shape)).astype(dtype) for shape in (gamma, beta)]
+    factor = net.add("Mul", factors[0])
+    scaled = net.add("Mul", value, factor)
+    net.add("Add", scaled, net.add("Sub", net.constant(factors[1]), net.add("Mul", mean, factor)))
+    net.add("Cast", net.now, to=FLOAT)
+
+
+@pytest.mark.parametrize("gamma", [(), (1,), (4, 1, 1), (1, 4, 1, 1)])
+@pytest.mark.parametrize("beta", [(), (1, 1), (4, 1, 1), (1, 4, 1, 1)])
+def test_factors_of_a_normalization_may_lack_axes(gamma: tuple[int, ...], beta: tuple[int, ...]) -> None:
+    net = OnnxNet((4, 4, 4))
+    plain_normalization(net, gamma, beta)
+    assert "LayerNormalization" in kinds(near(net, layer_norm.rewrite, tolerance=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("gamma", "beta", "dtype"),
+    [((4,), (4, 1, 1), np.float32), ((4, 1, 1), (4,), np.float32), ((), (4, 1), np.float32), ((), (), np.float64)],
+)
+def test_a_normalization_with_factors_along_other_axes_or_of_other_types_stays(
+    gamma: tuple[int, ...], beta: tuple[int, ...], dtype: type
+) -> None:
+    net = OnnxNet((4, 4, 4))
+    plain_normalization(net, gamma, beta, dtype)
     assert rewritten(net.model(), layer_norm.rewrite)[1] == 0
 
 
