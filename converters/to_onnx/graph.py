@@ -51,8 +51,7 @@ class OnnxGraph:
         return node if node is not None and (kind is None or _is(node, kind)) else None
 
     def readers(self, name: str) -> list[Any]:
-        """The nodes that read a value; None stands for a reader that can't read another: the graph's output, or a node
-        of a graph inside a node, such as a branch of If."""
+        """The nodes that read a value; None is one that can't read another: an output or a graph inside a node."""
         return [*self._readers.get(name, []), *([None] if name in self._kept else [])]
 
     def only_reader(self, name: str, kind: str | None = None) -> Any:
