@@ -114,14 +114,17 @@ def test_a_normalization_with_factors_along_other_axes_or_of_other_types_stays(
     assert rewritten(net.model(), layer_norm.rewrite)[1] == 0
 
 
-def erfc_gelu(net: OnnxNet, *, half: float = 0.5, root: float = np.sqrt(0.5)) -> None:
+def erfc_gelu(
+    net: OnnxNet, *, half: float = 0.5, root: float = np.sqrt(0.5), dtype: type = np.float32, end: bool = True
+) -> None:
     value = net.now
-    halved = net.add("Mul", net.constant(np.float32(half)), value)
+    halved = net.add("Mul", net.constant(dtype(half)), value)
     net.add("Neg", value)
-    net.add("Mul", np.float32(root))
+    net.add("Mul", dtype(root))
     net.add("Erf")
-    net.add("Mul", halved, net.add("Sub", net.constant(np.float32(1)), net.now))
-    net.add("Neg")
+    net.add("Mul", halved, net.add("Sub", net.constant(dtype(1)), net.now))
+    if end:
+        net.add("Neg")
 
 
 def test_gelu_is_written_as_it_is_fused() -> None:
@@ -133,6 +136,31 @@ def test_gelu_is_written_as_it_is_fused() -> None:
     one, made = rewritten(found, float_gelu.rewrite)
     assert made == 1
     assert kinds(one) == ["Neg", "Gelu", "Neg"]
+
+
+@pytest.mark.parametrize("rewrite", [gelu.rewrite, float_gelu.rewrite])
+def test_a_gelu_that_is_the_output_stays(rewrite) -> None:
+    net = OnnxNet(SHAPE)
+    value = net.add("Neg")
+    if rewrite is gelu.rewrite:
+        erfc_gelu(net, end=False)
+    else:
+        net.add("Div", np.float32(np.sqrt(2)))
+        net.add("Erf")
+        net.add("Mul", value, net.add("Add", np.float32(1)))
+        net.add("Mul", np.float32(0.5))
+    before, model = net.model(), net.model()
+    assert rewrite(model) == 0
+    assert kinds(model) == kinds(before)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_a_gelu_of_other_types_stays(dtype: type) -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Cast", to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    erfc_gelu(net, dtype=dtype, end=False)
+    net.add("Cast", to=FLOAT)
+    assert rewritten(net.model(), gelu.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("options", [{"half": 0.4}, {"root": 0.7}])

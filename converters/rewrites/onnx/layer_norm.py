@@ -34,7 +34,7 @@ def rewrite(model: Any) -> int:
             continue
         rank, axis = len(shape), found.axis % len(shape)
         gamma, beta = (_along(v, rank, axis, shape[axis]) for v in (found.gamma, found.beta))
-        if gamma is None or beta is None:
+        if gamma is None or beta is None or None in graph.readers(node.output[0]):
             continue
         to_last = [*(i for i in range(rank) if i != axis), axis]
         value = found.value if axis == rank - 1 else graph.add("Transpose", [found.value], perm=to_last)
@@ -42,8 +42,8 @@ def rewrite(model: Any) -> int:
         value = graph.add("LayerNormalization", [value, *factors], axis=-1, epsilon=found.epsilon)
         if axis != rank - 1:
             value = graph.add("Transpose", [value], perm=np.argsort(to_last).tolist())
-        if graph.move_readers(node.output[0], value):
-            changed += 1
+        graph.move_readers(node.output[0], value)
+        changed += 1
     if changed:
         graph.finish()
     return changed
