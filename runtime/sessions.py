@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,12 +138,10 @@ class OnnxSession(Session):
     """An `.onnx` file in ONNX Runtime."""
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
-        options = module.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only: its warnings concern the graph, not the user of a board
+        settings = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
         with parsing(path, _NEWER, failed="can't be opened by onnxruntime"):
-            session = onnx_session(module, str(path), options)
+            # Errors only are logged: warnings concern the graph, not the user of a board.
+            session = onnx_session(module, str(path), log_severity_level=3, **settings)
             # In a damaged file, names and metadata may not be UTF-8, which makes these calls fail.
             inputs, outputs = session.get_inputs(), session.get_outputs()
             text = session.get_modelmeta().custom_metadata_map.get(MEMBER)
@@ -159,7 +158,7 @@ class OnnxSession(Session):
         return out if self._flat else out.reshape(len(batch), -1)
 
 
-def onnx_session(module: Any, model: str | bytes, options: Any) -> Any:
+def onnx_session(module: Any, model: str | bytes, **settings: Any) -> Any:
     """Open a model in ONNX Runtime on the CPU so that products of 8 bits do not saturate.
 
     On x86 without VNNI they do, because sums of two are kept in 16 bits: unsigned activations times signed weights give
@@ -168,16 +167,20 @@ def onnx_session(module: Any, model: str | bytes, options: Any) -> Any:
     Args:
         module: The package `onnxruntime`.
         model: Path of the file, or its bytes.
-        options: A `SessionOptions`, which is changed.
+        settings: Attributes of `SessionOptions`.
     """
     if _products_saturate():
-        level, options.log_severity_level = options.log_severity_level, 4
+        with suppress(Exception):  # ONNX Runtime 1.32 fails on signed activations; its errors share no base class
+            return _opened(module, model, settings | {"log_severity_level": 4}, precise=True)
+    return _opened(module, model, settings)
+
+
+def _opened(module: Any, model: str | bytes, settings: dict[str, Any], *, precise: bool = False) -> Any:
+    options = module.SessionOptions()
+    for name, value in settings.items():
+        setattr(options, name, value)
+    if precise:
         options.add_session_config_entry("session.x64quantprecision", "1")
-        try:
-            return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception:  # ONNX Runtime 1.32 fails on signed activations; its errors share no base class
-            options.add_session_config_entry("session.x64quantprecision", "0")
-        options.log_severity_level = level
     return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx_rewriting import OnnxNet, kinds, near, rewritten
+from onnx import helper
+from onnx_rewriting import FLOAT, OnnxNet, kinds, near, rewritten
 
 from edgepress.converters.rewrites.onnx import dense, float_gelu, gelu, layer_norm
 
@@ -77,14 +78,53 @@ def test_normalization_of_two_axes_stays() -> None:
     assert rewritten(net.model(), layer_norm.rewrite)[1] == 0
 
 
-def erfc_gelu(net: OnnxNet, *, half: float = 0.5, root: float = np.sqrt(0.5)) -> None:
+def plain_normalization(net: OnnxNet, gamma: tuple[int, ...], beta: tuple[int, ...], dtype: type = np.float32) -> None:
+    """Normalization of the channels, axis 1, with factors of any shapes."""
+    value = net.add("Cast", "input", to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    mean = net.add("ReduceMean", value, axes=[1], keepdims=1)
+    off = net.add("Sub", value, mean)
+    net.add("ReduceMean", net.add("Mul", off, off), axes=[1], keepdims=1)
+    net.add("Add", dtype(1e-3))
+    net.add("Sqrt")
+    net.add("Reciprocal")
+    factors = [np.asarray(net.random.normal(size=shape)).astype(dtype) for shape in (gamma, beta)]
+    factor = net.add("Mul", factors[0])
+    scaled = net.add("Mul", value, factor)
+    net.add("Add", scaled, net.add("Sub", net.constant(factors[1]), net.add("Mul", mean, factor)))
+    net.add("Cast", net.now, to=FLOAT)
+
+
+@pytest.mark.parametrize("gamma", [(), (1,), (4, 1, 1), (1, 4, 1, 1)])
+@pytest.mark.parametrize("beta", [(), (1, 1), (4, 1, 1), (1, 4, 1, 1)])
+def test_factors_of_a_normalization_may_lack_axes(gamma: tuple[int, ...], beta: tuple[int, ...]) -> None:
+    net = OnnxNet((4, 4, 4))
+    plain_normalization(net, gamma, beta)
+    assert "LayerNormalization" in kinds(near(net, layer_norm.rewrite, tolerance=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("gamma", "beta", "dtype"),
+    [((4,), (4, 1, 1), np.float32), ((4, 1, 1), (4,), np.float32), ((), (4, 1), np.float32), ((), (), np.float64)],
+)
+def test_a_normalization_with_factors_along_other_axes_or_of_other_types_stays(
+    gamma: tuple[int, ...], beta: tuple[int, ...], dtype: type
+) -> None:
+    net = OnnxNet((4, 4, 4))
+    plain_normalization(net, gamma, beta, dtype)
+    assert rewritten(net.model(), layer_norm.rewrite)[1] == 0
+
+
+def erfc_gelu(
+    net: OnnxNet, *, half: float = 0.5, root: float = np.sqrt(0.5), dtype: type = np.float32, end: bool = True
+) -> None:
     value = net.now
-    halved = net.add("Mul", net.constant(np.float32(half)), value)
+    halved = net.add("Mul", net.constant(dtype(half)), value)
     net.add("Neg", value)
-    net.add("Mul", np.float32(root))
+    net.add("Mul", dtype(root))
     net.add("Erf")
-    net.add("Mul", halved, net.add("Sub", net.constant(np.float32(1)), net.now))
-    net.add("Neg")
+    net.add("Mul", halved, net.add("Sub", net.constant(dtype(1)), net.now))
+    if end:
+        net.add("Neg")
 
 
 def test_gelu_is_written_as_it_is_fused() -> None:
@@ -96,6 +136,31 @@ def test_gelu_is_written_as_it_is_fused() -> None:
     one, made = rewritten(found, float_gelu.rewrite)
     assert made == 1
     assert kinds(one) == ["Neg", "Gelu", "Neg"]
+
+
+@pytest.mark.parametrize("rewrite", [gelu.rewrite, float_gelu.rewrite])
+def test_a_gelu_that_is_the_output_stays(rewrite) -> None:
+    net = OnnxNet(SHAPE)
+    value = net.add("Neg")
+    if rewrite is gelu.rewrite:
+        erfc_gelu(net, end=False)
+    else:
+        net.add("Div", np.float32(np.sqrt(2)))
+        net.add("Erf")
+        net.add("Mul", value, net.add("Add", np.float32(1)))
+        net.add("Mul", np.float32(0.5))
+    before, model = net.model(), net.model()
+    assert rewrite(model) == 0
+    assert kinds(model) == kinds(before)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_a_gelu_of_other_types_stays(dtype: type) -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Cast", to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    erfc_gelu(net, dtype=dtype, end=False)
+    net.add("Cast", to=FLOAT)
+    assert rewritten(net.model(), gelu.rewrite)[1] == 0
 
 
 @pytest.mark.parametrize("options", [{"half": 0.4}, {"root": 0.7}])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 from onnx_rewriting import FLOAT, UINT8, OnnxNet, kinds, near, rewritten
 
 from edgepress.converters.rewrites.onnx import hard_gates, hard_sigmoid, input_scale, plain_shapes, pool_strides
@@ -41,6 +42,31 @@ def test_the_output_keeps_its_name_and_its_reshape() -> None:
     net = OnnxNet((6,))
     net.add("Relu")
     net.add("Reshape", np.array([-1, 6]))
+    assert rewritten(net.model(), plain_shapes.rewrite)[1] == 0
+
+
+def branch(net: OnnxNet, value: str) -> None:
+    """An If whose branches read a value from outside."""
+    condition = net.add("Greater", net.add("ReduceSum", value, keepdims=0), np.float32(0))
+    made = [helper.make_node(kind, [value], [f"in_{kind}"]) for kind in ("Relu", "Neg")]
+    ends = [helper.make_tensor_value_info(node.output[0], FLOAT, None) for node in made]
+    graphs = [helper.make_graph([node], node.op_type, [], [end]) for node, end in zip(made, ends, strict=True)]
+    net.add("If", condition, then_branch=graphs[0], else_branch=graphs[1])
+
+
+def test_graphs_inside_nodes_read_what_was_made_before() -> None:
+    net = OnnxNet((6, 5, 5))
+    net.add("Reshape", net.add("Relu"), np.array([-1, 6, 5, 5]))
+    net.conv(4, 6, (1, 1))
+    branch(net, net.now)
+    assert kinds(near(net, plain_shapes.rewrite))[:2] == ["Relu", "Conv"]
+
+
+def test_what_graphs_inside_nodes_read_stays() -> None:
+    net = OnnxNet((6, 5, 5))
+    value = net.add("Reshape", net.add("Relu"), np.array([-1, 6, 5, 5]))
+    branch(net, value)
+    net.add("Add", net.now, value)
     assert rewritten(net.model(), plain_shapes.rewrite)[1] == 0
 
 

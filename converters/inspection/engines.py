@@ -72,11 +72,8 @@ def open_in_onnxruntime(path: Path, found: Inspection) -> Inspection:
     """`found`, completed by opening an `.onnx` file in ONNX Runtime. Damaged files can crash the process."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        onnx_session(onnxruntime, str(path), options)
+        onnx_session(onnxruntime, str(path), intra_op_num_threads=1, inter_op_num_threads=1, log_severity_level=4)
     except Exception as e:  # its exceptions share no base class
         return found.refused(first_line(e))
     return found.opened()

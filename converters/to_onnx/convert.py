@@ -23,6 +23,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
 from edgepress.converters.memory import sweep
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.to_onnx.graph import sort_nodes
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.weights import store_in_bytes
 
@@ -275,9 +276,8 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
 def finished(model: onnx.ModelProto) -> onnx.ModelProto:
     """Bring a converted graph to the standard's order, name its free dimension, and check it."""
     import onnx
-    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    OnnxModel(model).topological_sort()  # the quantizers append nodes at the end
+    sort_nodes(model.graph)  # the quantizers append nodes at the end
     for value in (*model.graph.input, *model.graph.output):
         if (batch := value.type.tensor_type.shape.dim[0]).WhichOneof("value") != "dim_value":
             batch.dim_param = "batch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,9 +34,9 @@ class OnnxGraph:
         self._makers = {name: node for node in self.proto.node for name in node.output if name}
         self._readers: dict[str, list[Any]] = {}
         for node in self.proto.node:
-            for name in dict.fromkeys(_read(node)):
+            for name in dict.fromkeys(filter(None, node.input)):
                 self._readers.setdefault(name, []).append(node)
-        self._ends = {value.name for value in self.proto.output}
+        self._kept = {value.name for value in self.proto.output}.union(*map(_read_inside, self.proto.node))
         self._shapes: dict[str, tuple[int, ...]] | None = None
         self._prefix = free_prefix(set(self._makers) | set(self._tensors))
         self._number = 0
@@ -50,8 +51,8 @@ class OnnxGraph:
         return node if node is not None and (kind is None or _is(node, kind)) else None
 
     def readers(self, name: str) -> list[Any]:
-        """The nodes that read a value; None is the reader of a graph's output."""
-        return [*self._readers.get(name, []), *([None] if name in self._ends else [])]
+        """The nodes that read a value; None is one that can't read another: an output or a graph inside a node."""
+        return [*self._readers.get(name, []), *([None] if name in self._kept else [])]
 
     def only_reader(self, name: str, kind: str | None = None) -> Any:
         """The only node that reads a value; None if others do, or it is not of this kind."""
@@ -136,8 +137,8 @@ class OnnxGraph:
         self._readers.setdefault(name, []).append(node)
 
     def move_readers(self, old: str, new: str) -> bool:
-        """Let what reads a value read another; not possible, and False, if it is an output of the graph."""
-        if old in self._ends:
+        """Let all readers of a value read another; changes nothing and returns False if one of them is None."""
+        if old in self._kept:
             return False
         for node in self._readers.pop(old, []):
             for place, name in enumerate(node.input):
@@ -148,9 +149,7 @@ class OnnxGraph:
 
     def finish(self) -> None:
         """Remove the nodes and constants that nothing reads any more, and sort the nodes as the standard requires."""
-        from onnxruntime.transformers.onnx_model import OnnxModel
-
-        needed, pending = {v.name for v in self.proto.output}, list(self._ends)
+        needed, pending = {v.name for v in self.proto.output}, [v.name for v in self.proto.output]
         while pending:
             node = self._makers.get(pending.pop())
             for name in _read(node) if node is not None else ():
@@ -162,7 +161,7 @@ class OnnxGraph:
             for place in reversed(range(len(items))):
                 if not needed & set(getattr(items[place], names) if names == "output" else [items[place].name]):
                     del items[place]
-        OnnxModel(self._model).topological_sort()
+        sort_nodes(self.proto)
 
     def _name(self, what: str) -> str:
         self._number += 1
@@ -193,6 +192,27 @@ def zeros_added(graph: OnnxGraph, pad: Any, axes: tuple[int, int]) -> npt.NDArra
     return None if np.delete(found, axes, 1).any() else found[:, axes].astype(np.int64)
 
 
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put each node behind those that make what it reads, graphs inside it included, and else change no order.
+
+    `OnnxModel.topological_sort` of ONNX Runtime 1.32 does not look into graphs inside nodes.
+    """
+    nodes = list(graph.node)
+    makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    order: dict[int, None] = {}
+    pending = list(reversed(range(len(nodes))))
+    while pending:
+        place = pending[-1]
+        before = [makers[name] for name in _read(nodes[place]) if name in makers and makers[name] not in order]
+        if place in order or not before:
+            order[pending.pop()] = None
+        else:
+            pending += before
+    ordered = [copy.deepcopy(nodes[place]) for place in order]
+    del graph.node[:]
+    graph.node.extend(ordered)
+
+
 def _is(node: Any, kind: str) -> bool:
     return bool(node.op_type == kind and node.domain in STANDARD)
 
@@ -200,6 +220,11 @@ def _is(node: Any, kind: str) -> bool:
 def _read(node: Any) -> Iterator[str]:
     """Names of what a node reads, also in graphs inside it."""
     yield from filter(None, node.input)
+    yield from _read_inside(node)
+
+
+def _read_inside(node: Any) -> Iterator[str]:
+    """Names of what the nodes of graphs inside a node read."""
     for a in node.attribute:
         for graph in (*([a.g] if a.HasField("g") else []), *a.graphs):
             for inner in graph.node:

@@ -78,9 +78,7 @@ def _litert(model: bytes, threads: int) -> Callable[[], Any]:
 def _onnxruntime(model: bytes, threads: int) -> Callable[[], Any]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnx_session(onnxruntime, model, options)
+    session = onnx_session(onnxruntime, model, intra_op_num_threads=threads, inter_op_num_threads=1)
     (port,) = session.get_inputs()
     feed = {port.name: _noise(port.shape, np.uint8 if port.type == "tensor(uint8)" else np.float32)}
     return lambda: session.run(None, feed)

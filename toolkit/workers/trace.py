@@ -164,13 +164,10 @@ def _trace_litert(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[
 def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[list[Kernel], npt.NDArray[np.float64]]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = job.threads, 1
-    options.log_severity_level = 3
-    options.enable_profiling = True
+    settings: dict[str, Any] = {"intra_op_num_threads": job.threads, "inter_op_num_threads": 1, "log_severity_level": 3}
     with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder, "profile"))
-        session = onnx_session(onnxruntime, str(job.file), options)
+        settings |= {"enable_profiling": True, "profile_file_prefix": str(Path(folder, "profile"))}
+        session = onnx_session(onnxruntime, str(job.file), **settings)
         name = session.get_inputs()[0].name
         for i in _runs(WARM_RUNS + job.runs):
             session.run(None, {name: items[i % len(items)]})

@@ -56,7 +56,14 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
     bias = graph.constant(conv.input[2]) if len(conv.input) > 2 else None
     out = graph.shape(conv.output[0])
     plain = attribute(conv, "group", 1) == 1 and set(attribute(conv, "dilations", [1])) == {1}
-    if weights is None or weights.ndim != 4 or out is None or not plain or (len(conv.input) > 2 and bias is None):
+    if (
+        weights is None
+        or weights.ndim != 4
+        or weights.dtype != np.float32
+        or out is None
+        or not plain
+        or (len(conv.input) > 2 and bias is None)
+    ):
         return 0
     if attribute(conv, "auto_pad", b"NOTSET") != b"NOTSET":
         return 0

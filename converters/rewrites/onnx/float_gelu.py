@@ -33,10 +33,11 @@ def rewrite(model: Any) -> int:
             continue
         if sorted(product.input) != sorted((value, shifted.output[0])):
             continue
-        if any(pair[1].size != 1 or pair[1].ravel()[0] != v for pair, v in ((sums, 1), (halves, 0.5))):
+        pairs = ((sums, 1), (halves, 0.5))
+        if any(c.size != 1 or c.item() != v or c.dtype != np.float32 for (_, c), v in pairs):
             continue
         shape = graph.shape(value)
-        if shape is None or shape != graph.shape(halved.output[0]):
+        if shape is None or shape != graph.shape(halved.output[0]) or None in graph.readers(halved.output[0]):
             continue
         made = graph.add("Gelu", [value], domain=_DOMAIN)
         sizes = [size if size >= 0 else None for size in shape]

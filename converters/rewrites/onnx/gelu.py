@@ -29,18 +29,18 @@ def rewrite(model: Any) -> int:
         outer = graph.operand(halved) if halved is not None else None
         if outer is None or outer[0] != value or graph.scalar(complement.input[0]) != 1:
             continue
-        sizes = (inner[1].size, outer[1].size)
-        if (
-            sizes != (1, 1)
-            or not np.isclose(inner[1].ravel()[0], np.sqrt(0.5), rtol=1e-6)
-            or outer[1].ravel()[0] != 0.5
-        ):
+        if any(factor.size != 1 or factor.dtype != np.float32 for factor in (inner[1], outer[1])):
+            continue
+        if not np.isclose(inner[1].item(), np.sqrt(0.5), rtol=1e-6) or outer[1].item() != 0.5:
             continue
         if graph.shape(value) is None or graph.shape(value) != graph.shape(product.output[0]):
             continue
+        if None in graph.readers(product.output[0]):
+            continue
         root, one, half = (graph.add_constant(np.array(v, np.float32)) for v in (np.sqrt(2), 1, 0.5))
         sum_ = graph.add("Add", [graph.add("Erf", [graph.add("Div", [value, root])]), one])
-        graph.move_readers(product.output[0], graph.add("Mul", [graph.add("Mul", [value, sum_]), half]))
+        made = graph.add("Mul", [graph.add("Mul", [value, sum_]), half])
+        graph.move_readers(product.output[0], made)
         changed += 1
     if changed:
         graph.finish()

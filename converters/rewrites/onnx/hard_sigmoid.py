@@ -25,7 +25,9 @@ def rewrite(model: Any) -> int:
         if graph.only_reader(shifted.output[0]) is None:
             continue
         first, second = graph.operand(shifted), graph.operand(scaled)
-        if first is None or second is None or first[1].size != 1 or second[1].size != 1:
+        if first is None or second is None:
+            continue
+        if any(c.size != 1 or c.dtype != np.float32 for c in (first[1], second[1])):
             continue
         if scaled.op_type == "Div" and scaled.input[0] != clip.output[0]:
             continue
@@ -35,9 +37,10 @@ def rewrite(model: Any) -> int:
         factor = 1 / factor if scaled.op_type == "Div" else factor
         if first[1].ravel()[0] != 3 or not np.isclose(factor, 1 / 6, rtol=1e-6):
             continue
-        new = graph.add("HardSigmoid", [first[0]], alpha=1 / 6, beta=0.5)
-        if graph.move_readers(scaled.output[0], new):
-            changed += 1
+        if None in graph.readers(scaled.output[0]):
+            continue
+        graph.move_readers(scaled.output[0], graph.add("HardSigmoid", [first[0]], alpha=1 / 6, beta=0.5))
+        changed += 1
     if changed:
         graph.finish()
     return changed

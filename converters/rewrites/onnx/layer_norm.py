@@ -15,6 +15,8 @@ from edgepress.converters.to_onnx.graph import Array, OnnxGraph, attribute
 
 
 class _Norm(NamedTuple):
+    """The parts of a layer normalization; gamma and beta as they are broadcast to the value."""
+
     value: str
     axis: int
     gamma: Array
@@ -31,19 +33,30 @@ def rewrite(model: Any) -> int:
         if found is None or shape is None or graph.shape(found.value) != shape or graph.opset < 17:
             continue
         rank, axis = len(shape), found.axis % len(shape)
-        if shape[axis] != found.gamma.size or shape[axis] != found.beta.size:
+        gamma, beta = (_along(v, rank, axis, shape[axis]) for v in (found.gamma, found.beta))
+        if gamma is None or beta is None or None in graph.readers(node.output[0]):
             continue
         to_last = [*(i for i in range(rank) if i != axis), axis]
         value = found.value if axis == rank - 1 else graph.add("Transpose", [found.value], perm=to_last)
-        factors = [graph.add_constant(v.ravel().astype(np.float32)) for v in (found.gamma, found.beta)]
+        factors = [graph.add_constant(v) for v in (gamma, beta)]
         value = graph.add("LayerNormalization", [value, *factors], axis=-1, epsilon=found.epsilon)
         if axis != rank - 1:
             value = graph.add("Transpose", [value], perm=np.argsort(to_last).tolist())
-        if graph.move_readers(node.output[0], value):
-            changed += 1
+        graph.move_readers(node.output[0], value)
+        changed += 1
     if changed:
         graph.finish()
     return changed
+
+
+def _along(factor: Array, rank: int, axis: int, size: int) -> Array | None:
+    """A float32 constant as a vector along an axis; None if it differs along others, or is of another type."""
+    if factor.ndim > rank or factor.dtype != np.float32:
+        return None
+    shape = (1,) * (rank - factor.ndim) + factor.shape
+    if shape[axis] not in (1, size) or factor.size != shape[axis] or size < 1:
+        return None
+    return np.full(size, factor.ravel())
 
 
 def _matched(graph: OnnxGraph, node: Any) -> _Norm | None:
@@ -57,7 +70,7 @@ def _matched(graph: OnnxGraph, node: Any) -> _Norm | None:
             beta = _shift(graph, shift, factor, found[0]) if found is not None else None
             if found is not None and beta is not None:
                 _, axis, gamma, epsilon = found
-                return _Norm(value, axis, gamma, np.broadcast_to(beta, gamma.shape), epsilon)
+                return _Norm(value, axis, gamma, beta, epsilon)
     return None
 
 
