@@ -34,7 +34,7 @@ from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.sources.base import Onnx2tf, Source
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.targets import Target
-from edgepress.converters.to_onnx import convert as to_onnx
+from edgepress.converters.to_onnx import quantize as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
 from edgepress.converters.variant import Variant
 from edgepress.converters.worker import Emit

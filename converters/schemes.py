@@ -10,7 +10,7 @@ runtime, a test and a user can rely on it:
 * every other scheme answers float32. The conversion of uint8 to float is a CAST (TFLite) or Cast (ONNX) in the file.
 
 To add a scheme, add a row here and a recipe of its precision to `RECIPES` in `to_tflite/convert.py` or
-`to_onnx/convert.py`, unless that precision has one.
+`to_onnx/quantize.py`, unless that precision has one.
 """
 
 from __future__ import annotations

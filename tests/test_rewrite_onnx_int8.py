@@ -23,8 +23,8 @@ from edgepress.converters.rewrites.onnx import (
     uint8_activations,
 )
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.to_onnx.convert import with_scheme
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
+from edgepress.converters.to_onnx.quantize import with_scheme
 
 EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
 

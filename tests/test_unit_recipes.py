@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.converters.calibration import tflite_ranges
 from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.to_onnx import convert as to_onnx
+from edgepress.converters.to_onnx import quantize as to_onnx
 from edgepress.converters.to_tflite import convert as to_tflite
 
 CHANNELS = 4

@@ -17,7 +17,7 @@ from edgepress.converters.proof.compare import Answers, End, beside_rounded, com
 from edgepress.converters.proof.rounding import rounded_onnx, rounded_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.to_onnx import interface
-from edgepress.converters.to_onnx.convert import prepared
+from edgepress.converters.to_onnx.quantize import prepared
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.flatbuffer import is_tflite

@@ -3,8 +3,8 @@
 A rewrite is a row here and a module that is named in it. There are three stages:
 
 * "float": a function of the float graph, before it is quantized;
-* "recipe": a choice that the recipe of a scheme makes when it quantizes (`to_tflite/convert.py`, `to_onnx/convert.py`),
-  because only the quantizer can; the module's function only counts the places in the float graph that it concerns;
+* "recipe": a choice that the recipe of a scheme (`to_tflite/convert.py`, `to_onnx/quantize.py`) makes, because only the
+  quantizer can; the module's function only counts the places in the float graph that it concerns;
 * "quantized": a function of the finished graph, whose ends have their types.
 
 A function changes its graph in place, a `to_tflite.graph.Graph` for TFLite and an `onnx.ModelProto` for ONNX, and

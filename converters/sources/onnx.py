@@ -20,7 +20,8 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
-from edgepress.converters.to_onnx.convert import OPSET, prepared
+from edgepress.converters.to_onnx.convert import OPSET
+from edgepress.converters.to_onnx.quantize import prepared
 from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line

@@ -1,36 +1,26 @@
-"""Convert a frozen graph to float ONNX by tf2onnx, and derive every ONNX scheme from it by ONNX Runtime's tools.
+"""Convert a frozen graph to float ONNX by tf2onnx, and bring every ONNX file to its final form.
 
 The frozen graph takes uint8 and casts inside (images) or takes float32 (tensors), NHWC, with a free batch dimension;
-the output is float32 in every scheme. Static quantization is QDQ (QuantizeLinear/DequantizeLinear pairs), 8 bits,
-unsigned activations and signed per-channel weights; its statistics come from `calibration`, as TFLite's do.
+the output is float32.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
-import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress.converters.adapter import EXACT
-from edgepress.converters.calibration import Batches, onnx_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
 from edgepress.converters.memory import sweep
-from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_onnx.graph import sort_nodes
-from edgepress.converters.to_onnx.pixels import ranges_of_pixels
-from edgepress.converters.to_onnx.weights import store_in_bytes
 
 if TYPE_CHECKING:
     import onnx
 
-InputRange = tuple[float, float] | None
 OPSET = 17
 """ONNX Runtime 1.13 and newer read it, and it has all operations that the schemes need."""
 ASIDE_BYTES = 1 << 20
@@ -44,7 +34,7 @@ def float_onnx(frozen: Frozen) -> onnx.ModelProto:
         ConversionError: An operation can't be expressed in ONNX; the message names it.
     """
     try:
-        with _quiet("tf2onnx"):
+        with quiet("tf2onnx"):
             definition, weights = _optimized(frozen)
             try:
                 proto = _tf2onnx(definition, weights, frozen, careful=False)
@@ -141,138 +131,6 @@ def _erfc(graph: Any, node: Any, name: str, args: list[Any]) -> None:
     graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=node.output, name=name, shapes=shapes, dtypes=types)
 
 
-def with_scheme(
-    float_model: onnx.ModelProto,
-    scheme: Scheme,
-    batches: Batches,
-    input_range: InputRange,
-    rewrites: Collection[str] = (),
-) -> onnx.ModelProto:
-    """Derive a model of the scheme table from a float one.
-
-    Args:
-        float_model: What `float_onnx` returned.
-        scheme: An ONNX scheme.
-        batches: Calibration items; read for calibrated schemes only.
-        input_range: Range of the input, if it is known beforehand.
-        rewrites: Names of the rewrites that the recipe makes.
-    """
-    try:
-        made = RECIPES[scheme.precision](float_model, batches, input_range, rewrites)
-        return made if made is float_model else finished(made)
-    except ConversionError:
-        raise
-    except Exception as e:  # onnx, protobuf and ONNX Runtime share no base class
-        raise ConversionError(f"ONNX Runtime's quantizer refused the model: {e}", "Try another scheme.") from e
-
-
-def _float16(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
-) -> onnx.ModelProto:
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    kept = [model.graph.output[0].name]
-    if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
-        kept.append(model.graph.input[0].name)
-    blocked, float_model = _exact_nodes(model), copy.deepcopy(model)
-    result: onnx.ModelProto = convert_float_to_float16(float_model, keep_io_types=kept, node_block_list=blocked)
-    return result
-
-
-def _dynamic(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
-) -> onnx.ModelProto:
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.registry import IntegerOpsRegistry
-
-    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "dynamic.onnx"
-        in_float = "onnx-convolution-weights" in rewrites
-        kinds = sorted(IntegerOpsRegistry.keys() - ({"Conv"} if in_float else set()))
-        # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
-        quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8, op_types_to_quantize=kinds)
-        made = onnx.load(target)
-    return store_in_bytes(made) if in_float else made
-
-
-def _static(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
-) -> onnx.ModelProto:
-    # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
-    from onnxruntime.quantization import CalibrationMethod, QuantType
-    from onnxruntime.quantization.calibrate import TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-
-    ready = _with_flat_biases(prepared(model))
-    ranges = onnx_ranges(ready, batches, input_range)
-    if input_range is not None and "onnx-input-zero" in rewrites:
-        ranges |= ranges_of_pixels(ready, input_range)
-    limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
-    with _quiet("root"):
-        quantizer = QDQQuantizer(
-            ready,
-            per_channel=True,
-            reduce_range=False,
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QUInt8 if "uint8-activations" in rewrites else QuantType.QInt8,
-            tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
-            nodes_to_quantize=[],
-            nodes_to_exclude=_exact_nodes(ready),
-            # Softmax stays float: otherwise, eight bits are all that remains of a probability. So does what has no
-            # kernel of 8 bits: only its factors would be rounded.
-            op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax", "LayerNormalization"}),
-            extra_options={},
-        )
-        quantizer.quantize_model()
-    result: onnx.ModelProto = quantizer.model.model
-    return result
-
-
-RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange, Collection[str]], onnx.ModelProto]] = {
-    "float32": lambda model, batches, input_range, rewrites: model,
-    "float16": _float16,
-    "dynamic": _dynamic,
-    "int8": _static,
-}
-"""From a float model, calibration items, the range of the input and the rewrites to make to a quantized one, by
-`Scheme.precision`."""
-
-
-def _exact_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that stay float."""
-    return [node.name for node in model.graph.node if EXACT.match(node.name)]
-
-
-def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model as it is quantized: with shapes inferred and constants folded."""
-    import onnx
-
-    with _quiet("root"), tempfile.TemporaryDirectory() as folder:
-        return onnx.load(_prepared(model, folder))
-
-
-def _prepared(model: onnx.ModelProto, folder: str) -> Path:
-    """Infer shapes and fold constants, as ONNX Runtime's quantizer requires."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    source, target = Path(folder) / "float.onnx", Path(folder) / "prepared.onnx"
-    source.write_bytes(model.SerializeToString())  # of a model in memory, the weights would go to another file
-    quant_pre_process(source, target, skip_symbolic_shape=True)
-    return target
-
-
-def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Biases of shape (1, N), which exporters before opset 7 wrote, as (N,): the quantizer accepts no others."""
-    biases = {node.input[2] for node in model.graph.node if node.op_type in ("Gemm", "Conv") and len(node.input) > 2}
-    for tensor in model.graph.initializer:
-        if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
-            del tensor.dims[0]
-    return model
-
-
 def finished(model: onnx.ModelProto) -> onnx.ModelProto:
     """Bring a converted graph to the standard's order, name its free dimension, and check it."""
     import onnx
@@ -325,7 +183,7 @@ def _nodes_in_order() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(logger: str) -> Iterator[None]:
+def quiet(logger: str) -> Iterator[None]:
     """Hide log messages that are meant for users of the quantizer's own command line."""
     log = logging.getLogger(logger)
     level = log.level
