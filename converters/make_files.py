@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
@@ -256,7 +256,7 @@ class _Work:
                 on=self.job.proof_name,
                 task=contract.task,
                 ends_in=self.source.facts.ends_in if not self.job.adapter.end else "",
-                rounded=lambda end: self._rounded(scheme, end),
+                rounded=lambda end: self._rounded(scheme, rewrites, end),
             )
             if reason and self.job.enforce:
                 on = f"{verification.items} items, {verification.on}"
@@ -273,11 +273,16 @@ class _Work:
         size = target.stat().st_size
         return Done(Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes), scores)
 
-    def _rounded(self, scheme: Scheme, end: End) -> npt.NDArray[np.float32] | None:
-        """The best answers that a scheme with rounded weights could give to the proof items."""
+    def _rounded(self, scheme: Scheme, rewrites: Collection[str], end: End) -> npt.NDArray[np.float32] | None:
+        """The best answers that a scheme with rounded weights could give to the proof items.
+
+        Rounded are the weights that the quantizer got; but not those of rewrites that are not exact themselves.
+        """
         items, truth = self.once(self.proof)
-        model = self.once(self.tflite) if scheme.format == "tflite" else self.once(self.onnx)
-        return rounded_answers(model, scheme, items, self._as_given(truth), end=end)
+        exact = tuple(row for row in self._rewrites(scheme, "float") if row.changes != "int8 rounding")
+        rewritten: Callable[..., Any] = self.rewritten_tflite if scheme.format == "tflite" else self.rewritten_onnx
+        model, _ = self.once(rewritten, exact)
+        return rounded_answers(model, scheme, items, self._as_given(truth), end=end, rewrites=rewrites)
 
     @property
     def task(self) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepress.converters.proof import verify as proof
-from edgepress.converters.proof.rounding import rounded, rounded_onnx
+from edgepress.converters.proof.rounding import ONNX_AXES, rounded, rounded_onnx
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import interface
 
@@ -55,7 +56,7 @@ def test_steps_that_are_not_symmetric_end_at_the_smallest_and_largest_value() ->
 def test_only_kernels_are_rounded() -> None:
     weight = coarse()
     model = net(weight)
-    changed = numpy_helper.to_array(rounded_onnx(model, per_channel=True).graph.initializer[0])
+    changed = numpy_helper.to_array(rounded_onnx(model, ONNX_AXES).graph.initializer[0])
     np.testing.assert_allclose(changed, rounded(weight, 1))
     np.testing.assert_array_equal(numpy_helper.to_array(model.graph.initializer[0]), weight)
 
@@ -105,3 +106,29 @@ def test_a_file_is_judged_beside_rounded_weights_if_it_is_too_far_from_the_sourc
     assert reason(truth + rng.normal(0, 0.6, truth.shape).astype(np.float32))
     assert reason(rounding, "onnx-float16")
     assert len(asked) == 2
+
+
+def test_convolutions_that_compute_in_float_are_rounded_per_channel() -> None:
+    from edgepress.converters.rewrites.onnx import convolution_weights
+    from edgepress.converters.to_onnx.weights import store_in_bytes
+
+    random = np.random.default_rng(2)
+    kernel = (random.normal(size=(16, 3, 3, 3)) * np.geomspace(0.01, 1, 16).reshape(-1, 1, 1, 1)).astype(np.float32)
+    x = random.normal(size=(8, 3, 6, 6)).astype(np.float32)
+    ends = [
+        helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
+        for n, s in (("x", ["n", 3, 6, 6]), ("y", ["n", 16, 4, 4]))
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])], "g", ends[:1], ends[1:], [numpy_helper.from_array(kernel, "w")]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    assert convolution_weights.rewrite(model) == 1
+    truth = proof._run(model.SerializeToString(), x).reshape(8, -1)
+    made = proof._run(store_in_bytes(copy.deepcopy(model)).SerializeToString(), x).reshape(8, -1)
+    scheme = SCHEMES["onnx-dynamic"]
+    best = proof.rounded_answers(model, scheme, x, truth, end="", rewrites=["onnx-convolution-weights"])
+    np.testing.assert_allclose(made, best, atol=1e-5)
+    coarse_one = proof.rounded_answers(model, scheme, x, truth, end="")
+    first = slice(4 * 4)  # the channel with the smallest weights
+    assert np.abs(coarse_one - truth)[:, first].max() > 10 * np.abs(best - truth)[:, first].max()

@@ -9,6 +9,7 @@ here is NumPy's, of the float file, not the quantizers'. It is the weight part o
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,8 +67,13 @@ def rounded_tflite(model: bytes, *, dense_per_channel: bool) -> bytes:
     return flat.write(root)
 
 
-def rounded_onnx(model: onnx.ModelProto, *, per_channel: bool) -> onnx.ModelProto:
-    """A float ONNX model with rounded kernels: symmetric ones per channel, or others with one scale each."""
+def rounded_onnx(model: onnx.ModelProto, per_channel: Collection[str]) -> onnx.ModelProto:
+    """A float ONNX model with rounded kernels: symmetric ones per channel, or others with one scale each.
+
+    Args:
+        model: The float model.
+        per_channel: Kinds of operations, of those in `ONNX_AXES`, whose kernels are rounded per channel.
+    """
     from onnx import numpy_helper
 
     whole = copy.deepcopy(model)
@@ -81,7 +87,8 @@ def rounded_onnx(model: onnx.ModelProto, *, per_channel: bool) -> onnx.ModelProt
         values = numpy_helper.to_array(constants[name])
         if values.dtype == np.float32 and values.ndim > 1:
             transposed = any(a.name == "transB" and a.i for a in node.attribute)
-            axis: Any = (0 if transposed else ONNX_AXES[node.op_type]) if per_channel else None
-            changed = rounded(values, axis, symmetric=per_channel)
+            by_channel = node.op_type in per_channel
+            axis: Any = (0 if transposed else ONNX_AXES[node.op_type]) if by_channel else None
+            changed = rounded(values, axis, symmetric=by_channel)
             constants[name].CopyFrom(numpy_helper.from_array(changed, name))
     return whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgepress.converters.contract.outputs import SIGMOIDS
 from edgepress.converters.inspection import read
 from edgepress.converters.proof.compare import Answers, End, beside_rounded, compare, finished, shortcoming
-from edgepress.converters.proof.rounding import rounded_onnx, rounded_tflite
+from edgepress.converters.proof.rounding import ONNX_AXES, rounded_onnx, rounded_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.quantize import prepared
@@ -102,7 +102,13 @@ def verify(
 
 
 def rounded_answers(
-    model: bytes | onnx.ModelProto, scheme: Scheme, items: Array, truth: Answers, *, end: End
+    model: bytes | onnx.ModelProto,
+    scheme: Scheme,
+    items: Array,
+    truth: Answers,
+    *,
+    end: End,
+    rewrites: Collection[str] = (),
 ) -> Answers | None:
     """Answers of a float file whose weights are rounded as a scheme does it: what the best file of it could answer.
 
@@ -112,6 +118,7 @@ def rounded_answers(
         items: The items, shape (N, *item shape).
         truth: The source model's answers to them, float32, (N, C).
         end: What the answers are probabilities of.
+        rewrites: Names of the rewrites that the file has, of which some decide how weights are rounded.
 
     Returns:
         Float32, (N, C); None if already the float file does not answer like the source model.
@@ -124,9 +131,8 @@ def rounded_answers(
         )
     else:
         float32, ready = SCHEMES["onnx-float32"], prepared(model)
-        plain, changed = (
-            bytes(each.SerializeToString()) for each in (ready, rounded_onnx(ready, per_channel=scheme.calibrated))
-        )
+        kinds = tuple(ONNX_AXES) if scheme.calibrated else ("Conv",) if "onnx-convolution-weights" in rewrites else ()
+        plain, changed = (bytes(each.SerializeToString()) for each in (ready, rounded_onnx(ready, kinds)))
     columns = truth.shape[1]
     exact = _given(_run(plain, items), columns)
     if shortcoming(compare(truth, exact, on="", end=end), float32):
