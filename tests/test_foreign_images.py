@@ -99,7 +99,7 @@ def test_standardized_images_are_standardized_in_the_graph(
         if variant.scheme.endswith("int8"):
             assert any("in float" in note for note in variant.notes), variant.notes
             assert not any("does not support" in note for note in variant.notes), variant.notes
-            assert any(n.computes_in == "int8" for n in read(variant.path).nodes)
+            assert any(n.computes_in in ("int8", "uint8") for n in read(variant.path).nodes)
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])

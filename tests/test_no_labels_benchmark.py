@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     keras.utils.set_random_seed(0)
     made = tmp_path_factory.mktemp("autoencoder")
-    layers = [keras.layers.Dense(8, activation="relu"), keras.layers.Dense(20)]
+    layers = [keras.layers.Dense(64, activation="relu"), keras.layers.Dense(20)]
     keras.Sequential([keras.Input((20,)), *layers]).save(made / "model.keras")
     items = str(made / "items.npz")
     np.savez(items, x=np.random.default_rng(0).normal(size=(ITEMS, 20)).astype(np.float32))
