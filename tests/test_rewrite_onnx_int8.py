@@ -325,3 +325,21 @@ def test_convolutions_of_dynamic_files_are_as_small_and_nearer() -> None:
     assert "ConvInteger" in old
     assert "ConvInteger" not in new
     assert {"Conv", "MatMulInteger"} <= new
+
+
+@pytest.mark.parametrize(("kind", "number", "scale", "zero"), [("Mul", 1 / 255, 1 / 255, 0), ("Add", -37.0, 1.0, 37)])
+@pytest.mark.parametrize("off", [0, 1])
+def test_a_factor_or_a_shift_of_bytes_is_a_change_of_scale(
+    kind: str, number: float, scale: float, zero: int, off: int
+) -> None:
+    net = OnnxNet((4, 4, 1), UINT8)
+    net.add("Cast", to=FLOAT)
+    net.quantized(1.0, 0)
+    bytes_ = net.now
+    constant = np.array(255 if number > 0 else 0, np.uint8)
+    step, middle = np.array(abs(number) / (255 if number > 0 else 1), np.float32), np.array(number < 0, np.uint8)
+    restored = net.add("DequantizeLinear", *(net.constant(value) for value in (constant, step, middle)))
+    net.add(kind, bytes_, restored)
+    net.quantized(scale * (1 + off / 10), zero)
+    changed = near(net, input_bytes.rewrite, places=2 - off)
+    assert (kind in kinds(changed)) == bool(off), "another scale is left alone"

@@ -67,12 +67,14 @@ def rounded_tflite(model: bytes, *, dense_per_channel: bool) -> bytes:
     return flat.write(root)
 
 
-def rounded_onnx(model: onnx.ModelProto, per_channel: Collection[str]) -> onnx.ModelProto:
-    """A float ONNX model with rounded kernels: symmetric ones per channel, or others with one scale each.
+def rounded_onnx(model: onnx.ModelProto, per_channel: Collection[str], *, symmetric: bool) -> onnx.ModelProto:
+    """A float ONNX model with rounded kernels.
 
     Args:
         model: The float model.
-        per_channel: Kinds of operations, of those in `ONNX_AXES`, whose kernels are rounded per channel.
+        per_channel: Kinds of operations, of those in `ONNX_AXES`, whose kernels are rounded per channel; others have
+            one scale.
+        symmetric: See `rounded`.
     """
     from onnx import numpy_helper
 
@@ -87,8 +89,7 @@ def rounded_onnx(model: onnx.ModelProto, per_channel: Collection[str]) -> onnx.M
         values = numpy_helper.to_array(constants[name])
         if values.dtype == np.float32 and values.ndim > 1:
             transposed = any(a.name == "transB" and a.i for a in node.attribute)
-            by_channel = node.op_type in per_channel
-            axis: Any = (0 if transposed else ONNX_AXES[node.op_type]) if by_channel else None
-            changed = rounded(values, axis, symmetric=by_channel)
+            axis: Any = (0 if transposed else ONNX_AXES[node.op_type]) if node.op_type in per_channel else None
+            changed = rounded(values, axis, symmetric=symmetric)
             constants[name].CopyFrom(numpy_helper.from_array(changed, name))
     return whole

@@ -132,7 +132,8 @@ def rounded_answers(
     else:
         float32, ready = SCHEMES["onnx-float32"], prepared(model)
         kinds = tuple(ONNX_AXES) if scheme.calibrated else ("Conv",) if "onnx-convolution-weights" in rewrites else ()
-        plain, changed = (bytes(each.SerializeToString()) for each in (ready, rounded_onnx(ready, kinds)))
+        coarse = rounded_onnx(ready, kinds, symmetric=scheme.calibrated)
+        plain, changed = (bytes(each.SerializeToString()) for each in (ready, coarse))
     columns = truth.shape[1]
     exact = _given(_run(plain, items), columns)
     if shortcoming(compare(truth, exact, on="", end=end), float32):

@@ -8,16 +8,20 @@ from edgepress.converters.to_onnx.graph import OnnxGraph
 
 
 def ranges_of_pixels(model: Any, pixels: tuple[float, float]) -> dict[str, tuple[float, float]]:
-    """Ranges of the pixels as float and minus the whole number, so that their scale is 1, whatever pixels were seen."""
+    """Ranges of the pixels as float, and scaled and shifted by numbers, whatever pixels were seen."""
     graph, found = OnnxGraph(model), {}
     for cast in graph.nodes("Cast"):
         start = cast.input[0]
         while (maker := graph.maker(start)) is not None and maker.op_type in ("Transpose", "Reshape"):
             start = maker.input[0]
         if start == graph.proto.input[0].name:
-            found[cast.output[0]] = pixels
-            shifted = graph.only_reader(cast.output[0], "Add")
-            offset = graph.scalar(shifted.input[1]) if shifted is not None else None
-            if offset is not None and offset == round(offset):
-                found[shifted.output[0]] = (pixels[0] + offset, pixels[1] + offset)
+            found[cast.output[0]] = (low, high) = pixels
+            node = graph.only_reader(cast.output[0])
+            while node is not None and node.op_type in ("Add", "Mul") and (parts := graph.operand(node)) is not None:
+                constant = float(parts[1].ravel()[0]) if parts[1].size == 1 else 0.0
+                if constant == 0 or (node.op_type == "Mul" and constant < 0):
+                    break
+                low, high = (f + constant if node.op_type == "Add" else f * constant for f in (low, high))
+                found[node.output[0]] = (low, high)
+                node = graph.only_reader(node.output[0])
     return found

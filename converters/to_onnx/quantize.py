@@ -95,7 +95,7 @@ def _static(
 
     ready = _with_flat_biases(prepared(model))
     ranges = onnx_ranges(ready, batches, input_range)
-    if input_range is not None and "onnx-input-zero" in rewrites:
+    if input_range is not None and "uint8-activations" in rewrites:
         ranges |= ranges_of_pixels(ready, input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):

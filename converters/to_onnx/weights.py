@@ -14,17 +14,20 @@ LEAST = 256
 
 
 def store_in_bytes(model: Any) -> Any:
-    """The model with its convolutions' weights as int8, with one scale for each output channel."""
+    """The model with its convolutions' weights as uint8, with a scale and a zero point for each output channel."""
     graph, made = OnnxGraph(model), dict[str, str]()
     for conv in float_convolutions(graph):
         name = conv.input[1]
         if name not in made:
             weights = graph.constant(name)
             assert weights is not None
-            largest = np.abs(weights).max(tuple(range(1, weights.ndim)), keepdims=True)
-            scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-            stored = graph.add_constant(np.round(weights / scale).astype(np.int8))
-            whole = graph.add("Cast", [stored], to=onnx.TensorProto.FLOAT)
+            others = tuple(range(1, weights.ndim))
+            low = np.minimum(weights.min(others, keepdims=True), 0)
+            span = np.maximum(weights.max(others, keepdims=True), 0) - low
+            scale = np.where(span > 0, span / 255, 1).astype(np.float32)
+            zero = np.rint(-low / scale).astype(np.float32)
+            stored = graph.add_constant(np.clip(np.rint(weights / scale) + zero, 0, 255).astype(np.uint8))
+            whole = graph.add("Sub", [graph.add("Cast", [stored], to=onnx.TensorProto.FLOAT), graph.add_constant(zero)])
             made[name] = graph.add("Mul", [whole, graph.add_constant(scale)])
         graph.feed(conv, 1, made[name])
     graph.finish()

@@ -1,7 +1,8 @@
-"""The bytes of the input are read as quantized values, without a cast to float and back.
+"""Operations that leave bytes as they are give way to the bytes: the input's cast to float, a factor, a shift.
 
-Cast to float, QuantizeLinear with a scale of 1 and a zero point of 0 changes nothing, and neither does an Add of -k in
-8 bits whose result has a scale of 1 and a zero point of k; ONNX Runtime runs the kernels of both (release 1.32).
+Cast to float, QuantizeLinear with a scale of 1 and a zero point of 0 changes nothing. A product or a sum with a number
+changes the scale or the zero point alone, not the stored bytes, if the result has those that follow from it. ONNX
+Runtime runs the kernels of all of them (release 1.32), and QLinearMul of a number is slower than Mul.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ import numpy as np
 import onnx
 
 from edgepress.converters.to_onnx.graph import OnnxGraph
+
+RATIO, HALF = 1e-3, 0.501
+"""Largest difference of two scales, as a share: 255 of them make a quarter of a step; and of two zero points, because
+both a sum of whole steps and its zero point are rounded."""
 
 
 def rewrite(model: Any) -> int:
@@ -24,21 +29,38 @@ def rewrite(model: Any) -> int:
         if graph.move_readers(node.output[0], cast.input[0]):
             changed += 1
     for node in graph.nodes("QuantizeLinear"):
-        shifted = graph.maker(node.input[0], "Add")
-        parts = [graph.maker(name, "DequantizeLinear") for name in shifted.input] if shifted is not None else []
-        found = _quantization(graph, node)
-        if None in parts or found is None or len(parts) != 2 or _quantization(graph, parts[0]) != (1.0, 0):
-            continue
-        stored, offset = graph.constant(parts[1].input[0]), _quantization(graph, parts[1])
-        if stored is None or stored.size != 1 or offset is None or found[0] != 1:
-            continue
-        if not np.isclose((float(stored.ravel()[0]) - offset[1]) * offset[0], -found[1], rtol=1e-5, atol=1e-5):
-            continue
-        if graph.move_readers(node.output[0], parts[0].input[0]):
+        bytes_of = _unchanged(graph, node)
+        if bytes_of is not None and graph.move_readers(node.output[0], bytes_of):
             changed += 1
     if changed:
         graph.finish()
     return changed
+
+
+def _unchanged(graph: OnnxGraph, node: Any) -> str | None:
+    """The bytes that a node makes again of themselves, behind a product with a number or a sum; None for others."""
+    step = graph.maker(node.input[0])
+    if step is None or step.op_type not in ("Add", "Mul") or step.domain:
+        return None
+    parts = [graph.maker(name, "DequantizeLinear") for name in step.input]
+    if None in parts or graph.constant(parts[0].input[0]) is not None:
+        return None
+    taken, made, number = _quantization(graph, parts[0]), _quantization(graph, node), _number(graph, parts[1])
+    if taken is None or made is None or number is None:
+        return None
+    scale, zero = (taken[0] * number, taken[1]) if step.op_type == "Mul" else (taken[0], taken[1] - number / taken[0])
+    same = abs(made[0] - scale) <= RATIO * scale and abs(made[1] - zero) <= HALF
+    name: str = parts[0].input[0]
+    return name if same else None
+
+
+def _number(graph: OnnxGraph, node: Any) -> float | None:
+    """The one number that a DequantizeLinear restores from a constant; None for others."""
+    stored, scale = graph.constant(node.input[0]), graph.scalar(node.input[1])
+    zero = graph.scalar(node.input[2]) if len(node.input) > 2 else 0.0
+    if stored is None or stored.size != 1 or scale is None or zero is None:
+        return None
+    return (float(stored.ravel()[0]) - zero) * scale
 
 
 def _quantization(graph: OnnxGraph, node: Any) -> tuple[float, int] | None:
