@@ -203,7 +203,7 @@ def _nodes(traces: Traces, pairs: Mapping[int, Node], *, named: bool) -> tuple[N
             computes_in=kernel.computes_in or (pairs[i].computes_in if i in pairs else ""),
             macs=pairs[i].macs if i in pairs and kernel.macs is None else kernel.macs,
             weight_bytes=kernel.weight_bytes or (weight_bytes(pairs[i]) if i in pairs else None),
-            least_us=float(traces.times_us[:, i].min()),
+            least_us=float(np.min(traces.times_us[:, i])),
         )
         for i, (kernel, time) in enumerate(zip(traces.kernels, times, strict=True))
     )

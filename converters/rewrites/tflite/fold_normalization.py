@@ -44,7 +44,7 @@ def rewrite(graph: Graph) -> int:
         return 0
     if graph.kind(conv) == "DEPTHWISE_CONV_2D" and (order != np.sort(order)).any():
         return 0
-    if not np.isfinite(a).all() or not a.all() or abs(b).max() > LARGEST or abs(a).max() > WIDEST * abs(a).min():
+    if not np.isfinite(a).all() or not a.all() or np.max(abs(b)) > LARGEST or np.max(abs(a)) > WIDEST * np.min(abs(a)):
         return 0
     mean, factors = (-b / a)[np.argsort(order)], a[np.argsort(order)]
     padded = pad is not None or any(any(axis.pads) for axis in axes_of(graph, conv))
