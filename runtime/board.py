@@ -26,6 +26,7 @@ from edgepress import __version__
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.model import load
+from edgepress.runtime.system import cpu_flags, read_text
 
 EXTENSIONS = (
     ("a", "asimddp", "NEON dot product: without it int8 gains much less over float32"),
@@ -49,8 +50,8 @@ def doctor() -> dict[str, Any]:
     """This machine, the engines that work on it, and what to install; docs/runtime.md lists the fields."""
     machine, bits, libc = platform.machine(), 8 * struct.calcsize("P"), platform.libc_ver()
     command, why = working_set(machine, bits, sys.version_info[:2], libc)
-    memory = dict(re.findall(r"^(\w+):\s+(\d+)", _read("/proc/meminfo"), re.MULTILINE))
-    flags = re.findall(r"^(?:flags|Features)\s*:(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    memory = dict(re.findall(r"^(\w+):\s+(\d+)", read_text("/proc/meminfo"), re.MULTILINE))
+    flags = cpu_flags()
     engines = []
     for name, row in ENGINES.items():
         found = version(row.package)
@@ -74,7 +75,7 @@ def doctor() -> dict[str, Any]:
         "packages": {"edgepress": __version__} | {name: version(name) for name in ("numpy", "pillow")},
         "engines": engines,
         "extensions": [
-            {"name": name, "present": name in flags[0].split(), "meaning": meaning}
+            {"name": name, "present": name in flags, "meaning": meaning}
             for letter, name, meaning in EXTENSIONS
             if flags and bits == 64 and machine[0].lower() == letter
         ],
@@ -123,13 +124,13 @@ def usable_cores() -> int:
 
 def cpu_name() -> str:
     """The board ("Raspberry Pi 4 Model B Rev 1.4") or the CPU."""
-    names = re.findall(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
-    return _read("/proc/device-tree/model").strip("\0\n ") or (names[0] if names else platform.machine())
+    names = re.findall(r"^model name\s*:\s*(.*)$", read_text("/proc/cpuinfo"), re.MULTILINE)
+    return read_text("/proc/device-tree/model").strip("\0\n ") or (names[0] if names else platform.machine())
 
 
 def temperature_c() -> float | None:
     """Temperature of the hottest thermal zone, degrees Celsius; None where the system does not report it."""
-    zones = [_read(zone) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
+    zones = [read_text(zone) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
     return max((int(text) / 1000 for text in zones if text.strip().lstrip("-").isdigit()), default=None)
 
 
@@ -181,9 +182,3 @@ def _answer(name: str, pipe: Any) -> None:
 
 def _pip() -> str:
     return f"{sys.executable} -m pip install"
-
-
-def _read(path: str | Path) -> str:
-    with contextlib.suppress(OSError):
-        return Path(path).read_text(errors="replace")
-    return ""

@@ -18,6 +18,7 @@ from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError, parsing
 from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.flatbuffer import assigns_resources, check_constants, has_variables, unsupported_operations
+from edgepress.runtime.system import cpu_flags
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -185,14 +186,10 @@ def _opened(module: Any, model: str | bytes, settings: dict[str, Any], *, precis
 
 
 def _products_saturate() -> bool:
-    """Whether this is x86 without VNNI. Outside Linux it is assumed: right answers come first."""
+    """Whether this is x86 without VNNI. Where that is not known it is assumed: right answers come first."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    try:
-        text = Path("/proc/cpuinfo").read_text(errors="replace")
-    except OSError:
-        return True
-    return "avx512_vnni" not in text and "avx_vnni" not in text
+    return not cpu_flags() & {"avx512_vnni", "avx_vnni"}
 
 
 def file_format(path: Path) -> str:

@@ -17,7 +17,7 @@ from edgepress.runtime import InputError, load
 from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit import convert
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.cli.tables import rewrite_lines
+from edgepress.toolkit.cli.tables import rewrites_table
 
 rows = pytest.mark.parametrize("row", REWRITES, ids=lambda row: row.name)
 
@@ -87,8 +87,11 @@ def test_the_command_says_what_was_rewritten(run: Any, tmp_path: Path, capsys: p
     assert contract is not None
     assert tuple(made["rewrites"]) == contract.rewrites
     rewrites = {row.name: 2 for row in REWRITES}
-    lines = rewrite_lines([Variant("onnx-int8", tmp_path, 1, 1.0, rewrites=rewrites)])
-    assert [line.split(":")[0] for line in lines] == [f"Rewritten, {row.name}" for row in REWRITES]
+    table = rewrites_table([Variant("onnx-int8", tmp_path, 1, 1.0, rewrites=rewrites)])
+    assert table is not None
+    assert list(table.columns[0].cells) == [row.name for row in REWRITES]
+    assert set(table.columns[2].cells) == {"onnx-int8 (2)"}
+    assert rewrites_table([Variant("onnx-int8", tmp_path, 1, 1.0)]) is None
 
 
 def test_files_of_two_targets_lie_side_by_side(run: Any, tmp_path: Path) -> None:

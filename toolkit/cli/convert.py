@@ -58,7 +58,7 @@ def convert(
 ) -> int:
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
     from edgepress.toolkit import conversion
-    from edgepress.toolkit.cli.tables import rewrite_lines, variants_table
+    from edgepress.toolkit.cli.tables import rewrites_table, variants_table
 
     notes: list[str] = []
 
@@ -85,8 +85,10 @@ def convert(
         screen.document(conversion.summary(variants, notes))
     else:
         screen.show(variants_table(variants))
-        for line in rewrite_lines(variants):
-            screen.say(line)
+        if (rewritten := rewrites_table(variants)) is not None:
+            screen.say()
+            screen.show(rewritten)
+            screen.say()
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         if done := [v.path for v in variants if v.path is not None]:
             screen.say(f"Written to {done[0].parent}. Next: edgepress benchmark {done[0].parent}")

@@ -42,15 +42,15 @@ def variants_table(variants: Sequence[Variant]) -> Table:
     return table(columns, rows)
 
 
-def rewrite_lines(variants: Sequence[Variant]) -> list[str]:
-    """One line per rewrite: what it is, and at how many places of which files it was made."""
-    lines = []
+def rewrites_table(variants: Sequence[Variant]) -> Table | None:
+    """The rewrites that were made, each with its schemes and the number of places in each; None if there are none."""
+    rows = []
     for rewrite in REWRITES:
         made = {v.scheme: v.rewrites[rewrite.name] for v in variants if rewrite.name in v.rewrites}
         if made:
             where = ", ".join(f"{scheme} ({count})" for scheme, count in made.items())
-            lines.append(f"Rewritten, {rewrite.name}: {rewrite.summary}: {where}")
-    return lines
+            rows.append((rewrite.name, rewrite.summary, where))
+    return table([("Rewrite", "left"), ("What it does", "left"), ("Files (places)", "left")], rows) if rows else None
 
 
 def _agreement_and_noise(found: Verification) -> tuple[str, str]:

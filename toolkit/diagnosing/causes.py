@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
+from edgepress.converters.rewrites.tflite.lookup_islands import TABLES
 from edgepress.toolkit.diagnosing.about import PICKING, WIDE
 
-XNNPACK_DELEGATE = "LiteRT, tflite/delegates/xnnpack/xnnpack_delegate.cc"
+XNNPACK_DELEGATE = "LiteRT, xnnpack_delegate.cc"
 MEASURED = "benchmarks/rewrites.py"
 ORT_GUIDE = "onnxruntime.ai/docs/performance/model-optimizations/quantization.html"
 
@@ -47,10 +48,6 @@ class Cause:
 
 
 _INT8 = ("int8", "uint8")
-_UNARY = (
-    *("ABS", "CEIL", "COS", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LOG", "NEG", "RELU_N1_TO_1", "RELU", "RELU6"),
-    *("ROUND", "RSQRT", "SIN", "SQRT", "SQUARE"),
-)
 # fmt: off
 NOT_DELEGATED: tuple[Cause, ...] = (
     Cause((), ("int16",), "does not take with 16-bit activations", scheme="tflite-int8",
@@ -61,7 +58,7 @@ NOT_DELEGATED: tuple[Cause, ...] = (
     Cause(("DEPTHWISE_CONV_2D",), ("dynamic",), "does not take with float data and 8-bit weights",
           rewrites=("depthwise-weights",), then="float convolutions that it takes, with 8-bit weights",
           ground=f"{XNNPACK_DELEGATE}, VisitDepthwiseConv2DNode; {MEASURED}"),
-    Cause(_UNARY, _INT8, "takes in float alone", rewrites=("lookup-islands", "integer-hard-swish"),
+    Cause(tuple(sorted(TABLES)), _INT8, "takes in float alone", rewrites=("lookup-islands", "integer-hard-swish"),
           then="look-up tables", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}"),
     Cause(("SQUARED_DIFFERENCE",), _INT8, "takes in float alone", rewrites=("layer-norm", "lookup-islands"),
           then="float operations that it takes", ground=f"{XNNPACK_DELEGATE}, VisitBinaryOp; {MEASURED}"),
@@ -75,11 +72,11 @@ NOT_DELEGATED: tuple[Cause, ...] = (
 ENDS = Cause(("QUANTIZE",), (), "does not take from one integer type to another", rewrites=("ends",),
              then="tables, and the whole graph one part", ground=f"{XNNPACK_DELEGATE}, VisitUnaryNode; {MEASURED}")
 LEFT_IN_FLOAT = Cause((), ("int8",), "", rewrites=("uint8-activations",), then="integer operations",
-                      ground=f"ONNX Runtime, core/optimizer/qdq_transformer/qdq_s8_to_u8.cc; {MEASURED}")
+                      ground=f"ONNX Runtime, qdq_s8_to_u8.cc; {MEASURED}")
 CONV_INTEGER = "ConvInteger"
 DYNAMIC_CONVOLUTION = Cause((CONV_INTEGER,), (), "", rewrites=("onnx-convolution-weights",),
                             then="float convolutions with 8-bit weights",
-                            ground=f"ONNX Runtime, core/providers/cpu/quantization/conv_integer.cc; {MEASURED}")
+                            ground=f"ONNX Runtime, conv_integer.cc; {MEASURED}")
 DYNAMIC = Cause((CONV_INTEGER,), (), "", scheme="onnx-int8", then="QLinearConv, which needs no conversions around it",
                 ground=f"{ORT_GUIDE}: static quantization for CNNs; {MEASURED}")
 LARGE_KERNEL = Cause((), (), "XNNPACK's depthwise kernels end at 25 taps", rewrites=("split-depthwise",),

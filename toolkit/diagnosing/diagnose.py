@@ -1,4 +1,4 @@
-"""Diagnose files on engines: profile each, hold its kernels against this CPU, and look for what stands out."""
+"""Diagnose files on engines: profile each, compare its kernels with what this CPU reaches, report what stands out."""
 
 from __future__ import annotations
 
@@ -69,14 +69,7 @@ def diagnose(
     if not files:
         raise InputError("No file was given.", "Give one or more .tflite or .onnx files.")
     say = on_start or (lambda text: None)
-    say("Measuring what this CPU reaches")
-    ceiling, note = None, ""
-    try:
-        ceiling = measure_ceiling(threads)
-    except InputError:
-        raise
-    except EdgepressError as e:  # everything else can still be told
-        note = f"What this CPU reaches is not known: {e.message}"
+    reach: tuple[Ceiling | None, tuple[str, ...]] | None = None
     found: list[Diagnosis] = []
     for file in map(Path, files):
         chosen: Sequence[str | None] = ()
@@ -86,8 +79,19 @@ def diagnose(
             say(f"Profiling {file}{f' on {engine}' if engine else ''}")
             with _reported(file, engine, on_error):
                 made = _quiet_profile(file, engine, threads, runs)
-                found.append(diagnosis(made, ceiling, notes=(note,) if note else ()))
+                if reach is None:  # only now, because it takes seconds, and no file may be usable
+                    say("Measuring what this CPU reaches")
+                    reach = _reach(threads)
+                found.append(diagnosis(made, reach[0], notes=reach[1]))
     return found
+
+
+def _reach(threads: int) -> tuple[Ceiling | None, tuple[str, ...]]:
+    """What this CPU reaches, or None and a note that says why that is not known."""
+    try:
+        return measure_ceiling(threads), ()
+    except EdgepressError as e:  # everything else can still be reported
+        return None, (f"What this CPU reaches is not known: {e.message}",)
 
 
 def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = ()) -> Diagnosis:
@@ -115,8 +119,8 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
     notes = list(notes)
     if mapped < 1 - 1e-9:
         notes.append(
-            f"{made.engine} does not tell which operations of the file some of its kernels stand for: these, "
-            f"{1 - mapped:.0%} of the products' time, are not held against what this CPU reaches."
+            f"{made.engine} does not report which operations of the file some of its kernels compute: these, "
+            f"{1 - mapped:.0%} of the products' time, are not compared with what this CPU reaches."
         )
     if made.tracing_slowdown > SLOWDOWN:
         slower = f"The kernels took {made.tracing_slowdown:.1f} times as long as the inference without tracing: "

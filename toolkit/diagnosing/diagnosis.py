@@ -77,7 +77,7 @@ def parts(kernels: Sequence[Kernel], rest_us: float, whole_us: float, *, delegat
     Args:
         kernels: Every kernel of an inference.
         rest_us: Time that no kernel accounts for, microseconds.
-        whole_us: The time of which shares are told, microseconds.
+        whole_us: The time that shares are relative to, microseconds.
         delegates: Whether the engine has delegates.
     """
     found = []

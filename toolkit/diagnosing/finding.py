@@ -52,11 +52,12 @@ class Case:
     @property
     def rest_us(self) -> float:
         """Time of an inference that no kernel accounts for, microseconds, as far as the engine can have taken it."""
-        return max(min(self.profile.total_us - self.kernels_us, len(self.kernels) * ROUNDING_US + CALL_US), 0.0)
+        left = round(self.profile.total_us - self.kernels_us, 3)  # sums of floats differ by less
+        return max(min(left, len(self.kernels) * ROUNDING_US + CALL_US), 0.0)
 
     @property
     def whole_us(self) -> float:
-        """The time of which shares are told: that of an inference, or of all kernels where tracing has slowed them."""
+        """The time that shares are relative to: of an inference, or of all kernels where tracing has slowed them."""
         return self.kernels_us + self.rest_us or 1.0
 
     @property
@@ -228,7 +229,7 @@ def _call(case: Case) -> Iterator[Finding]:
     """Time that no kernel accounts for."""
     share = case.rest_us / case.whole_us
     if share >= CALL_SHARE:
-        text = "the call itself, and kernels below the profiler's microsecond"
+        text = "the call itself and to kernels shorter than the profiler's microsecond"
         yield Finding(kind="call", text=text, time_us=case.rest_us, share=share, ground=case.profile.method)
 
 

@@ -9,9 +9,9 @@ ONNX Runtime's documentation says the same of its own (docs/performance/model-op
 from __future__ import annotations
 
 import platform
-import re
-from pathlib import Path
 from typing import NamedTuple
+
+from edgepress.runtime.system import cpu_flags
 
 ENGINES = ("litert", "onnxruntime")
 """Engines of which this is known."""
@@ -51,15 +51,6 @@ def missing(flags: frozenset[str] | None = None, machine: str = "") -> tuple[Ins
         flags: The CPU's extensions, as /proc/cpuinfo lists them; None reads them.
         machine: The machine's architecture; empty is this one's.
     """
-    flags = _flags() if flags is None else flags
+    flags = cpu_flags() if flags is None else flags
     wanted = _BY_MACHINE.get(machine or platform.machine(), ())
     return tuple(one for one in wanted if flags and not flags & {*one.flags})
-
-
-def _flags() -> frozenset[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    return frozenset(found[1].split()) if found else frozenset()

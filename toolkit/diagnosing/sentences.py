@@ -13,7 +13,7 @@ from edgepress.toolkit.text import percent
 TOLD = 2
 """Findings that are put into words; all are in the table."""
 ENOUGH = 0.5
-"""Share of the products' time that must have a rate for it to be told of all of them."""
+"""Share of the products' time that must have a rate, or none is reported for all of them."""
 
 
 def summary(findings: Sequence[Finding], parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
@@ -49,7 +49,7 @@ def _products(parts: Sequence[Part], kernels: Sequence[Kernel]) -> str:
     rated = sum(k.time_us for k in products if k.share_of_reach is not None)
     reach = reached(products)
     if reach is None or rated < ENOUGH * taken:
-        return f"{text}, whose kernels are too short, or too little known, to be held against what this CPU reaches"
+        return f"{text}, whose kernels are too short, or too little known, to be compared with what this CPU reaches"
     other = max((p for p in parts if p.work not in (PRODUCT, DEPTHWISE)), key=lambda p: p.share, default=None)
     also = f", {_share(other.share)} {'is' if other.work == CALL else 'in'} {other.work}" if other else ""
     return f"{text} at {_share(reach)} of what this CPU reaches in such work{also}"

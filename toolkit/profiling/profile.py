@@ -22,7 +22,7 @@ import numpy.typing as npt
 from edgepress.converters.inspection import Node, read
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime.engines import ENGINES
-from edgepress.runtime.errors import EngineError, InputError
+from edgepress.runtime.errors import EngineError, InputError, unknown
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.profiling.pairing import (
@@ -145,6 +145,8 @@ def profile(
     profilers = [name for name, row in ENGINES.items() if row.profiler]
     fitting = [name for name in profilers if format in ENGINES[name].formats]  # the first is named if none is usable
     engine = engine or next((e for e in usable_engines(format) if e in profilers), fitting[0])
+    if engine not in ENGINES:
+        raise unknown("engine", engine, profilers)
     if engine not in profilers:
         raise EngineError(f"{engine} does not report the time of its operations.", f"Use {', '.join(profilers)}.")
     try:
