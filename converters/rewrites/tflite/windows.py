@@ -108,12 +108,17 @@ def framed(graph: Graph, index: int, windows: Sequence[Axis], name: str) -> tupl
     None are needed if `padding: SAME` gives the right zeros. A PAD costs nothing in XNNPACK, which lets a convolution
     pad by itself if it is the only reader (`xnn_subgraph_fusion` in src/subgraph.c).
     """
-    made: list[Any] = []
     if all(window.is_same for window in windows):
-        return index, made
+        return index, []
+    return padded(graph, index, [window.pads for window in windows], name)
+
+
+def padded(graph: Graph, index: int, pads: Sequence[Pads], name: str) -> tuple[int, list[Any]]:
+    """A tensor with zeros around its rows and columns, or with some cut off, and the SLICE and PAD that make it."""
+    made: list[Any] = []
     for kind, sign in (("SLICE", -1), ("PAD", 1)):
         amounts = np.zeros((4, 2), np.int32)
-        amounts[1:3] = [[max(0, sign * n) for n in window.pads] for window in windows]
+        amounts[1:3] = [[max(0, sign * n) for n in pair] for pair in pads]
         if not amounts.any():
             continue
         shape = np.array(graph.shape(index), np.int32) + sign * amounts.sum(1, dtype=np.int32)
