@@ -134,10 +134,13 @@ class OnnxGraph:
         return output
 
     def feed(self, node: Any, place: int, name: str) -> None:
-        """Let an input of a node be another value."""
-        old, node.input[place] = node.input[place], name
-        if old not in node.input:
-            self._readers[old] = [n for n in self._readers[old] if n is not node]
+        """Let an input of a node be another value; `place` may be the one behind its last."""
+        if place == len(node.input):
+            node.input.append(name)
+        else:
+            old, node.input[place] = node.input[place], name
+            if old not in node.input:
+                self._readers[old] = [n for n in self._readers[old] if n is not node]
         self._readers.setdefault(name, []).append(node)
 
     def move_readers(self, old: str, new: str) -> bool:
