@@ -145,8 +145,9 @@ def conv(graph: Graph, kind: str, inputs: Sequence[int], output: int, windows: S
         dilationWFactor=columns.dilation,
         **options,
     )
-    code = graph.root.operatorCodes[made.opcodeIndex]
-    code.version = max(code.version, 2)  # from which on it has a dilation
+    if kind == "DEPTHWISE_CONV_2D" and max(rows.dilation, columns.dilation) > 1:
+        code = graph.root.operatorCodes[made.opcodeIndex]
+        code.version = max(code.version, 2)  # (LiteRT, tflite/tools/versioning/op_version.cc)
     return made
 
 
