@@ -83,7 +83,7 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("split-depthwise", "make depthwise convolutions of over 25 taps a sum of dilated ones", _FAST,
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
-    Rewrite("wide-taps", "let the first convolution read the columns of a step as channels",
+    Rewrite("wide-taps", "let convolutions of few channels read the columns of a step as channels",
             ("tflite-dynamic", "tflite-int8"), stage="float", engines=_LITERT, targets=("cpu",)),
     Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE", _FAST, stage="float",
             engines=_LITERT),

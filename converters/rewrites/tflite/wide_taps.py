@@ -1,10 +1,10 @@
-"""A first convolution whose width is a multiple of its stride reads the columns of a step as one, with their channels.
+"""A convolution of under eight channels, usually the first, reads the columns of a step as channels of one column.
 
 XNNPACK's int8 kernels compute the channels of a tap in groups of four or eight (src/qs8-qc8w-igemm, the c4 and c8 of
 their names), so the three channels of pixels waste more than half of the work, and one channel wastes seven eighths.
 Side by side in memory are the channels of one column and then those of the next: a RESHAPE of (height, width, channels)
-to (height, width / stride, stride * channels), and one of the weights alike, make fewer taps of more channels. Sums are
-the same, in the same order.
+to (height, width / stride, stride * channels), and one of the weights alike, make fewer taps of more channels. The
+width of the kernel must be a multiple of the stride. Sums are the same, in the same order.
 """
 
 from __future__ import annotations
