@@ -26,7 +26,8 @@ def test_answers_stay(channels, multiplier, kernel, stride, same, act):
 
 
 @pytest.mark.parametrize(
-    ("channels", "multiplier", "behind"), [(8, 1, (1, 1)), (8, 3, (1, 1)), (8, 2, (3, 3)), (1, 8, (1, 1)), (8, 2, None)]
+    ("channels", "multiplier", "behind"),
+    [(8, 1, (1, 1)), (8, 3, (1, 1)), (8, 2, (3, 3)), (1, 8, (1, 1)), (7, 2, (1, 1)), (8, 2, None)],
 )
 def test_others_stay(channels, multiplier, behind):
     net = Net((9, 8), channels)

@@ -137,3 +137,38 @@ def test_a_channel_that_is_multiplied_by_nothing_stays():
     net.add("MUL", [net.now, np.array([0, 1, 1], np.float32)], net.shape)
     net.conv(3, (3, 3))
     assert change(net.model(), fold_normalization)[1] == [0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "count"),
+    [
+        ((("SUB", [100] * 3), ("MUL", [0.6] * 3)), 2),
+        ((("SUB", [100] * 3), ("MUL", [0.7] * 3)), 0),
+        ((("MUL", [1, 1, 7]),), 1),
+        ((("MUL", [1, 1, 9]),), 0),
+    ],
+)
+def test_shifts_and_factors_that_would_cost_digits_stay(steps, count):
+    net = Net((8, 8), 3)
+    for kind, constant in steps:
+        net.add(kind, [net.now, np.array(constant, np.float32)], net.shape)
+    net.conv(4, (3, 3))
+    assert change(net.model(), fold_normalization)[1] == [count]
+
+
+@pytest.mark.parametrize(
+    ("means", "same", "size", "made"),
+    [
+        ([8.8, 9, 9.2], False, 8, 1),
+        ([6.8, 7, 7.2], False, 8, 0),
+        ([90, 100, 110], False, 8, 1),
+        ([85, 100, 115], False, 8, 0),
+        ([90, 100, 110], True, 96, 1),
+        ([90, 100, 110], True, 64, 0),
+    ],
+)
+def test_one_mean_is_near_the_others_and_most_taps_are_inside(means, same, size, made):
+    net = Net((size, size), 3)
+    net.add("SUB", [net.now, np.array(means, np.float32)], net.shape)
+    net.conv(4, (3, 3), same=same)
+    assert change(net.model(), single_mean)[1] == [made]

@@ -98,6 +98,14 @@ def test_other_constants_stay(constant):
     assert change(net, channel_affine.rewrite)[2] == 0
 
 
+@pytest.mark.parametrize(("channels", "places"), [(7, 0), (8, 1)])
+def test_few_channels_stay(channels, places):
+    net = Net((5, 4), channels)
+    for kind in ("MUL", "ADD"):
+        net.add(kind, [net.now, np.ones(channels, np.float32)], net.shape)
+    assert change(net, channel_affine.rewrite)[2] == places
+
+
 def test_a_constant_minus_the_images_stays():
     net = Net((5, 4), 12)
     net.add("MUL", [net.now, np.ones(12, np.float32)], net.shape)

@@ -157,7 +157,8 @@ def test_of_two_tensors(kind: str) -> None:
     ("kind", "made", "changed"),
     [
         *(("ADD", 0.05, 0), ("ADD", 100.0, 1), ("ADD", 1e-5, 1), ("SUB", 0.05, 0), ("SUB", 100.0, 1)),
-        *(("MUL", 0.05, 0), ("MUL", 1e-9, 1), ("MUL", 100.0, 1)),
+        *(("MUL", 0.05, 0), ("MUL", 1e-9, 1), ("MUL", 100.0, 1), ("MUL", 4.0, 0), ("MUL", 3e-6, 1), ("MUL", 5e-6, 0)),
+        *(("ADD", 1.5e-4, 1), ("ADD", 2.5e-4, 0), ("ADD", 19.0, 0), ("ADD", 22.0, 1)),
     ],
 )
 def test_scales_that_xnnpack_refuses(kind: str, made: float, changed: int) -> None:

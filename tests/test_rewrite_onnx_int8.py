@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from edgepress.converters.rewrites.onnx import (
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.quantize import with_scheme
+from edgepress.converters.to_onnx.weights import store_in_bytes
 
 EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
 
@@ -69,10 +71,14 @@ def test_padded_pixels_are_off_by_a_few_grey_levels() -> None:
     assert 1 < off.max() <= 10 * weights
 
 
-def test_offsets_that_are_far_apart_stay() -> None:
-    net = image(mean=[0.0, 100.0, 200.0])
+@pytest.mark.parametrize(
+    ("mean", "places"),
+    [([101.0, 117.0, 133.0], 1), ([100.0, 117.0, 134.0], 0), (255.0, 1), (256.0, 0), (-1.0, 0)],
+)
+def test_offsets_that_are_far_apart_or_no_bytes_stay(mean: Any, places: int) -> None:
+    net = image(mean=mean)
     net.conv(4, 3, (3, 3))
-    assert rewritten(net.model(), input_zero.rewrite)[1] == 0
+    assert rewritten(net.model(), input_zero.rewrite)[1] == places
 
 
 @pytest.mark.parametrize("zero", [0, 114])
@@ -207,7 +213,7 @@ def test_hard_sigmoids_of_bytes_become_additions(scale, zero, high, alpha, beta)
         assert (np.abs(exact % 1 - 0.5)[off > 0.01 * step] < 0.01).all(), "only what is nearly half a step"
 
 
-@pytest.mark.parametrize(("high", "zero", "alpha"), [(1.2, 0, 0.2), (1.0, 3, 0.2), (1.0, 0, -0.2)])
+@pytest.mark.parametrize(("high", "zero", "alpha"), [(1.2, 0, 0.2), (1.01, 0, 0.2), (1.0, 3, 0.2), (1.0, 0, -0.2)])
 def test_other_hard_sigmoids_of_bytes_stay(high: float, zero: int, alpha: float) -> None:
     net = OnnxNet((1, 16, 16))
     net.quantized(0.05, 100)
@@ -327,12 +333,19 @@ def test_convolutions_of_dynamic_files_are_as_small_and_nearer() -> None:
     assert {"Conv", "MatMulInteger"} <= new
 
 
-@pytest.mark.parametrize(("kind", "number", "scale", "zero"), [("Mul", 1 / 255, 1 / 255, 0), ("Add", -37.0, 1.0, 37)])
-@pytest.mark.parametrize("off", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "number", "zero", "off", "same"),
+    [
+        *(("Mul", 1 / 255, 0, off, same) for off, same in ((0, True), (9e-4, True), (2e-3, False), (0.1, False))),
+        *(("Add", -37.0, 37, off, same) for off, same in ((0, True), (9e-4, True), (2e-3, False), (0.1, False))),
+        *(("Add", number, 37, 0, True) for number in (-37.4, -36.6)),
+        *(("Add", number, 37, 0, False) for number in (-37.6, -36.4)),
+    ],
+)  # fmt: skip
 def test_a_factor_or_a_shift_of_bytes_is_a_change_of_scale(
-    kind: str, number: float, scale: float, zero: int, off: int
+    kind: str, number: float, zero: int, off: float, same: bool
 ) -> None:
-    net = OnnxNet((4, 4, 1), UINT8)
+    net = OnnxNet((1, 16, 16), UINT8)
     net.add("Cast", to=FLOAT)
     net.quantized(1.0, 0)
     bytes_ = net.now
@@ -340,6 +353,31 @@ def test_a_factor_or_a_shift_of_bytes_is_a_change_of_scale(
     step, middle = np.array(abs(number) / (255 if number > 0 else 1), np.float32), np.array(number < 0, np.uint8)
     restored = net.add("DequantizeLinear", *(net.constant(value) for value in (constant, step, middle)))
     net.add(kind, bytes_, restored)
-    net.quantized(scale * (1 + off / 10), zero)
-    changed = near(net, input_bytes.rewrite, places=2 - off)
-    assert (kind in kinds(changed)) == bool(off), "another scale is left alone"
+    net.quantized((number if kind == "Mul" else 1.0) * (1 + off), zero)
+    changed, made = rewritten(model := net.model(), input_bytes.rewrite)
+    assert made == 1 + same
+    before, after = (answer(m, EVERY_BYTE) for m in (model, changed))
+    np.testing.assert_allclose(before, after, rtol=1e-5, atol=1e-6)
+    assert (kind in kinds(changed)) != same, "another scale or zero point is left alone"
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.5, 2.0), (-2.0, -0.5), (-0.1, 3.0)])
+def test_weights_of_dynamic_files_are_off_by_half_a_step(low: float, high: float) -> None:
+    net = OnnxNet((16, 1, 1))
+    net.conv(32, 16, (1, 1), bias=False)
+    model = net.model()
+    weights = np.random.default_rng(0).uniform(low, high, (32, 16, 1, 1)).astype(np.float32)
+    weights[0] = 0
+    (tensor,) = [t for t in model.graph.initializer if t.dims == list(weights.shape)]
+    tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+    each = answer(store_in_bytes(model), np.eye(16, dtype=np.float32).reshape(16, 16, 1, 1))
+    off = np.abs(each[:, :, 0, 0].T - weights[:, :, 0, 0])
+    steps = (weights.max((1, 2, 3)).clip(0) - weights.min((1, 2, 3)).clip(max=0)) / 255
+    assert (off <= 0.501 * steps[:, np.newaxis] + 1e-7).all()
+
+
+@pytest.mark.parametrize(("inputs", "count"), [(15, 0), (16, 1)])
+def test_few_weights_of_dynamic_files_stay_float(inputs: int, count: int) -> None:
+    net = OnnxNet((inputs, 2, 2))
+    net.conv(16, inputs, (1, 1))
+    assert convolution_weights.rewrite(net.model()) == count

@@ -91,7 +91,7 @@ def test_padding_that_others_read_stays():
     assert np.abs(answer(model) - answer(graph.to_bytes())).max() < TOLERANCE
 
 
-@pytest.mark.parametrize("scheme", ["tflite-dynamic", "tflite-float16", "tflite-int8", "tflite-int16x8"])
+@pytest.mark.parametrize("scheme", ["tflite-dynamic", "tflite-float16", "tflite-int8"])
 def test_quantized_files_keep_the_parts_float(scheme):
     net = Net((9, 9), 8)
     net.conv(8)

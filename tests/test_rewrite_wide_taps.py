@@ -1,4 +1,4 @@
-"""Columns of a step as channels of one tap: the same answers, bit by bit, for every stride and padding."""
+"""Columns of a step as channels of one tap: the same answers for every stride and padding."""
 
 from __future__ import annotations
 

@@ -307,4 +307,5 @@ def test_a_large_net_is_proven_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(verify, "read", lambda path: Found)
     assert count(0) > count(56e6) > count(300e6) > count(20e9) == verify.PROOF_LEAST
     assert count(56e6, "tflite-int16x8") == verify.PROOF_LEAST < count(56e6)
+    assert [count(macs) for macs in (1e8, 3e8, 2e9)] == [100, 32, 8], "1e10 multiplications, in steps of 4, 8 at least"
     assert all(count(macs) % verify.PROOF_STEP == 0 for macs in (1e8, 2e8, 3e8))

@@ -30,13 +30,16 @@ class Rewrite:
     """One row of the table.
 
     Attributes:
-        name: Its name in contracts and tables, such as "lookup-islands"; of ONNX ones it begins with "onnx-".
+        name: Its name in contracts and tables, such as "lookup-islands", which is that of its module; of an ONNX one,
+            "onnx-" may stand before it, because TFLite has one of the same name or could have.
         summary: One line for a user.
         schemes: Names of the schemes that get it.
         stage: When it is applied.
         engines: Names of the engines that gain.
         targets: Targets that it is right for.
-        changes: What it does to the answers: "exact", "float rounding", or "int8 rounding": by a step of a tensor.
+        changes: What it does to the answers of the graph that it changes: "exact", nothing but the order of sums that
+            an engine chooses; "float rounding", by rounding of float32 or float16; "int8 rounding", by a step of 8 bits
+            or as much. The bound that rounded weights set is computed without the last kind (`make_files`).
     """
 
     name: str
@@ -73,24 +76,25 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("grouped-depthwise", "make convolutions of one channel a group DEPTHWISE_CONV_2D", _TFLITE,
             stage="float", engines=_LITERT),
     Rewrite("depthwise-multiplier", "divide depthwise convolutions of several outputs a channel", _TFLITE,
-            stage="float", engines=_LITERT),
+            stage="float", engines=_LITERT, changes="float rounding"),
     Rewrite("fold-pool", "replace pools of one value by strides of the convolutions behind them", _TFLITE,
             stage="float", engines=_LITERT),
     Rewrite("channel-affine", "make MUL and ADD with a constant for each channel a 1x1 depthwise convolution",
             _FAST, stage="float", engines=_LITERT, changes="float rounding"),
-    Rewrite("unused-taps", "leave out taps of kernels that only meet padding", _FAST, stage="float", engines=_LITERT),
+    Rewrite("unused-taps", "leave out taps of kernels that only meet padding", _FAST, stage="float", engines=_LITERT,
+            changes="float rounding"),
     Rewrite("layer-norm", "compute layer normalization in fewer passes, in float", _FAST,
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("split-depthwise", "make depthwise convolutions of over 25 taps a sum of dilated ones", _FAST,
             stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
-    Rewrite("wide-taps", "let the first convolution read the columns of a step as channels",
+    Rewrite("wide-taps", "let convolutions of few channels read the columns of a step as channels",
             ("tflite-dynamic", "tflite-int8"), stage="float", engines=_LITERT, targets=("cpu",)),
     Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE", _FAST, stage="float",
             engines=_LITERT),
     Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float", engines=_LITERT,
             targets=("cpu",)),
     Rewrite("depthwise-float32", "keep 32-bit weights in depthwise convolutions", ("tflite-float16",),
-            stage="recipe", engines=_LITERT, targets=("cpu",)),
+            stage="recipe", engines=_LITERT, targets=("cpu",), changes="float rounding"),
     Rewrite("float16-biases", "store biases in 16 bits, as older LiteRT needs beside 16-bit weights",
             ("tflite-float16",), stage="quantized", engines=("litert",), targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-weights", "compute depthwise convolutions in float, from 8-bit weights", ("tflite-dynamic",),
@@ -135,7 +139,7 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("uint8-activations", "use unsigned activations, as the fastest kernels require", ("onnx-int8",),
             stage="recipe", engines=_ORT, changes="int8 rounding"),
     Rewrite("onnx-input-bytes", "read the input's bytes without conversion", ("onnx-int8",),
-            stage="quantized", engines=_ORT),
+            stage="quantized", engines=_ORT, changes="int8 rounding"),
     Rewrite("onnx-relu-bytes", "compute ReLU of shared values as a limit of their bytes", ("onnx-int8",),
             stage="quantized", engines=_ORT, changes="int8 rounding"),
     Rewrite("onnx-quantized-hard-sigmoid", "compute hard sigmoid as an addition of 8-bit numbers", ("onnx-int8",),

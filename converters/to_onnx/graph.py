@@ -15,6 +15,8 @@ from edgepress.converters.adapter import free_prefix
 
 Array = npt.NDArray[Any]
 STANDARD = ("", "ai.onnx")
+MICROSOFT = "com.microsoft"
+"""Of ONNX Runtime's own operations, version 1."""
 LARGE = 1024
 """Constants of more values than this are weights, on which no shape depends."""
 
@@ -119,7 +121,9 @@ class OnnxGraph:
         return name
 
     def add(self, kind: str, inputs: list[str], output: str = "", *, domain: str = "", **attributes: Any) -> str:
-        """Add a node; returns the name of what it makes. `finish` puts it in its place."""
+        """Add a node, and its domain if the model lacks it; returns the name of what it makes. `finish` sorts it in."""
+        if domain and all(entry.domain != domain for entry in self._model.opset_import):
+            self._model.opset_import.append(helper.make_opsetid(domain, 1))
         output = output or self._name(kind)
         self.proto.node.append(
             helper.make_node(kind, inputs, [output], self._name("node"), domain=domain, **attributes)
@@ -130,10 +134,13 @@ class OnnxGraph:
         return output
 
     def feed(self, node: Any, place: int, name: str) -> None:
-        """Let an input of a node be another value."""
-        old, node.input[place] = node.input[place], name
-        if old not in node.input:
-            self._readers[old] = [n for n in self._readers[old] if n is not node]
+        """Let an input of a node be another value; `place` may be the one behind its last."""
+        if place == len(node.input):
+            node.input.append(name)
+        else:
+            old, node.input[place] = node.input[place], name
+            if old not in node.input:
+                self._readers[old] = [n for n in self._readers[old] if n is not node]
         self._readers.setdefault(name, []).append(node)
 
     def move_readers(self, old: str, new: str) -> bool:

@@ -134,6 +134,13 @@ class Graph:
         """A new operation of a built-in kind, which the caller puts into `operators`."""
         return flat.operator(self.root, kind, list(inputs), output, **options)
 
+    def reshape(self, source: int, output: int) -> Any:
+        """A new RESHAPE of one tensor to the shape of another, which the caller puts into `operators`."""
+        shape = self.shape(output)
+        return self.operator(
+            "RESHAPE", [source, self.add_constant(np.array(shape, np.int32))], output, newShape=list(shape)
+        )
+
     def insert_before(self, op: Any, *new: Any) -> None:
         """Put operations in front of another."""
         at = self.position(op)

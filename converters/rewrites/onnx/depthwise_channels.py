@@ -126,7 +126,7 @@ class _Channels:
                     constant = graph.constant(node.input[place])
                     assert constant is not None
                     graph.feed(node, place, graph.add_constant(constant[copies]))
-                if _depthwise(graph, node) == 0 and attribute(node, "group", 1) != 1:
+                if attribute(node, "group", 1) != 1:
                     set_attributes(node, group=wide)
             elif node.op_type in _PAIRS:
                 for place, name in enumerate(node.input):

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgepress.converters.to_onnx.graph import OnnxGraph
-
-_DOMAIN = "com.microsoft"
+from edgepress.converters.to_onnx.graph import MICROSOFT, OnnxGraph
 
 
 def rewrite(model: Any) -> int:
@@ -39,13 +37,11 @@ def rewrite(model: Any) -> int:
         shape = graph.shape(value)
         if shape is None or shape != graph.shape(halved.output[0]) or None in graph.readers(halved.output[0]):
             continue
-        made = graph.add("Gelu", [value], domain=_DOMAIN)
+        made = graph.add("Gelu", [value], domain=MICROSOFT)
         sizes = [size if size >= 0 else None for size in shape]
         graph.proto.value_info.append(onnx.helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, sizes))
         graph.move_readers(halved.output[0], made)
         changed += 1
     if changed:
-        if all(o.domain != _DOMAIN for o in model.opset_import):
-            model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
         graph.finish()
     return changed

@@ -27,14 +27,11 @@ def rewrite(model: Any) -> int:
         alpha, beta = np.float32(attribute(node, "alpha", 0.2)), np.float32(attribute(node, "beta", 0.5))
         graph.feed(conv, 1, graph.add_constant(weights * alpha))
         shifted = graph.add_constant(np.broadcast_to(bias * alpha + beta, weights.shape[:1]).astype(np.float32))
-        if len(conv.input) > 2:
-            graph.feed(conv, 2, shifted)
-        else:
-            conv.input.append(shifted)
-        limits = [graph.add_constant(np.array(limit, np.float32)) for limit in (0, 1)]
+        graph.feed(conv, 2, shifted)
         node.op_type = "Clip"
         node.ClearField("attribute")
-        node.input.extend(limits)
+        for place, limit in ((1, 0), (2, 1)):
+            graph.feed(node, place, graph.add_constant(np.array(limit, np.float32)))
         changed += 1
     if changed:
         graph.finish()

@@ -34,11 +34,7 @@ def rewrite(model: Any) -> int:
     if bias is None:
         return 0
     moved = scale_weights(graph, found).astype(np.float64).sum((2, 3)) @ (whole - zeros)
-    name = graph.add_constant((bias + moved).astype(np.float32))
-    if len(conv.input) > 2:
-        graph.feed(conv, 2, name)
-    else:
-        conv.input.append(name)
+    graph.feed(conv, 2, graph.add_constant((bias + moved).astype(np.float32)))
     shift(graph, found, np.array(-whole, np.float32))
     graph.finish()
     return 1

@@ -33,7 +33,7 @@ def rewrite(model: Any) -> int:
         term = graph.add("DequantizeLinear", [offset, step, after.input[2]])
         node.op_type = "Add"
         node.ClearField("attribute")
-        node.input.append(term)
+        graph.feed(node, 1, term)
         graph.feed(after, 1, graph.add_constant(np.array(scale / alpha, np.float32)))
         changed += 1
     if changed:

@@ -12,11 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx
-
-from edgepress.converters.to_onnx.graph import OnnxGraph
-
-_DOMAIN = "com.microsoft"
+from edgepress.converters.to_onnx.graph import MICROSOFT, OnnxGraph
 
 
 def rewrite(model: Any) -> int:
@@ -33,10 +29,8 @@ def rewrite(model: Any) -> int:
             continue
         if graph.only_reader(product.output[0], "QuantizeLinear") is None:
             continue
-        graph.move_readers(product.output[0], graph.add("QuickGelu", [value], domain=_DOMAIN, alpha=1.0))
+        graph.move_readers(product.output[0], graph.add("QuickGelu", [value], domain=MICROSOFT, alpha=1.0))
         changed += 1
     if changed:
-        if all(o.domain != _DOMAIN for o in model.opset_import):
-            model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
         graph.finish()
     return changed

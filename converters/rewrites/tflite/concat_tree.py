@@ -26,12 +26,12 @@ def rewrite(graph: Graph) -> int:
 
 
 def _is_large(graph: Graph, op: Any) -> bool:
+    if len(op.inputs) <= MOST or op.builtinOptions is None or activation(op):
+        return False
     shapes = [graph.shape(int(i)) for i in op.inputs]
     known = all(shape and min(shape) > 0 for shape in shapes) and len({len(shape) for shape in shapes}) == 1
-    known &= (
-        len({str(graph.scales(int(i))) for i in (*op.inputs, *op.outputs)}) == 1
-    )  # parts need no scale of their own
-    return len(op.inputs) > MOST and known and op.builtinOptions is not None and not activation(op)
+    scales = {str(graph.scales(int(i))) for i in (*op.inputs, *op.outputs)}
+    return known and len(scales) == 1  # so that parts need no scale of their own
 
 
 def _join(graph: Graph, op: Any) -> None:

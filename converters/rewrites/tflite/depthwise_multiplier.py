@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.fold_normalization import takes_channels
-from edgepress.converters.rewrites.tflite.windows import activation, axes_of, conv
+from edgepress.converters.rewrites.tflite.windows import activation, axes_of, conv, takes_channels
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 LEAST, EACH = 8, 8

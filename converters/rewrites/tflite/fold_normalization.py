@@ -17,7 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.windows import activation, axes_of, spatial_pads
+from edgepress.converters.rewrites.tflite.windows import (
+    activation,
+    axes_of,
+    set_weights,
+    spatial_pads,
+    takes_channels,
+    through,
+)
 from edgepress.converters.to_tflite.graph import Array, Graph, only_reader
 
 LARGEST, WIDEST = 64.0, 8.0
@@ -95,31 +102,3 @@ def _step(graph: Graph, op: Any, tensor: int, channels: int) -> tuple[Array, Arr
     if kind == "SUB":
         return (everything, ones, -c) if place == 0 else (everything, -ones, c)
     return (everything, 1 / c, none) if place == 0 and c.all() else None
-
-
-def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
-    """Whether an operation is a convolution with constant float weights that reads all these channels."""
-    if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(op.inputs) < 3:
-        return False
-    kernel, bias = graph.constant(int(op.inputs[1])), graph.constant(int(op.inputs[2]))
-    if kernel is None or bias is None or kernel.dtype != np.float32 or bias.dtype != np.float32 or kernel.ndim != 4:
-        return False
-    found = int(kernel.shape[3])
-    return found == channels if graph.kind(op) == "CONV_2D" else found % channels == 0
-
-
-def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:
-    """The kernel of a convolution of a x + b as one of x, and what its bias becomes."""
-    kernel, bias = (graph.constant(int(i)) for i in op.inputs[1:3])
-    assert kernel is not None
-    assert bias is not None
-    if graph.kind(op) == "CONV_2D":
-        return kernel * a, bias + (kernel * b).sum((1, 2, 3))
-    each = kernel.shape[3] // len(a)
-    return kernel * a.repeat(each), bias + (kernel * b.repeat(each)).sum((0, 1, 2))
-
-
-def set_weights(graph: Graph, op: Any, kernel: Array, bias: Array) -> None:
-    """Give a convolution another kernel and bias."""
-    new = (graph.add_constant(np.ascontiguousarray(values, np.float32)) for values in (kernel, bias))
-    op.inputs = [int(op.inputs[0]), *new]

@@ -47,18 +47,11 @@ def _by_lines(graph: Graph, op: Any) -> None:
     amounts = np.array([(0, 0), pads[0], (pads[1][0] * channels, pads[1][1] * channels)], np.int32)
     lines = graph.add_tensor((batch, height, width * channels), f"{name}_lines")
     padded = graph.add_tensor((amounts.sum(1) + graph.shape(lines)).tolist(), f"{name}_padded_lines")
-    made = [reshape(graph, source, lines), graph.operator("PAD", [lines, graph.add_constant(amounts)], padded)]
+    made = [graph.reshape(source, lines), graph.operator("PAD", [lines, graph.add_constant(amounts)], padded)]
     readers = graph.readers()[output]
     if all(reader is not None and graph.kind(reader) == "RESHAPE" for reader in readers):
         for reader in readers:
             reader.inputs = [padded, *reader.inputs[1:]]
     else:
-        made.append(reshape(graph, padded, output))
+        made.append(graph.reshape(padded, output))
     graph.replace(op, *made)
-
-
-def reshape(graph: Graph, source: int, output: int) -> Any:
-    """A RESHAPE of one tensor to another."""
-    shape = graph.shape(output)
-    constant = graph.add_constant(np.array(shape, np.int32))
-    return graph.operator("RESHAPE", [source, constant], output, newShape=list(shape))

@@ -7,7 +7,6 @@ a SQUEEZE in front of their softmax.
 
 from __future__ import annotations
 
-from edgepress.converters.rewrites.tflite.line_pads import reshape
 from edgepress.converters.to_tflite.graph import Graph
 
 
@@ -16,5 +15,5 @@ def rewrite(graph: Graph) -> int:
     found = [op for op in graph.operators if graph.kind(op) in ("SQUEEZE", "EXPAND_DIMS")]
     found = [op for op in found if graph.shape(int(op.outputs[0])) and min(graph.shape(int(op.outputs[0]))) > 0]
     for op in found:
-        graph.replace(op, reshape(graph, int(op.inputs[0]), int(op.outputs[0])))
+        graph.replace(op, graph.reshape(int(op.inputs[0]), int(op.outputs[0])))
     return len(found)

@@ -13,8 +13,14 @@ import math
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.fold_normalization import set_weights, takes_channels, through
-from edgepress.converters.rewrites.tflite.windows import activation, axes_of, spatial_pads
+from edgepress.converters.rewrites.tflite.windows import (
+    activation,
+    axes_of,
+    set_weights,
+    spatial_pads,
+    takes_channels,
+    through,
+)
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 LEAST, NEAR, ERROR = 8.0, 1 / 8, 1.0
@@ -47,8 +53,7 @@ def rewrite(graph: Graph) -> int:
     inside = math.prod(axis.inside(pad) for axis, pad in zip(axes_of(graph, op), pads or ((0, 0), (0, 0)), strict=True))
     if (1 - inside) * np.square(means - mean).mean() > ERROR:
         return 0
-    set_weights(
-        graph, op, *through(graph, op, np.ones(shape[3]), np.broadcast_to((mean - means).reshape(-1), shape[3]))
-    )
+    shift = np.broadcast_to((mean - means).reshape(-1), shape[3])
+    set_weights(graph, op, *through(graph, op, np.ones(shape[3]), shift))
     sub.inputs = [source, graph.add_constant(np.array(mean, np.float32))]
     return 1

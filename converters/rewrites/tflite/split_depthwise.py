@@ -30,9 +30,9 @@ TILES = (3, 9, 25)
 """Taps of XNNPACK's kernels; a part takes as long as the next larger one."""
 SUM = 5
 """What adding one more part costs, in taps."""
-LEAST, LARGEST, WORTH = 8, 31, 3
-"""Channels from which on it is faster (kernels work on 8-32 at a time); rows and columns up to which divisions are
-looked for; and cost in taps for each tap up to which they are a gain."""
+LEAST, LARGEST = 8, 31
+"""Channels from which on it is faster (kernels work on 8-32 at a time); and rows and columns up to which divisions are
+looked for: all of those cost less than 3 taps for each tap, and are a gain."""
 Line = tuple[int, int, int]
 """Taps of one axis: the first one, the step and their number."""
 
@@ -52,8 +52,7 @@ def _is_large(graph: Graph, op: Any) -> bool:
     if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
         return False
     _, rows, columns, channels = (int(n) for n in kernel.shape)
-    large = rows * columns > TILES[-1] and max(rows, columns) <= LARGEST and channels == shape[3]
-    return large and channels >= LEAST and divided(rows, columns)[0] <= WORTH * rows * columns
+    return rows * columns > TILES[-1] and max(rows, columns) <= LARGEST and LEAST <= channels == shape[3]
 
 
 def _divide(graph: Graph, op: Any) -> None:

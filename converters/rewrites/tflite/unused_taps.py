@@ -5,7 +5,8 @@ run. XNNPACK does not look at the size of the map, and multiplies the zeros (`xn
 A 3x3 convolution of a 1x1 map is a 1x1 convolution, with a ninth of the weights in the file.
 
 LiteRT's built-in CONV_2D of several threads takes a kernel as large as its input, with no zeros before it, for a matrix
-product of one result, and leaves the others unset (tflite/kernels/internal/optimized/multithreaded_conv.h; tried: 2.3).
+product of one result, and leaves the others unset (`EigenTensorConvFunctor` in
+tflite/kernels/internal/optimized/multithreaded_conv.h; tried: 2.3).
 A kernel is not cut to that size if `padding: SAME` gives it more results.
 """
 

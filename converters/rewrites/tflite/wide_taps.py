@@ -1,10 +1,10 @@
-"""A first convolution whose width is a multiple of its stride reads the columns of a step as one, with their channels.
+"""A convolution of under eight channels, usually the first, reads the columns of a step as channels of one column.
 
 XNNPACK's int8 kernels compute the channels of a tap in groups of four or eight (src/qs8-qc8w-igemm, the c4 and c8 of
 their names), so the three channels of pixels waste more than half of the work, and one channel wastes seven eighths.
 Side by side in memory are the channels of one column and then those of the next: a RESHAPE of (height, width, channels)
-to (height, width / stride, stride * channels), and one of the weights alike, make fewer taps of more channels. Sums are
-the same, in the same order.
+to (height, width / stride, stride * channels), and one of the weights alike, make fewer taps of more channels. The
+width of the kernel must be a multiple of the stride. Sums are the same, in the same order.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.rewrites.tflite.line_pads import reshape
-from edgepress.converters.rewrites.tflite.windows import Axis, conv, inner_pad
+from edgepress.converters.rewrites.tflite.windows import Axis, conv, inner_pad, padded
 from edgepress.converters.to_tflite.graph import Graph
 
 GROUP = 8
@@ -49,18 +48,10 @@ def _merge(graph: Graph, op: Any) -> None:
     wide = Axis(width // stride, columns.kernel // stride, 1, 1, (0, 0))
     alone = wide.is_same and rows.is_same  # then the convolution makes the zeros around rows by itself
     pads = [(0, 0) if alone else rows.pads, (before, width - columns.size - before)]
-    made: list[Any] = []
-    for kind, sign in (("SLICE", -1), ("PAD", 1)):
-        amounts = np.array([(0, 0), *(tuple(max(0, sign * n) for n in pair) for pair in pads), (0, 0)], np.int32)
-        if amounts.any():
-            shape = (sign * amounts.sum(1) + graph.shape(source)).astype(np.int32)
-            constants = [amounts] if kind == "PAD" else [amounts[:, 0].copy(), shape]
-            new = graph.add_tensor(shape.tolist(), f"{name}_{kind.lower()}")
-            made.append(graph.operator(kind, [source, *(graph.add_constant(c) for c in constants)], new))
-            source = new
+    source, made = padded(graph, source, pads, name)
     batch, height, _, channels = graph.shape(source)
     merged = graph.add_tensor((batch, height, wide.size, stride * channels), f"{name}_columns")
-    made.append(reshape(graph, source, merged))
+    made.append(graph.reshape(source, merged))
     weights = graph.add_constant(taps.reshape(*taps.shape[:2], wide.kernel, stride * channels))
     if not alone:
         rows = Axis(height, rows.kernel, rows.stride, rows.dilation, (0, 0))

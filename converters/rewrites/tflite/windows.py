@@ -1,4 +1,4 @@
-"""Windows of convolutions: how many zeros stand around an input, and how to get there without `padding: SAME`."""
+"""What rewrites share about convolutions: their windows, with the zeros around an input, and their weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.graph import Array, Graph
 
 SAME, VALID = 0, 1
 """Of the schema's `Padding`."""
@@ -108,12 +108,17 @@ def framed(graph: Graph, index: int, windows: Sequence[Axis], name: str) -> tupl
     None are needed if `padding: SAME` gives the right zeros. A PAD costs nothing in XNNPACK, which lets a convolution
     pad by itself if it is the only reader (`xnn_subgraph_fusion` in src/subgraph.c).
     """
-    made: list[Any] = []
     if all(window.is_same for window in windows):
-        return index, made
+        return index, []
+    return padded(graph, index, [window.pads for window in windows], name)
+
+
+def padded(graph: Graph, index: int, pads: Sequence[Pads], name: str) -> tuple[int, list[Any]]:
+    """A tensor with zeros around its rows and columns, or with some cut off, and the SLICE and PAD that make it."""
+    made: list[Any] = []
     for kind, sign in (("SLICE", -1), ("PAD", 1)):
         amounts = np.zeros((4, 2), np.int32)
-        amounts[1:3] = [[max(0, sign * n) for n in window.pads] for window in windows]
+        amounts[1:3] = [[max(0, sign * n) for n in pair] for pair in pads]
         if not amounts.any():
             continue
         shape = np.array(graph.shape(index), np.int32) + sign * amounts.sum(1, dtype=np.int32)
@@ -140,6 +145,35 @@ def conv(graph: Graph, kind: str, inputs: Sequence[int], output: int, windows: S
         dilationWFactor=columns.dilation,
         **options,
     )
-    code = graph.root.operatorCodes[made.opcodeIndex]
-    code.version = max(code.version, 2)  # from which on it has a dilation
+    if kind == "DEPTHWISE_CONV_2D" and max(rows.dilation, columns.dilation) > 1:
+        code = graph.root.operatorCodes[made.opcodeIndex]
+        code.version = max(code.version, 2)  # (LiteRT, tflite/tools/versioning/op_version.cc)
     return made
+
+
+def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
+    """Whether an operation is a convolution with constant float weights that reads all these channels."""
+    if graph.kind(op) not in ("CONV_2D", "DEPTHWISE_CONV_2D") or len(op.inputs) < 3:
+        return False
+    kernel, bias = graph.constant(int(op.inputs[1])), graph.constant(int(op.inputs[2]))
+    if kernel is None or bias is None or kernel.dtype != np.float32 or bias.dtype != np.float32 or kernel.ndim != 4:
+        return False
+    found = int(kernel.shape[3])
+    return found == channels if graph.kind(op) == "CONV_2D" else found % channels == 0
+
+
+def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:
+    """The kernel of a convolution of a x + b as one of x, and what its bias becomes."""
+    kernel, bias = (graph.constant(int(i)) for i in op.inputs[1:3])
+    assert kernel is not None
+    assert bias is not None
+    if graph.kind(op) == "CONV_2D":
+        return kernel * a, bias + (kernel * b).sum((1, 2, 3))
+    each = kernel.shape[3] // len(a)
+    return kernel * a.repeat(each), bias + (kernel * b.repeat(each)).sum((0, 1, 2))
+
+
+def set_weights(graph: Graph, op: Any, kernel: Array, bias: Array) -> None:
+    """Give a convolution another kernel and bias."""
+    new = (graph.add_constant(np.ascontiguousarray(values, np.float32)) for values in (kernel, bias))
+    op.inputs = [int(op.inputs[0]), *new]
