@@ -26,7 +26,7 @@ from edgepress import __version__
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.model import load
-from edgepress.runtime.system import cpu_flags, read_text
+from edgepress.runtime.system import FLAGS, cpu_info, read_text
 
 EXTENSIONS = (
     ("a", "asimddp", "NEON dot product: without it int8 gains much less over float32"),
@@ -51,7 +51,7 @@ def doctor() -> dict[str, Any]:
     machine, bits, libc = platform.machine(), 8 * struct.calcsize("P"), platform.libc_ver()
     command, why = working_set(machine, bits, sys.version_info[:2], libc)
     memory = dict(re.findall(r"^(\w+):\s+(\d+)", read_text("/proc/meminfo"), re.MULTILINE))
-    flags = cpu_flags()
+    flags = cpu_info(FLAGS).split()
     engines = []
     for name, row in ENGINES.items():
         found = version(row.package)
@@ -124,8 +124,7 @@ def usable_cores() -> int:
 
 def cpu_name() -> str:
     """The board ("Raspberry Pi 4 Model B Rev 1.4") or the CPU."""
-    names = re.findall(r"^model name\s*:\s*(.*)$", read_text("/proc/cpuinfo"), re.MULTILINE)
-    return read_text("/proc/device-tree/model").strip("\0\n ") or (names[0] if names else platform.machine())
+    return read_text("/proc/device-tree/model").strip("\0\n ") or cpu_info("model name") or platform.machine()
 
 
 def temperature_c() -> float | None:

@@ -18,7 +18,7 @@ from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError, parsing
 from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.flatbuffer import assigns_resources, check_constants, has_variables, unsupported_operations
-from edgepress.runtime.system import cpu_flags
+from edgepress.runtime.system import FLAGS, cpu_info
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
@@ -187,9 +187,8 @@ def _opened(module: Any, model: str | bytes, settings: dict[str, Any], *, precis
 
 def _products_saturate() -> bool:
     """Whether this is x86 without VNNI. Where that is not known it is assumed: right answers come first."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    return not cpu_flags() & {"avx512_vnni", "avx_vnni"}
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return x86 and not {"avx512_vnni", "avx_vnni"} & {*cpu_info(FLAGS).split()}
 
 
 def file_format(path: Path) -> str:

@@ -14,7 +14,11 @@ def read_text(path: str | Path) -> str:
     return ""
 
 
-def cpu_flags() -> frozenset[str]:
-    """The CPU's extensions in /proc/cpuinfo, such as "avx512_vnni" or "asimddp"; empty where that is not known."""
-    found = re.search(r"^(?:flags|Features)\s*:(.*)$", read_text("/proc/cpuinfo"), re.MULTILINE)
-    return frozenset(found[1].split() if found else ())
+FLAGS = "flags|Features"
+"""The field of /proc/cpuinfo that names the CPU's extensions, on x86 and on ARM."""
+
+
+def cpu_info(field: str) -> str:
+    """First value of a field of /proc/cpuinfo, a regular expression; "" where that is not known."""
+    values: list[str] = re.findall(rf"^(?:{field})\s*:(.*)$", read_text("/proc/cpuinfo"), re.MULTILINE)
+    return values[0].strip() if values else ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 from typing import NamedTuple
 
-from edgepress.runtime.system import cpu_flags
+from edgepress.runtime.system import FLAGS, cpu_info
 
 ENGINES = ("litert", "onnxruntime")
 """Engines of which this is known."""
@@ -51,6 +51,6 @@ def missing(flags: frozenset[str] | None = None, machine: str = "") -> tuple[Ins
         flags: The CPU's extensions, as /proc/cpuinfo lists them; None reads them.
         machine: The machine's architecture; empty is this one's.
     """
-    flags = cpu_flags() if flags is None else flags
+    flags = frozenset(cpu_info(FLAGS).split()) if flags is None else flags
     wanted = _BY_MACHINE.get(machine or platform.machine(), ())
     return tuple(one for one in wanted if flags and not flags & {*one.flags})
