@@ -213,8 +213,10 @@ class Contract:
             raise ValueError(f"task is {self.task!r}, accepted: {', '.join(get_args(Task))}")
         if not isinstance(self.labels, (list, tuple)) or not all(isinstance(v, str) for v in self.labels):
             raise TypeError("labels are not a list of strings")
-        if not all(isinstance(text, str) for text in (self.scheme, self.target, *self.rewrites)):
-            raise TypeError("scheme, target or rewrites are not strings")
+        if not isinstance(self.rewrites, (list, tuple)) or not all(isinstance(v, str) for v in self.rewrites):
+            raise TypeError("rewrites are not a list of strings")
+        if not isinstance(self.scheme, str) or not isinstance(self.target, str):
+            raise TypeError("scheme or target is not a string")
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
         sizes = tuple(self.output_shape)
