@@ -211,10 +211,10 @@ class Contract:
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
             raise ValueError(f"task is {self.task!r}, accepted: {', '.join(get_args(Task))}")
-        if not isinstance(self.labels, (list, tuple)) or not all(isinstance(v, str) for v in self.labels):
-            raise TypeError("labels are not a list of strings")
-        if not isinstance(self.rewrites, (list, tuple)) or not all(isinstance(v, str) for v in self.rewrites):
-            raise TypeError("rewrites are not a list of strings")
+        for name, texts in (("labels", self.labels), ("rewrites", self.rewrites)):
+            if not isinstance(texts, (list, tuple)) or not all(isinstance(v, str) for v in texts):
+                raise TypeError(f"{name} are not a list of strings")
+            object.__setattr__(self, name, tuple(texts))
         if not isinstance(self.scheme, str) or not isinstance(self.target, str):
             raise TypeError("scheme or target is not a string")
         if self.task == "sigmoid" and len(self.labels) != 2:
@@ -226,9 +226,7 @@ class Contract:
             raise ValueError(f"the task {self.task} has {len(self.labels)} labels and output shape {list(sizes)}")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
-        object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "output_shape", sizes)
-        object.__setattr__(self, "rewrites", tuple(self.rewrites))
         object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
 
 

@@ -180,8 +180,7 @@ def _opened(module: Any, model: str | bytes, settings: dict[str, Any], *, precis
     options = module.SessionOptions()
     for name, value in settings.items():
         setattr(options, name, value)
-    if precise:
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry("session.x64quantprecision", str(int(precise)))  # 0 is the default
     return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
