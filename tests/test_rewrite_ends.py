@@ -56,6 +56,17 @@ def test_a_float_island_in_front_of_the_end(scale: float, zero: int, merged: boo
         assert steps(answers(net.model(), EVERY), answers(after, EVERY, delegate=delegate)) <= (not merged)
 
 
+def test_an_island_that_others_read_too_stays() -> None:
+    net = Net(SHAPE, 0.05)
+    real = net.op("DEQUANTIZE", [net.input], SHAPE, 0.0, dtype=np.float32)
+    rounded = net.op("QUANTIZE", [net.op("SIN", [real], SHAPE, 0.0, dtype=np.float32)], SHAPE, 1 / 128)
+    end = net.op("QUANTIZE", [rounded], SHAPE, 1 / 128, 128, dtype=np.uint8)
+    net.op("ADD", [net.op("QUANTIZE", [end], SHAPE, 1 / 128), rounded], SHAPE, 1 / 64)
+    after, count = rewritten(rewrite, net.model())
+    assert count == 2
+    assert steps(answers(net.model(), EVERY), answers(after, EVERY)) == 0
+
+
 def test_one_part() -> None:
     after, _ = rewritten(rewrite, ends(1.0, 0, 1 / 128, 128).model())
     operations = interpreter(after)._get_ops_details()

@@ -22,11 +22,11 @@ def same(before: bytes, after: bytes, tolerance: float = 0.0) -> bool:
     return all(np.abs(answer(before, builtin=b) - answer(after, builtin=b)).max() <= tolerance for b in (False, True))
 
 
-def pool(net: Net, kind: str = "AVERAGE_POOL_2D", *, filter: int = 1, stride: int = 2) -> int:
+def pool(net: Net, kind: str = "AVERAGE_POOL_2D", *, filter: int = 1, stride: int = 2, act: int = 0) -> int:
     _, h, w, c = net.shape
     shape = (1, (h - filter) // stride + 1, (w - filter) // stride + 1, c)
     size = {"filterHeight": filter, "filterWidth": filter, "strideH": stride, "strideW": stride}
-    return net.add(kind, [net.now], shape, padding=1, **size)
+    return net.add(kind, [net.now], shape, padding=1, fusedActivationFunction=act, **size)
 
 
 @pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
@@ -52,10 +52,11 @@ def test_pools_that_others_read_stay():
         pool(net)
         build(net)
         assert change(net, fold_pool.rewrite)[2] == 0
-    net = Net((8, 8), 4)
-    pool(net, filter=2)
-    net.conv(3)
-    assert change(net, fold_pool.rewrite)[2] == 0
+    for options in ({"filter": 2}, {"act": 1}):
+        net = Net((8, 8), 4)
+        pool(net, **options)
+        net.conv(3)
+        assert change(net, fold_pool.rewrite)[2] == 0
 
 
 @settings(max_examples=20)

@@ -177,7 +177,8 @@ def test_scales_that_xnnpack_refuses(kind: str, made: float, changed: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("slope", "made", "changed"), [(0.1, 0.05, 0), (0.1, 20.0, 1), (0.001, 0.05, 1), (0.0, 0.05, 0)]
+    ("slope", "made", "changed"),
+    [(0.1, 0.05, 0), (0.1, 20.0, 1), (2.0, 20.0, 1), (0.1, 2.5e-4, 1), (0.001, 0.05, 1), (0.0, 0.05, 0)],
 )
 def test_leaky_relu(slope: float, made: float, changed: int) -> None:
     net = Net(SHAPE)

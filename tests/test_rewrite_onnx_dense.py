@@ -78,6 +78,15 @@ def test_normalization_of_two_axes_stays() -> None:
     assert rewritten(net.model(), layer_norm.rewrite)[1] == 0
 
 
+def test_normalization_before_opset_17_stays() -> None:
+    net = OnnxNet(SHAPE)
+    net.add("Neg")
+    normalization(net, 3, beta=True)
+    model = net.model()
+    model.opset_import[0].version = 16
+    assert rewritten(model, layer_norm.rewrite)[1] == 0
+
+
 def plain_normalization(net: OnnxNet, gamma: tuple[int, ...], beta: tuple[int, ...], dtype: type = np.float32) -> None:
     """Normalization of the channels, axis 1, with factors of any shapes."""
     value = net.add("Cast", "input", to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

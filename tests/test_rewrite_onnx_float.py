@@ -70,11 +70,14 @@ def test_what_graphs_inside_nodes_read_stays() -> None:
     assert rewritten(net.model(), plain_shapes.rewrite)[1] == 0
 
 
-def add_hard_sigmoid(net: OnnxNet, *, shift=3.0, top=6.0, divide=False, first=False, shape=()) -> None:
+def add_hard_sigmoid(
+    net: OnnxNet, *, shift=3.0, top=6.0, factor=1 / 6, divide=False, first=False, turned=False, shape=()
+) -> None:
     shift = np.full(shape, shift, np.float32)
     net.add("Add", *([shift, net.now] if first else [shift]))
     net.add("Clip", np.float32(0), np.float32(top))
-    net.add("Div" if divide else "Mul", np.float32(6 if divide else 1 / 6))
+    constant = np.float32(6 if divide else factor)
+    net.add("Div" if divide else "Mul", *([constant, net.now] if turned else [constant]))
 
 
 @pytest.mark.parametrize("divide", [True, False])
@@ -88,7 +91,10 @@ def test_three_steps_become_a_hard_sigmoid(divide: bool, first: bool, shape: tup
     assert kinds(near(net, hard_sigmoid.rewrite)) == ["Neg", "HardSigmoid", "Mul"]
 
 
-@pytest.mark.parametrize("options", [{"shift": 2.5}, {"top": 5.0}, {"shape": (1, 1, 1, 1, 1)}])
+@pytest.mark.parametrize(
+    "options",
+    [{"shift": 2.5}, {"top": 5.0}, {"factor": 0.17}, {"divide": True, "turned": True}, {"shape": (1, 1, 1, 1, 1)}],
+)
 def test_other_steps_stay(options) -> None:
     net = OnnxNet((3, 4, 4))
     add_hard_sigmoid(net, **options)

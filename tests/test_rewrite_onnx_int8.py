@@ -59,6 +59,13 @@ def test_the_offset_of_pixels_becomes_one_whole_number(mean: Any) -> None:
     assert set(ranges_of_pixels(changed, pixels).values()) == expected
 
 
+@pytest.mark.parametrize(("scale", "ranges"), [(0.5, {(0.0, 255.0), (0.0, 127.5)}), (-0.5, {(0.0, 255.0)})])
+def test_ranges_of_pixels_are_known_as_long_as_their_order_stays(
+    scale: float, ranges: set[tuple[float, float]]
+) -> None:
+    assert set(ranges_of_pixels(image(scale=scale).model(), (0.0, 255.0)).values()) == ranges
+
+
 def test_padded_pixels_are_off_by_a_few_grey_levels() -> None:
     net = image(mean=[120.0, 110.0, 100.0])
     net.conv(1, 3, (3, 3), pads=[1] * 4, bias=False)
@@ -172,6 +179,16 @@ def test_depthwise_convolutions_get_a_multiple_of_16_channels(count, wide, excit
     assert group == wide
 
 
+@pytest.mark.parametrize("kind", ["Sub", "Div"])
+def test_differences_and_quotients_of_channels_are_widened(kind: str) -> None:
+    net = OnnxNet((3, 8, 8))
+    net.conv(24, 3, (1, 1))
+    depthwise(net, 24)
+    net.add(kind, net.random.uniform(1, 2, (1, 24, 1, 1)).astype(np.float32))
+    net.conv(4, 24, (1, 1))
+    near(net, depthwise_channels.rewrite)
+
+
 @pytest.mark.parametrize("count", [8, 16, 17])
 def test_channels_that_would_grow_too_much_or_fit_stay(count: int) -> None:
     assert rewritten(block(count, excite=False, stride=1, act="Relu").model(), depthwise_channels.rewrite)[1] == 0
@@ -212,11 +229,14 @@ def test_hard_sigmoids_of_bytes_become_additions(scale, zero, high, alpha, beta)
         assert (np.abs(exact % 1 - 0.5)[off > 0.01 * step] < 0.01).all(), "only what is nearly half a step"
 
 
-@pytest.mark.parametrize(("high", "zero", "alpha"), [(1.2, 0, 0.2), (1.01, 0, 0.2), (1.0, 3, 0.2), (1.0, 0, -0.2)])
-def test_other_hard_sigmoids_of_bytes_stay(high: float, zero: int, alpha: float) -> None:
+@pytest.mark.parametrize(
+    ("high", "zero", "alpha", "beta"),
+    [(1.2, 0, 0.2, 0.5), (1.01, 0, 0.2, 0.5), (1.0, 3, 0.2, 0.5), (1.0, 0, -0.2, 0.5), (1.0, 0, 0.2, 0.0)],
+)
+def test_other_hard_sigmoids_of_bytes_stay(high: float, zero: int, alpha: float, beta: float) -> None:
     net = OnnxNet((1, 16, 16))
     net.quantized(0.05, 100)
-    net.add("HardSigmoid", alpha=alpha)
+    net.add("HardSigmoid", alpha=alpha, beta=beta)
     net.quantized(high / 255, zero)
     assert rewritten(net.model(), quantized_hard_sigmoid.rewrite)[1] == 0
 
@@ -253,14 +273,14 @@ STEP = 0.04 * 135 / 255
 """Of a ReLU of what is at most 135 steps of 0.04."""
 
 
-def shared_relu(reader: str, *, bias: bool = True, pad: bool = False) -> OnnxNet:
+def shared_relu(reader: str, *, bias: bool = True, pad: bool = False, by: float = 0) -> OnnxNet:
     """A quantized value that a ReLU and an addition read, and what reads the ReLU."""
     net = OnnxNet((3, 8, 8))
     value = net.quantized(0.04, 120)
     net.add("Relu")
     net.quantized(STEP, 0)
     if pad:
-        net.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(0))
+        net.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(by))
         net.quantized(STEP, 0)
     if reader == "Conv":
         now = net.now
@@ -296,8 +316,9 @@ def test_relus_of_shared_bytes_are_their_limit(reader: str, bias: bool, pad: boo
     assert np.abs(answer(model, items) - answer(changed, items)).max() <= 3 * 0.03 * 1.27 + 0.05
 
 
-def test_relus_that_a_pool_reads_stay() -> None:
+def test_relus_that_a_pool_or_a_pad_by_another_number_reads_stay() -> None:
     assert rewritten(shared_relu("MaxPool").model(), relu_bytes.rewrite)[1] == 0
+    assert rewritten(shared_relu("Conv", pad=True, by=1).model(), relu_bytes.rewrite)[1] == 0
 
 
 def test_activations_are_counted_where_weights_are() -> None:

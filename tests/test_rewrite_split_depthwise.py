@@ -45,6 +45,8 @@ def test_the_sum_of_the_parts_is_the_convolution(kernel, size, stride, same, pad
     changed = graph.to_bytes()
     before, after = answer(model), answer(changed)
     assert before.shape == after.shape
+    dilated = [op for op in Graph(changed).operators if _dilation(op) > 1]
+    assert all(Graph(changed).root.operatorCodes[op.opcodeIndex].version >= 2 for op in dilated)
     assert np.abs(before - after).max() <= TOLERANCE * max(1.0, np.abs(before).max())
     for op in Graph(changed).operators:
         if graph.kind(op) == "DEPTHWISE_CONV_2D":
@@ -55,7 +57,9 @@ def test_the_sum_of_the_parts_is_the_convolution(kernel, size, stride, same, pad
 @given(st.integers(1, LARGEST), st.integers(1, LARGEST))
 def test_every_tap_is_in_one_part(rows, columns):
     found = np.zeros((rows, columns), int)
-    for (y, dy, ny), (x, dx, nx) in divided(rows, columns)[1]:
+    cost, grids = divided(rows, columns)
+    assert cost < 3 * rows * columns or rows * columns <= 25, "as the limit on rows and columns promises"
+    for (y, dy, ny), (x, dx, nx) in grids:
         found[y : y + dy * ny : dy, x : x + dx * nx : dx] += 1
         assert ny * nx <= 25
         assert (2 * y + dy * (ny - 1), 2 * x + dx * (nx - 1)) == (rows - 1, columns - 1)  # the same centre
@@ -111,3 +115,8 @@ def test_quantized_files_keep_the_parts_float(scheme):
     reference = answer(model)
     spread = np.abs(reference).max()
     assert np.abs(answer(made) - reference).max() < 0.1 * spread
+
+
+def _dilation(op) -> int:
+    """The larger dilation of an operation, 0 if it can have none."""
+    return max(getattr(op.builtinOptions, f"dilation{side}Factor", 0) for side in "HW")

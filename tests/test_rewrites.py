@@ -14,7 +14,6 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import TARGETS, schemes_for, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime import InputError, load
-from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit import convert
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.cli.tables import rewrites_table
@@ -28,7 +27,6 @@ def test_a_row_names_what_exists(row: Rewrite) -> None:
     assert callable(module.rewrite)
     assert module.__doc__
     assert set(row.schemes) <= set(SCHEMES)
-    assert set(row.engines) <= set(ENGINES)
     assert set(row.targets) <= set(TARGETS)
     assert len({SCHEMES[name].format for name in row.schemes}) == 1, "a graph is of one format"
 

@@ -81,9 +81,7 @@ def found(
 @pytest.fixture
 def islands(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of rewrites with one that makes look-up tables."""
-    row = Rewrite(
-        "lookup-islands", "tables", ("tflite-int8",), stage="quantized", engines=("litert",), targets=("cpu",)
-    )
+    row = Rewrite("lookup-islands", "tables", ("tflite-int8",), stage="quantized", targets=("cpu",))
     monkeypatch.setattr(about, "REWRITES", (row,))
 
 
@@ -156,7 +154,7 @@ def test_a_layer_that_waits_for_its_weights_is_not_slow_but_too_large() -> None:
 
 
 def test_large_depthwise_kernels_have_their_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Rewrite("split-depthwise", "split", ("tflite-float32",), stage="float", engines=("litert",))
+    row = Rewrite("split-depthwise", "split", ("tflite-float32",), stage="float")
     monkeypatch.setattr(about, "REWRITES", (row,))
     node = kernel("CONV_2D", 400.0, name="dw", kernel="Convolution (NHWC, F32) IGEMM", delegated=True, macs=800_000)
     file = About("tflite-float32", source="f.tflite", grouped=frozenset({"dw"}), marks={"dw": about.LARGE})
@@ -174,7 +172,7 @@ def test_kernels_for_uint8_are_slow_only_where_those_for_int8_are_fast() -> None
 
 
 def test_what_onnx_runtime_leaves_in_float_and_converts(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Rewrite("uint8-activations", "unsigned", ("onnx-int8",), stage="recipe", engines=("onnxruntime",))
+    row = Rewrite("uint8-activations", "unsigned", ("onnx-int8",), stage="recipe")
     monkeypatch.setattr(about, "REWRITES", (row,))
     nodes = [
         kernel("Conv", 50.0, computes_in="float32", macs=100_000),
@@ -194,7 +192,7 @@ def test_what_onnx_runtime_leaves_in_float_and_converts(monkeypatch: pytest.Monk
     dynamic_file = About("onnx-dynamic", ours=True, source="m.keras")
     rows = found(*dynamic, file=dynamic_file, engine="onnxruntime")
     assert {f.command for f in rows} == {"edgepress convert m.keras --to onnx-int8"}
-    row = Rewrite("onnx-convolution-weights", "float", ("onnx-dynamic",), stage="recipe", engines=("onnxruntime",))
+    row = Rewrite("onnx-convolution-weights", "float", ("onnx-dynamic",), stage="recipe")
     monkeypatch.setattr(about, "REWRITES", (row,))
     rows = found(*dynamic, file=dynamic_file, engine="onnxruntime")
     assert {(f.rewrite, f.command) for f in rows} == {(row.name, "edgepress convert m.keras --to onnx-dynamic")}

@@ -35,7 +35,6 @@ class Rewrite:
         summary: One line for a user.
         schemes: Names of the schemes that get it.
         stage: When it is applied.
-        engines: Names of the engines that gain.
         targets: Targets that it is right for.
         changes: What it does to the answers of the graph that it changes: "exact", nothing but the order of sums that
             an engine chooses; "float rounding", by rounding of float32 or float16; "int8 rounding", by a step of 8 bits
@@ -47,7 +46,6 @@ class Rewrite:
     schemes: tuple[str, ...]
     _: KW_ONLY
     stage: Stage
-    engines: tuple[str, ...]
     targets: tuple[Target, ...] = ("cpu", "integer-only")
     changes: Literal["exact", "float rounding", "int8 rounding"] = "exact"
 
@@ -63,89 +61,87 @@ class Rewrite:
         return changed
 
 
-_LITERT = ("litert", "tflite-runtime")
 _FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
-_ORT, _ONNX = ("onnxruntime",), ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
+_ONNX = ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite("fold-normalization", "put the scaling of the input into the weights of the first convolution", _TFLITE,
-            stage="float", engines=_LITERT, changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("single-mean", "subtract one mean from pixels instead of one for each channel",
-            ("tflite-int8",), stage="float", engines=_LITERT, changes="int8 rounding"),
+            ("tflite-int8",), stage="float", changes="int8 rounding"),
     Rewrite("grouped-depthwise", "make convolutions of one channel a group DEPTHWISE_CONV_2D", _TFLITE,
-            stage="float", engines=_LITERT),
+            stage="float"),
     Rewrite("depthwise-multiplier", "divide depthwise convolutions of several outputs a channel", _TFLITE,
-            stage="float", engines=_LITERT, changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("fold-pool", "replace pools of one value by strides of the convolutions behind them", _TFLITE,
-            stage="float", engines=_LITERT),
+            stage="float"),
     Rewrite("channel-affine", "make MUL and ADD with a constant for each channel a 1x1 depthwise convolution",
-            _FAST, stage="float", engines=_LITERT, changes="float rounding"),
-    Rewrite("unused-taps", "leave out taps of kernels that only meet padding", _FAST, stage="float", engines=_LITERT,
+            _FAST, stage="float", changes="float rounding"),
+    Rewrite("unused-taps", "leave out taps of kernels that only meet padding", _FAST, stage="float",
             changes="float rounding"),
     Rewrite("layer-norm", "compute layer normalization in fewer passes, in float", _FAST,
-            stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
+            stage="float", targets=("cpu",), changes="float rounding"),
     Rewrite("split-depthwise", "make depthwise convolutions of over 25 taps a sum of dilated ones", _FAST,
-            stage="float", engines=_LITERT, targets=("cpu",), changes="float rounding"),
+            stage="float", targets=("cpu",), changes="float rounding"),
     Rewrite("wide-taps", "let convolutions of few channels read the columns of a step as channels",
-            ("tflite-dynamic", "tflite-int8"), stage="float", engines=_LITERT, targets=("cpu",)),
-    Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE", _FAST, stage="float",
-            engines=_LITERT),
-    Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float", engines=_LITERT,
+            ("tflite-dynamic", "tflite-int8"), stage="float", targets=("cpu",)),
+    Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE", _FAST, stage="float"),
+    Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float",
             targets=("cpu",)),
     Rewrite("depthwise-float32", "keep 32-bit weights in depthwise convolutions", ("tflite-float16",),
-            stage="recipe", engines=_LITERT, targets=("cpu",), changes="float rounding"),
+            stage="recipe", targets=("cpu",), changes="float rounding"),
     Rewrite("float16-biases", "store biases in 16 bits, as older LiteRT needs beside 16-bit weights",
-            ("tflite-float16",), stage="quantized", engines=("litert",), targets=("cpu",), changes="float rounding"),
+            ("tflite-float16",), stage="quantized", targets=("cpu",), changes="float rounding"),
     Rewrite("depthwise-weights", "compute depthwise convolutions in float, from 8-bit weights", ("tflite-dynamic",),
-            stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+            stage="recipe", targets=("cpu",), changes="int8 rounding"),
     Rewrite("small-products", "compute small 1x1 convolutions in float, from 8-bit weights", ("tflite-dynamic",),
-            stage="recipe", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
-    Rewrite("concat-tree", "divide CONCATENATION of more than five tensors", _FAST, stage="quantized", engines=_LITERT),
+            stage="recipe", targets=("cpu",), changes="int8 rounding"),
+    Rewrite("concat-tree", "divide CONCATENATION of more than five tensors", _FAST, stage="quantized"),
     Rewrite("lookup-islands", "compute what has no int8 kernel by a look-up table or a float kernel",
-            ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",), changes="int8 rounding"),
+            ("tflite-int8",), stage="quantized", targets=("cpu",), changes="int8 rounding"),
     Rewrite("ends", "convert uint8 at the ends by a look-up table, so that the delegate takes the whole graph",
-            ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("cpu",)),
+            ("tflite-int8",), stage="quantized", targets=("cpu",)),
     Rewrite("integer-kernels", "use the int8 kernels of operations that the quantizer leaves in float",
-            ("tflite-int8",), stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
+            ("tflite-int8",), stage="quantized", targets=("integer-only",), changes="int8 rounding"),
     Rewrite("integer-hard-swish", "compute hard-swish by additions and products of integers", ("tflite-int8",),
-            stage="quantized", engines=_LITERT, targets=("integer-only",), changes="int8 rounding"),
+            stage="quantized", targets=("integer-only",), changes="int8 rounding"),
     Rewrite("onnx-input-zero", "put the scaling of the input into the first weights, its offset into the zero point",
-            ("onnx-int8",), stage="float", engines=_ORT, changes="int8 rounding"),
+            ("onnx-int8",), stage="float", changes="int8 rounding"),
     Rewrite("onnx-first-convolution", "let the first convolution read four columns as channels", ("onnx-int8",),
-            stage="float", engines=_ORT, changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("onnx-input-scale", "put the scaling of the input into the weights of the first convolution", _ONNX,
-            stage="float", engines=_ORT, changes="float rounding"),
-    Rewrite("onnx-pads", "let convolutions pad by themselves", _ONNX, stage="float", engines=_ORT),
+            stage="float", changes="float rounding"),
+    Rewrite("onnx-pads", "let convolutions pad by themselves", _ONNX, stage="float"),
     Rewrite("onnx-pool-strides", "replace pools of one value by strides of the convolutions behind them",
-            _ONNX, stage="float", engines=_ORT),
+            _ONNX, stage="float"),
     Rewrite("onnx-plain-shapes", "leave out Reshape that changes nothing", _ONNX,
-            stage="float", engines=_ORT),
-    Rewrite("onnx-dense", "multiply by a matrix without Reshape around it", _ONNX, stage="float", engines=_ORT),
+            stage="float"),
+    Rewrite("onnx-dense", "multiply by a matrix without Reshape around it", _ONNX, stage="float"),
     Rewrite("onnx-layer-norm", "compute layer normalization in one operation",
-            tuple(s for s in _ONNX if s != "onnx-float16"), stage="float", engines=_ORT, changes="float rounding"),
+            tuple(s for s in _ONNX if s != "onnx-float16"), stage="float", changes="float rounding"),
     Rewrite("onnx-gelu", "write GELU as ONNX Runtime fuses it",
-            _ONNX, stage="float", engines=_ORT, changes="float rounding"),
+            _ONNX, stage="float", changes="float rounding"),
     Rewrite("onnx-hard-sigmoid", "make Add, Clip and Mul one HardSigmoid", _ONNX,
-            stage="float", engines=_ORT, changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("onnx-hard-gates", "put hard sigmoids into the convolutions in front of them", ("onnx-int8",),
-            stage="float", engines=_ORT, changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("onnx-depthwise-channels", "give depthwise convolutions a multiple of 16 channels", ("onnx-int8",),
-            stage="float", engines=_ORT, changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("onnx-float-gelu", "compute GELU in float, in one operation", ("onnx-int8",),
-            stage="float", engines=_ORT, targets=("cpu",), changes="float rounding"),
+            stage="float", targets=("cpu",), changes="float rounding"),
     Rewrite("onnx-convolution-weights", "compute convolutions in float, from 8-bit weights", ("onnx-dynamic",),
-            stage="recipe", engines=_ORT, targets=("cpu",), changes="int8 rounding"),
+            stage="recipe", targets=("cpu",), changes="int8 rounding"),
     Rewrite("uint8-activations", "use unsigned activations, as the fastest kernels require", ("onnx-int8",),
-            stage="recipe", engines=_ORT, changes="int8 rounding"),
+            stage="recipe", changes="int8 rounding"),
     Rewrite("onnx-input-bytes", "read the input's bytes without conversion", ("onnx-int8",),
-            stage="quantized", engines=_ORT, changes="int8 rounding"),
+            stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-relu-bytes", "compute ReLU of shared values as a limit of their bytes", ("onnx-int8",),
-            stage="quantized", engines=_ORT, changes="int8 rounding"),
+            stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-quantized-hard-sigmoid", "compute hard sigmoid as an addition of 8-bit numbers", ("onnx-int8",),
-            stage="quantized", engines=_ORT, changes="int8 rounding"),
+            stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-swish", "compute x * sigmoid(x) in float, in one operation", ("onnx-int8",),
-            stage="quantized", engines=_ORT, targets=("cpu",), changes="int8 rounding"),
+            stage="quantized", targets=("cpu",), changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""

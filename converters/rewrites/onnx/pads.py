@@ -33,7 +33,7 @@ def rewrite(model: Any) -> int:
 
 def _takes(graph: OnnxGraph, node: Any, value: str) -> bool:
     """Whether a node is a convolution of two axes that pads what it reads by given numbers."""
-    if node is None or node.op_type != "Conv" or node.domain or list(node.input).count(value) != 1:
+    if node is None or node.op_type != "Conv" or node.domain:
         return False
     weights = graph.constant(node.input[1])
     automatic = attribute(node, "auto_pad", b"NOTSET") != b"NOTSET"

@@ -20,8 +20,6 @@ _READERS = ("Conv", "Add", "Mul", "Concat", "Pad", "GlobalAveragePool", "Relu", 
 def rewrite(model: Any) -> int:
     """Replace such units; returns how many."""
     graph, changed = OnnxGraph(model), 0
-    if graph.opset < 12:
-        return 0
     for relu in graph.nodes("Relu"):
         before, after = graph.maker(relu.input[0], "DequantizeLinear"), graph.only_reader(relu.output[0])
         if before is None or after is None or after.op_type != "QuantizeLinear" or len(before.input) < 3:

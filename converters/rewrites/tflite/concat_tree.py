@@ -29,7 +29,7 @@ def _is_large(graph: Graph, op: Any) -> bool:
     if len(op.inputs) <= MOST or op.builtinOptions is None or activation(op):
         return False
     shapes = [graph.shape(int(i)) for i in op.inputs]
-    known = all(shape and min(shape) > 0 for shape in shapes) and len({len(shape) for shape in shapes}) == 1
+    known = all(shape and min(shape) > 0 for shape in shapes)
     scales = {str(graph.scales(int(i))) for i in (*op.inputs, *op.outputs)}
     return known and len(scales) == 1  # so that parts need no scale of their own
 
