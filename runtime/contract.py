@@ -267,7 +267,8 @@ def read_contract(path: str | Path) -> Contract | None:
                 text = member.read(MAX_BYTES + 1)
     except Exception:  # zipfile raises what it likes on bytes that only look like a zip
         with parsing(path, failed="is cut off or damaged: its contract can't be read"):
-            if MEMBER.encode() in path.read_bytes():  # the name of the member is there, but not the end of the zip
+            # The name of the member is there, or the beginning of the zip, but not its end.
+            if MEMBER.encode() in (data := path.read_bytes()) or b"PK\x03\x04" in data[-64:]:
                 raise
         return None  # no zip is appended
     return Contract.from_json(text, where=str(path))

@@ -134,7 +134,7 @@ def test_mediapipe_answers_as_we_do(colors: dict[str, Path]) -> None:
 
 def test_mediapipe_displays_our_metadata(colors: dict[str, Path]) -> None:
     files, shown = mediapipe(DISPLAY, colors["tflite-int8"])
-    assert files == ["labels.txt", "edgepress.json"]
+    assert files == ["edgepress.json", "labels.txt"]
     (graph,) = shown["subgraph_metadata"]
     (image,), (answer,) = graph["input_tensor_metadata"], graph["output_tensor_metadata"]
     properties = {"color_space": "RGB", "default_size": {"width": 36, "height": 28}}

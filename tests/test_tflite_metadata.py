@@ -81,7 +81,7 @@ def test_writing_again_replaces_all_and_keeps_the_answers(run: Any, digits: Any,
     assert load(again).labels == tuple("abcdefghij")
     np.testing.assert_array_equal(load(again).scores(items), model.scores(items))
     with zipfile.ZipFile(again) as archive:
-        assert [m.filename for m in archive.infolist()] == ["labels.txt", "edgepress.json"]
+        assert [m.filename for m in archive.infolist()] == ["edgepress.json", "labels.txt"]
         assert {m.compress_type for m in archive.infolist()} == {zipfile.ZIP_STORED}
     assert again.read_bytes().count(IDENTIFIER) == 1
 

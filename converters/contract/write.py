@@ -88,7 +88,7 @@ def _members(contract: Contract) -> dict[str, str]:
     """The contract, and its labels if it has any: one per line and output; of a single sigmoid the second of two."""
     labels = contract.labels[-contract.outputs :]
     lines = {LABELS_MEMBER: "".join(" ".join(label.split("\n")) + "\n" for label in labels)} if labels else {}
-    return lines | {MEMBER: contract.to_json()}
+    return {MEMBER: contract.to_json()} | lines  # first, so that a file that was cut off in the zip shows its name
 
 
 def _write(archive: zipfile.ZipFile, name: str, text: str) -> None:
