@@ -180,14 +180,14 @@ def _opened(module: Any, model: str | bytes, settings: dict[str, Any], *, precis
     options = module.SessionOptions()
     for name, value in settings.items():
         setattr(options, name, value)
-    options.add_session_config_entry("session.x64quantprecision", str(int(precise)))  # 0 is the default
+    if precise:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _products_saturate() -> bool:
     """Whether this is x86 without VNNI. Where that is not known it is assumed: right answers come first."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return x86 and not {"avx512_vnni", "avx_vnni"} & {*cpu_info(FLAGS).split()}
+    return platform.machine() in ("x86_64", "AMD64") and not {"avx512_vnni", "avx_vnni"} & {*cpu_info(FLAGS).split()}
 
 
 def file_format(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnosing import CEILING
 from typer.testing import CliRunner
 
 from edgepress.converters.inspection import Inspection
@@ -26,15 +27,6 @@ from edgepress.toolkit.reports.page import page
 from edgepress.toolkit.results.figures import FileFigures, Finding
 from edgepress.toolkit.results.records import Advice, Benchmark, Ceiling, Measurement
 from edgepress.toolkit.workers.opening import Candidate
-
-CEILING = Ceiling(
-    float32_macs_per_s=50e9,
-    int8_macs_per_s=200e9,
-    memory_bytes_per_s=20e9,
-    kernels={},
-    depthwise_float32_macs_per_s=20e9,
-    depthwise_int8_macs_per_s=20e9,
-)
 
 
 def test_grouped_convolutions_of_an_onnx_file_are_known_by_what_follows_them(tmp_path: Path) -> None:

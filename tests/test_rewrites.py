@@ -37,6 +37,12 @@ def test_a_rewrite_is_made_for_its_schemes_and_targets_alone(row: Rewrite) -> No
     assert found == {(s, t) for s in row.schemes for t in row.targets}
 
 
+@rows
+def test_every_target_of_a_row_takes_one_of_its_schemes(row: Rewrite) -> None:
+    assert row.targets
+    assert all(set(schemes_for(target)) & set(row.schemes) for target in row.targets)
+
+
 def test_names_are_unique() -> None:
     assert len({row.name for row in REWRITES}) == len(REWRITES)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from diagnosing import CEILING
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,16 +23,7 @@ from edgepress.toolkit.diagnosing.sorting import CONVERSION, PRODUCT, TABLE, sor
 from edgepress.toolkit.profiling.pairing import Ports, in_partitions
 from edgepress.toolkit.profiling.profile import NodeTime, Profile
 from edgepress.toolkit.results.figures import Finding
-from edgepress.toolkit.results.records import Ceiling
 
-CEILING = Ceiling(
-    float32_macs_per_s=50e9,
-    int8_macs_per_s=200e9,
-    memory_bytes_per_s=20e9,
-    kernels={},
-    depthwise_float32_macs_per_s=20e9,
-    depthwise_int8_macs_per_s=20e9,
-)
 VNNI = frozenset({"avx2", "avx512f", "avx512_vnni"})
 GEMM = "Fully Connected (NC, QS8, QC8W) GEMM"
 

@@ -19,7 +19,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.targets import Target
+from edgepress.converters.targets import TARGETS, Target
 from edgepress.converters.to_tflite.graph import Graph
 
 Stage = Literal["float", "recipe", "quantized"]
@@ -46,7 +46,7 @@ class Rewrite:
     schemes: tuple[str, ...]
     _: KW_ONLY
     stage: Stage
-    targets: tuple[Target, ...] = ("cpu", "integer-only")
+    targets: tuple[Target, ...] = ("cpu",)
     changes: Literal["exact", "float rounding", "int8 rounding"] = "exact"
 
     @property
@@ -67,41 +67,41 @@ _ONNX = ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite("fold-normalization", "put the scaling of the input into the weights of the first convolution", _TFLITE,
-            stage="float", changes="float rounding"),
+            stage="float", changes="float rounding", targets=TARGETS),
     Rewrite("single-mean", "subtract one mean from pixels instead of one for each channel",
-            ("tflite-int8",), stage="float", changes="int8 rounding"),
+            ("tflite-int8",), stage="float", changes="int8 rounding", targets=TARGETS),
     Rewrite("grouped-depthwise", "make convolutions of one channel a group DEPTHWISE_CONV_2D", _TFLITE,
-            stage="float"),
+            stage="float", targets=TARGETS),
     Rewrite("depthwise-multiplier", "divide depthwise convolutions of several outputs a channel", _TFLITE,
-            stage="float", changes="float rounding"),
+            stage="float", changes="float rounding", targets=TARGETS),
     Rewrite("fold-pool", "replace pools of one value by strides of the convolutions behind them", _TFLITE,
-            stage="float"),
+            stage="float", targets=TARGETS),
     Rewrite("channel-affine", "make MUL and ADD with a constant for each channel a 1x1 depthwise convolution",
-            _FAST, stage="float", changes="float rounding"),
+            _FAST, stage="float", changes="float rounding", targets=TARGETS),
     Rewrite("unused-taps", "leave out taps of kernels that only meet padding", _FAST, stage="float",
-            changes="float rounding"),
+            changes="float rounding", targets=TARGETS),
     Rewrite("layer-norm", "compute layer normalization in fewer passes, in float", _FAST,
-            stage="float", targets=("cpu",), changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("split-depthwise", "make depthwise convolutions of over 25 taps a sum of dilated ones", _FAST,
-            stage="float", targets=("cpu",), changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("wide-taps", "let convolutions of few channels read the columns of a step as channels",
-            ("tflite-dynamic", "tflite-int8"), stage="float", targets=("cpu",)),
-    Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE", _FAST, stage="float"),
-    Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float",
-            targets=("cpu",)),
+            ("tflite-dynamic", "tflite-int8"), stage="float"),
+    Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE",
+            _FAST, stage="float", targets=TARGETS),
+    Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float"),
     Rewrite("depthwise-float32", "keep 32-bit weights in depthwise convolutions", ("tflite-float16",),
-            stage="recipe", targets=("cpu",), changes="float rounding"),
+            stage="recipe", changes="float rounding"),
     Rewrite("float16-biases", "store biases in 16 bits, as older LiteRT needs beside 16-bit weights",
-            ("tflite-float16",), stage="quantized", targets=("cpu",), changes="float rounding"),
+            ("tflite-float16",), stage="quantized", changes="float rounding"),
     Rewrite("depthwise-weights", "compute depthwise convolutions in float, from 8-bit weights", ("tflite-dynamic",),
-            stage="recipe", targets=("cpu",), changes="int8 rounding"),
+            stage="recipe", changes="int8 rounding"),
     Rewrite("small-products", "compute small 1x1 convolutions in float, from 8-bit weights", ("tflite-dynamic",),
-            stage="recipe", targets=("cpu",), changes="int8 rounding"),
-    Rewrite("concat-tree", "divide CONCATENATION of more than five tensors", _FAST, stage="quantized"),
+            stage="recipe", changes="int8 rounding"),
+    Rewrite("concat-tree", "divide CONCATENATION of more than five tensors", _FAST, stage="quantized", targets=TARGETS),
     Rewrite("lookup-islands", "compute what has no int8 kernel by a look-up table or a float kernel",
-            ("tflite-int8",), stage="quantized", targets=("cpu",), changes="int8 rounding"),
+            ("tflite-int8",), stage="quantized", changes="int8 rounding"),
     Rewrite("ends", "convert uint8 at the ends by a look-up table, so that the delegate takes the whole graph",
-            ("tflite-int8",), stage="quantized", targets=("cpu",)),
+            ("tflite-int8",), stage="quantized"),
     Rewrite("integer-kernels", "use the int8 kernels of operations that the quantizer leaves in float",
             ("tflite-int8",), stage="quantized", targets=("integer-only",), changes="int8 rounding"),
     Rewrite("integer-hard-swish", "compute hard-swish by additions and products of integers", ("tflite-int8",),
@@ -129,9 +129,9 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("onnx-depthwise-channels", "give depthwise convolutions a multiple of 16 channels", ("onnx-int8",),
             stage="float", changes="float rounding"),
     Rewrite("onnx-float-gelu", "compute GELU in float, in one operation", ("onnx-int8",),
-            stage="float", targets=("cpu",), changes="float rounding"),
+            stage="float", changes="float rounding"),
     Rewrite("onnx-convolution-weights", "compute convolutions in float, from 8-bit weights", ("onnx-dynamic",),
-            stage="recipe", targets=("cpu",), changes="int8 rounding"),
+            stage="recipe", changes="int8 rounding"),
     Rewrite("uint8-activations", "use unsigned activations, as the fastest kernels require", ("onnx-int8",),
             stage="recipe", changes="int8 rounding"),
     Rewrite("onnx-input-bytes", "read the input's bytes without conversion", ("onnx-int8",),
@@ -141,7 +141,7 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("onnx-quantized-hard-sigmoid", "compute hard sigmoid as an addition of 8-bit numbers", ("onnx-int8",),
             stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-swish", "compute x * sigmoid(x) in float, in one operation", ("onnx-int8",),
-            stage="quantized", targets=("cpu",), changes="int8 rounding"),
+            stage="quantized", changes="int8 rounding"),
 )
 # fmt: on
 """In the order in which they are applied."""
