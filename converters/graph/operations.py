@@ -7,10 +7,9 @@ what LiteRT's reference kernels do (tflite/kernels/internal/reference).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from edgepress.converters.graph.program import Step
+from edgepress.converters.graph.step import Step
 
 ACTIVATIONS = ("", "relu", "relu_n1_to_1", "relu6", "tanh")
 """Names of the schema's `ActivationFunctionType`, by number."""
