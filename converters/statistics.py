@@ -42,6 +42,8 @@ STEPS = 64
 SMALLEST = 1e-4
 """A narrower range is widened to this: int16x8 kernels refuse a ReLU6 whose 6 overflows at so fine a scale
 (`no_integer_overflow_from_quantization`), and a tensor that small is dead."""
+SMALLEST_POWER = -120
+"""The width of bins begins as 2 to this power, so that its inverse is a float32."""
 CLIPPED_BITS = 8
 """With more bits than these, every method keeps all values: rounding costs less than any clipping."""
 
@@ -84,8 +86,7 @@ class Histogram:
     def __init__(self) -> None:
         self.low, self.high = np.inf, -np.inf
         self._counts = np.zeros(2 * BINS, np.int64)
-        self._exponent: int | None = None  # of the width; None until a value differs from 0
-        self._zeros = 0  # values counted meanwhile
+        self._power = SMALLEST_POWER  # the width is 2 to this power
 
     def add(self, values: npt.NDArray[Any]) -> None:
         """Count values of any shape; after NaN or infinity, only the extremes are kept up to date."""
@@ -101,28 +102,16 @@ class Histogram:
         while gcd(stride, flat.size) > 1:  # otherwise, it would meet some channels or columns only
             stride += 1
         flat = flat[::stride]
-        largest = max(self.high, -self.low)
-        if largest == 0:
-            self._zeros += flat.size
-            return
-        self._grow(largest)
+        self._grow(max(self.high, -self.low))
         places = np.floor(flat * np.float32(2.0**-self._power)).astype(np.intp)  # exact: a power of two
         self._counts += np.bincount(places + BINS, minlength=2 * BINS)
 
-    @property
-    def _power(self) -> int:
-        return self._exponent or 0
-
     def _grow(self, largest: float) -> None:
-        needed = max(frexp(largest)[1] - BINS.bit_length() + 1, -120)  # so that largest < BINS * 2**needed
-        if self._exponent is None:
-            self._exponent = needed
-            self._counts[BINS] += self._zeros
-        while self._power < needed:
-            merged = self._counts.reshape(-1, 2).sum(axis=1)
-            self._counts[:] = 0
-            self._counts[BINS // 2 : BINS + BINS // 2] = merged
-            self._exponent = self._power + 1
+        times = frexp(largest)[1] - (BINS.bit_length() - 1) - self._power  # then, largest < BINS * width
+        if largest > 0 and times > 0:
+            merged = (np.arange(2 * BINS) - BINS >> times) + BINS
+            self._counts = np.bincount(merged, self._counts, 2 * BINS).astype(np.int64)
+            self._power += times
 
     @property
     def finite(self) -> bool:
@@ -147,11 +136,13 @@ class Histogram:
     def percentile(self, bits: int) -> tuple[float, float]:
         """The range without the outermost `TAIL` of the values on each side."""
         low, high = self.extremes
-        total = np.concatenate([[0], np.cumsum(self._counts)]) / max(int(self._counts.sum()), 1)
-        edges = (np.arange(2 * BINS + 1) - BINS) * self.width
+        below = np.concatenate([[0], np.cumsum(self._counts)])
+        cut = int(TAIL * below[-1])
+        first = int(np.searchsorted(below, cut, "right")) - 1
+        last = int(np.searchsorted(below, below[-1] - cut, "left"))
         return (
-            min(max(low, float(edges[np.searchsorted(total, TAIL, "right") - 1])), 0.0),
-            max(min(high, float(edges[np.searchsorted(total, 1 - TAIL, "left")])), 0.0),
+            min(max(low, (first - BINS) * self.width), 0.0),
+            max(min(high, (last - BINS) * self.width), 0.0),
         )
 
     def mse(self, bits: int) -> tuple[float, float]:
