@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
+from edgepress.converters.calibration import Batches, tflite_ranges
 from edgepress.converters.contract.outputs import refuse_other_outputs
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError
@@ -30,6 +30,7 @@ from edgepress.converters.proof.verify import answers, enough, rounded_answers, 
 from edgepress.converters.rewrites.table import Rewrite, Stage, rewrites_for, rewritten_onnx, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme, Tuning
 from edgepress.converters.sources.base import Source
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.targets import Target
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
