@@ -233,7 +233,11 @@ class Conversion:
             self._workers.pop("tflite").close()
             if self._closed:
                 raise self._crash(e) from e
-            yield Waist(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
+            if job.model.exists():
+                note = f"nothing was tuned: the process that did it died: {_last_words(e)}"
+                yield Waist(job.model, choice=job.choice, notes=(note,))
+            else:
+                yield Waist(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
 
     def _opened(self, format: str) -> Iterator[Any]:
         """Open the model in the process of a format, which reports nothing; if it dies, it is started again later."""

@@ -16,6 +16,7 @@ from typing import Any
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import whole_file
 from edgepress.converters.opening import opened
 from edgepress.converters.schemes import Tuning
 from edgepress.converters.sources.base import Onnx2tf
@@ -83,22 +84,31 @@ class WaistJob:
     repairs: bool = True
     ranging: Ranging = "minmax"
 
+    @property
+    def model(self) -> Path:
+        """The file of the float graph, which is complete once it exists."""
+        return self.folder / "float.tflite"
+
+    @property
+    def choice(self) -> Choice:
+        """The methods of the ranges if none are chosen."""
+        return Choice() if self.ranging == "auto" else Choice(self.ranging)
+
 
 def make_waist(job: WaistJob, emit: Emit) -> None:
     """Do a `WaistJob`."""
-    choice = Choice() if job.ranging == "auto" else Choice(job.ranging)
     try:
         model = opened().tflite(job.adapter, job.onnx2tf)
     except ConversionError as e:
-        emit(Waist(e, choice=choice))
+        emit(Waist(e, choice=job.choice))
     except EdgepressError:
         raise
     except Exception as e:
-        emit(Waist(unexpected(e), choice=choice))
+        emit(Waist(unexpected(e), choice=job.choice))
     else:
-        path = job.folder / "float.tflite"
-        path.write_bytes(model)
-        emit(_tuned(model, Waist(path, choice=choice), job))
+        with whole_file(job.model) as temporary:
+            temporary.write_bytes(model)
+        emit(_tuned(model, Waist(job.model, choice=job.choice), job))
 
 
 def _tuned(model: bytes, waist: Waist, job: WaistJob) -> Waist:
