@@ -122,6 +122,7 @@ class _Repairs:
         self.program = Program(model)
         self.measured = channel_ranges(self.program, items)
         self.stages: list[Stage] = []
+        self.notes: list[str] = []
         if not all(np.isfinite(side).all() for pair in self.measured.values() for side in pair):
             raise ConversionError("A tensor is NaN or infinite on calibration data.")
 
@@ -139,14 +140,18 @@ class _Repairs:
                 now = self._try("bias-correction", tuning, now, *self._corrected(now))
             if now.model is not self.model:
                 models[tuning] = now.model
-        return Repaired(models, tuple(self.stages))
+        return Repaired(models, tuple(self.stages), tuple(self.notes))
 
     def _try(
         self, name: str, tuning: Tuning, now: _State, model: bytes, ranges: Ranges, what: str, seconds: float
     ) -> _State:
         """The state after a stage that made a graph in some seconds, or before it if it does not help."""
         start = time.perf_counter()
-        score = self._score(tuning, model, ranges)
+        try:
+            score = self._score(tuning, model, ranges)
+        except (ConversionError, RuntimeError) as e:  # also what LiteRT says of a file that it refuses
+            self.notes.append(f"A repair ({name}) was left out: {first_line(e)}.")
+            return now
         kept = score.better_than(now.score)
         seconds += time.perf_counter() - start
         self.stages.append(Stage(name, tuning, kept, now.score, score, seconds, what))
