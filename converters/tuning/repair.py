@@ -145,8 +145,12 @@ class _Repairs:
             try:
                 self.program = Program(model)
                 self.measured = channel_ranges(self.program, self.items)
+                if not all(np.isfinite(side).all() for pair in self.measured.values() for side in pair):
+                    raise ConversionError("A tensor is NaN or infinite on calibration data.")
             except UnknownOperationError as e:
                 self.notes.append(f"no repairs were tried: the graph has an operation that they do not know ({e})")
+            except ConversionError:
+                raise
             except Exception as e:  # a bug of ours or of a library must not cost a conversion that works without
                 self._failed(e)
 
@@ -214,7 +218,11 @@ class _Repairs:
 
     def _try(self, name: str, tuning: Tuning, now: _State, change: _Change) -> _State:
         """The state after a change, or before it if it does not help."""
-        score = self._score(tuning, change.model, change.ranges)
+        try:
+            score = self._score(tuning, change.model, change.ranges)
+        except (ConversionError, RuntimeError) as e:  # also what LiteRT says of a file that it refuses
+            self.notes.append(f"a repair ({name}) was left out: {first_line(e)}")
+            return now
         kept = score.better_than(now.score)
         self.stages.append(Stage(name, tuning, kept, now.score, score, change.what))
         return _State(change.model, change.ranges, score) if kept else now
