@@ -33,6 +33,7 @@ from edgepress.converters.tuning.channel_ranges import channel_ranges, tensor_ra
 from edgepress.converters.tuning.equalize import equalizing_factors
 from edgepress.converters.tuning.groups import Factors, scale_groups
 from edgepress.converters.tuning.judge import Judge, Score, enough
+from edgepress.converters.tuning.limits import limited
 from edgepress.converters.tuning.methods import Chosen, chosen_methods, first_items, trials
 from edgepress.runtime.errors import first_line
 
@@ -243,6 +244,7 @@ class _Repairs:
         if groups.count < 2:
             return None
         factors = equalizing_factors(groups, self.measured)
+        factors = limited(groups, factors, self._ranges({name: factors[ids] for name, ids in groups.of.items()}))
         model = self.program.with_constants(groups.scaled(factors))
         ranges = self._ranges({name: factors[ids] for name, ids in groups.of.items()})
         return _Change(model, ranges, f"{groups.count - 1} groups of channels scaled")
