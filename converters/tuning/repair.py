@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,14 @@ class Repaired:
     notes: tuple[str, ...] = ()
 
 
-def repair(model: bytes, items: Array, judge: Judge, *, input_range: tuple[float, float] | None = None) -> Repaired:
+def repair(
+    model: bytes,
+    items: Array,
+    judge: Judge,
+    *,
+    input_range: tuple[float, float] | None = None,
+    ranging: Callable[[bytes], Ranges] | None = None,
+) -> Repaired:
     """Try all repairs of a float graph.
 
     Args:
@@ -95,9 +102,10 @@ def repair(model: bytes, items: Array, judge: Judge, *, input_range: tuple[float
         items: Calibration items (n, *item shape); large nets use the first of them.
         judge: Scores files on items that are not among these, where there are others.
         input_range: Range of the input, if it is known beforehand.
+        ranging: Finds the ranges of a float graph's tensors; None takes the smallest and largest values.
     """
     try:
-        return _Repairs(model, items[: enough(model, MACS)], judge, input_range).run()
+        return _Repairs(model, items[: enough(model, MACS)], judge, input_range, ranging).run()
     except UnknownOperationError as e:
         return Repaired(notes=(f"No repairs were tried: the graph has an operation that they do not know ({e}).",))
     except ConversionError as e:
@@ -117,8 +125,16 @@ class _State:
 
 
 class _Repairs:
-    def __init__(self, model: bytes, items: Array, judge: Judge, input_range: tuple[float, float] | None) -> None:
-        self.model, self.items, self.judge, self.input_range = model, items, judge, input_range
+    def __init__(
+        self,
+        model: bytes,
+        items: Array,
+        judge: Judge,
+        input_range: tuple[float, float] | None,
+        ranging: Callable[[bytes], Ranges] | None,
+    ) -> None:
+        self.model, self.items, self.judge = model, items, judge
+        self.input_range, self.ranging = input_range, ranging
         self.program = Program(model)
         self.measured = channel_ranges(self.program, items)
         self.stages: list[Stage] = []
@@ -129,8 +145,8 @@ class _Repairs:
     def run(self) -> Repaired:
         models: dict[Tuning, bytes] = {}
         equalized = self._equalized()
+        ranges = self._ranges(self.model, {})
         for tuning in _PROXY:
-            ranges = self._ranges({})
             now = _State(self.model, ranges, self._score(tuning, self.model, ranges))
             if now.score.sound:
                 continue
@@ -162,7 +178,10 @@ class _Repairs:
         calibrated = SCHEMES[f"tflite-{precision}"].calibrated
         return self.judge.score(model, ranges if calibrated else None, precision, rewrites)
 
-    def _ranges(self, factors: Mapping[str, Factors]) -> Ranges:
+    def _ranges(self, model: bytes, factors: Mapping[str, Factors]) -> Ranges:
+        """The ranges of a graph whose channels are those of the first one divided by factors."""
+        if self.ranging is not None:
+            return self.ranging(model)
         return tensor_ranges(self.measured, factors, self.program.source, self.input_range)
 
     def _equalized(self) -> tuple[bytes, Ranges, str, float] | None:
@@ -173,7 +192,7 @@ class _Repairs:
             return None
         factors = equalizing_factors(groups, self.measured)
         model = self.program.with_constants(groups.scaled(factors))
-        ranges = self._ranges({name: factors[ids] for name, ids in groups.of.items()})
+        ranges = self._ranges(model, {name: factors[ids] for name, ids in groups.of.items()})
         return model, ranges, f"{groups.count - 1} groups of channels scaled", time.perf_counter() - start
 
     def _corrected(self, now: _State) -> tuple[bytes, Ranges, str, float]:
