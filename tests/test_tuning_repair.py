@@ -157,19 +157,23 @@ def _score(hits: str, noise: float) -> Score:
 @pytest.mark.parametrize(
     ("after", "noise", "better"),
     [
-        ("111111", 0, True),  # four more are right
-        ("000000", 50, False),  # two fewer are right, with less noise
-        ("110000", 20, False),  # nothing changed
-        ("110000", 20.4, False),  # less than the margin
-        ("110000", 20.6, True),
-        ("100000", 20.6, True),  # one item may be chance, so noise decides
-        ("111000", 20, False),
+        ("110000110000110000", 20, False),  # nothing changed
+        ("110000110000110000", 20.4, False),  # less than the margin
+        ("110000110000110000", 20.6, True),
+        ("100000110000110000", 20.6, True),  # one item may be chance, so noise decides
+        ("000000110000110000", 20.6, False),  # two items are not
+        ("111100110000110000", 20, True),
+        ("111100110000110000", 19.4, False),  # items and noise disagree
+        ("111111111111110000", 0, False),  # eight items are not clear
+        ("111111111111111111", 0, True),  # twelve are
+        ("000000000000000000", 50, False),
     ],
 )
-def test_items_decide_and_then_noise(after: str, noise: float, *, better: bool) -> None:
-    before = _score("110000", 20)
+def test_items_and_noise_decide(after: str, noise: float, *, better: bool) -> None:
+    before = _score("110000110000110000", 20)
     assert _score(after, noise).better_than(before) is better
     assert before.worse_than(_score(after, noise)) is better
+    assert not (better and before.better_than(_score(after, noise)))
 
 
 def test_scores_have_only_the_figures_that_there_are() -> None:
