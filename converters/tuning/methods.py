@@ -8,6 +8,7 @@ that the result is the same on every machine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -50,10 +51,10 @@ class Chosen:
     trials: int
 
     def summary(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The same for JSON: the method of most tensors, how many have others, and scores before and after."""
         return {
             "method": self.choice.default,
-            "tensors": dict(self.choice.tensors),
+            "others": dict(Counter(self.choice.tensors.values())),
             "noise_db": [round(self.before.noise_db, 2), round(self.score.noise_db, 2)],
             "agreement": [self.before.agreement, self.score.agreement],
             "accuracy": [self.before.accuracy, self.score.accuracy],
