@@ -52,7 +52,11 @@ def main() -> None:
     args = parser.parse_args()
     wanted = [w for w in args.models.split(",") if w]
     chosen = [Net(w, args.out, args.real) for w in wanted if (args.out / w).is_dir()]
-    chosen += nets(args.out, [w for w in wanted if not (args.out / w).is_dir()], real=args.real) if len(chosen) < len(wanted) or not wanted else []
+    chosen += (
+        nets(args.out, [w for w in wanted if not (args.out / w).is_dir()], real=args.real)
+        if len(chosen) < len(wanted) or not wanted
+        else []
+    )
     rows = []
     for net in chosen:
         net.make()

@@ -26,8 +26,8 @@ READ_FIRST = (
     *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"),
 )
 """Kinds of operations whose ONNX form takes channels first."""
-_ACTIVATIONS = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH"}
-"""Operations by the schema's `ActivationFunctionType`."""
+_ACTIVATIONS = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
+"""Operations by the schema's `ActivationFunctionType`; LiteRT's kernels leave its others out without an error."""
 
 
 class UnsupportedError(Exception):
@@ -65,6 +65,7 @@ class Emission:
         self._stored: dict[int, dict[Order, str]] = {}
         self._constants: dict[int, Array] = {}
         self._views: dict[int, int] = {}
+        self._numbers: dict[str, str] = {}
         self._nodes: list[Any] = []
         self._tensors: dict[str, Any] = {}
         self._used: dict[tuple[int, Order, tuple[int, ...]], str] = {}
@@ -282,24 +283,29 @@ class Emission:
 
     def sizes(self, shape: Sequence[int]) -> str:
         """A constant shape, whose first size, that of the batch, is left to be computed."""
-        name = "shape_" + "x".join(map(str, shape))
-        if name not in self._tensors:
-            if name in self._taken:
-                return self.extra(np.array([-1, *shape[1:]], np.int64), name)
-            self._taken.add(name)
-            self._add(name, np.array([-1, *shape[1:]], np.int64))
-        return name
+        return self._shared("shape_" + "x".join(map(str, shape[1:])), np.array([-1, *shape[1:]], np.int64))
 
     def scalar(self, value: float) -> str:
         """A constant number; returns its name."""
-        name = f"number_{value:g}"
-        if name not in self._tensors:
-            name = self.fresh(name)
-            self._add(name, np.array(value, np.float32))
-        return name
+        number = np.array(value, np.float32)
+        return self._shared(f"number_{number}", number)
+
+    def _shared(self, wanted: str, value: Array) -> str:
+        if wanted not in self._numbers:
+            self._numbers[wanted] = self.extra(value, wanted)
+        return self._numbers[wanted]
 
 
 def same_memory(old: Order, new: Order, shape: Sequence[int]) -> bool:
     """Whether turning moves nothing, because only axes of size 1 change places; a batch is not one of them."""
     moved = [[axis for axis in order if axis == 0 or shape[axis] != 1] for order in (old, new)]
     return moved[0] == moved[1]
+
+
+def common_order(e: Emission, inputs: Sequence[int], rank: int) -> Order:
+    """The order in which several tensors are there; channels first if each is there in another."""
+    first, own = channels_first(rank), plain(rank)
+    computed = [i for i in inputs if e.constant(i) is None and len(e.shape(i)) == rank]
+    if not all(e.has(i, own) for i in computed):
+        return first
+    return e.order(computed[0]) if computed and all(e.has(i, first) for i in computed) else own

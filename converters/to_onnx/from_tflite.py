@@ -47,15 +47,26 @@ def float_onnx_of(model: bytes) -> onnx.ModelProto:
 def _emitted(model: bytes) -> onnx.ModelProto | None:
     """The graph as `emission` writes it; None if it does not know an operation, or answers otherwise than LiteRT."""
     try:
-        single = finished(Emission(Graph(model), of_one).write(TABLE))
+        written = Emission(Graph(model), of_one).write(TABLE)
         items, expected = _answers(model)
     except Exception:  # UnsupportedError; others because a foreign file may hold anything
         logging.getLogger(__name__).info("left to tf2onnx", exc_info=True)
         return None
-    free = _with_free_batch(single)
-    if _answers_alike(free, items, expected, at_once=True):
-        return free
-    return single if _answers_alike(single, items, expected, at_once=False) else None
+    for batch in ("batch", 1):
+        _set_batch(written, batch)
+        if _answers_alike(written, items, expected, at_once=batch == "batch"):
+            return written
+    return None
+
+
+def _set_batch(model: onnx.ModelProto, batch: str | int) -> None:
+    """Name the first size of the input and of the output, or set it."""
+    for value in (*model.graph.input, *model.graph.output):
+        size = value.type.tensor_type.shape.dim[0]
+        if isinstance(batch, str):
+            size.dim_param = batch
+        else:
+            size.dim_value = batch
 
 
 def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
@@ -80,7 +91,7 @@ def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
         ) from e
     single = finished(_numbered(proto))
     free, items = _with_free_batch(single), _seeded(single)
-    return free if _answers_alike(free, items, _one_by_one(single, items), at_once=True) else single
+    return free if _answers_alike(free, items, _run(single, np.split(items, len(items))), at_once=True) else single
 
 
 def _numbered(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -122,8 +133,7 @@ def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:], graph.value_info[:]
     graph.initializer.extend(kept)
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    _set_batch(free, "batch")
     return free
 
 
@@ -165,18 +175,15 @@ def _session(model: onnx.ModelProto) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
-def _one_by_one(model: onnx.ModelProto, items: Array) -> Array:
+def _run(model: onnx.ModelProto, batches: Sequence[Array]) -> Array:
     session, name = _session(model), model.graph.input[0].name
-    return np.concatenate([session.run(None, {name: item[np.newaxis]})[0] for item in items])
+    return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
 
 
 def _answers_alike(model: onnx.ModelProto, items: Array, expected: Array, *, at_once: bool) -> bool:
     """Whether items, all at once or one by one, get the answers expected."""
     try:
-        if at_once:
-            (found,) = _session(finished(model)).run(None, {model.graph.input[0].name: items})
-        else:
-            found = _one_by_one(model, items)
+        found = _run(finished(model), [items] if at_once else np.split(items, len(items)))
     except Exception:  # ONNX Runtime's errors share no base class, and finished() refuses wrong shapes
         return False
     return found.shape == expected.shape and bool(np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max())
