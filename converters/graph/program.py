@@ -1,0 +1,216 @@
+"""A float TFLite graph as a function of TensorFlow, whose constants may be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.graph.operations import OPERATIONS
+from edgepress.converters.graph.step import Step
+from edgepress.converters.graph.step import UnknownOperationError as UnknownOperationError
+from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.graph import TYPES, Graph
+from edgepress.runtime.errors import first_line
+
+Array = npt.NDArray[Any]
+BATCH_BYTES = 64 << 20
+"""Size of the activations of the items that are run at once, unless the caller says how many."""
+TRIED, TOLERANCE = 3, 1e-3
+"""Number of items on which a program is tried, and the error allowed, as a share of the largest answer: nets that
+amplify differences have one of 1e-4 from the order of sums, and an error of an operation is much larger."""
+
+
+class Program:
+    """A float TFLite graph that TensorFlow runs.
+
+    Args:
+        model: A `.tflite` of one float graph with batch 1.
+
+    Attributes:
+        steps: The operations in the order in which they run.
+        source: Name of the input tensor.
+        sink: Name of the output tensor.
+        constants: Values of all constants, by tensor name.
+        shapes: Shape of every tensor for one item, by name.
+
+    Raises:
+        UnknownOperationError: An operation or the form of one is unknown.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        graph = Graph(model)
+        self.constants: dict[str, Array] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for index in range(len(graph.table.tensors)):
+            self.shapes[graph.name(index)] = graph.shape(index)
+            if (values := graph.constant(index)) is not None:
+                self.constants[graph.name(index)] = values
+        if len(self.shapes) != len(graph.table.tensors) or "" in self.shapes:
+            raise UnknownOperationError("Several tensors have the same name, or one has none.")
+        self.source, self.sink = graph.name(int(graph.table.inputs[0])), graph.name(int(graph.table.outputs[0]))
+        self.dtype = graph.dtype(int(graph.table.inputs[0]))
+        self.steps = tuple(self._step(graph, op) for op in graph.operators)
+        self._tensors: dict[str, Any] = {}
+        self._check()
+
+    def _step(self, graph: Graph, op: Any) -> Step:
+        inputs = [int(i) for i in op.inputs]
+        kind, output = graph.kind(op), int(op.outputs[0])
+        names = tuple(graph.name(i) if i >= 0 else "" for i in inputs)
+        if kind not in OPERATIONS:
+            raise UnknownOperationError(f"{kind}, which makes {graph.name(output)}")
+        for i in (*inputs, *(int(i) for i in op.outputs)):
+            if i >= 0 and graph.scales(i)[0] and graph.dtype(i) != np.float32:
+                raise UnknownOperationError(f"The graph is not float: {graph.name(i)} is quantized.")
+        return Step(
+            kind,
+            names,
+            tuple(graph.name(int(i)) for i in op.outputs),
+            op.builtinOptions,
+            graph.shape(output),
+            graph.dtype(output),
+            tuple(graph.shape(i) if i >= 0 else () for i in inputs),
+            {place: self.constants[name] for place, name in enumerate(names) if name in self.constants},
+        )
+
+    def _check(self) -> None:
+        """Refuse a graph that does not run, or answers otherwise than LiteRT."""
+        item = trial_items(self.shapes[self.source], self.dtype)[:1]
+        values = self.run(item)
+        for step in self.steps:
+            for name in step.outputs:
+                if tuple(values[name].shape) != self.shapes[name]:
+                    found = f"{list(values[name].shape)}, not {list(self.shapes[name])}"
+                    raise UnknownOperationError(f"{step.kind}, which makes {name}: its shape is {found}")
+        expected, answer = litert_answers(self._model, item), np.asarray(values[self.sink])
+        if not _near(np.ravel(answer), np.ravel(expected)):
+            raise UnknownOperationError("The graph computes something else in LiteRT.")
+
+    def run(
+        self,
+        items: Any,
+        *,
+        constants: Mapping[str, Any] | None = None,
+        after: Callable[[str, Any], Any] | None = None,
+    ) -> dict[str, Any]:
+        """Every tensor that the graph computes, and its input, by name; usable in a `tf.function`.
+
+        Args:
+            items: Input of shape (n, *item shape), of the graph's type.
+            constants: Tensors that replace constants, by name.
+            after: Called with the name and the value of the input and of each computed tensor; what it returns takes
+                its place.
+
+        Raises:
+            UnknownOperationError: An operation has a form that can't be computed, or not for so many items.
+        """
+        import tensorflow as tf
+
+        changed, hook = constants or {}, after or (lambda name, value: value)
+        values: dict[str, Any] = {self.source: hook(self.source, tf.convert_to_tensor(items))}
+
+        def read(name: str) -> Any:
+            if not name or name in values:
+                return values.get(name)
+            return changed[name] if name in changed else self._constant(name)
+
+        for step in self.steps:
+            try:
+                found = OPERATIONS[step.kind](step, [read(name) for name in step.inputs])
+            except (tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, AttributeError) as e:
+                raise UnknownOperationError(f"{step.kind}, which makes {step.output}: {first_line(e)}") from e
+            for name, value in zip(step.outputs, found if isinstance(found, tuple) else (found,), strict=True):
+                values[name] = hook(name, value)
+        return values
+
+    def _constant(self, name: str) -> Any:
+        """A constant as a tensor, which is made once: in the graph of a `tf.function`, a copy would be stored."""
+        import tensorflow as tf
+
+        if name not in self._tensors:
+            with tf.init_scope():
+                self._tensors[name] = tf.constant(self.constants[name])
+        return self._tensors[name]
+
+    def answers(self, items: Array, *, constants: Mapping[str, Any] | None = None) -> npt.NDArray[np.float32]:
+        """Outputs of shape (n, outputs) for items of shape (n, *item shape), computed in batches."""
+        found = [np.asarray(self.run(part, constants=constants)[self.sink]) for part in self.batches(items)]
+        return np.concatenate(found).reshape(len(items), -1).astype(np.float32)
+
+    def batches(self, items: Array) -> Iterator[Array]:
+        """Items of shape (n, *item shape) in batches, whose activations together take `BATCH_BYTES`, or one by one."""
+        size = max(1, BATCH_BYTES // self.item_bytes) if self.batched else 1
+        for start in range(0, len(items), size):
+            yield items[start : start + size].astype(self.dtype)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of all tensors that are computed for one item."""
+        return 4 * sum(int(np.prod(self.shapes[name])) for step in self.steps for name in step.outputs)
+
+    @property
+    def batched(self) -> bool:
+        """Whether several items may be run at once: not if the graph moves values between the first axis and others."""
+        if not hasattr(self, "_batched"):
+            self._batched = self._try_batch()
+        return self._batched
+
+    def _try_batch(self) -> bool:
+        items = trial_items(self.shapes[self.source], self.dtype)
+        single = np.concatenate([np.ravel(self.run(item[np.newaxis])[self.sink]) for item in items])
+        try:
+            together = np.ravel(self.run(items)[self.sink])
+        except UnknownOperationError:
+            return False
+        return together.shape == single.shape and _near(together, single)
+
+    def weighted(self) -> Iterator[Step]:
+        """The steps that have constant weights."""
+        return (step for step in self.steps if step.weights)
+
+    def with_constants(self, changed: Mapping[str, Array]) -> bytes:
+        """The file with other values of some constants, by name, of the same shapes and types."""
+        graph = Graph(self._model)
+        index = {graph.name(i): i for i in range(len(graph.table.tensors))}
+        for name, values in changed.items():
+            tensor = graph.table.tensors[index[name]]
+            if tuple(values.shape) != graph.shape(index[name]) or TYPES[values.dtype] != tensor.type:
+                raise ValueError(f"{name} is {graph.shape(index[name])} of {graph.dtype(index[name])}")
+            tensor.buffer = flat.add_buffer(graph.root, values)  # its own: others may share the old one
+        return graph.to_bytes()
+
+
+def trial_items(shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Array:
+    """Seeded items of the shape and type of an input: `TRIED` different ones in 0-255, or of whole numbers 0 and 1."""
+    random, size = np.random.default_rng(0), (TRIED, *shape[1:])
+    if dtype == np.uint8:
+        return random.integers(0, 256, size, np.uint8)
+    if dtype is None or dtype.kind != "f":
+        return random.integers(0, 2, size).astype(dtype)
+    # Of these ranges, a model that takes others saturates at most on some.
+    scales = np.array([1.0, 16.0, 255.0]).reshape(TRIED, *[1] * (len(size) - 1))
+    return np.asarray(random.uniform(size=size) * scales, dtype)
+
+
+def litert_answers(model: bytes, items: Array) -> Array:
+    """What LiteRT answers to items of shape (n, *item shape), one after the other."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model)
+    interpreter.allocate_tensors()
+    source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    found = []
+    for item in items:
+        interpreter.set_tensor(source, item[np.newaxis])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(sink))
+    return np.stack(found)
+
+
+def _near(found: Array, expected: Array) -> bool:
+    scale = np.max(np.abs(expected), initial=0, where=np.isfinite(expected))
+    return np.allclose(found, expected, rtol=0, atol=TOLERANCE * float(scale), equal_nan=True)
