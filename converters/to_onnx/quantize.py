@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from edgepress.converters.calibration import Batches, onnx_ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_onnx.convert import finished, quiet
+from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed, with_coarse_weights
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.weights import store_in_bytes
 
@@ -85,7 +87,11 @@ def _dynamic(
 
 
 def _static(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
+    model: onnx.ModelProto,
+    batches: Batches,
+    input_range: InputRange,
+    rewrites: Collection[str],
+    weight_bits: int = 8,
 ) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -97,10 +103,12 @@ def _static(
     ranges = onnx_ranges(ready, batches, input_range)
     if input_range is not None and "uint8-activations" in rewrites:
         ranges |= ranges_of_pixels(ready, input_range)
+    few = four_bit_weights(ready) if weight_bits == 4 else {}
+    coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
-            ready,
+            copy.deepcopy(coarse) if few else coarse,
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
@@ -115,14 +123,15 @@ def _static(
         )
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
-    return result
+    return packed(result, coarse, few) if few else result
 
 
-RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange, Collection[str]], onnx.ModelProto]] = {
+RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
     "float32": lambda model, batches, input_range, rewrites: model,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": _static,
+    "int4": partial(_static, weight_bits=4),
 }
 """From a float model, calibration items, the range of the input and the rewrites to make to a quantized one, by
 `Scheme.precision`."""
