@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.calibration import Ranges
 from edgepress.converters.graph.layers import ACTIVATIONS, activated
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.proof.rounding import rounded as eight_bits
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_names
 from edgepress.converters.tuning.adaround import BOUNDS, adaround, best_steps
 from edgepress.converters.tuning.samples import sampler
