@@ -14,15 +14,18 @@ Quantization" (Esser et al. 2020, arXiv:1902.08153).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.graph.layers import activated
+from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program
-from edgepress.converters.graph.step import Step
+from edgepress.converters.graph.step import WEIGHTED, Operation, Step
 from edgepress.converters.to_tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -51,6 +54,7 @@ class Rounding:
         low: Smallest integer.
         high: Largest integer.
         halves: Where values half-way between two integers go: to the "even" one, "up", or "away" from the integer 0.
+        gain: What values are multiplied by, which is about 1, where a kernel's factor is a coarse one.
     """
 
     scale: Array
@@ -58,13 +62,14 @@ class Rounding:
     low: int
     high: int
     halves: Halves = "even"
+    gain: float = 1.0
 
     def apply(self, value: Any, scale: Any = None) -> Any:
         """The value rounded and clipped, as a tensor with gradients; with another scale if one is given."""
         import tensorflow as tf
 
         size = self.scale if scale is None else scale
-        clipped = tf.clip_by_value(value / size, float(self.low - self.zero), float(self.high - self.zero))
+        clipped = tf.clip_by_value(value / size * self.gain, float(self.low - self.zero), float(self.high - self.zero))
         match self.halves:
             case "even":
                 integers = tf.round(clipped)
@@ -137,6 +142,32 @@ class Simulation:
             before=self.before(only=only),
         )
 
+    def operations(self, *, only: Collection[str] | None = None) -> dict[str, Operation]:
+        """The weighted operations computed on integers, whose sums are exact in float32 up to 2**24; for inference."""
+        import tensorflow as tf
+
+        def integers(step: Step, x: Sequence[Any]) -> Any:
+            source, weights = (self._read_as(step, place, only) for place in (0, 1))
+            if source is None or weights is None:
+                return OPERATIONS[step.kind](step, x)
+            size = np.ravel(source.scale * weights.scale)
+            bare = replace(step, options=copy.copy(step.options))
+            bare.options.fusedActivationFunction = 0
+            parts = [tf.round(x[0] / source.scale), tf.round(x[1] / weights.scale)]
+            if len(x) > 2 and x[2] is not None:
+                parts.append(tf.round(x[2] / size))
+            return activated(step, OPERATIONS[step.kind](bare, parts) * size)
+
+        return dict.fromkeys(WEIGHTED, integers)
+
+    def _read_as(self, step: Step, place: int, only: Collection[str] | None) -> Rounding | None:
+        """How a step's input is rounded in the end."""
+        name = step.inputs[place]
+        if only is not None and name not in only:
+            return None
+        whole = self.scales.constants if place in step.constants else self.scales.tensors
+        return (whole.get(name), *self.scales.reads.get((step.output, place), ()))[-1]
+
     def after(
         self, *, only: Collection[str] | None = None, sizes: Mapping[str, Any] | None = None
     ) -> Callable[[str, Any], Any]:
@@ -191,12 +222,13 @@ class Simulation:
 
         program = self.program
         constants = {name: tf.constant(value) for name, value in self.constants(only=only).items()}
-        after, before = self.after(only=only), self.before(only=only)
+        hooks = {"after": self.after(only=only), "before": self.before(only=only)}
+        operations = self.operations(only=only)
         shape = [None if program.batched else 1, *program.shapes[program.source][1:]]
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.as_dtype(program.dtype))])  # type: ignore[untyped-decorator]
         def answer(part: Any) -> Any:
-            return program.run(part, constants=constants, after=after, before=before)[program.sink]
+            return program.run(part, constants=constants, operations=operations, **hooks)[program.sink]
 
         return answer  # type: ignore[no-any-return]
 
@@ -218,7 +250,7 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
         while index >= 0:
             rounding, op = _rounding(graph, index), makers.get(index)
             if rounding is not None and (not found or found[0].key != rounding.key):
-                found.insert(0, rounding)
+                found[:1] = [rounding, *(_converted(rounding, later) for later in found[:1])]
             if graph.name(index) == name or (op is None and name in program.constants):
                 return tuple(found)
             index = int(op.inputs[0]) if op is not None and graph.kind(op) in REPEATS else -1
@@ -249,6 +281,14 @@ def _rounding(graph: Graph, index: int) -> Rounding | None:
         shape[tensor.quantization.quantizedDimension] = len(scales)
     scale = np.array(scales, np.float32).reshape(shape if len(scales) > 1 else ())
     return Rounding(scale, zeros[0], *LIMITS[tensor.type])
+
+
+def _converted(first: Rounding, second: Rounding) -> Rounding:
+    """The second of two roundings: from int8 to int8, XNNPACK multiplies by 8 binary places (src/qs8-vcvt)."""
+    if second.high - second.low != 255 or first.high - first.low != 255:
+        return second
+    factor = float(first.scale / second.scale)
+    return replace(second, halves="up", gain=round(256 * factor) / 256 / factor)
 
 
 def _merged(
