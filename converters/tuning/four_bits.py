@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy.typing as npt
 
@@ -20,7 +20,7 @@ from edgepress.converters.tuning.rounding import rounded
 from edgepress.runtime.errors import first_line
 
 Array = npt.NDArray[Any]
-PRECISION = "int4"
+PRECISION: Final = "int4"
 
 
 def round_to_four_bits(
