@@ -114,9 +114,8 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # a waiting thread would slow the histograms
+    # Threads that spin while they wait would slow the histograms.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
     seen = Statistics()
@@ -170,4 +169,9 @@ def _checked(batches: Batches) -> Iterable[npt.NDArray[np.float32]]:
         count += len(batch)
         yield batch.astype(np.float32)
     if not count:
-        raise ConversionError("There are no calibration items.", "Give data with a non-empty training split.")
+        raise no_items()
+
+
+def no_items() -> ConversionError:
+    """The error of calibration data without an item."""
+    return ConversionError("There are no calibration items.", "Give data with a non-empty training split.")

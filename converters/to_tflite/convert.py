@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.adapter import EXACT
-from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.four_bits import four_bit_names
+from edgepress.converters.to_tflite.names import with_short_names
 from edgepress.converters.to_tflite.products import small_products
+from edgepress.converters.to_tflite.requantization import refuse_scales
 
 ISLAND_MARK = "float"
 ISLAND = re.compile(r"^edgepress(_again)*_float_")
@@ -46,7 +48,7 @@ def float_tflite(frozen: Frozen) -> bytes:
     # To note its own version, the converter would read and write the whole file again.
     converter.exclude_conversion_metadata = True
     try:
-        return bytes(converter.convert())
+        return with_short_names(bytes(converter.convert()))
     except Exception as e:  # the converter raises its own ConverterError and bare Exceptions alike
         raise _refusal(str(e), frozen) from e
 
@@ -86,6 +88,7 @@ def with_scheme(
     recipe = RECIPES[scheme.precision]
     made = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
     if scheme.output_dtype == "uint8":
+        refuse_scales(made)
         made = interface.uint8_interface(made, ranges or {})
         return interface.uint8_input(made) if uint8 else made
     if scheme.calibrated:
