@@ -19,7 +19,7 @@ from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.tuning.layers import Layer, layers_of
 
 Array = npt.NDArray[Any]
-BUDGET_MACS = 4e11
+BUDGET_MACS = 1.5e11
 """Multiplications of one call; the number of items follows from it, so that it does not depend on the machine."""
 FEWEST_ITEMS = 8
 TINY = 1e-12
@@ -110,10 +110,8 @@ def grids(quantized: bytes) -> dict[str, Grid]:
             if len(scales) > 1:
                 shape[tensor.quantization.quantizedDimension] = len(scales)
             low, high = LIMITS[np.dtype(graph.dtype(index))]
-            arrays = (
-                np.array(values, np.float32).reshape(shape if len(scales) > 1 else []) for values in (scales, zeros)
-            )
-            found[graph.name(index)] = Grid(*arrays, low, high)
+            scale, zero = (np.array(values, np.float32).reshape(shape) for values in (scales, zeros))
+            found[graph.name(index)] = Grid(scale, zero, low, high)
     return found
 
 
@@ -163,14 +161,22 @@ class Simulation:
 
     def __init__(self, program: Program, grids: Mapping[str, Grid]) -> None:
         self.program, self._grids = program, grids
-        self.layers = tuple(layer for layer in layers_of(program) if {*layer.outputs, *layer.weights} & grids.keys())
-        of = {name: number for number, one in enumerate(self.layers) for name in (*one.outputs, *one.weights)}
-        self._of = {name: number for name, number in of.items() if name in grids}
-        source = grids.get(program.source)
-        if source is not None and float(np.max(source.scale)) != 1.0:  # raw pixels are exact
-            self.layers += (Layer("input", (), 0, 0),)
-            self._of[program.source] = len(self.layers) - 1
+        rounded = [(layer, self._rounded_by(layer)) for layer in layers_of(program)]
+        if program.source in grids and float(np.max(grids[program.source].scale)) != 1.0:  # raw pixels are exact
+            rounded.append((Layer("input", (), 0, 0), [program.source]))
+        self.layers = tuple(layer for layer, names in rounded if names)
+        self._of = {name: self.layers.index(layer) for layer, names in rounded for name in names}
         self._function: Any = None
+
+    def _rounded_by(self, layer: Layer) -> list[str]:
+        """The tensors that a layer rounds: not those with the grid of its input, whose values are on it already."""
+        found = [name for name in layer.weights if name in self._grids]
+        for step in layer.steps:
+            if step is self.program.steps[-1] and step.kind in ENDS:
+                continue
+            before = None if step.weights else self._grids.get(step.inputs[0])
+            found += [name for name in step.outputs if name in self._grids and not _same(self._grids[name], before)]
+        return found
 
     def use(self, items: Array) -> None:
         """Compare on other items from now on."""
@@ -210,6 +216,10 @@ class Simulation:
         values = self.program.run(items, constants=constants, after=rounded)
         last = self.program.steps[-1]
         return values[last.inputs[0] if last.kind in ENDS else self.program.sink]
+
+
+def _same(grid: Grid, other: Grid | None) -> bool:
+    return other is not None and np.array_equal(grid.scale, other.scale) and np.array_equal(grid.zero, other.zero)
 
 
 def _same(grid: Grid, other: Grid | None) -> bool:
