@@ -222,21 +222,13 @@ def _same(grid: Grid, other: Grid | None) -> bool:
     return other is not None and np.array_equal(grid.scale, other.scale) and np.array_equal(grid.zero, other.zero)
 
 
-def _same(grid: Grid, other: Grid | None) -> bool:
-    return other is not None and bool(np.all(grid.scale == other.scale) and np.all(grid.zero == other.zero))
-
-
 def loss_of(true: Array, found: Array) -> Loss:
     """How far logits or other outputs of shape (items, outputs) are from the float ones."""
     noise, power = float(np.mean((true - found) ** 2)), float(np.mean(true**2))
     sqnr = float(10 * np.log10(max(power, TINY) / max(noise, TINY)))
-    if true.shape[1] == 1:
-        return Loss(float(np.mean((true > 0) == (found > 0))), _divergence(_two(true), _two(found)), sqnr)
+    if true.shape[1] == 1:  # a single label: the logit of its probability
+        true, found = (np.concatenate([np.zeros_like(values), values], 1) for values in (true, found))
     return Loss(float(np.mean(true.argmax(1) == found.argmax(1))), _divergence(true, found), sqnr)
-
-
-def _two(logits: Array) -> Array:
-    return np.concatenate([np.zeros_like(logits), logits], 1)
 
 
 def _divergence(true: Array, found: Array) -> float:
