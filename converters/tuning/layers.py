@@ -22,7 +22,7 @@ _INNER = re.compile(r"^(batchnorm|moments|while|PartitionedCall|StatefulPartitio
 _TRACED = re.compile(r"_\d+$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """The operations of one layer.
 

@@ -7,7 +7,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edgepress.converters.graph.program import Program
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.converters.tuning.layers import Layer, layers_of
+from edgepress.converters.tuning.layers import Layer, layers_of, macs
 
 Array = npt.NDArray[Any]
 BUDGET_MACS = 1.5e11
@@ -134,38 +134,39 @@ def sensitivity(
         on_layer: Called with the name of each layer before it is measured.
     """
     simulation = Simulation(program, grids(quantized))
-    layers = simulation.layers
-    runs = 2 * len(layers) + 2
-    count = int(budget_macs // (runs * max(1, sum(layer.macs for layer in layers))))
-    chosen = items[np.linspace(0, len(items) - 1, min(len(items), max(count, FEWEST_ITEMS))).astype(int)]
-    simulation.use(chosen)
-    every = frozenset(range(len(layers)))
-    found = []
-    for number, layer in enumerate(layers):
+    simulation.use(affordable(program, items, 2 * len(simulation.layers) + 2, budget_macs))
+    every, found = {*simulation.names}, []
+    for layer, names in simulation.layers.items():
         if on_layer:
             on_layer(layer.name)
-        found.append(LayerLoss(layer, simulation.loss({number}), simulation.loss(every - {number})))
-    return Sensitivity(tuple(found), simulation.loss(every), len(chosen))
+        found.append(LayerLoss(layer, simulation.loss(names), simulation.loss(every.difference(names))))
+    return Sensitivity(tuple(found), simulation.loss(every), len(simulation.items))
+
+
+def affordable(program: Program, items: Array, runs: int, budget_macs: float) -> Array:
+    """As many items, spread over those given, as a number of runs may take; at least `FEWEST_ITEMS`."""
+    count = int(budget_macs // (runs * max(1, sum(map(macs, program.steps)))))
+    return items[np.linspace(0, len(items) - 1, min(len(items), max(count, FEWEST_ITEMS))).astype(int)]
 
 
 class Simulation:
-    """A program in which any choice of layers is rounded.
+    """A program in which any choice of tensors is rounded.
 
     Args:
         program: The float program.
         grids: The grids of tensors by name.
 
     Attributes:
-        layers: The layers of which something is rounded, in order; their numbers are places in it.
+        layers: The names of the tensors that each layer rounds, its weights first; layers that round none are left out.
+        items: The items in use.
     """
 
     def __init__(self, program: Program, grids: Mapping[str, Grid]) -> None:
         self.program, self._grids = program, grids
-        rounded = [(layer, self._rounded_by(layer)) for layer in layers_of(program)]
+        self.layers = {layer: names for layer in layers_of(program) if (names := self._rounded_by(layer))}
         if program.source in grids and float(np.max(grids[program.source].scale)) != 1.0:  # raw pixels are exact
-            rounded.append((Layer("input", (), 0, 0), [program.source]))
-        self.layers = tuple(layer for layer, names in rounded if names)
-        self._of = {name: self.layers.index(layer) for layer, names in rounded for name in names}
+            self.layers[Layer("input", (), 0, 0)] = [program.source]
+        self.names = tuple(name for names in self.layers.values() for name in names)
         self._function: Any = None
 
     def _rounded_by(self, layer: Layer) -> list[str]:
@@ -179,18 +180,18 @@ class Simulation:
         return found
 
     def use(self, items: Array) -> None:
-        """Compare on other items from now on."""
-        self._items = items
-        self._float = self._outputs(frozenset())
+        """Compare on these items from now on."""
+        self.items = items
+        self._float = self._outputs(())
 
-    def loss(self, rounded: Sequence[int] | set[int] | frozenset[int]) -> Loss:
-        """The loss on the items in use where the layers of these numbers are rounded."""
-        return loss_of(self._float, self._outputs(frozenset(rounded)))
+    def loss(self, rounded: Collection[str]) -> Loss:
+        """The loss on the items in use where the tensors of these names are rounded."""
+        return loss_of(self._float, self._outputs(rounded))
 
-    def _outputs(self, rounded: frozenset[int]) -> Array:
-        mask = np.array([number in rounded for number in range(len(self.layers))])
-        parts = [self._run(part, mask) for part in self.program.batches(self._items)]
-        return np.concatenate([np.asarray(part) for part in parts]).reshape(len(self._items), -1)
+    def _outputs(self, rounded: Collection[str]) -> Array:
+        mask = np.array([name in rounded for name in self.names])
+        parts = [self._run(part, mask) for part in self.program.batches(self.items)]
+        return np.concatenate([np.asarray(part) for part in parts]).reshape(len(self.items), -1)
 
     def _run(self, items: Array, mask: Array) -> Any:
         import tensorflow as tf
@@ -203,16 +204,14 @@ class Simulation:
         """The answers, or the logits that they are computed from, with rounding where the mask says so."""
         import tensorflow as tf
 
-        def rounded(name: str, value: Any) -> Any:
-            if name not in self._of:
-                return value
-            return tf.cond(mask[self._of[name]], lambda: self._grids[name].round(value), lambda: value)
+        places, held = {name: place for place, name in enumerate(self.names)}, self.program.constants
 
-        constants = {
-            name: rounded(name, tf.constant(self.program.constants[name]))
-            for name in self._of
-            if name in self.program.constants
-        }
+        def rounded(name: str, value: Any) -> Any:
+            if name not in places:
+                return value
+            return tf.cond(mask[places[name]], lambda: self._grids[name].round(value), lambda: value)
+
+        constants = {name: rounded(name, tf.constant(held[name])) for name in self.names if name in held}
         values = self.program.run(items, constants=constants, after=rounded)
         last = self.program.steps[-1]
         return values[last.inputs[0] if last.kind in ENDS else self.program.sink]
