@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edgepress.converters.errors import ConversionError
 from edgepress.runtime.errors import InputError
 
-GENERATED = re.compile(r"(_Gemm)?__\d+(:\d+)?$")
-"""Matches what tf2onnx appends to the names of operations that it adds."""
+_PRODUCTS = re.compile(r"^(convolution|conv[123]d|depthwise|matmul|tensordot|einsum|separable_conv2d)", re.IGNORECASE)
+"""Matches names of the operations that a weighted layer is made of."""
+_INNER = re.compile(r"^(batchnorm|moments|while|PartitionedCall|StatefulPartitionedCall.*)$")
+"""Matches scopes inside of layers, and those of functions."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class KeptLayer:
     Attributes:
         name: Its name in the source model.
         tensors: Names of the tensors that it makes in the float `.tflite`.
+        scopes: Beginnings of the names of its operations in the source model.
         weights: How its weights are stored, "float32" or "int8"; "" if it has none.
         why: Why it is in float, for a user.
     """
 
     name: str
     tensors: tuple[str, ...]
+    scopes: tuple[str, ...] = ()
     weights: str = ""
     why: str = ""
 
@@ -50,14 +54,9 @@ class Kept:
     record: dict[str, object] = field(default_factory=dict)
 
     @property
-    def tensors(self) -> tuple[str, ...]:
-        """Names of all tensors that are made in float."""
-        return tuple(name for layer in self.layers for name in layer.tensors)
-
-    @property
-    def in_bytes(self) -> tuple[str, ...]:
-        """Names of the tensors that are computed in float from 8-bit weights."""
-        return tuple(name for layer in self.layers if layer.weights == "int8" for name in layer.tensors)
+    def in_bytes(self) -> tuple[KeptLayer, ...]:
+        """The layers that compute in float from 8-bit weights."""
+        return tuple(layer for layer in self.layers if layer.weights == "int8")
 
 
 NOTHING = Kept()
@@ -106,6 +105,17 @@ def matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def covers(tensors: Collection[str], name: str) -> bool:
-    """Whether a tensor, which tf2onnx may have named anew, is one of those of float layers."""
-    return name in tensors or GENERATED.sub("", name) in tensors
+def layer_name(tensor: str) -> str:
+    """The scope of the layer that makes a tensor: the tensor's name without the operation in that layer.
+
+    A converter joins the names of the operations that it fuses.
+
+    >>> layer_name("net/re_lu/Relu;net/conv/BiasAdd;net/conv/convolution1")
+    'net/conv'
+    >>> layer_name("scores")
+    'scores'
+    """
+    parts = [part.split("/") for part in tensor.split(";") if part]
+    chosen = next((part for part in parts if len(part) > 1 and _PRODUCTS.match(part[-1])), parts[0] if parts else [""])
+    scopes = [scope for scope in chosen[:-1] if scope and not _INNER.match(scope)]
+    return "/".join(scopes or chosen[-1:])

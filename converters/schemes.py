@@ -40,6 +40,7 @@ class Scheme:
         float_share: Share of the weights' bytes that may still be float32 without a note, 0-1.
         selftest_steps: Steps by which an answer may differ on another machine (`edgepress.runtime.selftest`).
         item_by_item: Whether items are answered one at a time, because the others of a batch would change the answer.
+        by_name: Whether only its own name asks for it, and "all" and its format do not.
     """
 
     format: Literal["tflite", "onnx"]
@@ -56,6 +57,7 @@ class Scheme:
     float_share: float = 0.25
     selftest_steps: float = 2.0
     item_by_item: bool = False
+    by_name: bool = False
 
     @property
     def name(self) -> str:
@@ -66,6 +68,11 @@ class Scheme:
     def rounds_weights(self) -> bool:
         """Whether weights are stored in eight bits."""
         return self.float_share < 1 and self.precision != "float16"
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some layers, chosen or named, stay float in it."""
+        return self.precision == "mixed"
 
     @property
     def is_float32(self) -> bool:
@@ -95,9 +102,15 @@ _ROWS = (
            colors=("#e66e20", "#fad478"), item_by_item=True),  # the scale of activations comes from all items of a call
     Scheme("onnx", "int8", "QDQ: weights int8, activations uint8, static", calibrated=True,
            colors=("#c93a41", "#ee9b26")),
+    Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
+           colors=("#2f6f2f", "#b7e34a"), calibrated=True, output_dtype="uint8"),
+    Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
+           colors=("#6b5d00", "#d7c1f5"), calibrated=True),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}
+ALL = tuple(scheme.name for scheme in _ROWS if not scheme.by_name)
+"""What "all" means: nine schemes, each made in seconds."""
 BASELINES = tuple(scheme.name for scheme in _ROWS if scheme.is_float32)
 """What others are compared with unless the user names another: the first of these that there is."""
 
@@ -105,14 +118,14 @@ BASELINES = tuple(scheme.name for scheme in _ROWS if scheme.is_float32)
 def parse_schemes(text: str) -> tuple[str, ...]:
     """Scheme names from "all" or a comma-separated list, in the order given, without repeats.
 
-    A bare format ("tflite", "onnx") stands for all its schemes.
+    "all" and a bare format ("tflite", "onnx") leave out the schemes that are asked for by name.
 
     Raises:
         InputError: A name is unknown, or none is given.
     """
     names: dict[str, None] = {}
     for word in filter(None, (w.strip().lower() for w in text.split(","))):
-        matching = [s.name for s in SCHEMES.values() if word in ("all", s.format, s.name)]
+        matching = [s.name for s in SCHEMES.values() if word == s.name or (word in ("all", s.format) and not s.by_name)]
         if not matching:
             raise unknown("scheme", word, ("all", *SCHEMES))
         names.update(dict.fromkeys(matching))

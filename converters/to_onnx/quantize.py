@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,10 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, onnx_ranges
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_onnx.convert import finished, quiet
+from edgepress.converters.to_onnx.kept import float_nodes
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.weights import store_in_bytes
 
@@ -34,6 +37,8 @@ def with_scheme(
     batches: Batches,
     input_range: InputRange,
     rewrites: Collection[str] = (),
+    *,
+    kept: Kept = NOTHING,
 ) -> onnx.ModelProto:
     """Derive a model of the scheme table from a float one.
 
@@ -43,9 +48,13 @@ def with_scheme(
         batches: Calibration items; read for calibrated schemes only.
         input_range: Range of the input, if it is known beforehand.
         rewrites: Names of the rewrites that the recipe makes.
+        kept: What stays float in a file of mixed precision.
     """
+    recipe = RECIPES[scheme.precision]
+    if kept.layers:
+        recipe = partial(recipe, kept=kept)
     try:
-        made = RECIPES[scheme.precision](float_model, batches, input_range, rewrites)
+        made = recipe(float_model, batches, input_range, rewrites)
         return made if made is float_model else finished(made)
     except ConversionError:
         raise
@@ -85,7 +94,11 @@ def _dynamic(
 
 
 def _static(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
+    model: onnx.ModelProto,
+    batches: Batches,
+    input_range: InputRange,
+    rewrites: Collection[str],
+    kept: Kept = NOTHING,
 ) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -107,7 +120,7 @@ def _static(
             activation_qType=QuantType.QUInt8 if "uint8-activations" in rewrites else QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
-            nodes_to_exclude=_exact_nodes(ready),
+            nodes_to_exclude=[*_exact_nodes(ready), *float_nodes(ready, kept.layers)],
             # Softmax stays float: otherwise, eight bits are all that remains of a probability. So does what has no
             # kernel of 8 bits: only its factors would be rounded.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax", "LayerNormalization"}),
@@ -115,14 +128,15 @@ def _static(
         )
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
-    return result
+    return store_in_bytes(result, float_nodes(ready, kept.in_bytes)) if kept.in_bytes else result
 
 
-RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange, Collection[str]], onnx.ModelProto]] = {
+RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
     "float32": lambda model, batches, input_range, rewrites: model,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": _static,
+    "mixed": _static,
 }
 """From a float model, calibration items, the range of the input and the rewrites to make to a quantized one, by
 `Scheme.precision`."""

@@ -11,7 +11,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
+from edgepress.converters.kept import NOTHING, Kept, KeptLayer
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.products import small_products
@@ -71,7 +72,13 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
 
 
 def with_scheme(
-    float_model: bytes, scheme: Scheme, ranges: Ranges | None, rewrites: Collection[str] = (), *, uint8: bool
+    float_model: bytes,
+    scheme: Scheme,
+    ranges: Ranges | None,
+    rewrites: Collection[str] = (),
+    *,
+    uint8: bool,
+    kept: Kept = NOTHING,
 ) -> bytes:
     """Derive a file of the scheme table from a float one.
 
@@ -81,8 +88,11 @@ def with_scheme(
         ranges: What `tflite_ranges` measured on `float_model`; needed for calibrated schemes.
         rewrites: Names of the rewrites that the recipe makes.
         uint8: Whether the file takes uint8 (images); one with uint8 output does in any case.
+        kept: What stays float in a file of mixed precision.
     """
     recipe = RECIPES[scheme.precision]
+    if kept.layers and recipe is not None:
+        recipe = partial(_with_kept, recipe, kept)
     made = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
     if scheme.output_dtype == "uint8":
         made = interface.uint8_interface(made, ranges or {})
@@ -138,12 +148,34 @@ def _static(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str],
     manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
 
 
+def _with_kept(
+    recipe: Callable[..., None], kept: Kept, manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
+) -> None:
+    """A recipe for all operations but those of some layers, which compute in float."""
+    from litert_quantizer.algorithm_manager import AlgorithmName
+
+    recipe(manager, qtyping, model, rewrites)
+    operation = qtyping.TFLOperationName
+    manager.add_quantization_config(
+        _making(kept.layers), operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
+    )
+    if kept.in_bytes:
+        for kind in (operation.CONV_2D, operation.DEPTHWISE_CONV_2D, operation.FULLY_CONNECTED):
+            manager.add_weight_only_config(_making(kept.in_bytes), kind, num_bits=8)
+
+
+def _making(layers: Iterable[KeptLayer]) -> str:
+    """A pattern of litert-quantizer that matches the operations of layers, by the names of what they make."""
+    return "^((" + "|".join(re.escape(name) for layer in layers for name in layer.tensors) + ");)+$"
+
+
 RECIPES: dict[str, Callable[..., None] | None] = {
     "float32": None,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": partial(_static, activation_bits=8),
     "int16x8": partial(_static, activation_bits=16),
+    "mixed": partial(_static, activation_bits=8),
 }
 """Fills litert-quantizer's recipe manager for a model and rewrites, by `Scheme.precision`; None quantizes nothing."""
 

@@ -146,7 +146,9 @@ def sensitivity(
 def affordable(program: Program, items: Array, runs: int, budget_macs: float) -> Array:
     """As many items, spread over those given, as a number of runs may take; at least `FEWEST_ITEMS`."""
     count = int(budget_macs // (runs * max(1, sum(map(macs, program.steps)))))
-    return items[np.linspace(0, len(items) - 1, min(len(items), max(count, FEWEST_ITEMS))).astype(int)]
+    places = np.linspace(0, len(items) - 1, min(len(items), max(count, FEWEST_ITEMS))).astype(int)
+    chosen: Array = items[places]
+    return chosen
 
 
 class Simulation:
@@ -157,26 +159,27 @@ class Simulation:
         grids: The grids of tensors by name.
 
     Attributes:
+        program, grids: As given.
         layers: The names of the tensors that each layer rounds, its weights first; layers that round none are left out.
         items: The items in use.
     """
 
     def __init__(self, program: Program, grids: Mapping[str, Grid]) -> None:
-        self.program, self._grids = program, grids
+        self.program, self.grids = program, grids
         self.layers = {layer: names for layer in layers_of(program) if (names := self._rounded_by(layer))}
         if program.source in grids and float(np.max(grids[program.source].scale)) != 1.0:  # raw pixels are exact
-            self.layers[Layer("input", (), 0, 0)] = [program.source]
+            self.layers[Layer("input", (), (), 0, 0)] = [program.source]
         self.names = tuple(name for names in self.layers.values() for name in names)
         self._function: Any = None
 
     def _rounded_by(self, layer: Layer) -> list[str]:
         """The tensors that a layer rounds: not those with the grid of its input, whose values are on it already."""
-        found = [name for name in layer.weights if name in self._grids]
+        found = [name for name in layer.weights if name in self.grids]
         for step in layer.steps:
             if step is self.program.steps[-1] and step.kind in ENDS:
                 continue
-            before = None if step.weights else self._grids.get(step.inputs[0])
-            found += [name for name in step.outputs if name in self._grids and not _same(self._grids[name], before)]
+            before = None if step.weights else self.grids.get(step.inputs[0])
+            found += [name for name in step.outputs if name in self.grids and not _same(self.grids[name], before)]
         return found
 
     def use(self, items: Array) -> None:
@@ -209,7 +212,7 @@ class Simulation:
         def rounded(name: str, value: Any) -> Any:
             if name not in places:
                 return value
-            return tf.cond(mask[places[name]], lambda: self._grids[name].round(value), lambda: value)
+            return tf.cond(mask[places[name]], lambda: self.grids[name].round(value), lambda: value)
 
         constants = {name: rounded(name, tf.constant(held[name])) for name in self.names if name in held}
         values = self.program.run(items, constants=constants, after=rounded)
