@@ -29,6 +29,7 @@ from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import temporary_path
 from edgepress.converters.inspection.report import file_size
+from edgepress.converters.kept import KeepOptions
 from edgepress.converters.make_files import Began, Done, FilesJob, make_files
 from edgepress.converters.opening import OpenJob, open_model
 from edgepress.converters.schemes import SCHEMES
@@ -36,6 +37,7 @@ from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.targets import Target, file_paths, refuse_other_schemes
 from edgepress.converters.to_tflite.from_onnx import VERSION
+from edgepress.converters.tuning.mixed_job import MixedJob, Validation
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.waist import Waist, WaistJob, make_waist
 from edgepress.converters.worker import ChildDied, Worker, merged
@@ -121,6 +123,8 @@ class Conversion:
         onnx2tf: Onnx2tf = None,
         target: Target = "cpu",
         rewrite: bool = True,
+        keep: KeepOptions | None = None,
+        validation: Validation | None = None,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
     ) -> list[Variant]:
@@ -141,6 +145,9 @@ class Conversion:
                 error that these schemes end with; None means that onnx2tf is not installed.
             target: What the files are for.
             rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
+            keep: Which layers files of mixed precision keep in float; None chooses them by the default limit.
+            validation: Returns items, and labels if there are some, on which they are chosen; picklable. None takes the
+                calibration items.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
 
@@ -160,7 +167,15 @@ class Conversion:
         found: dict[str, Done] = {}
         try:
             with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
-                waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf))
+                mixed = None
+                if any(SCHEMES[name].is_mixed for name in schemes):
+                    options, known = (
+                        keep or KeepOptions(),
+                        None if contract.input.is_integer else contract.input.value_range,
+                    )
+                    labelled, image = contract.task != "none", contract.input.is_image
+                    mixed = MixedJob(options, calibration, known, image, validation, labelled, rewrite)
+                waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, mixed))
                 job = FilesJob(
                     paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite
                 )

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.opening import opened
-from edgepress.converters.schemes import Tuning
+from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.sources.base import Onnx2tf
+from edgepress.converters.tuning.mixed_job import MixedJob
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line
 
@@ -28,11 +30,13 @@ class Waist:
     Attributes:
         model: The file that holds it, with a float32 or integer input and batch 1; the error if there is none.
         tuned: The files that hold its tuned forms where these differ from it, by the kind of tuning.
+        kept: What files of mixed precision keep in float; the error if nothing could be chosen.
         notes: Remarks for the user.
     """
 
     model: Path | ConversionError
     tuned: Mapping[Tuning, Path] = dataclasses.field(default_factory=dict)
+    kept: Kept | ConversionError = NOTHING
     notes: tuple[str, ...] = ()
 
     def graph(self, tuning: Tuning = "") -> bytes:
@@ -54,11 +58,13 @@ class WaistJob:
         folder: Existing folder for its files.
         adapter: The operations before and after the model.
         onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
+        mixed: How to choose what files of mixed precision keep in float; None if there will be none.
     """
 
     folder: Path
     adapter: InputAdapter
     onnx2tf: Onnx2tf = None
+    mixed: MixedJob | None = None
 
 
 def make_waist(job: WaistJob, emit: Emit) -> None:
@@ -74,7 +80,19 @@ def make_waist(job: WaistJob, emit: Emit) -> None:
     except Exception as e:
         emit(Waist(unexpected(e)))
         return
-    emit(Waist(model))
+    waist = Waist(model)
+    emit(dataclasses.replace(waist, kept=_kept(job.mixed, waist)) if job.mixed else waist)
+
+
+def _kept(job: MixedJob, waist: Waist) -> Kept | ConversionError:
+    try:
+        return job.choose(waist.graph(SCHEMES["tflite-mixed"].tuning))
+    except ConversionError as e:
+        return e
+    except EdgepressError:
+        raise
+    except Exception as e:
+        return unexpected(e)
 
 
 def unexpected(error: Exception) -> ConversionError:

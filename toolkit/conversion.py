@@ -20,9 +20,11 @@ from edgepress.converters.adapter import InputAdapter, end_for
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
+from edgepress.converters.kept import KeepOptions
 from edgepress.converters.proof.compare import ITEMS, OFFSET_ITEMS
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import checked_target, schemes_from
+from edgepress.converters.tuning.mixed_job import Validation
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
@@ -36,6 +38,8 @@ __all__ = ["Hints", "convert", "notes_by_text", "summary"]
 
 CALIBRATION_IMAGES = 200
 CALIBRATION_BATCH = 50
+VALIDATION_ITEMS = 1000
+"""Items on which the layers of mixed schemes are chosen, at most."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ def convert(
     install: bool = True,
     target: str = "cpu",
     rewrite: bool = True,
+    keep_float: str = "",
+    max_drop: float | None = None,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
@@ -79,6 +85,10 @@ def convert(
         install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
         target: What the files are for: "cpu", or "integer-only" for hardware that can't compute in float.
         rewrite: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
+        keep_float: A regular expression on names of layers, which mixed schemes keep in float; "" chooses them by
+            `max_drop`.
+        max_drop: Accuracy that mixed schemes may lose on validation items, percentage points, of agreement with the
+            model where there are no labels; None: 0.5, or no limit with `keep_float`.
         on_note: Called with each guess and with each scheme or option that was left out.
         on_start: Called with a scheme's name before its conversion.
         on_done: Called with each variant, converted or failed.
@@ -95,7 +105,13 @@ def convert(
         ['ok', 'ok']
     """
     path, hints, note, aim = Path(model), hints or Hints(), on_note or (lambda text: None), checked_target(target)
-    schemes = schemes_from(to, aim)
+    schemes, keep = schemes_from(to, aim), KeepOptions(keep_float, max_drop)
+    if keep != KeepOptions() and not any(SCHEMES[name].is_mixed for name in schemes):
+        mixed = ", ".join(name for name, scheme in SCHEMES.items() if scheme.is_mixed)
+        raise InputError(
+            "--keep-float and --max-drop are for schemes of mixed precision, and none is asked for.",
+            f"Add one to --to: {mixed}.",
+        )
     if calibration_images < 1:
         raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
     with Conversion(path, hints=hints) as conversion:
@@ -114,6 +130,8 @@ def convert(
             onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
             target=aim,
             rewrite=rewrite,
+            keep=keep,
+            validation=_validation(plan),
             on_start=on_start,
             on_done=on_done,
         )
@@ -187,6 +205,22 @@ def _items(data: DataSet | None, count: int) -> dict[str, Any]:
     parts = [data.val] if len(data.val) >= OFFSET_ITEMS else [part for part in (data.val, data.train) if len(part)]
     proof = np.concatenate([part.read(calibration_rows(part, ITEMS)) for part in parts])[:ITEMS]
     return {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
+
+
+def _validation(plan: _Plan) -> Validation | None:
+    """Validation items, with labels if they are those of the model."""
+    data = plan.data
+    if data is None or not len(data.val):
+        return None
+    labelled = plan.contract.task in ("softmax", "logits", "sigmoid") and {*data.labels} == {*plan.contract.labels}
+    order = np.array([plan.contract.labels.index(label) for label in data.labels] if labelled else [], np.int64)
+    rows = calibration_rows(data.val, VALIDATION_ITEMS)
+    part = Split(data.val.source, data.val.indices[rows], data.val.y[rows])
+    return partial(_read, part, order if labelled else None)
+
+
+def _read(split: Split, order: npt.NDArray[np.int64] | None) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
+    return split.read(slice(None)), None if order is None else order[split.y]
 
 
 def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class _Search:
         if self._drop(states[-1]) > limit:
             left = [layer.name for n, layer in enumerate(self._frontier.layers) if n not in states[-1].layers]
             raise ConversionError(
-                f"Even with {len(states[-1].layers)} layers in float and {len(left)} in 8 bits ({', '.join(left[:3])}), "
+                f"With {len(states[-1].layers)} layers in float and {len(left)} in 8 bits ({', '.join(left[:3])}), "
                 f"it loses {self._drop(states[-1]):.2f} pp of {self._measure}; the limit is {limit:g}.",
                 "Give a larger --max-drop, or use a scheme with more bits.",
             )
@@ -177,17 +177,12 @@ class _Search:
                 "drop_pp": round(self._drop(state), 3),
                 "drop_pp_int8": round(self._drop(State()), 3),
             }
-            on = f"{record['items']} items"
+            of = f"{self._measure} ({record['items']} items; the limit is {limit:g})"
             if not state.layers:
-                notes.append(
-                    f"nothing is kept in float: in 8 bits it loses {self._drop(state):.2f} pp of {self._measure} "
-                    f"({on}); the limit is {limit:g}"
-                )
+                notes.append(f"nothing is kept in float: in 8 bits it loses {self._drop(state):.2f} pp of {of}")
             else:
-                notes.append(
-                    f"in 8 bits it loses {self._drop(State()):.2f} pp of {self._measure}, so: {self._drop(state):.2f} pp "
-                    f"({on}; the limit is {limit:g})"
-                )
+                now = self._drop(state)
+                notes.append(f"it loses {now:.2f} pp instead of {self._drop(State()):.2f}, which int8 does, of {of}")
         if layers:
             named = ", ".join(layer.name for layer in layers[:6]) + (", ..." if len(layers) > 6 else "")
             notes.append(f"kept in float, {len(layers)} of {record['of_layers']} layers: {named}")
