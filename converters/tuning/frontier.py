@@ -6,7 +6,7 @@ read it compute in float; the weights of a layer are, if they are stored in floa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ class Frontier:
 
     def __init__(self, simulation: Simulation, losses: Mapping[str, float]) -> None:
         program = simulation.program
-        self._program, self._simulation, self.losses = program, simulation, dict(losses)
+        self._simulation, self._rounded, self.losses = simulation, {*simulation.names}, dict(losses)
         self.layers = layers_of(program)
         place = {id(step): number for number, layer in enumerate(self.layers) for step in layer.steps}
         self._makers = {name: place[id(step)] for step in program.steps for name in step.outputs}
@@ -73,12 +73,8 @@ class Frontier:
             for step in self._readers.get(left.pop(), []):
                 found.add(self._place[id(step)])
                 # What has its input's grid, such as a pool, would round the tensor again.
-                left += [n for n in step.outputs if n in self._simulation.grids and n not in self._needs_rounding]
+                left += [n for n in step.outputs if n in self._simulation.grids and n not in self._rounded]
         return frozenset(found)
-
-    @property
-    def _needs_rounding(self) -> Collection[str]:
-        return self._simulation.names
 
     def loss(self, state: State) -> float:
         """The sum of the losses of what is still rounded."""
@@ -107,26 +103,34 @@ class Frontier:
     def states(self, start: State) -> Iterator[State]:
         """Ever more layers in float, beginning with a choice, as long as something is regained by one more.
 
-        States without a layer of 8-bit weights are left out.
+        In each, a layer that has weights stays in 8 bits. The last has only one such layer: that which costs least.
         """
         now, least = start, 1e-6 * max(sum(self.losses.values()), 1e-12)
-        while self._quantizes(now):
+        yield now
+        while (found := self._next(now, least)) is not None:
+            now = found
             yield now
-            loss, cost = self.loss(now), self.cost(now)
-            best, best_worth = None, 0.0
-            for need in dict.fromkeys(need for name, need in self._needs.items() if not self._is_free(name, now)):
-                then = State(now.layers | need.layers, now.weights | need.weights)
-                gain = loss - self.loss(then)
-                worth = gain / (max(self.cost(then) - cost, 0.0) + FREE)
-                if gain > least and worth > best_worth:
-                    best, best_worth = then, worth
-            if best is None:
-                return
-            now = best
+        last = min((self._all_but(n) for n in self._weighted - start.layers), key=self.loss, default=now)
+        if self.loss(last) < self.loss(now) - least:
+            yield last
 
-    def _quantizes(self, state: State) -> bool:
-        weighted = {number for number, layer in enumerate(self.layers) if layer.weights}
-        return bool(weighted - state.layers) if weighted else len(state.layers) < len(self.layers)
+    def _next(self, now: State, least: float) -> State | None:
+        loss, cost = self.loss(now), self.cost(now)
+        best, best_worth = None, 0.0
+        for need in dict.fromkeys(need for name, need in self._needs.items() if not self._is_free(name, now)):
+            then = State(now.layers | need.layers, now.weights | need.weights)
+            gain = loss - self.loss(then)
+            worth = gain / (max(self.cost(then) - cost, 0.0) + FREE)
+            if gain > least and worth > best_worth and self._weighted - then.layers:
+                best, best_worth = then, worth
+        return best
+
+    @property
+    def _weighted(self) -> frozenset[int]:
+        return frozenset(number for number, layer in enumerate(self.layers) if layer.weights)
+
+    def _all_but(self, number: int) -> State:
+        return State(frozenset(range(len(self.layers))) - {number}, self._weighted - {number})
 
     def is_rounded(self, layer: Layer) -> bool:
         """Whether an 8-bit file rounds anything of a layer: some operations stay float in any case."""

@@ -61,6 +61,10 @@ def choose(
     return search.within(limit, start, items)
 
 
+def _without(state: State, part: State) -> State:
+    return State(state.layers - part.layers, state.weights - part.weights - part.layers)
+
+
 class _Search:
     def __init__(self, program: Program, model: bytes, make: Callable[[Kept], bytes], judge: Judge) -> None:
         self._program, self._model, self._make, self._judge = program, model, make, judge
@@ -103,19 +107,18 @@ class _Search:
         return self.kept(self._pruned(states[holding], start, limit), start, limit=limit)
 
     def _pruned(self, state: State, start: State, limit: float) -> State:
-        """The state without what the limit does not need: float32 weights first, then layers, the costliest first."""
-        small = State(state.layers, start.weights)
-        if small != state and self._drop(small) <= limit:
-            state = small
+        """The state without what the limit does not need: float32 weights, or whole layers, the costliest first."""
         cost = self._frontier.cost
-
-        def without(number: int) -> State:
-            return State(state.layers - {number}, state.weights - {number})
-
-        order = sorted(state.layers - start.layers, key=lambda n: (cost(without(n)), n))
-        for number in order[:PRUNINGS]:
-            if self._drop(without(number)) <= limit and cost(without(number)) <= cost(state):
-                state = without(number)
+        steps = [State(weights=state.weights - start.weights)]  # what may be taken out at once
+        steps += [State(frozenset({n}), frozenset({n})) for n in state.layers - start.layers]
+        steps += [State(weights=frozenset({n})) for n in state.weights - start.weights]
+        steps[1:] = sorted(
+            steps[1:], key=lambda step: (cost(_without(state, step)), sorted(step.layers | step.weights))
+        )
+        for step in steps[: PRUNINGS + 1]:
+            less = _without(state, step)
+            if less != state and cost(less) <= cost(state) and self._drop(less) <= limit:
+                state = less
         return state
 
     @property
