@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepress.converters.adapter import EXACT
-from edgepress.converters.calibration import Batches, onnx_ranges
+from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.statistics import Choice
 from edgepress.converters.to_onnx.convert import finished, quiet
 from edgepress.converters.to_onnx.kept import float_nodes
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
@@ -28,15 +29,13 @@ from edgepress.converters.to_onnx.weights import store_in_bytes
 if TYPE_CHECKING:
     import onnx
 
-InputRange = tuple[float, float] | None
-
-
 def with_scheme(
     float_model: onnx.ModelProto,
     scheme: Scheme,
     batches: Batches,
     input_range: InputRange,
     rewrites: Collection[str] = (),
+    choice: Choice | None = None,
     *,
     kept: Kept = NOTHING,
 ) -> onnx.ModelProto:
@@ -48,13 +47,14 @@ def with_scheme(
         batches: Calibration items; read for calibrated schemes only.
         input_range: Range of the input, if it is known beforehand.
         rewrites: Names of the rewrites that the recipe makes.
+        choice: The method of each tensor's range; None keeps all values.
         kept: What stays float in a file of mixed precision.
     """
     recipe = RECIPES[scheme.precision]
     if kept.layers:
         recipe = partial(recipe, kept=kept)
     try:
-        made = recipe(float_model, batches, input_range, rewrites)
+        made = recipe(float_model, Calibration(batches, input_range, choice), rewrites)
         return made if made is float_model else finished(made)
     except ConversionError:
         raise
@@ -62,9 +62,7 @@ def with_scheme(
         raise ConversionError(f"ONNX Runtime's quantizer refused the model: {e}", "Try another scheme.") from e
 
 
-def _float16(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
-) -> onnx.ModelProto:
+def _float16(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -76,9 +74,7 @@ def _float16(
     return result
 
 
-def _dynamic(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
-) -> onnx.ModelProto:
+def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.registry import IntegerOpsRegistry
@@ -94,11 +90,7 @@ def _dynamic(
 
 
 def _static(
-    model: onnx.ModelProto,
-    batches: Batches,
-    input_range: InputRange,
-    rewrites: Collection[str],
-    kept: Kept = NOTHING,
+    model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str], *, kept: Kept = NOTHING
 ) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -107,9 +99,9 @@ def _static(
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     ready = _with_flat_biases(prepared(model))
-    ranges = onnx_ranges(ready, batches, input_range)
-    if input_range is not None and "uint8-activations" in rewrites:
-        ranges |= ranges_of_pixels(ready, input_range)
+    ranges = onnx_statistics(ready, calibration.batches, calibration.input_range).ranges(calibration.choice)
+    if calibration.input_range is not None and "uint8-activations" in rewrites:
+        ranges |= ranges_of_pixels(ready, calibration.input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
@@ -132,14 +124,13 @@ def _static(
 
 
 RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
-    "float32": lambda model, batches, input_range, rewrites: model,
+    "float32": lambda model, calibration, rewrites: model,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": _static,
     "mixed": _static,
 }
-"""From a float model, calibration items, the range of the input and the rewrites to make to a quantized one, by
-`Scheme.precision`."""
+"""From a float model, its calibration and the rewrites to make to a quantized one, by `Scheme.precision`."""
 
 
 def _exact_nodes(model: onnx.ModelProto) -> list[str]:

@@ -29,7 +29,8 @@ MACS, SLOW_MACS, CALL_MACS, LEAST = 3e10, 1e9, 3e6, 32
 slow; those that one call is worth; and the number of items that a score has in any case."""
 MARGIN_DB = 0.5
 """Decibels by which the noise of answers must differ to decide: less comes from rounding elsewhere alone."""
-NOISELESS_DB = 200.0
+SOUND_DB, NOISELESS_DB = 30.0, 200.0
+"""Noise of a file in which there is nothing to be repaired, and noise where there is none."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class Score:
     agreement: float | None
     noise_db: float
     hits: npt.NDArray[np.bool_] = field(repr=False, compare=False)
+
+    def facts(self) -> dict[str, float | None]:
+        """The figures for JSON, without those that can't be given."""
+        found = {"accuracy": self.accuracy, "agreement": self.agreement, "noise_db": round(self.noise_db, 2)}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def sound(self) -> bool:
+        """Whether the file answers so much like the float graph that nothing is left to be gained."""
+        return self.noise_db >= SOUND_DB and self.agreement in (1.0, None)
 
     def gained(self, before: Score) -> int:
         """Items that are right here and wrong there, less the reverse; 0 if that is within chance.
@@ -84,7 +95,7 @@ class Judge:
     ) -> None:
         self.items = items[: enough(model)]
         self.labels = None if labels is None else np.asarray(labels)[: len(self.items)]
-        self._labelled, self._uint8 = labelled, uint8
+        self._labelled, self.uint8 = labelled, uint8
         self._end = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(passes.last_operation(model), "")
         self._truth = answers_before_end(model, self.items)
         self._decided = self._decisions(self._truth)
@@ -104,7 +115,7 @@ class Judge:
             ConversionError: The quantizer refuses the model.
         """
         scheme = SCHEMES[f"tflite-{precision}"]
-        file = with_scheme(model, scheme, ranges, rewrites, uint8=self._uint8)
+        file = with_scheme(model, scheme, ranges, rewrites, uint8=self.uint8)
         return self.score_file(file, None if scheme.arithmetic else enough(model, SLOW_MACS))
 
     def score_file(self, file: bytes, items: int | None = None) -> Score:
