@@ -114,7 +114,9 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread would slow the histograms
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # a waiting thread would slow the histograms
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
     seen = Statistics()
@@ -133,7 +135,9 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     return _limited(seen, steps, [v.name for v in model.graph.output], as_float, input_range)
 
 
-def _limited(found: Statistics, steps: Iterable[Step], ends: Iterable[str], source: str, known: InputRange) -> Statistics:
+def _limited(
+    found: Statistics, steps: Iterable[Step], ends: Iterable[str], source: str, known: InputRange
+) -> Statistics:
     """Set what is known of tensors, and protect those that must not be clipped.
 
     Answers are compared with each other, so that clipping them would make different ones equal; so are the numbers that

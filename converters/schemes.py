@@ -20,9 +20,9 @@ from typing import Literal
 
 from edgepress.runtime.errors import InputError, unknown
 
-Tuning = Literal["", "exact", "int8"]
+Tuning = Literal["", "exact", "int8", "int4"]
 """What was done to the float graph that a file is made from: nothing; what changes no float answer; also what makes up
-for the errors of 8 bits."""
+for the errors of 8 bits; also the rounding of weights to 4 bits."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Scheme:
         selftest_steps: Steps by which an answer may differ on another machine (`edgepress.runtime.selftest`).
         tuning: How the float graph is tuned that it is made from.
         item_by_item: Whether items are answered one at a time, because the others of a batch would change the answer.
+        weight_bits: Bits of a weight that is rounded; of 4, the first and the last layer and depthwise ones keep 8.
         by_name: Whether only its own name asks for it, and "all" and its format do not.
     """
 
@@ -63,6 +64,7 @@ class Scheme:
     selftest_steps: float = 2.0
     tuning: Tuning = ""
     item_by_item: bool = False
+    weight_bits: Literal[4, 8] = 8
     by_name: bool = False
 
     @property
@@ -72,13 +74,18 @@ class Scheme:
 
     @property
     def rounds_weights(self) -> bool:
-        """Whether weights are stored in eight bits."""
+        """Whether weights are stored in eight or four bits."""
         return self.float_share < 1 and self.precision != "float16"
 
     @property
     def is_mixed(self) -> bool:
         """Whether some layers, chosen or named, stay float in it."""
         return self.precision == "mixed"
+
+    @property
+    def rounds_channels(self) -> bool:
+        """Whether each output of a dense layer has a scale of its own; those of convolutions always have one."""
+        return self.precision != "dynamic"
 
     @property
     def is_float32(self) -> bool:
@@ -110,10 +117,17 @@ _ROWS = (
            colors=("#e66e20", "#fad478"), item_by_item=True, tuning="exact"),
     Scheme("onnx", "int8", "QDQ: weights int8, activations uint8, static", calibrated=True,
            colors=("#c93a41", "#ee9b26"), tuning="int8"),
+    Scheme("tflite", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
+           colors=("#080005", "#716a4e"), calibrated=True, output_dtype="uint8", weight_bits=4, tuning="int4"),
+    Scheme("tflite", "weights8", "weights int8, computed in float32: a quarter of the size", by_name=True,
+           colors=("#3d0c00", "#f8fe25"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03,
+           tuning="exact"),
+    Scheme("onnx", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
+           colors=("#07003f", "#a63bb0"), calibrated=True, weight_bits=4, tuning="int4"),
     Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
-           colors=("#2f6f2f", "#b7e34a"), calibrated=True, output_dtype="uint8", tuning="int8"),
+           colors=("#2f6f2f", "#b7e34a"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
     Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
-           colors=("#6b5d00", "#d7c1f5"), calibrated=True, tuning="int8"),
+           colors=("#6b5d00", "#d7c1f5"), calibrated=True, tuning="int8", float_share=0.99),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}

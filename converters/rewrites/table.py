@@ -61,10 +61,10 @@ class Rewrite:
         return changed
 
 
-_INT8 = ("tflite-int8", "tflite-mixed")
-_FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", *_INT8)
+_INT8 = ("tflite-int8", "tflite-int4", "tflite-mixed")
+_FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", *_INT8, "tflite-weights8")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
-_ONNX_INT8 = ("onnx-int8", "onnx-mixed")
+_ONNX_INT8 = ("onnx-int8", "onnx-int4", "onnx-mixed")
 _ONNX = ("onnx-float32", "onnx-float16", "onnx-dynamic", *_ONNX_INT8)
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
@@ -90,6 +90,8 @@ REWRITES: tuple[Rewrite, ...] = (
             ("tflite-dynamic", *_INT8), stage="float"),
     Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE",
             _FAST, stage="float", targets=TARGETS),
+    Rewrite("dense-products", "make 1x1 convolutions of 4-bit weights dense layers, which the delegate takes",
+            ("tflite-int4",), stage="float"),
     Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float"),
     Rewrite("depthwise-float32", "keep 32-bit weights in depthwise convolutions", ("tflite-float16",),
             stage="recipe", changes="float rounding"),

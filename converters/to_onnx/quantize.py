@@ -22,12 +22,14 @@ from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Choice
 from edgepress.converters.to_onnx.convert import finished, quiet
+from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed, with_coarse_weights
 from edgepress.converters.to_onnx.kept import float_nodes
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.weights import store_in_bytes
 
 if TYPE_CHECKING:
     import onnx
+
 
 def with_scheme(
     float_model: onnx.ModelProto,
@@ -90,7 +92,11 @@ def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
 
 
 def _static(
-    model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str], *, kept: Kept = NOTHING
+    model: onnx.ModelProto,
+    calibration: Calibration,
+    rewrites: Collection[str],
+    weight_bits: int = 8,
+    kept: Kept = NOTHING,
 ) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -102,10 +108,12 @@ def _static(
     ranges = onnx_statistics(ready, calibration.batches, calibration.input_range).ranges(calibration.choice)
     if calibration.input_range is not None and "uint8-activations" in rewrites:
         ranges |= ranges_of_pixels(ready, calibration.input_range)
+    few = four_bit_weights(ready) if weight_bits == 4 else {}
+    coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
-            ready,
+            copy.deepcopy(coarse) if few else coarse,
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
@@ -120,6 +128,8 @@ def _static(
         )
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
+    if few:
+        return packed(result, coarse, few)
     return store_in_bytes(result, float_nodes(ready, kept.in_bytes)) if kept.in_bytes else result
 
 
@@ -128,6 +138,7 @@ RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": _static,
+    "int4": partial(_static, weight_bits=4),
     "mixed": _static,
 }
 """From a float model, its calibration and the rewrites to make to a quantized one, by `Scheme.precision`."""
