@@ -204,6 +204,7 @@ class _Work:
             item_by_item=scheme.item_by_item,
             target=self.job.target,
             rewrites=tuple(rewrites),
+            tuning=self._record(scheme),
         )
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide errors where it saturates.
@@ -247,7 +248,8 @@ class _Work:
             test = make_selftest(model, scheme, self.once(self.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
         size = target.stat().st_size
-        return Done(Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes), scores)
+        done = Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes)
+        return Done(dataclasses.replace(done, tuning=contract.tuning), scores)
 
     def _rounded(self, scheme: Scheme, rewrites: Collection[str], end: End) -> npt.NDArray[np.float32] | None:
         """The best answers that a scheme with rounded weights could give to the proof items.
@@ -284,6 +286,10 @@ class _Work:
         graph = to_onnx.with_scheme(model, scheme, self.job.calibration, self.range, chosen, kept=kept)
         graph, last = rewritten_onnx(graph, after)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
+
+    def _record(self, scheme: Scheme) -> dict[str, Any]:
+        """What was done to keep a file accurate, for its contract and its variant."""
+        return {"mixed": self._kept(scheme).record} if scheme.is_mixed else {}
 
     def _kept(self, scheme: Scheme) -> Kept:
         """What a file of mixed precision keeps in float."""

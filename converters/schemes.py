@@ -125,9 +125,9 @@ _ROWS = (
     Scheme("onnx", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
            colors=("#07003f", "#a63bb0"), calibrated=True, weight_bits=4, tuning="int4"),
     Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
-           colors=("#2f6f2f", "#b7e34a"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
+           colors=("#0602c7", "#80d8c0"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
     Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
-           colors=("#6b5d00", "#d7c1f5"), calibrated=True, tuning="int8", float_share=0.99),
+           colors=("#000369", "#c2935e"), calibrated=True, tuning="int8", float_share=0.99),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}

@@ -76,6 +76,19 @@ class Frontier:
                 left += [n for n in step.outputs if n in self._simulation.grids and n not in self._rounded]
         return frozenset(found)
 
+    def between(self, layers: frozenset[int]) -> frozenset[int]:
+        """Layers that move values between these alone, such as pools, without weights or a grid of their own."""
+        found = set(layers)
+        for need in self._needs.values():
+            more = need.layers - found
+            if not need.weights and more and need.layers & layers and not any(self._rounds(n) for n in more):
+                found |= more
+        return frozenset(found)
+
+    def _rounds(self, number: int) -> bool:
+        layer = self.layers[number]
+        return any(name in self._rounded for name in (*layer.weights, *layer.outputs))
+
     def loss(self, state: State) -> float:
         """The sum of the losses of what is still rounded."""
         return sum(loss for name, loss in self.losses.items() if not self._is_free(name, state))

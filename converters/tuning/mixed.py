@@ -77,7 +77,8 @@ class _Search:
         layers = self._frontier.layers
         chosen = matching(pattern, [layer.name for layer in layers])
         numbers = frozenset(number for number, layer in enumerate(layers) if layer.name in chosen)
-        return State(numbers, frozenset(number for number in numbers if layers[number].weights))
+        weighted = frozenset(number for number in numbers if layers[number].weights)
+        return State(self._frontier.between(numbers), weighted)
 
     def within(self, limit: float, start: State, items: Array) -> Kept:
         """The cheapest choice found that keeps the limit."""

@@ -106,8 +106,8 @@ def grids(quantized: bytes) -> dict[str, Grid]:
     for index, tensor in enumerate(graph.table.tensors):
         scales, zeros = graph.scales(index)
         if scales and graph.dtype(index) in LIMITS:
-            shape = [1] * len(graph.shape(index))
-            if len(scales) > 1:
+            shape = [1] * len(graph.shape(index)) if len(scales) > 1 else []
+            if shape:
                 shape[tensor.quantization.quantizedDimension] = len(scales)
             low, high = LIMITS[np.dtype(graph.dtype(index))]
             scale, zero = (np.array(values, np.float32).reshape(shape) for values in (scales, zeros))
