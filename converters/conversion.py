@@ -35,9 +35,10 @@ from edgepress.converters.opening import OpenJob, open_model
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.statistics import Ranging
 from edgepress.converters.targets import Target, file_paths, refuse_other_schemes
 from edgepress.converters.to_tflite.from_onnx import VERSION
-from edgepress.converters.tuning.mixed_job import MixedJob, Validation
+from edgepress.converters.tuning.methods import Validation
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.waist import Waist, WaistJob, make_waist
 from edgepress.converters.worker import ChildDied, Worker, merged
@@ -123,6 +124,7 @@ class Conversion:
         onnx2tf: Onnx2tf = None,
         target: Target = "cpu",
         rewrite: bool = True,
+        ranging: Ranging = "minmax",
         keep: KeepOptions | None = None,
         validation: Validation | None = None,
         on_start: Callable[[str], None] | None = None,
@@ -145,9 +147,9 @@ class Conversion:
                 error that these schemes end with; None means that onnx2tf is not installed.
             target: What the files are for.
             rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
+            ranging: How ranges of tensors follow from the calibration items: one method, or "auto", which tries them.
             keep: Which layers files of mixed precision keep in float; None chooses them by the default limit.
-            validation: Returns items, and labels if there are some, on which they are chosen; picklable. None takes the
-                calibration items.
+            validation: Items on which these trials are judged, and their labels; None takes calibration items.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
 
@@ -167,15 +169,12 @@ class Conversion:
         found: dict[str, Done] = {}
         try:
             with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
-                mixed = None
-                if any(SCHEMES[name].is_mixed for name in schemes):
-                    options, known = (
-                        keep or KeepOptions(),
-                        None if contract.input.is_integer else contract.input.value_range,
-                    )
-                    labelled, image = contract.task != "none", contract.input.is_image
-                    mixed = MixedJob(options, calibration, known, image, validation, labelled, rewrite)
-                waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, mixed))
+                calibrated = any(SCHEMES[name].calibrated for name in schemes)
+                items = calibration if calibrated else None
+                labelled = contract.task != "none"
+                mixed = (keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None
+                parts = (adapter, onnx2tf, items, ranging, validation, labelled, target, rewrite, mixed)
+                waist = self._waist(schemes, WaistJob(Path(folder), *parts))
                 job = FilesJob(
                     paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite
                 )

@@ -11,14 +11,20 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.calibration import Batches
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.kept import NOTHING, Kept
+from edgepress.converters.kept import NOTHING, KeepOptions, Kept
 from edgepress.converters.opening import opened
+from edgepress.converters.rewrites.table import rewrites_for, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.sources.base import Onnx2tf
-from edgepress.converters.tuning.mixed_job import MixedJob
+from edgepress.converters.statistics import Choice, Ranging, Statistics
+from edgepress.converters.targets import Target
+from edgepress.converters.tuning.methods import Validation, choose
+from edgepress.converters.tuning.mixed_job import kept_layers
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line
 
@@ -30,12 +36,18 @@ class Waist:
     Attributes:
         model: The file that holds it, with a float32 or integer input and batch 1; the error if there is none.
         tuned: The files that hold its tuned forms where these differ from it, by the kind of tuning.
+        choice: The methods by which ranges of tensors follow from calibration items.
+        ranges: How they were chosen and what that brought, for JSON.
+        statistics: Statistics that were collected for that, by the hash of the graph (`calibration.hash_of`).
         kept: What files of mixed precision keep in float; the error if nothing could be chosen.
         notes: Remarks for the user.
     """
 
     model: Path | ConversionError
     tuned: Mapping[Tuning, Path] = dataclasses.field(default_factory=dict)
+    choice: Choice = dataclasses.field(default_factory=Choice)
+    ranges: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    statistics: Mapping[str, Statistics] = dataclasses.field(default_factory=dict)
     kept: Kept | ConversionError = NOTHING
     notes: tuple[str, ...] = ()
 
@@ -58,13 +70,26 @@ class WaistJob:
         folder: Existing folder for its files.
         adapter: The operations before and after the model.
         onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
-        mixed: How to choose what files of mixed precision keep in float; None if there will be none.
+        calibration: Returns the calibration items; None if nothing is calibrated.
+        method: How ranges follow from them.
+        validation: Returns up to a number of items, and their labels or None, on which files are judged; None takes
+            calibration items.
+        labelled: Whether the model's answers are scores of labels.
+        target: What the files are for.
+        rewrite: Whether the graphs are rewritten for it.
+        keep: What the user says of the layers to keep in float; None if there will be no file of mixed precision.
     """
 
     folder: Path
     adapter: InputAdapter
     onnx2tf: Onnx2tf = None
-    mixed: MixedJob | None = None
+    calibration: Batches | None = None
+    method: Ranging = "minmax"
+    validation: Validation | None = None
+    labelled: bool = True
+    target: Target = "cpu"
+    rewrite: bool = True
+    keep: KeepOptions | None = None
 
 
 def make_waist(job: WaistJob, emit: Emit) -> None:
@@ -73,24 +98,56 @@ def make_waist(job: WaistJob, emit: Emit) -> None:
     try:
         model.write_bytes(opened().tflite(job.adapter, job.onnx2tf))
     except ConversionError as e:
-        emit(Waist(e))
+        emit(_with_choice(Waist(e), job))
         return
     except EdgepressError:
         raise
     except Exception as e:
-        emit(Waist(unexpected(e)))
+        emit(_with_choice(Waist(unexpected(e)), job))
         return
-    waist = Waist(model)
-    emit(dataclasses.replace(waist, kept=_kept(job.mixed, waist)) if job.mixed else waist)
+    waist = _with_choice(Waist(model), job)
+    emit(dataclasses.replace(waist, kept=_kept(waist, job)))
 
 
-def _kept(job: MixedJob, waist: Waist) -> Kept | ConversionError:
+def _with_choice(waist: Waist, job: WaistJob) -> Waist:
+    """The methods of the ranges, chosen by the int8 file that is made of the graph, for all schemes."""
+    if job.calibration is None or job.method != "auto":
+        method = "minmax" if job.method == "auto" else job.method
+        return dataclasses.replace(waist, choice=Choice(method), ranges={"method": method})
+    before, recipe = (
+        rewrites_for(SCHEMES["tflite-int8"], job.target, stage) if job.rewrite else () for stage in ("float", "recipe")
+    )
     try:
-        return job.choose(waist.graph(SCHEMES["tflite-mixed"].tuning))
+        model, _ = rewritten_tflite(waist.graph(), before)
+        _, rewrites = rewritten_tflite(model, recipe)
+        chosen, statistics = choose(
+            model, job.calibration, job.adapter.item, job.validation, labelled=job.labelled, rewrites=rewrites
+        )
+    except ConversionError as e:
+        return dataclasses.replace(waist, ranges={"method": "minmax", "error": e.message})
+    except Exception as e:  # files can be made without
+        return dataclasses.replace(waist, ranges={"method": "minmax", "error": unexpected(e).message})
+    return dataclasses.replace(waist, choice=chosen.choice, ranges=chosen.summary(), statistics=statistics)
+
+
+def _kept(waist: Waist, job: WaistJob) -> Kept | ConversionError:
+    """What files of mixed precision keep in float."""
+    if job.keep is None or job.calibration is None:
+        return NOTHING
+    try:
+        return kept_layers(
+            waist.graph(SCHEMES["tflite-mixed"].tuning),
+            job.keep,
+            job.calibration,
+            job.adapter.item,
+            job.validation,
+            labelled=job.labelled,
+            rewrite=job.rewrite,
+            choice=waist.choice,
+            statistics=waist.statistics,
+        )
     except ConversionError as e:
         return e
-    except EdgepressError:
-        raise
     except Exception as e:
         return unexpected(e)
 

@@ -23,8 +23,8 @@ from edgepress.converters.conversion import Conversion
 from edgepress.converters.kept import KeepOptions
 from edgepress.converters.proof.compare import ITEMS, OFFSET_ITEMS
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.statistics import RANGINGS
 from edgepress.converters.targets import checked_target, schemes_from
-from edgepress.converters.tuning.mixed_job import Validation
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
 from edgepress.toolkit.data import calibration_rows, open_data
@@ -32,14 +32,14 @@ from edgepress.toolkit.data.for_model import data_for, resize_note, with_labels_
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.errors import InputError, unknown
 
 __all__ = ["Hints", "convert", "notes_by_text", "summary"]
 
-CALIBRATION_IMAGES = 200
+SAMPLES = 200
 CALIBRATION_BATCH = 50
-VALIDATION_ITEMS = 1000
-"""Items on which the layers of mixed schemes are chosen, at most."""
+JUDGED = 500
+"""Validation items on which files are judged at most."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def convert(
     data: str | None = None,
     out: str | Path | None = None,
     hints: Hints | None = None,
-    calibration_images: int = CALIBRATION_IMAGES,
+    calibration: str = "auto",
+    samples: int = SAMPLES,
     verify: bool = True,
     skip_unreadable: bool = False,
     install: bool = True,
@@ -75,12 +76,13 @@ def convert(
 
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
-        to: "all", a format, or scheme names separated by commas; `tflite-int4`, `onnx-int4` and `tflite-weights8` are
-            in neither "all" nor their format.
+        to: "all", a format, or scheme names separated by commas.
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
-        calibration_images: Number of calibration items, at least 1.
+        calibration: How the ranges of integers follow from calibration items: "minmax", "percentile", "mse", "entropy",
+            or "auto", which tries them on validation items.
+        samples: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
         install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
@@ -88,7 +90,7 @@ def convert(
         rewrite: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
         keep_float: A regular expression on names of layers, which mixed schemes keep in float; "" chooses them by
             `max_drop`.
-        max_drop: Accuracy that mixed schemes may lose on validation items, percentage points, of agreement with the
+        max_drop: Accuracy that mixed schemes may lose on validation items, percentage points, or agreement with the
             model where there are no labels; None: 0.5, or no limit with `keep_float`.
         on_note: Called with each guess and with each scheme or option that was left out.
         on_start: Called with a scheme's name before its conversion.
@@ -113,10 +115,13 @@ def convert(
             "--keep-float and --max-drop are for schemes of mixed precision, and none is asked for.",
             f"Add one to --to: {mixed}.",
         )
-    if calibration_images < 1:
-        raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
+    if samples < 1:
+        raise InputError(f"samples is {samples}; at least 1 calibration item is needed.")
+    ranging = next((name for name in RANGINGS if name == calibration.lower()), None)
+    if ranging is None:
+        raise unknown("calibration", calibration, RANGINGS)
     with Conversion(path, hints=hints) as conversion:
-        plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
+        plan = _plan(path, conversion.facts, hints, data, samples, skip_unreadable=skip_unreadable)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
@@ -126,13 +131,13 @@ def convert(
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
-            **_items(plan.data, calibration_images),
+            **_items(plan.data, samples, plan.contract),
+            ranging=ranging,
             enforce=verify,
             onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
             target=aim,
             rewrite=rewrite,
             keep=keep,
-            validation=_validation(plan),
             on_start=on_start,
             on_done=on_done,
         )
@@ -194,8 +199,8 @@ def _with_uncalibrated(
     return [found[scheme] for scheme in schemes]
 
 
-def _items(data: DataSet | None, count: int) -> dict[str, Any]:
-    """Calibration items, from the training split, and items to verify on: arguments of `Conversion.run`.
+def _items(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
+    """Calibration items, from the training split, and items to judge and verify on: arguments of `Conversion.run`.
 
     Files are verified on validation items, which were not calibrated on; if there are too few, on training items, too.
     """
@@ -205,23 +210,17 @@ def _items(data: DataSet | None, count: int) -> dict[str, Any]:
     split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
     parts = [data.val] if len(data.val) >= OFFSET_ITEMS else [part for part in (data.val, data.train) if len(part)]
     proof = np.concatenate([part.read(calibration_rows(part, ITEMS)) for part in parts])[:ITEMS]
-    return {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
+    found = {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
+    if len(data.val) >= OFFSET_ITEMS:
+        known = contract.task != "none" and [*contract.labels] == [*data.labels]
+        found["validation"] = partial(_validation, data.val, labelled=known)
+    return found
 
 
-def _validation(plan: _Plan) -> Validation | None:
-    """Validation items, with labels if they are those of the model."""
-    data = plan.data
-    if data is None or not len(data.val):
-        return None
-    labelled = plan.contract.task in ("softmax", "logits", "sigmoid") and {*data.labels} == {*plan.contract.labels}
-    order = np.array([plan.contract.labels.index(label) for label in data.labels] if labelled else [], np.int64)
-    rows = calibration_rows(data.val, VALIDATION_ITEMS)
-    part = Split(data.val.source, data.val.indices[rows], data.val.y[rows])
-    return partial(_read, part, order if labelled else None)
-
-
-def _read(split: Split, order: npt.NDArray[np.int64] | None) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None]:
-    return split.read(slice(None)), None if order is None else order[split.y]
+def _validation(split: Split, count: int, *, labelled: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Up to `count` validation items, spread over the classes, and their labels."""
+    rows = calibration_rows(split, min(count, JUDGED))
+    return split.read(rows), split.y[rows] if labelled else None
 
 
 def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -283,7 +282,7 @@ def _with_range_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model of integers without a limit takes that of the data, for the items of its self-test."""
     if not plan.contract.input.is_integer or plan.contract.input.value_range is not None:
         return plan
-    x = data.train.read(calibration_rows(data.train, CALIBRATION_IMAGES))
+    x = data.train.read(calibration_rows(data.train, SAMPLES))
     low, high = float(x.min()), float(x.max())
     item = dataclasses.replace(plan.contract.input, value_range=(low, high))
     note = f"input: whole numbers from {low:.0f} to {high:.0f}, as in {data.source}"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgepress.converters.graph.layers import activated
-from edgepress.converters.graph.step import Step
-
-if TYPE_CHECKING:
-    from edgepress.converters.graph.operations import Operation
+from edgepress.converters.graph.step import Operation, Step
 
 
 def _tensorflow(path: str) -> Callable[..., Any]:
@@ -39,7 +36,7 @@ def _first_is_items(step: Step) -> bool:
 
 
 def _item_by_item(step: Step, x: Sequence[Any], function: Callable[..., Any]) -> Any:
-    """A function of tensors whose first axis has several values an item, such as (channels,) beside (1, 1, channels)."""
+    """A function of tensors of which one has several values an item in its first axis, such as (channels,)."""
     import tensorflow as tf
 
     rank, parts = len(step.shape), []
@@ -112,9 +109,7 @@ def _local_response(step: Step, x: Sequence[Any]) -> Any:
 
 
 def _sum_of_all(step: Step, x: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.add_n(list(x))
+    return sum(x[1:], x[0])
 
 
 def _cast(step: Step, x: Sequence[Any]) -> Any:

@@ -7,12 +7,9 @@ depthwise kernel takes equal strides only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgepress.converters.graph.step import Step, UnknownOperationError
-
-if TYPE_CHECKING:
-    from edgepress.converters.graph.operations import Operation
+from edgepress.converters.graph.step import Operation, Step, UnknownOperationError
 
 ACTIVATIONS = ("", "relu", "relu_n1_to_1", "relu6", "tanh")
 """Names of the schema's `ActivationFunctionType`, by number."""
@@ -103,11 +100,7 @@ def _dense(step: Step, x: Sequence[Any]) -> Any:
     if step.options.weightsFormat:
         raise UnknownOperationError(f"FULLY_CONNECTED with shuffled weights, which makes {step.output}")
     rows = x[0] if step.options.keepNumDims else tf.reshape(x[0], [-1, x[1].shape[-1]])
-    if len(rows.shape) > 2:
-        product = tf.tensordot(rows, x[1], [[-1], [-1]])
-    else:
-        product = tf.matmul(rows, x[1], transpose_b=True)
-    return _with_bias(step, x, product)
+    return _with_bias(step, x, tf.tensordot(rows, x[1], [[-1], [-1]]))
 
 
 def _matmul(step: Step, x: Sequence[Any]) -> Any:

@@ -6,15 +6,10 @@ what LiteRT's reference kernels do (tflite/kernels/internal/reference).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 from edgepress.converters.graph.arithmetic import ARITHMETIC
 from edgepress.converters.graph.layers import LAYERS
 from edgepress.converters.graph.shapes import SHAPES
-from edgepress.converters.graph.step import Step
+from edgepress.converters.graph.step import Operation
 
-Operation = Callable[[Step, Sequence[Any]], Any]
-"""Computes the output of a step, or a tuple of several, from its inputs; an input that is left out is None."""
 OPERATIONS: dict[str, Operation] = LAYERS | ARITHMETIC | SHAPES
 """By the name of the kind in the schema."""

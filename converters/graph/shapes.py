@@ -7,13 +7,9 @@ this axis for one item is true of the whole of it for several.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgepress.converters.graph.layers import activated
-from edgepress.converters.graph.step import Step
-
-if TYPE_CHECKING:
-    from edgepress.converters.graph.operations import Operation
+from edgepress.converters.graph.step import Operation, Step
 
 REFLECT = 0
 """Of the schema's `MirrorPadMode`."""
@@ -24,6 +20,20 @@ def _first_size(step: Step, value: Any) -> Any:
     import tensorflow as tf
 
     return tf.shape(value)[0] * step.shape[0] // max(step.input_shape[0], 1)
+
+
+def _for_every_item(step: Step, x: Sequence[Any]) -> list[Any]:
+    """The inputs, with constants repeated for each item."""
+    import tensorflow as tf
+
+    computed = next((i for i, shape in enumerate(step.input_shapes) if shape and i not in step.constants), None)
+    if computed is None or not step.constants:
+        return list(x)
+    items = tf.shape(x[computed])[0] // step.input_shapes[computed][0]
+    return [
+        tf.tile(value, [items, *[1] * (len(shape) - 1)]) if place in step.constants and shape else value
+        for place, (value, shape) in enumerate(zip(x, step.input_shapes, strict=True))
+    ]
 
 
 def _reshape(step: Step, x: Sequence[Any]) -> Any:
@@ -96,13 +106,13 @@ def _unpack(step: Step, x: Sequence[Any]) -> Any:
 def _pack(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return tf.stack(list(x), step.options.axis)
+    return tf.stack(_for_every_item(step, x), step.options.axis)
 
 
 def _concatenation(step: Step, x: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    return activated(step, tf.concat(list(x), step.options.axis))
+    return tf.concat(_for_every_item(step, x), step.options.axis)
 
 
 def _transpose(step: Step, x: Sequence[Any]) -> Any:
@@ -115,7 +125,8 @@ def _pad(step: Step, x: Sequence[Any]) -> Any:
     """With zeros, or with the third input."""
     import tensorflow as tf
 
-    return tf.pad(x[0], step.constants[1].tolist(), constant_values=x[2] if len(x) > 2 else 0)
+    value = tf.reshape(x[2], []) if len(x) > 2 else 0
+    return tf.pad(x[0], step.constants[1].tolist(), constant_values=value)
 
 
 def _mirror_pad(step: Step, x: Sequence[Any]) -> Any:

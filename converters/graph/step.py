@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,3 +66,7 @@ class Step:
         """A constant input of integers as a list."""
         found: list[int] = self.constants[position].ravel().tolist()
         return found
+
+
+Operation = Callable[[Step, Sequence[Any]], Any]
+"""Computes the output of a step, or a tuple of several, from its inputs; an input that is left out is None."""

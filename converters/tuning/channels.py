@@ -19,12 +19,12 @@ def input_channels(step: Step, channels: int) -> Indices | None:
         step: A step with constant weights.
         channels: Size of the last axis of its input.
     """
-    shape = step.constants[1].shape
+    shape: tuple[int, ...] = step.constants[1].shape
     match step.kind:
         case "CONV_2D" if channels % shape[-1] == 0 and shape[0] % (channels // shape[-1]) == 0:
             groups = channels // shape[-1]
-            by_group: Indices = np.arange(channels).reshape(groups, 1, 1, 1, shape[-1])
-            return np.repeat(by_group, shape[0] // groups, axis=1).reshape(-1, 1, 1, shape[-1])
+            group = np.arange(shape[0]) // (shape[0] // groups)
+            return (group[:, np.newaxis] * shape[-1] + np.arange(shape[-1])).reshape(shape[0], 1, 1, shape[-1])
         case "DEPTHWISE_CONV_2D" if shape[-1] % channels == 0:
             return (np.arange(shape[-1]) // (shape[-1] // channels)).reshape(1, 1, 1, -1)
         case "FULLY_CONNECTED" if shape[-1] % channels == 0:  # an image is read as one row, pixel by pixel
