@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rewriting import Net
 
-from edgepress.converters.calibration import tflite_ranges
+from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program
 from edgepress.converters.kept import NOTHING, KeepOptions, Kept, KeptLayer, layer_name, matching
@@ -70,7 +70,7 @@ class Case:
 
     def __init__(self, *, wide: bool) -> None:
         self.model = net(wide=wide)
-        self.ranges = tflite_ranges(self.model, lambda: [items(0)], None)
+        self.ranges = tflite_statistics(self.model, lambda: [items(0)], None).ranges()
         self.judge = Judge(self.model, items(1))
         self.made: list[Kept] = []
 
