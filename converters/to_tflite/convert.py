@@ -26,6 +26,7 @@ from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.products import small_products
+from edgepress.converters.to_tflite.requantization import refuse_scales
 
 ISLAND_MARK = "float"
 ISLAND = re.compile(r"^edgepress(_again)*_float_")
@@ -96,6 +97,7 @@ def with_scheme(
         recipe = partial(_with_kept, recipe, kept)
     made = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
     if scheme.output_dtype == "uint8":
+        refuse_scales(made)
         made = interface.uint8_interface(made, ranges or {})
         return interface.uint8_input(made) if uint8 else made
     if scheme.calibrated:

@@ -11,20 +11,52 @@ from typing import Any
 
 import numpy.typing as npt
 
+from edgepress.converters.calibration import Batches, tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.kept import NOTHING, KeepOptions, Kept, KeptLayer, matching
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.statistics import Choice
+from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.tuning.frontier import Frontier, State
 from edgepress.converters.tuning.judge import Judge, Score
 from edgepress.converters.tuning.layers import Layer
+from edgepress.converters.tuning.methods import first_items
 from edgepress.converters.tuning.sensitivity import BUDGET_MACS, Simulation, affordable, grids
+from edgepress.runtime.input_spec import InputSpec
 
 Array = npt.NDArray[Any]
 MAX_DROP_PP = 0.5
 """Limit unless the user gives one, percentage points."""
+SIMULATED = 200
+"""Calibration items on which losses are simulated, at most."""
 PRUNINGS = 24
 """Layers that are tried to be taken out again, at most."""
 NAMED = "named by --keep-float"
+
+
+def kept_layers(
+    model: bytes, options: KeepOptions, calibration: Batches, judge: Judge, item: InputSpec, choice: Choice
+) -> Kept:
+    """Choose the layers to keep in float, in files that litert-quantizer makes of a graph.
+
+    Args:
+        model: The float `.tflite` that the int8 file would be made from.
+        options: What the user says.
+        calibration: Returns the calibration items.
+        judge: Scores files on validation items.
+        item: The input.
+        choice: The methods of ranges.
+
+    Raises:
+        ConversionError: See `choose`.
+    """
+    ranges = tflite_statistics(model, calibration, None if item.is_integer else item.value_range).ranges(choice)
+
+    def make(kept: Kept) -> bytes:
+        return with_scheme(model, SCHEMES["tflite-mixed"], ranges, uint8=item.is_image, kept=kept)
+
+    return choose(model, make, judge, first_items(calibration, SIMULATED), options)
 
 
 def choose(
