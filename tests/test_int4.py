@@ -115,7 +115,7 @@ def test_a_file_of_four_bits_says_what_runs_it(run: Any) -> None:
     tflite, other = (read(run.variants[name]).runtime for name in ("tflite-int4", "onnx-int4"))
     assert tflite is not None
     assert other is not None
-    assert tflite.releases == {"tflite_runtime": None, "ai_edge_litert": "1.1.0"}
+    assert tflite.releases == {"tensorflow_lite": "2.19", "tflite_runtime": None, "ai_edge_litert": "1.1.0"}
     assert other.releases == {"onnxruntime": "1.23"}
     assert "Cast int4" in other.because
 

@@ -1,6 +1,6 @@
 """Rounding of a graph's weights to four bits so that its answers stay, learned from unlabelled items.
 
-Layers are rounded in their order (`adaround`). A layer's inputs are those that the rounded layers before it compute,
+Layers are rounded in their order (`descent`). A layer's inputs are those that the rounded layers before it compute,
 its targets are the float outputs after its activation, and at last the mean error of each output is taken off its bias
 (Nagel et al. 2019, arXiv:1906.04721, section 4.2), as it is where weights keep eight bits. So each layer makes up for
 what those before it lost.
@@ -22,17 +22,17 @@ import numpy.typing as npt
 
 from edgepress.converters.graph.layers import ACTIVATIONS, activated
 from edgepress.converters.graph.operations import OPERATIONS
-from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.proof.rounding import rounded as eight_bits
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_names
-from edgepress.converters.tuning.adaround import BOUNDS, adaround, best_steps
+from edgepress.converters.tuning.descent import BOUNDS, best_steps, nearest, rounded_for_outputs
 from edgepress.converters.tuning.samples import sampler
 
 Array = npt.NDArray[Any]
-STEPS = 500
-"""Steps of optimization for each layer."""
+LARGEST = 1 << 23
+"""Values that a layer multiplies, squared, up to which its weights are rounded together."""
 BYTES = 1 << 30
 """Memory that the tensors of all items may take."""
 
@@ -57,7 +57,6 @@ def rounded(
     items: Array,
     ranges: Ranges | None = None,
     *,
-    steps: int = STEPS,
     layers: Collection[str] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Rounding:
@@ -67,7 +66,6 @@ def rounded(
         model: A float `.tflite` of batch 1.
         items: Unlabelled items (n, *item shape), some hundred; fewer are used if their tensors would take over `BYTES`.
         ranges: Ranges of the tensors, by name: those given are rounded to 8 bits before layers read them.
-        steps: Steps of optimization for each layer; 0 takes the nearest step of the best grid.
         layers: Names of the outputs of the layers to round; None for those that schemes of four bits round.
         on_layer: Called with the number of finished operations and of all.
 
@@ -75,9 +73,11 @@ def rounded(
         UnknownOperationError: The graph has an operation that programs can't compute, or takes one item at a time.
     """
     program = Program(model)
+    if not program.batched:
+        raise UnknownOperationError("it computes one item at a time")
     names = tuple(four_bit_names(model) if layers is None else layers)
     items = items[: max(1, BYTES // _live_bytes(program))].astype(program.dtype)
-    work = _Rounding(program, {*names}, ranges or {}, steps)
+    work = _Rounding(program, {*names}, ranges or {})
     for number, _ in enumerate(work.layers(items), 1):
         if on_layer is not None:
             on_layer(number, len(program.steps))
@@ -87,8 +87,8 @@ def rounded(
 class _Rounding:
     """Computes a program in float and, beside it, with weights as they will be."""
 
-    def __init__(self, program: Program, names: Collection[str], ranges: Ranges, steps: int) -> None:
-        self.program, self.names, self.ranges, self.count = program, names, ranges, steps
+    def __init__(self, program: Program, names: Collection[str], ranges: Ranges) -> None:
+        self.program, self.names, self.ranges = program, names, ranges
         self.changed: dict[str, Array] = {}
         reading = [name for step in program.steps for name in {*step.inputs}]
         self._shared = {name for name in reading if reading.count(name) > 1}
@@ -148,7 +148,9 @@ class _Rounding:
         draw = sampler(step, len(true))
         samples, targets = draw(found.numpy()), np.clip(draw(true.numpy()) @ weights.T + bias, *bounds)
         grid = best_steps(weights, (samples**2).mean(axis=0), LEVELS)
-        made = adaround(weights, bias, grid, samples, targets, bounds, levels=LEVELS, steps=self.count)
+        if weights.shape[1] ** 2 > LARGEST:
+            return nearest(weights, grid, LEVELS).reshape(values.shape)
+        made = rounded_for_outputs(weights, bias, grid, samples, targets, bounds, LEVELS)
         return made.reshape(values.shape)
 
     def _stored(self, name: str, value: Any) -> Any:
