@@ -133,6 +133,12 @@ class OnnxGraph:
             self._readers.setdefault(name, []).append(node)
         return output
 
+    def replace(self, name: str, kind: str, inputs: list[str], *, domain: str = "", **attributes: Any) -> None:
+        """Let a new node make a value, under its name, instead of the one that makes it, which makes another."""
+        old = self._makers.pop(name)
+        old.output[list(old.output).index(name)] = self._name("unused")
+        self.add(kind, inputs, name, domain=domain, **attributes)
+
     def feed(self, node: Any, place: int, name: str) -> None:
         """Let an input of a node be another value; `place` may be the one behind its last."""
         if place == len(node.input):
