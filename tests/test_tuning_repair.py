@@ -127,8 +127,8 @@ def test_a_bias_that_two_operations_read_is_given_to_each() -> None:
     first = made.graph.operators[-1]
     made.conv(4)
     made.graph.operators[-1].inputs[2] = first.inputs[2]
-    made.conv(4)
-    made.graph.operators[-1].inputs = made.graph.operators[-1].inputs[:2]
+    weights = made.random.normal(size=(4, 4 * 36)).astype(np.float32)
+    made.add("FULLY_CONNECTED", [made.now, weights, -1], (1, 4))
     model = made.model()
     before, after = (list(Program(m).weighted()) for m in (model, with_own_biases(model)))
     assert len({step.bias for step in after}) == 3
