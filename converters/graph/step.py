@@ -1,0 +1,59 @@
+"""One operation of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+"""Axis of the output's channels in the weights of each kind of operation that has some."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a graph.
+
+    Attributes:
+        kind: Name of its kind in the schema, such as "CONV_2D".
+        inputs: Names of the tensors that it reads, "" for one that is left out.
+        outputs: Names of the tensors that it makes.
+        options: Its table of options in the schema; None if it has none.
+        shape: Shape of its first output for one item.
+        dtype: Type of its first output.
+        input_shape: Shape of its first input for one item.
+        constants: Values of its constant inputs by position.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    options: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any] | None
+    input_shape: tuple[int, ...]
+    constants: Mapping[int, Array] = field(repr=False)
+
+    @property
+    def output(self) -> str:
+        """Name of its first output."""
+        return self.outputs[0]
+
+    @property
+    def weights(self) -> str:
+        """Name of its weights if they are constant, "" otherwise."""
+        return self.inputs[1] if self.kind in WEIGHTED and 1 in self.constants else ""
+
+    @property
+    def bias(self) -> str:
+        """Name of its bias if it is constant, "" otherwise."""
+        return self.inputs[2] if self.weights and 2 in self.constants else ""
+
+    def integers(self, position: int) -> list[int]:
+        """A constant input of integers as a list."""
+        found: list[int] = self.constants[position].ravel().tolist()
+        return found
