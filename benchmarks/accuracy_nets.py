@@ -150,7 +150,7 @@ class Net:
             alone(_make, self)
 
     def convert(self, schemes: Collection[str], side: str = "repaired", model: Path | None = None) -> dict[str, Any]:
-        """What was made, by scheme: "file" (a path or None), "error", "seconds", "repairs".
+        """What was made, by scheme: "file" (a path or None), "error", "seconds", "tuning".
 
         Args:
             schemes: Names of schemes.
@@ -166,7 +166,7 @@ class Net:
             found = alone(_convert, model or self.model, self.data, folder, missing, SIDES.get(side, {}), self.hints)
             made |= {scheme: row | {"key": key} for scheme, row in found.items()}
             temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(made, indent=1))
+            temporary.write_text(json.dumps(made, indent=1, default=str))
             temporary.rename(path)
         return {s: made[s] | {"file": folder / made[s]["file"] if made[s]["file"] else None} for s in schemes}
 
@@ -252,11 +252,10 @@ def _convert(
         verify=False,
         **{option: value for option, value in options.items() if supported(option)},
     ):
-        repairs = getattr(variant, "repairs", None)
         found[variant.scheme] = {
             "file": variant.path.name if variant.path else "",
             "error": variant.error,
-            "repairs": repairs if isinstance(repairs, (dict, list, tuple, type(None))) else str(repairs),
+            "tuning": dict(getattr(variant, "tuning", {})),
         }
     seconds = round(time.perf_counter() - start, 2)  # of all schemes of this call
     return {scheme: row | {"seconds": seconds} for scheme, row in found.items()}
