@@ -42,7 +42,11 @@ def data_file(name: str, cache: Path, *, real: Path = REAL, cifar: Path | None =
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         kind, _, size = name.partition("-")
-        made = _signs(real, int(size), few=kind == "few") if size.isdigit() else _sampled(name, _READERS[kind](real, cifar))
+        made = (
+            _signs(real, int(size), few=kind == "few")
+            if size.isdigit()
+            else _sampled(name, _READERS[kind](real, cifar))
+        )
         temporary = path.with_suffix(".tmp.npz")
         np.savez(temporary, **made)  # type: ignore[arg-type]
         temporary.rename(path)

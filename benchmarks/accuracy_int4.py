@@ -36,7 +36,9 @@ def int4(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
         made = net.convert([FLOAT, *SCHEMES, *SCHEMES.values()], "unlabelled")
         ours = flags_of(net, {scheme: row["file"] for scheme, row in made.items() if row["file"]})
         theirs = flags_of(net, peer_files(net, INT4))
-        yield note(f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}")
+        yield note(
+            f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}"
+        )
         for scheme, eight in SCHEMES.items():
             if scheme not in ours:
                 yield Line(f"    {net.name:26} {scheme:12} no file: {made[scheme]['error']}", "no file")
@@ -118,5 +120,3 @@ def _tuned(net: Net, bits: int) -> tuple[Path | None, float, str]:
         log.write_text(json.dumps(made))
     path = Path(made["file"]) if made["file"] and not made["error"] else None
     return path, float(made["minutes"]), " ".join(made["error"].split())
-
-

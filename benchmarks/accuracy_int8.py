@@ -17,7 +17,14 @@ from edgepress.toolkit.stats.intervals import paired_drop
 FLOAT, INT = "tflite-float32", ("tflite-int8", "onnx-int8")
 DYN = ("tflite-dynamic", "onnx-dynamic")
 LIMIT, HARD_LIMIT, REGAINED, SECONDS = 0.3, 0.5, 2 / 3, 20.0
-HARD = ("lenet-mnist", "resnet8-mnist", "vgg-mnist", "mobilenet-v1-signs", "mobilenet-v2-signs", "mobilenet-v3-small-signs")
+HARD = (
+    "lenet-mnist",
+    "resnet8-mnist",
+    "vgg-mnist",
+    "mobilenet-v1-signs",
+    "mobilenet-v2-signs",
+    "mobilenet-v3-small-signs",
+)
 HARD_PINNED = ("mobilenet-v3-small-signs",)
 """Nets with hard-swish, which pins groups."""
 
@@ -28,7 +35,9 @@ def natural(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
         reference, ours = of_side(net, "repaired", INT)
         plain = of_side(net, "plain", INT)[1] if supported("repairs") else {}
         theirs = flags_of(net, peer_files(net, INT8))
-        yield note(f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}")
+        yield note(
+            f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}"
+        )
         for scheme in INT:
             yield _natural(net, scheme, reference, ours, plain, theirs)
 
@@ -54,7 +63,9 @@ def hurt(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
         reference, plain = of_side(net, "plain", INT)
         _, repaired = of_side(net, "repaired", INT)
         theirs = flags_of(net, peer_files(net, INT8))
-        yield note(f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}")
+        yield note(
+            f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}"
+        )
         seconds = extra_seconds(net)
         for scheme in INT:
             if scheme not in plain or scheme not in repaired:
@@ -85,7 +96,9 @@ def hard(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
         reference, ours = of_side(net, "repaired", (*INT, *DYN))
         plain = of_side(net, "plain", (*INT, *DYN))[1] if supported("repairs") else {}
         theirs = flags_of(net, peer_files(net, [*INT8, *DYNAMIC]))
-        yield note(f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}")
+        yield note(
+            f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}"
+        )
         for scheme in (*INT, *DYN):
             if scheme not in ours:
                 yield Line(f"    {net.name:26} {scheme:12} no file", "no file")

@@ -8,6 +8,7 @@ other code are made anew. Answers to the test split are kept by the hash of the 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -250,7 +251,7 @@ def _convert(
         out=out,
         hints=Hints(**hints) if hints else None,
         verify=False,
-        **{option: value for option, value in options.items() if supported(option)},
+        **options_there(convert, options),
     ):
         found[variant.scheme] = {
             "file": variant.path.name if variant.path else "",
@@ -268,9 +269,12 @@ def _tops(path: Path, data: Path, engine: str | None) -> Array:
     return np.asarray(np.where(np.isfinite(scores).all(1), scores.argmax(1), -1), np.int64)
 
 
+def options_there(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that a function has."""
+    return {option: value for option, value in options.items() if option in inspect.signature(function).parameters}
+
+
 @cache
 def supported(option: str) -> bool:
-    """Whether `convert` has an option: rows for what is not there yet say so instead of failing."""
-    import inspect
-
-    return option in inspect.signature(convert).parameters
+    """Whether `convert` has an option."""
+    return bool(options_there(convert, {option: None}))

@@ -68,7 +68,9 @@ def _converter(net: Net, path: Path, source: Path | None, *, dynamic: bool = Fal
     path.write_bytes(converter.convert())
 
 
-def _litert(net: Net, path: Path, source: Path | None, *, bits: int = 8, algorithm: str = "", dynamic: bool = False) -> None:
+def _litert(
+    net: Net, path: Path, source: Path | None, *, bits: int = 8, algorithm: str = "", dynamic: bool = False
+) -> None:
     import tensorflow as tf
     from ai_edge_litert.interpreter import Interpreter
     from litert_quantizer import qtyping, recipe
@@ -77,7 +79,11 @@ def _litert(net: Net, path: Path, source: Path | None, *, bits: int = 8, algorit
     from litert_quantizer.recipe_manager import RecipeManager
 
     keras_model = net.model.suffix != ".tflite"
-    model = bytes(tf.lite.TFLiteConverter.from_keras_model(_of_one(net)).convert()) if keras_model else net.model.read_bytes()
+    model = (
+        bytes(tf.lite.TFLiteConverter.from_keras_model(_of_one(net)).convert())
+        if keras_model
+        else net.model.read_bytes()
+    )
     manager, operation = RecipeManager(), qtyping.TFLOperationName
     if dynamic:
         manager.load_quantization_recipe(recipe.dynamic_wi8_afp32())
