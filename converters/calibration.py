@@ -8,6 +8,7 @@ that the scale of pixels is exactly 1.
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ PASSING = {
 """Operations of whose input nothing may be clipped, either, where nothing of the output may be."""
 Step = tuple[str, tuple[str, ...], tuple[str, ...]]
 """An operation: its kind, what it reads and what it makes."""
+
+
+def hash_of(model: bytes) -> str:
+    """What statistics of a graph are kept under."""
+    return hashlib.sha256(model).hexdigest()
 
 
 def tflite_ranges(model: bytes, batches: Batches, input_range: InputRange, choice: Choice | None = None) -> Ranges:
@@ -114,7 +120,8 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread would slow the histograms
+    # Threads that spin while they wait would slow the histograms.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
     seen = Statistics()
@@ -133,7 +140,9 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     return _limited(seen, steps, [v.name for v in model.graph.output], as_float, input_range)
 
 
-def _limited(found: Statistics, steps: Iterable[Step], ends: Iterable[str], source: str, known: InputRange) -> Statistics:
+def _limited(
+    found: Statistics, steps: Iterable[Step], ends: Iterable[str], source: str, known: InputRange
+) -> Statistics:
     """Set what is known of tensors, and protect those that must not be clipped.
 
     Answers are compared with each other, so that clipping them would make different ones equal; so are the numbers that

@@ -11,12 +11,18 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.calibration import Batches
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.opening import opened
-from edgepress.converters.schemes import Tuning
+from edgepress.converters.rewrites.table import rewrites_for, rewritten_tflite
+from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.sources.base import Onnx2tf
+from edgepress.converters.statistics import Choice, Ranging, Statistics
+from edgepress.converters.targets import Target
+from edgepress.converters.tuning.methods import Validation, choose
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line
 
@@ -28,11 +34,17 @@ class Waist:
     Attributes:
         model: The file that holds it, with a float32 or integer input and batch 1; the error if there is none.
         tuned: The files that hold its tuned forms where these differ from it, by the kind of tuning.
+        choice: The methods by which ranges of tensors follow from calibration items.
+        ranges: How they were chosen and what that brought, for JSON.
+        statistics: Statistics that were collected for that, by the hash of the graph (`calibration.hash_of`).
         notes: Remarks for the user.
     """
 
     model: Path | ConversionError
     tuned: Mapping[Tuning, Path] = dataclasses.field(default_factory=dict)
+    choice: Choice = dataclasses.field(default_factory=Choice)
+    ranges: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    statistics: Mapping[str, Statistics] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def graph(self, tuning: Tuning = "") -> bytes:
@@ -54,11 +66,24 @@ class WaistJob:
         folder: Existing folder for its files.
         adapter: The operations before and after the model.
         onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
+        calibration: Returns the calibration items; None if nothing is calibrated.
+        method: How ranges follow from them.
+        validation: Returns up to a number of items, and their labels or None, on which files are judged; None takes
+            calibration items.
+        labelled: Whether the model's answers are scores of labels.
+        target: What the files are for.
+        rewrite: Whether the graphs are rewritten for it.
     """
 
     folder: Path
     adapter: InputAdapter
     onnx2tf: Onnx2tf = None
+    calibration: Batches | None = None
+    method: Ranging = "minmax"
+    validation: Validation | None = None
+    labelled: bool = True
+    target: Target = "cpu"
+    rewrite: bool = True
 
 
 def make_waist(job: WaistJob, emit: Emit) -> None:
@@ -67,14 +92,35 @@ def make_waist(job: WaistJob, emit: Emit) -> None:
     try:
         model.write_bytes(opened().tflite(job.adapter, job.onnx2tf))
     except ConversionError as e:
-        emit(Waist(e))
+        emit(_with_choice(Waist(e), job))
         return
     except EdgepressError:
         raise
     except Exception as e:
-        emit(Waist(unexpected(e)))
+        emit(_with_choice(Waist(unexpected(e)), job))
         return
-    emit(Waist(model))
+    emit(_with_choice(Waist(model), job))
+
+
+def _with_choice(waist: Waist, job: WaistJob) -> Waist:
+    """The methods of the ranges, chosen by the int8 file that is made of the graph, for all schemes."""
+    if job.calibration is None or job.method != "auto":
+        method = "minmax" if job.method == "auto" else job.method
+        return dataclasses.replace(waist, choice=Choice(method), ranges={"method": method})
+    before, recipe = (
+        rewrites_for(SCHEMES["tflite-int8"], job.target, stage) if job.rewrite else () for stage in ("float", "recipe")
+    )
+    try:
+        model, _ = rewritten_tflite(waist.graph(), before)
+        _, rewrites = rewritten_tflite(model, recipe)
+        chosen, statistics = choose(
+            model, job.calibration, job.adapter.item, job.validation, labelled=job.labelled, rewrites=rewrites
+        )
+    except ConversionError as e:
+        return dataclasses.replace(waist, ranges={"method": "minmax", "error": e.message})
+    except Exception as e:  # files can be made without
+        return dataclasses.replace(waist, ranges={"method": "minmax", "error": unexpected(e).message})
+    return dataclasses.replace(waist, choice=chosen.choice, ranges=chosen.summary(), statistics=statistics)
 
 
 def unexpected(error: Exception) -> ConversionError:

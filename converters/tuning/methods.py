@@ -8,16 +8,25 @@ that the result is the same on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.calibration import Batches, hash_of, tflite_statistics
 from edgepress.converters.statistics import METHODS, Choice, Method, Statistics
-from edgepress.converters.tuning.judge import Score
+from edgepress.converters.tuning.judge import Judge, Score, enough, macs
+from edgepress.runtime.input_spec import InputSpec
 
-Calibrate = Literal["minmax", "percentile", "mse", "entropy", "auto"]
-"""How ranges are found: by one method, or by trials."""
-WAYS: tuple[Calibrate, ...] = get_args(Calibrate)
+Validation = Callable[[int], tuple[npt.NDArray[Any], npt.NDArray[Any] | None]]
+"""Returns up to a number of items (n, *item shape) and their labels, or None if these are unknown; picklable."""
+TRIALS = 40
+"""Files that are judged at most."""
+WORK, OPERATION, BYTE = 1.5e11, 2e7, 100
+"""Multiply-accumulates that all trials may take, about five seconds, and what quantizing costs, counted as such, for
+each operation and each byte of a graph."""
 DIFFERENT = 1.05
 """Ratio of a wider range to a narrower one from which a trial is worth it."""
 GAIN_DB = 0.1
@@ -50,6 +59,54 @@ class Chosen:
             "accuracy": [self.before.accuracy, self.score.accuracy],
             "trials": self.trials,
         }
+
+
+def choose(
+    model: bytes,
+    calibration: Batches,
+    item: InputSpec,
+    validation: Validation | None = None,
+    *,
+    labelled: bool = True,
+    rewrites: Collection[str] = (),
+) -> tuple[Chosen, dict[str, Statistics]]:
+    """Choose the methods for a float TFLite graph by the int8 files that are made of it.
+
+    Args:
+        model: The `.tflite` that is quantized, of batch 1.
+        calibration: The calibration items.
+        item: The input.
+        validation: Items to judge files on; None takes calibration items.
+        labelled: Whether the answers are scores of labels.
+        rewrites: Names of the rewrites that the quantizer's recipe makes.
+
+    Returns:
+        What was chosen, and the model's statistics by its hash.
+
+    Raises:
+        ConversionError: The model does not run on the items, or the quantizer refuses it.
+    """
+    statistics = tflite_statistics(model, calibration, None if item.is_integer else item.value_range)
+    items, labels = (validation or _first(calibration))(enough(model))
+    judge = Judge(model, items, labels, labelled=labelled, uint8=item.is_image)
+    work = macs(model) * len(judge.items) + OPERATION * len(statistics.names) + BYTE * len(model)
+
+    def score(choice: Choice) -> Score:
+        return judge.score(model, statistics.ranges(choice), "int8", rewrites)
+
+    return chosen_methods(statistics, score, int(min(TRIALS, WORK / work))), {hash_of(model): statistics}
+
+
+def _first(batches: Batches) -> Validation:
+    def first(count: int) -> tuple[npt.NDArray[Any], None]:
+        found: list[npt.NDArray[Any]] = []
+        for batch in batches():
+            found.append(batch)
+            if sum(map(len, found)) >= count:
+                break
+        return np.concatenate(found)[:count], None
+
+    return first
 
 
 def chosen_methods(statistics: Statistics, score: Callable[[Choice], Score], trials: int) -> Chosen:

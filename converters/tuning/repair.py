@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.step import WEIGHTED
 from edgepress.converters.schemes import SCHEMES, Tuning
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.tuning.bias import corrected_biases

@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.statistics import RANGINGS
 from edgepress.converters.targets import TARGETS
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import (
@@ -36,7 +37,16 @@ def convert(
         Option(help=f"{DATA_HELP}; labels are not needed, so a folder of images will do", show_default=TRAINED_ON),
     ] = None,
     out: Annotated[Path | None, Option(help="Folder for the files", show_default="variants, next to the model")] = None,
-    calibration_images: Annotated[int, Option(min=1, help="Number of training items in the calibration set")] = 200,
+    calibration: Annotated[
+        str,
+        Option(
+            help="How ranges of integers follow from calibration items; auto tries the others on validation items",
+            metavar=f"<{'|'.join(RANGINGS)}>",
+            autocompletion=list_of(RANGINGS),
+        ),
+    ] = "auto",
+    samples: Annotated[int, Option("--samples", min=1, help="Number of training items in the calibration set")] = 200,
+    calibration_images: Annotated[int | None, Option(min=1, hidden=True, help="Earlier name of --samples")] = None,
     verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
     skip_unreadable: SkipUnreadable = False,
     custom: Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")] = None,
@@ -72,7 +82,8 @@ def convert(
         data=data,
         out=out,
         hints=replace(hints, custom=tuple(custom or ()), trust=trust),
-        calibration_images=calibration_images,
+        calibration=calibration,
+        samples=calibration_images or samples,
         verify=verify,
         skip_unreadable=skip_unreadable,
         install=not offline,
