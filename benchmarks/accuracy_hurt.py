@@ -1,8 +1,9 @@
 """Nets that int8 with ranges of smallest and largest values hurts: their recipes, with seeds, and how they are trained.
 
-What hurts is what people do: batch norm and ReLU without a cap, trained until every training item is right, on little
-data, without augmentation or weight decay, at a large learning rate. Activations then have outliers that most items do
-not reach, and many test items lie near a decision.
+What hurts is what people do: a deep stack of few channels with batch norm and ReLU without a cap, trained until every
+training item is right, on little data, without augmentation or weight decay, at a large learning rate. Channels then
+have very different ranges, and many test items lie near a decision. Residual nets lost nothing beyond the interval by
+the same treatment (on CIFAR-10 and on MNIST), and neither did shallower stacks; seeds differ much.
 """
 
 from __future__ import annotations
@@ -20,33 +21,26 @@ class Hurt:
 
     Attributes:
         data: A data set of `accuracy_data`.
-        body: "residual", "inverted" (a MobileNetV2 of few channels) or "separable".
         width: Channels of the first stage.
         blocks: Blocks of each stage; the second and later stages halve the height and width and double the channels.
         rate: Learning rate of the first step of SGD with momentum 0.9; a cosine decay follows.
         epochs: Passes over the training items.
         seed: Seed of the weights and of the order.
-        cap: Upper end of ReLU; None for none.
     """
 
     data: str
-    body: str
     width: int
     blocks: tuple[int, ...]
     rate: float
     epochs: int
     seed: int
-    cap: float | None = None
 
 
 BATCH = 64
 RECIPES: dict[str, Hurt] = {
-    "residual-a": Hurt("cifar", "residual", 12, (1, 1, 1), 0.2, 20, 1),
-    "residual-b": Hurt("cifar", "residual", 12, (2, 2, 2), 0.3, 20, 2),
-    "inverted-a": Hurt("cifar", "inverted", 8, (1, 2, 2), 0.2, 20, 3),
-    "separable-a": Hurt("cifar", "separable", 16, (1, 2, 2), 0.3, 20, 4),
-    "residual-m": Hurt("mnist-small", "residual", 8, (1, 1, 1), 0.3, 40, 5),
-    "inverted-m": Hurt("mnist-small", "inverted", 8, (1, 1, 1), 0.3, 60, 6),
+    "separable-a": Hurt("mnist-small", 8, (2, 3, 3), 0.5, 60, 1),
+    "separable-b": Hurt("mnist-small", 8, (3, 5, 5), 0.5, 80, 1),
+    "separable-c": Hurt("mnist-small", 8, (3, 5, 5), 0.4, 60, 22),
 }
 
 
@@ -70,32 +64,16 @@ def build(recipe: Hurt, shape: tuple[int, ...], classes: int) -> Any:
     import keras
     from keras import layers
 
-    def conv(x: Any, channels: int, kernel: int, stride: int = 1, *, act: bool = True) -> Any:
-        x = layers.Conv2D(channels, kernel, stride, "same", use_bias=False)(x)
-        return normed(x, act=act)
-
-    def depthwise(x: Any, stride: int) -> Any:
-        return normed(layers.DepthwiseConv2D(3, stride, "same", use_bias=False)(x), act=True)
-
-    def normed(x: Any, *, act: bool) -> Any:
-        x = layers.BatchNormalization(momentum=0.9)(x)
-        return layers.ReLU(recipe.cap)(x) if act else x
-
-    def block(x: Any, channels: int, stride: int) -> Any:
-        before = x.shape[-1]
-        if recipe.body == "separable":
-            return conv(depthwise(x, stride), channels, 1)
-        if recipe.body == "inverted":
-            y = conv(depthwise(conv(x, 4 * before, 1), stride), channels, 1, act=False)
-            return layers.Add()([x, y]) if stride == 1 and channels == before else y
-        y = conv(conv(x, channels, 3, stride), channels, 3, act=False)
-        skip = x if stride == 1 and channels == before else conv(x, channels, 1, stride, act=False)
-        return layers.ReLU(recipe.cap)(layers.Add()([skip, y]))
+    def normed(x: Any) -> Any:
+        return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
 
     source = keras.Input(shape, name="image")
-    x = conv(layers.Rescaling(1 / 127.5, -1)(source), recipe.width, 3, 1 if recipe.body == "residual" else 2)
+    x = layers.Rescaling(1 / 127.5, -1)(source)
+    x = normed(layers.Conv2D(recipe.width, 3, 2, "same", use_bias=False)(x))
     for stage, count in enumerate(recipe.blocks):
         for i in range(count):
-            x = block(x, recipe.width << stage, 2 if stage and not i else 1)
+            stride = 2 if stage and not i else 1
+            x = normed(layers.DepthwiseConv2D(3, stride, "same", use_bias=False)(x))
+            x = normed(layers.Conv2D(recipe.width << stage, 1, use_bias=False)(x))
     x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(source, layers.Dense(classes, activation="softmax", name="predictions")(x), name=recipe.body)
+    return keras.Model(source, layers.Dense(classes, activation="softmax", name="predictions")(x), name="separable")

@@ -17,6 +17,7 @@ from edgepress.toolkit.stats.intervals import paired_drop
 FLOAT, INT = "tflite-float32", ("tflite-int8", "onnx-int8")
 DYN = ("tflite-dynamic", "onnx-dynamic")
 LIMIT, HARD_LIMIT, REGAINED, SECONDS = 0.3, 0.5, 2 / 3, 20.0
+HURT = (*RECIPES, "resnet8-signs", "mobilenet-v2-signs")
 HARD = (
     "lenet-mnist",
     "resnet8-mnist",
@@ -59,7 +60,7 @@ def _natural(
 
 def hurt(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
     """Nets that ranges of smallest and largest values hurt: what repairs regain, and what they cost."""
-    for net in nets(RECIPES, place, wanted):
+    for net in nets(HURT, place, wanted):
         reference, plain = of_side(net, "plain", INT)
         _, repaired = of_side(net, "repaired", INT)
         theirs = flags_of(net, peer_files(net, INT8))
