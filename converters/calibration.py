@@ -8,7 +8,6 @@ that the scale of pixels is exactly 1.
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -50,11 +49,6 @@ PASSING = {
 """Operations of whose input nothing may be clipped, either, where nothing of the output may be."""
 Step = tuple[str, tuple[str, ...], tuple[str, ...]]
 """An operation: its kind, what it reads and what it makes."""
-
-
-def hash_of(model: bytes) -> str:
-    """What statistics of a graph are kept under."""
-    return hashlib.sha256(model).hexdigest()
 
 
 def tflite_ranges(model: bytes, batches: Batches, input_range: InputRange, choice: Choice | None = None) -> Ranges:
@@ -175,4 +169,9 @@ def _checked(batches: Batches) -> Iterable[npt.NDArray[np.float32]]:
         count += len(batch)
         yield batch.astype(np.float32)
     if not count:
-        raise ConversionError("There are no calibration items.", "Give data with a non-empty training split.")
+        raise no_items()
+
+
+def no_items() -> ConversionError:
+    """The error of calibration data without an item."""
+    return ConversionError("There are no calibration items.", "Give data with a non-empty training split.")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.calibration import Batches, hash_of, tflite_statistics
+from edgepress.converters.calibration import Batches, tflite_statistics
 from edgepress.converters.contract.outputs import refuse_other_outputs
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError
@@ -155,8 +155,7 @@ class _Work:
 
     def statistics(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> Statistics:
         model, _ = self.once(self.rewritten_tflite, rewrites, tuning)
-        found = self.job.waist.statistics.get(hash_of(model))
-        return found or tflite_statistics(model, self.job.calibration, self.range)
+        return tflite_statistics(model, self.job.calibration, self.range)
 
     def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
         """Items to verify on, and the source model's answers to them.
@@ -205,7 +204,7 @@ class _Work:
             item_by_item=scheme.item_by_item,
             target=self.job.target,
             rewrites=tuple(rewrites),
-            tuning=(tuning := self._told(scheme)),
+            tuning=self._facts(scheme),
         )
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide errors where it saturates.
@@ -245,13 +244,12 @@ class _Work:
                     f"The file does not answer like the source model ({on}): {reason}.",
                     f"{hint}; --no-verify keeps the file anyway.",
                 )
-            notes = remainder(temporary, scheme)
+            notes = (*remainder(temporary, scheme), *(self.job.waist.notes if scheme.tuning else ()))
             test = make_selftest(model, scheme, self.once(self.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
         size = target.stat().st_size
-        return Done(
-            Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, tuning=tuning, notes=notes), scores
-        )
+        variant = Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes)
+        return Done(dataclasses.replace(variant, tuning=contract.tuning), scores)
 
     def _rounded(self, scheme: Scheme, rewrites: Collection[str], end: End) -> npt.NDArray[np.float32] | None:
         """The best answers that a scheme with rounded weights could give to the proof items.
@@ -295,9 +293,9 @@ class _Work:
         """The tuning of its graph, "" if it changed nothing, so that schemes share what is made of equal graphs."""
         return scheme.tuning if scheme.tuning in self.job.waist.tuned else ""
 
-    def _told(self, scheme: Scheme) -> dict[str, Any]:
+    def _facts(self, scheme: Scheme) -> dict[str, Any]:
         """What was done to a file to keep accuracy."""
-        return {"ranges": dict(self.job.waist.ranges)} if scheme.calibrated and scheme.bits == 8 else {}
+        return dict(self.job.waist.facts.get(scheme.tuning, {}))
 
     def _rewrites(self, scheme: Scheme, stage: Stage) -> tuple[Rewrite, ...]:
         return rewrites_for(scheme, self.job.target, stage) if self.job.rewrite else ()

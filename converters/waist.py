@@ -16,13 +16,14 @@ from typing import Any
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import whole_file
 from edgepress.converters.opening import opened
-from edgepress.converters.rewrites.table import rewrites_for, rewritten_tflite
-from edgepress.converters.schemes import SCHEMES, Tuning
+from edgepress.converters.schemes import Tuning
 from edgepress.converters.sources.base import Onnx2tf
-from edgepress.converters.statistics import Choice, Ranging, Statistics
-from edgepress.converters.targets import Target
-from edgepress.converters.tuning.methods import Validation, choose
+from edgepress.converters.statistics import Choice, Ranging
+from edgepress.converters.tuning.judge import Judge, enough
+from edgepress.converters.tuning.methods import Validation, first_items
+from edgepress.converters.tuning.repair import repair
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line
 
@@ -35,16 +36,14 @@ class Waist:
         model: The file that holds it, with a float32 or integer input and batch 1; the error if there is none.
         tuned: The files that hold its tuned forms where these differ from it, by the kind of tuning.
         choice: The methods by which ranges of tensors follow from calibration items.
-        ranges: How they were chosen and what that brought, for JSON.
-        statistics: Statistics that were collected for that, by the hash of the graph (`calibration.hash_of`).
+        facts: What was done for each kind of tuning and what that brought, for contracts and JSON.
         notes: Remarks for the user.
     """
 
     model: Path | ConversionError
     tuned: Mapping[Tuning, Path] = dataclasses.field(default_factory=dict)
     choice: Choice = dataclasses.field(default_factory=Choice)
-    ranges: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    statistics: Mapping[str, Statistics] = dataclasses.field(default_factory=dict)
+    facts: Mapping[Tuning, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def graph(self, tuning: Tuning = "") -> bytes:
@@ -66,61 +65,83 @@ class WaistJob:
         folder: Existing folder for its files.
         adapter: The operations before and after the model.
         onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
-        calibration: Returns the calibration items; None if nothing is calibrated.
-        method: How ranges follow from them.
+        calibration: Returns the calibration items.
         validation: Returns up to a number of items, and their labels or None, on which files are judged; None takes
             calibration items.
         labelled: Whether the model's answers are scores of labels.
-        target: What the files are for.
-        rewrite: Whether the graphs are rewritten for it.
+        wanted: The kinds of tuning that files need.
+        repairs: Whether the graph's constants may be changed.
+        ranging: How ranges follow from the calibration items.
     """
 
     folder: Path
     adapter: InputAdapter
-    onnx2tf: Onnx2tf = None
-    calibration: Batches | None = None
-    method: Ranging = "minmax"
+    onnx2tf: Onnx2tf
+    calibration: Batches
     validation: Validation | None = None
     labelled: bool = True
-    target: Target = "cpu"
-    rewrite: bool = True
+    wanted: tuple[Tuning, ...] = ()
+    repairs: bool = True
+    ranging: Ranging = "minmax"
+
+    @property
+    def model(self) -> Path:
+        """The file of the float graph, which is complete once it exists."""
+        return self.folder / "float.tflite"
+
+    @property
+    def choice(self) -> Choice:
+        """The methods of the ranges if none are chosen."""
+        return Choice() if self.ranging == "auto" else Choice(self.ranging)
 
 
 def make_waist(job: WaistJob, emit: Emit) -> None:
     """Do a `WaistJob`."""
-    model = job.folder / "float.tflite"
     try:
-        model.write_bytes(opened().tflite(job.adapter, job.onnx2tf))
+        model = opened().tflite(job.adapter, job.onnx2tf)
     except ConversionError as e:
-        emit(_with_choice(Waist(e), job))
-        return
+        emit(Waist(e, choice=job.choice))
     except EdgepressError:
         raise
     except Exception as e:
-        emit(_with_choice(Waist(unexpected(e)), job))
-        return
-    emit(_with_choice(Waist(model), job))
+        emit(Waist(unexpected(e), choice=job.choice))
+    else:
+        with whole_file(job.model) as temporary:
+            temporary.write_bytes(model)
+        emit(_tuned(model, Waist(job.model, choice=job.choice), job))
 
 
-def _with_choice(waist: Waist, job: WaistJob) -> Waist:
-    """The methods of the ranges, chosen by the int8 file that is made of the graph, for all schemes."""
-    if job.calibration is None or job.method != "auto":
-        method = "minmax" if job.method == "auto" else job.method
-        return dataclasses.replace(waist, choice=Choice(method), ranges={"method": method})
-    before, recipe = (
-        rewrites_for(SCHEMES["tflite-int8"], job.target, stage) if job.rewrite else () for stage in ("float", "recipe")
-    )
+def _tuned(model: bytes, waist: Waist, job: WaistJob) -> Waist:
+    """The same with tuned forms of the graph for the kinds that are wanted."""
+    wanted = [tuning for tuning in job.wanted if job.repairs or (tuning == "int8" and job.ranging == "auto")]
+    if not wanted:
+        return waist
+    item = job.adapter.item
     try:
-        model, _ = rewritten_tflite(waist.graph(), before)
-        _, rewrites = rewritten_tflite(model, recipe)
-        chosen, statistics = choose(
-            model, job.calibration, job.adapter.item, job.validation, labelled=job.labelled, rewrites=rewrites
-        )
+        count = enough(model)
+        items, labels = job.validation(count) if job.validation else (first_items(job.calibration, count), None)
+        judge = Judge(model, items, labels, labelled=job.labelled, uint8=item.is_image)
+        known = None if item.is_integer else item.value_range
+        options: dict[str, Any] = {"wanted": wanted, "repairs": job.repairs, "ranging": job.ranging}
+        found = repair(model, job.calibration, judge, input_range=known, **options)
     except ConversionError as e:
-        return dataclasses.replace(waist, ranges={"method": "minmax", "error": e.message})
+        return dataclasses.replace(waist, notes=(f"nothing was tuned: {e.message}",))
     except Exception as e:  # files can be made without
-        return dataclasses.replace(waist, ranges={"method": "minmax", "error": unexpected(e).message})
-    return dataclasses.replace(waist, choice=chosen.choice, ranges=chosen.summary(), statistics=statistics)
+        return dataclasses.replace(waist, notes=(f"nothing was tuned: {unexpected(e).message}",))
+    for tuning, tuned in found.models.items():
+        (job.folder / f"{tuning}.tflite").write_bytes(tuned)
+    facts: dict[Tuning, dict[str, Any]] = {}
+    for tuning in wanted:
+        stages = [stage.facts() for stage in found.stages if stage.tuning == tuning]
+        methods = {"calibration": found.chosen.summary()} if tuning == "int8" and found.chosen else {}
+        facts[tuning] = ({"repairs": stages} if stages else {}) | methods
+    return dataclasses.replace(
+        waist,
+        tuned={tuning: job.folder / f"{tuning}.tflite" for tuning in found.models},
+        choice=found.chosen.choice if found.chosen else waist.choice,
+        facts=facts,
+        notes=found.notes,
+    )
 
 
 def unexpected(error: Exception) -> ConversionError:

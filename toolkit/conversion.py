@@ -58,6 +58,7 @@ def convert(
     data: str | None = None,
     out: str | Path | None = None,
     hints: Hints | None = None,
+    repairs: bool = True,
     calibration: str = "auto",
     samples: int = SAMPLES,
     verify: bool = True,
@@ -77,6 +78,7 @@ def convert(
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
+        repairs: Whether the graph's constants are changed where that makes quantized files more accurate.
         calibration: How the ranges of integers follow from calibration items: "minmax", "percentile", "mse", "entropy",
             or "auto", which tries them on validation items.
         samples: Number of calibration items, at least 1.
@@ -119,6 +121,7 @@ def convert(
             adapter=plan.adapter,
             out=out or path.parent / "variants",
             **_items(plan.data, samples, plan.contract),
+            repairs=repairs and plan.data is not None,
             ranging=ranging,
             enforce=verify,
             onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,

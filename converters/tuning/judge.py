@@ -42,7 +42,8 @@ class Score:
         agreement: Share of the items that get the float graph's label, 0-1; None if answers are not scores of labels.
         noise_db: Spread of the float graph's answers between items to the error of the file's, dB, before a final
             softmax or sigmoid; more is better.
-        hits: What is counted, one truth value an item (and label, if an item may have several).
+        hits: What is counted, one truth value an item (and label, if an item may have several): the float graph's
+            label and, if labels are known, a right one. That an item is right which the float graph gets wrong is luck.
     """
 
     accuracy: float | None
@@ -124,11 +125,12 @@ class Judge:
         count = len(found)
         decisions = self._decisions(found)
         agrees = decisions == self._decided[:count]
-        hits = agrees if self.labels is None else decisions == self._given()[:count]
+        right = agrees if self.labels is None else decisions == self._given()[:count]
+        hits = right if self.labels is None else right & agrees
         if not self._labelled:
             hits = np.zeros(0, bool)
         return Score(
-            float(hits.mean()) if self._labelled and self.labels is not None else None,
+            float(right.mean()) if self._labelled and self.labels is not None else None,
             float(agrees.mean()) if self._labelled else None,
             self._noise(found),
             hits,

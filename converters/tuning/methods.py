@@ -8,17 +8,16 @@ that the result is the same on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.calibration import Batches, hash_of, tflite_statistics
+from edgepress.converters.calibration import Batches, no_items
 from edgepress.converters.statistics import METHODS, Choice, Method, Statistics
-from edgepress.converters.tuning.judge import Judge, Score, enough, macs
-from edgepress.runtime.input_spec import InputSpec
+from edgepress.converters.tuning.judge import Score, macs
 
 Validation = Callable[[int], tuple[npt.NDArray[Any], npt.NDArray[Any] | None]]
 """Returns up to a number of items (n, *item shape) and their labels, or None if these are unknown; picklable."""
@@ -50,63 +49,39 @@ class Chosen:
     trials: int
 
     def summary(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The same for JSON and contracts, with the fields of a repair."""
+        choice = self.choice
+        others = f", of {len(choice.tensors)} tensors by others" if choice.tensors else ""
         return {
-            "method": self.choice.default,
-            "tensors": dict(self.choice.tensors),
-            "noise_db": [round(self.before.noise_db, 2), round(self.score.noise_db, 2)],
-            "agreement": [self.before.agreement, self.score.agreement],
-            "accuracy": [self.before.accuracy, self.score.accuracy],
+            "method": choice.default,
+            "tensors": dict(choice.tensors),
             "trials": self.trials,
+            "before": self.before.facts(),
+            "after": self.score.facts(),
+            "what": f"ranges by {choice.default}{others}",
         }
 
 
-def choose(
-    model: bytes,
-    calibration: Batches,
-    item: InputSpec,
-    validation: Validation | None = None,
-    *,
-    labelled: bool = True,
-    rewrites: Collection[str] = (),
-) -> tuple[Chosen, dict[str, Statistics]]:
-    """Choose the methods for a float TFLite graph by the int8 files that are made of it.
+def trials(model: bytes, items: int, tensors: int) -> int:
+    """Number of files of a float TFLite graph with some tensors that may be judged on some items, at least one."""
+    work = macs(model) * items + OPERATION * tensors + BYTE * len(model)
+    return max(1, int(min(TRIALS, WORK / work)))
 
-    Args:
-        model: The `.tflite` that is quantized, of batch 1.
-        calibration: The calibration items.
-        item: The input.
-        validation: Items to judge files on; None takes calibration items.
-        labelled: Whether the answers are scores of labels.
-        rewrites: Names of the rewrites that the quantizer's recipe makes.
 
-    Returns:
-        What was chosen, and the model's statistics by its hash.
+def first_items(batches: Batches, count: int) -> npt.NDArray[Any]:
+    """The first items, up to a number of them, shape (n, *item shape).
 
     Raises:
-        ConversionError: The model does not run on the items, or the quantizer refuses it.
+        ConversionError: There are none.
     """
-    statistics = tflite_statistics(model, calibration, None if item.is_integer else item.value_range)
-    items, labels = (validation or _first(calibration))(enough(model))
-    judge = Judge(model, items, labels, labelled=labelled, uint8=item.is_image)
-    work = macs(model) * len(judge.items) + OPERATION * len(statistics.names) + BYTE * len(model)
-
-    def score(choice: Choice) -> Score:
-        return judge.score(model, statistics.ranges(choice), "int8", rewrites)
-
-    return chosen_methods(statistics, score, int(min(TRIALS, WORK / work))), {hash_of(model): statistics}
-
-
-def _first(batches: Batches) -> Validation:
-    def first(count: int) -> tuple[npt.NDArray[Any], None]:
-        found: list[npt.NDArray[Any]] = []
-        for batch in batches():
-            found.append(batch)
-            if sum(map(len, found)) >= count:
-                break
-        return np.concatenate(found)[:count], None
-
-    return first
+    found: list[npt.NDArray[Any]] = []
+    for batch in batches():
+        found.append(batch)
+        if sum(map(len, found)) >= count:
+            break
+    if not found:
+        raise no_items()
+    return np.concatenate(found)[:count]
 
 
 def chosen_methods(statistics: Statistics, score: Callable[[Choice], Score], trials: int) -> Chosen:

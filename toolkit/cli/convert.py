@@ -63,12 +63,13 @@ def convert(
             autocompletion=list_of(TARGETS),
         ),
     ] = TARGETS[0],
+    repairs: Annotated[bool, Option(help="Equalize channels and correct biases where that keeps accuracy")] = True,
     rewrites: Annotated[bool, Option(help="Rewrite graphs so that the engines run them faster")] = True,
     json_output: Json = False,
 ) -> int:
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
     from edgepress.toolkit import conversion
-    from edgepress.toolkit.cli.tables import rewrites_table, variants_table
+    from edgepress.toolkit.cli.tables import repairs_table, rewrites_table, variants_table
 
     notes: list[str] = []
 
@@ -82,6 +83,7 @@ def convert(
         data=data,
         out=out,
         hints=replace(hints, custom=tuple(custom or ()), trust=trust),
+        repairs=repairs,
         calibration=calibration,
         samples=calibration_images or samples,
         verify=verify,
@@ -96,10 +98,10 @@ def convert(
         screen.document(conversion.summary(variants, notes))
     else:
         screen.show(variants_table(variants))
-        if (rewritten := rewrites_table(variants)) is not None:
+        for made in filter(None, (rewrites_table(variants), repairs_table(variants))):
             screen.say()
-            screen.show(rewritten)
-            screen.say()
+            screen.show(made)
+        screen.say()
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         if done := [v.path for v in variants if v.path is not None]:
             screen.say(f"Written to {done[0].parent}. Next: edgepress benchmark {done[0].parent}")
