@@ -1,63 +1,85 @@
-"""Calibration: the smallest and largest value of every tensor over the calibration items, in one streaming pass.
+"""Calibration: statistics of every tensor over the calibration items, in one streaming pass.
 
-One pass per graph serves every scheme that needs it (`tflite-int8` and `tflite-int16x8` share one). Memory does not
-grow with the number of items. The extremes are kept, not a moving average, so that every value seen can be represented.
-The input's range comes from the contract, not from the values seen, so that the scale of pixels is exactly 1.
+One pass per graph serves every scheme that needs it (`tflite-int8` and `tflite-int16x8` share one), and memory does not
+grow with the number of items (`statistics`). The input's range comes from the contract, not from the values seen, so
+that the scale of pixels is exactly 1.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.statistics import Choice, Ranges, Statistics
+from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime.errors import first_line
 
 if TYPE_CHECKING:
     import onnx
 
-Ranges = dict[str, tuple[float, float]]
-"""Smallest and largest value by tensor name."""
-
 Batches = Callable[[], Iterable[npt.NDArray[Any]]]
 """Returns the calibration items, from the start at each call: batches of shape (n, *item shape)."""
+InputRange = tuple[float, float] | None
+"""Range of the input, if it is known beforehand."""
 
 
-def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, float] | None) -> Ranges:
-    """Run a float TFLite model of batch 1 over the items and note each tensor's range.
+@dataclass(frozen=True)
+class Calibration:
+    """What ranges are made of: the items, the range of the input, and the method of each tensor."""
+
+    batches: Batches
+    input_range: InputRange = None
+    choice: Choice | None = None
+
+
+BOUNDED = {"SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "Softmax", "LogSoftmax", "Sigmoid", "Tanh"}
+"""Operations, of both formats, with an output of fixed scale."""
+PASSING = {
+    *BOUNDED - {"LOGISTIC", "TANH", "Sigmoid", "Tanh"},
+    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "STRIDED_SLICE", "MAX_POOL_2D"),
+    *("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Concat", "Identity", "MaxPool"),
+}
+"""Operations of whose input nothing may be clipped, either, where nothing of the output may be."""
+Step = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""An operation: its kind, what it reads and what it makes."""
+
+
+def tflite_ranges(model: bytes, batches: Batches, input_range: InputRange, choice: Choice | None = None) -> Ranges:
+    """The ranges of a float TFLite model's tensors; see `tflite_statistics` and `Statistics.ranges`."""
+    return tflite_statistics(model, batches, input_range).ranges(choice)
+
+
+def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -> Statistics:
+    """Run a float TFLite model of batch 1 over the items and collect statistics of its float tensors.
+
+    Every tensor is made an output, so that the XNNPACK delegate keeps it: several times as fast as the built-in
+    kernels, which can keep tensors by themselves.
 
     Args:
         model: A `.tflite` with an input of batch 1, float32 or integers.
         batches: The calibration items.
         input_range: Range of the input, if it is known beforehand.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import Interpreter
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that keeping every tensor takes memory: it is what we want
-        interpreter = Interpreter(
-            model_content=model,
-            num_threads=os.cpu_count(),
-            # A delegate fuses operations, and a fused operation's tensors can't be read.
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
+    root, graph = flat.read(model)
+    names = [(tensor.name or b"").decode(errors="replace") for tensor in graph.tensors]
+    steps = [(flat.kind(root, op), _named(names, op.inputs), _named(names, op.outputs)) for op in graph.operators]
+    ends = _named(names, graph.outputs)
+    produced = dict.fromkeys(int(i) for op in graph.operators for i in op.outputs)
+    watched = [i for i in produced if graph.tensors[i].type == flat.FLOAT32]
+    graph.outputs, root.signatureDefs = [*dict.fromkeys([*map(int, graph.outputs), *watched])], []
+    interpreter = Interpreter(model_content=flat.write(root), num_threads=os.cpu_count())
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]
-    # _get_ops_details is private (tensorflow#53003; docs/architecture.md).
-    produced = {int(i) for op in interpreter._get_ops_details() for i in op["outputs"]} | {source["index"]}
-    tensors = {
-        d["index"]: d["name"]
-        for d in interpreter.get_tensor_details()
-        if d["index"] in produced and d["dtype"] == np.float32
-    }
-    seen = _Extremes()
+    found = Statistics()
     for batch in _checked(batches):
         for item in batch:
             interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
@@ -66,13 +88,15 @@ def tflite_ranges(model: bytes, batches: Batches, input_range: tuple[float, floa
                 interpreter.invoke()
             except RuntimeError as e:
                 raise _does_not_take(e) from e
-            for index, name in tensors.items():
-                seen.add(name, interpreter.tensor(index)())
-    return seen.ranges(source["name"], input_range)
+            if source["dtype"] == np.float32:
+                found.add(source["name"], item)
+            for index in watched:
+                found.add(names[index], interpreter.tensor(index)())
+    return _limited(found, steps, ends, source["name"], input_range)
 
 
-def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[float, float] | None) -> Ranges:
-    """Run a float ONNX model over the items and note each float tensor's range.
+def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> Statistics:
+    """Run a float ONNX model over the items and collect statistics of its float tensors.
 
     Args:
         model: A model whose tensor types are inferred (`onnx.shape_inference`).
@@ -90,9 +114,10 @@ def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[flo
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread would slow the histograms
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
-    seen = _Extremes()
+    seen = Statistics()
     dtype = np.dtype(source.type.removeprefix("tensor(").removesuffix(")").replace("float", "float32"))
     for batch in _checked(batches):
         for item in batch[:, np.newaxis]:  # one by one: every tensor of a batch of photos would fill the memory
@@ -104,35 +129,30 @@ def onnx_ranges(model: onnx.ModelProto, batches: Batches, input_range: tuple[flo
                 seen.add(name, value)
             seen.add(source.name, item)
     as_float = next((n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] == source.name), source.name)
-    return seen.ranges(as_float, input_range)
+    steps = [(node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node]
+    return _limited(seen, steps, [v.name for v in model.graph.output], as_float, input_range)
 
 
-SMALLEST = 1e-4
-"""A narrower range is widened to this: int16x8 kernels refuse a ReLU6 whose 6 overflows at so fine a scale
-(`no_integer_overflow_from_quantization`), and a tensor that small is dead."""
+def _limited(found: Statistics, steps: Iterable[Step], ends: Iterable[str], source: str, known: InputRange) -> Statistics:
+    """Set what is known of tensors, and protect those that must not be clipped.
+
+    Answers are compared with each other, so that clipping them would make different ones equal; so are the numbers that
+    a softmax reads.
+    """
+    protected = {*ends}
+    for kind, inputs, outputs in reversed([*steps]):
+        if kind in BOUNDED:
+            protected.update(outputs)
+        if kind in PASSING and protected.intersection(outputs):
+            protected.update(inputs)
+    found.protect(protected)
+    if known is not None:
+        found.know(source, *known)
+    return found
 
 
-class _Extremes:
-    def __init__(self) -> None:
-        self._low: dict[str, float] = {}
-        self._high: dict[str, float] = {}
-
-    def add(self, name: str, value: npt.NDArray[Any]) -> None:
-        if value.size:
-            self._low[name] = float(np.minimum(self._low.get(name, np.inf), value.min()))  # NaN stays, unlike with min
-            self._high[name] = float(np.maximum(self._high.get(name, -np.inf), value.max()))
-
-    def ranges(self, source: str, input_range: tuple[float, float] | None) -> Ranges:
-        found = {name: (low, float(np.maximum(self._high[name], low + SMALLEST))) for name, low in self._low.items()}
-        if input_range is not None:
-            found[source] = input_range
-        bad = [name for name, pair in found.items() if not np.isfinite(pair).all()]
-        if bad:
-            raise ConversionError(
-                f"The tensor {bad[0]} is NaN or infinite on calibration data.",
-                "Check the model's weights and its data.",
-            )
-        return found
+def _named(names: Sequence[str], indices: Iterable[int]) -> tuple[str, ...]:
+    return tuple(names[int(i)] for i in indices if int(i) >= 0)
 
 
 def _does_not_take(error: Exception) -> ConversionError:

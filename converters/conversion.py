@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib import metadata
@@ -25,15 +26,18 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.outputs import Looks
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import temporary_path
 from edgepress.converters.inspection.report import file_size
-from edgepress.converters.make_files import Began, Done, FilesJob, OpenJob, make_files, open_model
+from edgepress.converters.make_files import Began, Done, FilesJob, make_files
+from edgepress.converters.opening import OpenJob, open_model
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.targets import Target, file_paths, refuse_other_schemes
 from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.variant import Variant, across
+from edgepress.converters.waist import Waist, WaistJob, make_waist
 from edgepress.converters.worker import ChildDied, Worker, merged
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError, unknown
@@ -153,16 +157,20 @@ class Conversion:
         if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
             tools["onnx2tf"] = VERSION
         contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
-        job = FilesJob(paths, contract, adapter, calibration, proof, proof_name, enforce, onnx2tf, target, rewrite)
         found: dict[str, Done] = {}
         try:
-            for report in self._reports(job):
-                if isinstance(report, Began) and on_start:
-                    on_start(report.scheme)
-                if isinstance(report, Done):
-                    found[report.variant.scheme] = report
-                    if on_done:
-                        on_done(report.variant)
+            with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+                waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf))
+                job = FilesJob(
+                    paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite
+                )
+                for report in self._reports(job):
+                    if isinstance(report, Began) and on_start:
+                        on_start(report.scheme)
+                    if isinstance(report, Done):
+                        found[report.variant.scheme] = report
+                        if on_done:
+                            on_done(report.variant)
         except BaseException:  # Ctrl-C too
             workers = list(self._workers.values())  # before they close: a thread removes its own when it dies
             self.__exit__(None, None, None)
@@ -193,6 +201,37 @@ class Conversion:
             if path.exists() and path.samefile(self.path):
                 raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")
         return paths
+
+    def _waist(self, schemes: Sequence[str], job: WaistJob) -> Waist:
+        """The float graph that files are made from; meanwhile, the process for ONNX files opens the model."""
+        if not any(SCHEMES[name].format == "tflite" or SCHEMES[name].tuning for name in schemes):
+            return Waist(ConversionError("No file needs it."))
+        parts: list[Iterator[Any]] = [self._waist_reports(job)]
+        if self._room_for_two() and any(SCHEMES[name].format == "onnx" for name in schemes):
+            parts.append(self._opened("onnx"))
+        (waist,) = merged(parts)
+        assert isinstance(waist, Waist)
+        return waist
+
+    def _waist_reports(self, job: WaistJob) -> Iterator[Waist]:
+        try:
+            if "tflite" not in self._workers:
+                self._open("tflite")
+            yield from self._workers["tflite"].call(make_waist, job)
+        except ChildDied as e:
+            self._workers.pop("tflite").close()
+            if self._closed:
+                raise self._crash(e) from e
+            yield Waist(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
+
+    def _opened(self, format: str) -> Iterator[Any]:
+        """Open the model in the process of a format, which reports nothing; if it dies, it is started again later."""
+        with contextlib.suppress(ChildDied):
+            if format not in self._workers:
+                self._open(format)
+            return
+        self._workers.pop(format).close()
+        yield from ()
 
     def _reports(self, job: FilesJob) -> Iterator[Report]:
         """The reports of all formats, made at the same time or, if memory is short, one format after the other."""

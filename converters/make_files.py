@@ -1,14 +1,13 @@
-"""The part of a conversion that runs in a child process: open a model, then make and verify one file after another.
+"""The part of a conversion that runs in a child process for each format: make and verify one file after another.
 
 What several schemes share - the float file, the ranges of its tensors, the source model's answers - is made when it is
-first needed and kept, and so is its failure. The open model stays in this module between two jobs of one process.
+first needed and kept, and so is its failure.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-import traceback
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,29 +18,30 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
-from edgepress.converters.contract.hints import Hints
-from edgepress.converters.contract.outputs import Looks, refuse_other_outputs
-from edgepress.converters.contract.probe import probed
+from edgepress.converters.contract.outputs import refuse_other_outputs
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
+from edgepress.converters.opening import opened
 from edgepress.converters.proof.compare import End, seeded_items, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
 from edgepress.converters.proof.still_float import refuse_floats, remainder
 from edgepress.converters.proof.verify import answers, enough, rounded_answers, verify
 from edgepress.converters.rewrites.table import Rewrite, Stage, rewrites_for, rewritten_onnx, rewritten_tflite
-from edgepress.converters.schemes import SCHEMES, Scheme
-from edgepress.converters.sources.base import Onnx2tf, Source
-from edgepress.converters.sources.open import open_source
+from edgepress.converters.schemes import SCHEMES, Scheme, Tuning
+from edgepress.converters.sources.base import Source
 from edgepress.converters.targets import Target
+from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
+from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import convert as to_tflite
 from edgepress.converters.variant import Variant
+from edgepress.converters.waist import Waist, unexpected
 from edgepress.converters.worker import Emit
 from edgepress.runtime import load
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.decisions import softmax, two_columns
-from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line, parsing
+from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 
 IMAGE_SCALES, TENSOR_SCALES = (1.0, 1 / 8, 1 / 64), (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
 """Scales of seeded items, in the order in which they are tried."""
@@ -49,16 +49,6 @@ SAMPLE = 6
 """Number of items on which a scale is tried."""
 T = TypeVar("T")
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class OpenJob:
-    """Open a model and report its `Facts`."""
-
-    path: Path
-    hints: Hints
-    looks: Looks | None = None
-    """What its outputs look like, if already known."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +63,7 @@ class FilesJob:
         proof: Items to verify on; None means seeded ones.
         proof_name: Name of these items.
         enforce: Whether a file below its scheme's bound fails.
-        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
+        waist: The float graph that TFLite files and tuned ONNX files are made from.
         target: What the files are for.
         rewrite: Whether the graphs are rewritten for it.
     """
@@ -85,7 +75,7 @@ class FilesJob:
     proof: Array | None
     proof_name: str
     enforce: bool
-    onnx2tf: Onnx2tf = None
+    waist: Waist
     target: Target = "cpu"
     rewrite: bool = True
 
@@ -105,24 +95,9 @@ class Done:
     scores: npt.NDArray[np.float32] | None = None
 
 
-_opened: list[Source] = []
-
-
-def open_model(job: OpenJob, emit: Emit) -> None:
-    """Open a model, keep it for the jobs that follow, and report its `Facts`."""
-    source = open_source(job.path, job.hints)
-    with parsing(job.path, "Check how it was exported.", failed="does not run"):
-        if job.looks is None:
-            source.facts = probed(source.facts, source.answer)
-        else:
-            source.facts = dataclasses.replace(source.facts, looks=job.looks)
-    _opened[:] = [source]
-    emit(source.facts)
-
-
 def make_files(job: FilesJob, emit: Emit) -> None:
     """Make every file of a job: `Began`, then `Done`, for each."""
-    work = _Work(_opened[0], job)
+    work = _Work(opened(), job)
     for name, target in job.targets.items():
         emit(Began(name))
         start = time.perf_counter()
@@ -132,10 +107,9 @@ def make_files(job: FilesJob, emit: Emit) -> None:
             done = Done(Variant(name, None, None, 0.0, error=e.message, hint=e.hint))
         except EdgepressError:
             raise
-        except Exception as e:  # a bug of ours or of a library: it ends this scheme, and its traceback is in the log
-            traceback.print_exc()
-            error = f"It failed unexpectedly: {type(e).__name__}: {first_line(e)}."
-            done = Done(Variant(name, None, None, 0.0, error=error, hint="Please report it."))
+        except Exception as e:
+            error = unexpected(e)
+            done = Done(Variant(name, None, None, 0.0, error=error.message, hint=error.hint))
         seconds = time.perf_counter() - start
         emit(dataclasses.replace(done, variant=dataclasses.replace(done.variant, seconds=seconds)))
 
@@ -165,20 +139,21 @@ class _Work:
             raise result
         return cast(T, result)
 
-    def tflite(self) -> bytes:
-        return self.source.tflite(self.job.adapter, self.job.onnx2tf)
+    def onnx(self, tuning: Tuning) -> Any:
+        """The float ONNX model: of the tuned graph where tuning changed it, else of the source itself."""
+        if tuning not in self.job.waist.tuned:
+            return self.source.onnx(self.job.adapter)
+        bare = InputAdapter(self.input, self.input.shape)  # the graph contains the adapter
+        return interface.adapted(float_onnx_of(self.job.waist.graph(tuning)), bare)
 
-    def onnx(self) -> Any:
-        return self.source.onnx(self.job.adapter)
+    def rewritten_tflite(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> tuple[bytes, dict[str, int]]:
+        return rewritten_tflite(self.job.waist.graph(tuning), rewrites)
 
-    def rewritten_tflite(self, rewrites: tuple[Rewrite, ...]) -> tuple[bytes, dict[str, int]]:
-        return rewritten_tflite(self.once(self.tflite), rewrites)
+    def rewritten_onnx(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> tuple[Any, dict[str, int]]:
+        return rewritten_onnx(self.once(self.onnx, tuning), rewrites)
 
-    def rewritten_onnx(self, rewrites: tuple[Rewrite, ...]) -> tuple[Any, dict[str, int]]:
-        return rewritten_onnx(self.once(self.onnx), rewrites)
-
-    def ranges(self, rewrites: tuple[Rewrite, ...]) -> Ranges:
-        model, _ = self.once(self.rewritten_tflite, rewrites)
+    def ranges(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> Ranges:
+        model, _ = self.once(self.rewritten_tflite, rewrites, tuning)
         return tflite_ranges(model, self.job.calibration, self.range)
 
     def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
@@ -281,7 +256,7 @@ class _Work:
         items, truth = self.once(self.proof)
         exact = tuple(row for row in self._rewrites(scheme, "float") if row.changes != "int8 rounding")
         rewritten: Callable[..., Any] = self.rewritten_tflite if scheme.format == "tflite" else self.rewritten_onnx
-        model, _ = self.once(rewritten, exact)
+        model, _ = self.once(rewritten, exact, self._tuning(scheme))
         return rounded_answers(model, scheme, items, self._as_given(truth), end=end, rewrites=rewrites)
 
     @property
@@ -295,18 +270,23 @@ class _Work:
     def _writer(self, scheme: Scheme) -> tuple[Callable[[Contract], bytes], dict[str, int]]:
         """Writes the file with a contract; and the rewrites that were made, with the number of places of each."""
         before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
+        tuning = self._tuning(scheme)
         if scheme.format == "tflite":
-            model, made = self.once(self.rewritten_tflite, before)
-            ranges = self.once(self.ranges, before) if scheme.calibrated else None
+            model, made = self.once(self.rewritten_tflite, before, tuning)
+            ranges = self.once(self.ranges, before, tuning) if scheme.calibrated else None
             chosen = rewritten_tflite(model, recipe)[1]
             flat = to_tflite.with_scheme(model, scheme, ranges, chosen, uint8=self.input.is_image)
             flat, last = rewritten_tflite(flat, after)
             return lambda contract: tflite_with_contract(flat, contract), made | chosen | last
-        model, made = self.once(self.rewritten_onnx, before)
+        model, made = self.once(self.rewritten_onnx, before, tuning)
         chosen = rewritten_onnx(model, recipe)[1]
         graph = to_onnx.with_scheme(model, scheme, self.job.calibration, self.range, chosen)
         graph, last = rewritten_onnx(graph, after)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
+
+    def _tuning(self, scheme: Scheme) -> Tuning:
+        """The tuning of its graph, "" if it changed nothing, so that schemes share what is made of equal graphs."""
+        return scheme.tuning if scheme.tuning in self.job.waist.tuned else ""
 
     def _rewrites(self, scheme: Scheme, stage: Stage) -> tuple[Rewrite, ...]:
         return rewrites_for(scheme, self.job.target, stage) if self.job.rewrite else ()

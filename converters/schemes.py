@@ -20,6 +20,10 @@ from typing import Literal
 
 from edgepress.runtime.errors import InputError, unknown
 
+Tuning = Literal["", "exact", "int8"]
+"""What was done to the float graph that a file is made from: nothing; what changes no float answer; also what makes up
+for the errors of 8 bits."""
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -39,6 +43,7 @@ class Scheme:
         max_relative_error: Largest error allowed, as a share of the largest answer; None for no such bound.
         float_share: Share of the weights' bytes that may still be float32 without a note, 0-1.
         selftest_steps: Steps by which an answer may differ on another machine (`edgepress.runtime.selftest`).
+        tuning: How the float graph is tuned that it is made from.
         item_by_item: Whether items are answered one at a time, because the others of a batch would change the answer.
     """
 
@@ -55,6 +60,7 @@ class Scheme:
     max_relative_error: float | None = None
     float_share: float = 0.25
     selftest_steps: float = 2.0
+    tuning: Tuning = ""
     item_by_item: bool = False
 
     @property
@@ -81,20 +87,22 @@ _ROWS = (
     Scheme("tflite", "float16", "weights float16, computed in float32: half the size",
            colors=("#475ad0", "#c4b5fe"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03),
     Scheme("tflite", "dynamic", "weights int8, activations quantized while running", colors=("#724e88", "#a290d5"),
-           selftest_steps=16),
+           selftest_steps=16, tuning="exact"),
     Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest",
-           colors=("#1e9495", "#89f4df"), calibrated=True, output_dtype="uint8"),
+           colors=("#1e9495", "#89f4df"), calibrated=True, output_dtype="uint8", tuning="int8"),
     Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs",
-           colors=("#a17fee", "#6dc09a"), calibrated=True, arithmetic=None, min_spread_db=20, min_sqnr_db=20),
+           colors=("#a17fee", "#6dc09a"), calibrated=True, arithmetic=None, min_spread_db=20, min_sqnr_db=20,
+           tuning="exact"),
     Scheme("onnx", "float32", "the reference for ONNX Runtime", arithmetic="float32", float_share=1,
            colors=("#710541", "#d24387"), min_spread_db=60, min_sqnr_db=80, max_relative_error=1e-4,
            selftest_steps=0.03),
     Scheme("onnx", "float16", "weights and computation float16: half the size",
            colors=("#9a0f01", "#ac7a20"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=3),
     Scheme("onnx", "dynamic", "weights of 8 bits, activations quantized while running", selftest_steps=16,
-           colors=("#e66e20", "#fad478"), item_by_item=True),  # the scale of activations comes from all items of a call
+           # The scale of activations comes from all items of a call.
+           colors=("#e66e20", "#fad478"), item_by_item=True, tuning="exact"),
     Scheme("onnx", "int8", "QDQ: weights int8, activations uint8, static", calibrated=True,
-           colors=("#c93a41", "#ee9b26")),
+           colors=("#c93a41", "#ee9b26"), tuning="int8"),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}

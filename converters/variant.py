@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ class Variant:
         other_format_error: Largest difference of a score to the file of the same precision in the other format, if
             both were made.
         rewrites: Number of places that each rewrite changed, by its name (`converters.rewrites.table`).
+        tuning: What was done to its graph to keep accuracy, and what that brought, as in its contract.
         notes: Remarks for its user, such as operations that stayed float.
         error: Why there is no file; empty if there is one.
         hint: What to do about `error`.
@@ -40,6 +41,7 @@ class Variant:
     verification: Verification | None = None
     other_format_error: float | None = None
     rewrites: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    tuning: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""

@@ -138,6 +138,7 @@ class Contract:
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
         target: What the file was made for, "cpu" or "integer-only" (no float operation).
         rewrites: Names of the changes that were made to its graph to be faster there.
+        tuning: What was done to its graph so that quantizing it costs less accuracy, and what that brought.
         adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
             an `adapter`, which a reader must not ignore, else 1.
@@ -159,6 +160,7 @@ class Contract:
     output_shape: tuple[int, ...] = ()
     target: str = "cpu"
     rewrites: tuple[str, ...] = ()
+    tuning: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     adapter: Adapter | None = None
     schema_version: int = 1
 
@@ -215,8 +217,8 @@ class Contract:
             if not isinstance(texts, (list, tuple)) or not all(isinstance(v, str) for v in texts):
                 raise TypeError(f"{name} are not a list of strings")
             object.__setattr__(self, name, tuple(texts))
-        if not isinstance(self.scheme, str) or not isinstance(self.target, str):
-            raise TypeError("scheme or target is not a string")
+        if not isinstance(self.scheme, str) or not isinstance(self.target, str) or not isinstance(self.tuning, dict):
+            raise TypeError("scheme or target is not a string, or tuning not an object")
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
         sizes = tuple(self.output_shape)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.converters import make_files
+from edgepress.converters import make_files, opening
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
@@ -19,6 +19,7 @@ from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.open import open_source
 from edgepress.converters.targets import file_paths
+from edgepress.converters.waist import WaistJob, make_waist
 from edgepress.runtime import InputError, ModelFileError, load
 from edgepress.toolkit.conversion import convert, notes_by_text
 
@@ -126,13 +127,15 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     guess = guess_contract(Facts((6,), 1), Hints(task="sigmoid"))
     paths = file_paths(["tflite-float32", "onnx-float32"], tmp_path, "net", "cpu")
     adapter = replace(guess.adapter, end="sigmoid")
-    job = make_files.FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True)
-    make_files._opened[:] = [source]
     reports: list[Any] = []
+    opening._opened[:] = [source]
     try:
+        make_waist(WaistJob(tmp_path, adapter), reports.append)
+        waist = reports.pop()
+        job = make_files.FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True, waist)
         make_files.make_files(job, reports.append)
     finally:
-        make_files._opened.clear()
+        opening._opened.clear()
     refused, made = (r for r in reports if not isinstance(r, make_files.Began))
     assert "KeyError" in refused.variant.error
     assert "report it" in refused.variant.hint

@@ -128,5 +128,5 @@ def test_the_runtime_stays_small() -> None:
             for number, line in enumerate(text.splitlines(), 1)
         )
     # 1600 before files made by others; then adapters, state, integers, models without labels, checks of hostile files,
-    # naming what a file is that is no model, and 8 bits that do not saturate in ONNX Runtime.
-    assert lines < 1990
+    # naming what a file is that is no model, 8 bits that do not saturate in ONNX Runtime, and what tuning did.
+    assert lines < 2000

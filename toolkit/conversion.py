@@ -203,6 +203,7 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
                 "verification": dataclasses.asdict(v.verification) if v.verification else None,
                 "other_format_error": v.other_format_error,
                 "rewrites": dict(v.rewrites),
+                "tuning": dict(v.tuning),
                 "notes": list(v.notes),
             }
             for v in variants

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,10 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """Axis of the output's channels in the weights of each kind of operation that has some."""
+
+
+class UnknownOperationError(Exception):
+    """The graph has an operation that programs can't compute; the message names it and its tensor."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Step:
         options: Its table of options in the schema; None if it has none.
         shape: Shape of its first output for one item.
         dtype: Type of its first output.
-        input_shape: Shape of its first input for one item.
+        input_shapes: Shapes of its inputs for one item, () of one that is left out.
         constants: Values of its constant inputs by position.
     """
 
@@ -35,13 +39,18 @@ class Step:
     options: Any
     shape: tuple[int, ...]
     dtype: np.dtype[Any] | None
-    input_shape: tuple[int, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
     constants: Mapping[int, Array] = field(repr=False)
 
     @property
     def output(self) -> str:
         """Name of its first output."""
         return self.outputs[0]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of its first input for one item."""
+        return self.input_shapes[0] if self.input_shapes else ()
 
     @property
     def weights(self) -> str:
@@ -57,3 +66,7 @@ class Step:
         """A constant input of integers as a list."""
         found: list[int] = self.constants[position].ravel().tolist()
         return found
+
+
+Operation = Callable[[Step, Sequence[Any]], Any]
+"""Computes the output of a step, or a tuple of several, from its inputs; an input that is left out is None."""

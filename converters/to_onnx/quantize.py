@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepress.converters.adapter import EXACT
-from edgepress.converters.calibration import Batches, onnx_ranges
+from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.statistics import Choice
 from edgepress.converters.to_onnx.convert import finished, quiet
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.weights import store_in_bytes
@@ -25,15 +26,13 @@ from edgepress.converters.to_onnx.weights import store_in_bytes
 if TYPE_CHECKING:
     import onnx
 
-InputRange = tuple[float, float] | None
-
-
 def with_scheme(
     float_model: onnx.ModelProto,
     scheme: Scheme,
     batches: Batches,
     input_range: InputRange,
     rewrites: Collection[str] = (),
+    choice: Choice | None = None,
 ) -> onnx.ModelProto:
     """Derive a model of the scheme table from a float one.
 
@@ -43,9 +42,10 @@ def with_scheme(
         batches: Calibration items; read for calibrated schemes only.
         input_range: Range of the input, if it is known beforehand.
         rewrites: Names of the rewrites that the recipe makes.
+        choice: The method of each tensor's range; None keeps all values.
     """
     try:
-        made = RECIPES[scheme.precision](float_model, batches, input_range, rewrites)
+        made = RECIPES[scheme.precision](float_model, Calibration(batches, input_range, choice), rewrites)
         return made if made is float_model else finished(made)
     except ConversionError:
         raise
@@ -53,9 +53,7 @@ def with_scheme(
         raise ConversionError(f"ONNX Runtime's quantizer refused the model: {e}", "Try another scheme.") from e
 
 
-def _float16(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
-) -> onnx.ModelProto:
+def _float16(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -67,9 +65,7 @@ def _float16(
     return result
 
 
-def _dynamic(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
-) -> onnx.ModelProto:
+def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.registry import IntegerOpsRegistry
@@ -84,9 +80,7 @@ def _dynamic(
     return store_in_bytes(made) if in_float else made
 
 
-def _static(
-    model: onnx.ModelProto, batches: Batches, input_range: InputRange, rewrites: Collection[str]
-) -> onnx.ModelProto:
+def _static(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -94,9 +88,9 @@ def _static(
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     ready = _with_flat_biases(prepared(model))
-    ranges = onnx_ranges(ready, batches, input_range)
-    if input_range is not None and "uint8-activations" in rewrites:
-        ranges |= ranges_of_pixels(ready, input_range)
+    ranges = onnx_statistics(ready, calibration.batches, calibration.input_range).ranges(calibration.choice)
+    if calibration.input_range is not None and "uint8-activations" in rewrites:
+        ranges |= ranges_of_pixels(ready, calibration.input_range)
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
@@ -118,14 +112,13 @@ def _static(
     return result
 
 
-RECIPES: dict[str, Callable[[onnx.ModelProto, Batches, InputRange, Collection[str]], onnx.ModelProto]] = {
-    "float32": lambda model, batches, input_range, rewrites: model,
+RECIPES: dict[str, Callable[[onnx.ModelProto, Calibration, Collection[str]], onnx.ModelProto]] = {
+    "float32": lambda model, calibration, rewrites: model,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": _static,
 }
-"""From a float model, calibration items, the range of the input and the rewrites to make to a quantized one, by
-`Scheme.precision`."""
+"""From a float model, its calibration and the rewrites to make to a quantized one, by `Scheme.precision`."""
 
 
 def _exact_nodes(model: onnx.ModelProto) -> list[str]:

@@ -1,0 +1,185 @@
+"""Operations of a program that compute each value of a tensor from values at its place, or reduce axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edgepress.converters.graph.layers import activated
+from edgepress.converters.graph.step import Operation, Step
+
+
+def _tensorflow(path: str) -> Callable[..., Any]:
+    """A function of TensorFlow, such as "nn.relu", which is looked up when it is called."""
+
+    def call(*x: Any, **options: Any) -> Any:
+        import tensorflow as tf
+
+        found: Any = tf
+        for name in path.split("."):
+            found = getattr(found, name)
+        return found(*x, **options)
+
+    return call
+
+
+def _plain(path: str) -> Operation:
+    """A function of all inputs."""
+    function = _tensorflow(path)
+    return lambda step, x: activated(step, function(*x) if _first_is_items(step) else _item_by_item(step, x, function))
+
+
+def _first_is_items(step: Step) -> bool:
+    """Whether the first axis of each computed tensor is that of the items alone, or there is nothing to broadcast."""
+    shapes = [shape for place, shape in enumerate(step.input_shapes) if place not in step.constants]
+    return len(step.inputs) < 2 or all(len(shape) == len(step.shape) and shape[0] == 1 for shape in shapes)
+
+
+def _item_by_item(step: Step, x: Sequence[Any], function: Callable[..., Any]) -> Any:
+    """A function of tensors of which one has several values an item in its first axis, such as (channels,)."""
+    import tensorflow as tf
+
+    rank, parts = len(step.shape), []
+    for place, (value, shape) in enumerate(zip(x, step.input_shapes, strict=True)):
+        if place in step.constants or not shape:
+            parts.append(value)
+        else:
+            ones = [1] * (rank - len(shape))
+            parts.append(tf.reshape(value, [tf.shape(value)[0] // shape[0], *ones, *shape]))
+    made = function(*parts)
+    return tf.reshape(made, [tf.shape(made)[0] * step.shape[0], *step.shape[1:]]) if step.shape else made
+
+
+def _clipped(low: float, high: float) -> Operation:
+    function = _tensorflow("clip_by_value")
+    return lambda step, x: function(x[0], low, high)
+
+
+def _reduction(path: str) -> Operation:
+    function = _tensorflow(path)
+    return lambda step, x: function(x[0], step.integers(1), keepdims=bool(step.options.keepDims))
+
+
+def _extreme(path: str) -> Operation:
+    function = _tensorflow(path)
+    return lambda step, x: function(x[0], step.integers(1)[0], output_type=step.dtype)
+
+
+def _hard_swish(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return x[0] * tf.nn.relu6(x[0] + 3.0) * (1 / 6)
+
+
+def _softmax(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.nn.softmax(x[0] * step.options.beta)
+
+
+def _leaky_relu(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.nn.leaky_relu(x[0], step.options.alpha)
+
+
+def _prelu(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.where(x[0] >= 0, x[0], x[0] * x[1])
+
+
+def _gelu(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.nn.gelu(x[0], approximate=bool(step.options.approximate))
+
+
+def _l2_normalization(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return activated(step, tf.math.l2_normalize(x[0], -1, epsilon=1e-12))
+
+
+def _local_response(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    o = step.options
+    return tf.nn.local_response_normalization(x[0], o.radius, o.bias, o.alpha, o.beta)
+
+
+def _sum_of_all(step: Step, x: Sequence[Any]) -> Any:
+    return sum(x[1:], x[0])
+
+
+def _cast(step: Step, x: Sequence[Any]) -> Any:
+    """Also of DEQUANTIZE, which files of float16 have behind their weights."""
+    import tensorflow as tf
+
+    return tf.cast(x[0], step.dtype)
+
+
+_PLAIN = {
+    "ADD": "add",
+    "SUB": "subtract",
+    "MUL": "multiply",
+    "DIV": "divide",
+    "POW": "pow",
+    "MAXIMUM": "maximum",
+    "MINIMUM": "minimum",
+    "SQUARED_DIFFERENCE": "math.squared_difference",
+    "FLOOR_DIV": "math.floordiv",
+    "FLOOR_MOD": "math.floormod",
+    "EQUAL": "equal",
+    "NOT_EQUAL": "not_equal",
+    "GREATER": "greater",
+    "GREATER_EQUAL": "greater_equal",
+    "LESS": "less",
+    "LESS_EQUAL": "less_equal",
+    "LOGICAL_AND": "logical_and",
+    "LOGICAL_OR": "logical_or",
+    "LOGICAL_NOT": "logical_not",
+    "SELECT_V2": "where",
+    "ABS": "abs",
+    "CEIL": "math.ceil",
+    "COS": "cos",
+    "ELU": "nn.elu",
+    "EXP": "exp",
+    "FLOOR": "floor",
+    "LOG": "math.log",
+    "LOGISTIC": "sigmoid",
+    "LOG_SOFTMAX": "nn.log_softmax",
+    "NEG": "negative",
+    "RELU": "nn.relu",
+    "RELU6": "nn.relu6",
+    "ROUND": "round",
+    "RSQRT": "math.rsqrt",
+    "SIGN": "sign",
+    "SIN": "sin",
+    "SQRT": "sqrt",
+    "SQUARE": "square",
+    "TANH": "tanh",
+    "ZEROS_LIKE": "zeros_like",
+}
+ARITHMETIC: dict[str, Operation] = {kind: _plain(path) for kind, path in _PLAIN.items()} | {
+    "RELU_N1_TO_1": _clipped(-1.0, 1.0),
+    "RELU_0_TO_1": _clipped(0.0, 1.0),
+    "HARD_SWISH": _hard_swish,
+    "LEAKY_RELU": _leaky_relu,
+    "PRELU": _prelu,
+    "GELU": _gelu,
+    "SOFTMAX": _softmax,
+    "L2_NORMALIZATION": _l2_normalization,
+    "LOCAL_RESPONSE_NORMALIZATION": _local_response,
+    "ADD_N": _sum_of_all,
+    "CAST": _cast,
+    "DEQUANTIZE": _cast,
+    "MEAN": _reduction("reduce_mean"),
+    "SUM": _reduction("reduce_sum"),
+    "REDUCE_MAX": _reduction("reduce_max"),
+    "REDUCE_MIN": _reduction("reduce_min"),
+    "REDUCE_PROD": _reduction("reduce_prod"),
+    "ARG_MAX": _extreme("argmax"),
+    "ARG_MIN": _extreme("argmin"),
+}
+"""By the name of the kind in the schema."""

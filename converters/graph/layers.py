@@ -1,0 +1,159 @@
+"""Operations of a program that slide a window over images or multiply by matrices, and their pools and resizing.
+
+They are written so that TensorFlow's CPU kernels have gradients for them: those of dilated convolutions do not, and its
+depthwise kernel takes equal strides only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgepress.converters.graph.step import Operation, Step, UnknownOperationError
+
+ACTIVATIONS = ("", "relu", "relu_n1_to_1", "relu6", "tanh")
+"""Names of the schema's `ActivationFunctionType`, by number."""
+PADDINGS = ("SAME", "VALID")
+"""Names of the schema's `Padding`, by number."""
+
+
+def activated(step: Step, value: Any) -> Any:
+    """The value after the activation that the operation contains."""
+    import tensorflow as tf
+
+    number = getattr(step.options, "fusedActivationFunction", 0) or 0
+    match ACTIVATIONS[number] if number < len(ACTIVATIONS) else None:
+        case None:
+            raise UnknownOperationError(f"activation {number} in {step.kind}, which makes {step.output}")
+        case "":
+            return value
+        case "relu_n1_to_1":
+            return tf.clip_by_value(value, -1.0, 1.0)
+        case name:
+            return getattr(tf.nn, name)(value)
+
+
+def _with_bias(step: Step, x: Sequence[Any], value: Any) -> Any:
+    return activated(step, value if len(x) <= 2 or x[2] is None else value + x[2])
+
+
+def _convolution(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    o, channels = step.options, x[1].shape[-1]
+    weights = _dilated(tf.transpose(x[1], [1, 2, 3, 0]), o)
+    groups = x[0].shape[-1] // channels
+    if groups > 1 and channels == 1:  # (height, width, 1, groups * multiplier)
+        return _with_bias(step, x, _by_channel(x[0], weights, o))
+    parts = zip(tf.split(x[0], groups, -1), tf.split(weights, groups, -1), strict=True)
+    convolved = [tf.nn.conv2d(part, kernel, (o.strideH, o.strideW), PADDINGS[o.padding]) for part, kernel in parts]
+    return _with_bias(step, x, convolved[0] if groups == 1 else tf.concat(convolved, -1))
+
+
+def _depthwise(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    weights = _dilated(tf.transpose(x[1], [1, 2, 0, 3]), step.options)
+    return _with_bias(step, x, _by_channel(x[0], weights, step.options))
+
+
+def _by_channel(image: Any, weights: Any, options: Any) -> Any:
+    """A depthwise convolution by weights (height, width, 1, channels * multiplier)."""
+    import tensorflow as tf
+
+    height, width, _, _ = weights.shape
+    kernel, down, across = tf.reshape(weights, [height, width, image.shape[-1], -1]), options.strideH, options.strideW
+    if down == across:
+        return tf.nn.depthwise_conv2d(image, kernel, (1, down, across, 1), PADDINGS[options.padding])
+    amounts = [(0, 0), (0, 0), (0, 0), (0, 0)]
+    if PADDINGS[options.padding] == "SAME":
+        amounts[1:3] = _same(image.shape[1], height, down), _same(image.shape[2], width, across)
+    every = tf.nn.depthwise_conv2d(tf.pad(image, amounts), kernel, (1, 1, 1, 1), "VALID")
+    return every[:, ::down, ::across]
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Padding before and after an axis that SAME stands for."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def _dilated(weights: Any, options: Any) -> Any:
+    """Weights (height, width, ...) with the zeros between them that dilation stands for."""
+    import tensorflow as tf
+
+    for axis, factor in ((0, options.dilationHFactor), (1, options.dilationWFactor)):
+        if factor > 1 and weights.shape[axis] > 1:
+            shape = [*weights.shape]
+            apart = tf.expand_dims(weights, axis + 1)
+            amounts = [(0, 0)] * len(apart.shape)
+            amounts[axis + 1] = (0, factor - 1)
+            shape[axis] *= factor
+            spread = tf.reshape(tf.pad(apart, amounts), shape)
+            weights = tf.split(spread, [shape[axis] - factor + 1, factor - 1], axis)[0]
+    return weights
+
+
+def _dense(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    if step.options.weightsFormat:
+        raise UnknownOperationError(f"FULLY_CONNECTED with shuffled weights, which makes {step.output}")
+    rows = x[0] if step.options.keepNumDims else tf.reshape(x[0], [-1, x[1].shape[-1]])
+    return _with_bias(step, x, tf.tensordot(rows, x[1], [[-1], [-1]]))
+
+
+def _matmul(step: Step, x: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.matmul(x[0], x[1], transpose_a=bool(step.options.adjX), transpose_b=bool(step.options.adjY))
+
+
+def _transposed(step: Step, x: Sequence[Any]) -> Any:
+    """A transposed convolution; its inputs are the shape, the weights, the image and perhaps a bias."""
+    import tensorflow as tf
+
+    o, image = step.options, x[2]
+    shape, weights = tf.stack([tf.shape(image)[0], *step.shape[1:]]), tf.transpose(x[1], [1, 2, 0, 3])
+    made = tf.nn.conv2d_transpose(image, weights, shape, (o.strideH, o.strideW), PADDINGS[o.padding])
+    return activated(step, made if len(x) <= 3 or x[3] is None else made + x[3])
+
+
+def _pool(reduce: str) -> Operation:
+    def compute(step: Step, x: Sequence[Any]) -> Any:
+        import tensorflow as tf
+
+        o = step.options
+        window, strides = (o.filterHeight, o.filterWidth), (o.strideH, o.strideW)
+        return activated(step, getattr(tf.nn, reduce)(x[0], window, strides, PADDINGS[o.padding]))
+
+    return compute
+
+
+def _resize(operation: str) -> Operation:
+    def compute(step: Step, x: Sequence[Any]) -> Any:
+        import tensorflow as tf
+
+        o = step.options
+        return getattr(tf.raw_ops, operation)(
+            images=x[0],
+            size=list(step.shape[1:3]),
+            align_corners=bool(o.alignCorners),
+            half_pixel_centers=bool(o.halfPixelCenters),
+        )
+
+    return compute
+
+
+LAYERS: dict[str, Operation] = {
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "TRANSPOSE_CONV": _transposed,
+    "FULLY_CONNECTED": _dense,
+    "BATCH_MATMUL": _matmul,
+    "AVERAGE_POOL_2D": _pool("avg_pool2d"),
+    "MAX_POOL_2D": _pool("max_pool2d"),
+    "RESIZE_BILINEAR": _resize("ResizeBilinear"),
+    "RESIZE_NEAREST_NEIGHBOR": _resize("ResizeNearestNeighbor"),
+}
+"""By the name of the kind in the schema."""

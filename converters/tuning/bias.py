@@ -1,0 +1,126 @@
+"""Bias correction: the mean error that quantization adds to each channel is taken off its bias.
+
+Rounding of weights and clipping of activations shift the mean of an output channel. One sweep through the operations,
+in order, compares the means of the float graph with those of the simulated quantized one, whose earlier operations are
+corrected already, and adds the difference to the bias (Nagel et al. 2019, arXiv:1906.04721, section 4.2; here with
+means measured on calibration items). The scales are those of the real quantized file.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.graph.operations import OPERATIONS, activated
+from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.step import Step
+from edgepress.converters.to_tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+BYTES = 512 << 20
+"""Memory that the activations of all items may take, of both graphs."""
+
+
+class Quantized:
+    """How a quantized `.tflite` file rounds the tensors of the float graph that it was made from, found by name."""
+
+    def __init__(self, file: bytes) -> None:
+        graph = Graph(file)
+        self._scales: dict[str, tuple[float, int, int, int]] = {}
+        self._constants: dict[str, Array] = {}
+        for index in range(len(graph.table.tensors)):
+            scales, zeros = graph.scales(index)
+            values, dtype = graph.constant(index), graph.dtype(index)
+            if not scales or dtype is None:
+                continue
+            if values is not None:
+                axis = graph.table.tensors[index].quantization.quantizedDimension if len(scales) > 1 else 0
+                shape = [-1 if i == axis else 1 for i in range(values.ndim)]
+                by, zero = (np.array(x).reshape(shape if len(scales) > 1 else ()) for x in (scales, zeros))
+                self._constants[graph.name(index)] = ((values.astype(np.float64) - zero) * by).astype(np.float32)
+            elif len(scales) == 1:
+                limits = np.iinfo(dtype)
+                self._scales[graph.name(index)] = scales[0], zeros[0], limits.min, limits.max
+
+    def constant(self, name: str, values: Array) -> Array:
+        """A constant as the file holds it."""
+        return self._constants.get(name, values)
+
+    def rounded(self, name: str, value: Any) -> Any:
+        """A computed tensor as the file holds it."""
+        import tensorflow as tf
+
+        if name not in self._scales:
+            return value
+        scale, zero, low, high = self._scales[name]
+        return (tf.clip_by_value(tf.round(value / scale) + zero, low, high) - zero) * scale
+
+
+def corrected_biases(program: Program, file: bytes, items: Array) -> dict[str, Array]:
+    """Biases by name, for `Program.with_constants`.
+
+    Args:
+        program: The float program; its weighted steps without a constant bias of their own are left as they are.
+        file: The quantized file that was made from it.
+        items: Calibration items (n, *item shape), as many as `BYTES` allow of which are used.
+    """
+    import tensorflow as tf
+
+    quantized = Quantized(file)
+    size = max(1, BYTES // (2 * live_bytes(program))) if program.batched else 0
+    source = tf.convert_to_tensor(items[:size].astype(program.dtype))
+    true: dict[str, Any] = {program.source: source}
+    other: dict[str, Any] = {program.source: quantized.rounded(program.source, source)}
+    last = {name: number for number, step in enumerate(program.steps) for name in step.inputs}
+    found: dict[str, Array] = {}
+    for number, step in enumerate(program.steps if size else ()):
+        plain = _without_activation(step) if step.bias else step
+        expected = _computed(plain, true, {})
+        got = _computed(plain, other, {p: quantized.constant(step.inputs[p], c) for p, c in step.constants.items()})
+        if step.bias:
+            axes = list(range(len(expected[0].shape) - 1))
+            shift = tf.reduce_mean(expected[0] - got[0], axes)
+            found[step.bias] = (step.constants[2] + shift.numpy()).astype(np.float32)
+            expected, got = [activated(step, expected[0])], [activated(step, got[0] + shift)]
+        for name, value, approximate in zip(step.outputs, expected, got, strict=True):
+            true[name] = value
+            other[name] = quantized.rounded(name, approximate) if value.dtype == tf.float32 else approximate
+        for name in step.inputs:
+            if last[name] == number:
+                true.pop(name, None), other.pop(name, None)
+    return found
+
+
+def _without_activation(step: Step) -> Step:
+    options = copy.copy(step.options)
+    options.fusedActivationFunction = 0
+    return dataclasses.replace(step, options=options)
+
+
+def _computed(step: Step, values: Mapping[str, Any], constants: Mapping[int, Array]) -> list[Any]:
+    """The outputs of a step; `constants` replace its own, by place."""
+    import tensorflow as tf
+
+    inputs = [
+        values[name] if name in values else tf.constant(constants.get(place, step.constants[place])) if name else None
+        for place, name in enumerate(step.inputs)
+    ]
+    found = OPERATIONS[step.kind](step, inputs)
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+def live_bytes(program: Program) -> int:
+    """The most bytes that the tensors of one item take at a time."""
+    last = {name: number for number, step in enumerate(program.steps) for name in step.inputs}
+    sizes = {name: 4 * int(np.prod(program.shapes[name])) for step in program.steps for name in step.outputs}
+    now = most = 4 * int(np.prod(program.shapes[program.source]))
+    for number, step in enumerate(program.steps):
+        now += sum(sizes[name] for name in step.outputs)
+        most = max(most, now)
+        now -= sum(sizes.get(name, 0) for name in {*step.inputs, *step.outputs} if last.get(name) == number)
+    return most

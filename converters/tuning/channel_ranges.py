@@ -1,0 +1,65 @@
+"""The smallest and largest value of every channel of every tensor, which one pass over calibration items measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.calibration import SMALLEST, Ranges
+from edgepress.converters.graph.program import Program
+
+Array = npt.NDArray[Any]
+ChannelRanges = Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
+"""Smallest and largest values by tensor, each of shape (channels,)."""
+
+
+def channel_ranges(program: Program, items: Array) -> ChannelRanges:
+    """Measure the range of each channel, that is each index of the last axis, of every float tensor.
+
+    Args:
+        program: The float program.
+        items: Calibration items (n, *item shape).
+    """
+    import tensorflow as tf
+
+    def measure(batch: Any) -> dict[str, tuple[Any, Any]]:
+        rows = {
+            name: tf.reshape(value, [-1, (program.shapes[name] or (1,))[-1]])
+            for name, value in program.run(batch).items()
+            if value.dtype == tf.float32
+        }
+        return {name: (tf.reduce_min(row, 0), tf.reduce_max(row, 0)) for name, row in rows.items()}
+
+    found: dict[str, tuple[Array, Array]] = {}
+    for batch in program.batches(items):
+        for name, (low, high) in measure(batch).items():
+            old = found.get(name, (np.inf, -np.inf))
+            found[name] = np.minimum(old[0], low), np.maximum(old[1], high)
+    return {name: (low.astype(np.float64), high.astype(np.float64)) for name, (low, high) in found.items()}
+
+
+def tensor_ranges(
+    found: ChannelRanges,
+    factors: Mapping[str, npt.NDArray[np.float64]],
+    source: str,
+    source_range: tuple[float, float] | None,
+) -> Ranges:
+    """Ranges of whole tensors once channels are divided by factors, for litert-quantizer.
+
+    Args:
+        found: Ranges of the channels before that.
+        factors: Positive factors of each channel, by tensor.
+        source: Name of the input.
+        source_range: Range of the input, if it is known beforehand.
+    """
+    ranges = {}
+    for name, (low, high) in found.items():
+        by = factors.get(name, np.ones(1))
+        least, most = float((low / by).min()), float((high / by).max())
+        ranges[name] = least, max(most, least + SMALLEST)
+    if source_range is not None:
+        ranges[source] = source_range
+    return ranges

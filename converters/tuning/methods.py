@@ -1,0 +1,95 @@
+"""The method of each tensor's range that makes the quantized file nearest to the float graph.
+
+The methods of `statistics` minimise errors of single tensors, and none of them is best for every net. So files are made
+and judged (`judge`): one for each method, and from the best of these others that differ in one tensor, those first
+about whose range the methods disagree most. The number of trials follows from the net's size, not from the clock, so
+that the result is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from edgepress.converters.statistics import METHODS, Choice, Method, Statistics
+from edgepress.converters.tuning.judge import Score
+
+Calibrate = Literal["minmax", "percentile", "mse", "entropy", "auto"]
+"""How ranges are found: by one method, or by trials."""
+WAYS: tuple[Calibrate, ...] = get_args(Calibrate)
+DIFFERENT = 1.05
+"""Ratio of a wider range to a narrower one from which a trial is worth it."""
+GAIN_DB = 0.1
+"""Decibels by which another method for one tensor must lower the noise."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen, and what it brought.
+
+    Attributes:
+        choice: The methods.
+        score: The score with them.
+        before: The score if all values are kept (`minmax`).
+        trials: Number of files that were judged.
+    """
+
+    choice: Choice
+    score: Score
+    before: Score
+    trials: int
+
+    def summary(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {
+            "method": self.choice.default,
+            "tensors": dict(self.choice.tensors),
+            "noise_db": [round(self.before.noise_db, 2), round(self.score.noise_db, 2)],
+            "agreement": [self.before.agreement, self.score.agreement],
+            "accuracy": [self.before.accuracy, self.score.accuracy],
+            "trials": self.trials,
+        }
+
+
+def chosen_methods(statistics: Statistics, score: Callable[[Choice], Score], trials: int) -> Chosen:
+    """Choose the method of every tensor by the score of files.
+
+    Args:
+        statistics: Those of the graph that is quantized.
+        score: Makes a file by a choice and judges it.
+        trials: Number of files to judge, at least one.
+
+    Returns:
+        A choice whose score is never worse than that of `minmax`.
+    """
+    best = Choice()
+    first = held = score(best)
+    done = 1
+    for method in METHODS[1:trials]:
+        found = score(Choice(method))
+        done += 1
+        if found.better_than(held) or (not held.better_than(found) and found.noise_db > held.noise_db):
+            best, held = Choice(method), found
+    for name, method in _disputed(statistics, best.default):
+        if done >= trials:
+            break
+        changed = best.with_tensors([name], method)
+        found = score(changed)
+        done += 1
+        if found.gained(held) >= 0 and found.noise_db >= held.noise_db + GAIN_DB:
+            best, held = changed, found
+    return Chosen(best, held, first, done)
+
+
+def _disputed(statistics: Statistics, default: Method) -> list[tuple[str, Method]]:
+    """Other methods for single tensors, those first that change the range most."""
+    found = []
+    for name in statistics.names:
+        low, high = statistics.range(name, default)
+        for method in METHODS:
+            other = statistics.range(name, method)
+            if (ratio := (other[1] - other[0]) / (high - low)) and max(ratio, 1 / ratio) >= DIFFERENT:
+                found.append((max(ratio, 1 / ratio), name, method))
+    found.sort(key=lambda entry: -entry[0])
+    return [(name, method) for _, name, method in found]
