@@ -8,13 +8,14 @@ there: the change of the scores is what this layer costs. Costs of independent e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.diagnosis.harm import Choice, agreement, harm
 from edgepress.converters.diagnosis.matching import Matched
 from edgepress.converters.diagnosis.replay import computed, effect, scores_of
 from edgepress.converters.diagnosis.rounding import Rounding
@@ -22,12 +23,21 @@ from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Step
 
 Array = npt.NDArray[Any]
-DEAD = 1e-6
-"""Share of the largest channel's range below which a channel is dead."""
-PASSING = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "RELU")
-"""Kinds of operations whose channels have ranges in proportion to those of what they read."""
+DEAD, SMALL = 1e-6, 0.02
+"""Shares of the largest channel's size below which a channel is dead, and below which errors of its weights count for
+nothing."""
 INPUT = "INPUT"
 """Kind of the layer that stands for the input."""
+PASSING = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "PAD", "RELU")
+"""Kinds of operations whose channels have ranges in proportion to those of what they read."""
+OUTLIER, WIDE, CLIPPED, WRONG = 8.0, 0.25, 0.05, 0.5
+"""Largest range of a channel / median one from which on it is an outlier; share of the codes below which a range is too
+wide; share of the values beyond it from which on it is too narrow; error of weights from which on they are wrong."""
+LEAST = 0.005
+"""Share of the error below which a layer has no fault, whatever it looks like."""
+FIXED = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX", "TANH", "L2_NORMALIZATION", INPUT)
+"""Kinds of operations whose range does not come from calibration."""
+Fault = Literal["weights", "range", "clipped", "outlier", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +62,10 @@ class Layer:
         spread: Largest range of a channel / median one.
         widest: The channel with the largest range.
         weights_spread: Largest weight of a channel / that of the median one; None without weights.
+        weights_error: Largest error of a channel's weights, as a share of their size; None without weights.
+        fault: What is wrong with it, if it costs more than `LEAST`: "weights": those of a channel are wrong by more
+            than half of their size; "range": it is over four times as wide as its values; "clipped": its values exceed
+            it; "outlier": a channel has a range of over eight times that of the median one. "" for nothing.
     """
 
     name: str
@@ -71,6 +85,8 @@ class Layer:
     spread: float
     widest: int
     weights_spread: float | None
+    weights_error: float | None
+    fault: Fault
 
 
 @dataclass
@@ -81,7 +97,7 @@ class _Sums:
     count: int = 0
     values: int = 0
     clipped: int = 0
-    agreed: int = 0
+    agreed: float = 0.0
     scores: float = 0.0
     rounding: float = 0.0
     weights: float = 0.0
@@ -103,7 +119,7 @@ class Measured:
     """The layers of a graph, and the scores of both sides.
 
     Attributes:
-        layers: Those that the file quantizes, the costliest first.
+        layers: Those that the file quantizes: those with a fault, which can be mended, first, and then the costliest.
         scores: The float graph's, before softmax or sigmoid, (n, outputs).
         together: The same with all layers quantized in the simulation.
     """
@@ -113,13 +129,21 @@ class Measured:
     together: Array
 
 
-def measured(program: Program, held: Matched, items: Array) -> Measured:
+def measured(
+    program: Program,
+    held: Matched,
+    items: Array,
+    choice: Choice = "one",
+    on_progress: Callable[[float], None] | None = None,
+) -> Measured:
     """Measure every layer.
 
     Args:
         program: The float graph.
         held: What a file makes of it.
         items: Items of shape (n, *item shape) that both take.
+        choice: What is decided from the scores.
+        on_progress: Called with the share that is done, 0-1.
     """
     import tensorflow as tf
 
@@ -136,12 +160,15 @@ def measured(program: Program, held: Matched, items: Array) -> Measured:
         truth = _flat(base[end], len(batch))
         scores.append(truth)
         together.append(_flat(_all_rounded(program, held, batch, files)[end], len(batch)))
-        for step in steps:
-            _add(sums[step.output], program, held, step, files, base, rounded, real, truth, end)
-    total = sum(s.scores for s in sums.values()) or 1.0
+        for number, step in enumerate(steps):
+            _add(sums[step.output], program, held, step, files, base, rounded, real, truth, end, choice)
+            if on_progress:
+                on_progress((sum(map(len, scores[:-1])) + len(batch) * (number + 1) / len(steps)) / len(items))
     wrong = [step for step in steps if sums[step.output].noise.any()]
-    layers = [_layer(step, sums[step.output], held, len(items), total) for step in wrong]
-    layers.sort(key=lambda layer: -layer.cost)
+    _blame_outliers(program, held, wrong, sums)
+    total = sum(s.scores for s in sums.values()) or 1.0
+    layers = [_layer(step, sums[step.output], held, len(items), total, _is_tied(program, held, step)) for step in wrong]
+    layers.sort(key=lambda layer: (not layer.fault, -layer.cost))
     return Measured(tuple(layers), np.concatenate(scores), np.concatenate(together))
 
 
@@ -200,6 +227,7 @@ def _add(
     real: Mapping[str, Array],
     truth: Array,
     end: str,
+    choice: Choice,
 ) -> None:
     """Add what some items show of one layer."""
     if step.kind == INPUT:
@@ -223,8 +251,8 @@ def _add(
     name = step.output
     found = _flat(effect(program, base, changed, reads, end), len(truth))
     sums.count += len(truth)
-    sums.scores += float(np.square(found - truth, dtype=np.float64).sum())
-    sums.agreed += int((_top(found) == _top(truth)).sum())
+    sums.scores += float(harm(truth, found, choice).sum())
+    sums.agreed += agreement(truth, found, choice) * len(truth)
     values = np.asarray(base[name], np.float64).reshape(-1, sums.size)
     from_weights = np.asarray(stored[name] - plain[name], np.float64).reshape(values.shape)
     noise = np.asarray(changed[name] - base[name], np.float64).reshape(values.shape)
@@ -246,26 +274,57 @@ def _add(
         sums.whole += float(np.square(real[name].reshape(values.shape) - values).sum())
 
 
-def _top(scores: Array) -> Array:
-    return scores.argmax(axis=1) if scores.shape[1] > 1 else scores[:, 0] > 0
+def _blame_outliers(program: Program, held: Matched, steps: Sequence[Step], sums: Mapping[str, _Sums]) -> None:
+    """Move what the weights of a step cost to the layer before it where that has a channel far larger than the others.
+
+    The weights behind such a channel are far smaller than their neighbours, and few codes are left for them.
+    """
+    makers = {step.output: step for step in program.steps}
+    for step in steps:
+        own = sums[step.output]
+        if not step.weights or step.weights not in held.constants or step.kind == "DEPTHWISE_CONV_2D":
+            continue
+        name = step.inputs[0]
+        while name not in sums and name in makers and makers[name].kind in PASSING:
+            name = makers[name].inputs[0]
+        before = sums.get(name)
+        while before is not None and makers.get(name) is not None and makers[name].kind in PASSING:
+            name = makers[name].inputs[0]
+            before = sums.get(name)
+        if before is None or step.constants[1].shape[-1] % before.size:
+            continue
+        ranges = before.high - before.low
+        widest = int(ranges.argmax())
+        live = ranges[ranges > DEAD * ranges[widest]]
+        if ranges[widest] < OUTLIER * np.median(live):
+            continue
+        error = np.square(held.constants[step.weights] - step.constants[1], dtype=np.float64)
+        power = error.reshape(-1, before.size).sum(axis=0) * before.signal
+        both = own.weights + own.rounding
+        moved = own.scores * power[widest] / (power.sum() or 1.0) * (own.weights / both if both else 0.0)
+        own.scores -= moved
+        before.scores += moved
 
 
-def _layer(step: Step, sums: _Sums, held: Matched, items: int, total: float) -> Layer:
+def _is_tied(program: Program, held: Matched, step: Step) -> bool:
+    """Whether the kernels give a tensor the scale of another, so that its range is not its own."""
+    own = held.roundings.get(step.output)
+    if own is None or (step.inputs and held.roundings.get(step.inputs[0]) == own):
+        return True
+    joined = [s for s in program.steps if s.kind == "CONCATENATION" and step.output in s.inputs]
+    return any(held.roundings.get(s.output) == own for s in joined)
+
+
+def _layer(step: Step, sums: _Sums, held: Matched, items: int, total: float, tied: bool) -> Layer:
     rounding = held.roundings.get(step.output)
     ranges = sums.high - sums.low
     widest = int(ranges.argmax())
     live = ranges > DEAD * ranges[widest]
-    static = rounding is not None and rounding.kind == "static"
-    used = lost = None
-    if rounding is not None and static:
-        low, high = rounding.limits
-        covered = min(float(sums.high.max()), high) - max(float(sums.low.min()), low)
-        used = min(max(covered, 0.0) / (high - low), 1.0) if high > low else 1.0
-        lost = int((live & (ranges < 2 * rounding.scale)).sum())
+    static = rounding if rounding is not None and rounding.kind == "static" else None
     channel_db = [_db(s, n) for s, n in zip(sums.signal[live], sums.noise[live], strict=True)]
     known = [v for v in channel_db if v is not None]
     both = sums.weights + sums.rounding
-    return Layer(
+    found = Layer(
         name=step.output,
         kind=step.kind,
         stored="dynamic" if sums.dynamic else _stored(step, held),
@@ -275,15 +334,38 @@ def _layer(step: Step, sums: _Sums, held: Matched, items: int, total: float) -> 
         channel_db=float(np.median(known)) if known else None,
         sqnr_db=_db(float(sums.signal.sum()), sums.whole) if sums.seen else None,
         from_weights=sums.weights / both if both else 0.0,
-        range_used=used,
+        range_used=_used(static, float(sums.low.min()), float(sums.high.max())) if static else None,
         clipped=sums.clipped / max(sums.values, 1) if static else None,
         channels=sums.size,
         dead=int((~live).sum()),
-        lost=lost or 0,
+        lost=int((live & (ranges < 2 * static.scale)).sum()) if static else 0,
         spread=float(ranges[widest] / np.median(ranges[live])) if live.any() else 1.0,
         widest=widest,
         weights_spread=_weights_spread(step),
+        weights_error=_weights_error(step, held),
+        fault="",
     )
+    return replace(found, fault=_fault(found, tied))
+
+
+def _used(rounding: Rounding, low: float, high: float) -> float:
+    """Share of the codes of a range that values use; of a symmetric one, of those on the side of the larger values."""
+    first, last = rounding.limits
+    if rounding.zero == 0 and rounding.low < 0:
+        return min(max(abs(low), abs(high)) / last, 1.0)
+    return min(max(min(high, last) - max(low, first), 0.0) / (last - first), 1.0)
+
+
+def _fault(layer: Layer, tied: bool) -> Fault:
+    if layer.cost < LEAST:
+        return ""
+    if layer.weights_error is not None and layer.weights_error > WRONG:
+        return "weights"
+    if layer.kind not in FIXED and not tied and layer.range_used is not None and layer.range_used < WIDE:
+        return "range"
+    if layer.clipped is not None and layer.clipped > CLIPPED:
+        return "clipped"
+    return "outlier" if layer.spread > OUTLIER and layer.stored not in ("float16", "float32") else ""
 
 
 def _stored(step: Step, held: Matched) -> str:
@@ -302,6 +384,20 @@ def _weights_spread(step: Step) -> float | None:
     largest = np.abs(weights).reshape(len(weights), -1).max(axis=1)
     live = largest[largest > DEAD * largest.max()]
     return float(live.max() / np.median(live)) if len(live) else 1.0
+
+
+def _weights_error(step: Step, held: Matched) -> float | None:
+    if not step.weights:
+        return None
+    if step.weights not in held.constants:
+        return 0.0
+    rows = [
+        np.moveaxis(v, WEIGHTED[step.kind], 0).reshape(v.shape[WEIGHTED[step.kind]], -1)
+        for v in (step.constants[1], held.constants[step.weights])
+    ]
+    sizes, errors = np.linalg.norm(rows[0], axis=1), np.linalg.norm(rows[1] - rows[0], axis=1)
+    live = sizes > SMALL * sizes.max()
+    return float((errors[live] / sizes[live]).max()) if live.any() else 0.0
 
 
 def _db(signal: float, noise: float) -> float | None:
