@@ -189,7 +189,7 @@ def resnet8(real: Path, folder: Path) -> dict[str, dict[str, float]]:
         "tflite-int8",
         data=str(folder / "mixed.npz"),
         out=folder / "resnet8",
-        calibration_images=500,
+        samples=500,
     )
     assert variant.path is not None, variant.error
     ours, rows = load(variant.path), {}

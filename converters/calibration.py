@@ -114,7 +114,8 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a waiting thread would slow the histograms
+    # Threads that spin while they wait would slow the histograms.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     source, names = session.get_inputs()[0], [o.name for o in session.get_outputs()]
     seen = Statistics()
@@ -133,7 +134,9 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
     return _limited(seen, steps, [v.name for v in model.graph.output], as_float, input_range)
 
 
-def _limited(found: Statistics, steps: Iterable[Step], ends: Iterable[str], source: str, known: InputRange) -> Statistics:
+def _limited(
+    found: Statistics, steps: Iterable[Step], ends: Iterable[str], source: str, known: InputRange
+) -> Statistics:
     """Set what is known of tensors, and protect those that must not be clipped.
 
     Answers are compared with each other, so that clipping them would make different ones equal; so are the numbers that
@@ -166,4 +169,9 @@ def _checked(batches: Batches) -> Iterable[npt.NDArray[np.float32]]:
         count += len(batch)
         yield batch.astype(np.float32)
     if not count:
-        raise ConversionError("There are no calibration items.", "Give data with a non-empty training split.")
+        raise no_items()
+
+
+def no_items() -> ConversionError:
+    """The error of calibration data without an item."""
+    return ConversionError("There are no calibration items.", "Give data with a non-empty training split.")

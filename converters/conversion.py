@@ -34,8 +34,10 @@ from edgepress.converters.opening import OpenJob, open_model
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.statistics import Ranging
 from edgepress.converters.targets import Target, file_paths, refuse_other_schemes
 from edgepress.converters.to_tflite.from_onnx import VERSION
+from edgepress.converters.tuning.methods import Validation
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.waist import Waist, WaistJob, make_waist
 from edgepress.converters.worker import ChildDied, Worker, merged
@@ -121,6 +123,9 @@ class Conversion:
         onnx2tf: Onnx2tf = None,
         target: Target = "cpu",
         rewrite: bool = True,
+        repairs: bool = True,
+        ranging: Ranging = "minmax",
+        validation: Validation | None = None,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
     ) -> list[Variant]:
@@ -141,6 +146,9 @@ class Conversion:
                 error that these schemes end with; None means that onnx2tf is not installed.
             target: What the files are for.
             rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
+            repairs: Whether the graph's constants may be changed where that makes quantized files more accurate.
+            ranging: How ranges of tensors follow from the calibration items: one method, or "auto", which tries them.
+            validation: Items on which these trials are judged, and their labels; None takes calibration items.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
 
@@ -160,7 +168,10 @@ class Conversion:
         found: dict[str, Done] = {}
         try:
             with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
-                waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf))
+                wanted = tuple({SCHEMES[name].tuning: None for name in schemes if SCHEMES[name].tuning})
+                labelled = contract.task != "none"
+                judged = (calibration, validation, labelled, wanted, repairs, ranging)
+                waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, *judged))
                 job = FilesJob(
                     paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite
                 )
@@ -222,7 +233,11 @@ class Conversion:
             self._workers.pop("tflite").close()
             if self._closed:
                 raise self._crash(e) from e
-            yield Waist(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
+            if job.model.exists():
+                note = f"nothing was tuned: the process that did it died: {_last_words(e)}"
+                yield Waist(job.model, choice=job.choice, notes=(note,))
+            else:
+                yield Waist(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
 
     def _opened(self, format: str) -> Iterator[Any]:
         """Open the model in the process of a format, which reports nothing; if it dies, it is started again later."""

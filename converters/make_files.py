@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.calibration import Batches, Ranges, tflite_ranges
+from edgepress.converters.calibration import Batches, tflite_statistics
 from edgepress.converters.contract.outputs import refuse_other_outputs
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError
@@ -30,6 +30,7 @@ from edgepress.converters.proof.verify import answers, enough, rounded_answers, 
 from edgepress.converters.rewrites.table import Rewrite, Stage, rewrites_for, rewritten_onnx, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme, Tuning
 from edgepress.converters.sources.base import Source
+from edgepress.converters.statistics import Statistics
 from edgepress.converters.targets import Target
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
@@ -152,9 +153,9 @@ class _Work:
     def rewritten_onnx(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> tuple[Any, dict[str, int]]:
         return rewritten_onnx(self.once(self.onnx, tuning), rewrites)
 
-    def ranges(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> Ranges:
+    def statistics(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> Statistics:
         model, _ = self.once(self.rewritten_tflite, rewrites, tuning)
-        return tflite_ranges(model, self.job.calibration, self.range)
+        return tflite_statistics(model, self.job.calibration, self.range)
 
     def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
         """Items to verify on, and the source model's answers to them.
@@ -203,6 +204,7 @@ class _Work:
             item_by_item=scheme.item_by_item,
             target=self.job.target,
             rewrites=tuple(rewrites),
+            tuning=self._facts(scheme),
         )
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide errors where it saturates.
@@ -242,11 +244,12 @@ class _Work:
                     f"The file does not answer like the source model ({on}): {reason}.",
                     f"{hint}; --no-verify keeps the file anyway.",
                 )
-            notes = remainder(temporary, scheme)
+            notes = (*remainder(temporary, scheme), *(self.job.waist.notes if scheme.tuning else ()))
             test = make_selftest(model, scheme, self.once(self.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
         size = target.stat().st_size
-        return Done(Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes), scores)
+        variant = Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes)
+        return Done(dataclasses.replace(variant, tuning=contract.tuning), scores)
 
     def _rounded(self, scheme: Scheme, rewrites: Collection[str], end: End) -> npt.NDArray[np.float32] | None:
         """The best answers that a scheme with rounded weights could give to the proof items.
@@ -273,20 +276,26 @@ class _Work:
         tuning = self._tuning(scheme)
         if scheme.format == "tflite":
             model, made = self.once(self.rewritten_tflite, before, tuning)
-            ranges = self.once(self.ranges, before, tuning) if scheme.calibrated else None
+            ranges = None
+            if scheme.calibrated:
+                ranges = self.once(self.statistics, before, tuning).ranges(self.job.waist.choice, bits=scheme.bits)
             chosen = rewritten_tflite(model, recipe)[1]
             flat = to_tflite.with_scheme(model, scheme, ranges, chosen, uint8=self.input.is_image)
             flat, last = rewritten_tflite(flat, after)
             return lambda contract: tflite_with_contract(flat, contract), made | chosen | last
         model, made = self.once(self.rewritten_onnx, before, tuning)
         chosen = rewritten_onnx(model, recipe)[1]
-        graph = to_onnx.with_scheme(model, scheme, self.job.calibration, self.range, chosen)
+        graph = to_onnx.with_scheme(model, scheme, self.job.calibration, self.range, chosen, self.job.waist.choice)
         graph, last = rewritten_onnx(graph, after)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
 
     def _tuning(self, scheme: Scheme) -> Tuning:
         """The tuning of its graph, "" if it changed nothing, so that schemes share what is made of equal graphs."""
         return scheme.tuning if scheme.tuning in self.job.waist.tuned else ""
+
+    def _facts(self, scheme: Scheme) -> dict[str, Any]:
+        """What was done to a file to keep accuracy."""
+        return dict(self.job.waist.facts.get(scheme.tuning, {}))
 
     def _rewrites(self, scheme: Scheme, stage: Stage) -> tuple[Rewrite, ...]:
         return rewrites_for(scheme, self.job.target, stage) if self.job.rewrite else ()

@@ -69,6 +69,11 @@ class Scheme:
         return f"{self.format}-{self.precision}"
 
     @property
+    def bits(self) -> int:
+        """Bits of the activations of a calibrated scheme."""
+        return 8 if self.arithmetic == "int8" else 16
+
+    @property
     def rounds_weights(self) -> bool:
         """Whether weights are stored in eight bits."""
         return self.float_share < 1 and self.precision != "float16"

@@ -30,6 +30,9 @@ Ranges = dict[str, tuple[float, float]]
 """Smallest and largest value by tensor name."""
 Method = Literal["minmax", "percentile", "mse", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)
+Ranging = Method | Literal["auto"]
+"""How ranges are found: by one method, or by trials (`tuning.methods`)."""
+RANGINGS: tuple[Ranging, ...] = (*METHODS, "auto")
 
 BINS = 2048
 """Bins of a histogram on each side of zero; at least half of those on the longer side are in use."""

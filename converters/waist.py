@@ -11,12 +11,19 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.calibration import Batches
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import whole_file
 from edgepress.converters.opening import opened
 from edgepress.converters.schemes import Tuning
 from edgepress.converters.sources.base import Onnx2tf
+from edgepress.converters.statistics import Choice, Ranging
+from edgepress.converters.tuning.judge import Judge, enough
+from edgepress.converters.tuning.methods import Validation, first_items
+from edgepress.converters.tuning.repair import repair
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line
 
@@ -28,11 +35,15 @@ class Waist:
     Attributes:
         model: The file that holds it, with a float32 or integer input and batch 1; the error if there is none.
         tuned: The files that hold its tuned forms where these differ from it, by the kind of tuning.
+        choice: The methods by which ranges of tensors follow from calibration items.
+        facts: What was done for each kind of tuning and what that brought, for contracts and JSON.
         notes: Remarks for the user.
     """
 
     model: Path | ConversionError
     tuned: Mapping[Tuning, Path] = dataclasses.field(default_factory=dict)
+    choice: Choice = dataclasses.field(default_factory=Choice)
+    facts: Mapping[Tuning, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def graph(self, tuning: Tuning = "") -> bytes:
@@ -54,27 +65,83 @@ class WaistJob:
         folder: Existing folder for its files.
         adapter: The operations before and after the model.
         onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
+        calibration: Returns the calibration items.
+        validation: Returns up to a number of items, and their labels or None, on which files are judged; None takes
+            calibration items.
+        labelled: Whether the model's answers are scores of labels.
+        wanted: The kinds of tuning that files need.
+        repairs: Whether the graph's constants may be changed.
+        ranging: How ranges follow from the calibration items.
     """
 
     folder: Path
     adapter: InputAdapter
-    onnx2tf: Onnx2tf = None
+    onnx2tf: Onnx2tf
+    calibration: Batches
+    validation: Validation | None = None
+    labelled: bool = True
+    wanted: tuple[Tuning, ...] = ()
+    repairs: bool = True
+    ranging: Ranging = "minmax"
+
+    @property
+    def model(self) -> Path:
+        """The file of the float graph, which is complete once it exists."""
+        return self.folder / "float.tflite"
+
+    @property
+    def choice(self) -> Choice:
+        """The methods of the ranges if none are chosen."""
+        return Choice() if self.ranging == "auto" else Choice(self.ranging)
 
 
 def make_waist(job: WaistJob, emit: Emit) -> None:
     """Do a `WaistJob`."""
-    model = job.folder / "float.tflite"
     try:
-        model.write_bytes(opened().tflite(job.adapter, job.onnx2tf))
+        model = opened().tflite(job.adapter, job.onnx2tf)
     except ConversionError as e:
-        emit(Waist(e))
-        return
+        emit(Waist(e, choice=job.choice))
     except EdgepressError:
         raise
     except Exception as e:
-        emit(Waist(unexpected(e)))
-        return
-    emit(Waist(model))
+        emit(Waist(unexpected(e), choice=job.choice))
+    else:
+        with whole_file(job.model) as temporary:
+            temporary.write_bytes(model)
+        emit(_tuned(model, Waist(job.model, choice=job.choice), job))
+
+
+def _tuned(model: bytes, waist: Waist, job: WaistJob) -> Waist:
+    """The same with tuned forms of the graph for the kinds that are wanted."""
+    wanted = [tuning for tuning in job.wanted if job.repairs or (tuning == "int8" and job.ranging == "auto")]
+    if not wanted:
+        return waist
+    item = job.adapter.item
+    try:
+        count = enough(model)
+        items, labels = job.validation(count) if job.validation else (first_items(job.calibration, count), None)
+        judge = Judge(model, items, labels, labelled=job.labelled, uint8=item.is_image)
+        known = None if item.is_integer else item.value_range
+        options: dict[str, Any] = {"wanted": wanted, "repairs": job.repairs, "ranging": job.ranging}
+        found = repair(model, job.calibration, judge, input_range=known, **options)
+    except ConversionError as e:
+        return dataclasses.replace(waist, notes=(f"nothing was tuned: {e.message}",))
+    except Exception as e:  # files can be made without
+        return dataclasses.replace(waist, notes=(f"nothing was tuned: {unexpected(e).message}",))
+    for tuning, tuned in found.models.items():
+        (job.folder / f"{tuning}.tflite").write_bytes(tuned)
+    facts: dict[Tuning, dict[str, Any]] = {}
+    for tuning in wanted:
+        stages = [stage.facts() for stage in found.stages if stage.tuning == tuning]
+        methods = {"calibration": found.chosen.summary()} if tuning == "int8" and found.chosen else {}
+        facts[tuning] = ({"repairs": stages} if stages else {}) | methods
+    return dataclasses.replace(
+        waist,
+        tuned={tuning: job.folder / f"{tuning}.tflite" for tuning in found.models},
+        choice=found.chosen.choice if found.chosen else waist.choice,
+        facts=facts,
+        notes=found.notes,
+    )
 
 
 def unexpected(error: Exception) -> ConversionError:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from foreign_models import converted
 
-from edgepress.converters.calibration import SMALLEST, tflite_ranges
+from edgepress.converters.calibration import tflite_ranges
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.contract.write import write_keras_contract
@@ -20,6 +20,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import freeze, trace
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.keras import load_keras
+from edgepress.converters.statistics import SMALLEST
 from edgepress.converters.to_onnx.convert import float_onnx
 from edgepress.converters.to_tflite.convert import float_tflite
 from edgepress.runtime import Contract, InputError, InputSpec, ModelFileError, load, read_contract

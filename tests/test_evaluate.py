@@ -99,7 +99,7 @@ def test_conversion_writes_beside_the_model_and_reads_only_the_training_split(
     monkeypatch.setattr(module, "calibration_rows", lambda split, n: used.append(split) or real(split, n))
     model = tmp_path / "model.keras"
     shutil.copy(run.model, model)
-    variants = convert(model, "tflite-int8,onnx-float32", calibration_images=20)
+    variants = convert(model, "tflite-int8,onnx-float32", samples=20)
     assert [v["status"] for v in summary(variants)["variants"]] == ["ok", "ok"]
     assert {p.name for p in (tmp_path / "variants").iterdir()} == {"model-int8.tflite", "model-float32.onnx"}
     counts = contract_of(model).data.counts  # type: ignore[union-attr]

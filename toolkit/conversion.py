@@ -22,6 +22,7 @@ from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import ITEMS, OFFSET_ITEMS
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.statistics import RANGINGS
 from edgepress.converters.targets import checked_target, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
@@ -30,12 +31,14 @@ from edgepress.toolkit.data.for_model import data_for, resize_note, with_labels_
 from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.errors import InputError, unknown
 
 __all__ = ["Hints", "convert", "notes_by_text", "summary"]
 
-CALIBRATION_IMAGES = 200
+SAMPLES = 200
 CALIBRATION_BATCH = 50
+JUDGED = 500
+"""Validation items on which files are judged at most."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def convert(
     data: str | None = None,
     out: str | Path | None = None,
     hints: Hints | None = None,
-    calibration_images: int = CALIBRATION_IMAGES,
+    repairs: bool = True,
+    calibration: str = "auto",
+    samples: int = SAMPLES,
     verify: bool = True,
     skip_unreadable: bool = False,
     install: bool = True,
@@ -73,7 +78,10 @@ def convert(
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
-        calibration_images: Number of calibration items, at least 1.
+        repairs: Whether the graph's constants are changed where that makes quantized files more accurate.
+        calibration: How the ranges of integers follow from calibration items: "minmax", "percentile", "mse", "entropy",
+            or "auto", which tries them on validation items.
+        samples: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
         install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
@@ -96,10 +104,13 @@ def convert(
     """
     path, hints, note, aim = Path(model), hints or Hints(), on_note or (lambda text: None), checked_target(target)
     schemes = schemes_from(to, aim)
-    if calibration_images < 1:
-        raise InputError(f"calibration_images is {calibration_images}; at least 1 is needed.")
+    if samples < 1:
+        raise InputError(f"samples is {samples}; at least 1 calibration item is needed.")
+    ranging = next((name for name in RANGINGS if name == calibration.lower()), None)
+    if ranging is None:
+        raise unknown("calibration", calibration, RANGINGS)
     with Conversion(path, hints=hints) as conversion:
-        plan = _plan(path, conversion.facts, hints, data, calibration_images, skip_unreadable=skip_unreadable)
+        plan = _plan(path, conversion.facts, hints, data, samples, skip_unreadable=skip_unreadable)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
@@ -109,7 +120,9 @@ def convert(
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
-            **_items(plan.data, calibration_images),
+            **_items(plan.data, samples, plan.contract),
+            repairs=repairs and plan.data is not None,
+            ranging=ranging,
             enforce=verify,
             onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
             target=aim,
@@ -175,8 +188,8 @@ def _with_uncalibrated(
     return [found[scheme] for scheme in schemes]
 
 
-def _items(data: DataSet | None, count: int) -> dict[str, Any]:
-    """Calibration items, from the training split, and items to verify on: arguments of `Conversion.run`.
+def _items(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
+    """Calibration items, from the training split, and items to judge and verify on: arguments of `Conversion.run`.
 
     Files are verified on validation items, which were not calibrated on; if there are too few, on training items, too.
     """
@@ -186,7 +199,17 @@ def _items(data: DataSet | None, count: int) -> dict[str, Any]:
     split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
     parts = [data.val] if len(data.val) >= OFFSET_ITEMS else [part for part in (data.val, data.train) if len(part)]
     proof = np.concatenate([part.read(calibration_rows(part, ITEMS)) for part in parts])[:ITEMS]
-    return {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
+    found = {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
+    if len(data.val) >= OFFSET_ITEMS:
+        known = contract.task != "none" and [*contract.labels] == [*data.labels]
+        found["validation"] = partial(_validation, data.val, labelled=known)
+    return found
+
+
+def _validation(split: Split, count: int, *, labelled: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Up to `count` validation items, spread over the classes, and their labels."""
+    rows = calibration_rows(split, min(count, JUDGED))
+    return split.read(rows), split.y[rows] if labelled else None
 
 
 def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -248,7 +271,7 @@ def _with_range_of(data: DataSet, plan: _Plan) -> _Plan:
     """A model of integers without a limit takes that of the data, for the items of its self-test."""
     if not plan.contract.input.is_integer or plan.contract.input.value_range is not None:
         return plan
-    x = data.train.read(calibration_rows(data.train, CALIBRATION_IMAGES))
+    x = data.train.read(calibration_rows(data.train, SAMPLES))
     low, high = float(x.min()), float(x.max())
     item = dataclasses.replace(plan.contract.input, value_range=(low, high))
     note = f"input: whole numbers from {low:.0f} to {high:.0f}, as in {data.source}"

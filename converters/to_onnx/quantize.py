@@ -26,6 +26,7 @@ from edgepress.converters.to_onnx.weights import store_in_bytes
 if TYPE_CHECKING:
     import onnx
 
+
 def with_scheme(
     float_model: onnx.ModelProto,
     scheme: Scheme,

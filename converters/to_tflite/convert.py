@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.adapter import EXACT
-from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
 from edgepress.converters.schemes import Scheme
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.products import small_products
 

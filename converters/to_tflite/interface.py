@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from edgepress.converters.adapter import free_prefix
-from edgepress.converters.calibration import Ranges
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.passes import REQUANTIZE, last_operation, type_unread
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.graph.operations import OPERATIONS, activated
+from edgepress.converters.graph.layers import activated
+from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
 from edgepress.converters.to_tflite.graph import Graph

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.calibration import SMALLEST, Ranges
 from edgepress.converters.graph.program import Program
+from edgepress.converters.statistics import SMALLEST, Ranges
 
 Array = npt.NDArray[Any]
 ChannelRanges = Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.calibration import Ranges
 from edgepress.converters.inspection.graph import Value
 from edgepress.converters.inspection.macs import TFLITE, count
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.graph.operations import ACTIVATIONS
+from edgepress.converters.graph.layers import ACTIVATIONS
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
 from edgepress.converters.tuning.channels import input_channels

@@ -10,14 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.calibration import Batches, no_items
 from edgepress.converters.statistics import METHODS, Choice, Method, Statistics
-from edgepress.converters.tuning.judge import Score
+from edgepress.converters.tuning.judge import Score, macs
 
-Calibrate = Literal["minmax", "percentile", "mse", "entropy", "auto"]
-"""How ranges are found: by one method, or by trials."""
-WAYS: tuple[Calibrate, ...] = get_args(Calibrate)
+Validation = Callable[[int], tuple[npt.NDArray[Any], npt.NDArray[Any] | None]]
+"""Returns up to a number of items (n, *item shape) and their labels, or None if these are unknown; picklable."""
+TRIALS = 40
+"""Files that are judged at most."""
+WORK, OPERATION, BYTE = 1.5e11, 2e7, 100
+"""Multiply-accumulates that all trials may take, about five seconds, and what quantizing costs, counted as such, for
+each operation and each byte of a graph."""
 DIFFERENT = 1.05
 """Ratio of a wider range to a narrower one from which a trial is worth it."""
 GAIN_DB = 0.1
@@ -41,15 +49,39 @@ class Chosen:
     trials: int
 
     def summary(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The same for JSON and contracts, with the fields of a repair."""
+        choice = self.choice
+        others = f", of {len(choice.tensors)} tensors by others" if choice.tensors else ""
         return {
-            "method": self.choice.default,
-            "tensors": dict(self.choice.tensors),
-            "noise_db": [round(self.before.noise_db, 2), round(self.score.noise_db, 2)],
-            "agreement": [self.before.agreement, self.score.agreement],
-            "accuracy": [self.before.accuracy, self.score.accuracy],
+            "method": choice.default,
+            "tensors": dict(choice.tensors),
             "trials": self.trials,
+            "before": self.before.facts(),
+            "after": self.score.facts(),
+            "what": f"ranges by {choice.default}{others}",
         }
+
+
+def trials(model: bytes, items: int, tensors: int) -> int:
+    """Number of files of a float TFLite graph with some tensors that may be judged on some items, at least one."""
+    work = macs(model) * items + OPERATION * tensors + BYTE * len(model)
+    return max(1, int(min(TRIALS, WORK / work)))
+
+
+def first_items(batches: Batches, count: int) -> npt.NDArray[Any]:
+    """The first items, up to a number of them, shape (n, *item shape).
+
+    Raises:
+        ConversionError: There are none.
+    """
+    found: list[npt.NDArray[Any]] = []
+    for batch in batches():
+        found.append(batch)
+        if sum(map(len, found)) >= count:
+            break
+    if not found:
+        raise no_items()
+    return np.concatenate(found)[:count]
 
 
 def chosen_methods(statistics: Statistics, score: Callable[[Choice], Score], trials: int) -> Chosen:

@@ -3,27 +3,29 @@
 They need no labels and no training. `repair` tries them in order and returns the tuned graphs by kind of tuning:
 
 * "exact": equalized, with the same float answers; for schemes that quantize weights;
-* "int8": equalized where that helps int8, and with corrected biases; for schemes of 8-bit activations.
+* "int8": equalized where that helps int8, with ranges whose methods are chosen, and with corrected biases; for schemes
+  of 8-bit activations.
 
-A graph with an operation that programs do not know stays as it is, and a note says so.
+A graph with an operation that programs do not know keeps its constants, and a note says so.
 """
 
 from __future__ import annotations
 
-import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.calibration import Ranges
+from edgepress.converters.calibration import Batches, InputRange, tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.step import WEIGHTED
 from edgepress.converters.schemes import SCHEMES, Tuning
+from edgepress.converters.statistics import Choice, Ranges, Ranging
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.tuning.bias import corrected_biases
@@ -31,6 +33,7 @@ from edgepress.converters.tuning.channel_ranges import channel_ranges, tensor_ra
 from edgepress.converters.tuning.equalize import equalizing_factors
 from edgepress.converters.tuning.groups import Factors, scale_groups
 from edgepress.converters.tuning.judge import Judge, Score, enough
+from edgepress.converters.tuning.methods import Chosen, chosen_methods, first_items, trials
 from edgepress.runtime.errors import first_line
 
 Array = npt.NDArray[Any]
@@ -53,7 +56,6 @@ class Stage:
         kept: Whether it was kept.
         before: The score without it.
         after: The score with it.
-        seconds: What it took.
         what: What it did, in words.
     """
 
@@ -62,49 +64,65 @@ class Stage:
     kept: bool
     before: Score
     after: Score
-    seconds: float
     what: str
 
     def facts(self) -> dict[str, Any]:
         """The stage for JSON and contracts."""
         scores = {"before": self.before.facts(), "after": self.after.facts()}
-        rest = {"kept": self.kept, **scores, "seconds": round(self.seconds, 2), "what": self.what}
-        return {"name": self.name, "tuning": self.tuning, **rest}
+        return {"name": self.name, "kept": self.kept, **scores, "what": self.what}
 
 
 @dataclass(frozen=True)
 class Repaired:
-    """What repairs made of a graph.
+    """What tuning made of a graph.
 
     Attributes:
         models: The tuned graphs by kind of tuning; none for a kind that changed nothing.
         stages: The repairs that were tried, in order.
+        chosen: The methods by which ranges of 8-bit tensors follow from calibration items; None: all by `minmax`.
         notes: Remarks for the user.
     """
 
     models: Mapping[Tuning, bytes] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
+    chosen: Chosen | None = None
     notes: tuple[str, ...] = ()
 
 
-def repair(model: bytes, items: Array, judge: Judge, *, input_range: tuple[float, float] | None = None) -> Repaired:
-    """Try all repairs of a float graph.
+def repair(
+    model: bytes,
+    batches: Batches,
+    judge: Judge,
+    *,
+    input_range: InputRange = None,
+    wanted: Collection[Tuning] = ("exact", "int8"),
+    repairs: bool = True,
+    ranging: Ranging = "minmax",
+) -> Repaired:
+    """Tune a float graph.
 
     Args:
         model: The float `.tflite`, batch 1.
-        items: Calibration items (n, *item shape); large nets use the first of them.
+        batches: The calibration items; repairs of large nets use the first of them.
         judge: Scores files on items that are not among these, where there are others.
         input_range: Range of the input, if it is known beforehand.
+        wanted: The kinds of tuning that are needed.
+        repairs: Whether constants may be changed.
+        ranging: How ranges follow from the calibration items, for the kind "int8".
+
+    Raises:
+        ConversionError: The model does not run on the items, or the quantizer refuses it.
     """
-    try:
-        return _Repairs(model, items[: enough(model, MACS)], judge, input_range).run()
-    except UnknownOperationError as e:
-        return Repaired(notes=(f"No repairs were tried: the graph has an operation that they do not know ({e}).",))
-    except ConversionError as e:
-        return Repaired(notes=(f"No repairs were tried: {e.message}",))
-    except Exception as e:  # a bug of ours or of a library must not cost a conversion that works without repairs
-        traceback.print_exc()
-        return Repaired(notes=(f"Repairs failed unexpectedly: {type(e).__name__}: {first_line(e)}.",))
+    return _Repairs(model, batches, judge, input_range, repairs).run(wanted, ranging)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A changed graph, the ranges of its tensors, and what was changed, in words."""
+
+    model: bytes
+    ranges: Ranges
+    what: str
 
 
 @dataclass(frozen=True)
@@ -117,40 +135,89 @@ class _State:
 
 
 class _Repairs:
-    def __init__(self, model: bytes, items: Array, judge: Judge, input_range: tuple[float, float] | None) -> None:
-        self.model, self.items, self.judge, self.input_range = model, items, judge, input_range
-        self.program = Program(model)
-        self.measured = channel_ranges(self.program, items)
+    def __init__(self, model: bytes, batches: Batches, judge: Judge, input_range: InputRange, repairs: bool) -> None:
+        self.model, self.batches, self.judge, self.input_range = model, batches, judge, input_range
         self.stages: list[Stage] = []
-        if not all(np.isfinite(side).all() for pair in self.measured.values() for side in pair):
-            raise ConversionError("A tensor is NaN or infinite on calibration data.")
+        self.notes: list[str] = []
+        self.program: Program | None = None
+        if repairs:
+            self.items = first_items(batches, enough(model, MACS))
+            try:
+                self.program = Program(model)
+                self.measured = channel_ranges(self.program, self.items)
+            except UnknownOperationError as e:
+                self.notes.append(f"no repairs were tried: the graph has an operation that they do not know ({e})")
+            except Exception as e:  # a bug of ours or of a library must not cost a conversion that works without
+                self._failed(e)
 
-    def run(self) -> Repaired:
+    def _failed(self, error: Exception) -> None:
+        traceback.print_exc()
+        self.program = None
+        self.notes.append(f"repairs failed unexpectedly: {type(error).__name__}: {first_line(error)}")
+
+    def run(self, wanted: Collection[Tuning], ranging: Ranging) -> Repaired:
+        """Tune the graph for each kind; one that fails is left as it is, with a note."""
         models: dict[Tuning, bytes] = {}
-        equalized = self._equalized()
-        for tuning in _PROXY:
-            ranges = self._ranges({})
-            now = _State(self.model, ranges, self._score(tuning, self.model, ranges))
-            if now.score.sound:
+        equalized = self._guarded(self._equalized)
+        chosen: Chosen | None = None
+        for tuning in ("exact", "int8"):
+            if tuning not in wanted or (tuning == "exact" and equalized is None):
                 continue
-            if equalized is not None:
-                now = self._try("equalization", tuning, now, *equalized)
-            if tuning == "int8" and not now.score.sound:
-                now = self._try("bias-correction", tuning, now, *self._corrected(now))
-            if now.model is not self.model:
-                models[tuning] = now.model
-        return Repaired(models, tuple(self.stages))
+            try:
+                now = self._state(tuning)
+                if equalized is not None and not now.score.sound:
+                    now = self._try("equalization", tuning, now, equalized)
+                if tuning == "int8":
+                    now, chosen = self._with_methods(now, ranging)
+                    if not now.score.sound and (corrected := self._guarded(partial(self._corrected, now))) is not None:
+                        now = self._try("bias-correction", tuning, now, corrected)
+                if now.model is not self.model:
+                    models[tuning] = now.model
+            except ConversionError as e:
+                self.notes.append(f"the graph was not tuned for {tuning}: {e.message}")
+        return Repaired(models, tuple(self.stages), chosen, tuple(self.notes))
 
-    def _try(
-        self, name: str, tuning: Tuning, now: _State, model: bytes, ranges: Ranges, what: str, seconds: float
-    ) -> _State:
-        """The state after a stage that made a graph in some seconds, or before it if it does not help."""
-        start = time.perf_counter()
-        score = self._score(tuning, model, ranges)
+    def _guarded(self, make: Callable[[], _Change | None]) -> _Change | None:
+        """What a repair makes; None if repairs are off, or if it fails: that must not cost the conversion."""
+        if self.program is None:
+            return None
+        try:
+            return make()
+        except ConversionError:
+            raise
+        except Exception as e:
+            self._failed(e)
+            return None
+
+    def _with_methods(self, now: _State, ranging: Ranging) -> tuple[_State, Chosen]:
+        """The same with ranges of all calibration items, by methods that are chosen unless they are given."""
+        statistics = tflite_statistics(now.model, self.batches, self.input_range)
+
+        def score(choice: Choice) -> Score:
+            return self._score("int8", now.model, statistics.ranges(choice))
+
+        if ranging == "auto":
+            number = 1 if now.score.sound else trials(now.model, len(self.judge.items), len(statistics.names))
+            chosen = chosen_methods(statistics, score, number)
+        else:
+            found = score(Choice(ranging))
+            chosen = Chosen(Choice(ranging), found, found, 1)
+        return _State(now.model, statistics.ranges(chosen.choice), chosen.score), chosen
+
+    def _state(self, tuning: Tuning) -> _State:
+        """That of the graph as it is."""
+        if self.program is None:
+            ranges = tflite_statistics(self.model, self.batches, self.input_range).ranges()
+        else:
+            ranges = self._ranges({})
+        return _State(self.model, ranges, self._score(tuning, self.model, ranges))
+
+    def _try(self, name: str, tuning: Tuning, now: _State, change: _Change) -> _State:
+        """The state after a change, or before it if it does not help."""
+        score = self._score(tuning, change.model, change.ranges)
         kept = score.better_than(now.score)
-        seconds += time.perf_counter() - start
-        self.stages.append(Stage(name, tuning, kept, now.score, score, seconds, what))
-        return _State(model, ranges, score) if kept else now
+        self.stages.append(Stage(name, tuning, kept, now.score, score, change.what))
+        return _State(change.model, change.ranges, score) if kept else now
 
     def _score(self, tuning: Tuning, model: bytes, ranges: Ranges) -> Score:
         precision, rewrites = _PROXY[tuning]
@@ -158,28 +225,28 @@ class _Repairs:
         return self.judge.score(model, ranges if calibrated else None, precision, rewrites)
 
     def _ranges(self, factors: Mapping[str, Factors]) -> Ranges:
+        assert self.program is not None
         return tensor_ranges(self.measured, factors, self.program.source, self.input_range)
 
-    def _equalized(self) -> tuple[bytes, Ranges, str, float] | None:
-        """The equalized graph, its ranges, what was done, and the seconds; None if no channel can be scaled."""
-        start = time.perf_counter()
+    def _equalized(self) -> _Change | None:
+        """The equalized graph; None if no channel can be scaled."""
+        assert self.program is not None
         groups = scale_groups(self.program)
         if groups.count < 2:
             return None
         factors = equalizing_factors(groups, self.measured)
         model = self.program.with_constants(groups.scaled(factors))
         ranges = self._ranges({name: factors[ids] for name, ids in groups.of.items()})
-        return model, ranges, f"{groups.count - 1} groups of channels scaled", time.perf_counter() - start
+        return _Change(model, ranges, f"{groups.count - 1} groups of channels scaled")
 
-    def _corrected(self, now: _State) -> tuple[bytes, Ranges, str, float]:
+    def _corrected(self, now: _State) -> _Change:
         """The same with corrected biases. The ranges stay: the quantized graph keeps to those of its float parent."""
-        start = time.perf_counter()
         program = Program(with_own_biases(now.model))
         file = with_scheme(now.model, SCHEMES["tflite-int8"], now.ranges, uint8=self.judge.uint8)
         changed = corrected_biases(program, file, self.items)
-        model = program.with_constants(changed)
-        what = f"the biases of {len(changed)} operations corrected"
-        return model, now.ranges, what, time.perf_counter() - start
+        return _Change(
+            program.with_constants(changed), now.ranges, f"the biases of {len(changed)} operations corrected"
+        )
 
 
 def with_own_biases(model: bytes) -> bytes:

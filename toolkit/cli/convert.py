@@ -9,6 +9,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.statistics import RANGINGS
 from edgepress.converters.targets import TARGETS
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import (
@@ -36,7 +37,16 @@ def convert(
         Option(help=f"{DATA_HELP}; labels are not needed, so a folder of images will do", show_default=TRAINED_ON),
     ] = None,
     out: Annotated[Path | None, Option(help="Folder for the files", show_default="variants, next to the model")] = None,
-    calibration_images: Annotated[int, Option(min=1, help="Number of training items in the calibration set")] = 200,
+    calibration: Annotated[
+        str,
+        Option(
+            help="How ranges of integers follow from calibration items; auto tries the others on validation items",
+            metavar=f"<{'|'.join(RANGINGS)}>",
+            autocompletion=list_of(RANGINGS),
+        ),
+    ] = "auto",
+    samples: Annotated[int, Option("--samples", min=1, help="Number of training items in the calibration set")] = 200,
+    calibration_images: Annotated[int | None, Option(min=1, hidden=True, help="Earlier name of --samples")] = None,
     verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
     skip_unreadable: SkipUnreadable = False,
     custom: Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")] = None,
@@ -53,12 +63,13 @@ def convert(
             autocompletion=list_of(TARGETS),
         ),
     ] = TARGETS[0],
+    repairs: Annotated[bool, Option(help="Equalize channels and correct biases where that keeps accuracy")] = True,
     rewrites: Annotated[bool, Option(help="Rewrite graphs so that the engines run them faster")] = True,
     json_output: Json = False,
 ) -> int:
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
     from edgepress.toolkit import conversion
-    from edgepress.toolkit.cli.tables import rewrites_table, variants_table
+    from edgepress.toolkit.cli.tables import repairs_table, rewrites_table, variants_table
 
     notes: list[str] = []
 
@@ -72,7 +83,9 @@ def convert(
         data=data,
         out=out,
         hints=replace(hints, custom=tuple(custom or ()), trust=trust),
-        calibration_images=calibration_images,
+        repairs=repairs,
+        calibration=calibration,
+        samples=calibration_images or samples,
         verify=verify,
         skip_unreadable=skip_unreadable,
         install=not offline,
@@ -85,10 +98,10 @@ def convert(
         screen.document(conversion.summary(variants, notes))
     else:
         screen.show(variants_table(variants))
-        if (rewritten := rewrites_table(variants)) is not None:
+        for made in filter(None, (rewrites_table(variants), repairs_table(variants))):
             screen.say()
-            screen.show(rewritten)
-            screen.say()
+            screen.show(made)
+        screen.say()
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
         if done := [v.path for v in variants if v.path is not None]:
             screen.say(f"Written to {done[0].parent}. Next: edgepress benchmark {done[0].parent}")

@@ -53,6 +53,36 @@ def rewrites_table(variants: Sequence[Variant]) -> Table | None:
     return table([("Rewrite", "left"), ("What it does", "left"), ("Files (places)", "left")], rows) if rows else None
 
 
+def repairs_table(variants: Sequence[Variant]) -> Table | None:
+    """What was changed to keep accuracy, with its files and what it brought there; None if nothing was."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for variant in variants:
+        made = [(r["name"], r) for r in variant.tuning.get("repairs", ()) if r["kept"]]
+        methods = variant.tuning.get("calibration")
+        if methods and (methods["tensors"] or methods["method"] != "minmax"):
+            made.append(("calibration", methods))
+        for name, repair in made:
+            figures = (_change(repair, key, scale) for key, scale in _REPAIR_FIGURES.values())
+            rows.setdefault((name, repair["what"], *figures), []).append(variant.scheme)
+    columns = [("Repair", "left"), ("What it did", "left"), *((name, "right") for name in _REPAIR_FIGURES)]
+    lines = [(*row, ", ".join(schemes)) for row, schemes in rows.items()]
+    return table([*columns, ("Files", "left")], lines) if rows else None
+
+
+_REPAIR_FIGURES = {
+    "Accuracy %": ("accuracy", 100),
+    "Agreement %": ("agreement", 100),
+    "Signal/noise dB": ("noise_db", 1),
+}
+"""Columns of the table of repairs: the figure of the judged file and its factor."""
+
+
+def _change(repair: Mapping[str, Any], key: str, scale: float) -> str:
+    """A figure before and after a repair; empty if it is not known."""
+    found = [repair[side].get(key) for side in ("before", "after")]
+    return "" if None in found else " -> ".join(f"{scale * value:.1f}" for value in found)
+
+
 def _agreement_and_noise(found: Verification) -> tuple[str, str]:
     agreement = "" if found.agreement is None else number(100 * found.agreement, ".1f")
     if found.saturated:
