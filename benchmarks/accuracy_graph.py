@@ -13,7 +13,7 @@ import numpy.typing as npt
 import rewrite_nets
 import zoo_models
 from accuracy_lines import Line, note
-from accuracy_nets import SIDES, TRAINED, Place, alone, nets, options_there
+from accuracy_nets import SIDES, TRAINED, Place, alone, nets
 
 Array = npt.NDArray[Any]
 ZOO = ("MobileNetV3Small", "MobileNetV2", "EfficientNetV2B0", "NASNetMobile", "ConvNeXtTiny", "DenseNet121", "ResNet50")
@@ -64,7 +64,7 @@ def _simulated(name: str, model: Path | None, calibration: Array | None, test: A
         if model is None:
             model = Path(folder) / "model.keras"
             zoo_models.build(name, ZOO_SIDE, images=rewrite_nets.SHOWN).save(model)
-        flat, spec = _float_graph(model)
+        flat, spec = float_graph(model)
     if calibration is None or test is None:
         from edgepress.converters.proof.compare import seeded_items
 
@@ -119,7 +119,7 @@ def _beside(flat: bytes, name: str, calibration: Array, test: Array) -> tuple[fl
     return float(np.mean(simulated.argmax(1) == real.argmax(1))), steps, len(test)
 
 
-def _float_graph(model: Path) -> tuple[bytes, Any]:
+def float_graph(model: Path) -> tuple[bytes, Any]:
     """The float `.tflite` graph of a model, and its input."""
     from edgepress.converters.adapter import InputAdapter
     from edgepress.converters.contract.guess import guess_contract
@@ -221,7 +221,7 @@ def _zoo_cells(name: str, side: int, kept: Path) -> dict[str, Any]:
                     out=Path(folder) / which,
                     proof=items,
                     enforce=False,
-                    **options_there(conversion.run, SIDES[which]),
+                    **SIDES[which],
                 )
                 for variant in made:
                     if variant.path is None:

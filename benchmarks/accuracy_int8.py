@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from accuracy_hurt import RECIPES
 from accuracy_lines import Flags, Line, accuracy, beside, drop, flags_of, note, worse_than
-from accuracy_nets import GIVEN, TRAINED, Net, Place, nets, supported
+from accuracy_nets import GIVEN, TRAINED, Net, Place, nets
 from accuracy_peers import DYNAMIC, INT8, peer_files
 
 from edgepress.toolkit.stats.intervals import paired_drop
@@ -34,7 +34,7 @@ def natural(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
     """The int8 drop of nets as they are, in both formats, beside the bare tools'."""
     for net in nets([*TRAINED, *GIVEN], place, wanted):
         reference, ours = of_side(net, "repaired", INT)
-        plain = of_side(net, "plain", INT)[1] if supported("repairs") else {}
+        plain = of_side(net, "plain", INT)[1]
         theirs = flags_of(net, peer_files(net, INT8))
         yield note(
             f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}"
@@ -95,7 +95,7 @@ def hard(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
         base.make()
     for net in nets(names, place, wanted):
         reference, ours = of_side(net, "repaired", (*INT, *DYN))
-        plain = of_side(net, "plain", (*INT, *DYN))[1] if supported("repairs") else {}
+        plain = of_side(net, "plain", (*INT, *DYN))[1]
         theirs = flags_of(net, peer_files(net, [*INT8, *DYNAMIC]))
         yield note(
             f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}"

@@ -8,7 +8,6 @@ other code are made anew. Answers to the test split are kept by the hash of the 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import multiprocessing
 import os
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +34,8 @@ from edgepress.toolkit import convert
 from edgepress.toolkit.conversion import Hints
 
 Array = npt.NDArray[Any]
-SIDES: dict[str, dict[str, Any]] = {"plain": {"repairs": False}, "repaired": {}}
-"""Ways of making files: arguments of `convert`."""
+SIDES: dict[str, dict[str, Any]] = {"plain": {"repairs": False}, "repaired": {}, "unlabelled": {}}
+"""Ways of making files: arguments of `convert`. Unlabelled: with repairs, of data without labels."""
 ON = {"mnist": "mnist", "signs": "signs-64"}
 TRAINED: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{
@@ -138,6 +136,16 @@ class Net:
                 return data_file(table(), self.place.cache, real=self.place.real, cifar=self.place.cifar)
         raise KeyError(self.name)
 
+    @property
+    def unlabelled(self) -> Path:
+        """The same data without labels and test items."""
+        path = self.data.with_suffix(".unlabelled.npz")
+        if not path.exists():
+            temporary = path.with_suffix(".tmp.npz")
+            np.savez(temporary, **{f"x_{part}": self.split(part)[0] for part in ("train", "val")})
+            temporary.rename(path)
+        return path
+
     def split(self, part: str) -> tuple[Array, Array]:
         """Items and labels of "train", "val" or "test"."""
         with np.load(self.data) as stored:
@@ -164,7 +172,8 @@ class Net:
         if missing := [s for s in schemes if made.get(s, {}).get("key") != key]:
             folder.mkdir(parents=True, exist_ok=True)
             print(f"converting {self.name} {side}: {','.join(missing)}", file=sys.stderr, flush=True)
-            found = alone(_convert, model or self.model, self.data, folder, missing, SIDES.get(side, {}), self.hints)
+            data = self.unlabelled if side == "unlabelled" else self.data
+            found = alone(_convert, model or self.model, data, folder, missing, SIDES.get(side, {}), self.hints)
             made |= {scheme: row | {"key": key} for scheme, row in found.items()}
             temporary = path.with_suffix(".tmp")
             temporary.write_text(json.dumps(made, indent=1, default=str))
@@ -251,7 +260,7 @@ def _convert(
         out=out,
         hints=Hints(**hints) if hints else None,
         verify=False,
-        **options_there(convert, options),
+        **options,
     ):
         found[variant.scheme] = {
             "file": variant.path.name if variant.path else "",
@@ -267,14 +276,3 @@ def _tops(path: Path, data: Path, engine: str | None) -> Array:
         x = stored["x_test"]
     scores = load(path, engine).scores(x)
     return np.asarray(np.where(np.isfinite(scores).all(1), scores.argmax(1), -1), np.int64)
-
-
-def options_there(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that a function has."""
-    return {option: value for option, value in options.items() if option in inspect.signature(function).parameters}
-
-
-@cache
-def supported(option: str) -> bool:
-    """Whether `convert` has an option."""
-    return bool(options_there(convert, {option: None}))
