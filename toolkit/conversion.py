@@ -74,7 +74,8 @@ def convert(
 
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
-        to: "all", a format, or scheme names separated by commas.
+        to: "all", a format, or scheme names separated by commas; `tflite-int4`, `onnx-int4` and `tflite-weights8` are
+            in neither "all" nor their format.
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.

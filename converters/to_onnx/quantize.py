@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from edgepress.converters.errors import ConversionError
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Choice
 from edgepress.converters.to_onnx.convert import finished, quiet
+from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed, with_coarse_weights
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.weights import store_in_bytes
 
@@ -81,7 +83,9 @@ def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
     return store_in_bytes(made) if in_float else made
 
 
-def _static(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:
+def _static(
+    model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str], weight_bits: int = 8
+) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -92,10 +96,12 @@ def _static(model: onnx.ModelProto, calibration: Calibration, rewrites: Collecti
     ranges = onnx_statistics(ready, calibration.batches, calibration.input_range).ranges(calibration.choice)
     if calibration.input_range is not None and "uint8-activations" in rewrites:
         ranges |= ranges_of_pixels(ready, calibration.input_range)
+    few = four_bit_weights(ready) if weight_bits == 4 else {}
+    coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
-            ready,
+            copy.deepcopy(coarse) if few else coarse,
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
@@ -110,14 +116,15 @@ def _static(model: onnx.ModelProto, calibration: Calibration, rewrites: Collecti
         )
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
-    return result
+    return packed(result, coarse, few) if few else result
 
 
-RECIPES: dict[str, Callable[[onnx.ModelProto, Calibration, Collection[str]], onnx.ModelProto]] = {
+RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
     "float32": lambda model, calibration, rewrites: model,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": _static,
+    "int4": partial(_static, weight_bits=4),
 }
 """From a float model, its calibration and the rewrites to make to a quantized one, by `Scheme.precision`."""
 

@@ -17,17 +17,20 @@ import numpy.typing as npt
 
 from edgepress.converters.graph.step import Step
 from edgepress.converters.tuning.channel_ranges import ChannelRanges
-from edgepress.converters.tuning.channels import largest_by_input, output_channels
+from edgepress.converters.tuning.channels import input_channels, largest_by_input, output_channels
 from edgepress.converters.tuning.groups import Factors, Groups
 from edgepress.converters.tuning.links import PINNED
 
 Array = npt.NDArray[Any]
-SWEEPS = 8
+SWEEPS = 5
 BOUND = 6.0
 """Where ReLU6 saturates."""
-DEAD = 1e-3
-"""What a channel that is 0 for all calibration items is taken to contribute, as a share of the median channel: other
-items may use it."""
+DEAD, DEAD_UNREAD, QUIET = 1e-6, 1e-9, 0.1
+"""Range times weights below which a channel contributes nothing on calibration data, as a share of the tensor's and the
+weights' largest, the range alone where no weights count, and the share of the weights that is left to such a channel:
+its values say nothing about other items."""
+WIDEST = 2.0**20
+"""Largest factor, and the inverse of the smallest."""
 TINY = 1e-30
 
 
@@ -48,22 +51,20 @@ def equalizing_factors(groups: Groups, ranges: ChannelRanges) -> Factors:
     }
     widths = {name: width for name, width in widths.items() if groups.of[name].any()}
     readers = [s for s in groups.program.steps if s.weights and s.inputs[0] in widths and s.kind != "DEPTHWISE_CONV_2D"]
-    sizes = {step.output: np.abs(step.constants[1]) for step in readers}
+    sizes = {step.output: _spatial_largest(np.abs(step.constants[1])) for step in readers}
     widest = _most(count, [(groups.of[name], width) for name, width in widths.items()])
     fixed = np.zeros(count, bool)
     fixed[PINNED] = True
     fixed |= groups.bounded & (widest >= BOUND * (1 - 1e-6))
     least = np.where(groups.bounded & ~fixed, widest / BOUND, 0.0)
-    widths = _with_dead_channels(groups, widths, readers, sizes)
     clusters = _clusters(groups, list(widths))
     factors = np.ones(count)
     for _ in range(SWEEPS):
         used = _most(count, [(groups.of[n], _share(width / factors[groups.of[n]])) for n, width in widths.items()])
         read = _most(count, [(groups.of[s.inputs[0]], _reading(s, sizes[s.output], groups, factors)) for s in readers])
-        change = np.where(read > 0, np.sqrt(used / np.where(read > 0, read, 1)), used)
-        factors = np.where(fixed | (used <= 0), factors, factors * change)
+        factors = np.where(fixed, factors, factors * _change(used, read))
         factors = _levelled(groups, factors, widths, clusters, fixed)
-        factors = np.maximum(factors, least)
+        factors = np.maximum(np.clip(factors, 1 / WIDEST, WIDEST), least)
     return factors
 
 
@@ -75,6 +76,11 @@ def _most(count: int, parts: list[tuple[Array, Array]]) -> Array:
     return found
 
 
+def _spatial_largest(weights: Array) -> Array:
+    """The largest weight of each pair of channels."""
+    return np.asarray(weights.max(axis=tuple(range(1, weights.ndim - 1)), keepdims=True))
+
+
 def _share(width: Array) -> Array:
     """Widths of a tensor's channels as shares of the widest."""
     return np.asarray(width / max(width.max(), TINY))
@@ -82,8 +88,6 @@ def _share(width: Array) -> Array:
 
 def _reading(step: Step, sizes: Array, groups: Groups, factors: Factors) -> Array:
     """The largest weight that reads each input channel, as a share of the largest of the same output."""
-    from edgepress.converters.tuning.channels import input_channels
-
     ids = groups.of[step.inputs[0]]
     index = input_channels(step, len(ids))
     if index is None:
@@ -93,20 +97,12 @@ def _reading(step: Step, sizes: Array, groups: Groups, factors: Factors) -> Arra
     return largest_by_input(scaled / np.maximum(scaled.max(axis=others, keepdims=True), TINY), step, len(ids))
 
 
-def _with_dead_channels(
-    groups: Groups, widths: dict[str, Array], readers: list[Step], sizes: dict[str, Array]
-) -> dict[str, Array]:
-    """Give channels that are always 0 a small width, by the weights that read them."""
-    ones = np.ones(groups.count)
-    found = dict(widths)
-    for step in readers:
-        name = step.inputs[0]
-        read, width = _reading(step, sizes[step.output], groups, ones), found[name]
-        live = (width > 0) & (read > 0)
-        if live.any():
-            least = DEAD * float(np.median((width * read)[live]))
-            found[name] = np.where((width <= 0) & (read > 0), least / np.maximum(read, TINY), width)
-    return found
+def _change(used: Array, read: Array) -> Array:
+    """The factor that balances the share of a range that a channel uses with that of the weights that read it."""
+    known = np.maximum(read, TINY)
+    balanced = np.where(read > 0, np.sqrt(used / known), used)
+    dead = np.where(read > 0, used * read < DEAD, used < DEAD_UNREAD)
+    return np.where(dead, np.minimum(1, QUIET / known), balanced)
 
 
 def _clusters(groups: Groups, names: list[str]) -> Array:

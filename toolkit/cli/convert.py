@@ -15,6 +15,7 @@ from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import (
     DATA_HELP,
     MANY_SCHEMES,
+    SCHEMES_HELP,
     TRAINED_ON,
     Foreign,
     Json,
@@ -30,7 +31,7 @@ def convert(
     hints: Hints,
     to: Annotated[
         str,
-        Option(help=f"Schemes, separated by commas: {', '.join(MANY_SCHEMES)}", autocompletion=list_of(MANY_SCHEMES)),
+        Option(help=f"Schemes, separated by commas: {SCHEMES_HELP}", autocompletion=list_of(MANY_SCHEMES)),
     ] = "all",
     data: Annotated[
         str | None,
