@@ -342,7 +342,7 @@ def _layer(step: Step, sums: _Sums, held: Matched, items: int, total: float, tie
         spread=float(ranges[widest] / np.median(ranges[live])) if live.any() else 1.0,
         widest=widest,
         weights_spread=_weights_spread(step),
-        weights_error=_weights_error(step, held),
+        weights_error=weights_error(step, held),
         fault="",
     )
     return replace(found, fault=_fault(found, tied))
@@ -386,18 +386,25 @@ def _weights_spread(step: Step) -> float | None:
     return float(live.max() / np.median(live)) if len(live) else 1.0
 
 
-def _weights_error(step: Step, held: Matched) -> float | None:
-    if not step.weights:
+def weights_error(step: Step, held: Matched, over: Callable[[Array], Any] = np.max) -> float | None:
+    """Error of a step's weights in a file, as a share of their size, over the output's channels that count.
+
+    Args:
+        step: The step.
+        held: What a file makes of the graph.
+        over: Makes one number of those of the channels.
+    """
+    if not step.weights or step.output in held.unknown:
         return None
     if step.weights not in held.constants:
         return 0.0
-    rows = [
-        np.moveaxis(v, WEIGHTED[step.kind], 0).reshape(v.shape[WEIGHTED[step.kind]], -1)
-        for v in (step.constants[1], held.constants[step.weights])
-    ]
-    sizes, errors = np.linalg.norm(rows[0], axis=1), np.linalg.norm(rows[1] - rows[0], axis=1)
+    axis = WEIGHTED[step.kind]
+    plain, stored = (
+        np.moveaxis(v, axis, 0).reshape(v.shape[axis], -1) for v in (step.constants[1], held.constants[step.weights])
+    )
+    sizes, errors = np.linalg.norm(plain, axis=1), np.linalg.norm(stored - plain, axis=1)
     live = sizes > SMALL * sizes.max()
-    return float((errors[live] / sizes[live]).max()) if live.any() else 0.0
+    return float(over(errors[live] / sizes[live])) if live.any() else 0.0
 
 
 def _db(signal: float, noise: float) -> float | None:
