@@ -17,7 +17,7 @@ from onnx_emitting import between, check, dense, emitted, put, turns
 from rewriting import Net
 
 from edgepress.converters.adapter import EXACT, InputAdapter
-from edgepress.converters.rewrites.onnx import hard_gates, hard_sigmoid, layer_norm
+from edgepress.converters.rewrites.onnx import float_gelu, hard_gates, hard_sigmoid, layer_norm
 from edgepress.converters.to_onnx.emission import Emission, UnsupportedError
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_onnx.operations import TABLE, of_one
@@ -315,3 +315,16 @@ def test_any_chain_of_operations(data: st.DataObject) -> None:
         kept.append(net.now)
     if net.graph.operators:
         check(net)
+
+
+def test_names_of_nodes_stay_different_over_several_rewrites() -> None:
+    net = Net((6, 6), 3)
+    net.conv(8, act=3)
+    net.add("MUL", [net.now, np.array(1 / 6, np.float32)], net.shape)
+    net.conv(8)
+    net.add("GELU", [net.now], net.shape)
+    model = float_onnx_of(net.model())
+    assert [rewrite(model) for rewrite in (hard_sigmoid.rewrite, float_gelu.rewrite, hard_gates.rewrite)] == [1, 1, 1]
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert {net.graph.name(int(op.outputs[0])) for op in net.graph.operators[1:]} <= set(names)
