@@ -17,8 +17,8 @@ from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.four_bits import LEVELS
 from edgepress.converters.tuning.descent import BOUNDS, best_steps, nearest, rounded_for_outputs
-from edgepress.converters.tuning.four_bits import round_to_four_bits
 from edgepress.converters.tuning.judge import Judge
+from edgepress.converters.tuning.repair import repair
 from edgepress.converters.tuning.rounding import rounded
 from edgepress.converters.tuning.samples import sampler
 
@@ -110,19 +110,19 @@ def test_a_rounded_graph_keeps_its_grid_in_the_file_and_answers_better(model: by
 
 def test_it_is_a_stage_that_is_kept_if_the_file_gets_better(model: bytes) -> None:
     judge = Judge(model, np.random.default_rng(7).normal(size=(32, 8, 8, 3)).astype(np.float32), labelled=False)
-    done: list[tuple[int, int]] = []
-    found = round_to_four_bits(model, ITEMS, judge, on_layer=lambda n, of: done.append((n, of)))
-    (stage,) = found.stages
+    found = repair(model, lambda: [ITEMS], judge, wanted=("int4",))
+    stage = found.stages[-1]
+    assert stage.name == "rounding"
     assert stage.kept
     assert stage.after.noise_db > stage.before.noise_db + 1
     assert {*found.models} == {"int4"}
-    assert done[-1] == (8, 8)
 
 
-def test_a_graph_of_two_layers_stays() -> None:
+def test_a_graph_of_two_layers_is_not_rounded() -> None:
     made = Net((8, 8), 3)
     made.conv(16, (3, 3))
     made.conv(8)
     judge = Judge(made.model(), ITEMS[:8], labelled=False)
-    found = round_to_four_bits(made.model(), ITEMS, judge)
-    assert (dict(found.models), found.stages, found.notes) == ({}, (), ())
+    found = repair(made.model(), lambda: [ITEMS], judge, wanted=("int4",))
+    assert "rounding" not in [stage.name for stage in found.stages]
+    assert not found.notes

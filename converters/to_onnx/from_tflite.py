@@ -1,7 +1,8 @@
-"""Convert a float TFLite file to float ONNX by tf2onnx.
+"""Convert a float TFLite file to float ONNX.
 
-A TFLite file takes one item, and so does what tf2onnx makes of it. Its first dimension is made a free one where the
-graph allows it, which is tried.
+The graph is written by `emission`, under the names of TFLite's tensors, if all its operations are known there and the
+result answers like LiteRT; others are left to tf2onnx. A TFLite file takes one item, and so does its graph in ONNX. The
+first dimension is made a free one where the graph allows it, which is tried.
 """
 
 from __future__ import annotations
@@ -10,20 +11,25 @@ import logging
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.to_onnx.convert import OPSET, finished
+from edgepress.converters.to_onnx.emission import Emission
+from edgepress.converters.to_onnx.operations import TABLE, of_one
+from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime.errors import first_line
 
 if TYPE_CHECKING:
     import onnx
 
+Array = npt.NDArray[Any]
 _UNSUPPORTED = "Unsupported ops: "
 TRIED = 3
 """Number of items on which a free batch is tried."""
@@ -35,6 +41,36 @@ def float_onnx_of(model: bytes) -> onnx.ModelProto:
     Raises:
         ConversionError: It has operations that tf2onnx can't convert; the message names them.
     """
+    return _emitted(model) or _by_tf2onnx(model)
+
+
+def _emitted(model: bytes) -> onnx.ModelProto | None:
+    """The graph as `emission` writes it; None if it does not know an operation, or answers otherwise than LiteRT."""
+    try:
+        written = Emission(Graph(model), of_one).write(TABLE)
+        items, expected = _answers(model)
+    except Exception:  # UnsupportedError; others because a foreign file may hold anything
+        logging.getLogger(__name__).info("left to tf2onnx", exc_info=True)
+        return None
+    for batch in ("batch", 1):
+        _set_batch(written, batch)
+        if _answers_alike(written, items, expected, at_once=batch == "batch"):
+            return written
+    return None
+
+
+def _set_batch(model: onnx.ModelProto, batch: str | int) -> None:
+    """Name the first size of the input and of the output, or set it."""
+    for value in (*model.graph.input, *model.graph.output):
+        size = value.type.tensor_type.shape.dim[0]
+        if isinstance(batch, str):
+            size.dim_param = batch
+        else:
+            size.dim_value = batch
+
+
+def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
+    """The graph as tf2onnx writes it."""
     from tf2onnx.convert import from_tflite
 
     logged: list[str] = []
@@ -54,8 +90,8 @@ def float_onnx_of(model: bytes) -> onnx.ModelProto:
             "TFLite schemes may still work; or convert the Keras model or SavedModel that it was made from.",
         ) from e
     single = finished(_numbered(proto))
-    free = _with_free_batch(single)
-    return free if _answers_alike(single, free) else single
+    free, items = _with_free_batch(single), _seeded(single)
+    return free if _answers_alike(free, items, _run(single, np.split(items, len(items))), at_once=True) else single
 
 
 def _numbered(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -97,26 +133,57 @@ def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:], graph.value_info[:]
     graph.initializer.extend(kept)
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    _set_batch(free, "batch")
     return free
 
 
-def _answers_alike(single: onnx.ModelProto, free: onnx.ModelProto) -> bool:
-    """Whether seeded items, all at once, get from `free` the answers that they get from `single` one by one."""
+def _seeded(model: onnx.ModelProto) -> Array:
+    """A few items that a model takes."""
     import onnx
+
+    source = model.graph.input[0].type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(source.elem_type)
+    return _items([d.dim_value for d in source.shape.dim][1:], dtype)
+
+
+def _items(shape: Sequence[int], dtype: Any) -> Array:
+    items: Array = np.abs(np.random.default_rng(0).normal(size=(TRIED, *shape))).astype(dtype)
+    return items  # integers: 0 and above
+
+
+def _answers(model: bytes) -> tuple[Array, Array]:
+    """A few items that a TFLite model takes, and LiteRT's answers."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    items, answers = _items(source["shape"][1:], source["dtype"]), []
+    for item in items:
+        interpreter.set_tensor(source["index"], item[np.newaxis])
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(sink["index"]))
+    return items, np.concatenate(answers)
+
+
+def _session(model: onnx.ModelProto) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # of models that do not run
-    name = single.graph.input[0].name
-    shape = [d.dim_value for d in single.graph.input[0].type.tensor_type.shape.dim][1:]
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(single.graph.input[0].type.tensor_type.elem_type)
-    items = np.abs(np.random.default_rng(0).normal(size=(TRIED, *shape))).astype(dtype)  # integers: 0 and above
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+
+def _run(model: onnx.ModelProto, batches: Sequence[Array]) -> Array:
+    session, name = _session(model), model.graph.input[0].name
+    return np.concatenate([session.run(None, {name: batch})[0] for batch in batches])
+
+
+def _answers_alike(model: onnx.ModelProto, items: Array, expected: Array, *, at_once: bool) -> bool:
+    """Whether items, all at once or one by one, get the answers expected."""
     try:
-        one, many = (onnxruntime.InferenceSession(m.SerializeToString(), options) for m in (single, finished(free)))
-        expected = np.concatenate([one.run(None, {name: item[np.newaxis]})[0] for item in items])
-        (found,) = many.run(None, {name: items})
+        found = _run(finished(model), [items] if at_once else np.split(items, len(items)))
     except Exception:  # ONNX Runtime's errors share no base class, and finished() refuses wrong shapes
         return False
     return found.shape == expected.shape and bool(np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max())

@@ -25,6 +25,7 @@ from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.four_bits import four_bit_names
+from edgepress.converters.to_tflite.names import with_short_names
 from edgepress.converters.to_tflite.products import small_products
 from edgepress.converters.to_tflite.requantization import refuse_scales
 
@@ -48,7 +49,7 @@ def float_tflite(frozen: Frozen) -> bytes:
     # To note its own version, the converter would read and write the whole file again.
     converter.exclude_conversion_metadata = True
     try:
-        return bytes(converter.convert())
+        return with_short_names(bytes(converter.convert()))
     except Exception as e:  # the converter raises its own ConverterError and bare Exceptions alike
         raise _refusal(str(e), frozen) from e
 

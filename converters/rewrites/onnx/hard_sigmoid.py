@@ -1,5 +1,7 @@
 """max(0, min(6, x + 3)) / 6, as Keras and PyTorch exporters write it, becomes HardSigmoid.
 
+TensorFlow's converter adds the 3 to the bias of the convolution before it, so that only the limits and the factor are
+left; these become HardSigmoid of another offset.
 ONNX Runtime runs Add, Clip and Mul or Div one after the other, with one pass over the values each; HardSigmoid is one
 kernel, and where it follows a convolution it is computed inside it (ConvActivationFusion and NchwcTransformer,
 onnxruntime/core/optimizer). The steps are not recognized (release 1.32).
@@ -19,28 +21,38 @@ def rewrite(model: Any) -> int:
     graph, changed = OnnxGraph(model), 0
     for clip in graph.nodes("Clip"):
         limits = [graph.scalar(name) for name in clip.input[1:3]]
-        shifted, scaled = graph.maker(clip.input[0], "Add"), graph.only_reader(clip.output[0])
-        if limits != [0.0, 6.0] or shifted is None or scaled is None or scaled.op_type not in ("Mul", "Div"):
+        scaled = graph.only_reader(clip.output[0])
+        if limits != [0.0, 6.0] or scaled is None or scaled.op_type not in ("Mul", "Div"):
             continue
-        if graph.only_reader(shifted.output[0]) is None:
-            continue
-        first, second = graph.operand(shifted), graph.operand(scaled)
-        if first is None or second is None:
-            continue
-        if any(c.size != 1 or c.dtype != np.float32 for c in (first[1], second[1])):
+        start, second = _start(graph, clip), graph.operand(scaled)
+        if start is None or second is None or second[1].size != 1 or second[1].dtype != np.float32:
             continue
         if scaled.op_type == "Div" and scaled.input[0] != clip.output[0]:
             continue
-        if graph.shape(first[0]) is None or graph.shape(first[0]) != graph.shape(scaled.output[0]):
+        value, beta = start
+        if graph.shape(value) is None or graph.shape(value) != graph.shape(scaled.output[0]):
             continue  # a constant of more axes would add some
         factor = float(second[1].ravel()[0])
         factor = 1 / factor if scaled.op_type == "Div" else factor
-        if first[1].ravel()[0] != 3 or not np.isclose(factor, 1 / 6, rtol=1e-6):
+        if not np.isclose(factor, 1 / 6, rtol=1e-6):
             continue
         if None in graph.readers(scaled.output[0]):
             continue
-        graph.move_readers(scaled.output[0], graph.add("HardSigmoid", [first[0]], alpha=1 / 6, beta=0.5))
+        graph.move_readers(scaled.output[0], graph.add("HardSigmoid", [value], alpha=1 / 6, beta=beta))
         changed += 1
     if changed:
         graph.finish()
     return changed
+
+
+def _start(graph: OnnxGraph, clip: Any) -> tuple[str, float] | None:
+    """The value to which 3 was added, and the offset that this makes; or the convolution whose bias holds the 3."""
+    shifted = graph.maker(clip.input[0])
+    if shifted is None or graph.only_reader(shifted.output[0]) is None:
+        return None
+    if shifted.op_type == "Conv" and not shifted.domain:
+        return clip.input[0], 0.0
+    found = graph.operand(shifted) if shifted.op_type == "Add" and not shifted.domain else None
+    if found is None or found[1].size != 1 or found[1].dtype != np.float32 or found[1].ravel()[0] != 3:
+        return None
+    return found[0], 0.5
