@@ -118,13 +118,10 @@ class Examined:
 
 def examine(job: ExamineJob, emit: Emit) -> None:
     """Do an `ExamineJob`."""
-    contract, choice = job.contract, CHOICES.get(job.contract.task, "none")
-    model = load(job.file, contract=contract)
-    truth, scores = [], []
-    for batch in job.items():
-        truth.append(_truth(job, batch))
-        scores.append(model.answer(batch).reshape(len(batch), -1))
-        emit(Share("answers", 0.0))
+    choice = CHOICES.get(job.contract.task, "none")
+    model = load(job.file, contract=job.contract)
+    truth, scores = _both(job, model)
+    emit(Share("answers", 1.0))
     with parsing(job.file, "Convert the model again.", failed="can't be compared with its model"):
         program, held, notes, graph = _compared(job)
     count = max(FEWEST, int(BUDGET / (macs(graph) * (len(program.steps) + 1) / 2 + 1)))
@@ -134,8 +131,8 @@ def examine(job: ExamineJob, emit: Emit) -> None:
     emit(
         Examined(
             model.engine,
-            np.concatenate(truth),
-            np.concatenate(scores),
+            truth,
+            scores,
             found,
             len(items),
             len(known),
@@ -143,6 +140,19 @@ def examine(job: ExamineJob, emit: Emit) -> None:
             notes,
         )
     )
+
+
+def answers_of_both(job: ExamineJob, emit: Emit) -> None:
+    """Report the model's and the file's scores of the items of a job: two arrays (n, labels)."""
+    emit(_both(job, load(job.file, contract=job.contract)))
+
+
+def _both(job: ExamineJob, model: Model) -> tuple[Array, Array]:
+    truth, scores = [], []
+    for batch in job.items():
+        truth.append(_truth(job, batch))
+        scores.append(_answers(model, batch))
+    return np.concatenate(truth), np.concatenate(scores)
 
 
 def answer(job: AnswerJob, emit: Emit) -> None:
