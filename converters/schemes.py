@@ -20,9 +20,9 @@ from typing import Literal
 
 from edgepress.runtime.errors import InputError, unknown
 
-Tuning = Literal["", "exact", "int8"]
+Tuning = Literal["", "exact", "int8", "int4"]
 """What was done to the float graph that a file is made from: nothing; what changes no float answer; also what makes up
-for the errors of 8 bits."""
+for the errors of 8 bits; also the rounding of weights to 4 bits."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Scheme:
         selftest_steps: Steps by which an answer may differ on another machine (`edgepress.runtime.selftest`).
         tuning: How the float graph is tuned that it is made from.
         item_by_item: Whether items are answered one at a time, because the others of a batch would change the answer.
+        weight_bits: Bits of a weight that is rounded; of 4, the first and the last layer and depthwise ones keep 8.
+        by_name: Whether only its own name asks for it, and "all" and its format do not.
     """
 
     format: Literal["tflite", "onnx"]
@@ -62,6 +64,8 @@ class Scheme:
     selftest_steps: float = 2.0
     tuning: Tuning = ""
     item_by_item: bool = False
+    weight_bits: Literal[4, 8] = 8
+    by_name: bool = False
 
     @property
     def name(self) -> str:
@@ -75,8 +79,18 @@ class Scheme:
 
     @property
     def rounds_weights(self) -> bool:
-        """Whether weights are stored in eight bits."""
+        """Whether weights are stored in eight or four bits."""
         return self.float_share < 1 and self.precision != "float16"
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether some layers, chosen or named, stay float in it."""
+        return self.precision == "mixed"
+
+    @property
+    def rounds_channels(self) -> bool:
+        """Whether each output of a dense layer has a scale of its own; those of convolutions always have one."""
+        return self.precision != "dynamic"
 
     @property
     def is_float32(self) -> bool:
@@ -108,9 +122,22 @@ _ROWS = (
            colors=("#e66e20", "#fad478"), item_by_item=True, tuning="exact"),
     Scheme("onnx", "int8", "QDQ: weights int8, activations uint8, static", calibrated=True,
            colors=("#c93a41", "#ee9b26"), tuning="int8"),
+    Scheme("tflite", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
+           colors=("#080005", "#716a4e"), calibrated=True, output_dtype="uint8", weight_bits=4, tuning="int4"),
+    Scheme("tflite", "weights8", "weights int8, computed in float32: a quarter of the size", by_name=True,
+           colors=("#3d0c00", "#f8fe25"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03,
+           tuning="exact"),
+    Scheme("onnx", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
+           colors=("#07003f", "#a63bb0"), calibrated=True, weight_bits=4, tuning="int4"),
+    Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
+           colors=("#0602c7", "#80d8c0"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
+    Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
+           colors=("#000369", "#c2935e"), calibrated=True, tuning="int8", float_share=0.99),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}
+ALL = tuple(scheme.name for scheme in _ROWS if not scheme.by_name)
+"""What "all" means: nine schemes, each made in seconds."""
 BASELINES = tuple(scheme.name for scheme in _ROWS if scheme.is_float32)
 """What others are compared with unless the user names another: the first of these that there is."""
 
@@ -118,14 +145,14 @@ BASELINES = tuple(scheme.name for scheme in _ROWS if scheme.is_float32)
 def parse_schemes(text: str) -> tuple[str, ...]:
     """Scheme names from "all" or a comma-separated list, in the order given, without repeats.
 
-    A bare format ("tflite", "onnx") stands for all its schemes.
+    "all" and a bare format ("tflite", "onnx") leave out the schemes that are asked for by name.
 
     Raises:
         InputError: A name is unknown, or none is given.
     """
     names: dict[str, None] = {}
     for word in filter(None, (w.strip().lower() for w in text.split(","))):
-        matching = [s.name for s in SCHEMES.values() if word in ("all", s.format, s.name)]
+        matching = [s.name for s in SCHEMES.values() if word == s.name or (word in ("all", s.format) and not s.by_name)]
         if not matching:
             raise unknown("scheme", word, ("all", *SCHEMES))
         names.update(dict.fromkeys(matching))

@@ -1,8 +1,8 @@
 """Shared fixtures, and the unit tier: `pytest -m unit` runs what needs neither TensorFlow nor a child process.
 
-The model that most other tests share is LeNet trained on digits, with its nine variants. A test is a unit test if its
-module is in `UNIT_MODULES` and it uses none of the fixtures that train or convert a model; such a test fails if it
-imports TensorFlow or starts a process all the same.
+The model that most other tests share is LeNet trained on digits, with a variant of each scheme. A test is a unit test
+if its module is in `UNIT_MODULES` and it uses none of the fixtures that train or convert a model; such a test fails if
+it imports TensorFlow or starts a process all the same.
 """
 
 from __future__ import annotations
@@ -123,18 +123,18 @@ def digits() -> Any:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Run:
-    """LeNet on digits and its nine variants; read-only: copy a file before changing it."""
+    """LeNet on digits and a variant of each scheme; read-only: copy a file before changing it."""
 
     def make(folder: Path) -> None:
         from edgepress.toolkit.conversion import convert
         from edgepress.toolkit.training.loop import train
 
         train(digits, "lenet", out=folder, epochs=6, seed=0)
-        convert(folder / "model.keras", "all", out=folder / "variants")
+        convert(folder / "model.keras", ",".join(SCHEMES), out=folder / "variants")
 
-    folder = once_per_run(tmp_path_factory, "lenet-digits", make)
     from edgepress.converters.schemes import SCHEMES
 
+    folder = once_per_run(tmp_path_factory, "lenet-digits", make)
     variants = {s.name: next((folder / "variants").glob(f"*-{s.precision}.{s.format}")) for s in SCHEMES.values()}
     return Run(folder, folder / "model.keras", variants)
 

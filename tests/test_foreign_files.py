@@ -11,7 +11,7 @@ from foreign_models import FLOATS, converted, onnx_of, refused
 
 from edgepress.converters.conversion import Conversion
 from edgepress.converters.proof.compare import seeded_items
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.schemes import ALL, SCHEMES
 from edgepress.runtime import Contract, InputSpec, load
 from edgepress.toolkit.conversion import Hints, convert
 
@@ -31,7 +31,7 @@ def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path:
             out=tmp_path / to,
             hints=Hints(mean="128", std="64", color="bgr"),
         )
-        assert {v.scheme: v.error for v in variants} == {n: "" for n in SCHEMES if to == "all" or n.startswith(to)}
+        assert {v.scheme: v.error for v in variants} == {n: "" for n in ALL if to == "all" or n.startswith(to)}
         for variant in variants:
             atol = {"float32": 1e-5, "float16": 5e-3}.get(SCHEMES[variant.scheme].precision, 0.06)
             np.testing.assert_allclose(load(variant.path).scores(pixels), expected, atol=atol, err_msg=variant.scheme)
@@ -119,7 +119,7 @@ def test_a_file_that_was_made_is_a_source_again(format: str, net: Any, data: Pat
 def test_a_file_of_edgepress_is_a_source_with_its_own_contract(format: str, run: Any, tmp_path: Path) -> None:
     source = run.variants[f"{format}-float32"]
     variants = convert(source, format, out=tmp_path)  # calibrated on what it names itself
-    assert [v.scheme for v in variants] == [n for n in SCHEMES if n.startswith(format)]
+    assert [v.scheme for v in variants] == [n for n in ALL if n.startswith(format)]
     assert [v.error for v in variants] == [""] * len(variants)
     before, after = load(source).contract, load(variants[0].path).contract
     assert before is not None

@@ -14,7 +14,7 @@ from foreign_models import onnx_of
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.proof.compare import seeded_items
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.schemes import ALL
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite.from_onnx import VERSION, not_installed
 from edgepress.runtime import InputSpec, load
@@ -255,4 +255,4 @@ def test_channels_of_images_move_to_the_end_and_those_of_tensors_stay(installed:
         np.savez(path, x=items, y=np.arange(len(items)) % 3)
     for model, data in ((images, "pixels.npz"), (steps, "steps.npz")):
         variants = convert(model, "all", data=str(tmp_path / data), out=tmp_path / model.stem)
-        assert {v.scheme: v.error for v in variants} == dict.fromkeys(SCHEMES, "")
+        assert {v.scheme: v.error for v in variants} == dict.fromkeys(ALL, "")

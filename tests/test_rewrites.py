@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgepress.converters.rewrites.table import REWRITES, Rewrite, rewrites_for
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.schemes import ALL, SCHEMES
 from edgepress.converters.targets import TARGETS, schemes_for, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime import InputError, load
@@ -71,9 +71,9 @@ def test_without_rewrites(run: Any, tmp_path: Path) -> None:
 
 
 def test_a_target_limits_the_schemes(run: Any, tmp_path: Path) -> None:
-    assert schemes_from("all", "cpu") == tuple(SCHEMES)
+    assert schemes_from("all", "cpu") == ALL
     assert schemes_from("all", "integer-only") == schemes_from("tflite", "integer-only") == ("tflite-int8",)
-    assert schemes_for("integer-only") == ("tflite-int8",)
+    assert schemes_for("integer-only") == ("tflite-int8", "tflite-int4")
     for text in ("tflite-int8,tflite-float32", "onnx"):
         with pytest.raises(InputError, match="runs no file that computes in float"):
             schemes_from(text, "integer-only")

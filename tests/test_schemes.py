@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from edgepress.converters.schemes import SCHEMES, parse_schemes
+from edgepress.converters.schemes import ALL, SCHEMES, parse_schemes
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.to_tflite.passes import operations
@@ -21,9 +21,21 @@ BOUNDS = {
     "dynamic": (0.15, 0.98),
     "int8": (0.25, 0.98),
     "int16x8": (0.10, 0.99),
+    "int4": (0.4, 0.97),
+    "weights8": (0.1, 0.99),
+    "mixed": (0.25, 0.98),
 }
 # Largest size against the float32 file of the same format, contract included.
-SIZES = {"float32": 1.0, "float16": 0.54, "dynamic": 0.32, "int8": 0.32, "int16x8": 0.32}
+SIZES = {
+    "float32": 1.0,
+    "float16": 0.54,
+    "dynamic": 0.32,
+    "int8": 0.32,
+    "int16x8": 0.32,
+    "int4": 0.22,
+    "weights8": 0.32,
+    "mixed": 0.32,
+}
 
 scheme_table = pytest.mark.parametrize("name", list(SCHEMES))
 
@@ -77,8 +89,9 @@ def test_tflite_interface(name: str, run: Any) -> None:
     names = operations(run.variants[name].read_bytes())
     assert not [n for n in names if n.startswith(("CUSTOM", "Flex"))]
     assert not {"SHAPE", "PACK", "STRIDED_SLICE"} & set(names), "a free batch dimension was left in"
-    first = {"tflite-int8": ["DEQUANTIZE", "QUANTIZE"], "tflite-int16x8": ["CAST", "QUANTIZE"]}.get(name, ["CAST"])
-    assert names[: len(first)] == first
+    first = {"int8": ["DEQUANTIZE", "QUANTIZE"], "mixed": ["DEQUANTIZE", "QUANTIZE"], "int16x8": ["CAST", "QUANTIZE"]}
+    expected = {**first, "int4": first["int8"]}.get(SCHEMES[name].precision, ["CAST"])
+    assert names[: len(expected)] == expected
 
 
 def test_int8_is_integer_between_its_ends(run: Any) -> None:
@@ -111,9 +124,11 @@ def test_onnx_interface(name: str, run: Any) -> None:
 
 
 def test_parse_schemes() -> None:
-    assert parse_schemes("all") == tuple(SCHEMES)
+    assert parse_schemes("all") == ALL
+    assert {*SCHEMES} - {*ALL} == {"tflite-int4", "tflite-weights8", "onnx-int4"}
+    assert parse_schemes("onnx-int4,all") == ("onnx-int4", *ALL)
     assert parse_schemes("onnx-int8, tflite-int8,onnx-int8") == ("onnx-int8", "tflite-int8")
-    assert parse_schemes("onnx") == tuple(n for n in SCHEMES if n.startswith("onnx"))
+    assert parse_schemes("onnx") == tuple(n for n in ALL if n.startswith("onnx"))
     with pytest.raises(InputError, match="'tflite-int8'"):
         parse_schemes("tflite-in8")
     with pytest.raises(InputError, match="No scheme"):

@@ -10,7 +10,7 @@ import pytest
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.inspection import read
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.schemes import ALL
 from edgepress.converters.sources.open import open_source
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.input_spec import InputSpec
@@ -101,4 +101,4 @@ def test_all_schemes(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=items, y=np.arange(120) % 4)
     hints = Hints(size="9x11", input_range="0,1")
     made = convert(tmp_path / "model", data=str(tmp_path / "data.npz"), out=tmp_path / "out", hints=hints)
-    assert {v.scheme: v.error for v in made} == dict.fromkeys(SCHEMES, "")
+    assert {v.scheme: v.error for v in made} == dict.fromkeys(ALL, "")

@@ -21,6 +21,10 @@ ITEMS = np.random.default_rng(0).normal(size=(128, 6, 6, 3)).astype(np.float32)
 CALIBRATION, TEST = ITEMS[:64], ITEMS[64:]
 
 
+def batches() -> list[np.ndarray]:
+    return [CALIBRATION]
+
+
 def net(act: int = RELU, *, hard: bool) -> bytes:
     """Three convolutions, whose channels differ in scale by up to 2^12 if it is `hard`, and a dense layer's scores."""
     made = Net((6, 6), 3, seed=1)
@@ -57,7 +61,7 @@ def agreement(model: bytes, judge: Judge, precision: str = "int8") -> float:
 def test_a_net_of_uneven_channels_is_repaired(act: int) -> None:
     model = net(act, hard=True)
     judge = Judge(model, TEST)
-    found = repair(model, CALIBRATION, judge)
+    found = repair(model, batches, judge)
     assert not found.notes
     assert agreement(model, judge) < 0.9
     assert agreement(found.models["int8"], judge) >= 0.95
@@ -67,7 +71,7 @@ def test_a_net_of_uneven_channels_is_repaired(act: int) -> None:
 def test_equalization_does_not_change_float_answers() -> None:
     model = net(hard=True)
     judge = Judge(model, TEST)
-    found = repair(model, CALIBRATION, judge)
+    found = repair(model, batches, judge)
     exact = judge.score(found.models["exact"], None, "float32")
     assert exact.agreement == 1
     assert exact.noise_db > 100
@@ -76,7 +80,7 @@ def test_equalization_does_not_change_float_answers() -> None:
 def test_dynamic_quantization_is_repaired_too() -> None:
     model = net(hard=True)
     judge = Judge(model, TEST)
-    found = repair(model, CALIBRATION, judge)
+    found = repair(model, batches, judge)
     before, after = (judge.score(m, None, "dynamic") for m in (model, found.models["exact"]))
     assert after.better_than(before)
 
@@ -85,7 +89,7 @@ def test_a_sound_net_is_left_alone() -> None:
     model = net(hard=False)
     judge = Judge(model, TEST)
     judge.score_file = lambda file, items=None: Score(None, 1.0, 31.0, np.ones(64, bool))  # type: ignore[method-assign]
-    found = repair(model, CALIBRATION, judge)
+    found = repair(model, batches, judge)
     assert not found.models
     assert not found.stages
 
@@ -98,7 +102,7 @@ def test_a_stage_that_does_harm_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "equalizing_factors", lambda groups, ranges: np.ones(groups.count))
     monkeypatch.setattr(Score, "sound", False)
     model = net(hard=False)
-    found = repair(model, CALIBRATION, Judge(model, TEST))
+    found = repair(model, batches, Judge(model, TEST))
     assert found.stages
     assert not any(stage.kept for stage in found.stages)
     assert not found.models
@@ -106,9 +110,7 @@ def test_a_stage_that_does_harm_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_repairs_are_deterministic() -> None:
     model = net(hard=True)
-    assert (
-        repair(model, CALIBRATION, Judge(model, TEST)).models == repair(model, CALIBRATION, Judge(model, TEST)).models
-    )
+    assert repair(model, batches, Judge(model, TEST)).models == repair(model, batches, Judge(model, TEST)).models
 
 
 def test_an_operation_that_programs_do_not_know_is_a_note() -> None:
@@ -116,7 +118,7 @@ def test_an_operation_that_programs_do_not_know_is_a_note() -> None:
     made.conv(4, act=RELU)
     made.add("CUMSUM", [made.now, np.array(1, np.int32)], made.shape)
     model = made.model()
-    found = repair(model, CALIBRATION, Judge(model, TEST[:2]))
+    found = repair(model, batches, Judge(model, TEST[:2]))
     assert not found.models
     assert "CUMSUM" in found.notes[0]
 
@@ -127,8 +129,8 @@ def test_a_bias_that_two_operations_read_is_given_to_each() -> None:
     first = made.graph.operators[-1]
     made.conv(4)
     made.graph.operators[-1].inputs[2] = first.inputs[2]
-    made.conv(4)
-    made.graph.operators[-1].inputs = made.graph.operators[-1].inputs[:2]
+    weights = made.random.normal(size=(4, 4)).astype(np.float32)
+    made.add("FULLY_CONNECTED", [made.add("MEAN", [made.now, np.array([1, 2], np.int32)], (1, 4)), weights], (1, 4))
     model = made.model()
     before, after = (list(Program(m).weighted()) for m in (model, with_own_biases(model)))
     assert len({step.bias for step in after}) == 3
@@ -155,19 +157,23 @@ def _score(hits: str, noise: float) -> Score:
 @pytest.mark.parametrize(
     ("after", "noise", "better"),
     [
-        ("111111", 0, True),  # four more are right
-        ("000000", 50, False),  # two fewer are right, with less noise
-        ("110000", 20, False),  # nothing changed
-        ("110000", 20.4, False),  # less than the margin
-        ("110000", 20.6, True),
-        ("100000", 20.6, True),  # one item may be chance, so noise decides
-        ("111000", 20, False),
+        ("110000110000110000", 20, False),  # nothing changed
+        ("110000110000110000", 20.4, False),  # less than the margin
+        ("110000110000110000", 20.6, True),
+        ("100000110000110000", 20.6, True),  # one item may be chance, so noise decides
+        ("000000110000110000", 20.6, False),  # two items are not
+        ("111100110000110000", 20, True),
+        ("111100110000110000", 19.4, False),  # items and noise disagree
+        ("111111111111110000", 0, False),  # eight items are not clear
+        ("111111111111111111", 0, True),  # twelve are
+        ("000000000000000000", 50, False),
     ],
 )
-def test_items_decide_and_then_noise(after: str, noise: float, *, better: bool) -> None:
-    before = _score("110000", 20)
+def test_items_and_noise_decide(after: str, noise: float, *, better: bool) -> None:
+    before = _score("110000110000110000", 20)
     assert _score(after, noise).better_than(before) is better
     assert before.worse_than(_score(after, noise)) is better
+    assert not (better and before.better_than(_score(after, noise)))
 
 
 def test_scores_have_only_the_figures_that_there_are() -> None:

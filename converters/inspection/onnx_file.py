@@ -24,7 +24,12 @@ from edgepress.converters.inspection.onnx_steps import (
     dynamic_steps,
     graph_of,
 )
-from edgepress.converters.inspection.onnx_versions import OLDEST_OPSET, RELEASES, oldest_onnxruntime
+from edgepress.converters.inspection.onnx_versions import (
+    CAST_OF_FOUR_BITS,
+    OLDEST_OPSET,
+    RELEASES,
+    oldest_onnxruntime,
+)
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import ModelFileError, first_line
@@ -187,6 +192,9 @@ def _runtime(model: onnx.ModelProto, domains: set[str]) -> Runtime:
     opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=1)
     release = oldest_onnxruntime(opset, model.ir_version)
     needed = {f"operator set {opset}": (opset, 0), f"format {model.ir_version}": (0, model.ir_version)}
+    if _casts_four_bits(model):
+        needed["Cast int4"] = CAST_OF_FOUR_BITS
+        release = oldest_onnxruntime(max(opset, CAST_OF_FOUR_BITS[0]), model.ir_version)
     because = [name for name, (o, ir) in needed.items() if oldest_onnxruntime(o, ir) in (release, None)]
     unknown = [f"operator set {domain}" for domain in sorted(domains - {*STANDARD})]
     if release is None:
@@ -196,6 +204,12 @@ def _runtime(model: onnx.ModelProto, domains: set[str]) -> Runtime:
     return Runtime(
         releases={"onnxruntime": None if unknown else release}, because=tuple(because), unknown=tuple(unknown)
     )
+
+
+def _casts_four_bits(model: onnx.ModelProto) -> bool:
+    """Whether constants of four bits are unpacked by Cast."""
+    few = {t.name for t in model.graph.initializer if dtype_of(t.data_type) in ("int4", "uint4")}
+    return any(n.op_type == "Cast" and n.input[0] in few for n in model.graph.node)
 
 
 def _bodies(model: onnx.ModelProto) -> list[str]:

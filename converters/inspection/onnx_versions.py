@@ -30,6 +30,8 @@ RELEASES = (
 """ONNX Runtime release, and the newest operator set and format version that it reads. Releases left out read what the
 one before them reads."""
 
+CAST_OF_FOUR_BITS = (23, 0)
+"""Cast of int4 or uint4: 1.22 and older refuse it, 1.23, the first with this operator set, runs it (measured)."""
 OLDEST_OPSET = 7
 """Oldest operator set that ONNX Runtime supports officially."""
 

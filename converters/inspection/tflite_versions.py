@@ -29,6 +29,10 @@ CHANNELS_OF_INTEGER_DENSE = (2, 12)
 """FULLY_CONNECTED with integer data reads each channel's scale in 2.12 and newer (measured); older kernels take the
 first scale for all, without an error (TensorFlow, lite/kernels/fully_connected.cc @ f3a451c)."""
 
+INTEGER_DENSE_OF_FOUR_BITS = (2, 19)
+"""FULLY_CONNECTED of int8 data and int4 weights: tflite-runtime 2.14 and LiteRT 1.0.1 refuse it, LiteRT 1.1.2 runs it
+(measured); version 10 came with float data and int4 weights."""
+
 Release = tuple[int, ...]
 
 
@@ -83,6 +87,8 @@ def oldest_release(use: Use) -> Release | None:
     if not 1 <= version <= len(releases) or releases[version - 1] == "-":
         return None
     release = _parsed(releases[version - 1])
+    if use.operation == "FULLY_CONNECTED" and (use.data, use.weights) == ("int8", "int4"):
+        return max(release, INTEGER_DENSE_OF_FOUR_BITS)
     if use.operation == "FULLY_CONNECTED" and use.per_channel and use.data in ("int8", "int16"):
         return max(release, CHANNELS_OF_INTEGER_DENSE)
     return release

@@ -1,4 +1,4 @@
-"""What eight-bit weights cost by themselves: the float model with every weight rounded, computed in float.
+"""What weights of eight or four bits cost by themselves: the float model with every weight rounded, computed in float.
 
 A net whose weights do not survive rounding answers differently even in a faultless file, on items unlike its training
 data most of all. Comparing a file with the rounded float model tells this from a fault, and independently: the rounding
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.four_bits import LEVELS as FEW_LEVELS
 
 if TYPE_CHECKING:
     import onnx
@@ -27,30 +28,34 @@ ONNX_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": 1}
 """The same; that of a transposed Gemm is 0."""
 
 
-def rounded(values: npt.NDArray[np.float32], axis: int | None, *, symmetric: bool = True) -> npt.NDArray[np.float32]:
-    """Values as eight bits hold them.
+def rounded(
+    values: npt.NDArray[np.float32], axis: int | None, *, symmetric: bool = True, levels: int = LEVELS
+) -> npt.NDArray[np.float32]:
+    """Values as eight bits hold them, or four.
 
     Args:
         values: Weights of any shape.
         axis: The axis along which each index has a scale of its own; None for one scale.
         symmetric: Whether 0 is the middle: -127 to 127 steps; else 0 to 255 steps from the smallest value or 0.
+        levels: Steps of the largest value: 127 of eight bits, 7 of four.
     """
     others = None if axis is None else tuple(i for i in range(values.ndim) if i != axis % values.ndim)
     low, high = (f(values, axis=others, keepdims=True) for f in (np.min, np.max))
     if symmetric:
-        step = np.maximum(-low, high) / LEVELS
+        step = np.maximum(-low, high) / levels
     else:
-        step = (np.maximum(high, 0) - np.minimum(low, 0)) / (2 * LEVELS + 1)
+        step = (np.maximum(high, 0) - np.minimum(low, 0)) / (2 * levels + 1)
     step = np.where(step > 0, step, 1)
     return np.asarray(np.rint(values / step) * step, np.float32)
 
 
-def rounded_tflite(model: bytes, *, dense_per_channel: bool) -> bytes:
+def rounded_tflite(model: bytes, *, dense_per_channel: bool, few: Collection[str] = ()) -> bytes:
     """A float TFLite model with rounded kernels.
 
     Args:
         model: The float model.
         dense_per_channel: Whether each output of a dense layer has a scale of its own.
+        few: Names of the outputs of the operations whose kernels have four bits.
     """
     from ai_edge_litert import schema_py_generated as fb
 
@@ -62,12 +67,16 @@ def rounded_tflite(model: bytes, *, dense_per_channel: bool) -> bytes:
         if kernel is not None and data is not None and len(data):
             axis = None if kind == "FULLY_CONNECTED" and not dense_per_channel else TFLITE_AXES[kind]
             values = np.asarray(data, np.uint8).view(np.float32).reshape(kernel.shape)
-            changed = rounded(values, axis).reshape(-1).view(np.uint8)
+            name = (graph.tensors[int(op.outputs[0])].name or b"").decode(errors="replace")
+            levels = FEW_LEVELS if name in few else LEVELS
+            changed = rounded(values, axis, levels=levels).reshape(-1).view(np.uint8)
             kernel.buffer = flat.append(root.buffers, fb.BufferT(data=changed))
     return flat.write(root)
 
 
-def rounded_onnx(model: onnx.ModelProto, per_channel: Collection[str], *, symmetric: bool) -> onnx.ModelProto:
+def rounded_onnx(
+    model: onnx.ModelProto, per_channel: Collection[str], *, symmetric: bool, few: Collection[str] = ()
+) -> onnx.ModelProto:
     """A float ONNX model with rounded kernels.
 
     Args:
@@ -75,6 +84,7 @@ def rounded_onnx(model: onnx.ModelProto, per_channel: Collection[str], *, symmet
         per_channel: Kinds of operations, of those in `ONNX_AXES`, whose kernels are rounded per channel; others have
             one scale.
         symmetric: See `rounded`.
+        few: Names of the kernels that have four bits.
     """
     from onnx import numpy_helper
 
@@ -90,6 +100,6 @@ def rounded_onnx(model: onnx.ModelProto, per_channel: Collection[str], *, symmet
         if values.dtype == np.float32 and values.ndim > 1:
             transposed = any(a.name == "transB" and a.i for a in node.attribute)
             axis: Any = (0 if transposed else ONNX_AXES[node.op_type]) if node.op_type in per_channel else None
-            changed = rounded(values, axis, symmetric=symmetric)
+            changed = rounded(values, axis, symmetric=symmetric, levels=FEW_LEVELS if name in few else LEVELS)
             constants[name].CopyFrom(numpy_helper.from_array(changed, name))
     return whole

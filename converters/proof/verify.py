@@ -17,10 +17,12 @@ from edgepress.converters.proof.compare import Answers, End, beside_rounded, com
 from edgepress.converters.proof.rounding import ONNX_AXES, rounded_onnx, rounded_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.to_onnx import interface
+from edgepress.converters.to_onnx.four_bits import four_bit_weights
 from edgepress.converters.to_onnx.quantize import prepared
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.flatbuffer import is_tflite
+from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Task, Verification
 from edgepress.runtime.decisions import two_columns
@@ -125,15 +127,15 @@ def rounded_answers(
     """
     if isinstance(model, bytes):
         float32, uint8 = SCHEMES["tflite-float32"], items.dtype == np.uint8
-        plain, changed = (
-            with_scheme(flat, float32, None, uint8=uint8)
-            for flat in (model, rounded_tflite(model, dense_per_channel=scheme.calibrated))
-        )
+        names = four_bit_names(model) if scheme.weight_bits == 4 else ()
+        coarse = rounded_tflite(model, dense_per_channel=scheme.rounds_channels, few=names)
+        plain, changed = (with_scheme(flat, float32, None, uint8=uint8) for flat in (model, coarse))
     else:
         float32, ready = SCHEMES["onnx-float32"], prepared(model)
         kinds = tuple(ONNX_AXES) if scheme.calibrated else ("Conv",) if "onnx-convolution-weights" in rewrites else ()
-        coarse = rounded_onnx(ready, kinds, symmetric=scheme.calibrated)
-        plain, changed = (bytes(each.SerializeToString()) for each in (ready, coarse))
+        few = four_bit_weights(ready) if scheme.weight_bits == 4 else ()
+        rough = rounded_onnx(ready, kinds, symmetric=scheme.calibrated, few=few)
+        plain, changed = (bytes(each.SerializeToString()) for each in (ready, rough))
     columns = truth.shape[1]
     exact = _given(_run(plain, items), columns)
     if shortcoming(compare(truth, exact, on="", end=end), float32):

@@ -61,15 +61,17 @@ class Rewrite:
         return changed
 
 
-_FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", "tflite-int8")
+_INT8 = ("tflite-int8", "tflite-int4", "tflite-mixed")
+_FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", *_INT8, "tflite-weights8")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
-_ONNX = ("onnx-float32", "onnx-float16", "onnx-dynamic", "onnx-int8")
+_ONNX_INT8 = ("onnx-int8", "onnx-int4", "onnx-mixed")
+_ONNX = ("onnx-float32", "onnx-float16", "onnx-dynamic", *_ONNX_INT8)
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (
     Rewrite("fold-normalization", "put the scaling of the input into the weights of the first convolution", _TFLITE,
             stage="float", changes="float rounding", targets=TARGETS),
     Rewrite("single-mean", "subtract one mean from pixels instead of one for each channel",
-            ("tflite-int8",), stage="float", changes="int8 rounding", targets=TARGETS),
+            _INT8, stage="float", changes="int8 rounding", targets=TARGETS),
     Rewrite("grouped-depthwise", "make convolutions of one channel a group DEPTHWISE_CONV_2D", _TFLITE,
             stage="float", targets=TARGETS),
     Rewrite("depthwise-multiplier", "divide depthwise convolutions of several outputs a channel", _TFLITE,
@@ -85,9 +87,11 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("split-depthwise", "make depthwise convolutions of over 25 taps a sum of dilated ones", _FAST,
             stage="float", changes="float rounding"),
     Rewrite("wide-taps", "let convolutions of few channels read the columns of a step as channels",
-            ("tflite-dynamic", "tflite-int8"), stage="float"),
+            ("tflite-dynamic", *_INT8), stage="float"),
     Rewrite("plain-reshapes", "make operations that only change a shape RESHAPE",
             _FAST, stage="float", targets=TARGETS),
+    Rewrite("dense-products", "make 1x1 convolutions of 4-bit weights dense layers, which the delegate takes",
+            ("tflite-int4",), stage="float"),
     Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float"),
     Rewrite("depthwise-float32", "keep 32-bit weights in depthwise convolutions", ("tflite-float16",),
             stage="recipe", changes="float rounding"),
@@ -99,16 +103,16 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="recipe", changes="int8 rounding"),
     Rewrite("concat-tree", "divide CONCATENATION of more than five tensors", _FAST, stage="quantized", targets=TARGETS),
     Rewrite("lookup-islands", "compute what has no int8 kernel by a look-up table or a float kernel",
-            ("tflite-int8",), stage="quantized", changes="int8 rounding"),
+            _INT8, stage="quantized", changes="int8 rounding"),
     Rewrite("ends", "convert uint8 at the ends by a look-up table, so that the delegate takes the whole graph",
-            ("tflite-int8",), stage="quantized"),
+            _INT8, stage="quantized"),
     Rewrite("integer-kernels", "use the int8 kernels of operations that the quantizer leaves in float",
-            ("tflite-int8",), stage="quantized", targets=("integer-only",), changes="int8 rounding"),
-    Rewrite("integer-hard-swish", "compute hard-swish by additions and products of integers", ("tflite-int8",),
+            _INT8, stage="quantized", targets=("integer-only",), changes="int8 rounding"),
+    Rewrite("integer-hard-swish", "compute hard-swish by additions and products of integers", _INT8,
             stage="quantized", targets=("integer-only",), changes="int8 rounding"),
     Rewrite("onnx-input-zero", "put the scaling of the input into the first weights, its offset into the zero point",
-            ("onnx-int8",), stage="float", changes="int8 rounding"),
-    Rewrite("onnx-first-convolution", "let the first convolution read four columns as channels", ("onnx-int8",),
+            _ONNX_INT8, stage="float", changes="int8 rounding"),
+    Rewrite("onnx-first-convolution", "let the first convolution read four columns as channels", _ONNX_INT8,
             stage="float", changes="float rounding"),
     Rewrite("onnx-input-scale", "put the scaling of the input into the weights of the first convolution", _ONNX,
             stage="float", changes="float rounding"),
@@ -124,23 +128,23 @@ REWRITES: tuple[Rewrite, ...] = (
             _ONNX, stage="float", changes="float rounding"),
     Rewrite("onnx-hard-sigmoid", "make Add, Clip and Mul one HardSigmoid", _ONNX,
             stage="float", changes="float rounding"),
-    Rewrite("onnx-hard-gates", "put hard sigmoids into the convolutions in front of them", ("onnx-int8",),
+    Rewrite("onnx-hard-gates", "put hard sigmoids into the convolutions in front of them", _ONNX_INT8,
             stage="float", changes="float rounding"),
-    Rewrite("onnx-depthwise-channels", "give depthwise convolutions a multiple of 16 channels", ("onnx-int8",),
+    Rewrite("onnx-depthwise-channels", "give depthwise convolutions a multiple of 16 channels", _ONNX_INT8,
             stage="float", changes="float rounding"),
-    Rewrite("onnx-float-gelu", "compute GELU in float, in one operation", ("onnx-int8",),
+    Rewrite("onnx-float-gelu", "compute GELU in float, in one operation", _ONNX_INT8,
             stage="float", changes="float rounding"),
     Rewrite("onnx-convolution-weights", "compute convolutions in float, from 8-bit weights", ("onnx-dynamic",),
             stage="recipe", changes="int8 rounding"),
-    Rewrite("uint8-activations", "use unsigned activations, as the fastest kernels require", ("onnx-int8",),
+    Rewrite("uint8-activations", "use unsigned activations, as the fastest kernels require", _ONNX_INT8,
             stage="recipe", changes="int8 rounding"),
-    Rewrite("onnx-input-bytes", "read the input's bytes without conversion", ("onnx-int8",),
+    Rewrite("onnx-input-bytes", "read the input's bytes without conversion", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
-    Rewrite("onnx-relu-bytes", "compute ReLU of shared values as a limit of their bytes", ("onnx-int8",),
+    Rewrite("onnx-relu-bytes", "compute ReLU of shared values as a limit of their bytes", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
-    Rewrite("onnx-quantized-hard-sigmoid", "compute hard sigmoid as an addition of 8-bit numbers", ("onnx-int8",),
+    Rewrite("onnx-quantized-hard-sigmoid", "compute hard sigmoid as an addition of 8-bit numbers", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
-    Rewrite("onnx-swish", "compute x * sigmoid(x) in float, in one operation", ("onnx-int8",),
+    Rewrite("onnx-swish", "compute x * sigmoid(x) in float, in one operation", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
 )
 # fmt: on

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,12 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Choice
 from edgepress.converters.to_onnx.convert import finished, quiet
+from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed, with_coarse_weights
+from edgepress.converters.to_onnx.kept import float_nodes
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.weights import store_in_bytes
 
@@ -34,6 +38,8 @@ def with_scheme(
     input_range: InputRange,
     rewrites: Collection[str] = (),
     choice: Choice | None = None,
+    *,
+    kept: Kept = NOTHING,
 ) -> onnx.ModelProto:
     """Derive a model of the scheme table from a float one.
 
@@ -44,9 +50,13 @@ def with_scheme(
         input_range: Range of the input, if it is known beforehand.
         rewrites: Names of the rewrites that the recipe makes.
         choice: The method of each tensor's range; None keeps all values.
+        kept: What stays float in a file of mixed precision.
     """
+    recipe = RECIPES[scheme.precision]
+    if kept.layers:
+        recipe = partial(recipe, kept=kept)
     try:
-        made = RECIPES[scheme.precision](float_model, Calibration(batches, input_range, choice), rewrites)
+        made = recipe(float_model, Calibration(batches, input_range, choice), rewrites)
         return made if made is float_model else finished(made)
     except ConversionError:
         raise
@@ -81,7 +91,13 @@ def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
     return store_in_bytes(made) if in_float else made
 
 
-def _static(model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str]) -> onnx.ModelProto:
+def _static(
+    model: onnx.ModelProto,
+    calibration: Calibration,
+    rewrites: Collection[str],
+    weight_bits: int = 8,
+    kept: Kept = NOTHING,
+) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -92,17 +108,19 @@ def _static(model: onnx.ModelProto, calibration: Calibration, rewrites: Collecti
     ranges = onnx_statistics(ready, calibration.batches, calibration.input_range).ranges(calibration.choice)
     if calibration.input_range is not None and "uint8-activations" in rewrites:
         ranges |= ranges_of_pixels(ready, calibration.input_range)
+    few = four_bit_weights(ready) if weight_bits == 4 else {}
+    coarse = with_coarse_weights(copy.deepcopy(ready), few) if few else ready
     limits = {name: (np.array(low, np.float32), np.array(high, np.float32)) for name, (low, high) in ranges.items()}
     with quiet("root"):
         quantizer = QDQQuantizer(
-            ready,
+            copy.deepcopy(coarse) if few else coarse,
             per_channel=True,
             reduce_range=False,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8 if "uint8-activations" in rewrites else QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
-            nodes_to_exclude=_exact_nodes(ready),
+            nodes_to_exclude=[*_exact_nodes(ready), *float_nodes(ready, kept.layers)],
             # Softmax stays float: otherwise, eight bits are all that remains of a probability. So does what has no
             # kernel of 8 bits: only its factors would be rounded.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax", "LayerNormalization"}),
@@ -110,14 +128,18 @@ def _static(model: onnx.ModelProto, calibration: Calibration, rewrites: Collecti
         )
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
-    return result
+    if few:
+        return packed(result, coarse, few)
+    return store_in_bytes(result, float_nodes(ready, kept.in_bytes)) if kept.in_bytes else result
 
 
-RECIPES: dict[str, Callable[[onnx.ModelProto, Calibration, Collection[str]], onnx.ModelProto]] = {
+RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
     "float32": lambda model, calibration, rewrites: model,
     "float16": _float16,
     "dynamic": _dynamic,
     "int8": _static,
+    "int4": partial(_static, weight_bits=4),
+    "mixed": _static,
 }
 """From a float model, its calibration and the rewrites to make to a quantized one, by `Scheme.precision`."""
 

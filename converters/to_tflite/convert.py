@@ -11,7 +11,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -20,11 +20,14 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
+from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
+from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.names import with_short_names
 from edgepress.converters.to_tflite.products import small_products
+from edgepress.converters.to_tflite.requantization import refuse_scales
 
 ISLAND_MARK = "float"
 ISLAND = re.compile(r"^edgepress(_again)*_float_")
@@ -72,7 +75,13 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
 
 
 def with_scheme(
-    float_model: bytes, scheme: Scheme, ranges: Ranges | None, rewrites: Collection[str] = (), *, uint8: bool
+    float_model: bytes,
+    scheme: Scheme,
+    ranges: Ranges | None,
+    rewrites: Collection[str] = (),
+    *,
+    uint8: bool,
+    kept: Kept = NOTHING,
 ) -> bytes:
     """Derive a file of the scheme table from a float one.
 
@@ -82,10 +91,14 @@ def with_scheme(
         ranges: What `tflite_ranges` measured on `float_model`; needed for calibrated schemes.
         rewrites: Names of the rewrites that the recipe makes.
         uint8: Whether the file takes uint8 (images); one with uint8 output does in any case.
+        kept: What stays float in a file of mixed precision.
     """
     recipe = RECIPES[scheme.precision]
+    if kept.layers and recipe is not None:
+        recipe = partial(_with_kept, recipe, kept)
     made = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
     if scheme.output_dtype == "uint8":
+        refuse_scales(made)
         made = interface.uint8_interface(made, ranges or {})
         return interface.uint8_input(made) if uint8 else made
     if scheme.calibrated:
@@ -119,11 +132,24 @@ def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
     if "depthwise-weights" in rewrites:
         manager.add_weight_only_config(".*", qtyping.TFLOperationName.DEPTHWISE_CONV_2D, num_bits=8)
     if "small-products" in rewrites and (names := small_products(model)):
-        pattern = "^(" + "|".join(re.escape(name) for name in names) + ");$"
-        manager.add_weight_only_config(pattern, qtyping.TFLOperationName.CONV_2D, num_bits=8)
+        manager.add_weight_only_config(_making(names), qtyping.TFLOperationName.CONV_2D, num_bits=8)
 
 
-def _static(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str], activation_bits: int) -> None:
+def _weights8(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]) -> None:
+    from litert_quantizer import recipe
+
+    # DEQUANTIZE of constants runs once, when the file is opened; then all kernels are those of float32.
+    manager.load_quantization_recipe(recipe.weight_only_wi8_afp32())
+
+
+def _static(
+    manager: Any,
+    qtyping: Any,
+    model: bytes,
+    rewrites: Collection[str],
+    activation_bits: int,
+    weight_bits: int = 8,
+) -> None:
     """The ends stay float: the passes that give a file its interface quantize them."""
     from litert_quantizer.algorithm_manager import AlgorithmName
 
@@ -133,10 +159,32 @@ def _static(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str],
     # The integer kernel of BATCH_MATMUL reads one scale of its weights: if there are several, it returns zeros.
     tensorwise = qtyping.QuantGranularity.TENSORWISE
     manager.add_static_config(".*", operation.BATCH_MATMUL, weight_granularity=tensorwise, **bits)
+    if weight_bits == 4 and (names := four_bit_names(model)):
+        for kind in (operation.CONV_2D, operation.FULLY_CONNECTED):
+            manager.add_static_config(_making(names), kind, activation_num_bits=8, weight_num_bits=4)
     for end in (operation.INPUT, operation.OUTPUT):
         manager.add_quantization_config(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_quantization_config(ISLAND.pattern, operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
+
+
+def _with_kept(
+    recipe: Callable[..., None], kept: Kept, manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
+) -> None:
+    """A recipe for all operations but those of some layers, which compute in float."""
+    from litert_quantizer.algorithm_manager import AlgorithmName
+
+    recipe(manager, qtyping, model, rewrites)
+    operation, names = qtyping.TFLOperationName, [name for layer in kept.layers for name in layer.tensors]
+    manager.add_quantization_config(_making(names), operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    if names := [name for layer in kept.in_bytes for name in layer.tensors]:
+        for kind in (operation.CONV_2D, operation.DEPTHWISE_CONV_2D, operation.FULLY_CONNECTED):
+            manager.add_weight_only_config(_making(names), kind, num_bits=8)
+
+
+def _making(names: Iterable[str]) -> str:
+    """A pattern of litert-quantizer that matches the operations which make some of these tensors."""
+    return "^((" + "|".join(re.escape(name) for name in names) + ");)+$"
 
 
 RECIPES: dict[str, Callable[..., None] | None] = {
@@ -145,6 +193,9 @@ RECIPES: dict[str, Callable[..., None] | None] = {
     "dynamic": _dynamic,
     "int8": partial(_static, activation_bits=8),
     "int16x8": partial(_static, activation_bits=16),
+    "int4": partial(_static, activation_bits=8, weight_bits=4),
+    "weights8": _weights8,
+    "mixed": partial(_static, activation_bits=8),
 }
 """Fills litert-quantizer's recipe manager for a model and rewrites, by `Scheme.precision`; None quantizes nothing."""
 

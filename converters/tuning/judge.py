@@ -29,6 +29,8 @@ MACS, SLOW_MACS, CALL_MACS, LEAST = 3e10, 1e9, 3e6, 32
 slow; those that one call is worth; and the number of items that a score has in any case."""
 MARGIN_DB = 0.5
 """Decibels by which the noise of answers must differ to decide: less comes from rounding elsewhere alone."""
+CLEAR = 3
+"""Standard errors from which on a difference of items decides alone."""
 SOUND_DB, NOISELESS_DB = 30.0, 200.0
 """Noise of a file in which there is nothing to be repaired, and noise where there is none."""
 
@@ -61,19 +63,24 @@ class Score:
         """Whether the file answers so much like the float graph that nothing is left to be gained."""
         return self.noise_db >= SOUND_DB and self.agreement in (1.0, None)
 
-    def gained(self, before: Score) -> int:
+    def gained(self, before: Score, errors: float = 1) -> int:
         """Items that are right here and wrong there, less the reverse; 0 if that is within chance.
 
-        Chance is one standard error of the difference of paired counts, the root of the number of items that changed
-        (McNemar 1947, doi:10.1007/BF02295996): a single item proves nothing.
+        Chance is a number of standard `errors` of the difference of paired counts, each of which is the root of the
+        number of items that changed (McNemar 1947, doi:10.1007/BF02295996): a single item proves nothing.
         """
         won, lost = int((self.hits & ~before.hits).sum()), int((before.hits & ~self.hits).sum())
-        return won - lost if abs(won - lost) > math.sqrt(won + lost) else 0
+        return won - lost if abs(won - lost) > errors * math.sqrt(won + lost) else 0
 
     def better_than(self, before: Score) -> bool:
-        """Whether more items are right beyond chance or, if that is undecided, the noise is lower by `MARGIN_DB`."""
-        gained = self.gained(before)
-        return gained > 0 or (gained == 0 and self.noise_db >= before.noise_db + MARGIN_DB)
+        """Whether clearly more items are right or, if that is undecided, items and noise speak for it, or one of them.
+
+        Noise takes every answer into account, and so tells small differences that a few items can't.
+        """
+        if clear := self.gained(before, CLEAR):
+            return clear > 0
+        items, noise = self.gained(before), self.noise_db - before.noise_db
+        return (noise >= MARGIN_DB and items >= 0) or (items > 0 and noise > -MARGIN_DB)
 
     def worse_than(self, before: Score) -> bool:
         """The reverse of `better_than`; of two like scores, neither is."""

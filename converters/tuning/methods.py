@@ -8,6 +8,7 @@ that the result is the same on every machine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ class Chosen:
         others = f", of {len(choice.tensors)} tensors by others" if choice.tensors else ""
         return {
             "method": choice.default,
-            "tensors": dict(choice.tensors),
+            "others": dict(Counter(choice.tensors.values())),
             "trials": self.trials,
             "before": self.before.facts(),
             "after": self.score.facts(),

@@ -4,7 +4,8 @@ They need no labels and no training. `repair` tries them in order and returns th
 
 * "exact": equalized, with the same float answers; for schemes that quantize weights;
 * "int8": equalized where that helps int8, with ranges whose methods are chosen, and with corrected biases; for schemes
-  of 8-bit activations.
+  of 8-bit activations;
+* "int4": the same with weights that are rounded to four bits so that answers stay (`rounding`), instead of the biases.
 
 A graph with an operation that programs do not know keeps its constants, and a note says so.
 """
@@ -27,23 +28,28 @@ from edgepress.converters.graph.step import WEIGHTED
 from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.statistics import Choice, Ranges, Ranging
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.four_bits import four_bit_names
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.converters.tuning.bias import corrected_biases
 from edgepress.converters.tuning.channel_ranges import channel_ranges, tensor_ranges
 from edgepress.converters.tuning.equalize import equalizing_factors
 from edgepress.converters.tuning.groups import Factors, scale_groups
 from edgepress.converters.tuning.judge import Judge, Score, enough
+from edgepress.converters.tuning.limits import limited
 from edgepress.converters.tuning.methods import Chosen, chosen_methods, first_items, trials
+from edgepress.converters.tuning.rounding import rounded
 from edgepress.runtime.errors import first_line
 
 Array = npt.NDArray[Any]
 MACS = 2e10
 """Multiply-accumulates that one pass over calibration items may take, about a second."""
-_PROXY: dict[Tuning, tuple[str, tuple[str, ...]]] = {
-    "int8": ("int8", ()),
-    "exact": ("dynamic", ("depthwise-weights",)),
+_KINDS: dict[Tuning, tuple[str, tuple[str, ...], tuple[str, str] | None]] = {
+    "exact": ("dynamic", ("depthwise-weights",), None),
+    "int8": ("int8", (), ("bias-correction", "_corrected")),
+    "int4": ("int4", (), ("rounding", "_rounded")),
 }
-"""The precision, and rewrites of its recipe, of the file by which each kind of tuning is judged."""
+"""By kind of tuning: the precision of the file that judges it, the rewrites of its recipe, and the last repair, by name
+and method."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def repair(
         input_range: Range of the input, if it is known beforehand.
         wanted: The kinds of tuning that are needed.
         repairs: Whether constants may be changed.
-        ranging: How ranges follow from the calibration items, for the kind "int8".
+        ranging: How ranges follow from the calibration items, for the kinds "int8" and "int4".
 
     Raises:
         ConversionError: The model does not run on the items, or the quantizer refuses it.
@@ -164,17 +170,17 @@ class _Repairs:
         models: dict[Tuning, bytes] = {}
         equalized = self._guarded(self._equalized)
         chosen: Chosen | None = None
-        for tuning in ("exact", "int8"):
-            if tuning not in wanted or (tuning == "exact" and equalized is None):
+        for tuning, (_, _, last) in _KINDS.items():
+            if tuning not in wanted or (last is None and equalized is None):
                 continue
             try:
                 now = self._state(tuning)
                 if equalized is not None and not now.score.sound:
                     now = self._try("equalization", tuning, now, equalized)
-                if tuning == "int8":
-                    now, chosen = self._with_methods(now, ranging)
-                    if not now.score.sound and (corrected := self._guarded(partial(self._corrected, now))) is not None:
-                        now = self._try("bias-correction", tuning, now, corrected)
+                if last is not None:
+                    now, chosen = self._with_methods(tuning, now, ranging, chosen)
+                    if not now.score.sound and (change := self._guarded(partial(getattr(self, last[1]), now))):
+                        now = self._try(last[0], tuning, now, change)
                 if now.model is not self.model:
                     models[tuning] = now.model
             except ConversionError as e:
@@ -193,20 +199,22 @@ class _Repairs:
             self._failed(e)
             return None
 
-    def _with_methods(self, now: _State, ranging: Ranging) -> tuple[_State, Chosen]:
+    def _with_methods(
+        self, tuning: Tuning, now: _State, ranging: Ranging, chosen: Chosen | None
+    ) -> tuple[_State, Chosen]:
         """The same with ranges of all calibration items, by methods that are chosen unless they are given."""
         statistics = tflite_statistics(now.model, self.batches, self.input_range)
 
         def score(choice: Choice) -> Score:
-            return self._score("int8", now.model, statistics.ranges(choice))
+            return self._score(tuning, now.model, statistics.ranges(choice))
 
-        if ranging == "auto":
+        if chosen is None and ranging == "auto":
             number = 1 if now.score.sound else trials(now.model, len(self.judge.items), len(statistics.names))
             chosen = chosen_methods(statistics, score, number)
-        else:
-            found = score(Choice(ranging))
-            chosen = Chosen(Choice(ranging), found, found, 1)
-        return _State(now.model, statistics.ranges(chosen.choice), chosen.score), chosen
+            return _State(now.model, statistics.ranges(chosen.choice), chosen.score), chosen
+        choice = chosen.choice if chosen else Choice() if ranging == "auto" else Choice(ranging)
+        found = score(choice)
+        return _State(now.model, statistics.ranges(choice), found), chosen or Chosen(choice, found, found, 1)
 
     def _state(self, tuning: Tuning) -> _State:
         """That of the graph as it is."""
@@ -228,7 +236,7 @@ class _Repairs:
         return _State(change.model, change.ranges, score) if kept else now
 
     def _score(self, tuning: Tuning, model: bytes, ranges: Ranges) -> Score:
-        precision, rewrites = _PROXY[tuning]
+        precision, rewrites, _ = _KINDS[tuning]
         calibrated = SCHEMES[f"tflite-{precision}"].calibrated
         return self.judge.score(model, ranges if calibrated else None, precision, rewrites)
 
@@ -243,6 +251,7 @@ class _Repairs:
         if groups.count < 2:
             return None
         factors = equalizing_factors(groups, self.measured)
+        factors = limited(groups, factors, self._ranges({name: factors[ids] for name, ids in groups.of.items()}))
         model = self.program.with_constants(groups.scaled(factors))
         ranges = self._ranges({name: factors[ids] for name, ids in groups.of.items()})
         return _Change(model, ranges, f"{groups.count - 1} groups of channels scaled")
@@ -255,6 +264,15 @@ class _Repairs:
         return _Change(
             program.with_constants(changed), now.ranges, f"the biases of {len(changed)} operations corrected"
         )
+
+    def _rounded(self, now: _State) -> _Change | None:
+        """The same with weights on grids of four bits, and biases corrected for it; None if no layer has any."""
+        names = four_bit_names(now.model)
+        if not names:
+            return None
+        found = rounded(with_own_biases(now.model), self.items, now.ranges, layers=names)
+        what = f"the weights of {len(found.layers)} operations rounded by the answers to {found.items} items"
+        return _Change(found.model, now.ranges, what)
 
 
 def with_own_biases(model: bytes) -> bytes:

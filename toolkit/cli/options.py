@@ -17,7 +17,7 @@ from typer import BadParameter, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import ChannelOrder
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.schemes import ALL, SCHEMES
 from edgepress.runtime.adapter import PerImage
 from edgepress.runtime.contract import Task
 from edgepress.runtime.engines import ENGINES
@@ -84,6 +84,10 @@ MANY_ENGINES = Option(
     help=f"Engines, separated by commas: all, {', '.join(ENGINES)}", autocompletion=list_of(("all", *ENGINES))
 )
 MANY_SCHEMES = ("all", *dict.fromkeys(s.format for s in SCHEMES.values()), *SCHEMES)
+_BY_NAME = tuple(name for name in SCHEMES if name not in ALL)
+SCHEMES_HELP = (
+    f"{', '.join(name for name in MANY_SCHEMES if name not in _BY_NAME)}; by name alone: {', '.join(_BY_NAME)}"
+)
 
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
 TRAINED_ON = "the data the model was trained on"

@@ -59,7 +59,7 @@ def repairs_table(variants: Sequence[Variant]) -> Table | None:
     for variant in variants:
         made = [(r["name"], r) for r in variant.tuning.get("repairs", ()) if r["kept"]]
         methods = variant.tuning.get("calibration")
-        if methods and (methods["tensors"] or methods["method"] != "minmax"):
+        if methods and (methods["others"] or methods["method"] != "minmax"):
             made.append(("calibration", methods))
         for name, repair in made:
             figures = (_change(repair, key, scale) for key, scale in _REPAIR_FIGURES.values())

@@ -1,0 +1,154 @@
+"""Weights of four bits in an ONNX file of 8-bit QDQ pairs.
+
+A weight is stored as INT4 (operator set 21) and unpacked by a Cast to int8, which ONNX Runtime computes once, when it
+opens the file; from there on it is a file of int8 weights, with the same fused kernels and speed. With DequantizeLinear
+of INT4 itself, which the standard means for it, ONNX Runtime 1.32 computes the convolution in float: MobileNetV2 at
+64x64 takes 2.6 times as long (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.proof.rounding import ONNX_AXES, rounded
+from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute
+from edgepress.converters.to_tflite.four_bits import LEAST, LEVELS
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR_VERSION = 21, 10
+"""The first with INT4."""
+Array = npt.NDArray[Any]
+
+
+def four_bit_weights(model: onnx.ModelProto) -> dict[str, int]:
+    """Names of the constant weights of a float model that get four bits, and the axis of their outputs.
+
+    They are chosen as those of a TFLite file (`to_tflite.four_bits`).
+    """
+    graph = OnnxGraph(model)
+    layers = [node for node in graph.nodes(*ONNX_AXES) if _weights(graph, node) is not None]
+    return {node.input[1]: _axis(node) for node in layers[1:-1] if _fits(graph, node)}
+
+
+def with_coarse_weights(model: onnx.ModelProto, names: dict[str, int]) -> onnx.ModelProto:
+    """The float model with these weights rounded to four bits, changed in place."""
+    from onnx import numpy_helper
+
+    for tensor in model.graph.initializer:
+        if tensor.name in names:
+            values = rounded(numpy_helper.to_array(tensor), names[tensor.name], levels=LEVELS)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return model
+
+
+def packed(made: onnx.ModelProto, float_model: onnx.ModelProto, names: dict[str, int]) -> onnx.ModelProto:
+    """A QDQ model of 8 bits with some of its weights in four.
+
+    Args:
+        made: The quantized model, changed in place.
+        float_model: The model that it was made of, with rounded weights.
+        names: Its weights to be stored in four bits, and the axis of their outputs.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph, packed_ones = OnnxGraph(made), 0
+    sources = {t.name: numpy_helper.to_array(t) for t in float_model.graph.initializer if t.name in names}
+    for pair in graph.nodes("DequantizeLinear"):
+        name = pair.input[0].removesuffix("_quantized")
+        if name not in sources or not _is_per_channel(graph, pair, sources[name], names[name]):
+            continue
+        _store_step(graph, pair, sources[name], names[name])
+        integers = _integers(sources[name], names[name])
+        stored = f"{name}_int4"
+        made.graph.initializer.append(
+            onnx.helper.make_tensor(stored, onnx.TensorProto.INT4, integers.shape, _nibbles(integers), raw=True)
+        )
+        graph.feed(pair, 0, graph.add("Cast", [stored], to=onnx.TensorProto.INT8))
+        packed_ones += 1
+    if not packed_ones:
+        return made
+    graph.finish()
+    return with_opset(made)
+
+
+def with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in the first operator set and format that know four bits, if it is in an older one."""
+    from onnx import version_converter
+
+    if all(entry.version >= OPSET for entry in model.opset_import if entry.domain in STANDARD):
+        return model
+    newer = version_converter.convert_version(model, OPSET)
+    newer.ir_version = max(newer.ir_version, IR_VERSION)
+    return newer
+
+
+def _weights(graph: OnnxGraph, node: Any) -> Array | None:
+    values = graph.constant(node.input[1])
+    return values if values is not None and values.dtype == np.float32 and values.ndim > 1 else None
+
+
+def _axis(node: Any) -> int:
+    """The axis of the outputs in the weights of a node."""
+    return 0 if node.op_type == "Gemm" and attribute(node, "transB", 0) else ONNX_AXES[node.op_type]
+
+
+def _fits(graph: OnnxGraph, node: Any) -> bool:
+    """Whether it is a convolution or a product, not in groups, of weights of its own worth storing in four bits."""
+    values = graph.constant(node.input[1])
+    if values is None or values.size < LEAST or len(graph.readers(node.input[1])) != 1:
+        return False
+    if graph.maker(node.input[1]) is not None:  # a Constant node: the quantizer looks at initializers alone
+        return False
+    return (
+        attribute(node, "group", 1) == 1
+        if node.op_type == "Conv"
+        else values.ndim == 2 and node.op_type != "ConvTranspose"
+    )
+
+
+def _is_per_channel(graph: OnnxGraph, pair: Any, values: Array, axis: int) -> bool:
+    """Whether the quantizer gave each output a scale of its own."""
+    scale = graph.constant(pair.input[1])
+    on = attribute(pair, "axis", 1) % values.ndim
+    return scale is not None and scale.shape == (values.shape[axis],) and on == axis % values.ndim
+
+
+def _steps(values: Array, axis: int) -> Array:
+    """The step of each output, float32, shape (outputs,)."""
+    others = tuple(i for i in range(values.ndim) if i != axis % values.ndim)
+    largest = np.abs(values).max(axis=others)
+    return np.asarray(np.where(largest > 0, largest / LEVELS, 1), np.float32)
+
+
+def _integers(values: Array, axis: int) -> Array:
+    """The weights in steps, int8, -7 to 7."""
+    shape = [-1 if i == axis % values.ndim else 1 for i in range(values.ndim)]
+    return np.clip(np.rint(values / _steps(values, axis).reshape(shape)), -LEVELS, LEVELS).astype(np.int8)
+
+
+def _store_step(graph: OnnxGraph, pair: Any, values: Array, axis: int) -> None:
+    """Give a weight's pair the steps of four bits, and the biases that its readers add the same ones."""
+    old, new = graph.constant(pair.input[1]), _steps(values, axis)
+    assert old is not None
+    graph.feed(pair, 1, graph.add_constant(new))
+    for node in graph.readers(pair.output[0]):
+        bias = graph.maker(node.input[2], "DequantizeLinear") if node is not None and len(node.input) > 2 else None
+        stored, scale = (graph.constant(bias.input[place]) for place in (0, 1)) if bias is not None else (None, None)
+        if stored is None or scale is None or scale.shape != old.shape:
+            continue
+        ratio = new.astype(np.float64) / old
+        graph.feed(bias, 0, graph.add_constant(np.rint(stored / ratio).astype(stored.dtype)))
+        graph.feed(bias, 1, graph.add_constant((scale * ratio).astype(np.float32)))
+
+
+def _nibbles(integers: Array) -> bytes:
+    """Four bits each, the first of two in the lower half of a byte."""
+    flat = integers.ravel().view(np.uint8) & 15
+    flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    return bytes(flat[0::2] | (flat[1::2] << 4))
