@@ -32,9 +32,9 @@ def test_a_layer_with_weights_names_what_it_makes_and_no_two_names_are_equal() -
     made = Graph(after)
     found = {made.kind(op): made.name(int(op.outputs[0])) for op in made.operators}
     assert [made.name(int(op.outputs[0])) for op in made.operators[:3]] == [
-        "net/conv_1/convolution",
-        "net/conv_2/BiasAdd",
-        "net/add/add_1",  # its weights come first
+        "conv_1/convolution",
+        "conv_2/BiasAdd",
+        "add/add_1",  # its weights come first
     ]
     assert found["RELU"] == graph.name(net.now)
     every = [made.name(i) for i in range(len(made.table.tensors))]

@@ -37,7 +37,7 @@ def rewrite(model: Any) -> int:
         if gamma is None or beta is None:
             continue
         inputs = [found.value, graph.add_constant(gamma), graph.add_constant(beta)]
-        options = {"axis": -1, "epsilon": found.epsilon}
+        options: dict[str, Any] = {"axis": -1, "epsilon": found.epsilon}
         if axis == rank - 1:
             graph.replace(node.output[0], "LayerNormalization", inputs, **options)
         else:
