@@ -29,6 +29,7 @@ from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import temporary_path
 from edgepress.converters.inspection.report import file_size
+from edgepress.converters.kept import KeepOptions
 from edgepress.converters.make_files import Began, Done, FilesJob, make_files
 from edgepress.converters.opening import OpenJob, open_model
 from edgepress.converters.schemes import SCHEMES
@@ -125,6 +126,7 @@ class Conversion:
         rewrite: bool = True,
         repairs: bool = True,
         ranging: Ranging = "minmax",
+        keep: KeepOptions | None = None,
         validation: Validation | None = None,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
@@ -148,6 +150,7 @@ class Conversion:
             rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
             repairs: Whether the graph's constants may be changed where that makes quantized files more accurate.
             ranging: How ranges of tensors follow from the calibration items: one method, or "auto", which tries them.
+            keep: Which layers files of mixed precision keep in float; None chooses them by the default limit.
             validation: Items on which these trials are judged, and their labels; None takes calibration items.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
@@ -170,7 +173,8 @@ class Conversion:
             with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
                 wanted = tuple({SCHEMES[name].tuning: None for name in schemes if SCHEMES[name].tuning})
                 labelled = contract.task != "none"
-                judged = (calibration, validation, labelled, wanted, repairs, ranging)
+                mixed = (keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None
+                judged = (calibration, validation, labelled, wanted, repairs, ranging, mixed)
                 waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, *judged))
                 job = FilesJob(
                     paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite

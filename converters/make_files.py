@@ -22,6 +22,7 @@ from edgepress.converters.contract.outputs import refuse_other_outputs
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
+from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.opening import opened
 from edgepress.converters.proof.compare import End, seeded_items, varies
 from edgepress.converters.proof.selftest import candidates, chosen_seeds, make_selftest
@@ -244,7 +245,11 @@ class _Work:
                     f"The file does not answer like the source model ({on}): {reason}.",
                     f"{hint}; --no-verify keeps the file anyway.",
                 )
-            notes = (*remainder(temporary, scheme), *(self.job.waist.notes if scheme.tuning else ()))
+            notes = (
+                *self._kept(scheme).notes,
+                *remainder(temporary, scheme),
+                *(self.job.waist.notes if scheme.tuning else ()),
+            )
             test = make_selftest(model, scheme, self.once(self.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))
         size = target.stat().st_size
@@ -273,21 +278,29 @@ class _Work:
     def _writer(self, scheme: Scheme) -> tuple[Callable[[Contract], bytes], dict[str, int]]:
         """Writes the file with a contract; and the rewrites that were made, with the number of places of each."""
         before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
-        tuning = self._tuning(scheme)
+        tuning, kept = self._tuning(scheme), self._kept(scheme)
         if scheme.format == "tflite":
             model, made = self.once(self.rewritten_tflite, before, tuning)
             ranges = None
             if scheme.calibrated:
                 ranges = self.once(self.statistics, before, tuning).ranges(self.job.waist.choice, bits=scheme.bits)
             chosen = rewritten_tflite(model, recipe)[1]
-            flat = to_tflite.with_scheme(model, scheme, ranges, chosen, uint8=self.input.is_image)
+            flat = to_tflite.with_scheme(model, scheme, ranges, chosen, uint8=self.input.is_image, kept=kept)
             flat, last = rewritten_tflite(flat, after)
             return lambda contract: tflite_with_contract(flat, contract), made | chosen | last
         model, made = self.once(self.rewritten_onnx, before, tuning)
         chosen = rewritten_onnx(model, recipe)[1]
-        graph = to_onnx.with_scheme(model, scheme, self.job.calibration, self.range, chosen, self.job.waist.choice)
+        calibration = (self.job.calibration, self.range)
+        graph = to_onnx.with_scheme(model, scheme, *calibration, chosen, self.job.waist.choice, kept=kept)
         graph, last = rewritten_onnx(graph, after)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
+
+    def _kept(self, scheme: Scheme) -> Kept:
+        """What a file of mixed precision keeps in float."""
+        kept = self.job.waist.kept if scheme.is_mixed else NOTHING
+        if isinstance(kept, ConversionError):
+            raise kept
+        return kept
 
     def _tuning(self, scheme: Scheme) -> Tuning:
         """The tuning of its graph, "" if it changed nothing, so that schemes share what is made of equal graphs."""
@@ -295,7 +308,8 @@ class _Work:
 
     def _facts(self, scheme: Scheme) -> dict[str, Any]:
         """What was done to a file to keep accuracy."""
-        return dict(self.job.waist.facts.get(scheme.tuning, {}))
+        facts = dict(self.job.waist.facts.get(scheme.tuning, {}))
+        return facts | ({"mixed": self._kept(scheme).record} if scheme.is_mixed else {})
 
     def _rewrites(self, scheme: Scheme, stage: Stage) -> tuple[Rewrite, ...]:
         return rewrites_for(scheme, self.job.target, stage) if self.job.rewrite else ()

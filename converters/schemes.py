@@ -83,6 +83,11 @@ class Scheme:
         return self.float_share < 1 and self.precision != "float16"
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether some layers, chosen or named, stay float in it."""
+        return self.precision == "mixed"
+
+    @property
     def rounds_channels(self) -> bool:
         """Whether each output of a dense layer has a scale of its own; those of convolutions always have one."""
         return self.precision != "dynamic"
@@ -124,6 +129,10 @@ _ROWS = (
            tuning="exact"),
     Scheme("onnx", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
            colors=("#07003f", "#a63bb0"), calibrated=True, weight_bits=4, tuning="int4"),
+    Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
+           colors=("#0602c7", "#80d8c0"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
+    Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
+           colors=("#000369", "#c2935e"), calibrated=True, tuning="int8", float_share=0.99),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}

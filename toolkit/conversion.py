@@ -20,6 +20,7 @@ from edgepress.converters.adapter import InputAdapter, end_for
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
+from edgepress.converters.kept import KeepOptions
 from edgepress.converters.proof.compare import ITEMS, OFFSET_ITEMS
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import RANGINGS
@@ -66,6 +67,8 @@ def convert(
     install: bool = True,
     target: str = "cpu",
     rewrite: bool = True,
+    keep_float: str = "",
+    max_drop: float | None = None,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
@@ -74,8 +77,7 @@ def convert(
 
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
-        to: "all", a format, or scheme names separated by commas; `tflite-int4`, `onnx-int4` and `tflite-weights8` are
-            in neither "all" nor their format.
+        to: "all", a format, or scheme names separated by commas.
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
@@ -88,6 +90,10 @@ def convert(
         install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
         target: What the files are for: "cpu", or "integer-only" for hardware that can't compute in float.
         rewrite: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
+        keep_float: A regular expression on names of layers, which mixed schemes keep in float; "" chooses them by
+            `max_drop`.
+        max_drop: Accuracy that mixed schemes may lose on validation items, percentage points, or agreement with the
+            model where there are no labels; None: 0.5, or no limit with `keep_float`.
         on_note: Called with each guess and with each scheme or option that was left out.
         on_start: Called with a scheme's name before its conversion.
         on_done: Called with each variant, converted or failed.
@@ -104,7 +110,13 @@ def convert(
         ['ok', 'ok']
     """
     path, hints, note, aim = Path(model), hints or Hints(), on_note or (lambda text: None), checked_target(target)
-    schemes = schemes_from(to, aim)
+    schemes, keep = schemes_from(to, aim), KeepOptions(keep_float, max_drop)
+    if keep != KeepOptions() and not any(SCHEMES[name].is_mixed for name in schemes):
+        mixed = ", ".join(name for name, scheme in SCHEMES.items() if scheme.is_mixed)
+        raise InputError(
+            "--keep-float and --max-drop are for schemes of mixed precision, and none is asked for.",
+            f"Add one to --to: {mixed}.",
+        )
     if samples < 1:
         raise InputError(f"samples is {samples}; at least 1 calibration item is needed.")
     ranging = next((name for name in RANGINGS if name == calibration.lower()), None)
@@ -128,6 +140,7 @@ def convert(
             onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
             target=aim,
             rewrite=rewrite,
+            keep=keep,
             on_start=on_start,
             on_done=on_done,
         )

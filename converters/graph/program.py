@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.graph.operations import OPERATIONS
-from edgepress.converters.graph.step import Step
+from edgepress.converters.graph.step import Operation, Step
 from edgepress.converters.graph.step import UnknownOperationError as UnknownOperationError
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import TYPES, Graph
@@ -96,6 +96,8 @@ class Program:
         *,
         constants: Mapping[str, Any] | None = None,
         after: Callable[[str, Any], Any] | None = None,
+        before: Callable[[Step, int, Any], Any] | None = None,
+        operations: Mapping[str, Operation] | None = None,
     ) -> dict[str, Any]:
         """Every tensor that the graph computes, and its input, by name; usable in a `tf.function`.
 
@@ -104,23 +106,29 @@ class Program:
             constants: Tensors that replace constants, by name.
             after: Called with the name and the value of the input and of each computed tensor; what it returns takes
                 its place.
+            before: Called with a step, the position of an input, and its value, constants too; the step reads what it
+                returns.
+            operations: What replaces `OPERATIONS`, by the name of the kind.
 
         Raises:
             UnknownOperationError: An operation has a form that can't be computed, or not for so many items.
         """
         import tensorflow as tf
 
+        kinds: Mapping[str, Operation] = OPERATIONS | dict(operations or {})
         changed, hook = constants or {}, after or (lambda name, value: value)
         values: dict[str, Any] = {self.source: hook(self.source, tf.convert_to_tensor(items))}
 
-        def read(name: str) -> Any:
-            if not name or name in values:
-                return values.get(name)
-            return changed[name] if name in changed else self._constant(name)
+        def read(step: Step, place: int) -> Any:
+            name = step.inputs[place]
+            if not name:
+                return None
+            value = values[name] if name in values else changed[name] if name in changed else self._constant(name)
+            return before(step, place, value) if before else value
 
         for step in self.steps:
             try:
-                found = OPERATIONS[step.kind](step, [read(name) for name in step.inputs])
+                found = kinds[step.kind](step, [read(step, i) for i in range(len(step.inputs))])
             except (tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, AttributeError) as e:
                 raise UnknownOperationError(f"{step.kind}, which makes {step.output}: {first_line(e)}") from e
             for name, value in zip(step.outputs, found if isinstance(found, tuple) else (found,), strict=True):

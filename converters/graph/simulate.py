@@ -1,0 +1,310 @@
+"""A quantized file as a TensorFlow function with gradients: a program whose tensors are rounded as in the file.
+
+litert-quantizer keeps the names of tensors, so that their scales are read by name, with whatever it ties together; what
+it leaves float stays float. Gradients pass rounding unchanged, and are zero where values are clipped (the
+straight-through estimator, Bengio et al. 2013, arXiv:1308.3432); those of scales are as in "Learned Step Size
+Quantization" (Esser et al. 2020, arXiv:1902.08153).
+
+    >>> program = Program(float_model)                                          # doctest: +SKIP
+    >>> quantized = with_scheme(float_model, SCHEMES["tflite-int8"], ranges, uint8=True)
+    >>> simulation = Simulation(program, scales_of_tflite(program, quantized))
+    >>> simulation.answers(items)                 # float32 (n, outputs): the file's answers times their scale
+    >>> simulation.answers(items, only={"conv/weights"})                        # only these tensors are rounded
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.graph.layers import activated
+from edgepress.converters.graph.operations import OPERATIONS
+from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.step import WEIGHTED, Operation, Step
+from edgepress.converters.to_tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+LIMITS = {17: (-8, 7), 9: (-128, 127), 3: (0, 255), 7: (-32768, 32767), 2: (-(2**31), 2**31 - 1)}
+"""Smallest and largest value of int4, int8, uint8, int16 and int32, by the schema's `TensorType`."""
+REPEATS = ("QUANTIZE", "DEQUANTIZE")
+"""Kinds of operations that only store what they read in another type."""
+
+Halves = Literal["even", "up", "away"]
+HALVES: Mapping[str, Halves] = {"ADD": "up", "SUB": "up", "AVERAGE_POOL_2D": "away"}
+"""What the kernels of some operations do with halves, which are frequent there: XNNPACK's of sums add one half and cut
+(src/qs8-vadd), LiteRT's of averages round the stored integers (reference/integer_ops/pooling.h). The others round
+float32 to the nearest even integer."""
+
+TINY = 1e-4
+"""Added to these, in steps: as floats, halves may be a little less."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How a tensor is stored: value = scale * (integer - zero).
+
+    Attributes:
+        scale: One, or one a channel, in a shape that fits the tensor's by broadcasting; float32.
+        zero: The integer that stands for 0.
+        low: Smallest integer.
+        high: Largest integer.
+        halves: Where values half-way between two integers go: to the "even" one, "up", or "away" from the integer 0.
+        gain: What values are multiplied by, which is about 1, where a kernel's factor is a coarse one.
+    """
+
+    scale: Array
+    zero: int
+    low: int
+    high: int
+    halves: Halves = "even"
+    gain: float = 1.0
+
+    def apply(self, value: Any, scale: Any = None) -> Any:
+        """The value rounded and clipped, as a tensor with gradients; with another scale if one is given."""
+        import tensorflow as tf
+
+        size = self.scale if scale is None else scale
+        clipped = tf.clip_by_value(value / size * self.gain, float(self.low - self.zero), float(self.high - self.zero))
+        match self.halves:
+            case "even":
+                integers = tf.round(clipped)
+            case "up":
+                integers = tf.floor(clipped + 0.5 + TINY)
+            case "away":
+                stored = clipped + float(self.zero)
+                integers = tf.sign(stored) * tf.floor(tf.abs(stored) + 0.5 + TINY) - float(self.zero)
+        return (clipped + tf.stop_gradient(integers - clipped)) * size
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and largest value that can be stored, of a tensor with one scale."""
+        return float(self.scale * (self.low - self.zero)), float(self.scale * (self.high - self.zero))
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for roundings to the same values."""
+        return self.scale.tobytes(), self.low - self.zero, self.high - self.zero
+
+
+@dataclass(frozen=True)
+class Scales:
+    """How the tensors of a program are stored in a quantized file.
+
+    Attributes:
+        tensors: Of computed tensors and the input, by name.
+        constants: Of constants that all steps read alike, by name.
+        reads: Further ones, one after the other, of what a step reads, by the step's first output and the input's
+            position: where steps read a tensor or a constant with different scales.
+    """
+
+    tensors: Mapping[str, Rounding]
+    constants: Mapping[str, Rounding]
+    reads: Mapping[tuple[str, int], tuple[Rounding, ...]] = field(default_factory=dict)
+
+
+class Simulation:
+    """A program whose tensors are rounded.
+
+    Args:
+        program: The float graph that the file was made from.
+        scales: How tensors are stored; see `scales_of_tflite` and `scales_of_onnx`.
+    """
+
+    def __init__(self, program: Program, scales: Scales) -> None:
+        self.program, self.scales = program, scales
+        self._compiled: dict[frozenset[str] | None, Any] = {}
+
+    def run(
+        self,
+        items: Any,
+        *,
+        constants: Mapping[str, Any] | None = None,
+        only: Collection[str] | None = None,
+        sizes: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Every tensor, rounded, by name; usable in a `tf.function`, with gradients.
+
+        Args:
+            items: Input of shape (n, *item shape), of the program's type.
+            constants: Tensors that replace constants, by name; they are rounded, too.
+            only: Names of the tensors and constants that are rounded; None for all.
+            sizes: Scales that replace those of tensors and constants, by name, in a shape that fits by broadcasting.
+        """
+        return self.program.run(
+            items,
+            constants=self.constants(constants, only=only, sizes=sizes),
+            after=self.after(only=only, sizes=sizes),
+            before=self.before(only=only),
+        )
+
+    def operations(self, *, only: Collection[str] | None = None) -> dict[str, Operation]:
+        """The weighted operations computed on integers, whose sums are exact in float32 up to 2**24; for inference."""
+        import tensorflow as tf
+
+        def integers(step: Step, x: Sequence[Any]) -> Any:
+            source, weights = (self._read_as(step, place, only) for place in (0, 1))
+            if source is None or weights is None:
+                return OPERATIONS[step.kind](step, x)
+            size = np.ravel(source.scale * weights.scale)
+            bare = replace(step, options=copy.copy(step.options))
+            bare.options.fusedActivationFunction = 0
+            parts = [tf.round(x[0] / source.scale), tf.round(x[1] / weights.scale)]
+            if len(x) > 2 and x[2] is not None:
+                parts.append(tf.round(x[2] / size))
+            return activated(step, OPERATIONS[step.kind](bare, parts) * size)
+
+        return dict.fromkeys(WEIGHTED, integers)
+
+    def _read_as(self, step: Step, place: int, only: Collection[str] | None) -> Rounding | None:
+        """How a step's input is rounded in the end."""
+        name = step.inputs[place]
+        if only is not None and name not in only:
+            return None
+        whole = self.scales.constants if place in step.constants else self.scales.tensors
+        return (whole.get(name), *self.scales.reads.get((step.output, place), ()))[-1]
+
+    def after(
+        self, *, only: Collection[str] | None = None, sizes: Mapping[str, Any] | None = None
+    ) -> Callable[[str, Any], Any]:
+        """The function that `Program.run` takes as `after`: rounds computed tensors."""
+        given = sizes or {}
+
+        def rounded(name: str, value: Any) -> Any:
+            found = self.scales.tensors.get(name) if only is None or name in only else None
+            return value if found is None or not value.dtype.is_floating else found.apply(value, given.get(name))
+
+        return rounded
+
+    def before(self, *, only: Collection[str] | None = None) -> Callable[[Step, int, Any], Any]:
+        """The function that `Program.run` takes as `before`: rounds again what a step reads with another scale."""
+        made: dict[tuple[Any, ...], Any] = {}
+
+        def rounded(step: Step, place: int, value: Any) -> Any:
+            name = step.inputs[place]
+            for found in self.scales.reads.get((step.output, place), ()) if only is None or name in only else ():
+                key = (name, id(value), found.key)
+                if key not in made:
+                    made[key] = value, found.apply(value)  # the value, too: while it lives, its id is its own
+                value = made[key][1]
+            return value
+
+        return rounded
+
+    def constants(
+        self,
+        values: Mapping[str, Any] | None = None,
+        *,
+        only: Collection[str] | None = None,
+        sizes: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Rounded constants, for `Program.run`: the program's own, or others by name."""
+        given, changed = dict(values or {}), sizes or {}
+        for name, found in self.scales.constants.items():
+            if only is None or name in only:
+                given[name] = found.apply(given.get(name, self.program.constants[name]), changed.get(name))
+        return given
+
+    def answers(self, items: Array, *, only: Collection[str] | None = None) -> npt.NDArray[np.float32]:
+        """Answers of shape (n, outputs) to items of shape (n, *item shape), computed in batches; float32."""
+        chosen = None if only is None else frozenset(only)
+        if chosen not in self._compiled:
+            self._compiled[chosen] = self._compile(chosen)
+        found = [np.asarray(self._compiled[chosen](part)) for part in self.program.batches(items)]
+        return np.concatenate(found).reshape(len(items), -1).astype(np.float32)
+
+    def _compile(self, only: frozenset[str] | None) -> Callable[[Any], Any]:
+        import tensorflow as tf
+
+        program = self.program
+        constants = {name: tf.constant(value) for name, value in self.constants(only=only).items()}
+        hooks = {"after": self.after(only=only), "before": self.before(only=only)}
+        operations = self.operations(only=only)
+        shape = [None if program.batched else 1, *program.shapes[program.source][1:]]
+
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.as_dtype(program.dtype))])  # type: ignore[untyped-decorator]
+        def answer(part: Any) -> Any:
+            return program.run(part, constants=constants, operations=operations, **hooks)[program.sink]
+
+        return answer  # type: ignore[no-any-return]
+
+
+def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
+    """How a TFLite file stores the tensors of the program that it was made from.
+
+    Args:
+        program: The float graph that litert-quantizer was given.
+        quantized: What it made, with any ends (`to_tflite.convert.with_scheme`).
+    """
+    graph = Graph(quantized)
+    makers, steps = graph.makers(), {step.output: step for step in program.steps}
+    own = {program.source, *(name for step in program.steps for name in step.outputs)}
+
+    def stored(index: int, name: str) -> tuple[Rounding, ...]:
+        """How the values of a tensor of the program are rounded, one after the other, until this tensor holds them."""
+        found: list[Rounding] = []
+        while index >= 0:
+            rounding, op = _rounding(graph, index), makers.get(index)
+            if rounding is not None and (not found or found[0].key != rounding.key):
+                found[:1] = [rounding, *(_converted(rounding, later) for later in found[:1])]
+            if graph.name(index) == name or (op is None and name in program.constants):
+                return tuple(found)
+            index = int(op.inputs[0]) if op is not None and graph.kind(op) in REPEATS else -1
+        return ()  # of a tensor that the file has instead
+
+    tensors, reads = {}, {}
+    for index in range(len(graph.table.tensors)):
+        name = graph.name(index)
+        if name in own and (rounding := _rounding(graph, index)) is not None:
+            step = steps.get(name)
+            tensors[name] = replace(rounding, halves=HALVES.get(step.kind, "even")) if step else rounding
+    for op in graph.operators:
+        step = None if graph.kind(op) in REPEATS else steps.get(graph.name(int(op.outputs[0])))
+        for place, (name, index) in enumerate(zip(step.inputs, op.inputs, strict=False) if step else ()):
+            if name and (found := stored(int(index), name)[name in tensors :]):
+                reads[step.output, place] = found
+    if end := stored(int(graph.table.outputs[0]), program.sink)[program.sink in tensors :]:
+        tensors[program.sink] = end[0]
+    return _merged(program, tensors, reads)
+
+
+def _rounding(graph: Graph, index: int) -> Rounding | None:
+    tensor, (scales, zeros) = graph.table.tensors[index], graph.scales(index)
+    if not scales or tensor.type not in LIMITS:
+        return None
+    shape = [1] * len(graph.shape(index))
+    if len(scales) > 1:
+        shape[tensor.quantization.quantizedDimension] = len(scales)
+    scale = np.array(scales, np.float32).reshape(shape if len(scales) > 1 else ())
+    return Rounding(scale, zeros[0], *LIMITS[tensor.type])
+
+
+def _converted(first: Rounding, second: Rounding) -> Rounding:
+    """The second of two roundings: from int8 to int8, XNNPACK multiplies by 8 binary places (src/qs8-vcvt)."""
+    if second.high - second.low != 255 or first.high - first.low != 255:
+        return second
+    factor = float(first.scale / second.scale)
+    return replace(second, halves="up", gain=round(256 * factor) / 256 / factor)
+
+
+def _merged(
+    program: Program, tensors: dict[str, Rounding], reads: dict[tuple[str, int], tuple[Rounding, ...]]
+) -> Scales:
+    """Scales without roundings of single readers where all readers of a tensor or a constant have the same one."""
+    constants: dict[str, Rounding] = {}
+    readers: dict[str, list[tuple[str, int]]] = {}
+    for step in program.steps:
+        for place, name in enumerate(step.inputs):
+            readers.setdefault(name, []).append((step.output, place))
+    for name, places in readers.items():
+        found = [reads.get(place, ()) for place in places]
+        keys = {tuple(r.key for r in roundings) for roundings in found}
+        if len(keys) == 1 and len(found[0]) == 1 and name not in tensors:
+            (constants if name in program.constants else tensors)[name] = found[0][0]
+            for place in places:
+                del reads[place]
+    return Scales(tensors, constants, reads)
