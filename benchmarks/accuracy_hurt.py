@@ -41,6 +41,7 @@ RECIPES: dict[str, Hurt] = {
     "separable-a": Hurt("mnist-small", 8, (2, 3, 3), 0.5, 60, 1),
     "separable-b": Hurt("mnist-small", 8, (3, 5, 5), 0.5, 80, 1),
     "separable-c": Hurt("mnist-small", 8, (3, 5, 5), 0.4, 60, 22),
+    "separable-d": Hurt("mnist", 8, (3, 5, 5), 0.5, 3, 42),
 }
 
 

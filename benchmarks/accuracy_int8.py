@@ -17,7 +17,7 @@ from edgepress.toolkit.stats.intervals import paired_drop
 FLOAT, INT = "tflite-float32", ("tflite-int8", "onnx-int8")
 DYN = ("tflite-dynamic", "onnx-dynamic")
 LIMIT, HARD_LIMIT, REGAINED, SECONDS = 0.3, 0.5, 2 / 3, 20.0
-HURT = (*RECIPES, "resnet8-signs", "mobilenet-v2-signs")
+HURT = (*RECIPES, "resnet8-signs", "mobilenet-v2-signs", *(f"resnet8-mnist@uneven-{seed}" for seed in range(3)))
 HARD = (
     "lenet-mnist",
     "resnet8-mnist",

@@ -36,7 +36,8 @@ from edgepress.toolkit.conversion import Hints
 Array = npt.NDArray[Any]
 SIDES: dict[str, dict[str, Any]] = {"plain": {"repairs": False}, "repaired": {}, "unlabelled": {}}
 """Ways of making files: arguments of `convert`. Unlabelled: with repairs, of data without labels."""
-ON = {"mnist": "mnist", "signs": "signs-64"}
+SPREADS = {"hard": 6.0, "uneven": 1.5}
+"""Nets of the same function, by the part of their name behind @: factors of channels are from 2^-s to 2^s."""
 TRAINED: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{
         f"{arch}-mnist": ("mnist", arch, {"epochs": epochs} | more)
@@ -92,7 +93,7 @@ class Net:
     """One net.
 
     Attributes:
-        name: Its name in one of the tables; a hard net's is `NAME@hard-SEED`.
+        name: Its name in one of the tables; one of the same function is `NAME@KIND-SEED`.
         place: Where its things are.
         hints: What `convert` is told of a model that edgepress did not train.
     """
@@ -227,12 +228,12 @@ def _quiet(function: Callable[..., Any], *args: Any) -> Any:
 
 def _make(net: Net) -> None:
     temporary = net.folder / "model.tmp.keras"
-    if "@hard-" in net.name:
+    if net.base != net.name:
         from hard_nets import harden
 
-        base, _, seed = net.name.partition("@hard-")
+        kind, seed = net.name.partition("@")[2].split("-")
         items = np.concatenate([net.split(part)[0] for part in ("train", "test")])
-        harden(Net(base, net.place).model, temporary, items, seed=int(seed))
+        harden(Net(net.base, net.place).model, temporary, items, seed=int(seed), exponent=SPREADS[kind])
     elif net.name in RECIPES:
         train_hurt(RECIPES[net.name], net.data, temporary)
     elif net.name in TRAINED:

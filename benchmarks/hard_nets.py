@@ -1,7 +1,7 @@
 """The same function with channels of very different scales: nets on which quantization with one scale a tensor fails.
 
-A trained Keras net is taken, and the channels of each of its scale groups are multiplied by powers of two from 2^-6 to
-2^6, drawn with a seed; what reads them is divided by the same, so that the net answers the same. A group holds the
+A trained Keras net is taken, and the channels of each of its scale groups are multiplied by factors from 2^-6 to 2^6,
+whose logarithms are drawn with a seed; what reads them is divided by the same, so that the net answers the same. A group holds the
 tensors that must share their factors: what ReLU, pools, padding, flattening, residual additions and the gates of
 squeeze-excite pass on. A batch norm, a convolution or a dense layer begins a group, and a convolution or dense layer
 ends it. Groups that reach another operation (hard-swish, sigmoid, softmax, the input, the output) keep their scale.
@@ -24,7 +24,7 @@ from edgepress.converters.contract.write import write_keras_contract
 from edgepress.runtime.contract import read_contract
 
 Array = npt.NDArray[Any]
-EXPONENT, CAP, ERROR = 6, 6.0, 1e-4
+EXPONENT, CAP, ERROR = 6.0, 6.0, 1e-4
 PASSING = ("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "ZeroPadding2D")
 PASSING += ("Dropout", "Flatten", "Reshape")
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
@@ -40,7 +40,7 @@ class _Group:
     capped: list[Any] = field(default_factory=list)
 
 
-def harden(model: Path, target: Path, items: Array, *, seed: int) -> int:
+def harden(model: Path, target: Path, items: Array, *, seed: int, exponent: float = EXPONENT) -> int:
     """Write the net with its scale groups multiplied; imports TensorFlow.
 
     Args:
@@ -48,6 +48,7 @@ def harden(model: Path, target: Path, items: Array, *, seed: int) -> int:
         target: The file to write.
         items: All items that the net will be shown, shape (N, *item shape).
         seed: Seed of the factors.
+        exponent: Factors are from 2^-exponent to 2^exponent.
 
     Returns:
         The number of groups that were multiplied.
@@ -64,11 +65,10 @@ def harden(model: Path, target: Path, items: Array, *, seed: int) -> int:
     peaks = _peaks(net, [tensor for group in groups for tensor in group.capped], shown)
     generator = np.random.default_rng(seed)
     for group in groups:
-        exponents = generator.integers(-EXPONENT, EXPONENT + 1, _channels(group))
+        exponents = generator.uniform(-exponent, exponent, _channels(group))
         for tensor in group.capped:
             peak = np.maximum(peaks[id(tensor)], CAP * 2.0**-EXPONENT)
-            room = np.floor(np.log2(CAP / peak)).astype(np.int64)
-            exponents = np.where(peak >= CAP, 0, np.minimum(exponents, room))
+            exponents = np.where(peak >= CAP, 0, np.minimum(exponents, np.log2(CAP / peak)))
         _multiply(group, np.exp2(exponents).astype(np.float32))
     after = net.predict(shown, verbose=0, batch_size=100)
     error = float(np.abs(after - before).max() / np.abs(before).max())
