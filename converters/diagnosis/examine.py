@@ -182,17 +182,17 @@ def _compared(job: ExamineJob) -> tuple[Program, Matched, tuple[str, ...], bytes
     file = _opened_file(job)
     program, held = _matched(job, file, graph, "")
     notes: list[str] = []
-    if job.waist is not None and _is_tuned(program, held):
+    if job.waist is not None:
         found: list[Waist] = []
         make_waist(job.waist, found.append)
         tuning = SCHEMES[job.contract.scheme].tuning
         if found and tuning in found[-1].tuned:
             program, held = _matched(job, file, found[-1].graph(tuning), tuning)
-    if _is_tuned(program, held):
+    if job.contract.tuning.get("repairs") and _has_other_weights(program, held):
         program, held = _of_the_file(program, held)
         notes.append(
-            "the file's weights are not those of the model: they were tuned. What rounding them costs is not known, "
-            "and ranges are compared with the values that the file's own weights give"
+            "the file was repaired when it was made, with other data or options than here: what rounding its weights "
+            "costs is not known, and its ranges are compared with the values that its own weights give"
         )
     if not held.roundings and not held.constants and not notes:
         raise InputError(
@@ -274,10 +274,10 @@ def _share(program: Program, names: Sequence[str] | Any) -> float:
     return sum(name in held for name in known) / max(len(known), 1)
 
 
-def _is_tuned(program: Program, held: Matched) -> bool:
-    """Whether most of the weights are not those of the graph, rounded."""
-    errors = [error for step in program.weighted() if (error := weights_error(step, held, np.median)) is not None]
-    return bool(errors) and float(np.median(errors)) > WRONG
+def _has_other_weights(program: Program, held: Matched) -> bool:
+    """Whether weights of the file are not those of the graph, rounded."""
+    errors = [weights_error(step, held) for step in program.weighted()]
+    return any(error is not None and error > WRONG for error in errors)
 
 
 def _of_the_file(program: Program, held: Matched) -> tuple[Program, Matched]:

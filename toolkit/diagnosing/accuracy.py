@@ -56,6 +56,8 @@ SOUND = 0.995
 """Agreement from which on nothing is tried."""
 WEAKER = 0.05
 """Agreement lost since the file was made from which on a note says so."""
+ENOUGH = 30
+"""Items on which the file must have been compared then."""
 
 
 def diagnose_accuracy(
@@ -210,7 +212,7 @@ def _job(
 def _waist(contract: Contract, opened: DataSet, folder: Path, adapter: Any, onnx2tf: Any) -> WaistJob | None:
     """How the float graph was tuned, if it was and the data have what it takes."""
     scheme = SCHEMES.get(contract.scheme)
-    if scheme is None or not scheme.tuning or not contract.tuning or not len(opened.train):
+    if scheme is None or not scheme.tuning or not contract.tuning.get("repairs") or not len(opened.train):
         return None
     given = conversion.items_for(opened, conversion.SAMPLES, contract)
     return WaistJob(
@@ -221,7 +223,7 @@ def _waist(contract: Contract, opened: DataSet, folder: Path, adapter: Any, onnx
         given.get("validation"),
         contract.task != "none",
         (scheme.tuning,),
-        "repairs" in contract.tuning,
+        True,
         "auto",
     )
 
@@ -257,7 +259,7 @@ def _doubts(path: Path, facts: Facts, contract: Contract, found: Examined) -> li
     proof, agreed = contract.verification, _agreement(found)
     if proof is None or proof.agreement is None or agreed is None or not proof.varies or proof.on == SEEDED:
         return notes
-    if agreed < proof.agreement - WEAKER:
+    if agreed < proof.agreement - WEAKER and proof.items >= ENOUGH:
         notes.append(
             f"when the file was made, it agreed with its model on {proof.agreement:.1%} of {proof.items} items of "
             f"{proof.on}: either these data are others, or the file was changed, or the model is opened otherwise"

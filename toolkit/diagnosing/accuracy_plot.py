@@ -57,7 +57,7 @@ def plot_accuracy(found: AccuracyDiagnosis, path: Path) -> Path:
     places = list(range(len(layers)))
     colors = [FAULTS[layer.fault][0] for layer in layers]
     names = [f"{short(layer.name)}  {layer.kind}"[-52:] for layer in layers]
-    costs = axes[0].barh(places, [100 * layer.cost for layer in layers], color=colors)
+    costs = axes[0].barh(places, [100 * layer.cost for layer in layers], color=colors, height=0.7)
     axes[0].bar_label(costs, [percent(layer.cost, ".1f") for layer in layers], padding=3, fontsize=7)
     axes[0].set_yticks(places, names, fontsize=7)
     axes[0].set(xlabel="share of the error, %", xlim=(0, 112 * max((layer.cost for layer in layers), default=1.0)))
@@ -81,17 +81,14 @@ def plot_accuracy(found: AccuracyDiagnosis, path: Path) -> Path:
 
 def _decibels(axes: Any, layers: tuple[Layer, ...]) -> None:
     places = range(len(layers))
-    for values, marker, label in (
-        ([layer.channel_db for layer in layers], "o", "its own error, median channel"),
-        ([layer.sqnr_db for layer in layers], "x", "with what it inherits"),
-    ):
+    for values, marker in (([layer.channel_db for layer in layers], "o"), ([layer.sqnr_db for layer in layers], "x")):
         known = [(v, p) for v, p in zip(values, places, strict=True) if v is not None]
         if known:
-            axes.plot(*zip(*known, strict=True), marker, label=label, markersize=4, color="#33415c")
+            axes.plot(*zip(*known, strict=True), marker, markersize=4, color="#33415c")
     axes.set_yticks([])
     axes.set(xlabel="values to error, dB")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=7, frameon=False, loc="lower right")
+    axes.set_title("● its own error, median channel\n× with what it inherits", fontsize=7, loc="left")
 
 
 def _classes(axes: Any, classes: list[Any]) -> None:

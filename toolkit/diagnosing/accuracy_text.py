@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from edgepress.converters.diagnosis.layers import Layer
+from edgepress.converters.kept import layer_name
 from edgepress.toolkit.diagnosing.accuracy_result import AccuracyDiagnosis
 from edgepress.toolkit.text import interval, percent, plural
 
@@ -70,16 +70,8 @@ def _data_doubt(found: AccuracyDiagnosis, labels: Sequence[str]) -> str:
 
 
 def short(name: str) -> str:
-    """A layer's name without what converters add: the last part that says more than the kind of an operation."""
-    part = next((p for p in name.split(";") if p), name)
-    inner = [p for p in part.split("/") if p and not re.fullmatch(_INNER, p)]
-    return "/".join(inner[-1:]) or part
-
-
-_INNER = (
-    r"(batchnorm|add|sub|mul|Add|Sub|Mul|add_\d+|sub\d*|mul_\d+|BiasAdd|MatMul|Relu\d*|convolution|depthwise|Conv2D"
-    r"|Squeeze\d*|Mean|MaxPool2d|AvgPool|Reshape|truediv|Sigmoid|Softmax)"
-)
+    """The name of a layer without those of the model and of its operations."""
+    return layer_name(name).rpartition("/")[2] or name
 
 
 def _cause(layer: Layer) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgepress.converters.diagnosis.layers import Layer
+from edgepress.converters.kept import layer_name
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.conversion import convert
@@ -76,7 +78,7 @@ def _offers(arguments: Mapping[str, Any]) -> bool:
 def _fitting(contract: Contract, layers: Sequence[Layer]) -> Iterator[Conversion]:
     scheme = SCHEMES[contract.scheme]
     fault = layers[0].fault if layers else ""
-    repaired = "repairs" in contract.tuning
+    repaired = bool(contract.tuning.get("repairs"))
     again = "convert it again, with the ranges of data like its training data"
     if fault in ("range", "clipped", "weights"):
         yield Conversion(again if scheme.calibrated else "convert it again", scheme.name)
@@ -89,7 +91,7 @@ def _fitting(contract: Contract, layers: Sequence[Layer]) -> Iterator[Conversion
     worst = [layer for layer in layers if layer.cost > 0][:FEW]
     if sum(layer.cost for layer in worst) >= MOST:
         mixed = f"{scheme.format}-mixed"
-        names = "|".join(layer.name for layer in worst)
+        names = "|".join(f"{re.escape(layer_name(layer.name))}$" for layer in worst)
         yield Conversion("keep its costliest layers in float", mixed, {"keep_float": names})
     if fault == "outlier" or scheme.precision in ("int4", "int8"):
         yield Conversion("keep activations in 16 bits, which most CPUs compute slowly", f"{scheme.format}-int16x8")
