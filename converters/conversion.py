@@ -40,7 +40,7 @@ from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.tuning.methods import Validation
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.waist import Waist, WaistJob, make_waist
-from edgepress.converters.worker import ChildDied, Worker, merged
+from edgepress.converters.worker import ChildDied, Emit, Worker, merged
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError, unknown
 from edgepress.runtime.filetypes import kind_of
@@ -164,6 +164,9 @@ class Conversion:
         tools = {name: metadata.version(name) for name in TOOLS}
         if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
             tools["onnx2tf"] = VERSION
+        learned = dict(contract.ranges)  # what was tuned already stays as it is
+        contract, repairs = contract.replace(ranges={}), repairs and not learned
+        ranging = "minmax" if learned else ranging
         contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
         found: dict[str, Done] = {}
         try:
@@ -173,7 +176,7 @@ class Conversion:
                 judged = (calibration, validation, labelled, wanted, repairs, ranging)
                 waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, *judged))
                 job = FilesJob(
-                    paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite
+                    paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite, learned
                 )
                 for report in self._reports(job):
                     if isinstance(report, Began) and on_start:
@@ -212,6 +215,20 @@ class Conversion:
             if path.exists() and path.samefile(self.path):
                 raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")
         return paths
+
+    def work(self, function: Callable[[Any, Emit], None], job: Any) -> Iterator[Any]:
+        """The reports of another function, called with a job in the process that has the model open.
+
+        Raises:
+            ModelFileError: The process died.
+        """
+        try:
+            if "tflite" not in self._workers:
+                self._open("tflite")
+            yield from self._workers["tflite"].call(function, job)
+        except ChildDied as e:
+            self._workers.pop("tflite").close()
+            raise ModelFileError(f"The process that worked on {self.path} died: {_last_words(e)}") from e
 
     def _waist(self, schemes: Sequence[str], job: WaistJob) -> Waist:
         """The float graph that files are made from; meanwhile, the process for ONNX files opens the model."""

@@ -30,7 +30,7 @@ from edgepress.converters.proof.verify import answers, enough, rounded_answers, 
 from edgepress.converters.rewrites.table import Rewrite, Stage, rewrites_for, rewritten_onnx, rewritten_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme, Tuning
 from edgepress.converters.sources.base import Source
-from edgepress.converters.statistics import Statistics
+from edgepress.converters.statistics import Ranges, Statistics
 from edgepress.converters.targets import Target
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
@@ -67,6 +67,7 @@ class FilesJob:
         waist: The float graph that TFLite files and tuned ONNX files are made from.
         target: What the files are for.
         rewrite: Whether the graphs are rewritten for it.
+        learned: Ranges of tensors that were learned, by name (`edgepress tune`).
     """
 
     targets: Mapping[str, Path]
@@ -79,6 +80,7 @@ class FilesJob:
     waist: Waist
     target: Target = "cpu"
     rewrite: bool = True
+    learned: Ranges = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,9 @@ class _Work:
 
     def statistics(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> Statistics:
         model, _ = self.once(self.rewritten_tflite, rewrites, tuning)
-        return tflite_statistics(model, self.job.calibration, self.range)
+        found = tflite_statistics(model, self.job.calibration, self.range)
+        found.learn(self.job.learned)
+        return found
 
     def proof(self) -> tuple[Array, npt.NDArray[np.float32]]:
         """Items to verify on, and the source model's answers to them.
@@ -285,7 +289,9 @@ class _Work:
             return lambda contract: tflite_with_contract(flat, contract), made | chosen | last
         model, made = self.once(self.rewritten_onnx, before, tuning)
         chosen = rewritten_onnx(model, recipe)[1]
-        graph = to_onnx.with_scheme(model, scheme, self.job.calibration, self.range, chosen, self.job.waist.choice)
+        graph = to_onnx.with_scheme(
+            model, scheme, self.job.calibration, self.range, chosen, self.job.waist.choice, self.job.learned
+        )
         graph, last = rewritten_onnx(graph, after)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
 
