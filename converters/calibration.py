@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,11 +32,12 @@ InputRange = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class Calibration:
-    """What ranges are made of: the items, the range of the input, and the method of each tensor."""
+    """What ranges are made of: the items, the range of the input, the method of each tensor, and learned ranges."""
 
     batches: Batches
     input_range: InputRange = None
     choice: Choice | None = None
+    learned: Ranges = field(default_factory=dict)
 
 
 BOUNDED = {"SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "Softmax", "LogSoftmax", "Sigmoid", "Tanh"}

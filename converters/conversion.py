@@ -11,7 +11,7 @@ too much memory there, that scheme becomes a variant with an error, and the othe
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -36,7 +36,7 @@ from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.tuning.methods import Validation
 from edgepress.converters.variant import Variant, across
 from edgepress.converters.waist import WaistJob
-from edgepress.converters.worker import ChildDied
+from edgepress.converters.worker import ChildDied, Emit
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, unknown
 from edgepress.runtime.filetypes import kind_of
@@ -151,6 +151,9 @@ class Conversion:
         tools = {name: metadata.version(name) for name in TOOLS}
         if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
             tools["onnx2tf"] = VERSION
+        learned = dict(contract.ranges)  # what was tuned already stays as it is
+        contract, repairs = contract.replace(ranges={}), repairs and not learned
+        ranging = "minmax" if learned else ranging
         contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
         found: dict[str, Done] = {}
         try:
@@ -161,7 +164,7 @@ class Conversion:
                 judged = (calibration, validation, labelled, wanted, repairs, ranging, mixed)
                 waist = self._processes.waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, *judged))
                 job = FilesJob(
-                    paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite
+                    paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite, learned
                 )
                 for report in self._processes.files(job):
                     if isinstance(report, Began) and on_start:
@@ -197,3 +200,11 @@ class Conversion:
             if path.exists() and path.samefile(self.path):
                 raise InputError(f"{path} is the model itself, and would be overwritten.", "Name another folder.")
         return paths
+
+    def work(self, function: Callable[[Any, Emit], None], job: Any) -> Iterator[Any]:
+        """The reports of another function, called with a job in the process that has the model open.
+
+        Raises:
+            ModelFileError: The process died.
+        """
+        return self._processes.work(function, job)

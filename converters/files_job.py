@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
+from edgepress.converters.statistics import Ranges
 from edgepress.converters.targets import Target
 from edgepress.converters.waist import Waist
 from edgepress.runtime.contract import Contract
@@ -34,6 +35,7 @@ class FilesJob:
         waist: The float graph that TFLite files and tuned ONNX files are made from.
         target: What the files are for.
         rewrite: Whether the graphs are rewritten for it.
+        learned: Ranges of tensors that were learned, by name (`edgepress tune`).
     """
 
     targets: Mapping[str, Path]
@@ -46,6 +48,7 @@ class FilesJob:
     waist: Waist
     target: Target = "cpu"
     rewrite: bool = True
+    learned: Ranges = field(default_factory=dict)
 
 
 class Once:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from edgepress.converters.opening import OpenJob, open_model
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.variant import Variant
 from edgepress.converters.waist import Waist, WaistJob, make_waist
-from edgepress.converters.worker import ChildDied, Worker, merged
+from edgepress.converters.worker import ChildDied, Emit, Worker, merged
 from edgepress.runtime.errors import ModelFileError
 
 COPIES = 16
@@ -66,6 +66,16 @@ class Processes:
         (waist,) = merged(parts)
         assert isinstance(waist, Waist)
         return waist
+
+    def work(self, function: Callable[[Any, Emit], None], job: Any) -> Iterator[Any]:
+        """See `Conversion.work`."""
+        try:
+            if "tflite" not in self._workers:
+                self.open("tflite")
+            yield from self._workers["tflite"].call(function, job)
+        except ChildDied as e:
+            self._workers.pop("tflite").close()
+            raise ModelFileError(f"The process that worked on {self.path} died: {_last_words(e)}") from e
 
     def _waist_reports(self, job: WaistJob) -> Iterator[Waist]:
         try:

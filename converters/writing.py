@@ -44,7 +44,9 @@ class Writer:
 
     def _statistics(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> Statistics:
         model, _ = self.once(self._rewritten_tflite, rewrites, tuning)
-        return tflite_statistics(model, self.job.calibration, self.range)
+        found = tflite_statistics(model, self.job.calibration, self.range)
+        found.learn(self.job.learned)
+        return found
 
     def writer(self, scheme: Scheme) -> tuple[Callable[[Contract], bytes], dict[str, int]]:
         """Writes the file with a contract; and the rewrites that were made, with the number of places of each."""
@@ -62,7 +64,8 @@ class Writer:
         model, made = self.once(self._rewritten_onnx, before, tuning)
         chosen = rewritten_onnx(model, recipe)[1]
         calibration = (self.job.calibration, self.range)
-        graph = to_onnx.with_scheme(model, scheme, *calibration, chosen, self.job.waist.choice, kept=kept)
+        options: dict[str, Any] = {"kept": kept, "learned": self.job.learned}
+        graph = to_onnx.with_scheme(model, scheme, *calibration, chosen, self.job.waist.choice, **options)
         graph, last = rewritten_onnx(graph, after)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
 
