@@ -186,7 +186,8 @@ class _Repairs:
                 make = {"bias-correction": self._corrected, "rounding": self._rounded}.get(last)
                 if make and not now.score.sound and (change := self._guarded(partial(make, tuning, now))):
                     now = self._try(last, tuning, now, change)
-                if now.model is not self.model:
+                # Methods of single tensors hold for ONNX files only if these have the graph's names for them.
+                if now.model is not self.model or (chosen and chosen.choice.tensors and tuning in RANGED):
                     models[tuning] = now.model
             except ConversionError as e:
                 self.notes.append(f"the graph was not tuned for {tuning}: {e.message}")
