@@ -85,6 +85,17 @@ def test_dynamic_quantization_is_repaired_too() -> None:
     assert after.better_than(before)
 
 
+def test_biases_make_up_for_rounded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Score, "sound", False)
+    model = net(hard=True)
+    judge = Judge(model, TEST)
+    found = repair(model, lambda: [CALIBRATION], judge, wanted=["exact", "weights"])
+    last = found.stages[-1]
+    assert (last.name, last.tuning) == ("bias-correction", "weights")
+    assert last.after.noise_db > last.before.noise_db
+    assert set(found.models) >= {"exact"}
+
+
 def test_a_sound_net_is_left_alone() -> None:
     model = net(hard=False)
     judge = Judge(model, TEST)
@@ -161,9 +172,11 @@ def _score(hits: str, noise: float) -> Score:
         ("110000110000110000", 20.4, False),  # less than the margin
         ("110000110000110000", 20.6, True),
         ("100000110000110000", 20.6, True),  # one item may be chance, so noise decides
-        ("000000110000110000", 20.6, False),  # two items are not
-        ("111100110000110000", 20, True),
-        ("111100110000110000", 19.4, False),  # items and noise disagree
+        ("000000110000110000", 20.6, True),  # two may be, too
+        ("000000000000010000", 20.6, False),  # five are not
+        ("111100110000110000", 20, False),
+        ("111111111000110000", 20, True),
+        ("111111111000110000", 19.4, False),  # items and noise disagree
         ("111111111111110000", 0, False),  # eight items are not clear
         ("111111111111111111", 0, True),  # twelve are
         ("000000000000000000", 50, False),

@@ -123,7 +123,7 @@ def convert(
     if ranging is None:
         raise unknown("calibration", calibration, RANGINGS)
     with Conversion(path, hints=hints) as conversion:
-        plan = _plan(path, conversion.facts, hints, data, samples, skip_unreadable=skip_unreadable)
+        plan = plan_for(path, conversion.facts, hints, data, samples, skip_unreadable=skip_unreadable)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
@@ -133,7 +133,7 @@ def convert(
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
-            **_items(plan.data, samples, plan.contract),
+            **items_for(plan.data, samples, plan.contract),
             repairs=repairs and plan.data is not None,
             ranging=ranging,
             enforce=verify,
@@ -148,7 +148,8 @@ def convert(
     return _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
 
 
-def _plan(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
+def plan_for(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
+    """The contract, adapter and data of a model; of data that are not in its contract, `count` training items."""
     if facts.contract is not None and not hints.about_contract:
         adapter = InputAdapter.of(facts.contract)
         if hints.softmax:
@@ -202,7 +203,7 @@ def _with_uncalibrated(
     return [found[scheme] for scheme in schemes]
 
 
-def _items(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
+def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
     """Calibration items, from the training split, and items to judge and verify on: arguments of `Conversion.run`.
 
     Files are verified on validation items, which were not calibrated on; if there are too few, on training items, too.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgepress.converters.kept import KeptLayer, layer_name
 
@@ -23,19 +23,22 @@ _UNNAMED = re.compile(r"^([A-Z][A-Za-z]*__\d+(:\d+)?$|edgepress)")
 
 def float_nodes(model: onnx.ModelProto, layers: Collection[KeptLayer]) -> list[str]:
     """Names of the nodes that compute these layers, or a part of them."""
-    known = {name for layer in layers for name in layer.tensors}
+    whole = {name for layer in layers for name in layer.tensors}
+    parts = {part for name in whole for part in name.split(";") if "/" in part}
+    known = whole | parts | {part.rstrip("0123456789") for part in parts}
     scopes = {scope for layer in layers for scope in layer.scopes}
+    weights = {tensor.name for tensor in model.graph.initializer}
     inside: set[str] = set()  # tensors that these nodes make
     found = []
 
-    def belongs(node: Any, name: str) -> bool:
+    def tells(name: str) -> bool:
         plain = _ADDED.sub("", name)
-        if plain in known or ("/" in plain and layer_name(plain) in scopes):
-            return True
-        return bool(_UNNAMED.match(name)) and bool(node.input) and node.input[0] in inside
+        return plain in known or ("/" in plain and layer_name(plain) in scopes)
 
     for node in model.graph.node:
-        if any(belongs(node, name) for name in node.output):
+        own = [*node.output, node.name, *(name for name in node.input if name in weights)]
+        unnamed = all(_UNNAMED.match(name) for name in node.output)
+        if any(map(tells, own)) or (unnamed and {*node.input[:1]} & inside):
             found.append(node.name)
             inside.update(node.output)
     return found

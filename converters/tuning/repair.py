@@ -2,7 +2,8 @@
 
 They need no labels and no training. `repair` tries them in order and returns the tuned graphs by kind of tuning:
 
-* "exact": equalized, with the same float answers; for schemes that quantize weights;
+* "exact": equalized, with the same float answers; for ONNX files with 8-bit weights, whose grid is another;
+* "weights": equalized, and with biases corrected for the rounding of weights; for TFLite files with 8-bit weights;
 * "int8": equalized where that helps int8, with ranges whose methods are chosen, and with corrected biases; for schemes
   of 8-bit activations;
 * "int4": the same with weights that are rounded to four bits so that answers stay (`rounding`), instead of the biases.
@@ -43,13 +44,15 @@ from edgepress.runtime.errors import first_line
 Array = npt.NDArray[Any]
 MACS = 2e10
 """Multiply-accumulates that one pass over calibration items may take, about a second."""
-_KINDS: dict[Tuning, tuple[str, tuple[str, ...], tuple[str, str] | None]] = {
-    "exact": ("dynamic", ("depthwise-weights",), None),
-    "int8": ("int8", (), ("bias-correction", "_corrected")),
-    "int4": ("int4", (), ("rounding", "_rounded")),
+_KINDS: dict[Tuning, tuple[str, tuple[str, ...], str]] = {
+    "exact": ("dynamic", ("depthwise-weights",), ""),
+    "weights": ("dynamic", ("depthwise-weights",), "bias-correction"),
+    "int8": ("int8", (), "bias-correction"),
+    "int4": ("int4", (), "rounding"),
 }
-"""By kind of tuning: the precision of the file that judges it, the rewrites of its recipe, and the last repair, by name
-and method."""
+"""By kind of tuning: the precision of the file that judges it, the rewrites of its recipe, and the last repair."""
+RANGED: tuple[Tuning, ...] = ("int8", "int4")
+"""The kinds for which the methods of ranges are chosen."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def repair(
     judge: Judge,
     *,
     input_range: InputRange = None,
-    wanted: Collection[Tuning] = ("exact", "int8"),
+    wanted: Collection[Tuning] = ("exact", "weights", "int8"),
     repairs: bool = True,
     ranging: Ranging = "minmax",
 ) -> Repaired:
@@ -143,6 +146,7 @@ class _State:
 class _Repairs:
     def __init__(self, model: bytes, batches: Batches, judge: Judge, input_range: InputRange, repairs: bool) -> None:
         self.model, self.batches, self.judge, self.input_range = model, batches, judge, input_range
+        self._scores: dict[tuple[str, bytes], Score] = {}
         self.stages: list[Stage] = []
         self.notes: list[str] = []
         self.program: Program | None = None
@@ -171,16 +175,17 @@ class _Repairs:
         equalized = self._guarded(self._equalized)
         chosen: Chosen | None = None
         for tuning, (_, _, last) in _KINDS.items():
-            if tuning not in wanted or (last is None and equalized is None):
+            if tuning not in wanted or (not last and equalized is None):
                 continue
             try:
                 now = self._state(tuning)
                 if equalized is not None and not now.score.sound:
                     now = self._try("equalization", tuning, now, equalized)
-                if last is not None:
+                if tuning in RANGED:
                     now, chosen = self._with_methods(tuning, now, ranging, chosen)
-                    if not now.score.sound and (change := self._guarded(partial(getattr(self, last[1]), now))):
-                        now = self._try(last[0], tuning, now, change)
+                make = {"bias-correction": self._corrected, "rounding": self._rounded}.get(last)
+                if make and not now.score.sound and (change := self._guarded(partial(make, tuning, now))):
+                    now = self._try(last, tuning, now, change)
                 if now.model is not self.model:
                     models[tuning] = now.model
             except ConversionError as e:
@@ -237,8 +242,11 @@ class _Repairs:
 
     def _score(self, tuning: Tuning, model: bytes, ranges: Ranges) -> Score:
         precision, rewrites, _ = _KINDS[tuning]
-        calibrated = SCHEMES[f"tflite-{precision}"].calibrated
-        return self.judge.score(model, ranges if calibrated else None, precision, rewrites)
+        if SCHEMES[f"tflite-{precision}"].calibrated:
+            return self.judge.score(model, ranges, precision, rewrites)
+        if (precision, model) not in self._scores:  # several kinds are judged by the same files
+            self._scores[precision, model] = self.judge.score(model, None, precision, rewrites)
+        return self._scores[precision, model]
 
     def _ranges(self, factors: Mapping[str, Factors]) -> Ranges:
         assert self.program is not None
@@ -256,16 +264,19 @@ class _Repairs:
         ranges = self._ranges({name: factors[ids] for name, ids in groups.of.items()})
         return _Change(model, ranges, f"{groups.count - 1} groups of channels scaled")
 
-    def _corrected(self, now: _State) -> _Change:
+    def _corrected(self, tuning: Tuning, now: _State) -> _Change:
         """The same with corrected biases. The ranges stay: the quantized graph keeps to those of its float parent."""
         program = Program(with_own_biases(now.model))
-        file = with_scheme(now.model, SCHEMES["tflite-int8"], now.ranges, uint8=self.judge.uint8)
+        precision, rewrites, _ = _KINDS[tuning]
+        scheme = SCHEMES[f"tflite-{precision}"]
+        ranges = now.ranges if scheme.calibrated else None
+        file = with_scheme(now.model, scheme, ranges, rewrites, uint8=self.judge.uint8)
         changed = corrected_biases(program, file, self.items)
         return _Change(
             program.with_constants(changed), now.ranges, f"the biases of {len(changed)} operations corrected"
         )
 
-    def _rounded(self, now: _State) -> _Change | None:
+    def _rounded(self, tuning: Tuning, now: _State) -> _Change | None:
         """The same with weights on grids of four bits, and biases corrected for it; None if no layer has any."""
         names = four_bit_names(now.model)
         if not names:

@@ -24,7 +24,7 @@ from edgepress.converters.graph.layers import ACTIVATIONS, activated
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.proof.rounding import rounded as eight_bits
+from edgepress.converters.grids import rounded as eight_bits
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_names
 from edgepress.converters.tuning.descent import BOUNDS, best_steps, nearest, rounded_for_outputs
