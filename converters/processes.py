@@ -58,8 +58,6 @@ class Processes:
 
     def waist(self, schemes: Sequence[str], job: WaistJob) -> Waist:
         """The float graph that files are made from; meanwhile, the process for ONNX files opens the model."""
-        if not any(SCHEMES[name].format == "tflite" or SCHEMES[name].tuning for name in schemes):
-            return Waist(ConversionError("No file needs it."))
         parts: list[Iterator[Any]] = [self._waist_reports(job)]
         if self._room_for_two() and any(SCHEMES[name].format == "onnx" for name in schemes):
             parts.append(self._opened("onnx"))

@@ -30,11 +30,20 @@ class Writer:
         self.range = None if self.input.is_integer else self.input.value_range  # integers are not quantized
 
     def _onnx(self, tuning: Tuning) -> Any:
-        """The float ONNX model: of the tuned graph where tuning changed it, else of the source itself."""
-        if tuning not in self.job.waist.tuned:
+        """The float ONNX model: of the float TFLite graph, or of the source itself where there is none.
+
+        A source that is ONNX stays as it is unless tuning changed it.
+        """
+        waist, tuned = self.job.waist, tuning in self.job.waist.tuned or bool(self.job.learned)
+        if isinstance(waist.model, ConversionError) or (self.source.facts.format == "onnx" and not tuned):
             return self.source.onnx(self.job.adapter)
         bare = InputAdapter(self.input, self.input.shape)  # the graph contains the adapter
-        return interface.adapted(float_onnx_of(self.job.waist.graph(tuning)), bare)
+        try:
+            return interface.adapted(float_onnx_of(waist.graph(tuning)), bare)
+        except ConversionError:
+            if tuned:
+                raise
+            return self.source.onnx(self.job.adapter)
 
     def _rewritten_tflite(self, rewrites: tuple[Rewrite, ...], tuning: Tuning) -> tuple[bytes, dict[str, int]]:
         return rewritten_tflite(self.job.waist.graph(tuning), rewrites)
