@@ -12,12 +12,13 @@ from rewriting import Net
 from edgepress.converters.graph.program import Program
 from edgepress.converters.statistics import Choice, Statistics
 from edgepress.converters.tuning import repair as module
+from edgepress.converters.tuning.bias import with_own_biases
 from edgepress.converters.tuning.channel_ranges import channel_ranges, tensor_ranges
 from edgepress.converters.tuning.equalize import equalizing_factors
 from edgepress.converters.tuning.groups import scale_groups
 from edgepress.converters.tuning.judge import Judge, Score
 from edgepress.converters.tuning.methods import Chosen
-from edgepress.converters.tuning.repair import repair, with_own_biases
+from edgepress.converters.tuning.repair import repair
 
 RELU, RELU6 = 1, 3
 ITEMS = np.random.default_rng(0).normal(size=(128, 6, 6, 3)).astype(np.float32)
@@ -54,7 +55,7 @@ def net(act: int = RELU, *, hard: bool) -> bytes:
 
 def agreement(model: bytes, judge: Judge, precision: str = "int8") -> float:
     program = Program(model)
-    ranges = tensor_ranges(channel_ranges(program, CALIBRATION), {}, program.source, None)
+    ranges = tensor_ranges(channel_ranges(program, CALIBRATION), program.source, None)
     found = judge.score(model, ranges, precision).agreement
     assert found is not None
     return found
