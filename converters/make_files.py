@@ -297,7 +297,11 @@ class _Work:
 
     def _kept(self, scheme: Scheme) -> Kept:
         """What a file of mixed precision keeps in float."""
-        kept = self.job.waist.kept if scheme.is_mixed else NOTHING
+        if not scheme.is_mixed:
+            return NOTHING
+        if isinstance(error := self.job.waist.model, ConversionError):
+            raise ConversionError(f"Its layers are chosen in the float TFLite graph: {error.message}", error.hint)
+        kept = self.job.waist.kept
         if isinstance(kept, ConversionError):
             raise kept
         return kept

@@ -12,7 +12,7 @@ from rewriting import Net
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.simulate import scales_of_tflite
 from edgepress.converters.kept import NOTHING, KeepOptions, Kept, KeptLayer, layer_name, matching
 from edgepress.converters.schemes import SCHEMES
@@ -166,6 +166,15 @@ def test_labels_that_chance_made_right_do_not_hide_a_loss(wide: Case) -> None:
     assert chosen.record["drop_pp"][0] < 0 < 6 < chosen.record["expected_drop_pp"][0]
     assert chosen.record["expected_drop_pp"][1] <= 6
     assert {WIDE, READER} <= {layer.name for layer in chosen.layers}
+
+
+def test_a_graph_that_can_not_be_simulated_is_an_error(wide: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: bytes) -> Program:
+        raise UnknownOperationError("ATAN2, which makes x")
+
+    monkeypatch.setattr("edgepress.converters.tuning.mixed.Program", refuse)
+    with pytest.raises(ConversionError, match="can't simulate it: ATAN2, which makes x"):
+        wide.choose("layer1")
 
 
 def test_outputs_that_are_no_scores_of_labels_need_names(wide: Case) -> None:

@@ -81,21 +81,16 @@ def choose(
     """
     options = options or KeepOptions()
     try:
-        program = Program(model)
+        search = _Search(Program(model), model, make, judge)
+        start = search.named(options.pattern) if options.pattern else State()
+        if options.max_drop_pp is None and options.pattern:
+            return search.kept(start, start)
+        return search.within(MAX_DROP_PP if options.max_drop_pp is None else options.max_drop_pp, start, items)
     except UnknownOperationError as e:
         raise ConversionError(
-            f"Mixed precision can't be chosen for this model: it has an operation that edgepress can't simulate: {e}.",
+            f"Mixed precision can't be chosen for this model, because edgepress can't simulate it: {e}.",
             "Use int8, int16x8 or float16 schemes.",
         ) from e
-    search = _Search(program, model, make, judge)
-    start, limit = State(), options.max_drop_pp
-    if options.pattern:
-        start = search.named(options.pattern)
-    if limit is None:
-        if options.pattern:
-            return search.kept(start, start)
-        limit = MAX_DROP_PP
-    return search.within(limit, start, items)
 
 
 def _without(state: State, part: State) -> State:
