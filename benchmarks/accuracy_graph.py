@@ -108,7 +108,7 @@ def _beside(flat: bytes, name: str, calibration: Array, test: Array) -> tuple[fl
         simulated = Simulation(Program(model), scales_of_tflite(Program(model), file)).answers(test)
         real, step = _litert_steps(rewritten_tflite(file, after)[0], test)
     else:
-        from edgepress.converters.graph.simulate import scales_of_onnx
+        from edgepress.converters.graph.onnx_scales import scales_of_onnx
 
         model, _ = rewritten_onnx(float_onnx_of(flat), before)
         chosen = rewritten_onnx(model, recipe)[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 from accuracy_int8 import FLOAT, of_side
 from accuracy_lines import Line, accuracy, beside, drop, flags_of, note, shown, worse_than
-from accuracy_nets import Net, Place, nets
+from accuracy_nets import Net, Place, alone, nets
 from accuracy_peers import INT4, peer_files
 from rewrite_nets import code_hash
 from rewrite_timing import file_hash, time_files
@@ -110,13 +109,19 @@ def _tuned(net: Net, bits: int) -> tuple[Path | None, float, str]:
     if made.get("key") != key:
         print(f"tuning {net.name} to {bits} bits", file=sys.stderr, flush=True)
         start = time.perf_counter()
-        command = [sys.executable, "-m", "edgepress.toolkit.cli.main", "tune", str(net.model), "--data", str(net.data)]
-        command += ["--bits", str(bits), "--minutes", str(TUNE_MINUTES), "--out", str(folder / "out"), "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        files = sorted((folder / "out").rglob("*.tflite"))
-        made = {"key": key, "minutes": (time.perf_counter() - start) / 60, "file": str(files[0]) if files else ""}
-        made["error"] = "" if files and not done.returncode else (done.stdout + done.stderr)[-300:]
+        made = {"key": key, "file": "", "error": ""}
+        try:
+            made["file"] = alone(_tune, net.model, net.data, bits, folder / "out")
+        except Exception as e:  # whatever it raises, or a process that died
+            made["error"] = f"{type(e).__name__}: {str(e)[-200:]}"
+        made["minutes"] = (time.perf_counter() - start) / 60
         folder.mkdir(parents=True, exist_ok=True)
         log.write_text(json.dumps(made))
     path = Path(made["file"]) if made["file"] and not made["error"] else None
     return path, float(made["minutes"]), " ".join(made["error"].split())
+
+
+def _tune(model: Path, data: Path, bits: int, out: Path) -> str:
+    from edgepress.toolkit import tune
+
+    return str(tune(model, str(data), bits=bits, minutes=TUNE_MINUTES, out=out, overwrite=True).model)

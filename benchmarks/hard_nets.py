@@ -1,10 +1,10 @@
 """The same function with channels of very different scales: nets on which quantization with one scale a tensor fails.
 
 A trained Keras net is taken, and the channels of each of its scale groups are multiplied by factors from 2^-6 to 2^6,
-whose logarithms are drawn with a seed; what reads them is divided by the same, so that the net answers the same. A group holds the
-tensors that must share their factors: what ReLU, pools, padding, flattening, residual additions and the gates of
-squeeze-excite pass on. A batch norm, a convolution or a dense layer begins a group, and a convolution or dense layer
-ends it. Groups that reach another operation (hard-swish, sigmoid, softmax, the input, the output) keep their scale.
+whose logarithms are drawn with a seed; what reads them is divided by the same, so that the net answers the same. A
+group holds the tensors that must share their factors: what ReLU, pools, padding, flattening, residual additions and the
+gates of squeeze-excite pass on. A batch norm, a convolution or a dense layer begins a group, and a convolution or dense
+layer ends it. Groups that reach another operation (hard-swish, sigmoid, softmax, input, output) keep their scale.
 ReLU6: channels that reach 6 on the items keep theirs, others grow at most until they would.
 
 It works on Keras layers, apart from `edgepress.converters.tuning`, whose work on the graph it is there to test.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgepress.converters.calibration import Batches, tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
+from edgepress.converters.graph.simulate import scales_of_tflite
 from edgepress.converters.kept import NOTHING, KeepOptions, Kept, KeptLayer, matching
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import Choice
@@ -25,7 +26,7 @@ from edgepress.converters.tuning.frontier import Frontier, State
 from edgepress.converters.tuning.judge import Judge, answers_before_end
 from edgepress.converters.tuning.layers import Layer
 from edgepress.converters.tuning.methods import first_items
-from edgepress.converters.tuning.sensitivity import BUDGET_MACS, Simulation, affordable, grids
+from edgepress.converters.tuning.sensitivity import BUDGET_MACS, LayerSimulation, affordable
 from edgepress.runtime.decisions import softmax
 from edgepress.runtime.input_spec import InputSpec
 
@@ -105,7 +106,7 @@ class _Search:
     def __init__(self, program: Program, model: bytes, make: Callable[[Kept], bytes], judge: Judge) -> None:
         self._program, self._model, self._make, self._judge = program, model, make, judge
         self._plain = make(NOTHING)
-        self._simulation = Simulation(program, grids(self._plain))
+        self._simulation = LayerSimulation(program, scales_of_tflite(program, self._plain))
         self._frontier = Frontier(self._simulation, dict.fromkeys(self._simulation.names, 0.0))
         self._drops: dict[State, tuple[float, float]] = {}
 
