@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,11 +32,12 @@ InputRange = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class Calibration:
-    """What ranges are made of: the items, the range of the input, and the method of each tensor."""
+    """What ranges are made of: the items, the range of the input, the method of each tensor, and learned ranges."""
 
     batches: Batches
     input_range: InputRange = None
     choice: Choice | None = None
+    learned: Ranges = field(default_factory=dict)
 
 
 BOUNDED = {"SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "Softmax", "LogSoftmax", "Sigmoid", "Tanh"}
@@ -83,10 +84,10 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
     for batch in _checked(batches):
         for item in batch:
             interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
-            interpreter.set_tensor(source["index"], item[np.newaxis].astype(source["dtype"]))
             try:
+                interpreter.set_tensor(source["index"], item[np.newaxis].astype(source["dtype"]))
                 interpreter.invoke()
-            except RuntimeError as e:
+            except (RuntimeError, ValueError) as e:
                 raise _does_not_take(e) from e
             if source["dtype"] == np.float32:
                 found.add(source["name"], item)

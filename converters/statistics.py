@@ -240,6 +240,7 @@ class Statistics:
     def __init__(self) -> None:
         self._tensors: dict[str, Histogram] = {}
         self._known: Ranges = {}
+        self._learned: Ranges = {}
         self._protected: set[str] = set()
         self._found: dict[tuple[str, Method, int], tuple[float, float]] = {}
 
@@ -254,6 +255,10 @@ class Statistics:
     def know(self, name: str, low: float, high: float) -> None:
         """Set a range that does not depend on the values seen, such as that of pixels."""
         self._known[name] = (low, high)
+
+    def learn(self, ranges: Ranges) -> None:
+        """Set ranges of 8-bit tensors that were learned, by name; of other graphs' tensors there may be some."""
+        self._learned = {name: pair for name, pair in ranges.items() if name in self._tensors}
 
     def protect(self, names: Iterable[str]) -> None:
         """Keep tensors from being clipped: their extremes count most, or their scale is fixed."""
@@ -284,12 +289,14 @@ class Statistics:
                 f"The tensor {bad[0]} is NaN or infinite on calibration data.",
                 "Check the model's weights and its data.",
             )
-        choice, decided = choice or Choice(), {*self.names} if bits <= CLIPPED_BITS else set()
-        return {
+        few = bits <= CLIPPED_BITS
+        choice, decided = choice or Choice(), {*self.names} if few else set()
+        measured = {
             name: self.range(name, choice.method(name) if name in decided else "minmax", bits)
             for name in self._tensors
             if name not in self._known
-        } | self._known
+        }
+        return measured | (self._learned if few else {}) | self._known
 
     def range(self, name: str, method: Method, bits: int = 8) -> tuple[float, float]:
         """The range of one tensor by a method."""

@@ -25,7 +25,7 @@ from edgepress.converters.statistics import Choice, Ranging
 from edgepress.converters.tuning.judge import Judge, enough
 from edgepress.converters.tuning.methods import Validation, first_items
 from edgepress.converters.tuning.mixed import kept_layers
-from edgepress.converters.tuning.repair import repair
+from edgepress.converters.tuning.repair import RANGED, repair
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line
 
@@ -120,7 +120,7 @@ def make_waist(job: WaistJob, emit: Emit) -> None:
 
 def _tuned(model: bytes, waist: Waist, job: WaistJob) -> Waist:
     """The same with tuned forms of the graph for the kinds that are wanted."""
-    wanted = [tuning for tuning in job.wanted if job.repairs or (tuning != "exact" and job.ranging == "auto")]
+    wanted = [tuning for tuning in job.wanted if job.repairs or (tuning in RANGED and job.ranging == "auto")]
     if not wanted:
         return waist
     item = job.adapter.item
@@ -138,7 +138,7 @@ def _tuned(model: bytes, waist: Waist, job: WaistJob) -> Waist:
     facts: dict[Tuning, dict[str, Any]] = {}
     for tuning in wanted:
         stages = [stage.facts() for stage in found.stages if stage.tuning == tuning]
-        methods = {"calibration": found.chosen.summary()} if tuning != "exact" and found.chosen else {}
+        methods = {"calibration": found.chosen.summary()} if tuning in RANGED and found.chosen else {}
         facts[tuning] = ({"repairs": stages} if stages else {}) | methods
     return dataclasses.replace(
         waist,

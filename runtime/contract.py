@@ -139,6 +139,8 @@ class Contract:
         target: What the file was made for, "cpu" or "integer-only" (no float operation).
         rewrites: Names of the changes that were made to its graph to be faster there.
         tuning: What was done to its graph so that quantizing it costs less accuracy, and what that brought.
+        ranges: Smallest and largest value of tensors by name, learned by `edgepress tune`, which quantized files of a
+            tuned float file get instead of measured ones.
         adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
             an `adapter`, which a reader must not ignore, else 1.
@@ -161,6 +163,7 @@ class Contract:
     target: str = "cpu"
     rewrites: tuple[str, ...] = ()
     tuning: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     adapter: Adapter | None = None
     schema_version: int = 1
 
@@ -219,6 +222,7 @@ class Contract:
             object.__setattr__(self, name, tuple(texts))
         if not isinstance(self.scheme, str) or not isinstance(self.target, str) or not isinstance(self.tuning, dict):
             raise TypeError("scheme or target is not a string, or tuning not an object")
+        object.__setattr__(self, "ranges", _ranges(self.ranges))
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
         sizes = tuple(self.output_shape)
@@ -230,6 +234,13 @@ class Contract:
             raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
         object.__setattr__(self, "output_shape", sizes)
         object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
+
+
+def _ranges(raw: Any) -> dict[str, tuple[float, float]]:
+    found = {name: tuple(float(side) for side in pair) for name, pair in dict(raw).items()}
+    if not all(len(pair) == 2 and -math.inf < pair[0] <= pair[1] < math.inf for pair in found.values()):
+        raise ValueError("ranges are not pairs of finite numbers in order")
+    return found  # type: ignore[return-value]
 
 
 def _selftest(raw: Any, scheme: Any) -> SelfTest:

@@ -238,6 +238,6 @@ def test_where_memory_is_short_formats_are_made_one_after_the_other(
             on_start=lambda name: order.append(f"begin {name}"),
             on_done=lambda variant: order.append(f"end {variant.scheme}"),
         )
-        assert list(conversion._workers) == ["onnx"], "the other format's process still holds its memory"
+        assert list(conversion._processes._workers) == ["onnx"], "the other format's process still holds its memory"
     assert [v.status for v in variants] == ["ok", "ok"], [v.error for v in variants]
     assert order == ["begin tflite-float32", "end tflite-float32", "begin onnx-float32", "end onnx-float32"]

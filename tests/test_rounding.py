@@ -11,8 +11,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgepress.converters.grids import ONNX_AXES, rounded
 from edgepress.converters.proof import verify as proof
-from edgepress.converters.proof.rounding import ONNX_AXES, rounded, rounded_onnx
+from edgepress.converters.proof.rounding import rounded_onnx
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import interface
 

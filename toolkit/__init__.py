@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.profiling.profile import profile
     from edgepress.toolkit.reports.report import report
     from edgepress.toolkit.training.loop import train
+    from edgepress.toolkit.tuning.tune import tune
 
 _MODULES = {
     "BenchmarkOptions": "benchmarking.options",
@@ -51,12 +52,13 @@ _MODULES = {
     "profile": "profiling.profile",
     "report": "reports.report",
     "train": "training.loop",
+    "tune": "tuning.tune",
     "verify": "bundles.verify",
 }
 """The module of each public name."""
 
 __all__ = ["BenchmarkOptions", "Hints", "annotate", "benchmark", "bundle", "compare", "convert", "demo", "diagnose"]
-__all__ += ["diagnose_accuracy", "evaluate", "inspect", "predict", "profile", "report", "train", "verify"]
+__all__ += ["diagnose_accuracy", "evaluate", "inspect", "predict", "profile", "report", "train", "tune", "verify"]
 
 
 def __getattr__(name: str) -> Any:

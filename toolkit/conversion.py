@@ -149,6 +149,7 @@ def convert(
 
 
 def plan_for(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
+    """The contract, adapter and data of a model; of data that are not in its contract, `count` training items."""
     if facts.contract is not None and not hints.about_contract:
         adapter = InputAdapter.of(facts.contract)
         if hints.softmax:

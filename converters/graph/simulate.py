@@ -222,13 +222,13 @@ class Simulation:
 
         program = self.program
         constants = {name: tf.constant(value) for name, value in self.constants(only=only).items()}
-        hooks = {"after": self.after(only=only), "before": self.before(only=only)}
-        operations = self.operations(only=only)
+        hooks: dict[str, Any] = {"after": self.after(only=only), "before": self.before(only=only)}
+        hooks["operations"] = self.operations(only=only)
         shape = [None if program.batched else 1, *program.shapes[program.source][1:]]
 
         @tf.function(input_signature=[tf.TensorSpec(shape, tf.as_dtype(program.dtype))])  # type: ignore[untyped-decorator]
         def answer(part: Any) -> Any:
-            return program.run(part, constants=constants, operations=operations, **hooks)[program.sink]
+            return program.run(part, constants=constants, **hooks)[program.sink]
 
         return answer  # type: ignore[no-any-return]
 
@@ -264,7 +264,9 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
             tensors[name] = replace(rounding, halves=HALVES.get(step.kind, "even")) if step else rounding
     for op in graph.operators:
         step = None if graph.kind(op) in REPEATS else steps.get(graph.name(int(op.outputs[0])))
-        for place, (name, index) in enumerate(zip(step.inputs, op.inputs, strict=False) if step else ()):
+        if step is None:
+            continue
+        for place, (name, index) in enumerate(zip(step.inputs, op.inputs, strict=False)):
             if name and (found := stored(int(index), name)[name in tensors :]):
                 reads[step.output, place] = found
     if end := stored(int(graph.table.outputs[0]), program.sink)[program.sink in tensors :]:
@@ -305,6 +307,6 @@ def _merged(
         keys = {tuple(r.key for r in roundings) for roundings in found}
         if len(keys) == 1 and len(found[0]) == 1 and name not in tensors:
             (constants if name in program.constants else tensors)[name] = found[0][0]
-            for place in places:
-                del reads[place]
+            for reader in places:
+                del reads[reader]
     return Scales(tensors, constants, reads)

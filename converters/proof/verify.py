@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.contract.outputs import SIGMOIDS
+from edgepress.converters.grids import ONNX_AXES
 from edgepress.converters.inspection import read
 from edgepress.converters.proof.compare import Answers, End, beside_rounded, compare, finished, shortcoming
-from edgepress.converters.proof.rounding import ONNX_AXES, rounded_onnx, rounded_tflite
+from edgepress.converters.proof.rounding import rounded_onnx, rounded_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.four_bits import four_bit_weights

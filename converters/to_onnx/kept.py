@@ -1,14 +1,15 @@
 """Find the nodes of the layers that a file of mixed precision computes in float.
 
-The layers are known by the tensors that they make in the float `.tflite`. In a graph that tf2onnx made of that file,
-outputs have these names, or longer ones; in one made of a TensorFlow graph, the scopes of its operations tell.
+The layers are known by the tensors that they make in the float `.tflite`. A graph made of that file (`from_tflite`) has
+their names, with a word behind them where one operation became several; in one that tf2onnx made of a TensorFlow graph,
+the scopes of operations and weights tell.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgepress.converters.kept import KeptLayer, layer_name
 
@@ -17,25 +18,36 @@ if TYPE_CHECKING:
 
 _ADDED = re.compile(r"(_Gemm)?(__\d+)?(:\d+)?$")
 """Matches what tf2onnx appends to names, such as in "net/conv/Conv2D__86:0" or "Relu__5:0"."""
+_WORD = re.compile(r"_[a-z]*$")
+"""Matches what `emission` appends to them, such as "_linear" or "_channels_first"."""
 _UNNAMED = re.compile(r"^([A-Z][A-Za-z]*__\d+(:\d+)?$|edgepress)")
 """Matches names that tell no layer."""
+_FUSED = ("Relu", "Clip")
+"""Activations that TFLite computes in the operation before them."""
 
 
 def float_nodes(model: onnx.ModelProto, layers: Collection[KeptLayer]) -> list[str]:
     """Names of the nodes that compute these layers, or a part of them."""
-    known = {name for layer in layers for name in layer.tensors}
+    whole = {name for layer in layers for name in layer.tensors}
+    parts = {part for name in whole for part in name.split(";") if "/" in part}
+    known = whole | parts | {part.rstrip("0123456789") for part in parts}
     scopes = {scope for layer in layers for scope in layer.scopes}
+    weights = {tensor.name for tensor in model.graph.initializer}
     inside: set[str] = set()  # tensors that these nodes make
     found = []
 
-    def belongs(node: Any, name: str) -> bool:
+    def tells(name: str) -> bool:
         plain = _ADDED.sub("", name)
-        if plain in known or ("/" in plain and layer_name(plain) in scopes):
+        if "/" in plain and layer_name(plain) in scopes:
             return True
-        return bool(_UNNAMED.match(name)) and bool(node.input) and node.input[0] in inside
+        while plain not in known and _WORD.search(plain):
+            plain = _WORD.sub("", plain)
+        return plain in known
 
     for node in model.graph.node:
-        if any(belongs(node, name) for name in node.output):
+        own = [*node.output, node.name, *(name for name in node.input if name in weights)]
+        unnamed = node.op_type in _FUSED or all(_UNNAMED.match(name) for name in node.output)
+        if any(map(tells, own)) or (unnamed and {*node.input[:1]} & inside):
             found.append(node.name)
             inside.update(node.output)
     return found

@@ -20,7 +20,7 @@ from edgepress.converters.calibration import Batches, Calibration, InputRange, o
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
-from edgepress.converters.statistics import Choice
+from edgepress.converters.statistics import Choice, Ranges
 from edgepress.converters.to_onnx.convert import finished, quiet
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed, with_coarse_weights
 from edgepress.converters.to_onnx.kept import float_nodes
@@ -40,6 +40,7 @@ def with_scheme(
     choice: Choice | None = None,
     *,
     kept: Kept = NOTHING,
+    learned: Ranges | None = None,
 ) -> onnx.ModelProto:
     """Derive a model of the scheme table from a float one.
 
@@ -51,12 +52,14 @@ def with_scheme(
         rewrites: Names of the rewrites that the recipe makes.
         choice: The method of each tensor's range; None keeps all values.
         kept: What stays float in a file of mixed precision.
+        learned: Ranges of tensors that were learned, by name, instead of measured ones.
     """
     recipe = RECIPES[scheme.precision]
     if kept.layers:
         recipe = partial(recipe, kept=kept)
+    calibration = Calibration(batches, input_range, choice, learned or {})
     try:
-        made = recipe(float_model, Calibration(batches, input_range, choice), rewrites)
+        made = recipe(float_model, calibration, rewrites)
         return made if made is float_model else finished(made)
     except ConversionError:
         raise
@@ -105,7 +108,9 @@ def _static(
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     ready = _with_flat_biases(prepared(model))
-    ranges = onnx_statistics(ready, calibration.batches, calibration.input_range).ranges(calibration.choice)
+    statistics = onnx_statistics(ready, calibration.batches, calibration.input_range)
+    statistics.learn(calibration.learned)
+    ranges = statistics.ranges(calibration.choice)
     if calibration.input_range is not None and "uint8-activations" in rewrites:
         ranges |= ranges_of_pixels(ready, calibration.input_range)
     few = four_bit_weights(ready) if weight_bits == 4 else {}

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgepress.converters.graph.step import Step
 from edgepress.converters.tuning.layers import Layer, layers_of, macs
-from edgepress.converters.tuning.sensitivity import Simulation
+from edgepress.converters.tuning.sensitivity import LayerSimulation
 
 MAC_NS = {"CONV_2D": (1 / 58, 1 / 215), "FULLY_CONNECTED": (1 / 58, 1 / 215), "DEPTHWISE_CONV_2D": (1 / 19, 1 / 19)}
 """Nanoseconds of a multiplication in float and in 8 bits, of XNNPACK on x86-64 with VNNI (docs/speed.md)."""
@@ -40,7 +40,7 @@ class Frontier:
         losses: What rounding each tensor alone costs, by name.
     """
 
-    def __init__(self, simulation: Simulation, losses: Mapping[str, float]) -> None:
+    def __init__(self, simulation: LayerSimulation, losses: Mapping[str, float]) -> None:
         program = simulation.program
         self._simulation, self._rounded, self.losses = simulation, {*simulation.names}, dict(losses)
         self.layers = layers_of(program)

@@ -7,22 +7,27 @@ limit on the validation items; then those are taken out again without which it s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.calibration import Batches, tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
+from edgepress.converters.graph.simulate import scales_of_tflite
 from edgepress.converters.kept import NOTHING, KeepOptions, Kept, KeptLayer, matching
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import Choice
+from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.tuning.frontier import Frontier, State
-from edgepress.converters.tuning.judge import Judge, Score
+from edgepress.converters.tuning.judge import Judge, answers_before_end
 from edgepress.converters.tuning.layers import Layer
 from edgepress.converters.tuning.methods import first_items
-from edgepress.converters.tuning.sensitivity import BUDGET_MACS, Simulation, affordable, grids
+from edgepress.converters.tuning.sensitivity import BUDGET_MACS, LayerSimulation, affordable
+from edgepress.runtime.decisions import softmax
 from edgepress.runtime.input_spec import InputSpec
 
 Array = npt.NDArray[Any]
@@ -101,9 +106,9 @@ class _Search:
     def __init__(self, program: Program, model: bytes, make: Callable[[Kept], bytes], judge: Judge) -> None:
         self._program, self._model, self._make, self._judge = program, model, make, judge
         self._plain = make(NOTHING)
-        self._simulation = Simulation(program, grids(self._plain))
+        self._simulation = LayerSimulation(program, scales_of_tflite(program, self._plain))
         self._frontier = Frontier(self._simulation, dict.fromkeys(self._simulation.names, 0.0))
-        self._drops: dict[State, float] = {}
+        self._drops: dict[State, tuple[float, float]] = {}
 
     def named(self, pattern: str) -> State:
         layers = self._frontier.layers
@@ -114,7 +119,7 @@ class _Search:
 
     def within(self, limit: float, start: State, items: Array) -> Kept:
         """The cheapest choice found that keeps the limit."""
-        if self._score(State()).agreement is None:
+        if self._judge.score_file(self._plain).agreement is None:
             raise ConversionError(
                 "The outputs are no scores of labels, so there is no accuracy to keep.",
                 "Name the layers to keep in float with --keep-float.",
@@ -158,24 +163,47 @@ class _Search:
     def _measure(self) -> str:
         return "agreement with the source model" if self._judge.labels is None else "accuracy"
 
-    def _score(self, state: State) -> Score:
-        return self._judge.score_file(self._make(self._chosen(state)) if state.layers else self._plain)
+    def _file(self, state: State) -> bytes:
+        return self._make(self._chosen(state)) if state.layers else self._plain
 
     def _drop(self, state: State) -> float:
-        """Loss of a state's real file, percentage points."""
+        """Loss of a state's real file that counts, percentage points."""
+        return max(self._losses(state))
+
+    def _losses(self, state: State) -> tuple[float, float]:
+        """What a state's real file loses on the items, and what it is expected to lose on others, percentage points.
+
+        On few items as many labels may become right by chance as become wrong, so with labels, the larger counts.
+        """
         if state not in self._drops:
-            score = self._score(state)
+            file = self._file(state)
+            score = self._judge.score_file(file)
             if self._judge.labels is None:
-                self._drops[state] = 100 * (1 - (score.agreement or 0))
+                measured = expected = 100 * (1 - (score.agreement or 0))
             else:
-                self._drops[state] = 100 * (self._float_accuracy - (score.accuracy or 0))
+                measured = 100 * (self._float_accuracy - (score.accuracy or 0))
+                expected = 100 * self._expected(file)
+            self._drops[state] = (measured, expected)
         return self._drops[state]
 
-    @property
+    def _expected(self, file: bytes) -> float:
+        """Accuracy that a file is expected to lose, 0-1: what the float graph prefers its own label by, on average."""
+        true, found = (self._true_answers, answers_before_end(file, self._judge.items))
+        if true.shape[1] == 1:
+            true, found = (np.concatenate([np.zeros_like(values), values], 1) for values in (true, found))
+        elif passes.last_operation(self._model) == "LOGISTIC":
+            return 0.0  # several labels may be true
+        chances = softmax(true)
+        rows = np.arange(len(true))
+        return float(np.mean(chances[rows, true.argmax(1)] - chances[rows, found.argmax(1)]))
+
+    @cached_property
+    def _true_answers(self) -> npt.NDArray[np.float32]:
+        return answers_before_end(self._model, self._judge.items)
+
+    @cached_property
     def _float_accuracy(self) -> float:
-        if not hasattr(self, "_accuracy"):
-            self._accuracy = self._judge.score_file(self._model).accuracy or 0.0
-        return self._accuracy
+        return self._judge.score_file(self._model).accuracy or 0.0
 
     def _chosen(self, state: State, start: State | None = None) -> Kept:
         return Kept(tuple(self._layer(n, state, start) for n in sorted(state.layers)))
@@ -206,19 +234,22 @@ class _Search:
         }
         notes = []
         if limit is not None:
+            (now, likely), (before, feared) = self._losses(state), self._losses(State())
             record |= {
                 "max_drop_pp": limit,
                 "measure": self._measure,
                 "items": len(self._judge.items),
-                "drop_pp": round(self._drop(state), 3),
-                "drop_pp_int8": round(self._drop(State()), 3),
+                "drop_pp": [round(before, 3), round(now, 3)],
+                "expected_drop_pp": [round(feared, 3), round(likely, 3)],
             }
-            of = f"{self._measure} ({record['items']} items; the limit is {limit:g})"
+            of = f"{self._measure} on {record['items']} items"
+            expected = "" if self._judge.labels is None else f", {likely:.2f} expected on others"
             if not state.layers:
-                notes.append(f"nothing is kept in float: in 8 bits it loses {self._drop(state):.2f} pp of {of}")
+                notes.append(
+                    f"nothing is kept in float: int8 loses {now:.2f} pp of {of}{expected}; the limit is {limit:g}"
+                )
             else:
-                now = self._drop(state)
-                notes.append(f"it loses {now:.2f} pp instead of {self._drop(State()):.2f}, which int8 does, of {of}")
+                notes.append(f"it loses {now:.2f} pp of {of}{expected}, and int8 {before:.2f}; the limit is {limit:g}")
         if layers:
             named = ", ".join(layer.name for layer in layers[:6]) + (", ..." if len(layers) > 6 else "")
             notes.append(f"kept in float, {len(layers)} of {record['of_layers']} layers: {named}")

@@ -7,15 +7,17 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.graph.program import Program
-from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.graph.simulate import Rounding, Scales, scales_of_tflite
+from edgepress.converters.graph.step import Step
 from edgepress.converters.tuning.layers import Layer, layers_of, macs
 
 Array = npt.NDArray[Any]
@@ -25,7 +27,6 @@ FEWEST_ITEMS = 8
 TINY = 1e-12
 ENDS = ("SOFTMAX", "LOGISTIC")
 """Last operations, in front of which the answers are compared: they hide differences where they saturate."""
-LIMITS = {np.dtype(np.int8): (-128, 127), np.dtype(np.uint8): (0, 255), np.dtype(np.int16): (-32768, 32767)}
 
 
 @dataclass(frozen=True)
@@ -83,38 +84,6 @@ class Sensitivity:
         return sorted(self.layers, key=lambda one: -one.alone.divergence)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The values that a quantized tensor can take: scale * (integer - zero point), integers from low to high."""
-
-    scale: npt.NDArray[np.float32]
-    zero: npt.NDArray[np.float32]
-    low: int
-    high: int
-
-    def round(self, value: Any) -> Any:
-        """The nearest value of the grid."""
-        import tensorflow as tf
-
-        steps = tf.clip_by_value(tf.round(value / self.scale) + self.zero, self.low, self.high)
-        return (steps - self.zero) * self.scale
-
-
-def grids(quantized: bytes) -> dict[str, Grid]:
-    """The grid of each quantized tensor of a file, by name; scales per channel are shaped for their axis."""
-    graph, found = Graph(quantized), {}
-    for index, tensor in enumerate(graph.table.tensors):
-        scales, zeros = graph.scales(index)
-        if scales and graph.dtype(index) in LIMITS:
-            shape = [1] * len(graph.shape(index)) if len(scales) > 1 else []
-            if shape:
-                shape[tensor.quantization.quantizedDimension] = len(scales)
-            low, high = LIMITS[np.dtype(graph.dtype(index))]
-            scale, zero = (np.array(values, np.float32).reshape(shape) for values in (scales, zeros))
-            found[graph.name(index)] = Grid(scale, zero, low, high)
-    return found
-
-
 def sensitivity(
     program: Program,
     quantized: bytes,
@@ -133,7 +102,7 @@ def sensitivity(
         budget_macs: Multiplications that the measurement may take.
         on_layer: Called with the name of each layer before it is measured.
     """
-    simulation = Simulation(program, grids(quantized))
+    simulation = LayerSimulation(program, scales_of_tflite(program, quantized))
     simulation.use(affordable(program, items, 2 * len(simulation.layers) + 2, budget_macs))
     every, found = {*simulation.names}, []
     for layer, names in simulation.layers.items():
@@ -151,23 +120,26 @@ def affordable(program: Program, items: Array, runs: int, budget_macs: float) ->
     return chosen
 
 
-class Simulation:
+class LayerSimulation:
     """A program in which any choice of tensors is rounded.
 
     Args:
         program: The float program.
-        grids: The grids of tensors by name.
+        scales: How the quantized file stores the tensors.
 
     Attributes:
-        program, grids: As given.
+        program: As given.
+        grids: How the file stores the tensors that are computed and the constants, by name.
         layers: The names of the tensors that each layer rounds, its weights first; layers that round none are left out.
         items: The items in use.
     """
 
-    def __init__(self, program: Program, grids: Mapping[str, Grid]) -> None:
-        self.program, self.grids = program, grids
+    def __init__(self, program: Program, scales: Scales) -> None:
+        self.program, self._reads = program, scales.reads
+        self.grids: dict[str, Rounding] = {**scales.constants, **scales.tensors}
         self.layers = {layer: names for layer in layers_of(program) if (names := self._rounded_by(layer))}
-        if program.source in grids and float(np.max(grids[program.source].scale)) != 1.0:  # raw pixels are exact
+        source = self.grids.get(program.source)
+        if source is not None and float(np.max(source.scale)) != 1.0:  # raw pixels are exact
             self.layers[Layer("input", (), (), 0, 0)] = [program.source]
         self.names = tuple(name for names in self.layers.values() for name in names)
         self._function: Any = None
@@ -179,7 +151,8 @@ class Simulation:
             if step is self.program.steps[-1] and step.kind in ENDS:
                 continue
             before = None if step.weights else self.grids.get(step.inputs[0])
-            found += [name for name in step.outputs if name in self.grids and not _same(self.grids[name], before)]
+            grids = {name: self.grids[name] for name in step.outputs if name in self.grids}
+            found += [name for name, grid in grids.items() if before is None or grid.key != before.key]
         return found
 
     def use(self, items: Array) -> None:
@@ -212,16 +185,19 @@ class Simulation:
         def rounded(name: str, value: Any) -> Any:
             if name not in places:
                 return value
-            return tf.cond(mask[places[name]], lambda: self.grids[name].round(value), lambda: value)
+            return tf.cond(mask[places[name]], lambda: self.grids[name].apply(value), lambda: value)
+
+        def reread(step: Step, place: int, value: Any) -> Any:
+            name = step.inputs[place]
+            again = self._reads.get((step.output, place), ()) if name in places else ()
+            if not again:
+                return value
+            return tf.cond(mask[places[name]], lambda: reduce(lambda x, r: r.apply(x), again, value), lambda: value)
 
         constants = {name: rounded(name, tf.constant(held[name])) for name in self.names if name in held}
-        values = self.program.run(items, constants=constants, after=rounded)
+        values = self.program.run(items, constants=constants, after=rounded, before=reread)
         last = self.program.steps[-1]
         return values[last.inputs[0] if last.kind in ENDS else self.program.sink]
-
-
-def _same(grid: Grid, other: Grid | None) -> bool:
-    return other is not None and np.array_equal(grid.scale, other.scale) and np.array_equal(grid.zero, other.zero)
 
 
 def loss_of(true: Array, found: Array) -> Loss:

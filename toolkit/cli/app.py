@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "edgepress train --data photos/ --arch mobilenet-v2 --out runs/photos",
     "evaluate": "edgepress evaluate runs/photos/model.keras",
     "convert": "edgepress convert runs/photos/model.keras --to tflite-int8,onnx-int8",
+    "tune": "edgepress tune runs/photos/model.keras --bits 4 --minutes 10",
     "benchmark": "edgepress benchmark runs/photos/variants --max-drop 1",
     "profile": "edgepress profile model-int8.tflite --plot layers.svg",
     "diagnose": "edgepress diagnose runs/photos/variants/*.tflite",

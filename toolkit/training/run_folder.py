@@ -76,17 +76,18 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
         what = f"an unfinished run (epoch {len(state.history)})" if state else "a finished run"
         raise TrainingError(f"{folder} contains {what}.", "Choose another folder, resume it, or overwrite it.")
     if state:
-        _require_same(state.began_with, began_with, folder)
+        require_same(state.began_with, began_with, folder)
         return state
     if finished:
-        _require_same(load_result(folder).metrics["began_with"], began_with, folder)
+        require_same(load_result(folder).metrics["began_with"], began_with, folder)
         return None
     for name in (MODEL, METRICS, checkpoint.NAME):
         (folder / name).unlink(missing_ok=True)
     return State(began_with)
 
 
-def _require_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+def require_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    """Raise `TrainingError` if a run began with other arguments or data than it would now."""
     changed = [f"{key} was {then.get(key)!r} and is {now[key]!r}" for key in now if then.get(key) != now[key]]
     if changed:
         raise TrainingError(

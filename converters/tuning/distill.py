@@ -1,0 +1,236 @@
+"""Distillation: train the constants and ranges of a simulated quantized graph to answer as a float graph does.
+
+This is quantization-aware training for a model of any format. The student is the program whose tensors are rounded as
+in the quantized file (`graph.simulate`); the teacher is the float program. Trained are
+
+* weights, as multiples of the largest of their channel, on the grid that a quantizer takes from the largest weight;
+* biases, as multiples of the range of their output;
+* the ranges of activations, by the logarithms of their scales ("Learned Step Size Quantization", Esser et al. 2020,
+  arXiv:1902.08153). Adam divides gradients by their size, as the factor does that this paper gives the scales'.
+
+Tensors that the file ties to one scale stay tied, and scales that kernels fix are not trained. The loss is the
+Kullback-Leibler divergence of the answers' probabilities (Hinton et al. 2015, arXiv:1503.02531) or, for answers that
+are no scores of labels, their squared error; a part of it may be the cross-entropy of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.simulate import Scales, Simulation
+from edgepress.converters.graph.step import WEIGHTED, Step
+from edgepress.converters.statistics import Ranges
+
+Array = npt.NDArray[Any]
+Kind = Literal["softmax", "sigmoid", "numbers"]
+"""What answers are: scores of labels that exclude each other, or that do not, or anything else."""
+ENDS = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+FIXED = {"SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION"}
+"""Kinds of operations whose output has a scale that kernels fix."""
+GRADIENT_BYTES = 6
+"""Copies of the activations of an item that a step may hold."""
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What is trained and how.
+
+    Attributes:
+        kind: What the answers are.
+        rate: The learning rate of the first step, in multiples of what a parameter is measured in.
+        steps: Number of steps, over which the rate falls to 0 as a cosine.
+        labels: Share of the loss that is the cross-entropy of labels, 0-1; for "softmax" only.
+    """
+
+    kind: Kind
+    rate: float
+    steps: int
+    labels: float = 0.0
+
+
+class Student:
+    """A simulated graph whose constants and ranges are TensorFlow variables.
+
+    Args:
+        program: The graph that the training begins with.
+        scales: How the file that was quantized from it stores its tensors.
+    """
+
+    def __init__(self, program: Program, scales: Scales) -> None:
+        import tensorflow as tf
+
+        self.program, self.simulation = program, Simulation(program, scales)
+        self.weights: dict[str, Any] = {}
+        self.biases: dict[str, Any] = {}
+        self.sizes: dict[str, Any] = {}
+        self._groups: dict[str, Any] = {}
+        self._units: dict[str, Array] = {}
+        self._axes: dict[str, tuple[int, ...]] = {}
+        groups: dict[tuple[Any, ...], Any] = {}
+        again = {found.key for roundings in scales.reads.values() for found in roundings}
+        makers = {step.output: step for step in program.steps}
+        for name, rounding in scales.tensors.items():
+            step = makers.get(name)
+            if step is None or step.kind in FIXED or rounding.scale.ndim or rounding.key in again:
+                continue
+            if rounding.key not in groups:
+                groups[rounding.key] = self.sizes[name] = tf.Variable(0.0)
+            self._groups[name] = groups[rounding.key]
+        shared = _shared(program)
+        for step in program.weighted():
+            if step.weights in scales.constants and step.weights not in shared:
+                self._add_weights(step, scales.constants[step.weights].scale.size)
+            if step.bias and step.bias not in shared:
+                size = self._range_size(step)
+                self._units[step.bias] = np.array(size, np.float32)
+                self.biases[step.bias] = tf.Variable(np.zeros_like(program.constants[step.bias]))
+
+    def _add_weights(self, step: Step, scales: int) -> None:
+        import tensorflow as tf
+
+        values = self.program.constants[step.weights]
+        channels = WEIGHTED[step.kind]
+        axes = tuple(i for i in range(values.ndim) if i != channels or scales == 1)
+        unit = np.abs(values).max(axis=axes, keepdims=True)
+        self._units[step.weights], self._axes[step.weights] = np.where(unit > 0, unit, 1).astype(np.float32), axes
+        self.weights[step.weights] = tf.Variable(values / self._units[step.weights])
+
+    def _range_size(self, step: Step) -> float:
+        rounding = self.simulation.scales.tensors.get(step.output)
+        if rounding is None:
+            return float(np.abs(self.program.constants[step.bias]).max() or 1.0)
+        low, high = rounding.range
+        return high - low
+
+    @property
+    def variables(self) -> list[Any]:
+        """All that is trained."""
+        return [*self.weights.values(), *self.biases.values(), *self.sizes.values()]
+
+    def run(self, items: Any) -> dict[str, Any]:
+        """Every tensor, rounded, by name, with gradients of the variables."""
+        import tensorflow as tf
+
+        scales, constants = self.simulation.scales, {}
+        sizes = {name: scales.tensors[name].scale * tf.exp(size) for name, size in self._groups.items()}
+        for name, value in self.weights.items():
+            constants[name] = value * self._units[name]
+            largest = tf.reduce_max(tf.abs(constants[name]), axis=self._axes[name], keepdims=True)
+            sizes[name] = tf.maximum(largest, 1e-12) / float(scales.constants[name].high)
+        for name, value in self.biases.items():
+            constants[name] = self.program.constants[name] + value * self._units[name]
+        return self.simulation.run(items, constants=constants, sizes=sizes)
+
+    def model(self) -> bytes:
+        """The float file with the trained constants; weights lie on the grid that a quantizer finds for them."""
+        changed = {name: self._grid(name) for name in self.weights}
+        for name, value in self.biases.items():
+            changed[name] = (self.program.constants[name] + value.numpy() * self._units[name]).astype(np.float32)
+        return self.program.with_constants(changed)
+
+    def _grid(self, name: str) -> Array:
+        values = self.weights[name].numpy() * self._units[name]
+        steps = self.simulation.scales.constants[name].high
+        size = np.maximum(np.abs(values).max(axis=self._axes[name], keepdims=True), 1e-12) / steps
+        return np.asarray(np.rint(values / size) * size, np.float32)
+
+    def ranges(self) -> Ranges:
+        """The ranges of the tensors whose scales were trained, by name."""
+        found: Ranges = {}
+        for name, size in self._groups.items():
+            low, high = self.simulation.scales.tensors[name].range
+            factor = float(np.exp(size.numpy()))
+            found[name] = (low * factor, high * factor)
+        return found
+
+
+class Distillation:
+    """Trains a student to answer as a teacher does.
+
+    Args:
+        teacher: The float program.
+        student: The simulated graph.
+        teaching: What is trained and how.
+        spread: Standard deviation of the teacher's answers, for "numbers".
+    """
+
+    def __init__(self, teacher: Program, student: Student, teaching: Teaching, spread: float = 1.0) -> None:
+        import keras
+
+        self.teacher, self.student, self.teaching, self.spread = teacher, student, teaching, spread
+        self.optimizer = keras.optimizers.Adam(teaching.rate)
+        self.optimizer.build(student.variables)
+        self._step = self._compile()
+
+    def step(self, items: Array, labels: Array, number: int) -> float:
+        """One step on a batch of items (n, *item shape) and their labels (n,); returns the loss."""
+        share = number / max(self.teaching.steps, 1)
+        self.optimizer.learning_rate = self.teaching.rate * (1 + float(np.cos(np.pi * min(share, 1)))) / 2
+        return float(self._step(items.astype(self.teacher.dtype), labels.astype(np.int64)))
+
+    def _compile(self) -> Callable[[Array, Array], Any]:
+        import tensorflow as tf
+
+        teacher, student, variables = self.teacher, self.student, self.student.variables
+        shape = tf.TensorSpec([None, *teacher.shapes[teacher.source][1:]], tf.as_dtype(teacher.dtype))
+
+        @tf.function(input_signature=[shape, tf.TensorSpec([None], tf.int64)])  # type: ignore[untyped-decorator]
+        def step(items: Any, labels: Any) -> Any:
+            true = tf.stop_gradient(before_end(teacher, teacher.run(items)))
+            with tf.GradientTape() as tape:
+                loss = self._loss(before_end(student.program, student.run(items)), true, labels)
+            gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss
+
+        return step  # type: ignore[no-any-return]
+
+    def _loss(self, found: Any, true: Any, labels: Any) -> Any:
+        import tensorflow as tf
+
+        match self.teaching.kind:
+            case "softmax":
+                target = tf.nn.softmax(true)
+                if self.teaching.labels:
+                    exact = tf.one_hot(labels, true.shape[-1])
+                    target = (1 - self.teaching.labels) * target + self.teaching.labels * exact
+                return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, found))
+            case "sigmoid":
+                return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(true), found))
+            case "numbers":
+                return tf.reduce_mean(tf.square((found - true) / self.spread))
+
+
+def before_end(program: Program, values: Mapping[str, Any]) -> Any:
+    """The answers before a final softmax or sigmoid, if there is one, shape (n, outputs)."""
+    import tensorflow as tf
+
+    last = program.steps[-1]
+    ends = last.kind in ENDS and last.output == program.sink
+    found = values[last.inputs[0] if ends else program.sink]
+    return tf.reshape(found, [tf.shape(found)[0], int(np.prod(program.shapes[program.sink]))])
+
+
+def kind_of_answers(program: Program, *, labelled: bool) -> Kind:
+    """What a graph's answers are; `labelled` says whether they are scores of labels."""
+    last = program.steps[-1]
+    if not labelled:
+        return "numbers"
+    return "sigmoid" if last.kind == "LOGISTIC" else "softmax"
+
+
+def largest_batch(program: Program, memory: int) -> int:
+    """Number of items whose step takes this much memory in bytes, at least 1."""
+    return max(1, memory // (GRADIENT_BYTES * max(program.item_bytes, 1)))
+
+
+def _shared(program: Program) -> set[str]:
+    """Constants that several operations read."""
+    read = [name for step in program.steps for name in step.inputs if name in program.constants]
+    return {name for name in read if read.count(name) > 1}

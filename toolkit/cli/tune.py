@@ -1,0 +1,99 @@
+"""The command `tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.options import (
+    DATA_HELP,
+    TRAINED_ON,
+    Augmentation,
+    Foreign,
+    Json,
+    SkipUnreadable,
+    with_model_hints,
+)
+
+
+@with_model_hints
+def tune(
+    model: Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, or a SavedModel folder")],
+    hints: Hints,
+    data: Annotated[
+        str | None,
+        Option(help=f"{DATA_HELP}; labels are used where there are some", show_default=TRAINED_ON),
+    ] = None,
+    bits: Annotated[int, Option(help="Bits of the weights, 8 or 4")] = 8,
+    minutes: Annotated[float, Option(help="Time for training; preparing takes a minute more")] = 10.0,
+    out: Annotated[Path | None, Option(help="Folder for the result", show_default="tuned, next to the model")] = None,
+    resume: Annotated[bool, Option("--resume", help="Resume an interrupted run")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")] = False,
+    augmentation: Annotated[
+        Augmentation, Option(help="Augmentation of the training items; auto chooses by the kind of data")
+    ] = "auto",
+    seed: Annotated[int, Option(min=0, help="Seed of the order and augmentation of the items")] = 0,
+    skip_unreadable: SkipUnreadable = False,
+    custom: Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")] = None,
+    trust: Annotated[bool, Foreign("--trust", help="Run Lambda layers, which are code inside the model file")] = False,
+    offline: Annotated[
+        bool,
+        Option("--offline", help="Do not install what makes TFLite files of ONNX models (onnx2tf)"),
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Train a model of any format so that its quantized files answer as it does; convert then makes them."""
+    from edgepress.toolkit.tuning.tune import tune as work
+
+    with _bar() as advance:
+        result = work(
+            model,
+            data,
+            bits=bits,
+            minutes=minutes,
+            out=out,
+            hints=replace(hints, custom=tuple(custom or ()), trust=trust),
+            augmentation=augmentation,
+            seed=seed,
+            skip_unreadable=skip_unreadable,
+            install=not offline,
+            resume=resume,
+            overwrite=overwrite,
+            on_note=screen.note,
+            on_progress=advance,
+        )
+    if json_output:
+        screen.document(result.summary())
+        return
+    rows = [[name, *(_figure(result.facts[when], name) for when in ("before", "after"))] for name in _FIGURES]
+    known = [row for row in rows if row[1]]
+    screen.show(screen.table([(f"{bits}-bit file", "left"), ("before", "right"), ("after", "right")], known))
+    if result.facts["kept"] == "start":
+        screen.say("Training found nothing better on validation items; the result is the repaired graph.")
+    screen.say(f"Written to {result.model}. Next: edgepress convert {result.model}", style="bold")
+
+
+_FIGURES = {"accuracy": "{:.2%}", "agreement": "{:.2%}", "noise_db": "{:.1f} dB"}
+
+
+def _figure(facts: dict[str, float], name: str) -> str:
+    return _FIGURES[name].format(facts[name]) if name in facts else ""
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on standard error with figures and the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("opening", total=1.0)
+        yield lambda share, text: progress.update(task, completed=share, description=text)

@@ -1,0 +1,1 @@
+"""`tune`: train a model's constants and ranges for quantization, in a child process, resumable."""

@@ -1,0 +1,278 @@
+"""The part of `tune` that runs in a child process: repair the float graph, distill its quantized form, keep the best.
+
+The state is saved after every part of the training, so that a killed run goes on where it was. What is kept is judged
+by real quantized files on validation items (`converters.tuning.judge`), and is the start unless something is better.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.calibration import Batches, tflite_statistics
+from edgepress.converters.contract.write import tflite_with_contract
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import whole_file
+from edgepress.converters.graph.program import Program, UnknownOperationError
+from edgepress.converters.graph.simulate import scales_of_tflite
+from edgepress.converters.opening import opened
+from edgepress.converters.schemes import SCHEMES, Tuning
+from edgepress.converters.sources.base import Onnx2tf
+from edgepress.converters.statistics import Choice, Ranges
+from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.tuning.bias import with_own_biases
+from edgepress.converters.tuning.distill import Distillation, Student, Teaching, kind_of_answers, largest_batch
+from edgepress.converters.tuning.judge import Judge, Score, enough
+from edgepress.converters.tuning.methods import Validation
+from edgepress.converters.tuning.repair import repair
+from edgepress.converters.worker import Emit
+from edgepress.runtime.contract import Contract
+from edgepress.toolkit.data.types import Split
+from edgepress.toolkit.training import batches, checkpoint
+from edgepress.toolkit.training.checkpoint import State
+
+Bits = Literal[8, 4]
+RATES: Mapping[Bits, float] = {8: 1e-4, 4: 1e-3}
+"""Learning rate of the first step: a few hundred steps move a weight by some steps of its grid."""
+LABELS: Mapping[Bits, float] = {8: 0.0, 4: 0.2}
+"""Share of labels in the loss: what eight bits lose is so little that labels would train another model instead."""
+PARTS, PATIENCE, MOST_EPOCHS, LEAST_STEPS = 12, 5, 60, 24
+"""Parts of the training, after each of which a file is judged; parts without gain after which it ends, in the second
+half of the training, when the learning rate is low; limits of its length."""
+BATCH, MEMORY = 32, 1 << 30
+"""Items of a step at most, and memory in bytes that their activations may take."""
+START, RANGES = "start.tflite", "start.json"
+"""Files of an unfinished run: the graph that its training began with, and the ranges of its tensors."""
+
+
+@dataclass(frozen=True)
+class TuneJob:
+    """Tune the model that is open.
+
+    Attributes:
+        target: Path of the tuned file, in the folder of the run.
+        contract: That of the tuned file.
+        adapter: The operations before and after the model.
+        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
+        calibration: Returns the calibration items.
+        validation: Returns up to a number of validation items and their labels, or None.
+        train: The items that it is trained on.
+        labelled: Whether the labels of these are those of the model.
+        augmentation: The result of `augment.resolve`.
+        bits: Bits of the weights.
+        minutes: Time for training.
+        seed: Seed of order and augmentation.
+        began_with: What must be equal for a run to be resumed.
+    """
+
+    target: Path
+    contract: Contract
+    adapter: InputAdapter
+    onnx2tf: Onnx2tf
+    calibration: Batches
+    validation: Validation
+    train: Split
+    labelled: bool
+    augmentation: str
+    bits: Bits
+    minutes: float
+    seed: int
+    began_with: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the training is: share of it that is done, and the figures of the last file that was judged."""
+
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came out: figures for JSON, and the history."""
+
+    facts: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+def tune_here(job: TuneJob, emit: Emit) -> None:
+    """Do a `TuneJob`: `Progress` reports, then `Tuned`.
+
+    Raises:
+        ConversionError: The model has no float TFLite graph, or one that can't be trained.
+    """
+    emit(Progress(0.0, "repairing"))
+    emit(_Tuning(job, opened().tflite(job.adapter, job.onnx2tf)).run(emit))
+
+
+class _Tuning:
+    def __init__(self, job: TuneJob, model: bytes) -> None:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        tf.keras.utils.set_random_seed(job.seed)
+        self.job, self.folder, self.model = job, job.target.parent, model
+        self.tuning: Tuning = "int8" if job.bits == 8 else "int4"
+        self.scheme = SCHEMES[f"tflite-{self.tuning}"]
+        item = job.adapter.item
+        self.known = None if item.is_integer else item.value_range
+        try:
+            self.teacher = Program(model)
+        except UnknownOperationError as e:
+            raise ConversionError(f"The model can't be tuned: {e}.", "Convert it without; repairs may work.") from e
+        if not self.teacher.batched:
+            raise ConversionError("The model can't be tuned: its graph takes one item at a time.")
+        items, labels = job.validation(enough(model))
+        uint8 = item.is_image
+        self.judge = Judge(model, items, labels, labelled=job.contract.task != "none", uint8=uint8)
+
+    def run(self, emit: Emit) -> Tuned:
+        """Train, resuming where the run was, and write the best."""
+        model, ranges = self._start()
+        file = self._file(model, ranges)
+        first = self.judge.score_file(file)
+        program = Program(model)
+        student = Student(program, scales_of_tflite(program, file))
+        state = checkpoint.load(self.folder) or State(dict(self.job.began_with))
+        if not (self.job.bits == 8 and first.sound):
+            self._train(student, state, first, ranges, emit)
+        if state.best_epoch:
+            checkpoint.assign(student.variables, state.best)
+            model, ranges = student.model(), ranges | student.ranges()
+        last = self.judge.score_file(self._file(model, ranges))
+        facts = {
+            "bits": self.job.bits,
+            "steps": int(state.history[-1]["step"]) if state.history else 0,
+            "kept": "distillation" if state.best_epoch else "start",
+            "before": first.facts(),
+            "after": last.facts(),
+        }
+        self._write(model, ranges, facts)
+        for name in (START, RANGES, checkpoint.NAME):
+            (self.folder / name).unlink(missing_ok=True)
+        return Tuned(facts, state.history)
+
+    def _start(self) -> tuple[bytes, Ranges]:
+        """The repaired graph and the ranges of its tensors; of a run that is resumed, what it began with."""
+        start, known = self.folder / START, self.folder / RANGES
+        if (self.folder / checkpoint.NAME).exists() and start.exists() and known.exists():
+            return start.read_bytes(), {name: tuple(pair) for name, pair in json.loads(known.read_text()).items()}
+        calibration = self.job.calibration
+        found = repair(
+            self.model, calibration, self.judge, input_range=self.known, wanted=(self.tuning,), ranging="auto"
+        )
+        model = with_own_biases(found.models.get(self.tuning, self.model))
+        choice = found.chosen.choice if found.chosen else Choice()
+        ranges = tflite_statistics(model, calibration, self.known).ranges(choice)
+        for path, content in ((start, model), (known, json.dumps(ranges).encode())):
+            with whole_file(path) as temporary:
+                temporary.write_bytes(content)
+        return model, ranges
+
+    def _file(self, model: bytes, ranges: Ranges) -> bytes:
+        return with_scheme(model, self.scheme, ranges, uint8=self.judge.uint8)
+
+    def _train(self, student: Student, state: State, first: Score, ranges: Ranges, emit: Emit) -> None:
+        """Train until the last step, or until it no longer pays; `state.best` is the best, if any is better."""
+        job = self.job
+        size = min(BATCH, len(job.train), largest_batch(student.program, MEMORY))
+        kind = kind_of_answers(self.teacher, labelled=job.contract.task != "none")
+        labels = LABELS[job.bits] if job.labelled else 0.0
+        total = int(state.history[0]["steps"]) if state.history else 0
+        best = first
+        if state.best_epoch:
+            checkpoint.assign(student.variables, state.best)
+            best = self._score(student, ranges)
+        spread = max(float(np.std(self.teacher.answers(self.judge.items[:BATCH]))), 1e-6)
+        work = Distillation(self.teacher, student, Teaching(kind, RATES[job.bits], total, labels), spread)
+        if not total:
+            total = self._length(work, student, size)
+            work.teaching = Teaching(kind, RATES[job.bits], total, labels)
+        if state.history:
+            checkpoint.assign(student.variables, state.variables)
+            checkpoint.assign(work.optimizer.variables, state.optimizer)
+        done = int(state.history[-1]["step"]) if state.history else 0
+        part, started, losses = max(1, total // PARTS), time.monotonic(), list[float]()
+        text = f"validation {_figures(best)}"
+        for step, (x, y) in zip(range(done, total), self._batches(size, done), strict=False):
+            losses.append(work.step(x, y, step))
+            emit(Progress((step + 1) / total, f"loss {losses[-1]:.4f}  {text}"))
+            if (step + 1) % part and step + 1 < total:
+                continue
+            score = self._score(student, ranges)
+            text = f"validation {_figures(score)}"
+            row = {"step": step + 1, "steps": total, "loss": float(np.mean(losses)), **_row(score)}
+            row |= {"seconds": round(time.monotonic() - started, 3)}
+            state.variables = checkpoint.values(student.variables)
+            state.optimizer = checkpoint.values(work.optimizer.variables)
+            state.history.append(row)
+            if np.isfinite(losses).all() and score.better_than(best):
+                best, state.best, state.best_epoch = score, state.variables, len(state.history)
+            checkpoint.save(state, self.folder)
+            idle, late = len(state.history) - state.best_epoch, len(state.history) > PARTS // 2
+            if not np.isfinite(losses).all() or (late and idle >= PATIENCE):
+                return
+            started, losses = time.monotonic(), []
+
+    def _length(self, work: Distillation, student: Student, size: int) -> int:
+        """Number of steps that the time allows, measured by two, which change nothing."""
+        before = [checkpoint.values(v) for v in (student.variables, work.optimizer.variables)]
+        seconds = 0.0
+        for (x, y), _ in zip(self._batches(size, 0), range(3), strict=False):
+            started = time.monotonic()
+            work.step(x, y, 0)
+            seconds = time.monotonic() - started
+        for variables, values in zip((student.variables, work.optimizer.variables), before, strict=True):
+            checkpoint.assign(variables, values)
+        most = MOST_EPOCHS * batches.steps(len(self.job.train), size)
+        return max(LEAST_STEPS, min(most, int(60 * self.job.minutes / max(seconds, 1e-6))))
+
+    def _batches(self, size: int, done: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+        """The batches of all epochs from a step on; they depend only on the seed and the step."""
+        job, each = self.job, batches.steps(len(self.job.train), size)
+        deviation = None
+        if job.augmentation == "noise":
+            deviation = np.sqrt(batches.moments(job.train)[1])
+        for epoch in range(done // each, 1 << 30):
+            found = batches.training_batches(
+                job.train,
+                batch_size=size,
+                augmentation=job.augmentation,
+                seed=job.seed,
+                epoch=epoch,
+                deviation=deviation,
+            )
+            for number, batch in enumerate(found, epoch * each):
+                if number >= done:
+                    yield batch
+
+    def _score(self, student: Student, ranges: Ranges) -> Score:
+        return self.judge.score_file(self._file(student.model(), ranges | student.ranges()))
+
+    def _write(self, model: bytes, ranges: Ranges, facts: Mapping[str, Any]) -> None:
+        contract, adapter = self.job.contract, self.job.adapter
+        task = "softmax" if adapter.end and contract.task == "logits" else contract.task
+        whole = with_scheme(model, SCHEMES["tflite-float32"], None, uint8=self.judge.uint8)
+        tuned = contract.replace(scheme="tflite-float32", task=task, tuning={"distillation": facts}, ranges=ranges)
+        with whole_file(self.job.target) as temporary:
+            temporary.write_bytes(tflite_with_contract(whole, tuned))
+
+
+def _row(score: Score) -> dict[str, float]:
+    return {name: float(value) for name, value in score.facts().items() if value is not None}
+
+
+def _figures(score: Score) -> str:
+    """The score in words."""
+    shares = (("agreement", score.agreement), ("accuracy", score.accuracy))
+    found = [f"{name} {value:.2%}" for name, value in shares if value is not None]
+    return ", ".join(found or [f"{score.noise_db:.1f} dB"])
