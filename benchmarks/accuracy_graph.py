@@ -35,7 +35,7 @@ def simulation(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
     jobs: list[tuple[str, Path | None]] = [(net.name, net.model) for net in nets(TRAINED, place, wanted)]
     jobs += [(name, None) for name in ZOO if not wanted or any(word in name for word in wanted)]
     for name, model in jobs:
-        items = [None, None]
+        items: list[Array | None] = [None, None]
         if model is not None:
             net = next(nets([name], place))
             items = [net.split("train")[0][:200], net.split("test")[0][:ITEMS]]
@@ -98,7 +98,7 @@ def _beside(flat: bytes, name: str, calibration: Array, test: Array) -> tuple[fl
     from edgepress.converters.to_tflite import convert as to_tflite
 
     scheme, limits = TABLE[name], (0.0, 255.0)
-    batches = partial(list, [calibration[i : i + BATCH] for i in range(0, len(calibration), BATCH)])
+    batches = partial(list[Array], [calibration[i : i + BATCH] for i in range(0, len(calibration), BATCH)])
     before, recipe, after = (rewrites_for(scheme, "cpu", stage) for stage in ("float", "recipe", "quantized"))
     if scheme.format == "tflite":
         model, _ = rewritten_tflite(flat, before)
