@@ -34,8 +34,13 @@ from edgepress.toolkit import convert
 from edgepress.toolkit.conversion import Hints
 
 Array = npt.NDArray[Any]
-SIDES: dict[str, dict[str, Any]] = {"plain": {"repairs": False}, "repaired": {}, "unlabelled": {}}
-"""Ways of making files: arguments of `convert`. Unlabelled: with repairs, of data without labels."""
+SIDES: dict[str, dict[str, Any]] = {
+    "minmax": {"repairs": False, "calibration": "minmax"},
+    "float": {"repairs": False, "calibration": "minmax", "rewrite": False},
+    "repaired": {},
+    "unlabelled": {},
+}
+"""Ways of making files: arguments of `convert`. Unlabelled: as by default, of data without labels."""
 SPREADS = {"hard": 6.0, "uneven": 1.5}
 """Nets of the same function, by the part of their name behind @: factors of channels are from 2^-s to 2^s."""
 TRAINED: dict[str, tuple[str, str, dict[str, Any]]] = {
