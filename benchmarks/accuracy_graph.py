@@ -28,7 +28,7 @@ ITEMS = 400
 """Test items of a trained net; random nets have fewer."""
 BATCH = 50
 WORSE_DB = 0.3
-WAYS: dict[str, dict[str, Any]] = {"minmax": {"repairs": False, "ranging": "minmax"}, "repaired": {}}
+WAYS: dict[str, dict[str, Any]] = {"minmax": {"repairs": False, "ranging": "minmax"}, "repaired": {"ranging": "auto"}}
 """Options of `Conversion.run`."""
 
 
