@@ -13,7 +13,7 @@ import numpy.typing as npt
 import rewrite_nets
 import zoo_models
 from accuracy_lines import Line, note
-from accuracy_nets import SIDES, TRAINED, Place, alone, nets
+from accuracy_nets import TRAINED, Place, alone, nets
 
 Array = npt.NDArray[Any]
 ZOO = ("MobileNetV3Small", "MobileNetV2", "EfficientNetV2B0", "NASNetMobile", "ConvNeXtTiny", "DenseNet121", "ResNet50")
@@ -28,6 +28,8 @@ ITEMS = 400
 """Test items of a trained net; random nets have fewer."""
 BATCH = 50
 WORSE_DB = 0.3
+WAYS: dict[str, dict[str, Any]] = {"minmax": {"repairs": False, "ranging": "minmax"}, "repaired": {"ranging": "auto"}}
+"""Options of `Conversion.run`."""
 
 
 def simulation(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
@@ -35,7 +37,7 @@ def simulation(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
     jobs: list[tuple[str, Path | None]] = [(net.name, net.model) for net in nets(TRAINED, place, wanted)]
     jobs += [(name, None) for name in ZOO if not wanted or any(word in name for word in wanted)]
     for name, model in jobs:
-        items = [None, None]
+        items: list[Array | None] = [None, None]
         if model is not None:
             net = next(nets([name], place))
             items = [net.split("train")[0][:200], net.split("test")[0][:ITEMS]]
@@ -98,7 +100,7 @@ def _beside(flat: bytes, name: str, calibration: Array, test: Array) -> tuple[fl
     from edgepress.converters.to_tflite import convert as to_tflite
 
     scheme, limits = TABLE[name], (0.0, 255.0)
-    batches = partial(list, [calibration[i : i + BATCH] for i in range(0, len(calibration), BATCH)])
+    batches = partial(list[Array], [calibration[i : i + BATCH] for i in range(0, len(calibration), BATCH)])
     before, recipe, after = (rewrites_for(scheme, "cpu", stage) for stage in ("float", "recipe", "quantized"))
     if scheme.format == "tflite":
         model, _ = rewritten_tflite(flat, before)
@@ -179,15 +181,15 @@ def zoo(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
         kept = place.cache / "zoo" / f"{name}-{side}-{rewrite_nets.code_hash()}.json"
         found = alone(_zoo_cells, name, side, kept)
         for scheme in ("tflite-int8", "onnx-int8"):
-            cells = [found[which].get(scheme) for which in ("plain", "repaired")]
+            cells = [found[which].get(scheme) for which in WAYS]
             if None in cells:
                 yield Line(f"    {name:18} at {side} {scheme:12} no file: {found['errors']}", "no file")
                 continue
             (before, agreed), (after, agree) = cells
             broken = f"{before - after:.1f} dB lost" if after < before - WORSE_DB else ""
             yield Line(
-                f"    {name:18} at {side} {scheme:12} spread to noise {before:.1f} dB without "
-                f"repairs, {after:.1f} dB with; top-1 agreement {agreed:.0%}, {agree:.0%} of 64",
+                f"    {name:18} at {side} {scheme:12} spread to noise {before:.1f} dB by min-max, "
+                f"{after:.1f} dB repaired; top-1 agreement {agreed:.0%}, {agree:.0%} of 64",
                 broken,
             )
 
@@ -203,7 +205,7 @@ def _zoo_cells(name: str, side: int, kept: Path) -> dict[str, Any]:
     from edgepress.runtime import load
 
     kept.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = {"plain": {}, "repaired": {}, "errors": ""}
+    found: dict[str, Any] = {which: {} for which in WAYS} | {"errors": ""}
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         path = Path(folder) / "model.keras"
         truth = alone(_zoo_model, name, side, path)
@@ -212,7 +214,7 @@ def _zoo_cells(name: str, side: int, kept: Path) -> dict[str, Any]:
             calibration = seeded_items(contract.input, 100, seed=zoo_models.CALIBRATION)
             items = seeded_items(contract.input, 64, seed=zoo_models.PROOF)
             batches = [calibration[i : i + 20] for i in range(0, 100, 20)]
-            for which in ("plain", "repaired"):
+            for which, options in WAYS.items():
                 made = conversion.run(
                     ["tflite-int8", "onnx-int8"],
                     contract,
@@ -221,7 +223,7 @@ def _zoo_cells(name: str, side: int, kept: Path) -> dict[str, Any]:
                     out=Path(folder) / which,
                     proof=items,
                     enforce=False,
-                    **SIDES[which],
+                    **options,
                 )
                 for variant in made:
                     if variant.path is None:

@@ -31,7 +31,7 @@ TIMING = {"rounds": 15, "budget_s": 0.4, "clock": "wall"}
 def int4(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
     """Weights of 4 bits without labels: accuracy, minutes, size and latency against int8; and the bare tool's."""
     for net in nets(NETS, place, wanted):
-        reference, rounded = of_side(net, "plain", tuple(SCHEMES))
+        reference, rounded = of_side(net, "minmax", tuple(SCHEMES))
         made = net.convert([FLOAT, *SCHEMES, *SCHEMES.values()], "unlabelled")
         ours = flags_of(net, {scheme: row["file"] for scheme, row in made.items() if row["file"]})
         theirs = flags_of(net, peer_files(net, INT4))

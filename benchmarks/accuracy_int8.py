@@ -34,7 +34,7 @@ def natural(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
     """The int8 drop of nets as they are, in both formats, beside the bare tools'."""
     for net in nets([*TRAINED, *GIVEN], place, wanted):
         reference, ours = of_side(net, "repaired", INT)
-        plain = of_side(net, "plain", INT)[1]
+        plain = of_side(net, "minmax", INT)[1]
         theirs = flags_of(net, peer_files(net, INT8))
         yield note(
             f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}"
@@ -54,14 +54,14 @@ def _natural(
     if found.estimate > max(LIMIT, one_item):  # a drop below one item can't be seen
         significant = "" if found.low is not None and found.low > 0 else " (the interval holds 0)"
         broken.insert(0, f"drop {found.estimate:.2f} pp, limit {LIMIT}{significant}")
-    before = f", without repairs {drop(reference, plain[scheme])}" if scheme in plain else ""
+    before = f", min-max {drop(reference, plain[scheme])}" if scheme in plain else ""
     return Line(f"    {net.name:26} {scheme:12} {drop(reference, ours[scheme])}{before}", "; ".join(broken))
 
 
 def hurt(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
     """Nets that ranges of smallest and largest values hurt: what repairs regain, and what they cost."""
     for net in nets(HURT, place, wanted):
-        reference, plain = of_side(net, "plain", INT)
+        reference, plain = of_side(net, "minmax", INT)
         _, repaired = of_side(net, "repaired", INT)
         theirs = flags_of(net, peer_files(net, INT8))
         yield note(
@@ -81,7 +81,7 @@ def hurt(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
                 broken.append(f"{seconds:.1f} s, limit {SECONDS:.0f}")
             regained = paired_drop(repaired[scheme], plain[scheme])
             yield Line(
-                f"    {net.name:26} {scheme:12} without repairs {drop(reference, plain[scheme])}, with "
+                f"    {net.name:26} {scheme:12} min-max {drop(reference, plain[scheme])}, repaired "
                 f"{drop(reference, repaired[scheme])}: regained {regained.estimate:+.2f} "
                 f"[{regained.low:+.2f}, {regained.high:+.2f}], {share:.0%}, {seconds:+.1f} s",
                 "; ".join(broken),
@@ -95,7 +95,7 @@ def hard(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
         base.make()
     for net in nets(names, place, wanted):
         reference, ours = of_side(net, "repaired", (*INT, *DYN))
-        plain = of_side(net, "plain", (*INT, *DYN))[1]
+        plain = of_side(net, "minmax", (*INT, *DYN))[1]
         theirs = flags_of(net, peer_files(net, [*INT8, *DYNAMIC]))
         yield note(
             f"{net.name}: {len(reference)} test items, float {accuracy(reference)} %; {beside(theirs, reference)}"
@@ -109,7 +109,7 @@ def hard(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
             broken = [f"drop {found.estimate:.2f} pp, limit {HARD_LIMIT}"] if found.estimate > limit else []
             peers = {n: f for n, f in theirs.items() if n.endswith("dynamic") == scheme.endswith("dynamic")}
             broken += worse_than(ours[scheme], peers)
-            before = f", without repairs {drop(reference, plain[scheme])}" if scheme in plain else ""
+            before = f", min-max {drop(reference, plain[scheme])}" if scheme in plain else ""
             yield Line(f"    {net.name:26} {scheme:14} {drop(reference, ours[scheme])}{before}", "; ".join(broken))
 
 
@@ -127,6 +127,6 @@ def of_side(net: Net, side: str, schemes: tuple[str, ...]) -> tuple[Flags, dict[
 def extra_seconds(net: Net) -> float:
     """Seconds that repairs take beyond a conversion without, of the same schemes; from the last two conversions."""
     times: dict[str, Any] = {}
-    for side in ("plain", "repaired"):
+    for side in ("minmax", "repaired"):
         times[side] = max(row["seconds"] for row in net.convert([FLOAT, *INT], side).values())
-    return float(times["repaired"] - times["plain"])
+    return float(times["repaired"] - times["minmax"])

@@ -34,40 +34,44 @@ from edgepress.toolkit import convert
 from edgepress.toolkit.conversion import Hints
 
 Array = npt.NDArray[Any]
-SIDES: dict[str, dict[str, Any]] = {"plain": {"repairs": False}, "repaired": {}, "unlabelled": {}}
-"""Ways of making files: arguments of `convert`. Unlabelled: with repairs, of data without labels."""
+SIDES: dict[str, dict[str, Any]] = {
+    "minmax": {"repairs": False, "calibration": "minmax"},
+    "float": {"repairs": False, "calibration": "minmax", "rewrite": False},
+    "repaired": {},
+    "unlabelled": {},
+}
+"""Ways of making files: arguments of `convert`. Unlabelled: as by default, of data without labels."""
 SPREADS = {"hard": 6.0, "uneven": 1.5}
 """Nets of the same function, by the part of their name behind @: factors of channels are from 2^-s to 2^s."""
 TRAINED: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{
-        f"{arch}-mnist": ("mnist", arch, {"epochs": epochs} | more)
-        for arch, epochs, more in (
-            ("dense", 10, {}),
-            ("lenet", 6, {}),
-            ("alexnet", 3, {"width": 0.125}),
-            ("vgg", 4, {"width": 0.125}),
-            ("resnet8", 4, {}),
-            ("ds-cnn", 4, {}),
-            ("mobilenet-v1", 6, {}),
-            ("mobilenet-v2", 6, {}),
-            ("mobilenet-v3-small", 4, {"width": 0.5}),
+        f"{arch}-mnist": ("mnist", arch, {"epochs": epochs} | ({"width": width} if width else {}))
+        for arch, epochs, width in (
+            ("dense", 10, 0.0),
+            ("lenet", 6, 0.0),
+            ("alexnet", 3, 0.125),
+            ("vgg", 4, 0.125),
+            ("resnet8", 4, 0.0),
+            ("ds-cnn", 4, 0.0),
+            ("mobilenet-v1", 6, 0.0),
+            ("mobilenet-v2", 6, 0.0),
+            ("mobilenet-v3-small", 4, 0.5),
         )
     },
     **{
-        f"{arch}-signs": (data, arch, {"epochs": epochs} | more)
-        for arch, data, epochs, more in (
-            ("dense", "signs-32", 60, {}),
-            ("lenet", "signs-64", 30, {}),
-            ("alexnet", "signs-64", 30, {}),
-            ("vgg", "signs-48", 30, {}),
-            ("resnet8", "signs-48", 30, {}),
-            ("ds-cnn", "signs-64", 30, {}),
-            ("mobilenet-v1", "signs-64", 40, {}),
-            ("mobilenet-v2", "signs-64", 25, {}),
-            ("mobilenet-v3-small", "signs-64", 30, {}),
+        f"{arch}-signs": (data, arch, {"epochs": epochs})
+        for arch, data, epochs in (
+            ("dense", "signs-32", 60),
+            ("lenet", "signs-64", 30),
+            ("alexnet", "signs-64", 30),
+            ("vgg", "signs-48", 30),
+            ("resnet8", "signs-48", 30),
+            ("ds-cnn", "signs-64", 30),
+            ("mobilenet-v1", "signs-64", 40),
+            ("mobilenet-v2", "signs-64", 25),
+            ("mobilenet-v3-small", "signs-64", 30),
         )
     },
-    "mobilenet-v2-signs32": ("signs-32", "mobilenet-v2", {"epochs": 40}),
 }
 """Our nine architectures on two data sets: data, architecture, options of `train`."""
 GIVEN: dict[str, tuple[str, str, str]] = {
@@ -143,7 +147,7 @@ class Net:
         path = self.data.with_suffix(".unlabelled.npz")
         if not path.exists():
             temporary = path.with_suffix(".tmp.npz")
-            np.savez(temporary, **{f"x_{part}": self.split(part)[0] for part in ("train", "val")})
+            np.savez(temporary, x_train=self.split("train")[0], x_val=self.split("val")[0])
             temporary.rename(path)
         return path
 

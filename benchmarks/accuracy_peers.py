@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from accuracy_nets import SIDES, Net, alone
+from accuracy_nets import Net, alone
 
 Array = npt.NDArray[Any]
 ITEMS = 200
 """Calibration items, as many as `convert` takes unless told otherwise."""
-SIDES["float"] = {"repairs": False, "rewrite": False}
 
 
 def peer_files(net: Net, names: list[str]) -> dict[str, Path | str]:

@@ -25,8 +25,10 @@ from edgepress.runtime.contract import read_contract
 
 Array = npt.NDArray[Any]
 EXPONENT, CAP, ERROR = 6.0, 6.0, 1e-4
-PASSING = ("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "ZeroPadding2D")
-PASSING += ("Dropout", "Flatten", "Reshape")
+PASSING = (
+    *("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "ZeroPadding2D"),
+    *("Dropout", "Flatten", "Reshape"),
+)
 WEIGHTED = ("Conv2D", "DepthwiseConv2D", "Dense")
 
 

@@ -90,8 +90,11 @@ class Writer:
 
     def kept(self, scheme: Scheme) -> Kept:
         """What a file of mixed precision keeps in float."""
-        kept = self.job.waist.kept if scheme.is_mixed else NOTHING
-        if isinstance(kept, ConversionError):
+        if not scheme.is_mixed:
+            return NOTHING
+        if isinstance(error := self.job.waist.model, ConversionError):
+            raise ConversionError(f"Its layers are chosen in the float TFLite graph: {error.message}", error.hint)
+        if isinstance(kept := self.job.waist.kept, ConversionError):
             raise kept
         return kept
 

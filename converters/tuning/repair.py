@@ -14,8 +14,8 @@ A graph with an operation that programs do not know keeps its constants, and a n
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from edgepress.converters.tuning.judge import Judge, Score, enough
 from edgepress.converters.tuning.limits import limited
 from edgepress.converters.tuning.methods import Chosen, chosen_methods, first_items, trials
 from edgepress.converters.tuning.rounding import rounded
+from edgepress.converters.tuning.stages import Repaired, Stage
 from edgepress.runtime.errors import first_line
 
 Array = npt.NDArray[Any]
@@ -52,49 +53,6 @@ _KINDS: dict[Tuning, tuple[str, tuple[str, ...], str]] = {
 """By kind of tuning: the precision of the file that judges it, the rewrites of its recipe, and the last repair."""
 RANGED: tuple[Tuning, ...] = ("int8", "int4")
 """The kinds for which the methods of ranges are chosen."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One repair that was tried.
-
-    Attributes:
-        name: "equalization", "bias-correction" and so on.
-        tuning: The kind of tuning that it was tried for.
-        kept: Whether it was kept.
-        before: The score without it.
-        after: The score with it.
-        what: What it did, in words.
-    """
-
-    name: str
-    tuning: Tuning
-    kept: bool
-    before: Score
-    after: Score
-    what: str
-
-    def facts(self) -> dict[str, Any]:
-        """The stage for JSON and contracts."""
-        scores = {"before": self.before.facts(), "after": self.after.facts()}
-        return {"name": self.name, "kept": self.kept, **scores, "what": self.what}
-
-
-@dataclass(frozen=True)
-class Repaired:
-    """What tuning made of a graph.
-
-    Attributes:
-        models: The tuned graphs by kind of tuning; none for a kind that changed nothing.
-        stages: The repairs that were tried, in order.
-        chosen: The methods by which ranges of 8-bit tensors follow from calibration items; None: all by `minmax`.
-        notes: Remarks for the user.
-    """
-
-    models: Mapping[Tuning, bytes] = field(default_factory=dict)
-    stages: tuple[Stage, ...] = ()
-    chosen: Chosen | None = None
-    notes: tuple[str, ...] = ()
 
 
 def repair(
