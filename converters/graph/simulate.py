@@ -35,7 +35,7 @@ INT4 = 17
 REPEATS = ("QUANTIZE", "DEQUANTIZE")
 """Kinds of operations that only store what they read in another type."""
 
-Halves = Literal["even", "up", "away", "outward"]
+Halves = Literal["even", "up", "away"]
 HALVES: Mapping[str, Halves] = {"ADD": "up", "SUB": "up", "AVERAGE_POOL_2D": "away"}
 """What the kernels of some operations do with halves, which are frequent there: XNNPACK's of sums add one half and cut
 (src/qs8-vadd), LiteRT's of averages round the stored integers (reference/integer_ops/pooling.h). The others round
@@ -54,8 +54,7 @@ class Rounding:
         zero: The integer that stands for 0.
         low: Smallest integer.
         high: Largest integer.
-        halves: Where values half-way between two integers go: to the "even" one, "up", "away" from the integer 0, or
-            "outward" from the value 0.
+        halves: Where values half-way between two integers go: to the "even" one, "up", or "away" from the integer 0.
         parts: If it is not 1: numbers of parts of an integer, one a channel, to which values are rounded before.
         gain: What values are multiplied by, which is about 1, where a kernel's factor is a coarse one.
     """
@@ -83,8 +82,6 @@ class Rounding:
             case "away":
                 stored = exact + float(self.zero)
                 integers = tf.sign(stored) * tf.floor(tf.abs(stored) + 0.5 + TINY) - float(self.zero)
-            case "outward":
-                integers = tf.sign(exact) * tf.floor(tf.abs(exact) + 0.5 + TINY)
         return (clipped + tf.stop_gradient(integers - clipped)) * size
 
     @property
@@ -320,7 +317,7 @@ def _twice(source: Rounding, weights: Rounding, made: Rounding) -> Rounding:
     (`MultiplyByQuantizedMultiplier` in kernels/internal/common.h).
     """
     _, exponent = np.frexp(np.ravel(source.scale * weights.scale) / made.scale)
-    return replace(made, halves="outward", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
+    return replace(made, halves="up", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
 
 
 def _converted(first: Rounding, second: Rounding) -> Rounding:
