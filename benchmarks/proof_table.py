@@ -62,8 +62,9 @@ class Row:
     @property
     def margin(self) -> float:
         """Noise and shift less their bounds, dB, whichever is nearer to being refused."""
-        found, bound = self.found, SCHEMES[self.cell.scheme].min_spread_db
-        pairs = ((found.spread_db, found.rounded_db, bound), (found.offset_db, found.rounded_offset_db, scheme.min_offset_db))
+        found, scheme = self.found, SCHEMES[self.cell.scheme]
+        noise = found.spread_db, found.rounded_db, scheme.min_spread_db
+        pairs = (noise, (found.offset_db, found.rounded_offset_db, scheme.min_offset_db))
         return min(max((r for r in ratios if r is not None), default=EXACT_DB) - least for *ratios, least in pairs)
 
 
