@@ -78,13 +78,12 @@ def hurt(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
                 yield Line(f"    {net.name:26} {scheme:12} no file", "no file")
                 continue
             lost, left = (paired_drop(reference, side[scheme]) for side in (plain, repaired))
-            assert lost.low is not None and left.low is not None
             broken = worse_than(repaired[scheme], theirs)
             text = "not hurt beyond the interval"
-            if lost.low > 0:
+            if (lost.low or 0) > 0:
                 sums[scheme] += lost.estimate, left.estimate, 1
                 text = f"{1 - left.estimate / lost.estimate:.0%} regained"
-                broken += [f"{text}, asked two thirds"] if left.low > lost.estimate * (1 - REGAINED) else []
+                broken += [f"{text}, asked two thirds"] if (left.low or 0) > lost.estimate * (1 - REGAINED) else []
             broken += [f"{seconds:.1f} s, limit {SECONDS:.0f}"] if seconds > SECONDS else []
             yield Line(
                 f"    {net.name:26} {scheme:12} min-max {drop(reference, plain[scheme])}, repaired "
