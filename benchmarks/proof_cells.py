@@ -132,7 +132,7 @@ def _make(subject: Subject, folder: Path, seeds: int) -> None:
             targets = {s: Path(temporary) / f"{s}.{SCHEMES[s].format}" for s in some}
             made: list[Any] = []
             batches = partial(list, [calibration])
-            make_waist(WaistJob(Path(temporary), used, None, batches, wanted=("exact", "int8")), made.append)
+            make_waist(WaistJob(Path(temporary), used, None, batches, wanted=("exact", "weights", "int8")), made.append)
             job = FilesJob(targets, contract, used, batches, items["data"], "x", False, made.pop())
             make_files(job, made.append)
             for report in made:

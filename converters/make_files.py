@@ -120,12 +120,13 @@ class _Work:
                 task=contract.task,
                 ends_in=self.ends_in,
                 rounded=lambda end: rounded_answers(
-                    self.writer.parent(scheme),
+                    self.writer.parent(scheme, tuned=False),
                     scheme,
                     items,
                     self.truth.given(truth),
                     end=end,
                     rewrites=rewrites,
+                    tuned=self.writer.parent(scheme, tuned=True),
                 ),
             )
             if reason and self.job.enforce:

@@ -78,17 +78,23 @@ class Writer:
         graph, last = rewritten_onnx(graph, after)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
 
-    def parent(self, scheme: Scheme) -> Any:
-        """The float graph that the quantizer got, without rewrites that are not exact themselves."""
+    def parent(self, scheme: Scheme, *, tuned: bool) -> Any:
+        """The float graph of a scheme, without rewrites that are not exact themselves; None if no tuning changed it."""
+        tuning = self._tuning(scheme) if tuned else ""
+        if tuned and not tuning:
+            return None
         exact = tuple(row for row in self._rewrites(scheme, "float") if row.changes != "int8 rounding")
         rewritten: Callable[..., Any] = self._rewritten_tflite if scheme.format == "tflite" else self._rewritten_onnx
-        model, _ = self.once(rewritten, exact, self._tuning(scheme))
+        model, _ = self.once(rewritten, exact, tuning)
         return model
 
     def kept(self, scheme: Scheme) -> Kept:
         """What a file of mixed precision keeps in float."""
-        kept = self.job.waist.kept if scheme.is_mixed else NOTHING
-        if isinstance(kept, ConversionError):
+        if not scheme.is_mixed:
+            return NOTHING
+        if isinstance(error := self.job.waist.model, ConversionError):
+            raise ConversionError(f"Its layers are chosen in the float TFLite graph: {error.message}", error.hint)
+        if isinstance(kept := self.job.waist.kept, ConversionError):
             raise kept
         return kept
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from rewriting import Net
 
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.program import Program, UnknownOperationError
+from edgepress.converters.graph.simulate import scales_of_tflite
 from edgepress.converters.kept import NOTHING, KeepOptions, Kept, KeptLayer, layer_name, matching
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import schemes_for
@@ -20,10 +22,11 @@ from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_onnx.kept import float_nodes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.tuning.frontier import Frontier, State
 from edgepress.converters.tuning.judge import Judge, answers_before_end
 from edgepress.converters.tuning.layers import layers_of
 from edgepress.converters.tuning.mixed import choose
-from edgepress.converters.tuning.sensitivity import sensitivity
+from edgepress.converters.tuning.sensitivity import LayerSimulation, sensitivity
 from edgepress.runtime import InputError, load
 from edgepress.toolkit.conversion import convert
 
@@ -165,6 +168,15 @@ def test_labels_that_chance_made_right_do_not_hide_a_loss(wide: Case) -> None:
     assert {WIDE, READER} <= {layer.name for layer in chosen.layers}
 
 
+def test_a_graph_that_can_not_be_simulated_is_an_error(wide: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: bytes) -> Program:
+        raise UnknownOperationError("ATAN2, which makes x")
+
+    monkeypatch.setattr("edgepress.converters.tuning.mixed.Program", refuse)
+    with pytest.raises(ConversionError, match="can't simulate it: ATAN2, which makes x"):
+        wide.choose("layer1")
+
+
 def test_outputs_that_are_no_scores_of_labels_need_names(wide: Case) -> None:
     judge = Judge(wide.model, items(1, 8), labelled=False)
     with pytest.raises(ConversionError, match="no scores of labels"):
@@ -198,6 +210,22 @@ def test_sensitivity_names_the_wide_layer_first(wide: Case) -> None:
     assert found.regained(first) > 0
     assert all(one.alone.sqnr_db > 20 for one in found.layers if one.layer.name not in (WIDE, READER))
     assert found.whole.agreement < 0.8
+
+
+def test_states_grow_and_cost_more_and_lose_less(wide: Case) -> None:
+    simulation = LayerSimulation(Program(wide.model), scales_of_tflite(Program(wide.model), wide.make(NOTHING)))
+    frontier = Frontier(simulation, {name: 1.0 + place for place, name in enumerate(simulation.names)})
+    states = list(frontier.states(State()))
+    assert states[0] == State()
+    losses, costs = [frontier.loss(state) for state in states], [frontier.cost(state) for state in states]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0] == sum(frontier.losses.values())
+    assert costs[0] == 0 < costs[-1]
+    for less, more in pairwise(states[:-1]):
+        assert less.layers <= more.layers
+        assert less.weights <= more.weights <= more.layers
+    weighted = {number for number, layer in enumerate(frontier.layers) if layer.weights}
+    assert all(weighted - state.layers for state in states)
 
 
 @pytest.mark.parametrize(
@@ -242,8 +270,23 @@ def test_named_layers_of_a_keras_model_in_both_formats(run: Any, tmp_path: Path)
         assert dict(variant.tuning) == dict(contract.tuning)
         assert any(note.startswith("kept in float, ") for note in variant.notes)
         assert not any("does not support" in note for note in variant.notes)
+        assert float_weights(variant.path) == 2
         assert variant.size_bytes is not None
         assert variant.size_bytes > run.variants[variant.scheme].stat().st_size
+
+
+def float_weights(path: Path) -> int:
+    """Number of operations with weights that are stored as float32."""
+    if path.suffix == ".tflite":
+        graph = Graph(path.read_bytes())
+        weighted = [op for op in graph.operators if graph.kind(op) in ("CONV_2D", "FULLY_CONNECTED")]
+        return sum(graph.dtype(int(op.inputs[1])) == np.float32 for op in weighted)
+    import onnx
+
+    model = onnx.load(path)
+    stored = {t.name: t.data_type for t in model.graph.initializer}
+    weighted = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    return sum(stored.get(node.input[1]) == onnx.TensorProto.FLOAT for node in weighted)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_onnx_interface(name: str, run: Any) -> None:
 
 def test_parse_schemes() -> None:
     assert parse_schemes("all") == ALL
-    assert {*SCHEMES} - {*ALL} == {"tflite-int4", "tflite-weights8", "onnx-int4"}
+    assert {*SCHEMES} - {*ALL} == {"tflite-int4", "tflite-weights8", "onnx-int4", "tflite-mixed", "onnx-mixed"}
     assert parse_schemes("onnx-int4,all") == ("onnx-int4", *ALL)
     assert parse_schemes("onnx-int8, tflite-int8,onnx-int8") == ("onnx-int8", "tflite-int8")
     assert parse_schemes("onnx") == tuple(n for n in ALL if n.startswith("onnx"))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from rewriting import Net
 
 from edgepress.converters.graph.program import Program
+from edgepress.converters.statistics import Choice, Statistics
 from edgepress.converters.tuning import repair as module
+from edgepress.converters.tuning.bias import with_own_biases
 from edgepress.converters.tuning.channel_ranges import channel_ranges, tensor_ranges
 from edgepress.converters.tuning.equalize import equalizing_factors
 from edgepress.converters.tuning.groups import scale_groups
 from edgepress.converters.tuning.judge import Judge, Score
-from edgepress.converters.tuning.repair import repair, with_own_biases
+from edgepress.converters.tuning.methods import Chosen
+from edgepress.converters.tuning.repair import repair
 
 RELU, RELU6 = 1, 3
 ITEMS = np.random.default_rng(0).normal(size=(128, 6, 6, 3)).astype(np.float32)
@@ -51,7 +55,7 @@ def net(act: int = RELU, *, hard: bool) -> bytes:
 
 def agreement(model: bytes, judge: Judge, precision: str = "int8") -> float:
     program = Program(model)
-    ranges = tensor_ranges(channel_ranges(program, CALIBRATION), {}, program.source, None)
+    ranges = tensor_ranges(channel_ranges(program, CALIBRATION), program.source, None)
     found = judge.score(model, ranges, precision).agreement
     assert found is not None
     return found
@@ -202,3 +206,18 @@ def test_labels_make_hits() -> None:
     score = Judge(model, TEST, labels).score(model, None, "float32")
     assert score.accuracy == 0.75
     assert score.agreement == 1
+
+
+@pytest.mark.parametrize("tensors", [True, False])
+def test_a_graph_whose_tensors_have_methods_of_their_own_serves_both_formats(
+    tensors: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_tensor(statistics: Statistics, score: Callable[[Choice], Score], trials: int) -> Chosen:
+        names = statistics.names[:1] if tensors else ()
+        found = score(choice := Choice("mse").with_tensors(names, "minmax"))
+        return Chosen(choice, found, found, 1)
+
+    monkeypatch.setattr(module, "chosen_methods", by_tensor)
+    model = net(hard=False)
+    found = repair(model, batches, Judge(model, TEST), wanted=("int8",), repairs=False, ranging="auto")
+    assert found.models == ({"int8": model} if tensors else {})

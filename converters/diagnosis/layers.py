@@ -99,6 +99,7 @@ class _Sums:
     clipped: int = 0
     agreed: float = 0.0
     scores: float = 0.0
+    blamed: float = 0.0
     rounding: float = 0.0
     weights: float = 0.0
     whole: float = 0.0
@@ -304,6 +305,7 @@ def _blame_outliers(program: Program, held: Matched, steps: Sequence[Step], sums
         moved = own.scores * power[widest] / (power.sum() or 1.0) * (own.weights / both if both else 0.0)
         own.scores -= moved
         before.scores += moved
+        before.blamed += moved
 
 
 def _is_tied(program: Program, held: Matched, step: Step) -> bool:
@@ -345,7 +347,7 @@ def _layer(step: Step, sums: _Sums, held: Matched, items: int, total: float, tie
         weights_error=weights_error(step, held),
         fault="",
     )
-    return replace(found, fault=_fault(found, tied))
+    return replace(found, fault=_fault(found, tied, blamed=sums.blamed > sums.scores / 2))
 
 
 def _used(rounding: Rounding, low: float, high: float) -> float:
@@ -356,7 +358,7 @@ def _used(rounding: Rounding, low: float, high: float) -> float:
     return min(max(min(high, last) - max(low, first), 0.0) / (last - first), 1.0)
 
 
-def _fault(layer: Layer, tied: bool) -> Fault:
+def _fault(layer: Layer, tied: bool, blamed: bool) -> Fault:
     if layer.cost < LEAST:
         return ""
     if layer.weights_error is not None and layer.weights_error > WRONG:
@@ -365,7 +367,8 @@ def _fault(layer: Layer, tied: bool) -> Fault:
         return "range"
     if layer.clipped is not None and layer.clipped > CLIPPED:
         return "clipped"
-    return "outlier" if layer.spread > OUTLIER and layer.stored not in ("float16", "float32") else ""
+    shared = layer.stored not in ("float16", "float32")  # one scale for all channels
+    return "outlier" if layer.spread > OUTLIER and (shared or blamed) else ""
 
 
 def _stored(step: Step, held: Matched) -> str:

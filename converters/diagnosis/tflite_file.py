@@ -16,7 +16,19 @@ from edgepress.converters.to_tflite.graph import Graph
 Array = npt.NDArray[Any]
 HYBRID = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
 """Kinds of operations that round float values while they run, if their weights are integers."""
-WIDTHS = {"int8": 8, "uint8": 8, "int16": 16}
+INT4 = 17
+"""Of the schema's `TensorType`: two values in each byte, the first in its lower half."""
+
+
+def _nibbles(graph: Graph, index: int) -> Array | None:
+    """Values of a constant of 4 bits, int8."""
+    data = graph.root.buffers[graph.table.tensors[index].buffer].data
+    if data is None or not len(data):
+        return None
+    packed = np.asarray(data, np.uint8)
+    halves = np.stack([packed & 15, packed >> 4], axis=1).ravel().astype(np.int8)
+    shape = graph.shape(index)
+    return np.asarray(np.where(halves > 7, halves - 16, halves)[: int(np.prod(shape))].reshape(shape))
 
 
 class TFLiteFile:
@@ -46,7 +58,7 @@ class TFLiteFile:
     def _read(self, graph: Graph, index: int) -> None:
         name, dtype = graph.name(index), graph.dtype(index)
         scales, zeros = graph.scales(index)
-        values = graph.constant(index)
+        values = _nibbles(graph, index) if graph.table.tensors[index].type == INT4 else graph.constant(index)
         if values is None:
             if scales and dtype is not None and dtype.kind in "iu":
                 self.roundings[name] = of_codes(dtype, scales[0], zeros[0] if zeros else 0)
@@ -68,7 +80,8 @@ class TFLiteFile:
 
     def _is_hybrid(self, graph: Graph, op: Any) -> bool:
         data, weights = (graph.dtype(int(i)) for i in op.inputs[:2])
-        return data == np.float32 and weights is not None and weights.kind in "iu"
+        whole = graph.table.tensors[int(op.inputs[1])].type == INT4 or (weights is not None and weights.kind in "iu")
+        return data == np.float32 and whole
 
     def _start(self, model: bytes) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType

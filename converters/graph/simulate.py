@@ -31,10 +31,11 @@ from edgepress.converters.to_tflite.graph import Graph
 Array = npt.NDArray[Any]
 LIMITS = {17: (-8, 7), 9: (-128, 127), 3: (0, 255), 7: (-32768, 32767), 2: (-(2**31), 2**31 - 1)}
 """Smallest and largest value of int4, int8, uint8, int16 and int32, by the schema's `TensorType`."""
+INT4 = 17
 REPEATS = ("QUANTIZE", "DEQUANTIZE")
 """Kinds of operations that only store what they read in another type."""
 
-Halves = Literal["even", "up", "away"]
+Halves = Literal["even", "up", "away", "outward"]
 HALVES: Mapping[str, Halves] = {"ADD": "up", "SUB": "up", "AVERAGE_POOL_2D": "away"}
 """What the kernels of some operations do with halves, which are frequent there: XNNPACK's of sums add one half and cut
 (src/qs8-vadd), LiteRT's of averages round the stored integers (reference/integer_ops/pooling.h). The others round
@@ -53,7 +54,9 @@ class Rounding:
         zero: The integer that stands for 0.
         low: Smallest integer.
         high: Largest integer.
-        halves: Where values half-way between two integers go: to the "even" one, "up", or "away" from the integer 0.
+        halves: Where values half-way between two integers go: to the "even" one, "up", "away" from the integer 0, or
+            "outward" from the value 0.
+        parts: If it is not 1: numbers of parts of an integer, one a channel, to which values are rounded before.
         gain: What values are multiplied by, which is about 1, where a kernel's factor is a coarse one.
     """
 
@@ -63,6 +66,7 @@ class Rounding:
     high: int
     halves: Halves = "even"
     gain: float = 1.0
+    parts: Array | float = 1.0
 
     def apply(self, value: Any, scale: Any = None) -> Any:
         """The value rounded and clipped, as a tensor with gradients; with another scale if one is given."""
@@ -70,14 +74,17 @@ class Rounding:
 
         size = self.scale if scale is None else scale
         clipped = tf.clip_by_value(value / size * self.gain, float(self.low - self.zero), float(self.high - self.zero))
+        exact = clipped if np.ndim(self.parts) == 0 else tf.floor(clipped * self.parts + 0.5) / self.parts
         match self.halves:
             case "even":
-                integers = tf.round(clipped)
+                integers = tf.round(exact)
             case "up":
-                integers = tf.floor(clipped + 0.5 + TINY)
+                integers = tf.floor(exact + 0.5 + TINY)
             case "away":
-                stored = clipped + float(self.zero)
+                stored = exact + float(self.zero)
                 integers = tf.sign(stored) * tf.floor(tf.abs(stored) + 0.5 + TINY) - float(self.zero)
+            case "outward":
+                integers = tf.sign(exact) * tf.floor(tf.abs(exact) + 0.5 + TINY)
         return (clipped + tf.stop_gradient(integers - clipped)) * size
 
     @property
@@ -226,7 +233,7 @@ class Simulation:
         hooks["operations"] = self.operations(only=only)
         shape = [None if program.batched else 1, *program.shapes[program.source][1:]]
 
-        @tf.function(input_signature=[tf.TensorSpec(shape, tf.as_dtype(program.dtype))])  # type: ignore[untyped-decorator]
+        @tf.function(input_signature=[tf.TensorSpec(shape, tf.as_dtype(program.dtype))], autograph=False)  # type: ignore[untyped-decorator]
         def answer(part: Any) -> Any:
             return program.run(part, constants=constants, **hooks)[program.sink]
 
@@ -266,6 +273,10 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
         step = None if graph.kind(op) in REPEATS else steps.get(graph.name(int(op.outputs[0])))
         if step is None:
             continue
+        if step.kind == "CONV_2D" and graph.table.tensors[int(op.inputs[1])].type == INT4:
+            places = [_rounding(graph, int(i)) for i in (*op.inputs[:2], op.outputs[0])]
+            if len(known := [rounding for rounding in places if rounding is not None]) == len(places):
+                tensors[step.output] = _twice(*known)
         for place, (name, index) in enumerate(zip(step.inputs, op.inputs, strict=False)):
             if name and (found := stored(int(index), name)[name in tensors :]):
                 reads[step.output, place] = found
@@ -283,6 +294,16 @@ def _rounding(graph: Graph, index: int) -> Rounding | None:
         shape[tensor.quantization.quantizedDimension] = len(scales)
     scale = np.array(scales, np.float32).reshape(shape if len(scales) > 1 else ())
     return Rounding(scale, zeros[0], *LIMITS[tensor.type])
+
+
+def _twice(source: Rounding, weights: Rounding, made: Rounding) -> Rounding:
+    """How LiteRT's own kernels, which compute convolutions of 4-bit weights, round sums.
+
+    They multiply by a factor in [0.5, 1) and round, then divide by a power of two and round again
+    (`MultiplyByQuantizedMultiplier` in kernels/internal/common.h).
+    """
+    _, exponent = np.frexp(np.ravel(source.scale * weights.scale) / made.scale)
+    return replace(made, halves="outward", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
 
 
 def _converted(first: Rounding, second: Rounding) -> Rounding:

@@ -9,8 +9,9 @@ in the quantized file (`graph.simulate`); the teacher is the float program. Trai
   arXiv:1902.08153). Adam divides gradients by their size, as the factor does that this paper gives the scales'.
 
 Tensors that the file ties to one scale stay tied, and scales that kernels fix are not trained. The loss is the
-Kullback-Leibler divergence of the answers' probabilities (Hinton et al. 2015, arXiv:1503.02531) or, for answers that
-are no scores of labels, their squared error; a part of it may be the cross-entropy of labels.
+Kullback-Leibler divergence of the answers' probabilities (Hinton et al. 2015, arXiv:1503.02531), of which a part may be
+the cross-entropy of labels, and the squared error of the answers before softmax, which certain answers have, too. Of
+answers that are no scores of labels it is this error alone.
 """
 
 from __future__ import annotations
@@ -43,14 +44,10 @@ class Teaching:
 
     Attributes:
         kind: What the answers are.
-        rate: The learning rate of the first step, in multiples of what a parameter is measured in.
-        steps: Number of steps, over which the rate falls to 0 as a cosine.
         labels: Share of the loss that is the cross-entropy of labels, 0-1; for "softmax" only.
     """
 
     kind: Kind
-    rate: float
-    steps: int
     labels: float = 0.0
 
 
@@ -157,21 +154,23 @@ class Distillation:
         teacher: The float program.
         student: The simulated graph.
         teaching: What is trained and how.
-        spread: Standard deviation of the teacher's answers, for "numbers".
+        spread: Standard deviation of the teacher's answers before softmax or sigmoid.
     """
 
     def __init__(self, teacher: Program, student: Student, teaching: Teaching, spread: float = 1.0) -> None:
         import keras
 
         self.teacher, self.student, self.teaching, self.spread = teacher, student, teaching, spread
-        self.optimizer = keras.optimizers.Adam(teaching.rate)
+        self.optimizer = keras.optimizers.Adam()
         self.optimizer.build(student.variables)
         self._step = self._compile()
 
-    def step(self, items: Array, labels: Array, number: int) -> float:
-        """One step on a batch of items (n, *item shape) and their labels (n,); returns the loss."""
-        share = number / max(self.teaching.steps, 1)
-        self.optimizer.learning_rate = self.teaching.rate * (1 + float(np.cos(np.pi * min(share, 1)))) / 2
+    def step(self, items: Array, labels: Array, rate: float) -> float:
+        """One step on a batch of items (n, *item shape) and their labels (n,); returns the loss.
+
+        The learning rate is in multiples of what a variable is measured in.
+        """
+        self.optimizer.learning_rate = rate
         return float(self._step(items.astype(self.teacher.dtype), labels.astype(np.int64)))
 
     def _compile(self) -> Callable[[Array, Array], Any]:
@@ -180,7 +179,7 @@ class Distillation:
         teacher, student, variables = self.teacher, self.student, self.student.variables
         shape = tf.TensorSpec([None, *teacher.shapes[teacher.source][1:]], tf.as_dtype(teacher.dtype))
 
-        @tf.function(input_signature=[shape, tf.TensorSpec([None], tf.int64)])  # type: ignore[untyped-decorator]
+        @tf.function(input_signature=[shape, tf.TensorSpec([None], tf.int64)], autograph=False)  # type: ignore[untyped-decorator]
         def step(items: Any, labels: Any) -> Any:
             true = tf.stop_gradient(before_end(teacher, teacher.run(items)))
             with tf.GradientTape() as tape:
@@ -200,11 +199,19 @@ class Distillation:
                 if self.teaching.labels:
                     exact = tf.one_hot(labels, true.shape[-1])
                     target = (1 - self.teaching.labels) * target + self.teaching.labels * exact
-                return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, found))
+                likely = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, found))
+                error = found - true
+                return likely + self._square(error - tf.reduce_mean(error, axis=1, keepdims=True))
             case "sigmoid":
-                return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(true), found))
+                likely = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(true), found))
+                return likely + self._square(found - true)
             case "numbers":
-                return tf.reduce_mean(tf.square((found - true) / self.spread))
+                return self._square(found - true)
+
+    def _square(self, error: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.reduce_mean(tf.square(error / self.spread))
 
 
 def before_end(program: Program, values: Mapping[str, Any]) -> Any:

@@ -63,6 +63,14 @@ class Frontier:
             for name, readers in self._readers.items()
             if name in self._makers or name == program.source
         ]
+        self._names: dict[int, list[str]] = {}
+        for name, need in self._needs.items():
+            for number in need.layers:
+                self._names.setdefault(number, []).append(name)
+        self._near: dict[int, list[int]] = {}
+        for border, (maker, others, _) in enumerate(self._borders):
+            for number in {maker, *others}:
+                self._near.setdefault(number, []).append(border)
         self._time = sum(self._step_ns(step)[1] for step in program.steps)
         self._bytes = max(1, sum(layer.elements for layer in self.layers))
 
@@ -99,14 +107,28 @@ class Frontier:
 
     def cost(self, state: State) -> float:
         """Time beyond that of the whole net in 8 bits, as a share of it, and bytes alike, added."""
-        steps = (step for number in state.layers for step in self.layers[number].steps)
-        time = sum(slow - fast for slow, fast in map(self._step_ns, steps))
-        for maker, readers, size in self._borders:
-            inside = readers & state.layers
-            crossed = readers - state.layers if maker in state.layers else inside
-            time += (BORDER_NS * size + OPERATION_NS) if crossed else 0
-        more = sum(3 * self.layers[number].elements for number in state.weights)
+        return self._added(State(), state)
+
+    def _gain(self, now: State, then: State) -> float:
+        """Loss that is regained by a state that contains another."""
+        new = (then.layers - now.layers) | (then.weights - now.weights)
+        touched = dict.fromkeys(name for number in sorted(new) for name in self._names.get(number, ()))
+        return sum(self.losses[n] for n in touched if self._is_free(n, then) and not self._is_free(n, now))
+
+    def _added(self, now: State, then: State) -> float:
+        """Cost that a state has beyond that of one which it contains."""
+        new = then.layers - now.layers
+        time = sum(slow - fast for n in new for slow, fast in map(self._step_ns, self.layers[n].steps))
+        for border in {border for number in new for border in self._near.get(number, ())}:
+            time += self._border_ns(border, then) - self._border_ns(border, now)
+        more = sum(3 * self.layers[number].elements for number in then.weights - now.weights)
         return time / self._time + more / self._bytes
+
+    def _border_ns(self, border: int, state: State) -> float:
+        """Time that quantizing or dequantizing a tensor takes."""
+        maker, readers, size = self._borders[border]
+        crossed = readers - state.layers if maker in state.layers else readers & state.layers
+        return BORDER_NS * size + OPERATION_NS if crossed else 0.0
 
     @staticmethod
     def _step_ns(step: Step) -> tuple[float, float]:
@@ -128,12 +150,13 @@ class Frontier:
             yield last
 
     def _next(self, now: State, least: float) -> State | None:
-        loss, cost = self.loss(now), self.cost(now)
         best, best_worth = None, 0.0
-        for need in dict.fromkeys(need for name, need in self._needs.items() if not self._is_free(name, now)):
+        for need in dict.fromkeys(self._needs.values()):
+            if need.layers <= now.layers and need.weights <= now.weights:
+                continue
             then = State(now.layers | need.layers, now.weights | need.weights)
-            gain = loss - self.loss(then)
-            worth = gain / (max(self.cost(then) - cost, 0.0) + FREE)
+            gain = self._gain(now, then)
+            worth = gain / (max(self._added(now, then), 0.0) + FREE)
             if gain > least and worth > best_worth and self._weighted - then.layers:
                 best, best_worth = then, worth
         return best

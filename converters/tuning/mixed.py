@@ -25,7 +25,7 @@ from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.tuning.frontier import Frontier, State
 from edgepress.converters.tuning.judge import Judge, answers_before_end
 from edgepress.converters.tuning.layers import Layer
-from edgepress.converters.tuning.methods import first_items
+from edgepress.converters.tuning.methods import first_items, trials
 from edgepress.converters.tuning.sensitivity import BUDGET_MACS, LayerSimulation, affordable
 from edgepress.runtime.decisions import softmax
 from edgepress.runtime.input_spec import InputSpec
@@ -81,21 +81,16 @@ def choose(
     """
     options = options or KeepOptions()
     try:
-        program = Program(model)
+        search = _Search(Program(model), model, make, judge)
+        start = search.named(options.pattern) if options.pattern else State()
+        if options.max_drop_pp is None and options.pattern:
+            return search.kept(start, start)
+        return search.within(MAX_DROP_PP if options.max_drop_pp is None else options.max_drop_pp, start, items)
     except UnknownOperationError as e:
         raise ConversionError(
-            f"Mixed precision can't be chosen for this model: it has an operation that edgepress can't simulate: {e}.",
+            f"Mixed precision can't be chosen for this model, because edgepress can't simulate it: {e}.",
             "Use int8, int16x8 or float16 schemes.",
         ) from e
-    search = _Search(program, model, make, judge)
-    start, limit = State(), options.max_drop_pp
-    if options.pattern:
-        start = search.named(options.pattern)
-    if limit is None:
-        if options.pattern:
-            return search.kept(start, start)
-        limit = MAX_DROP_PP
-    return search.within(limit, start, items)
 
 
 def _without(state: State, part: State) -> State:
@@ -153,7 +148,8 @@ class _Search:
         steps[1:] = sorted(
             steps[1:], key=lambda step: (cost(_without(state, step)), sorted(step.layers | step.weights))
         )
-        for step in steps[: PRUNINGS + 1]:
+        tries = min(PRUNINGS, trials(self._model, len(self._judge.items), len(self._simulation.names)))
+        for step in steps[: tries + 1]:
             less = _without(state, step)
             if less != state and cost(less) <= cost(state) and self._drop(less) <= limit:
                 state = less
@@ -219,7 +215,7 @@ class _Search:
         whole = sum(losses.values())
         own = sum(losses.get(name, 0.0) for name in (*layer.weights, *layer.outputs))
         share = 100 * own / whole if whole else 0.0
-        return f"its rounding is {share:.0f} % of the loss" if share >= 1 else "it stands between such layers"
+        return f"its rounding is {share:.1f} % of the loss" if share >= 0.05 else "it stands between such layers"
 
     def kept(self, state: State, start: State, *, limit: float | None = None) -> Kept:
         """The choice with what was measured and remarks."""

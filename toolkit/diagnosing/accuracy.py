@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -131,8 +132,18 @@ def diagnose_accuracy(
                 f"{path} or {other} crashed the process that compared them: {e}.",
                 "One of them is damaged: copy it again.",
             ) from e
-    diagnosis = replace(diagnosis, remedies=tuple(tried))
+    diagnosis = replace(diagnosis, remedies=(*tried, *_training(path, contract, data)))
     return replace(diagnosis, text=sentences(diagnosis, opened.labels))
+
+
+def _training(path: Path, contract: Contract, data: str | None) -> list[Remedy]:
+    """The remedy of last resort."""
+    scheme = SCHEMES.get(contract.scheme)
+    if scheme is None or scheme.tuning not in ("int8", "int4"):
+        return []
+    words = ["edgepress", "tune", str(path), *(["--data", data] if data else [])]
+    words += ["--bits", "4"] if scheme.tuning == "int4" else []
+    return [Remedy(text="train the quantized net to answer like the model", command=shlex.join(words))]
 
 
 def _described(

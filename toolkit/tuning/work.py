@@ -7,6 +7,7 @@ by real quantized files on validation items (`converters.tuning.judge`), and is 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,10 +29,18 @@ from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.statistics import Choice, Ranges
 from edgepress.converters.to_tflite.convert import with_scheme
-from edgepress.converters.tuning.distill import Distillation, Student, Teaching, kind_of_answers, largest_batch
+from edgepress.converters.tuning.bias import with_own_biases
+from edgepress.converters.tuning.distill import (
+    Distillation,
+    Student,
+    Teaching,
+    before_end,
+    kind_of_answers,
+    largest_batch,
+)
 from edgepress.converters.tuning.judge import Judge, Score, enough
 from edgepress.converters.tuning.methods import Validation
-from edgepress.converters.tuning.repair import repair, with_own_biases
+from edgepress.converters.tuning.repair import repair
 from edgepress.converters.worker import Emit
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.data.types import Split
@@ -39,13 +48,14 @@ from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import State
 
 Bits = Literal[8, 4]
-RATES: Mapping[Bits, float] = {8: 1e-4, 4: 1e-3}
-"""Learning rate of the first step: a few hundred steps move a weight by some steps of its grid."""
+RATES: Mapping[Bits, float] = {8: 3e-5, 4: 3e-4}
+"""Learning rate at the beginning of the first cycle: some hundred steps move weights by a step of their grid."""
 LABELS: Mapping[Bits, float] = {8: 0.0, 4: 0.2}
 """Share of labels in the loss: what eight bits lose is so little that labels would train another model instead."""
-PARTS, PATIENCE, MOST_EPOCHS, LEAST_STEPS = 12, 5, 60, 24
-"""Parts of the training, after each of which a file is judged; parts without gain after which it ends, in the second
-half of the training, when the learning rate is low; limits of its length."""
+CYCLES, PATIENCE, MOST_EPOCHS, LEAST_STEPS = 8, 3, 60, 24
+"""Cycles of the training: in each, the learning rate falls to 0 as a cosine (Loshchilov & Hutter 2017,
+arXiv:1608.03983), and a file is judged. Behind one that brought nothing, training goes back to the best, with half the
+rate; after so many in a row, it ends. Limits of its length."""
 BATCH, MEMORY = 32, 1 << 30
 """Items of a step at most, and memory in bytes that their activations may take."""
 START, RANGES = "start.tflite", "start.json"
@@ -144,6 +154,7 @@ class _Tuning:
         state = checkpoint.load(self.folder) or State(dict(self.job.began_with))
         if not (self.job.bits == 8 and first.sound):
             self._train(student, state, first, ranges, emit)
+        emit(Progress(1.0, "writing"))
         if state.best_epoch:
             checkpoint.assign(student.variables, state.best)
             model, ranges = student.model(), ranges | student.ranges()
@@ -186,41 +197,43 @@ class _Tuning:
         size = min(BATCH, len(job.train), largest_batch(student.program, MEMORY))
         kind = kind_of_answers(self.teacher, labelled=job.contract.task != "none")
         labels = LABELS[job.bits] if job.labelled else 0.0
-        total = int(state.history[0]["steps"]) if state.history else 0
-        best = first
-        if state.best_epoch:
-            checkpoint.assign(student.variables, state.best)
-            best = self._score(student, ranges)
-        spread = max(float(np.std(self.teacher.answers(self.judge.items[:BATCH]))), 1e-6)
-        work = Distillation(self.teacher, student, Teaching(kind, RATES[job.bits], total, labels), spread)
-        if not total:
-            total = self._length(work, student, size)
-            work.teaching = Teaching(kind, RATES[job.bits], total, labels)
+        values = self.teacher.run(self.judge.items[:BATCH].astype(self.teacher.dtype))
+        spread = max(float(np.std(before_end(self.teacher, values))), 1e-6)
+        work = Distillation(self.teacher, student, Teaching(kind, labels), spread)
+        if not state.best:
+            state.best = checkpoint.values(student.variables)
+        checkpoint.assign(student.variables, state.best)
+        best = self._score(student, ranges) if state.best_epoch else first
+        done, total = 0, 0
         if state.history:
+            done, total = (int(state.history[-1][name]) for name in ("step", "steps"))
             checkpoint.assign(student.variables, state.variables)
             checkpoint.assign(work.optimizer.variables, state.optimizer)
-        done = int(state.history[-1]["step"]) if state.history else 0
-        part, started, losses = max(1, total // PARTS), time.monotonic(), list[float]()
+        total = total or self._length(work, student, size)
+        each, losses, started = -(-total // CYCLES), list[float](), time.monotonic()
         text = f"validation {_figures(best)}"
         for step, (x, y) in zip(range(done, total), self._batches(size, done), strict=False):
-            losses.append(work.step(x, y, step))
+            failed = sum(not row["kept"] for row in state.history)
+            rate = RATES[job.bits] * 0.5**failed * (1 + math.cos(math.pi * (step % each) / each)) / 2
+            losses.append(work.step(x, y, rate))
             emit(Progress((step + 1) / total, f"loss {losses[-1]:.4f}  {text}"))
-            if (step + 1) % part and step + 1 < total:
+            if (step + 1) % each and step + 1 < total:
                 continue
-            score = self._score(student, ranges)
-            text = f"validation {_figures(score)}"
-            row = {"step": step + 1, "steps": total, "loss": float(np.mean(losses)), **_row(score)}
-            row |= {"seconds": round(time.monotonic() - started, 3)}
+            score = self._score(student, ranges) if np.isfinite(losses).all() else None
+            if kept := score is not None and score.better_than(best):
+                best, state.best, state.best_epoch = score, checkpoint.values(student.variables), len(state.history) + 1
+            else:
+                checkpoint.assign(student.variables, state.best)
+            text = f"validation {_figures(best)}"
+            row = {"step": step + 1, "steps": total, "loss": float(np.mean(losses)), "kept": float(kept)}
+            row |= _row(score) if score else {}
+            state.history.append(row | {"seconds": round(time.monotonic() - started, 3)})
             state.variables = checkpoint.values(student.variables)
             state.optimizer = checkpoint.values(work.optimizer.variables)
-            state.history.append(row)
-            if np.isfinite(losses).all() and score.better_than(best):
-                best, state.best, state.best_epoch = score, state.variables, len(state.history)
             checkpoint.save(state, self.folder)
-            idle, late = len(state.history) - state.best_epoch, len(state.history) > PARTS // 2
-            if not np.isfinite(losses).all() or (late and idle >= PATIENCE):
+            if len(state.history) >= PATIENCE and not any(row["kept"] for row in state.history[-PATIENCE:]):
                 return
-            started, losses = time.monotonic(), []
+            losses, started = [], time.monotonic()
 
     def _length(self, work: Distillation, student: Student, size: int) -> int:
         """Number of steps that the time allows, measured by two, which change nothing."""
@@ -228,7 +241,7 @@ class _Tuning:
         seconds = 0.0
         for (x, y), _ in zip(self._batches(size, 0), range(3), strict=False):
             started = time.monotonic()
-            work.step(x, y, 0)
+            work.step(x, y, 0.0)
             seconds = time.monotonic() - started
         for variables, values in zip((student.variables, work.optimizer.variables), before, strict=True):
             checkpoint.assign(variables, values)
