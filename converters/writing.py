@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -32,10 +33,11 @@ class Writer:
     def _onnx(self, tuning: Tuning) -> Any:
         """The float ONNX model: of the float TFLite graph, or of the source itself where there is none.
 
-        A source that is ONNX stays as it is unless tuning changed it.
+        A source that is ONNX stays as it is unless tuning changed it, and so do loops, which TFLite unrolls.
         """
         waist, tuned = self.job.waist, tuning in self.job.waist.tuned or bool(self.job.learned)
-        if isinstance(waist.model, ConversionError) or (self.source.facts.format == "onnx" and not tuned):
+        own = self.source.facts.format == "onnx" or self.source.loops
+        if isinstance(waist.model, ConversionError) or (own and not tuned):
             return self.source.onnx(self.job.adapter)
         bare = InputAdapter(self.input, self.input.shape)  # the graph contains the adapter
         try:
@@ -76,6 +78,8 @@ class Writer:
         options: dict[str, Any] = {"kept": kept, "learned": self.job.learned}
         graph = to_onnx.with_scheme(model, scheme, *calibration, chosen, self.job.waist.choice, **options)
         graph, last = rewritten_onnx(graph, after)
+        graph = copy.deepcopy(graph) if graph is model else graph  # which others are made from, too
+        interface.name_ends(graph)
         return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
 
     def parent(self, scheme: Scheme, *, tuned: bool) -> Any:

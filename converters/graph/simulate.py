@@ -35,7 +35,7 @@ INT4 = 17
 REPEATS = ("QUANTIZE", "DEQUANTIZE")
 """Kinds of operations that only store what they read in another type."""
 
-Halves = Literal["even", "up", "away", "outward"]
+Halves = Literal["even", "up", "away"]
 HALVES: Mapping[str, Halves] = {"ADD": "up", "SUB": "up", "AVERAGE_POOL_2D": "away"}
 """What the kernels of some operations do with halves, which are frequent there: XNNPACK's of sums add one half and cut
 (src/qs8-vadd), LiteRT's of averages round the stored integers (reference/integer_ops/pooling.h). The others round
@@ -54,8 +54,7 @@ class Rounding:
         zero: The integer that stands for 0.
         low: Smallest integer.
         high: Largest integer.
-        halves: Where values half-way between two integers go: to the "even" one, "up", "away" from the integer 0, or
-            "outward" from the value 0.
+        halves: Where values half-way between two integers go: to the "even" one, "up", or "away" from the integer 0.
         parts: If it is not 1: numbers of parts of an integer, one a channel, to which values are rounded before.
         gain: What values are multiplied by, which is about 1, where a kernel's factor is a coarse one.
     """
@@ -83,8 +82,6 @@ class Rounding:
             case "away":
                 stored = exact + float(self.zero)
                 integers = tf.sign(stored) * tf.floor(tf.abs(stored) + 0.5 + TINY) - float(self.zero)
-            case "outward":
-                integers = tf.sign(exact) * tf.floor(tf.abs(exact) + 0.5 + TINY)
         return (clipped + tf.stop_gradient(integers - clipped)) * size
 
     @property
@@ -153,6 +150,19 @@ class Simulation:
         """The weighted operations computed on integers, whose sums are exact in float32 up to 2**24; for inference."""
         import tensorflow as tf
 
+        def sums(step: Step, x: Sequence[Any]) -> Any:
+            """As XNNPACK's kernel, with factors of 21 binary places (src/microparams-init.c, `qs8_add_minmax`)."""
+            made, parts = self.scales.tensors.get(step.output), [self._read_as(step, place, only) for place in (0, 1)]
+            known = [rounding for rounding in (made, *parts) if rounding is not None and not rounding.scale.ndim]
+            if len(known) < 3 or any(r.high - r.low != 255 for r in known) or self._misses(step, only):
+                return OPERATIONS[step.kind](step, x)
+            factors = np.array([part.scale / known[0].scale for part in known[1:]], np.float32)
+            unit = 2.0 ** (20 - np.floor(np.log2(factors.max())))
+            whole = [tf.cast(tf.round(v / part.scale), tf.float64) for v, part in zip(x, known[1:], strict=True)]
+            first, second = (v * (np.rint(factor * unit) / unit) for v, factor in zip(whole, factors, strict=True))
+            exact = tf.floor((first + second if step.kind == "ADD" else first - second) + 0.5)
+            return activated(step, tf.cast(exact, tf.float32) * known[0].scale)
+
         def integers(step: Step, x: Sequence[Any]) -> Any:
             source, weights = (self._read_as(step, place, only) for place in (0, 1))
             if source is None or weights is None:
@@ -165,7 +175,11 @@ class Simulation:
                 parts.append(tf.round(x[2] / size))
             return activated(step, OPERATIONS[step.kind](bare, parts) * size)
 
-        return dict.fromkeys(WEIGHTED, integers)
+        return dict.fromkeys(WEIGHTED, integers) | {"ADD": sums, "SUB": sums}
+
+    def _misses(self, step: Step, only: Collection[str] | None) -> bool:
+        """Whether a step's output is not to be rounded."""
+        return only is not None and step.output not in only
 
     def _read_as(self, step: Step, place: int, only: Collection[str] | None) -> Rounding | None:
         """How a step's input is rounded in the end."""
@@ -303,7 +317,7 @@ def _twice(source: Rounding, weights: Rounding, made: Rounding) -> Rounding:
     (`MultiplyByQuantizedMultiplier` in kernels/internal/common.h).
     """
     _, exponent = np.frexp(np.ravel(source.scale * weights.scale) / made.scale)
-    return replace(made, halves="outward", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
+    return replace(made, halves="up", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
 
 
 def _converted(first: Rounding, second: Rounding) -> Rounding:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.frozen import INPUT, OUTPUT
 from edgepress.converters.to_onnx.convert import OPSET, finished
 from edgepress.runtime.errors import InputError, ModelFileError, first_line
 
@@ -267,3 +268,17 @@ def _rename(nodes: list[Any], old: str, new: str) -> None:
     for node in nodes:
         for names in (node.input, node.output):
             names[:] = [new if name == old else name for name in names]
+
+
+def name_ends(model: onnx.ModelProto) -> None:
+    """Give the input and the output the names that they have in all ONNX files made here, unless others have them."""
+    graph = model.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    taken |= {tensor.name for tensor in graph.initializer}
+    for value, name in ((graph.input[0], INPUT), (graph.output[0], OUTPUT)):
+        if name in taken:
+            continue
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [name if other == value.name else other for other in names]
+        value.name = name
