@@ -32,7 +32,8 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion import Conversion
-from edgepress.converters.make_files import Done, FilesJob, make_files
+from edgepress.converters.files_job import FilesJob
+from edgepress.converters.make_files import Done, make_files
 from edgepress.converters.opening import OpenJob, open_model
 from edgepress.converters.schemes import parse_schemes
 from edgepress.converters.sources.keras import sha256_of
@@ -105,7 +106,7 @@ def _directly(model: Path, schemes: Sequence[str], calibration: Any, out: Path) 
     adapter = InputAdapter(CONTRACT.input, CONTRACT.input.shape)
     contract = CONTRACT.replace(parent_sha256=sha256_of(model))
     open_model(OpenJob(model, Hints()), reports.append)
-    make_waist(WaistJob(out, adapter), reports.append)
+    make_waist(WaistJob(out, adapter, None, calibration), reports.append)
     waist, paths = reports.pop(), file_paths(schemes, out, "model", "cpu")
     make_files(FilesJob(paths, contract, adapter, calibration, None, "seeded", True, waist), reports.append)
     assert sum(isinstance(r, Done) and r.scores is not None for r in reports) == len(schemes), reports

@@ -4,16 +4,17 @@
         [--rounds 15] [--budget-s 0.4] [--clock wall|cpu]
 
 Each route converts in a process of its own, with the rewrites of `converters.rewrites`; the `.tflite` file is made
-either way, because the TFLite schemes need it, so its time is not counted. The files of a net are timed in alternation on one thread
-(`rewrite_timing`). For each scheme, the table holds what both routes give, the frozen graph's first:
+either way, because the TFLite schemes need it, so its time is not counted. The files of a net are timed in alternation
+on one thread (`rewrite_timing`). For each scheme, the table holds what both routes give, the frozen graph's first:
 
-* what the answers are worth: signal to noise, dB, of Keras' own answers (`rewrite_nets`); right ones, if there are labels;
-* numbers of nodes and of Transposes; bytes;
+* what the answers are worth: signal to noise, dB, of Keras' own answers (`rewrite_nets`); right ones, if it is trained;
+* numbers of Transposes and of nodes; bytes; microseconds;
 * the ratio of the times of a call, with its 95 % interval; below 1, the route through TFLite is faster;
-* seconds and peak memory, beyond that of the opened model, of making the float graph.
+* rewrites that were made at other numbers of places.
 
-Names in the `.tflite` graph that the ONNX graph lacks are counted, too. Exits with 1 if a route failed for a net, if the route
-through TFLite has more Transposes, or if it loses more than 0.3 dB where it is below 80 dB.
+Seconds and peak memory are those of making the float graph, beyond what was there before; names are tensors of the
+`.tflite` graph that the ONNX graph lacks. `--models` takes names of nets in the cache, or words that the names hold.
+Exits with 1 if the route through TFLite failed, has more Transposes, or loses more than 0.3 dB where it is below 80 dB.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -50,13 +52,11 @@ def main() -> None:
     parser.add_argument("--schemes", default=SCHEME_NAMES)
     add_options(parser)
     args = parser.parse_args()
-    wanted = [w for w in args.models.split(",") if w]
-    chosen = [Net(w, args.out, args.real) for w in wanted if (args.out / w).is_dir()]
-    chosen += (
-        nets(args.out, [w for w in wanted if not (args.out / w).is_dir()], real=args.real)
-        if len(chosen) < len(wanted) or not wanted
-        else []
-    )
+    exact = [w for w in args.models.split(",") if (args.out / w / "items.npz").exists()]
+    words_of = [w for w in args.models.split(",") if w and w not in exact]
+    chosen = [Net(name, args.out, args.real) for name in exact if name]
+    if words_of or not chosen:
+        chosen += nets(args.out, words_of, real=args.real)
     rows = []
     for net in chosen:
         net.make()
@@ -66,55 +66,64 @@ def main() -> None:
 
 
 def compared(net: Net, schemes: Sequence[str], args: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row a scheme, printed as it is made."""
-    made: dict[str, dict[str, Any]] = {}
+    """One row a scheme, printed as it is made; each pair is (frozen, tflite)."""
+    made = []
     for route in ROUTES:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            made[route] = pool.submit(convert, net, route, schemes).result()
-    before, after = (made[route] for route in ROUTES)
+            made.append(pool.submit(convert, net, route, schemes).result())
+    pairs = {key: [side[key] for side in made] for key in ("seconds", "mb", "error")}
     words([
-        f"{net.name}: {before['seconds']:.2f} -> {after['seconds']:.2f} s, {before['mb']:.0f} -> {after['mb']:.0f} MB; "
-        f"{after['lost']} of {after['names']} names lost; tf2onnx {'' if after['error'] or not after['foreign'] else 'USED'}"
+        f"{net.name}: {_pair(pairs['seconds'], '.2f')} s, {_pair(pairs['mb'], '.0f')} MB; "
+        f"{made[1]['lost']} of {made[1]['names']} names lost{'; left to tf2onnx' if made[1]['foreign'] else ''}"
     ])  # fmt: skip
-    if before["error"] or after["error"]:
-        words([f"  frozen: {before['error'] or 'made'}; tflite: {after['error'] or 'made'}"])
-        return [{"net": net.name, "errors": [before["error"], after["error"]], "broken": bool(after["error"])}]
-    items, rows = net.items(), []
+    if any(pairs["error"]):
+        words([f"  {route}: {error or 'made'}" for route, error in zip(ROUTES, pairs["error"], strict=True)])
+        return [{"net": net.name, "broken": ["failed"] if pairs["error"][1] else []} | pairs]
+    rows = []
     for scheme in schemes:
-        sides = [made[route]["files"][scheme] for route in ROUTES]
-        calls, worth = {}, []
-        for route, side in zip(ROUTES, sides, strict=True):
-            session = _session(side["bytes"])
-            source = session.get_inputs()[0].name
-            scores = _answers(session, items["test"])
-            right = float((scores.argmax(1) == items["labels"]).sum()) if "labels" in items else None
-            worth.append((sqnr_db(scores, items["truth"]), right))
-            one = items["test"][:1]
-            calls[route] = lambda session=session, source=source, one=one: session.run(None, {source: one})
-        times = timed(calls, **options_of(args))
-        ratio = summarize(scheme, times["tflite"], times["frozen"])
-        (db, right), (new_db, new_right) = worth
-        turns, new_turns = (side["kinds"].get("Transpose", 0) for side in sides)
-        broken = [] if new_turns <= turns else ["more Transposes"]
-        if min(db, BEYOND_DB) - min(new_db, BEYOND_DB) > LOSS_DB:
-            broken.append("less accurate")
-        sizes, counts = [len(side["bytes"]) for side in sides], [sum(side["kinds"].values()) for side in sides]
-        lacking = [f"{k} {n}->{sides[1]['rewrites'].get(k, 0)}" for k, n in sides[0]["rewrites"].items() if n != sides[1]["rewrites"].get(k, 0)]  # fmt: skip
-        low, high = ratio.ratio_low or 0, ratio.ratio_high or 0
-        right_words = f"  right {right:.0f} -> {new_right:.0f}" if right is not None else ""
+        row = _row(net.items(), [side["files"][scheme] for side in made], args)
+        spread = f"[{row['interval'][0]:.3f}, {row['interval'][1]:.3f}]" if all(row["interval"]) else ""
+        right = f"  right {_pair(row['right'], '.0f')}" if None not in row["right"] else ""
+        kept = f"  NOT KEPT: {', '.join(row['broken'])}" if row["broken"] else ""
         words([
-            f"  {scheme:14}{db:6.1f} -> {new_db:5.1f} dB{right_words}  Transposes {turns} -> {new_turns}  nodes {counts[0]} -> {counts[1]}"
-            f"  kB {sizes[0] / 1e3:.0f} -> {sizes[1] / 1e3:.0f}  us {ratio.theirs_us:.0f} -> {ratio.ours_us:.0f}"
-            f"  ratio {ratio.ratio:.3f} [{low:.3f}, {high:.3f}]  {', '.join(lacking)}"
-            + (f"  NOT KEPT: {', '.join(broken)}" if broken else "")
+            f"  {scheme:14}{_pair(row['db'], '5.1f')} dB{right}  Transposes {_pair(row['transposes'])}"
+            f"  nodes {_pair(row['nodes'])}  kB {_pair([n / 1e3 for n in row['bytes']], '.0f')}"
+            f"  us {_pair(row['us'], '.0f')}  ratio {row['ratio']:.3f} {spread}  {_rewrites(row['rewrites'])}{kept}"
         ])  # fmt: skip
-        rows.append({
-            "net": net.name, "scheme": scheme, "db": [db, new_db], "right": [right, new_right],
-            "transposes": [turns, new_turns], "nodes": counts, "bytes": sizes, "ratio": ratio.ratio,
-            "interval": [low, high], "seconds": [before["seconds"], after["seconds"]], "mb": [before["mb"], after["mb"]],
-            "rewrites": [side["rewrites"] for side in sides], "broken": broken,
-        })  # fmt: skip
+        rows.append({"net": net.name, "scheme": scheme} | pairs | row)
     return rows
+
+
+def _row(items: dict[str, Any], sides: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
+    """What is measured of both files of a scheme."""
+    calls, row = {}, dict[str, Any](db=[], right=[])
+    for route, side in zip(ROUTES, sides, strict=True):
+        session = _session(side["bytes"])
+        scores = _answers(session, items["test"])
+        row["db"].append(sqnr_db(scores, items["truth"]))
+        row["right"].append(float((scores.argmax(1) == items["labels"]).sum()) if "labels" in items else None)
+        calls[route] = partial(session.run, None, {session.get_inputs()[0].name: items["test"][:1]})
+    times = timed(calls, **options_of(args))
+    found = summarize("", times["tflite"], times["frozen"])
+    row |= {"us": [found.theirs_us, found.ours_us], "ratio": found.ratio}
+    row |= {"interval": [found.ratio_low, found.ratio_high], "rewrites": [side["rewrites"] for side in sides]}
+    row |= {"transposes": [side["kinds"].get("Transpose", 0) for side in sides]}
+    row |= {"nodes": [sum(side["kinds"].values()) for side in sides], "bytes": [len(side["bytes"]) for side in sides]}
+    before, after = (min(db, BEYOND_DB) for db in row["db"])
+    row["broken"] = ["less accurate"] if before - after > LOSS_DB else []
+    if row["transposes"][1] > row["transposes"][0]:
+        row["broken"].append("more Transposes")
+    return row
+
+
+def _pair(values: Sequence[float], style: str = "") -> str:
+    return " -> ".join(format(value, style) for value in values)
+
+
+def _rewrites(made: Sequence[dict[str, int]]) -> str:
+    """The rewrites that one route got at other numbers of places than the other."""
+    pairs = {name: [side.get(name, 0) for side in made] for name in {**made[0], **made[1]}}
+    return ", ".join(f"{name} {_pair(pair)}" for name, pair in pairs.items() if pair[0] != pair[1])
 
 
 def convert(net: Net, route: str, schemes: Sequence[str]) -> dict[str, Any]:

@@ -17,15 +17,18 @@ import numpy.typing as npt
 import proof_faults
 from proof_models import CALIBRATION, HELD_OUT, PROOF, Subject
 
-from edgepress.converters import make_files
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
+from edgepress.converters.files_job import FilesJob
+from edgepress.converters.make_files import Done, make_files
+from edgepress.converters.opening import OpenJob, open_model, opened
 from edgepress.converters.proof.compare import End, seeded_items
 from edgepress.converters.proof.verify import end_of, rounded_answers
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_tflite import passes
+from edgepress.converters.waist import WaistJob, make_waist
 from edgepress.runtime import load
 from edgepress.runtime.contract import Contract
 
@@ -94,8 +97,8 @@ def cells(subject: Subject, cache: Path, seeds: int) -> Iterator[Cell]:
 
 def _make(subject: Subject, folder: Path, seeds: int) -> None:
     reports: list[Any] = []
-    make_files.open_model(make_files.OpenJob(subject.path, subject.hints), reports.append)
-    facts, source = reports[0], make_files._opened[0]
+    open_model(OpenJob(subject.path, subject.hints), reports.append)
+    facts, source = reports[0], opened()
     if facts.contract is not None:
         contract, adapter = facts.contract, InputAdapter(facts.contract.input, facts.contract.input.shape)
     else:
@@ -127,13 +130,15 @@ def _make(subject: Subject, folder: Path, seeds: int) -> None:
         for name, used in wrong:
             some = schemes if not name else [s for s in schemes if not s.endswith("int16x8")]
             targets = {s: Path(temporary) / f"{s}.{SCHEMES[s].format}" for s in some}
-            job = make_files.FilesJob(targets, contract, used, partial(list, [calibration]), items["data"], "x", False)
             made: list[Any] = []
-            make_files.make_files(job, made.append)
+            batches = partial(list, [calibration])
+            make_waist(WaistJob(Path(temporary), used, None, batches, wanted=("exact", "weights", "int8")), made.append)
+            job = FilesJob(targets, contract, used, batches, items["data"], "x", False, made.pop())
+            make_files(job, made.append)
             for report in made:
-                if isinstance(report, make_files.Done) and report.variant.error:
+                if isinstance(report, Done) and report.variant.error:
                     print(f"{subject.name} {report.variant.scheme}: {report.variant.error}", file=sys.stderr)
-                if not isinstance(report, make_files.Done) or report.variant.path is None:
+                if not isinstance(report, Done) or report.variant.path is None:
                     continue
                 scheme, path = report.variant.scheme, report.variant.path
                 _answer(path.read_bytes(), contract, scheme, items, folder / f"{scheme}+{name}.npz")

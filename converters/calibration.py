@@ -84,10 +84,10 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
     for batch in _checked(batches):
         for item in batch:
             interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
-            interpreter.set_tensor(source["index"], item[np.newaxis].astype(source["dtype"]))
             try:
+                interpreter.set_tensor(source["index"], item[np.newaxis].astype(source["dtype"]))
                 interpreter.invoke()
-            except RuntimeError as e:
+            except (RuntimeError, ValueError) as e:
                 raise _does_not_take(e) from e
             if source["dtype"] == np.float32:
                 found.add(source["name"], item)

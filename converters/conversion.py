@@ -10,10 +10,8 @@ too much memory there, that scheme becomes a variant with an error, and the othe
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -25,12 +23,10 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.hints import Facts, Hints
-from edgepress.converters.contract.outputs import Looks
-from edgepress.converters.errors import ConversionError
-from edgepress.converters.files import temporary_path
-from edgepress.converters.inspection.report import file_size
-from edgepress.converters.make_files import Began, Done, FilesJob, make_files
-from edgepress.converters.opening import OpenJob, open_model
+from edgepress.converters.files_job import FilesJob
+from edgepress.converters.kept import KeepOptions
+from edgepress.converters.make_files import Began, Done
+from edgepress.converters.processes import Processes
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.sources.keras import sha256_of
@@ -39,21 +35,15 @@ from edgepress.converters.targets import Target, file_paths, refuse_other_scheme
 from edgepress.converters.to_tflite.from_onnx import VERSION
 from edgepress.converters.tuning.methods import Validation
 from edgepress.converters.variant import Variant, across
-from edgepress.converters.waist import Waist, WaistJob, make_waist
-from edgepress.converters.worker import ChildDied, Emit, Worker, merged
+from edgepress.converters.waist import WaistJob
+from edgepress.converters.worker import ChildDied, Emit
 from edgepress.runtime.contract import Contract
-from edgepress.runtime.errors import InputError, ModelFileError, unknown
+from edgepress.runtime.errors import InputError, unknown
 from edgepress.runtime.filetypes import kind_of
 
 TOOLS = ("edgepress", "tensorflow", "keras", "litert-quantizer", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 SILENCE_S = 1800.0
 """Time limit for one scheme, seconds."""
-COPIES = 16
-"""Copies of a large model's weights that a process may hold at its peak, not counting TensorFlow itself
-(benchmarks/conversion_memory.py measures it)."""
-
-
-Report = Began | Done
 
 
 class Conversion:
@@ -74,20 +64,15 @@ class Conversion:
         silence_s: float = SILENCE_S,
         memory_bytes: int | None = None,
     ) -> None:
-        self.path, self._hints = Path(path), hints or Hints()
+        self.path = Path(path)
         kind_of(self.path)  # raises an error if it is missing
-        self._limits: dict[str, Any] = {"silence_s": silence_s, "memory_bytes": memory_bytes}
-        self._workers: dict[str, Worker] = {}
-        self._looks: Looks | None = None
-        self._closed = False
+        self._processes = Processes(self.path, hints or Hints(), silence_s=silence_s, memory_bytes=memory_bytes)
 
     def __enter__(self) -> Conversion:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._closed = True
-        for worker in list(self._workers.values()):
-            worker.close()
+        self._processes.close()
 
     @cached_property
     def facts(self) -> Facts:
@@ -97,9 +82,9 @@ class Conversion:
             ModelFileError: It can't be opened, or crashes the process that opens it.
         """
         try:
-            return self._open("tflite")
+            return self._processes.open("tflite")
         except ChildDied as e:
-            raise self._crash(e) from e
+            raise self._processes.crash(e) from e
 
     @property
     def stem(self) -> str:
@@ -125,6 +110,7 @@ class Conversion:
         rewrite: bool = True,
         repairs: bool = True,
         ranging: Ranging = "minmax",
+        keep: KeepOptions | None = None,
         validation: Validation | None = None,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
@@ -148,6 +134,7 @@ class Conversion:
             rewrite: Whether the graphs are rewritten to be faster there (`converters.rewrites.table`).
             repairs: Whether the graph's constants may be changed where that makes quantized files more accurate.
             ranging: How ranges of tensors follow from the calibration items: one method, or "auto", which tries them.
+            keep: Which layers files of mixed precision keep in float; None chooses them by the default limit.
             validation: Items on which these trials are judged, and their labels; None takes calibration items.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
@@ -173,12 +160,13 @@ class Conversion:
             with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
                 wanted = tuple({SCHEMES[name].tuning: None for name in schemes if SCHEMES[name].tuning})
                 labelled = contract.task != "none"
-                judged = (calibration, validation, labelled, wanted, repairs, ranging)
-                waist = self._waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, *judged))
+                mixed = (keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None
+                judged = (calibration, validation, labelled, wanted, repairs, ranging, mixed)
+                waist = self._processes.waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, *judged))
                 job = FilesJob(
                     paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite, learned
                 )
-                for report in self._reports(job):
+                for report in self._processes.files(job):
                     if isinstance(report, Began) and on_start:
                         on_start(report.scheme)
                     if isinstance(report, Done):
@@ -186,10 +174,7 @@ class Conversion:
                         if on_done:
                             on_done(report.variant)
         except BaseException:  # Ctrl-C too
-            workers = list(self._workers.values())  # before they close: a thread removes its own when it dies
-            self.__exit__(None, None, None)
-            for worker in workers:
-                _remove_partial(paths.values(), worker)
+            self._processes.abandon(paths.values())
             raise
         answers = {name: done.scores for name, done in found.items() if done.scores is not None}
         return [across(found[name].variant, answers) for name in schemes]
@@ -222,119 +207,4 @@ class Conversion:
         Raises:
             ModelFileError: The process died.
         """
-        try:
-            if "tflite" not in self._workers:
-                self._open("tflite")
-            yield from self._workers["tflite"].call(function, job)
-        except ChildDied as e:
-            self._workers.pop("tflite").close()
-            raise ModelFileError(f"The process that worked on {self.path} died: {_last_words(e)}") from e
-
-    def _waist(self, schemes: Sequence[str], job: WaistJob) -> Waist:
-        """The float graph that files are made from; meanwhile, the process for ONNX files opens the model."""
-        if not any(SCHEMES[name].format == "tflite" or SCHEMES[name].tuning for name in schemes):
-            return Waist(ConversionError("No file needs it."))
-        parts: list[Iterator[Any]] = [self._waist_reports(job)]
-        if self._room_for_two() and any(SCHEMES[name].format == "onnx" for name in schemes):
-            parts.append(self._opened("onnx"))
-        (waist,) = merged(parts)
-        assert isinstance(waist, Waist)
-        return waist
-
-    def _waist_reports(self, job: WaistJob) -> Iterator[Waist]:
-        try:
-            if "tflite" not in self._workers:
-                self._open("tflite")
-            yield from self._workers["tflite"].call(make_waist, job)
-        except ChildDied as e:
-            self._workers.pop("tflite").close()
-            if self._closed:
-                raise self._crash(e) from e
-            if job.model.exists():
-                note = f"nothing was tuned: the process that did it died: {_last_words(e)}"
-                yield Waist(job.model, choice=job.choice, notes=(note,))
-            else:
-                yield Waist(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
-
-    def _opened(self, format: str) -> Iterator[Any]:
-        """Open the model in the process of a format, which reports nothing; if it dies, it is started again later."""
-        with contextlib.suppress(ChildDied):
-            if format not in self._workers:
-                self._open(format)
-            return
-        self._workers.pop(format).close()
-        yield from ()
-
-    def _reports(self, job: FilesJob) -> Iterator[Report]:
-        """The reports of all formats, made at the same time or, if memory is short, one format after the other."""
-        groups: dict[str, list[str]] = {}
-        for name in job.targets:
-            groups.setdefault(SCHEMES[name].format, []).append(name)
-        formats = sorted(groups, key=lambda format: format not in self._workers)  # an open process comes first
-        parts = {format: self._format_reports(format, groups[format], job) for format in formats}
-        if self._room_for_two():
-            yield from merged(list(parts.values()))
-            return
-        for format, part in parts.items():
-            for other in self._workers.keys() - {format}:
-                self._workers.pop(other).close()  # this format needs the memory that it holds
-            yield from part
-
-    def _format_reports(self, format: str, schemes: Sequence[str], job: FilesJob) -> Iterator[Report]:
-        """Make the files of one format, in a new process whenever one dies."""
-        left, now = list(schemes), ""
-        while left and not self._closed:
-            try:
-                if format not in self._workers:
-                    self._open(format)
-                part = dataclasses.replace(job, targets={name: job.targets[name] for name in left})
-                for report in self._workers[format].call(make_files, part):
-                    now = report.scheme if isinstance(report, Began) else ""
-                    if isinstance(report, Done):
-                        left.remove(report.variant.scheme)
-                    yield report
-            except ChildDied as e:
-                worker = self._workers.pop(format)
-                worker.close()
-                _remove_partial(job.targets.values(), worker)
-                if self._closed or (not now and len(left) == len(schemes)):
-                    raise self._crash(e) from e
-                # Between two files, or while the model is opened again, no scheme is to blame, and none can continue.
-                for name in [now] if now else list(left):
-                    left.remove(name)
-                    error = f"The process that made it died: {_last_words(e)}"
-                    yield Done(Variant(name, None, None, 0.0, error=error))
-                now = ""
-
-    def _room_for_two(self) -> bool:
-        """Whether two processes of this model fit into memory at the same time."""
-        import psutil
-
-        return bool(2 * COPIES * file_size(self.path) < psutil.virtual_memory().available)
-
-    def _open(self, format: str) -> Facts:
-        worker = self._workers[format] = Worker(**self._limits)
-        if self._closed:  # meanwhile, by Ctrl-C
-            worker.close()
-        (facts,) = worker.call(open_model, OpenJob(self.path, self._hints, self._looks))
-        assert isinstance(facts, Facts)
-        self._looks = facts.looks
-        return facts
-
-    def _crash(self, death: ChildDied) -> ModelFileError:
-        return ModelFileError(
-            f"{self.path} crashed the process that opened it: {_last_words(death)}",
-            "The file is damaged, or its suffix is wrong.",
-        )
-
-
-def _last_words(death: ChildDied) -> str:
-    log = " | ".join(line.strip()[:300] for line in death.log.splitlines())
-    return f"{death}." + (f" Its log ends: {log}" if log else "")
-
-
-def _remove_partial(targets: Iterable[Path], worker: Worker) -> None:
-    """Delete the temporary files of a killed process, but not those of another conversion."""
-    for target in targets:
-        with contextlib.suppress(OSError):
-            temporary_path(target, worker.pid).unlink()
+        return self._processes.work(function, job)

@@ -20,9 +20,9 @@ from typing import Literal
 
 from edgepress.runtime.errors import InputError, unknown
 
-Tuning = Literal["", "exact", "int8", "int4"]
+Tuning = Literal["", "exact", "weights", "int8", "int4"]
 """What was done to the float graph that a file is made from: nothing; what changes no float answer; also what makes up
-for the errors of 8 bits; also the rounding of weights to 4 bits."""
+for the errors of 8-bit weights, or of 8 bits altogether; or the rounding of weights to 4 bits."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ class Scheme:
         return self.float_share < 1 and self.precision != "float16"
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether some layers, chosen or named, stay float in it."""
+        return self.precision == "mixed"
+
+    @property
     def rounds_channels(self) -> bool:
         """Whether each output of a dense layer has a scale of its own; those of convolutions always have one."""
         return self.precision != "dynamic"
@@ -101,12 +106,12 @@ _ROWS = (
     Scheme("tflite", "float16", "weights float16, computed in float32: half the size",
            colors=("#475ad0", "#c4b5fe"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03),
     Scheme("tflite", "dynamic", "weights int8, activations quantized while running", colors=("#724e88", "#a290d5"),
-           selftest_steps=16, tuning="exact"),
+           selftest_steps=16, tuning="weights"),
     Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest",
            colors=("#1e9495", "#89f4df"), calibrated=True, output_dtype="uint8", tuning="int8"),
     Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs",
            colors=("#a17fee", "#6dc09a"), calibrated=True, arithmetic=None, min_spread_db=20, min_sqnr_db=20,
-           tuning="exact"),
+           tuning="weights"),
     Scheme("onnx", "float32", "the reference for ONNX Runtime", arithmetic="float32", float_share=1,
            colors=("#710541", "#d24387"), min_spread_db=60, min_sqnr_db=80, max_relative_error=1e-4,
            selftest_steps=0.03),
@@ -121,9 +126,13 @@ _ROWS = (
            colors=("#080005", "#716a4e"), calibrated=True, output_dtype="uint8", weight_bits=4, tuning="int4"),
     Scheme("tflite", "weights8", "weights int8, computed in float32: a quarter of the size", by_name=True,
            colors=("#3d0c00", "#f8fe25"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03,
-           tuning="exact"),
+           tuning="weights"),
     Scheme("onnx", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
            colors=("#07003f", "#a63bb0"), calibrated=True, weight_bits=4, tuning="int4"),
+    Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
+           colors=("#0602c7", "#80d8c0"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
+    Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
+           colors=("#000369", "#c2935e"), calibrated=True, tuning="int8", float_share=0.99),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}

@@ -28,7 +28,7 @@ def checked_target(text: str) -> Target:
 
 def schemes_for(target: Target) -> tuple[str, ...]:
     """Names of the schemes whose files a target can run."""
-    integers = (s.name for s in SCHEMES.values() if s.output_dtype == "uint8")
+    integers = (s.name for s in SCHEMES.values() if s.output_dtype == "uint8" and not s.is_mixed)
     return tuple(integers) if target == "integer-only" else tuple(SCHEMES)
 
 

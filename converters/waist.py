@@ -17,13 +17,15 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
+from edgepress.converters.kept import NOTHING, KeepOptions, Kept
 from edgepress.converters.opening import opened
-from edgepress.converters.schemes import Tuning
+from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.statistics import Choice, Ranging
 from edgepress.converters.tuning.judge import Judge, enough
 from edgepress.converters.tuning.methods import Validation, first_items
-from edgepress.converters.tuning.repair import repair
+from edgepress.converters.tuning.mixed import kept_layers
+from edgepress.converters.tuning.repair import RANGED, repair
 from edgepress.converters.worker import Emit
 from edgepress.runtime.errors import EdgepressError, first_line
 
@@ -37,6 +39,7 @@ class Waist:
         tuned: The files that hold its tuned forms where these differ from it, by the kind of tuning.
         choice: The methods by which ranges of tensors follow from calibration items.
         facts: What was done for each kind of tuning and what that brought, for contracts and JSON.
+        kept: What files of mixed precision keep in float; the error if nothing could be chosen.
         notes: Remarks for the user.
     """
 
@@ -44,6 +47,7 @@ class Waist:
     tuned: Mapping[Tuning, Path] = dataclasses.field(default_factory=dict)
     choice: Choice = dataclasses.field(default_factory=Choice)
     facts: Mapping[Tuning, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    kept: Kept | ConversionError = NOTHING
     notes: tuple[str, ...] = ()
 
     def graph(self, tuning: Tuning = "") -> bytes:
@@ -72,6 +76,7 @@ class WaistJob:
         wanted: The kinds of tuning that files need.
         repairs: Whether the graph's constants may be changed.
         ranging: How ranges follow from the calibration items.
+        keep: What the user says of the layers to keep in float; None if there will be no file of mixed precision.
     """
 
     folder: Path
@@ -83,6 +88,7 @@ class WaistJob:
     wanted: tuple[Tuning, ...] = ()
     repairs: bool = True
     ranging: Ranging = "minmax"
+    keep: KeepOptions | None = None
 
     @property
     def model(self) -> Path:
@@ -108,19 +114,18 @@ def make_waist(job: WaistJob, emit: Emit) -> None:
     else:
         with whole_file(job.model) as temporary:
             temporary.write_bytes(model)
-        emit(_tuned(model, Waist(job.model, choice=job.choice), job))
+        waist = _tuned(model, Waist(job.model, choice=job.choice), job)
+        emit(dataclasses.replace(waist, kept=_kept(model, waist, job)))
 
 
 def _tuned(model: bytes, waist: Waist, job: WaistJob) -> Waist:
     """The same with tuned forms of the graph for the kinds that are wanted."""
-    wanted = [tuning for tuning in job.wanted if job.repairs or (tuning != "exact" and job.ranging == "auto")]
+    wanted = [tuning for tuning in job.wanted if job.repairs or (tuning in RANGED and job.ranging == "auto")]
     if not wanted:
         return waist
     item = job.adapter.item
     try:
-        count = enough(model)
-        items, labels = job.validation(count) if job.validation else (first_items(job.calibration, count), None)
-        judge = Judge(model, items, labels, labelled=job.labelled, uint8=item.is_image)
+        judge = _judge(model, job)
         known = None if item.is_integer else item.value_range
         options: dict[str, Any] = {"wanted": wanted, "repairs": job.repairs, "ranging": job.ranging}
         found = repair(model, job.calibration, judge, input_range=known, **options)
@@ -133,7 +138,7 @@ def _tuned(model: bytes, waist: Waist, job: WaistJob) -> Waist:
     facts: dict[Tuning, dict[str, Any]] = {}
     for tuning in wanted:
         stages = [stage.facts() for stage in found.stages if stage.tuning == tuning]
-        methods = {"calibration": found.chosen.summary()} if tuning != "exact" and found.chosen else {}
+        methods = {"calibration": found.chosen.summary()} if tuning in RANGED and found.chosen else {}
         facts[tuning] = ({"repairs": stages} if stages else {}) | methods
     return dataclasses.replace(
         waist,
@@ -142,6 +147,25 @@ def _tuned(model: bytes, waist: Waist, job: WaistJob) -> Waist:
         facts=facts,
         notes=found.notes,
     )
+
+
+def _judge(model: bytes, job: WaistJob) -> Judge:
+    count = enough(model)
+    items, labels = job.validation(count) if job.validation else (first_items(job.calibration, count), None)
+    return Judge(model, items, labels, labelled=job.labelled, uint8=job.adapter.item.is_image)
+
+
+def _kept(model: bytes, waist: Waist, job: WaistJob) -> Kept | ConversionError:
+    """What files of mixed precision keep in float."""
+    if job.keep is None:
+        return NOTHING
+    try:
+        graph = waist.graph(SCHEMES["tflite-mixed"].tuning)
+        return kept_layers(graph, job.keep, job.calibration, _judge(model, job), job.adapter.item, waist.choice)
+    except ConversionError as e:
+        return e
+    except Exception as e:
+        return unexpected(e)
 
 
 def unexpected(error: Exception) -> ConversionError:

@@ -13,6 +13,7 @@ from rewriting import Net, answer
 
 from edgepress.converters.calibration import tflite_ranges
 from edgepress.converters.inspection import read
+from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.rewrites.tflite import dense_products
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import quantize
@@ -67,9 +68,7 @@ def test_layers_between_the_first_and_the_last_get_four_bits(rewritten: bool) ->
     if rewritten:
         assert dense_products.rewrite(made.graph) == 2
     model = made.model()
-    items = np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype(np.float32)
-    ranges = tflite_ranges(model, lambda: [items], None)
-    file = with_scheme(model, SCHEMES["tflite-int4"], ranges, uint8=False)
+    file = with_scheme(model, SCHEMES["tflite-int4"], _ranges(model), uint8=False)
     found = stored(file)
     few = [name for name, (_, type) in found.items() if type == INT4]
     assert few == ["layer3", "layer4", "layer7"]
@@ -171,3 +170,19 @@ def test_weights8_computes_in_float(run: Any, digits: Any) -> None:
     items = digits.test.read(slice(100))
     near, exact = (load(run.variants[name]).scores(items) for name in ("tflite-weights8", "tflite-float32"))
     assert 0 < np.abs(near - exact).max() < 0.05
+
+
+def test_a_net_without_a_layer_for_four_bits_is_noted(tmp_path: Any) -> None:
+    made = Net((8, 8), 3)
+    made.conv(16, (3, 3))
+    made.conv(8)
+    path = tmp_path / "m.tflite"
+    path.write_bytes(with_scheme(made.model(), SCHEMES["tflite-int4"], _ranges(made.model()), uint8=False))
+    assert any("no weights have 4 bits" in note for note in remainder(path, SCHEMES["tflite-int4"]))
+    path.write_bytes(with_scheme(net().model(), SCHEMES["tflite-int4"], _ranges(net().model()), uint8=False))
+    assert not remainder(path, SCHEMES["tflite-int4"])
+
+
+def _ranges(model: bytes) -> Any:
+    items = np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype(np.float32)
+    return tflite_ranges(model, lambda: [items], None)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
 from collections import Counter
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_emitting import between, check, dense, emitted, put, turns
 from rewriting import Net
 
-from edgepress.converters.rewrites.onnx import layer_norm
+from edgepress.converters.adapter import EXACT, InputAdapter
+from edgepress.converters.rewrites.onnx import float_gelu, hard_gates, hard_sigmoid, layer_norm
 from edgepress.converters.to_onnx.emission import Emission, UnsupportedError
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_onnx.operations import TABLE, of_one
+from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.runtime.input_spec import InputSpec
 
 AXES = np.array([1, 2], np.int32)
 
@@ -228,6 +233,33 @@ def test_a_wrong_answer_is_left_to_tf2onnx(monkeypatch: pytest.MonkeyPatch) -> N
     assert float_onnx_of(net.model()).producer_name == "tf2onnx"
 
 
+def test_exact_steps_of_an_adapter_keep_their_names() -> None:
+    net = Net((4, 4), 3)
+    net.conv(4)
+    adapter = InputAdapter(InputSpec.image(4, 4, "rgb"), (4, 4, 3), per_image="standardize")
+    model = float_onnx_of(passes.adapted(net.model(), adapter))
+    exact = [node.name for node in model.graph.node if EXACT.match(node.name)]
+    assert [name.rpartition("_")[2] for name in exact] == ["mean", "sub", "mul", "mean", "sqrt", "maximum", "div"]
+
+
+def test_a_hard_sigmoid_whose_offset_is_in_the_bias_goes_into_the_convolution() -> None:
+    net = Net((6, 6), 3)
+    net.conv(8, act=1)
+    image = net.now
+    net.conv(8, act=3)
+    net.add("MUL", [net.now, np.array(1 / 6, np.float32)], net.shape)
+    gate = net.graph.name(net.now)
+    net.add("MUL", [image, net.now], net.shape)
+    before = float_onnx_of(net.model())
+    after = copy.deepcopy(before)
+    assert hard_sigmoid.rewrite(after) == 1
+    assert next(node.op_type for node in after.graph.node if gate in node.output) == "HardSigmoid"
+    assert hard_gates.rewrite(after) == 1
+    items = {"input": np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype(np.float32) * 4}
+    one, two = (onnxruntime.InferenceSession(m.SerializeToString()).run(None, items)[0] for m in (before, after))
+    np.testing.assert_allclose(one, two, atol=1e-4)
+
+
 CODE = """
 import hashlib, sys
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
@@ -283,3 +315,16 @@ def test_any_chain_of_operations(data: st.DataObject) -> None:
         kept.append(net.now)
     if net.graph.operators:
         check(net)
+
+
+def test_names_of_nodes_stay_different_over_several_rewrites() -> None:
+    net = Net((6, 6), 3)
+    net.conv(8, act=3)
+    net.add("MUL", [net.now, np.array(1 / 6, np.float32)], net.shape)
+    net.conv(8)
+    net.add("GELU", [net.now], net.shape)
+    model = float_onnx_of(net.model())
+    assert [rewrite(model) for rewrite in (hard_sigmoid.rewrite, float_gelu.rewrite, hard_gates.rewrite)] == [1, 1, 1]
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert {net.graph.name(int(op.outputs[0])) for op in net.graph.operators[1:]} <= set(names)

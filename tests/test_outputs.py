@@ -14,6 +14,7 @@ from edgepress.converters import make_files, opening
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
+from edgepress.converters.files_job import FilesJob
 from edgepress.converters.proof.compare import seeded_items, varies
 from edgepress.converters.proof.still_float import remainder
 from edgepress.converters.schemes import SCHEMES
@@ -130,9 +131,9 @@ def test_what_fails_unexpectedly_ends_its_scheme_alone(
     reports: list[Any] = []
     opening._opened[:] = [source]
     try:
-        make_waist(WaistJob(tmp_path, adapter), reports.append)
+        make_waist(WaistJob(tmp_path, adapter, None, partial(list, [])), reports.append)
         waist = reports.pop()
-        job = make_files.FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True, waist)
+        job = FilesJob(paths, guess.contract, adapter, partial(list, []), None, "seeded", True, waist)
         make_files.make_files(job, reports.append)
     finally:
         opening._opened.clear()

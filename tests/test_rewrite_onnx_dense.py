@@ -148,7 +148,7 @@ def test_gelu_is_written_as_it_is_fused() -> None:
 
 
 @pytest.mark.parametrize("rewrite", [gelu.rewrite, float_gelu.rewrite])
-def test_a_gelu_that_is_the_output_stays(rewrite) -> None:
+def test_a_gelu_that_is_the_output_keeps_its_name(rewrite) -> None:
     net = OnnxNet(SHAPE)
     value = net.add("Neg")
     if rewrite is gelu.rewrite:
@@ -158,9 +158,8 @@ def test_a_gelu_that_is_the_output_stays(rewrite) -> None:
         net.add("Erf")
         net.add("Mul", value, net.add("Add", np.float32(1)))
         net.add("Mul", np.float32(0.5))
-    before, model = net.model(), net.model()
-    assert rewrite(model) == 0
-    assert kinds(model) == kinds(before)
+    found = near(net, rewrite, tolerance=1e-5)
+    assert found.graph.output[0].name == net.now
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16])

@@ -47,6 +47,25 @@ def image(*, height: int = 8, width: int = 8, channels: int = 3, mean: Any = 0.0
     return net
 
 
+@pytest.mark.parametrize("view", ["Reshape", "Transpose"])
+@pytest.mark.parametrize(("scale", "places"), [(1.0, 1), (0.5, 0)])
+def test_bytes_are_read_through_a_view_of_the_input(view: str, scale: float, places: int) -> None:
+    net = OnnxNet((8, 8, 1), UINT8)
+    cast = net.add("Cast", to=FLOAT)
+    if view == "Reshape":
+        net.add(view, np.array([-1, 1, 8, 8], np.int64))
+    else:
+        net.add(view, perm=[0, 3, 1, 2])
+    assert ranges_of_pixels(net.model(), (0.0, 255.0)) == {cast: (0.0, 255.0), net.now: (0.0, 255.0)}
+    net.quantized(scale, 0)
+    net.conv(4, 1, (3, 3))
+    changed, made = rewritten(net.model(), input_bytes.rewrite)
+    assert made == places
+    if places:
+        assert kinds(changed) == [view, "DequantizeLinear", "Conv"]
+        near(net, input_bytes.rewrite, tolerance=0)
+
+
 @pytest.mark.parametrize("mean", [0.0, 127.5, [123.68, 116.28, 103.53]])
 def test_the_offset_of_pixels_becomes_one_whole_number(mean: Any) -> None:
     net = image(mean=mean, scale=[0.017, 0.018, 0.02])

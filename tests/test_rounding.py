@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgepress.converters.grids import ONNX_AXES, rounded
 from edgepress.converters.proof import verify as proof
-from edgepress.converters.proof.rounding import ONNX_AXES, rounded, rounded_onnx
+from edgepress.converters.proof.rounding import rounded_onnx
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_onnx import interface
 
@@ -81,6 +83,17 @@ def test_rounding_explains_what_it_does_and_nothing_else() -> None:
     assert best is not None
     np.testing.assert_allclose(best, x @ rounded(weight, None, symmetric=False), rtol=1e-3, atol=1e-3)
     assert proof.rounded_answers(model, scheme, x, 1.1 * truth, end="") is None  # already the float file is wrong
+
+
+def test_a_tuned_graph_counts_unless_it_is_worse() -> None:
+    x = np.random.default_rng(1).normal(size=(64, 8)).astype(np.float32) * np.array([0.001, *[1] * 7], np.float32)
+    weight, scheme = coarse(), SCHEMES["onnx-dynamic"]
+    truth, rounding = x @ weight, partial(rounded, axis=None, symmetric=False)
+    for change, counts in ((1.01, True), (3.0, False)):
+        tuned = weight.copy()
+        tuned[1:] *= change
+        found = proof.rounded_answers(net(weight, ""), scheme, x, truth, end="", tuned=net(tuned, ""))
+        np.testing.assert_allclose(found, x @ rounding(tuned if counts else weight), rtol=1e-3, atol=1e-3)
 
 
 def test_a_file_is_judged_beside_rounded_weights_if_it_is_too_far_from_the_source(tmp_path: Any) -> None:

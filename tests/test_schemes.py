@@ -23,6 +23,7 @@ BOUNDS = {
     "int16x8": (0.10, 0.99),
     "int4": (0.4, 0.97),
     "weights8": (0.1, 0.99),
+    "mixed": (0.25, 0.98),
 }
 # Largest size against the float32 file of the same format, contract included.
 SIZES = {
@@ -33,6 +34,7 @@ SIZES = {
     "int16x8": 0.32,
     "int4": 0.22,
     "weights8": 0.32,
+    "mixed": 0.32,
 }
 
 scheme_table = pytest.mark.parametrize("name", list(SCHEMES))
@@ -87,7 +89,7 @@ def test_tflite_interface(name: str, run: Any) -> None:
     names = operations(run.variants[name].read_bytes())
     assert not [n for n in names if n.startswith(("CUSTOM", "Flex"))]
     assert not {"SHAPE", "PACK", "STRIDED_SLICE"} & set(names), "a free batch dimension was left in"
-    first = {"int8": ["DEQUANTIZE", "QUANTIZE"], "int16x8": ["CAST", "QUANTIZE"]}
+    first = {"int8": ["DEQUANTIZE", "QUANTIZE"], "mixed": ["DEQUANTIZE", "QUANTIZE"], "int16x8": ["CAST", "QUANTIZE"]}
     expected = {**first, "int4": first["int8"]}.get(SCHEMES[name].precision, ["CAST"])
     assert names[: len(expected)] == expected
 
@@ -123,7 +125,7 @@ def test_onnx_interface(name: str, run: Any) -> None:
 
 def test_parse_schemes() -> None:
     assert parse_schemes("all") == ALL
-    assert {*SCHEMES} - {*ALL} == {"tflite-int4", "tflite-weights8", "onnx-int4"}
+    assert {*SCHEMES} - {*ALL} == {"tflite-int4", "tflite-weights8", "onnx-int4", "tflite-mixed", "onnx-mixed"}
     assert parse_schemes("onnx-int4,all") == ("onnx-int4", *ALL)
     assert parse_schemes("onnx-int8, tflite-int8,onnx-int8") == ("onnx-int8", "tflite-int8")
     assert parse_schemes("onnx") == tuple(n for n in ALL if n.startswith("onnx"))

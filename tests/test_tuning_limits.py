@@ -11,7 +11,7 @@ from edgepress.converters.graph.program import Program
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.requantization import LARGEST, requantization
-from edgepress.converters.tuning.channel_ranges import channel_ranges, tensor_ranges
+from edgepress.converters.tuning.channel_ranges import channel_ranges, moved, tensor_ranges
 from edgepress.converters.tuning.groups import scale_groups
 from edgepress.converters.tuning.judge import runner
 from edgepress.converters.tuning.limits import ROOM, limited
@@ -30,7 +30,7 @@ def net() -> Program:
 @pytest.mark.parametrize(("share", "refused"), [(1.2, True), (0.8, False)])
 def test_a_file_is_refused_from_the_factor_on_that_kernels_refuse(share: float, refused: bool) -> None:
     program = net()
-    ranges = tensor_ranges(channel_ranges(program, ITEMS), {}, program.source, None)
+    ranges = tensor_ranges(channel_ranges(program, ITEMS), program.source, None)
     step = next(step for step in program.weighted() if step.kind == "DEPTHWISE_CONV_2D")
     largest = np.abs(step.constants[1]).max() / 127
     source = np.ptp((0.0, *ranges[step.inputs[0]])) / 255
@@ -52,7 +52,9 @@ def test_equalization_stays_below_that_factor() -> None:
     factors[groups.of[depthwise.output][1]] = 2.0**-20  # its weights grow by as much
 
     def ranges(by: np.ndarray) -> dict[str, tuple[float, float]]:
-        return tensor_ranges(measured, {name: by[ids] for name, ids in groups.of.items()}, program.source, None)
+        return tensor_ranges(
+            moved(measured, factors={name: by[ids] for name, ids in groups.of.items()}), program.source, None
+        )
 
     narrow = ranges(np.ones(groups.count))
     found = limited(groups, factors, narrow)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from rewriting import Net
 
 from edgepress.converters.graph.program import Program
+from edgepress.converters.statistics import Choice, Statistics
 from edgepress.converters.tuning import repair as module
+from edgepress.converters.tuning.bias import with_own_biases
 from edgepress.converters.tuning.channel_ranges import channel_ranges, tensor_ranges
 from edgepress.converters.tuning.equalize import equalizing_factors
 from edgepress.converters.tuning.groups import scale_groups
 from edgepress.converters.tuning.judge import Judge, Score
-from edgepress.converters.tuning.repair import repair, with_own_biases
+from edgepress.converters.tuning.methods import Chosen
+from edgepress.converters.tuning.repair import repair
 
 RELU, RELU6 = 1, 3
 ITEMS = np.random.default_rng(0).normal(size=(128, 6, 6, 3)).astype(np.float32)
@@ -51,7 +55,7 @@ def net(act: int = RELU, *, hard: bool) -> bytes:
 
 def agreement(model: bytes, judge: Judge, precision: str = "int8") -> float:
     program = Program(model)
-    ranges = tensor_ranges(channel_ranges(program, CALIBRATION), {}, program.source, None)
+    ranges = tensor_ranges(channel_ranges(program, CALIBRATION), program.source, None)
     found = judge.score(model, ranges, precision).agreement
     assert found is not None
     return found
@@ -83,6 +87,17 @@ def test_dynamic_quantization_is_repaired_too() -> None:
     found = repair(model, batches, judge)
     before, after = (judge.score(m, None, "dynamic") for m in (model, found.models["exact"]))
     assert after.better_than(before)
+
+
+def test_biases_make_up_for_rounded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Score, "sound", False)
+    model = net(hard=True)
+    judge = Judge(model, TEST)
+    found = repair(model, lambda: [CALIBRATION], judge, wanted=["exact", "weights"])
+    last = found.stages[-1]
+    assert (last.name, last.tuning) == ("bias-correction", "weights")
+    assert last.after.noise_db > last.before.noise_db
+    assert set(found.models) >= {"exact"}
 
 
 def test_a_sound_net_is_left_alone() -> None:
@@ -161,9 +176,11 @@ def _score(hits: str, noise: float) -> Score:
         ("110000110000110000", 20.4, False),  # less than the margin
         ("110000110000110000", 20.6, True),
         ("100000110000110000", 20.6, True),  # one item may be chance, so noise decides
-        ("000000110000110000", 20.6, False),  # two items are not
-        ("111100110000110000", 20, True),
-        ("111100110000110000", 19.4, False),  # items and noise disagree
+        ("000000110000110000", 20.6, True),  # two may be, too
+        ("000000000000010000", 20.6, False),  # five are not
+        ("111100110000110000", 20, False),
+        ("111111111000110000", 20, True),
+        ("111111111000110000", 19.4, False),  # items and noise disagree
         ("111111111111110000", 0, False),  # eight items are not clear
         ("111111111111111111", 0, True),  # twelve are
         ("000000000000000000", 50, False),
@@ -189,3 +206,18 @@ def test_labels_make_hits() -> None:
     score = Judge(model, TEST, labels).score(model, None, "float32")
     assert score.accuracy == 0.75
     assert score.agreement == 1
+
+
+@pytest.mark.parametrize("tensors", [True, False])
+def test_a_graph_whose_tensors_have_methods_of_their_own_serves_both_formats(
+    tensors: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_tensor(statistics: Statistics, score: Callable[[Choice], Score], trials: int) -> Chosen:
+        names = statistics.names[:1] if tensors else ()
+        found = score(choice := Choice("mse").with_tensors(names, "minmax"))
+        return Chosen(choice, found, found, 1)
+
+    monkeypatch.setattr(module, "chosen_methods", by_tensor)
+    model = net(hard=False)
+    found = repair(model, batches, Judge(model, TEST), wanted=("int8",), repairs=False, ranging="auto")
+    assert found.models == ({"int8": model} if tensors else {})

@@ -6,9 +6,9 @@
     convert(model)
     print(benchmark("runs/digits/variants").advice.why)
 
-The functions here are the commands of `edgepress`, under the same names; `Hints` and `BenchmarkOptions` are arguments
-of theirs. Each is imported when first used, so that importing this package loads nothing heavy. Everything else in
-these folders is internal and may change.
+The functions here are the commands of `edgepress`, under the same names; `diagnose_accuracy` is `diagnose --data`, and
+`Hints` and `BenchmarkOptions` are arguments of theirs. Each is imported when first used, so that importing this package
+loads nothing heavy. Everything else in these folders is internal and may change.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.comparison.compare import compare
     from edgepress.toolkit.conversion import Hints, convert
     from edgepress.toolkit.demonstration import demo
+    from edgepress.toolkit.diagnosing.accuracy import diagnose_accuracy
     from edgepress.toolkit.diagnosing.diagnose import diagnose
     from edgepress.toolkit.evaluation import evaluate
     from edgepress.toolkit.inspection import inspect
@@ -44,6 +45,7 @@ _MODULES = {
     "convert": "conversion",
     "demo": "demonstration",
     "diagnose": "diagnosing.diagnose",
+    "diagnose_accuracy": "diagnosing.accuracy",
     "evaluate": "evaluation",
     "inspect": "inspection",
     "predict": "prediction",
@@ -56,7 +58,7 @@ _MODULES = {
 """The module of each public name."""
 
 __all__ = ["BenchmarkOptions", "Hints", "annotate", "benchmark", "bundle", "compare", "convert", "demo", "diagnose"]
-__all__ += ["evaluate", "inspect", "predict", "profile", "report", "train", "tune", "verify"]
+__all__ += ["diagnose_accuracy", "evaluate", "inspect", "predict", "profile", "report", "train", "tune", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,6 +20,7 @@ from edgepress.converters.adapter import InputAdapter, end_for
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Facts, Hints
 from edgepress.converters.conversion import Conversion
+from edgepress.converters.kept import KeepOptions
 from edgepress.converters.proof.compare import ITEMS, OFFSET_ITEMS
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import RANGINGS
@@ -66,6 +67,8 @@ def convert(
     install: bool = True,
     target: str = "cpu",
     rewrite: bool = True,
+    keep_float: str = "",
+    max_drop: float | None = None,
     on_note: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
@@ -74,8 +77,7 @@ def convert(
 
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
-        to: "all", a format, or scheme names separated by commas; `tflite-int4`, `onnx-int4` and `tflite-weights8` are
-            in neither "all" nor their format.
+        to: "all", a format, or scheme names separated by commas.
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
@@ -88,6 +90,10 @@ def convert(
         install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
         target: What the files are for: "cpu", or "integer-only" for hardware that can't compute in float.
         rewrite: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
+        keep_float: A regular expression on names of layers, which mixed schemes keep in float; "" chooses them by
+            `max_drop`.
+        max_drop: Accuracy that mixed schemes may lose on validation items, percentage points, or agreement with the
+            model where there are no labels; None: 0.5, or no limit with `keep_float`.
         on_note: Called with each guess and with each scheme or option that was left out.
         on_start: Called with a scheme's name before its conversion.
         on_done: Called with each variant, converted or failed.
@@ -104,14 +110,20 @@ def convert(
         ['ok', 'ok']
     """
     path, hints, note, aim = Path(model), hints or Hints(), on_note or (lambda text: None), checked_target(target)
-    schemes = schemes_from(to, aim)
+    schemes, keep = schemes_from(to, aim), KeepOptions(keep_float, max_drop)
+    if keep != KeepOptions() and not any(SCHEMES[name].is_mixed for name in schemes):
+        mixed = ", ".join(name for name, scheme in SCHEMES.items() if scheme.is_mixed)
+        raise InputError(
+            "--keep-float and --max-drop are for schemes of mixed precision, and none is asked for.",
+            f"Add one to --to: {mixed}.",
+        )
     if samples < 1:
         raise InputError(f"samples is {samples}; at least 1 calibration item is needed.")
     ranging = next((name for name in RANGINGS if name == calibration.lower()), None)
     if ranging is None:
         raise unknown("calibration", calibration, RANGINGS)
     with Conversion(path, hints=hints) as conversion:
-        plan = planned(path, conversion.facts, hints, data, samples, skip_unreadable=skip_unreadable)
+        plan = plan_for(path, conversion.facts, hints, data, samples, skip_unreadable=skip_unreadable)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
@@ -121,13 +133,14 @@ def convert(
             plan.contract,
             adapter=plan.adapter,
             out=out or path.parent / "variants",
-            **items_of(plan.data, samples, plan.contract),
+            **items_for(plan.data, samples, plan.contract),
             repairs=repairs and plan.data is not None,
             ranging=ranging,
             enforce=verify,
             onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
             target=aim,
             rewrite=rewrite,
+            keep=keep,
             on_start=on_start,
             on_done=on_done,
         )
@@ -135,7 +148,7 @@ def convert(
     return _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
 
 
-def planned(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
+def plan_for(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
     """The contract, adapter and data of a model; of data that are not in its contract, `count` training items."""
     if facts.contract is not None and not hints.about_contract:
         adapter = InputAdapter.of(facts.contract)
@@ -190,7 +203,7 @@ def _with_uncalibrated(
     return [found[scheme] for scheme in schemes]
 
 
-def items_of(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
+def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str, Any]:
     """Calibration items, from the training split, and items to judge and verify on: arguments of `Conversion.run`.
 
     Files are verified on validation items, which were not calibrated on; if there are too few, on training items, too.

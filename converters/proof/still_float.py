@@ -38,8 +38,12 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     if scheme.calibrated and any(EXACT.match(name) for _, _, name in floats):
         notes.append("each image is scaled by its own values in float, in front of the quantized operations")
     left = sorted(kinds - BY_DESIGN)
-    if left and scheme.calibrated:
+    if left and scheme.calibrated and not scheme.is_mixed:  # whose notes say what was left on purpose
         notes.append(f"still computed in float, because the quantizer does not support it: {', '.join(left)}")
+    if scheme.weight_bits == 4 and all(w.dtype != "int4" for w in found.weights):
+        notes.append(
+            "no weights have 4 bits: those of the first and the last layer, of small and of depthwise ones keep 8"
+        )
     in_float = sum(w.size_bytes for w in found.weights if w.dtype == "float32" and w.size_bytes >= LEAST_BYTES)
     if in_float > scheme.float_share * found.weights_bytes:
         share = f"{100 * in_float / found.weights_bytes:.0f} %"

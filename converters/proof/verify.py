@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.contract.outputs import SIGMOIDS
+from edgepress.converters.grids import ONNX_AXES
 from edgepress.converters.inspection import read
 from edgepress.converters.proof.compare import Answers, End, beside_rounded, compare, finished, shortcoming
-from edgepress.converters.proof.rounding import ONNX_AXES, rounded_onnx, rounded_tflite
+from edgepress.converters.proof.rounding import rounded_onnx, rounded_tflite
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.four_bits import four_bit_weights
@@ -36,6 +37,9 @@ PROOF_STEP, PROOF_LEAST = 4, 8
 PROOF_MACS, SLOW_PROOF_MACS = 1e10, 3e8
 """Multiply-accumulates that a comparison may take; with 16-bit activations, whose kernels are slow. About 0.3 s: the
 number of items stands in the file, so it must not depend on how busy the machine is."""
+TUNED_NOISE = 2.0
+"""Noise of a tuned graph with rounded weights, as a multiple of that of the graph before, up to which files are
+compared with it: it was judged on other items."""
 LABELLED = ("softmax", "logits", "sigmoid", "multilabel")
 """Tasks whose answers are scores of labels."""
 Array = npt.NDArray[Any]
@@ -111,37 +115,53 @@ def rounded_answers(
     *,
     end: End,
     rewrites: Collection[str] = (),
+    tuned: bytes | onnx.ModelProto | None = None,
 ) -> Answers | None:
     """Answers of a float file whose weights are rounded as a scheme does it: what the best file of it could answer.
 
     Args:
-        model: The float file that the scheme is made from, of TFLite or ONNX.
+        model: The float file that the scheme is made from, of TFLite or ONNX, before it was tuned.
         scheme: The scheme.
         items: The items, shape (N, *item shape).
         truth: The source model's answers to them, float32, (N, C).
         end: What the answers are probabilities of.
         rewrites: Names of the rewrites that the file has, of which some decide how weights are rounded.
+        tuned: The same after it was tuned, if it was; it counts unless rounding leaves it farther from the truth.
 
     Returns:
         Float32, (N, C); None if already the float file does not answer like the source model.
     """
+    float32, columns = SCHEMES[f"{scheme.format}-float32"], truth.shape[1]
     if isinstance(model, bytes):
-        float32, uint8 = SCHEMES["tflite-float32"], items.dtype == np.uint8
+        plain = with_scheme(model, float32, None, uint8=items.dtype == np.uint8)
+    else:
+        plain = bytes(prepared(model).SerializeToString())
+    if shortcoming(compare(truth, _given(_run(plain, items), columns), on="", end=end), float32):
+        return None
+
+    def answered(each: bytes | onnx.ModelProto) -> Answers:
+        changed = _rounded(each, scheme, rewrites, uint8=items.dtype == np.uint8)
+        inner = _before_end(changed, items, end, columns) if end else None
+        return _given(_run(changed, items), columns) if inner is None else finished(inner, end)
+
+    found = answered(model)
+    if tuned is None:
+        return found
+    nearer = answered(tuned)
+    noise, old = (float(((one - truth) ** 2).sum()) for one in (nearer, found))
+    return nearer if noise <= TUNED_NOISE * old else found
+
+
+def _rounded(model: bytes | onnx.ModelProto, scheme: Scheme, rewrites: Collection[str], *, uint8: bool) -> bytes:
+    """A float file with weights rounded as a scheme does it."""
+    if isinstance(model, bytes):
         names = four_bit_names(model) if scheme.weight_bits == 4 else ()
         coarse = rounded_tflite(model, dense_per_channel=scheme.rounds_channels, few=names)
-        plain, changed = (with_scheme(flat, float32, None, uint8=uint8) for flat in (model, coarse))
-    else:
-        float32, ready = SCHEMES["onnx-float32"], prepared(model)
-        kinds = tuple(ONNX_AXES) if scheme.calibrated else ("Conv",) if "onnx-convolution-weights" in rewrites else ()
-        few = four_bit_weights(ready) if scheme.weight_bits == 4 else ()
-        rough = rounded_onnx(ready, kinds, symmetric=scheme.calibrated, few=few)
-        plain, changed = (bytes(each.SerializeToString()) for each in (ready, rough))
-    columns = truth.shape[1]
-    exact = _given(_run(plain, items), columns)
-    if shortcoming(compare(truth, exact, on="", end=end), float32):
-        return None
-    inner = _before_end(changed, items, end, columns) if end else None
-    return _given(_run(changed, items), columns) if inner is None else finished(inner, end)
+        return with_scheme(coarse, SCHEMES["tflite-float32"], None, uint8=uint8)
+    ready = prepared(model)
+    kinds = tuple(ONNX_AXES) if scheme.calibrated else ("Conv",) if "onnx-convolution-weights" in rewrites else ()
+    few = four_bit_weights(ready) if scheme.weight_bits == 4 else ()
+    return bytes(rounded_onnx(ready, kinds, symmetric=scheme.calibrated, few=few).SerializeToString())
 
 
 def _before_end(data: bytes, items: Array, end: End, columns: int) -> Answers | None:

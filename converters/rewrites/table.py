@@ -61,10 +61,10 @@ class Rewrite:
         return changed
 
 
-_INT8 = ("tflite-int8", "tflite-int4")
+_INT8 = ("tflite-int8", "tflite-int4", "tflite-mixed")
 _FAST = ("tflite-float32", "tflite-float16", "tflite-dynamic", *_INT8, "tflite-weights8")
 _TFLITE = tuple(name for name in SCHEMES if name.startswith("tflite-"))
-_ONNX_INT8 = ("onnx-int8", "onnx-int4")
+_ONNX_INT8 = ("onnx-int8", "onnx-int4", "onnx-mixed")
 _ONNX = ("onnx-float32", "onnx-float16", "onnx-dynamic", *_ONNX_INT8)
 # fmt: off
 REWRITES: tuple[Rewrite, ...] = (

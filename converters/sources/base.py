@@ -25,6 +25,8 @@ class Source(Protocol):
     """An open model."""
 
     facts: Facts
+    loops: bool
+    """Whether it has loops over time steps, which ONNX can hold and TFLite can't."""
 
     def answer(self, items: Array) -> npt.NDArray[np.float32]:
         """The model's outputs, float32, (N, outputs), for items that it takes, float32, (N, *shape)."""

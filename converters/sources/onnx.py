@@ -40,6 +40,8 @@ _MADE, _ONNX_ONLY = f"The file that onnx2tf {VERSION} makes", "ONNX schemes may 
 class OnnxSource:
     """A float `.onnx` file."""
 
+    loops = False
+
     def __init__(self, path: Path, size: Size | None = None) -> None:
         import onnxruntime
 

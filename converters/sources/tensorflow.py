@@ -55,6 +55,7 @@ class TensorFlowSource:
         self._tf = tf
         self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
         self._unrolled = infer_unrolled and (lambda x: infer_unrolled(tf.cast(x, dtype)))
+        self.loops = infer_unrolled is not None
         self._batch = batch
         # Frozen only when a file is made: until then, one copy of the variables is enough.
         self._bare = trace(self._infer, (1, *shape), "float32")

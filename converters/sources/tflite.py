@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 class TFLiteSource:
     """A float `.tflite` file."""
 
+    loops = False
+
     def __init__(self, path: Path, size: Size | None = None) -> None:
         from ai_edge_litert.interpreter import Interpreter
 

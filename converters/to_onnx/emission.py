@@ -3,7 +3,7 @@
 TFLite's images are (N, H, W, C), ONNX' are (N, C, H, W). A tensor is kept in the order in which its operation makes it,
 and is turned only where another order is asked for, so that Transposes stay at the ends of the net and where TFLite's
 own order counts (RESHAPE). A tensor's values carry its name in whatever order it is made first; what is added carries a
-name that begins with it.
+name that holds it.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Emission:
         if order not in copies:
             (old, source), *_ = copies.items()
             ends = "last" if order == plain(len(shape)) else "first"
-            turned = self.fresh(f"{self.name(index)}_channels_{ends}")
+            turned = self.fresh(f"channels_{ends}_of_{self.name(index)}")  # which no name in `EXACT` begins like
             copies[order] = self._turned(source, old, order, shape, turned)
         return copies[order]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.proof.rounding import ONNX_AXES, rounded
+from edgepress.converters.grids import ONNX_AXES, rounded
 from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute
 from edgepress.converters.to_tflite.four_bits import LEAST, LEVELS
 

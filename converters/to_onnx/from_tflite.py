@@ -41,11 +41,14 @@ def float_onnx_of(model: bytes) -> onnx.ModelProto:
     Raises:
         ConversionError: It has operations that tf2onnx can't convert; the message names them.
     """
-    return _emitted(model) or _by_tf2onnx(model)
+    return written_onnx_of(model) or _by_tf2onnx(model)
 
 
-def _emitted(model: bytes) -> onnx.ModelProto | None:
-    """The graph as `emission` writes it; None if it does not know an operation, or answers otherwise than LiteRT."""
+def written_onnx_of(model: bytes) -> onnx.ModelProto | None:
+    """The graph as `emission` writes it, like `float_onnx_of`, but None where that leaves it to tf2onnx.
+
+    That is so if it has an operation that is not known, or if the result answers otherwise than LiteRT.
+    """
     try:
         written = Emission(Graph(model), of_one).write(TABLE)
         items, expected = _answers(model)

@@ -40,7 +40,7 @@ class OnnxGraph:
                 self._readers.setdefault(name, []).append(node)
         self._kept = {value.name for value in self.proto.output}.union(*map(_read_inside, self.proto.node))
         self._shapes: dict[str, tuple[int, ...]] | None = None
-        self._prefix = free_prefix(set(self._makers) | set(self._tensors))
+        self._prefix = free_prefix({n.name for n in self.proto.node}.union(self._makers, self._tensors))
         self._number = 0
 
     def nodes(self, *kinds: str) -> list[Any]:
@@ -132,6 +132,13 @@ class OnnxGraph:
         for name in dict.fromkeys(inputs):
             self._readers.setdefault(name, []).append(node)
         return output
+
+    def replace(self, name: str, kind: str, inputs: list[str], *, domain: str = "", **attributes: Any) -> None:
+        """Let a new node make a value, under its name, instead of the one that makes it, which makes another."""
+        old = self._makers.pop(name)
+        old.output[list(old.output).index(name)] = self._name("unused")
+        self.add(kind, inputs, name, domain=domain, **attributes)
+        self._makers[name].name, old.name = old.name, self._makers[name].name
 
     def feed(self, node: Any, place: int, name: str) -> None:
         """Let an input of a node be another value; `place` may be the one behind its last."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.frozen import INPUT, OUTPUT
 from edgepress.converters.to_onnx.convert import OPSET, finished
 from edgepress.runtime.errors import InputError, ModelFileError, first_line
 
@@ -249,6 +250,10 @@ def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) ->
     if not front:
         return
     front[-1].output[0] = source.name
+    if not any(a.HasField("g") or a.graphs for node in graph.node for a in node.attribute):  # which may read it, too
+        name, source.name = source.name, f"{prefix}_taken"
+        _rename([*front, *graph.node], name, source.name)
+        _rename(front, f"{prefix}_input", name)
     nodes = [*front, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -256,4 +261,24 @@ def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) ->
     kind = TensorProto.UINT8 if pixels else TensorProto.FLOAT
     graph.value_info.append(source)
     del graph.input[:]
-    graph.input.append(helper.make_tensor_value_info(f"{prefix}_input", kind, [batch, *adapter.item.shape]))
+    graph.input.append(helper.make_tensor_value_info(front[0].input[0], kind, [batch, *adapter.item.shape]))
+
+
+def _rename(nodes: list[Any], old: str, new: str) -> None:
+    for node in nodes:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+
+
+def name_ends(model: onnx.ModelProto) -> None:
+    """Give the input and the output the names that they have in all ONNX files made here, unless others have them."""
+    graph = model.graph
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    taken |= {tensor.name for tensor in graph.initializer}
+    for value, name in ((graph.input[0], INPUT), (graph.output[0], OUTPUT)):
+        if name in taken:
+            continue
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [name if other == value.name else other for other in names]
+        value.name = name

@@ -19,6 +19,7 @@ from edgepress.converters.to_onnx.emission import (
     channels_first,
     common_order,
     plain,
+    same_memory,
 )
 from edgepress.converters.to_onnx.shapes import SHAPES
 from edgepress.converters.to_onnx.spatial import SPATIAL
@@ -173,8 +174,10 @@ def _dense(e: Emission, inputs: Ends, outputs: Ends) -> None:
     matrix, shape = e.known(weights), e.shape(source)
     if matrix.ndim != MATRIX or e.option("weightsFormat"):
         raise UnsupportedError("weights of FULLY_CONNECTED")
-    value = e.in_order(source)
-    if len(shape) != MATRIX and not e.option("keepNumDims"):
+    flat = len(shape) != MATRIX and not e.option("keepNumDims")
+    order = e.order(source)
+    value = e.in_order(source, order if flat and same_memory(order, plain(len(shape)), shape) else None)
+    if flat:
         rows = e.sizes([-1, matrix.shape[1]])
         value = e.node("Reshape", [value, rows], e.step(target, "rows"))
     named = [value, e.stored(weights, matrix.T, (1, 0))]

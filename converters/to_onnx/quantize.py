@@ -18,10 +18,12 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Choice, Ranges
 from edgepress.converters.to_onnx.convert import finished, quiet
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed, with_coarse_weights
+from edgepress.converters.to_onnx.kept import float_nodes
 from edgepress.converters.to_onnx.pixels import ranges_of_pixels
 from edgepress.converters.to_onnx.weights import store_in_bytes
 
@@ -36,6 +38,8 @@ def with_scheme(
     input_range: InputRange,
     rewrites: Collection[str] = (),
     choice: Choice | None = None,
+    *,
+    kept: Kept = NOTHING,
     learned: Ranges | None = None,
 ) -> onnx.ModelProto:
     """Derive a model of the scheme table from a float one.
@@ -47,11 +51,15 @@ def with_scheme(
         input_range: Range of the input, if it is known beforehand.
         rewrites: Names of the rewrites that the recipe makes.
         choice: The method of each tensor's range; None keeps all values.
+        kept: What stays float in a file of mixed precision.
         learned: Ranges of tensors that were learned, by name, instead of measured ones.
     """
+    recipe = RECIPES[scheme.precision]
+    if kept.layers:
+        recipe = partial(recipe, kept=kept)
     calibration = Calibration(batches, input_range, choice, learned or {})
     try:
-        made = RECIPES[scheme.precision](float_model, calibration, rewrites)
+        made = recipe(float_model, calibration, rewrites)
         return made if made is float_model else finished(made)
     except ConversionError:
         raise
@@ -87,7 +95,11 @@ def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
 
 
 def _static(
-    model: onnx.ModelProto, calibration: Calibration, rewrites: Collection[str], weight_bits: int = 8
+    model: onnx.ModelProto,
+    calibration: Calibration,
+    rewrites: Collection[str],
+    weight_bits: int = 8,
+    kept: Kept = NOTHING,
 ) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -113,7 +125,7 @@ def _static(
             activation_qType=QuantType.QUInt8 if "uint8-activations" in rewrites else QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
-            nodes_to_exclude=_exact_nodes(ready),
+            nodes_to_exclude=[*_exact_nodes(ready), *float_nodes(ready, kept.layers)],
             # Softmax stays float: otherwise, eight bits are all that remains of a probability. So does what has no
             # kernel of 8 bits: only its factors would be rounded.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax", "LayerNormalization"}),
@@ -121,7 +133,9 @@ def _static(
         )
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
-    return packed(result, coarse, few) if few else result
+    if few:
+        return packed(result, coarse, few)
+    return store_in_bytes(result, float_nodes(ready, kept.in_bytes)) if kept.in_bytes else result
 
 
 RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
@@ -130,6 +144,7 @@ RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
     "dynamic": _dynamic,
     "int8": _static,
     "int4": partial(_static, weight_bits=4),
+    "mixed": _static,
 }
 """From a float model, its calibration and the rewrites to make to a quantized one, by `Scheme.precision`."""
 

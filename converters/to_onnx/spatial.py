@@ -85,7 +85,7 @@ def _pool(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     kernel = [int(e.option("filterHeight", 1)), int(e.option("filterWidth", 1))]
     pads = _pads(e, e.shape(source), e.shape(target), kernel, strides, (1, 1))
     attributes = {"kernel_shape": kernel, "pads": pads, "strides": strides}
-    if kind == "AveragePool" and tuple(kernel) == e.shape(source)[1:3] and e.shape(target)[1:3] == (1, 1):
+    if kind == "AveragePool" and (1, 1) != tuple(kernel) == e.shape(source)[1:3] and e.shape(target)[1:3] == (1, 1):
         kind, attributes = "GlobalAveragePool", {}
     e.make(target, FIRST, lambda name: e.node(kind, [value], name, **attributes))
 

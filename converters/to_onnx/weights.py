@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,17 @@ LEAST = 256
 """Weights of fewer values stay float: their scales and nodes would take as much."""
 
 
-def store_in_bytes(model: Any) -> Any:
-    """The model with its convolutions' weights as uint8, with a scale and a zero point for each output channel."""
+def store_in_bytes(model: Any, only: Collection[str] | None = None) -> Any:
+    """The model with its convolutions' weights as uint8, with a scale and a zero point for each output channel.
+
+    Args:
+        model: The model, which is changed in place.
+        only: Names of the nodes to take; None takes all.
+    """
     graph, made = OnnxGraph(model), dict[str, str]()
     for conv in float_convolutions(graph):
+        if only is not None and conv.name not in only:
+            continue
         name = conv.input[1]
         if name not in made:
             weights = graph.constant(name)

@@ -20,6 +20,7 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import Frozen
+from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
@@ -74,7 +75,13 @@ def _refusal(text: str, frozen: Frozen) -> ConversionError:
 
 
 def with_scheme(
-    float_model: bytes, scheme: Scheme, ranges: Ranges | None, rewrites: Collection[str] = (), *, uint8: bool
+    float_model: bytes,
+    scheme: Scheme,
+    ranges: Ranges | None,
+    rewrites: Collection[str] = (),
+    *,
+    uint8: bool,
+    kept: Kept = NOTHING,
 ) -> bytes:
     """Derive a file of the scheme table from a float one.
 
@@ -84,8 +91,11 @@ def with_scheme(
         ranges: What `tflite_ranges` measured on `float_model`; needed for calibrated schemes.
         rewrites: Names of the rewrites that the recipe makes.
         uint8: Whether the file takes uint8 (images); one with uint8 output does in any case.
+        kept: What stays float in a file of mixed precision.
     """
     recipe = RECIPES[scheme.precision]
+    if kept.layers and recipe is not None:
+        recipe = partial(_with_kept, recipe, kept)
     made = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
     if scheme.output_dtype == "uint8":
         refuse_scales(made)
@@ -158,9 +168,23 @@ def _static(
     manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
 
 
+def _with_kept(
+    recipe: Callable[..., None], kept: Kept, manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
+) -> None:
+    """A recipe for all operations but those of some layers, which compute in float."""
+    from litert_quantizer.algorithm_manager import AlgorithmName
+
+    recipe(manager, qtyping, model, rewrites)
+    operation, names = qtyping.TFLOperationName, [name for layer in kept.layers for name in layer.tensors]
+    manager.add_quantization_config(_making(names), operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    if names := [name for layer in kept.in_bytes for name in layer.tensors]:
+        for kind in (operation.CONV_2D, operation.DEPTHWISE_CONV_2D, operation.FULLY_CONNECTED):
+            manager.add_weight_only_config(_making(names), kind, num_bits=8)
+
+
 def _making(names: Iterable[str]) -> str:
-    """A pattern of litert-quantizer that matches the operations which make these tensors."""
-    return "^(" + "|".join(re.escape(name) for name in names) + ");$"
+    """A pattern of litert-quantizer that matches the operations which make some of these tensors."""
+    return "^((" + "|".join(re.escape(name) for name in names) + ");)+$"
 
 
 RECIPES: dict[str, Callable[..., None] | None] = {
@@ -171,6 +195,7 @@ RECIPES: dict[str, Callable[..., None] | None] = {
     "int16x8": partial(_static, activation_bits=16),
     "int4": partial(_static, activation_bits=8, weight_bits=4),
     "weights8": _weights8,
+    "mixed": partial(_static, activation_bits=8),
 }
 """Fills litert-quantizer's recipe manager for a model and rewrites, by `Scheme.precision`; None quantizes nothing."""
 

@@ -3,7 +3,7 @@
 Rounding of weights and clipping of activations shift the mean of an output channel. One sweep through the operations,
 in order, compares the means of the float graph with those of the simulated quantized one, whose earlier operations are
 corrected already, and adds the difference to the bias (Nagel et al. 2019, arXiv:1906.04721, section 4.2; here with
-means measured on calibration items). The scales are those of the real quantized file.
+means over calibration items, of the values that an activation passes). The scales are those of the real quantized file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from edgepress.converters.graph.layers import activated
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program
-from edgepress.converters.graph.step import Step
+from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.to_tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -84,8 +84,7 @@ def corrected_biases(program: Program, file: bytes, items: Array) -> dict[str, A
         expected = _computed(plain, true, {})
         got = _computed(plain, other, {p: quantized.constant(step.inputs[p], c) for p, c in step.constants.items()})
         if step.bias:
-            axes = list(range(len(expected[0].shape) - 1))
-            shift = tf.reduce_mean(expected[0] - got[0], axes)
+            shift = _mean_error(step, expected[0], got[0])
             found[step.bias] = (step.constants[2] + shift.numpy()).astype(np.float32)
             expected, got = [activated(step, expected[0])], [activated(step, got[0] + shift)]
         for name, value, approximate in zip(step.outputs, expected, got, strict=True):
@@ -95,6 +94,18 @@ def corrected_biases(program: Program, file: bytes, items: Array) -> dict[str, A
             if last[name] == number:
                 true.pop(name, None), other.pop(name, None)
     return found
+
+
+def _mean_error(step: Step, expected: Any, got: Any) -> Any:
+    """The mean of each channel's error before the activation, where that passes one of the two values unchanged.
+
+    Elsewhere, such as where a ReLU makes both 0, the error has no effect.
+    """
+    import tensorflow as tf
+
+    axes = list(range(len(expected.shape) - 1))
+    passing = tf.cast((activated(step, expected) == expected) | (activated(step, got) == got), expected.dtype)
+    return tf.reduce_sum((expected - got) * passing, axes) / tf.maximum(tf.reduce_sum(passing, axes), 1.0)
 
 
 def _without_activation(step: Step) -> Step:
@@ -125,3 +136,23 @@ def live_bytes(program: Program) -> int:
         most = max(most, now)
         now -= sum(sizes.get(name, 0) for name in {*step.inputs, *step.outputs} if last.get(name) == number)
     return most
+
+
+def with_own_biases(model: bytes) -> bytes:
+    """A float graph in which every convolution and dense layer with constant weights has a bias that no other reads."""
+    graph = Graph(model)
+    taken: set[int] = set()
+    changed = False
+    for op in graph.operators:
+        weights = graph.constant(int(op.inputs[1])) if graph.kind(op) in WEIGHTED else None
+        if weights is None:
+            continue
+        bias = int(op.inputs[2]) if len(op.inputs) > 2 else -1
+        if bias in taken or bias < 0:
+            size = weights.shape[WEIGHTED[graph.kind(op)]]
+            values = np.zeros(size, np.float32) if bias < 0 else graph.constant(bias)
+            if values is not None:
+                op.inputs = [*(int(i) for i in op.inputs[:2]), graph.add_constant(np.array(values))]
+                changed = True
+        taken.add(bias)
+    return graph.to_bytes() if changed else model

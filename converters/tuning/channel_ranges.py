@@ -41,25 +41,33 @@ def channel_ranges(program: Program, items: Array) -> ChannelRanges:
     return {name: (low.astype(np.float64), high.astype(np.float64)) for name, (low, high) in found.items()}
 
 
-def tensor_ranges(
-    found: ChannelRanges,
-    factors: Mapping[str, npt.NDArray[np.float64]],
-    source: str,
-    source_range: tuple[float, float] | None,
-) -> Ranges:
-    """Ranges of whole tensors once channels are divided by factors, for litert-quantizer.
+def tensor_ranges(found: ChannelRanges, source: str, source_range: tuple[float, float] | None) -> Ranges:
+    """Ranges of whole tensors, for litert-quantizer.
 
     Args:
-        found: Ranges of the channels before that.
-        factors: Positive factors of each channel, by tensor.
+        found: Ranges of the channels.
         source: Name of the input.
         source_range: Range of the input, if it is known beforehand.
     """
     ranges = {}
     for name, (low, high) in found.items():
-        by = factors.get(name, np.ones(1))
-        least, most = float((low / by).min()), float((high / by).max())
+        least, most = float(low.min()), float(high.max())
         ranges[name] = least, max(most, least + SMALLEST)
     if source_range is not None:
         ranges[source] = source_range
     return ranges
+
+
+def moved(
+    found: ChannelRanges,
+    *,
+    factors: Mapping[str, npt.NDArray[np.float64]] | None = None,
+    shifts: Mapping[str, npt.NDArray[np.float64]] | None = None,
+) -> ChannelRanges:
+    """Ranges once channels are divided by factors, and shifts subtracted, by tensor."""
+    by, less = factors or {}, shifts or {}
+
+    def move(name: str, side: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.asarray(side / by.get(name, 1.0) - less.get(name, 0.0), np.float64)
+
+    return {name: (move(name, low), move(name, high)) for name, (low, high) in found.items()}

@@ -18,6 +18,8 @@ CLIPS = np.linspace(0.4, 1.0, 25, dtype=np.float32)
 SWEEPS, LAST_SWEEPS = 8, 2
 """Most passes over the weights of a layer, without its activation and with it; a pass that changes nothing is the
 last."""
+AFFORDABLE = 2e9
+"""Products of a pass with the activation that are worth it, some seconds."""
 DAMPING = 0.1
 """Weight of an error of the weights themselves, as of uncorrelated values, beside that of the outputs: few samples
 leave it undecided."""
@@ -133,7 +135,7 @@ def _with_activation(
     bounds: tuple[float, float],
 ) -> Array:
     """Sweep over the weights with all samples: where an output is beyond a bound, its error does not count."""
-    if bounds == BOUNDS[""]:
+    if bounds == BOUNDS[""] or len(samples) * start.size > AFFORDABLE:
         return start
     found, outputs = start.copy(), np.ascontiguousarray((samples @ start.T + bias).T)
     wanted, columns = np.ascontiguousarray(targets.T), np.ascontiguousarray(samples.T)

@@ -29,8 +29,8 @@ MACS, SLOW_MACS, CALL_MACS, LEAST = 3e10, 1e9, 3e6, 32
 slow; those that one call is worth; and the number of items that a score has in any case."""
 MARGIN_DB = 0.5
 """Decibels by which the noise of answers must differ to decide: less comes from rounding elsewhere alone."""
-CLEAR = 3
-"""Standard errors from which on a difference of items decides alone."""
+CHANCE, CLEAR = 2, 3
+"""Standard errors of a difference of items from which on it counts beside noise, and from which on it decides alone."""
 SOUND_DB, NOISELESS_DB = 30.0, 200.0
 """Noise of a file in which there is nothing to be repaired, and noise where there is none."""
 
@@ -79,7 +79,7 @@ class Score:
         """
         if clear := self.gained(before, CLEAR):
             return clear > 0
-        items, noise = self.gained(before), self.noise_db - before.noise_db
+        items, noise = self.gained(before, CHANCE), self.noise_db - before.noise_db
         return (noise >= MARGIN_DB and items >= 0) or (items > 0 and noise > -MARGIN_DB)
 
     def worse_than(self, before: Score) -> bool:

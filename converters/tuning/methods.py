@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.calibration import Batches, no_items
+from edgepress.converters.errors import ConversionError
 from edgepress.converters.statistics import METHODS, Choice, Method, Statistics
 from edgepress.converters.tuning.judge import Score, macs
 
@@ -96,22 +97,27 @@ def chosen_methods(statistics: Statistics, score: Callable[[Choice], Score], tri
     Returns:
         A choice whose score is never worse than that of `minmax`.
     """
-    best = Choice()
-    first = held = score(best)
-    done = 1
+    first = score(Choice())
+    best, held, done = Choice(), first, 1
+
+    def judged(choice: Choice) -> Score | None:
+        nonlocal done
+        done += 1
+        try:
+            return score(choice)
+        except (ConversionError, RuntimeError):  # also what LiteRT says of a file that it refuses
+            return None
+
     for method in METHODS[1:trials]:
-        found = score(Choice(method))
-        done += 1
-        if found.better_than(held) or (not held.better_than(found) and found.noise_db > held.noise_db):
+        found = judged(Choice(method))
+        if found and (found.better_than(held) or (found.noise_db > held.noise_db and not held.better_than(found))):
             best, held = Choice(method), found
-    for name, method in _disputed(statistics, best.default):
-        if done >= trials:
-            break
-        changed = best.with_tensors([name], method)
-        found = score(changed)
-        done += 1
-        if found.gained(held) >= 0 and found.noise_db >= held.noise_db + GAIN_DB:
+    for name, method in _disputed(statistics, best.default)[: trials - done]:
+        found = judged(changed := best.with_tensors([name], method))
+        if found and found.gained(held) >= 0 and found.noise_db >= held.noise_db + GAIN_DB:
             best, held = changed, found
+    if first.better_than(held):  # small steps that each seemed better
+        best, held = Choice(), first
     return Chosen(best, held, first, done)
 
 

@@ -2,9 +2,10 @@
 
 They need no labels and no training. `repair` tries them in order and returns the tuned graphs by kind of tuning:
 
-* "exact": equalized, with the same float answers; for schemes that quantize weights;
-* "int8": equalized where that helps int8, with ranges whose methods are chosen, and with corrected biases; for schemes
-  of 8-bit activations;
+* "exact": equalized, with the same float answers; for ONNX files with 8-bit weights, whose grid is another;
+* "weights": equalized, and with biases corrected for the rounding of weights; for TFLite files with 8-bit weights;
+* "int8": equalized and centred where that helps int8, with ranges whose methods are chosen, and with corrected biases;
+  for schemes of 8-bit activations;
 * "int4": the same with weights that are rounded to four bits so that answers stay (`rounding`), instead of the biases.
 
 A graph with an operation that programs do not know keeps its constants, and a note says so.
@@ -13,8 +14,8 @@ A graph with an operation that programs do not know keeps its constants, and a n
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,75 +25,34 @@ import numpy.typing as npt
 from edgepress.converters.calibration import Batches, InputRange, tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
-from edgepress.converters.graph.step import WEIGHTED
 from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.statistics import Choice, Ranges, Ranging
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.four_bits import four_bit_names
-from edgepress.converters.to_tflite.graph import Graph
-from edgepress.converters.tuning.bias import corrected_biases
-from edgepress.converters.tuning.channel_ranges import channel_ranges, tensor_ranges
+from edgepress.converters.tuning.bias import corrected_biases, with_own_biases
+from edgepress.converters.tuning.centre import centring_shifts, shifted
+from edgepress.converters.tuning.channel_ranges import ChannelRanges, channel_ranges, moved, tensor_ranges
 from edgepress.converters.tuning.equalize import equalizing_factors
 from edgepress.converters.tuning.groups import Factors, scale_groups
 from edgepress.converters.tuning.judge import Judge, Score, enough
 from edgepress.converters.tuning.limits import limited
 from edgepress.converters.tuning.methods import Chosen, chosen_methods, first_items, trials
 from edgepress.converters.tuning.rounding import rounded
+from edgepress.converters.tuning.stages import Repaired, Stage
 from edgepress.runtime.errors import first_line
 
 Array = npt.NDArray[Any]
 MACS = 2e10
 """Multiply-accumulates that one pass over calibration items may take, about a second."""
-_KINDS: dict[Tuning, tuple[str, tuple[str, ...], tuple[str, str] | None]] = {
-    "exact": ("dynamic", ("depthwise-weights",), None),
-    "int8": ("int8", (), ("bias-correction", "_corrected")),
-    "int4": ("int4", (), ("rounding", "_rounded")),
+_KINDS: dict[Tuning, tuple[str, tuple[str, ...], str]] = {
+    "exact": ("dynamic", ("depthwise-weights",), ""),
+    "weights": ("dynamic", ("depthwise-weights",), "bias-correction"),
+    "int8": ("int8", (), "bias-correction"),
+    "int4": ("int4", (), "rounding"),
 }
-"""By kind of tuning: the precision of the file that judges it, the rewrites of its recipe, and the last repair, by name
-and method."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One repair that was tried.
-
-    Attributes:
-        name: "equalization", "bias-correction" and so on.
-        tuning: The kind of tuning that it was tried for.
-        kept: Whether it was kept.
-        before: The score without it.
-        after: The score with it.
-        what: What it did, in words.
-    """
-
-    name: str
-    tuning: Tuning
-    kept: bool
-    before: Score
-    after: Score
-    what: str
-
-    def facts(self) -> dict[str, Any]:
-        """The stage for JSON and contracts."""
-        scores = {"before": self.before.facts(), "after": self.after.facts()}
-        return {"name": self.name, "kept": self.kept, **scores, "what": self.what}
-
-
-@dataclass(frozen=True)
-class Repaired:
-    """What tuning made of a graph.
-
-    Attributes:
-        models: The tuned graphs by kind of tuning; none for a kind that changed nothing.
-        stages: The repairs that were tried, in order.
-        chosen: The methods by which ranges of 8-bit tensors follow from calibration items; None: all by `minmax`.
-        notes: Remarks for the user.
-    """
-
-    models: Mapping[Tuning, bytes] = field(default_factory=dict)
-    stages: tuple[Stage, ...] = ()
-    chosen: Chosen | None = None
-    notes: tuple[str, ...] = ()
+"""By kind of tuning: the precision of the file that judges it, the rewrites of its recipe, and the last repair."""
+RANGED: tuple[Tuning, ...] = ("int8", "int4")
+"""The kinds for which the methods of ranges are chosen."""
 
 
 def repair(
@@ -101,7 +61,7 @@ def repair(
     judge: Judge,
     *,
     input_range: InputRange = None,
-    wanted: Collection[Tuning] = ("exact", "int8"),
+    wanted: Collection[Tuning] = ("exact", "weights", "int8"),
     repairs: bool = True,
     ranging: Ranging = "minmax",
 ) -> Repaired:
@@ -124,32 +84,37 @@ def repair(
 
 @dataclass(frozen=True)
 class _Change:
-    """A changed graph, the ranges of its tensors, and what was changed, in words."""
+    """A changed graph, the ranges of its tensors and of their channels, and what was changed, in words."""
 
     model: bytes
     ranges: Ranges
+    measured: ChannelRanges
     what: str
 
 
 @dataclass(frozen=True)
 class _State:
-    """A graph, the ranges of its tensors, and its score."""
+    """A graph, the ranges of its tensors and of their channels, and its score."""
 
     model: bytes
     ranges: Ranges
+    measured: ChannelRanges
     score: Score
 
 
 class _Repairs:
     def __init__(self, model: bytes, batches: Batches, judge: Judge, input_range: InputRange, repairs: bool) -> None:
         self.model, self.batches, self.judge, self.input_range = model, batches, judge, input_range
+        self._scores: dict[tuple[str, bytes], Score] = {}
         self.stages: list[Stage] = []
         self.notes: list[str] = []
         self.program: Program | None = None
+        self._programs: dict[bytes, Program] = {}
+        self.measured: ChannelRanges = {}
         if repairs:
             self.items = first_items(batches, enough(model, MACS))
             try:
-                self.program = Program(model)
+                self.program = self._programs[model] = Program(model)
                 self.measured = channel_ranges(self.program, self.items)
                 if not all(np.isfinite(side).all() for pair in self.measured.values() for side in pair):
                     raise ConversionError("A tensor is NaN or infinite on calibration data.")
@@ -171,17 +136,21 @@ class _Repairs:
         equalized = self._guarded(self._equalized)
         chosen: Chosen | None = None
         for tuning, (_, _, last) in _KINDS.items():
-            if tuning not in wanted or (last is None and equalized is None):
+            if tuning not in wanted or (not last and equalized is None):
                 continue
             try:
                 now = self._state(tuning)
                 if equalized is not None and not now.score.sound:
                     now = self._try("equalization", tuning, now, equalized)
-                if last is not None:
+                if tuning in RANGED:
+                    if not now.score.sound and (change := self._guarded(partial(self._centred, now))):
+                        now = self._try("centring", tuning, now, change)
                     now, chosen = self._with_methods(tuning, now, ranging, chosen)
-                    if not now.score.sound and (change := self._guarded(partial(getattr(self, last[1]), now))):
-                        now = self._try(last[0], tuning, now, change)
-                if now.model is not self.model:
+                make = {"bias-correction": self._corrected, "rounding": self._rounded}.get(last)
+                if make and not now.score.sound and (change := self._guarded(partial(make, tuning, now))):
+                    now = self._try(last, tuning, now, change)
+                # Methods of single tensors hold for ONNX files only if these have the graph's names for them.
+                if now.model is not self.model or (chosen and chosen.choice.tensors and tuning in RANGED):
                     models[tuning] = now.model
             except ConversionError as e:
                 self.notes.append(f"the graph was not tuned for {tuning}: {e.message}")
@@ -211,18 +180,20 @@ class _Repairs:
         if chosen is None and ranging == "auto":
             number = 1 if now.score.sound else trials(now.model, len(self.judge.items), len(statistics.names))
             chosen = chosen_methods(statistics, score, number)
-            return _State(now.model, statistics.ranges(chosen.choice), chosen.score), chosen
+            return _State(now.model, statistics.ranges(chosen.choice), now.measured, chosen.score), chosen
         choice = chosen.choice if chosen else Choice() if ranging == "auto" else Choice(ranging)
         found = score(choice)
-        return _State(now.model, statistics.ranges(choice), found), chosen or Chosen(choice, found, found, 1)
+        return _State(now.model, statistics.ranges(choice), now.measured, found), chosen or Chosen(
+            choice, found, found, 1
+        )
 
     def _state(self, tuning: Tuning) -> _State:
         """That of the graph as it is."""
         if self.program is None:
             ranges = tflite_statistics(self.model, self.batches, self.input_range).ranges()
         else:
-            ranges = self._ranges({})
-        return _State(self.model, ranges, self._score(tuning, self.model, ranges))
+            ranges = self._ranges(self.measured)
+        return _State(self.model, ranges, self.measured, self._score(tuning, self.model, ranges))
 
     def _try(self, name: str, tuning: Tuning, now: _State, change: _Change) -> _State:
         """The state after a change, or before it if it does not help."""
@@ -233,16 +204,25 @@ class _Repairs:
             return now
         kept = score.better_than(now.score)
         self.stages.append(Stage(name, tuning, kept, now.score, score, change.what))
-        return _State(change.model, change.ranges, score) if kept else now
+        return _State(change.model, change.ranges, change.measured, score) if kept else now
 
     def _score(self, tuning: Tuning, model: bytes, ranges: Ranges) -> Score:
         precision, rewrites, _ = _KINDS[tuning]
-        calibrated = SCHEMES[f"tflite-{precision}"].calibrated
-        return self.judge.score(model, ranges if calibrated else None, precision, rewrites)
+        if SCHEMES[f"tflite-{precision}"].calibrated:
+            return self.judge.score(model, ranges, precision, rewrites)
+        if (precision, model) not in self._scores:  # several kinds are judged by the same files
+            self._scores[precision, model] = self.judge.score(model, None, precision, rewrites)
+        return self._scores[precision, model]
 
-    def _ranges(self, factors: Mapping[str, Factors]) -> Ranges:
+    def _with_own_biases(self, model: bytes) -> Program:
+        own = with_own_biases(model)
+        if own not in self._programs:
+            self._programs[own] = Program(own)
+        return self._programs[own]
+
+    def _ranges(self, measured: ChannelRanges) -> Ranges:
         assert self.program is not None
-        return tensor_ranges(self.measured, factors, self.program.source, self.input_range)
+        return tensor_ranges(measured, self.program.source, self.input_range)
 
     def _equalized(self) -> _Change | None:
         """The equalized graph; None if no channel can be scaled."""
@@ -251,45 +231,40 @@ class _Repairs:
         if groups.count < 2:
             return None
         factors = equalizing_factors(groups, self.measured)
-        factors = limited(groups, factors, self._ranges({name: factors[ids] for name, ids in groups.of.items()}))
-        model = self.program.with_constants(groups.scaled(factors))
-        ranges = self._ranges({name: factors[ids] for name, ids in groups.of.items()})
-        return _Change(model, ranges, f"{groups.count - 1} groups of channels scaled")
 
-    def _corrected(self, now: _State) -> _Change:
+        def scaled(by: Factors) -> ChannelRanges:
+            return moved(self.measured, factors={name: by[ids] for name, ids in groups.of.items()})
+
+        factors = limited(groups, factors, self._ranges(scaled(factors)))
+        model, measured = self.program.with_constants(groups.scaled(factors)), scaled(factors)
+        return _Change(model, self._ranges(measured), measured, f"{groups.count - 1} groups of channels scaled")
+
+    def _centred(self, now: _State) -> _Change | None:
+        """The same with channels shifted; None if none can be."""
+        program = self._with_own_biases(now.model)
+        shifts = centring_shifts(program, now.measured)
+        if not shifts:
+            return None
+        measured = moved(now.measured, shifts=shifts)
+        model = program.with_constants(shifted(program, shifts))
+        return _Change(model, self._ranges(measured), measured, f"the channels of {len(shifts)} tensors centred")
+
+    def _corrected(self, tuning: Tuning, now: _State) -> _Change:
         """The same with corrected biases. The ranges stay: the quantized graph keeps to those of its float parent."""
-        program = Program(with_own_biases(now.model))
-        file = with_scheme(now.model, SCHEMES["tflite-int8"], now.ranges, uint8=self.judge.uint8)
+        program = self._with_own_biases(now.model)
+        precision, rewrites, _ = _KINDS[tuning]
+        scheme = SCHEMES[f"tflite-{precision}"]
+        ranges = now.ranges if scheme.calibrated else None
+        file = with_scheme(now.model, scheme, ranges, rewrites, uint8=self.judge.uint8)
         changed = corrected_biases(program, file, self.items)
-        return _Change(
-            program.with_constants(changed), now.ranges, f"the biases of {len(changed)} operations corrected"
-        )
+        what = f"the biases of {len(changed)} operations corrected"
+        return _Change(program.with_constants(changed), now.ranges, now.measured, what)
 
-    def _rounded(self, now: _State) -> _Change | None:
+    def _rounded(self, tuning: Tuning, now: _State) -> _Change | None:
         """The same with weights on grids of four bits, and biases corrected for it; None if no layer has any."""
         names = four_bit_names(now.model)
         if not names:
             return None
         found = rounded(with_own_biases(now.model), self.items, now.ranges, layers=names)
         what = f"the weights of {len(found.layers)} operations rounded by the answers to {found.items} items"
-        return _Change(found.model, now.ranges, what)
-
-
-def with_own_biases(model: bytes) -> bytes:
-    """A float graph in which every convolution and dense layer with constant weights has a bias that no other reads."""
-    graph = Graph(model)
-    taken: set[int] = set()
-    changed = False
-    for op in graph.operators:
-        weights = graph.constant(int(op.inputs[1])) if graph.kind(op) in WEIGHTED else None
-        if weights is None:
-            continue
-        bias = int(op.inputs[2]) if len(op.inputs) > 2 else -1
-        if bias in taken or bias < 0:
-            size = weights.shape[WEIGHTED[graph.kind(op)]]
-            values = np.zeros(size, np.float32) if bias < 0 else graph.constant(bias)
-            if values is not None:
-                op.inputs = [*(int(i) for i in op.inputs[:2]), graph.add_constant(np.array(values))]
-                changed = True
-        taken.add(bias)
-    return graph.to_bytes() if changed else model
+        return _Change(found.model, now.ranges, now.measured, what)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +24,16 @@ from edgepress.converters.graph.layers import ACTIVATIONS, activated
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.step import WEIGHTED, Step
-from edgepress.converters.proof.rounding import rounded as eight_bits
+from edgepress.converters.grids import rounded as eight_bits
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_names
 from edgepress.converters.tuning.descent import BOUNDS, best_steps, nearest, rounded_for_outputs
 from edgepress.converters.tuning.samples import sampler
 
 Array = npt.NDArray[Any]
-LARGEST = 1 << 23
+LARGEST = 1 << 25
 """Values that a layer multiplies, squared, up to which its weights are rounded together."""
-BYTES = 1 << 30
+BYTES = 1 << 29
 """Memory that the tensors of all items may take."""
 
 
@@ -58,7 +58,6 @@ def rounded(
     ranges: Ranges | None = None,
     *,
     layers: Collection[str] | None = None,
-    on_layer: Callable[[int, int], None] | None = None,
 ) -> Rounding:
     """Round weights of a float graph to four bits, and correct its biases.
 
@@ -67,7 +66,6 @@ def rounded(
         items: Unlabelled items (n, *item shape), some hundred; fewer are used if their tensors would take over `BYTES`.
         ranges: Ranges of the tensors, by name: those given are rounded to 8 bits before layers read them.
         layers: Names of the outputs of the layers to round; None for those that schemes of four bits round.
-        on_layer: Called with the number of finished operations and of all.
 
     Raises:
         UnknownOperationError: The graph has an operation that programs can't compute, or takes one item at a time.
@@ -78,9 +76,7 @@ def rounded(
     names = tuple(four_bit_names(model) if layers is None else layers)
     items = items[: max(1, BYTES // _live_bytes(program))].astype(program.dtype)
     work = _Rounding(program, {*names}, ranges or {})
-    for number, _ in enumerate(work.layers(items), 1):
-        if on_layer is not None:
-            on_layer(number, len(program.steps))
+    work.run(items)
     return Rounding(program.with_constants(work.changed), names, len(items))
 
 
@@ -94,8 +90,8 @@ class _Rounding:
         self._shared = {name for name in reading if reading.count(name) > 1}
         self._last = {name: step.output for step in program.steps for name in step.inputs}
 
-    def layers(self, items: Array) -> Iterator[Step]:
-        """Compute all steps; yields each when it is done."""
+    def run(self, items: Array) -> None:
+        """Compute all steps, and decide on the constants of each on the way."""
         import tensorflow as tf
 
         source = self.program.source
@@ -113,7 +109,6 @@ class _Rounding:
             for name in {*step.inputs} & {*true}:
                 if self._last[name] == step.output:
                     del true[name], found[name]
-            yield step
 
     def _read(self, name: str, values: Mapping[str, Any]) -> Any:
         import tensorflow as tf

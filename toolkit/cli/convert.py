@@ -66,6 +66,18 @@ def convert(
     ] = TARGETS[0],
     repairs: Annotated[bool, Option(help="Equalize channels and correct biases where that keeps accuracy")] = True,
     rewrites: Annotated[bool, Option(help="Rewrite graphs so that the engines run them faster")] = True,
+    max_drop: Annotated[
+        float | None,
+        Option(
+            min=0,
+            max=100,
+            help="tflite-mixed, onnx-mixed: accuracy that may be lost on validation items, percentage points",
+            show_default="0.5, or no limit with --keep-float",
+        ),
+    ] = None,
+    keep_float: Annotated[
+        str, Option(help="tflite-mixed, onnx-mixed: layers to keep in float, such as 'conv1|head'", show_default=False)
+    ] = "",
     json_output: Json = False,
 ) -> int:
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
@@ -92,6 +104,8 @@ def convert(
         install=not offline,
         target=target,
         rewrite=rewrites,
+        keep_float=keep_float,
+        max_drop=max_drop,
         on_note=note,
         on_start=lambda scheme: screen.step(f"Converting to {scheme}"),
     )

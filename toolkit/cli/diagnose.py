@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,18 +10,28 @@ from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Json, Threads, list_of
-from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.cli.diagnose_accuracy import diagnose_accuracy
+from edgepress.toolkit.cli.options import Json, Threads, list_of, with_model_hints
+from edgepress.toolkit.data import ACCEPTED
+from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.text import duration, percent, plural, rate
 from edgepress.toolkit.workers.trace import TRACERS
 
 if TYPE_CHECKING:
     from edgepress.toolkit.diagnosing.diagnosis import Diagnosis
 
+Accuracy = partial(Option, rich_help_panel="Why a file is inaccurate")
 
+
+@with_model_hints
 def diagnose(
-    files: Annotated[list[Path], Argument(help="One or more .tflite files without state, or .onnx files")],
+    files: Annotated[
+        list[Path],
+        Argument(help=".tflite files without state, or .onnx files; with --data, a model and then one quantized file"),
+    ],
+    hints: Hints,
     engine: Annotated[
         str | None,
         Option(
@@ -32,9 +43,42 @@ def diagnose(
     ] = None,
     threads: Threads = 1,
     runs: Annotated[int, Option(min=1, help="Inferences to trace; fewer if they take longer than 2 s")] = 200,
+    data: Annotated[
+        str | None,
+        Accuracy(help=f"Say why the file is inaccurate, on the test items of this data set: {ACCEPTED}"),
+    ] = None,
+    samples: Annotated[int, Accuracy(min=1, help="Test items on which layers are measured; fewer of large nets")] = 64,
+    test_items: Annotated[int, Accuracy(min=1, help="Test items that the model and the file answer")] = 1000,
+    plot: Annotated[Path | None, Accuracy(help="Also plot layers and classes to a .png or .svg file")] = None,
+    attempt: Annotated[
+        bool, Accuracy("--try/--no-try", help="Try remedies before recommending them, by converting again")
+    ] = True,
+    offline: Annotated[bool, Accuracy("--offline", help="Do not install onnx2tf, which ONNX models need")] = False,
+    skip_unreadable: Annotated[
+        bool, Accuracy("--skip-unreadable", help="Skip unreadable images, and list them")
+    ] = False,
     json_output: Json = False,
 ) -> int:
-    """Say why files are slow: what is not delegated, converted or far below this CPU's reach, and what mends it."""
+    """Say why files are slow and what mends it; or, with --data, which layers make a file inaccurate.
+
+    Slow: what is not delegated, converted or far below this CPU's reach. Inaccurate: what each layer adds to the error.
+    """
+    if data is not None:
+        diagnose_accuracy(
+            files,
+            hints,
+            data,
+            items=test_items,
+            layer_items=samples,
+            attempt=attempt,
+            skip_unreadable=skip_unreadable,
+            install=not offline,
+            plot=plot,
+            json_output=json_output,
+        )
+        return 0
+    if plot is not None or hints != Hints():
+        raise InputError("A plot, and options that describe a model, need --data.", "Give --data, or leave them out.")
     from edgepress.toolkit.diagnosing.diagnose import diagnose as work
 
     failed: list[dict[str, str]] = []

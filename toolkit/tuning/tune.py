@@ -141,7 +141,7 @@ def _job(
 ) -> dict[str, Any]:
     """Arguments of the `TuneJob` that follow from the model and its data."""
     facts = conversion.facts
-    plan = conversions.planned(
+    plan = conversions.plan_for(
         conversion.path, facts, options["hints"], data, EVERY, skip_unreadable=options["skip_unreadable"]
     )
     for text in (*facts.notes, *plan.notes):
@@ -149,7 +149,7 @@ def _job(
     if plan.data is None or not len(plan.data.train):
         hint = "Give data like its training data with --data."
         raise InputError(f"{conversion.path} names no data that it was trained on, and tuning needs some.", hint)
-    items = conversions.items_of(plan.data, conversions.SAMPLES, plan.contract)
+    items = conversions.items_for(plan.data, conversions.SAMPLES, plan.contract)
     train: Split = plan.data.train
     tools = {name: metadata.version(name) for name in TOOLS}
     contract = plan.contract.replace(parent_sha256=sha256_of(conversion.path), tools=tools)

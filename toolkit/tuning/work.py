@@ -29,6 +29,7 @@ from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.statistics import Choice, Ranges
 from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.tuning.bias import with_own_biases
 from edgepress.converters.tuning.distill import (
     Distillation,
     Student,
@@ -39,7 +40,7 @@ from edgepress.converters.tuning.distill import (
 )
 from edgepress.converters.tuning.judge import Judge, Score, enough
 from edgepress.converters.tuning.methods import Validation
-from edgepress.converters.tuning.repair import repair, with_own_biases
+from edgepress.converters.tuning.repair import repair
 from edgepress.converters.worker import Emit
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.data.types import Split

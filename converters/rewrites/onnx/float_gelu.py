@@ -35,12 +35,13 @@ def rewrite(model: Any) -> int:
         if any(c.size != 1 or c.item() != v or c.dtype != np.float32 for (_, c), v in pairs):
             continue
         shape = graph.shape(value)
-        if shape is None or shape != graph.shape(halved.output[0]) or None in graph.readers(halved.output[0]):
+        if shape is None or shape != graph.shape(halved.output[0]):
             continue
-        made = graph.add("Gelu", [value], domain=MICROSOFT)
-        sizes = [size if size >= 0 else None for size in shape]
-        graph.proto.value_info.append(onnx.helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, sizes))
-        graph.move_readers(halved.output[0], made)
+        made = halved.output[0]
+        graph.replace(made, "Gelu", [value], domain=MICROSOFT)
+        if all(known.name != made for known in (*graph.proto.value_info, *graph.proto.output)):
+            sizes = [size if size >= 0 else None for size in shape]
+            graph.proto.value_info.append(onnx.helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, sizes))
         changed += 1
     if changed:
         graph.finish()

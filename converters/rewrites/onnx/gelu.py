@@ -35,12 +35,9 @@ def rewrite(model: Any) -> int:
             continue
         if graph.shape(value) is None or graph.shape(value) != graph.shape(product.output[0]):
             continue
-        if None in graph.readers(product.output[0]):
-            continue
         root, one, half = (graph.add_constant(np.array(v, np.float32)) for v in (np.sqrt(2), 1, 0.5))
         sum_ = graph.add("Add", [graph.add("Erf", [graph.add("Div", [value, root])]), one])
-        made = graph.add("Mul", [graph.add("Mul", [value, sum_]), half])
-        graph.move_readers(product.output[0], made)
+        graph.replace(product.output[0], "Mul", [graph.add("Mul", [value, sum_]), half])
         changed += 1
     if changed:
         graph.finish()

@@ -36,9 +36,7 @@ def rewrite(model: Any) -> int:
         factor = 1 / factor if scaled.op_type == "Div" else factor
         if not np.isclose(factor, 1 / 6, rtol=1e-6):
             continue
-        if None in graph.readers(scaled.output[0]):
-            continue
-        graph.move_readers(scaled.output[0], graph.add("HardSigmoid", [value], alpha=1 / 6, beta=beta))
+        graph.replace(scaled.output[0], "HardSigmoid", [value], alpha=1 / 6, beta=beta)
         changed += 1
     if changed:
         graph.finish()

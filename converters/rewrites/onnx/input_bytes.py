@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from edgepress.converters.to_onnx.graph import OnnxGraph
+from edgepress.converters.to_onnx.pixels import VIEWS
 
 RATIO, HALF = 1e-3, 0.501
 """Largest difference of two scales, as a share: 255 of them make a quarter of a step; and of two zero points, because
@@ -23,11 +24,25 @@ def rewrite(model: Any) -> int:
     """Read the bytes themselves; returns at how many places."""
     graph, changed = OnnxGraph(model), 0
     for node in graph.nodes("QuantizeLinear"):
-        cast = graph.maker(node.input[0], "Cast")
-        if cast is None or _quantization(graph, node) != (1.0, 0) or not _is_bytes(graph, cast.input[0]):
+        views = list[Any]()  # of the input as float
+        while (maker := graph.maker(views[-1].input[0] if views else node.input[0])) is not None:
+            if maker.op_type not in VIEWS or maker.domain or graph.only_reader(maker.output[0]) is None:
+                break
+            views.append(maker)
+        if maker is None or maker.op_type != "Cast" or not _is_bytes(graph, maker.input[0]):
             continue
-        if graph.move_readers(node.output[0], cast.input[0]):
-            changed += 1
+        if _quantization(graph, node) != (1.0, 0):
+            continue
+        bytes_of = views[0].output[0] if views else maker.input[0]
+        if not graph.move_readers(node.output[0], bytes_of):
+            continue
+        if views:
+            graph.feed(views[-1], 0, maker.input[0])
+            of_floats = {view.output[0] for view in views}
+            kept = [value for value in graph.proto.value_info if value.name not in of_floats]
+            del graph.proto.value_info[:]
+            graph.proto.value_info.extend(kept)
+        changed += 1
     for node in graph.nodes("QuantizeLinear"):
         bytes_of = _unchanged(graph, node)
         if bytes_of is not None and graph.move_readers(node.output[0], bytes_of):
@@ -74,7 +89,7 @@ def _quantization(graph: OnnxGraph, node: Any) -> tuple[float, int] | None:
 
 def _is_bytes(graph: OnnxGraph, name: str) -> bool:
     """Whether a value is the input, of bytes, or a view of it."""
-    while (maker := graph.maker(name)) is not None and maker.op_type in ("Transpose", "Reshape"):
+    while (maker := graph.maker(name)) is not None and maker.op_type in VIEWS:
         name = maker.input[0]
     source = next((v for v in graph.proto.input if v.name == name), None)
     return source is not None and source.type.tensor_type.elem_type == onnx.TensorProto.UINT8

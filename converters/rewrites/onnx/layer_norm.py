@@ -34,15 +34,17 @@ def rewrite(model: Any) -> int:
             continue
         rank, axis = len(shape), found.axis % len(shape)
         gamma, beta = (_along(v, rank, axis, shape[axis]) for v in (found.gamma, found.beta))
-        if gamma is None or beta is None or None in graph.readers(node.output[0]):
+        if gamma is None or beta is None:
             continue
-        to_last = [*(i for i in range(rank) if i != axis), axis]
-        value = found.value if axis == rank - 1 else graph.add("Transpose", [found.value], perm=to_last)
-        factors = [graph.add_constant(v) for v in (gamma, beta)]
-        value = graph.add("LayerNormalization", [value, *factors], axis=-1, epsilon=found.epsilon)
-        if axis != rank - 1:
-            value = graph.add("Transpose", [value], perm=np.argsort(to_last).tolist())
-        graph.move_readers(node.output[0], value)
+        inputs = [found.value, graph.add_constant(gamma), graph.add_constant(beta)]
+        options: dict[str, Any] = {"axis": -1, "epsilon": found.epsilon}
+        if axis == rank - 1:
+            graph.replace(node.output[0], "LayerNormalization", inputs, **options)
+        else:
+            to_last = [*(i for i in range(rank) if i != axis), axis]
+            inputs[0] = graph.add("Transpose", inputs[:1], perm=to_last)
+            value = graph.add("LayerNormalization", inputs, **options)
+            graph.replace(node.output[0], "Transpose", [value], perm=np.argsort(to_last).tolist())
         changed += 1
     if changed:
         graph.finish()

@@ -1,0 +1,219 @@
+"""Find the tensors and the weights of a float graph in a file that was made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.diagnosis.onnx_file import OnnxFile
+from edgepress.converters.diagnosis.rounding import Rounding
+from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.step import WEIGHTED, Step
+
+Array = npt.NDArray[Any]
+SAME, LIKE, NEARLY = 0.02, 0.5, 1e-4
+"""Largest difference, as a share of the size, between tensors of two float graphs that are the same but for rewrites
+that round, between a float and a quantized one, and between two that are equally good."""
+EQUAL, ALIKE = 0.99, 0.8
+"""Least cosine between the weights of a channel in two float graphs, and between them and what they were rounded to."""
+REDUCED = 0.02
+"""Factors nearer to 1 are not those of a rewrite, but errors."""
+FILLED = 16
+"""Channels that a rewrite adds to fill up a multiple of this number."""
+TINY = float(np.finfo(np.float32).tiny)
+
+
+class File(Protocol):
+    """A quantized file: `TFLiteFile` or `OnnxFile`."""
+
+    roundings: dict[str, Rounding]
+    constants: dict[str, Array]
+    steps: dict[str, Array]
+    hybrid: set[str]
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the tensors that it computes."""
+        ...
+
+    def values(self, items: Array, names: Collection[str]) -> dict[str, Array]:
+        """What it computes, dequantized."""
+        ...
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A file seen as roundings of a float graph; all by the names of the graph.
+
+    Attributes:
+        file: The file.
+        tensors: Names in the file of the graph's tensors.
+        roundings: How the file rounds the graph's tensors.
+        constants: The file's values of the graph's constants where they differ, dequantized.
+        unknown: Steps whose weights were not found in the file, by the name of what they make.
+    """
+
+    file: File
+    tensors: Mapping[str, str]
+    roundings: Mapping[str, Rounding] = field(default_factory=dict)
+    constants: Mapping[str, Array] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+    def values(self, program: Program, items: Array) -> dict[str, Array]:
+        """What the file computes for items (n, *item shape), in the layout of the graph, by its names."""
+        found = self.file.values(items, sorted(set(self.tensors.values())))
+        laid = {}
+        for name, other in self.tensors.items():
+            shape = (len(items) * max(program.shapes[name][:1] or (1,)), *program.shapes[name][1:])
+            if (value := _laid_out(found[other], shape)) is not None:
+                laid[name] = value
+        return laid
+
+    def rounds_while_running(self, step: Step) -> bool:
+        """Whether a step rounds its float input to the range of an item."""
+        return bool(step.weights) and (not self.file.hybrid or step.output in self.file.hybrid)
+
+
+def by_name(program: Program, file: File) -> Matched:
+    """Match a file whose tensors have the names of the graph's."""
+    computed = [program.source, *(name for step in program.steps for name in step.outputs)]
+    held, names = {*file.names}, {program.source, program.sink}
+    tensors = {name: name for name in computed if name in held and name not in names}
+    constants = {
+        name: file.constants[name]
+        for name, values in program.constants.items()
+        if name in file.constants and values.dtype.kind == "f" and file.constants[name].shape == values.shape
+    }
+    found = _finished(program, file, tensors, constants)
+    ends = {name: file.roundings[name] for name in (program.source, program.sink) if name in file.roundings}
+    return replace(found, roundings={**ends, **found.roundings})
+
+
+def by_value(program: Program, file: File, mine: Mapping[str, Array], theirs: Mapping[str, Array]) -> Matched:
+    """Match tensors that hold the same values, in any layout, and weights that look alike.
+
+    Args:
+        program: The float graph.
+        file: The file.
+        mine: Values of the graph's tensors for some items.
+        theirs: What the file computes for them.
+    """
+    tensors = same_tensors(mine, theirs, file.roundings, LIKE)
+    constants = {}
+    for step in program.weighted():
+        if (found := _alike(step, file.constants, ALIKE)) is not None:
+            own, (_, values) = step.constants[1], found
+            factor = float((values * own).sum() / max(float((own * own).sum()), TINY))
+            constants[step.weights] = values if abs(factor - 1) < REDUCED else values / factor
+    return _finished(program, file, tensors, constants)
+
+
+def by_reference(
+    program: Program, file: OnnxFile, reference: OnnxFile, mine: Mapping[str, Array], theirs: Mapping[str, Array]
+) -> Matched:
+    """Match a file that has the names of a float file, which computes the same as the graph.
+
+    Args:
+        program: The float graph.
+        file: The file.
+        reference: The float file that it was made of.
+        mine: Values of the graph's tensors for some items.
+        theirs: What the float file computes for them.
+    """
+    held = {*file.names}
+    tensors = same_tensors(mine, {n: v for n, v in theirs.items() if n in held}, file.roundings, SAME)
+    constants = {}
+    for step in program.weighted():
+        if (found := _alike(step, reference.constants, EQUAL)) is None:
+            continue
+        name, plain = found
+        if (stored := file.weights_named(name, reference)) is not None:
+            own = step.constants[1]
+            values = next((v for v in _arranged(stored, own, step) if v.shape == own.shape), None)
+            if values is not None:  # the float file may hold them with factors of its own, such as the input's scale
+                factors = np.divide(own, plain, out=np.zeros_like(own), where=plain != 0)
+                constants[step.weights] = own + (values - plain) * factors
+    return _finished(program, file, tensors, constants)
+
+
+def same_tensors(
+    mine: Mapping[str, Array], theirs: Mapping[str, Array], preferred: Collection[str], within: float
+) -> dict[str, str]:
+    """The names in `theirs` of the tensors that hold the same values.
+
+    Args:
+        mine: Values by name, channels last.
+        theirs: Values by name, in any layout.
+        preferred: What to take among tensors that are the same, such as before and after a reshape.
+        within: Largest difference, as a share of the size.
+    """
+    found = {}
+    for name, values in mine.items():
+        size = float(np.linalg.norm(values)) or 1.0
+        errors = {
+            other: float(np.linalg.norm(laid - values)) / size
+            for other, candidate in theirs.items()
+            if candidate.size >= values.size and (laid := _laid_out(candidate, values.shape)) is not None
+        }
+        best = min(errors.values(), default=within)
+        near = [other for other, error in errors.items() if error < within and error <= 1.5 * best + NEARLY]
+        if near:
+            found[name] = min(near, key=lambda other: (other not in preferred, errors[other]))
+    return found
+
+
+def _finished(program: Program, file: File, tensors: Mapping[str, str], constants: Mapping[str, Array]) -> Matched:
+    roundings = {name: file.roundings[other] for name, other in tensors.items() if other in file.roundings}
+    changed = {name: v for name, v in constants.items() if not np.array_equal(v, program.constants[name])}
+    unknown = tuple(step.output for step in program.weighted() if step.weights not in constants)
+    return Matched(file, tensors, roundings, changed, unknown)
+
+
+def _laid_out(values: Array, shape: tuple[int, ...]) -> Array | None:
+    """Values in a shape, channels last, without channels that only fill up; None if they can't be so."""
+    if values.shape == shape:
+        return values
+    last = values.transpose(0, 2, 3, 1) if values.ndim == 4 else values
+    if last.ndim == 4 and last.shape[:3] == shape[:3] and shape[3] < last.shape[3] < shape[3] + FILLED:
+        return last[..., : shape[3]]
+    if values.size != int(np.prod(shape)) or (values.ndim == 4 and len(shape) == 4 and last.shape != shape):
+        return None
+    return last.reshape(shape)
+
+
+def _alike(step: Step, constants: Mapping[str, Array], least: float) -> tuple[str, Array] | None:
+    """The constant that is most like the weights of a step, and it in their order; None if none is."""
+    own, found = step.constants[1], None
+    for name, values in constants.items():
+        if values.size >= own.size:
+            for candidate in _arranged(values, own, step):
+                if candidate.shape == own.shape and (cosine := _cosine(own, candidate, WEIGHTED[step.kind])) > least:
+                    found, least = (name, candidate), cosine
+    return found
+
+
+def _arranged(values: Array, own: Array, step: Step) -> list[Array]:
+    """Weights of another format in the orders that this kind of step could have, without channels that only fill up."""
+    if values.ndim == own.ndim == 2:
+        return [values, values.T]
+    if step.kind == "FULLY_CONNECTED" and values.size == own.size:
+        return [values.reshape(own.shape)]
+    if values.ndim != 4 or own.ndim != 4:
+        return []
+    turned = values.transpose(0, 2, 3, 1) if step.kind == "CONV_2D" else values.transpose(1, 2, 3, 0)
+    more = [n - m for n, m in zip(turned.shape, own.shape, strict=True)]
+    if max(more) > 0 and min(more) == 0 and max(more) < FILLED and not any(more[1:3]):
+        turned = turned[: own.shape[0], :, :, : own.shape[3]]
+    return [turned, values]
+
+
+def _cosine(a: Array, b: Array, axis: int) -> float:
+    """The median over the output's channels of the cosine of two weights."""
+    rows = [np.moveaxis(v, axis, 0).reshape(v.shape[axis], -1) for v in (a, b)]
+    sizes = np.linalg.norm(rows[0], axis=1) * np.linalg.norm(rows[1], axis=1)
+    live = sizes > 0
+    return float(np.median((rows[0] * rows[1]).sum(axis=1)[live] / sizes[live])) if live.any() else 0.0

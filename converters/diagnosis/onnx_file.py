@@ -1,0 +1,114 @@
+"""A quantized or float `.onnx` file: what it computes between its nodes, how it rounds that, and its constants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.diagnosis.rounding import Rounding, of_codes
+
+if TYPE_CHECKING:
+    import onnx
+
+Array = npt.NDArray[Any]
+FLOATS = (1, 10)
+"""ONNX's numbers of float32 and float16."""
+
+PRODUCTS = ("Conv", "Gemm", "MatMul")
+
+
+class OnnxFile:
+    """A `.onnx` file as a diagnosis reads it; its attributes are those of `TFLiteFile`."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        import onnx
+
+        self._model = inferred = onnx.shape_inference.infer_shapes(model)
+        graph = inferred.graph
+        self._types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output, *graph.input)}
+        self._source = graph.input[0].name
+        self._dtype = onnx.helper.tensor_dtype_to_np_dtype(self._types[self._source])
+        stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        fixed = set(stored)
+        for node in graph.node:
+            if all(name in fixed or not name for name in node.input):
+                fixed |= {*node.output}
+        self.names: Collection[str] = [
+            name
+            for node in graph.node
+            for name in node.output
+            if name and name not in fixed and self._types.get(name) in FLOATS
+        ]
+        self.roundings: dict[str, Rounding] = {}
+        self.constants = {name: v.astype(np.float32) for name, v in stored.items() if v.dtype.kind == "f"}
+        self.steps: dict[str, Array] = {}
+        self.hybrid: set[str] = set()
+        self._weights = {n.output[0]: n.input[1] for n in graph.node if n.op_type in PRODUCTS and n.input[1] in fixed}
+        if self._types.get(self._source) in FLOATS or any(self._types.get(name) == FLOATS[1] for name in self.names):
+            self.roundings |= {n: Rounding("float16") for n in self.names if self._types.get(n) == FLOATS[1]}
+        for node in graph.node:
+            self._read(node, stored, fixed)
+        computed = [n for node in graph.node for n in node.output if n in fixed and self._types.get(n) in FLOATS]
+        if computed:
+            zeros = np.zeros(self._item_shape(), self._dtype)
+            self.constants |= self._run(computed, zeros)
+
+    def weights_named(self, name: str, of: OnnxFile) -> Array | None:
+        """Weights of a float file that this one was made from, as this one holds them, dequantized; None if unknown."""
+        makers = [made for made, weights in of._weights.items() if weights == name]
+        names = (name, f"{name}_DequantizeLinear_Output", *(self._weights[m] for m in makers if m in self._weights))
+        return next((self.constants[n] for n in names if n in self.constants), None)
+
+    def _item_shape(self) -> list[int]:
+        shape = self._model.graph.input[0].type.tensor_type.shape.dim
+        return [1, *(d.dim_value for d in list(shape)[1:])]
+
+    def _read(self, node: Any, stored: dict[str, Array], fixed: Collection[str]) -> None:
+        """What a node tells of the rounding of a tensor or the scale of a constant."""
+        if node.op_type == "QuantizeLinear" and node.input[0] not in fixed and node.input[1] in stored:
+            zero = stored[node.input[2]] if len(node.input) > 2 and node.input[2] in stored else np.zeros((), np.uint8)
+            scale = stored[node.input[1]]
+            if scale.size == 1:
+                self.roundings[node.input[0]] = of_codes(zero.dtype, float(scale.ravel()[0]), int(zero.ravel()[0]))
+        elif node.op_type == "DynamicQuantizeLinear":
+            self.roundings[node.input[0]] = Rounding("dynamic")
+        elif node.op_type == "DequantizeLinear" and node.input[0] in stored and node.input[1] in stored:
+            scale, axis = stored[node.input[1]], next((a.i for a in node.attribute if a.name == "axis"), 1)
+            shape = [1] * stored[node.input[0]].ndim
+            if scale.size > 1:
+                shape[axis] = scale.size
+            self.steps[node.output[0]] = scale.astype(np.float32).reshape(shape)
+        elif node.op_type in ("MatMulInteger", "ConvInteger") and node.input[1] in stored:
+            name = node.input[1].removesuffix("_quantized")
+            step, zeros = stored.get(f"{name}_scale"), stored.get(node.input[3]) if len(node.input) > 3 else None
+            if step is not None and name not in self.constants:
+                codes = stored[node.input[1]].astype(np.float32) - (0 if zeros is None else zeros.astype(np.float32))
+                self.constants[name] = codes * step
+                self.steps[name] = step.astype(np.float32)
+
+    def _run(self, names: Collection[str], items: Array) -> dict[str, Array]:
+        import onnx
+        import onnxruntime
+
+        watched = onnx.ModelProto()
+        watched.CopyFrom(self._model)
+        del watched.graph.output[:]
+        watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        rows = [session.run(list(names), {self._source: item[np.newaxis].astype(self._dtype)}) for item in items]
+        joined = [np.concatenate(v) if v[0].ndim else np.stack(v) for v in zip(*rows, strict=True)]
+        return {name: values.astype(np.float32) for name, values in zip(names, joined, strict=True)}
+
+    def values(self, items: Array, names: Collection[str]) -> dict[str, Array]:
+        """What it computes for items (n, *item shape), after rounding, float32, (n, *shape) by name of tensor."""
+        found = self._run(names, items) if names else {}
+        for name, values in found.items():
+            if (rounding := self.roundings.get(name)) is not None and rounding.kind == "static":
+                found[name] = rounding.apply(values).numpy()
+        return found

@@ -1,0 +1,127 @@
+"""A quantized `.tflite` file: what it computes between its operations, how it rounds that, and its constants."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.diagnosis.rounding import Rounding, of_codes
+from edgepress.converters.to_tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+HYBRID = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
+"""Kinds of operations that round float values while they run, if their weights are integers."""
+INT4 = 17
+"""Of the schema's `TensorType`: two values in each byte, the first in its lower half."""
+
+
+def _nibbles(graph: Graph, index: int) -> Array | None:
+    """Values of a constant of 4 bits, int8."""
+    data = graph.root.buffers[graph.table.tensors[index].buffer].data
+    if data is None or not len(data):
+        return None
+    packed = np.asarray(data, np.uint8)
+    halves = np.stack([packed & 15, packed >> 4], axis=1).ravel().astype(np.int8)
+    shape = graph.shape(index)
+    return np.asarray(np.where(halves > 7, halves - 16, halves)[: int(np.prod(shape))].reshape(shape))
+
+
+class TFLiteFile:
+    """A `.tflite` file as a diagnosis reads it.
+
+    Attributes:
+        roundings: How its tensors are rounded, by name; those that it computes in float are missing.
+        constants: Values of its constants of numbers, dequantized, float32, by name.
+        steps: Scale of the constants that are stored as integers, by name, of a shape that broadcasts with them.
+        hybrid: Names of what operations make that round their float input while they run.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        graph = Graph(model)
+        self.roundings: dict[str, Rounding] = {}
+        self.constants: dict[str, Array] = {}
+        self.steps: dict[str, Array] = {}
+        self.hybrid: set[str] = set()
+        for index in range(len(graph.table.tensors)):
+            self._read(graph, index)
+        for op in graph.operators:
+            if graph.kind(op) in HYBRID and len(op.inputs) > 1 and self._is_hybrid(graph, op):
+                self.roundings.setdefault(graph.name(int(op.inputs[0])), Rounding("dynamic"))
+                self.hybrid.add(graph.name(int(op.outputs[0])))
+        self._start(model)
+
+    def _read(self, graph: Graph, index: int) -> None:
+        name, dtype = graph.name(index), graph.dtype(index)
+        scales, zeros = graph.scales(index)
+        values = _nibbles(graph, index) if graph.table.tensors[index].type == INT4 else graph.constant(index)
+        if values is None:
+            if scales and dtype is not None and dtype.kind in "iu":
+                self.roundings[name] = of_codes(dtype, scales[0], zeros[0] if zeros else 0)
+            return
+        if not scales:
+            if values.dtype.kind == "f":
+                self.constants[name] = values.astype(np.float32)
+            return
+        shape = [1] * values.ndim
+        if len(scales) > 1 and values.ndim:
+            axis = int(graph.table.tensors[index].quantization.quantizedDimension)
+            shape[axis] = len(scales)
+        scale = np.array(scales, np.float32).reshape(shape if len(scales) > 1 else [1] * values.ndim)
+        zero = np.array(zeros or [0], np.float32).reshape(
+            scale.shape if len(zeros) == scale.size else [1] * values.ndim
+        )
+        self.constants[name] = (values.astype(np.float32) - zero) * scale
+        self.steps[name] = scale
+
+    def _is_hybrid(self, graph: Graph, op: Any) -> bool:
+        data, weights = (graph.dtype(int(i)) for i in op.inputs[:2])
+        whole = graph.table.tensors[int(op.inputs[1])].type == INT4 or (weights is not None and weights.kind in "iu")
+        return data == np.float32 and whole
+
+    def _start(self, model: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that keeping every tensor takes memory
+            self._interpreter = Interpreter(
+                model_content=model,
+                num_threads=os.cpu_count(),
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=True,
+            )
+        self._interpreter.allocate_tensors()
+        self._source = self._interpreter.get_input_details()[0]
+        made = {int(i) for op in self._interpreter._get_ops_details() for i in op["outputs"]}
+        # The last of a name: a tensor that is quantized has the name of the float one that it was made from.
+        self._tensors = {
+            d["name"]: d
+            for d in self._interpreter.get_tensor_details()
+            if d["index"] in made | {self._source["index"]} and d["dtype"] in (np.float32, np.int8, np.uint8, np.int16)
+        }
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the tensors that it computes, and of its input."""
+        return self._tensors.keys()
+
+    def values(self, items: Array, names: Collection[str]) -> dict[str, Array]:
+        """What it computes for items (n, *item shape), dequantized, float32, (n, *shape) by name of tensor."""
+        found: dict[str, list[Array]] = {name: [] for name in names}
+        for item in items:
+            self._interpreter.reset_all_variables()
+            self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
+            self._interpreter.invoke()
+            for name, rows in found.items():
+                rows.append(self._dequantized(name))
+        return {name: np.concatenate(rows) for name, rows in found.items()}
+
+    def _dequantized(self, name: str) -> Array:
+        detail = self._tensors[name]
+        codes = self._interpreter.get_tensor(detail["index"])
+        scale, zero = detail["quantization"]
+        return np.asarray((codes.astype(np.float32) - zero) * scale if scale else codes, np.float32)

@@ -1,0 +1,111 @@
+"""The half of the command `diagnose` that says why a file is inaccurate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.text import interval, number, percent
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.diagnosing.accuracy_result import AccuracyDiagnosis
+
+SHOWN, CLASSES = 12, 5
+"""Layers and classes in the tables; the JSON document has all."""
+
+
+def diagnose_accuracy(
+    files: list[Path],
+    hints: Hints,
+    data: str | None,
+    *,
+    items: int,
+    layer_items: int,
+    attempt: bool,
+    skip_unreadable: bool,
+    install: bool,
+    plot: Path | None,
+    json_output: bool,
+) -> None:
+    """Diagnose a file beside its model, and show what was found."""
+    from edgepress.toolkit.diagnosing.accuracy import diagnose_accuracy as work
+    from edgepress.toolkit.diagnosing.accuracy_plot import checked_suffix, plot_accuracy
+
+    if len(files) != 2:
+        raise InputError(
+            f"With --data, two files are compared; found {len(files)}.",
+            "Give the model, and then one quantized file that was converted from it.",
+        )
+    if plot is not None:
+        checked_suffix(plot)
+    with screen.progress({"layers": "Measuring layers"}) as on_progress:
+        found = work(
+            files[0],
+            files[1],
+            data=data or None,
+            hints=hints,
+            items=items,
+            layer_items=layer_items,
+            attempt=attempt,
+            skip_unreadable=skip_unreadable,
+            install=install,
+            on_start=screen.step,
+            on_progress=on_progress,
+        )
+    if plot is not None:
+        plot_accuracy(found, plot)
+    screen.note(*found.notes)
+    if json_output:
+        screen.document(found.to_dict())
+        return
+    screen.say(found.text)
+    screen.say()
+    screen.show(_layers_table(found))
+    if found.classes:
+        screen.say()
+        screen.show(_classes_table(found))
+    if plot is not None:
+        screen.say()
+        screen.say(f"Plot: {plot}")
+
+
+def _layers_table(found: AccuracyDiagnosis) -> Table:
+    from edgepress.toolkit.diagnosing.accuracy_text import short
+
+    columns = [("Layer", "left"), ("Kind", "left"), ("Held as", "left"), ("Error", "right"), ("Agreement", "right")]
+    columns += [("Own dB", "right"), ("Whole dB", "right"), ("Range used", "right"), ("Beyond", "right")]
+    columns += [("Channels", "right"), ("Fault", "left")]
+    rows: list[list[str | Text]] = []
+    for layer in found.layers[:SHOWN]:
+        dead = f", {layer.dead + layer.lost} dead" if layer.dead + layer.lost else ""
+        rows.append(
+            [
+                short(layer.name),
+                layer.kind,
+                layer.stored,
+                percent(layer.cost, ".1f"),
+                percent(layer.agreement, ".1f"),
+                number(layer.channel_db),
+                number(layer.sqnr_db),
+                percent(layer.range_used, ".0f"),
+                percent(layer.clipped, ".1f"),
+                f"{layer.spread:.1f}×{dead}",
+                Text(layer.fault, style="red"),
+            ]
+        )
+    return screen.table(columns, rows)
+
+
+def _classes_table(found: AccuracyDiagnosis) -> Table:
+    columns = [("Class", "left"), ("Items", "right"), ("Model", "right"), ("File", "right"), ("Loss, pp", "right")]
+    rows = [
+        [c.label, str(c.support), percent(c.model), percent(c.file), interval(c.drop_pp, c.drop_low_pp, c.drop_high_pp)]
+        for c in found.classes[:CLASSES]
+    ]
+    return screen.table(columns, rows)
