@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STORED = "_quantized"
 """End of the names of constants after ONNX Runtime's quantizer."""
+MOVING = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "QuantizeLinear", "DequantizeLinear"}
+"""Operations that keep values, or round them."""
 LIMITS = {2: (0, 255), 3: (-128, 127), 4: (0, 65535), 5: (-32768, 32767), 21: (0, 15), 22: (-8, 7)}
 """Smallest and largest value of uint8, int8, uint16, int16, uint4 and int4, by ONNX's `TensorProto.DataType`."""
 
@@ -39,6 +41,16 @@ def scales_of_onnx(program: Program, quantized: onnx.ModelProto) -> Scales:
     held = {tensor.name: tensor for tensor in quantized.graph.initializer}
     own = {program.source, *(name for step in program.steps for name in step.outputs)}
     axes = {step.weights: WEIGHTED[step.kind] for step in program.weighted()}
+    makers = {name: node for node in quantized.graph.node for name in node.output}
+
+    def origin(name: str) -> str:
+        """The program's tensor whose values these are, in another order perhaps; "" if it is none."""
+        while name not in own:
+            if (maker := makers.get(name)) is None or maker.op_type not in MOVING:
+                return ""
+            name = maker.input[0]
+        return name
+
     tensors: dict[str, Rounding] = {}
     constants: dict[str, Rounding] = {}
     for node in quantized.graph.node:
@@ -51,8 +63,9 @@ def scales_of_onnx(program: Program, quantized: onnx.ModelProto) -> Scales:
         scale = onnx.numpy_helper.to_array(held[node.input[1]]).astype(np.float32)
         zeros = onnx.numpy_helper.to_array(stored).astype(np.int64).ravel()
         zero = int(zeros[0]) if zeros.size else 0
-        if node.op_type == "QuantizeLinear" and name in own and scale.size == 1:
-            tensors[name] = Rounding(scale.reshape(()), zero, *LIMITS[stored.data_type])
+        if node.op_type == "QuantizeLinear" and scale.size == 1 and (found := origin(name)):
+            rounding = Rounding(scale.reshape(()), zero, *LIMITS[stored.data_type])
+            tensors[found] = rounding if name == found else tensors.get(found, rounding)
         base = name.removesuffix(STORED)
         if node.op_type == "DequantizeLinear" and base in program.constants and base != name:
             shape = [1] * program.constants[base].ndim

@@ -56,6 +56,8 @@ CYCLES, PATIENCE, MOST_EPOCHS, LEAST_STEPS = 8, 3, 60, 24
 """Cycles of the training: in each, the learning rate falls to 0 as a cosine (Loshchilov & Hutter 2017,
 arXiv:1608.03983), and a file is judged. Behind one that brought nothing, training goes back to the best, with half the
 rate; after so many in a row, it ends. Limits of its length."""
+NOISE_DB = 1.5
+"""Decibels of noise, at four bits, that outweigh a gain of items."""
 BATCH, MEMORY = 32, 1 << 30
 """Items of a step at most, and memory in bytes that their activations may take."""
 START, RANGES = "start.tflite", "start.json"
@@ -220,7 +222,7 @@ class _Tuning:
             if (step + 1) % each and step + 1 < total:
                 continue
             score = self._score(student, ranges) if np.isfinite(losses).all() else None
-            if kept := score is not None and score.better_than(best):
+            if kept := score is not None and self._better(score, best):
                 best, state.best, state.best_epoch = score, checkpoint.values(student.variables), len(state.history) + 1
             else:
                 checkpoint.assign(student.variables, state.best)
@@ -234,6 +236,17 @@ class _Tuning:
             if len(state.history) >= PATIENCE and not any(row["kept"] for row in state.history[-PATIENCE:]):
                 return
             losses, started = [], time.monotonic()
+
+    def _better(self, score: Score, best: Score) -> bool:
+        """Whether a score is worth keeping: at eight bits, only if it is so beyond chance.
+
+        At four bits, more is to be gained than chance decides, so that any gain of items counts unless noise speaks
+        clearly against it.
+        """
+        if self.job.bits == 8 or not best.hits.size:
+            return score.better_than(best)
+        gained, noise = score.gained(best, 0), score.noise_db - best.noise_db
+        return noise > (-NOISE_DB if gained > 0 else 0) and gained >= 0
 
     def _length(self, work: Distillation, student: Student, size: int) -> int:
         """Number of steps that the time allows, measured by two, which change nothing."""
