@@ -369,3 +369,23 @@ def test_progress_is_drawn_on_stderr_only_on_a_terminal(capfd: pytest.CaptureFix
         update("a", 1.0)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_narrow_screen_leaves_out_columns_rather_than_breaking_figures_and_titles(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from edgepress.converters.variant import Variant
+    from edgepress.toolkit.cli.tables import repairs_table, variants_table
+
+    figures = {"accuracy": 0.972, "agreement": 1.0, "noise_db": 26.3}
+    repair = {"name": "rounding", "kept": True, "what": "the weights of 3 operations rounded"}
+    tuning = {"repairs": [repair | {"before": figures, "after": figures | {"noise_db": 36.1}}]}
+    variant = Variant("tflite-int4", Path("model-tuned-int4.tflite"), 45000, 1.25, tuning=tuning)
+    for width in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(width))
+        screen.show(variants_table([variant]))
+        screen.show(repairs_table([variant]))
+        shown = capfd.readouterr().out
+        for whole in ("model-tuned-int4.tflite", "SQNR dB", "100.0\u00a0→\u00a0100.0", "26.3\u00a0→\u00a036.1"):
+            assert whole in shown
+        assert ("1.2 s" in shown) == ("97.2\u00a0→\u00a097.2" in shown) == (width == 120)

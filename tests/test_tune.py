@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from edgepress.runtime.contract import read_contract
 from edgepress.toolkit import convert, tune
+from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.training import checkpoint
 from edgepress.toolkit.tuning import tune as tuning
@@ -47,7 +49,11 @@ def test_the_result_is_a_float_file_with_learned_ranges(tuned):
 def test_convert_makes_files_of_both_formats_with_these_ranges(tuned, tmp_path):
     result, _ = tuned
     contract = read_contract(result.model)
-    variants = {v.scheme: v for v in convert(result.model, "tflite-int4,onnx-int8,tflite-int16x8", out=tmp_path)}
+    notes: list[str] = []
+    schemes = "tflite-int4,onnx-int8,tflite-int16x8"
+    made_of_it = convert(result.model, schemes, calibration="mse", out=tmp_path, on_note=notes.append)
+    variants = {v.scheme: v for v in made_of_it}
+    assert any("--calibration mse is not used" in note for note in notes)
     assert [v.status for v in variants.values()] == ["ok"] * 3
     made = variants["tflite-int4"]
     assert made.path.name == "model-tuned-int4.tflite"
@@ -123,6 +129,25 @@ def test_a_model_without_data_is_refused(tmp_path, net):
     shutil.copy(folder / "net.keras", tmp_path)
     with pytest.raises(InputError, match="names no data"):
         tune(tmp_path / "net.keras", out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("data", ["", "my digits"])
+def test_the_command_shows_figures_steps_and_how_to_convert_the_result(data, tmp_path, monkeypatch):
+    def work(model: Path, data: str, **options: Any) -> tuning.TuneResult:
+        for share, text in ((0.0, "repairing"), (0.05, "loss 2"), (0.06, "loss 3"), (0.55, "loss 1"), (1.0, "writing")):
+            options["on_progress"](share, text)
+        figures = {"agreement": 0.5, "noise_db": 7.0}
+        return tuning.TuneResult(tmp_path / "x.tflite", {"before": figures, "after": figures, "kept": "start"}, [])
+
+    monkeypatch.setattr(tuning, "tune", work)
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(app, ["tune", "x.keras", *(["--data", data] if data else [])])
+    assert shown.exit_code == 0
+    assert shown.stdout.rstrip().endswith("x.tflite --data 'my digits'" if data else "x.tflite")
+    assert "signal to noise" in shown.stdout
+    assert "7.0 dB" in shown.stdout
+    assert shown.stderr.splitlines() == ["Opening the model", "Repairing", "55%: loss 1", "Writing"]
 
 
 def test_a_graph_with_unknown_operations_is_refused_with_its_name(run, tmp_path, monkeypatch):

@@ -221,3 +221,17 @@ def test_a_graph_whose_tensors_have_methods_of_their_own_serves_both_formats(
     model = net(hard=False)
     found = repair(model, batches, Judge(model, TEST), wanted=("int8",), repairs=False, ranging="auto")
     assert found.models == ({"int8": model} if tensors else {})
+
+
+def test_ranges_of_four_bit_files_are_chosen_as_those_of_int8_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[Score] = []
+
+    def by_score(statistics: Statistics, score: Callable[[Choice], Score], trials: int) -> Chosen:
+        judged.append(found := score(Choice()))
+        return Chosen(Choice(), found, found, 1)
+
+    monkeypatch.setattr(module, "chosen_methods", by_score)
+    model = net(hard=False)
+    for wanted in ("int4", "int8"):
+        repair(model, batches, Judge(model, TEST), wanted=(wanted,), repairs=False, ranging="auto")
+    assert judged[0].noise_db == judged[1].noise_db
