@@ -105,8 +105,13 @@ def _litert(
 
 
 def _ort(net: Net, path: Path, source: Path | None, *, percentile: bool = False, dynamic: bool = False) -> None:
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    if source is None:
+        raise FileNotFoundError("there is no float ONNX file")
+    name = onnx.load(source).graph.input[0].name
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -114,10 +119,8 @@ def _ort(net: Net, path: Path, source: Path | None, *, percentile: bool = False,
 
         def get_next(self) -> dict[str, Array] | None:
             item = next(self.items, None)
-            return None if item is None else {"input": item[np.newaxis]}
+            return None if item is None else {name: item[np.newaxis]}
 
-    if source is None:
-        raise FileNotFoundError("there is no float ONNX file")
     prepared = path.with_suffix(".prepared.onnx")
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
     if dynamic:

@@ -39,7 +39,7 @@ import proof_cells
 import proof_models
 from proof_cells import Cell
 
-from edgepress.converters.proof.compare import EXACT_DB, ITEMS, OFFSET_DB, beside_rounded, compare, shortcoming
+from edgepress.converters.proof.compare import EXACT_DB, ITEMS, beside_rounded, compare, shortcoming
 from edgepress.converters.proof.verify import end_of
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Verification
@@ -62,8 +62,9 @@ class Row:
     @property
     def margin(self) -> float:
         """Noise and shift less their bounds, dB, whichever is nearer to being refused."""
-        found, bound = self.found, SCHEMES[self.cell.scheme].min_spread_db
-        pairs = ((found.spread_db, found.rounded_db, bound), (found.offset_db, found.rounded_offset_db, OFFSET_DB))
+        found, scheme = self.found, SCHEMES[self.cell.scheme]
+        noise = found.spread_db, found.rounded_db, scheme.min_spread_db
+        pairs = (noise, (found.offset_db, found.rounded_offset_db, scheme.min_offset_db))
         return min(max((r for r in ratios if r is not None), default=EXACT_DB) - least for *ratios, least in pairs)
 
 

@@ -119,6 +119,7 @@ class _Work:
                 on=self.job.proof_name,
                 task=contract.task,
                 ends_in=self.ends_in,
+                trained=bool(self.job.learned),
                 rounded=lambda end: rounded_answers(
                     self.writer.parent(scheme, tuned=False),
                     scheme,

@@ -40,6 +40,7 @@ class Scheme:
         arithmetic: What it multiplies in, which tells the ceiling of its speed; None for 16-bit activations.
         min_spread_db: Spread of the source model's answers between items to the noise, dB, that a file must reach.
         min_sqnr_db: The answers themselves to the noise, dB, where they do not differ between items.
+        min_offset_db: Spread to what the errors of all items have in common, dB, that a file must reach.
         max_relative_error: Largest error allowed, as a share of the largest answer; None for no such bound.
         float_share: Share of the weights' bytes that may still be float32 without a note, 0-1.
         selftest_steps: Steps by which an answer may differ on another machine (`edgepress.runtime.selftest`).
@@ -59,6 +60,7 @@ class Scheme:
     arithmetic: Literal["float32", "int8"] | None = "int8"
     min_spread_db: float = 7
     min_sqnr_db: float = 8
+    min_offset_db: float = 24
     max_relative_error: float | None = None
     float_share: float = 0.25
     selftest_steps: float = 2.0
@@ -123,12 +125,14 @@ _ROWS = (
     Scheme("onnx", "int8", "QDQ: weights int8, activations uint8, static", calibrated=True,
            colors=("#c93a41", "#ee9b26"), tuning="int8"),
     Scheme("tflite", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
-           colors=("#080005", "#716a4e"), calibrated=True, output_dtype="uint8", weight_bits=4, tuning="int4"),
+           colors=("#080005", "#716a4e"), calibrated=True, output_dtype="uint8", weight_bits=4, min_offset_db=12,
+           tuning="int4"),
     Scheme("tflite", "weights8", "weights int8, computed in float32: a quarter of the size", by_name=True,
            colors=("#3d0c00", "#f8fe25"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03,
            tuning="weights"),
     Scheme("onnx", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
-           colors=("#07003f", "#a63bb0"), calibrated=True, weight_bits=4, tuning="int4"),
+           colors=("#07003f", "#a63bb0"), calibrated=True, weight_bits=4, min_offset_db=12,
+           tuning="int4"),
     Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
            colors=("#0602c7", "#80d8c0"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
     Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,

@@ -92,7 +92,7 @@ def test_every_command_and_option_has_help_and_json() -> None:
         ("train --arch mobilenet-v", {"mobilenet-v1", "mobilenet-v2", "mobilenet-v3-small"}),
         ("train --color ", {"grey", "rgb"}),
         ("predict --engine lite", {"litert"}),
-        ("convert --to tflite-int8,onnx-int", {"tflite-int8,onnx-int8"}),
+        ("convert --to tflite-int8,onnx-int", {"tflite-int8,onnx-int8", "tflite-int8,onnx-int4"}),
         ("report --format ", {"html", "md", "card"}),
     ],
 )

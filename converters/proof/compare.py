@@ -34,8 +34,8 @@ AGREEMENT, NEAREST_AGREEMENT = 0.5, 0.92
 """Least weighted agreement on data: with the source model, and with the nearer of it and that of rounded weights."""
 ALIGNED, SCALED = 0.9, 0.2
 """Correlation from which on, and difference of the slope from 1 from which on, a scale is named as the cause."""
-OFFSET_DB, OFFSET_ITEMS = 24.0, 8
-"""Spread to what the errors of all items have in common, dB, that a file must reach; fewer items can't tell."""
+OFFSET_ITEMS = 8
+"""Number of items from which on what their errors have in common can be told."""
 EXACT_DB = 200.0
 """Spread to noise if there is no noise."""
 END_ERROR = 0.1
@@ -191,12 +191,19 @@ def _ratio(a: float, b: float) -> float | None:
     return a / b if b else None
 
 
-def shortcoming(found: Verification, scheme: Scheme) -> str:
-    """Why a file is below its scheme's bounds; empty if it is not. See `docs/convert.md` for how they were chosen."""
+def shortcoming(found: Verification, scheme: Scheme, *, trained: bool = False) -> str:
+    """Why a file is below its scheme's bounds; empty if it is not. See `docs/convert.md` for how they were chosen.
+
+    Args:
+        found: The figures.
+        scheme: The file's scheme.
+        trained: Whether the source model was trained to be quantized (`edgepress tune`): its float answers are then
+            shifted, because those of the rounded graph were the aim.
+    """
     return (
         _too_far(found, scheme)
         or _too_noisy(found, scheme)
-        or _shifted(found)
+        or ("" if trained else _shifted(found, scheme))
         or _disagrees(found)
         or _wrong_end(found, scheme)
     )
@@ -232,13 +239,13 @@ def _too_noisy(found: Verification, scheme: Scheme) -> str:
     return f"{noise}; {scheme.name} must reach {scheme.min_spread_db:g} dB{agreement}"
 
 
-def _shifted(found: Verification) -> str:
+def _shifted(found: Verification, scheme: Scheme) -> str:
     """Rounding errs in all directions; a lost bias or a wrong zero point shifts the answers to all items alike."""
     offsets = [offset for offset in (found.offset_db, found.rounded_offset_db) if offset is not None]
-    if not offsets or max(offsets) >= OFFSET_DB:
+    if not offsets or max(offsets) >= scheme.min_offset_db:
         return ""
     shift = f"its answers to all items are shifted by the same, {max(offsets):.1f} dB below their spread between items"
-    return f"{shift}, as by a lost bias or a wrong zero point; at least {OFFSET_DB:g} dB are needed"
+    return f"{shift}, as by a lost bias or a wrong zero point; at least {scheme.min_offset_db:g} dB are needed"
 
 
 def _disagrees(found: Verification) -> str:

@@ -79,6 +79,7 @@ def verify(
     task: Task,
     ends_in: str,
     rounded: Callable[[End], Answers | None],
+    trained: bool = False,
 ) -> tuple[Verification, str]:
     """Compare a file with its source model.
 
@@ -92,6 +93,7 @@ def verify(
         task: What the answers are.
         ends_in: The source model's last operation.
         rounded: Returns the source model's answers with its weights rounded; None if they are unknown.
+        trained: Whether the source model was trained to be quantized.
 
     Returns:
         The figures, and why the file is below its scheme's bounds; empty if it is not.
@@ -100,10 +102,10 @@ def verify(
     inner = _before_end(path.read_bytes(), items, end, scores.shape[1]) if end else None
     compared = partial(compare, on=on, end=end, before_end=inner, labels=task in LABELLED)
     found = compared(truth, scores)
-    reason = shortcoming(found, scheme)
+    reason = shortcoming(found, scheme, trained=trained)
     if reason and scheme.rounds_weights and (nearer := rounded(end)) is not None:
         found = beside_rounded(found, compared(nearer[: len(scores)], scores))
-        reason = shortcoming(found, scheme)
+        reason = shortcoming(found, scheme, trained=trained)
     return found, reason
 
 

@@ -23,7 +23,7 @@ from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.to_tflite.graph import Graph
 
 Array = npt.NDArray[Any]
-BYTES = 512 << 20
+BYTES = 96 << 20
 """Memory that the activations of all items may take, of both graphs."""
 
 

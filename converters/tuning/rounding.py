@@ -33,7 +33,7 @@ from edgepress.converters.tuning.samples import sampler
 Array = npt.NDArray[Any]
 LARGEST = 1 << 25
 """Values that a layer multiplies, squared, up to which its weights are rounded together."""
-BYTES = 1 << 29
+BYTES = 1 << 28
 """Memory that the tensors of all items may take."""
 
 
