@@ -126,6 +126,8 @@ def convert(
         plan = plan_for(path, conversion.facts, hints, data, samples, skip_unreadable=skip_unreadable)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
+        if plan.contract.ranges and ranging != "auto":
+            note(f"{path} has ranges that edgepress tune learned, so --calibration {ranging} is not used for them")
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
         from_onnx = conversion.facts.format == "onnx" and any(SCHEMES[name].format == "tflite" for name in possible)
         variants = conversion.run(

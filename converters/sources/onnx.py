@@ -54,7 +54,7 @@ class OnnxSource:
         if quantized := interface.quantized_operations(model):
             raise ConversionError(
                 f"{path} is quantized already (it has {', '.join(quantized)}).",
-                "Convert the float model that it was made from.",
+                "Give the float model that it was made from.",
             )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3

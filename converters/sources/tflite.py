@@ -47,7 +47,7 @@ class TFLiteSource:
         if quantized := passes.quantized_tensors(self._model):
             raise ConversionError(
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
-                "Convert the float model that it was made from.",
+                "Give the float model that it was made from.",
             )
         taken = resize.item_shape(self._model)
         shape = fixed_shape(taken, size, str(path))

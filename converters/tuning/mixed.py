@@ -239,13 +239,15 @@ class _Search:
                 "expected_drop_pp": [round(feared, 3), round(likely, 3)],
             }
             of = f"{self._measure} on {record['items']} items"
-            expected = "" if self._judge.labels is None else f", {likely:.2f} expected on others"
+            expected = "" if self._judge.labels is None else f" ({likely:.2f} pp are expected on other items)"
             if not state.layers:
                 notes.append(
-                    f"nothing is kept in float: int8 loses {now:.2f} pp of {of}{expected}; the limit is {limit:g}"
+                    f"nothing is kept in float: int8 loses {now:.2f} pp of {of}{expected}; the limit is {limit:g} pp"
                 )
             else:
-                notes.append(f"it loses {now:.2f} pp of {of}{expected}, and int8 {before:.2f}; the limit is {limit:g}")
+                notes.append(
+                    f"it loses {now:.2f} pp of {of}{expected}, int8 loses {before:.2f} pp; the limit is {limit:g} pp"
+                )
         if layers:
             named = ", ".join(layer.name for layer in layers[:6]) + (", ..." if len(layers) > 6 else "")
             notes.append(f"kept in float, {len(layers)} of {record['of_layers']} layers: {named}")

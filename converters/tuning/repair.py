@@ -179,13 +179,17 @@ class _Repairs:
         """The same with ranges of all calibration items, by methods that are chosen unless they are given."""
         statistics = tflite_statistics(now.model, self.batches, self.input_range)
 
-        def score(choice: Choice) -> Score:
-            return self._score(tuning, now.model, statistics.ranges(choice))
+        def score(choice: Choice, kind: Tuning = tuning) -> Score:
+            return self._score(kind, now.model, statistics.ranges(choice))
 
         if chosen is None and ranging == "auto":
-            number = 1 if now.score.sound else trials(now.model, len(self.judge.items), len(statistics.names))
-            chosen = chosen_methods(statistics, score, number)
-            return _State(now.model, statistics.ranges(chosen.choice), now.measured, chosen.score), chosen
+            # The noise of weights of four bits hides what ranges do; and so the choice is that of int8 files made beside.
+            kind: Tuning = "int8" if tuning == "int4" else tuning
+            first = now.score if kind == tuning else self._score(kind, now.model, now.ranges)
+            number = 1 if first.sound else trials(now.model, len(self.judge.items), len(statistics.names))
+            chosen = chosen_methods(statistics, partial(score, kind=kind), number)
+            found = chosen.score if kind == tuning else score(chosen.choice)
+            return _State(now.model, statistics.ranges(chosen.choice), now.measured, found), chosen
         choice = chosen.choice if chosen else Choice() if ranging == "auto" else Choice(ranging)
         found = score(choice)
         return _State(now.model, statistics.ranges(choice), now.measured, found), chosen or Chosen(

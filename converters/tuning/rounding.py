@@ -27,6 +27,7 @@ from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.grids import rounded as eight_bits
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_names
+from edgepress.converters.tuning.bias import live_bytes
 from edgepress.converters.tuning.descent import BOUNDS, best_steps, nearest, rounded_for_outputs
 from edgepress.converters.tuning.samples import sampler
 
@@ -74,7 +75,7 @@ def rounded(
     if not program.batched:
         raise UnknownOperationError("it computes one item at a time")
     names = tuple(four_bit_names(model) if layers is None else layers)
-    items = items[: max(1, BYTES // _live_bytes(program))].astype(program.dtype)
+    items = items[: max(1, BYTES // (2 * live_bytes(program)))].astype(program.dtype)
     work = _Rounding(program, {*names}, ranges or {})
     work.run(items)
     return Rounding(program.with_constants(work.changed), names, len(items))
@@ -156,16 +157,3 @@ class _Rounding:
             return value
         low, high = self.ranges[name]
         return tf.quantization.fake_quant_with_min_max_vars(value, min(low, 0.0), max(high, 0.0))
-
-
-def _live_bytes(program: Program) -> int:
-    """Bytes of the tensors of one item that are needed at the same time, at most, of both computations."""
-    last = {name: n for n, step in enumerate(program.steps) for name in step.inputs}
-    size = {name: 4 * int(np.prod(program.shapes[name])) for step in program.steps for name in step.outputs}
-    size[program.source] = 4 * int(np.prod(program.shapes[program.source]))
-    live, most = {program.source}, 1
-    for n, step in enumerate(program.steps):
-        live |= {*step.outputs}
-        most = max(most, 2 * sum(size[name] for name in live))
-        live = {name for name in live if last.get(name, -1) > n}
-    return most

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.tables import WIDE
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.text import interval, number, percent
 
@@ -78,7 +79,9 @@ def diagnose_accuracy(
 def _layers_table(found: AccuracyDiagnosis) -> Table:
     from edgepress.toolkit.diagnosing.accuracy_text import short
 
-    columns = [("Layer", "left"), ("Kind", "left"), ("Held as", "left"), ("Error", "right"), ("Agreement", "right")]
+    wide = screen.width() >= WIDE
+    columns = [("Layer", "left"), *([("Kind", "left"), ("Held as", "left")] if wide else [])]
+    columns += [("Error", "right"), ("Agreement", "right")]
     columns += [("Own dB", "right"), ("Whole dB", "right"), ("Range used", "right"), ("Beyond", "right")]
     columns += [("Channels", "right"), ("Fault", "left")]
     rows: list[list[str | Text]] = []
@@ -87,8 +90,7 @@ def _layers_table(found: AccuracyDiagnosis) -> Table:
         rows.append(
             [
                 short(layer.name),
-                layer.kind,
-                layer.stored,
+                *([layer.kind, layer.stored] if wide else []),
                 percent(layer.cost, ".1f"),
                 percent(layer.agreement, ".1f"),
                 number(layer.channel_db),

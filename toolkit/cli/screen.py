@@ -107,12 +107,12 @@ NAME_WIDTH = 16
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
-    """Make a table; columns are (name, "left" or "right")."""
+    """Make a table; columns are (name, "left" or "right"), as wide as the longest word of their name at least."""
     result = Table(header_style="bold", box=SIMPLE_HEAD)
     result.padding, result.show_edge = (0, 1, 0, 0), False
     longest = max((len(row[0]) for row in rows), default=0)
     for i, (name, justify) in enumerate(columns):
-        least = min(longest, NAME_WIDTH) if i == 0 else None
+        least = max([min(longest, NAME_WIDTH) if i == 0 else 0, *map(len, name.split())])
         side: JustifyMethod = "right" if justify == "right" else "left"
         result.add_column(name, justify=side, overflow="fold", min_width=least)
     for row in rows:

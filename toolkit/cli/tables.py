@@ -19,6 +19,8 @@ from edgepress.toolkit.text import number, size
 
 VARYING, VARYING_WIDTH = ("host", "threads", "batch"), 8
 """Columns shown only if rows differ in them, and the width of each."""
+WIDE = 100
+"""Width of the screen from which on tables have the columns that matter least."""
 STYLES = {USABLE: "green", DROP: "red", LARGE_ERROR: "red"}
 _CLASSES, _ERRORS = ("Acc. %", "F1 %", "Drop pp", "Agree %"), ("SQNR dB", "Max error", "Mean error")
 """Columns of files with labels alone, and of files without labels alone."""
@@ -26,18 +28,19 @@ _CLASSES, _ERRORS = ("Acc. %", "F1 %", "Drop pp", "Agree %"), ("SQNR dB", "Max e
 
 def variants_table(variants: Sequence[Variant]) -> Table:
     """The converted files, one scheme per row, with how closely each agrees with the source model."""
-    rows = [
-        (
+    timed = width() >= WIDE
+    rows: list[list[str | Text]] = [
+        [
             v.scheme,
             v.path.name if v.path else "",
             size(v.size_bytes),
-            f"{v.seconds:.1f} s",
+            *([f"{v.seconds:.1f} s"] if timed else []),
             *(("", "") if v.verification is None else _agreement_and_noise(v.verification)),
             Text(v.status, style="green") if v.path else Text(f"failed: {v.error} {v.hint}".strip(), style="red"),
-        )
+        ]
         for v in variants
     ]
-    columns = [("Scheme", "left"), ("File", "left"), ("Size", "right"), ("Took", "right")]
+    columns = [("Scheme", "left"), ("File", "left"), ("Size", "right"), *([("Took", "right")] if timed else [])]
     columns += [("Agrees %", "right"), ("SQNR dB", "right"), ("Status", "left")]
     return table(columns, rows)
 
@@ -55,6 +58,7 @@ def rewrites_table(variants: Sequence[Variant]) -> Table | None:
 
 def repairs_table(variants: Sequence[Variant]) -> Table | None:
     """What was changed to keep accuracy, with its files and what it brought there; None if nothing was."""
+    shown = {name: of for name, of in _REPAIR_FIGURES.items() if width() >= WIDE or name != "Accuracy %"}
     rows: dict[tuple[str, ...], list[str]] = {}
     for variant in variants:
         made = [(r["name"], r) for r in variant.tuning.get("repairs", ()) if r["kept"]]
@@ -62,9 +66,9 @@ def repairs_table(variants: Sequence[Variant]) -> Table | None:
         if methods and (methods["others"] or methods["method"] != "minmax"):
             made.append(("calibration", methods))
         for name, repair in made:
-            figures = (_change(repair, key, scale) for key, scale in _REPAIR_FIGURES.values())
+            figures = (_change(repair, key, scale) for key, scale in shown.values())
             rows.setdefault((name, repair["what"], *figures), []).append(variant.scheme)
-    columns = [("Repair", "left"), ("What it did", "left"), *((name, "right") for name in _REPAIR_FIGURES)]
+    columns = [("Repair", "left"), ("What it did", "left"), *((name, "right") for name in shown)]
     lines = [(*row, ", ".join(schemes)) for row, schemes in rows.items()]
     return table([*columns, ("Files", "left")], lines) if rows else None
 
@@ -72,15 +76,15 @@ def repairs_table(variants: Sequence[Variant]) -> Table | None:
 _REPAIR_FIGURES = {
     "Accuracy %": ("accuracy", 100),
     "Agreement %": ("agreement", 100),
-    "Signal/noise dB": ("noise_db", 1),
+    "SNR dB": ("noise_db", 1),
 }
-"""Columns of the table of repairs: the figure of the judged file and its factor."""
+"""Columns of the table of repairs: the figure of the judged file, and its factor."""
 
 
 def _change(repair: Mapping[str, Any], key: str, scale: float) -> str:
     """A figure before and after a repair; empty if it is not known."""
     found = [repair[side].get(key) for side in ("before", "after")]
-    return "" if None in found else " -> ".join(f"{scale * value:.1f}" for value in found)
+    return "" if None in found else "\u00a0→\u00a0".join(f"{scale * value:.1f}" for value in found)
 
 
 def _agreement_and_noise(found: Verification) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,28 +73,55 @@ def tune(
     if json_output:
         screen.document(result.summary())
         return
-    rows = [[name, *(_figure(result.facts[when], name) for when in ("before", "after"))] for name in _FIGURES]
+    rows = [
+        [title, *(_figure(result.facts[when], name) for when in ("before", "after"))]
+        for name, (title, _) in _FIGURES.items()
+    ]
     known = [row for row in rows if row[1]]
     screen.show(screen.table([(f"{bits}-bit file", "left"), ("before", "right"), ("after", "right")], known))
     if result.facts["kept"] == "start":
         screen.say("Training found nothing better on validation items; the result is the repaired graph.")
-    screen.say(f"Written to {result.model}. Next: edgepress convert {result.model}", style="bold")
+    words = ["edgepress", "convert", str(result.model), *(["--data", data] if data else [])]
+    screen.say(f"Written to {result.model}. Next: {shlex.join(words)}", style="bold")
 
 
-_FIGURES = {"accuracy": "{:.2%}", "agreement": "{:.2%}", "noise_db": "{:.1f} dB"}
+_FIGURES = {
+    "accuracy": ("accuracy", "{:.2%}"),
+    "agreement": ("agreement", "{:.2%}"),
+    "noise_db": ("signal to noise", "{:.1f} dB"),
+}
+"""The figures of a quantized file on validation items: the title and the format of each."""
 
 
 def _figure(facts: dict[str, float], name: str) -> str:
-    return _FIGURES[name].format(facts[name]) if name in facts else ""
+    return _FIGURES[name][1].format(facts[name]) if name in facts else ""
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on standard error with figures and the time left."""
+    """A progress bar on standard error with figures and the time left; the steps, if that is no terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Steps()
+        return
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task("opening", total=1.0)
         yield lambda share, text: progress.update(task, completed=share, description=text)
+
+
+class _Steps:
+    """Prints what begins, and the figures each time another tenth of the training is done."""
+
+    def __init__(self) -> None:
+        self._tenth = 0
+        screen.step("Opening the model")
+
+    def __call__(self, share: float, text: str) -> None:
+        tenth = int(10 * share)
+        if not share or tenth > self._tenth:
+            screen.step(f"{text[:1].upper()}{text[1:]}" if share in (0, 1) else f"{share:.0%}: {text}")
+        self._tenth = tenth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,16 +101,17 @@ def tune(
     if bits not in get_args(Bits):
         raise InputError(f"bits is {bits}; accepted: 8 or 4.")
     if not 0 < minutes < 1e5:
-        raise InputError(f"minutes is {minutes}; accepted: above 0.")
+        raise InputError(f"minutes is {minutes}; accepted: above 0, below 100000.")
     if resume and overwrite:
         raise InputError("resume and overwrite exclude each other.", "Pass only one of them.")
     folder = path.parent / "tuned" if out is None else Path(out)
-    with run_folder.only_run(folder), Conversion(path, hints=hints) as conversion:
+    with Conversion(path, hints=hints) as conversion, contextlib.ExitStack() as lock:
         target = folder / f"{conversion.stem}-tuned.tflite"
         if target.exists() and target.samefile(path):
             raise InputError(f"{target} is the model itself, and would be overwritten.", "Name another folder.")
         options = {"hints": hints or Hints(), "skip_unreadable": skip_unreadable}
         job = _job(conversion, target, data, options, augmentation, note)
+        lock.enter_context(run_folder.only_run(folder))  # only now, so that what can't be tuned leaves no folder
         asked = {"bits": bits, "minutes": minutes, "seed": seed, "augmentation": job["augmentation"]}
         began = {"model": sha256_of(path), "items": len(job["train"]), "data": data or "", **asked}
         if (found := _begin(folder, target, began, resume=resume, overwrite=overwrite)) is not None:
