@@ -183,7 +183,7 @@ class _Repairs:
             return self._score(kind, now.model, statistics.ranges(choice))
 
         if chosen is None and ranging == "auto":
-            # The noise of weights of four bits hides what ranges do; and so the choice is that of int8 files made beside.
+            # The noise of 4-bit weights hides what ranges do, so the choice is that of int8 files made beside them.
             kind: Tuning = "int8" if tuning == "int4" else tuning
             first = now.score if kind == tuning else self._score(kind, now.model, now.ranges)
             number = 1 if first.sound else trials(now.model, len(self.judge.items), len(statistics.names))
