@@ -143,6 +143,7 @@ class _Work:
                 *self.writer.kept(scheme).notes,
                 *remainder(temporary, scheme),
                 *(self.job.waist.notes if scheme.tuning else ()),
+                *([f"it is not tuned: {why}"] if (why := self.writer.untunable(scheme)) else ()),
             )
             test = make_selftest(model, scheme, self.once(self.truth.seeds), logits=contract.task == "logits")
             temporary.write_bytes(write(contract.replace(verification=verification, selftest=test)))

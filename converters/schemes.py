@@ -20,7 +20,7 @@ from typing import Literal
 
 from edgepress.runtime.errors import InputError, unknown
 
-Tuning = Literal["", "exact", "weights", "int8", "int4"]
+Tuning = Literal["", "exact", "dynamic", "weights", "int8", "int4"]
 """What was done to the float graph that a file is made from: nothing; what changes no float answer; also what makes up
 for the errors of 8-bit weights, or of 8 bits altogether; or the rounding of weights to 4 bits."""
 
@@ -108,7 +108,7 @@ _ROWS = (
     Scheme("tflite", "float16", "weights float16, computed in float32: half the size",
            colors=("#475ad0", "#c4b5fe"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03),
     Scheme("tflite", "dynamic", "weights int8, activations quantized while running", colors=("#724e88", "#a290d5"),
-           selftest_steps=16, tuning="weights"),
+           selftest_steps=16, tuning="dynamic"),
     Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest",
            colors=("#1e9495", "#89f4df"), calibrated=True, output_dtype="uint8", tuning="int8"),
     Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs",

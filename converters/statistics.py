@@ -257,7 +257,11 @@ class Statistics:
         self._known[name] = (low, high)
 
     def learn(self, ranges: Ranges) -> None:
-        """Set ranges of 8-bit tensors that were learned, by name; of other graphs' tensors there may be some."""
+        """Set ranges of 8-bit tensors that were learned, by name.
+
+        Some may be of tensors that a rewrite left out, or gave other values under the same name: those count only where
+        the values seen are about as large.
+        """
         self._learned = {name: pair for name, pair in ranges.items() if name in self._tensors}
 
     def protect(self, names: Iterable[str]) -> None:
@@ -296,7 +300,8 @@ class Statistics:
             for name in self._tensors
             if name not in self._known
         }
-        return measured | (self._learned if few else {}) | self._known
+        learned = {name: pair for name, pair in self._learned.items() if few and _alike(pair, measured.get(name, pair))}
+        return measured | learned | self._known
 
     def range(self, name: str, method: Method, bits: int = 8) -> tuple[float, float]:
         """The range of one tensor by a method."""
@@ -306,3 +311,14 @@ class Statistics:
             low, high = histogram.extremes if method == "minmax" else getattr(histogram, method)(bits)
             self._found[key] = (low, max(high, low + SMALLEST))
         return self._found[key]
+
+
+ALIKE = 8.0
+"""Widths of a learned range and a measured one of the same tensor, each divided by the other, at most."""
+
+
+def _alike(learned: tuple[float, float], measured: tuple[float, float]) -> bool:
+    """Whether two ranges can be of the same tensor: one holds nine tenths of the other, and is not much wider."""
+    common = min(learned[1], measured[1]) - max(learned[0], measured[0])
+    narrow, wide = sorted(high - low for low, high in (learned, measured))
+    return common >= 0.9 * narrow and wide <= ALIKE * narrow

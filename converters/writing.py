@@ -20,6 +20,7 @@ from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import convert as to_tflite
+from edgepress.converters.waist import unexpected
 from edgepress.runtime.contract import Contract
 
 
@@ -103,12 +104,28 @@ class Writer:
         return kept
 
     def _tuning(self, scheme: Scheme) -> Tuning:
-        """The tuning of its graph, "" if it changed nothing, so that schemes share what is made of equal graphs."""
-        return scheme.tuning if scheme.tuning in self.job.waist.tuned else ""
+        """The tuning of its graph, "" if it changed nothing, so that schemes share what is made of equal graphs.
+
+        A graph that can't be written as ONNX is not tuned, either, if the source makes ONNX files otherwise.
+        """
+        changed = scheme.tuning in self.job.waist.tuned
+        return scheme.tuning if changed and not self.untunable(scheme) else ""
+
+    def untunable(self, scheme: Scheme) -> str:
+        """Why the tuned graph of an ONNX scheme can't be used; "" if it can, or if there is none."""
+        if scheme.format != "onnx" or scheme.tuning not in self.job.waist.tuned or self.job.learned:
+            return ""
+        try:
+            self.once(self._onnx, scheme.tuning)
+        except ConversionError as e:
+            return e.message
+        except Exception as e:  # the file can be made without
+            return unexpected(e).message
+        return ""
 
     def facts(self, scheme: Scheme) -> dict[str, Any]:
         """What was done to a file to keep accuracy."""
-        facts = dict(self.job.waist.facts.get(scheme.tuning, {}))
+        facts = dict(self.job.waist.facts.get(scheme.tuning, {})) if not self.untunable(scheme) else {}
         return facts | ({"mixed": self.kept(scheme).record} if scheme.is_mixed else {})
 
     def _rewrites(self, scheme: Scheme, stage: Stage) -> tuple[Rewrite, ...]:

@@ -38,6 +38,17 @@ def test_answers_are_those_of_the_file(quantized):
     assert np.abs(program.answers(items()) - true).mean() > 0.7 * step
 
 
+def test_weights_of_four_bits_are_found():
+    made = with_scheme(float_onnx_of(small_net()), SCHEMES["onnx-int4"], lambda: [items()], None)
+    program = Program(small_net())
+    scales = scales_of_onnx(program, made)
+    limits = [(scales.constants[step.weights].low, scales.constants[step.weights].high) for step in program.weighted()]
+    assert limits == [(-128, 127), (-128, 127), (-8, 7), (-128, 127)]
+    values = program.constants[list(program.weighted())[2].weights]
+    largest = np.abs(values).max(axis=(1, 2, 3), keepdims=True)
+    assert np.allclose(scales.constants[list(program.weighted())[2].weights].scale, largest / 7)
+
+
 def test_scales_are_found_by_name(quantized):
     program = Program(small_net())
     scales = scales_of_onnx(program, quantized)

@@ -328,3 +328,14 @@ def test_names_of_nodes_stay_different_over_several_rewrites() -> None:
     names = [node.name for node in model.graph.node]
     assert len(set(names)) == len(names)
     assert {net.graph.name(int(op.outputs[0])) for op in net.graph.operators[1:]} <= set(names)
+
+
+@pytest.mark.parametrize("repeats", [(1, 1, 2, 1), (1, 2, 1, 3)])
+def test_copies_of_axes(repeats: tuple[int, ...]) -> None:
+    """TensorFlow's converter writes nearest upsampling of lines so."""
+
+    def tiled(net: Net) -> None:
+        shape = tuple(size * times for size, times in zip(net.shape, repeats, strict=True))
+        net.add("TILE", [net.now, np.array(repeats, np.int32)], shape)
+
+    assert turns(check(between(tiled))) == 2

@@ -21,7 +21,7 @@ from edgepress.toolkit.cli.app import COMMANDS
 
 VERBS = [
     *("annotate", "benchmark", "bundle", "compare", "convert", "demo", "diagnose"),
-    *("evaluate", "inspect", "predict", "profile", "report", "train", "verify"),
+    *("evaluate", "inspect", "predict", "profile", "report", "train", "tune", "verify"),
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
 PARTS = ["diagnose_accuracy"]

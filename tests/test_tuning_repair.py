@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rewriting import Net
 
+from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.graph.program import Program
 from edgepress.converters.statistics import Choice, Statistics
 from edgepress.converters.tuning import repair as module
@@ -87,6 +88,40 @@ def test_dynamic_quantization_is_repaired_too() -> None:
     found = repair(model, batches, judge)
     before, after = (judge.score(m, None, "dynamic") for m in (model, found.models["exact"]))
     assert after.better_than(before)
+
+
+def test_biases_are_corrected_for_the_rounding_of_their_own_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dense layers have one scale in dynamic files, and one for each output in those of int8 weights."""
+    monkeypatch.setattr(Score, "sound", False)
+    model = net(hard=True)
+    judge = Judge(model, TEST)
+    found = repair(model, batches, judge, wanted=["dynamic", "weights"])
+    for tuning, precision, rewrites in (("dynamic", "dynamic", ("depthwise-weights",)), ("weights", "weights8", ())):
+        last = [stage for stage in found.stages if stage.tuning == tuning][-1]
+        tuned = judge.score(found.models[tuning], None, precision, rewrites)  # type: ignore[index]
+        assert tuned.noise_db == (last.after if last.kept else last.before).noise_db
+
+
+def test_corrected_biases_are_judged_with_the_ranges_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Score, "sound", False)
+    model = net(hard=True)
+    judge = Judge(model, TEST)
+    found = repair(model, batches, judge, wanted=["int8"])
+    last = found.stages[-1]
+    assert last.name == "bias-correction"
+    assert last.kept
+    ranges = tflite_statistics(found.models["int8"], batches, None).ranges()
+    assert judge.score(found.models["int8"], ranges).noise_db == last.after.noise_db
+
+
+def test_labels_that_do_not_fit_the_answers_are_left_out() -> None:
+    made = Net((6, 6), 3)
+    made.add("MEAN", [made.now, np.array([1, 2], np.int32)], (1, 3))
+    made.add("LOGISTIC", [made.now], (1, 3))
+    model = made.model()
+    judge = Judge(model, TEST, np.zeros(len(TEST), np.int64))
+    found = judge.score(model, None, "float32")
+    assert (found.accuracy, found.agreement) == (None, 1)
 
 
 def test_biases_make_up_for_rounded_weights(monkeypatch: pytest.MonkeyPatch) -> None:

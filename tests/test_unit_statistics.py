@@ -180,3 +180,24 @@ def test_choices_are_values() -> None:
     assert one == Choice("mse", {"a": "minmax"})
     assert hash(one) == hash(Choice("mse", {"a": "minmax"}))
     assert (one.method("a"), one.method("b")) == ("minmax", "mse")
+
+
+def test_learned_ranges_count_for_eight_bits_where_they_can_be_of_the_same_tensor():
+    found = Statistics()
+    for name in ("near", "wide", "moved", "input"):
+        found.add(name, np.linspace(-1, 3, 100, dtype=np.float32))
+    found.know("input", 0.0, 255.0)
+    learned = {
+        "near": (-0.5, 1.5),
+        "wide": (-120.0, 127.0),
+        "moved": (1.5, 5.5),
+        "input": (0.0, 1.0),
+        "gone": (0.0, 1.0),
+    }
+    found.learn(learned)
+    ranges = found.ranges()
+    assert ranges["near"] == (-0.5, 1.5)
+    assert {ranges["wide"], ranges["moved"]} == {(-1.0, 3.0)}
+    assert ranges["input"] == (0.0, 255.0)
+    assert "gone" not in ranges
+    assert found.ranges(bits=16)["near"] == (-1.0, 3.0)

@@ -21,8 +21,8 @@ from edgepress.converters.graph.step import WEIGHTED
 if TYPE_CHECKING:
     import onnx
 
-STORED = "_quantized"
-"""End of the names of constants after ONNX Runtime's quantizer."""
+STORED, FOUR_BITS = "_quantized", "_int4"
+"""Ends of the names of constants after ONNX Runtime's quantizer, and after `to_onnx.four_bits`."""
 MOVING = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "QuantizeLinear", "DequantizeLinear"}
 """Operations that keep values, or round them."""
 LIMITS = {2: (0, 255), 3: (-128, 127), 4: (0, 65535), 5: (-32768, 32767), 21: (0, 15), 22: (-8, 7)}
@@ -66,12 +66,15 @@ def scales_of_onnx(program: Program, quantized: onnx.ModelProto) -> Scales:
         if node.op_type == "QuantizeLinear" and scale.size == 1 and (found := origin(name)):
             rounding = Rounding(scale.reshape(()), zero, *LIMITS[stored.data_type])
             tensors[found] = rounding if name == found else tensors.get(found, rounding)
-        base = name.removesuffix(STORED)
+        if (maker := makers.get(name)) is not None and maker.op_type == "Cast":  # of four bits
+            name = maker.input[0]
+        base = name.removesuffix(STORED).removesuffix(FOUR_BITS)
         if node.op_type == "DequantizeLinear" and base in program.constants and base != name:
             shape = [1] * program.constants[base].ndim
             if scale.size > 1:
                 if base not in axes or program.constants[base].shape[axes[base]] != scale.size:
                     continue
                 shape[axes[base]] = scale.size
-            constants[base] = Rounding(scale.reshape(shape if scale.size > 1 else ()), zero, *LIMITS[stored.data_type])
+            limits = LIMITS[held[name].data_type if name in held else stored.data_type]
+            constants[base] = Rounding(scale.reshape(shape if scale.size > 1 else ()), zero, *limits)
     return Scales(tensors, constants)

@@ -154,12 +154,20 @@ def _pack(e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, plain(len(e.shape(target))), lambda name: e.node("Concat", parts, name, axis=axis))
 
 
+def _tile(e: Emission, inputs: Ends, outputs: Ends) -> None:
+    (source, given), (target,) = inputs, outputs
+    order = e.order(source)
+    value = e.in_order(source, order)
+    repeats = e.extra(e.known(given).ravel()[list(order)].astype(np.int64), e.step(target, "repeats"))
+    e.make(target, order, lambda name: e.node("Tile", [value, repeats], name))
+
+
 _PARTS: dict[str, Write] = {kind: partial(_split, kind) for kind in ("SPLIT", "SPLIT_V")}
 SHAPES: dict[str, Write] = (
     _PARTS
     | dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), _reshape)
     | dict.fromkeys(("CAST", "DEQUANTIZE"), _cast)
     | {"CONCATENATION": _concatenate, "GATHER": _gather, "PACK": _pack}
-    | {"SLICE": _slice, "STRIDED_SLICE": _strided_slice, "TRANSPOSE": _transpose}
+    | {"SLICE": _slice, "STRIDED_SLICE": _strided_slice, "TILE": _tile, "TRANSPOSE": _transpose}
 )
 """Functions by the kind of operation."""

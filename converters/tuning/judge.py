@@ -107,6 +107,8 @@ class Judge:
         self._end = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}.get(passes.last_operation(model), "")
         self._truth = answers_before_end(model, self.items)
         self._decided = self._decisions(self._truth)
+        if self.labels is not None and self.labels.size != self._decided.size:
+            self.labels = None  # one label an item, of a net whose labels do not exclude each other
 
     def score(
         self, model: bytes, ranges: Ranges | None, precision: str = "int8", rewrites: Collection[str] = ()

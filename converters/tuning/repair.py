@@ -3,7 +3,8 @@
 They need no labels and no training. `repair` tries them in order and returns the tuned graphs by kind of tuning:
 
 * "exact": equalized, with the same float answers; for ONNX files with 8-bit weights, whose grid is another;
-* "weights": equalized, and with biases corrected for the rounding of weights; for TFLite files with 8-bit weights;
+* "dynamic" and "weights": equalized, and with biases corrected for the rounding of weights; for TFLite files with 8-bit
+  weights, in which each output of a dense layer has a scale of its own ("weights") or not;
 * "int8": equalized and centred where that helps int8, with ranges whose methods are chosen, and with corrected biases;
   for schemes of 8-bit activations;
 * "int4": the same with weights that are rounded to four bits so that answers stay (`rounding`), instead of the biases.
@@ -13,6 +14,7 @@ A graph with an operation that programs do not know keeps its constants, and a n
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -46,7 +48,8 @@ MACS = 2e10
 """Multiply-accumulates that one pass over calibration items may take, about a second."""
 _KINDS: dict[Tuning, tuple[str, tuple[str, ...], str]] = {
     "exact": ("dynamic", ("depthwise-weights",), ""),
-    "weights": ("dynamic", ("depthwise-weights",), "bias-correction"),
+    "dynamic": ("dynamic", ("depthwise-weights",), "bias-correction"),
+    "weights": ("weights8", (), "bias-correction"),
     "int8": ("int8", (), "bias-correction"),
     "int4": ("int4", (), "rounding"),
 }
@@ -61,7 +64,7 @@ def repair(
     judge: Judge,
     *,
     input_range: InputRange = None,
-    wanted: Collection[Tuning] = ("exact", "weights", "int8"),
+    wanted: Collection[Tuning] = ("exact", "dynamic", "weights", "int8"),
     repairs: bool = True,
     ranging: Ranging = "minmax",
 ) -> Repaired:
@@ -148,6 +151,8 @@ class _Repairs:
                     now, chosen = self._with_methods(tuning, now, ranging, chosen)
                 make = {"bias-correction": self._corrected, "rounding": self._rounded}.get(last)
                 if make and not now.score.sound and (change := self._guarded(partial(make, tuning, now))):
+                    if chosen and tuning in RANGED:
+                        change = self._measured_anew(change, chosen.choice)
                     now = self._try(last, tuning, now, change)
                 # Methods of single tensors hold for ONNX files only if these have the graph's names for them.
                 if now.model is not self.model or (chosen and chosen.choice.tensors and tuning in RANGED):
@@ -178,7 +183,7 @@ class _Repairs:
             return self._score(kind, now.model, statistics.ranges(choice))
 
         if chosen is None and ranging == "auto":
-            # The noise of weights of four bits hides what ranges do, so the choice is that of int8 files.
+            # The noise of 4-bit weights hides what ranges do, so the choice is that of int8 files made beside them.
             kind: Tuning = "int8" if tuning == "int4" else tuning
             first = now.score if kind == tuning else self._score(kind, now.model, now.ranges)
             number = 1 if first.sound else trials(now.model, len(self.judge.items), len(statistics.names))
@@ -253,8 +258,13 @@ class _Repairs:
         model = program.with_constants(shifted(program, shifts))
         return _Change(model, self._ranges(measured), measured, f"the channels of {len(shifts)} tensors centred")
 
+    def _measured_anew(self, change: _Change, choice: Choice) -> _Change:
+        """The same with the ranges that files of it will have, so that what is judged is what will be written."""
+        ranges = tflite_statistics(change.model, self.batches, self.input_range).ranges(choice)
+        return dataclasses.replace(change, ranges=ranges)
+
     def _corrected(self, tuning: Tuning, now: _State) -> _Change:
-        """The same with corrected biases. The ranges stay: the quantized graph keeps to those of its float parent."""
+        """The same with corrected biases."""
         program = self._with_own_biases(now.model)
         precision, rewrites, _ = _KINDS[tuning]
         scheme = SCHEMES[f"tflite-{precision}"]
