@@ -112,6 +112,7 @@ class Conversion:
         ranging: Ranging = "minmax",
         keep: KeepOptions | None = None,
         validation: Validation | None = None,
+        on_step: Callable[[str], None] | None = None,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
     ) -> list[Variant]:
@@ -136,6 +137,7 @@ class Conversion:
             ranging: How ranges of tensors follow from the calibration items: one method, or "auto", which tries them.
             keep: Which layers files of mixed precision keep in float; None chooses them by the default limit.
             validation: Items on which these trials are judged, and their labels; None takes calibration items.
+            on_step: Called with what is done before the files are made, in words.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
 
@@ -162,6 +164,8 @@ class Conversion:
                 labelled = contract.task != "none"
                 mixed = (keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None
                 judged = (calibration, validation, labelled, wanted, repairs, ranging, mixed)
+                if on_step:
+                    on_step("Making the float graph" + (" and repairing it" if repairs and wanted else ""))
                 waist = self._processes.waist(schemes, WaistJob(Path(folder), adapter, onnx2tf, *judged))
                 job = FilesJob(
                     paths, contract, adapter, calibration, proof, proof_name, enforce, waist, target, rewrite, learned

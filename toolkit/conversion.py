@@ -70,6 +70,7 @@ def convert(
     keep_float: str = "",
     max_drop: float | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_step: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
 ) -> list[Variant]:
@@ -95,6 +96,7 @@ def convert(
         max_drop: Accuracy that mixed schemes may lose on validation items, percentage points, or agreement with the
             model where there are no labels; None: 0.5, or no limit with `keep_float`.
         on_note: Called with each guess and with each scheme or option that was left out.
+        on_step: Called with what is done before the files are made, in words.
         on_start: Called with a scheme's name before its conversion.
         on_done: Called with each variant, converted or failed.
 
@@ -143,6 +145,7 @@ def convert(
             target=aim,
             rewrite=rewrite,
             keep=keep,
+            on_step=on_step,
             on_start=on_start,
             on_done=on_done,
         )

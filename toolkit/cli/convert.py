@@ -107,6 +107,7 @@ def convert(
         keep_float=keep_float,
         max_drop=max_drop,
         on_note=note,
+        on_step=screen.step,
         on_start=lambda scheme: screen.step(f"Converting to {scheme}"),
     )
     if json_output:

@@ -28,6 +28,7 @@ def summary_table(found: Inspection) -> Table:
         ("Size", _sizes(found)),
         ("Contract", _contract(found)),
         ("Made for", _target(found)),
+        ("Accuracy", _tuning(found)),
         *(("Input" if i == 0 else "", _port(port)) for i, port in enumerate(found.inputs)),
         *(("Output" if i == 0 else "", _port(port)) for i, port in enumerate(found.outputs)),
         ("Parameters", f"{found.parameters:,}"),
@@ -130,6 +131,18 @@ def _target(found: Inspection) -> str:
         return ""
     rewrites = ", ".join(found.contract.rewrites)
     return f"{found.contract.target}{f'; rewritten: {rewrites}' if rewrites else ''}"
+
+
+def _tuning(found: Inspection) -> str:
+    """What was done to keep accuracy. A contract may hold anything there: only what is as we write it is shown."""
+    tuning = found.contract.tuning if found.contract else {}
+    stages = [stage for stage in tuning.get("repairs") or () if isinstance(stage, dict)]
+    parts = [str(stage.get("name")) for stage in stages if stage.get("kept")]
+    if isinstance(methods := tuning.get("calibration"), dict):
+        parts.append(str(methods.get("what")))
+    if found.contract and found.contract.ranges:
+        parts.append(f"{len(found.contract.ranges)} learned ranges")
+    return ", ".join(parts)
 
 
 def _islands(found: Inspection) -> str:
