@@ -158,8 +158,8 @@ class Conversion:
         ranging = "minmax" if learned else ranging
         contract = contract.replace(parent_sha256=sha256_of(self.path), tools=tools)
         found: dict[str, Done] = {}
-        try:
-            with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+            try:
                 wanted = tuple({SCHEMES[name].tuning: None for name in schemes if SCHEMES[name].tuning})
                 labelled = contract.task != "none"
                 mixed = (keep or KeepOptions()) if any(SCHEMES[name].is_mixed for name in schemes) else None
@@ -177,9 +177,9 @@ class Conversion:
                         found[report.variant.scheme] = report
                         if on_done:
                             on_done(report.variant)
-        except BaseException:  # Ctrl-C too
-            self._processes.abandon(paths.values())
-            raise
+            except BaseException:  # Ctrl-C too; the processes end before the folder that they write to goes
+                self._processes.abandon(paths.values())
+                raise
         answers = {name: done.scores for name, done in found.items() if done.scores is not None}
         return [across(found[name].variant, answers) for name in schemes]
 
