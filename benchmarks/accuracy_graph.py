@@ -92,7 +92,8 @@ def _beside(flat: bytes, name: str, calibration: Array, test: Array) -> tuple[fl
     """Agreement of top labels between simulation and file, their mean distance in output steps, and the items."""
     from edgepress.converters.calibration import tflite_ranges
     from edgepress.converters.graph.program import Program
-    from edgepress.converters.graph.simulate import Simulation, scales_of_tflite
+    from edgepress.converters.graph.simulate import Simulation
+    from edgepress.converters.graph.tflite_scales import scales_of_tflite
     from edgepress.converters.rewrites.table import rewrites_for, rewritten_onnx, rewritten_tflite
     from edgepress.converters.schemes import SCHEMES as TABLE
     from edgepress.converters.to_onnx import quantize as to_onnx

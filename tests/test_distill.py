@@ -8,7 +8,7 @@ from rewriting import Net
 
 from edgepress.converters.calibration import tflite_ranges
 from edgepress.converters.graph.program import Program
-from edgepress.converters.graph.simulate import scales_of_tflite
+from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.tuning.distill import Distillation, Student, Teaching, before_end, kind_of_answers

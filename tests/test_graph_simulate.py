@@ -11,7 +11,8 @@ from rewriting import Net as Windows
 
 from edgepress.converters.calibration import tflite_ranges
 from edgepress.converters.graph.program import Program
-from edgepress.converters.graph.simulate import Rounding, Scales, Simulation, scales_of_tflite
+from edgepress.converters.graph.simulate import Rounding, Scales, Simulation
+from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.tuning.judge import runner

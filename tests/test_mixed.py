@@ -13,7 +13,7 @@ from rewriting import Net
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
-from edgepress.converters.graph.simulate import scales_of_tflite
+from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.kept import NOTHING, KeepOptions, Kept, KeptLayer, layer_name, matching
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.targets import schemes_for

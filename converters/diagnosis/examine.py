@@ -14,7 +14,8 @@ import numpy.typing as npt
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import Batches
 from edgepress.converters.diagnosis.harm import Choice
-from edgepress.converters.diagnosis.layers import WRONG, Measured, measured, weights_error
+from edgepress.converters.diagnosis.layer import WRONG, weights_error
+from edgepress.converters.diagnosis.layers import Measured, measured
 from edgepress.converters.diagnosis.matching import Matched, by_name, by_reference, by_value
 from edgepress.converters.diagnosis.onnx_file import OnnxFile
 from edgepress.converters.diagnosis.tflite_file import TFLiteFile

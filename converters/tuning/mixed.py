@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edgepress.converters.calibration import Batches, tflite_statistics
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.graph.program import Program, UnknownOperationError
-from edgepress.converters.graph.simulate import scales_of_tflite
+from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.kept import NOTHING, KeepOptions, Kept, KeptLayer, matching
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import Choice

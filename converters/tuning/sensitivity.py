@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.graph.program import Program
-from edgepress.converters.graph.simulate import Rounding, Scales, scales_of_tflite
+from edgepress.converters.graph.simulate import Rounding, Scales
 from edgepress.converters.graph.step import Step
+from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.tuning.layers import Layer, layers_of, macs
 
 Array = npt.NDArray[Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.diagnosis.layers import Layer
+from edgepress.converters.diagnosis.layer import Layer
 from edgepress.converters.files import whole_file
 from edgepress.toolkit.diagnosing.accuracy_result import AccuracyDiagnosis
 from edgepress.toolkit.diagnosing.accuracy_text import short

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgepress.converters.diagnosis.layers import Layer
+from edgepress.converters.diagnosis.layer import Layer
 from edgepress.toolkit.results.records import rounded
 
 

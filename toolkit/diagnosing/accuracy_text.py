@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgepress.converters.diagnosis.layers import Layer
+from edgepress.converters.diagnosis.layer import Layer
 from edgepress.converters.kept import layer_name
 from edgepress.toolkit.diagnosing.accuracy_result import AccuracyDiagnosis
 from edgepress.toolkit.text import interval, percent, plural

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgepress.converters.diagnosis.layers import Layer
+from edgepress.converters.diagnosis.layer import Layer
 from edgepress.converters.kept import layer_name
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Contract

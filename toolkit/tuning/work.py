@@ -23,7 +23,7 @@ from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
 from edgepress.converters.graph.program import Program, UnknownOperationError
-from edgepress.converters.graph.simulate import scales_of_tflite
+from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.opening import opened
 from edgepress.converters.schemes import SCHEMES, Tuning
 from edgepress.converters.sources.base import Onnx2tf

@@ -1,0 +1,111 @@
+"""How a quantized TFLite file stores the tensors of the float graph that it was made from, found by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.simulate import HALVES, REPEATS, Rounding, Scales
+from edgepress.converters.to_tflite.graph import Graph
+
+Array = npt.NDArray[Any]
+LIMITS = {17: (-8, 7), 9: (-128, 127), 3: (0, 255), 7: (-32768, 32767), 2: (-(2**31), 2**31 - 1)}
+"""Smallest and largest value of int4, int8, uint8, int16 and int32, by the schema's `TensorType`."""
+INT4 = 17
+
+
+def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
+    """How a TFLite file stores the tensors of the program that it was made from.
+
+    Args:
+        program: The float graph that litert-quantizer was given.
+        quantized: What it made, with any ends (`to_tflite.convert.with_scheme`).
+    """
+    graph = Graph(quantized)
+    makers, steps = graph.makers(), {step.output: step for step in program.steps}
+    own = {program.source, *(name for step in program.steps for name in step.outputs)}
+
+    def stored(index: int, name: str) -> tuple[Rounding, ...]:
+        """How the values of a tensor of the program are rounded, one after the other, until this tensor holds them."""
+        found: list[Rounding] = []
+        while index >= 0:
+            rounding, op = _rounding(graph, index), makers.get(index)
+            if rounding is not None and (not found or found[0].key != rounding.key):
+                found[:1] = [rounding, *(_converted(rounding, later) for later in found[:1])]
+            if graph.name(index) == name or (op is None and name in program.constants):
+                return tuple(found)
+            index = int(op.inputs[0]) if op is not None and graph.kind(op) in REPEATS else -1
+        return ()  # of a tensor that the file has instead
+
+    tensors, reads = {}, {}
+    for index in range(len(graph.table.tensors)):
+        name = graph.name(index)
+        if name in own and (rounding := _rounding(graph, index)) is not None:
+            step = steps.get(name)
+            tensors[name] = replace(rounding, halves=HALVES.get(step.kind, "even")) if step else rounding
+    for op in graph.operators:
+        step = None if graph.kind(op) in REPEATS else steps.get(graph.name(int(op.outputs[0])))
+        if step is None:
+            continue
+        if step.kind == "CONV_2D" and graph.table.tensors[int(op.inputs[1])].type == INT4:
+            places = [_rounding(graph, int(i)) for i in (*op.inputs[:2], op.outputs[0])]
+            if len(known := [rounding for rounding in places if rounding is not None]) == len(places):
+                tensors[step.output] = _twice(*known)
+        for place, (name, index) in enumerate(zip(step.inputs, op.inputs, strict=False)):
+            if name and (found := stored(int(index), name)[name in tensors :]):
+                reads[step.output, place] = found
+    if end := stored(int(graph.table.outputs[0]), program.sink)[program.sink in tensors :]:
+        tensors[program.sink] = end[0]
+    return _merged(program, tensors, reads)
+
+
+def _rounding(graph: Graph, index: int) -> Rounding | None:
+    tensor, (scales, zeros) = graph.table.tensors[index], graph.scales(index)
+    if not scales or tensor.type not in LIMITS:
+        return None
+    shape = [1] * len(graph.shape(index))
+    if len(scales) > 1:
+        shape[tensor.quantization.quantizedDimension] = len(scales)
+    scale = np.array(scales, np.float32).reshape(shape if len(scales) > 1 else ())
+    return Rounding(scale, zeros[0], *LIMITS[tensor.type])
+
+
+def _twice(source: Rounding, weights: Rounding, made: Rounding) -> Rounding:
+    """How LiteRT's own kernels, which compute convolutions of 4-bit weights, round sums.
+
+    They multiply by a factor in [0.5, 1) and round, then divide by a power of two and round again
+    (`MultiplyByQuantizedMultiplier` in kernels/internal/common.h).
+    """
+    _, exponent = np.frexp(np.ravel(source.scale * weights.scale) / made.scale)
+    return replace(made, halves="up", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
+
+
+def _converted(first: Rounding, second: Rounding) -> Rounding:
+    """The second of two roundings: from int8 to int8, XNNPACK multiplies by 8 binary places (src/qs8-vcvt)."""
+    if second.high - second.low != 255 or first.high - first.low != 255:
+        return second
+    factor = float(first.scale / second.scale)
+    return replace(second, halves="up", gain=round(256 * factor) / 256 / factor)
+
+
+def _merged(
+    program: Program, tensors: dict[str, Rounding], reads: dict[tuple[str, int], tuple[Rounding, ...]]
+) -> Scales:
+    """Scales without roundings of single readers where all readers of a tensor or a constant have the same one."""
+    constants: dict[str, Rounding] = {}
+    readers: dict[str, list[tuple[str, int]]] = {}
+    for step in program.steps:
+        for place, name in enumerate(step.inputs):
+            readers.setdefault(name, []).append((step.output, place))
+    for name, places in readers.items():
+        found = [reads.get(place, ()) for place in places]
+        keys = {tuple(r.key for r in roundings) for roundings in found}
+        if len(keys) == 1 and len(found[0]) == 1 and name not in tensors:
+            (constants if name in program.constants else tensors)[name] = found[0][0]
+            for reader in places:
+                del reads[reader]
+    return Scales(tensors, constants, reads)
