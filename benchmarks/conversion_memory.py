@@ -6,7 +6,7 @@ All sides are fresh processes that open the same `.keras` file and write one flo
 answers like its parent, through `Conversion`; theirs, `tf.lite.TFLiteConverter.from_keras_model(model).convert()` and
 `tf2onnx.convert.from_function`. Peak resident memory is what the kernel says of the ended process (`ru_maxrss`), less
 that of a process which imports TensorFlow and Keras; the size is that of the weights. The median over rounds.
-`converters.convert.COPIES` says what is counted on.
+`converters.processes.COPIES` says what is counted on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-from edgepress.converters.conversion import COPIES
+from edgepress.converters.processes import COPIES
 from edgepress.toolkit.host.describe import describe_host
 
 PEAK = """

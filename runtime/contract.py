@@ -133,14 +133,13 @@ class Contract:
         test_accuracy: Accuracy of the source model on the test split of `data`, 0-1, if it was measured.
         threshold: Probability from which a label counts as present ("sigmoid", "multilabel"); None means 0.5.
         verification: How far its answers were from the source model's; `selftest` has answers for a board to repeat.
-        tools: Versions of the packages that made the file.
+        tools: Versions of the packages that made it.
         output_shape: Shape of the output for one item, without the batch; empty unless the task is "none".
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
-        target: What the file was made for, "cpu" or "integer-only" (no float operation).
-        rewrites: Names of the changes that were made to its graph to be faster there.
-        tuning: What was done to its graph so that quantizing it costs less accuracy, and what that brought.
-        ranges: Smallest and largest value of tensors by name, learned by `edgepress tune`, which quantized files of a
-            tuned float file get instead of measured ones.
+        target: What it was made for, "cpu" or "integer-only" (no float operation).
+        rewrites: Names of changes to its graph that make it faster there.
+        tuning: How its graph was tuned for accuracy, and what that brought.
+        ranges: Ranges of tensors that `edgepress tune` learned, by name.
         adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
             an `adapter`, which a reader must not ignore, else 1.
@@ -221,7 +220,7 @@ class Contract:
                 raise TypeError(f"{name} are not a list of strings")
             object.__setattr__(self, name, tuple(texts))
         if not isinstance(self.scheme, str) or not isinstance(self.target, str) or not isinstance(self.tuning, dict):
-            raise TypeError("scheme or target is not a string, or tuning not an object")
+            raise TypeError("scheme or target is not a string, or tuning no object")
         object.__setattr__(self, "ranges", _ranges(self.ranges))
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
@@ -237,10 +236,10 @@ class Contract:
 
 
 def _ranges(raw: Any) -> dict[str, tuple[float, float]]:
-    found = {name: tuple(float(side) for side in pair) for name, pair in dict(raw).items()}
-    if not all(len(pair) == 2 and -math.inf < pair[0] <= pair[1] < math.inf for pair in found.values()):
-        raise ValueError("ranges are not pairs of finite numbers in order")
-    return found  # type: ignore[return-value]
+    found = {name: (float(low), float(high)) for name, (low, high) in dict(raw).items()}
+    if not all(-math.inf < low <= high < math.inf for low, high in found.values()):
+        raise ValueError("ranges are no pairs of finite numbers")
+    return found
 
 
 def _selftest(raw: Any, scheme: Any) -> SelfTest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -224,7 +223,7 @@ def test_the_same_model_gives_the_same_bytes(tensor_model: Any, tmp_path: Path) 
 def test_where_memory_is_short_formats_are_made_one_after_the_other(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[Conversion.__module__], "COPIES", 1e12)
+    monkeypatch.setattr("edgepress.converters.processes.COPIES", 1e12)
     guess = guess_contract(Facts((28, 28, 1), 10), Hints(task="softmax"))
     order: list[str] = []
     with Conversion(run.model) as conversion:

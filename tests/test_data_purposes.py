@@ -15,7 +15,7 @@ from test_data_folder import classes, files, image
 
 from edgepress.runtime.contract import Contract, DataRecord
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.conversion import _items
+from edgepress.toolkit.conversion import items_for
 from edgepress.toolkit.data import folder as folder_module
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import data_for, resize_note
@@ -164,7 +164,7 @@ def test_a_model_of_imagenet_on_larger_images_is_told_of_the_crop(tmp_path: Path
 def test_few_items_are_all_verified_on(count: int, tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32))
     data = open_data(tmp_path / "few.npz", purpose="calibration")
-    proof = _items(data, count)["proof"]
+    proof = items_for(data, count, contract())["proof"]
     seen = {row.tobytes() for row in np.asarray(proof)}
     assert (
         seen == {row.tobytes() for row in data.val.read(np.arange(len(data.val)))} if count == 200 else len(seen) == 5

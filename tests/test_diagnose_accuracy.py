@@ -138,7 +138,10 @@ def test_a_channel_that_is_larger_than_all_others_is_named(run: Any, tmp_path: P
         assert "equalize" in found.remedies[0].text
 
 
-def test_the_command_prints_tables_a_document_and_a_plot(run: Any, tmp_path: Path) -> None:
+def test_the_command_prints_tables_a_document_and_a_plot(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     words = ["diagnose", str(run.model), str(run.variants["tflite-int8"]), "--data", "digits", "--samples", "4"]
     words += ["--test-items", "40", "--no-try"]
     shown = CliRunner().invoke(app, [*words, "--plot", str(tmp_path / "p.png")])

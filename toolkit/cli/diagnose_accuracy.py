@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.tables import WIDE
+from edgepress.toolkit.cli.screen import WIDE
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.text import interval, number, percent
 

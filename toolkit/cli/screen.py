@@ -20,6 +20,9 @@ from edgepress.toolkit.errors import EdgepressError
 PIPE_WIDTH = 140
 """Width of tables written to a pipe or a file, unless COLUMNS is set."""
 
+WIDE = 100
+"""Width of the screen from which on tables have the columns that matter least."""
+
 
 def _console(*, stderr: bool) -> Console:
     console = Console(stderr=stderr, highlight=False, soft_wrap=False)

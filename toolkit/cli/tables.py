@@ -11,7 +11,7 @@ from rich.text import Text
 from edgepress.converters.rewrites.table import REWRITES
 from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import Verification
-from edgepress.toolkit.cli.screen import table, width
+from edgepress.toolkit.cli.screen import WIDE, table, width
 from edgepress.toolkit.prediction import ImageResult
 from edgepress.toolkit.reports.view import row_names
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, USABLE, Benchmark, Measurement
@@ -19,8 +19,6 @@ from edgepress.toolkit.text import number, size
 
 VARYING, VARYING_WIDTH = ("host", "threads", "batch"), 8
 """Columns shown only if rows differ in them, and the width of each."""
-WIDE = 100
-"""Width of the screen from which on tables have the columns that matter least."""
 STYLES = {USABLE: "green", DROP: "red", LARGE_ERROR: "red"}
 _CLASSES, _ERRORS = ("Acc. %", "F1 %", "Drop pp", "Agree %"), ("SQNR dB", "Max error", "Mean error")
 """Columns of files with labels alone, and of files without labels alone."""
