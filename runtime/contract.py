@@ -138,8 +138,8 @@ class Contract:
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
         target: What it was made for, "cpu" or "integer-only" (no float operation).
         rewrites: Names of changes to its graph that make it faster there.
-        tuning: How its graph was tuned for accuracy, and what that brought.
-        ranges: Ranges of tensors that `edgepress tune` learned, by name.
+        tuning: How its graph was tuned for accuracy, and with what gain.
+        ranges: Ranges of tensors by name, learned by `edgepress tune`.
         adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
             an `adapter`, which a reader must not ignore, else 1.
@@ -220,7 +220,7 @@ class Contract:
                 raise TypeError(f"{name} are not a list of strings")
             object.__setattr__(self, name, tuple(texts))
         if not isinstance(self.scheme, str) or not isinstance(self.target, str) or not isinstance(self.tuning, dict):
-            raise TypeError("scheme or target is not a string, or tuning no object")
+            raise TypeError("scheme or target is not a string, tuning no object")
         object.__setattr__(self, "ranges", _ranges(self.ranges))
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
