@@ -220,7 +220,7 @@ class Contract:
                 raise TypeError(f"{name} are not a list of strings")
             object.__setattr__(self, name, tuple(texts))
         if not isinstance(self.scheme, str) or not isinstance(self.target, str) or not isinstance(self.tuning, dict):
-            raise TypeError("scheme or target is not a string, tuning no object")
+            raise TypeError("scheme, target or tuning is of a wrong type")
         object.__setattr__(self, "ranges", _ranges(self.ranges))
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
