@@ -1,11 +1,12 @@
-"""Time to convert MobileNetV2 1.0 at 224x224: against one bare float conversion, and with rewrites against without.
+"""Time to convert MobileNetV2 1.0 at 224x224: against one bare float conversion, and with rewrites or repairs against without.
 
-    python benchmarks/conversion_time.py [--rounds 5] [--only bare|rewrites]
+    python benchmarks/conversion_time.py [--rounds 5] [--only bare|rewrites|repairs]
 
 bare      ours: open the `.keras` file, one float conversion of the frozen graph, one calibration pass over 100 images,
           four quantizations, five TFLite files written with their contracts and compared with the model. Theirs: open
           the same file and call `tf.lite.TFLiteConverter.from_keras_model(model).convert()` once, for the float file
 rewrites  all nine schemes with rewrites, against the same without
+repairs   all nine schemes with repairs and chosen ranges, against the same without
 
 Each in fresh processes that have yet to import TensorFlow.
 """
@@ -33,7 +34,7 @@ from edgepress.converters.schemes import parse_schemes
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract, InputSpec
 
-LIMITS, IMAGES = {"bare": 1.5, "rewrites": 1.25}, 100
+LIMITS, IMAGES = {"bare": 1.5, "rewrites": 1.25, "repairs": 1.5}, 100
 BARE = """
 import sys, keras, tensorflow as tf
 model = keras.saving.load_model(sys.argv[1], compile=False)
@@ -66,6 +67,11 @@ def main() -> None:
                 partial(convert, path, "all"),
                 partial(convert, path, "all", rewrite=False),
             ),
+            "repairs": (
+                "nine files of MobileNetV2 with repairs, without",
+                partial(convert, path, "all", repairs=True),
+                partial(convert, path, "all"),
+            ),
         }
         chosen = [args.only] if args.only else list(sides)
         report([compared(*sides[name], rounds=args.rounds, limit=LIMITS[name]) for name in chosen])
@@ -85,7 +91,7 @@ def compared(
     return summarize(title, *times, limit=limit)
 
 
-def convert(path: Path, to: str, *, rewrite: bool = True) -> None:
+def convert(path: Path, to: str, *, rewrite: bool = True, repairs: bool = False) -> None:
     """Make files of the model."""
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 224, 224, 3), dtype=np.uint8)
     labels = tuple(map(str, range(1000)))
@@ -103,6 +109,8 @@ def convert(path: Path, to: str, *, rewrite: bool = True) -> None:
             out=path.parent / "out",
             enforce=False,  # a random net's probabilities are all 0.001, which eight bits can't tell apart
             rewrite=rewrite,
+            repairs=repairs,
+            ranging="auto" if repairs else "minmax",
             on_done=show,
         )
 
