@@ -1,4 +1,4 @@
-"""Time to convert MobileNetV2 1.0 at 224x224: against one bare float conversion, and with rewrites or repairs against without.
+"""Time to convert MobileNetV2 at 224x224: against bare float conversion, and with rewrites or repairs against without.
 
     python benchmarks/conversion_time.py [--rounds 5] [--only bare|rewrites|repairs]
 
