@@ -117,7 +117,7 @@ def layer_of(step: Step, sums: Sums, held: Matched, items: int, total: float, *,
     """
     rounding = held.roundings.get(step.output)
     ranges = sums.high - sums.low
-    widest = int(ranges.argmax())
+    widest = int(np.argmax(ranges))
     live = ranges > DEAD * ranges[widest]
     static = rounding if rounding is not None and rounding.kind == "static" else None
     channel_db = [decibels(s, n) for s, n in zip(sums.signal[live], sums.noise[live], strict=True)]
@@ -203,7 +203,7 @@ def weights_error(step: Step, held: Matched, over: Callable[[Array], Any] = np.m
         np.moveaxis(v, axis, 0).reshape(v.shape[axis], -1) for v in (step.constants[1], held.constants[step.weights])
     )
     sizes, errors = np.linalg.norm(plain, axis=1), np.linalg.norm(stored - plain, axis=1)
-    live = sizes > SMALL * sizes.max()
+    live = sizes > SMALL * np.max(sizes)
     return float(over(errors[live] / sizes[live])) if live.any() else 0.0
 
 

@@ -210,7 +210,7 @@ def _blame_outliers(program: Program, held: Matched, steps: Sequence[Step], sums
         if before is None or step.constants[1].shape[-1] % before.size:
             continue
         ranges = before.high - before.low
-        widest = int(ranges.argmax())
+        widest = int(np.argmax(ranges))
         live = ranges[ranges > DEAD * ranges[widest]]
         if ranges[widest] < OUTLIER * np.median(live):
             continue

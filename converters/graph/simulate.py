@@ -153,7 +153,7 @@ class Simulation:
             if len(known) < 3 or any(r.high - r.low != 255 for r in known) or self._misses(step, only):
                 return OPERATIONS[step.kind](step, x)
             factors = np.array([part.scale / known[0].scale for part in known[1:]], np.float32)
-            unit = 2.0 ** (20 - np.floor(np.log2(factors.max())))
+            unit = 2.0 ** (20 - np.floor(np.log2(np.max(factors))))
             whole = [tf.cast(tf.round(v / part.scale), tf.float64) for v, part in zip(x, known[1:], strict=True)]
             first, second = (v * (np.rint(factor * unit) / unit) for v, factor in zip(whole, factors, strict=True))
             exact = tf.floor((first + second if step.kind == "ADD" else first - second) + 0.5)

@@ -131,4 +131,4 @@ def _middle(name: str, ranges: ChannelRanges) -> Array:
 
 def _width(name: str, shift: Array, ranges: ChannelRanges) -> float:
     low, high = ranges[name]
-    return float(max((high - shift).max(), 0) - min((low - shift).min(), 0))
+    return float(max(np.max(high - shift), 0) - min(np.min(low - shift), 0))

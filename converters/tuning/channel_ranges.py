@@ -51,7 +51,7 @@ def tensor_ranges(found: ChannelRanges, source: str, source_range: tuple[float, 
     """
     ranges = {}
     for name, (low, high) in found.items():
-        least, most = float(low.min()), float(high.max())
+        least, most = float(np.min(low)), float(np.max(high))
         ranges[name] = least, max(most, least + SMALLEST)
     if source_range is not None:
         ranges[source] = source_range

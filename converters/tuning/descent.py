@@ -46,7 +46,7 @@ def best_steps(weights: Array, power: Array, levels: int) -> Array:
     largest = np.where(largest > 0, largest, 1).astype(np.float32)
     best, least = largest / levels, np.full(largest.shape, np.inf, np.float32)
     for clip in CLIPS:
-        step = clip * largest / levels
+        step = np.asarray(clip * largest / levels, np.float32)
         error = ((nearest(weights, step, levels) - weights) ** 2 @ power)[:, np.newaxis]
         best, least = np.where(error < least, step, best), np.minimum(error, least)
     return np.asarray(best, np.float32)

@@ -134,7 +134,7 @@ def _levelled(
         free = ~fixed[ids]
         scaled = width / factors[ids]
         before[cluster] = max(before[cluster], width[free].max(initial=0))
-        after[cluster] = max(after[cluster], scaled[free].max(initial=0))
+        after[cluster] = max(after[cluster], np.max(scaled[free], initial=0))
         kept[cluster] = max(kept[cluster], width[~free].max(initial=0))
     goal = np.where(kept > 0, kept, before)
     change = np.where((after > 0) & (goal > 0), after / np.where(goal > 0, goal, 1), 1.0)[clusters[: groups.count]]

@@ -74,7 +74,7 @@ def scale_groups(program: Program) -> Groups:
     _decide_products(links, program)
     found = links.components()
     # Groups of tensors are numbered in the order of the graph; channels of constants only have none.
-    bounded = np.zeros(found.max() + 1, bool)
+    bounded = np.zeros(int(np.max(found)) + 1, np.bool_)
     for ids in links.bounded:
         bounded[found[ids]] = True
     bounded[PINNED] = False

@@ -143,7 +143,7 @@ class _Rounding:
         bounds = BOUNDS.get(ACTIVATIONS[step.options.fusedActivationFunction or 0], BOUNDS[""])
         draw = sampler(step, len(true))
         samples, targets = draw(found.numpy()), np.clip(draw(true.numpy()) @ weights.T + bias, *bounds)
-        grid = best_steps(weights, (samples**2).mean(axis=0), LEVELS)
+        grid = best_steps(weights, np.asarray((samples**2).mean(axis=0), np.float32), LEVELS)
         if weights.shape[1] ** 2 > LARGEST:
             return nearest(weights, grid, LEVELS).reshape(values.shape)
         made = rounded_for_outputs(weights, bias, grid, samples, targets, bounds, LEVELS)
