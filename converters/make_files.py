@@ -76,7 +76,8 @@ class _Work:
                 "Train it again, or give labels and an input that fit it.",
             )
         self.job, self.once = job, Once()
-        self.truth, self.writer = Truth(source, job), Writer(source, job, self.once)
+        self.truth = Truth(source, job)
+        self.writer = Writer(source, job, self.once, self.truth)
         self.ends_in = "" if job.adapter.end else facts.ends_in
 
     def make(self, scheme: Scheme, target: Path) -> Done:

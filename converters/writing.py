@@ -6,12 +6,15 @@ import copy
 from collections.abc import Callable
 from typing import Any, get_args
 
+import numpy as np
+
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files_job import FilesJob, Once
 from edgepress.converters.kept import NOTHING, Kept
+from edgepress.converters.proof.verify import outputs_of
 from edgepress.converters.rewrites.table import Rewrite, Stage, rewrites_for, rewritten_onnx, rewritten_tflite
 from edgepress.converters.schemes import Scheme, Tuning
 from edgepress.converters.sources.base import Source
@@ -20,15 +23,20 @@ from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
 from edgepress.converters.to_tflite import convert as to_tflite
+from edgepress.converters.truth import Truth
 from edgepress.converters.waist import unexpected
 from edgepress.runtime.contract import Contract
+from edgepress.runtime.errors import first_line
+
+JUDGED = 32
+"""Items on which an ONNX file is compared with and without tuning."""
 
 
 class Writer:
     """Makes files of the model that is open."""
 
-    def __init__(self, source: Source, job: FilesJob, once: Once) -> None:
-        self.source, self.job, self.once, self.input = source, job, once, job.contract.input
+    def __init__(self, source: Source, job: FilesJob, once: Once, truth: Truth) -> None:
+        self.source, self.job, self.once, self.input, self.truth = source, job, once, job.contract.input, truth
         self.range = None if self.input.is_integer else self.input.value_range  # integers are not quantized
 
     def _onnx(self, tuning: Tuning) -> Any:
@@ -73,6 +81,13 @@ class Writer:
             flat = to_tflite.with_scheme(model, scheme, ranges, chosen, uint8=self.input.is_image, kept=kept)
             flat, last = rewritten_tflite(flat, after)
             return lambda contract: tflite_with_contract(flat, contract), made | chosen | last
+        graph, rewrites = self._quantized_onnx(scheme, tuning)
+        return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), rewrites
+
+    def _quantized_onnx(self, scheme: Scheme, tuning: Tuning) -> tuple[Any, dict[str, int]]:
+        """The ONNX model of a scheme, and the rewrites that were made."""
+        before, recipe, after = (self._rewrites(scheme, stage) for stage in get_args(Stage))
+        kept = self.kept(scheme)
         model, made = self.once(self._rewritten_onnx, before, tuning)
         chosen = rewritten_onnx(model, recipe)[1]
         calibration = (self.job.calibration, self.range)
@@ -81,7 +96,15 @@ class Writer:
         graph, last = rewritten_onnx(graph, after)
         graph = copy.deepcopy(graph) if graph is model else graph  # which others are made from, too
         interface.name_ends(graph)
-        return lambda contract: bytes(onnx_with_contract(graph, contract).SerializeToString()), made | chosen | last
+        return graph, made | chosen | last
+
+    def _noise(self, scheme: Scheme, tuning: Tuning) -> float:
+        """Squared error of an ONNX file's answers to the items of the proof."""
+        items, truth = self.once(self.truth.proof)
+        count = min(len(items), JUDGED)
+        graph, _ = self._quantized_onnx(scheme, tuning)
+        found = outputs_of(graph.SerializeToString(), items[:count])
+        return float(np.sum((found.reshape(count, -1) - truth[:count].reshape(count, -1)) ** 2))
 
     def parent(self, scheme: Scheme, *, tuned: bool) -> Any:
         """The float graph of a scheme, without rewrites that are not exact themselves; None if no tuning changed it."""
@@ -121,7 +144,13 @@ class Writer:
             return e.message
         except Exception as e:  # the file can be made without
             return unexpected(e).message
-        return ""
+        if scheme.tuning != "exact":
+            return ""
+        try:  # judged was a TFLite file, whose weights have a scale for each channel
+            worse = self.once(self._noise, scheme, "exact") > self.once(self._noise, scheme, "")
+        except Exception as e:  # the engine's own; the file itself will say what is wrong
+            return first_line(e)
+        return "the file answers more like the model without it" if worse else ""
 
     def facts(self, scheme: Scheme) -> dict[str, Any]:
         """What was done to a file to keep accuracy."""

@@ -71,7 +71,7 @@ def test_a_model_is_run_without_its_end(end: str, cut: bool) -> None:
     data = interface.before_end(model.SerializeToString())
     assert (data is not None) == cut
     if data is not None:
-        np.testing.assert_allclose(proof._run(data, x), x @ weight, rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(proof.outputs_of(data, x), x @ weight, rtol=1e-3, atol=1e-3)
 
 
 def test_rounding_explains_what_it_does_and_nothing_else() -> None:
@@ -137,8 +137,8 @@ def test_convolutions_that_compute_in_float_are_rounded_per_channel() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     assert convolution_weights.rewrite(model) == 1
-    truth = proof._run(model.SerializeToString(), x).reshape(8, -1)
-    made = proof._run(store_in_bytes(copy.deepcopy(model)).SerializeToString(), x).reshape(8, -1)
+    truth = proof.outputs_of(model.SerializeToString(), x).reshape(8, -1)
+    made = proof.outputs_of(store_in_bytes(copy.deepcopy(model)).SerializeToString(), x).reshape(8, -1)
     scheme = SCHEMES["onnx-dynamic"]
     best = proof.rounded_answers(model, scheme, x, truth, end="", rewrites=["onnx-convolution-weights"])
     np.testing.assert_allclose(made, best, atol=1e-5)

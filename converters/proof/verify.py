@@ -138,13 +138,13 @@ def rounded_answers(
         plain = with_scheme(model, float32, None, uint8=items.dtype == np.uint8)
     else:
         plain = bytes(prepared(model).SerializeToString())
-    if shortcoming(compare(truth, _given(_run(plain, items), columns), on="", end=end), float32):
+    if shortcoming(compare(truth, _given(outputs_of(plain, items), columns), on="", end=end), float32):
         return None
 
     def answered(each: bytes | onnx.ModelProto) -> Answers:
         changed = _rounded(each, scheme, rewrites, uint8=items.dtype == np.uint8)
         inner = _before_end(changed, items, end, columns) if end else None
-        return _given(_run(changed, items), columns) if inner is None else finished(inner, end)
+        return _given(outputs_of(changed, items), columns) if inner is None else finished(inner, end)
 
     found = answered(model)
     if tuned is None:
@@ -171,7 +171,7 @@ def _before_end(data: bytes, items: Array, end: End, columns: int) -> Answers | 
     cut = (passes if is_tflite(data) else interface).before_end(data)
     if cut is None:
         return None
-    found = _run(cut, items)
+    found = outputs_of(cut, items)
     return np.concatenate([-found, found], axis=1) if (end, found.shape[1], columns) == ("sigmoid", 1, 2) else found
 
 
@@ -180,7 +180,7 @@ def _given(found: Answers, columns: int) -> Answers:
     return two_columns(found) if (found.shape[1], columns) == (1, 2) else found
 
 
-def _run(data: bytes, items: Array) -> Answers:
+def outputs_of(data: bytes, items: Array) -> Answers:
     """Outputs of a file without a contract, one item at a time: others of a batch would change those of some files."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ("model.tflite" if is_tflite(data) else "model.onnx")
