@@ -29,7 +29,8 @@ def writer(folder: Path, *, learned: bool = False) -> Writer:
     source = SimpleNamespace(facts=SimpleNamespace(format="keras"), loops=False, onnx=lambda adapter: OWN)
     contract = SimpleNamespace(input=InputSpec(shape=(4,)))
     job: Any = SimpleNamespace(waist=waist, learned=ranges, adapter=None, contract=contract)
-    return Writer(source, job, Once())
+    truth: Any = None
+    return Writer(source, job, Once(), truth)
 
 
 @pytest.fixture(autouse=True)
