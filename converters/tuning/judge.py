@@ -29,6 +29,8 @@ MACS, SLOW_MACS, CALL_MACS, LEAST = 3e10, 1e9, 3e6, 32
 slow; those that one call is worth; and the number of items that a score has in any case."""
 MARGIN_DB = 0.5
 """Decibels by which the noise of answers must differ to decide: less comes from rounding elsewhere alone."""
+HALVED_DB = 3.0
+"""The same where items are lost."""
 CHANCE, CLEAR = 2, 3
 """Standard errors of a difference of items from which on it counts beside noise, and from which on it decides alone."""
 SOUND_DB, NOISELESS_DB = 30.0, 200.0
@@ -69,18 +71,25 @@ class Score:
         Chance is a number of standard `errors` of the difference of paired counts, each of which is the root of the
         number of items that changed (McNemar 1947, doi:10.1007/BF02295996): a single item proves nothing.
         """
-        won, lost = int((self.hits & ~before.hits).sum()), int((before.hits & ~self.hits).sum())
+        won, lost = self._changed(before)
         return won - lost if abs(won - lost) > errors * math.sqrt(won + lost) else 0
+
+    def _changed(self, before: Score) -> tuple[int, int]:
+        """Items that are right here and wrong there, and the reverse."""
+        return int((self.hits & ~before.hits).sum()), int((before.hits & ~self.hits).sum())
 
     def better_than(self, before: Score) -> bool:
         """Whether clearly more items are right or, if that is undecided, items and noise speak for it, or one of them.
 
-        Noise takes every answer into account, and so tells small differences that a few items can't.
+        Noise takes every answer into account, and so tells small differences that a few items can't. Where more items
+        are lost than won, even if that may be chance, it must fall to half.
         """
         if clear := self.gained(before, CLEAR):
             return clear > 0
         items, noise = self.gained(before, CHANCE), self.noise_db - before.noise_db
-        return (noise >= MARGIN_DB and items >= 0) or (items > 0 and noise > -MARGIN_DB)
+        won, lost = self._changed(before)
+        margin = MARGIN_DB if won >= lost else HALVED_DB
+        return (noise >= margin and items >= 0) or (items > 0 and noise > -MARGIN_DB)
 
     def worse_than(self, before: Score) -> bool:
         """The reverse of `better_than`; of two like scores, neither is."""

@@ -10,13 +10,14 @@ from rich.text import Text
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.screen import WIDE
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.text import interval, number, percent
 
 if TYPE_CHECKING:
     from edgepress.toolkit.diagnosing.accuracy_result import AccuracyDiagnosis
 
+KINDS_WIDTH = 120
+"""Width of the screen from which on the kinds of layers have room."""
 SHOWN, CLASSES = 12, 5
 """Layers and classes in the tables; the JSON document has all."""
 
@@ -79,7 +80,7 @@ def diagnose_accuracy(
 def _layers_table(found: AccuracyDiagnosis) -> Table:
     from edgepress.toolkit.diagnosing.accuracy_text import short
 
-    wide = screen.width() >= WIDE
+    wide = screen.width() >= KINDS_WIDTH
     columns = [("Layer", "left"), *([("Kind", "left"), ("Held as", "left")] if wide else [])]
     columns += [("Error", "right"), ("Agreement", "right")]
     columns += [("Own dB", "right"), ("Whole dB", "right"), ("Range used", "right"), ("Beyond", "right")]

@@ -86,7 +86,7 @@ def _decibels(axes: Any, layers: tuple[Layer, ...]) -> None:
         if known:
             axes.plot(*zip(*known, strict=True), marker, markersize=4, color="#33415c")
     axes.set_yticks([])
-    axes.set(xlabel="values to error, dB")
+    axes.set(xlabel="signal to noise, dB")
     axes.grid(axis="x", alpha=0.3)
     axes.set_title("● its own error, median channel\n× with what it inherits", fontsize=7, loc="left")
 
