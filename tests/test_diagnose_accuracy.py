@@ -219,3 +219,9 @@ def test_an_onnx_file_without_its_contract_is_matched_by_its_names(run: Any, tmp
     found = diagnose_accuracy(run.model, file, **FEW)
     assert any("another file" in note for note in found.notes)
     assert len(found.layers) >= 4
+
+
+def test_without_data_a_note_says_how_accuracy_is_diagnosed(run: Any) -> None:
+    shown = CliRunner().invoke(app, ["diagnose", str(run.model), str(run.variants["tflite-int8"]), "--runs", "2"])
+    assert shown.exit_code == 1
+    assert "add --data: edgepress diagnose MODEL FILE --data DATA" in " ".join(shown.stderr.split())

@@ -99,6 +99,8 @@ def diagnose(
             if i:
                 screen.say()
             _show(one_found)
+    if failed and found and not json_output:
+        screen.note("to say why a file is inaccurate, add --data: edgepress diagnose MODEL FILE --data DATA")
     return 1 if failed else 0
 
 
