@@ -82,10 +82,6 @@ class Score:
         items, noise = self.gained(before, CHANCE), self.noise_db - before.noise_db
         return (noise >= MARGIN_DB and items >= 0) or (items > 0 and noise > -MARGIN_DB)
 
-    def worse_than(self, before: Score) -> bool:
-        """The reverse of `better_than`; of two like scores, neither is."""
-        return before.better_than(self)
-
 
 class Judge:
     """Scores files on the same validation items.
