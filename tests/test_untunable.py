@@ -68,7 +68,7 @@ def test_bugs_cost_no_file_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("plain", "tuned", "used"),
-    [([0.5, -0.5], [0.1, -0.2], True), ([0.1, -0.2], [0.5, -0.5], False), ([0.1, -0.2], [-0.2, 0.1], True)],
+    [([0.5, -0.5], [0.1, -0.2], True), ([0.1, -0.2], [-0.5, -0.5], False), ([0.1, -0.2], [-0.2, 0.1], True)],
 )
 def test_an_exact_tuning_is_used_only_if_the_file_errs_no_more_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: list[float], tuned: list[float], *, used: bool
