@@ -12,6 +12,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
+EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+"""Items of shape (1, 16, 16) that hold each byte once."""
 
 
 class OnnxNet:

@@ -63,3 +63,10 @@ def test_equalization_stays_below_that_factor() -> None:
     assert requantization(float(source), weights, float(output)).max() == pytest.approx(LARGEST / ROOM, rel=1e-3)
     others = np.delete(np.arange(groups.count), groups.of[depthwise.output][1])
     assert (found[others] == 1).all()
+
+
+def test_pinned_channels_keep_their_scale_whatever_is_excessive() -> None:
+    program = net()
+    groups, measured = scale_groups(program), channel_ranges(program, ITEMS)
+    ranges = tensor_ranges(measured, program.source, None) | {program.sink: (0.0, 1e-12)}
+    np.testing.assert_array_equal(limited(groups, np.ones(groups.count), ranges), 1)

@@ -9,6 +9,7 @@ import pytest
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.statistics import METHODS, Choice, Statistics
+from edgepress.converters.tuning import methods as module
 from edgepress.converters.tuning.judge import Score
 from edgepress.converters.tuning.methods import TRIALS, Chosen, chosen_methods, first_items
 
@@ -84,8 +85,23 @@ def test_less_noise_does_not_pay_for_wrong_items() -> None:
         by_tensor("mse", "mse", "mse", "minmax"),
         hits=lambda choice: [choice.method("d") == "minmax" and choice.method("a") == "minmax"] * 20,
     )
-    assert found.choice.method("a") == "minmax"
+    assert [found.choice.method(name) for name in TENSORS] == ["minmax", "mse", "mse", "minmax"]
     assert not found.before.better_than(found.score)
+
+
+def test_steps_that_each_seem_better_are_taken_back_if_together_they_are_worse() -> None:
+    found = chosen(
+        lambda choice: 10 + 0.1 * METHODS.index(choice.default),
+        hits=lambda choice: [item >= 3 * METHODS.index(choice.default) for item in range(20)],
+    )
+    assert found.choice == Choice()
+    assert found.score is found.before
+
+
+def test_large_nets_get_one_trial_and_small_ones_a_limited_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for macs, number in ((1e12, 1), (1e9, 15), (1.0, TRIALS)):
+        monkeypatch.setattr(module, "macs", lambda model, macs=macs: macs)
+        assert module.trials(b"", 10, 0) == number
 
 
 def test_gains_within_rounding_are_not_taken() -> None:

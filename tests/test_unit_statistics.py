@@ -116,6 +116,20 @@ def test_the_squared_error_is_that_of_rounding_and_clipping(lower: float, upper:
     assert computed == pytest.approx(error(values, low, high), rel=0.05)
 
 
+def test_zeros_of_a_relu_cost_nothing() -> None:
+    values = np.concatenate([np.zeros(4000), np.linspace(0.1, 1, 96)]).astype(np.float32)
+    found = histogram_of(values)
+    last = np.intp(BINS + round(found.high / found.width))
+    computed = found.squared_error(np.float64(0), np.float64(1), 8, np.intp(BINS), last)
+    assert computed == pytest.approx(error(values, 0, 1), rel=0.2)
+
+
+def test_zeros_of_a_relu_do_not_decide_on_the_threshold_of_the_others() -> None:
+    parts = np.abs(np.random.default_rng(6).standard_t(4, (20, 4000))).astype(np.float32)
+    expected = histogram_of(*parts).entropy(8)
+    assert histogram_of(*parts, *np.zeros((60, 4000), np.float32)).entropy(8) == pytest.approx(expected, rel=0.1)
+
+
 def test_the_side_with_rare_outliers_is_clipped() -> None:
     normal = np.random.default_rng(1).normal(size=(100, 4000)).astype(np.float32)
     for outlier in (30.0, -30.0):

@@ -33,7 +33,7 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
         """How the values of a tensor of the program are rounded, one after the other, until this tensor holds them."""
         found: list[Rounding] = []
         while index >= 0:
-            rounding, op = _rounding(graph, index), makers.get(index)
+            rounding, op = rounding_of(graph, index), makers.get(index)
             if rounding is not None and (not found or found[0].key != rounding.key):
                 found[:1] = [rounding, *(_converted(rounding, later) for later in found[:1])]
             if graph.name(index) == name or (op is None and name in program.constants):
@@ -44,7 +44,7 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
     tensors, reads = {}, {}
     for index in range(len(graph.table.tensors)):
         name = graph.name(index)
-        if name in own and (rounding := _rounding(graph, index)) is not None:
+        if name in own and (rounding := rounding_of(graph, index)) is not None:
             step = steps.get(name)
             tensors[name] = replace(rounding, halves=HALVES.get(step.kind, "even")) if step else rounding
     for op in graph.operators:
@@ -52,7 +52,7 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
         if step is None:
             continue
         if step.kind == "CONV_2D" and graph.table.tensors[int(op.inputs[1])].type == INT4:
-            places = [_rounding(graph, int(i)) for i in (*op.inputs[:2], op.outputs[0])]
+            places = [rounding_of(graph, int(i)) for i in (*op.inputs[:2], op.outputs[0])]
             if len(known := [rounding for rounding in places if rounding is not None]) == len(places):
                 tensors[step.output] = _twice(*known)
         for place, (name, index) in enumerate(zip(step.inputs, op.inputs, strict=False)):
@@ -63,7 +63,8 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
     return _merged(program, tensors, reads)
 
 
-def _rounding(graph: Graph, index: int) -> Rounding | None:
+def rounding_of(graph: Graph, index: int) -> Rounding | None:
+    """How a file stores one of its tensors; None if not in integers of at most 32 bits."""
     tensor, (scales, zeros) = graph.table.tensors[index], graph.scales(index)
     if not scales or tensor.type not in LIMITS:
         return None

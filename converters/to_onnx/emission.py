@@ -29,6 +29,9 @@ READ_FIRST = (
 _ACTIVATIONS = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 """Operations by the schema's `ActivationFunctionType`; LiteRT's kernels leave its others out without an error."""
 
+Ends = list[int]
+"""Indices of the tensors that an operation reads or makes."""
+
 
 class UnsupportedError(Exception):
     """The graph has something that is not expressed here; the message names it."""
@@ -72,7 +75,7 @@ class Emission:
         for index in map(int, tflite.table.inputs):
             self._stored[index] = {plain(len(self.shape(index))): self.name(index)}
 
-    def write(self, table: dict[str, Callable[[Emission, list[int], list[int]], None]]) -> onnx.ModelProto:
+    def write(self, table: dict[str, Write]) -> onnx.ModelProto:
         """The model, after every operation was written by the function of its kind.
 
         Raises:
@@ -294,6 +297,10 @@ class Emission:
         if wanted not in self._numbers:
             self._numbers[wanted] = self.extra(value, wanted)
         return self._numbers[wanted]
+
+
+Write = Callable[[Emission, Ends, Ends], None]
+"""Writes an operation: takes its inputs and its outputs."""
 
 
 def same_memory(old: Order, new: Order, shape: Sequence[int]) -> bool:

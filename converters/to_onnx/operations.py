@@ -6,7 +6,6 @@ A function takes the graph in the making, the operation's inputs and its outputs
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,8 +13,10 @@ import numpy as np
 
 from edgepress.converters.to_onnx.emission import (
     Emission,
+    Ends,
     Order,
     UnsupportedError,
+    Write,
     channels_first,
     common_order,
     plain,
@@ -23,9 +24,6 @@ from edgepress.converters.to_onnx.emission import (
 )
 from edgepress.converters.to_onnx.shapes import SHAPES
 from edgepress.converters.to_onnx.spatial import SPATIAL
-
-Ends = list[int]
-Write = Callable[[Emission, Ends, Ends], None]
 
 _UNARY = {
     kind: kind.title()

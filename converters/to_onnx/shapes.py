@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -10,15 +9,15 @@ from onnx import helper
 
 from edgepress.converters.to_onnx.emission import (
     Emission,
+    Ends,
     UnsupportedError,
+    Write,
     channels_first,
     common_order,
     plain,
     same_memory,
 )
 
-Ends = list[int]
-Write = Callable[[Emission, Ends, Ends], None]
 IMAGE, MATRIX = 4, 2
 """Number of axes."""
 

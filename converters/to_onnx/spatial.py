@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_onnx.emission import Emission, Order, UnsupportedError, channels_first
+from edgepress.converters.to_onnx.emission import Emission, Ends, Order, UnsupportedError, Write, channels_first
 
-Ends = list[int]
 IMAGE = 4
 FIRST = channels_first(IMAGE)
 _SAME, _VALID = 0, 1
@@ -132,7 +130,7 @@ def _blocks(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     e.make(target, FIRST, lambda name: e.node(kind, [value], name, blocksize=size))
 
 
-SPATIAL: dict[str, Callable[[Emission, Ends, Ends], None]] = {
+SPATIAL: dict[str, Write] = {
     "CONV_2D": partial(_convolution, depthwise=False),
     "DEPTHWISE_CONV_2D": partial(_convolution, depthwise=True),
     "TRANSPOSE_CONV": _transposed,

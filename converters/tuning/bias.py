@@ -19,7 +19,9 @@ import numpy.typing as npt
 from edgepress.converters.graph.layers import activated
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.simulate import Rounding
 from edgepress.converters.graph.step import WEIGHTED, Step
+from edgepress.converters.graph.tflite_scales import rounding_of
 from edgepress.converters.to_tflite.graph import Graph
 
 Array = npt.NDArray[Any]
@@ -28,25 +30,25 @@ BYTES = 96 << 20
 
 
 class Quantized:
-    """How a quantized `.tflite` file rounds the tensors of the float graph that it was made from, found by name."""
+    """How a quantized `.tflite` file rounds the tensors of the float graph that it was made from, found by name.
+
+    Unlike `scales_of_tflite`, it takes constants from the file, which the quantizer has rounded, and computes sums as
+    all else: no kernel's own rounding shifts a mean.
+    """
 
     def __init__(self, file: bytes) -> None:
         graph = Graph(file)
-        self._scales: dict[str, tuple[float, int, int, int]] = {}
+        self._roundings: dict[str, Rounding] = {}
         self._constants: dict[str, Array] = {}
         for index in range(len(graph.table.tensors)):
-            scales, zeros = graph.scales(index)
-            values, dtype = graph.constant(index), graph.dtype(index)
-            if not scales or dtype is None:
+            found, values = rounding_of(graph, index), graph.constant(index)
+            if found is None:
                 continue
             if values is not None:
-                axis = graph.table.tensors[index].quantization.quantizedDimension if len(scales) > 1 else 0
-                shape = [-1 if i == axis else 1 for i in range(values.ndim)]
-                by, zero = (np.array(x).reshape(shape if len(scales) > 1 else ()) for x in (scales, zeros))
-                self._constants[graph.name(index)] = ((values.astype(np.float64) - zero) * by).astype(np.float32)
-            elif len(scales) == 1:
-                limits = np.iinfo(dtype)
-                self._scales[graph.name(index)] = scales[0], zeros[0], limits.min, limits.max
+                integers = values.astype(np.float64) - found.zero
+                self._constants[graph.name(index)] = (integers * found.scale).astype(np.float32)
+            elif not found.scale.ndim:
+                self._roundings[graph.name(index)] = found
 
     def constant(self, name: str, values: Array) -> Array:
         """A constant as the file holds it."""
@@ -54,12 +56,7 @@ class Quantized:
 
     def rounded(self, name: str, value: Any) -> Any:
         """A computed tensor as the file holds it."""
-        import tensorflow as tf
-
-        if name not in self._scales:
-            return value
-        scale, zero, low, high = self._scales[name]
-        return (tf.clip_by_value(tf.round(value / scale) + zero, low, high) - zero) * scale
+        return self._roundings[name].apply(value) if name in self._roundings else value
 
 
 def corrected_biases(program: Program, file: bytes, items: Array) -> dict[str, Array]:

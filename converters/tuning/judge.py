@@ -91,10 +91,6 @@ class Score:
         margin = MARGIN_DB if won >= lost else HALVED_DB
         return (noise >= margin and items >= 0) or (items > 0 and noise > -MARGIN_DB)
 
-    def worse_than(self, before: Score) -> bool:
-        """The reverse of `better_than`; of two like scores, neither is."""
-        return before.better_than(self)
-
 
 class Judge:
     """Scores files on the same validation items.

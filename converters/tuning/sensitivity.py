@@ -7,7 +7,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -91,7 +91,6 @@ def sensitivity(
     items: Array,
     *,
     budget_macs: float = BUDGET_MACS,
-    on_layer: Callable[[str], None] | None = None,
 ) -> Sensitivity:
     """Measure what quantizing each layer costs.
 
@@ -101,14 +100,11 @@ def sensitivity(
             are the program's; its scales are used.
         items: Items of shape (n, *item shape), of which as many are used as the budget allows, at least 8.
         budget_macs: Multiplications that the measurement may take.
-        on_layer: Called with the name of each layer before it is measured.
     """
     simulation = LayerSimulation(program, scales_of_tflite(program, quantized))
     simulation.use(affordable(program, items, 2 * len(simulation.layers) + 2, budget_macs))
     every, found = {*simulation.names}, []
     for layer, names in simulation.layers.items():
-        if on_layer:
-            on_layer(layer.name)
         found.append(LayerLoss(layer, simulation.loss(names), simulation.loss(every.difference(names))))
     return Sensitivity(tuple(found), simulation.loss(every), len(simulation.items))
 

@@ -17,9 +17,11 @@ from edgepress.toolkit.cli.options import (
     MANY_SCHEMES,
     SCHEMES_HELP,
     TRAINED_ON,
-    Foreign,
+    Custom,
     Json,
+    Offline,
     SkipUnreadable,
+    Trust,
     list_of,
     with_model_hints,
 )
@@ -50,12 +52,9 @@ def convert(
     calibration_images: Annotated[int | None, Option(min=1, hidden=True, help="Earlier name of --samples")] = None,
     verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
     skip_unreadable: SkipUnreadable = False,
-    custom: Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")] = None,
-    trust: Annotated[bool, Foreign("--trust", help="Run Lambda layers, which are code inside the model file")] = False,
-    offline: Annotated[
-        bool,
-        Option("--offline", help="Do not install what makes TFLite files of ONNX models (onnx2tf)"),
-    ] = False,
+    custom: Custom = None,
+    trust: Trust = False,
+    offline: Offline = False,
     target: Annotated[
         str,
         Option(

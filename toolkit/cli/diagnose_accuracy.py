@@ -37,7 +37,8 @@ def diagnose_accuracy(
 ) -> None:
     """Diagnose a file beside its model, and show what was found."""
     from edgepress.toolkit.diagnosing.accuracy import diagnose_accuracy as work
-    from edgepress.toolkit.diagnosing.accuracy_plot import checked_suffix, plot_accuracy
+    from edgepress.toolkit.diagnosing.accuracy_plot import plot_accuracy
+    from edgepress.toolkit.plots import checked_suffix
 
     if len(files) != 2:
         raise InputError(

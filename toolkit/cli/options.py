@@ -98,9 +98,10 @@ Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use
 MaxDrop = Annotated[
     float | None, Option(min=0, help="Largest acceptable accuracy drop, in percentage points", show_default="1")
 ]
-
-
+Offline = Annotated[bool, Option("--offline", help="Do not install what makes TFLite files of ONNX models (onnx2tf)")]
 Foreign = partial(Option, rich_help_panel="Models that edgepress did not train")
+Custom = Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")]
+Trust = Annotated[bool, Foreign("--trust", help="Run Lambda layers, which are code inside the model file")]
 
 
 def model_hints(

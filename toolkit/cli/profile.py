@@ -30,7 +30,8 @@ def profile(
     json_output: Json = False,
 ) -> None:
     """Show where the time of one inference goes: by operation, by layer, and how much the delegate takes."""
-    from edgepress.toolkit.profiling.plot import checked_suffix, plot_profile
+    from edgepress.toolkit.plots import checked_suffix
+    from edgepress.toolkit.profiling.plot import plot_profile
     from edgepress.toolkit.profiling.profile import profile as work
 
     if plot is not None:

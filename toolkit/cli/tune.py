@@ -17,9 +17,11 @@ from edgepress.toolkit.cli.options import (
     DATA_HELP,
     TRAINED_ON,
     Augmentation,
-    Foreign,
+    Custom,
     Json,
+    Offline,
     SkipUnreadable,
+    Trust,
     with_model_hints,
 )
 
@@ -42,12 +44,9 @@ def tune(
     ] = "auto",
     seed: Annotated[int, Option(min=0, help="Seed of the order and augmentation of the items")] = 0,
     skip_unreadable: SkipUnreadable = False,
-    custom: Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")] = None,
-    trust: Annotated[bool, Foreign("--trust", help="Run Lambda layers, which are code inside the model file")] = False,
-    offline: Annotated[
-        bool,
-        Option("--offline", help="Do not install what makes TFLite files of ONNX models (onnx2tf)"),
-    ] = False,
+    custom: Custom = None,
+    trust: Trust = False,
+    offline: Offline = False,
     json_output: Json = False,
 ) -> None:
     """Train a model of any format so that its quantized files answer as it does; convert then makes them."""

@@ -9,10 +9,9 @@ from edgepress.converters.diagnosis.layer import Layer
 from edgepress.converters.files import whole_file
 from edgepress.toolkit.diagnosing.accuracy_result import AccuracyDiagnosis
 from edgepress.toolkit.diagnosing.accuracy_text import short
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.plots import checked_suffix
 from edgepress.toolkit.text import percent, plural
 
-SUFFIXES = (".png", ".svg")
 FAULTS = {
     "range": ("#c93a41", "range too wide"),
     "clipped": ("#e0833a", "values beyond the range"),
@@ -22,16 +21,6 @@ FAULTS = {
 }
 MOST = 24
 """Layers and classes that are drawn; the worst ones."""
-
-
-def checked_suffix(path: Path) -> None:
-    """Check the file name of a plot, before anything is measured.
-
-    Raises:
-        InputError: It does not end in `.png` or `.svg`.
-    """
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path} cannot hold a plot.", f"Accepted suffixes: {', '.join(SUFFIXES)}.")
 
 
 def plot_accuracy(found: AccuracyDiagnosis, path: Path) -> Path:

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.files import whole_file
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.plots import checked_suffix
 from edgepress.toolkit.profiling.profile import NodeTime, Profile
 from edgepress.toolkit.text import duration, plural
 
-SUFFIXES = (".png", ".svg")
 CHARACTER = 0.0055
 """Width of a character / width of the figure."""
 BOX = "#d9dee4"
@@ -74,16 +73,6 @@ def plot_profile(profile: Profile, path: Path) -> Path:
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=130, format=path.suffix[1:])
     return path
-
-
-def checked_suffix(path: Path) -> None:
-    """Check the file name of a plot, before anything is measured.
-
-    Raises:
-        InputError: It does not end in `.png` or `.svg`.
-    """
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path} cannot hold a plot.", f"Accepted suffixes: {', '.join(SUFFIXES)}.")
 
 
 def _paths(nodes: Sequence[NodeTime]) -> list[tuple[str, ...]]:
