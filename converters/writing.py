@@ -147,7 +147,7 @@ class Writer:
         if scheme.tuning != "exact":
             return ""
         try:  # judged was a TFLite file, whose weights have a scale for each channel
-            worse = self.once(self._noise, scheme, "exact") > self.once(self._noise, scheme, "")
+            worse = not self.once(self._noise, scheme, "exact") <= self.once(self._noise, scheme, "")  # NaN is worse
         except Exception as e:  # the engine's own; the file itself will say what is wrong
             return first_line(e)
         return "the file answers more like the model without it" if worse else ""
