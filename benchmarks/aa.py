@@ -4,9 +4,10 @@
     python benchmarks/aa.py --runs 10          10 more of each kind, up to 40; go on with the same command
     python benchmarks/aa.py --kind loaded      of one kind alone
     python benchmarks/aa.py --runs 0           print what there is
+    EDGEPRESS_TURNS=spawn python benchmarks/aa.py     with turns as on macOS and Windows: each a new Python, not pinned
 
 idle     a file against its own copy, nothing else running: "no difference" in at least 35 of 40
-loaded   the same with all CPUs busy but the one that is timed on (this script starts the load): 35 of 40
+loaded   the same with all CPUs busy but the last, which is timed on if turns are pinned (this script starts the load)
 slower   a file against one with 5 % more work, 21 equal layers instead of 20: "slower" in at least 34 of 40
 
 A comparison is what `edgepress benchmark` does for two candidates, with its own number of rounds: `time_candidates`,
@@ -39,6 +40,7 @@ from edgepress.toolkit.data.for_model import contract_of
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.host.cpus import choose_cpus
 from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.host.system import turns
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers.opening import Candidate, Opening
 
@@ -60,9 +62,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=RUNS, help="comparisons of each kind to add, up to 40 in all")
     parser.add_argument("--kind", choices=NEEDED, help="one kind alone")
-    parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / "edgepress-aa.jsonl")
+    name = "edgepress-aa.jsonl" if turns() == "fork" else f"edgepress-aa-{turns()}.jsonl"
+    parser.add_argument("--log", type=Path, default=Path(tempfile.gettempdir()) / name)
     args = parser.parse_args()
     kinds = [args.kind] if args.kind else list(NEEDED)
+    if others := {run.get("turns", "fork") for run in logged(args.log)} - {turns()}:
+        sys.exit(f"{args.log} holds comparisons with turns by {', '.join(others)}: choose another file with --log.")
     files = files_in(args.log.with_suffix(".files"))
     for kind in kinds:
         done = sum(run["kind"] == kind for run in logged(args.log))
@@ -105,6 +110,7 @@ def compare(kind: str, n: int, files: dict[str, Path]) -> dict[str, Any]:
         "kind": kind,
         "file": first,
         "engine": engine,
+        "turns": turns(),
         "ratio": ratio.estimate,
         "low": ratio.low,
         "high": ratio.high,
@@ -118,8 +124,8 @@ def compare(kind: str, n: int, files: dict[str, Path]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def load() -> Iterator[None]:
-    """Keep all CPUs busy but the one that is timed on."""
-    others = set(usable_cpus()) - set(choose_cpus(1))
+    """Keep all CPUs busy but the last, which turns are pinned to if they are."""
+    others = usable_cpus()[:-1]
     if not others:
         sys.exit("There is one CPU alone, so no other that could be loaded.")
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
@@ -158,7 +164,7 @@ def report(runs: list[dict[str, Any]], kinds: list[str]) -> None:
                 f"{counts[kind]['seconds']:.1f} s each, said to be noisy: {counts[kind]['said_noisy']}",
                 file=sys.stderr,
             )
-    print(json.dumps({"host": describe_host(), "counts": counts}))
+    print(json.dumps({"host": describe_host(), "turns": turns(), "counts": counts}))
     sys.exit(any(c["runs"] >= RUNS and c["right"] < c["needed"] for c in counts.values()))
 
 

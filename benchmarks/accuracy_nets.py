@@ -59,7 +59,7 @@ TRAINED: dict[str, tuple[str, str, dict[str, Any]]] = {
         )
     },
     **{
-        f"{arch}-signs": (data, arch, {"epochs": epochs})
+        f"{arch}-signs": (data, arch, {"epochs": epochs} | ({"learning_rate": 3e-4} if arch == "dense" else {}))
         for arch, data, epochs in (
             ("dense", "signs-32", 60),
             ("lenet", "signs-64", 30),

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.toolkit.benchmarking.accuracy import in_words
+from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.figures import ClassChange, OperationTime
 from edgepress.toolkit.results.records import (
     DROP,
@@ -106,6 +107,13 @@ def made_up_benchmark(*, classes: int = 10, boards: bool = False, weights: int =
                 "int8_macs_per_s": "ONNX Runtime MatMulInteger, 1024 x 1024",
                 "memory_bytes_per_s": "numpy sum over 256 MB",
             },
+        ),
+        remarks=(
+            Remark(
+                kind="still improving",
+                text="Accuracy still rose in the second half of 3 epochs, so a longer training gains more.",
+                command=f"edgepress train --data {'photos/' * 20} --arch mobilenet-v2 --out runs/{'longer-' * 20}",
+            ),
         ),
         disagreements=tuple(_disagreement(rng, n, labels) for n in range(24)),
         provenance={

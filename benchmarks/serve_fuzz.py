@@ -1,9 +1,11 @@
-"""`serve` under attack: malformed, oversized, slow and truncated requests; none crashes it or makes others wait.
+"""`serve` under attack: malformed, oversized, slow, truncated and forged requests; it refuses them and serves others.
 
     python benchmarks/serve_fuzz.py [--requests 1000] [--seed 0]
 
-While they run, 40 at a time, one well-behaved client asks again and again: it must always be answered, and within a
-second. Prints one JSON document; exit 1 if a promise is broken.
+Forged ones are those that pages of other sites make browsers send: cross-origin posts, names that lead here by DNS
+rebinding, paths that would leave the page's files. While all of them run, 40 at a time, one well-behaved client asks
+again and again: it must always be answered, and within a second. Prints one JSON document; exit 1 if a promise is
+broken.
 """
 
 from __future__ import annotations
@@ -37,6 +39,42 @@ KINDS = (
     "npy",
     "mutated",
     "left",
+    "origin",
+    "host",
+    "site",
+    "path",
+)
+VALID = ("mutated", "lying")
+"""Requests that may be answered: an image that can still be decoded, a right one with bytes behind it."""
+ORIGINS = (
+    "http://evil.example",
+    "https://localhost.evil.example",
+    "null",
+    "",
+    "http://localhost:1",
+    "http://evil@localhost",
+    "file://localhost",
+    "http://localhost\r\nOrigin: http://evil.example",
+)
+HOSTS = (
+    "evil.example",
+    "evil.example:80",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "evil.example@localhost",
+    "",
+    "[::1",
+    "localhost\r\nHost: evil.example",
+)
+PATHS = (
+    "/../etc/passwd",
+    "/%2e%2e/%2e%2e/etc/passwd",
+    "//page.js",
+    "/page.js/../web.py",
+    "/web.py",
+    "/page.html%00.js",
+    "http://evil.example/",
+    "/..\\..\\page.js",
 )
 
 
@@ -56,7 +94,15 @@ def main() -> None:
             server.send_signal(signal.SIGTERM)
             code = server.wait(30)
     waited = report["good_slowest_ms"] <= SLOWEST_S * 1e3
-    kept = alive and not code and set(report["good_answers"]) == {"200"} and waited and "500" not in report["answers"]
+    refused = not report["answered_attacks"]
+    kept = (
+        alive
+        and refused
+        and not code
+        and set(report["good_answers"]) == {"200"}
+        and waited
+        and "500" not in report["answers"]
+    )
     print(json.dumps(report | {"alive": alive, "exit_code_after_sigterm": code, "kept": kept}, indent=2))
     sys.exit(not kept)
 
@@ -85,8 +131,10 @@ async def attack(port: int, pid: int, requests: int, rng: random.Random) -> dict
     await asyncio.gather(*(bad(KINDS[i % len(KINDS)]) for i in range(requests)))
     done.set()
     await beside
+    answered = {kind: n for kind, n in counts.items() if kind.endswith(" 200") and not kind.startswith(VALID)}
     return {
         "requests": requests,
+        "answered_attacks": answered,
         "answers": dict(sorted(Counter[str](status.split()[1] for status in counts.elements()).items())),
         "by_kind": dict(sorted(counts.items())),
         "good_answers": dict(good),
@@ -99,7 +147,7 @@ async def attack(port: int, pid: int, requests: int, rng: random.Random) -> dict
 
 async def send(port: int, kind: str, image: bytes, rng: random.Random) -> str:
     """One bad request; gives the answer's status, "closed", or the error's name."""
-    head = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
     noise = rng.randbytes(rng.randrange(1, 4000))
     request = {
         "bytes": noise + b"\r\n\r\n",
@@ -120,6 +168,10 @@ async def send(port: int, kind: str, image: bytes, rng: random.Random) -> str:
         + b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999,), }".ljust(128),
         "mutated": head % len(image) + _mutated(image, rng),
         "left": head % len(image),
+        "origin": _forged(image, "Origin: " + rng.choice(ORIGINS)),
+        "host": _forged(image, "Host: " + rng.choice(HOSTS)),
+        "site": _forged(image, "Sec-Fetch-Site: " + rng.choice(["cross-site", "same-site", "", "none, none"])),
+        "path": b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % rng.choice(PATHS).encode(),
     }[kind]
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -143,6 +195,12 @@ async def send(port: int, kind: str, image: bytes, rng: random.Random) -> str:
     except OSError as e:
         return type(e).__name__
     return answer[9:12].decode() if answer.startswith(b"HTTP/1.1 ") else "closed"
+
+
+def _forged(image: bytes, line: str) -> bytes:
+    """A right request but for one header, of which a second one does not help."""
+    host = "" if line.startswith("Host") else "Host: localhost\r\n"
+    return f"POST /classify HTTP/1.1\r\n{host}{line}\r\nContent-Length: {len(image)}\r\n\r\n".encode() + image
 
 
 def _mutated(image: bytes, rng: random.Random) -> bytes:

@@ -74,7 +74,7 @@ async def post(port: int, body: bytes) -> str:
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            writer.write(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            writer.write(b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             answer = await asyncio.wait_for(reader.read(), 30)
         finally:
             writer.close()

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.system import replace
 from edgepress.runtime.errors import InputError
 
 
@@ -36,7 +37,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        replace(temporary, path)
     except OSError as e:
         hint = "Free some disk space, or check that the folder exists and is writable."
         raise InputError(f"{path} can't be written: {e.strerror or e}.", hint) from e

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
+
+from edgepress.converters.system import trim_memory
 
 LARGE_BYTES = 1 << 27
 
@@ -12,12 +12,11 @@ LARGE_BYTES = 1 << 27
 def sweep(size_bytes: int) -> None:
     """Collect reference cycles, such as TensorFlow's graphs, and return the freed memory to the system.
 
-    Without this, glibc would keep gigabytes after converting a large model; see malloc_trim(3).
+    Without this, glibc would keep gigabytes after converting a large model.
 
     Args:
         size_bytes: Size of the model; for a small one nothing is done, because it takes a quarter of a second.
     """
     if size_bytes > LARGE_BYTES:
         gc.collect()
-        with contextlib.suppress(AttributeError, OSError):
-            ctypes.CDLL(None).malloc_trim(0)
+        trim_memory()

@@ -48,6 +48,7 @@ class Scheme:
         item_by_item: Whether items are answered one at a time, because the others of a batch would change the answer.
         weight_bits: Bits of a weight that is rounded; of 4, the first and the last layer and depthwise ones keep 8.
         by_name: Whether only its own name asks for it, and "all" and its format do not.
+        lacking: Engines of its format that do not open it.
     """
 
     format: Literal["tflite", "onnx"]
@@ -68,6 +69,7 @@ class Scheme:
     item_by_item: bool = False
     weight_bits: Literal[4, 8] = 8
     by_name: bool = False
+    lacking: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -103,40 +105,40 @@ class Scheme:
 # fmt: off
 _ROWS = (
     Scheme("tflite", "float32", "the reference: nothing is quantized", arithmetic="float32", float_share=1,
-           colors=("#4e1787", "#796ce7"), min_spread_db=60, min_sqnr_db=80, max_relative_error=1e-4,
+           colors=("#542a66", "#0078fc"), min_spread_db=60, min_sqnr_db=80, max_relative_error=1e-4,
            selftest_steps=0.03),
     Scheme("tflite", "float16", "weights float16, computed in float32: half the size",
-           colors=("#475ad0", "#c4b5fe"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03),
-    Scheme("tflite", "dynamic", "weights int8, activations quantized while running", colors=("#724e88", "#a290d5"),
+           colors=("#1e12de", "#c6b4fc"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03),
+    Scheme("tflite", "dynamic", "weights int8, activations quantized while running", colors=("#6c4890", "#a890e4"),
            selftest_steps=16, tuning="dynamic"),
     Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest",
-           colors=("#1e9495", "#89f4df"), calibrated=True, output_dtype="uint8", tuning="int8"),
+           colors=("#1ea2b4", "#bafcfc"), calibrated=True, output_dtype="uint8", tuning="int8"),
     Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs",
-           colors=("#a17fee", "#6dc09a"), calibrated=True, arithmetic=None, min_spread_db=20, min_sqnr_db=20,
+           colors=("#a27ef6", "#6cbaae"), calibrated=True, arithmetic=None, min_spread_db=20, min_sqnr_db=20,
            tuning="weights"),
     Scheme("onnx", "float32", "the reference for ONNX Runtime", arithmetic="float32", float_share=1,
-           colors=("#710541", "#d24387"), min_spread_db=60, min_sqnr_db=80, max_relative_error=1e-4,
+           colors=("#721224", "#f0007e"), min_spread_db=60, min_sqnr_db=80, max_relative_error=1e-4,
            selftest_steps=0.03),
     Scheme("onnx", "float16", "weights and computation float16: half the size",
-           colors=("#9a0f01", "#ac7a20"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=3),
+           colors=("#c0420c", "#c07e12"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=3),
     Scheme("onnx", "dynamic", "weights of 8 bits, activations quantized while running", selftest_steps=16,
            # The scale of activations comes from all items of a call.
-           colors=("#e66e20", "#fad478"), item_by_item=True, tuning="exact"),
+           colors=("#fc600c", "#fcc600"), item_by_item=True, tuning="exact"),
     Scheme("onnx", "int8", "QDQ: weights int8, activations uint8, static", calibrated=True,
-           colors=("#c93a41", "#ee9b26"), tuning="int8"),
+           colors=("#a25a78", "#f69660"), tuning="int8"),
     Scheme("tflite", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
-           colors=("#080005", "#716a4e"), calibrated=True, output_dtype="uint8", weight_bits=4, min_offset_db=12,
-           tuning="int4"),
+           colors=("#9048fc", "#007e60"), calibrated=True, output_dtype="uint8", weight_bits=4, min_offset_db=12,
+           tuning="int4", lacking=("openvino", "tflite-runtime")),
     Scheme("tflite", "weights8", "weights int8, computed in float32: a quarter of the size", by_name=True,
-           colors=("#3d0c00", "#f8fe25"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03,
+           colors=("#5478ba", "#9666ba"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03,
            tuning="weights"),
     Scheme("onnx", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
-           colors=("#07003f", "#a63bb0"), calibrated=True, weight_bits=4, min_offset_db=12,
+           colors=("#c67878", "#b44806"), calibrated=True, weight_bits=4, min_offset_db=12,
            tuning="int4"),
     Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
-           colors=("#0602c7", "#80d8c0"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
+           colors=("#4200a2", "#8adec0"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
     Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
-           colors=("#000369", "#c2935e"), calibrated=True, tuning="int8", float_share=0.99),
+           colors=("#963042", "#fcf6a2"), calibrated=True, tuning="int8", float_share=0.99),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}

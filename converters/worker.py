@@ -6,7 +6,7 @@ be loaded into one process. So code that opens foreign files runs here, and its 
 and loads whatever they load (TensorFlow).
 
 The child may be another Python with other packages (`python`), because some engines can't be installed together with
-TensorFlow. It needs numpy; edgepress is made available by links, and arrays can be exchanged between numpy 1.26 and 2.
+TensorFlow. It needs numpy; edgepress is put on its path, and arrays can be exchanged between numpy 1.26 and 2.
 
 A function must be importable by name, and its argument and reports picklable. What the child prints goes to a log,
 which is copied to stderr when it ends; `ChildDied` holds the last lines.
@@ -32,7 +32,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
@@ -40,6 +40,8 @@ from typing import Any, TypeVar
 
 import edgepress
 from edgepress import runtime
+from edgepress.converters.system import inherited, opened
+from edgepress.runtime import amx
 from edgepress.runtime.errors import EdgepressError
 
 Emit = Callable[[Any], None]
@@ -88,22 +90,25 @@ class Worker:
         # A separate one, so that the temporary files of a killed process are deleted with it.
         self._folder = tempfile.TemporaryDirectory(prefix="edgepress-", ignore_cleanup_errors=True)
         self._reports, theirs = Pipe()
-        fd = theirs.fileno()
+        number, options = inherited(theirs)
         command = [
             str(python or sys.executable),
             "-P",
             "-c",
-            f"from edgepress.converters.worker import _serve; _serve({fd})",
+            f"from edgepress.converters.worker import _serve; _serve({number})",
         ]
         environment = _ENVIRONMENT | os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
         environment["PYTHONHASHSEED"] = "0"  # tf2onnx walks sets of strings: their order goes into its files
         environment["TMPDIR"] = self._folder.name
+        if sys.platform == "win32":  # elsewhere the locale says so
+            environment["PYTHONUTF8"] = "1"
         if python is not None:
             environment["PYTHONPATH"] = str(_link_edgepress(Path(self._folder.name)))
             environment.pop("PYTHONHOME", None)
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, pass_fds=[fd], env=environment
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=environment, **options
         )
+        self._pid = self._process.pid
         theirs.close()
 
     def __enter__(self) -> Worker:
@@ -114,8 +119,12 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The process ID, which is part of the names of its temporary files (`files.whole_file`)."""
-        return self._process.pid
+        """The process ID, which is part of the names of its temporary files (`files.whole_file`).
+
+        In virtual environments of Windows, the process that is started is not the one that runs Python: it reports its
+        own when it begins.
+        """
+        return self._pid
 
     def close(self) -> None:
         """End the process, whatever it is doing, and copy its log to stderr."""
@@ -134,8 +143,15 @@ class Worker:
             self._log.close()
             self._folder.cleanup()
 
-    def call(self, function: Callable[[_A, Emit], None], argument: _A) -> Iterator[Any]:
+    def call(
+        self, function: Callable[[_A, Emit], None], argument: _A, *, silence_s: float | None = None
+    ) -> Iterator[Any]:
         """Call `function(argument, emit)` in the process and yield each report it emits.
+
+        Args:
+            function: Importable by name.
+            argument: Picklable.
+            silence_s: Longest time between two reports of this call, in seconds; None: that of the worker.
 
         Raises:
             EdgepressError: Raised by the function.
@@ -146,30 +162,32 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):  # it is dead: `_receive` raises the cause
             self._reports.send((function, argument))
         while True:
-            what, value = self._receive()
+            what, value = self._receive(self._silence_s if silence_s is None else silence_s)
             if what == "report":
                 yield value
             elif what == "done":
                 self._idle = True
                 return
+            elif what == "pid":
+                self._pid = value
             elif what == "error":
                 self._idle = True
                 raise value
             else:
                 raise RuntimeError(f"{function.__name__} failed in a child process:\n{value}")
 
-    def _receive(self) -> tuple[str, Any]:
-        until = None if self._silence_s is None else time.monotonic() + self._silence_s
-        while not self._reports.poll(POLL_S):
-            if until is not None and time.monotonic() > until:
-                raise self._died(f"no answer in {self._silence_s:g} s", late=True)
-            if self._resident() > self._memory_bytes:
-                raise self._died(f"it took more than {self._memory_bytes / 1e9:.1f} GB of memory")
+    def _receive(self, silence_s: float | None) -> tuple[str, Any]:
+        until = None if silence_s is None else time.monotonic() + silence_s
         try:
+            while not self._reports.poll(POLL_S):
+                if until is not None and time.monotonic() > until:
+                    raise self._died(f"no answer in {silence_s:g} s", late=True)
+                if self._resident() > self._memory_bytes:
+                    raise self._died(f"it took more than {self._memory_bytes / 1e9:.1f} GB of memory")
             received: tuple[str, Any] = self._reports.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionResetError, BrokenPipeError):
             code = self._process.wait()
-            name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            name = signal.Signals(-code).name if code < 0 else f"exit code {code:{'#x' if code >> 31 else 'd'}}"
             raise self._died(f"{name}, perhaps out of memory" if name == "SIGKILL" else name) from None
         return received
 
@@ -177,7 +195,7 @@ class Worker:
         import psutil
 
         try:
-            return int(psutil.Process(self._process.pid).memory_info().rss)
+            return int(psutil.Process(self._pid).memory_info().rss)
         except psutil.Error:
             return 0
 
@@ -239,12 +257,11 @@ def merged(parts: Sequence[Iterator[_A]]) -> Iterator[_A]:
 def _link_edgepress(folder: Path) -> Path:
     """A folder for another interpreter's path that contains edgepress, however it is installed here."""
     packages = Path(runtime.__path__[0]).parent  # the three are siblings in a clone and in a wheel
-    found = folder / "path"
-    (found / "edgepress").mkdir(parents=True)
-    (found / "edgepress" / "__init__.py").symlink_to(str(edgepress.__file__))
-    for name in ("runtime", "converters", "toolkit"):
-        (found / "edgepress" / name).symlink_to(packages / name)
-    return found
+    package = folder / "path" / "edgepress"
+    package.mkdir(parents=True)
+    source = Path(str(edgepress.__file__)).read_text(encoding="utf-8")  # no link: Windows allows them to few users
+    (package / "__init__.py").write_text(f"{source}\n__path__.append({str(packages)!r})\n", encoding="utf-8")
+    return package.parent
 
 
 def _telling(lines: list[str]) -> list[str]:
@@ -260,10 +277,11 @@ def _log_cause(error: EdgepressError) -> None:
         print(f"{type(cause).__name__} in {frames[-1].filename}:{frames[-1].lineno}", file=sys.stderr)  # noqa: T201
 
 
-def _serve(fd: int) -> None:
+def _serve(number: int) -> None:
     """The child's side: receives jobs and sends reports over one pipe, until it closes."""
     sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths so (cpython#133789)
-    with Connection(fd) as pipe:
+    with opened(number) as pipe:
+        pipe.send(("pid", os.getpid()))
         while True:
             try:
                 function, argument = pipe.recv()
@@ -273,6 +291,7 @@ def _serve(fd: int) -> None:
                 pipe.send(("bug", traceback.format_exc()))
                 continue
             try:
+                amx.apply()  # before any library computes
                 function(argument, lambda value: pipe.send(("report", value)))
                 pipe.send(("done", None))
             except EdgepressError as e:

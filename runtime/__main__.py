@@ -82,16 +82,19 @@ def info(args: argparse.Namespace) -> Documents:
 
 
 def serve(args: argparse.Namespace) -> Documents:
-    """Classify over HTTP until SIGTERM or Ctrl-C."""
+    """Classify over HTTP until SIGTERM or Ctrl-C; a page to try it on is at /."""
     from edgepress.runtime.serve import serve as work
-
-    host = f"[{args.host}]" if ":" in args.host else args.host
+    from edgepress.runtime.web import reachable
 
     def on_ready(port: int) -> None:
-        _print({"model": str(model.path), "engine": model.engine, "url": f"http://{host}:{port}/classify"}, args)
+        host = reachable(args.host)
+        host = f"[{host}]" if ":" in host else host
+        found = {"model": str(model.path), "engine": model.engine, "url": f"http://{host}:{port}/classify"}
+        _print(found | {"page": f"http://{host}:{port}/"}, args)
 
     model = _model(args)
-    work(model, args.port, host=args.host, timeout_s=args.timeout, on_ready=on_ready)
+    names = args.allow_host
+    work(model, args.port, host=args.host, timeout_s=args.timeout, names=names, on_ready=on_ready)
     yield from ()
 
 
@@ -193,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
         elif run is serve:
             option("--port", type=int, required=True, help="port to listen on; 0 chooses a free one")
             option("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 accepts other machines")
+            name = "another name of this server in browsers, such as that of a proxy; repeatable"
+            option("--allow-host", metavar="NAME", action="append", default=[], help=name)
             option("--timeout", type=_seconds, default=10.0, help="time limit for receiving a request")
         elif run in (classify, watch, camera):
             option("--top", type=int, default=5, help="number of classes to print")
@@ -240,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         error = EdgepressError("Interrupted.")
     except (OSError, OverflowError) as e:  # asyncio raises it for a port out of range
-        error = InputError(f"{args.run.__name__} failed: {str(e).rstrip('.')}.", "Check the path, or the port.")
+        error = InputError(f"{args.run.__name__} failed: {str(e).rstrip('.')}.", "Check the path, host and port.")
     if args.json:
         _print({"error": error.to_dict()}, args)
     else:

@@ -1,6 +1,6 @@
 """Facts about this machine: which engines work (`doctor`), its CPU, cores, memory and temperature.
 
-`doctor` tries every installed engine on a model of a few hundred bytes, in a forked process: a package built for
+`doctor` tries every installed engine on a model of a few hundred bytes, in a process of its own: a package built for
 another CPU dies there of an illegal instruction, and the report says so.
 """
 
@@ -49,6 +49,7 @@ _TRIAL = {  # softmax(x W) of four numbers x: a deflated file in base 85
 def doctor() -> dict[str, Any]:
     """This machine, the engines that work on it, and what to install; docs/runtime.md lists the fields."""
     machine, bits, libc = platform.machine(), 8 * struct.calcsize("P"), platform.libc_ver()
+    libc = libc if sys.platform == "linux" else (sys.platform, "")
     command, why = working_set(machine, bits, sys.version_info[:2], libc)
     memory = dict(re.findall(r"^(\w+):\s+(\d+)", read_text("/proc/meminfo"), re.MULTILINE))
     flags = cpu_info(FLAGS).split()
@@ -89,13 +90,14 @@ def working_set(
 ) -> tuple[str, str]:
     """The command that installs a working engine on a board (empty if none works), and why this one.
 
-    Arguments are those of `platform`; `bits` is Python's word size, because a 64-bit kernel may run a 32-bit Python.
-    `pip` is the beginning of the command, by default this Python's. The command names packages, because the sources in
-    a bundle have no extras.
+    Arguments are those of `platform`, but `libc` is `sys.platform` and "" outside Linux; `bits` is Python's word size,
+    because a 64-bit kernel may run a 32-bit Python. `pip` is the beginning of the command, by default this Python's.
+    The command names packages, because the sources in a bundle have no extras.
     """
     pip = pip or _pip()
     if bits == 64:
-        if libc[0] == "glibc" and tuple(map(int, re.findall(r"\d+", libc[1]))) >= (2, 34):
+        new = libc[0] == "glibc" and tuple(map(int, re.findall(r"\d+", libc[1]))) >= (2, 34)
+        if new or (libc[0], machine) in (("darwin", "arm64"), ("win32", "AMD64")):
             return f"{pip} ai-edge-litert pillow", "This machine can run LiteRT and ONNX Runtime (onnxruntime)."
         why = f"LiteRT needs glibc 2.34, found {' '.join(libc).strip() or 'another C library'}"
         if python < (3, 12):
@@ -141,10 +143,12 @@ def version(package: str) -> str | None:
 
 
 def _trial(name: str) -> tuple[str, str]:
-    """Let an engine answer in a forked process: ("works", "") or ("fails", why)."""
-    import multiprocessing  # by fork: an emulated Python could not start another
+    """Let an engine answer in a process of its own: ("works", "") or ("fails", why)."""
+    import multiprocessing
 
-    context = multiprocessing.get_context("fork")
+    context: Any = multiprocessing.get_context("spawn")
+    if sys.platform == "linux" and hasattr(os, "fork"):
+        context = multiprocessing.get_context("fork")  # an emulated Python could not start another
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_answer, args=(name, theirs))
     child.start()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgepress.runtime import amx
 from edgepress.runtime.errors import EngineError, MissingExtraError, first_line, unknown
 from edgepress.runtime.openvino_session import OpenVinoSession
 from edgepress.runtime.sessions import OnnxSession, Session, TFLiteSession, file_format
@@ -116,9 +117,10 @@ def import_engine(name: str, purpose: str = "") -> Any:
 
     Raises:
         MissingExtraError: It is not installed.
-        EngineError: It is, but can't be imported.
+        EngineError: It is, but can't be imported, or can't do without AMX (`amx.apply`).
     """
     row = ENGINES[name]
+    amx.apply()
     silenced = sys.modules.setdefault(_TELEMETRY, None) is None  # type: ignore[arg-type]
     try:
         return importlib.import_module(row.module)

@@ -16,6 +16,12 @@ module `errors`.
     ├── edgepress.toolkit.DataError               a data set that can't be used as it is
     ├── edgepress.toolkit.TrainingError           a training run that can't start or continue
     │   └── edgepress.toolkit.NotANumberError     the loss became NaN or infinite
+    ├── edgepress.toolkit.SweepError              a sweep that can't start or continue, or a job of one that failed
+    │   ├── edgepress.toolkit.StoreError          a folder of results that can't be written, or a full disk
+    │   ├── edgepress.toolkit.BusyError           a job that another process is doing at the moment
+    │   ├── edgepress.toolkit.ClusterError        a cluster that can't be used, or is lost
+    │   └── edgepress.toolkit.LostWorkerError     the process or machine that did a job ended before the job did
+    │       └── edgepress.toolkit.LostProcessError    its process, by what it did itself
     ├── edgepress.toolkit.UsageError              arguments that the command line can't parse
     ├── edgepress.toolkit.InterruptError          Ctrl-C, or a signal to terminate
     └── edgepress.toolkit.BugError                an unexpected exception in a command

@@ -90,8 +90,8 @@ def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
     return _pixels(_pillow().fromarray(array), spec)
 
 
-def peek(path: str | os.PathLike[str]) -> tuple[int, int, Color]:
-    """Read height, width (upright, in pixels) and colour from the header of an image file; errors as above."""
+def peek(path: str | os.PathLike[str] | bytes) -> tuple[int, int, Color]:
+    """Read height, width (upright, in pixels) and colour of an image from its header; errors as above."""
     _pillow()
     try:
         with _open(path) as image:

@@ -1,11 +1,11 @@
-"""Serve a model over HTTP: `POST /classify` an image or a `.npy` array, get JSON; `GET /ready` and `/healthz`.
+"""Serve a model over HTTP: `POST /classify` an image or a `.npy` array, get JSON; a page to try it on at `/`.
 
 If the model keeps its state, all requests are one stream, whoever sends them; `POST /reset` begins a new one.
 
 An event loop reads all requests and one thread decodes and classifies, so a slow client delays nobody and costs a few
 kilobytes. There are limits on connections, on the size of a body and of all bodies, on the queue for the engine (503
 with Retry-After), and on the time to receive a request. There is one request per connection, and no TLS or
-authentication; by default only this machine can connect (127.0.0.1).
+authentication; by default only this machine can connect (127.0.0.1), and no page of another site (`web`).
 """
 
 from __future__ import annotations
@@ -16,49 +16,74 @@ import io
 import json
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
-from edgepress.runtime.errors import EdgepressError
-from edgepress.runtime.model import Model
+from edgepress.runtime.errors import EdgepressError, InputError
+from edgepress.runtime.model import Model, Prediction
+from edgepress.runtime.web import HEADERS, is_loopback, name_in, page_files, refusal, send
 
 MAX_BODY, MAX_BODIES, MAX_HEAD, MAX_CONNECTIONS, QUEUE = 8 << 20, 64 << 20, 16 << 10, 500, 64
 MAX_PIXELS = 12_500_000
 """Pillow's limit; an image with more than twice as many pixels is refused before decoding."""
-Reply = tuple[int, dict[str, Any]]
+
+
+class Reply(NamedTuple):
+    """An answer; `more` are lines of its head."""
+
+    status: int
+    body: bytes
+    kind: str = "application/json"
+    more: str = ""
 
 
 def serve(
-    model: Model, port: int, *, host: str = "127.0.0.1", timeout_s: float = 10.0, on_ready: Callable[[int], None]
+    model: Model,
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    timeout_s: float = 10.0,
+    names: Collection[str] = (),
+    on_ready: Callable[[int], None],
 ) -> None:
     """Serve a model until SIGTERM or SIGINT, then answer the received requests and return.
 
     Port 0 chooses a free port; OSError if the port is in use. `timeout_s` limits receiving a request and sending its
-    answer. `on_ready` is called with the port when the server accepts requests.
+    answer. `names` are those by which browsers may call the server besides its addresses, such as a proxy's.
+    `on_ready` is called with the port when the server accepts requests.
     """
     with suppress(ImportError):
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    asyncio.run(_Server(model, timeout_s).run(host, port, on_ready))
+        Image.preinit()  # its decoders now, not with the first image
+    known = {name: name_in(name.lower()) for name in names}
+    if wrong := [name for name, found in known.items() if not found]:
+        raise InputError(f"{wrong[0]!r} is no name of a server.", "Give --allow-host a name such as board.example.org.")
+    asyncio.run(_Server(model, timeout_s, set(known.values())).run(host, port, on_ready))
 
 
 class _Server:
-    def __init__(self, model: Model, timeout_s: float) -> None:
+    def __init__(self, model: Model, timeout_s: float, names: Collection[str]) -> None:
         self._model, self._timeout_s, self._worker = model, timeout_s, ThreadPoolExecutor(1)
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._bytes = self._waiting = 0
+        self._names, self._loopback, self._files = names, True, page_files()
+        self._ready = _json(200, _about(model))
 
     async def run(self, host: str, port: int, on_ready: Callable[[int], None]) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            with suppress(NotImplementedError):  # on Windows, where Ctrl-C ends it at once
+                loop.add_signal_handler(number, stop.set)
         server = await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD, backlog=1024)
+        self._loopback = all(is_loopback(socket.getsockname()[0]) for socket in server.sockets)
         on_ready(server.sockets[0].getsockname()[1])
         await stop.wait()
         server.close()
@@ -69,18 +94,13 @@ class _Server:
         self._tasks.add(task := asyncio.current_task())
         try:
             full = len(self._tasks) > MAX_CONNECTIONS
-            status, answer = _error(503, "Too many connections.") if full else await self._reply(reader, writer)
-            body = json.dumps(answer, ensure_ascii=False).encode() + b"\n"
-            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+            reply = _error(503, "Too many connections.") if full else await self._reply(reader, writer)
+            status, body, kind, more = reply
+            head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n{HEADERS}{more}"
             head += "Retry-After: 1\r\n" if status == 503 else ""
-            writer.write(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
-            async with asyncio.timeout(self._timeout_s):
-                await writer.drain()
-                if status != 200 and not full:  # closing with unread input resets the connection and loses the answer
-                    writer.write_eof()
-                    for _ in range(4 * MAX_BODY >> 14):
-                        if not await reader.read(1 << 14):
-                            break
+            answer = f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+            unread = 0 if status == 200 or full else 4 * MAX_BODY
+            await send(reader, writer, answer, unread=unread, timeout_s=self._timeout_s)
         except (OSError, TimeoutError):  # the client left or does not read the answer
             writer.transport.abort()
         finally:
@@ -88,51 +108,13 @@ class _Server:
             self._tasks.discard(task)
 
     async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Reply:
-        taken = 0
+        body = bytearray()
         try:
             async with asyncio.timeout(self._timeout_s):
-                first, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
-                method, target, _ = first.decode("ascii").split(" ")
-                headers, url = http.client.parse_headers(io.BytesIO(rest)), urlsplit(target)
-                if url.path in ("/ready", "/healthz") and method == "GET":
-                    return 200, {"status": "ok", "model": self._model.path.name, "engine": self._model.engine}
-                if url.path == "/reset" and method == "POST" and self._model.keeps_state:
-                    await asyncio.get_running_loop().run_in_executor(self._worker, self._model.reset)
-                    return 200, {"status": "ok"}
-                length = headers.get("Content-Length", "")
-                if url.path != "/classify":
-                    return _error(404, "Accepted: POST /classify, GET /ready and GET /healthz.")
-                if method != "POST":
-                    return _error(405, "POST an image or a .npy array to /classify.")
-                if not (length.isdecimal() and length.isascii()):
-                    return _error(411, "Content-Length is required.")
-                if len(length) > 12 or int(length) > MAX_BODY:
-                    return _error(413, f"The body has {length} bytes; accepted: up to {MAX_BODY}.")
-                top = parse_qs(url.query).get("top", ["5"])[0]
-                if not (top.isdecimal() and len(top) < 9):
-                    return _error(400, f"top is {top[:20]!r}; accepted: a whole number.")
-                if "Expect" in headers:
-                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                body = bytearray()
-                while len(body) < int(length):  # count received bytes: a claimed length must not block others
-                    if not (piece := await reader.read(min(1 << 16, int(length) - len(body)))):
-                        return _error(400, f"Incomplete HTTP request: {len(body)} of {length} bytes arrived.")
-                    body += piece
-                    taken += len(piece)
-                    self._bytes += len(piece)
-                    if self._bytes > MAX_BODIES:
-                        return _error(503, "Too many bytes are arriving at once.")
-            if self._waiting >= QUEUE:
-                return _error(503, f"{QUEUE} requests are already waiting for the engine.")
-            self._waiting += 1
-            try:
-                loop = asyncio.get_running_loop()
-                classes = await loop.run_in_executor(self._worker, self._model.classify, bytes(body), int(top))
-            finally:
-                self._waiting -= 1
-            return 200, {"classes": [p._asdict() for p in classes]}
+                found = await self._receive(reader, writer, body)
+            return found if isinstance(found, Reply) else await self._classify(bytes(body), found)
         except EdgepressError as e:
-            return 400, {"error": e.to_dict()}
+            return _json(400, {"error": e.to_dict()})
         except TimeoutError:
             return _error(408, f"The request did not arrive in {self._timeout_s:g} s.")
         except asyncio.LimitOverrunError:
@@ -147,8 +129,82 @@ class _Server:
             traceback.print_exc(file=sys.stderr)
             return _error(500, "Internal error; see the server's log.")
         finally:
-            self._bytes -= taken
+            self._bytes -= len(body)
+
+    async def _receive(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytearray
+    ) -> Reply | int:
+        """Read a request: its answer, or the number of classes to answer with, and then its body."""
+        first, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
+        method, target, _ = first.decode("ascii").split(" ")
+        headers, (path, _, query) = http.client.parse_headers(io.BytesIO(rest)), target.partition("?")
+        if why := refusal(method, headers, loopback=self._loopback, allowed=self._names):
+            return _error(403, why)
+        if method == "GET" and path in ("/ready", "/healthz"):
+            return self._ready
+        if method == "GET" and path in self._files:
+            kind, content = self._files[path]
+            return Reply(200, content, kind)
+        if path == "/reset" and method == "POST" and self._model.keeps_state:
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._model.reset)
+            return _json(200, {"status": "ok"})
+        length = headers.get("Content-Length", "")
+        if path != "/classify":
+            return _error(404, "Accepted: POST /classify, GET /, GET /ready and GET /healthz.")
+        if method != "POST":
+            return _error(405, "POST an image or a .npy array to /classify.")
+        if not (length.isdecimal() and length.isascii()):
+            return _error(411, "Content-Length is required.")
+        if len(length) > 12 or int(length) > MAX_BODY:
+            return _error(413, f"The body has {length} bytes; accepted: up to {MAX_BODY}.")
+        top = parse_qs(query).get("top", ["5"])[0]
+        if not (top.isdecimal() and len(top) < 9):
+            return _error(400, f"top is {top[:20]!r}; accepted: a whole number.")
+        if "Expect" in headers:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(body) < int(length):  # count received bytes: a claimed length must not block others
+            if not (piece := await reader.read(min(1 << 16, int(length) - len(body)))):
+                return _error(400, f"Incomplete HTTP request: {len(body)} of {length} bytes arrived.")
+            body += piece
+            self._bytes += len(piece)
+            if self._bytes > MAX_BODIES:
+                return _error(503, "Too many bytes are arriving at once.")
+        return int(top)
+
+    async def _classify(self, body: bytes, top: int) -> Reply:
+        if self._waiting >= QUEUE:
+            return _error(503, f"{QUEUE} requests are already waiting for the engine.")
+        self._waiting += 1
+        try:
+            classes, ms = await asyncio.get_running_loop().run_in_executor(self._worker, self._timed, body, top)
+        finally:
+            self._waiting -= 1
+        return _json(200, {"classes": [p._asdict() for p in classes]}, f"Server-Timing: classify;dur={ms:.3f}\r\n")
+
+    def _timed(self, body: bytes, top: int) -> tuple[list[Prediction], float]:
+        begin = time.perf_counter()
+        return self._model.classify(body, top), (time.perf_counter() - begin) * 1e3
+
+
+def _about(model: Model) -> dict[str, Any]:
+    """What `/ready` says of the model; the page prepares pictures by it."""
+    spec = model.contract.input if model.contract and model.contract.input.is_image else None
+    return {
+        "status": "ok",
+        "model": model.path.name,
+        "engine": model.engine,
+        "shape": list(spec.shape if spec else model.shape),
+        "image": spec and {"color": spec.color, "resize": spec.resize},
+        "decodes_images": "PIL.Image" in sys.modules,
+        "keeps_state": model.keeps_state,
+        "max_body_bytes": MAX_BODY,
+        "max_pixels": 2 * MAX_PIXELS,
+    }
+
+
+def _json(status: int, document: dict[str, Any], more: str = "") -> Reply:
+    return Reply(status, json.dumps(document, ensure_ascii=False).encode() + b"\n", more=more)
 
 
 def _error(status: int, message: str) -> Reply:
-    return status, {"error": {"kind": "http", "message": message, "hint": ""}}
+    return _json(status, {"error": {"kind": "http", "message": message, "hint": ""}})

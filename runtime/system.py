@@ -10,7 +10,7 @@ from pathlib import Path
 def read_text(path: str | Path) -> str:
     """Text of a file; "" if it can't be read."""
     with contextlib.suppress(OSError):
-        return Path(path).read_text(errors="replace")
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import records
 
 from edgepress.toolkit.comparison.compare import Comparison, compare_results
 from edgepress.toolkit.comparison.figures import Figure
@@ -25,9 +26,30 @@ def outcomes(found: Comparison) -> list[str]:
     return [v.outcome for v in found.verdicts]
 
 
-def figure(old: Benchmark, new: Benchmark, name: str = "p50_us") -> Figure:
+def figure_of(found: Comparison, name: str = "p50_us") -> Figure:
     """One figure of the first pair."""
-    return next(f for f in judged(old, new).pairs[0].figures if f.name == name)
+    return next(f for f in found.pairs[0].figures if f.name == name)
+
+
+def figure(old: Benchmark, new: Benchmark, name: str = "p50_us") -> Figure:
+    """One figure of the first pair of two results that are compared."""
+    return figure_of(judged(old, new), name)
+
+
+def rounds(us: float, seed: int = 0, spread: float = 0.01) -> tuple[float, ...]:
+    """Twenty round medians about a latency."""
+    return tuple(us * np.exp(np.random.default_rng(seed).normal(0, spread, 20)))
+
+
+def row(scheme: str = "tflite-int8", engine: str = "litert", *, us: float = 50.0, seed: int = 1, **more: Any) -> Any:
+    """A row whose rounds vary about a latency."""
+    return records.row(scheme, engine, rounds=rounds(us, seed), **{"count": 1000} | more)
+
+
+def base(us: float = 100.0, seed: int = 2, sha256: str = "base") -> Measurement:
+    """The row of a baseline."""
+    made: Measurement = row("tflite-float32", us=us, seed=seed, sha256=sha256, file="base.tflite")
+    return made
 
 
 def ends(found: Interval | None) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ it imports TensorFlow or starts a process all the same.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ settings.load_profile("few" if EXAMPLES else "any")
 
 UNIT_MODULES = """
     accuracy adapter advice augment bundle bundle_archive bundle_verify compare contract data data_folder data_idx
-    data_splits files foreign_contract image inspection_graph intervals metrics report results_file selftest tasks text
-    timing verification
+    data_splits files foreign_contract image inspection_graph intervals metrics notebook_views report
+    results_file selftest tasks text timing verification
 """
 """Test modules, without "test_", whose tests are unit tests; so are those of every `test_unit_*.py`."""
 HEAVY_FIXTURES = {"run", "net", "keras_found"}
@@ -105,6 +106,12 @@ def once_per_run(tmp_path_factory: pytest.TempPathFactory, name: str, make: Call
             make(folder)
             (folder / "done").touch()
     return folder
+
+
+def pytest_configure() -> None:
+    """Let child processes notice Ctrl-C, also where a shell has started pytest in the background and they would not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -171,6 +171,17 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(
     assert source.read_items == 0
 
 
+def test_answers_to_one_split_are_not_taken_for_those_to_another(
+    run: Any, digits: Any, tmp_path: Path, small_shards: None
+) -> None:
+    pairs = [Candidate(run.variants["tflite-int8"], "litert")]
+    ends = (Split(digits.test.source, half, digits.test.y[:180]) for half in np.split(digits.test.indices, 2))
+    alike = dataclasses.replace(digits, **dict(zip(("val", "test"), ends, strict=True)))  # the same numbers of items
+    (alone,) = collect_answers(pairs, alike)
+    collect_answers(pairs, alike.tested_on("val"), cache=tmp_path)
+    assert same(collect_answers(pairs, alike, cache=tmp_path)[0], alone)
+
+
 def test_damaged_answers_are_made_again(run: Any, digits: Any, tmp_path: Path, small_shards: None) -> None:
     pairs = [Candidate(run.variants["tflite-int8"], "litert")]
     (before,) = collect_answers(pairs, digits, cache=tmp_path)

@@ -168,7 +168,9 @@ def test_a_board_that_fails_leaves_the_others_results(server: Any, bundles: list
     assert json.loads((tmp_path / "benchmark.json").read_text())["boards"][0]["name"] == "board"
 
 
-def test_what_ssh_refuses_is_one_error_with_a_hint(server: Any) -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_ssh_refuses_is_one_error_with_a_hint(shared: bool, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepress.toolkit.boards.ssh.SHARED", shared)
     for host, said, hint in (
         ("unknown", "Host key verification failed", "ssh unknown"),
         ("changed", "Host key verification failed", "ssh-keygen -R"),
@@ -198,7 +200,9 @@ def test_what_a_user_has_set_for_terminals_does_not_disturb(own: str, server: An
     assert not [path for path in tmp_path.iterdir() if path.is_socket()]
 
 
-def test_words_reach_the_board_as_they_are(server: Any) -> None:
+@pytest.mark.parametrize("shared", [True, False], ids=["one connection", "a login each, as on Windows"])
+def test_words_reach_the_board_as_they_are(shared: bool, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepress.toolkit.boards.ssh.SHARED", shared)
     with Connection("board", config=server.config) as board:
         told = board.run([sys.executable, "-c", "import sys; print(ascii(sys.argv[1:]))", *NASTY])
         assert told.decode().strip() == ascii(NASTY)

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 from bundling import REPOSITORY, key_pair, signed_bundle, ssh_keygen, unpack
+from serving import Running
 
+from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ModelFileError, load, read_contract
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.bundles import boards
@@ -51,7 +53,7 @@ def test_it_holds_what_a_board_needs(made: Bundle, run: Any) -> None:
         manifest = json.loads(archive.read(f"digits/{NAME}"))
     assert {"README.md", "install.sh", "run", "service.unit", "edgepress/__init__.py"} <= names
     assert {f"requirements-{board}.txt" for board in boards.BOARDS} <= names
-    sources = {f"edgepress/runtime/{p.name}" for p in (REPOSITORY / "runtime").glob("*.py")}
+    sources = {f"edgepress/runtime/{p.name}" for p in (REPOSITORY / "runtime").iterdir() if p.is_file()}
     assert {n for n in names if n.startswith("edgepress/runtime/")} == sources
     assert manifest["scheme"] == "tflite-int8"
     assert manifest["engine"] == "litert"
@@ -171,6 +173,14 @@ def test_every_board_has_a_pinned_and_hashed_set() -> None:
             assert set(boards.PACKAGES[engine]) <= names
 
 
+def test_boards_whose_engine_lacks_a_scheme_are_left_out_or_refused() -> None:
+    lacking = SCHEMES["tflite-int4"].lacking
+    assert "pi32-py311" in boards.boards_for("tflite")
+    assert set(boards.boards_for("tflite")) - set(boards.boards_for("tflite", lacking=lacking)) == {"pi32-py311"}
+    with pytest.raises(BundleError, match="tflite-runtime"):
+        boards.boards_for("tflite", ["pi32-py311"], lacking=lacking)
+
+
 def test_bundle_and_verify_as_commands(run: Any, tmp_path: Path) -> None:
     def edgepress(*arguments: Any) -> tuple[int, Any]:
         command = [sys.executable, "-m", "edgepress.toolkit.cli.main", *map(str, arguments), "--json"]
@@ -187,6 +197,14 @@ def test_bundle_and_verify_as_commands(run: Any, tmp_path: Path) -> None:
         file.write(b"x")
     code, found = edgepress("verify", "a.zip")
     assert (code, found["error"]["kind"]) == (1, "bundle")
+
+
+def test_a_pyz_serves_the_page_from_inside(run: Any, tmp_path: Path) -> None:
+    app = bundle(run.variants["tflite-int8"], tmp_path / "app.pyz", format="pyz").path
+    running = Running("serve", command=(str(app),))
+    for path, name in (("/", "page.html"), ("/page.css", "page.css"), ("/page.js", "page.js")):
+        assert running.ask("GET", path)[:2] == (200, (REPOSITORY / "runtime" / name).read_bytes())
+    running.end()
 
 
 @pytest.mark.slow

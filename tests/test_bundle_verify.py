@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scripts
 from bundling import REPOSITORY, key_pair, signed_bundle, ssh_keygen, unpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,11 +36,7 @@ def test_every_kind_of_tampering_is_refused(made: Bundle) -> None:
     script = REPOSITORY / "benchmarks" / "tampered_bundles.py"
     if not script.exists():
         pytest.skip("needs the repository")
-    spec = importlib.util.spec_from_file_location("tampered_bundles", script)
-    assert spec is not None
-    assert spec.loader is not None
-    tampering = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tampering)
+    tampering = scripts.script("benchmarks/tampered_bundles.py")
     ways = [way for way in tampering.TAMPERS if "hundred megabytes" not in way]  # its own test, below
     tampering.TAMPERS = {way: tampering.TAMPERS[way] for way in ways}
     outcomes = tampering.check(made.path, made.path.with_name("key.pub"), 4 * len(ways), 1)

@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import records
-from comparing import outcomes
+from comparing import base, figure_of, judged, outcomes, row
 from hypothesis import given
 from hypothesis import strategies as st
 from records import result
 
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.comparison.compare import Comparison, compare, compare_results
-from edgepress.toolkit.comparison.figures import Figure, share_interval
+from edgepress.toolkit.comparison.compare import compare, compare_results
+from edgepress.toolkit.comparison.figures import share_interval
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, OPERATORS, PASSED, RATIOS, parse_gate
-from edgepress.toolkit.comparison.latency import ratio_interval
 from edgepress.toolkit.comparison.schema import compare_schema
 from edgepress.toolkit.comparison.text import github_annotations, markdown
 from edgepress.toolkit.errors import InputError
@@ -29,29 +27,6 @@ from edgepress.toolkit.results.records import Benchmark, Measurement
 from edgepress.toolkit.stats.intervals import Interval
 
 V1 = Path(__file__).parent / "benchmark_v1.json"
-
-
-def rounds(us: float, seed: int = 0, spread: float = 0.01) -> tuple[float, ...]:
-    """Twenty round medians about a latency."""
-    return tuple(us * np.exp(np.random.default_rng(seed).normal(0, spread, 20)))
-
-
-def row(scheme: str = "tflite-int8", engine: str = "litert", *, us: float = 50.0, seed: int = 1, **more: Any) -> Any:
-    """A row whose rounds vary about a latency."""
-    return records.row(scheme, engine, rounds=rounds(us, seed), **{"count": 1000} | more)
-
-
-def base(us: float = 100.0, seed: int = 2, sha256: str = "base") -> Measurement:
-    made: Measurement = row("tflite-float32", us=us, seed=seed, sha256=sha256, file="base.tflite")
-    return made
-
-
-def judge(old: Benchmark, new: Benchmark, *gates: str, scheme: str = "tflite-int8", strict: bool = False) -> Comparison:
-    return compare_results(old, new, [parse_gate(g) for g in gates], schemes=scheme, strict=strict)
-
-
-def figure(found: Comparison, name: str) -> Figure:
-    return next(f for f in found.pairs[0].figures if f.name == name)
 
 
 def right(count: int, wrong: Sequence[int]) -> Any:
@@ -125,16 +100,16 @@ def test_an_outcome_is_only_what_the_whole_interval_says(
 
 def test_a_drop_is_paired_item_by_item_where_the_items_are_the_same() -> None:
     old, new = right(1000, range(20)), right(1000, range(60))
-    found = judge(result(row(right=old)), result(row(right=new)), "drop>0.5", "drop>3.9", "drop>9")
+    found = judged(result(row(right=old)), result(row(right=new)), "drop>0.5", "drop>3.9", "drop>9")
     assert outcomes(found) == [FAILED, OPEN, PASSED]
-    assert "1000" in figure(found, "accuracy").how
-    unpaired = judge(result(row(right=old)), result(row(right=new), data="other"), "drop>0.5")
-    wide, narrow = figure(unpaired, "accuracy").change, figure(found, "accuracy").change
+    assert "1000" in figure_of(found, "accuracy").how
+    unpaired = judged(result(row(right=old)), result(row(right=new), data="other"), "drop>0.5")
+    wide, narrow = figure_of(unpaired, "accuracy").change, figure_of(found, "accuracy").change
     assert wide is not None
     assert narrow is not None
     assert wide.estimate == pytest.approx(narrow.estimate) == pytest.approx(4.0)
     assert wide.high - wide.low > narrow.high - narrow.low  # type: ignore[operator]
-    assert figure(unpaired, "accuracy").how != figure(found, "accuracy").how
+    assert figure_of(unpaired, "accuracy").how != figure_of(found, "accuracy").how
     (note,) = unpaired.notes
     assert note.count("1000") == 2
 
@@ -142,19 +117,19 @@ def test_a_drop_is_paired_item_by_item_where_the_items_are_the_same() -> None:
 def test_a_small_drop_on_few_items_is_not_established_and_says_how_many_would_do() -> None:
     old, new = right(360, [0]), right(360, [0, 1, 2])
     sides = result(row(right=old), count=360), result(row(right=new), count=360)
-    (verdict,) = judge(*sides, "drop>0.3").verdicts
+    (verdict,) = judged(*sides, "drop>0.3").verdicts
     assert verdict.outcome == OPEN
     assert "test items" in verdict.remedy
     assert "360" in verdict.remedy
-    assert outcomes(judge(*sides, "drop>0.3", strict=True)) == [FAILED]
+    assert outcomes(judged(*sides, "drop>0.3", strict=True)) == [FAILED]
 
 
 def test_the_same_file_has_not_dropped_by_definition() -> None:
     sides = result(row(sha256="f", right=right(1000, [1]))), result(row(sha256="f", right=right(1000, [1])))
-    found = judge(*sides, "drop>0.01")
+    found = judged(*sides, "drop>0.01")
     assert outcomes(found) == [PASSED]
     newer = result(row(sha256="f", right=right(1000, [1])), engines={"litert": "2.4.0"})
-    assert outcomes(judge(sides[0], newer, "drop>0.01")) == [OPEN], "another engine may answer otherwise"
+    assert outcomes(judged(sides[0], newer, "drop>0.01")) == [OPEN], "another engine may answer otherwise"
 
 
 @given(st.integers(1, 300), st.data())
@@ -169,62 +144,10 @@ def test_a_share_lies_in_its_interval(count: int, data: Any) -> None:
 # Latency.
 
 
-def test_a_slower_machine_is_no_slower_file_where_both_runs_hold_the_baseline() -> None:
-    old, new = result(base(), row(us=50)), result(base(us=170, seed=3), row(us=85, seed=4))
-    found = judge(old, new, "latency>1.1x")
-    assert outcomes(found) == [PASSED]
-    assert "tflite-float32 on litert" in figure(found, "p50_us").how
-    assert outcomes(judge(old, result(base(us=170, seed=3), row(us=105, seed=4)), "latency>1.1x")) == [FAILED]
-
-
-def test_without_a_yardstick_only_much_is_established() -> None:
-    old = result(base(sha256="a"), row(us=50))
-    found = judge(old, result(base(sha256="b"), row(us=60)), "latency>1.1x", "latency>2x")
-    assert outcomes(found) == [OPEN, PASSED]
-    assert figure(found, "p50_us").drift == 1.5
-    assert "model files" in found.verdicts[0].remedy
-    assert outcomes(judge(old, result(row(us=100)), "latency>1.1x")) == [FAILED]
-    assert outcomes(judge(old, result(row(us=100), noisy=True), "latency>1.1x")) == [OPEN]
-    engines = {"litert": "2.4.0"}
-    found = judge(result(base(), row()), result(base(), row(us=60), engines=engines), "latency>1.1x")
-    assert outcomes(found) == [OPEN], "a baseline on another version of its engine is no yardstick"
-    (note,) = found.notes
-    assert "litert 2.3.0 -> 2.4.0" in note
-
-
-def test_latencies_of_different_machines_are_not_compared() -> None:
-    found = judge(result(base(), row()), result(base(), row(us=500), cpu="Cortex-A72"), "latency>1.1x", "latency>0.1ms")
-    assert outcomes(found) == [OPEN, FAILED]
-    assert "Cortex-A72" in found.verdicts[0].text
-
-
-def test_a_tail_is_compared_round_by_round() -> None:
-    old = result(base(), row())
-    assert outcomes(judge(old, result(base(), row(us=50, seed=5)), "p99>1.1x")) == [PASSED]
-    assert outcomes(judge(old, result(base(), row(us=60, seed=5)), "p99>1.1x", "p99>70us")) == [FAILED, FAILED]
-    few = result(base(), row(us=200, round_p99s_us=(255.0,) * 5))
-    assert outcomes(judge(old, few, "p99>1.1x", "p99>70us")) == [OPEN, OPEN], "five rounds give no interval"
-    none = result(base(), row(us=200, round_p99s_us=()))
-    assert "rounds" in figure(judge(old, none), "p99_us").how
-
-
-@given(st.floats(0.5, 2), st.integers(6, 40), st.integers(0, 99))
-def test_a_ratio_of_medians_is_in_its_interval_and_turns_round(factor: float, count: int, seed: int) -> None:
-    random = np.random.default_rng(seed)
-    old, new = np.exp(random.normal(0, 0.1, (2, count))) * [[1], [factor]]
-    there, back = ratio_interval(new, old), ratio_interval(old, new)
-    assert there.low <= there.estimate <= there.high  # type: ignore[operator]
-    assert there.estimate * back.estimate == pytest.approx(1)
-    assert ratio_interval(new[:5], old).low is None, "five rounds give no interval"
-
-
-# Size, memory and rows.
-
-
 def test_sizes_are_exact_and_limits_may_be_absolute() -> None:
     old, new = result(row(size_bytes=1000)), result(row(size_bytes=1051))
     gates = ("size>5%", "size>5.1%", "size>=5.1%", "size>1kB", "size>1.1kB", "size<2x")
-    assert outcomes(judge(old, new, *gates)) == [FAILED, PASSED, FAILED, FAILED, PASSED, FAILED]
+    assert outcomes(judged(old, new, *gates)) == [FAILED, PASSED, FAILED, FAILED, PASSED, FAILED]
 
 
 def test_a_file_that_vanished_or_fails_now_fails_every_gate() -> None:
@@ -234,20 +157,20 @@ def test_a_file_that_vanished_or_fails_now_fails_every_gate() -> None:
     vanished = compare_results(result(row(), base()), result(base()), [parse_gate("size>5%"), parse_gate("latency>9x")])
     found_there = [(v.gate, v.outcome) for v in vanished.verdicts if v.pair == "tflite-int8 on litert"]
     assert found_there == [("all", FAILED)]
-    found = judge(result(row()), result(bad), "accuracy<1%")
+    found = judged(result(row()), result(bad), "accuracy<1%")
     assert (found.pairs[0].state, found.failed) == ("fails now", True)
     assert found.verdicts[0].text.endswith("it crashed")
-    both = judge(result(bad), result(bad), "size>5%")
+    both = judged(result(bad), result(bad), "size>5%")
     assert (both.pairs[0].state, outcomes(both)) == ("fails in both", [OPEN])
-    assert outcomes(judge(result(bad), result(bad), "size>5%", strict=True)) == [FAILED]
+    assert outcomes(judged(result(bad), result(bad), "size>5%", strict=True)) == [FAILED]
     gone = compare_results(result(bad, base()), result(base()), [parse_gate("size>5%")], schemes="tflite-int8")
     assert (gone.pairs[0].state, outcomes(gone)) == ("vanished", [OPEN]), "what failed before is no loss"
-    works = judge(result(bad), result(row()), "drop>1", "size<1kB")
+    works = judged(result(bad), result(row()), "drop>1", "size<1kB")
     assert works.verdicts[0].text.startswith("drop ")
 
 
 def test_a_new_file_has_no_change_but_limits_of_its_own() -> None:
-    found = judge(result(base()), result(base(), row(size_bytes=5000)), "size>5%", "drop>1", "size>4kB")
+    found = judged(result(base()), result(base(), row(size_bytes=5000)), "size>5%", "drop>1", "size>4kB")
     assert [(v.gate, v.outcome) for v in found.verdicts] == [("size>4kB", FAILED)]
     assert found.pairs[0].state == "appeared"
 
@@ -255,7 +178,7 @@ def test_a_new_file_has_no_change_but_limits_of_its_own() -> None:
 def test_rows_are_matched_by_threads_and_host_whatever_the_runner_is_called() -> None:
     old = result(row(), row(threads=4, size_bytes=10), name="runner-1")
     new = result(row(threads=4, size_bytes=20), row(host="runner-2"), name="runner-2")
-    found = judge(old, new, "size>5%")
+    found = judged(old, new, "size>5%")
     assert {v.pair: v.outcome for v in found.verdicts} == {
         "tflite-int8 on litert, 4 threads": FAILED,
         "tflite-int8 on litert": PASSED,
@@ -265,14 +188,14 @@ def test_rows_are_matched_by_threads_and_host_whatever_the_runner_is_called() ->
 def test_files_of_the_same_scheme_are_told_apart_by_name() -> None:
     old = result(row(file="a/x.tflite"), row(file="a/y.tflite", size_bytes=9))
     new = result(row(file="b/y.tflite", size_bytes=9), row(file="b/x.tflite"))
-    assert outcomes(judge(old, new, "size>0%")) == [PASSED, PASSED]
+    assert outcomes(judged(old, new, "size>0%")) == [PASSED, PASSED]
     old = result(row(file="a/x.tflite"), row(file="b/x.tflite", size_bytes=9))
-    assert outcomes(judge(old, old, "size>0%")) == [PASSED, PASSED], "by their paths, if their names are the same"
+    assert outcomes(judged(old, old, "size>0%")) == [PASSED, PASSED], "by their paths, if their names are the same"
 
 
 def test_a_scheme_that_neither_holds_is_an_error() -> None:
     with pytest.raises(InputError, match=r"'tflite-int4'.*tflite-int8"):
-        judge(result(row()), result(row()), scheme="tflite-int4")
+        judged(result(row()), result(row()), schemes="tflite-int4")
 
 
 def test_old_results_compare_but_little_of_them_is_established() -> None:

@@ -151,6 +151,39 @@ def test_what_runs_in_child_processes_imports_little() -> None:
         assert not at_import & interpreters, name
 
 
+def defined(path: Path) -> set[str]:
+    """The names at the top of a module, those that it imports among them, as far as they are not made while it runs."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                names |= {alias.asname or alias.name for alias in aliases}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_import_what_there_is(path: Path) -> None:
+    """Nothing else notices: they are run by hand, on a quiet machine, and are not type-checked."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("edgepress."):
+            module = str(node.module).removeprefix("edgepress.")
+            assert module in MODULES, f"{path.name} imports {node.module}"
+            lazy = MODULES[module].name == "__init__.py"  # modules below it, or loaded when first used
+            wanted = {alias.name for alias in node.names} - (set() if not lazy else lazily(module))
+            missing = wanted - defined(MODULES[module])
+            assert not missing, f"{path.name} imports {missing} of {node.module}"
+
+
+def lazily(package: str) -> set[str]:
+    """The modules of a package, and every text in its `__init__`: `toolkit` names so what it loads when first used."""
+    inside = {name.rpartition(".")[2] for name in MODULES if name.rpartition(".")[0] == package}
+    tree = ast.parse(MODULES[package].read_text())
+    texts = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return inside | texts
+
+
 def test_undocumented_interfaces_are_used_where_the_page_says_and_bounded() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| .+? \| (`.+?`) \|", PAGE.split("<!-- private -->")[1], flags=re.MULTILINE)
     assert rows

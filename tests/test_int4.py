@@ -22,6 +22,9 @@ from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_layers
 from edgepress.converters.to_tflite.graph import Graph
 from edgepress.runtime import load
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.benchmarking.plan import make_plan
+from edgepress.toolkit.errors import InputError
 
 INT4 = 17
 """The schema's number of the type."""
@@ -186,3 +189,13 @@ def test_a_net_without_a_layer_for_four_bits_is_noted(tmp_path: Any) -> None:
 def _ranges(model: bytes) -> Any:
     items = np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype(np.float32)
     return tflite_ranges(model, lambda: [items], None)
+
+
+def test_an_engine_that_lacks_a_scheme_is_not_measured_with_it(run: Any) -> None:
+    files = [run.variants[name] for name in ("tflite-int4", "tflite-int8")]
+    plan = make_plan(files, None, BenchmarkOptions(engines="openvino,litert"))
+    found = {(pair.file.name, pair.engine) for pair in plan.pairs}
+    assert found == {(files[0].name, "litert"), (files[1].name, "litert"), (files[1].name, "openvino")}
+    assert [note for note in plan.notes if "openvino" in note and files[0].name in note]
+    with pytest.raises(InputError, match="No engine of openvino"):
+        make_plan(files[:1], None, BenchmarkOptions(engines="openvino"))

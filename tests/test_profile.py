@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from math import fsum
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,7 +20,7 @@ from edgepress.toolkit.cli.app import run as cli
 from edgepress.toolkit.profiling.ceiling import measure_ceiling
 from edgepress.toolkit.profiling.pairing import aligned
 from edgepress.toolkit.profiling.plot import _paths, plot_profile
-from edgepress.toolkit.profiling.profile import NodeTime, profile
+from edgepress.toolkit.profiling.profile import NodeTime, _operations, profile
 from edgepress.toolkit.results.records import Ceiling, Measurement
 
 ENGINES = [("litert", "tflite-int8"), ("litert", "tflite-int16x8"), ("onnxruntime", "onnx-float32")]
@@ -102,6 +103,18 @@ def test_layers_are_grouped_into_blocks() -> None:
     names = ("net/stem/Relu", "net/block_1_expand/Relu", "net/block_1_project/add", "net/block_2_dw/Relu", "out")
     nodes = [NodeTime(name=n, operation="X", kernel="X", time_us=1, share=0.2, delegated=True) for n in names]
     assert _paths(nodes) == [("stem",), ("block_1", "expand"), ("block_1", "project"), ("block_2_dw",), ()]
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 1e6), st.sampled_from("ab")), min_size=1, max_size=30))
+def test_shares_of_the_time_never_exceed_the_whole(times: list[tuple[float, str]]) -> None:
+    whole = fsum(time for time, _ in times)
+    nodes = [
+        NodeTime(name="n", operation=kind, kernel=kind, time_us=time, share=time / whole, delegated=True)
+        for time, kind in times
+    ]
+    rows = _operations(nodes, whole)
+    assert all(0 < row.share <= 1 for row in rows)
+    assert sum(row.share for row in rows) == pytest.approx(1)
 
 
 CEILING = Ceiling(float32_macs_per_s=50e9, int8_macs_per_s=200e9, memory_bytes_per_s=20e9, kernels={})

@@ -20,12 +20,12 @@ from edgepress.runtime import errors
 from edgepress.toolkit.cli.app import COMMANDS
 
 VERBS = [
-    *("annotate", "benchmark", "bundle", "compare", "convert", "demo", "diagnose"),
-    *("evaluate", "inspect", "predict", "profile", "report", "train", "tune", "verify"),
+    *("annotate", "benchmark", "bundle", "compare", "compress", "convert", "demo", "diagnose"),
+    *("evaluate", "inspect", "predict", "profile", "prune", "report", "sweep", "train", "tune", "verify"),
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
-PARTS = ["diagnose_accuracy"]
-"""Functions that are a part of a command: `diagnose --data`."""
+PARTS = ["diagnose_accuracy", "open_data"]
+"""Functions that are a part of a command: `diagnose --data`, and `--data` with `--size` and the like."""
 
 
 def apart(code: str) -> Any:

@@ -86,6 +86,12 @@ def test_what_works_on_a_board(
     assert why in found[1]
 
 
+@pytest.mark.parametrize(("machine", "system"), [("arm64", "darwin"), ("AMD64", "win32")])
+def test_litert_works_on_macs_and_windows(machine: str, system: str) -> None:
+    assert "ai-edge-litert pillow" in working_set(machine, 64, (3, 13), (system, ""))[0]
+    assert "ai-edge-litert" not in working_set(machine, 64, (3, 13), ("musl", ""))[0]
+
+
 def test_the_workstations_doctor_tells_the_toolkits_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     from edgepress.toolkit.host import doctor as module
 
@@ -114,7 +120,7 @@ def test_classify_imports_nothing_but_numpy_the_engine_and_pillow(run: Any, pict
 def test_the_runtime_stays_small() -> None:
     """Bytes of all files; lines that are neither blank nor comment nor docstring."""
     texts = [path.read_text() for path in Path(board_module.__file__).parent.rglob("*.py")]
-    assert sum(len(text.encode()) for text in texts) < 150_000
+    assert sum(len(text.encode()) for text in texts) < 161_700
     lines = 0
     for text in texts:
         prose = [
@@ -128,5 +134,7 @@ def test_the_runtime_stays_small() -> None:
             for number, line in enumerate(text.splitlines(), 1)
         )
     # 1600 before files made by others; then adapters, state, integers, models without labels, checks of hostile files,
-    # naming what a file is that is no model, 8 bits that do not saturate in ONNX Runtime, and what tuning did.
-    assert lines < 2000
+    # naming what a file is that is no model, 8 bits that do not saturate in ONNX Runtime, what tuning did, files
+    # without AMX, and what `serve` gives to browsers and refuses them (test_serve_page.py limits its page), and the
+    # address where they find it.
+    assert lines < 2150

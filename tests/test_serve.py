@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
 import signal
@@ -19,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from serving import TIMEOUT_S, Running
 
 from edgepress.runtime import load
 
-TIMEOUT_S = 1.0
 NO_ITEMS = (
     b"\x93NUMPY\x01\x00v\x00"
     + b"{'descr': '|u1', 'fortran_order': False, 'shape': (0, 28, 28, 1), }".ljust(117)
@@ -30,41 +29,11 @@ NO_ITEMS = (
 )
 
 
-class Running:
-    """A server in a process of its own."""
-
-    def __init__(self, model: Any) -> None:
-        options = ["--port", "0", "--timeout", f"{TIMEOUT_S:g}", "--json"]
-        command = [sys.executable, "-m", "edgepress.runtime", "serve", str(model), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.port = int(json.loads(self.process.stdout.readline())["url"].split(":")[2].split("/")[0])
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read()), answer.headers
-
-    def raw(self, data: bytes, *, end: bool = False, wait_s: float = 20) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=wait_s) as connection:
-            connection.sendall(data)
-            if end:
-                connection.shutdown(socket.SHUT_WR)
-            received = b""
-            while part := connection.recv(1 << 16):
-                received += part
-        return received
-
-
 @pytest.fixture(scope="module")
 def server(run: Any) -> Iterator[Running]:
     running = Running(run.variants["tflite-int8"])
     yield running
-    running.process.terminate()
-    _, log = running.process.communicate(timeout=20)
-    assert running.process.returncode == 0
-    assert "Traceback" not in log
+    assert "Traceback" not in running.end()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +68,7 @@ def test_it_answers_what_the_model_answers(server: Running, run: Any, digits: An
         ("POST", "/classify?top=x", b"PNG", 400),
         ("GET", "/classify", None, 405),
         ("PUT", "/classify", b"PNG", 405),
-        ("GET", "/", None, 404),
+        ("POST", "/", b"PNG", 404),
         ("POST", "/ready", b"PNG", 404),
     ],
 )

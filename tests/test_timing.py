@@ -4,8 +4,10 @@ import gc
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from edgepress.toolkit.results.records import DROP, USABLE, Measurement
 from edgepress.toolkit.stats.intervals import paired_ratio
 from edgepress.toolkit.workers import turn
 from edgepress.toolkit.workers.opening import Candidate, Opening
-from edgepress.toolkit.workers.turn import Start, Taken, Turn, begin, timed, timed_calls, warm_up
+from edgepress.toolkit.workers.turn import OpenTurn, Start, Taken, Turn, begin, timed_calls, warm_up
 
 DIES_AT_ITS_THIRD_OPENING = """
 import os, pathlib
@@ -97,12 +99,41 @@ def test_a_turn_opens_warms_up_and_times(run: Any, digits: Any, tmp_path: Path) 
         begin(Start("litert", str(tmp_path / "items.npy")), lambda _: None)
     finally:
         gc.enable()
-    taken = timed(Turn(Candidate(run.variants["tflite-int8"], "litert", batch=3), (), 60), turn._State.items)
+    taken = OpenTurn(Turn(Candidate(run.variants["tflite-int8"], "litert", batch=3), (), 60), turn._State.items).whole()
     assert taken.load_ns > 0
     assert taken.first_ns > 0
     assert taken.warmup >= turn.WINDOW
     assert turn.MIN_CALLS <= len(taken.times) <= turn.MAX_CALLS
     assert taken.first_ns + taken.times.sum() <= taken.spent_ns
+
+
+class Slow(Candidate):
+    """A candidate whose calls wait; `engine` holds the seconds."""
+
+    def load(self, *, keep_state: bool = False) -> Any:
+        return SimpleNamespace(stateful=False, answer=lambda _: time.sleep(float(self.engine or 0)))
+
+
+@pytest.mark.parametrize(("latency_s", "count"), [(0.0001, turn.SLICES), (0.002, turn.SLICES), (0.02, turn.MIN_CALLS)])
+def test_a_slice_adds_calls_to_those_before(latency_s: float, count: int) -> None:
+    slices = OpenTurn(Turn(Slow(Path("slow.tflite"), str(latency_s)), (), 60), np.zeros((4, 2)))
+    before = slices.next_slice()
+    for number in range(2, count + 1):
+        taken = slices.next_slice()
+        assert len(taken.times) == number * len(before.times) / (number - 1)
+        assert np.array_equal(taken.times[: len(before.times)], before.times)
+        assert taken.spent_ns - before.spent_ns >= taken.times[len(before.times) :].sum()
+        assert (taken.first_ns, taken.warmup, taken.load_ns) == (before.first_ns, before.warmup, before.load_ns)
+        before = taken
+    assert np.array_equal(slices.next_slice().times, before.times), "it has had all slices"
+
+
+def test_slices_take_a_slow_net_no_longer_than_a_whole_turn_would() -> None:
+    whole, slices = (OpenTurn(Turn(Slow(Path("slow.tflite"), "0.02"), (), 60), np.zeros((4, 2))) for _ in range(2))
+    for _ in range(turn.SLICES):
+        taken = slices.next_slice()
+    assert len(taken.times) == len(whole.whole().times) == turn.MIN_CALLS
+    assert taken.spent_ns < (len(taken.times) + 2 * turn.WINDOW + 1) * 25e6  # nothing but warm-up and timed calls
 
 
 def test_every_candidate_is_timed_in_every_round_and_one_that_fails_fails_alone(run: Any, digits: Any) -> None:
@@ -156,7 +187,7 @@ def test_a_candidate_that_dies_in_a_turn_fails_alone(
 def test_a_turn_that_hangs_is_given_up(run: Any, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "items.npy", digits.test.read(np.arange(2)))
     code = "import time; time.sleep(60)"
-    monkeypatch.setattr(turn, "timed", lambda *_: exec(code))
+    monkeypatch.setattr(turn, "OpenTurn", lambda *_: exec(code))
     monkeypatch.setattr(turn._State, "items", np.empty(0), raising=False)
     with pytest.raises(EdgepressError, match="took over 1 s"):
         turn.take_turn(Turn(Candidate(run.variants["tflite-int8"], "litert"), (), 1), lambda _: None)

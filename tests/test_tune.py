@@ -16,8 +16,8 @@ from edgepress.toolkit import convert, tune
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.errors import InputError, TrainingError
 from edgepress.toolkit.training import checkpoint
+from edgepress.toolkit.tuning import setup, work
 from edgepress.toolkit.tuning import tune as tuning
-from edgepress.toolkit.tuning import work
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,21 @@ def test_convert_makes_files_of_both_formats_with_these_ranges(tuned, tmp_path):
     assert scales[layer][0] == pytest.approx((high - low) / 255, rel=1e-3)
 
 
+def test_a_run_that_was_killed_before_its_report_can_be_resumed(run, tmp_path, monkeypatch):
+    def stop(*_: Any) -> None:
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(setup, "write_report", stop)
+    with pytest.raises(RuntimeError, match="stopped"):
+        tune(run.model, bits=4, steps=24, out=tmp_path)
+    monkeypatch.undo()
+    told: list[str] = []
+    again = tune(run.model, bits=4, steps=24, out=tmp_path, resume=True, on_progress=lambda s, text: told.append(text))
+    assert not any("loss" in text for text in told), "nothing was left to train"
+    assert again.model.exists()
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in (".npz", ".json")] == ["tuning.json"]
+
+
 def test_a_finished_run_is_not_repeated(tuned, run):
     result, _ = tuned
     folder = result.model.parent
@@ -79,10 +94,26 @@ def test_a_finished_run_is_not_repeated(tuned, run):
         tune(run.model, bits=8, minutes=0.02, out=folder, resume=True)
 
 
+@pytest.mark.slow
+def test_a_run_is_not_resumed_with_data_of_the_same_name_and_size(tuned, run, tmp_path):
+    rng = np.random.default_rng(0)
+    data = tmp_path / "same.npz"
+    options: dict[str, Any] = {"data": str(data), "bits": 4, "steps": 1, "out": tmp_path / "out"}
+    for resume in (False, True):
+        pixels, classes = rng.integers(0, 255, (60, 8, 8, 1), np.uint8), np.arange(60) % 10
+        np.savez(data, x_train=pixels, y_train=classes)
+        if resume:
+            with pytest.raises(TrainingError, match="data_sha256 was"):
+                tune(run.model, resume=True, **options)
+        else:
+            tune(run.model, **options)
+
+
 class StopError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_where_it_was(run, tmp_path):
     def stop(share: float, text: str) -> None:
         if share > 0.5:
@@ -134,11 +165,11 @@ def test_a_model_without_data_is_refused(tmp_path, net):
 
 @pytest.mark.parametrize("data", ["", "my digits"])
 def test_the_command_shows_figures_steps_and_how_to_convert_the_result(data, tmp_path, monkeypatch):
-    def work(model: Path, data: str, **options: Any) -> tuning.TuneResult:
+    def work(model: Path, data: str, **options: Any) -> tuning.GraphResult:
         for share, text in ((0.0, "repairing"), (0.05, "loss 2"), (0.06, "loss 3"), (0.55, "loss 1"), (1.0, "writing")):
             options["on_progress"](share, text)
         figures = {"agreement": 0.5, "noise_db": 7.0}
-        return tuning.TuneResult(tmp_path / "x.tflite", {"before": figures, "after": figures, "kept": "start"}, [])
+        return tuning.GraphResult(tmp_path / "x.tflite", {"before": figures, "after": figures, "kept": "start"}, [])
 
     monkeypatch.setattr(tuning, "tune", work)
     monkeypatch.setenv("COLUMNS", "200")
@@ -158,7 +189,7 @@ def test_a_graph_with_unknown_operations_is_refused_with_its_name(run, tmp_path,
     monkeypatch.delitem(program.OPERATIONS, "CONV_2D")
     job = work.TuneJob(
         target=tmp_path / "x.tflite", contract=None, adapter=None, onnx2tf=None, calibration=None, validation=None,
-        train=None, labelled=False, augmentation="none", bits=8, minutes=1, seed=0, began_with={},
+        train=None, labelled=False, augmentation="none", bits=8, minutes=1, steps=None, seed=0, began_with={},
     )  # fmt: skip
     model = run.variants["tflite-float32"].read_bytes()
 

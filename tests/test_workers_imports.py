@@ -11,7 +11,13 @@ import pytest
 from edgepress.toolkit import workers
 
 MODULES = sorted(path.stem for path in Path(workers.__path__[0]).glob("[a-z]*.py"))
-ALLOWED = ("numpy", "edgepress.runtime", "edgepress.toolkit.workers", "edgepress.converters.worker")
+ALLOWED = (
+    "numpy",
+    "edgepress.runtime",
+    "edgepress.toolkit.workers",
+    "edgepress.converters.worker",
+    "edgepress.converters.system",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

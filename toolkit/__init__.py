@@ -6,8 +6,10 @@
     convert(model)
     print(benchmark("runs/digits/variants").advice.why)
 
-The functions here are the commands of `edgepress`, under the same names; `diagnose_accuracy` is `diagnose --data`, and
-`Hints` and `BenchmarkOptions` are arguments of theirs. Each is imported when first used, so that importing this package
+The functions here are the commands of `edgepress`, under the same names; `diagnose_accuracy` is `diagnose --data`,
+`open_data` is `--data` with its options, such as `--size`, and `Hints` and `BenchmarkOptions` are arguments of theirs.
+Notebooks show the results of `train`, `evaluate`, `convert`, `benchmark`, `compare`, `compress`, `sweep` and
+`diagnose_accuracy` as tables. Each is imported when first used, so that importing this package
 loads nothing heavy. Everything else in these folders is internal and may change.
 """
 
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from edgepress.toolkit.bundles.build import bundle
     from edgepress.toolkit.bundles.verify import verify
     from edgepress.toolkit.comparison.compare import compare
+    from edgepress.toolkit.compressing.compress import compress
     from edgepress.toolkit.conversion import Hints, convert
+    from edgepress.toolkit.data import open_data
     from edgepress.toolkit.demonstration import demo
     from edgepress.toolkit.diagnosing.accuracy import diagnose_accuracy
     from edgepress.toolkit.diagnosing.diagnose import diagnose
@@ -31,7 +35,9 @@ if TYPE_CHECKING:
     from edgepress.toolkit.inspection import inspect
     from edgepress.toolkit.prediction import predict
     from edgepress.toolkit.profiling.profile import profile
+    from edgepress.toolkit.pruning.prune import prune
     from edgepress.toolkit.reports.report import report
+    from edgepress.toolkit.sweeping.sweep import sweep
     from edgepress.toolkit.training.loop import train
     from edgepress.toolkit.tuning.tune import tune
 
@@ -42,23 +48,49 @@ _MODULES = {
     "benchmark": "benchmarking.benchmark",
     "bundle": "bundles.build",
     "compare": "comparison.compare",
+    "compress": "compressing.compress",
     "convert": "conversion",
     "demo": "demonstration",
     "diagnose": "diagnosing.diagnose",
     "diagnose_accuracy": "diagnosing.accuracy",
     "evaluate": "evaluation",
     "inspect": "inspection",
+    "open_data": "data",
     "predict": "prediction",
     "profile": "profiling.profile",
+    "prune": "pruning.prune",
     "report": "reports.report",
+    "sweep": "sweeping.sweep",
     "train": "training.loop",
     "tune": "tuning.tune",
     "verify": "bundles.verify",
 }
 """The module of each public name."""
 
-__all__ = ["BenchmarkOptions", "Hints", "annotate", "benchmark", "bundle", "compare", "convert", "demo", "diagnose"]
-__all__ += ["diagnose_accuracy", "evaluate", "inspect", "predict", "profile", "report", "train", "tune", "verify"]
+__all__ = [
+    "BenchmarkOptions",
+    "Hints",
+    "annotate",
+    "benchmark",
+    "bundle",
+    "compare",
+    "compress",
+    "convert",
+    "demo",
+    "diagnose",
+    "diagnose_accuracy",
+    "evaluate",
+    "inspect",
+    "open_data",
+    "predict",
+    "profile",
+    "prune",
+    "report",
+    "sweep",
+    "train",
+    "tune",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,7 @@ from edgepress.toolkit.data.npz import stored_item
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.engines.environments import onnx2tf_python
 from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.notebooks.views import conversion_html
 
 __all__ = ["Hints", "convert", "notes_by_text", "summary"]
 
@@ -50,6 +51,13 @@ class _Plan:
     adapter: InputAdapter
     data: DataSet | None
     notes: tuple[str, ...] = ()
+
+
+class Variants(list[Variant]):
+    """Converted files, a list that notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        return conversion_html(summary(self)["variants"])
 
 
 def convert(
@@ -73,7 +81,7 @@ def convert(
     on_step: Callable[[str], None] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_done: Callable[[Variant], None] | None = None,
-) -> list[Variant]:
+) -> Variants:
     """Convert a classifier to quantized files, each verified against the source model.
 
     Args:
@@ -101,7 +109,7 @@ def convert(
         on_done: Called with each variant, converted or failed.
 
     Returns:
-        One variant per scheme, in the order of `to`; a failed one has `path` None and the reason in `error`.
+        A list of one variant per scheme, in the order of `to`; a failed one has `path` None and the reason in `error`.
 
     Raises:
         EdgepressError: The model, the data or an option can't be used.
@@ -150,7 +158,7 @@ def convert(
             on_done=on_done,
         )
     _note_if_weak(variants, note)
-    return _with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None))
+    return Variants(_with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None)))
 
 
 def plan_for(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
 
-__all__ = ["BoardError", "BugError", "BundleError", "DataError", "EdgepressError", "InputError", "InterruptError"]
-__all__ += ["LostError", "MissingExtraError", "ModelFileError", "NotANumberError", "TrainingError", "UsageError"]
+__all__ = ["BoardError", "BugError", "BundleError", "BusyError", "DataError", "EdgepressError", "InputError"]
+__all__ += ["InterruptError", "LostError", "LostProcessError", "LostWorkerError", "MissingExtraError"]
+__all__ += ["ModelFileError", "NotANumberError", "StoreError", "SweepError", "TrainingError", "UsageError"]
 __all__ += ["missing_extra", "unknown"]
 
 TOOLKIT_MODULES = {
     name.replace("-", "_"): name
     for name in (
-        *("ai-edge-litert", "filelock", "flatbuffers", "jinja2", "keras", "litert-quantizer", "matplotlib", "onnx"),
-        *("onnxruntime", "platformdirs", "psutil", "pydantic", "rich", "scipy", "tensorflow", "tf2onnx", "typer"),
+        *("ai-edge-litert", "filelock", "flatbuffers", "jinja2", "joblib", "keras", "litert-quantizer", "matplotlib"),
+        *(
+            "onnx",
+            "onnxruntime",
+            "platformdirs",
+            "psutil",
+            "pydantic",
+            "rich",
+            "scipy",
+            "tensorflow",
+            "tf2onnx",
+            "typer",
+        ),
+        "webdataset",
     )
 } | {"PIL": "pillow", "sklearn": "scikit-learn"}
 """The packages of the extra "toolkit": the name on PyPI by the name to import."""
@@ -48,6 +61,32 @@ class TrainingError(EdgepressError):
 
 class NotANumberError(TrainingError):
     """The loss became NaN or infinite."""
+
+
+class SweepError(EdgepressError):
+    """A sweep that can't start or continue, or a job of one that failed."""
+
+    kind = "sweep"
+
+
+class StoreError(SweepError):
+    """A folder of results that can't be written, or a full disk; the sweep can be resumed."""
+
+
+class BusyError(SweepError):
+    """A job that another process is doing at the moment."""
+
+
+class ClusterError(SweepError):
+    """A cluster that can't be used, or is lost; the sweep ends, and can be resumed."""
+
+
+class LostWorkerError(SweepError):
+    """The worker or the machine that did a job, or the scheduler, ended before the job did; it is to be tried again."""
+
+
+class LostProcessError(LostWorkerError):
+    """The process that did a job, and nothing else, ended before the job did: perhaps it was the job's own fault."""
 
 
 class UsageError(EdgepressError):

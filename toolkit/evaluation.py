@@ -7,21 +7,35 @@ that an interrupted evaluation can resume (`benchmarking.collect`). A `.keras` f
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.schemes import BASELINES
 from edgepress.converters.sources.keras import load_keras
 from edgepress.runtime.decisions import decide
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.for_model import data_for, data_record, describe
 from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.notebooks.views import evaluation_html
 from edgepress.toolkit.progress import OnProgress
+from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 from edgepress.toolkit.training.batches import predict_scores
+from edgepress.toolkit.training.file_facts import facts_of_file
 from edgepress.toolkit.workers.opening import Candidate
 
+FLOAT = ("keras", *BASELINES)
+"""Schemes of float models, on whose accuracy quantization has no influence."""
 TIME_CAP_S = 3600.0
 """Seconds that a file may take to answer the test split before the evaluation fails."""
+
+
+class Evaluation(dict[str, Any]):
+    """The document that `evaluate --json` prints: a dictionary that notebooks show as tables."""
+
+    def _repr_html_(self) -> str:
+        return evaluation_html(self)
 
 
 def evaluate(
@@ -35,7 +49,7 @@ def evaluate(
     skip_unreadable: bool = False,
     cache: Path | None = None,
     on_progress: OnProgress | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Accuracy, precision, recall, F1, calibration error and the confusion matrix of a file on the test split.
 
     Args:
@@ -47,12 +61,13 @@ def evaluate(
         hints: What you know of a file that edgepress did not make.
         skip_unreadable: Skip images that cannot be read instead of failing.
         cache: Folder that keeps answers, so that an interrupted evaluation can resume; None keeps none. See
-            `edgepress.toolkit.benchmarking.cache.default_cache`. Not for `.keras`.
+            `edgepress.toolkit.caches.default_cache`. Not for `.keras`.
         on_progress: Called with "accuracy" and the share that is done, 0-1.
 
     Returns:
-        "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`) and the metrics of
-        `classification_metrics`.
+        A dictionary of "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`), the metrics of
+        `classification_metrics`, and of a float file "remarks": what limits its accuracy (docs/advice.md). Notebooks
+        show it as tables.
 
     Raises:
         EdgepressError: The file or the data can't be used, or do not fit each other.
@@ -79,12 +94,18 @@ def evaluate(
         if isinstance(found, EdgepressError):
             raise found
         answers = found
-    return {
-        "file": str(path),
-        "scheme": contract.scheme,
-        "engine": answers.engine,
-        "data": data_record(opened),
-        "notes": [*about.notes, *notes],
-        **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
-        "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
-    }
+    facts = facts_of_file(
+        path, about.contract, opened, answers.predicted, command=f"edgepress evaluate {quote(str(path))}"
+    )
+    return Evaluation(
+        {
+            "file": str(path),
+            "scheme": contract.scheme,
+            "engine": answers.engine,
+            "data": data_record(opened),
+            "notes": [*about.notes, *notes],
+            **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
+            "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
+            "remarks": [remark.to_dict() for remark in remarks(facts)] if contract.scheme in FLOAT else [],
+        }
+    )

@@ -6,6 +6,7 @@ the same everywhere. A figure that was not measured (None) is an empty text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 MINUS = "\N{MINUS SIGN}"
@@ -64,6 +65,12 @@ def rate(per_second: float | None, unit: str) -> str:
 def plural(n: int, noun: str) -> str:
     """A count with its noun: "1 thread", "2 threads"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def estimate(n: int) -> str:
+    """A count that is an estimate, rounded up to two digits: "1,800"."""
+    unit = int(10 ** max(0, math.floor(math.log10(max(n, 1))) - 1))
+    return f"{math.ceil(n / unit) * unit:,}"
 
 
 def _scaled(value: float | None, units: _Units, *, digits: int = 3, zeros: bool = True) -> str:

@@ -22,8 +22,10 @@ INPUT = "INPUT"
 OUTLIER, WIDE, CLIPPED, WRONG = 8.0, 0.25, 0.05, 0.5
 """Largest range of a channel / median one from which on it is an outlier; share of the codes below which a range is too
 wide; share of the values beyond it from which on it is too narrow; error of weights from which on they are wrong."""
-LEAST = 0.005
-"""Share of the error below which a layer has no fault, whatever it looks like."""
+LEAST, TRACE, FLAGRANT = 0.005, 1e-4, 2.5
+"""Share of the error below which a layer has no fault; the same of a fault that exceeds its limit by the factor
+FLAGRANT (an outlier) or its root (a range). Healthy nets have none of these, so they are named even if they cost
+little."""
 FIXED = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX", "TANH", "L2_NORMALIZATION", INPUT)
 """Kinds of operations whose range does not come from calibration."""
 Fault = Literal["weights", "range", "clipped", "outlier", ""]
@@ -52,7 +54,7 @@ class Layer:
         widest: The channel with the largest range.
         weights_spread: Largest weight of a channel / that of the median one; None without weights.
         weights_error: Largest error of a channel's weights, as a share of their size; None without weights.
-        fault: What is wrong with it, if it costs more than `LEAST`: "weights": those of a channel are wrong by more
+        fault: What is wrong with it, if it costs enough to count: "weights": those of a channel are wrong by more
             than half of their size; "range": it is over four times as wide as its values; "clipped": its values exceed
             it; "outlier": a channel has a range of over eight times that of the median one. "" for nothing.
     """
@@ -144,7 +146,7 @@ def layer_of(step: Step, sums: Sums, held: Matched, items: int, total: float, *,
         weights_error=weights_error(step, held),
         fault="",
     )
-    return replace(found, fault=_fault(found, tied, blamed=sums.blamed > sums.scores / 2))
+    return replace(found, fault=fault_of(found, tied=tied, blamed=sums.blamed > sums.scores / 2))
 
 
 def _used(rounding: Rounding, low: float, high: float) -> float:
@@ -155,17 +157,27 @@ def _used(rounding: Rounding, low: float, high: float) -> float:
     return min(max(min(high, last) - max(low, first), 0.0) / (last - first), 1.0)
 
 
-def _fault(layer: Layer, tied: bool, blamed: bool) -> Fault:
-    if layer.cost < LEAST:
+def fault_of(layer: Layer, *, tied: bool, blamed: bool) -> Fault:
+    """What is wrong with a layer, whose own fault is left out.
+
+    Args:
+        layer: Its figures.
+        tied: Whether its output has the scale of another tensor.
+        blamed: Whether most of its error comes from the channels with the largest values.
+    """
+    if layer.cost < TRACE:
         return ""
-    if layer.weights_error is not None and layer.weights_error > WRONG:
+    costly = layer.cost >= LEAST
+    if costly and layer.weights_error is not None and layer.weights_error > WRONG:
         return "weights"
-    if layer.kind not in FIXED and not tied and layer.range_used is not None and layer.range_used < WIDE:
+    wide = WIDE if costly else WIDE / np.sqrt(FLAGRANT)
+    if layer.kind not in FIXED and not tied and layer.range_used is not None and layer.range_used < wide:
         return "range"
-    if layer.clipped is not None and layer.clipped > CLIPPED:
+    if costly and layer.clipped is not None and layer.clipped > CLIPPED:
         return "clipped"
     shared = layer.stored not in ("float16", "float32")  # one scale for all channels
-    return "outlier" if layer.spread > OUTLIER and (shared or blamed) else ""
+    outlier = OUTLIER if costly else OUTLIER * FLAGRANT
+    return "outlier" if layer.spread > outlier and (shared or blamed) else ""
 
 
 def _stored(step: Step, held: Matched) -> str:

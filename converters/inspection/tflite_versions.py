@@ -68,7 +68,7 @@ class Use:
 @functools.cache
 def operations() -> dict[str, dict[str, Any]]:
     """The rows of `tflite_operations.toml` by operation; the head of that file describes their fields."""
-    return tomllib.loads(Path(__file__).with_name("tflite_operations.toml").read_text())
+    return tomllib.loads(Path(__file__).with_name("tflite_operations.toml").read_text(encoding="utf-8"))
 
 
 def required_version(use: Use) -> int:

@@ -190,7 +190,10 @@ def mended(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"mended{suffix}"
         if not changed:
-            copy.symlink_to(path.resolve())
+            try:
+                copy.symlink_to(path.resolve())
+            except OSError:  # Windows allows links to few users
+                shutil.copyfile(path, copy)
         elif archived:
             with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
                 for member in old.infolist():

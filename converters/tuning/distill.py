@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,19 @@ class Teaching:
 
     kind: Kind
     labels: float = 0.0
+
+
+class Learner(Protocol):
+    """What a `Distillation` trains: a graph with variables."""
+
+    program: Program
+
+    @property
+    def variables(self) -> list[Any]:
+        """All that is trained."""
+
+    def run(self, items: Any) -> Mapping[str, Any]:
+        """Every tensor by name, with gradients of the variables."""
 
 
 class Student:
@@ -152,12 +165,12 @@ class Distillation:
 
     Args:
         teacher: The float program.
-        student: The simulated graph.
+        student: What is trained, such as the simulated graph.
         teaching: What is trained and how.
         spread: Standard deviation of the teacher's answers before softmax or sigmoid.
     """
 
-    def __init__(self, teacher: Program, student: Student, teaching: Teaching, spread: float = 1.0) -> None:
+    def __init__(self, teacher: Program, student: Learner, teaching: Teaching, spread: float = 1.0) -> None:
         import keras
 
         self.teacher, self.student, self.teaching, self.spread = teacher, student, teaching, spread

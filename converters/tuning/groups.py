@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
 from edgepress.converters.tuning.channels import input_channels, output_channels
-from edgepress.converters.tuning.links import PINNED, Ids, Links, has_channels
+from edgepress.converters.tuning.links import PINNED, Ids, Links, has_channels, scaling_links
 
 Array = npt.NDArray[Any]
 Factors = npt.NDArray[np.float64]
@@ -70,7 +70,7 @@ class Groups:
 
 def scale_groups(program: Program) -> Groups:
     """Find the scale groups of a program."""
-    links = Links(program)
+    links = scaling_links(program)
     _decide_products(links, program)
     found = links.components()
     # Groups of tensors are numbered in the order of the graph; channels of constants only have none.

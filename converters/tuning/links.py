@@ -3,11 +3,13 @@
 An operation is known here if a positive factor for each channel of its inputs gives some factor for each channel of its
 output, for all values. Channels are the last axis. Convolutions and dense layers need no link: their weights take any
 factors of their inputs and outputs. Operations that are not in `RULES` pin their tensors, which is always right.
+
+What channels can only be removed together (`pruning.links`) follows from the same rules and a few others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,9 @@ Ids = npt.NDArray[np.intp]
 
 
 class Links:
-    """Channels of all computed tensors, each with a number, and those that have one factor.
+    """Channels of all computed tensors, each with a number, and those that can only be changed together.
+
+    The input's and the output's are pinned from the start; the rules of the operations tie others.
 
     Attributes:
         ids: Numbers of the channels by tensor.
@@ -43,23 +47,22 @@ class Links:
             self.ids[name] = np.arange(self.count, self.count + size)
             self.count += size
         self.pin(program.source, program.sink)
-        shared = _read_twice(program)
-        for step in program.steps:
-            rule = RULES.get(step.kind)
-            if rule is None or step.dtype != np.float32 or shared & set(_adapted(step)):
-                self.pin(*step.inputs, *step.outputs)
-            else:
-                rule(step, self)
-            self._activation(step)
+
+    def apply(self, rules: Mapping[str, Rule], step: Step) -> None:
+        """Tie channels by the rule of a step's kind; of one without a rule, or of integers, all are pinned."""
+        if step.kind in rules and step.dtype == np.float32:
+            rules[step.kind](step, self)
+        else:
+            self.pin(*step.inputs, *step.outputs)
 
     def pin(self, *names: str) -> None:
-        """Let no channel of some tensors be scaled; constants are ignored."""
+        """Let no channel of some tensors be changed; constants are ignored."""
         for name in names:
             if name in self.ids:
                 self.tie(self.ids[name], np.full(1, PINNED))
 
     def tie(self, first: Ids, second: Ids) -> None:
-        """Let channels have the factors of others, in pairs, or all that of a single one."""
+        """Let channels be changed like others, in pairs, or all like a single one."""
         self._pairs.append((first, np.broadcast_to(second, first.shape)))
 
     def components(self) -> Ids:
@@ -77,12 +80,22 @@ class Links:
         """The inputs of a step that are no constants."""
         return [name for name in step.inputs if name in self.ids]
 
-    def _activation(self, step: Step) -> None:
+
+Rule = Callable[[Step, Links], None]
+"""Ties the channels of one operation."""
+
+
+def scaling_links(program: Program) -> Links:
+    """The channels of a program that have one factor; products of two tensors are left to the caller."""
+    links, shared = Links(program), _read_twice(program)
+    for step in program.steps:
+        links.apply({} if shared & set(_adapted(step)) else RULES, step)
         name = ACTIVATIONS[getattr(step.options, "fusedActivationFunction", 0) or 0]
         if step.kind == "RELU6" or name == "relu6":
-            self.bounded.append(self.ids[step.output])
+            links.bounded.append(links.ids[step.output])
         elif name in ("relu_n1_to_1", "tanh"):
-            self.pin(step.output)
+            links.pin(step.output)
+    return links
 
 
 def _read_twice(program: Program) -> set[str]:
@@ -104,7 +117,8 @@ def _adapted(step: Step) -> list[str]:
     return [step.inputs[place] for place in taking] if step.kind in ("ADD", "SUB", "MUL") else []
 
 
-def _weighted(step: Step, links: Links) -> None:
+def weighted(step: Step, links: Links) -> None:
+    """Channels are free if constant weights and biases can take up what is done to them."""
     computed = len(step.inputs) > 2 and bool(step.inputs[2]) and not step.bias
     if not step.weights or step.constants[1].dtype != np.float32 or computed or step.inputs[0] not in links.ids:
         links.pin(*step.inputs, step.output)
@@ -112,7 +126,7 @@ def _weighted(step: Step, links: Links) -> None:
         links.pin(step.inputs[0])
 
 
-def _alike(step: Step, links: Links) -> None:
+def alike(step: Step, links: Links) -> None:
     """The output's channels are those of its inputs."""
     out = links.ids[step.output]
     for name in links.computed(step):
@@ -122,7 +136,7 @@ def _alike(step: Step, links: Links) -> None:
             links.pin(name, step.output)
 
 
-def _by_first(step: Step, links: Links) -> None:
+def by_first(step: Step, links: Links) -> None:
     """The output's channels are those of the first input; others are constants that factors do not change."""
     source, out = links.ids.get(step.inputs[0]), links.ids[step.output]
     if source is None or len(source) != len(out) or len(links.computed(step)) > 1:
@@ -133,7 +147,7 @@ def _by_first(step: Step, links: Links) -> None:
 
 def _sum(step: Step, links: Links) -> None:
     """Constants are divided like the sum, for which they need a value for each channel."""
-    _alike(step, links)
+    alike(step, links)
     for constant in step.constants.values():
         if not has_channels(constant, len(links.ids[step.output])) and constant.any():
             links.pin(step.output)
@@ -148,7 +162,7 @@ def _product(step: Step, links: Links) -> None:
     if not step.constants:
         links.products.append(step)
     elif not has_channels(next(iter(step.constants.values())), len(links.ids[step.output])):
-        _alike(step, links)
+        alike(step, links)
     elif len(links.ids[links.computed(step)[0]]) != len(links.ids[step.output]):
         links.pin(*step.inputs, step.output)
 
@@ -159,7 +173,7 @@ def _reduced(step: Step, links: Links) -> None:
     if 1 not in step.constants or last in [axis % (last + 1) for axis in step.integers(1)]:
         links.pin(*step.inputs, step.output)
     else:
-        _by_first(step, links)
+        by_first(step, links)
 
 
 def _reshaped(step: Step, links: Links) -> None:
@@ -187,7 +201,7 @@ def _joined(step: Step, links: Links) -> None:
     parts = [links.ids.get(name) for name in step.inputs]
     if axis != len(step.shape) - 1 or any(part is None for part in parts):
         constant = any(part is None for part in parts)
-        links.pin(*step.inputs, step.output) if constant else _alike(step, links)
+        links.pin(*step.inputs, step.output) if constant else alike(step, links)
     else:
         links.tie(out, np.concatenate([part for part in parts if part is not None]))
 
@@ -226,17 +240,17 @@ def _keeps_channels(step: Step) -> bool:
 def _transposed(step: Step, links: Links) -> None:
     last = len(step.shape) - 1
     if 1 in step.constants and step.integers(1)[-1] == last:
-        _by_first(step, links)
+        by_first(step, links)
     else:
         links.pin(step.inputs[0], step.output)
 
 
-RULES: dict[str, Callable[[Step, Links], None]] = {
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), _weighted),
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), weighted),
     **dict.fromkeys(("ADD", "SUB"), _sum),
     "MUL": _product,
-    **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "ABS", "NEG", "PRELU"), _by_first),
-    **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), _by_first),
+    **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "ABS", "NEG", "PRELU"), by_first),
+    **dict.fromkeys(("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), by_first),
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN"), _reduced),
     **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"), _reshaped),
     **dict.fromkeys(("PAD", "PADV2"), _padded),

@@ -16,8 +16,10 @@ from typing import Any
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.host.describe import X86, host_title
+from edgepress.toolkit.results.file import correct_items
 from edgepress.toolkit.results.records import NO_BASELINE, USABLE, Advice, Measurement
-from edgepress.toolkit.text import duration
+from edgepress.toolkit.stats.samples import items_to_rule_out
+from edgepress.toolkit.text import duration, estimate
 
 MAX_DROP_PP = 1.0
 MIN_SQNR_DB = 20.0
@@ -49,7 +51,9 @@ def choose(
     fit = [r for r in results if r.status == USABLE]
     near = _nearest_miss(results, max_drop_pp)
     if not fit:
-        return _none(f"no drop is proven to stay within {max_drop_pp:g} pp. {_remedy(near, count, max_drop_pp)}")
+        return _none(
+            f"no drop is proven to stay within {max_drop_pp:g} pp. {_remedy(near, results, count, max_drop_pp)}"
+        )
     best, beside = _smallest(fit)
     why = [
         f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose "
@@ -57,7 +61,7 @@ def choose(
     ]
     why += beside
     if near is not None and near.size_bytes < best.size_bytes:
-        why.append(f"Smaller, but not proven: {_remedy(near, count, max_drop_pp)}")
+        why.append(f"Smaller, but not proven: {_remedy(near, results, count, max_drop_pp)}")
     if best.p50_us is not None:
         why.append(_speed(best, host))
     return Advice(ship=best.file, engine=best.engine, why=" ".join(why))
@@ -104,15 +108,23 @@ def _smallest(fit: Sequence[Measurement]) -> tuple[Measurement, list[str]]:
     return best, [f"{faster} faster than {others}."] if others else []
 
 
+AMX = (
+    "LiteRT's int8 kernels use this CPU's AMX tiles, which make small nets slower, and which no board has. "
+    "EDGEPRESS_AMX=0 before the command measures without them."
+)
+
+
 def engine_notes(results: Sequence[Measurement], host: Mapping[str, Any]) -> list[str]:
     """Facts about engines that prevent wrong conclusions from the figures."""
-    slow = {
-        r.engine: f"{r.engine} has fast int8 kernels for ARM, but not for x86."
-        for r in results
-        if r.engine in ENGINES and ENGINES[r.engine].slow_int8_on_x86
-        if r.scheme in INTEGER and r.speedup is not None and r.speedup < 1
-    }
-    return [*slow.values()] if host["machine"] in X86 else []
+    if host["machine"] not in X86:
+        return []
+    slow = dict.fromkeys(r.engine for r in results if r.scheme in INTEGER and r.speedup is not None and r.speedup < 1)
+    notes = [
+        f"{name} has fast int8 kernels for ARM, but not for x86."
+        for name in slow
+        if name in ENGINES and ENGINES[name].slow_int8_on_x86
+    ]
+    return [*notes, AMX] if host.get("amx") and "litert" in slow else notes
 
 
 def _none(reason: str) -> Advice:
@@ -128,19 +140,35 @@ def _nearest_miss(results: Sequence[Measurement], max_drop_pp: float) -> Measure
     return min(missed, key=lambda r: r.drop_pp or 0.0, default=None)
 
 
-def _remedy(near: Measurement | None, count: int, max_drop_pp: float) -> str:
+def _remedy(near: Measurement | None, results: Sequence[Measurement], count: int, max_drop_pp: float) -> str:
     """What makes a file qualify: more test images if its observed drop is within the limit, else a higher limit."""
     if near is None or near.drop_pp is None or near.drop_high_pp is None:
         return "No quantized file was measured."
     text = f"{Path(near.file).name} on {near.engine} drops {_drop(near)}."
     if near.drop_pp >= max_drop_pp:
         return f"{text} Loosen --max-drop or calibrate or train better."
-    # The half width of the interval is proportional to 1/sqrt(count) for a constant share of changed answers.
-    needed = count * ((near.drop_high_pp - near.drop_pp) / (max_drop_pp - near.drop_pp)) ** 2
     return (
-        f"{text} About {math.ceil(needed / 100) * 100} test images (there are {count}) would settle it if the drop "
-        f"stays so, or --max-drop {math.ceil(near.drop_high_pp * 10) / 10:g}."
+        f"{text} About {_needed(near, results, count, max_drop_pp)} test images (there are {count}) would settle it if "
+        f"the drop stays so, or --max-drop {math.ceil(near.drop_high_pp * 10) / 10:g}."
     )
+
+
+def _needed(near: Measurement, results: Sequence[Measurement], count: int, max_drop_pp: float) -> str:
+    """How many test images settle whether a file's drop is within the limit."""
+    base = next((r for r in results if r.drop_low_pp == r.drop_high_pp and r.correct), None)
+    if base is not None and near.correct:
+        before, after = correct_items(base, count), correct_items(near, count)
+        assert before is not None
+        assert after is not None
+        lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+        needed = items_to_rule_out(lost, gained, count, drop=max_drop_pp / 100)
+        if needed is not None:
+            return estimate(max(needed, count + 1))
+    assert near.drop_high_pp is not None
+    assert near.drop_pp is not None
+    # Which items differ is not known. The interval's half width is proportional to 1/sqrt(count) for a constant share.
+    half = count * ((near.drop_high_pp - near.drop_pp) / (max_drop_pp - near.drop_pp)) ** 2
+    return str(math.ceil(half / 100) * 100)
 
 
 def _drop(result: Measurement) -> str:

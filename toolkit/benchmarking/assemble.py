@@ -27,6 +27,7 @@ from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.explain import Explained
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import Plan
+from edgepress.toolkit.benchmarking.remarks import remarks_on
 from edgepress.toolkit.benchmarking.timing import SEED, Timing, latency_figures
 from edgepress.toolkit.data.for_model import data_record
 from edgepress.toolkit.engines.environments import engine_version
@@ -67,6 +68,7 @@ def assemble(
         if isinstance(found, Answers) and found is not baseline:  # of two files with one scheme, the first is named
             named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", found)
     advised = [r for r in results if (r.threads, r.batch) == plan.shapes[0]]
+    advice = choose(advised, host=host, count=len(plan.data.test), max_drop_pp=options.max_drop_pp)
     first = plan.contracts[plan.baseline.file if plan.baseline else next(iter(plan.contracts))]
     return Benchmark(
         host=host,
@@ -76,12 +78,13 @@ def assemble(
         keras_accuracy=next(iter(plan.contracts.values())).test_accuracy,
         max_drop_pp=options.max_drop_pp,
         results=tuple(results),
-        advice=choose(advised, host=host, count=len(plan.data.test), max_drop_pp=options.max_drop_pp),
+        advice=advice,
         notes=(*plan.notes, *explained.notes, *_notes(plan, baseline, noise), *engine_notes(advised, host)),
         best_engines=best_engines(advised),
         noise=noise,
         ceiling=next(iter(explained.ceilings.values()), None),
         disagreements=disagreements(named, baseline, data=plan.data) if baseline and plan.data.labels else (),
+        remarks=remarks_on(plan, answers, advised, advice, options) if baseline and plan.data.labels else (),
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "command": options.command,
@@ -169,4 +172,7 @@ def _notes(plan: Plan, baseline: Answers | None, noise: Noise | None) -> list[st
     if noise is not None and noise.noisy:
         reasons = " ".join(noise.reasons)
         notes.append(f"The host was under load during timing, so the latencies are unreliable. {reasons}")
+    if noise is not None and noise.turns == "spawn":
+        pinned = "" if noise.cpus else ", which was not pinned to CPUs, so small differences are seen less surely"
+        notes.append(f"Each turn of timing was a new process of Python{pinned}.")
     return notes

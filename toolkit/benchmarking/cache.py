@@ -27,24 +27,18 @@ from edgepress.runtime import ENGINES, EdgepressError
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import engine_version
 from edgepress.toolkit.host.describe import describe_host
+from edgepress.toolkit.host.system import disk_bytes
 from edgepress.toolkit.workers.answer import Part
 from edgepress.toolkit.workers.opening import Candidate
 
 LIMIT_BYTES = 64 << 20
 """Limit on disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
-FORMAT = 2
+FORMAT = 3
 """Increment it when decoding, `Model.scores` or the layout of a shard's file change."""
 
 
-def default_cache(name: str = "answers") -> Path:
-    """A folder by its name, for answers by default: below `EDGEPRESS_CACHE`, or below the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("EDGEPRESS_CACHE") or platformdirs.user_cache_path("edgepress")) / name
-
-
 class Shelf:
-    """The kept answers of one candidate to one data set's test split.
+    """The kept answers of one candidate to one data set's test split, or to what stands in its place.
 
     Args:
         cache: The folder of all; None keeps nothing. Outputs of models without labels are too large to be kept.
@@ -95,7 +89,7 @@ def prune(cache: Path, *, limit_bytes: int = LIMIT_BYTES) -> None:
     with contextlib.suppress(OSError):
         for folder in cache.iterdir():
             with contextlib.suppress(OSError):  # removed by another evaluation
-                used = sum(f.stat().st_blocks for f in folder.iterdir()) * 512
+                used = disk_bytes(f.stat() for f in folder.iterdir())
                 folders.append((folder.stat().st_mtime, used, folder))
     left = limit_bytes
     for _, used, folder in sorted(folders, reverse=True):
@@ -115,7 +109,8 @@ def _key(candidate: Candidate, data: DataSet) -> str | None:
     if not version:
         return None
     about = [FORMAT, __version__, sha256, candidate.engine, version, candidate.threads, host["cpu"], host["machine"]]
-    about += [data.sha256, "test", data.labels, dataclasses.asdict(data.input)]
+    split = [data.tested, hashlib.sha256(np.ascontiguousarray(data.test.y).tobytes()).hexdigest()]
+    about += [data.sha256, split, data.labels, dataclasses.asdict(data.input)]
     about += [candidate.contract] if candidate.contract else []
     if data.input.is_image:
         about.append(importlib.metadata.version("pillow"))

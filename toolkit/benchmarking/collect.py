@@ -75,7 +75,7 @@ def collect_answers(
         jobs: Number of parallel processes; None: number of usable CPUs / threads of a candidate.
         cap_s: Seconds that one candidate may take to answer before it fails; decoding does not count.
         cache: Folder that keeps finished shards, so that an interrupted call can resume; None keeps nothing. See
-            `edgepress.toolkit.benchmarking.cache.default_cache`.
+            `edgepress.toolkit.caches.default_cache`.
         on_progress: Called with "accuracy" and the share that is done, 0-1, possibly from other threads.
 
     Returns:

@@ -30,7 +30,7 @@ class BenchmarkOptions:
         limits: Also measure what this CPU can reach at most; takes some seconds.
         profile: Also measure the time of each operation, where the engine reports it; some seconds per file and engine.
         cache: Folder that keeps answers, so that an interrupted benchmark can resume; None keeps none. See
-            `edgepress.toolkit.benchmarking.cache.default_cache`.
+            `edgepress.toolkit.caches.default_cache`.
         command: Command line to record in the result.
     """
 

@@ -63,7 +63,8 @@ def make_plan(
     engines = find_engines(options.engines)
     found, broken = describe_files(find_files(files), hints)
     baseline = find_baseline({p: about.contract for p, about in found.items()}, broken, options.baseline)
-    measured = [(p, e) for p in found for e in usable_engines(p.suffix[1:]) if e in engines]
+    possible = [(p, e) for p in found for e in usable_engines(p.suffix[1:]) if e in engines]
+    measured = [(p, e) for p, e in possible if e not in lacking(found[p].contract)]
     if not measured:
         raise InputError(f"No engine of {', '.join(engines)} opens any of the files.", "Name other files or engines.")
     left_out = [p.name for p in found if p not in {path for path, _ in measured}]
@@ -84,6 +85,11 @@ def make_plan(
         opened = unlabelled(opened, min(MOST_ITEMS, max(LEAST_ITEMS, room)))
     found = {p: about.labelled(opened) for p, about in found.items()}
     notes[:0] = [note for about in found.values() for note in about.notes]
+    for path, engine in possible:
+        if (path, engine) not in measured and path.name not in left_out:
+            notes.append(
+                f"{path.name} is not measured on {engine}, which can't open {found[path].contract.scheme} files."
+            )
     if left_out:
         notes.append(f"Skipped, because no engine of {', '.join(engines)} opens them: {', '.join(left_out)}.")
     return Plan(
@@ -95,6 +101,12 @@ def make_plan(
         data=opened,
         notes=tuple(notes),
     )
+
+
+def lacking(contract: Contract) -> tuple[str, ...]:
+    """The engines that do not open a file, although they open others of its format."""
+    scheme = SCHEMES.get(contract.scheme)
+    return scheme.lacking if scheme is not None else ()
 
 
 def have_labels(contracts: Mapping[Path, Contract]) -> bool:
@@ -207,7 +219,7 @@ def find_baseline(
             continue
         if baseline is not None and baseline not in (contract.scheme, path.name) and Path(baseline) != path:
             continue
-        if engines := usable_engines(path.suffix[1:]):
+        if engines := [e for e in usable_engines(path.suffix[1:]) if e not in lacking(contract)]:
             return path, engines[0]
     if baseline is not None:
         raise unknown("baseline", baseline, [p.name for p in contracts])

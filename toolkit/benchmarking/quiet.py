@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgepress.toolkit.host.system import frequency_mhz, load_average, own_seconds, turns
 from edgepress.toolkit.results.records import Noise
 
 BUSY, STEAL, SLOWED, SPREAD = 0.10, 0.02, 0.90, 0.10
@@ -36,22 +37,21 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._began = time.perf_counter()
-        self._before, self._own_before, self._others_before = _cpu_seconds(), _own_seconds(), _other_seconds()
+        self._before, self._own_before, self._others_before = _cpu_seconds(), own_seconds(), _other_seconds()
         self.look()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.look()
-        self._after, self._own_after, self._others_after = _cpu_seconds(), _own_seconds(), _other_seconds()
+        self._after, self._own_after, self._others_after = _cpu_seconds(), own_seconds(), _other_seconds()
         self._seconds = time.perf_counter() - self._began
 
     def look(self) -> None:
         """Sample load average and frequency."""
-        import psutil
-
-        self._loads.append(os.getloadavg()[0])
-        if frequency := psutil.cpu_freq():
-            self._mhz.append(frequency.current)
+        if (load := load_average()) is not None:
+            self._loads.append(load)
+        if (frequency := frequency_mhz()) is not None:
+            self._mhz.append(frequency)
 
     def noise(self, medians_us: Sequence[float]) -> Noise:
         """The noise that was observed.
@@ -61,7 +61,7 @@ class Watch:
         """
         passed = {name: self._after[name] - self._before[name] for name in self._after}
         total = max(1e-9, passed["total"])
-        busy = min(1.0, max(0.0, passed["busy"] - (self._own_after - self._own_before)) / total)
+        busy = min(1.0, max(0.0, self._busy_seconds(passed["busy"])) / total)
         steal = passed["steal"] / total
         spread = None
         if len(medians_us):
@@ -80,13 +80,23 @@ class Watch:
         return Noise(
             noisy=bool(reasons),
             reasons=tuple(reasons),
-            load_1min=max(self._loads),
+            load_1min=max(self._loads, default=None),
             busy_share=busy,
             steal_share=steal,
             frequency_mhz=frequency,
             spread=spread,
             cpus=self._cpus,
+            turns=turns(),
         )
+
+    def _busy_seconds(self, busy: float) -> float:
+        """What other processes took of the seconds in which the CPUs were busy."""
+        if (
+            self._own_before is None or self._own_after is None
+        ):  # then only processes that were there all the time count
+            known = self._others_before
+            return sum(s - known[pid][1] for pid, (n, s) in self._others_after.items() if known.get(pid, ("",))[0] == n)
+        return busy - (self._own_after - self._own_before)
 
     def _named(self) -> str:
         """The process that took the most CPU time, if one stands out."""
@@ -108,11 +118,6 @@ def _cpu_seconds() -> dict[str, float]:
     steal = getattr(times, "steal", 0.0)
     work = times.user + times.system + sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq"))
     return {"total": idle + work + steal, "busy": work, "steal": steal}
-
-
-def _own_seconds() -> float:
-    """CPU seconds of this process and of its terminated child processes."""
-    return sum(os.times()[:4])
 
 
 def _other_seconds() -> dict[int, tuple[str, float]]:

@@ -2,8 +2,8 @@
 
 In each round, every candidate takes one turn, in a newly shuffled order, while the others sleep: a slow moment of the
 machine affects all of them, and medians of the same round are compared with each other (`paired_ratio`). A turn is a
-process (`edgepress.toolkit.workers.turn` explains why). The processes that fork for the turns are restarted every few
-rounds, because the addresses of libraries are drawn when they start.
+process (`edgepress.toolkit.workers.turn` explains why; `edgepress.toolkit.benchmarking.turns` starts it). Processes
+that fork are restarted every few rounds, because the addresses of libraries are drawn when they start.
 
 What is timed is `Model.scores` of a prepared batch, the call that a program on a board waits for. Limits: other load on
 the host is not controlled, only reported (`edgepress.toolkit.benchmarking.quiet`). The method was chosen by comparing
@@ -16,7 +16,6 @@ import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.worker import ChildDied, Worker
+from edgepress.converters.worker import ChildDied
 from edgepress.runtime.board import usable_cores
 from edgepress.toolkit.benchmarking.collect import crashed
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import Plan
 from edgepress.toolkit.benchmarking.quiet import Watch
-from edgepress.toolkit.engines.environments import python_for
+from edgepress.toolkit.benchmarking.turns import START_S, turns_by, worker_for
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.host.cpus import choose_cpus, out_of_the_way
+from edgepress.toolkit.host.system import turns
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.figures import LatencyFigures
 from edgepress.toolkit.results.records import Noise
 from edgepress.toolkit.stats.intervals import Interval, paired_ratio
 from edgepress.toolkit.workers.opening import Candidate, Opening
-from edgepress.toolkit.workers.turn import Probe, Start, Taken, Turn, begin, probe, take_turn
+from edgepress.toolkit.workers.turn import Probe, Taken, probe
 
 ITEMS = 16
 """Number of different items that calls use in turn."""
@@ -46,8 +46,6 @@ ROUNDS_A_START = 5
 """Rounds after which the processes that fork for turns are restarted."""
 SEED = 0
 """Seed of the order of turns: the same candidates get the same order again."""
-START_S = 60.0
-"""Seconds that a process may take to import an engine."""
 
 
 @dataclass
@@ -171,7 +169,7 @@ def _probed(openings: Sequence[Opening], items: str, cap_s: float) -> list[Timin
 
     def probed(opening: Opening) -> Timing | EdgepressError:
         try:
-            with _worker(opening.candidate, cap_s + START_S) as worker:
+            with worker_for(opening.candidate, cap_s + START_S) as worker:
                 (memory,) = worker.call(probe, Probe(opening, items))
             return Timing(memory_bytes=memory)
         except EdgepressError as e:
@@ -193,50 +191,15 @@ def _rounds(
     """Take the rounds, adding turns to `outcomes`; yields the share that is done after each."""
     shuffled, order = random.Random(SEED), list(range(len(openings)))
     for first in range(0, options.rounds, ROUNDS_A_START):
-        with _Processes(items, options.time_cap_s) as processes:
+        with turns_by(turns(), items, max(1, round(options.time_cap_s))) as take_turns:
             for done in range(first, min(first + ROUNDS_A_START, options.rounds)):
                 shuffled.shuffle(order)
                 watch.look()
-                for index in order:
-                    timing = outcomes[index]
-                    if isinstance(timing, Timing) and timing.seconds < options.timing_s:
-                        try:
-                            timing.taken.append(processes.turn(openings[index]))
-                        except EdgepressError as e:
-                            outcomes[index] = e
+                timings = ((n, timing) for n in order if isinstance(timing := outcomes[n], Timing))
+                able = [(n, timing) for n, timing in timings if timing.seconds < options.timing_s]
+                for (n, timing), taken in zip(able, take_turns([openings[n] for n, _ in able]), strict=True):
+                    if isinstance(taken, EdgepressError):
+                        outcomes[n] = taken
+                    else:
+                        timing.taken.append(taken)
                 yield (done + 1) / options.rounds
-
-
-class _Processes(ExitStack):
-    """The processes that fork for turns, one per engine, started when first needed."""
-
-    def __init__(self, items: str, cap_s: float) -> None:
-        super().__init__()
-        self._items, self._cap_s = items, cap_s
-        self._workers: dict[str, Worker] = {}
-
-    def turn(self, opening: Opening) -> Taken:
-        """Let a candidate take a turn.
-
-        Raises:
-            EdgepressError: It failed or died.
-        """
-        candidate = opening.candidate
-        engine = candidate.engine or ""
-        limit_s = max(1, round(self._cap_s))
-        try:
-            if engine not in self._workers:
-                self._workers[engine] = self.enter_context(_worker(candidate, limit_s + START_S))
-                list(self._workers[engine].call(begin, Start(engine, self._items)))
-            taken: Taken | EdgepressError
-            (taken,) = self._workers[engine].call(take_turn, Turn(candidate, opening.cpus, limit_s))
-        except ChildDied as e:
-            self._workers.pop(engine).close()
-            raise crashed(candidate, e) from e
-        if isinstance(taken, EdgepressError):
-            raise taken
-        return taken
-
-
-def _worker(candidate: Candidate, silence_s: float) -> Worker:
-    return Worker(silence_s=silence_s, python=python_for(candidate.engine or ""))

@@ -24,13 +24,13 @@ from edgepress.converters.files import write_json
 from edgepress.converters.schemes import BASELINES
 from edgepress.runtime.board import working_set
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
-from edgepress.toolkit.benchmarking.cache import default_cache
 from edgepress.toolkit.boards.facts import describe_board
 from edgepress.toolkit.boards.journal import Journal
 from edgepress.toolkit.boards.parcels import Cargo, pack
 from edgepress.toolkit.boards.rows import board_rows, merge
 from edgepress.toolkit.boards.session import Plan, Visit, look, visit
 from edgepress.toolkit.boards.ssh import Connection, checked_host
+from edgepress.toolkit.caches import default_cache
 from edgepress.toolkit.data.for_model import data_record
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError, LostError

@@ -93,7 +93,7 @@ def describe_board(host: str, info: Mapping[str, Any], states: Sequence[Mapping[
         "temperature_max_c": max(temperatures, default=None),
         "throttled_before": states[0]["throttled"],
         "throttled_after": states[-1]["throttled"],
-        "load_1min": round(states[0]["load_1min"], 2),
+        "load_1min": None if states[0]["load_1min"] is None else round(states[0]["load_1min"], 2),
         "comparable": not reasons,
         "reasons": reasons,
         "notes": notes,

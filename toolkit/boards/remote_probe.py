@@ -55,8 +55,14 @@ def state(root: str = "/") -> dict[str, Any]:
         "frequency_mhz": min((f for f in frequencies if f is not None), default=None),
         "throttled": _throttled(root),
         "cooling": sorted(_cooling(root)),
-        "load_1min": os.getloadavg()[0],
+        "load_1min": _load(),
     }
+
+
+def _load() -> float | None:
+    if sys.platform != "win32" and hasattr(os, "getloadavg"):
+        return os.getloadavg()[0]
+    return None
 
 
 def _throttled(root: str) -> int | None:

@@ -1,8 +1,9 @@
 """Run commands on a board over ssh, with the OpenSSH client and the user's keys, configuration and known hosts.
 
-All commands share one connection per board (a private ControlMaster), so each costs a round trip, no login. There are
-no prompts, and host keys are always checked: if ssh would need input, the error says what to do once by hand. If the
-connection is lost, the running command fails with `LostError`; there is no automatic reconnection.
+All commands share one connection per board (a private ControlMaster), so each costs a round trip, no login; the ssh of
+Windows cannot share one, so each command logs in there. There are no prompts, and host keys are always checked: if ssh
+would need input, the error says what to do once by hand. If the connection is lost, the running command fails with
+`LostError`; there is no automatic reconnection.
 
     >>> with Connection("pi@kitchen") as board:                     # doctest: +SKIP
     ...     board.run(["uname", "-m"]).decode().strip()
@@ -14,7 +15,9 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import socket
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -32,6 +35,9 @@ OPTIONS = (
     # Override settings for interactive use that would end the connection or its commands.
     *("ControlPersist=no", "RemoteCommand=none", "PermitLocalCommand=no", "ClearAllForwardings=yes"),
 )
+
+SHARED = sys.platform != "win32" and hasattr(socket, "AF_UNIX")
+"""Whether commands share a connection, which needs a socket in the file system."""
 
 HINTS = (
     (
@@ -63,25 +69,14 @@ class Connection:
         # A socket's path has at most 107 bytes, and ssh appends a suffix while creating it.
         short = None if len(tempfile.gettempdir()) < 50 else "/tmp"
         self._folder = tempfile.TemporaryDirectory(prefix="edgepress-ssh-", dir=short)
-        socket = Path(self._folder.name) / "s"
-        options = [word for option in (*OPTIONS, f"ControlPath={socket}") for word in ("-o", option)]
+        control = Path(self._folder.name) / "s"
+        path = f"ControlPath={control}" if SHARED else "ControlPath=none"
+        options = [word for option in (*OPTIONS, path) for word in ("-o", option)]
         self._ssh = ["ssh", *(["-F", str(config)] if config else []), *options]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        # In a separate session, so that it survives Ctrl-C for cleaning up.
         self._master: subprocess.Popen[bytes] | None = None
         try:
-            self._master = subprocess.Popen(
-                [*self._ssh, "-M", "-N", "-T", "--", self.host],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                start_new_session=True,
-            )
-            until = time.monotonic() + CONNECT_S + 15
-            while not socket.exists():
-                if self._master.poll() is not None or time.monotonic() > until:
-                    raise self._failed("can't be reached")
-                time.sleep(0.02)
+            self._share(control) if SHARED else self._try()
         except FileNotFoundError as e:
             self.close()
             hint = "Install OpenSSH: apt install openssh-client"
@@ -89,6 +84,33 @@ class Connection:
         except BaseException:
             self.close()
             raise
+
+    def _share(self, control: Path) -> None:
+        """Open the connection that all commands share."""
+        self._master = subprocess.Popen(
+            [*self._ssh, "-M", "-N", "-T", "--", self.host],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,  # so that it survives Ctrl-C for cleaning up
+        )
+        until = time.monotonic() + CONNECT_S + 15
+        while not control.exists():
+            if self._master.poll() is not None or time.monotonic() > until:
+                raise self._failed("can't be reached")
+            time.sleep(0.02)
+
+    def _try(self) -> None:
+        """Log in once, so that a board that can't be reached is told now and by its reason."""
+        command = [*self._ssh, "-T", "--", self.host, "exit 0"]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, timeout=CONNECT_S + 15
+            )
+        except subprocess.TimeoutExpired as e:
+            raise self._failed("can't be reached") from e
+        if done.returncode:
+            raise self._failed("can't be reached")
 
     def __enter__(self) -> Connection:
         return self
@@ -106,8 +128,8 @@ class Connection:
 
     @property
     def alive(self) -> bool:
-        """Whether the connection is still open, as far as is known."""
-        return self._master is not None and self._master.poll() is None
+        """Whether the connection is still open, as far as is known; without a shared one, until it is closed."""
+        return self._master.poll() is None if self._master is not None else not SHARED and not self._log.closed
 
     def run(
         self,

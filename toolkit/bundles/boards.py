@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,12 +56,17 @@ PACKAGES = {
 }
 
 
-def boards_for(format: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """The wanted boards, or by default all that run a format ("tflite" or "onnx").
+def boards_for(format: str, wanted: Sequence[str] = (), *, lacking: Collection[str] = ()) -> tuple[str, ...]:
+    """The wanted boards, or by default all that run a file.
+
+    Args:
+        format: Its format, "tflite" or "onnx".
+        wanted: Names of boards.
+        lacking: Engines that do not open the file, although they open others of its format.
 
     Raises:
         InputError: A name is unknown.
-        BundleError: A board has no engine for this format.
+        BundleError: A board has no engine for this file.
     """
     for name in wanted:
         if name not in BOARDS:
@@ -69,7 +74,10 @@ def boards_for(format: str, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         if format not in BOARDS[name].engines:
             others = " or ".join(BOARDS[name].engines)
             raise BundleError(f"{name} has no engine for .{format} files.", f"Convert the model to {others} for it.")
-    return tuple(name for name, board in BOARDS.items() if format in board.engines and (not wanted or name in wanted))
+        if (engine := BOARDS[name].engines[format]) in lacking:
+            raise BundleError(f"{engine}, the engine of {name}, can't open files of this scheme.", "Use an int8 file.")
+    able = [name for name, board in BOARDS.items() if format in board.engines and board.engines[format] not in lacking]
+    return tuple(name for name in able if not wanted or name in wanted)
 
 
 def pinned(board: str, format: str) -> Path:

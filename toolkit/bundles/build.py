@@ -23,6 +23,7 @@ from typing import Any
 import edgepress.runtime
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.files import whole_file, write_bytes
+from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract
 from edgepress.runtime.sessions import file_format
@@ -165,6 +166,7 @@ def _manifest(
         raise InputError("A pyz contains no packages, so --board does not apply.", "Leave out --board, or make a zip.")
     if offline and not boards:
         raise InputError("--offline needs the boards to include wheels for.", "Name them, as in --board pi64-py313.")
+    lacking = SCHEMES[contract.scheme].lacking if contract.scheme in SCHEMES else ()
     return Manifest(
         name=name,
         format=format,
@@ -173,7 +175,7 @@ def _manifest(
         scheme=contract.scheme,
         engine="",
         dated=_dated(),
-        boards=boards_for(kind, boards) if format == "zip" else (),
+        boards=boards_for(kind, boards, lacking=lacking) if format == "zip" else (),
         offline=offline,
         files=(),
     )
@@ -203,7 +205,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
     (folder / "edgepress" / "runtime").mkdir(parents=True)
     shutil.copyfile(file, folder / manifest.model)
     shutil.copyfile(package, folder / "edgepress" / package.name)
-    for source in runtime.glob("*.py"):
+    for source in (*runtime.glob("*.py"), *runtime.glob("page.*")):
         shutil.copyfile(source, folder / "edgepress" / "runtime" / source.name)
     if manifest.format == "pyz":
         shutil.copyfile(Path(__file__).parent / "pyz_main.py", folder / "__main__.py")

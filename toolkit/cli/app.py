@@ -2,36 +2,45 @@
 
 To add a command, write a module of its name in this folder and add a row to `COMMANDS`. The module holds a function of
 the same name (options as parameters, help as its docstring), or, for a group, a Typer application named `app`. Nothing
-heavy is imported until a command runs, so that `edgepress --help` answers at once.
+heavy is imported until a command runs, so that `edgepress --help` answers at once. Options of the commands in
+`settings_file.READS` can stand in edgepress.toml without further code; one without a default needs an example in
+`template.EXAMPLES`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Option
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from edgepress import __version__
-from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli import screen, settings
 from edgepress.toolkit.cli.frame import command
+from edgepress.toolkit.cli.settings_file import NAME
 from edgepress.toolkit.errors import UsageError
 
 COMMANDS = {
     "demo": "edgepress demo --out my-demo",
+    "init": "edgepress init --data photos/ --max-size 200kB",
     "train": "edgepress train --data photos/ --arch mobilenet-v2 --out runs/photos",
     "evaluate": "edgepress evaluate runs/photos/model.keras",
     "convert": "edgepress convert runs/photos/model.keras --to tflite-int8,onnx-int8",
     "tune": "edgepress tune runs/photos/model.keras --bits 4 --minutes 10",
+    "compress": "edgepress compress runs/photos/model.keras --max-size 200kB --max-latency 5ms",
+    "prune": "edgepress prune runs/photos/model.keras --macs 50% --minutes 10",
+    "sweep": "edgepress sweep --data photos/ --arch mobilenet-v2,resnet8 --size 64,96 --seeds 3",
     "benchmark": "edgepress benchmark runs/photos/variants --max-drop 1",
     "profile": "edgepress profile model-int8.tflite --plot layers.svg",
     "diagnose": "edgepress diagnose runs/photos/variants/*.tflite",
     "report": "edgepress report runs/photos/variants --format md",
     "compare": "edgepress compare old/benchmark.json new/benchmark.json --fail-if 'drop>0.5'",
     "predict": "edgepress predict model-int8.tflite photos/cat.jpg --top 1",
+    "play": "edgepress play runs/photos/variants",
     "annotate": "edgepress annotate published.tflite --input-range -1,1 --out model.tflite",
     "inspect": "edgepress inspect model-int8.tflite",
     "bundle": "edgepress bundle model-int8.tflite --board pi64-py313",
@@ -49,13 +58,31 @@ class _Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=list(COMMANDS).index)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing and "--help" not in rest:
+            settings.apply(ctx, self.commands, str(name))
+        return name, found, rest
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except Exception as e:  # Typer passes on pydantic's "Value error, 'x' is not one of ..."
             if hasattr(e, "format_message"):
                 e.message = e.message.removeprefix("Value error, ")  # type: ignore[attr-defined]
+                if getattr(e, "option_name", "") in ("--config", "--no-config"):
+                    e.message += f" It stands before the command: edgepress {e.option_name} ..."  # type: ignore[attr-defined]
             raise
+
+
+class _Command(TyperCommand):
+    """Says which options are from edgepress.toml before it runs."""
+
+    def invoke(self, ctx: Any) -> Any:
+        line = settings.begin(ctx)
+        if line and not ctx.params.get("json_output"):
+            screen.step(line)
+        return super().invoke(ctx)
 
 
 def _version(wanted: bool) -> None:
@@ -68,6 +95,15 @@ def _main(
     version: Annotated[
         bool, Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
     ] = False,
+    config: Annotated[
+        Path | None,
+        Option(
+            envvar="EDGEPRESS_CONFIG",
+            help="File of options",
+            show_default=f"{NAME} here, or above it in the repository",
+        ),
+    ] = None,
+    no_config: Annotated[bool, Option("--no-config", help="Read no file of options")] = False,
 ) -> None:
     """Turn an image classifier into the file that a small board should run, and prove that it works."""
 
@@ -88,7 +124,7 @@ def build() -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name, no_args_is_help=True, epilog=epilog)
         else:
-            app.command(name, epilog=epilog)(command(getattr(module, name)))
+            app.command(name, cls=_Command, epilog=epilog)(command(getattr(module, name)))
     return app
 
 
@@ -97,10 +133,12 @@ app = build()
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
-    if "--json" not in arguments:
-        app(list(arguments), prog_name="edgepress")
+    as_json = "--json" in arguments
     try:
-        return int(app(list(arguments), prog_name="edgepress", standalone_mode=False) or 0)
+        return int(app(list(arguments), prog_name="edgepress", standalone_mode=not as_json) or 0)
+    except UsageError as e:  # of edgepress.toml
+        screen.error(e, as_json=as_json)
+        return 2
     except Exception as e:  # Typer's usage errors, which are click's own or Typer's copies of them
         if not hasattr(e, "format_message"):
             raise

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli import screen, settings
 from edgepress.toolkit.cli.options import (
     MANY_ENGINES,
     Data,
@@ -64,8 +62,8 @@ def benchmark(
     from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
     from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, write_benchmark
     from edgepress.toolkit.benchmarking.benchmark import benchmark as work
-    from edgepress.toolkit.benchmarking.cache import default_cache
     from edgepress.toolkit.benchmarking.plan import parse_counts
+    from edgepress.toolkit.caches import default_cache
     from edgepress.toolkit.host.cpus import parse_cpus
 
     with screen.progress(PHASES) as on_progress:
@@ -82,7 +80,7 @@ def benchmark(
             limits=limits,
             profile=profile,
             cache=default_cache(),
-            command=shlex.join(["edgepress", *sys.argv[1:]]),
+            command=settings.command_line(),
         )
         result = work(files, data=data, hints=hints, options=options, on_progress=on_progress)
     folder = out or (files[0] if files[0].is_dir() else files[0].parent)
@@ -125,6 +123,7 @@ def show_benchmark(result: Benchmark) -> None:
     screen.say()
     screen.say(f"Ship: {result.advice.ship or 'none'}", style="bold green" if result.advice.ship else "bold red")
     screen.say(result.advice.why)
+    screen.remarks(remark.to_dict() for remark in result.remarks)
     if result.best_engines:
         screen.say()
         screen.say("Best engine for each file on this host:", style="bold")

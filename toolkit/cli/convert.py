@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +16,15 @@ from edgepress.toolkit.cli.options import (
     MANY_SCHEMES,
     SCHEMES_HELP,
     TRAINED_ON,
-    Custom,
     Json,
     Offline,
     SkipUnreadable,
-    Trust,
     list_of,
-    with_model_hints,
+    with_source_hints,
 )
 
 
-@with_model_hints
+@with_source_hints
 def convert(
     model: Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, or a SavedModel folder")],
     hints: Hints,
@@ -52,8 +49,6 @@ def convert(
     calibration_images: Annotated[int | None, Option(min=1, hidden=True, help="Earlier name of --samples")] = None,
     verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
     skip_unreadable: SkipUnreadable = False,
-    custom: Custom = None,
-    trust: Trust = False,
     offline: Offline = False,
     target: Annotated[
         str,
@@ -94,7 +89,7 @@ def convert(
         to,
         data=data,
         out=out,
-        hints=replace(hints, custom=tuple(custom or ()), trust=trust),
+        hints=hints,
         repairs=repairs,
         calibration=calibration,
         samples=calibration_images or samples,

@@ -32,7 +32,7 @@ def evaluate(
     json_output: Json = False,
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
-    from edgepress.toolkit.benchmarking.cache import default_cache
+    from edgepress.toolkit.caches import default_cache
     from edgepress.toolkit.cli.tables import confusion_table, evaluation_table
     from edgepress.toolkit.evaluation import evaluate as work
 
@@ -57,6 +57,7 @@ def evaluate(
     if len(result["per_class"]) <= MAX_CONFUSION:
         screen.show(confusion_table(result))
         screen.say()
+    screen.remarks(result["remarks"])
     screen.say(
         f"{file} on {result['engine']}: accuracy {100 * result['accuracy']:.2f} % on {result['count']} test items of "
         f"{result['data']['source']}; expected calibration error (ECE) {100 * result['ece']:.1f} pp.",

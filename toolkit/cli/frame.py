@@ -14,7 +14,8 @@ from typing import Any
 
 import typer
 
-from edgepress.toolkit.cli import interrupts, logs, screen
+from edgepress.runtime import amx
+from edgepress.toolkit.cli import interrupts, logs, screen, settings
 from edgepress.toolkit.errors import BugError, EdgepressError, InputError, InterruptError, missing_extra
 
 LOGGED = ("error", "engine", "model_file", "conversion")
@@ -29,6 +30,7 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         as_json = bool(options.get("json_output"))
         with logs.off_screen() as log, interrupts.not_swallowed():
             try:
+                amx.apply()  # before any library computes
                 code = function(**options) or 0
             except EdgepressError as e:
                 code = _fail(e, as_json, log if e.kind in LOGGED else None)
@@ -52,5 +54,6 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
 
 
 def _fail(error: EdgepressError, as_json: bool, log: Path | None = None) -> int:
+    error.hint = f"{error.hint} {settings.mentioned(error.message)}".strip()
     screen.error(error, as_json=as_json, log=log)
     return 1

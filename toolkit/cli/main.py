@@ -6,7 +6,9 @@ instead of a missing module.
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
+    _write_any_character()
     try:
         from edgepress.toolkit.cli.app import run
     except ModuleNotFoundError as e:
@@ -35,6 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(run(given))
     except KeyboardInterrupt:  # before a command began, or after it ended
         sys.exit(1)
+
+
+def _write_any_character() -> None:
+    """Let output contain characters such as µ and ≤: encodings without them would end the command with an exception.
+
+    On Windows, pipes and files have such an encoding unless one asks for another: UTF-8 instead, as elsewhere.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            utf8 = sys.platform == "win32" and "PYTHONIOENCODING" not in os.environ
+            stream.reconfigure(encoding="utf-8" if utf8 else None, errors="replace")
 
 
 def _print(kind: str, message: str, hint: str, *, as_json: bool) -> None:

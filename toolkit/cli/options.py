@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -140,7 +141,7 @@ def model_hints(
 ) -> Hints:
     """The options that describe a model made elsewhere, declared once for all commands that take one.
 
-    A command decorated with `with_model_hints` has these options in place of its parameter `hints`.
+    A command decorated with `with_model_hints` has them in place of its parameter `hints`.
     """
     return Hints(
         labels=labels,
@@ -158,19 +159,38 @@ def model_hints(
     )
 
 
-def with_model_hints(function: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Give a command the options of `model_hints` in place of its parameter `hints`, which gets what they make."""
-    own = inspect.signature(function, eval_str=True)
-    shared = inspect.signature(model_hints, eval_str=True).parameters
+def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of functions like `model_hints` in place of the parameters named after these.
 
-    @functools.wraps(function)
-    def expanded(**options: Any) -> int | None:
-        hints = model_hints(**{name: options.pop(name) for name in shared})
-        return function(hints=hints, **options)
+    Args:
+        groups: The function of each such parameter, which gets what that returns.
+    """
 
-    keyword = [p.replace(kind=p.KEYWORD_ONLY) for p in own.parameters.values()]
-    place = list(own.parameters).index("hints")
-    parameters = [*keyword[:place], *(p.replace(kind=p.KEYWORD_ONLY) for p in shared.values()), *keyword[place + 1 :]]
-    expanded.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    expanded.__annotations__ = {p.name: p.annotation for p in parameters}
-    return expanded
+    def decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+        shared = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
+        keyword = []
+        for own in inspect.signature(function, eval_str=True).parameters.values():
+            keyword += [p.replace(kind=p.KEYWORD_ONLY) for p in shared.get(own.name, {own.name: own}).values()]
+
+        @functools.wraps(function)
+        def expanded(**options: Any) -> Any:
+            made = {name: groups[name](**{each: options.pop(each) for each in shared[name]}) for name in groups}
+            return function(**made, **options)
+
+        expanded.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+        expanded.__annotations__ = {p.name: p.annotation for p in keyword}
+        return expanded
+
+    return decorator
+
+
+with_model_hints = with_options(hints=model_hints)
+
+
+@with_model_hints
+def source_hints(hints: Hints, custom: Custom = None, trust: Trust = False) -> Hints:
+    """The same and those of Keras models that hold code, for commands that open a source model."""
+    return replace(hints, custom=tuple(custom or ()), trust=trust)
+
+
+with_source_hints = with_options(hints=source_hints)

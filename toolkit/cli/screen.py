@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def note(*texts: str) -> None:
         _console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
 
 
+def remarks(found: Iterable[Mapping[str, Any]]) -> None:
+    """Print what else than quantization limits the accuracy to stdout, each with its next command.
+
+    Args:
+        found: Remarks as in JSON: "text" and "command".
+    """
+    for remark in found:
+        _console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
+        if remark["command"]:
+            # Unbroken, so that it can be copied.
+            _console(stderr=False).print(Text(f"  Next: {remark['command']}"), soft_wrap=True)
+
+
 def step(text: str) -> None:
     """Print the step that begins to stderr."""
     _console(stderr=True).print(Text(text, style="cyan"))
@@ -76,6 +90,21 @@ def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) ->
         screen.print(Text(problem.hint))
     if details:
         screen.print(Text(f"Messages of the libraries: {details}", style="dim"))
+
+
+def can_ask() -> bool:
+    """Whether there is somebody to answer: input and stderr are a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty() and _console(stderr=True).is_terminal
+
+
+def ask(question: str, default: str) -> str:
+    """Ask on stderr; the default if the answer is empty or input has ended."""
+    try:
+        answer = _console(stderr=True).input(Text(f"{question} [{default or 'none'}]: "))
+    except EOFError:
+        _console(stderr=True).print()
+        return default
+    return answer.strip() or default
 
 
 @contextlib.contextmanager

@@ -42,6 +42,9 @@ def train(
     dropout: Annotated[float | None, Net(help="Dropout rate before the classifier", show_default=BY_ARCH)] = None,
     weights: Annotated[str | None, Net(help="Initial weights: imagenet, or a .keras or .h5 file")] = None,
     freeze: Annotated[bool, Net("--freeze", help="Train only the classifier; needs --weights")] = False,
+    teacher: Annotated[
+        str | None, Fit(metavar="MODEL", help="Learn from the answers of this classifier, too (distillation)")
+    ] = None,
     epochs: Annotated[int | None, Fit(min=1, help="Passes over the training split", show_default=BY_ARCH)] = None,
     batch_size: Annotated[int | None, Fit(min=1, help="Items in a training step", show_default=BY_ARCH)] = None,
     learning_rate: Annotated[
@@ -76,6 +79,8 @@ def train(
         dropout=dropout,
         weights=weights,
         freeze=freeze,
+        teacher=teacher,
+        on_note=lambda text: screen.note(f"Guessed of the teacher: {text}"),
         seed=seed,
         resume=resume,
         overwrite=overwrite,
@@ -84,6 +89,7 @@ def train(
         screen.document({"model": str(result.model), **result.metrics})
         return
     screen.show(evaluation_table(result.metrics))
+    screen.remarks(result.metrics.get("remarks", ()))  # runs of an older edgepress have none
     screen.say(f"Test accuracy {100 * result.metrics['accuracy']:.2f} %: {result.model}", style="bold")
     screen.say(f"Next: edgepress convert {result.model}")
 

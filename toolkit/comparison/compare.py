@@ -26,6 +26,7 @@ from edgepress.toolkit.comparison.figures import Figure
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
 from edgepress.toolkit.comparison.match import Pair, match_models, match_results
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import load_benchmark
 from edgepress.toolkit.results.records import Benchmark
 
@@ -84,6 +85,9 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """The document that `compare --json` prints."""
         return {"schema_version": SCHEMA_VERSION, "failed": self.failed} | dataclasses.asdict(self)
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self.to_dict())
 
 
 def compare(
@@ -213,7 +217,7 @@ def judge(
 
 
 def _notes(old: Benchmark, new: Benchmark) -> list[str]:
-    """Warnings: different data, noisy hosts, changed engine versions."""
+    """Warnings: different data, noisy hosts, other ways of timing, changed engine versions."""
     notes = []
     if old.data["sha256"] != new.data["sha256"]:
         counts = [f"{run.data['count']} items of {run.data['source']}" for run in (old, new)]
@@ -221,6 +225,9 @@ def _notes(old: Benchmark, new: Benchmark) -> list[str]:
     for what, run in (("OLD", old), ("NEW", new)):
         if run.noise is not None and run.noise.noisy:
             notes.append(f"{what} was measured on a host under load: {'; '.join(run.noise.reasons)}")
+    ways = [run.noise.turns for run in (old, new) if run.noise is not None]
+    if len(set(ways)) == 2:
+        notes.append(f"Timing turns started by {ways[0]} in OLD, by {ways[1]} in NEW: that alone changes latencies.")
     before, after = (run.host.get("engines") or {} for run in (old, new))
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         changed = [f"{e} {before[e]} -> {after[e]}" for e in before if e in after and before[e] != after[e]]

@@ -168,7 +168,7 @@ def _replace(
     figure: Figure, change: Interval | None, how: str, drift: float | None = None, *, own: Interval | None = None
 ) -> Figure:
     if drift == math.inf:
-        how, drift = f"{how}, of which one was noisy", None
+        how, drift = f"{how}; one was noisy, or they were timed in two ways", None
     return Figure(**vars(figure) | {"change": change, "how": how, "drift": drift, "own": own or figure.own})
 
 

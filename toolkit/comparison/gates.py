@@ -24,14 +24,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.quantities import POINTS, SHARES, SIZES, TIMES
 from edgepress.toolkit.stats.intervals import Interval
 
 FAILED, PASSED, OPEN = "failed", "passed", "not established"
 
-TIMES = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}
-SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
-SHARES = {"": 1.0, "%": 0.01}
-POINTS = {"": 1.0, "pp": 1.0}
 RATIOS = ("x", "%")
 
 

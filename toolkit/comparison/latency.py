@@ -64,6 +64,8 @@ def latency_ratio(
     if not old.like(new):
         return None, f"measured on another machine ({old.host.get('cpu')}, then {new.host.get('cpu')})", None
     base, how, drift = yardstick(old, new)
+    if name != "p50_us" and not old.timed_like(new):
+        drift = math.inf
     if not kept:
         plain = Interval(getattr(new.row, name) / getattr(old.row, name), None, None)
         return plain, "the rounds of both are not recorded", drift
@@ -75,10 +77,11 @@ def latency_ratio(
 def yardstick(old: Side, new: Side) -> tuple[tuple[Side, Side] | None, str, float | None]:
     """The baseline of both results if it is the same file and engine, the method, and the allowance for drift.
 
-    The allowance is infinite if a run was noisy and there is no baseline on the same engine.
+    The allowance is infinite if there is no baseline on the same engine, and a run was noisy or the turns of the two
+    were started in different ways.
     """
     base = old.baseline(), new.baseline()
-    noisy = old.noisy or new.noisy
+    noisy = old.noisy or new.noisy or not old.timed_like(new)
     if base[0] and base[1] and base[0].row.sha256 == base[1].row.sha256 != "" and base[0].engine == base[1].engine:
         name, engine = base[1].row.scheme, base[1].row.engine
         if engine == new.row.engine:
@@ -129,6 +132,11 @@ class Side(NamedTuple):
     def noisy(self) -> bool:
         """Whether the host was under load, so that latencies are unreliable."""
         return self.run.noise is not None and self.run.noise.noisy
+
+    def timed_like(self, other: Side) -> bool:
+        """Whether the turns of both were started in the same way, as far as is known."""
+        noise = self.run.noise, other.run.noise
+        return noise[0] is None or noise[1] is None or noise[0].turns == noise[1].turns
 
     def like(self, other: Side) -> bool:
         """Whether both were measured on the same kind of machine."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,22 @@ import numpy as np
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize
 from edgepress.toolkit.data.builtin import NAMES, is_builtin, read_builtin
+from edgepress.toolkit.data.conflicts import find_conflicts
 from edgepress.toolkit.data.folder import read_folder
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
 from edgepress.toolkit.data.items import Items, ReadOptions
 from edgepress.toolkit.data.npz import is_npz, read_npz
+from edgepress.toolkit.data.shards import is_shards, read_shards
 from edgepress.toolkit.data.splits import (
     SHARES,
+    Ints,
     Names,
     assign,
     calibration_rows,
     require_all_classes,
     require_items,
 )
-from edgepress.toolkit.data.types import SPLITS, DataSet, Purpose, Source, Split
+from edgepress.toolkit.data.types import COPY, SPLITS, DataSet, Purpose, Source, Split
 from edgepress.toolkit.errors import DataError
 
 __all__ = ["ACCEPTED", "KINDS", "NAMES", "SPLITS", "DataSet", "Source", "Split", "calibration_rows", "open_data"]
@@ -43,6 +47,7 @@ __all__ = ["ACCEPTED", "KINDS", "NAMES", "SPLITS", "DataSet", "Source", "Split",
 KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, ReadOptions], Items]]] = {
     ", ".join(NAMES): (is_builtin, read_builtin),
     "a folder of IDX files": (is_idx_folder, read_idx_folder),
+    "tar shards": (is_shards, read_shards),
     "a folder of class folders": (Path.is_dir, read_folder),
     "an .npz": (is_npz, read_npz),
 }
@@ -69,8 +74,9 @@ def open_data(
     """Open a data set and split it.
 
     Args:
-        source: One of `NAMES`, or a path: a folder of class folders, a folder of IDX files, or an `.npz`. A name
-            given as a string wins over a path; `./mnist` or a `Path` is always a path.
+        source: One of `NAMES`, or a path: a folder of class folders, a folder of IDX files, tar shards
+            (`shards/train-{000..009}.tar` or a folder of them), or an `.npz`. A name given as a string wins over a
+            path; `./mnist` or a `Path` is always a path.
         size: Height and width to resize images to, or one number for both; None keeps the data's own size.
         color: "grey" or "rgb"; None keeps the data's own colour.
         resize: How to resize images.
@@ -88,6 +94,11 @@ def open_data(
         DataError: The data can't be used; the message names the item and the remedy.
         InputError: `size`, `color` or `resize` can't be used.
         MissingExtraError: A required package is not installed.
+
+    Example:
+        >>> from edgepress.toolkit import open_data
+        >>> open_data("digits", size=32).input.shape
+        (32, 32, 1)
     """
     size = (size, size) if isinstance(size, int) else size
     options = ReadOptions(
@@ -106,14 +117,18 @@ def open_data(
     copies = [items.source.name(i) for i in np.flatnonzero((split == "") & (items.given != "")).tolist()]
     order = np.lexsort((items.y, items.hashes))
     rows = {name: order[split[order] == name] for name in SPLITS}
+    train, val, test = (Split(items.source, rows[name], items.y[rows[name]]) for name in SPLITS)
     opened = DataSet(
         source=str(source),
         labels=items.labels,
         input=items.spec,
-        **{name: Split(items.source, rows[name], items.y[rows[name]]) for name in SPLITS},
-        sha256=_fingerprint(items, split),
-        skipped=(*items.skipped, *((name, "a copy is in the test or validation split") for name in copies)),
+        train=train,
+        val=val,
+        test=test,
+        sha256=_fingerprint(items, rows),
+        skipped=(*items.skipped, *((name, COPY) for name in copies)),
         computed=computed,
+        conflicts=find_conflicts(items, order),
     )
     return opened if labels is None else opened.relabelled(labels)
 
@@ -163,11 +178,26 @@ def _shown(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:12]) + more
 
 
-def _fingerprint(items: Items, split: Names) -> str:
-    """Hash every item's content hash, label and split, independent of the order of the files."""
-    lines = sorted(
-        f"{name} {items.labels[y] if items.labels else ''} {digest.decode()}\n"
-        for name, y, digest in zip(split, items.y, items.hashes, strict=True)
-        if name
-    )
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def _fingerprint(items: Items, rows: Mapping[str, Ints]) -> str:
+    """Hash every item's content hash, label and split, independent of the order of the files.
+
+    The lines are hashed in their order without holding all of them: those of a class of a split are in order already.
+
+    Args:
+        items: The items.
+        rows: The items of each split, in the order of their content hashes.
+    """
+
+    def lines(name: str, same: Ints) -> Iterator[bytes]:
+        start = f"{name} {items.labels[items.y[same[0]]] if items.labels else ''} ".encode()
+        return (start + items.hashes[i] + b"\n" for i in same)
+
+    classes = []
+    for name, some in rows.items():
+        by_class = some[np.argsort(items.y[some], kind="stable")]
+        borders = np.flatnonzero(np.diff(items.y[by_class])) + 1
+        classes += [lines(name, same) for same in np.split(by_class, borders) if len(same)]
+    digest = hashlib.sha256()
+    for line in heapq.merge(*classes):
+        digest.update(line)
+    return digest.hexdigest()

@@ -44,6 +44,13 @@ def is_builtin(source: object) -> bool:
     return isinstance(source, str) and source in NAMES
 
 
+def color_of(source: object) -> str | None:
+    """The color mode in which the images of a data set of this name are; None if `source` is no such name."""
+    if not is_builtin(source):
+        return None
+    return "rgb" if str(source).startswith("cifar") else "grey"
+
+
 def read_builtin(name: str, options: ReadOptions) -> Items:
     """Read the data set of this name, one of `NAMES`.
 

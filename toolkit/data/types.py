@@ -18,6 +18,8 @@ from edgepress.runtime.contract import DataRecord
 from edgepress.runtime.input_spec import InputSpec
 
 SPLITS = ("train", "val", "test")
+COPY = "a copy is in the test or validation split"
+"""Why an item that can be read is left out."""
 Purpose = Literal["training", "evaluation", "calibration"]
 """What data are opened for: training needs all classes in the training and test splits; evaluation needs test items;
 calibration needs training items, with labels or without."""
@@ -81,6 +83,25 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Conflicts:
+    """Items of the same content in different classes.
+
+    Attributes:
+        items: Number of items whose content is in several classes.
+        wrong: How many of them any model must classify wrongly, as it answers the same for the same content.
+        total: Number of items of the data.
+        groups: Number of such contents.
+        examples: The first of them: the name and class of one item a class.
+    """
+
+    items: int
+    wrong: int
+    total: int
+    groups: int
+    examples: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True)
 class DataSet:
     """Three splits, the labels, and the format of an item.
 
@@ -95,6 +116,8 @@ class DataSet:
         skipped: Items left out, with the reason: unreadable files (`--skip-unreadable`), and copies of items in a given
             test or validation split.
         computed: Splits that the data did not have, so that their items were taken from the training items.
+        conflicts: Items of the same content in different classes; None if there are none.
+        tested: The split that `test` holds.
     """
 
     source: str
@@ -106,6 +129,12 @@ class DataSet:
     sha256: str
     skipped: tuple[tuple[str, str], ...] = ()
     computed: tuple[str, ...] = ()
+    conflicts: Conflicts | None = None
+    tested: str = "test"
+
+    def tested_on(self, name: str) -> DataSet:
+        """The same with another split in place of the test items, for what works on these."""
+        return replace(self, test=getattr(self, name), tested=name)
 
     def relabelled(self, labels: tuple[str, ...]) -> DataSet:
         """The same with classes numbered in the order of these labels, which include all of its own."""

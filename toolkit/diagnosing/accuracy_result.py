@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgepress.converters.diagnosis.layer import Layer
+from edgepress.toolkit.notebooks.views import accuracy_diagnosis_html
 from edgepress.toolkit.results.records import rounded
 
 
@@ -97,3 +98,6 @@ class AccuracyDiagnosis:
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, rounded to six significant digits."""
         return {name: rounded(value, lambda v: float(f"{v:.6g}")) for name, value in asdict(self).items()}
+
+    def _repr_html_(self) -> str:
+        return accuracy_diagnosis_html(self.to_dict())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from edgepress.toolkit.diagnosing.sentences import summary
 from edgepress.toolkit.diagnosing.sorting import DEPTHWISE, PRODUCT, sort
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.host.system import load_average
 from edgepress.toolkit.profiling.ceiling import measure_ceiling
 from edgepress.toolkit.profiling.profile import RUNS, Profile, profile
 from edgepress.toolkit.results.records import Ceiling
@@ -132,9 +132,11 @@ def diagnosis(made: Profile, ceiling: Ceiling | None, *, notes: Sequence[str] = 
         else:
             notes.append(f"{slower}they were disturbed, and their shares are not reliable.")
     disturbed = case.disturbed_us > DISTURBANCE * made.total_us
-    if (load := os.getloadavg()[0]) > usable_cores() or disturbed:
+    load = load_average() or 0.0
+    if load > usable_cores() or disturbed:
         part = f", and took {duration(case.disturbed_us)} of this latency" if disturbed else ""
-        notes.append(f"Other programs were busy (load average {load:.1f}){part}: repeat this on a quiet machine.")
+        average = f" (load average {load:.1f})" if load else ""
+        notes.append(f"Other programs were busy{average}{part}: repeat this on a quiet machine.")
     return Diagnosis(
         file=made.file,
         engine=made.engine,

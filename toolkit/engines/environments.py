@@ -36,6 +36,10 @@ from edgepress.toolkit.errors import unknown
 Version = tuple[int, int]
 OLDEST = (3, 11)
 """The oldest Python that edgepress supports."""
+PYTHON = Path("Scripts", "python.exe") if sys.platform == "win32" else Path("bin", "python")
+"""The interpreter in an environment's folder."""
+PACKAGES = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
+"""Where its packages are."""
 LOG_LINES = 3
 PIP = ("install", "--disable-pip-version-check", "--quiet", "--retries", "1")
 """Without a network, it gives up after one more try, not after five."""
@@ -104,7 +108,7 @@ def python_for(engine: str) -> Path | None:
     """
     if engine in available_engines():
         return None
-    python = _folder(engine) / "bin" / "python"
+    python = _folder(engine) / PYTHON
     return python if python.exists() else None
 
 
@@ -130,7 +134,7 @@ def engine_states() -> list[EngineState]:
 def engine_version(engine: str) -> str:
     """Version of an engine's package, here or in its environment; "" if it is not installed."""
     python = python_for(engine)
-    path = sys.path if python is None else [str(p) for p in python.parent.parent.glob("lib/python*/site-packages")]
+    path = sys.path if python is None else [str(p) for p in python.parent.parent.glob(PACKAGES)]
     found = importlib.metadata.distributions(name=ENVIRONMENTS[engine].package, path=path)
     return next((d.version for d in found), "")
 
@@ -205,7 +209,7 @@ def _install(name: str, base: Path) -> None:
     try:
         # Without pip: ours installs into it, because Debian packages ensurepip separately.
         _run([str(base), "-m", "venv", "--without-pip", str(new)], f"{base} cannot create an environment")
-        there = new / "bin" / "python"
+        there = new / PYTHON
         pip = [sys.executable, "-m", "pip", "--python", str(there), *PIP, *row.requirements]
         _run(pip, f"{row.package} can't be installed for {base}")
         _try(name, there)

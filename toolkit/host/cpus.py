@@ -7,11 +7,12 @@ are timed on the same CPUs, as many as they have threads, while the coordinating
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 
 from edgepress.runtime.board import usable_cpus
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.host.system import turns
+from edgepress.toolkit.workers.system import pin
 
 
 def parse_cpus(text: str) -> tuple[int, ...]:
@@ -32,8 +33,11 @@ def parse_cpus(text: str) -> tuple[int, ...]:
 
 
 def choose_cpus(threads: int) -> tuple[int, ...]:
-    """The last usable CPUs, one per thread: systems tend to put their own work on the first ones."""
-    return usable_cpus()[-threads:]
+    """The last usable CPUs, one per thread: systems tend to put their own work on the first ones.
+
+    None where turns are spawned: such systems cannot pin processes.
+    """
+    return usable_cpus()[-threads:] if turns() == "fork" else ()
 
 
 @contextlib.contextmanager
@@ -44,8 +48,8 @@ def out_of_the_way(cpus: tuple[int, ...]) -> Iterator[None]:
     if not rest or not cpus:
         yield
         return
-    os.sched_setaffinity(0, rest)
+    pin(tuple(rest))
     try:
         yield
     finally:
-        os.sched_setaffinity(0, mine)
+        pin(mine)

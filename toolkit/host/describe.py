@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from typing import Any
 
 from edgepress.runtime import ENGINES
-from edgepress.runtime.board import cpu_name, usable_cores
+from edgepress.runtime.amx import has_tiles
+from edgepress.runtime.board import usable_cores
 from edgepress.toolkit.engines.environments import engine_version
+from edgepress.toolkit.host.system import load_average, processor
 
 X86 = ("x86_64", "AMD64", "i686")
 
@@ -20,14 +21,15 @@ def describe_host() -> dict[str, Any]:
 
     return {
         "name": platform.node(),
-        "cpu": cpu_name(),
+        "cpu": processor(),
         "machine": platform.machine(),
+        "amx": has_tiles(),
         "cores": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
         "os": _system(),
         "python": platform.python_version(),
         "engines": {name: version for name in ENGINES if (version := engine_version(name))},
-        "load_1min": round(os.getloadavg()[0], 2),
+        "load_1min": None if (load := load_average()) is None else round(load, 2),
     }
 
 

@@ -20,7 +20,12 @@ def doctor() -> dict[str, Any]:
         the extra "toolkit" (version None and a command if it is missing); and "temporary_bytes", the free space where
         conversions keep their files. "ok": an engine works and no package is missing.
     """
+    import psutil
+
     found = board_doctor()
+    memory = psutil.virtual_memory()
+    found["memory_bytes"] = found["memory_bytes"] or memory.total  # the board's are 0 where there is no /proc
+    found["available_bytes"] = found["available_bytes"] or memory.available
     install = f"{sys.executable} -m pip install 'edgepress[toolkit]'"
     versions = {package: version(package) for package in sorted(set(TOOLKIT_MODULES.values()))}
     packages = [{"package": p, "version": v, "install": "" if v else install} for p, v in versions.items()]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def profile(
     ):  # counted for one item of several
         pairs = {i: replace(node, macs=None) for i, node in pairs.items()}
     nodes = _nodes(traces, pairs, named=delegates)
-    total, kernels = _quiet_mean(traces.latencies_us[:, np.newaxis])[0], sum(n.time_us for n in nodes)
+    total, kernels = _quiet_mean(traces.latencies_us[:, np.newaxis])[0], fsum(n.time_us for n in nodes)
     return Profile(
         file=str(path),
         engine=engine,
@@ -175,9 +176,9 @@ def profile(
         total_us=float(total),
         rest_us=max(float(total) - kernels, 0.0),
         tracing_slowdown=max(kernels / float(total), 1.0),
-        operations=_operations(nodes),
+        operations=_operations(nodes, kernels or 1.0),
         nodes=nodes,
-        delegated_share=sum(n.share for n in nodes if n.delegated) if delegates else None,
+        delegated_share=fsum(n.time_us for n in nodes if n.delegated) / (kernels or 1.0) if delegates else None,
         delegated_operations=len(file_nodes) - len(own_places(traces.kernels)) if delegates else None,
         file_operations=len(file_nodes) if delegates else None,
         method=ENGINES[engine].profiler,
@@ -193,7 +194,7 @@ def _quiet_mean(times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _nodes(traces: Traces, pairs: Mapping[int, Node], *, named: bool) -> tuple[NodeTime, ...]:
     """Every kernel with its time, and if `named` with the name and the operation that the file has for it."""
     times = _quiet_mean(traces.times_us)
-    whole = float(times.sum()) or 1.0
+    whole = fsum(times) or 1.0
     return tuple(
         NodeTime(
             name=pairs[i].name if named and i in pairs else kernel.name,
@@ -211,7 +212,7 @@ def _nodes(traces: Traces, pairs: Mapping[int, Node], *, named: bool) -> tuple[N
     )
 
 
-def _operations(nodes: Sequence[NodeTime]) -> tuple[OperationTime, ...]:
+def _operations(nodes: Sequence[NodeTime], whole: float) -> tuple[OperationTime, ...]:
     groups: dict[tuple[str, bool], list[NodeTime]] = defaultdict(list)
     for node in nodes:
         groups[node.operation, node.delegated].append(node)
@@ -219,8 +220,8 @@ def _operations(nodes: Sequence[NodeTime]) -> tuple[OperationTime, ...]:
         OperationTime(
             operation=operation,
             count=len(found),
-            time_us=sum(n.time_us for n in found),
-            share=sum(n.share for n in found),
+            time_us=fsum(n.time_us for n in found),
+            share=fsum(n.time_us for n in found) / whole,  # rounded once: a sum of shares can exceed 1
             delegated=delegated,
         )
         for (operation, delegated), found in groups.items()

@@ -30,7 +30,7 @@ def markdown(result: Benchmark) -> str:
         table(result),
         escaped(measured_on(result)),
     ]
-    return "\n\n".join([*parts, *warnings(result), *diagnoses(result)]) + "\n"
+    return "\n\n".join([*parts, *warnings(result), *remarks(result), *diagnoses(result)]) + "\n"
 
 
 def ship_name(result: Benchmark) -> str:
@@ -78,6 +78,14 @@ def warnings(result: Benchmark) -> list[str]:
     quotes = [f"> {escaped(text)}" for _, text in view.notices(result)]
     failed = [f"- {escaped(name)}: {escaped(text)}" for name, text in view.reasons(result)]
     return [*quotes, *(["\n".join(failed)] if failed else [])]
+
+
+def remarks(result: Benchmark) -> list[str]:
+    """What else than quantization limits the accuracy, as Markdown quotes with the next command."""
+    return [
+        f"> **Remark:** {escaped(r.text)}" + (f" Next: <code>{escaped(r.command)}</code>" if r.command else "")
+        for r in result.remarks
+    ]
 
 
 def diagnoses(result: Benchmark) -> list[str]:

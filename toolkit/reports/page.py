@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ HERE = Path(__file__).parent
 SCRIPTS = ("vendor/d3.min.js", "plots.js", "closer.js", "report.js")
 
 
-def page(result: Benchmark) -> str:
-    """The report of a benchmark as HTML."""
+def page(result: Benchmark, climb: Mapping[str, Any] | None = None) -> str:
+    """The report of a benchmark as HTML, with a climb of `climb_of` if there is one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -35,9 +35,9 @@ def page(result: Benchmark) -> str:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style = style_sheet()
-    scripts = [(HERE / name).read_text() for name in SCRIPTS]
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS]
     return environment.get_template("page.html").render(
-        **_context(result),
+        **_context(result, climb),
         policy=_policy(style, scripts),
         style=Markup(style),  # ours, not the results'
         scripts=[Markup(script) for script in scripts],
@@ -48,7 +48,7 @@ def page(result: Benchmark) -> str:
 def style_sheet() -> str:
     """The style sheet, with the colours of the schemes under the numbers of `color_of`."""
     light, dark = ("\n".join(f".c{n} {{ color: {c[ground]}; }}" for n, c in enumerate(COLORS)) for ground in (0, 1))
-    style = (HERE / "report.css").read_text()
+    style = (HERE / "report.css").read_text(encoding="utf-8")
     return f"{style}{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
 
 
@@ -66,7 +66,7 @@ def _policy(style: str, scripts: list[str]) -> str:
     return f"{rules}; base-uri 'none'; form-action 'none'"
 
 
-def _context(result: Benchmark) -> dict[str, Any]:
+def _context(result: Benchmark, climb: Mapping[str, Any] | None) -> dict[str, Any]:
     """The values that the template inserts."""
     rows = _rows(result)
     ship = next((row for row in rows if row["ship"]), None)
@@ -98,7 +98,8 @@ def _context(result: Benchmark) -> dict[str, Any]:
         "sha256": {r["m"].file: r["m"].sha256 for r in rows if r["m"].sha256},
         "contract": json.dumps(view.contract_of(result), indent=2, ensure_ascii=False),
         "disagreements": _disagreements(result),
-        "has": _sections(result),
+        "climb": climb,
+        "has": _sections(result, climb),
         "version": __version__,
     }
 
@@ -140,12 +141,13 @@ def _only(values: set[int]) -> int | None:
     return next(iter(values)) if len(values) == 1 else None
 
 
-def _sections(result: Benchmark) -> dict[str, str]:
+def _sections(result: Benchmark, climb: Mapping[str, Any] | None) -> dict[str, str]:
     """The sections that have content: anchor and title."""
     rows = result.results
     titles = {
         "trade-off": ("Trade-off", any(r.accuracy is not None for r in rows)),
         "files": ("All files", True),
+        "climb": ("How it was compressed", climb is not None),
         "accuracy": ("Accuracy", any(r.drop_pp is not None for r in rows)),
         "closer": ("A closer look", any(r.per_class or r.confusion_matrix or r.profile for r in rows)),
         "disagreements": ("Disagreements", bool(result.disagreements)),

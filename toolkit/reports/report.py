@@ -1,4 +1,4 @@
-"""Write the results of a benchmark as a web page, a Markdown table, or a model card.
+"""Write the results of a benchmark or a sweep as a web page or Markdown, and those of a benchmark as a model card.
 
     edgepress report runs/a/variants                     runs/a/variants/report.html, one file that needs no network
     edgepress report runs/a/variants --format md         for a README or a pull request
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgepress.converters.files import write_text
-from edgepress.toolkit.errors import unknown
+from edgepress.toolkit.errors import InputError, unknown
 
 Format = Literal["html", "md", "card"]
 FORMATS: dict[Format, str] = {
@@ -24,6 +24,7 @@ FORMATS: dict[Format, str] = {
     "card": "a model card for Hugging Face",
 }
 PAGE = "report.html"
+RESULTS, SWEEP = "benchmark.json", "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Report:
 def report(
     folder: str | Path, out: str | Path | None = None, *, format: Format = "html", licence: str = "unknown"
 ) -> Report:
-    """Write the report of a benchmark.
+    """Write the report of a sweep, or of a benchmark; the page of one also shows the climb of `edgepress compress`.
 
     Args:
-        folder: A folder that holds `benchmark.json`, or that file.
+        folder: A folder that holds `benchmark.json` or `sweep.json`, or one of these files.
         out: File to write; None writes a page to `report.html` next to the results, and no file for other formats.
         format: A name in `FORMATS`.
         licence: License of the model, as a Hugging Face identifier, for the card.
@@ -63,6 +64,7 @@ def report(
         >>> print(report("edgepress-demo", format="md").text)
     """
     from edgepress.toolkit.reports.card import model_card
+    from edgepress.toolkit.reports.climb import climb_of
     from edgepress.toolkit.reports.markdown import markdown
     from edgepress.toolkit.reports.page import page
     from edgepress.toolkit.results.file import load_benchmark
@@ -70,12 +72,32 @@ def report(
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     folder = Path(folder)
+    found = folder / SWEEP if folder.is_dir() and not (folder / RESULTS).exists() else folder
+    if found.name == SWEEP and found.exists():
+        return _of_sweep(found, out, format)
     result = load_benchmark(folder)
     if format == "html":
-        text = page(result)
+        text = page(result, climb_of(folder if folder.is_dir() else folder.parent))
         out = out or (folder if folder.is_dir() else folder.parent) / PAGE
     else:
         text = markdown(result) if format == "md" else model_card(result, licence=licence)
+    return _written(text, out)
+
+
+def _of_sweep(file: Path, out: str | Path | None, format: Format) -> Report:
+    from edgepress.toolkit.reports.sweep_markdown import sweep_markdown
+    from edgepress.toolkit.reports.sweep_page import sweep_page
+    from edgepress.toolkit.sweeping.result import load_sweep
+
+    if format == "card":
+        raise InputError("A model card is about one model, not a sweep.", "Make it of a benchmark of the winner.")
+    sweep = load_sweep(file)
+    if format == "html":
+        return _written(sweep_page(sweep), out or file.with_name(PAGE))
+    return _written(sweep_markdown(sweep), out)
+
+
+def _written(text: str, out: str | Path | None) -> Report:
     if out is not None:
         write_text(out, text)
     return Report(text, None if out is None else Path(out))

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgepress.toolkit.notebooks.views import benchmark_html
+from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.figures import (
     AccuracyFigures,
     ErrorFigures,
@@ -96,6 +98,7 @@ class Noise:
         frequency_mhz: Lowest and highest CPU frequency seen; None where the system does not report it.
         spread: Interquartile range of the baseline's round medians divided by their median.
         cpus: CPUs that the processes were pinned to; empty: not pinned.
+        turns: How the turns of timing started: "fork", or "spawn" where the system cannot fork and pin processes.
     """
 
     noisy: bool
@@ -106,6 +109,7 @@ class Noise:
     frequency_mhz: tuple[float, float] | None = None
     spread: float | None = None
     cpus: tuple[int, ...] = ()
+    turns: str = "fork"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +172,7 @@ class Benchmark:
         noise: How quiet the host was; None if nothing was timed.
         ceiling: What this CPU can reach at most; None if it was not measured.
         disagreements: Items on which files and baseline disagree, those with most files first, at most 24.
+        remarks: What else than quantization limits the accuracy, measured on the float baseline; see docs/advice.md.
         provenance: "created" (ISO 8601, UTC), "command", "edgepress" (version), "seed" (of the order of turns),
             "tools", "contract" (the baseline's).
     """
@@ -185,6 +190,7 @@ class Benchmark:
     noise: Noise | None = None
     ceiling: Ceiling | None = None
     disagreements: tuple[Disagreement, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -203,6 +209,9 @@ class Benchmark:
         """The content of `benchmark.json`, rounded to six significant digits."""
         document = {"schema_version": SCHEMA_VERSION} | dataclasses.asdict(self)
         return {name: rounded(value, lambda v: float(f"{v:.6g}")) for name, value in document.items()}
+
+    def _repr_html_(self) -> str:
+        return benchmark_html(self.to_dict())
 
 
 def rounded(value: Any, to: Callable[[float], float]) -> Any:

@@ -158,15 +158,11 @@ def build(
         TrainingError: The weights can't be loaded or don't fit.
     """
     row = architecture(name)
-    options = Options(
-        width=_option(row, "width", width, row.width),
-        depth=_option(row, "depth", depth, row.depths[0] if row.depths else None),
-        dropout=row.dropout if dropout is None else dropout,
-        pretrained=pretrained.of_applications(weights),
+    options = dataclasses.replace(
+        checked(name, input, width=width, depth=depth, dropout=dropout, weights=weights, freeze=freeze),
         mean=None if mean is None else np.asarray(mean, np.float32),
         variance=None if variance is None else np.asarray(variance, np.float32),
     )
-    _check(row, input, options, weights=weights, freeze=freeze)
 
     import keras
 
@@ -183,6 +179,32 @@ def build(
     for layer in model.layers if freeze else ():
         layer.trainable = layer is head
     return model
+
+
+def checked(
+    name: str,
+    input: InputSpec,
+    *,
+    width: float | None = None,
+    depth: int | None = None,
+    dropout: float | None = None,
+    weights: str | Path | None = None,
+    freeze: bool = False,
+) -> Options:
+    """The options of an architecture with its defaults instead of None; the arguments are those of `build`.
+
+    Raises:
+        InputError: The name is unknown, or an option or the input does not fit the architecture.
+    """
+    row = architecture(name)
+    options = Options(
+        width=_option(row, "width", width, row.width),
+        depth=_option(row, "depth", depth, row.depths[0] if row.depths else None),
+        dropout=row.dropout if dropout is None else dropout,
+        pretrained=pretrained.of_applications(weights),
+    )
+    _check(row, input, options, weights=weights, freeze=freeze)
+    return options
 
 
 def _check(row: Architecture, input: InputSpec, options: Options, *, weights: str | Path | None, freeze: bool) -> None:

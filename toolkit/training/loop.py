@@ -13,7 +13,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.types import SPLITS, DataSet
+from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import InputError, NotANumberError, TrainingError
 from edgepress.toolkit.training import architectures, augment, batches, checkpoint, run_folder
 from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.teacher import Targets, Teacher, distillation_loss, label_accuracy
 
 Advance = Callable[[int, dict[str, float]], None]
 Deviation = npt.NDArray[np.float32] | None
 """Standard deviation of float32 items along their last axis; None for images."""
+Weights = npt.NDArray[np.float32] | None
+"""Weight of each class, shape (classes,); None if all weigh the same."""
 BUILD_OPTIONS = ("width", "depth", "dropout", "weights", "freeze", "seed")
 
 
@@ -48,10 +52,13 @@ def train(
     dropout: float | None = None,
     weights: str | Path | None = None,
     freeze: bool = False,
+    teacher: str | Path | None = None,
     seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
+    stop_after: int | None = None,
     progress: bool = True,
+    on_note: Callable[[str], None] | None = None,
 ) -> run_folder.TrainResult:
     """Train with Adam, cross-entropy and a cosine decay of the learning rate; keep the epoch with the best validation.
 
@@ -70,10 +77,15 @@ def train(
         dropout: Dropout rate before the classifier.
         weights: Initial weights.
         freeze: Train only the classifier.
+        teacher: A classifier of the same labels whose answers are learned as well as the labels (`teacher.Teacher`): a
+            `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         seed: Seed of the initial weights, dropout, order and augmentation.
         resume: Resume the run that `out` holds; the result of a finished run is returned, an empty folder starts one.
         overwrite: Replace a run that `out` holds.
+        stop_after: Epoch after which the run is left unfinished, to be resumed; None trains to the end. An unfinished
+            run has no model, and its metrics are empty.
         progress: Show a progress bar on standard error.
+        on_note: Called with each value that was guessed of a teacher that edgepress did not make.
 
     Returns:
         The model's path, its metrics on the test split, and the history.
@@ -90,12 +102,23 @@ def train(
     given: dict[str, Any] = {"arch": arch, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     given |= {"patience": patience, "class_weights": class_weights, "augmentation": augmentation, "width": width}
     given |= {"depth": depth, "dropout": dropout, "weights": weights, "freeze": freeze, "seed": seed}
+    given |= {"teacher": teacher}
     opened = data if isinstance(data, DataSet) else open_data(data)
-    return _run(opened, given, out, resume=resume, overwrite=overwrite, progress=progress)
+    note = on_note or (lambda text: None)
+    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "stop_after": stop_after, "progress": progress}
+    return _run(opened, given, out, **how, on_note=note)
 
 
 def _run(
-    data: DataSet, given: dict[str, Any], out: str | Path | None, *, resume: bool, overwrite: bool, progress: bool
+    data: DataSet,
+    given: dict[str, Any],
+    out: str | Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    stop_after: int | None,
+    progress: bool,
+    on_note: Callable[[str], None],
 ) -> run_folder.TrainResult:
     """Carry out a run in its folder, whose model is that of the epoch with the highest validation accuracy."""
     if resume and overwrite:
@@ -103,11 +126,20 @@ def _run(
     arguments = _resolved(given, data)
     folder = Path("runs") / f"{Path(data.source).stem}-{arguments['arch']}" if out is None else Path(out)
     model, deviation = _new_model(data, arguments)
-    with run_folder.only_run(folder):
-        state = run_folder.begin(folder, _identity(data, arguments), resume=resume, overwrite=overwrite)
+    with ExitStack() as stack:
+        path = arguments["teacher"]
+        teacher = None if path is None else stack.enter_context(Teacher(Path(path), data, on_note))
+        stack.enter_context(run_folder.only_run(folder))
+        identity = _identity(data, arguments, teacher)
+        state = run_folder.begin(folder, identity, resume=resume, overwrite=overwrite)
         if state is not None:
-            _fit(model, data, state, folder=folder, deviation=deviation, progress=progress)
-            run_folder.finish(model, data, state, arguments=arguments, folder=folder)
+            targets = None if teacher is None else Targets(teacher, data.train.y, arguments["augmentation"])
+            how: dict[str, Any] = {"stop_after": stop_after, "deviation": deviation, "progress": progress}
+            _fit(model, data, state, targets, folder=folder, **how)
+            if stop_after is not None and not _is_over(state, state.began_with["epochs"]):
+                return run_folder.TrainResult(folder / run_folder.MODEL, {}, state.history)
+            taught = None if teacher is None else teacher.facts()
+            run_folder.finish(model, data, state, arguments=arguments, teacher=taught, folder=folder)
         return run_folder.load_result(folder)
 
 
@@ -118,7 +150,7 @@ def _resolved(given: dict[str, Any], data: DataSet) -> dict[str, Any]:
     found = given | {name: getattr(row, name) for name in unset}
     found["augmentation"] = augment.resolve(given["augmentation"], data.input)
     found["depth"] = given["depth"] or next(iter(row.depths), given["depth"])
-    found["weights"] = None if given["weights"] is None else str(given["weights"])
+    found |= {name: None if given[name] is None else str(given[name]) for name in ("weights", "teacher")}
     for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("seed", 0)):
         if found[name] is not None and found[name] < least:
             raise InputError(f"{name} is {found[name]}; accepted: {least} or more.")
@@ -146,21 +178,32 @@ def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation
     return model, None if variance is None else np.sqrt(variance)
 
 
-def _identity(data: DataSet, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal for a run to be resumed, as JSON returns it."""
+def _identity(data: DataSet, arguments: dict[str, Any], teacher: Teacher | None) -> dict[str, Any]:
+    """What must be equal for a run to be resumed, as JSON returns it; a teacher may have moved, but not changed."""
     facts = {"data": data.sha256, "input": dataclasses.asdict(data.input), "labels": data.labels}
-    return dict(json.loads(json.dumps(arguments | facts)))
+    taught_by = None if teacher is None else teacher.sha256
+    return dict(json.loads(json.dumps(arguments | facts | {"teacher": taught_by})))
 
 
-def _fit(model: Any, data: DataSet, state: State, *, folder: Path, deviation: Deviation, progress: bool) -> None:
+def _fit(
+    model: Any,
+    data: DataSet,
+    state: State,
+    targets: Targets | None,
+    *,
+    folder: Path,
+    stop_after: int | None,
+    deviation: Deviation,
+    progress: bool,
+) -> None:
     """Train until the last epoch or until patience runs out, then set the model to its best weights."""
     import keras
 
     run = state.began_with
     model.compile(
         optimizer=keras.optimizers.Adam(run["learning_rate"]),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        loss=distillation_loss if targets else "sparse_categorical_crossentropy",
+        metrics=[keras.metrics.MeanMetricWrapper(label_accuracy, name="accuracy") if targets else "accuracy"],
         jit_compile=False,  # on a CPU, compiling a small network takes longer than it saves
     )
     model.optimizer.build(model.trainable_variables)
@@ -171,11 +214,20 @@ def _fit(model: Any, data: DataSet, state: State, *, folder: Path, deviation: De
 
     epochs, steps = run["epochs"], batches.steps(len(data.train), run["batch_size"])
     weights = balanced_weights(data.train.y, len(data.labels)) if run["class_weights"] else None
+    read = partial(
+        batches.training_batches,
+        data.train,
+        batch_size=run["batch_size"],
+        augmentation=run["augmentation"],
+        seed=run["seed"],
+        deviation=deviation,
+        targets=targets,
+    )
     try:
         with _bar(epochs, steps, done=len(state.history), show=progress) as advance:
-            while len(state.history) < epochs and not _patience_is_over(state):
+            while not _is_over(state, epochs if stop_after is None else min(stop_after, epochs)):
                 started = time.monotonic()
-                row = _epoch(model, data, state, steps=steps, weights=weights, deviation=deviation, advance=advance)
+                row = _epoch(model, data.val, state, read, steps=steps, weights=weights, advance=advance)
                 row |= {"seconds": round(time.monotonic() - started, 3)}
                 state.variables = checkpoint.values(variables)
                 state.optimizer = checkpoint.values(model.optimizer.variables)
@@ -195,35 +247,28 @@ def _fit(model: Any, data: DataSet, state: State, *, folder: Path, deviation: De
 
 def _epoch(
     model: Any,
-    data: DataSet,
+    val: Split,
     state: State,
+    read: Callable[..., Iterator[batches.Batch]],
     *,
     steps: int,
-    weights: dict[int, float] | None,
-    deviation: Deviation,
+    weights: Weights,
     advance: Advance,
 ) -> dict[str, float]:
-    """Train for one epoch and validate; returns its row of the history."""
+    """Train for one epoch, whose batches `read` returns, and validate; returns its row of the history."""
     run, epoch = state.began_with, len(state.history)
-    train = batches.training_batches(
-        data.train,
-        batch_size=run["batch_size"],
-        augmentation=run["augmentation"],
-        seed=run["seed"],
-        epoch=epoch,
-        deviation=deviation,
-    )
     count, sums = 0, np.zeros(2)
-    for step, (x, y) in enumerate(train, start=epoch * steps):
+    for step, (x, y) in enumerate(read(epoch=epoch), start=epoch * steps):
         rate = run["learning_rate"] * (1 + math.cos(math.pi * step / (run["epochs"] * steps))) / 2
         model.optimizer.learning_rate = rate
-        logs = model.train_on_batch(x, y, class_weight=weights, return_dict=True)
+        labels = y if y.ndim == 1 else y[:, 0].astype(np.int64)  # behind them are a teacher's answers
+        logs = model.train_on_batch(x, y, None if weights is None else weights[labels], return_dict=True)
         _require_number(logs["loss"], epoch)
         count, sums = count + len(y), sums + len(y) * np.array([logs["loss"], logs["accuracy"]], np.float64)
         so_far = {"loss": float(sums[0] / count), "accuracy": float(sums[1] / count)}
         advance(epoch, so_far)
-    scores = batches.predict_scores(model, data.val, batch_size=run["batch_size"])
-    row = {"epoch": epoch + 1, **so_far, **_loss_and_accuracy(scores, data.val.y), "learning_rate": rate}
+    scores = batches.predict_scores(model, val, batch_size=run["batch_size"])
+    row = {"epoch": epoch + 1, **so_far, **_loss_and_accuracy(scores, val.y), "learning_rate": rate}
     _require_number(row["val_loss"], epoch)
     advance(epoch, row)
     return row
@@ -235,15 +280,16 @@ def _loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]
     return {"val_loss": float(loss), "val_accuracy": float((scores.argmax(axis=1) == y).mean())}
 
 
-def _patience_is_over(state: State) -> bool:
-    patience = state.began_with["patience"]
-    return patience is not None and len(state.history) - state.best_epoch >= patience
+def _is_over(state: State, epochs: int) -> bool:
+    """Whether so many epochs are done, or patience has run out."""
+    patience, done = state.began_with["patience"], len(state.history)
+    return done >= epochs or (patience is not None and done - state.best_epoch >= patience)
 
 
-def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> dict[int, float]:
-    """Class weights that give every class the same total weight, for labels of shape (N,)."""
+def balanced_weights(y: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float32]:
+    """Class weights, shape (classes,), that give every class the same total weight, for labels of shape (N,)."""
     counts = np.bincount(y, minlength=classes)
-    return {i: len(y) / (classes * max(int(n), 1)) for i, n in enumerate(counts)}
+    return (len(y) / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
 def _require_number(loss: float, epoch: int) -> None:
@@ -259,7 +305,8 @@ def _bar(epochs: int, steps: int, *, done: int, show: bool) -> Iterator[Advance]
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as progress:
+    console = Console(stderr=True, force_jupyter=False)  # in notebooks, rich would ask for ipywidgets
+    with Progress(*columns, console=console, disable=not show) as progress:
         task = progress.add_task("starting", total=epochs * steps, completed=done * steps)
 
         def advance(epoch: int, logs: dict[str, float]) -> None:

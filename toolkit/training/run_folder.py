@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from edgepress.converters.contract.write import write_keras_contract
@@ -19,9 +20,12 @@ from edgepress.converters.files import whole_file, write_csv, write_json
 from edgepress.runtime.contract import Contract
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import InputError, TrainingError
+from edgepress.toolkit.notebooks.views import training_html
+from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.stats.metrics import classification_metrics
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.facts import MORE, facts_of
 from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learning_curves, plot_mistakes
 
 MODEL = "model.keras"
@@ -35,13 +39,17 @@ class TrainResult:
 
     Attributes:
         model: The `.keras` file, with its contract inside.
-        metrics: The content of `metrics.json`; "accuracy" and the other metrics are those of the test split.
+        metrics: The content of `metrics.json`; "accuracy" and the other metrics are those of the test split, "remarks"
+            says what else than quantization limits the accuracy (docs/advice.md).
         history: One row per epoch; see `checkpoint.State`.
     """
 
     model: Path
     metrics: dict[str, Any]
     history: list[dict[str, float]]
+
+    def _repr_html_(self) -> str:
+        return training_html(str(self.model), self.metrics, self.history)
 
 
 @contextmanager
@@ -111,26 +119,40 @@ def load_result(folder: Path) -> TrainResult:
     return TrainResult(folder / MODEL, metrics, history)
 
 
-def finish(model: Any, data: DataSet, state: State, *, arguments: dict[str, Any], folder: Path) -> None:
+def finish(
+    model: Any, data: DataSet, state: State, *, arguments: dict[str, Any], teacher: dict[str, Any] | None, folder: Path
+) -> None:
     """Evaluate the best weights and write the results; the model is written last, to mark the run as finished."""
     import keras
 
     batch_size, labels = arguments["batch_size"], data.labels
     scores, val_scores = (batches.predict_scores(model, s, batch_size=batch_size) for s in (data.test, data.val))
     test = classification_metrics(data.test.y, scores, labels=labels)
+    val = classification_metrics(data.val.y, val_scores, labels=labels)
+    facts = facts_of(
+        data,
+        test["confusion_matrix"],
+        arguments=arguments,
+        val_confusion=val["confusion_matrix"],
+        history=state.history,
+        look=f"edgepress evaluate {quote(str(folder / MODEL))}",
+        more=f"edgepress evaluate {quote(str(folder / MODEL))} --data {MORE}",
+    )
     tools = {name: importlib.metadata.version(name) for name in ("edgepress", "tensorflow", "keras", "numpy")}
     metrics = {
         "schema_version": 1,
         "arch": arguments["arch"],
         **test,
-        "val": classification_metrics(data.val.y, val_scores, labels=labels),
+        "val": val,
         "best_epoch": state.best_epoch,
         "epochs_run": len(state.history),
         "seconds": round(sum(row["seconds"] for row in state.history), 1),
         "parameters": model.count_params(),
         "seed": arguments["seed"],
         "arguments": arguments,
+        "teacher": teacher,
         "data": dataclasses.asdict(data.record),
+        "remarks": [found.to_dict() for found in remarks(facts)],
         "began_with": state.began_with,
         "tools": tools,
     }
@@ -149,6 +171,7 @@ def finish(model: Any, data: DataSet, state: State, *, arguments: dict[str, Any]
         test_accuracy=test["accuracy"],
         data=data.record,
         tools=tools,
+        tuning={} if teacher is None else {"teacher": teacher},
     )
     with whole_file(folder / MODEL) as temporary:
         keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(temporary)  # without the optimizer

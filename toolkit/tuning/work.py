@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.calibration import Batches, tflite_statistics
+from edgepress.converters.calibration import tflite_statistics
 from edgepress.converters.contract.write import tflite_with_contract
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.files import whole_file
@@ -26,7 +23,6 @@ from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.graph.tflite_scales import scales_of_tflite
 from edgepress.converters.opening import opened
 from edgepress.converters.schemes import SCHEMES, Tuning
-from edgepress.converters.sources.base import Onnx2tf
 from edgepress.converters.statistics import Choice, Ranges
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.converters.tuning.bias import with_own_biases
@@ -39,13 +35,11 @@ from edgepress.converters.tuning.distill import (
     largest_batch,
 )
 from edgepress.converters.tuning.judge import Judge, Score, enough
-from edgepress.converters.tuning.methods import Validation
 from edgepress.converters.tuning.repair import repair
 from edgepress.converters.worker import Emit
-from edgepress.runtime.contract import Contract
-from edgepress.toolkit.data.types import Split
 from edgepress.toolkit.training import batches, checkpoint
 from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.tuning.job import GraphJob, Progress, Trained
 
 Bits = Literal[8, 4]
 RATES: Mapping[Bits, float] = {8: 3e-5, 4: 3e-4}
@@ -64,59 +58,19 @@ START, RANGES = "start.tflite", "start.json"
 """Files of an unfinished run: the graph that its training began with, and the ranges of its tensors."""
 
 
-@dataclass(frozen=True)
-class TuneJob:
+@dataclass(frozen=True, kw_only=True)
+class TuneJob(GraphJob):
     """Tune the model that is open.
 
     Attributes:
-        target: Path of the tuned file, in the folder of the run.
-        contract: That of the tuned file.
-        adapter: The operations before and after the model.
-        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
-        calibration: Returns the calibration items.
-        validation: Returns up to a number of validation items and their labels, or None.
-        train: The items that it is trained on.
-        labelled: Whether the labels of these are those of the model.
-        augmentation: The result of `augment.resolve`.
         bits: Bits of the weights.
-        minutes: Time for training.
-        seed: Seed of order and augmentation.
-        began_with: What must be equal for a run to be resumed.
     """
 
-    target: Path
-    contract: Contract
-    adapter: InputAdapter
-    onnx2tf: Onnx2tf
-    calibration: Batches
-    validation: Validation
-    train: Split
-    labelled: bool
-    augmentation: str
     bits: Bits
-    minutes: float
-    seed: int
-    began_with: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the training is: share of it that is done, and the figures of the last file that was judged."""
-
-    share: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What came out: figures for JSON, and the history."""
-
-    facts: dict[str, Any]
-    history: list[dict[str, float]]
 
 
 def tune_here(job: TuneJob, emit: Emit) -> None:
-    """Do a `TuneJob`: `Progress` reports, then `Tuned`.
+    """Do a `TuneJob`: `Progress` reports, then `Trained`.
 
     Raises:
         ConversionError: The model has no float TFLite graph, or one that can't be trained.
@@ -146,7 +100,7 @@ class _Tuning:
         uint8 = item.is_image
         self.judge = Judge(model, items, labels, labelled=job.contract.task != "none", uint8=uint8)
 
-    def run(self, emit: Emit) -> Tuned:
+    def run(self, emit: Emit) -> Trained:
         """Train, resuming where the run was, and write the best."""
         model, ranges = self._start()
         file = self._file(model, ranges)
@@ -169,15 +123,15 @@ class _Tuning:
             "after": last.facts(),
         }
         self._write(model, ranges, facts)
-        for name in (START, RANGES, checkpoint.NAME):
-            (self.folder / name).unlink(missing_ok=True)
-        return Tuned(facts, state.history)
+        return Trained(facts, state.history)
 
     def _start(self) -> tuple[bytes, Ranges]:
         """The repaired graph and the ranges of its tensors; of a run that is resumed, what it began with."""
         start, known = self.folder / START, self.folder / RANGES
         if (self.folder / checkpoint.NAME).exists() and start.exists() and known.exists():
-            return start.read_bytes(), {name: tuple(pair) for name, pair in json.loads(known.read_text()).items()}
+            return start.read_bytes(), {
+                name: tuple(pair) for name, pair in json.loads(known.read_text(encoding="utf-8")).items()
+            }
         calibration = self.job.calibration
         found = repair(
             self.model, calibration, self.judge, input_range=self.known, wanted=(self.tuning,), ranging="auto"
@@ -208,6 +162,8 @@ class _Tuning:
         best = self._score(student, ranges) if state.best_epoch else first
         done, total = 0, 0
         if state.history:
+            if _brings_nothing(state.history):  # the run was stopped behind its training
+                return
             done, total = (int(state.history[-1][name]) for name in ("step", "steps"))
             checkpoint.assign(student.variables, state.variables)
             checkpoint.assign(work.optimizer.variables, state.optimizer)
@@ -233,7 +189,7 @@ class _Tuning:
             state.variables = checkpoint.values(student.variables)
             state.optimizer = checkpoint.values(work.optimizer.variables)
             checkpoint.save(state, self.folder)
-            if len(state.history) >= PATIENCE and not any(row["kept"] for row in state.history[-PATIENCE:]):
+            if _brings_nothing(state.history):
                 return
             losses, started = [], time.monotonic()
 
@@ -249,7 +205,10 @@ class _Tuning:
         return noise > (-NOISE_DB if gained > 0 else 0) and gained >= 0
 
     def _length(self, work: Distillation, student: Student, size: int) -> int:
-        """Number of steps that the time allows, measured by two, which change nothing."""
+        """Number of steps: the given one, or what the time allows, measured by two, which change nothing."""
+        most = MOST_EPOCHS * batches.steps(len(self.job.train), size)
+        if self.job.steps is not None:
+            return max(LEAST_STEPS, min(most, self.job.steps))
         before = [checkpoint.values(v) for v in (student.variables, work.optimizer.variables)]
         seconds = 0.0
         for (x, y), _ in zip(self._batches(size, 0), range(3), strict=False):
@@ -258,27 +217,11 @@ class _Tuning:
             seconds = time.monotonic() - started
         for variables, values in zip((student.variables, work.optimizer.variables), before, strict=True):
             checkpoint.assign(variables, values)
-        most = MOST_EPOCHS * batches.steps(len(self.job.train), size)
         return max(LEAST_STEPS, min(most, int(60 * self.job.minutes / max(seconds, 1e-6))))
 
-    def _batches(self, size: int, done: int) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-        """The batches of all epochs from a step on; they depend only on the seed and the step."""
-        job, each = self.job, batches.steps(len(self.job.train), size)
-        deviation = None
-        if job.augmentation == "noise":
-            deviation = np.sqrt(batches.moments(job.train)[1])
-        for epoch in range(done // each, 1 << 30):
-            found = batches.training_batches(
-                job.train,
-                batch_size=size,
-                augmentation=job.augmentation,
-                seed=job.seed,
-                epoch=epoch,
-                deviation=deviation,
-            )
-            for number, batch in enumerate(found, epoch * each):
-                if number >= done:
-                    yield batch
+    def _batches(self, size: int, done: int) -> Iterator[batches.Batch]:
+        job = self.job
+        return batches.endless(job.train, batch_size=size, augmentation=job.augmentation, seed=job.seed, done=done)
 
     def _score(self, student: Student, ranges: Ranges) -> Score:
         return self.judge.score_file(self._file(student.model(), ranges | student.ranges()))
@@ -294,6 +237,11 @@ class _Tuning:
 
 def _row(score: Score) -> dict[str, float]:
     return {name: float(value) for name, value in score.facts().items() if value is not None}
+
+
+def _brings_nothing(history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether none of the last cycles brought anything, so that the training ends."""
+    return len(history) >= PATIENCE and not any(row["kept"] for row in history[-PATIENCE:])
 
 
 def _figures(score: Score) -> str:

@@ -6,7 +6,6 @@ not affect the figures of others, a crash fails one candidate only, and an engin
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Contract, InputSpec, Model, load
 from edgepress.runtime.errors import EngineError, InputError, parsing
+from edgepress.toolkit.workers.system import pin
 
 
 class Candidate(NamedTuple):
@@ -60,7 +60,7 @@ class Opening:
 def open_candidate(opening: Opening, emit: Emit) -> None:
     """Pin the process, open the file, check that it matches the data set, and emit the engine's name."""
     if opening.cpus:
-        os.sched_setaffinity(0, opening.cpus)
+        pin(opening.cpus)
     with engine_errors(opening.candidate.file):
         model = _State.model = opening.candidate.load()
     contract = model.contract

@@ -171,7 +171,7 @@ def _trace_onnxruntime(job: ProfileJob, items: list[npt.NDArray[Any]]) -> tuple[
         name = session.get_inputs()[0].name
         for i in _runs(WARM_RUNS + job.runs):
             session.run(None, {name: items[i % len(items)]})
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     runs: list[tuple[list[Kernel], list[float]]] = []
     kernels: list[Kernel] = []
     times: list[float] = []

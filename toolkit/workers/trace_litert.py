@@ -1,7 +1,7 @@
 """Child process: trace a file with LiteRT's profiler, through the C interface of the library in its Python package.
 
 The Python classes offer no profiler: `Interpreter` has none, and `CompiledModel` does not expose one. The library
-beside them, `libLiteRt.so`, exports one that reports XNNPACK's kernels, too (litert/c/litert_profiler.h).
+beside them (`LIBRARY`) exports one that reports XNNPACK's kernels, too (litert/c/litert_profiler.h).
 `CompiledModel` runs the same kernels as `Interpreter`.
 
 Limits: `CompiledModel` takes no file with state (variable tensors) or with intermediate tensors, which `Interpreter`
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from edgepress.runtime.errors import EngineError
 
+LIBRARY = {"darwin": "libLiteRt.dylib", "win32": "libLiteRt.dll"}.get(sys.platform, "libLiteRt.so")
 CPU = 1
 WRITE = 1
 ELEMENT_TYPES = {np.dtype(np.float32): 1, np.dtype(np.uint8): 3, np.dtype(np.int8): 9, np.dtype(np.int16): 7}
@@ -148,9 +150,9 @@ def compiled(file: Path, threads: int, batch: npt.NDArray[Any]) -> Iterator[Comp
 def _library(file: Path) -> _Checked:
     spec = importlib.util.find_spec("ai_edge_litert")
     folders = (spec.submodule_search_locations or ()) if spec else ()
-    path = next((path for folder in folders if (path := Path(folder, "libLiteRt.so")).exists()), None)
+    path = next((path for folder in folders if (path := Path(folder, LIBRARY)).exists()), None)
     if path is None:
-        raise EngineError("This installation of LiteRT has no libLiteRt.so, and its Python classes have no profiler.")
+        raise EngineError(f"This installation of LiteRT has no {LIBRARY}, and its Python classes have no profiler.")
     return _Checked(ctypes.CDLL(str(path)), file)
 
 

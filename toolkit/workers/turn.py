@@ -1,18 +1,19 @@
 """Child process: one turn of timing, from opening the file to the latencies of its calls.
 
 A process that has only imported an engine forks for every turn (`take_turn`); the fork opens the file, warms up, times
-calls and ends. So each turn is a new process, which takes a few milliseconds instead of the 0.2 s of starting Python
-with an engine, and all candidates have libraries and items at the same addresses: these change the speed of all calls
-of a process by about a percent, which would look like a difference between files. The model's address is drawn anew in
-every turn.
+calls and ends. So each turn is a new process, which takes a few milliseconds instead of a start of Python with an
+engine, and all candidates have libraries and items at the same addresses: these change the speed of all calls of a
+process by about a percent, which would look like a difference between files. The model's address is drawn anew in every
+turn.
+
+Where turns do not fork (`edgepress.toolkit.host.system.turns`), every turn is a new Python that imports the engine,
+opens the file (`open_turn`) and times its calls in slices (`take_slice`), between which the other candidates take
+theirs. All addresses are then drawn anew in every turn, so no candidate is favoured by them.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,9 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
 from edgepress.runtime.engines import import_engine
-from edgepress.runtime.errors import EdgepressError, EngineError, ModelFileError
+from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.workers.opening import Candidate, Opening, engine_errors, open_candidate, opened
+from edgepress.toolkit.workers.system import in_fork, pin
 
 WINDOW, SLACK = 5, 0.02
 """Latency is stable when the median of `WINDOW` calls is not below that of the ones before by more than `SLACK`."""
@@ -33,12 +35,15 @@ WARM_NS, WARM_CALLS = 500_000_000, 200
 TIMED_NS = 10_000_000
 MIN_CALLS, MAX_CALLS = 3, 500
 """A turn times calls for about `TIMED_NS` nanoseconds, within these limits of their number."""
+SLICES = 5
+"""Slices of a turn that does not fork. Each times calls for about `TIMED_NS`, after a few untimed ones, up to `WINDOW`,
+that fill the caches again. If one call takes longer, there are `MIN_CALLS` slices of one call, and no untimed ones."""
 
 Array = npt.NDArray[Any]
 
 
 class Start(NamedTuple):
-    """What a process that forks for turns needs.
+    """What a process that takes turns needs.
 
     Attributes:
         engine: Its engine.
@@ -109,7 +114,7 @@ def probe(job: Probe, emit: Emit) -> None:
 
 
 def begin(start: Start, emit: Emit) -> None:
-    """First job of a process that forks for turns: import the engine and read the items."""
+    """First job of a process that takes turns: import the engine and read the items."""
     import_engine(start.engine)
     _State.items = np.load(start.items)
     gc.collect()
@@ -123,41 +128,78 @@ def take_turn(turn: Turn, emit: Emit) -> None:
     Raises:
         EdgepressError: The turn failed, crashed or took too long.
     """
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
+
+    def work() -> None:
         try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(turn.limit_s)  # the kernel ends it, even if native code hangs
             with engine_errors(turn.candidate.file):
-                emit(timed(turn, _State.items))
+                emit(OpenTurn(turn, _State.items).whole())
         except EdgepressError as e:
             emit(e)
-        finally:
-            os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code == -signal.SIGALRM:
-        raise EngineError(f"A timing turn took over {turn.limit_s} s.", "Raise the limit with --time-cap.")
-    if code:
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        raise ModelFileError(f"It crashed the process that timed it ({how}).", "Convert it again.")
+
+    in_fork(work, turn.limit_s)
 
 
-def timed(turn: Turn, items: Array) -> Taken:
-    """Open the file, warm it up until its latency is stable, and time calls of ready batches of `items`."""
-    if turn.cpus:
-        os.sched_setaffinity(0, turn.cpus)
-    candidate, clock = turn.candidate, time.perf_counter_ns
-    batches = _batches(items, candidate.batch)
-    began = clock()
-    model = candidate.load()
-    load_ns = clock() - began
-    if model.stateful:  # a reset is not a part of the net, and may mean to open the file again
-        model = candidate.load(keep_state=True)
-    warm = warm_up(model.answer, batches)
-    calls = int(np.clip(TIMED_NS / np.median(warm[-WINDOW:]), MIN_CALLS, MAX_CALLS))
-    times = timed_calls(model.answer, batches, calls)
-    return Taken(load_ns, warm[0], max(0, len(warm) - WINDOW), sum(warm) + int(times.sum()), times)
+def open_turn(turn: Turn, emit: Emit) -> None:
+    """Open the file in this process, which must take no other turn, and warm it up; `take_slice` times it.
+
+    Raises:
+        EdgepressError: It does not open or does not answer.
+    """
+    with engine_errors(turn.candidate.file):
+        _State.turn = OpenTurn(turn, _State.items)
+    emit(None)
+
+
+def take_slice(turn: Turn, emit: Emit) -> None:
+    """Time some more calls of the turn's open file and emit `Taken` of all calls so far.
+
+    Raises:
+        EdgepressError: A call failed.
+    """
+    with engine_errors(turn.candidate.file):
+        emit(_State.turn.next_slice())
+
+
+class OpenTurn:
+    """A turn whose file is open, and was called until its latency was stable."""
+
+    def __init__(self, turn: Turn, items: Array) -> None:
+        if turn.cpus:
+            pin(turn.cpus)
+        candidate, clock = turn.candidate, time.perf_counter_ns
+        self._batches = _batches(items, candidate.batch)
+        began = clock()
+        self._model = candidate.load()
+        self._load_ns = clock() - began
+        if self._model.stateful:  # a reset is not a part of the net, and may mean to open the file again
+            self._model = candidate.load(keep_state=True)
+        warm = warm_up(self._model.answer, self._batches)
+        self._first_ns, self._warmup, self._untimed_ns = warm[0], max(0, len(warm) - WINDOW), sum(warm)
+        self._fitting = TIMED_NS / np.median(warm[-WINDOW:])
+        self._times: list[npt.NDArray[np.int64]] = []
+
+    @property
+    def taken(self) -> Taken:
+        """The measurements of all calls so far; at least one slice, or the whole, was timed."""
+        times = np.concatenate(self._times)
+        return Taken(self._load_ns, self._first_ns, self._warmup, self._untimed_ns + int(times.sum()), times)
+
+    def whole(self) -> Taken:
+        """Time all calls of the turn at once."""
+        self._time(MIN_CALLS)
+        return self.taken
+
+    def next_slice(self) -> Taken:
+        """Time the calls of one slice, if there is one left, and return those of all slices so far."""
+        if len(self._times) < (SLICES if self._fitting >= 1 else MIN_CALLS):
+            untimed = timed_calls(self._model.answer, self._batches, min(WINDOW, int(self._fitting)))
+            self._untimed_ns += int(untimed.sum())
+            self._time(1)
+        return self.taken
+
+    def _time(self, least: int) -> None:
+        calls = int(np.clip(self._fitting, least, MAX_CALLS))
+        self._times.append(timed_calls(self._model.answer, self._batches, calls))
 
 
 def warm_up(call: Callable[[Array], Any], batches: list[Array]) -> list[int]:
@@ -202,14 +244,14 @@ def _batches(items: Array, size: int) -> list[Array]:
 def _forget_peak() -> int | None:
     """Reset the peak of the resident memory; returns that memory in bytes, None where the system does not report it."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # see proc(5)
     except OSError:
         return None
     return _status("VmRSS")
 
 
 def _status(name: str) -> int | None:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1])
     return None
@@ -217,3 +259,4 @@ def _status(name: str) -> int | None:
 
 class _State:
     items: Array
+    turn: OpenTurn

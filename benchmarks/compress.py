@@ -1,0 +1,255 @@
+"""compress against an exhaustive search over all rungs and a grid of prunings and widths, on eight models with limits.
+
+    python benchmarks/compress.py --nets /path/to/nets --data /path/to/data --out compress-bench
+    python benchmarks/compress.py --nets ... --data ... --out ... --case lenet-20kB --kills 10
+
+A net is a folder with `model.keras`. Limits in "x int8" are shares of what the plain int8 file takes here. The
+exhaustive search makes every file of the ladder and of the grid, once for a net and format; its results are kept in
+--out, and so are those of compress. For each case it prints
+
+* whether compress found a file within the limits whenever the search has one, and said so when it has none;
+* the size (or latency, if that alone is limited) of its file divided by that of the file that the search chooses by the
+  same rule (bound: 1.2), and by the least one that keeps the limits;
+* the time of all its steps divided by that of the search (bound: 0.1);
+* whether the figure on test items that it promised holds when the file is evaluated again, within its interval.
+
+With --kills N, compress is killed N times at random moments and goes on; the file must equal an undisturbed run's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+from edgepress.toolkit import evaluate
+from edgepress.toolkit.compressing import compress as compressing
+from edgepress.toolkit.compressing import rungs, smaller
+from edgepress.toolkit.compressing.climbing import Climb
+from edgepress.toolkit.compressing.limits import KINDS, Limits
+from edgepress.toolkit.compressing.order import Order
+from edgepress.toolkit.compressing.trial import Trial, best_of
+from edgepress.toolkit.compressing.workshop import Workshop
+from edgepress.toolkit.sweeping.store import Store
+
+SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
+"""The grid of prunings: shares of the bytes, and of the MACs."""
+
+
+class Case(NamedTuple):
+    """A model and its limits; a limit is a value with a unit, or a share of the int8 file's: "0.5 x int8"."""
+
+    name: str
+    net: str
+    data: str
+    drop: float
+    limits: Mapping[str, str]
+    format: str = "tflite"
+
+
+CASES = (
+    Case("lenet-20kB", "lenet-mnist", "mnist", 0.5, {"size": "20kB"}),
+    Case("lenet-int4", "lenet-mnist", "mnist", 0.5, {"size": "50kB"}),
+    Case("lenet-impossible", "lenet-mnist", "mnist", 0.0, {"size": "7kB"}),
+    Case("lenet-memory", "lenet-mnist", "mnist", 0.5, {"memory": "16MB"}),
+    Case("lenet-onnx", "lenet-mnist", "mnist", 0.5, {"size": "0.7 x int8"}, "onnx"),
+    Case("mobilenet-half", "mobilenet-v2-signs", "signs-64", 1.0, {"latency": "0.5 x int8"}),
+    Case("mobilenet-latency", "mobilenet-v2-signs", "signs-64", 1.0, {"latency": "1.2 x int8"}),
+    Case("mobilenet-mixed", "mobilenet-v2-signs", "signs-64", 1.0, {"size": "0.7 x int8", "latency": "0.8 x int8"}),
+)
+
+
+class Found(NamedTuple):
+    """All files of an exhaustive search, and how long their steps took."""
+
+    trials: list[Trial]
+    count: int
+    seconds: float
+
+
+def main() -> int:
+    """Print a line for each case; 1 if one misses a bound."""
+    arguments = parsed()
+    cases = [case for case in CASES if arguments.case in (None, case.name)]
+    good = True
+    for case in cases:
+        if arguments.kills:
+            good &= killed(case, arguments)
+            continue
+        found = searched(case, arguments)
+        good &= compared(case, found, arguments)
+    return 0 if good else 1
+
+
+def compared(case: Case, found: Found, arguments: argparse.Namespace) -> bool:
+    """Run compress on a case, print its line, and return whether it keeps the bounds."""
+    limits = resolved(case, found)
+    result = compressing.compress(**options(case, limits, arguments), out=arguments.out / "compress" / case.name)
+    document = result.document
+    keep = Limits({"drop": case.drop, **limits})
+    best = best_of(found.trials, keep, found.count)
+    share = document["seconds"] / found.seconds
+    ok = [(result.model is None) == (best is None), share < 0.1]
+    words = [f"{case.name}: {keep.in_words()}", f"found {result.model is not None}, exists {best is not None}"]
+    if result.model is not None and best is not None:
+        name = "latency" if set(limits) == {"latency"} else "size"
+        field = KINDS[name].figure
+        own = document["trials"][document["best"]][field]
+        fit = [t for t in found.trials if t.cost and not t.error and not t.missed(keep)]
+        ratio, least = own / getattr(best, field), own / min(getattr(t, field) for t in fit)
+        final, again = document["final"], evaluate(result.model, data=str(data_of(case, arguments)))["accuracy"]
+        low, high = (final["float_accuracy"] - final[f"drop_{end}_pp"] / 100 for end in ("high", "low"))
+        holds = low - 1e-9 <= again <= high + 1e-9
+        ok += [ratio <= 1.2, holds]
+        how = document["trials"][document["best"]]["how"]
+        words += [f"by {how} ({KINDS[name].show(own)}); the search's by {best.how}"]
+        words += [f"{name} {ratio:.2f} of it, {least:.2f} of the least; test figure holds: {holds}"]
+    words += [f"time {share:.3f} ({document['seconds']:.0f} s of {found.seconds:.0f} s)", "OK" if all(ok) else "MISSED"]
+    print("; ".join(words), flush=True)
+    return all(ok)
+
+
+def searched(case: Case, arguments: argparse.Namespace) -> Found:
+    """Every file of the ladder and the grid for a case's net and format; what was made before is read."""
+    path, data = model_of(case, arguments), str(data_of(case, arguments))
+    contract, opened = compressing._open(path, data, compressing.Hints(), lambda text: None, skip_unreadable=False)
+    format, engine = compressing._engine(case.format, None)
+    about = {"model": path, "data": data, "hints": compressing.Hints(), "opened": opened, "arch": contract.arch}
+    order = Order(**about, format=format, engine=engine, memory=True)
+    store = Store(arguments.out / "search")
+    workshop = Workshop(order, store, say)
+    state = Climb(workshop, Limits.of(0), minutes=1e5, on_trial=lambda t: None)
+    made = workshop.convert(path, [state.scheme("float32"), state.scheme("int8")])
+    state.begin(made[0])
+    for cost, rung in enumerate(rungs.RUNGS, 1):
+        if not rung.trains:
+            climb_whole(state, rung, cost)
+    for bits in (8, 4):
+        tuned = partial(workshop.tune, bits)
+        state.try_schemes("tune", 6, f"{bits}-bit weights, trained", [state.scheme(f"int{bits}")], tuned)
+    both = [state.scheme("int8"), state.scheme("int4")]
+    size = next(t.size_bytes for t in state.trials if t.rung == "int8")
+    for share in SHARES:
+        for target in ({"size_bytes": round(share * (size or 0))}, {"macs": share}):
+            how = f"pruned, {next(iter(target))} {share:g}"
+            state.try_schemes("prune", 7, how, both, partial(workshop.prune, **target))
+    arch, widths = smaller.family(order.arch)
+    for width in widths:
+        how = f"{arch} of width {width:g}, distilled"
+        state.try_schemes("width", 8, how, both[:1], partial(workshop.distil, arch, width))
+    return Found(state.trials, state.count, workshop.seconds)
+
+
+def climb_whole(state: Climb, rung: rungs.Rung, cost: int) -> None:
+    """Let a rung try all its files: no file is the best, because none keeps a limit of nothing."""
+    state.limits = Limits({"drop": 0.0, "size": 1.0})
+    rung.climb(state, cost)
+
+
+def resolved(case: Case, found: Found) -> dict[str, float]:
+    """The limits of a case, in the units of `KINDS`."""
+    plain = next(t for t in found.trials if t.rung == "int8")
+    values: dict[str, float] = {}
+    for name, text in case.limits.items():
+        share, times, _ = text.partition(" x ")
+        figure = plain.figures[name]
+        values[name] = float(share) * (figure or 0) if times else Limits.of(0, **{f"max_{name}": text}).values[name]
+    return values
+
+
+def options(case: Case, limits: Mapping[str, float], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `compress`."""
+    units = {"size": 1.0, "latency": 1e3, "memory": 1.0}
+    given = {f"max_{name}": value / units[name] for name, value in limits.items()}
+    about = {"model": model_of(case, arguments), "data": str(data_of(case, arguments)), "format": case.format}
+    return about | {"max_drop": case.drop, "minutes": 240.0} | given
+
+
+def killed(case: Case, arguments: argparse.Namespace) -> bool:
+    """Kill compress at random moments, let it end, and compare its file with an undisturbed run's."""
+    limits = resolved(case, searched(case, arguments)) if any(" x " in v for v in case.limits.values()) else None
+    if limits is None:
+        limits = {name: Limits.of(0, **{f"max_{name}": v}).values[name] for name, v in case.limits.items()}
+    folders = [arguments.out / "kills" / f"{case.name}-{name}" for name in ("whole", "killed")]
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    words = options(case, limits, arguments)
+    started = time.monotonic()
+    whole = in_process(words, folders[0]).wait()
+    took, moments = time.monotonic() - started, random.Random(arguments.seed)
+    for number in range(arguments.kills):
+        process, wait = in_process(words, folders[1]), moments.uniform(0, took / 2)
+        try:
+            process.wait(wait)
+            say(f"kill {number + 1}: the run had ended after {wait:.0f} s")
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            say(f"kill {number + 1} after {wait:.0f} s")
+    ended = in_process(words, folders[1]).wait()
+    hashes = [[hashlib.sha256(p.read_bytes()).hexdigest()[:16] for p in sorted(f.glob("model-*"))] for f in folders]
+    same = whole == ended and hashes[0] == hashes[1]
+    files = f"undisturbed {hashes[0]}, killed {hashes[1]}"
+    print(f"{case.name}: {arguments.kills} kills; {files}; {'the same' if same else 'DIFFERENT'}", flush=True)
+    return same
+
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from edgepress.toolkit.compressing.compress import compress
+words = json.loads(sys.argv[1])
+print(compress(Path(words.pop("model")), **words, out=sys.argv[2]).document["why"])
+"""
+
+
+def in_process(words: Mapping[str, Any], out: Path) -> subprocess.Popen[bytes]:
+    """Start compress in a process of its own, which can be killed with its children."""
+    text = json.dumps({**words, "model": str(words["model"])})
+    command = [sys.executable, "-c", CHILD, text, str(out)]
+    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+
+
+def model_of(case: Case, arguments: argparse.Namespace) -> Path:
+    """The source model of a case."""
+    return Path(arguments.nets) / case.net / "model.keras"
+
+
+def data_of(case: Case, arguments: argparse.Namespace) -> Path:
+    """The data of a case."""
+    return Path(arguments.data) / f"{case.data}.npz"
+
+
+def say(text: str) -> None:
+    """Print a step to standard error."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def parsed() -> argparse.Namespace:
+    """The arguments."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--nets", type=Path, required=True, help="folder of nets")
+    parser.add_argument("--data", type=Path, required=True, help="folder of .npz files")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all results")
+    parser.add_argument("--case", choices=[case.name for case in CASES], help="only this one")
+    parser.add_argument("--kills", type=int, default=0, help="kill compress so many times instead")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

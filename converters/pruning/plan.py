@@ -1,0 +1,213 @@
+"""How many channels of each family stay: the least important ones leave, for what they cost, until a bound is met.
+
+Importance is measured once for many cuts, while what a channel is worth grows as others of its layer leave. A family's
+price therefore grows with the share of it that is gone, and a single plan takes at most a share of it (`CUT`).
+
+Kernels compute channels in blocks (XNNPACK's of integers 8, 16 or more output channels at once, by the CPU, from 4 or 8
+input channels), so that a wide layer is cut to a multiple of them, and one of fewer channels to `NARROW` or any number
+below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.graph.program import Program
+from edgepress.converters.graph.step import Step
+from edgepress.converters.pruning.links import by_channel
+from edgepress.converters.pruning.units import Family, Keep, Units, all_kept
+from edgepress.converters.tuning.judge import macs
+
+Cost = Literal["macs", "bytes"]
+"""What is saved: multiply-accumulates, or weights."""
+BLOCK, NARROW = 8, 8
+"""Channels that kernels compute at once, by default, and the number below which a layer may have any."""
+CUT = 0.5
+"""Share of a family that one plan may take."""
+
+
+class Costs:
+    """The cost of a graph of which some units stay, without making its file.
+
+    Args:
+        model: The file of `units.program`.
+        units: What can leave.
+        kind: What is counted.
+    """
+
+    def __init__(self, model: bytes, units: Units, kind: Cost = "macs") -> None:
+        self._units = units
+        self._layers = [(step, float(_cost(step, kind))) for step in units.program.weighted()]
+        total = macs(model) if kind == "macs" else sum(cost for _, cost in self._layers)
+        self._rest = total - sum(cost for _, cost in self._layers)
+        self._sizes = {name: len(ids) for name, ids in units.of.items()}
+        self._reading: dict[str, list[int]] = {}
+        for number, (step, _) in enumerate(self._layers):
+            for name in dict.fromkeys((step.inputs[0], step.output)):
+                self._reading.setdefault(name, []).append(number)
+
+    def layers_of(self, family: Family) -> list[int]:
+        """Numbers of the layers whose cost depends on a family."""
+        return sorted({number for name in family.channels for number in self._reading.get(name, ())})
+
+    def total(self, left: Mapping[str, int], layers: list[int] | None = None) -> float:
+        """Cost with so many channels of the tensors, of some layers, or of everything."""
+        numbers = range(len(self._layers)) if layers is None else layers
+        return (self._rest if layers is None else 0) + sum(self._layer(n, left) for n in numbers)
+
+    def sizes(self, keep: Keep) -> dict[str, int]:
+        """Channels of every tensor if the units of `keep` stay."""
+        return {name: int(np.count_nonzero(keep[ids])) for name, ids in self._units.of.items()}
+
+    def _layer(self, number: int, left: Mapping[str, int]) -> float:
+        step, cost = self._layers[number]
+        names = [step.output] if by_channel(step) else [step.output, step.inputs[0]]
+        for name in names:
+            if name in self._sizes:
+                cost *= left[name] / self._sizes[name]
+        return cost
+
+
+def weights(program: Program) -> int:
+    """Number of weights of all layers: the cost "bytes" of a whole graph."""
+    return sum(_cost(step, "bytes") for step in program.weighted())
+
+
+def _cost(step: Step, kind: Cost) -> int:
+    shape = step.constants[1].shape
+    if kind == "bytes":
+        return int(np.prod(shape))
+    each = shape[1:3] if step.kind == "DEPTHWISE_CONV_2D" else shape[1:]
+    return int(np.prod(step.shape)) * int(np.prod(each))
+
+
+@dataclass
+class _State:
+    """A family on the way: its units by importance, how many stay, and the next cut."""
+
+    family: Family
+    order: npt.NDArray[np.intp]
+    importance: npt.NDArray[np.float64]
+    left: int
+    least: int
+    layers: list[int]
+    next: int = 0
+    price: float = np.inf
+
+
+def chosen_units(
+    units: Units,
+    importance: npt.NDArray[np.float64],
+    costs: Costs,
+    bound: float,
+    *,
+    block: int = BLOCK,
+    keep: Keep | None = None,
+    cut: float = CUT,
+) -> Keep | None:
+    """The units that stay, shape (count,); None if even the smallest graph costs more.
+
+    Args:
+        units: What can leave.
+        importance: What the loss of each unit does, shape (count,), at least 0.
+        costs: The costs that are to fall.
+        bound: What their sum may be.
+        block: Wide layers get a multiple of so many channels; 1 for any number.
+        keep: The units that are left already; None for all.
+        cut: Share of a family that may leave at most.
+    """
+    kept = all_kept(units) if keep is None else keep.copy()
+    sizes = costs.sizes(kept)
+    states = []
+    for family in units.families:
+        mine = family.units[kept[family.units]]
+        order = mine[np.argsort(importance[mine], kind="stable")]
+        layers = costs.layers_of(family)
+        if layers:
+            least = max(1, math.ceil(len(order) * (1 - cut)))
+            states.append(_State(family, order, importance[order], len(order), least, layers))
+    for state in states:
+        _price(state, sizes, costs, block)
+    total, cuts = costs.total(sizes), list[tuple[_State, int]]()
+    while total > bound:
+        best = min(states, key=lambda s: s.price, default=None)
+        if best is None or not np.isfinite(best.price):
+            return None
+        cuts.append((best, best.left))
+        _set(best, best.next, kept, sizes)
+        touched = set(best.layers)
+        for state in states:
+            if touched & set(state.layers):
+                _price(state, sizes, costs, block)
+        total = costs.total(sizes)
+    _give_back(cuts, kept, sizes, costs, bound)
+    return kept
+
+
+def planned_units(
+    units: Units, importance: npt.NDArray[np.float64], costs: Costs, bound: float, block: int = BLOCK
+) -> Keep | None:
+    """The same, with at most a share of each family if that is enough, and else with as much as it takes."""
+    for cut in (CUT, 1.0):
+        if (keep := chosen_units(units, importance, costs, bound, block=block, cut=cut)) is not None:
+            return keep
+    return None
+
+
+def _set(state: _State, left: int, kept: Keep, sizes: dict[str, int]) -> None:
+    """Let so many units of a family stay."""
+    kept[state.order[: len(state.order) - left]] = False
+    kept[state.order[len(state.order) - left :]] = True
+    for name, channels in state.family.channels.items():
+        sizes[name] += channels * (left - state.left)
+    state.left = left
+
+
+def _give_back(
+    cuts: Sequence[tuple[_State, int]], kept: Keep, sizes: dict[str, int], costs: Costs, bound: float
+) -> None:
+    """Undo cuts, the last and dearest first, that the bound does not need: others behind them saved enough."""
+    final: set[int] = set()
+    for state, before in reversed(cuts):
+        if id(state) in final:
+            continue
+        now = state.left
+        _set(state, before, kept, sizes)
+        if costs.total(sizes) > bound:
+            _set(state, now, kept, sizes)
+            final.add(id(state))
+
+
+def _price(state: _State, sizes: Mapping[str, int], costs: Costs, block: int) -> None:
+    """Set the next cut of a family, and what it harms for what it saves; none if no more may leave."""
+    state.next, state.price = _below(state.left, block), np.inf
+    if state.next < state.least:
+        return
+    cut = state.left - state.next
+    after = {name: sizes[name] - channels * cut for name, channels in state.family.channels.items()}
+    saved = costs.total(sizes, state.layers) - costs.total({**sizes, **after}, state.layers)
+    gone = len(state.order) - state.left
+    if saved > 0:
+        harm = float(state.importance[gone : gone + cut].sum()) * len(state.order) / state.next
+        state.price = harm / saved
+
+
+def _below(left: int, block: int) -> int:
+    """The next smaller number of units that a family may have; 0 if there is none."""
+    for step in (block, NARROW):
+        if left > step > 1 < block:
+            return (left - 1) // step * step
+    return left - 1
+
+
+def normalized(importance: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Importance whose mean is 1, so that nothing underflows."""
+    found = np.asarray(importance, np.float64)
+    mean = float(found[1:].mean()) if len(found) > 1 else 0.0
+    return found / mean if mean > 0 else found

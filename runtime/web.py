@@ -1,0 +1,125 @@
+"""What `serve` gives to browsers, and what it refuses them.
+
+Any web page can make its visitor's browser send requests to this server, also where nobody else can reach it. So a
+request is refused if its headers say that a page of another site sent it, or if it names this server by a name that
+somebody else can point here (DNS rebinding). Other programs send neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import pkgutil
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from email.message import Message
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, gethostname, socket
+
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+"""The files of the page and their types, by path; a path is looked up here and is never part of a file's name."""
+HEADERS = (
+    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
+    "X-Content-Type-Options: nosniff\r\nCross-Origin-Resource-Policy: same-origin\r\n"
+    "Referrer-Policy: same-origin\r\nCache-Control: no-store\r\n"
+)
+"""Of every answer: nothing is loaded from elsewhere, and no other site may embed or frame it."""
+
+
+def page_files() -> dict[str, tuple[str, bytes]]:
+    """The type and content of each file of the page, by path; also from inside a `.pyz`."""
+    found = {path: (kind, pkgutil.get_data(__package__, name) or b"") for path, (name, kind) in FILES.items()}
+    return {path: (f"{kind}; charset=utf-8", content) for path, (kind, content) in found.items()}
+
+
+def refusal(method: str, headers: Message, *, loopback: bool, allowed: Collection[str]) -> str:
+    """Why a request is refused; empty if it is not.
+
+    Args:
+        method: Of the request; a GET changes nothing and its answer can't be read elsewhere, so links to it are fine.
+        headers: Of the request.
+        loopback: Whether the server listens to this machine alone. Otherwise only browsers are asked for a safe name,
+            because other programs on a network call the server as they like.
+        allowed: Other names of this server, in lower case, such as that of a proxy.
+    """
+    if any(len(headers.get_all(name, ())) > 1 for name in ("Host", "Origin", "Sec-Fetch-Site")):
+        return "A header that says where the request comes from is there twice."
+    host, origin = (headers[name] and headers[name].strip().lower() for name in ("Host", "Origin"))
+    if host is not None and (loopback or origin is not None) and not _is_own(name := name_in(host), loopback, allowed):
+        name = name or host[:80]
+        return f"This server is not known as {name!r}. If that is its name, start serve with --allow-host {name}."
+    if origin is not None:
+        scheme, _, place = origin.partition("://")
+        if scheme not in ("http", "https") or (place != host and name_in(place) not in allowed):
+            return f"A page of another site ({origin[:80]!r}) sent this; only this server's own page may."
+    if method != "GET" and headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return "A page of another site sent this; only this server's own page may."
+    return ""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can connect to an address."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def reachable(host: str) -> str:
+    """Where others find a server that listens on `host`.
+
+    For 0.0.0.0 and ::, it is the address of the route to other networks, or a local name if there is no route.
+    """
+    elsewhere = {"0.0.0.0": (AF_INET, "192.0.2.1"), "::": (AF_INET6, "2001:db8::1")}.get(host)
+    if elsewhere is None:
+        return host
+    with suppress(OSError), socket(elsewhere[0], SOCK_DGRAM) as probe:
+        probe.connect((elsewhere[1], 9))  # sends nothing
+        return str(probe.getsockname()[0])
+    return gethostname().partition(".")[0] + ".local"
+
+
+def name_in(place: str) -> str:
+    """The name or address in `name:port`, lower-case; empty if it is none."""
+    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9_.-]+))(?::\d{1,5})?", place, re.ASCII)
+    return (found[1] or found[2]) if found else ""
+
+
+def _is_own(name: str, loopback: bool, allowed: Collection[str]) -> bool:
+    """Whether nobody else can make a name lead here: an address, or a name that the public DNS does not have."""
+    if name in allowed or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return not loopback and bool(name) and ("." not in name or name.endswith(".local"))
+    return True
+
+
+async def send(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes, *, unread: int, timeout_s: float
+) -> None:
+    """Send an answer, head and body, in time.
+
+    Args:
+        reader: What comes from the client.
+        writer: What goes to it; the caller closes it.
+        answer: All its bytes.
+        unread: Bytes at most that the client may still send, which are read and dropped: closing a connection with
+            unread input resets it, and the client loses the answer.
+        timeout_s: Time for all of it, seconds.
+
+    Raises:
+        OSError: The client left.
+        TimeoutError: It does not read, or sends slowly.
+    """
+    writer.write(answer)
+    async with asyncio.timeout(timeout_s):
+        await writer.drain()
+        if unread:
+            writer.write_eof()
+            for _ in range(unread >> 14):
+                if not await reader.read(1 << 14):
+                    break

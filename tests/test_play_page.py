@@ -1,0 +1,279 @@
+"""The page of `edgepress play` in Debian's chromium and its fake camera: photos, webcam, test images, keyboard, axe."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import assert_nothing_gets_out
+from PIL import Image
+from playing_page import HOSTILE, Client, fuzz, some_files
+
+CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+FAKE_CAMERA = "--use-fake-device-for-media-stream"
+GIVE = """([kind, name]) => new Promise((done) => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 40, height: 30 });
+    canvas.getContext("2d").fillRect(10, 5, 8, 20);
+    canvas.toBlob((blob) => {
+        const data = new DataTransfer();
+        data.items.add(new File([blob], name, { type: "image/png" }));
+        const event = kind === "paste"
+            ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true })
+            : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
+        document.getElementById("drop").dispatchEvent(event);
+        done();
+    });
+})"""
+
+
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Callable[..., Any]]:
+    """A function that starts chromium with some options."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as p:
+        yield lambda *options: p.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, *options])
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Any]) -> Iterator[Any]:
+    browser = launch(FAKE_CAMERA, "--use-fake-ui-for-media-stream")
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def port(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with fuzz().playing(some_files(run, tmp_path_factory.mktemp("files"))) as running:
+        fuzz().compared(running.port)
+        yield running.port
+
+
+class Page:
+    """The page in a tab of its own, with what it complained of and what it asked of others than its server."""
+
+    def __init__(self, browser: Any, port: int, **options: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        self.tab = self.context.new_page()
+        self.complaints: list[str] = []
+        self.elsewhere: list[str] = []
+        self.tab.on("console", lambda message: self.complaints.append(message.text))
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("request", self._asked)
+        self._own = f"http://127.0.0.1:{port}/"
+        self.tab.goto(self._own)
+        self.tab.wait_for_selector("html[data-ready=yes]")
+        self.tab.wait_for_selector("#cards button")
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self._own, "data:", f"blob:{self._own}")):
+            self.elsewhere.append(request.url)
+
+    def text(self, selector: str) -> str:
+        return str(self.tab.locator(selector).inner_text()).strip()
+
+    def answers(self) -> int:
+        return int(self.tab.evaluate("Number(document.documentElement.dataset.answers ?? 0)"))
+
+    def after(self, act: Callable[[], Any], more: int = 1) -> None:
+        """Wait until so many more answers are shown."""
+        until = self.answers() + more
+        act()
+        for _ in range(600):
+            if self.answers() >= until:
+                return
+            self.tab.wait_for_timeout(50)
+        raise AssertionError(f"no answer: {self.text('#trouble')}")
+
+
+@pytest.fixture
+def page(browser: Any, port: int) -> Iterator[Page]:
+    page = Page(browser, port)
+    yield page
+    page.context.close()
+    assert page.complaints == []
+    assert page.elsewhere == []
+
+
+def test_photos_show_what_the_server_answers(page: Page, port: int, pictures: Path) -> None:
+    photo = pictures / "a.png"
+    expected = Client(port).ask("POST", "/classify", photo.read_bytes()).json
+    page.after(lambda: page.tab.set_input_files("#file", [photo]))
+    assert page.text("#summary") == page.text("#announce") == expected["summary"]
+    rows = page.tab.locator("#rows tr")
+    assert rows.count() == len(expected["answers"]) == 4
+    for n, answer in enumerate(expected["answers"]):
+        cells = rows.nth(n).locator("td").all_inner_texts()
+        assert cells[0].split()[0] == answer["answer"][0]
+        assert ("differs" in cells[0]) == answer["differs"]
+        best = answer["classes"][0]
+        assert cells[1].split("\n")[:2] == [best["label"], f"{100 * best['score']:.1f} %"]
+        assert cells[2].endswith("s")
+    assert "28 by 28" in page.tab.locator("#seen img").get_attribute("alt")
+    assert page.text("#caption") == "a.png"
+    page.after(lambda: page.tab.set_input_files("#file", [photo, pictures / "b.npy"]))
+    page.after(lambda: page.tab.locator("#strip button[aria-label='b.npy']").click())
+    assert page.text("#caption") == "b.npy"
+    assert page.tab.locator("#strip button").count() == 3
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_can_be_dropped_and_pasted(kind: str, page: Page) -> None:
+    page.after(lambda: page.tab.evaluate(GIVE, [kind, f"<b>{kind}</b>.png"]))
+    assert page.text("#caption") == f"<b>{kind}</b>.png"
+    assert "answers" in page.text("#summary") or "answer" in page.text("#summary")
+    assert not page.tab.locator("#trouble").is_visible()
+
+
+def test_what_is_no_picture_is_one_message(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    page.tab.set_input_files("#file", [tmp_path / "notes.txt"])
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert page.text("#trouble").startswith("notes.txt: The image of 8 bytes is not a JPEG")
+    page.complaints.clear()  # chromium's own line on status 400
+    page.tab.evaluate("document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))")
+    assert "no picture in the clipboard" in page.text("#trouble")
+
+
+def test_the_webcam_answers_within_a_second_and_stops(page: Page) -> None:
+    times = []
+    for _ in range(3):  # the best of three: the machine may be busy
+        times.append(page.tab.evaluate(fuzz().FIRST_ANSWER_MS))
+        page.after(lambda: None, more=2)
+        assert page.text("#webcam") == "Stop the webcam"
+        assert page.tab.locator("#camera").is_visible()
+        page.tab.locator("#webcam").click()
+    assert min(times) < 1000, times
+    assert page.text("#webcam") == "Use the webcam"
+    assert page.tab.evaluate("document.getElementById('camera').srcObject") is None
+    page.tab.wait_for_timeout(400)
+    before = page.answers()
+    page.tab.wait_for_timeout(600)
+    assert page.answers() == before
+    assert not page.tab.locator("#trouble").is_visible()
+
+
+def test_a_refused_camera_is_said(launch: Callable[..., Any], port: int) -> None:
+    browser = launch(FAKE_CAMERA, "--deny-permission-prompts")
+    page = Page(browser, port)
+    page.tab.locator("#webcam").click()
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert "did not allow the camera" in page.text("#trouble")
+    assert page.text("#webcam") == "Use the webcam"
+    browser.close()
+
+
+def test_test_images_are_clicked_through_by_keyboard(page: Page, port: int) -> None:
+    items = Client(port).ask("GET", "/differences").json["items"]
+    cards = page.tab.locator("#cards button")
+    assert cards.count() == min(len(items), 60)
+    cards.first.focus()
+    page.after(lambda: page.tab.keyboard.press("Enter"))
+    assert page.text("#place") == f"1 of {len(items)}"
+    assert items[0]["label"] in page.text("#caption")
+    assert page.tab.evaluate("document.activeElement.id") == "next"
+    page.after(lambda: page.tab.keyboard.press("Enter"))
+    assert page.text("#place") == f"2 of {len(items)}"
+    assert items[1]["name"] in page.text("#caption")
+    right = page.tab.locator("#rows tr").first.locator(".said .yes").count() == 1
+    assert right == (items[1]["reference"] == items[1]["label"])
+    assert page.tab.locator("#cards button[aria-current]").get_attribute("data-row") == str(items[1]["row"])
+    page.tab.keyboard.press("Shift+Tab")
+    page.after(lambda: page.tab.keyboard.press("Enter"))
+    assert page.text("#place") == f"1 of {len(items)}"
+    assert page.tab.evaluate("document.activeElement.id") == "next", "the other button can't go on"
+    page.tab.locator("#which").select_option("2")
+    assert cards.count() == min(60, sum("2" in item["others"] for item in items))
+
+
+def test_every_control_is_reached_with_tab(page: Page) -> None:
+    seen = []
+    for _ in range(8):
+        page.tab.keyboard.press("Tab")
+        seen.append(page.tab.evaluate("document.activeElement.id || document.activeElement.className"))
+    assert seen[:3] == ["skip", "file", "webcam"]
+    assert "scroll" in seen
+    assert "which" in seen
+
+
+def test_hostile_names_stay_text(page: Page) -> None:
+    assert HOSTILE in page.text("#rows")
+    assert page.tab.evaluate("window.hacked") is None
+    assert page.tab.locator("#rows img").count() == 0
+    assert_nothing_gets_out(page.tab)
+    page.complaints.clear()
+    page.elsewhere.clear()  # they were blocked
+
+
+def test_another_page_can_neither_ask_nor_show_it(browser: Any, port: int, tmp_path: Path) -> None:
+    """From a file, whose origin is null, and which is as foreign as any other site."""
+    (tmp_path / "evil.html").write_text(f'<iframe src="http://127.0.0.1:{port}/"></iframe>')
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto((tmp_path / "evil.html").as_uri())
+    statuses = tab.evaluate(
+        """async (url) => [
+             await fetch(url + "classify", { method: "POST", body: "x" }).then((a) => a.status, (e) => e.name),
+             await fetch(url + "state").then((a) => a.status, (e) => e.name),
+           ]""",
+        f"http://127.0.0.1:{port}/",
+    )
+    assert statuses == ["TypeError", "TypeError"]
+    tab.wait_for_timeout(300)
+    frames = [frame for frame in tab.frames if frame.parent_frame]
+    assert all(frame.locator("#rows").count() == 0 for frame in frames)
+    context.close()
+
+
+def test_when_the_server_is_gone_the_page_says_so(run: Any, browser: Any) -> None:
+    with fuzz().playing([run.variants["tflite-float32"]]) as running:
+        fuzz().compared(running.port)
+        context = browser.new_context()
+        tab = context.new_page()
+        tab.goto(f"http://127.0.0.1:{running.port}/")
+        tab.wait_for_selector("html[data-ready=yes]")
+    tab.evaluate(GIVE, ["drop", "late.png"])
+    tab.wait_for_selector("#trouble:not([hidden])")
+    assert "still running?" in tab.locator("#trouble").inner_text()
+    context.close()
+
+
+def test_of_many_photos_the_first_is_shown_and_the_too_large_one_is_named(page: Page, tmp_path: Path) -> None:
+    names = [f"{n:02}.png" for n in range(14)]
+    for n, name in enumerate(names):
+        Image.new("L", (30 + n, 30), n).save(tmp_path / name)
+    (tmp_path / "huge.png").write_bytes(bytes(20_000))
+    page.tab.evaluate("state.limits.body = 19_000")
+    page.after(lambda: page.tab.set_input_files("#file", [tmp_path / name for name in ("huge.png", *names)]))
+    assert page.text("#caption") == "00.png"
+    assert page.tab.locator("#picture").evaluate("image => image.decode().then(() => image.naturalWidth)") == 30
+    assert page.tab.locator("#strip button").count() == 12
+    assert page.tab.locator("#strip [aria-current]").get_attribute("title") == "00.png"
+    assert page.text("#trouble").startswith("huge.png has ")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1280)])
+def test_axe_finds_nothing_and_nothing_hangs_over(
+    browser: Any, port: int, pictures: Path, scheme: str, width: int
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = Page(browser, port, viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    Image.open(pictures / "a.png").save(pictures / "c.png")
+    states: list[Callable[[], Any]] = [
+        lambda: page.tab.set_input_files("#file", [pictures / "a.png", pictures / "c.png"]),
+        lambda: page.tab.locator("#cards button").first.click(),
+        lambda: page.tab.locator("#webcam").click(),
+    ]
+    for act in states:
+        page.after(act)
+        found = axe.run(page.tab).response["violations"]
+        assert [(v["impact"], v["id"], v["nodes"][0]["html"][:200]) for v in found] == []
+        assert page.tab.evaluate("document.documentElement.scrollWidth") == width
+    ground = page.tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(n) for n in ground[4:-1].split(",")) > 600) == (scheme == "light")
+    page.context.close()

@@ -1,0 +1,223 @@
+"""`compress` without TensorFlow: the grid of shares, predictions, the words of a verdict, the picture, the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgepress.toolkit.compressing import rungs, smaller
+from edgepress.toolkit.compressing.climbing import TIME_IS_UP, Climb
+from edgepress.toolkit.compressing.limits import Limits
+from edgepress.toolkit.compressing.plots import plot_climb
+from edgepress.toolkit.compressing.trial import Trial
+from edgepress.toolkit.compressing.verdict import misses, on_test, why_none
+from edgepress.toolkit.compressing.workshop import Made
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.reports.climb import climb_of
+
+COUNT = 1000
+
+
+class Shop:
+    """A workshop of nets whose size and drop follow from the share that is left."""
+
+    def __init__(self, drop_at: float, bytes_of: float = 100_000.0, offset: float = 3000.0) -> None:
+        import numpy as np
+
+        self.order = SimpleNamespace(
+            format="tflite",
+            model=Path("m.keras"),
+            arch="lenet",
+            validation=SimpleNamespace(test=range(COUNT)),
+            opened=SimpleNamespace(input=SimpleNamespace(shape=(28, 28, 1))),
+        )
+        self.seconds, self.drop_at, self.bytes_of, self.offset = 0.0, drop_at, bytes_of, offset
+        self.pruned: list[float] = []
+        self.np = np
+
+    def prune(self, *, size_bytes: float = 0, macs: float = 0) -> tuple[Path, dict[str, Any], float]:
+        self.pruned.append(size_bytes / self.bytes_of if size_bytes else macs)
+        return Path(f"{self.pruned[-1]}"), {}, 60.0
+
+    def convert(self, source: Path, schemes: list[str], **options: Any) -> list[Made]:
+        return [Made(scheme, None, 1.0, f"{source}") for scheme in schemes]
+
+    def measure(self, trials: list[Trial], reference: Trial) -> list[Trial]:
+        from dataclasses import replace
+
+        from edgepress.toolkit.compressing.trial import packed
+
+        found = []
+        for trial in trials:
+            share = float(trial.error) if trial.rung == "prune" else 1.0
+            correct = self.np.ones(COUNT, bool)
+            correct[: round(max(0.0, self.drop_at - share) * 100)] = False
+            ratio = 0.6 if trial.scheme.endswith("int4") else 1.0
+            size = round((share * self.bytes_of + self.offset * (share < 1)) * ratio)
+            figures = {"size_bytes": size, "latency_us": 1000 * share**0.5, "correct": packed(correct)}
+            found.append(replace(trial, file=Path("f"), error="", **figures))
+        return found
+
+
+def climbing(limits: Limits, **options: Any) -> tuple[Climb, Shop]:
+    import numpy as np
+
+    from edgepress.toolkit.compressing.trial import packed
+
+    shop = Shop(**options)
+    state = Climb(shop, limits, minutes=60, on_trial=lambda trial: None)  # type: ignore[arg-type]
+    state.trials.append(Trial(rung="float", cost=0, how="", scheme="s", correct=packed(np.ones(COUNT, bool))))
+    state.take("int8", 1, "int8", [Made("tflite-int8", None, 0.0, "1")])
+    return state, shop
+
+
+def test_pruning_corrects_its_first_guess_and_uses_the_limit():
+    for offset, trainings in ((3000.0, 1), (12000.0, 2)):
+        state, shop = climbing(Limits.of(0.5, 80_000, 2), drop_at=0.0, offset=offset)
+        smaller.prune(state, 7)
+        best = state.best()
+        assert best is not None
+        assert 0.9 * 80_000 < best.size_bytes <= 80_000
+        assert len(shop.pruned) == trainings
+    assert all(scheme.endswith("int8") for scheme in (t.scheme for t in state.trials[1:]))  # speed is asked for
+
+
+def test_pruning_takes_4_bits_where_size_alone_is_limited_far_below_int8():
+    state, shop = climbing(Limits.of(0.5, 20_000), drop_at=0.0)
+    smaller.prune(state, 7)
+    best = state.best()
+    assert best is not None
+    assert best.scheme == "tflite-int4"
+    assert shop.pruned[0] > 0.25
+
+
+def test_pruning_by_latency_follows_the_macs_on_a_grid():
+    state, shop = climbing(Limits.of(0.5, None, 0.7), drop_at=0.0)
+    smaller.prune(state, 7)
+    assert state.best() is not None
+    assert all(share == smaller.on_grid(share) for share in shop.pruned)
+    assert smaller.on_grid(0.7) <= 0.7
+    assert smaller.on_grid(0.7) == smaller.on_grid(0.66)
+
+
+def test_pruning_ends_when_nothing_larger_fits_and_accuracy_is_missed():
+    state, shop = climbing(Limits.of(0.5, 80_000), drop_at=2.0)
+    state.take("int4", 5, "4-bit weights", [Made("tflite-int4", None, 0.0, "1")])
+    smaller.prune(state, 7)
+    assert state.best() is None
+    assert len(shop.pruned) <= smaller.TRAININGS
+    assert state.only_drop_missed("prune")
+
+
+def test_a_smaller_net_is_not_tried_for_accuracy_alone():
+    state, _ = climbing(Limits.of(0.5, 200_000), drop_at=2.0)
+    assert "keeps all limits but" in smaller.no_smaller(state)
+    assert rungs._exact(state) == ""
+    other, _ = climbing(Limits.of(0.5, 50_000), drop_at=2.0)
+    assert smaller.no_smaller(other) == ""
+    assert rungs._exact(other)
+
+
+def test_4_bit_weights_are_tried_for_size_alone():
+    assert rungs._no_int4(climbing(Limits.of(0.5, 60_000), drop_at=0)[0]) == ""
+    assert "save half" in rungs._no_int4(climbing(Limits.of(0.5, 49_000), drop_at=0)[0])
+    assert "no faster" in rungs._no_int4(climbing(Limits.of(0.5, 60_000, 0.9), drop_at=0)[0])
+    assert "not what is missed" in rungs._no_int4(climbing(Limits.of(0.5, 160_000, 0.9), drop_at=0)[0])
+
+
+def test_widths_are_those_of_the_model_s_architecture():
+    arch, widths = smaller.family("mobilenet-v2")
+    assert arch == "mobilenet-v2"
+    assert widths == sorted(widths, reverse=True)
+    assert 0.05 <= widths[-1] < widths[0] < 0.35
+    assert smaller.family("lenet")[0] == smaller.family("")[0] == "mobilenet-v1"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"), [("no memory", "can't be made or measured"), ("", "does not keep the limits")]
+)
+def test_a_narrower_net_that_fails_is_not_said_to_be_too_large(error, why):
+    state, shop = climbing(Limits.of(0.5, 50_000), drop_at=0.0)
+    sketch = Trial(rung="", cost=0, how="", scheme="s", size_bytes=60_000, error=error)
+    shop.sketch = lambda *arguments: sketch  # type: ignore[attr-defined]
+    smaller.width(state, 8)
+    assert why in state.skipped[-1].why
+
+
+def test_a_verdict_names_the_limit_that_would_have_to_give():
+    state, _ = climbing(Limits.of(0.5, 50_000), drop_at=0.0)
+    found = {miss.limit: miss for miss in misses(state)}
+    assert found["size"].beside == 100_000
+    assert found["drop"].beside is None
+    assert "--max-size 100kB (tflite-int8)" in why_none(state, [*found.values()])
+    assert "no file keeps the other limits" in found["drop"].in_words()
+    both, _ = climbing(Limits.of(0.1, 50_000), drop_at=2.0)
+    assert "raise two" in why_none(both, misses(both))
+    assert "--minutes" not in why_none(both, misses(both)), "more time would not help"
+    both.skip("prune", TIME_IS_UP)
+    assert "More time (--minutes)" in why_none(both, misses(both))
+
+
+def test_a_size_that_no_pruned_net_can_have_is_said_with_a_share():
+    state, shop = climbing(Limits.of(0.5, 1500), drop_at=0.0)
+    smaller.prune(state, 7)
+    assert shop.pruned == []
+    assert state.skipped[-1].why == "0.0 % of the net would be left, which is too little"
+
+
+def test_the_final_figure_says_what_it_proves():
+    final = {"items": 100, "accuracy": 0.9, "drop_pp": 0.2, "drop_low_pp": 0.1, "drop_high_pp": 0.4}
+    assert "proves that it keeps" in on_test(final, 0.4)
+    assert "too few items" in on_test(final, 0.3)
+    assert "beyond the limit" in on_test(final, 0.05)
+
+
+def document(best: int | None = 1) -> dict[str, Any]:
+    rows = [
+        {
+            "number": n,
+            "rung": rung,
+            "scheme": "tflite-int8",
+            "how": "<b>how</b>",
+            "size_bytes": size,
+            "drop_pp": 0.1 * n,
+        }
+        | {"drop_low_pp": -0.1, "drop_high_pp": 0.5, "latency_us": 10.0 + n, "memory_bytes": None, "seconds": 1.0}
+        | {"error": ""}
+        for n, (rung, size) in enumerate((("float", 4000), ("int8", 1000), ("int4", 700)))
+    ]
+    return {
+        "why": "because",
+        "met": best is not None,
+        "latency_on": "here",
+        "engine": "litert",
+        "model": "m.keras",
+        "data": {"validation": 100},
+        "best": best,
+        "limits": {"drop": 0.5, "size": 900.0},
+        "trials": rows,
+        "skipped": [{"rung": "mixed", "why": "it can't help"}],
+        "misses": [{"text": "least size"}],
+    }
+
+
+@pytest.mark.parametrize("best", [1, None])
+def test_the_picture_is_drawn(tmp_path, best):
+    plot_climb(document(best), tmp_path / "climb.png")
+    assert (tmp_path / "climb.png").stat().st_size > 5000
+
+
+def test_the_report_shows_the_climb_beside_a_benchmark(tmp_path):
+    assert climb_of(tmp_path) is None
+    (tmp_path / "compress.json").write_text(json.dumps(document()))
+    shown = climb_of(tmp_path)
+    assert shown is not None
+    assert [row["best"] for row in shown["rows"]] == [False, True, False]
+    assert shown["misses"] == []
+    (tmp_path / "compress.json").write_text("{")
+    with pytest.raises(InputError, match=r"compress.json is damaged"):
+        climb_of(tmp_path)

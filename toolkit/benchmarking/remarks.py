@@ -1,0 +1,105 @@
+"""What else than quantization limits a benchmark's files: remarks on the float baseline and on the test items."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from shlex import quote
+
+import numpy as np
+
+from edgepress.converters.schemes import BASELINES
+from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
+from edgepress.toolkit.benchmarking.collect import Answers
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.benchmarking.plan import SUFFIXES, Plan
+from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.remarks.checks import remarks
+from edgepress.toolkit.remarks.facts import Pair
+from edgepress.toolkit.remarks.remark import Remark
+from edgepress.toolkit.results.records import UNPROVEN, Advice, Measurement
+from edgepress.toolkit.training.file_facts import facts_of_file
+from edgepress.toolkit.workers.opening import Candidate
+
+SMALLER = 0.75
+"""A file that too few items leave unproven matters if it has at most this share of the size of the file to ship."""
+
+
+def remarks_on(
+    plan: Plan,
+    answers: Mapping[Candidate, Answers | EdgepressError],
+    results: Sequence[Measurement],
+    advice: Advice,
+    options: BenchmarkOptions,
+) -> tuple[Remark, ...]:
+    """The remarks on a benchmark; none if its baseline is not a float file, or did not answer.
+
+    Args:
+        plan: The plan, with a baseline.
+        answers: The answers of each of its pairs, or why it failed.
+        results: One measurement a pair.
+        advice: Which file to ship.
+        options: The benchmark's settings.
+    """
+    baseline = plan.baseline
+    found = None if baseline is None else answers[baseline]
+    if baseline is None or not isinstance(found, Answers) or plan.contracts[baseline.file].scheme not in BASELINES:
+        return ()
+    facts = facts_of_file(
+        baseline.file,
+        plan.contracts[baseline.file],
+        plan.data,
+        found.predicted,
+        command=" ".join(["edgepress", "benchmark", *(quote(word) for word in [*_named(plan), *_chosen(options)])]),
+        pair=_unproven(plan, baseline, found, answers, results, advice),
+        max_drop_pp=options.max_drop_pp,
+    )
+    return remarks(facts)
+
+
+def _chosen(options: BenchmarkOptions) -> list[str]:
+    """The options that decide what is compared with what, and within which limit, unless they are the defaults."""
+    given = {
+        "--engine": options.engines,
+        "--baseline": options.baseline or "",
+        "--max-drop": f"{options.max_drop_pp:g}",
+    }
+    usual = {"--engine": "all", "--baseline": "", "--max-drop": f"{MAX_DROP_PP:g}"}
+    return [word for name, value in given.items() if value != usual[name] for word in (name, value)]
+
+
+def _named(plan: Plan) -> list[str]:
+    """The files as arguments of a command: their folder, if they are all of its files."""
+    files = [*plan.contracts, *plan.broken]
+    folder = files[0].parent
+    whole = {*files} == {p for p in folder.iterdir() if p.suffix in SUFFIXES}
+    return [str(path) for path in ([folder] if whole else files)]
+
+
+def _unproven(
+    plan: Plan,
+    baseline: Candidate,
+    reference: Answers,
+    answers: Mapping[Candidate, Answers | EdgepressError],
+    results: Sequence[Measurement],
+    advice: Advice,
+) -> Pair | None:
+    """The smallest file whose drop may well be within the limit, if it is clearly smaller than the one to ship."""
+    sizes = [r.size_bytes for r in results if r.file == advice.ship]
+    most = SMALLER * min(sizes) if sizes else float("inf")
+    rows = [r for r in results if r.status == UNPROVEN and r.size_bytes <= most]
+    if not rows:
+        return None
+    row = min(rows, key=lambda r: (r.size_bytes, r.drop_high_pp or 0.0))
+    pair = next(c for c in plan.pairs if (str(c.file), c.engine or "") == (row.file, row.engine))
+    candidate = answers[pair]
+    assert isinstance(candidate, Answers)
+    y = plan.data.test.y
+    before, after = reference.predicted == y, candidate.predicted == y
+    return Pair(
+        reference=plan.contracts[baseline.file].scheme,
+        candidate=row.scheme or os.path.basename(row.file),
+        lost=int(np.sum(before & ~after)),
+        gained=int(np.sum(~before & after)),
+        differing=int(np.sum(reference.predicted != candidate.predicted)),
+    )

@@ -1,0 +1,82 @@
+"""What the commands share that train a float graph, `tune` and `prune`: options, and what they print."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from edgepress.toolkit import text
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.options import DATA_HELP, TRAINED_ON, Augmentation, Offline, SkipUnreadable
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.tuning.setup import GraphResult
+
+MODEL_HELP = "A .keras, .h5, .tflite or .onnx file, or a SavedModel folder"
+FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "macs": ("multiply-accumulates", "{:,}".format),
+    "parameters": ("parameters", "{:,}".format),
+    "size_bytes": ("size of the int8 file", text.size),
+    "latency_ms": ("latency of the int8 file", "{:.3f} ms".format),
+    "accuracy": ("accuracy", "{:.2%}".format),
+    "agreement": ("agreement", "{:.2%}".format),
+    "noise_db": ("signal to noise", "{:.1f} dB".format),
+}
+"""The figures before and after: the title and the format of each."""
+
+
+def graph_run(
+    data: Annotated[
+        str | None, Option(help=f"{DATA_HELP}; labels are used where there are some", show_default=TRAINED_ON)
+    ] = None,
+    minutes: Annotated[float, Option(help="Time for training; preparing takes a minute or two more")] = 10.0,
+    out: Annotated[
+        Path | None, Option(help="Folder for the result", show_default="tuned or pruned, next to the model")
+    ] = None,
+    resume: Annotated[bool, Option("--resume", help="Resume an interrupted run")] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")] = False,
+    augmentation: Annotated[
+        Augmentation, Option(help="Augmentation of the training items; auto chooses by the kind of data")
+    ] = "auto",
+    seed: Annotated[int, Option(min=0, help="Seed of the order and augmentation of the items")] = 0,
+    skip_unreadable: SkipUnreadable = False,
+    offline: Offline = False,
+) -> dict[str, Any]:
+    """The options of both, as arguments of the function that does the work."""
+    return {
+        "data": data,
+        "minutes": minutes,
+        "out": out,
+        "resume": resume,
+        "overwrite": overwrite,
+        "augmentation": augmentation,
+        "seed": seed,
+        "skip_unreadable": skip_unreadable,
+        "install": not offline,
+        "on_note": screen.note,
+    }
+
+
+def show(result: GraphResult, title: str, data: str | None) -> None:
+    """Print the figures before and after, and the next command.
+
+    Args:
+        result: The result.
+        title: What the figures are those of.
+        data: The user's --data.
+    """
+    facts = result.facts
+    rows = [
+        [name, *(form(facts[when][key]) if key in facts[when] else "" for when in ("before", "after"))]
+        for key, (name, form) in FIGURES.items()
+        if key in facts["before"]
+    ]
+    screen.show(screen.table([(title, "left"), ("before", "right"), ("after", "right")], rows))
+    if facts.get("kept") == "start":
+        screen.say("Training found nothing better on validation items; the result is the repaired graph.")
+    words = ["edgepress", "convert", str(result.model), *(["--data", data] if data else [])]
+    screen.say(f"Written to {result.model}. Next: {shlex.join(words)}", style="bold")

@@ -1,0 +1,83 @@
+"""What the options of commands are: their names, types and words, read from the commands themselves."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import types
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Union, get_args, get_origin
+
+LISTS = ("input_range", "mean", "std")
+"""Options that take values separated by commas, beside those whose help says so."""
+
+
+def normal(name: str) -> str:
+    """A name as functions write it: options may be written with - or with _."""
+    return name.replace("-", "_")
+
+
+def shown(name: str) -> str:
+    """A name as the command line writes it."""
+    return name.replace("_", "-")
+
+
+def nearest(name: str, accepted: Iterable[str]) -> str:
+    """A hint with the accepted name that is most like another; "" if none is."""
+    near = difflib.get_close_matches(shown(name), list(accepted), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def options_of(command: Any) -> list[Any]:
+    """A command's options that a file may hold; --json is about one call."""
+    return [p for p in command.params if p.param_type_name == "option" and "--json" not in p.opts]
+
+
+def option_names(command: Any) -> dict[str, tuple[Any, bool]]:
+    """A command's options by every name without dashes, with what the name stands for: "no_x" stands for False."""
+    named: dict[str, tuple[Any, bool]] = {}
+    for option in options_of(command):
+        named |= {normal(word.lstrip("-")): (option, True) for word in option.opts}
+        named |= {normal(word.lstrip("-")): (option, False) for word in option.secondary_opts}
+    return named
+
+
+def kind_of(command: Any, name: str) -> Any:
+    """The type of a parameter, without `| None`: bool, int, float, str, Path, list[str] or a Literal."""
+    return _kinds(command.callback)[name]
+
+
+@functools.cache
+def _kinds(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    return {p.name: _plain(p.annotation) for p in parameters}
+
+
+def _plain(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (each for each in get_args(annotation) if each is not type(None))
+    return annotation
+
+
+def takes_list(option: Any, kind: Any) -> bool:
+    """Whether an option takes several values: separated by commas, or by being repeated."""
+    says = f"{option.help} {getattr(option, 'rich_help_panel', '')}"
+    return get_origin(kind) is list or (kind is str and (option.name in LISTS or "separated by commas" in says))
+
+
+def accepted_type(option: Any, kind: Any) -> str:
+    """What a file may hold for an option, in the words of TOML."""
+    names = {bool: "true or false", int: "a whole number", float: "a number"}
+    return names.get(kind) or ("a text or a list of texts" if takes_list(option, kind) else "a text")
+
+
+def words_of(option: Any, value: Any) -> tuple[str, ...]:
+    """An option with its value as on the command line; nothing for a flag that is not set."""
+    word = max(option.opts, key=len)
+    if isinstance(value, bool):
+        return (word,) if value else tuple(option.secondary_opts[:1])
+    values = value if isinstance(value, list) else [value]
+    return tuple(text for each in values for text in (word, str(each)))

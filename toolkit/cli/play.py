@@ -1,0 +1,84 @@
+"""The command `play`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from edgepress.converters.contract.hints import Hints
+from edgepress.runtime.engines import ENGINES
+from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.options import Data, Json, SkipUnreadable, Threads, list_of, with_model_hints
+from edgepress.toolkit.text import plural
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.playing.play import Playing
+
+
+@with_model_hints
+def play(
+    files: Annotated[list[Path], Argument(help="Files, or one folder of them")],
+    hints: Hints,
+    data: Data = None,
+    engine: Annotated[
+        str | None,
+        Option(
+            help=f"Engines to show each file on, separated by commas: all, {', '.join(ENGINES)}",
+            autocompletion=list_of(("all", *ENGINES)),
+            show_default="the first installed one that opens the file",
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        Option(
+            help="File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32"
+        ),
+    ] = None,
+    threads: Threads = 1,
+    port: Annotated[int, Option(min=0, max=65535, help="Port of the page on 127.0.0.1; 0 takes a free one")] = 0,
+    open_page: Annotated[bool, Option("--open/--no-open", help="Open the page in the browser")] = True,
+    skip_unreadable: SkipUnreadable = False,
+    json_output: Json = False,
+) -> int:
+    """Open a page on this machine that shows what files answer to your photos, side by side, until Ctrl-C."""
+    from edgepress.toolkit.caches import default_cache
+    from edgepress.toolkit.playing.play import play as work
+
+    def on_ready(playing: Playing) -> None:
+        screen.note(*playing.notes)
+        if json_output:
+            screen.document({"url": playing.url, "files": list(playing.files)})
+            sys.stdout.flush()
+        else:
+            answer = "answers" if len(playing.files) == 1 else "answer"
+            screen.say(f"{playing.url} shows what {plural(len(playing.files), 'file')} {answer}. Ctrl-C ends it.")
+        if open_page and _has_screen():
+            threading.Thread(target=webbrowser.open, args=(playing.url,), daemon=True).start()
+
+    screen.step("Opening the files")
+    work(
+        files,
+        data=data,
+        engines=engine,
+        baseline=baseline,
+        threads=threads,
+        port=port,
+        hints=hints,
+        skip_unreadable=skip_unreadable,
+        cache=default_cache(),
+        on_ready=on_ready,
+    )
+    return 0
+
+
+def _has_screen() -> bool:
+    """Whether a browser can open a window: without one, Python would start a text browser in the terminal."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

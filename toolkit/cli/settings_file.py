@@ -1,0 +1,293 @@
+"""Reads an edgepress.toml and checks all of it against the options of the commands: names, types and values.
+
+    data = "photos/"          # for all commands that have the option
+    max-drop = 0.5            # SHARED says which options may stand here, and for which commands
+
+    [train]
+    arch = "mobilenet-v2"
+    class-weights = true
+
+Values go through the parsers of the command line. A file that was found, not named, may not set what runs code
+(`VOUCHED`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, get_origin
+
+from edgepress.toolkit.cli.option_table import (
+    accepted_type,
+    kind_of,
+    nearest,
+    normal,
+    option_names,
+    shown,
+    takes_list,
+    words_of,
+)
+from edgepress.toolkit.data import NAMES
+from edgepress.toolkit.errors import UsageError
+
+NAME = "edgepress.toml"
+READS = (
+    *("train", "evaluate", "convert", "tune", "compress", "prune", "sweep"),
+    *("benchmark", "report", "compare", "bundle"),
+)
+"""The commands that read the file."""
+_WITH_DATA = tuple(name for name in READS if name != "report")
+SHARED = {
+    "data": _WITH_DATA,
+    "engine": ("compress", "benchmark", "bundle"),
+    "max_drop": ("compress", "benchmark"),
+    "max_size": ("compress", "prune"),
+    "max_latency": ("compress", "prune"),
+    "max_memory": ("compress",),
+    "seed": ("train", "tune", "compress", "prune"),
+    "skip_unreadable": tuple(name for name in _WITH_DATA if name != "bundle"),
+}
+"""Options that may stand above all tables, and the commands they are for: those in which they mean the same."""
+VOUCHED = {
+    "trust": "it runs code from model files",
+    "custom": "it imports Python modules",
+    "insecure": "it lets others run code",
+    "scheduler": "it sends work to another machine",
+    "ssh_config": "the configuration of ssh can run programs",
+    "python": "it is a program that runs on the board",
+}
+"""Options that a file must not set only because it lies in the folder, and why."""
+TEXT_PATHS: dict[str, Callable[[str], bool]] = {
+    "data": NAMES.__contains__,
+    "weights": "imagenet".__eq__,
+    "teacher": lambda _: False,
+    "baseline": lambda text: not {"/", "\\"} & {*text},
+}
+"""Options of the type text that name a file, and whether a text is a name of something else."""
+PLAN = ("data", "dimensions", "training", "timing")
+"""Tables below [sweep], which are those of a plan."""
+LARGEST = 1 << 16
+"""Bytes of a file at most."""
+TRIED = 30
+"""Lines at most that are tried to tell where a key stands."""
+
+
+class Given(NamedTuple):
+    """An option as it stands in the file.
+
+    Attributes:
+        value: What click takes for it.
+        words: The option as on the command line; none for a flag that is not set.
+        place: Its key in the file, after those of the tables that it is in.
+    """
+
+    value: Any
+    words: tuple[str, ...]
+    place: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a file says.
+
+    Attributes:
+        path: The file.
+        options: The options by command and name of the parameter.
+        plan: The tables of a plan below [sweep].
+        text: All of it.
+    """
+
+    path: Path
+    options: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
+    plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    text: str = ""
+
+
+def load(path: Path, commands: Mapping[str, Any], context: Any, *, found: bool) -> Settings:
+    """Read a file and check all of it.
+
+    Args:
+        path: The file.
+        commands: The commands by name, as click has them.
+        context: click's class of contexts.
+        found: Whether it was found rather than named: then it may set nothing of `VOUCHED`.
+
+    Raises:
+        UsageError: The file can't be read, or something in it is wrong; the message names the line.
+    """
+    text = _text(path)
+    try:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise UsageError(f"{relative(path)} is no TOML file: {e}.", "docs/configuration.md has an example.") from e
+    return _Reader(path, text, commands, context, found=found).settings(tables)
+
+
+def relative(path: Path) -> str:
+    """A path as seen from the working directory."""
+    try:
+        return os.path.relpath(path)
+    except (OSError, ValueError):  # another drive of Windows
+        return str(path)
+
+
+def printable(text: str) -> str:
+    """A text without control characters, which could make a terminal show something else."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def line_of(text: str, *place: str) -> int:
+    """The line in which a key of a TOML document begins; 0 if that can't be told.
+
+    It is the last line with the key before which the document is complete and does not have it. Each line that is tried
+    takes as long as reading the document, so at most `TRIED` are.
+
+    Args:
+        text: The document.
+        place: The key, after those of the tables that it is in.
+    """
+    lines = text.split("\n")
+    key_in = re.compile(rf"""^(?:[^#]*[\s.["'{{,])?{re.escape(place[-1])}["']?\s*[=.\]]""").search
+    having = [number for number, line in enumerate(lines, 1) if key_in(line)]
+    for number in having[: -TRIED - 1 : -1]:
+        try:
+            table: Any = tomllib.loads("\n".join(lines[: number - 1]))
+        except (ValueError, RecursionError):  # within a value of several lines
+            continue
+        for key in place:
+            table = table.get(key) if isinstance(table, dict) else None
+        if table is None:
+            return number
+    return 0
+
+
+def _text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(2, "it is a folder" if path.is_dir() else "there is no such file")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise UsageError(f"{relative(path)} is larger than {LARGEST} bytes.", "Is it the right file?")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except OSError as e:
+        raise UsageError(f"{relative(path)} can't be read: {e.strerror or e}.", "Check the path.") from e
+    except UnicodeDecodeError as e:
+        raise UsageError(f"{relative(path)} is no TOML file: it is not in UTF-8.", "Save it as UTF-8.") from e
+
+
+class _WrongTypeError(Exception):
+    """A value of a type that an option does not have."""
+
+
+class _Reader:
+    """Checks the content of one file; see `load`."""
+
+    def __init__(self, path: Path, text: str, commands: Mapping[str, Any], context: Any, *, found: bool) -> None:
+        self.path, self.text, self.commands, self.found = path, text, commands, found
+        self.contexts = {name: context(commands[name], info_name=name) for name in READS}
+        self.names = {name: option_names(commands[name]) for name in READS}
+        self.options: dict[str, dict[str, Given]] = {name: {} for name in READS}
+        self.plan: dict[str, dict[str, Any]] = {}
+
+    def settings(self, tables: Mapping[str, Any]) -> Settings:
+        """The content, checked."""
+        for key, value in tables.items():
+            if key in READS and not isinstance(value, dict):
+                self._wrong((key,), f"{key} is a table.", f"Write [{key}], and its options below it.")
+            for name, inner in value.items() if key in READS else ():
+                if key == "sweep" and name in PLAN and isinstance(inner, dict):
+                    self.plan[name] = self._plan(inner)
+                else:
+                    self._take(key, key, name, value=inner)
+        in_tables = {command: set(options) for command, options in self.options.items()}
+        for key, value in tables.items():
+            if key not in READS:
+                for command in self._shared(key):
+                    if normal(key) not in in_tables[command]:  # the command's own table wins
+                        self._take(command, key, value=value)
+        return Settings(self.path, self.options, self.plan, self.text)
+
+    def _shared(self, key: str) -> tuple[str, ...]:
+        """The commands that an option above all tables is for."""
+        if normal(key) in SHARED:
+            return SHARED[normal(key)]
+        if having := [f"[{command}]" for command, names in self.names.items() if normal(key) in names]:
+            self._wrong((key,), f"{key} can't stand above all tables.", f"Write it below {' or '.join(having)}.")
+        accepted = [*map(shown, SHARED), *READS]
+        hint = nearest(key, accepted) or f"Accepted: {', '.join(accepted)}."
+        self._wrong((key,), f"{key!r} is neither a command that reads this file nor an option of several.", hint)
+
+    def _take(self, command: str, *place: str, value: Any) -> None:
+        """Check one option, and keep it."""
+        key, names = place[-1], self.names[command]
+        if normal(key) == "json":
+            self._wrong(place, "json stands on the command line only.", f"edgepress {command} ... --json")
+        if normal(key) not in names:
+            others = [other for other in READS if normal(key) in self.names[other]]
+            else_where = f"It is an option of {', '.join(others)}." if others else f"See edgepress {command} --help."
+            self._wrong(place, f"{command} has no option {key!r}.", nearest(key, map(shown, names)) or else_where)
+        option, meaning = names[normal(key)]
+        if option.name in self.options[command]:
+            self._wrong(place, f"{key} stands there twice.", "Keep one of both.")
+        if self.found and option.name in VOUCHED and value is not False:
+            why = f"{key} is accepted only from a file that you name, because {VOUCHED[option.name]}."
+            self._wrong(place, why, f"edgepress --config {shlex.quote(relative(self.path))} {command} ...")
+        try:
+            taken = self._value(option, kind_of(self.commands[command], option.name), value)
+            taken = (taken == meaning) if isinstance(taken, bool) else taken
+            option.process_value(self.contexts[command], taken)
+        except (_WrongTypeError, ValueError, OverflowError) as e:
+            self._wrong(place, f"{key} of {command}: {e}.", f"See edgepress {command} --help.")
+        except Exception as e:  # click's BadParameter, or Typer's copy of it
+            if not hasattr(e, "format_message"):
+                raise
+            said = str(getattr(e, "message", e)).removeprefix("Value error, ").rstrip(".")
+            self._wrong(place, f"{key} of {command} is {value!r}: {said}.", f"See edgepress {command} --help.")
+        self.options[command][option.name] = Given(taken, words_of(option, taken), place)
+
+    def _value(self, option: Any, kind: Any, value: Any) -> Any:
+        """A value of TOML as click takes it for an option; a number may stand for a text, such as size = 96.
+
+        Raises:
+            _WrongTypeError: It is of another type.
+        """
+        parts = value if isinstance(value, list) and value and takes_list(option, kind) else [value]
+        if kind in (bool, int, float):
+            if type(value) is kind or (kind is float and type(value) is int):
+                return value
+        elif all(isinstance(part, str) or (kind is not Path and type(part) in (int, float)) for part in parts):
+            texts = [str(part) for part in parts]
+            if get_origin(kind) is list:
+                return texts
+            text = ",".join(texts)
+            return self._placed(option.name, text) if kind is Path or option.name in TEXT_PATHS else text
+        raise _WrongTypeError(
+            f"{_TYPES.get(type(value), 'a date or time')} where {accepted_type(option, kind)} is accepted"
+        )
+
+    def _plan(self, table: dict[str, Any]) -> dict[str, Any]:
+        """A table of a plan, with its paths; `plan_of` checks it when a sweep runs."""
+        names = {"source": "data", "weights": "weights"}
+        return {k: self._placed(names[k], v) if k in names and isinstance(v, str) else v for k, v in table.items()}
+
+    def _placed(self, name: str, text: str) -> str:
+        """A path in the file as seen from the working directory; a name of `TEXT_PATHS` as it is."""
+        if not text or (name in TEXT_PATHS and TEXT_PATHS[name](text)):
+            return text
+        folder = relative(self.path.parent)
+        parts = [os.path.expanduser(part) for part in (text.split("::") if name == "data" else [text])]
+        return "::".join(part if folder == "." else os.path.join(folder, part) for part in parts)
+
+    def _wrong(self, place: tuple[str, ...], message: str, hint: str) -> NoReturn:
+        line = line_of(self.text, *place)
+        raise UsageError(printable(f"{relative(self.path)}{f', line {line}' if line else ''}: {message}"), hint)
+
+
+_TYPES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_TYPES |= {list: "a list", dict: "a table"}

@@ -1,0 +1,238 @@
+"""The command `sweep`."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from edgepress.toolkit import text
+from edgepress.toolkit.cli import screen, settings
+from edgepress.toolkit.cli.options import DATA_HELP, MANY_SCHEMES, SCHEMES_HELP, Json, SkipUnreadable, list_of
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.quantities import SIZE, TIME, parsed
+from edgepress.toolkit.training.architectures import ARCHITECTURES
+from edgepress.toolkit.training.augment import AUGMENTATIONS
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.sweeping.result import Configuration, Sweep
+    from edgepress.toolkit.sweeping.sweep import MakeProposer, MakeRunner
+
+Dimension, Fixed, Searched, Where = (
+    partial(Option, rich_help_panel=name)
+    for name in ("Dimensions: values separated by commas", "The same for all", "Search", "Where jobs run")
+)
+TITLES = {"accurate": "Most accurate on validation items", "fast": "Fastest of those within 1 pp of it"}
+TITLES["small"] = "Smallest of those within 1 pp of it"
+SHOWN = 12
+"""Configurations in the table at most."""
+
+
+def sweep(
+    plan: Annotated[
+        Path | None, Argument(help="TOML file of the plan; options replace what it says", show_default=False)
+    ] = None,
+    data: Annotated[str | None, Option(help=DATA_HELP, show_default="that of the plan")] = None,
+    out: Annotated[Path, Option(help="Folder for the results")] = Path("sweep"),
+    store: Annotated[
+        Path | None, Option(help="Folder for the jobs' results, which sweeps may share", show_default="that of --out")
+    ] = None,
+    arch: Annotated[
+        str | None, Dimension(help=f"Architectures: {', '.join(ARCHITECTURES)}", autocompletion=list_of(ARCHITECTURES))
+    ] = None,
+    width: Annotated[str | None, Dimension(help="Multipliers of the number of channels")] = None,
+    size: Annotated[str | None, Dimension(help="Image sizes, each SIDE or HEIGHTxWIDTH")] = None,
+    augmentation: Annotated[
+        str | None,
+        Dimension(help=f"Augmentations: {', '.join(AUGMENTATIONS)}", autocompletion=list_of(AUGMENTATIONS)),
+    ] = None,
+    seeds: Annotated[int | None, Dimension(min=1, help="Number of seeds: 3 means 0, 1 and 2")] = None,
+    to: Annotated[str | None, Dimension(help=f"Schemes: {SCHEMES_HELP}", autocompletion=list_of(MANY_SCHEMES))] = None,
+    epochs: Annotated[int | None, Fixed(min=1, help="Passes over the training split")] = None,
+    rounds: Annotated[
+        int | None, Fixed(min=0, help="Rounds that each file is timed in; 0: none is timed", show_default="20")
+    ] = None,
+    threads: Annotated[
+        int | None, Fixed(min=1, max=256, help="Threads that files are timed with", show_default="1")
+    ] = None,
+    skip_unreadable: SkipUnreadable = False,
+    search: Annotated[
+        int | None,
+        Searched(min=1, help="Let Optuna choose so many combinations instead of all", show_default="all", metavar="N"),
+    ] = None,
+    search_seed: Annotated[int, Searched(min=0, help="Seed of its choices")] = 0,
+    max_size: Annotated[
+        str | None, Searched(help="Largest size of a file that is wanted, such as 200kB", show_default="none")
+    ] = None,
+    max_latency: Annotated[
+        str | None, Searched(help="Largest latency that is wanted, such as 5ms or 800us", show_default="none")
+    ] = None,
+    early_stopping: Annotated[
+        bool, Searched("--early-stopping/--no-early-stopping", help="Stop hopeless trainings early")
+    ] = True,
+    processes: Annotated[
+        int | None, Where(min=1, help="Processes on this machine at most", show_default="one a core")
+    ] = None,
+    cluster: Annotated[
+        str | None, Where(help="local:N starts a Dask cluster of N workers on this machine", show_default=False)
+    ] = None,
+    scheduler: Annotated[
+        str | None, Where(help="Address of a Dask scheduler: tls://HOST:PORT, tcp://HOST:PORT", show_default=False)
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, Where(help="Certificate (PEM) of the authority of the cluster", show_default=False)
+    ] = None,
+    tls_cert: Annotated[Path | None, Where(help="Certificate of this client", show_default=False)] = None,
+    tls_key: Annotated[Path | None, Where(help="Key of this client", show_default=False)] = None,
+    insecure: Annotated[
+        bool, Where("--insecure", help="Accept tcp:// to another machine: whoever reaches it can run any code")
+    ] = False,
+    json_output: Json = False,
+) -> int | None:
+    """Train, convert and time all combinations of architectures, sizes, seeds, schemes and others; shows the best."""
+    from edgepress.toolkit.cli.sweep_view import view
+    from edgepress.toolkit.sweeping.plan import read_plan
+    from edgepress.toolkit.sweeping.sweep import sweep as work
+
+    certificates = {"tls_ca": tls_ca, "tls_cert": tls_cert, "tls_key": tls_key}
+    runner = runner_for(processes=processes, cluster=cluster, scheduler=scheduler, insecure=insecure, **certificates)
+    tables = read_plan(plan) if plan is not None else settings.plan_tables()
+    _replace(tables, "data", {"source": data, "skip_unreadable": skip_unreadable or None})
+    given = {"arch": arch, "width": width, "size": size, "augmentation": augmentation, "to": to}
+    dimensions: dict[str, Any] = {name: _listed(value) for name, value in given.items()}
+    _replace(tables, "dimensions", dimensions | {"seeds": seeds})
+    _replace(tables, "training", {"epochs": epochs})
+    _replace(tables, "timing", {"rounds": rounds, "threads": threads})
+    showing: AbstractContextManager[Any] = view()
+    with showing as events:
+        result = work(
+            tables,
+            out,
+            store=store,
+            runner=runner,
+            proposer=proposer_for(
+                search, store or out, seed=search_seed, limits=(max_size, max_latency), early_stopping=early_stopping
+            ),
+            machine=f"the timing workers of {scheduler}" if scheduler else None,
+            command=settings.command_line(),
+            on_note=screen.note,
+            on_begin=events.begin,
+            on_event=events.event,
+        )
+    if json_output:
+        screen.document(result.to_dict())
+    else:
+        _show(result, out)
+    return 1 if any(row.status == "failed" for row in result.rows) else None
+
+
+def runner_for(*, processes: int | None, **cluster: Any) -> MakeRunner:
+    """What the jobs are done by, as the options say; `cluster` has the arguments of `cluster.Where.of`."""
+    from edgepress.toolkit.sweeping.extras import imported
+    from edgepress.toolkit.sweeping.local import LocalRunner
+
+    if any(value not in (None, False) for value in cluster.values()):  # an empty address is a mistake, too
+        from edgepress.toolkit.sweeping.cluster import ClusterRunner
+        from edgepress.toolkit.sweeping.cluster_options import Where
+
+        if processes is not None:
+            raise InputError("A cluster has workers instead of processes.", "Leave out --processes.")
+        where = Where.of(**cluster)
+        imported("distributed", "A sweep on a cluster")  # before a folder is made
+        return partial(ClusterRunner, where=where)
+
+    return partial(LocalRunner, processes=processes)
+
+
+def proposer_for(
+    count: int | None, store: Path, *, seed: int, limits: tuple[str | None, str | None], early_stopping: bool
+) -> MakeProposer:
+    """What proposes the combinations, as the options say: the grid of all, or a search."""
+    from edgepress.toolkit.sweeping.extras import imported
+    from edgepress.toolkit.sweeping.proposals import Limits
+    from edgepress.toolkit.sweeping.search import Search
+    from edgepress.toolkit.sweeping.space import Grid
+    from edgepress.toolkit.sweeping.store import Store
+
+    if count is None:
+        if limits != (None, None):
+            raise InputError("--max-size and --max-latency are limits of a search.", "Add --search N.")
+        return Grid
+    imported("optuna", "A search")  # before a folder is made
+    size, latency = parsed("--max-size", limits[0], SIZE), parsed("--max-latency", limits[1], TIME)
+    options: dict[str, Any] = {"seed": seed, "limits": Limits(size, latency), "early_stopping": early_stopping}
+    return lambda space: Search(space, Store(store), count, **options)
+
+
+def _replace(tables: dict[str, Any], name: str, values: dict[str, Any]) -> None:
+    """Put options in place of what the plan says; None was not given. The plan wins over edgepress.toml."""
+    table = tables.setdefault(name, {})
+    if not isinstance(table, dict):  # `plan_of` says what is wrong
+        return
+    for key, value in values.items():
+        same = [k for k in ("seed", "seeds") if k in table] if key == "seeds" else [k for k in (key,) if k in table]
+        if value is not None and not (same and settings.is_from_file("data" if key == "source" else key)):
+            for old in same:
+                del table[old]
+            table[key] = value
+
+
+def _listed(value: str | None) -> list[str] | None:
+    """The values of an option, which are separated by commas."""
+    if value is None:
+        return None
+    words = [word.strip() for word in value.split(",")]
+    if not all(words):
+        raise InputError(f"The list {value!r} has an empty place.", "Separate values by single commas.")
+    return words
+
+
+def _show(result: Sweep, out: Path) -> None:
+    """Print the best configurations, the winners, what failed, and what to do next."""
+    names = _varied(result)
+    timed = any(c.latency_us is not None for c in result.configurations)
+    columns = [(name, "left") for name in names]
+    columns += [("validation", "right"), ("test", "right"), ("size", "right")]
+    columns += [("latency", "right")] if timed else []
+    columns += [("", "left")]
+    rows = [_line(result, number, names, timed=timed) for number in range(min(SHOWN, len(result.configurations)))]
+    screen.show(screen.table(columns, rows))
+    if (more := len(result.configurations) - SHOWN) > 0:
+        screen.say(f"{text.plural(more, 'more configuration')} in {out / 'sweep.json'}")
+    failed = [row for row in result.rows if row.status == "failed"]
+    for message in dict.fromkeys(row.error for row in failed):
+        count = sum(row.error == message for row in failed)
+        screen.note(f"{text.plural(count, 'file')} failed: {message}")
+    for name, number in result.winners.items():
+        if name == "accurate" or number != result.winners["accurate"]:
+            winner = result.rows[result.configurations[number].best]
+            screen.say(f"{TITLES[name]}: {out / name}{Path(str(winner.file)).suffix}", style="bold")
+    screen.say(f"Next: {shlex.join(['edgepress', 'report', str(out)])}")
+
+
+def _varied(result: Sweep) -> list[str]:
+    """The dimensions that differ between configurations, or the architecture where none does."""
+    points = [c.point for c in result.configurations]
+    return [name for name in points[0] if any(p[name] != points[0][name] for p in points)] or ["arch"]
+
+
+def _line(result: Sweep, number: int, names: list[str], *, timed: bool) -> list[str]:
+    c: Configuration = result.configurations[number]
+    validation = text.percent(c.val_accuracy)
+    if c.val_accuracy_std is not None:
+        validation += f" ± {100 * c.val_accuracy_std:.2f}"
+    cells = [_value(c.point[name]) for name in names]
+    marks = [name for name, winner in result.winners.items() if winner == number]
+    cells += [validation, text.percent(c.accuracy) if marks else "", text.size(c.size_bytes)]
+    cells += [text.duration(c.latency_us)] if timed else []
+    return [*cells, ", ".join([*marks, *(["front"] if c.on_front else [])])]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else "" if value is None else str(value)

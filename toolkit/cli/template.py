@@ -1,0 +1,169 @@
+"""The text of an edgepress.toml with every option, made from the options of the commands.
+
+Options that were chosen are set; the others stand in comments, each a valid line once its # is removed.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgepress.toolkit.cli.option_table import kind_of, options_of
+from edgepress.toolkit.cli.settings_file import READS, SHARED, VOUCHED
+
+HEAD = """\
+# Options of edgepress commands; what the command line says wins. `edgepress init` wrote this file, and
+# docs/configuration.md explains it.
+# A line that begins with # and a name is an option with its default, or with an example where that is not one value.
+# Paths are relative to this file.
+
+"""
+HINTS = "Models that edgepress did not train"
+"""The panel of the options that stand below [convert] only, although other commands have them, too."""
+WIDTH = 120
+EXAMPLES: dict[str, Any] = {
+    "arch": ["lenet", "resnet8"],
+    "augmentation": ["none", "affine"],
+    "baseline": "tflite-float32",
+    "batch_size": 32,
+    "board": "pi@raspberrypi.local",
+    "channels_first": False,
+    "cluster": "local:2",
+    "cpus": [0],
+    "data": "digits",
+    "depth": 11,
+    "dropout": 0.2,
+    "engine": "litert",
+    "epochs": 20,
+    "fail_if": ["drop>0.5", "size>5%"],
+    "input_range": [0, 1],
+    "jobs": 2,
+    "keep_float": "conv1|head",
+    "labels": "labels.txt",
+    "learning_rate": 0.001,
+    "macs": "50%",
+    "max_drop": 1.0,
+    "max_latency": "5ms",
+    "max_memory": "64MB",
+    "max_size": "200kB",
+    "mean": [123.7, 116.3, 103.5],
+    "name": "my-model",
+    "out": "results",
+    "processes": 2,
+    "resize": "crop:0.875",
+    "rounds": 20,
+    "search": 20,
+    "seeds": 3,
+    "sign": "signing.key",
+    "size": "96",
+    "std": [58.4, 57.1, 57.4],
+    "store": "results",
+    "teacher": "runs/large/model.keras",
+    "threads": 1,
+    "threshold": 0.5,
+    "tls_ca": "ca.pem",
+    "tls_cert": "client.pem",
+    "tls_key": "client.key",
+    "to": ["tflite-int8", "onnx-int8"],
+    "weights": "imagenet",
+    "width": 0.5,
+}
+"""Values of options without a default; a Literal's first value needs none."""
+OTHERS: dict[tuple[str, str], Any] = {
+    ("bundle", "board"): ["pi64-py313"],
+    ("sweep", "size"): ["32", "48x64"],
+    ("sweep", "width"): [0.35, 0.5],
+}
+"""Examples of options that mean something else in one command."""
+PLAN: dict[str, dict[str, Any]] = {
+    "dimensions": {"depth": [11, 16], "dropout": [0.0, 0.2], "batch_size": [32, 64], "learning_rate": [1e-3, 3e-3]},
+    "training": {"patience": 10, "class_weights": True, "weights": "start.keras", "freeze": True},
+}
+"""What only the tables of a plan say, with examples."""
+
+
+def template(commands: Mapping[str, Any], chosen: Mapping[tuple[str, str], Any], notes: Mapping[str, str]) -> str:
+    """The text of a file.
+
+    Args:
+        commands: The commands by name, as click has them.
+        chosen: Values to set, by table ("" for none) and name of the parameter.
+        notes: Comments to options above all tables, by name of the parameter.
+    """
+    parts = [HEAD]
+    for name, users in SHARED.items():
+        option = next(o for o in options_of(commands[users[0]]) if o.name == name)
+        value = chosen.get(("", name), EXAMPLES.get(name, option.default))
+        comment = notes.get(name) or f"{_help(option)}. For {', '.join(users)}"
+        parts += _line(option, value, comment, is_set=("", name) in chosen)
+    for command in READS:
+        parts.append(f"\n[{command}]\n")
+        for option in listed(commands, command):
+            value = chosen.get((command, option.name), example(commands, command, option))
+            parts += _line(option, value, _help(option), is_set=(command, option.name) in chosen)
+        if command == "sweep":
+            parts += _plan()
+    return "".join(parts)
+
+
+def listed(commands: Mapping[str, Any], command: str) -> list[Any]:
+    """The options in a command's table: not those above all tables, of other tables, or for files that are named."""
+    return [
+        option
+        for option in options_of(commands[command])
+        if command not in SHARED.get(option.name, ())
+        and option.name not in VOUCHED
+        and not option.hidden
+        and (command == "convert" or getattr(option, "rich_help_panel", None) != HINTS)
+    ]
+
+
+def example(commands: Mapping[str, Any], command: str, option: Any) -> Any:
+    """The default of an option, or an example if it has none."""
+    if (command, option.name) in OTHERS:
+        return OTHERS[command, option.name]
+    kind = kind_of(commands[command], option.name)
+    if option.default not in (None, ""):
+        return option.default if isinstance(option.default, (bool, int, float)) else str(option.default)
+    return kind.__args__[0] if hasattr(kind, "__args__") and option.name not in EXAMPLES else EXAMPLES[option.name]
+
+
+def toml(value: Any) -> str:
+    """A value in TOML.
+
+    Raises:
+        ValueError: It is a text that is no Unicode, such as a file name that can't be decoded.
+    """
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    if isinstance(value, str):
+        value.encode()  # a UnicodeEncodeError is a ValueError
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value)
+
+
+def _line(option: Any, value: Any, comment: str, *, is_set: bool) -> Iterator[str]:
+    """An option with its comment: behind it, or above it if that is long."""
+    key = max(option.opts, key=len).lstrip("-")
+    line = f"{'' if is_set else '#'}{key} = {toml(value)}"
+    if len(whole := f"{line:<28}  # {comment}") <= WIDTH:
+        yield f"{whole}\n"
+        return
+    yield from (f"# {part}\n" for part in textwrap.wrap(comment, WIDTH - 2, break_on_hyphens=False))
+    yield f"{line}\n"
+
+
+def _help(option: Any) -> str:
+    """The help of an option on one line, with what holds where none is given."""
+    default = option.show_default if isinstance(option.show_default, str) else ""
+    return " ".join(f"{option.help}{f' (default: {default})' if default else ''}".split())
+
+
+def _plan() -> Iterator[str]:
+    for name, keys in PLAN.items():
+        yield f"\n[sweep.{name}]  # as in a plan: docs/sweep.md\n"
+        yield from (f"#{key} = {toml(value)}\n" for key, value in keys.items())

@@ -1,0 +1,132 @@
+"""Elements of HTML and SVG, and what all views share: tables, bars, the style.
+
+Elements are those of `xml.etree`, which escapes every text and attribute when it writes them, so a class that is called
+`<script>` is shown as such. The colors are seen on light and on dark ground, because a notebook's theme is not known:
+texts take its own color, marks have at least 3:1 on white and on #111 (WCAG 2.2, 1.4.11).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+Cell = str | Element | None
+CLASS = "edgepress-result"
+MARK, BAD = "#6a7be0", "#e0564f"
+"""Colors of marks, and of limits and faults."""
+MAX_ROWS = 40
+"""Rows of a table; a line says how many more there are."""
+MAX_TEXT, MAX_NAME = 1000, 80
+"""Characters of a text, and of a cell in a column without sentences."""
+STYLE = """
+.X{font:13px/1.45 system-ui,sans-serif;max-width:62rem;color:inherit}
+.X p{margin:.3em 0;max-width:48rem}
+.X .title{font-weight:600;font-size:14px}
+.X .scroll{overflow-x:auto}
+.X table{border-collapse:collapse;table-layout:auto;margin:.5em 0;border:0;color:inherit}
+.X table{font-variant-numeric:tabular-nums}
+.X caption{text-align:left;font-weight:600;padding:.2em 0}
+.X th,.X td{padding:.22em .7em;text-align:left;border:0;border-bottom:1px solid rgba(128,128,128,.35)}
+.X th,.X td{font-weight:400;background:none;white-space:nowrap;vertical-align:top;color:inherit}
+.X .wide{white-space:normal;min-width:6rem}
+.X thead th{font-weight:600}
+.X .num{text-align:right}
+.X tr.chosen>*{background:rgba(106,123,224,.18);font-weight:600}
+.X .bar{display:block;height:4px;margin-top:2px;background:#6a7be0;border-radius:2px}
+.X .matrix th,.X .matrix td{text-align:center;padding:.22em .5em}
+.X .plots{display:flex;flex-wrap:wrap;gap:1.5rem;align-items:flex-start}
+.X svg{overflow:visible;max-width:100%}
+.X svg text{fill:currentColor;font:11px system-ui,sans-serif}
+""".replace(".X", f".{CLASS}")  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\ud800-\udfff]+")
+
+
+def element(tag: str, *children: Cell, **attributes: str) -> Element:
+    """An element with texts and elements in it; `cls` is its class, and `_` in names of attributes stands for `-`."""
+    found = Element(tag, {{"cls": "class"}.get(name, name).replace("_", "-"): v for name, v in attributes.items()})
+    for child in children:
+        if isinstance(child, Element):
+            found.append(child)
+        elif child and len(found):
+            found[-1].tail = (found[-1].tail or "") + printable(child)
+        elif child:
+            found.text = (found.text or "") + printable(child)
+    return found
+
+
+def printable(text: str, most: int = MAX_TEXT) -> str:
+    """A text on one line and not too long; names of classes and files come from anywhere."""
+    text = _CONTROL.sub(" ", text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    caption: str = "",
+    chosen: Iterable[int] = (),
+    wide: Iterable[str] = (),
+) -> Element | None:
+    """A table whose first column names the rows; columns without any text are left out.
+
+    Args:
+        heads: Headings; one that begins with ">" has figures below it, which are aligned at the right.
+        rows: Cells; a text, an element, or None for what is not known.
+        caption: A line above it.
+        chosen: Numbers of rows to stress.
+        wide: Headings of columns that hold sentences.
+
+    Returns:
+        The table in a box that scrolls; None without rows.
+    """
+    kept = [i for i in range(len(heads)) if any(row[i] not in (None, "") for row in rows)]
+    if not rows:
+        return None
+    chosen, wide = set(chosen), set(wide)
+    kinds = ["num" if head.startswith(">") else "wide" if head in wide else "" for head in heads]
+    names = [head.removeprefix(">") for head in heads]
+    body = []
+
+    def cell(i: int, content: Cell) -> Element:
+        content = printable(content, MAX_NAME) if isinstance(content, str) and kinds[i] != "wide" else content
+        return element("td", content, cls=kinds[i]) if i else element("th", content, scope="row", cls=kinds[i])
+
+    for number, row in enumerate(rows[:MAX_ROWS]):
+        cells = [cell(i, row[i]) for i in kept]
+        body.append(element("tr", *cells, cls="chosen" if number in chosen else ""))
+    top = element("tr", *(element("th", names[i], scope="col", cls=kinds[i]) for i in kept))
+    parts = [element("caption", caption)] if caption else []
+    whole = element("table", *parts, element("thead", top), element("tbody", *body), cls="figures")
+    left = more(len(rows) - MAX_ROWS, "row")
+    return element("div", whole, element("p", left) if left else None, cls="scroll")
+
+
+def more(count: int, noun: str) -> str:
+    """What is not shown, in words; empty if all is."""
+    return "" if count <= 0 else f"… and {count} more {noun}{'' if count == 1 else 's'}"
+
+
+def barred(text: str, value: float | None, largest: float | None) -> Cell:
+    """A figure with a bar below it, as long as its share of the largest one."""
+    if value is None or not largest or not 0 <= value <= largest:
+        return text
+    bar = element("span", cls="bar", style=f"width:{100 * value / largest:.1f}%", aria_hidden="true")
+    return element("div", text, bar)
+
+
+def box(title: str, *parts: Cell, notes: Iterable[str] = ()) -> str:
+    """A whole view, on one line so that Markdown takes it as it is: the style, a title, the parts, and notes."""
+    lines = [element("p", title, cls="title")] if title else []
+    lines += [
+        element("p", part) if isinstance(part, str) else part for part in parts if part is not None and part != ""
+    ]
+    shown = list(dict.fromkeys(notes))
+    lines += [element("p", f"Note: {note}") for note in shown[:5]]
+    lines += [element("p", text) for text in [more(len(shown) - 5, "note")] if text]
+    style = Element("style")
+    style.text = " ".join(STYLE.split())
+    whole = element("div", style, *lines, cls=CLASS)
+    return ElementTree.tostring(whole, encoding="unicode", method="html")

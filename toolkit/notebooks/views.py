@@ -1,0 +1,298 @@
+"""One function for each kind of result: its JSON document in, HTML for a notebook out.
+
+What is not in a document is left out, so that documents of older versions are shown, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PureWindowsPath
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from edgepress.toolkit import text
+from edgepress.toolkit.notebooks.charts import curves, span
+from edgepress.toolkit.notebooks.html import MARK, MAX_NAME, Cell, barred, box, element, printable, table
+
+Document = Mapping[str, Any]
+MAX_CLASSES = 20
+"""Number of classes up to which the confusion matrix is shown."""
+
+
+def training_html(model: str, metrics: Document, history: Sequence[Document]) -> str:
+    """A training run: accuracy over epochs, and the figures of each class of the test split.
+
+    Args:
+        model: Path of the model.
+        metrics: The content of `metrics.json`; empty if the run is unfinished.
+        history: One row per epoch, with "accuracy" and "val_accuracy".
+    """
+    names = {"training": "accuracy", "validation": "val_accuracy"}
+    lines = {name: [row[key] for row in history] for name, key in names.items() if all(key in row for row in history)}
+    plot = curves("Accuracy by epoch", lines, across="epoch")
+    if not metrics:
+        return box(f"Unfinished training: {text.plural(len(history), 'epoch')} so far", plot)
+    title = f"{metrics['arch']}: {_score(metrics)} of {metrics['data']['source']}"
+    facts = [f"{metrics['parameters']:,} parameters", f"the weights are those of epoch {metrics['best_epoch']}"]
+    facts += [f"{text.plural(metrics['epochs_run'], 'epoch')} in {metrics['seconds']:.0f} s", f"model: {model}"]
+    left = element("div", plot, confusion(metrics))
+    figures = element("div", left, classes(metrics), cls="plots")
+    return box(title, "; ".join(facts), *remarks(metrics), figures)
+
+
+def remarks(found: Document) -> list[Element]:
+    """What else than quantization limits the accuracy, with the next command."""
+    return [
+        element("p", f"{remark['text']} ", element("code", remark["command"]) if remark["command"] else None)
+        for remark in found.get("remarks", ())
+    ]
+
+
+def evaluation_html(found: Document) -> str:
+    """Accuracy of one file: the figures of each class, and which classes it takes for which."""
+    title = f"{_name(found['file'])} on {found['engine']}: {_score(found)} of {found['data']['source']}"
+    ece = text.number(100 * found["ece"] if found.get("ece") is not None else None)
+    ece = f"Scores differ from the share of right answers by {ece} pp (expected calibration error)" if ece else ""
+    return box(
+        title, ece, *remarks(found), element("div", classes(found), confusion(found), cls="plots"), notes=found["notes"]
+    )
+
+
+def classes(found: Document) -> Element | None:
+    """Precision, recall and F1 of each class, with bars."""
+    keys = ("precision", "recall", "f1")
+    rows: list[list[Cell]] = [
+        [row["label"], *(barred(text.percent(row[k], ".1f"), row[k], 1.0) for k in keys), str(row["support"])]
+        for row in found["per_class"]
+    ]
+    macro = [text.percent(found[f"macro_{k}"], ".1f") for k in keys]
+    rows = [*rows[:MAX_CLASSES], ["average", *macro, str(found["count"])]]
+    left = len(found["per_class"]) - MAX_CLASSES
+    caption = f"The first {MAX_CLASSES} of {len(found['per_class'])} classes" if left > 0 else ""
+    return table(["Class", ">Precision", ">Recall", ">F1", ">Items"], rows, caption=caption, chosen=[len(rows) - 1])
+
+
+def confusion(found: Document) -> Element | None:
+    """The confusion matrix, darker where more items are; None of many classes."""
+    labels = [printable(row["label"], MAX_NAME) for row in found["per_class"]]
+    counts = found.get("confusion_matrix") or []
+    if not counts or len(labels) > MAX_CLASSES:
+        return None
+    red, green, blue = (int(MARK[i : i + 2], 16) for i in (1, 3, 5))
+    lines = []
+    for label, row in zip(labels, counts, strict=True):
+        cells = []
+        for n in row:
+            share = n / max(1, sum(row))
+            shade = f"background:rgba({red},{green},{blue},{0.1 + 0.5 * share:.2f})" if n else ""
+            cells.append(element("td", str(n) if n else "·", style=shade))
+        lines.append(element("tr", element("th", label, scope="row"), *cells))
+    top = element("tr", *(element("th", name, scope="col") for name in ("true ↓ predicted →", *labels)))
+    whole = element("table", element("thead", top), element("tbody", *lines), cls="matrix")
+    return element("div", whole, cls="scroll")
+
+
+def conversion_html(variants: Iterable[Document]) -> str:
+    """Converted files: sizes, how far their answers are from the model's, repairs, and why one failed."""
+    found = list(variants)
+    largest = max((v["size_bytes"] or 0 for v in found), default=0)
+    rows = []
+    for v in found:
+        proof = v["verification"] or {}
+        noise = "exact" if proof and proof.get("sqnr_db") is None else text.number(proof.get("sqnr_db"), ".0f")
+        repairs = ", ".join(r["name"] for r in v["tuning"].get("repairs", ()) if r["kept"])
+        agreement = text.percent(proof.get("agreement"), ".1f")
+        size = barred(text.size(v["size_bytes"]), v["size_bytes"], largest)
+        name = _name(v["file"]) if v["file"] else ""
+        rows.append([v["scheme"], size, agreement, noise, repairs, f"{v['seconds']:.1f} s", name, v["error"]])
+    heads = ["Scheme", ">Size", ">Same label as the model", ">SNR, dB", "Repairs kept", ">Time", "File", "Error"]
+    made = sum(bool(v["file"]) for v in found)
+    title = f"{made} of {text.plural(len(found), 'file')} made"
+    return box(title, table(heads, rows, wide=["Error"]), notes=[note for v in found for note in v["notes"]])
+
+
+def benchmark_html(found: Document) -> str:
+    """A benchmark: the advice, and each file's size, accuracy and latency."""
+    rows, advice, base = found["results"], found["advice"], found["baseline"]
+    names = _row_names(rows)
+    largest, slowest = (max((r.get(key) or 0 for r in rows), default=0) for key in ("size_bytes", "p50_us"))
+    limit = found["max_drop_pp"]
+    ends = [abs(r.get(key) or 0) for r in rows for key in ("drop_pp", "drop_low_pp", "drop_high_pp")]
+    reach = min(10.0 * limit if limit else 10.0, max([2 * limit, 1.0, *ends]))
+    by_error = found["data"].get("split") == "all"  # no labels: files are judged by the error of their outputs
+    varied = {key for key in ("threads", "batch") if len({r.get(key) for r in rows}) > 1}
+    scale = {"reach": reach, "limit": limit}
+    lines = []
+    for r, name in zip(rows, names, strict=True):
+        drop = [r.get(key) for key in ("drop_pp", "drop_low_pp", "drop_high_pp")]
+        lines.append(
+            [
+                name,
+                r.get("host", ""),
+                r["engine"],
+                *(str(r.get(key) or 1) if key in varied else "" for key in ("threads", "batch")),
+                barred(text.size(r["size_bytes"]), r["size_bytes"], largest),
+                text.percent(r.get("accuracy")),
+                None if drop[0] is None else element("div", element("div", text.interval(*drop)), span(*drop, **scale)),
+                text.number(r.get("sqnr_db"), ".0f") if by_error else "",
+                barred(text.duration(r.get("p50_us")), r.get("p50_us"), slowest),
+                text.interval(*(r.get(key) for key in ("speedup", "speedup_low", "speedup_high"))),
+                r["status"],
+            ]
+        )
+    ship = [n for n, r in enumerate(rows) if (r["file"], r["engine"]) == (advice["ship"], advice["engine"])][:1]
+    chosen = names[ship[0]] if ship else _name(advice["ship"] or "")
+    title = f"Ship {chosen} on {advice['engine']}" if chosen else "No file to ship"
+    figures = [">Size", ">Accuracy", ">Drop, pp", ">SNR, dB", ">Latency (p50)", ">Speed-up"]
+    heads = ["File", "Host", "Engine", ">Threads", ">Batch", *figures, "Status"]
+    count, source, host = found["data"]["count"], found["data"]["source"], found["host"]
+    place = ", ".join(str(host[key]) for key in ("cpu", "machine") if host.get(key)) or str(host.get("name", ""))
+    about = f"{count} {'items' if by_error else 'test items'} of {source}; {place}"
+    about += f"; compared with {base['scheme'] or _name(base['file'])} on {base['engine']}" if base else ""
+    about += f"; the dashed lines are the limit of {limit:g} pp" if any(ends) else ""
+    return box(
+        title,
+        advice["why"],
+        *remarks(found),
+        table(heads, lines, chosen=ship, wide=["Status"]),
+        about,
+        notes=found["notes"],
+    )
+
+
+CHANGES = {"accuracy": "Accuracy drop, pp", "p50_us": "Latency", "size_bytes": "Size", "memory_bytes": "Memory"}
+"""Figures of a comparison that are shown, and their headings."""
+
+
+def comparison_html(found: Document) -> str:
+    """A comparison: how each figure changed, with its interval, and the limits that were kept or not."""
+    verdicts = Counter(v["outcome"] for v in found["verdicts"])
+    old, new = _name(found["old"]), _name(found["new"])
+    title = f"{old} → {new}" if old != new else f"{_name(found['old'], 2)} → {_name(found['new'], 2)}"
+    outcome = ", ".join(f"{n} {name}" for name, n in verdicts.items()) or "No limit was given"
+    rows: list[list[Cell]] = []
+    for pair in found["pairs"]:
+        by_name = {figure["name"]: figure for figure in pair["figures"]}
+        cells = [_change(by_name.get(name)) for name in CHANGES]
+        state = pair["state"] if pair["state"] != "both" else ""
+        rows.append([pair["name"], *cells, ": ".join(filter(None, (state, pair["reason"])))])
+    heads = ["File", *(f">{name}" for name in CHANGES.values()), "State"]
+    limits = [[v["outcome"], v["gate"], v["pair"], v["text"], v["remedy"]] for v in found["verdicts"]]
+    return box(
+        title,
+        f"{outcome}.",
+        table(
+            ["Limit", "Fail if", "On", "Found", "What would establish it"],
+            limits,
+            wide=["Found", "What would establish it"],
+        ),
+        table(heads, rows, caption="New against old, with 95 % intervals", wide=["State"]),
+        notes=found["notes"],
+    )
+
+
+def climb_html(found: Document) -> str:
+    """What `compress` tried, and which file keeps the limits."""
+    trials = found["trials"]
+    largest = max((t["size_bytes"] or 0 for t in trials), default=0)
+    slowest = max((t["latency_us"] or 0 for t in trials), default=0)
+    rows = []
+    for t in trials:
+        drop = text.interval(*(t[key] for key in ("drop_pp", "drop_low_pp", "drop_high_pp")))
+        size = barred(text.size(t["size_bytes"]), t["size_bytes"], largest)
+        latency = barred(text.duration(t["latency_us"]), t["latency_us"], slowest)
+        rows.append([t["scheme"], t["how"], size, drop, latency, text.size(t["memory_bytes"]), t["error"]])
+    best = [n for n, t in enumerate(trials) if t["number"] == found["best"]]
+    title = f"{_name(found['file'])} keeps all limits" if found["met"] and found["file"] else "No file keeps all limits"
+    heads = ["Scheme", "How", ">Size", ">Drop, pp", ">Latency", ">Memory", "Error"]
+    misses = [] if found["met"] else [miss["text"] for miss in found["misses"]]
+    return box(
+        title, found["why"], table(heads, rows, chosen=best, wide=["How", "Error"]), *misses, notes=found["notes"]
+    )
+
+
+def sweep_html(found: Document) -> str:
+    """A sweep: one configuration a row, the best by validation accuracy first."""
+    configurations = found["configurations"]
+    names: dict[int, str] = {}
+    for name, number in found["winners"].items():
+        names[number] = ", ".join(filter(None, (names.get(number, ""), f"most {name}" if name == "accurate" else name)))
+    largest = max((c["size_bytes"] for c in configurations), default=0)
+    slowest = max((c["latency_us"] or 0 for c in configurations), default=0)
+    points = [c["point"] for c in configurations]
+    varied = {key for point in points for key in point if any(point[key] != other.get(key) for other in points)}
+    rows = []
+    for number, c in enumerate(configurations):
+        shown = {key: value for key, value in c["point"].items() if key in varied and value is not None}
+        point = ", ".join(f"{key} {_value(value)}" for key, value in shown.items())
+        size = barred(text.size(c["size_bytes"]), c["size_bytes"], largest)
+        latency = barred(text.duration(c["latency_us"]), c["latency_us"], slowest)
+        shares = [text.percent(c[key]) for key in ("val_accuracy", "accuracy")]
+        rows.append([point or "all", names.get(number, ""), *shares, size, latency])
+    failed = found["jobs"].get("failed", 0)
+    title = f"{text.plural(len(configurations), 'configuration')} on {found['data']['source']}"
+    heads = ["Configuration", "Best", ">Validation", ">Test accuracy", ">Size", ">Latency (p50)"]
+    return box(
+        title,
+        f"{text.plural(failed, 'job')} failed." if failed else "",
+        table(heads, rows, chosen=names, wide=["Configuration"]),
+        notes=found["notes"],
+    )
+
+
+def accuracy_diagnosis_html(found: Document) -> str:
+    """Why a file is inaccurate: a sentence, the layers that do most harm, and what to try."""
+    worst = sorted(found["layers"], key=lambda layer: -layer["cost"])[:8]
+    rows = [
+        [
+            layer["name"],
+            layer["kind"],
+            barred(text.percent(layer["cost"], ".0f"), layer["cost"], 1.0),
+            text.percent(layer["agreement"], ".1f"),
+            layer["fault"],
+        ]
+        for layer in worst
+    ]
+    tries: list[list[Cell]] = [
+        [r["text"], text.percent(r["agreement"] if r["tried"] else None, ".1f"), element("code", r["command"])]
+        for r in found["remedies"]
+    ]
+    return box(
+        f"{_name(found['file'])}: {text.percent(found['accuracy'])} instead of {text.percent(found['model_accuracy'])}",
+        found["text"],
+        table(["Layer", "Kind", ">Share of the error", ">Same label", "Fault"], rows, wide=["Layer"]),
+        table(["What to try", ">Same label then", "Command"], tries, wide=["What to try", "Command"]),
+        notes=found["notes"],
+    )
+
+
+def _value(value: object) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _score(found: Document) -> str:
+    right = round(found["accuracy"] * found["count"])
+    return f"{text.percent(found['accuracy'])} accuracy, {right} of {found['count']} test items"
+
+
+def _change(figure: Document | None) -> str:
+    change = figure and figure["change"]
+    if not figure or not change:
+        return ""
+    ends = change["estimate"], change["low"], change["high"]
+    if figure["name"] == "accuracy":
+        return text.interval(*ends)
+    low, high = (text.times(v) for v in ends[1:])
+    return text.times(ends[0]) + (f" [{low}, {high}]" if low and high and low != high else "")
+
+
+def _row_names(rows: Sequence[Document]) -> list[str]:
+    """Names as in the report: the scheme if only one file has it, else the file's name."""
+    schemes = Counter(scheme for _, scheme in {(r["file"], r["scheme"]) for r in rows})
+    return [r["scheme"] if r["scheme"] and schemes[r["scheme"]] == 1 else _name(r["file"]) for r in rows]
+
+
+def _name(path: str, parts: int = 1) -> str:
+    """The last parts of a path of any system."""
+    return "/".join(PureWindowsPath(path).parts[-parts:]) or path

@@ -1,0 +1,160 @@
+"""How large and how fast the int8 file of a float graph is, and how much of the graph may stay for that."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.converters.contract.write import tflite_with_contract
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.pruning.importance import Importance
+from edgepress.converters.pruning.plan import BLOCK, Costs, planned_units
+from edgepress.converters.pruning.remove import without_channels
+from edgepress.converters.pruning.units import Units
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.statistics import Ranges
+from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.runtime.bench import bench
+from edgepress.runtime.contract import Contract
+from edgepress.toolkit.pruning.targets import Targets
+from edgepress.toolkit.text import size as size_text
+
+SCHEME = "tflite-int8"
+SECONDS = 0.4
+"""Time for which a file is timed."""
+NEAR = 0.02
+"""Share of the largest graph that keeps the targets by which the one that is found may be smaller."""
+BLOCKS, FASTER, TURNS = (BLOCK, 16), 0.95, 3
+"""What layers are cut to multiples of: engines compute as many channels at once as suits the CPU, which times tell. The
+first is taken unless the time of another one, the least of some turns, is less than this share of its own."""
+
+
+class Sizes:
+    """Measures graphs that have the tensors of one graph, by name.
+
+    Args:
+        ranges: Ranges of these tensors.
+        contract: That of the files.
+        uint8: Whether the files take uint8.
+    """
+
+    def __init__(self, ranges: Ranges, contract: Contract, *, uint8: bool) -> None:
+        self._ranges, self._uint8 = ranges, uint8
+        self._contract = contract.replace(scheme=SCHEME)
+
+    def file(self, model: bytes) -> bytes:
+        """The int8 file of a float graph, with its contract."""
+        made = with_scheme(model, SCHEMES[SCHEME], self._ranges, uint8=self._uint8)
+        return tflite_with_contract(made, self._contract)
+
+    def latency_ms(self, model: bytes) -> float:
+        """Median time of one answer of a graph's int8 file, with LiteRT and one thread."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.tflite"
+            path.write_bytes(self.file(model))
+            found = bench(path, "litert", threads=(1,), seconds=SECONDS)
+        return float(found["results"][0]["p50_us"]) / 1e3
+
+    def missed(self, model: bytes, targets: Targets) -> dict[str, float]:
+        """The size in bytes and the latency in milliseconds of a graph, as far as they are above their targets."""
+        found: dict[str, float] = {}
+        if targets.size_bytes is not None and (size := len(self.file(model))) > targets.size_bytes:
+            found["size"] = size
+        if targets.latency_ms is not None and (latency := self.latency_ms(model)) > targets.latency_ms:
+            found["latency"] = latency
+        return found
+
+
+def largest_share(
+    model: bytes, units: Units, importance: Importance, targets: Targets, sizes: Sizes
+) -> tuple[float, int]:
+    """The largest share of the cost (`Targets.cost`) whose graph keeps the targets, and the block of its layers.
+
+    Raises:
+        ConversionError: Nothing can leave, the model keeps the targets as it is, or the smallest graph does not.
+    """
+    if not units.families:
+        raise ConversionError("The model has nothing to prune: no channel of its graph can leave.")
+    costs = Costs(model, units, targets.cost)
+    whole = costs.total(costs.sizes(np.ones(units.count, np.bool_)))
+    if targets.macs is None and not sizes.missed(model, targets):
+        raise ConversionError(
+            "There is nothing to prune: the model's int8 file keeps the targets as it is.", "Convert it."
+        )
+    found: dict[int, tuple[float, bytes]] = {}
+    for block in BLOCKS[:1] if targets.cost == "bytes" else BLOCKS:  # no speed is asked for, so none is measured
+
+        def graph(share: float, block: int = block) -> bytes | None:
+            keep = planned_units(units, importance, costs, share * whole, block)
+            return None if keep is None else without_channels(model, units, keep)
+
+        if (share := _largest(graph, targets, sizes)) is not None and (made := graph(share)) is not None:
+            found[block] = share, made
+    if not found:
+        raise _unreachable(model, units, importance, costs, whole, targets, sizes)
+    if targets.latency_ms is not None:  # what keeps most
+        block = max(found, key=lambda block: found[block][0] * (1 if block == BLOCK else FASTER))
+    else:
+        times = dict.fromkeys(found, np.inf)
+        for block in list(found) * (TURNS if len(found) > 1 else 0):
+            times[block] = min(times[block], sizes.latency_ms(found[block][1]))
+        block = min(found, key=lambda block: times[block] * (FASTER if block == BLOCK else 1))
+    return found[block][0], block
+
+
+def _largest(graph: Callable[[float], bytes | None], targets: Targets, sizes: Sizes) -> float | None:
+    """The largest share, by halving, whose graph keeps the targets; None if none does."""
+    high = targets.macs or 1.0
+    if (made := graph(high)) is None:
+        return None
+    if not sizes.missed(made, targets):
+        return high
+    low, known = 0.0, None
+    while high - low >= NEAR * high:  # ends: below some share there is no graph
+        middle = (low + high) / 2
+        made = graph(middle)
+        if made is not None and sizes.missed(made, targets):
+            high = middle
+        elif made is None:
+            low = middle
+        else:
+            low, known = middle, middle
+    return known
+
+
+def _unreachable(
+    model: bytes,
+    units: Units,
+    importance: Importance,
+    costs: Costs,
+    whole: float,
+    targets: Targets,
+    sizes: Sizes,
+) -> ConversionError:
+    """What the smallest graph, with one channel of each layer, still has."""
+    keep = np.ones(units.count, np.bool_)
+    for family in units.families:
+        order = family.units[np.argsort(importance[family.units])]
+        keep[order[:-1]] = False
+    least = without_channels(model, units, keep)
+    share = costs.total(costs.sizes(keep)) / whole
+    parts = [f"{share:.1%} of the multiply-accumulates"] if targets.macs is not None else []
+    missed = sizes.missed(least, targets)
+    if targets.size_bytes is not None:
+        parts.append(f"an int8 file of {size_text(int(missed.get('size', len(sizes.file(least)))))}")
+    if targets.latency_ms is not None:
+        parts.append(f"{missed.get('latency') or sizes.latency_ms(least):.3f} ms")
+    found = " and ".join(parts)
+    return ConversionError(
+        f"The targets can't be reached: with one channel left of each layer, the model still has {found}.",
+        "Raise the targets, or train a smaller architecture.",
+    )
+
+
+def shares(last: float, factor: float, most: int) -> Iterator[float]:
+    """Shares of parts that fall evenly to the last one, each at least by the factor if that takes no more parts."""
+    parts = max(1, min(most, int(np.ceil(np.log(last) / np.log(factor)))))
+    yield from (last ** (part / parts) for part in range(1, parts + 1))

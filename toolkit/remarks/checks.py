@@ -1,0 +1,206 @@
+"""The table of checks, and those of the classes, the labels and the images.
+
+A check is a function from `Facts` to a `Remark`, or None where nothing stands out or its figures were not measured.
+The rule for all: a remark follows from counts, and where chance could make the difference, it follows from the end of
+a 95 % interval or from a test, so that healthy models stay without remarks (`tests/test_remarks.py`,
+`benchmarks/remarks.py`). Limits of the checks: they see the labels as they are, and equal content only; wrong labels
+of different items look like a hard problem.
+
+    >>> from edgepress.toolkit.remarks.checks import remarks
+    >>> remarks(facts)                                                   # doctest: +SKIP
+    ()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edgepress.toolkit import text
+from edgepress.toolkit.remarks.facts import Facts
+from edgepress.toolkit.remarks.gap import far_above_validation, still_improving
+from edgepress.toolkit.remarks.items import FEW, few_items
+from edgepress.toolkit.remarks.remark import Remark
+from edgepress.toolkit.stats.intervals import score_interval
+
+NEAR_LARGEST = "near the largest class"
+NEAR, HALF = 0.05, 0.5
+"""A model is near the largest class's share if it is not proven to answer this share of the other classes' items
+correctly, net of what it loses in the largest class; and if it does not seem to answer half of them, which would
+speak of few items instead."""
+IMBALANCED = 1.5
+"""How many times its equal share the largest class has, from which on weights of the classes are tried first."""
+UNLIKELY = 0.05
+"""Largest chance, for all classes together, that a class as easy as the others is never predicted by accident."""
+RARE = 0.5
+"""Share of the mean class from which on a class that is never predicted is not rare."""
+CONTRADICTED = 0.001
+"""Share of all items that must be wrong, whatever a model answers, from which on that is said: a tenth of the drop
+that files are allowed. Large published data sets have fewer (`cifar100`: some in 60,000)."""
+FAR, ROOM = 4.0, 0.95
+"""How many times larger or smaller an image's sides are than the net's; and the accuracy below which that is said: a
+net that answers nearly all items correctly sees enough."""
+LEAST, LARGEST = 28, 224
+"""The sides, in pixels, that every network accepts and that are recommended."""
+ASPECT = 2.0
+"""How many times wider an image is than its stretched copy."""
+NAMED = 3
+"""Number of classes or items that a text names."""
+
+
+def remarks(facts: Facts) -> tuple[Remark, ...]:
+    """What else than quantization limits the accuracy, in the order of the table."""
+    found = {kind: remark for kind, check in CHECKS.items() if (remark := check(facts)) is not None}
+    if NEAR_LARGEST in found and facts.pair is None:
+        found.pop(FEW, None)  # how well a net is measured that has learned little does not matter
+    return tuple(found.values())
+
+
+def near_largest_class(facts: Facts) -> Remark | None:
+    """Test accuracy is hardly above the share of the largest class, paired over the items.
+
+    Against answering always the largest class: items that only the model gets right, and that only this answer does.
+    The lower end of the interval of the difference decides.
+    """
+    support = facts.confusion.sum(axis=1)
+    largest = int(np.argmax(support))
+    both = int(facts.confusion[largest, largest])
+    gained, lost = facts.right - both, int(support[largest]) - both
+    low, high = (float(end) for end in score_interval(gained, lost, facts.count))
+    share, rest = support[largest] / facts.count, 1 - support[largest] / facts.count
+    if rest == 0 or low > NEAR * rest or facts.accuracy - share >= HALF * rest:
+        return None
+    than = "worse than" if high < 0 else "hardly better than"
+    gain, name = text.interval(100 * (facts.accuracy - share), 100 * low, 100 * high), facts.labels[largest]
+    return Remark(
+        kind=NEAR_LARGEST,
+        text=f"Test accuracy is {_percent(facts.accuracy)}, and {_percent(share)} of the {facts.count} test items are "
+        f"of the class {name}: that is {than} answering {name} always ({gain} pp), so the net has learned "
+        "little, and no conversion can mend that.",
+        command=_to_learn(facts, float(share)),
+        figures={"accuracy": facts.accuracy, "largest_share": float(share), "gain_low": low, "gain_high": high},
+    )
+
+
+def _to_learn(facts: Facts, share: float) -> str:
+    """What is tried first with a net that learned little: weights of the classes, more epochs, or smaller steps."""
+    given = facts.arguments
+    if not given:
+        return facts.look
+    if share >= IMBALANCED / len(facts.labels) and not given.get("class_weights"):
+        return facts.again({"class_weights": True})
+    if still_improving(facts) is not None or len(facts.history) < 5:
+        return facts.again({"epochs": max(10, 2 * given["epochs"])})
+    return facts.again({"learning_rate": float(f"{given['learning_rate'] / 10:.3g}")})
+
+
+def never_predicted(facts: Facts) -> Remark | None:
+    """Classes with items that the model answers for none, more than chance explains.
+
+    With the accuracy a on the classes that are predicted (half an item added to either side), a class of s items is
+    never predicted by accident with a chance of (1 - a)^s or less; times the number of classes, as any could be it
+    (Bonferroni). Validation items count, too: neither was trained on.
+    """
+    confusion = facts.held_out
+    support, answered = confusion.sum(axis=1), confusion.sum(axis=0)
+    missing = (support > 0) & (answered == 0)
+    seen = int(support[~missing].sum())
+    wrong = (seen - int(np.trace(confusion)) + 0.5) / (seen + 1)
+    never = np.flatnonzero(missing & (wrong**support * len(support) < UNLIKELY)).tolist()
+    if not never:
+        return None
+    items = int(support[never].sum())
+    instead = int(np.argmax(confusion[never].sum(axis=0)))
+    one = len(never) == 1
+    which = (
+        f"the class {facts.labels[never[0]]}"
+        if one
+        else f"{len(never)} of {len(support)} classes ({_list(facts, never)})"
+    )
+    return Remark(
+        kind="never predicted",
+        text=f"The float model never answers {which}, to which {items} of {confusion.sum()} held-out items belong; it "
+        f"takes them most often for {facts.labels[instead]}.",
+        command=_for_rare(facts, never),
+        figures={"classes": len(never), "items": items},
+    )
+
+
+def _for_rare(facts: Facts, never: list[int]) -> str:
+    """Weights of the classes if those are rare in training; a longer training if that helps; else a look at them."""
+    counts, longer = facts.train_counts, still_improving(facts)
+    unweighted = counts is not None and facts.arguments and not facts.arguments.get("class_weights")
+    if counts is not None and unweighted and counts[never].mean() < RARE * counts.mean():
+        return facts.again({"class_weights": True})
+    return longer.command if longer is not None else facts.look
+
+
+def contradictory_labels(facts: Facts) -> Remark | None:
+    """Items of equal content in different classes, of which all but one class must be answered wrongly."""
+    found = facts.conflicts
+    if found is None or found.wrong < CONTRADICTED * found.total:
+        return None
+    some = "; ".join(" = ".join(f"{name} ({label})" for name, label in group) for group in found.examples[:NAMED])
+    more = "; ..." if len(found.examples) > NAMED or found.groups > len(found.examples) else ""
+    return Remark(
+        kind="contradictory labels",
+        text=f"{found.items} of {found.total} items have the same content as an item of another class, so at least "
+        f"{found.wrong} answers must be wrong, whatever the model, until each is in one class only: {some}{more}.",
+        command=facts.again({}) or facts.look,
+        figures={"items": found.items, "wrong": found.wrong, "total": found.total},
+    )
+
+
+def image_sizes(facts: Facts) -> Remark | None:
+    """Images that are much larger or smaller than the net's input, or stretched to another shape, at a low accuracy."""
+    images = facts.images
+    if images is None or facts.accuracy >= ROOM:
+        return None
+    (height, width), (rows, columns) = images.stored, images.seen
+    factor = ((height * width) / (rows * columns)) ** 0.5
+    aspect = (width / height) / (columns / rows)
+    stored, seen = f"{height} x {width}", f"{rows} x {columns}"
+    figures = {"factor": factor, "aspect": aspect, "accuracy": facts.accuracy, "images": images.count}
+    largest = max(rows, columns)
+    if factor >= FAR:
+        said = f"it sees 1 of {factor**2:.0f} pixels, so details may be lost"
+        bigger = [round(side * min(2, LARGEST / largest)) for side in (rows, columns)]
+        change = {"size": bigger[0] if rows == columns else "x".join(map(str, bigger))}
+        if largest >= LARGEST:
+            change = {} if images.resize.startswith("crop") else {"resize": "crop:0.875"}
+    elif factor <= 1 / FAR and max(height, width, LEAST) < largest:
+        said = f"{1 - factor**2:.0%} of its pixels are interpolated, which costs time and adds nothing"
+        change = {"size": max(height, width, LEAST)}
+    elif images.resize == "stretch" and max(aspect, 1 / aspect) >= ASPECT:
+        said = f"they are stretched {max(aspect, 1 / aspect):.1f} times {'lower' if aspect < 1 else 'narrower'}"
+        change = {"resize": "pad"}
+    else:
+        return None
+    return Remark(
+        kind="image size",
+        text=f"The images have {stored} pixels (median of {images.count}), and the net sees {seen}: {said}, at "
+        f"{_percent(facts.accuracy)} accuracy.",
+        command=(facts.again(change) if change else "") or facts.look,
+        figures=figures,
+    )
+
+
+def _list(facts: Facts, classes: list[int]) -> str:
+    return ", ".join(facts.labels[i] for i in classes[:NAMED]) + (", ..." if len(classes) > NAMED else "")
+
+
+def _percent(share: float) -> str:
+    return text.percent(share, ".1f")
+
+
+CHECKS: dict[str, Callable[[Facts], Remark | None]] = {
+    "contradictory labels": contradictory_labels,
+    NEAR_LARGEST: near_largest_class,
+    "never predicted": never_predicted,
+    "still improving": still_improving,
+    "far above validation": far_above_validation,
+    "image size": image_sizes,
+    FEW: few_items,
+}
+"""By the kind of remark; those that concern the data's correctness first, as they falsify the others' figures."""

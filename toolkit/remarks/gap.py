@@ -1,0 +1,146 @@
+"""The checks of a training: whether it ended too early, and whether it learned its items by heart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.toolkit import text
+from edgepress.toolkit.remarks.facts import Facts
+from edgepress.toolkit.remarks.remark import Remark
+from edgepress.toolkit.stats.samples import difference_interval, share_interval
+
+GAIN = 0.01
+"""What validation accuracy must have gained in the second half of the epochs for a remark: the drop that files are
+allowed, so that waiting gains as much as the best conversion can."""
+PACE = 0.005
+"""What training accuracy must have gained there in each epoch: half a percent. Long trainings gain less, and that by
+the falling learning rate, whatever their length: the digits 0.1 to 0.4 % with LeNet, the dense net and ResNet8, the
+same nets in 2 to 10 epochs 0.7 % and more (seeds 0 to 4, on which this was chosen)."""
+LOSS = 0.9
+"""What validation loss must have fallen to there, as a share."""
+MUCH = 0.1
+"""What training accuracy may have gained there instead, at whatever pace, if validation loss fell at all: a long
+training with far too small a learning rate gains that, while its loss is still near that of guesses."""
+ERRORS = 0.02
+"""Share of held-out items that must be wrong, with 97.5 % confidence: with fewer, a longer training can't gain much."""
+GAP = 0.05
+"""How far training accuracy must be above that of held-out items, with 97.5 % confidence: five times that drop."""
+MOST_DROPOUT = 0.8
+PART = 5
+"""Means are taken over one of so many parts of the epochs, the last, and the one before the middle."""
+
+
+def still_improving(facts: Facts) -> Remark | None:
+    """Accuracy still rose in the second half of the planned epochs, at a pace and beyond chance.
+
+    The means of the last fifth of the epochs and of the fifth before the middle are compared. The learning rate falls
+    to zero over the planned epochs, so the last ones gain little in any training, too short ones included; and a
+    well-trained net gains some in the second half because the rate falls. What tells them apart is the gain of training
+    accuracy in an epoch. It must be beyond chance (of training items, taken as different ones in the two halves, which
+    is too careful), and validation must have gained, too. A training that stopped by its patience did not improve for
+    many epochs. Of a single epoch, the accuracy while it trained is compared with that after it.
+    """
+    history, planned, held = facts.history, facts.arguments.get("epochs"), facts.held_out
+    if not history or facts.val_confusion is None or len(history) != planned:
+        return None
+    errors = share_interval(int(held.sum() - np.trace(held)), int(held.sum()))
+    if (errors.low or 0.0) <= ERRORS:
+        return None
+    found = _in_second_half(facts) if planned > 1 else _in_only_epoch(facts)
+    if not found:
+        return None
+    return Remark(
+        kind="still improving",
+        text=f"{found}, so a longer training may gain more than a good conversion loses.",
+        command=facts.again({"epochs": 2 * planned if planned > 4 else 10}),
+        figures={
+            "epochs": planned,
+            "errors": errors.estimate,
+            **{k: history[-1][k] for k in ("accuracy", "val_accuracy")},
+        },
+    )
+
+
+def _in_second_half(facts: Facts) -> str:
+    """What was gained in the second half of the epochs, if that is enough."""
+    history = facts.history
+    epochs, middle = len(history), len(history) // 2
+    part = max(1, epochs // PART)
+    last, before = history[-part:], history[max(0, middle - part) : middle]
+    training, validation, loss = (
+        (_mean(before, name), _mean(last, name)) for name in ("accuracy", "val_accuracy", "val_loss")
+    )
+    gain = training[1] - training[0]
+    fast = gain >= PACE * (epochs - middle) and loss[1] <= LOSS * loss[0]
+    if (
+        not (fast or (gain >= MUCH and loss[1] < loss[0]))
+        or not _beyond_chance(training[1], training[0], facts.trained_on)
+        or validation[1] - validation[0] < GAIN
+    ):
+        return ""
+    rose = (f"from {_percent(one)} to {_percent(other)}" for one, other in (training, validation))
+    return f"Accuracy still rose in the second half of {epochs} epochs, {' in training and '.join(rose)} in validation"
+
+
+def _in_only_epoch(facts: Facts) -> str:
+    """What was gained in the only epoch: validation after it against training during it."""
+    row = facts.history[0]
+    before, after = row["accuracy"], row["val_accuracy"]
+    items = int(facts.val_confusion.sum()) if facts.val_confusion is not None else 0
+    if after - before < GAIN or not _beyond_chance(after, before, items):
+        return ""
+    return f"Accuracy rose in the only epoch, from {_percent(before)} while it trained to {_percent(after)} after it"
+
+
+def far_above_validation(facts: Facts) -> Remark | None:
+    """Training accuracy of the last epoch is far above that of the best model on held-out items.
+
+    Training accuracy is that of augmented items while the net learned, so the true gap is rather larger. Held-out items
+    are those for validation and test, which the best epoch's model answered: the best one for validation, so the gap is
+    no accident of one epoch. The lower end of the interval of the difference decides.
+    """
+    if not facts.history or not facts.trained_on or facts.val_confusion is None:
+        return None
+    training = facts.history[-1]["accuracy"]
+    held = facts.held_out
+    right, items = int(np.trace(held)), int(held.sum())
+    found = difference_interval((round(training * facts.trained_on), facts.trained_on), (right, items))
+    assert found.low is not None
+    if found.low <= GAP:
+        return None
+    return Remark(
+        kind="far above validation",
+        text=f"Training accuracy is {_percent(training)}, but {_percent(right / items)} on {items} items that the "
+        "float model was not trained on: it has learned items by heart, and needs more or more varied ones.",
+        command=facts.again(change) if (change := _against_learning_by_heart(facts)) else facts.look,
+        figures={"training": training, "held_out": right / items, "gap_low": found.low, "items": items},
+    )
+
+
+def _against_learning_by_heart(facts: Facts) -> dict[str, Any]:
+    """Augmentation, if there is none; then dropout, until there is so much that more would harm."""
+    given = facts.arguments
+    if given.get("augmentation") == "none":
+        return {"augmentation": "auto" if facts.is_image else "noise"}
+    if given["dropout"] >= MOST_DROPOUT:
+        return {}
+    return {"dropout": 0.3 if given["dropout"] < 0.3 else min(MOST_DROPOUT, round(given["dropout"] + 0.2, 2))}
+
+
+def _mean(rows: Any, name: str) -> float:
+    return float(np.mean([row[name] for row in rows]))
+
+
+def _beyond_chance(after: float, before: float, items: int) -> bool:
+    """Whether a share of so many items rose, with 97.5 % confidence."""
+    if not items:
+        return False
+    low = difference_interval((round(after * items), items), (round(before * items), items)).low
+    assert low is not None
+    return low > 0
+
+
+def _percent(share: float) -> str:
+    return text.percent(share, ".1f")

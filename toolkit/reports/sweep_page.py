@@ -1,0 +1,146 @@
+"""The report of a sweep as one HTML page, which needs neither a network nor JavaScript: its plots are SVG.
+
+`sweep.html` (Jinja) holds the texts and tables; the style sheet is that of the other report.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgepress import __version__
+from edgepress.toolkit.reports import sweep_view, view
+from edgepress.toolkit.reports.chart_data import SHAPES, color_of
+from edgepress.toolkit.reports.page import HERE, style_sheet
+from edgepress.toolkit.reports.sweep_effects import effects_of, seed_spread_pp
+from edgepress.toolkit.sweeping.result import Configuration, Sweep
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 300, 52, 14, 12, 40
+"""Size of a plot and its margins, in units of its view box."""
+TABLED = 400
+"""Configurations in the table at most."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of validation accuracy against a cost, ready for the template: coordinates in its view box."""
+
+    title: str
+    points: Sequence[dict[str, Any]]
+    front: str
+    x_ticks: Sequence[tuple[float, str]]
+    y_ticks: Sequence[tuple[float, str]]
+
+
+def sweep_page(sweep: Sweep) -> str:
+    """The report of a sweep as HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style = style_sheet()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    archs = list(dict.fromkeys(str(c.point["arch"]) for c in sweep.configurations))
+    shapes = {arch: min(n, SHAPES - 1) for n, arch in enumerate(archs)}
+    effects = effects_of(sweep)
+    shown = sweep.configurations[:TABLED]
+    return environment.get_template("sweep.html").render(
+        sweep=sweep,
+        v=view,
+        s=sweep_view,
+        winners=sweep_view.winners(sweep),
+        plots=_plots(sweep, shapes),
+        schemes={c.point["to"]: color_of(c.point["to"]) for c in sweep.configurations},
+        shapes=shapes,
+        rows=[(c, color_of(c.point["to"]), shapes[str(c.point["arch"])]) for c in shown],
+        more=len(sweep.configurations) - len(shown),
+        timed=any(c.latency_us is not None for c in sweep.configurations),
+        effects=[(e, _bar(e, effects)) for e in effects],
+        spread=seed_spread_pp(sweep),
+        failures=list(dict.fromkeys(row.error for row in sweep.rows if row.error)),
+        version=__version__,
+        policy=policy,
+        style=Markup(style),  # ours, not the results'
+    )
+
+
+def _plots(sweep: Sweep, shapes: dict[str, int]) -> list[Plot]:
+    costs: list[tuple[str, Callable[[Configuration], float | None], Callable[[Any], str]]] = [
+        ("latency", lambda c: c.latency_us, view.duration),
+        ("size", lambda c: float(c.size_bytes), lambda n: view.size(round(n))),
+    ]
+    found = []
+    for name, cost, text in costs:
+        known = [(c, value) for c in sweep.configurations if (value := cost(c)) is not None]
+        if known:
+            found.append(_plot(f"Accuracy against {name}", known, text, shapes, sweep))
+    return found
+
+
+def _plot(
+    title: str,
+    known: Sequence[tuple[Configuration, float]],
+    text: Callable[[Any], str],
+    shapes: dict[str, int],
+    sweep: Sweep,
+) -> Plot:
+    logs, accuracies = [math.log(cost) for _, cost in known], [c.val_accuracy for c, _ in known]
+    low_x, high_x = _padded(min(logs), max(logs), 0.05)
+    low_y, high_y = _padded(min(accuracies), max(accuracies), 0.005)
+
+    def x(cost: float) -> float:
+        return round(LEFT + (math.log(cost) - low_x) / (high_x - low_x) * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(accuracy: float) -> float:
+        return round(HEIGHT - BOTTOM - (accuracy - low_y) / (high_y - low_y) * (HEIGHT - TOP - BOTTOM), 1)
+
+    best, front = -1.0, list[tuple[float, float]]()
+    for accuracy, cost in sorted(((c.val_accuracy, cost) for c, cost in known), key=lambda pair: (pair[1], -pair[0])):
+        if accuracy > best:
+            best = accuracy
+            front.append((x(cost), y(accuracy)))
+    points = [
+        {
+            "x": x(cost),
+            "y": y(c.val_accuracy),
+            "color": color_of(c.point["to"]),
+            "shape": shapes[str(c.point["arch"])],
+            "ring": (x(cost), y(c.val_accuracy)) in front,
+            "text": f"{sweep_view.name_of(c.point, sweep)}: {sweep_view.accuracy(c)}, {text(cost)}",
+        }
+        for c, cost in reversed(known)
+    ]
+    ticks_x = [(x(math.exp(value)), text(math.exp(value))) for value in np.linspace(low_x, high_x, 6)[1:-1]]
+    ticks_y = [(y(value), f"{100 * value:.1f} %") for value in np.linspace(low_y, high_y, 6)[1:-1]]
+    return Plot(title, points, " ".join(f"{a},{b}" for a, b in front), ticks_x, ticks_y)
+
+
+def _padded(low: float, high: float, least: float) -> tuple[float, float]:
+    """A range with room at its ends."""
+    room = max(least, 0.07 * (high - low))
+    return low - room, high + room
+
+
+def _bar(effect: Any, effects: Sequence[Any]) -> dict[str, float]:
+    """The places of a bar from zero, of its interval and of zero, 0-100 along the largest of all."""
+    ends = [v for e in effects for v in (e.accuracy_pp, e.low_pp, e.high_pp, 0.0) if v is not None]
+    low, high = min(ends), max(ends)
+    span = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(4 + 92 * (value - low) / span, 1)
+
+    at, zero = place(effect.accuracy_pp), place(0.0)
+    found = {"zero": zero, "at": at, "from": min(at, zero), "width": abs(at - zero)}
+    if effect.low_pp is not None and effect.high_pp is not None:
+        found |= {"low": place(effect.low_pp), "high": place(effect.high_pp)}
+    return found

@@ -1,0 +1,124 @@
+"""Intervals of single shares, and how many items it takes to prove a small accuracy drop.
+
+`intervals` holds what two files on the same items need; here are the shares themselves, shares of different items, and
+the planning of tests.
+"""
+
+from __future__ import annotations
+
+import math
+
+from edgepress.toolkit.stats.intervals import Z95, Interval, score_interval
+
+Z80 = 0.841621
+"""Quantile of the normal distribution for a power of 80 %: four tests in five of that size succeed."""
+
+
+def share_interval(count: int, total: int) -> Interval:
+    """A share with its 95 % Wilson score interval, 0-1.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
+    American Statistical Association 22 (1927), 209-212.
+
+    Args:
+        count: Number of items that have a property, 0 to `total`.
+        total: Number of items, at least 1.
+    """
+    share, z2 = count / total, Z95**2
+    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def difference_interval(first: tuple[int, int], second: tuple[int, int]) -> Interval:
+    """Difference of two shares of different items, with its 95 % interval, -1 to 1.
+
+    Source: R. G. Newcombe, "Interval estimation for the difference between independent proportions", Statistics in
+    Medicine 17 (1998), 873-890, method 10.
+
+    Args:
+        first: Number of items with the property, and number of items, as for `share_interval`.
+        second: The same of the other items.
+    """
+    a, b = share_interval(*first), share_interval(*second)
+    assert a.low is not None and a.high is not None and b.low is not None and b.high is not None  # noqa: PT018
+    difference = a.estimate - b.estimate
+    down = math.hypot(a.estimate - a.low, b.high - b.estimate)
+    up = math.hypot(a.high - a.estimate, b.estimate - b.low)
+    return Interval(difference, difference - down, difference + up)
+
+
+def least_items(drop: float) -> int:
+    """Number of items below which a drop can't be ruled out, even if two files answer all of them alike.
+
+    With fewer, the upper end of `score_interval(0, 0, n)` is above the drop.
+
+    Args:
+        drop: The drop, above 0 and below 1.
+    """
+    low, high = 1, math.ceil(4 / drop) + 10
+    while low < high:
+        middle = (low + high) // 2
+        if float(score_interval(0, 0, middle)[1]) <= drop:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def items_to_rule_out(lost: int, gained: int, total: int, *, drop: float) -> int | None:
+    """How many items show with a chance of 80 % that the accuracy drop is below a limit.
+
+    The planning of a score test of non-inferiority of two proportions on the same items (McNemar's test with the limit
+    in the place of zero): n = ((z0.975 s0 + z0.8 s1) / (limit - d))^2, with the true drop d, the variance
+    s1^2 = p - d^2 of one item's difference for the share p of items that only one of two files gets right, and s0^2,
+    the same if the drop were the limit. p is measured, with half an item added so that no difference among few items
+    is not taken for none at all; d is the observed drop, but not below 0, as a gain is luck until it is proven. At
+    least `least_items` are needed. `tests/test_unit_remarks_items.py` simulates how often so many items succeed.
+    Sources: J.-m. Nam, "Establishing equivalence of two treatments and sample size requirements in matched-pairs
+    design", Biometrics 53 (1997), 1422-1430; for p in general R. J. Connor, "Sample size for testing differences in
+    proportions for the paired-sample design", Biometrics 43 (1987), 207-211.
+
+    Args:
+        lost: Number of items that only the first file classifies correctly.
+        gained: Number of items that only the second does.
+        total: Number of all items, at least 1.
+        drop: The limit, above 0 and below 1.
+
+    Returns:
+        The number; None if the observed drop is not below the limit, so that more items would not help.
+    """
+    assumed = max(0.0, (lost - gained) / total)
+    if assumed >= drop:
+        return None
+    share = (lost + gained + 0.5) / (total + 1)
+    one, other = (share + assumed) / 2, (share - assumed) / 2  # shares of lost and gained items
+    linear = (2 - assumed) * drop - share  # as in `intervals._score`: the most likely shares if the drop is the limit
+    q = (math.sqrt(linear**2 + 8 * other * drop * (1 - drop)) - linear) / 4
+    at_limit, true = math.sqrt(2 * q + drop * (1 - drop)), math.sqrt(one + other - assumed**2)
+    return max(math.ceil(((Z95 * at_limit + Z80 * true) / (drop - assumed)) ** 2), least_items(drop))
+
+
+def items_without_labels(differing: int, total: int, *, drop: float) -> int | None:
+    """How many items without labels show with a chance of 80 % that the accuracy drop is below a limit.
+
+    A file can lose no more items than those that it answers differently, so a share of different answers below the
+    limit proves the drop, whatever the labels are. The planning of a test of one proportion against the limit:
+    n = ((z0.975 sqrt(limit (1 - limit)) + z0.8 sqrt(q (1 - q))) / (limit - q))^2, with the measured share q of
+    different answers, half an item added.
+    Source: J. L. Fleiss, B. Levin, M. C. Paik, Statistical Methods for Rates and Proportions, 3rd ed. (2003), section
+    2.5.
+
+    Args:
+        differing: Number of items that two files put in different classes.
+        total: Number of all items, at least 1.
+        drop: The limit, above 0 and below 1.
+
+    Returns:
+        The number; None if the share is not below the limit, so that only labels can prove it.
+    """
+    share = (differing + 0.5) / (total + 1)
+    if share >= drop:
+        return None
+    root = (Z95 * math.sqrt(drop * (1 - drop)) + Z80 * math.sqrt(share * (1 - share))) / (drop - share)
+    return math.ceil(root**2)

@@ -1,0 +1,287 @@
+"""The result of a sweep, `sweep.json`: one row a file, one configuration for all seeds of a point, and the winners.
+
+    python -m edgepress.toolkit.sweeping.result > docs/schema/sweep.schema.json
+
+The schema is generated from the dataclasses here, as that of `benchmark.json` is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress import __version__
+from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
+from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.notebooks.views import sweep_html
+from edgepress.toolkit.results.schema import schema_of
+from edgepress.toolkit.sweeping.front import front
+from edgepress.toolkit.sweeping.loop import Outcome
+from edgepress.toolkit.sweeping.space import Space, Trial, json_of
+from edgepress.toolkit.sweeping.store import Entry
+
+SCHEMA_VERSION = 1
+NAME = "sweep.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One file: a point of the sweep. What is not known is None or empty.
+
+    Attributes:
+        point: Its value of each dimension; null where a dimension does not apply.
+        status: "ok"; "failed", if one of its jobs did; "stopped", if a search ended its training early; "missing", if
+            a job was not done.
+        error: Why it failed.
+        keys: The keys of its jobs in the store, by kind: "train", "convert", "time".
+        model: The trained model, relative to the folder of `sweep.json`.
+        file: The converted file, relative to the folder of `sweep.json`.
+        float_val_accuracy: Accuracy of the trained model on validation items, 0-1.
+        float_accuracy: Accuracy of the trained model on test items, 0-1.
+        val_accuracy: Accuracy of the file on validation items, 0-1; what is chosen by.
+        accuracy: Accuracy of the file on test items, 0-1; no choice depends on it.
+        size_bytes: Size of the file.
+        latency_us: Median latency of the file, microseconds.
+        noisy: Whether the machine was busy while the file was timed.
+        engine: Engine that the file was tested and timed on.
+        parameters: Number of weights of the trained model.
+        epochs: Epochs that it was trained for.
+        training_seconds: Time of its training.
+    """
+
+    point: Mapping[str, Any]
+    status: str
+    error: str = ""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+    file: str | None = None
+    float_val_accuracy: float | None = None
+    float_accuracy: float | None = None
+    val_accuracy: float | None = None
+    accuracy: float | None = None
+    size_bytes: int | None = None
+    latency_us: float | None = None
+    noisy: bool | None = None
+    engine: str | None = None
+    parameters: int | None = None
+    epochs: int | None = None
+    training_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """The rows that differ only in the seed.
+
+    Attributes:
+        point: The value of each dimension but the seed.
+        rows: Numbers of its rows that are ok, from 0.
+        best: Number of the row with the highest validation accuracy.
+        val_accuracy: Mean over its seeds, 0-1.
+        val_accuracy_std: Standard deviation over its seeds (n - 1); null for one seed.
+        accuracy: Mean of the test accuracy over its seeds, 0-1.
+        size_bytes: That of the row `best`.
+        latency_us: Median over its seeds, microseconds; null if nothing was timed.
+        on_front: Whether no other configuration is at least as good in validation accuracy, latency and size, and
+            better in one.
+    """
+
+    point: Mapping[str, Any]
+    rows: tuple[int, ...]
+    best: int
+    val_accuracy: float
+    val_accuracy_std: float | None
+    accuracy: float
+    size_bytes: int
+    latency_us: float | None
+    on_front: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The content of `sweep.json`.
+
+    Attributes:
+        edgepress: Version that wrote it.
+        command: Command line, to go on or to do it again; empty if it was not one.
+        data: "source", "sha256" and "counts", the items by split.
+        plan: The tables of the plan: "data", "dimensions", "training", "timing".
+        machine: What the times were measured on.
+        jobs: Number of jobs by what became of them: "ok", "failed".
+        rows: One a file, in the order of the plan.
+        configurations: One for all seeds of a point, those with the highest validation accuracy first.
+        winners: Numbers of configurations: "accurate", the highest validation accuracy; "fast" and "small", the fastest
+            and the smallest whose validation accuracy is less than a percentage point below that.
+        notes: What was left out, and why.
+    """
+
+    edgepress: str
+    command: str
+    data: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    machine: str
+    jobs: Mapping[str, int]
+    rows: tuple[Row, ...]
+    configurations: tuple[Configuration, ...]
+    winners: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `sweep.json`."""
+        document: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))
+        return {"schema_version": SCHEMA_VERSION} | document
+
+    def _repr_html_(self) -> str:
+        return sweep_html(self.to_dict())
+
+
+def sweep_of(
+    space: Space, trials: Iterable[Trial], outcomes: Mapping[str, Outcome], folder: Path, command: str = ""
+) -> Sweep:
+    """Collect the results of the trials of a sweep, whose `sweep.json` will be in a folder."""
+    rows = tuple(_row(trial, outcomes, folder) for trial in trials)
+    configurations = configurations_of(rows)
+    record = space.data.record
+    plan = {f.name: json_of(getattr(space.plan, f.name)) for f in dataclasses.fields(space.plan)}
+    failed = sum(isinstance(outcome, EdgepressError) for outcome in outcomes.values())
+    return Sweep(
+        edgepress=__version__,
+        command=command,
+        data={"source": record.source, "sha256": record.sha256, "counts": dict(record.counts)},
+        plan=plan,
+        machine=space.machine,
+        jobs={"ok": len(outcomes) - failed, "failed": failed},
+        rows=rows,
+        configurations=configurations,
+        winners=winners_of(configurations),
+        notes=tuple(space.notes),
+    )
+
+
+def _row(trial: Trial, outcomes: Mapping[str, Outcome], folder: Path) -> Row:
+    found = {job.kind: outcomes.get(job.key) for job in trial.jobs}
+    keys = {job.kind: job.key for job in trial.jobs}
+    errors = [outcome for outcome in found.values() if isinstance(outcome, EdgepressError)]
+    status = "failed" if errors else "ok" if all(found.values()) else "missing"
+    facts: dict[str, Any] = {"point": json_of(trial.point), "status": status, "keys": keys}
+    if errors:
+        facts["error"] = str(errors[0])
+    elif trial.stopped and status == "missing":
+        facts |= {"status": "stopped", "epochs": trial.stopped}
+    elif trial.error:
+        facts |= {"status": "failed", "error": trial.error}
+    if isinstance(entry := found["train"], Entry):
+        result = entry.result
+        facts |= {"model": _relative(entry.files["model.keras"], folder), "float_accuracy": result["accuracy"]}
+        facts |= {"float_val_accuracy": result["val_accuracy"], "parameters": result["parameters"]}
+        facts |= {"epochs": result["epochs_run"], "training_seconds": entry.made.get("training_seconds")}
+    if isinstance(entry := found["convert"], Entry):
+        names = ("val_accuracy", "accuracy", "size_bytes", "engine")
+        facts |= {name: entry.result[name] for name in names}
+        facts["file"] = _relative(entry.files[entry.result["file"]], folder)
+    if isinstance(entry := found.get("time"), Entry):
+        facts |= {"latency_us": entry.result["p50_us"], "noisy": entry.result["noisy"]}
+    return Row(**facts)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    whole, start = path.resolve(), folder.resolve()  # ".." of a linked folder is not where the link is
+    return Path(os.path.relpath(whole, start) if whole.drive == start.drive else whole).as_posix()
+
+
+def configurations_of(rows: Sequence[Row]) -> tuple[Configuration, ...]:
+    """The configurations of rows that are ok, those with the highest validation accuracy first."""
+    groups: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        if row.status == "ok" and row.val_accuracy is not None:
+            groups.setdefault(json.dumps({k: v for k, v in row.point.items() if k != "seed"}), []).append(number)
+    found = [_configuration(json.loads(point), numbers, rows) for point, numbers in groups.items()]
+    found.sort(key=_costs)
+    best = front([_costs(c) for c in found]) if found else []
+    return tuple(dataclasses.replace(c, on_front=any(_costs(c) == _costs(found[n]) for n in best)) for c in found)
+
+
+def _configuration(point: Mapping[str, Any], numbers: Sequence[int], rows: Sequence[Row]) -> Configuration:
+    group = [rows[number] for number in numbers]
+    val = [float(row.val_accuracy or 0.0) for row in group]
+    best = numbers[int(np.argmax(val))]
+    times = [row.latency_us for row in group if row.latency_us is not None]
+    return Configuration(
+        point=point,
+        rows=tuple(numbers),
+        best=best,
+        val_accuracy=float(np.mean(val)),
+        val_accuracy_std=float(np.std(val, ddof=1)) if len(val) > 1 else None,
+        accuracy=float(np.mean([float(row.accuracy or 0.0) for row in group])),
+        size_bytes=rows[best].size_bytes or 0,
+        latency_us=float(np.median(times)) if times else None,
+    )
+
+
+def _costs(c: Configuration) -> tuple[float, float, int]:
+    """What is to be low; without a latency nothing was timed."""
+    return -c.val_accuracy, c.latency_us or 0.0, c.size_bytes
+
+
+def winners_of(configurations: Sequence[Configuration]) -> dict[str, int]:
+    """Numbers of the configurations that win; see `Sweep`. Configurations come as `configurations_of` sorts them."""
+    if not configurations:
+        return {}
+    least = configurations[0].val_accuracy - MAX_DROP_PP / 100
+    close = [n for n, c in enumerate(configurations) if c.val_accuracy > least or n == 0]
+    timed = [n for n in close if configurations[n].latency_us is not None]
+    fast = {"fast": min(timed, key=lambda n: configurations[n].latency_us or 0.0)} if timed else {}
+    return {"accurate": 0} | fast | {"small": min(close, key=lambda n: configurations[n].size_bytes)}
+
+
+def sweep_schema() -> dict[str, Any]:
+    """The JSON Schema of all versions of `sweep.json` that this edgepress reads."""
+    return schema_of(Sweep, NAME, SCHEMA_VERSION)
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """Load a `sweep.json`.
+
+    Raises:
+        InputError: It can't be read, or is of a newer version or another kind.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        version = document.pop("schema_version")
+        if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
+            raise InputError(f"{path} has version {version!r}; accepted: up to {SCHEMA_VERSION}.", "Update edgepress.")
+        rows = tuple(Row(**_known(Row, row)) for row in document.pop("rows"))
+        found = tuple(Configuration(**_known(Configuration, each)) for each in document.pop("configurations"))
+        found = tuple(dataclasses.replace(each, rows=tuple(each.rows)) for each in found)
+        notes = tuple(document.pop("notes", ()))
+        sweep = Sweep(rows=rows, configurations=found, notes=notes, **_known(Sweep, document))
+    except OSError as e:
+        raise InputError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(f"{path} is no result of a sweep ({e}).", "Run edgepress sweep again.") from e
+    _require_numbers(sweep, path)
+    return sweep
+
+
+def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of fields that this version knows: later versions add some."""
+    names = {f.name for f in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def _require_numbers(sweep: Sweep, path: str | Path) -> None:
+    numbers = [n for c in sweep.configurations for n in (*c.rows, c.best)]
+    good = all(0 <= n < len(sweep.rows) for n in numbers)
+    if not good or not all(0 <= n < len(sweep.configurations) for n in sweep.winners.values()):
+        raise InputError(f"{path} names rows that it does not have.", "Run edgepress sweep again.")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(sweep_schema(), indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,82 @@
+"""The measured figures of a model and its data, for `remarks`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.toolkit.data.types import COPY, DataSet
+from edgepress.toolkit.remarks.facts import Facts, ImageSizes, Pair
+from edgepress.toolkit.training.again import train_command
+
+LOOKED_AT = 64
+"""Number of images whose stored size is read."""
+MORE = "MORE_ITEMS"
+"""What stands in a command for data that the user must add."""
+
+
+def facts_of(
+    data: DataSet,
+    confusion: npt.ArrayLike,
+    *,
+    arguments: Mapping[str, Any],
+    val_confusion: npt.ArrayLike | None = None,
+    history: Sequence[Mapping[str, float]] = (),
+    look: str = "",
+    more: str = "",
+    pair: Pair | None = None,
+    max_drop_pp: float = 1.0,
+) -> Facts:
+    """The figures of a model and its data.
+
+    Args:
+        data: The data, as the model takes them.
+        confusion: Of the test items, true class down, predicted class across.
+        arguments: The arguments of its training; without "arch" the training is not known.
+        val_confusion: The same of the validation items.
+        history: One row per epoch.
+        look: The command that shows the confusion of classes.
+        more: The command that measures again on more items.
+        pair: The quantized file that too few items leave unproven.
+        max_drop_pp: Largest drop that counts as usable, percentage points.
+    """
+    skip = any(reason != COPY for _, reason in data.skipped)
+    return Facts(
+        labels=data.labels,
+        confusion=np.asarray(confusion, np.int64),
+        again=partial(train_command, arguments, source=data.source, input=data.input, skip_unreadable=skip),
+        look=f"{look} --skip-unreadable" if look and skip else look,
+        more=more,
+        val_confusion=None if val_confusion is None else np.asarray(val_confusion, np.int64),
+        train_counts=np.bincount(data.train.y, minlength=len(data.labels)),
+        history=history,
+        arguments=arguments if "epochs" in arguments else {},
+        is_image=data.input.is_image,
+        images=_image_sizes(data),
+        conflicts=data.conflicts,
+        pair=pair,
+        max_drop_pp=max_drop_pp,
+    )
+
+
+def _image_sizes(data: DataSet) -> ImageSizes | None:
+    """The median size of some images as they are stored, evenly spread over the test split."""
+    stored_size = getattr(data.test.source, "stored_size", None)  # a source of a user's own may be without it
+    if not data.input.is_image or stored_size is None:
+        return None
+    rows = np.unique(np.linspace(0, len(data.test) - 1, LOOKED_AT).astype(np.int64))
+    found = [stored_size(int(i)) for i in data.test.indices[rows]]
+    sizes = np.array([size for size in found if size is not None])
+    if not len(sizes):
+        return None
+    height, width = (int(side) for side in np.median(sizes, axis=0))
+    return ImageSizes(
+        stored=(max(height, 1), max(width, 1)),
+        seen=(data.input.shape[0], data.input.shape[1]),
+        count=len(sizes),
+        resize=data.input.resize,
+    )

@@ -1,0 +1,94 @@
+"""The measured figures of a file, for `remarks`: those of its answers, and of the run that it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.sources.keras import sha256_of
+from edgepress.runtime import Contract
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.remarks.facts import Facts, Pair
+from edgepress.toolkit.training import run_folder
+from edgepress.toolkit.training.facts import MORE, facts_of
+
+MAX_BYTES = 64 << 20
+"""Larger metrics are not read."""
+
+
+def facts_of_file(
+    file: Path,
+    contract: Contract,
+    data: DataSet,
+    predicted: npt.NDArray[np.int64],
+    *,
+    command: str,
+    pair: Pair | None = None,
+    max_drop_pp: float = 1.0,
+) -> Facts:
+    """The figures of a file: those of its answers, and if its run is beside it and had the same data, of the training.
+
+    Args:
+        file: The file.
+        contract: Its contract.
+        data: The data, opened as the file takes them.
+        predicted: The class that it gives each test item, shape (N,).
+        command: The command that measures it again, without data.
+        pair: The quantized file that too few items leave unproven.
+        max_drop_pp: Largest drop that counts as usable, percentage points.
+    """
+    same = contract.data is not None and contract.data.sha256 == data.sha256
+    run = _run_of(file, contract) if same else None
+    # A training on data that a file is only measured on is no advice: it might be the user's test set.
+    known = {"arch": contract.arch} if contract.data is not None and contract.data.source == data.source else {}
+    classes, named = len(data.labels), "" if same else f" --data {quote(data.source)}"
+    codes = data.test.y * classes + predicted
+    return facts_of(
+        data,
+        np.bincount(codes, minlength=classes**2).reshape(classes, classes),
+        arguments=run.metrics["arguments"] if run else known,
+        val_confusion=run.metrics["val"]["confusion_matrix"] if run else None,
+        history=run.history if run else (),
+        look=f"edgepress evaluate {quote(str(file))}{named}",
+        more=f"{command} --data {MORE}",
+        pair=pair,
+        max_drop_pp=max_drop_pp,
+    )
+
+
+def _run_of(file: Path, contract: Contract) -> run_folder.TrainResult | None:
+    """The finished run that a file came from, if it is in its folder or the folder above."""
+    for folder in (file.parent, file.parent.parent):
+        model, metrics = folder / run_folder.MODEL, folder / run_folder.METRICS
+        try:
+            if metrics.stat().st_size > MAX_BYTES or not (
+                model.samefile(file) or sha256_of(model) == contract.parent_sha256
+            ):
+                continue
+            found = run_folder.load_result(folder)
+            classes = len(contract.labels)
+            matrix = np.asarray(found.metrics["val"]["confusion_matrix"], np.int64)
+            if matrix.shape == (classes, classes) and (matrix >= 0).all() and _is_whole(found):
+                return found
+        except (OSError, EdgepressError, LookupError, TypeError, ValueError):
+            continue  # a remark less; whatever lies there is not ours, or damaged
+    return None
+
+
+def _is_whole(run: run_folder.TrainResult) -> bool:
+    """Whether the figures that checks read are there, and can be what they stand for."""
+    arguments = run.metrics["arguments"]
+    shares = np.array([[row[name] for name in ("accuracy", "val_accuracy")] for row in run.history])
+    losses = np.array([row["val_loss"] for row in run.history])
+    return bool(
+        isinstance(arguments["arch"], str)
+        and isinstance(arguments["epochs"], int)
+        and arguments["learning_rate"] > 0
+        and arguments["dropout"] >= 0
+        and ((shares >= 0) & (shares <= 1)).all()
+        and np.isfinite(losses).all()
+    )
