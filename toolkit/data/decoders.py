@@ -20,11 +20,10 @@ class Decoders:
     """Children of this process that decode, one per core that it may use; none until `MANY` items were asked for."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._forget()
+        self._begin()
 
-    def _forget(self) -> None:
-        self._process, self._count = os.getpid(), 0
+    def _begin(self) -> None:
+        self._process, self._lock, self._count = os.getpid(), threading.Lock(), 0
         self._pool: Any = None
         self._ready: Any = None
 
@@ -46,15 +45,15 @@ class Decoders:
         except (BrokenProcessPool, ShutdownExecutorError):  # killed, perhaps for memory
             with self._lock:
                 if self._pool is pool:
-                    self._forget()
+                    self._count, self._pool, self._ready = 0, None, None
             return None
         return found
 
     def _pool_for(self, count: int) -> Any:
         """The pool, if its children have started; starts them when it is time, and does not wait for them."""
+        if self._process != os.getpid():  # forked: the pool's threads are the parent's, and one may hold the lock
+            self._begin()
         with self._lock:
-            if self._process != os.getpid():  # forked: the pool's threads are the parent's
-                self._forget()
             self._count += count
             if self._pool is None and self._count > MANY:
                 from joblib import cpu_count
