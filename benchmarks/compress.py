@@ -47,7 +47,7 @@ from edgepress.toolkit.compressing.workshop import Workshop
 from edgepress.toolkit.sweeping.store import Store
 
 SHARES = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12)
-"""The grid of prunings: shares of the bytes, and of the MACs."""
+"""The grid of prunings: shares of the bytes, and of the MACs; --shares names others."""
 
 
 class Case(NamedTuple):
@@ -143,7 +143,7 @@ def searched(case: Case, arguments: argparse.Namespace) -> Found:
         state.try_schemes("tune", 6, f"{bits}-bit weights, trained", [state.scheme(f"int{bits}")], tuned)
     both = [state.scheme("int8"), state.scheme("int4")]
     size = next(t.size_bytes for t in state.trials if t.rung == "int8")
-    for share in SHARES:
+    for share in arguments.shares:
         for target in ({"size_bytes": round(share * (size or 0))}, {"macs": share}):
             how = f"pruned, {next(iter(target))} {share:g}"
             state.try_schemes("prune", 7, how, both, partial(workshop.prune, **target))
@@ -246,6 +246,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of .npz files")
     parser.add_argument("--out", type=Path, required=True, help="folder for all results")
     parser.add_argument("--case", choices=[case.name for case in CASES], help="only this one")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="the grid of prunings")
     parser.add_argument("--kills", type=int, default=0, help="kill compress so many times instead")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     return parser.parse_args()
