@@ -7,14 +7,13 @@ import sys
 import tarfile
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edgepress.runtime.image import Pixels
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.data.decoders import DECODERS
 from edgepress.toolkit.data.shard_images import image_bytes_loaded, image_size
 from edgepress.toolkit.data.shard_index import Shard
 from edgepress.toolkit.data.splits import Ints
@@ -22,7 +21,7 @@ from edgepress.toolkit.data.threads import in_threads
 from edgepress.toolkit.errors import DataError, InputError
 
 LARGE_IMAGE = 16 << 10
-"""Size of a file, bytes, from which decoding in threads is faster; `decoders` says why."""
+"""Size of a file, bytes, from which decoding in threads is faster: Pillow decodes small ones holding Python's lock."""
 OPEN_FILES = 128
 """Number of shards that a source keeps open."""
 REMEDY = "Replace or remove it, or skip what can't be read with --skip-unreadable."
@@ -55,17 +54,9 @@ class ShardSource:
         Raises:
             DataError: A shard has changed since it was opened, or an image can't be read.
         """
-        small = self.length[indices].sum() < LARGE_IMAGE * len(indices)
-        if small and len(indices) > 1:
-            pixels = DECODERS.call(_read_here, self.part(indices), count=len(indices))
-            if pixels is not None:
-                return pixels
-        return self._read_here(indices, map if small else in_threads)
-
-    def _read_here(self, indices: Ints, found: Callable[..., Iterable[Pixels]]) -> Pixels:
-        """The images, decoded in this process."""
         out = np.empty((len(indices), *self.spec.shape), np.uint8)
         order = np.lexsort((self.offset[indices], self.shard[indices])).tolist()  # as they lie on the disk
+        found = map if self.length[indices].sum() < LARGE_IMAGE * len(indices) else in_threads
         wanted = indices[order].tolist()
         for place, pixels in zip(order, found(self._item, wanted), strict=True):
             out[place] = pixels
@@ -83,9 +74,7 @@ class ShardSource:
 
     def part(self, indices: Ints) -> ShardSource:
         """A source of only these images."""
-        numbers, shard = np.unique(self.shard[indices], return_inverse=True)
-        shards = [self.shards[number] for number in numbers.tolist()]
-        return ShardSource(shards, shard.astype(np.int32), self.offset[indices], self.length[indices], self.spec)
+        return ShardSource(self.shards, self.shard[indices], self.offset[indices], self.length[indices], self.spec)
 
     def stored_size(self, index: int) -> tuple[int, int] | None:
         """See `Source`."""
@@ -135,11 +124,6 @@ class ShardSource:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ShardSource, (self.shards, self.shard, self.offset, self.length, self.spec)
-
-
-def _read_here(source: ShardSource) -> Pixels:
-    """All images of a source; called in a child."""
-    return source._read_here(np.arange(len(source)), map)
 
 
 def _close(files: dict[int, int]) -> None:
