@@ -24,6 +24,8 @@ LEAST_SHARE, LEAST_WIDTH = 1 / 64, 0.05
 SELF_TEST, INT4, MARGIN = 1500, 0.6, 0.04
 """Bytes by which a finished file is larger than the pruned net's as `prune` knows it; size of a file with 4-bit weights
 as a share of int8's, before one is known; how far below a limit a prediction aims, because a miss costs a training."""
+FURTHER = 2 ** (-6 / PER_OCTAVE)
+"""How much smaller a second net is than the first that keeps all limits: if it is not worse, it is the better file."""
 CLOSE = 1.1
 """How far a file may be below a limit before a larger net is tried."""
 WIDTHS = 8
@@ -43,7 +45,10 @@ def no_smaller(state: Climb) -> str:
 
 
 def prune(state: Climb, cost: int) -> None:
-    """Prune to the largest net that is predicted to keep the limits, and correct the prediction by what came out."""
+    """Prune to the largest net that is predicted to keep the limits, and correct the prediction by what came out.
+
+    When one keeps them, the accuracy of a smaller one decides which of both is the better file.
+    """
     plain, scheme, ratio = _plain(state)
     by_size = _missed_most(plain, state) == "size"
     tried: dict[float, float] = {}
@@ -56,6 +61,8 @@ def prune(state: Climb, cost: int) -> None:
         if share in tried or not LEAST_SHARE <= share < 1:
             break
         trials = _pruned(state, cost, share, scheme, by_size=by_size)
+        if state.best() is not None and not state.time_is_up:
+            _pruned(state, cost, round(share * FURTHER, 6), scheme, by_size=by_size)
         if state.best() is not None or trials[0].error:
             return
         tried[share] = state.excess(trials[0])

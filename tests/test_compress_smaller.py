@@ -1,0 +1,96 @@
+"""The rung that prunes, of nets whose accuracy is a function of their size: what it trains, and what is best then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.toolkit.compressing import smaller
+from edgepress.toolkit.compressing.climbing import Climb
+from edgepress.toolkit.compressing.limits import Limits
+from edgepress.toolkit.compressing.trial import Trial, packed, with_drop
+from edgepress.toolkit.compressing.workshop import Made
+
+COUNT, WHOLE = 400, 100_000
+"""Validation items, and bytes of the int8 file."""
+Wrong = Callable[[int], int]
+
+
+def correct(wrong: int) -> str:
+    return packed(np.arange(COUNT) >= wrong)
+
+
+class Workshop:
+    """Makes files that are `grows` times as large as asked, and get `wrong(bytes)` items wrong."""
+
+    def __init__(self, folder: Path, wrong: Wrong, grows: float) -> None:
+        self.folder, self.wrong, self.grows = folder, wrong, grows
+        self.seconds, self.asked = 0.0, list[int]()
+        self.order = SimpleNamespace(
+            format="tflite", validation=SimpleNamespace(test=range(COUNT)), model=Path("model")
+        )
+
+    def prune(self, *, size_bytes: int) -> tuple[Path, dict[str, Any], float]:
+        self.asked.append(size_bytes)
+        self.seconds += 60
+        path = self.folder / f"{size_bytes}.tflite"
+        path.write_bytes(bytes(round(self.grows * size_bytes)))
+        return path, {}, 60.0
+
+    def convert(self, source: Path, schemes: Sequence[str]) -> list[Made]:
+        return [Made(scheme, source, 0.0, "") for scheme in schemes]
+
+    def measure(self, trials: Sequence[Trial], reference: Trial) -> list[Trial]:
+        return [replace(t, correct=correct(self.wrong(t.size_bytes or 0))) for t in trials]
+
+
+def climb(folder: Path, wrong: Wrong, *, grows: float = 1.0, minutes: float = 1e3) -> tuple[Climb, list[int]]:
+    """The state after `prune`, with a limit of half the bytes and of 3 percentage points, and the sizes asked for."""
+    workshop = Workshop(folder, wrong, grows)
+    state = Climb(workshop, Limits.of(3, WHOLE // 2), minutes=minutes, on_trial=lambda trial: None)  # type: ignore[arg-type]
+    about: dict[str, Any] = {"how": "", "file": folder / "f", "correct": correct(0)}
+    reference = Trial(number=0, rung="float", cost=0, scheme="tflite-float32", size_bytes=3 * WHOLE, **about)
+    sizes = {"int8": WHOLE, "int4": int(0.8 * WHOLE)}
+    others = [
+        Trial(number=n, rung=name, cost=n, scheme=f"tflite-{name}", size_bytes=size, **about)
+        for n, (name, size) in enumerate(sizes.items(), 1)
+    ]
+    state.trials = [reference, *(with_drop(trial, reference, COUNT) for trial in others)]
+    smaller.prune(state, 7)
+    return state, workshop.asked
+
+
+def test_a_smaller_net_that_is_not_worse_is_the_best(tmp_path: Path) -> None:
+    state, asked = climb(tmp_path, lambda size: 2)
+    best = state.best()
+    assert len(asked) == 2
+    assert 0.9 * WHOLE / 2 < asked[0] <= WHOLE / 2
+    assert asked[1] == pytest.approx(smaller.FURTHER * asked[0], rel=1e-3)
+    assert best is not None
+    assert best.size_bytes == asked[1]
+
+
+def test_a_smaller_net_that_is_worse_is_not(tmp_path: Path) -> None:
+    state, asked = climb(tmp_path, lambda size: 2 if size > 0.4 * WHOLE else 11)
+    best = state.best()
+    assert best is not None
+    assert best.size_bytes == asked[0]
+
+
+def test_a_net_that_came_out_too_large_is_pruned_more(tmp_path: Path) -> None:
+    state, asked = climb(tmp_path, lambda size: 2 if size > 0.4 * WHOLE else 99, grows=1.3)
+    best = state.best()
+    assert best is not None
+    assert best.size_bytes == round(1.3 * asked[1])
+    assert 0.9 * WHOLE / 2 < best.size_bytes <= WHOLE / 2
+
+
+def test_trainings_end_with_the_time_and_in_number(tmp_path: Path) -> None:
+    assert len(climb(tmp_path, lambda size: 2, minutes=0.5)[1]) == 1
+    assert len(climb(tmp_path, lambda size: 99)[1]) <= smaller.TRAININGS
