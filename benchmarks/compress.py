@@ -8,7 +8,7 @@ exhaustive search makes every file of the ladder and of the grid, once for a net
 --out, and so are those of compress. For each case it prints
 
 * whether compress found a file within the limits whenever the search has one, and said so when it has none;
-* the size (or latency, if that alone is limited) of its file divided by that of the best file of the search, by the same
+* the size (or latency, if that alone is limited) of its file divided by that of the search's best file, by the same
   rule, on the cheapest rung that has one within the limits, because the climb ends there (bound: 1.2); and divided by
   the least of all files within the limits, which a user finds by asking for less;
 * the time of all its steps divided by that of the search (bound: 0.1);
