@@ -193,7 +193,7 @@ def killed(case: Case, arguments: argparse.Namespace) -> bool:
     whole = in_process(words, folders[0]).wait()
     took, moments = time.monotonic() - started, random.Random(arguments.seed)
     for number in range(arguments.kills):
-        process, wait = in_process(words, folders[1]), moments.uniform(0, took / 2)
+        process, wait = in_process(words, folders[1]), moments.uniform(0, 1.8 * took / arguments.kills)
         try:
             process.wait(wait)
             say(f"kill {number + 1}: the run had ended after {wait:.0f} s")
