@@ -5,7 +5,7 @@
 - kills: 48 jobs (24 trainings of small nets on the digits, and a conversion of each to int8) on a scheduler and four
   workers on loopback, once undisturbed and once while a worker or the scheduler, chosen at random, is killed every
   20 seconds. Every result must be there once, with a document equal to that of the undisturbed run but for times, and
-  files of the same hashes (those of `.keras` files, which hold the time of saving, by the hash of their weights).
+  files of the same hashes.
 - scaling: 24 jobs that each compute for a known time on one core; seconds on one worker and on two, in turns.
 - overhead: seconds and milliseconds a job for 500 to 5,000 jobs that do nothing, on two workers: store, hashes,
   scheduler and the processes' messages. Then the same again, when all results are there.
@@ -106,10 +106,10 @@ class Killer(threading.Thread):
 
 
 def results(store: Store) -> dict[str, object]:
-    """Each result without times; files by their hashes, but those of `.keras` files and of documents with times."""
+    """Each result without times; files by their hashes, but those of documents with times."""
     found: dict[str, object] = {}
     for entry in store:
-        files = {n: h for n, h in entry.hashes.items() if not n.endswith(".keras") and n != "metrics.json"}
+        files = {n: h for n, h in entry.hashes.items() if n != "metrics.json"}
         assert entry.key not in found
         found[entry.key] = {"job": dict(entry.job), "result": dict(entry.result), "files": files}
     return found

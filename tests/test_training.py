@@ -117,8 +117,8 @@ def test_it_learns(tmp_path):
     assert rates[-1] < 0.001
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(finished, tmp_path):
-    assert same(weights(run(tmp_path / "a").model), weights(finished.model))
+def test_the_same_seed_gives_the_same_file_and_another_does_not(finished, tmp_path):
+    assert run(tmp_path / "a").model.read_bytes() == finished.model.read_bytes()
     assert not same(weights(run(tmp_path / "b", seed=1).model), weights(finished.model))
 
 

@@ -4,14 +4,15 @@
   which the block names, and `edgepress.json`. Its members are stored, not deflated, as the readers of TFLite metadata
   expect, and dated 1980, so that the same model results in the same bytes.
 * `.onnx`: entries of `metadata_props`, which survive quantization.
-* `.keras`: one more member of the zip that it is; Keras 3 ignores it.
+* `.keras`: one more member of the zip that it is; Keras 3 ignores it. The time of saving is left out.
 """
 
 from __future__ import annotations
 
 import copy
 import io
-import shutil
+import json
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,18 +71,30 @@ def onnx_annotated(content: bytes, contract: Contract, *, moved: bool) -> bytes:
 
 
 def write_keras_contract(path: Path, contract: Contract) -> None:
-    """Put `contract` into a `.keras` file, replacing the one that it carries; whole or not at all."""
-    with whole_file(path) as temporary:
-        with zipfile.ZipFile(path) as source:
-            if MEMBER not in source.namelist():
-                shutil.copyfile(path, temporary)
-            else:
-                with zipfile.ZipFile(temporary, "w") as target:
-                    for member in source.infolist():
-                        if member.filename != MEMBER:
-                            target.writestr(member, source.read(member))
-        with zipfile.ZipFile(temporary, "a") as archive:
-            _write(archive, MEMBER, contract.to_json())
+    """Put `contract` into a `.keras` file, replacing the one that it carries; whole or not at all.
+
+    The time of saving, and the addresses in memory by which Keras names shared objects, are left out, so that the same
+    training results in the same bytes: what is made from the file holds its hash.
+    """
+    with whole_file(path) as temporary, zipfile.ZipFile(path) as source, zipfile.ZipFile(temporary, "w") as target:
+        for member in source.infolist():
+            if member.filename != MEMBER:
+                _write(target, member.filename, _timeless(member.filename, source.read(member)), member.compress_type)
+        _write(target, MEMBER, contract.to_json())
+
+
+def _timeless(name: str, content: bytes) -> bytes:
+    """A member of a `.keras` file without what differs between two files of the same model."""
+    if name == "metadata.json":
+        return json.dumps({key: value for key, value in json.loads(content).items() if key != "date_saved"}).encode()
+    if name == "config.json":
+        numbers: dict[bytes, int] = {}
+        return re.sub(
+            rb'"shared_object_id": (\d+)',
+            lambda found: b'"shared_object_id": %d' % numbers.setdefault(found[1], len(numbers) + 1),
+            content,
+        )
+    return content
 
 
 def _members(contract: Contract) -> dict[str, str]:
@@ -91,5 +104,5 @@ def _members(contract: Contract) -> dict[str, str]:
     return {MEMBER: contract.to_json()} | lines  # first, so that a file that was cut off in the zip shows its name
 
 
-def _write(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+def _write(archive: zipfile.ZipFile, name: str, content: str | bytes, compression: int = zipfile.ZIP_STORED) -> None:
+    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, compression)
