@@ -15,10 +15,13 @@ from edgepress.toolkit.compressing import smaller
 from edgepress.toolkit.compressing.climbing import Climb
 from edgepress.toolkit.compressing.limits import Limits
 from edgepress.toolkit.compressing.trial import Trial, packed, with_drop
+from edgepress.toolkit.compressing.verdict import why_best
 from edgepress.toolkit.compressing.workshop import Made
 
 COUNT, WHOLE = 400, 100_000
 """Validation items, and bytes of the int8 file."""
+FINAL = {"drop_pp": 0.0, "drop_low_pp": -1.0, "drop_high_pp": 1.0, "items": 10, "accuracy": 1.0}
+"""What the best file does on test items."""
 Wrong = Callable[[int], int]
 
 
@@ -74,6 +77,7 @@ def test_a_smaller_net_that_is_not_worse_is_the_best(tmp_path: Path) -> None:
     assert asked[1] == pytest.approx(smaller.FURTHER * asked[0], rel=1e-3)
     assert best is not None
     assert best.size_bytes == asked[1]
+    assert "is the best of the 2 that keep all limits: size " in why_best(best, state, FINAL)
 
 
 def test_a_smaller_net_that_is_worse_is_not(tmp_path: Path) -> None:
@@ -81,6 +85,8 @@ def test_a_smaller_net_that_is_worse_is_not(tmp_path: Path) -> None:
     best = state.best()
     assert best is not None
     assert best.size_bytes == asked[0]
+    state, asked = climb(tmp_path, lambda size: 2 if size > 0.4 * WHOLE else 99)
+    assert "is the only one that keeps all limits: size " in why_best(state.trials[-2], state, FINAL)
 
 
 def test_a_net_that_came_out_too_large_is_pruned_more(tmp_path: Path) -> None:

@@ -80,9 +80,11 @@ def why_best(best: Trial, climb: Climb, final: Mapping[str, Any]) -> str:
     """Why a file is the result, in one sentence, and what it loses on test items in another."""
     kept = [f"{KINDS[n].noun} {KINDS[n].show(best.figures[n])} of {KINDS[n].show(v)}" for n, v in limits_of(climb)]
     drop = text.interval(best.drop_pp, best.drop_low_pp, best.drop_high_pp)
+    fit = sum(bool(t.file and not t.error and not t.missed(climb.limits)) for t in climb.trials[1:])
+    rank = f"best of the {fit} that keep" if fit > 1 else "only one that keeps"
     first = (
-        f"Of {text.plural(len(climb.trials) - 1, 'file')} tried, {label(best)} is the cheapest to make that keeps all "
-        f"limits: {''.join(f'{each}, ' for each in kept)}accuracy drop {drop} pp of {climb.limits.values['drop']:g} pp "
+        f"Of {text.plural(len(climb.trials) - 1, 'file')} tried, {label(best)} is the {rank} all limits: "
+        f"{''.join(f'{each}, ' for each in kept)}accuracy drop {drop} pp of {climb.limits.values['drop']:g} pp "
         f"on {climb.count} validation items."
     )
     return f"{first} {on_test(final, climb.limits.values['drop'])}"
