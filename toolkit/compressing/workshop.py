@@ -85,18 +85,7 @@ class Workshop(Measuring):
         order = self.order
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            result = tune(
-                order.model,
-                order.data,
-                bits=bits,
-                steps=TUNE_STEPS,
-                out=folder,
-                hints=order.hints,
-                seed=order.seed,
-                skip_unreadable=order.skip_unreadable,
-                install=order.install,
-                resume=True,
-            )
+            result = tune(order.model, order.data, bits=bits, steps=TUNE_STEPS, **self._training(folder))
             return {"facts": {"bits": bits, "steps": result.facts["steps"]}}, {"model": result.model}
 
         arguments = {"bits": bits, "steps": TUNE_STEPS, "seed": order.seed}
@@ -109,18 +98,7 @@ class Workshop(Measuring):
         steps = min(PRUNE_STEPS, PRUNE_EPOCHS * -(-len(order.opened.train) // BATCH))
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            result = prune(
-                order.model,
-                order.data,
-                **target,  # type: ignore[arg-type]
-                steps=steps,
-                out=folder,
-                hints=order.hints,
-                seed=order.seed,
-                skip_unreadable=order.skip_unreadable,
-                install=order.install,
-                resume=True,
-            )
+            result = prune(order.model, order.data, steps=steps, **target, **self._training(folder))
             before, after = result.facts["before"], result.facts["after"]
             return {"facts": {name: after[name] / before[name] for name in ("macs", "parameters")}}, {
                 "model": result.model
@@ -143,6 +121,12 @@ class Workshop(Measuring):
         arguments = {"arch": arch, "width": width, "seed": order.seed}
         entry = self.step("distil", f"distilling into {arch} of width {width:g}", arguments, work)
         return entry.files["model"], dict(entry.result["facts"]), entry.made["seconds"]
+
+    def _training(self, folder: Path) -> dict[str, Any]:
+        """Options that `tune` and `prune` share."""
+        order = self.order
+        shared = {"hints": order.hints, "skip_unreadable": order.skip_unreadable, "install": order.install}
+        return {**shared, "out": folder, "seed": order.seed, "resume": True}
 
     def sketch(self, arch: str, width: float, scheme: str, reference: Trial) -> Trial | None:
         """Size, latency and memory of a net before it is trained; None if it can't be made."""
