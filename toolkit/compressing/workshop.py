@@ -98,7 +98,7 @@ class Workshop(Measuring):
         steps = min(PRUNE_STEPS, PRUNE_EPOCHS * -(-len(order.opened.train) // BATCH))
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            result = prune(order.model, order.data, steps=steps, **target, **self._training(folder))
+            result = prune(order.model, order.data, steps=steps, **self._training(folder) | target)
             before, after = result.facts["before"], result.facts["after"]
             return {"facts": {name: after[name] / before[name] for name in ("macs", "parameters")}}, {
                 "model": result.model
