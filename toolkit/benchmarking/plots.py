@@ -74,7 +74,7 @@ def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], lab
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.25)
     axes.margins(x=0.18, y=0.15)
-    _plain_ticks(axes.xaxis)
+    plain_ticks(axes.xaxis)
 
 
 def _color(engine: str) -> str:
@@ -99,10 +99,12 @@ def _above(row: Measurement) -> float:
     return min(max(0.0, (row.drop_pp or 0.0) - row.drop_low_pp), 100 * (1 - (row.accuracy or 0.0)))
 
 
-def _plain_ticks(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def plain_ticks(axis: Any) -> None:
+    """Label a logarithmic axis, whose limits are final, with plain numbers: 1, 2 and 5, or more of a short range."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)) if high > 5 * low else MaxNLocator(5))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.files import whole_file
+from edgepress.toolkit.benchmarking.plots import plain_ticks
 from edgepress.toolkit.compressing.limits import KINDS
 
-SCALES = {"size": (1e-3, "kB"), "latency": (1e-3, "ms"), "memory": (1e-6, "MB")}
+SCALES = {"size": (1e-3, "kB"), "latency": (1.0, "µs"), "memory": (1e-6, "MB")}
 MARKERS = "osD^vP*Xph<>"
 
 
@@ -49,9 +50,11 @@ def _panel(
     limits: Mapping[str, float],
     best: int | None,
 ) -> None:
-    factor, unit = SCALES[name]
     field = KINDS[name].figure
     known = [t for t in trials if t[field] is not None]
+    factor, unit = SCALES[name]
+    if name == "latency" and max((t[field] for t in known), default=0) > 2000:
+        factor, unit = 1e-3, "ms"
     for number, rung in enumerate(rungs):
         mine = [t for t in known if t["rung"] == rung]
         x, y = [t[field] * factor for t in mine], [t["drop_pp"] for t in mine]
@@ -75,11 +78,5 @@ def _panel(
     ax.set_xlim(low, high)
     ax.set_ylim(bottom, top)
     ax.set(xlabel=f"{KINDS[name].noun}, {unit}")
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    if high / low > 10:
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        ax.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.grid(alpha=0.25, which="both")
+    plain_ticks(ax.xaxis)
+    ax.grid(alpha=0.25)
