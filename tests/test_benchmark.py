@@ -150,6 +150,7 @@ def test_a_pair_over_the_time_cap_has_failed(run: Any) -> None:
     assert "the cap is" in result.results[0].status
 
 
+@pytest.mark.slow
 def test_results_are_written_whole(measured: Benchmark, tmp_path: Path) -> None:
     paths = write_benchmark(measured, tmp_path / "new")
     assert [p.name for p in paths] == ["benchmark.json", "benchmark.csv", "accuracy_size_latency.png"]

@@ -193,6 +193,9 @@ def test_results_come_back_with_their_files(runner: ClusterRunner, tmp_path: Pat
     assert isinstance(outcomes[-1], SweepError)
     assert outcomes[-1].message == "Negative numbers fail."
     assert all(outcome.made["pid"] != os.getpid() for outcome in outcomes if isinstance(outcome, Entry))
+    deadline = time.monotonic() + 30
+    while not runner.title.startswith("2 ") and time.monotonic() < deadline:  # the jobs do not wait for both workers
+        time.sleep(0.1)
     assert "2 worker threads on this machine, http://127.0.0.1" in runner.title
 
 

@@ -122,6 +122,7 @@ def test_test_items_take_no_part_in_choosing(climbed, digits):
     assert answered == [len(digits.val)] * 3 + [len(digits.test)] * 2
 
 
+@pytest.mark.slow
 def test_nothing_is_done_twice_and_other_limits_use_what_is_there(climbed, run, monkeypatch):
     folder, result, _, limit, _ = climbed
     steps: list[str] = []
@@ -134,6 +135,7 @@ def test_nothing_is_done_twice_and_other_limits_use_what_is_there(climbed, run, 
     assert not result.model.exists(), "the folder holds one result"
 
 
+@pytest.mark.slow
 def test_a_file_that_keeps_the_limits_is_not_given_for_one_that_does_not(climbed, run):
     folder, *_ = climbed
     result = compress(run.model, max_drop=0, max_size="5kB", minutes=1e-6, out=folder)
@@ -147,6 +149,7 @@ def test_a_file_that_keeps_the_limits_is_not_given_for_one_that_does_not(climbed
     assert not [*folder.glob("*.tflite")], "no file of an easier climb is left for the result of this one"
 
 
+@pytest.mark.slow
 def test_what_failed_is_tried_again(climbed, run, tmp_path, monkeypatch):
     """The reason of a failure, such as too little memory, may be gone; time that was spent is counted once."""
     folder, _, _, limit, _ = climbed
@@ -250,6 +253,7 @@ def test_a_board_that_can_t_be_reached_ends_it_before_any_work(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_3_and_says_what_would_have_to_give(climbed, run):
     folder, *_ = climbed
     words = ["compress", str(run.model), "--max-size", "5kB", "--max-drop", "2", "--minutes", "0.000001"]

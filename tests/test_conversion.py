@@ -56,6 +56,7 @@ def tensor_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return path, contract, model
 
 
+@pytest.mark.slow
 def test_tensor_models_take_float32_except_int8(tensor_model: Any, tmp_path: Path) -> None:
     path, contract, model = tensor_model
     names = [name for name in SCHEMES if not name.endswith("mixed")]  # 8 bits of output change answers that nearly tie
@@ -71,6 +72,7 @@ def test_tensor_models_take_float32_except_int8(tensor_model: Any, tmp_path: Pat
         assert np.abs(scores - expected).max() < (1e-3 if "float" in variant.scheme else 0.12), variant.scheme
 
 
+@pytest.mark.slow
 def test_a_scheme_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     """TFLite has no built-in matrix inverse, and neither has ONNX; the float conversion is not tried twice."""
     import keras
@@ -97,6 +99,7 @@ def test_a_scheme_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*")), "something half-written was left"
 
 
+@pytest.mark.slow
 def test_calibration_must_be_there_and_finite(tensor_model: Any, tmp_path: Path) -> None:
     path, contract, _ = tensor_model
 
@@ -158,6 +161,7 @@ def test_a_model_larger_than_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
         freeze(trace(lambda x: tf.matmul(x, kernel), (1, 6), "float32"))
 
 
+@pytest.mark.slow
 def test_options_that_can_not_be(tensor_model: Any, tmp_path: Path) -> None:
     path, contract, _ = tensor_model
     with pytest.raises(InputError, match="'tflite-int8'"):
@@ -210,6 +214,7 @@ def test_a_keras_contract_is_replaced_not_doubled(tensor_model: Any, tmp_path: P
     np.testing.assert_array_equal(load_keras(copy).predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_bytes(tensor_model: Any, tmp_path: Path) -> None:
     path, contract, _ = tensor_model
     for scheme in ("tflite-int8", "onnx-int8", "onnx-float16"):
@@ -220,6 +225,7 @@ def test_the_same_model_gives_the_same_bytes(tensor_model: Any, tmp_path: Path) 
         assert first.read_bytes() == second.read_bytes(), scheme
 
 
+@pytest.mark.slow
 def test_where_memory_is_short_formats_are_made_one_after_the_other(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,7 +46,13 @@ def scaled(path: Path, target: Path, tensor: str, factor: float) -> str:
     return name
 
 
-@pytest.mark.parametrize("scheme", ["tflite-int8", "tflite-dynamic", "tflite-int16x8", "tflite-float16"])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "tflite-int8",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("tflite-dynamic", "tflite-int16x8", "tflite-float16")),
+    ],
+)
 def test_every_layer_of_a_tflite_file_is_measured(scheme: str, run: Any) -> None:
     found = diagnose_accuracy(run.model, run.variants[scheme], **FEW)
     assert (found.scheme, found.items) == (scheme, 60)
@@ -60,7 +66,9 @@ def test_every_layer_of_a_tflite_file_is_measured(scheme: str, run: Any) -> None
     assert drops == sorted(drops, reverse=True)
 
 
-@pytest.mark.parametrize("scheme", ["onnx-int8", "onnx-dynamic", "onnx-float16"])
+@pytest.mark.parametrize(
+    "scheme", ["onnx-dynamic", *(pytest.param(s, marks=pytest.mark.slow) for s in ("onnx-int8", "onnx-float16"))]
+)
 def test_every_layer_of_an_onnx_file_is_measured(scheme: str, run: Any) -> None:
     found = diagnose_accuracy(run.model, run.variants[scheme], **FEW)
     assert len([layer for layer in found.layers if layer.kind in ("CONV_2D", "FULLY_CONNECTED")]) >= 4
@@ -81,6 +89,7 @@ def test_a_range_that_is_too_wide_is_named_with_its_width(run: Any, tmp_path: Pa
     assert found.remedies[0].command.startswith(f"edgepress convert {run.model} --to tflite-int8")
 
 
+@pytest.mark.slow
 def test_a_range_that_is_too_narrow_is_named(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "narrow.tflite"
     name = scaled(run.variants["tflite-int8"], file, "dense", 0.1)
@@ -90,6 +99,7 @@ def test_a_range_that_is_too_narrow_is_named(run: Any, tmp_path: Path) -> None:
     assert found.layers[0].clipped > 0.05
 
 
+@pytest.mark.slow
 def test_weights_that_are_wrong_in_the_file_are_named(run: Any, tmp_path: Path) -> None:
     contract = read_contract(run.variants["tflite-int8"])
     assert contract is not None
@@ -106,6 +116,7 @@ def test_weights_that_are_wrong_in_the_file_are_named(run: Any, tmp_path: Path) 
     assert worst.weights_error == pytest.approx(63, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_channel_that_is_larger_than_all_others_is_named(run: Any, tmp_path: Path) -> None:
     from edgepress.converters.graph.program import Program
     from edgepress.toolkit.conversion import convert
@@ -138,6 +149,7 @@ def test_a_channel_that_is_larger_than_all_others_is_named(run: Any, tmp_path: P
         assert "equalize" in found.remedies[0].text
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_a_document_and_a_plot(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +219,7 @@ def test_rounding_limits_values_and_keeps_zero() -> None:
     assert dynamic == pytest.approx(np.array([[0, 255], [0, 2.55]]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_onnx_file_without_its_contract_is_matched_by_its_names(run: Any, tmp_path: Path) -> None:
     import onnx
 

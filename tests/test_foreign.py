@@ -21,7 +21,9 @@ from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.evaluation import evaluate
 
 
-@pytest.mark.parametrize("name", ["net.keras", "net.h5", "net_saved"])
+@pytest.mark.parametrize(
+    "name", ["net.keras", *(pytest.param(name, marks=pytest.mark.slow) for name in ("net.h5", "net_saved"))]
+)
 def test_every_kind_of_keras_model_answers_raw_pixels_as_it_answered_scaled_ones(
     name: str, net: Any, data: Path, tmp_path: Path
 ) -> None:
@@ -94,6 +96,7 @@ def foreign_layers(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("foreign_layers")
 
 
+@pytest.mark.slow
 def test_what_keras_files_are_refused_for(net: Any, tmp_path: Path, foreign_layers: Any) -> None:
     import keras
 
@@ -122,6 +125,7 @@ def test_what_keras_files_are_refused_for(net: Any, tmp_path: Path, foreign_laye
         _ = conversion.facts
 
 
+@pytest.mark.slow
 def test_calibrated_schemes_of_a_foreign_model_need_data(net: Any, tmp_path: Path) -> None:
     folder, _ = net
     done: list[str] = []
@@ -142,6 +146,7 @@ def test_calibrated_schemes_of_a_foreign_model_need_data(net: Any, tmp_path: Pat
     assert convert(folder / "net.keras", "tflite-int8", out=tmp_path)[0].status == "failed"
 
 
+@pytest.mark.slow
 def test_a_crash_while_a_file_is_made_fails_that_scheme_alone(net: Any, tmp_path: Path, foreign_layers: Any) -> None:
     folder, _ = net
     spec = InputSpec(shape=(16, 16, 3), dtype="float32")
@@ -162,6 +167,7 @@ def test_a_crash_while_a_file_is_made_fails_that_scheme_alone(net: Any, tmp_path
     }
 
 
+@pytest.mark.slow
 def test_a_saved_model_of_one_item_gives_every_float_file(net: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 

@@ -16,6 +16,7 @@ from edgepress.runtime import Contract, InputSpec, load
 from edgepress.toolkit.conversion import Hints, convert
 
 
+@pytest.mark.slow
 def test_float_files_of_both_formats_are_sources(net: Any, data: Path, tmp_path: Path) -> None:
     folder, model = net
     spec = InputSpec(shape=(16, 16, 3), dtype="float32")
@@ -80,6 +81,7 @@ def softmax_nodes(last: str = "Identity", domain: str = "") -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_the_last_operation_is_the_one_that_computes_the_output(net: Any, tmp_path: Path) -> None:
     """Not the last one in the file: softmax behind softmax would change the scores without a word."""
     with Conversion(onnx_of(tmp_path / "copied.onnx", softmax_nodes())) as conversion:
@@ -98,7 +100,7 @@ def test_onnx_files_that_onnx_runtime_does_not_take_are_refused(tmp_path: Path) 
     assert "ONNX Runtime can't open" in refused(unknown)
 
 
-@pytest.mark.parametrize("format", ["tflite", "onnx"])
+@pytest.mark.parametrize("format", ["tflite", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_file_that_was_made_is_a_source_again(format: str, net: Any, data: Path, tmp_path: Path) -> None:
     folder, model = net
     source = folder / "net.keras"

@@ -53,6 +53,7 @@ def made(path: Path, images: Path, out: Path, target: Any, **more: Any) -> Varia
     return variant
 
 
+@pytest.mark.slow
 def test_no_float_for_integer_only_targets(activations: Path, images: Path, tmp_path: Path) -> None:
     cpu, integers = (made(activations, images, tmp_path, target) for target in ("cpu", "integer-only"))
     assert not cpu.error

@@ -44,6 +44,7 @@ def one_logit(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder, x, 1 / (1 + np.exp(-logits[:, 0]))
 
 
+@pytest.mark.slow
 def test_one_logit_gets_a_sigmoid_where_it_is_asked_for(one_logit: Any, tmp_path: Path) -> None:
     folder, x, expected = one_logit
     with pytest.raises(InputError, match="--softmax"):
@@ -68,7 +69,7 @@ def test_a_sigmoid_gets_no_second_one(tmp_path: Path) -> None:
         convert(tmp_path / "net.keras", "tflite-float32", hints=Hints(softmax=True))
 
 
-@pytest.mark.parametrize("format", ["tflite", "onnx"])
+@pytest.mark.parametrize("format", ["tflite", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_a_sigmoid_behind_a_file(format: str, one_logit: Any, tmp_path: Path) -> None:
     folder, x, expected = one_logit
     (bare,) = convert(
@@ -80,6 +81,7 @@ def test_a_sigmoid_behind_a_file(format: str, one_logit: Any, tmp_path: Path) ->
         convert(bare.path, f"{format}-float32", out=tmp_path, hints=Hints(softmax=True))
 
 
+@pytest.mark.slow
 def test_probabilities_without_a_softmax_at_the_end_are_seen_to_be_some(tmp_path: Path) -> None:
     """The mean of two heads: softmax once more would make all alike, and agree in every label."""
     import keras
@@ -165,6 +167,7 @@ def test_names_of_files(run: Any, tmp_path: Path) -> None:
             assert conversion.stem == stem
 
 
+@pytest.mark.slow
 def test_numbers_in_the_shape_of_an_image_are_no_image_where_the_data_say_so(tmp_path: Path) -> None:
     import keras
 

@@ -61,6 +61,7 @@ def test_the_result_is_a_smaller_float_file_that_convert_takes(pruned, run, tmp_
     assert evaluate(path)["accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_repeated(pruned, run):
     result, _ = pruned
     folder = result.model.parent
@@ -147,6 +148,7 @@ def test_the_largest_graph_is_found_however_small_it_must_be(monkeypatch):
     assert sizes._largest(least, Targets(size_bytes=1), cast("sizes.Sizes", never)) is None
 
 
+@pytest.mark.slow
 def test_a_size_is_kept_by_the_file_that_convert_makes(run, tmp_path):
     size = int(0.7 * run.variants["tflite-int8"].stat().st_size)
     result = prune(run.model, size_bytes=size, importance="l1", out=tmp_path, **MOMENT)
@@ -156,6 +158,7 @@ def test_a_size_is_kept_by_the_file_that_convert_makes(run, tmp_path):
     assert made.path.stat().st_size == pytest.approx(size, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "message"),
     [

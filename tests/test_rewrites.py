@@ -61,6 +61,7 @@ def test_the_same_model_gives_the_same_rewritten_bytes(run: Any, tmp_path: Path)
     assert again.path.read_bytes() == run.variants["tflite-dynamic"].read_bytes()
 
 
+@pytest.mark.slow
 def test_without_rewrites(run: Any, tmp_path: Path) -> None:
     for variant in convert(run.model, "tflite-int8,onnx-int8", out=tmp_path, rewrite=False):
         assert variant.path is not None
@@ -82,6 +83,7 @@ def test_a_target_limits_the_schemes(run: Any, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_says_what_was_rewritten(run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["convert", str(run.model), "--to", "onnx-int8", "--out", str(tmp_path), "--json"])
@@ -98,6 +100,7 @@ def test_the_command_says_what_was_rewritten(run: Any, tmp_path: Path, capsys: p
     assert rewrites_table([Variant("onnx-int8", tmp_path, 1, 1.0)]) is None
 
 
+@pytest.mark.slow
 def test_files_of_two_targets_lie_side_by_side(run: Any, tmp_path: Path) -> None:
     made = [v for target in TARGETS for v in convert(run.model, "tflite-int8", out=tmp_path, target=target)]
     assert [v.path.name for v in made if v.path] == ["model-int8.tflite", "model-int8-integer-only.tflite"]

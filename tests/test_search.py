@@ -31,6 +31,7 @@ def test_a_run_that_stops_after_an_epoch_goes_on_to_the_same_end(tmp_path, digit
     assert [row["loss"] for row in done.history] == [row["loss"] for row in whole.history]
 
 
+@pytest.mark.slow
 def test_a_training_in_parts_ends_with_the_weights_of_one_without(tmp_path, digits):
     arguments = {"arch": "dense", "epochs": 4, "seed": 1, "augmentation": "none", "data": digits.sha256}
     context = {"data": "digits"}

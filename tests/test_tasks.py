@@ -118,7 +118,12 @@ def test_contracts_that_can_not_be(change: dict[str, Any], reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "units", "activation"), [("logits", 3, None), ("sigmoid", 1, "sigmoid"), ("multilabel", 3, "sigmoid")]
+    ("task", "units", "activation"),
+    [
+        ("multilabel", 3, "sigmoid"),
+        pytest.param("logits", 3, None, marks=pytest.mark.slow),
+        pytest.param("sigmoid", 1, "sigmoid", marks=pytest.mark.slow),
+    ],
 )
 def test_converted_files_answer_what_their_parent_does(task: Any, units: int, activation: Any, tmp_path: Path) -> None:
     import keras

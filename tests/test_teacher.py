@@ -62,6 +62,7 @@ def test_answers_come_in_the_order_of_the_datas_labels(run, digits, keras_scores
     assert found == pytest.approx(keras_scores[:, ::-1], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_size_and_color_sees_the_same_view_of_the_original(tmp_path, digits):
     model = student(tmp_path, open_data("digits", size=40, color="rgb")).model
     small = open_data("digits", size=16)
@@ -124,6 +125,7 @@ def test_a_resumed_student_ends_with_the_same_weights_and_the_teacher_may_move_b
     assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+@pytest.mark.slow
 def test_a_teacher_that_does_not_fit_is_one_clear_error_before_anything_is_written(run, net, data, tmp_path):
     (tmp_path / "text.tflite").write_text("no model")
     tensors = tmp_path / "tensors.npz"

@@ -117,6 +117,7 @@ def test_it_learns(tmp_path):
     assert rates[-1] < 0.001
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file_and_another_does_not(finished, tmp_path):
     assert run(tmp_path / "a").model.read_bytes() == finished.model.read_bytes()
     assert not same(weights(run(tmp_path / "b", seed=1).model), weights(finished.model))
@@ -140,6 +141,7 @@ def test_a_run_killed_in_its_third_epoch_ends_with_the_same_weights(finished, tm
     assert drop_seconds[0] == drop_seconds[1]
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_resume_does(finished, tmp_path):
     def interrupt():
         raise KeyboardInterrupt

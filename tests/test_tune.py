@@ -67,6 +67,7 @@ def test_convert_makes_files_of_both_formats_with_these_ranges(tuned, tmp_path):
     assert scales[layer][0] == pytest.approx((high - low) / 255, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_report_can_be_resumed(run, tmp_path, monkeypatch):
     def stop(*_: Any) -> None:
         raise RuntimeError("stopped")
@@ -82,6 +83,7 @@ def test_a_run_that_was_killed_before_its_report_can_be_resumed(run, tmp_path, m
     assert [path.name for path in tmp_path.iterdir() if path.suffix in (".npz", ".json")] == ["tuning.json"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_repeated(tuned, run):
     result, _ = tuned
     folder = result.model.parent

@@ -18,6 +18,7 @@ from edgepress.runtime import load
 from edgepress.runtime.errors import ModelFileError
 
 
+@pytest.mark.slow
 def test_gelu_and_grouped_convolutions_go_to_both_formats(tmp_path: Path) -> None:
     """ConvNeXt's exact GELU has Erfc, which tf2onnx does not know; its depthwise convolution, a Conv2D in which every
     channel is a group, is a function compiled by XLA, which stayed a call in the frozen graph. Other groups are too."""
@@ -51,6 +52,7 @@ def test_gelu_and_grouped_convolutions_go_to_both_formats(tmp_path: Path) -> Non
         assert error < allowed * spread, variant.scheme
 
 
+@pytest.mark.slow
 def test_hard_sigmoid_leaves_no_transposes_in_onnx(tmp_path: Path) -> None:
     """MobileNetV3's squeeze-and-excite adds a scalar behind a convolution, over which tf2onnx fails."""
     import keras
