@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, load_image, peek
+from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, peek
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
+from edgepress.toolkit.data.jpeg import load_file
 from edgepress.toolkit.data.sample import LARGE, sample
 from edgepress.toolkit.data.splits import OTHER_ITEMS, Ints
 from edgepress.toolkit.data.threads import in_threads
@@ -263,7 +264,7 @@ class FolderSource:
             return InputError(f"The image {self.files[index]} can't be read: {e.strerror}.")
 
     def _item(self, index: int) -> Pixels:
-        item = load_image(os.path.join(self.root, self.files[index]), self.spec)
+        item = load_file(os.path.join(self.root, self.files[index]), self.spec)
         if len(self._kept) < self._room:  # never evicted: each epoch reads all items once, so all are equally useful
             self._kept[index] = item
         return item

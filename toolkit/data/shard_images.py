@@ -7,6 +7,7 @@ from typing import Any
 
 from edgepress.runtime.image import Pixels, load_image, peek
 from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.data.jpeg import load_bytes
 from edgepress.toolkit.errors import InputError
 
 PNM_SUFFIXES = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
@@ -20,7 +21,7 @@ def image_bytes_loaded(image: bytes, spec: InputSpec) -> Pixels:
         InputError: They can't be decoded.
     """
     if image[:1] != b"P":
-        return load_image(image, spec)
+        return load_bytes(image, spec)
     return load_image(_netpbm(image), spec)
 
 
