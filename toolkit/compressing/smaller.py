@@ -1,7 +1,7 @@
 """The rungs that make a smaller net: channels pruned from MODEL, or a narrower net distilled from it.
 
-Both need a training for every net that is tried, so the size that keeps the limits is predicted from what is known:
-pruning by the ratio of sizes and latencies of the files before, widths by files of nets that were hardly trained.
+Both need a training for every net that is tried, so the size that keeps the limits is looked for before: by files of
+nets that were hardly trained, or, where size alone is limited, by the ratio of the sizes of the files before.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from edgepress.toolkit.compressing.climbing import OTHERS, Climb
 from edgepress.toolkit.compressing.trial import Trial
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 
-TRAININGS = 4
-"""Nets that one rung trains at most."""
+TRAININGS, SKETCHES = 4, 5
+"""Nets that one rung trains at most, and that it trains hardly at all, to know their latency."""
 PER_OCTAVE = 8
 """Shares that are tried lie on a grid of so many steps an octave, so that small differences of a latency between two
 runs do not lead to different nets."""
@@ -56,6 +56,8 @@ def prune(state: Climb, cost: int) -> None:
     if by_size:
         share = max(0.0, state.limits.values["size"] - SELF_TEST) / ratio / (plain.size_bytes or 1)
     share *= 1 - MARGIN
+    if not by_size:
+        share = _sketched(state, share, scheme)
     for _ in range(TRAININGS):
         share = round(share, 4) if by_size else on_grid(share)
         if share in tried or not LEAST_SHARE <= share < 1:
@@ -69,6 +71,21 @@ def prune(state: Climb, cost: int) -> None:
         share = _next(tried)
     if not tried:
         state.skip("prune", f"{text.percent(share, '.1f')} of the net would be left, which is too little")
+
+
+def _sketched(state: Climb, share: float, scheme: str) -> float:
+    """The largest share of the MACs whose net, hardly trained, keeps the limits other than the drop; else a guess."""
+    tried: dict[float, float] = {}
+    for _ in range(SKETCHES):
+        share = on_grid(share)
+        if share in tried or not LEAST_SHARE <= share < 1:
+            break
+        sketch = state.workshop.sketch_pruned(share, scheme, state.reference)
+        if sketch is None or sketch.error:
+            break
+        tried[share] = state.excess(sketch)
+        share = _next(tried)
+    return max((each for each, excess in tried.items() if excess <= 1), default=share)
 
 
 def _plain(state: Climb) -> tuple[Trial, str, float]:
@@ -120,7 +137,7 @@ def width(state: Climb, cost: int) -> None:
     low, high, failed = 0, len(widths), False  # the first that fits is in widths[low:high + 1]
     while low < high:
         middle = (low + high) // 2
-        sketch = workshop.sketch(arch, widths[middle], scheme, state.reference)
+        sketch = workshop.sketch_width(arch, widths[middle], scheme, state.reference)
         failed = sketch is None or bool(sketch.error)
         if sketch is None or failed or state.excess(sketch) > 1:
             low = middle + 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.toolkit import text
 from edgepress.toolkit.compressing.measuring import Measuring
 from edgepress.toolkit.compressing.steps import FATAL, Files
 from edgepress.toolkit.compressing.trial import Trial
@@ -16,7 +17,7 @@ from edgepress.toolkit.data import calibration_rows
 from edgepress.toolkit.data.types import SPLITS, Split
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.pruning.prune import prune
-from edgepress.toolkit.pruning.work import BATCH
+from edgepress.toolkit.pruning.work import BATCH, LEAST_STEPS
 from edgepress.toolkit.training.loop import train
 from edgepress.toolkit.tuning.tune import tune
 
@@ -25,7 +26,7 @@ TUNE_STEPS = 1600
 PRUNE_EPOCHS, PRUNE_STEPS = 60, 12000
 """Passes over the training items that a pruned net is trained for, and steps at most, likewise."""
 SKETCHED = 64
-"""Items of each split that a net is trained on whose size and speed alone are asked."""
+"""Items of each split that a net is trained on of which only size, latency and memory are asked."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ class Workshop(Measuring):
         entry = self.step("tune", f"training for {bits}-bit weights", arguments, work)
         return entry.files["model"], dict(entry.result["facts"]), entry.made["seconds"]
 
-    def prune(self, **target: float) -> tuple[Path, dict[str, Any], float]:
+    def prune(self, *, steps: int | None = None, **target: float) -> tuple[Path, dict[str, Any], float]:
         """Prune the model to `macs` or `size_bytes`, as `edgepress prune` does: the float file, facts, and seconds."""
         order = self.order
-        steps = min(PRUNE_STEPS, PRUNE_EPOCHS * -(-len(order.opened.train) // BATCH))
+        steps = steps or min(PRUNE_STEPS, PRUNE_EPOCHS * -(-len(order.opened.train) // BATCH))
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             result = prune(order.model, order.data, steps=steps, **self._training(folder) | target)
@@ -128,7 +129,7 @@ class Workshop(Measuring):
         shared = {"hints": order.hints, "skip_unreadable": order.skip_unreadable, "install": order.install}
         return {**shared, "out": folder, "seed": order.seed, "resume": True}
 
-    def sketch(self, arch: str, width: float, scheme: str, reference: Trial) -> Trial | None:
+    def sketch_width(self, arch: str, width: float, scheme: str, reference: Trial) -> Trial | None:
         """Size, latency and memory of a net before it is trained; None if it can't be made."""
         opened = self.order.opened
         parts = [_first(getattr(opened, name), SKETCHED) for name in SPLITS]
@@ -139,9 +140,21 @@ class Workshop(Measuring):
             return {}, {"model": trained.model}
 
         how = f"{arch} of width {width:g}, untrained"
+        return self._sketched(
+            how,
+            lambda: self.step("sketch", how, {"arch": arch, "width": width}, work).files["model"],
+            scheme,
+            reference,
+        )
+
+    def sketch_pruned(self, macs: float, scheme: str, reference: Trial) -> Trial | None:
+        """Size, latency and memory of a pruned net that is hardly trained; None if it can't be made."""
+        how = f"pruned to {text.percent(macs, '.0f')} of the MACs, hardly trained"
+        return self._sketched(how, lambda: self.prune(steps=LEAST_STEPS, macs=macs)[0], scheme, reference)
+
+    def _sketched(self, how: str, source: Callable[[], Path], scheme: str, reference: Trial) -> Trial | None:
         try:
-            source = self.step("sketch", how, {"arch": arch, "width": width}, work).files["model"]
-            (made,) = self.convert(source, [scheme], verify=False)
+            (made,) = self.convert(source(), [scheme], verify=False)
         except FATAL:
             raise
         except EdgepressError:
