@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,8 +57,6 @@ class Shop:
         return [Made(scheme, None, 1.0, f"{source}") for scheme in schemes]
 
     def measure(self, trials: list[Trial], reference: Trial) -> list[Trial]:
-        from dataclasses import replace
-
         from edgepress.toolkit.compressing.trial import packed
 
         found = []
@@ -120,6 +119,47 @@ def test_pruning_by_latency_follows_the_macs_on_a_grid(sketches):
     assert all(share == smaller.on_grid(share) for share in [*shop.pruned, *shop.sketched])
     assert smaller.on_grid(0.7) <= 0.7
     assert smaller.on_grid(0.7) == smaller.on_grid(0.66)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "limit", "largest"), [(0.6, 0.7, 0.25), (0.5, 0.55, 0.1), (0.0, 0.3, 0.3), (0.7, 0.6, None)]
+)
+def test_hardly_trained_nets_find_the_share_of_a_latency_with_a_fixed_part(fixed, limit, largest):
+    state, shop = climbing(Limits.of(0.5, None, limit), drop_at=0.0)
+    real = shop.measure
+    shop.measure = lambda trials, reference: [  # type: ignore[method-assign]
+        replace(t, latency_us=1000 * (fixed + (1 - fixed) * (t.latency_us or 0) ** 2 / 1e6))
+        for t in real(trials, reference)
+    ]
+    smaller.prune(state, 7)
+    assert len(shop.sketched) <= smaller.SKETCHES
+    if largest is None:  # no net is that fast, and none is trained to learn it
+        assert shop.pruned == []
+        assert "too little" in state.skipped[-1].why
+        return
+    assert len(shop.pruned) == 2
+    assert shop.pruned[0] <= largest
+    assert 0.9 * limit < (state.of("prune")[0].latency_us or 0) / 1000 <= limit
+
+
+def test_what_hardly_trained_nets_showed_to_be_too_slow_is_not_trained():
+    state, shop = climbing(Limits.of(0.5, None, 1), drop_at=2.0)
+    state.trials[1] = replace(state.trials[1], latency_us=1200.0)
+    real = shop.measure
+    shop.measure = lambda trials, reference: [  # type: ignore[method-assign]
+        replace(t, latency_us=800.0 if (t.latency_us or 0) < 1000 * 0.52**0.5 else 1100.0)
+        for t in real(trials, reference)
+    ]
+    smaller.prune(state, 7)
+    assert set(shop.pruned) <= {0.458502, 0.5}  # these keep the latency; they miss the drop
+
+
+def test_no_training_begins_when_the_time_is_up():
+    state, shop = climbing(Limits.of(0.5, None, 0.7), drop_at=2.0, sketches=False)
+    shop.seconds = 3601.0
+    smaller.prune(state, 7)
+    assert shop.pruned == shop.sketched == []
+    assert state.cut_short
 
 
 def test_pruning_ends_when_nothing_larger_fits_and_accuracy_is_missed():

@@ -1,21 +1,22 @@
 """The rungs that make a smaller net: channels pruned from MODEL, or a narrower net distilled from it.
 
 Both need a training for every net that is tried, so the size that keeps the limits is looked for before: by files of
-nets that were hardly trained, or, where size alone is limited, by the ratio of the sizes of the files before.
+nets that were hardly trained, or, for a pruning to a number of bytes, by the ratio of the sizes of the files before.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 from edgepress.toolkit import text
-from edgepress.toolkit.compressing.climbing import OTHERS, Climb
+from edgepress.toolkit.compressing.climbing import OTHERS, TIME_IS_UP, Climb
 from edgepress.toolkit.compressing.trial import Trial
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 
-TRAININGS, SKETCHES = 4, 5
-"""Nets that one rung trains at most, and that it trains hardly at all, to know their latency."""
+TRAININGS, SKETCHES = 4, 6
+"""Nets that one rung trains at most, and that pruning trains for a few steps only, to know their latency."""
 PER_OCTAVE = 8
 """Shares that are tried lie on a grid of so many steps an octave, so that small differences of a latency between two
 runs do not lead to different nets."""
@@ -51,41 +52,50 @@ def prune(state: Climb, cost: int) -> None:
     """
     plain, scheme, ratio = _plain(state)
     by_size = _missed_most(plain, state) == "size"
-    tried: dict[float, float] = {}
     share = 1 / state.excess(plain)
     if by_size:
         share = max(0.0, state.limits.values["size"] - SELF_TEST) / ratio / (plain.size_bytes or 1)
     share *= 1 - MARGIN
+    known: dict[float, float] = {}
     if not by_size:
-        share = _sketched(state, share, scheme)
+        known = _sketched(state, share, scheme)
+        if fit := [each for each, excess in known.items() if excess <= 1]:
+            share = max(fit)
+            del known[share]
+        elif known:
+            share = _next(known)
+    trained = False
     for _ in range(TRAININGS):
         share = round(share, 4) if by_size else on_grid(share)
-        if share in tried or not LEAST_SHARE <= share < 1:
+        if share in known or not LEAST_SHARE <= share < 1:
             break
-        trials = _pruned(state, cost, share, scheme, by_size=by_size)
+        if state.time_is_up:
+            state.skip("prune", TIME_IS_UP)
+            return
+        trials, trained = _pruned(state, cost, share, scheme, by_size=by_size), True
         if state.best() is not None and not state.time_is_up:
             _pruned(state, cost, round(share * FURTHER, 6), scheme, by_size=by_size)
         if state.best() is not None or trials[0].error:
             return
-        tried[share] = state.excess(trials[0])
-        share = _next(tried)
-    if not tried:
+        known[share] = state.excess(trials[0])
+        share = _next(known)
+    if not trained:
         state.skip("prune", f"{text.percent(share, '.1f')} of the net would be left, which is too little")
 
 
-def _sketched(state: Climb, share: float, scheme: str) -> float:
-    """The largest share of the MACs whose net, hardly trained, keeps the limits other than the drop; else a guess."""
-    tried: dict[float, float] = {}
+def _sketched(state: Climb, share: float, scheme: str) -> dict[float, float]:
+    """Shares of the MACs, the first one given, and the excess of their nets, hardly trained, over the limits."""
+    known: dict[float, float] = {}
     for _ in range(SKETCHES):
         share = on_grid(share)
-        if share in tried or not LEAST_SHARE <= share < 1:
+        if share in known or not LEAST_SHARE <= share < 1 or state.time_is_up:
             break
         sketch = state.workshop.sketch_pruned(share, scheme, state.reference)
         if sketch is None or sketch.error:
             break
-        tried[share] = state.excess(sketch)
-        share = _next(tried)
-    return max((each for each, excess in tried.items() if excess <= 1), default=share)
+        known[share] = state.excess(sketch)
+        share = _next(known)
+    return known
 
 
 def _plain(state: Climb) -> tuple[Trial, str, float]:
@@ -100,16 +110,21 @@ def _plain(state: Climb) -> tuple[Trial, str, float]:
     return plain, state.scheme("int8"), 1.0
 
 
-def _next(tried: dict[float, float]) -> float:
-    """The share to try next: where the excess is predicted to be 1, between those known to be too large and to fit."""
-    fit, large = ({s: e for s, e in tried.items() if (e <= 1) == fits} for fits in (True, False))
-    if not fit:
-        share, excess = min(large.items())
-        return share / excess * (1 - MARGIN)
-    low, excess = max(fit.items())
-    if excess * CLOSE > 1:
-        return low  # was tried: accuracy is missed, and nothing larger fits
-    return min(low / excess * (1 - MARGIN), math.sqrt(low * min(large, default=1.0)))
+def _next(known: Mapping[float, float]) -> float:
+    """The share to try next: where the excess is predicted to be just below 1.
+
+    The prediction is the line through the nearest shares that are too large and that fit, or the two nearest that are
+    too large; nothing at all has no excess. If the largest that fits is close to the limits, it is the answer again.
+    """
+    points = sorted({0.0: 0.0, **known}.items())
+    fit, large = [p for p in points if p[1] <= 1], [p for p in points if p[1] > 1]
+    if fit[-1][1] * CLOSE > 1:
+        return fit[-1][0]
+    (low, least), (high, most) = [*fit, *large[:1]][-2:]
+    if len(fit) == 1 and len(large) > 1 and large[0][1] < large[1][1]:
+        (low, least), (high, most) = large[:2]
+    slope = (most - least) / (high - low)
+    return max(LEAST_SHARE, low + (1 - MARGIN - least) / slope) if slope > 0 else low
 
 
 def on_grid(share: float) -> float:
