@@ -21,8 +21,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import pathlib
-import pickle
 import re
 import signal
 import subprocess
@@ -30,7 +28,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Pipe
 from pathlib import Path
@@ -40,9 +37,7 @@ from typing import Any, TypeVar
 
 import edgepress
 from edgepress import runtime
-from edgepress.converters.system import inherited, opened
-from edgepress.runtime import amx
-from edgepress.runtime.errors import EdgepressError
+from edgepress.converters.system import inherited
 
 Emit = Callable[[Any], None]
 _A = TypeVar("_A")
@@ -95,7 +90,7 @@ class Worker:
             str(python or sys.executable),
             "-P",
             "-c",
-            f"from edgepress.converters.worker import _serve; _serve({number})",
+            f"from edgepress.converters.worker_child import serve; serve({number})",
         ]
         environment = _ENVIRONMENT | os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
         environment["PYTHONHASHSEED"] = "0"  # tf2onnx walks sets of strings: their order goes into its files
@@ -269,35 +264,3 @@ def _telling(lines: list[str]) -> list[str]:
     before = itertools.takewhile(lambda line: not line.startswith("Fatal Python error"), lines)
     noise = re.compile(r"\s*$|INFO:|WARNING:absl:|I0000 |W0000 |E0000 .*cuInit|WARNING: All log messages")
     return [line for line in before if not noise.match(line)]
-
-
-def _log_cause(error: EdgepressError) -> None:
-    """Write to the log where the exception behind an error was raised: it does not travel with the error."""
-    if (cause := error.__cause__) is not None and (frames := traceback.extract_tb(cause.__traceback__)):
-        print(f"{type(cause).__name__} in {frames[-1].filename}:{frames[-1].lineno}", file=sys.stderr)  # noqa: T201
-
-
-def _serve(number: int) -> None:
-    """The child's side: receives jobs and sends reports over one pipe, until it closes."""
-    sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths so (cpython#133789)
-    with opened(number) as pipe:
-        pipe.send(("pid", os.getpid()))
-        while True:
-            try:
-                function, argument = pipe.recv()
-            except (EOFError, OSError):
-                return
-            except Exception:  # an argument that can't be unpickled here
-                pipe.send(("bug", traceback.format_exc()))
-                continue
-            try:
-                amx.apply()  # before any library computes
-                function(argument, lambda value: pipe.send(("report", value)))
-                pipe.send(("done", None))
-            except EdgepressError as e:
-                _log_cause(e)
-                pipe.send(("error", e))
-            except (BrokenPipeError, pickle.PicklingError):
-                raise
-            except Exception:
-                pipe.send(("bug", traceback.format_exc()))

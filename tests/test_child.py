@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -73,3 +76,23 @@ def test_a_worker_that_is_closed_twice_at_once_leaves_nothing_behind() -> None:
         for future in [pool.submit(worker.close) for _ in range(8)]:
             future.result()
     assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps the number of a parent that is gone")
+def test_a_child_that_computes_ends_soon_after_its_parent_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "long.py").write_text(
+        "import os\n\ndef compute(_, emit):\n    emit(os.getpid())\n    while True:\n        sum(range(10**6))\n"
+    )
+    script = "from edgepress.converters.worker import run_in_child; import long\n"
+    script += "for pid in run_in_child(long.compute, None): print(pid, flush=True)\n"
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}
+    ) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        _, alive = psutil.wait_procs([child], timeout=30)
+    for each in alive:
+        each.kill()
+    assert not alive
