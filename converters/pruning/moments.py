@@ -22,13 +22,13 @@ def channel_moments(program: Program, items: Array) -> Moments:
         program: The float program.
         items: Items (n, *item shape).
     """
-    import tensorflow as tf
-
     sums: dict[str, Array] = {}
     for batch in program.batches(items):
         for name, value in program.run(batch).items():
-            if value.dtype == tf.float32:
-                rows = tf.reshape(tf.cast(value, tf.float64), [-1, (program.shapes[name] or (1,))[-1]])
-                found = [tf.reduce_sum(rows, 0), tf.reduce_sum(rows**2, 0), tf.fill([rows.shape[1]], float(len(rows)))]
-                sums[name] = sums.get(name, 0.0) + np.stack([np.asarray(part, np.float64) for part in found])
+            found = np.asarray(value)
+            if found.dtype == np.float32:
+                rows = found.reshape(-1, (program.shapes[name] or (1,))[-1])
+                squares = np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
+                total = [rows.sum(0, dtype=np.float64), squares, np.full(rows.shape[1], float(len(rows)))]
+                sums[name] = sums.get(name, 0.0) + np.stack(total)
     return {name: (x / n, np.maximum(xx / n - (x / n) ** 2, 0)) for name, (x, xx, n) in sums.items()}

@@ -21,7 +21,7 @@ from edgepress.converters.files import whole_file
 from edgepress.converters.graph.program import Program, UnknownOperationError
 from edgepress.converters.opening import opened
 from edgepress.converters.pruning.importance import Importance, Measure, importance_of
-from edgepress.converters.pruning.moments import channel_moments
+from edgepress.converters.pruning.moments import Moments, channel_moments
 from edgepress.converters.pruning.plan import Costs, normalized, planned_units, weights
 from edgepress.converters.pruning.remove import without_channels
 from edgepress.converters.pruning.trainee import Trainee
@@ -115,10 +115,10 @@ class _Pruning:
         return Trained(facts, state.history)
 
     def _plan(self) -> Plan:
-        units, importance = self._important(Program(self.model))
+        moments = channel_moments(self.teacher, self.items)
+        units, importance = self._important(self.teacher, moments)
         last, block = largest_share(self.model, units, importance, self.job.targets, self.sizes)
         parts = list(shares(last, FACTOR, MOST_PARTS))
-        moments = channel_moments(self.teacher, self.items)
         each = self._length(Distillation(self.teacher, Trainee(self.teacher, moments), self._teaching, self.spread))
         between = max(LEAST_STEPS, int(each * TIME_OF_PARTS / max(len(parts) - 1, 1)))
         plan = Plan(parts, block, [between] * (len(parts) - 1) + [0])
@@ -129,18 +129,18 @@ class _Pruning:
     def _teaching(self) -> Teaching:
         return Teaching(self.kind, LABELS if self.job.labelled and self.kind == "softmax" else 0.0)
 
-    def _important(self, program: Program) -> tuple[Any, Importance]:
+    def _important(self, program: Program, moments: Moments) -> tuple[Any, Importance]:
         """The units of a program, and how important each is."""
-        units, moments = removable_units(program), channel_moments(program, self.items)
-        found = importance_of(self.measure, units, moments, self.items, self.kind, self.job.seed)
-        return units, normalized(found)
+        units = removable_units(program)
+        return units, normalized(importance_of(self.measure, units, moments, self.items, self.kind, self.job.seed))
 
     def _smaller(self, model: bytes, plan: Plan, part: int) -> bytes:
         """The graph with as many channels as a part leaves; of the last one, as many as the targets allow."""
         program = Program(model)
-        units, importance = self._important(program)
+        moments = channel_moments(program, self.items)
+        units, importance = self._important(program, moments)
         cost = self.job.targets.cost
-        costs, means = Costs(model, units, cost), {n: m for n, (m, _) in channel_moments(program, self.items).items()}
+        costs, means = Costs(model, units, cost), {name: mean for name, (mean, _) in moments.items()}
         whole = macs(self.model) if cost == "macs" else weights(self.teacher)
         bound, found = plan.shares[part - 1] * whole, model
         for _ in range(TRIES):
