@@ -84,7 +84,10 @@ def prune(state: Climb, cost: int) -> None:
 
 
 def _sketched(state: Climb, share: float, scheme: str) -> dict[float, float]:
-    """Shares of the MACs, the first one given, and the excess of their nets, hardly trained, over the limits."""
+    """Shares of the MACs, the first one given, and the excess of their nets, hardly trained, over the limits.
+
+    It is a little larger than measured, because a trained net may be slower, and costs much more than a sketch.
+    """
     known: dict[float, float] = {}
     for _ in range(SKETCHES):
         share = on_grid(share)
@@ -93,7 +96,7 @@ def _sketched(state: Climb, share: float, scheme: str) -> dict[float, float]:
         sketch = state.workshop.sketch_pruned(share, scheme, state.reference)
         if sketch is None or sketch.error:
             break
-        known[share] = state.excess(sketch)
+        known[share] = state.excess(sketch) / (1 - MARGIN / 2)
         share = _next(known)
     return known
 
@@ -129,7 +132,7 @@ def _next(known: Mapping[float, float]) -> float:
 
 def on_grid(share: float) -> float:
     """The next share at or below on the grid."""
-    return round(2 ** (math.floor(PER_OCTAVE * math.log2(share) + 1e-4) / PER_OCTAVE), 6) if share > 0 else 0.0
+    return round(2 ** (math.floor(PER_OCTAVE * math.log2(share) + 1e-3) / PER_OCTAVE), 6) if share > 0 else 0.0
 
 
 def _pruned(state: Climb, cost: int, share: float, scheme: str, *, by_size: bool) -> list[Trial]:
