@@ -1,7 +1,7 @@
 """The rungs that make a smaller net: channels pruned from MODEL, or a narrower net distilled from it.
 
 Both need a training for every net that is tried, so the size that keeps the limits is looked for before: by files of
-nets that were hardly trained, or, for a pruning to a number of bytes, by the ratio of the sizes of the files before.
+nets that were hardly trained, or, if size alone is limited, by the ratio of the sizes of the files before.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from edgepress.toolkit import text
 from edgepress.toolkit.compressing.climbing import OTHERS, TIME_IS_UP, Climb
@@ -56,17 +57,16 @@ def prune(state: Climb, cost: int) -> None:
     if by_size:
         share = max(0.0, state.limits.values["size"] - SELF_TEST) / ratio / (plain.size_bytes or 1)
     share *= 1 - MARGIN
-    known: dict[float, float] = {}
-    if not by_size:
-        known = _sketched(state, share, scheme)
-        if fit := [each for each, excess in known.items() if excess <= 1]:
-            share = max(fit)
-            del known[share]
-        elif known:
-            share = _next(known)
+    sketched = any(name != "size" for name in OTHERS if name in state.limits.values)
+    known = _sketched(state, share, scheme, by_size=by_size) if sketched else {}
+    if fit := [each for each, excess in known.items() if excess <= 1]:
+        share = max(fit)
+        del known[share]
+    elif known:
+        share = _next(known)
     trained = False
     for _ in range(TRAININGS):
-        share = round(share, 4) if by_size else on_grid(share)
+        share = on_grid(share) if sketched else round(share, 4)
         if share in known or not LEAST_SHARE <= share < 1:
             break
         if state.time_is_up:
@@ -83,8 +83,8 @@ def prune(state: Climb, cost: int) -> None:
         state.skip("prune", f"{text.percent(share, '.1f')} of the net would be left, which is too little")
 
 
-def _sketched(state: Climb, share: float, scheme: str) -> dict[float, float]:
-    """Shares of the MACs, the first one given, and the excess of their nets, hardly trained, over the limits.
+def _sketched(state: Climb, share: float, scheme: str, *, by_size: bool) -> dict[float, float]:
+    """Shares, the first one given, and the excess of the nets pruned to them, hardly trained, over the limits.
 
     It is a little larger than measured, because a trained net may be slower, and costs much more than a sketch.
     """
@@ -93,7 +93,8 @@ def _sketched(state: Climb, share: float, scheme: str) -> dict[float, float]:
         share = on_grid(share)
         if share in known or not LEAST_SHARE <= share < 1 or state.time_is_up:
             break
-        sketch = state.workshop.sketch_pruned(share, scheme, state.reference)
+        target = _target(state, share, by_size=by_size)
+        sketch = state.workshop.sketch_pruned(scheme, state.reference, **target)
         if sketch is None or sketch.error:
             break
         known[share] = state.excess(sketch) / (1 - MARGIN / 2)
@@ -138,8 +139,13 @@ def on_grid(share: float) -> float:
 def _pruned(state: Climb, cost: int, share: float, scheme: str, *, by_size: bool) -> list[Trial]:
     """A file of a net pruned to a share of the int8 file's bytes, or of the MACs."""
     how = f"pruned to {text.percent(share, '.0f')} of the {'bytes' if by_size else 'MACs'}"
-    target = {"size_bytes": round(share * (state.of("int8")[0].size_bytes or 0))} if by_size else {"macs": share}
+    target = _target(state, share, by_size=by_size)
     return state.try_schemes("prune", cost, how, [scheme], partial(state.workshop.prune, **target))
+
+
+def _target(state: Climb, share: float, *, by_size: bool) -> dict[str, Any]:
+    """The target of a pruning to a share of the int8 file's bytes, or of the MACs."""
+    return {"size_bytes": round(share * (state.of("int8")[0].size_bytes or 0))} if by_size else {"macs": share}
 
 
 def _missed_most(plain: Trial, state: Climb) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.sources.keras import sha256_of
-from edgepress.toolkit import text
 from edgepress.toolkit.compressing.measuring import Measuring
 from edgepress.toolkit.compressing.steps import FATAL, Files
 from edgepress.toolkit.compressing.trial import Trial
@@ -147,10 +146,11 @@ class Workshop(Measuring):
             reference,
         )
 
-    def sketch_pruned(self, macs: float, scheme: str, reference: Trial) -> Trial | None:
-        """Size, latency and memory of a pruned net that is hardly trained; None if it can't be made."""
-        how = f"pruned to {text.percent(macs, '.0f')} of the MACs, hardly trained"
-        return self._sketched(how, lambda: self.prune(steps=LEAST_STEPS, macs=macs)[0], scheme, reference)
+    def sketch_pruned(self, scheme: str, reference: Trial, **target: float) -> Trial | None:
+        """Size, latency and memory of a net pruned to a target that is hardly trained; None if it can't be made."""
+        how = " and ".join(f"{name} {value:g}" for name, value in target.items())
+        source = lambda: self.prune(steps=LEAST_STEPS, **target)[0]  # noqa: E731
+        return self._sketched(f"pruned to {how}, hardly trained", source, scheme, reference)
 
     def _sketched(self, how: str, source: Callable[[], Path], scheme: str, reference: Trial) -> Trial | None:
         try:
