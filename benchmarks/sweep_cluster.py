@@ -6,8 +6,7 @@
   workers on loopback, once undisturbed and once while a worker or the scheduler, chosen at random, is killed every
   20 seconds. Every result must be there once, with a document equal to that of the undisturbed run but for times, and
   files of the same hashes.
-- scaling: 24 jobs that each compute for a known time on one core; seconds on one worker, on two, in one bare process
-  and in two, in turns: two busy cores of a shared machine are not always twice as fast as one.
+- scaling: 24 jobs that each compute for a known time on one core; seconds on one worker and on two, in turns.
 - overhead: seconds and milliseconds a job for 500 to 5,000 jobs that do nothing, on two workers: store, hashes,
   scheduler and the processes' messages. Then the same again, when all results are there.
 """
@@ -15,7 +14,6 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import shutil
@@ -25,9 +23,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from edgepress.toolkit.sweeping import loop
@@ -39,7 +36,6 @@ from edgepress.toolkit.sweeping.space import Grid, Space
 from edgepress.toolkit.sweeping.store import Entry, Store
 
 EVERY_S = 20.0
-JOBS = 24
 WORK = 0.5
 """Seconds that a job of known cost computes, measured on an idle core."""
 
@@ -66,15 +62,10 @@ def nothing(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
 
 def compute(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:
     """A job that takes `WORK` seconds of one core."""
-    return Made({"value": steps_done(job.arguments["steps"])})
-
-
-def steps_done(steps: int) -> int:
-    """Compute for a known time, as a bare process does, too."""
     value = 0
-    for n in range(steps):
+    for n in range(job.arguments["steps"]):
         value = (value * 31 + n) % 1_000_003
-    return value
+    return Made({"value": value})
 
 
 def steps_for(seconds: float) -> int:
@@ -161,32 +152,22 @@ def kills(place: Path, epochs: int, seeds: int) -> None:
 
 
 def scaling(place: Path, turns: int) -> None:
-    """Compare one worker with two, and one bare process with two."""
-    steps, spawned = steps_for(WORK), multiprocessing.get_context("spawn")
+    """Compare one worker with two."""
+    steps, ratios = steps_for(WORK), []
     here = f"{Path(__file__).stem}:compute"
-    times: dict[str, list[float]] = {}
     with (
         ClusterRunner(Store(place / "one"), Where.of("local:1")) as one,
         ClusterRunner(Store(place / "two"), Where.of("local:2")) as two,
-        ProcessPoolExecutor(1, spawned) as bare_one,
-        ProcessPoolExecutor(2, spawned) as bare_two,
     ):
         for turn in range(turns + 1):  # the first one starts the processes
-            for name, runner in (("one worker", one), ("two workers", two)):
-                jobs = [Job(here, {"steps": steps, "n": n, "turn": turn, "of": name}) for n in range(JOBS)]
-                times.setdefault(name, []).append(done(runner, runner._store, jobs))
-            for name, pool in (("one bare process", bare_one), ("two bare processes", bare_two)):
-                began = time.perf_counter()
-                deque(pool.map(steps_done, [steps] * JOBS), maxlen=0)
-                times.setdefault(name, []).append(time.perf_counter() - began)
+            seconds = []
+            for runner in (one, two):
+                jobs = [Job(here, {"steps": steps, "n": n, "turn": turn, "r": id(runner)}) for n in range(24)]
+                seconds.append(done(runner, runner._store, jobs))
             if turn:
-                print(f"turn {turn}: " + ", ".join(f"{name} {found[-1]:.1f} s" for name, found in times.items()))
-    pairs = [(*times,)[:2], (*times,)[2:]]
-    ratios = [[a / b for a, b in zip(times[less][1:], times[more][1:], strict=True)] for less, more in pairs]
-    for (less, more), found in zip(pairs, ratios, strict=True):
-        print(f"{more}: {statistics.median(found):.2f} times {less} ({min(found):.2f} to {max(found):.2f})")
-    shares = [workers / bare for workers, bare in zip(*ratios, strict=True)]
-    print(f"share of what the machine gives: {statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})")
+                ratios.append(seconds[0] / seconds[1])
+                print(f"turn {turn}: one worker {seconds[0]:.1f} s, two {seconds[1]:.1f} s: {ratios[-1]:.2f} times")
+    print(f"two workers: {statistics.median(ratios):.2f} times one ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def overhead(place: Path, counts: list[int]) -> None:
