@@ -25,6 +25,7 @@ TOOLKIT_MODULES = {
             "tf2onnx",
             "typer",
         ),
+        "simplejpeg",
         "webdataset",
     )
 } | {"PIL": "pillow", "sklearn": "scikit-learn"}
