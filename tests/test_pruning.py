@@ -103,6 +103,21 @@ def test_channels_leave_through_other_operations(block):
         check(Program(net.model()), seed)
 
 
+def test_moments_are_the_mean_and_the_variance_of_each_channel_over_batches():
+    net = Net((6, 5), 3)
+    net.conv(6, act=RELU)
+    net.conv(8, (3, 3), same=False)
+    program = Program(net.model())
+    items = items_of(program, 50) + 40  # a mean far from 0, beside which the variance is small
+    found = channel_moments(program, items)
+    values = program.run(items)
+    assert len(found) >= 3
+    for name, (mean, variance) in found.items():
+        rows = np.asarray(values[name], np.float64).reshape(-1, len(mean))
+        np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(variance, rows.var(0), rtol=1e-6)
+
+
 def test_a_mean_goes_into_the_biases_of_what_reads_it():
     """Exactly, without padding."""
     net = Net((6, 5), 3)

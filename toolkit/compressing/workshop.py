@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.toolkit import text
 from edgepress.toolkit.compressing.measuring import Measuring
 from edgepress.toolkit.compressing.steps import FATAL, Files
 from edgepress.toolkit.compressing.trial import Trial
@@ -104,9 +105,9 @@ class Workshop(Measuring):
                 "model": result.model
             }
 
-        words = " and ".join(f"{name} {value:g}" for name, value in target.items())
         arguments = {**target, "steps": steps, "seed": order.seed}
-        entry = self.step("prune", f"pruning to {words}", arguments, work)
+        words = f"pruning to {_words(target)}" + (", hardly training" if steps == LEAST_STEPS else "")
+        entry = self.step("prune", words, arguments, work)
         return entry.files["model"], dict(entry.result["facts"]), entry.made["seconds"]
 
     def distil(self, arch: str, width: float) -> tuple[Path, dict[str, Any], float]:
@@ -148,9 +149,8 @@ class Workshop(Measuring):
 
     def sketch_pruned(self, scheme: str, reference: Trial, **target: float) -> Trial | None:
         """Size, latency and memory of a net pruned to a target that is hardly trained; None if it can't be made."""
-        how = " and ".join(f"{name} {value:g}" for name, value in target.items())
-        source = lambda: self.prune(steps=LEAST_STEPS, **target)[0]  # noqa: E731
-        return self._sketched(f"pruned to {how}, hardly trained", source, scheme, reference)
+        how = f"pruned to {_words(target)}, hardly trained"
+        return self._sketched(how, lambda: self.prune(steps=LEAST_STEPS, **target)[0], scheme, reference)
 
     def _sketched(self, how: str, source: Callable[[], Path], scheme: str, reference: Trial) -> Trial | None:
         try:
@@ -163,6 +163,12 @@ class Workshop(Measuring):
             return None
         trial = Trial(rung="", cost=0, how=how, scheme=scheme, file=made.file, sha256=sha256_of(made.file))
         return self.timed(replace(trial, size_bytes=made.file.stat().st_size), reference)
+
+
+def _words(target: Mapping[str, float]) -> str:
+    """A target of `prune`."""
+    (name, value), *_ = target.items()
+    return f"{text.percent(value, '.0f')} of the MACs" if name == "macs" else text.size(round(value))
 
 
 def _first(split: Split, count: int) -> Split:
