@@ -137,11 +137,29 @@ def test_hardly_trained_nets_find_the_share_of_a_latency_with_a_fixed_part(fixed
     assert len(shop.sketched) <= smaller.SKETCHES
     if largest is None:  # no net is that fast, and none is trained to learn it
         assert shop.pruned == []
-        assert "too little" in state.skipped[-1].why
+        assert "even a net pruned to 1.6 % of the MACs does not keep" in state.skipped[-1].why
         return
     assert len(shop.pruned) == 2
     assert shop.pruned[0] <= largest
     assert 0.89 * limit < (state.of("prune")[0].latency_us or 0) / 1000 <= limit
+
+
+@pytest.mark.parametrize(("limit", "found"), [(0.42, True), (0.2, False)])
+def test_a_share_that_can_t_be_reached_is_not_trained(limit, found):
+    """One channel is left of each layer at 10 % of the MACs, which take 0.316 ms; predictions go below that."""
+    state, shop = climbing(Limits.of(0.5, None, limit), drop_at=0.0)
+    real = shop.sketch_pruned
+
+    def sketch(scheme: str, reference: Trial, **target: float) -> Trial | None:
+        made = real(scheme, reference, **target)
+        return made if target["macs"] > 0.1 else None
+
+    shop.sketch_pruned = sketch  # type: ignore[method-assign, assignment]
+    smaller.prune(state, 7)
+    assert (shop.pruned != []) == found
+    if not found:
+        assert "does not keep the limits" in state.skipped[-1].why
+        assert len(shop.sketched) <= smaller.SKETCHES
 
 
 def test_what_hardly_trained_nets_showed_to_be_too_slow_is_not_trained():

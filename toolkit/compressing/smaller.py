@@ -58,12 +58,9 @@ def prune(state: Climb, cost: int) -> None:
         share = max(0.0, state.limits.values["size"] - SELF_TEST) / ratio / (plain.size_bytes or 1)
     share *= 1 - MARGIN
     sketched = any(name != "size" for name in OTHERS if name in state.limits.values)
-    known = _sketched(state, share, scheme, by_size=by_size) if sketched else {}
-    if fit := [each for each, excess in known.items() if excess <= 1]:
-        share = max(fit)
-        del known[share]
-    elif known:
-        share = _next(known)
+    known: dict[float, float] = {}
+    if sketched:
+        share, known = _sketched(state, share, scheme, by_size=by_size)
     trained = False
     for _ in range(TRAININGS):
         share = on_grid(share) if sketched else round(share, 4)
@@ -79,27 +76,41 @@ def prune(state: Climb, cost: int) -> None:
             return
         known[share] = state.excess(trials[0])
         share = _next(known)
-    if not trained:
+    if not trained and known:
+        left = f"{text.percent(min(known), '.1f')} of the {'bytes' if by_size else 'MACs'}"
+        state.skip("prune", f"even a net pruned to {left} does not keep the limits other than the drop")
+    elif not trained:
         state.skip("prune", f"{text.percent(share, '.1f')} of the net would be left, which is too little")
 
 
-def _sketched(state: Climb, share: float, scheme: str, *, by_size: bool) -> dict[float, float]:
-    """Shares, the first one given, and the excess of the nets pruned to them, hardly trained, over the limits.
+def _sketched(state: Climb, share: float, scheme: str, *, by_size: bool) -> tuple[float, dict[float, float]]:
+    """The largest share whose net, hardly trained, keeps the limits other than the drop, and the excess of all others.
 
-    It is a little larger than measured, because a trained net may be slower, and costs much more than a sketch.
+    The share is the given one if no net can be made, and 0 if none keeps the limits and a smaller one can't be made.
+    An excess is a little larger than measured, because a trained net may be slower, and costs much more than a sketch.
     """
     known: dict[float, float] = {}
+    failed = 0.0
     for _ in range(SKETCHES):
         share = on_grid(share)
-        if share in known or not LEAST_SHARE <= share < 1 or state.time_is_up:
+        if share in known or not max(LEAST_SHARE, failed) <= share < 1 or share == failed or state.time_is_up:
             break
         target = _target(state, share, by_size=by_size)
         sketch = state.workshop.sketch_pruned(scheme, state.reference, **target)
-        if sketch is None or sketch.error:
-            break
-        known[share] = state.excess(sketch) / (1 - MARGIN / 2)
-        share = _next(known)
-    return known
+        if sketch is not None and not sketch.error:
+            known[share] = state.excess(sketch) / (1 - MARGIN / 2)
+            share = _next(known)
+        elif known:
+            failed = share
+        else:
+            return share, {}
+        if share <= failed:  # what can't be made is below what can
+            share = math.sqrt(failed * min(known))
+    if fit := [each for each, excess in known.items() if excess <= 1]:
+        share = max(fit)
+        del known[share]
+        return share, known
+    return 0.0 if failed else share, known
 
 
 def _plain(state: Climb) -> tuple[Trial, str, float]:
