@@ -115,7 +115,8 @@ def test_a_tensor_that_is_read_with_two_scales_is_rounded_twice_for_one_reader()
 
 @settings(max_examples=30)
 @given(
-    values=st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=8),
+    values=st.lists(st.floats(-20, 20, width=32, allow_subnormal=False), min_size=1, max_size=8),
+    # TensorFlow takes subnormal numbers for zero where the CPU lets it; NumPy does not.
     scale=st.sampled_from([0.05, 0.1, 1.0]),
     zero=st.sampled_from([-128, -3, 0, 100]),
 )
