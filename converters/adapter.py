@@ -25,8 +25,8 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Floats
 from edgepress.runtime.adapted import adapted
 from edgepress.runtime.adapter import Adapter, PerImage
 from edgepress.runtime.contract import Contract
@@ -34,11 +34,11 @@ from edgepress.runtime.decisions import sigmoid, softmax
 from edgepress.runtime.input_spec import InputSpec
 
 End = Literal["softmax", "sigmoid"]
-Scores = npt.NDArray[np.float32]
+Scores = Floats
 
 
 @dataclass(frozen=True)
-class Step:
+class AdapterStep:
     """One operation in front of the model.
 
     Attributes:
@@ -52,7 +52,7 @@ class Step:
     """
 
     kind: Literal["gather", "mul", "add", "transpose", "reshape", "mean", "min", "max", "sub", "sqrt", "maximum", "div"]
-    values: npt.NDArray[Any] | None
+    values: Array | None
     shape: tuple[int, ...]
     of: tuple[int, ...] = (1,)
     exact: bool = False
@@ -89,9 +89,9 @@ class InputAdapter:
         """An adapter that only scales each image, and one that does the rest, after it."""
         return InputAdapter(self.item, self.item.shape, per_image=self.per_image), replace(self, per_image=None)
 
-    def _statistics(self) -> list[Step]:
+    def _statistics(self) -> list[AdapterStep]:
         """The steps of `per_image`."""
-        step = partial(Step, exact=True)
+        step = partial(AdapterStep, exact=True)
         shape, one, axes = self.item.shape, (1,) * len(self.item.shape), np.arange(len(self.item.shape), dtype=np.int32)
         axes += 1  # of an item in a batch
         if self.per_image == "standardize":
@@ -116,20 +116,20 @@ class InputAdapter:
         return []
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[AdapterStep, ...]:
         """What has to be done after the cast to float32; empty if the model takes the items as they are."""
         shape, steps = self.item.shape, self._statistics()
         if self.bgr:
-            steps.append(Step("gather", np.array([2, 1, 0], np.int32), shape))
+            steps.append(AdapterStep("gather", np.array([2, 1, 0], np.int32), shape))
         if any(self.mean) or set(self.std) != {1.0}:
             std = np.array(self.std)
-            steps.append(Step("mul", (1 / std).astype(np.float32), shape))
-            steps.append(Step("add", (-np.array(self.mean) / std).astype(np.float32), shape))
+            steps.append(AdapterStep("mul", (1 / std).astype(np.float32), shape))
+            steps.append(AdapterStep("add", (-np.array(self.mean) / std).astype(np.float32), shape))
         if self.channels_first:
             shape = (shape[2], *shape[:2])
-            steps.append(Step("transpose", np.array([0, 3, 1, 2], np.int32), shape))
+            steps.append(AdapterStep("transpose", np.array([0, 3, 1, 2], np.int32), shape))
         if shape != self.model_shape:
-            steps.append(Step("reshape", np.array(self.model_shape, np.int32), self.model_shape))
+            steps.append(AdapterStep("reshape", np.array(self.model_shape, np.int32), self.model_shape))
         return tuple(steps)
 
     @property
@@ -147,7 +147,7 @@ class InputAdapter:
         end: End | None = "sigmoid" if found.sigmoid else None
         return cls(contract.input, found.shape, mean=found.mean, std=found.std, end=end, **layout)
 
-    def apply(self, items: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def apply(self, items: Array) -> Floats:
         """Items (N, *item.shape) as the model takes them: float32, (N, *model_shape)."""
         return adapted(items, self.in_runtime)
 
@@ -165,7 +165,7 @@ EXACT = re.compile(r"^edgepress(_again)*_exact_")
 """Matches the names of what exact steps compute, which quantizers leave in float."""
 
 
-def step_name(prefix: str, step: Step, number: int) -> str:
+def step_name(prefix: str, step: AdapterStep, number: int) -> str:
     """A name for what a step computes, the `number`-th of its adapter; `prefix` is a `free_prefix`."""
     return f"{prefix}_exact_{number}_{step.kind}" if step.exact else f"{prefix}_{step.kind}"
 

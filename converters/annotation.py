@@ -16,7 +16,7 @@ import numpy as np
 
 from edgepress.converters import inspection
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.metadata import onnx_metadata, tflite_metadata
 from edgepress.converters.contract.outputs import refuse_other_outputs
 from edgepress.converters.contract.probe import probed
@@ -58,7 +58,7 @@ class AnnotateJob:
 
 
 @dataclass(frozen=True)
-class Description:
+class FileDescription:
     """The contract of a file, with a note on each value that was found or guessed."""
 
     contract: Contract
@@ -66,7 +66,7 @@ class Description:
 
 
 def describe(job: DescribeJob, emit: Emit) -> None:
-    """Emit the `Description` of a file.
+    """Emit the `FileDescription` of a file.
 
     Raises:
         EdgepressError: It can't be opened, is not a classifier, or too little is known of it.
@@ -75,10 +75,10 @@ def describe(job: DescribeJob, emit: Emit) -> None:
         emit(_described(job))
 
 
-def _described(job: DescribeJob) -> Description:
+def _described(job: DescribeJob) -> FileDescription:
     bare, facts = _opened(job.path, job.hints.size)
     try:
-        contract, notes = published_contract(job.path, facts, job.hints, scheme_of(job.path))
+        contract, notes = published_contract(job.path, facts, job.hints, scheme_of(inspection.read(job.path)))
     except InputError as e:
         raise InputError(f"{job.path}: {e.message}", e.hint) from e
     adapter = InputAdapter.of(contract)
@@ -92,8 +92,9 @@ def _described(job: DescribeJob) -> Description:
     # A quantized softmax of many labels sums to less than 1, because small probabilities are rounded to 0.
     if not ends_in_softmax and np.isfinite(scores).all():
         softmax = job.hints.softmax or adapter.end is not None
-        refuse_other_outputs(scores, contract.task, softmax=softmax, ends_in=facts.ends_in)
-    return Description(contract, notes)
+        images = contract.input.is_image
+        refuse_other_outputs(scores, contract.task, softmax=softmax, images=images, ends_in=facts.ends_in)
+    return FileDescription(contract, notes)
 
 
 def annotate(job: AnnotateJob, emit: Emit) -> None:
@@ -128,25 +129,22 @@ def _annotated(job: AnnotateJob) -> Contract:
     with whole_file(job.out) as temporary:
         try:
             moved = job.path.parent != job.out.parent
-            made = tflite_with_contract(content, contract) if tflite else onnx_annotated(content, contract, moved=moved)
+            described = (
+                tflite_with_contract(content, contract) if tflite else onnx_annotated(content, contract, moved=moved)
+            )
         except (ConversionError, ModelFileError) as e:
             raise type(e)(
                 f"{job.path} can't be copied. {e.message}", "Write its contract alone: --out NAME.json."
             ) from e
-        temporary.write_bytes(made)
+        temporary.write_bytes(described)
         before, after = load(job.path, contract=contract), load(temporary)
         if not np.array_equal(before.answer(items), after.answer(items), equal_nan=True):
             raise ConversionError(f"The copy of {job.path} gives other answers than the file.", "Please report it.")
     return contract
 
 
-def scheme_of(path: Path) -> str:
-    """Name of the scheme that computes as a file does, whoever made it.
-
-    Raises:
-        ModelFileError: It can't be read.
-    """
-    found = inspection.read(path)
+def scheme_of(found: inspection.Inspection) -> str:
+    """Name of the scheme that computes as a file does, whoever made it."""
     if found.contract is not None and found.contract.scheme in SCHEMES:
         return found.contract.scheme
     work = {node.computes_in for node in found.nodes}
@@ -163,7 +161,7 @@ def scheme_of(path: Path) -> str:
     return f"{found.format}-{precision if f'{found.format}-{precision}' in SCHEMES else 'int8'}"
 
 
-def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
+def _opened(path: Path, size: Size | None) -> tuple[Model, ModelFacts]:
     """A file opened without its contract, which takes and returns real numbers as the file has them, and its facts."""
     engine, session = open_session(path, None, 1)
     known, session.contract = session.contract, None
@@ -173,16 +171,16 @@ def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
     bare = Model(path, engine, 1, session)
     with parsing(path):
         if tflite:
-            found, last = tflite_metadata(content), ""
+            written, last, scores = tflite_metadata(content), "", ""
             with contextlib.suppress(ConversionError, ModelFileError):  # several graphs, or odd: the engine takes it
-                last = passes.last_operation(content)
+                last, scores = passes.last_operation(content), passes.chosen_from(content)
         else:
             import onnx
 
             model = onnx.load_from_string(content)
-            found = onnx_metadata({p.key: p.value for p in model.metadata_props})
-            last = interface.last_operation(model)
-    facts = Facts(
+            written = onnx_metadata({p.key: p.value for p in model.metadata_props})
+            last, scores = interface.last_operation(model), interface.chosen_from(model)
+    facts = ModelFacts(
         session.shape,
         session.classes,
         output_shape=session.output_shape if len(session.output_shape) > 1 else (),
@@ -190,7 +188,8 @@ def _opened(path: Path, size: Size | None) -> tuple[Model, Facts]:
         dtype=session.dtype.name,
         quantization=session.scale,
         ends_in=last,
-        metadata=found,
+        chosen_from=scores,
+        metadata=written,
         contract=known,
     )
     return bare, probed(facts, lambda x: bare.answer(x).reshape(len(x), -1))

@@ -11,20 +11,20 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.statistics import Choice, Ranges, Statistics
+from edgepress.converters.statistics import CalibrationMethods, Ranges, Statistics
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.runtime.errors import first_line
 
 if TYPE_CHECKING:
     import onnx
 
-Batches = Callable[[], Iterable[npt.NDArray[Any]]]
+Batches = Callable[[], Iterable[Array]]
 """Returns the calibration items, from the start at each call: batches of shape (n, *item shape)."""
 InputRange = tuple[float, float] | None
 """Range of the input, if it is known beforehand."""
@@ -36,7 +36,7 @@ class Calibration:
 
     batches: Batches
     input_range: InputRange = None
-    choice: Choice | None = None
+    methods: CalibrationMethods | None = None
     learned: Ranges = field(default_factory=dict)
 
 
@@ -50,11 +50,6 @@ PASSING = {
 """Operations of whose input nothing may be clipped, either, where nothing of the output may be."""
 Step = tuple[str, tuple[str, ...], tuple[str, ...]]
 """An operation: its kind, what it reads and what it makes."""
-
-
-def tflite_ranges(model: bytes, batches: Batches, input_range: InputRange, choice: Choice | None = None) -> Ranges:
-    """The ranges of a float TFLite model's tensors; see `tflite_statistics` and `Statistics.ranges`."""
-    return tflite_statistics(model, batches, input_range).ranges(choice)
 
 
 def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -> Statistics:
@@ -80,7 +75,7 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
     interpreter = Interpreter(model_content=flat.write(root), num_threads=os.cpu_count())
     interpreter.allocate_tensors()
     source = interpreter.get_input_details()[0]
-    found = Statistics()
+    statistics = Statistics()
     for batch in _checked(batches):
         for item in batch:
             interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
@@ -90,10 +85,10 @@ def tflite_statistics(model: bytes, batches: Batches, input_range: InputRange) -
             except (RuntimeError, ValueError) as e:
                 raise _does_not_take(e) from e
             if source["dtype"] == np.float32:
-                found.add(source["name"], item)
+                statistics.add(source["name"], item)
             for index in watched:
-                found.add(names[index], interpreter.tensor(index)())
-    return _limited(found, steps, ends, source["name"], input_range)
+                statistics.add(names[index], interpreter.tensor(index)())
+    return _limited(statistics, steps, ends, source=source["name"], known=input_range)
 
 
 def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: InputRange) -> Statistics:
@@ -132,11 +127,11 @@ def onnx_statistics(model: onnx.ModelProto, batches: Batches, input_range: Input
             seen.add(source.name, item)
     as_float = next((n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] == source.name), source.name)
     steps = [(node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node]
-    return _limited(seen, steps, [v.name for v in model.graph.output], as_float, input_range)
+    return _limited(seen, steps, [v.name for v in model.graph.output], source=as_float, known=input_range)
 
 
 def _limited(
-    found: Statistics, steps: Iterable[Step], ends: Iterable[str], source: str, known: InputRange
+    statistics: Statistics, steps: Iterable[Step], ends: Iterable[str], *, source: str, known: InputRange
 ) -> Statistics:
     """Set what is known of tensors, and protect those that must not be clipped.
 
@@ -149,10 +144,10 @@ def _limited(
             protected.update(outputs)
         if kind in PASSING and protected.intersection(outputs):
             protected.update(inputs)
-    found.protect(protected)
+    statistics.protect(protected)
     if known is not None:
-        found.know(source, *known)
-    return found
+        statistics.know(source, *known)
+    return statistics
 
 
 def _named(names: Sequence[str], indices: Iterable[int]) -> tuple[str, ...]:
@@ -164,7 +159,7 @@ def _does_not_take(error: Exception) -> ConversionError:
     return ConversionError(message, "Give data like its training data.")
 
 
-def _checked(batches: Batches) -> Iterable[npt.NDArray[np.float32]]:
+def _checked(batches: Batches) -> Iterable[Floats]:
     count = 0
     for batch in batches():
         count += len(batch)

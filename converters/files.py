@@ -1,7 +1,8 @@
 """Write files so that they are complete or absent.
 
 Every output of edgepress is written under a temporary name in the same folder and renamed when complete. A kill, Ctrl-C
-or a full disk never leaves half a file under the final name and never destroys the file that was there before.
+or a full disk never leaves half a file under the final name and never destroys the file that was there before. What a
+killed process left under such a name is removed by the next one that writes the same file.
 
     with whole_file(out / "model.keras") as temporary:
         model.save(temporary)
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
+import re
+import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +23,9 @@ from typing import Any
 
 from edgepress.converters.system import replace
 from edgepress.runtime.errors import InputError
+from edgepress.runtime.text import json_text, one_line
+
+_BEGAN = time.time()
 
 
 @contextmanager
@@ -36,6 +42,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     temporary = temporary_path(path, os.getpid())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left(path)
+        with suppress(FileNotFoundError):  # a link that others have put there would lead elsewhere
+            temporary.unlink()
         yield temporary
         replace(temporary, path)
     except OSError as e:
@@ -48,7 +57,26 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 def temporary_path(path: Path, pid: int) -> Path:
     """Where the process `pid` writes what is to become `path`."""
-    return path.with_name(f".{path.stem}.{pid}{path.suffix}")
+    return path.with_name(f".{path.stem}.edgepress-{pid}{path.suffix}")
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what killed processes left of a file.
+
+    Only plain files that are older than this process, and whose process does not run any more: so one on another
+    machine that writes the same file at this moment is left alone.
+    """
+    try:
+        import psutil
+    except ImportError:  # in the environment of an engine
+        return
+    name = re.compile(re.escape(f".{path.stem}.edgepress-") + r"(\d{1,9})" + re.escape(path.suffix))
+    for entry in os.scandir(path.parent):
+        if (matched := name.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
+            old = entry.stat(follow_symlinks=False).st_mtime < _BEGAN
+            if old and not psutil.pid_exists(int(matched[1])):
+                with suppress(OSError):
+                    os.unlink(entry)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -64,13 +92,21 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all. NaN and infinity, which JSON lacks, are a ValueError."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value, indent=2) + "\n")
 
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write these columns of `rows` as CSV, whole or not at all."""
+    """Write these columns of `rows` as CSV, whole or not at all; texts in them are no formulas for a spreadsheet."""
     table = io.StringIO()
     writer = csv.DictWriter(table, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     write_text(path, table.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    """A text as one line, behind a quote if a spreadsheet would compute it (OWASP, "CSV Injection")."""
+    if not isinstance(value, str):
+        return value
+    line = one_line(value)
+    return f"'{line}" if unicodedata.normalize("NFKC", line).lstrip()[:1] in tuple("=+-@") else line

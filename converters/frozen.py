@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.memory import sweep
+from edgepress.converters.system import sweep
 
-INPUT, OUTPUT = "input", "scores"
+INPUT = "input"
+"""Name of the input in files that are made here."""
+OUTPUT = "scores"
+"""Name of the output in files that are made here."""
 LARGEST_BYTES = 1 << 31
 """Size limit of flatbuffers, protocol buffers and TensorFlow's graph definitions."""
 _COPIES = ("Identity", "StopGradient", "Reshape", "Squeeze")

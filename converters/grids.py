@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+
+from edgepress.converters.arrays import Floats
 
 LEVELS = 127
-TFLITE_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
-"""Axis of the output channels of a kernel, by operation."""
 ONNX_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": 1}
-"""The same; that of a transposed Gemm is 0."""
+"""Axis of the output channels of a kernel, by operation; that of a transposed Gemm is 0."""
 
 
-def rounded(
-    values: npt.NDArray[np.float32], axis: int | None, *, symmetric: bool = True, levels: int = LEVELS
-) -> npt.NDArray[np.float32]:
+def rounded(values: Floats, axis: int | None, *, symmetric: bool = True, levels: int = LEVELS) -> Floats:
     """Values as eight bits hold them, or four.
 
     Args:

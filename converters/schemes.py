@@ -5,7 +5,8 @@ runtime, a test and a user can rely on it:
 
 * an image model takes raw uint8 pixels 0-255, NHWC; a tensor model takes float32, or the integers of its source;
 * a scheme whose `output_dtype` is "uint8" takes uint8 (scale 1 for pixels) unless the source takes integers, and
-  answers uint8 (scale 1/256 for probabilities); operations in between that the quantizer does not support stay float,
+  answers uint8 (scale 1/256 for probabilities); of mixed files of tensors whose first layer is in float, the input
+  stays float32; operations in between that the quantizer does not support stay float,
   and a note says so;
 * every other scheme answers float32. The conversion of uint8 to float is a CAST (TFLite) or Cast (ONNX) in the file.
 
@@ -15,13 +16,14 @@ To add a scheme, add a row here and a recipe of its precision to `RECIPES` in `t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from edgepress.runtime.errors import InputError, unknown
 
-Tuning = Literal["", "exact", "dynamic", "weights", "int8", "int4"]
-"""What was done to the float graph that a file is made from: nothing; what changes no float answer; also what makes up
+RepairKind = Literal["", "exact", "dynamic", "weights", "int8", "int4"]
+"""Repairs of the float graph that a file is made from: none; those that change no float answer; also those that make up
 for the errors of 8-bit weights, or of 8 bits altogether; or the rounding of weights to 4 bits."""
 
 
@@ -33,21 +35,22 @@ class Scheme:
         format: File format and suffix, "tflite" or "onnx".
         precision: What weights and activations are stored as; the key of the recipe that makes it.
         summary: One line for a user.
-        colors: Its colours in reports, on a light and on a dark ground; tests/test_report.py computes their contrast.
+        colors: Its colours in reports, on a light and on a dark ground; tests/unit/test_report.py computes their
+            contrast.
         calibrated: Whether it needs calibration data. Such a file computes in integers, and an operation that still
             computes in float is noted.
         output_dtype: Type of the file's output; "uint8" is quantized.
         arithmetic: What it multiplies in, which tells the ceiling of its speed; None for 16-bit activations.
-        min_spread_db: Spread of the source model's answers between items to the noise, dB, that a file must reach.
+        min_spread_db: Spread of the source model's answers between items to the noise, dB, that a file must reach
+            if its labels prove nothing.
         min_sqnr_db: The answers themselves to the noise, dB, where they do not differ between items.
-        min_offset_db: Spread to what the errors of all items have in common, dB, that a file must reach.
         max_relative_error: Largest error allowed, as a share of the largest answer; None for no such bound.
         float_share: Share of the weights' bytes that may still be float32 without a note, 0-1.
         selftest_steps: Steps by which an answer may differ on another machine (`edgepress.runtime.selftest`).
-        tuning: How the float graph is tuned that it is made from.
+        repairs: The repairs of the float graph that it is made from.
         item_by_item: Whether items are answered one at a time, because the others of a batch would change the answer.
         weight_bits: Bits of a weight that is rounded; of 4, the first and the last layer and depthwise ones keep 8.
-        by_name: Whether only its own name asks for it, and "all" and its format do not.
+        by_name: Whether it is excluded from "all" and from its format's name.
         lacking: Engines of its format that do not open it.
     """
 
@@ -61,11 +64,10 @@ class Scheme:
     arithmetic: Literal["float32", "int8"] | None = "int8"
     min_spread_db: float = 7
     min_sqnr_db: float = 8
-    min_offset_db: float = 24
     max_relative_error: float | None = None
     float_share: float = 0.25
     selftest_steps: float = 2.0
-    tuning: Tuning = ""
+    repairs: RepairKind = ""
     item_by_item: bool = False
     weight_bits: Literal[4, 8] = 8
     by_name: bool = False
@@ -82,19 +84,9 @@ class Scheme:
         return 8 if self.arithmetic == "int8" else 16
 
     @property
-    def rounds_weights(self) -> bool:
-        """Whether weights are stored in eight or four bits."""
-        return self.float_share < 1 and self.precision != "float16"
-
-    @property
     def is_mixed(self) -> bool:
         """Whether some layers, chosen or named, stay float in it."""
         return self.precision == "mixed"
-
-    @property
-    def rounds_channels(self) -> bool:
-        """Whether each output of a dense layer has a scale of its own; those of convolutions always have one."""
-        return self.precision != "dynamic"
 
     @property
     def is_float32(self) -> bool:
@@ -110,12 +102,12 @@ _ROWS = (
     Scheme("tflite", "float16", "weights float16, computed in float32: half the size",
            colors=("#1e12de", "#c6b4fc"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03),
     Scheme("tflite", "dynamic", "weights int8, activations quantized while running", colors=("#6c4890", "#a890e4"),
-           selftest_steps=16, tuning="dynamic"),
+           selftest_steps=16, repairs="dynamic"),
     Scheme("tflite", "int8", "integers, all that the quantizer supports: smallest and usually fastest",
-           colors=("#1ea2b4", "#bafcfc"), calibrated=True, output_dtype="uint8", tuning="int8"),
+           colors=("#1ea2b4", "#bafcfc"), calibrated=True, output_dtype="uint8", repairs="int8"),
     Scheme("tflite", "int16x8", "weights int8, activations int16: accurate, slow on most CPUs",
            colors=("#a27ef6", "#6cbaae"), calibrated=True, arithmetic=None, min_spread_db=20, min_sqnr_db=20,
-           tuning="weights"),
+           repairs="weights"),
     Scheme("onnx", "float32", "the reference for ONNX Runtime", arithmetic="float32", float_share=1,
            colors=("#721224", "#f0007e"), min_spread_db=60, min_sqnr_db=80, max_relative_error=1e-4,
            selftest_steps=0.03),
@@ -123,22 +115,22 @@ _ROWS = (
            colors=("#c0420c", "#c07e12"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=3),
     Scheme("onnx", "dynamic", "weights of 8 bits, activations quantized while running", selftest_steps=16,
            # The scale of activations comes from all items of a call.
-           colors=("#fc600c", "#fcc600"), item_by_item=True, tuning="exact"),
+           colors=("#fc600c", "#fcc600"), item_by_item=True, repairs="exact"),
     Scheme("onnx", "int8", "QDQ: weights int8, activations uint8, static", calibrated=True,
-           colors=("#a25a78", "#f69660"), tuning="int8"),
+           colors=("#a25a78", "#f69660"), repairs="int8"),
     Scheme("tflite", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
-           colors=("#9048fc", "#007e60"), calibrated=True, output_dtype="uint8", weight_bits=4, min_offset_db=12,
-           tuning="int4", lacking=("openvino", "tflite-runtime")),
+           colors=("#9048fc", "#007e60"), calibrated=True, output_dtype="uint8", weight_bits=4,
+           repairs="int4", lacking=("openvino", "tflite-runtime")),
     Scheme("tflite", "weights8", "weights int8, computed in float32: a quarter of the size", by_name=True,
            colors=("#5478ba", "#9666ba"), arithmetic="float32", min_spread_db=24, min_sqnr_db=30, selftest_steps=0.03,
-           tuning="weights"),
+           repairs="weights"),
     Scheme("onnx", "int4", "as int8, but weights of 4 bits between the first and the last layer", by_name=True,
-           colors=("#c67878", "#b44806"), calibrated=True, weight_bits=4, min_offset_db=12,
-           tuning="int4"),
+           colors=("#c67878", "#b44806"), calibrated=True, weight_bits=4,
+           repairs="int4"),
     Scheme("tflite", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
-           colors=("#4200a2", "#8adec0"), calibrated=True, output_dtype="uint8", tuning="int8", float_share=0.99),
+           colors=("#4200a2", "#8adec0"), calibrated=True, output_dtype="uint8", repairs="int8", float_share=0.99),
     Scheme("onnx", "mixed", "as int8, with the layers in float that lose most accuracy", by_name=True,
-           colors=("#963042", "#fcf6a2"), calibrated=True, tuning="int8", float_share=0.99),
+           colors=("#963042", "#fcf6a2"), calibrated=True, repairs="int8", float_share=0.99),
 )
 # fmt: on
 SCHEMES: dict[str, Scheme] = {scheme.name: scheme for scheme in _ROWS}
@@ -148,8 +140,23 @@ BASELINES = tuple(scheme.name for scheme in _ROWS if scheme.is_float32)
 """What others are compared with unless the user names another: the first of these that there is."""
 
 
-def parse_schemes(text: str) -> tuple[str, ...]:
-    """Scheme names from "all" or a comma-separated list, in the order given, without repeats.
+def scheme_words(given: str | Scheme | Iterable[str | Scheme]) -> list[str]:
+    """The words that name schemes: of a text, separated by commas, or of several texts and rows of the table.
+
+    Raises:
+        TypeError: Something else was given.
+    """
+    if isinstance(given, Scheme):
+        return [given.name]
+    if isinstance(given, str):
+        return [word.strip().lower() for word in given.split(",")]
+    if not isinstance(given, Iterable):
+        raise TypeError(f"Schemes are {given!r}; accepted: a text, or a list of texts and Schemes.")
+    return [word for one in given for word in scheme_words(one)]
+
+
+def parse_schemes(given: str | Scheme | Iterable[str | Scheme]) -> tuple[str, ...]:
+    """Scheme names from "all", a comma-separated list, or several of them or rows of the table; without repeats.
 
     "all" and a bare format ("tflite", "onnx") leave out the schemes that are asked for by name.
 
@@ -157,7 +164,7 @@ def parse_schemes(text: str) -> tuple[str, ...]:
         InputError: A name is unknown, or none is given.
     """
     names: dict[str, None] = {}
-    for word in filter(None, (w.strip().lower() for w in text.split(","))):
+    for word in filter(None, scheme_words(given)):
         matching = [s.name for s in SCHEMES.values() if word == s.name or (word in ("all", s.format) and not s.by_name)]
         if not matching:
             raise unknown("scheme", word, ("all", *SCHEMES))

@@ -10,8 +10,8 @@ number of items and one pass serves every method, every scheme and the simulatio
 * `entropy`: the threshold whose quantized distribution is nearest to the true one in Kullback-Leibler divergence
   (Migacz, "8-bit inference with TensorRT", GTC 2017).
 
-A `Choice` names the method of every tensor. Tensors that must not be clipped (`Statistics.protect`) and those of known
-range (`Statistics.know`) keep theirs whatever is chosen.
+`CalibrationMethods` names the method of every tensor. Tensors that must not be clipped (`Statistics.protect`) and those
+of known range (`Statistics.know`) keep theirs whatever is chosen.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, floor, frexp, gcd
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Doubles
 from edgepress.converters.errors import ConversionError
 
 Ranges = dict[str, tuple[float, float]]
 """Smallest and largest value by tensor name."""
 Method = Literal["minmax", "percentile", "mse", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)
-Ranging = Method | Literal["auto"]
-"""How ranges are found: by one method, or by trials (`tuning.methods`)."""
-RANGINGS: tuple[Ranging, ...] = (*METHODS, "auto")
+CalibrationMethod = Method | Literal["auto"]
+"""How ranges are found: by one method, or by trials (`ptq.calibration`)."""
+CALIBRATION_METHODS: tuple[CalibrationMethod, ...] = (*METHODS, "auto")
 
 BINS = 2048
 """Bins of a histogram on each side of zero; at least half of those on the longer side are in use."""
@@ -52,7 +53,7 @@ CLIPPED_BITS = 8
 
 
 @dataclass(frozen=True)
-class Choice:
+class CalibrationMethods:
     """The method of every tensor.
 
     Attributes:
@@ -70,9 +71,9 @@ class Choice:
         """The method of a tensor."""
         return self.tensors.get(name, self.default)
 
-    def with_tensors(self, names: Iterable[str], method: Method) -> Choice:
+    def with_tensors(self, names: Iterable[str], method: Method) -> CalibrationMethods:
         """The same with another method of some tensors."""
-        return Choice(self.default, {**self.tensors, **dict.fromkeys(names, method)})
+        return CalibrationMethods(self.default, {**self.tensors, **dict.fromkeys(names, method)})
 
 
 class Histogram:
@@ -91,7 +92,7 @@ class Histogram:
         self._counts = np.zeros(2 * BINS, np.int64)
         self._power = SMALLEST_POWER  # the width is 2 to this power
 
-    def add(self, values: npt.NDArray[Any]) -> None:
+    def add(self, values: Array) -> None:
         """Count values of any shape; after NaN or infinity, only the extremes are kept up to date."""
         if not values.size:
             return
@@ -153,13 +154,13 @@ class Histogram:
         low, high = self.extremes
         lows, ends = self._edges(low, floor, max)
         highs, tops = self._edges(high, ceil, min)
-        errors = self.squared_error(lows[:, None], highs[None], bits, ends[:, None], tops[None])
+        errors = self.squared_error(lows[:, None], highs[None], bits, first=ends[:, None], last=tops[None])
         i, j = np.unravel_index(int(np.argmin(errors)), errors.shape)
         return float(lows[i]), float(highs[j])
 
     def _edges(
         self, end: float, rounding: Callable[[float], int], nearer: Callable[[float, float], float]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    ) -> tuple[Doubles, npt.NDArray[np.intp]]:
         """Ends that are tried on one side, the extreme first, and the edges of bins at them."""
         if end == 0:
             return np.zeros(1), np.full(1, BINS, np.intp)
@@ -168,12 +169,13 @@ class Histogram:
 
     def squared_error(
         self,
-        low: npt.NDArray[np.float64],
-        high: npt.NDArray[np.float64],
+        low: Doubles,
+        high: Doubles,
         bits: int,
+        *,
         first: npt.NDArray[np.intp],
         last: npt.NDArray[np.intp],
-    ) -> npt.NDArray[np.float64]:
+    ) -> Doubles:
         """Mean squared error of rounding to a range and clipping to it, computed from the histogram.
 
         Args:
@@ -194,7 +196,7 @@ class Histogram:
         return np.asarray((rounded + zeroed + above + below) / max(number[-1], 1.0), np.float64)
 
     @property
-    def _moments(self) -> tuple[npt.NDArray[np.float64], ...]:
+    def _moments(self) -> tuple[Doubles, ...]:
         """Sums over the bins before each edge: of the counts, of the values and of their squares."""
         values = (np.arange(2 * BINS) - BINS + 0.5) * self.width
         values[BINS] = 0.0  # mostly the zeros of a ReLU
@@ -208,7 +210,7 @@ class Histogram:
         counts[BINS] = min(counts[BINS], max(counts[BINS - 1], counts[BINS + 1]))
         first, last = BINS + floor(low / self.width), BINS + ceil(high / self.width)
         reach = max(BINS - first, last - BINS)
-        best, found = np.inf, (low, high)
+        best, ends = np.inf, (low, high)
         for i in range(STEPS):
             half = round(reach * (STEPS - i) / STEPS)
             start, end = max(first, BINS - half), min(last, BINS + half)
@@ -216,11 +218,11 @@ class Histogram:
                 break
             if (divergence := _divergence(counts, start, end, levels)) < best:
                 best = divergence
-                found = (max(low, (start - BINS) * self.width), min(high, (end - BINS) * self.width))
-        return found
+                ends = (max(low, (start - BINS) * self.width), min(high, (end - BINS) * self.width))
+        return ends
 
 
-def _divergence(counts: npt.NDArray[np.float64], start: int, end: int, levels: int) -> float:
+def _divergence(counts: Doubles, start: int, end: int, levels: int) -> float:
     """Kullback-Leibler divergence of a clipped histogram, rounded to levels, from the true one."""
     inside = counts[start:end]
     true = inside.copy()
@@ -244,7 +246,7 @@ class Statistics:
         self._protected: set[str] = set()
         self._found: dict[tuple[str, Method, int], tuple[float, float]] = {}
 
-    def add(self, name: str, values: npt.NDArray[Any]) -> None:
+    def add(self, name: str, values: Array) -> None:
         """Take values of a tensor into account."""
         if values.size:
             if name not in self._tensors:
@@ -277,26 +279,26 @@ class Statistics:
         """That of one tensor."""
         return self._tensors[name]
 
-    def ranges(self, choice: Choice | None = None, *, bits: int = 8) -> Ranges:
+    def ranges(self, methods: CalibrationMethods | None = None, *, bits: int = 8) -> Ranges:
         """The range of every tensor; 0 is in each.
 
         Args:
-            choice: The method of each tensor; None keeps all values.
+            methods: The method of each tensor; None keeps all values.
             bits: Bits of the activations; with more than `CLIPPED_BITS`, all values are kept.
 
         Raises:
             ConversionError: A tensor was NaN or infinite.
         """
-        bad = [name for name, found in self._tensors.items() if not (found.finite or name in self._known)]
+        bad = [name for name, histogram in self._tensors.items() if not (histogram.finite or name in self._known)]
         if bad:
             raise ConversionError(
                 f"The tensor {bad[0]} is NaN or infinite on calibration data.",
                 "Check the model's weights and its data.",
             )
         few = bits <= CLIPPED_BITS
-        choice, decided = choice or Choice(), {*self.names} if few else set()
+        methods, decided = methods or CalibrationMethods(), {*self.names} if few else set()
         measured = {
-            name: self.range(name, choice.method(name) if name in decided else "minmax", bits)
+            name: self.range(name, methods.method(name) if name in decided else "minmax", bits)
             for name in self._tensors
             if name not in self._known
         }

@@ -1,4 +1,4 @@
-"""What systems do differently below files and child processes: pipes that a child inherits, renaming, freed memory.
+"""What systems do differently below files and child processes: inherited pipes, locks, renaming, freed memory.
 
 Imports the standard library alone, because child processes in other environments load it.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import gc
 import os
 import subprocess
 import sys
@@ -14,10 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+LARGE_BYTES = 1 << 27
+"""Size of a model from which on freed memory is returned to the system."""
 RENAME_S = 2.0 if sys.platform == "win32" else 0.0
 """Seconds for which `replace` tries again."""
 
 if sys.platform == "win32":
+    import msvcrt
     from multiprocessing.connection import PipeConnection
 
     def inherited(pipe: PipeConnection[Any, Any]) -> tuple[int, dict[str, Any]]:
@@ -30,6 +35,18 @@ if sys.platform == "win32":
         """The child's end of the pipe."""
         return PipeConnection(number)
 
+    def lock(number: int) -> None:
+        """Lock an open file until it is closed.
+
+        Raises:
+            BlockingIOError: Another process has locked it.
+            OSError: The system has no locks there.
+        """
+        try:
+            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
+        except PermissionError as e:
+            raise BlockingIOError(*e.args) from e
+
 else:
     from multiprocessing.connection import Connection
 
@@ -40,6 +57,19 @@ else:
     def opened(number: int) -> Connection[Any, Any]:
         """The child's end of the pipe."""
         return Connection(number)
+
+    def lock(number: int) -> None:
+        """Lock an open file until it is closed, here and in all forks.
+
+        Raises:
+            BlockingIOError: Another process has locked it.
+            OSError: The system has no locks there.
+        """
+        try:
+            import fcntl
+        except ImportError as e:
+            raise OSError(errno.ENOSYS, "no locks") from e
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def replace(temporary: Path, path: Path) -> None:
@@ -67,3 +97,16 @@ def trim_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def sweep(size_bytes: int) -> None:
+    """Collect reference cycles, such as TensorFlow's graphs, and return the freed memory to the system.
+
+    Without this, glibc would keep gigabytes after converting a large model.
+
+    Args:
+        size_bytes: Size of the model; for a small one nothing is done, because it takes a quarter of a second.
+    """
+    if size_bytes > LARGE_BYTES:
+        gc.collect()
+        trim_memory()

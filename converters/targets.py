@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from edgepress.converters.schemes import SCHEMES, parse_schemes
+from edgepress.converters.schemes import SCHEMES, Scheme, parse_schemes, scheme_words
 from edgepress.runtime.errors import InputError, unknown
 
 Target = Literal["cpu", "integer-only"]
@@ -32,15 +32,33 @@ def schemes_for(target: Target) -> tuple[str, ...]:
     return tuple(integers) if target == "integer-only" else tuple(SCHEMES)
 
 
-def schemes_from(text: str, target: Target) -> tuple[str, ...]:
-    """Scheme names from text, as `parse_schemes` reads it; "all" and formats mean those that the target can run.
+_FINER = {
+    "int4": ("int8",),
+    "int8": ("int16x8", "float16"),
+    "mixed": ("int16x8", "float16"),
+    "int16x8": ("float16",),
+    "dynamic": ("float16",),
+    "weights8": ("float16",),
+    "float16": ("float32",),
+}
+"""By precision, those that round less, the smallest files first."""
+
+
+def finer(scheme: Scheme, target: Target) -> str:
+    """Name of the scheme that rounds less, to be tried next; "" if the target runs none."""
+    names = (f"{scheme.format}-{precision}" for precision in _FINER.get(scheme.precision, ()))
+    return next((name for name in names if name in schemes_for(target)), "")
+
+
+def schemes_from(given: str | Scheme | Iterable[str | Scheme], target: Target) -> tuple[str, ...]:
+    """Scheme names, as `parse_schemes` reads it; "all" and formats mean those that the target can run.
 
     Raises:
         InputError: A name is unknown, none is given, or none of those given is for the target.
     """
-    named = parse_schemes(text)
+    named = parse_schemes(given)
     fitting = tuple(name for name in named if name in schemes_for(target))
-    words = {word.strip().lower() for word in text.split(",")}
+    words = {*scheme_words(given)}
     refuse_other_schemes([name for name in named if name in words] if fitting else named, target)
     return fitting
 
@@ -53,7 +71,7 @@ def refuse_other_schemes(schemes: Sequence[str], target: Target) -> None:
     """
     if others := [name for name in schemes if name not in schemes_for(target)]:
         raise InputError(
-            f"The target {target} runs no file that computes in float: {', '.join(others)}.",
+            f"The target {target} does not support float files: {', '.join(others)}.",
             f"Accepted with --target {target}: {', '.join(schemes_for(target))}.",
         )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Floats
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.contract import Verification
 
@@ -28,7 +28,7 @@ class Variant:
         other_format_error: Largest difference of a score to the file of the same precision in the other format, if
             both were made.
         rewrites: Number of places that each rewrite changed, by its name (`converters.rewrites.table`).
-        tuning: What was done to its graph to keep accuracy, and what that brought, as in its contract.
+        compression: What was done to its graph to keep accuracy, and what that brought, as in its contract.
         notes: Remarks for its user, such as operations that stayed float.
         error: Why there is no file; empty if there is one.
         hint: What to do about `error`.
@@ -41,7 +41,7 @@ class Variant:
     verification: Verification | None = None
     other_format_error: float | None = None
     rewrites: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    tuning: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    compression: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str = ""
     hint: str = ""
@@ -52,7 +52,7 @@ class Variant:
         return "failed" if self.path is None else "ok"
 
 
-def across(variant: Variant, answers: dict[str, npt.NDArray[np.float32]]) -> Variant:
+def across(variant: Variant, answers: dict[str, Floats]) -> Variant:
     """Note how far a variant is from the file of the same precision in the other format."""
     scheme = SCHEMES[variant.scheme]
     others = (s.name for s in SCHEMES.values() if s.precision == scheme.precision and s.format != scheme.format)

@@ -37,6 +37,7 @@ from typing import Any, TypeVar
 
 import edgepress
 from edgepress import runtime
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.system import inherited
 
 Emit = Callable[[Any], None]
@@ -50,14 +51,19 @@ POLL_S = 0.25
 """Seconds between checks of the child's memory."""
 _ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
 """Defaults that the user's environment overrides: TensorFlow logs errors only, and no GPU is set up."""
-LOG_LINES, LOG_BYTES = 4, 1 << 16
+LOG_LINES = 4
+"""Last lines of a log that an error shows."""
+LOG_BYTES = 1 << 16
+"""Bytes of a log that are read from its end."""
+LINE = 300
+"""Characters of a line that are shown."""
 
 
 class ChildDied(Exception):  # noqa: N818 - callers turn it into an error for users
     """The child ended without finishing.
 
-    The message is the cause ("SIGSEGV", "no answer in 60 s"); `log` holds the last lines that it printed, and `late`
-    says whether it was killed because it took too long.
+    The message is the cause ("SIGSEGV", "no answer in 60 s"); `log` holds the last lines that it printed, as one, and
+    `late` says whether it was killed because it took too long.
     """
 
     def __init__(self, message: str, log: str = "", *, late: bool = False) -> None:
@@ -83,14 +89,14 @@ class Worker:
         self._closing = threading.Lock()  # by Ctrl-C, and perhaps at the same time by the thread that calls it
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         # A separate one, so that the temporary files of a killed process are deleted with it.
-        self._folder = tempfile.TemporaryDirectory(prefix="edgepress-", ignore_cleanup_errors=True)
+        self._folder = ScratchFolder()
         self._reports, theirs = Pipe()
         number, options = inherited(theirs)
         command = [
             str(python or sys.executable),
             "-P",
             "-c",
-            f"from edgepress.converters.worker_child import serve; serve({number})",
+            f"from edgepress.converters.worker_child import serve; serve({number}, {self._folder.name!r})",
         ]
         environment = _ENVIRONMENT | os.environ | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
         environment["PYTHONHASHSEED"] = "0"  # tf2onnx walks sets of strings: their order goes into its files
@@ -198,7 +204,8 @@ class Worker:
         self._process.kill()
         self._process.wait()
         lines = self._last_words().decode(errors="replace").splitlines()
-        return ChildDied(how, "\n".join(list(dict.fromkeys(_telling(lines)))[-LOG_LINES:]), late=late)
+        last = list(dict.fromkeys(_telling(lines)))[-LOG_LINES:]
+        return ChildDied(how, " | ".join(line.strip()[:LINE] for line in last), late=late)
 
     def _last_words(self) -> bytes:
         size = self._log.seek(0, os.SEEK_END)

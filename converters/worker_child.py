@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 
+from edgepress.converters.scratch import sweep
 from edgepress.converters.system import opened
 from edgepress.runtime import amx
 from edgepress.runtime.errors import EdgepressError
@@ -18,10 +19,15 @@ PARENT_S = 1.0
 """Seconds between two checks that the parent lives."""
 
 
-def serve(number: int) -> None:
-    """Receive jobs and send reports over one pipe, until it closes."""
+def serve(number: int, folder: str) -> None:
+    """Receive jobs and send reports over one pipe, until it closes.
+
+    Args:
+        number: The pipe.
+        folder: The folder of this process's temporary files, which its parent has made.
+    """
     sys.modules.setdefault("pathlib._local", pathlib)  # Python 3.13 pickles paths so (cpython#133789)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(os.getppid(), folder), daemon=True).start()
     with opened(number) as pipe:
         pipe.send(("pid", os.getpid()))
         while True:
@@ -45,13 +51,15 @@ def serve(number: int) -> None:
                 pipe.send(("bug", traceback.format_exc()))
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int, folder: str) -> None:
     """End this process soon after its parent, whatever it is doing, because a killed parent does not end it.
 
+    What both left in the folder of temporary files goes before.
     Windows keeps the number of a parent that is gone; there the process ends at its next report.
     """
     while os.getppid() == parent:
         time.sleep(PARENT_S)
+    sweep(os.path.dirname(folder))
     os._exit(1)
 
 

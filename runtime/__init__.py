@@ -1,7 +1,7 @@
 """What a board runs: open a model file, classify, time, self-test, serve.
 
 Imports numpy, one interpreter and, for images, Pillow; nothing of `edgepress.converters` or `edgepress.toolkit`, and no
-package that a board would not install. tests/test_runtime.py checks that in a child process.
+package that a board would not install. tests/integration/test_runtime.py checks that in a child process.
 """
 
 from edgepress.runtime.contract import Contract, DataRecord, Verification, read_contract

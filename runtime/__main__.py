@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import re
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from edgepress.runtime.engines import ENGINES
-from edgepress.runtime.errors import EdgepressError, InputError
-from edgepress.runtime.model import Model, load
+from edgepress.runtime.errors import EdgepressError, EngineError, InputError
+from edgepress.runtime.limit import LIMIT
+from edgepress.runtime.model import UNKNOWN, Model, load
+from edgepress.runtime.text import json_text, one_line, traceback_of
 
 Documents = Iterator[dict[str, Any]]
+WORD = 200
+"""Characters of a label or a name at most; the middle of a longer one is left out, but not in JSON."""
 RATE_OVER = 30
 """Number of frames over which `watch` and `camera` average their rate."""
 
@@ -78,6 +82,8 @@ def info(args: argparse.Namespace) -> Documents:
     contract = None if model.contract is None else dataclasses.asdict(model.contract)
     found = {"file": str(model.path), "size_bytes": model.path.stat().st_size, "engine": model.engine}
     found |= {"shape": list(model.shape), "stateful": model.stateful}
+    if promise := model.limits.promise(model.engine):
+        found["promise"] = promise
     yield found | {"labels": list(model.labels), "contract": contract}
 
 
@@ -115,7 +121,7 @@ def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
 
 def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
     try:
-        return {"image": name, "classes": [p._asdict() for p in model.classify(image, top)]}
+        return {"image": name, **model.judge(image, top).to_dict()}
     except InputError as e:  # of this image only
         return {"image": name, "error": e.to_dict()}
 
@@ -128,22 +134,27 @@ def _model(args: argparse.Namespace) -> Model:
     keep = getattr(args, "keep_state", False)
     model = load(args.model, args.engine, int(args.threads), args.contract, keep_state=keep)
     model.require_labels()
+    accept = model.limits.accept
+    if accept is not None and accept.engine != model.engine:
+        print(f"Note: {model.limits.promise(model.engine)}", file=sys.stderr, flush=True)  # noqa: T201
     return model
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
-    lines = [json.dumps(document, ensure_ascii=False)] if args.json else _text(document)
+    lines = [json_text(document)] if args.json else _text(document)
     print(*lines, sep="\n", flush=True)  # noqa: T201
 
 
 def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
     """Format a document: an image's classes or a flat object on one line, other values indented below their name."""
+    name = one_line(name, WORD)
     if isinstance(value, dict) and "image" in value:
-        found = [f"{c['label']} {c['score']:.3f}" for c in value.get("classes", ())] or [
-            f"{value['error']['message']} {value['error']['hint']}".strip()
+        found = [f"{one_line(c['label'], WORD)} {c['score']:.3f}" for c in value.get("classes", ())] or [
+            one_line(f"{value['error']['message']} {value['error']['hint']}".strip())
         ]
+        rejected = f"{UNKNOWN}: " if value.get("accepted") is False else ""
         rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
-        return [f"{value['image']}: {', '.join(found)}{rate}"]
+        return [f"{one_line(value['image'])}: {rejected}{', '.join(found)}{rate}"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
         return [f"{indent}{name}", *(line for v in value for line in _text(v, "-", f"{indent}  "))]
     if not isinstance(value, dict):
@@ -162,15 +173,15 @@ def _word(value: Any, name: str) -> str:
         power = (len(str(value)) - 1) // 3
         return f"{value / 1000**power:.4g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return ", ".join(one_line(v, WORD) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else one_line(value)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if "--json" not in sys.argv:
-            super().error(message)
-        print(json.dumps({"error": {"kind": "usage", "message": message, "hint": f"See {self.prog} --help."}}))  # noqa: T201
+            super().error(one_line(message))
+        print(json_text({"error": {"kind": "usage", "message": message, "hint": f"See {self.prog} --help."}}))  # noqa: T201
         sys.exit(2)
 
 
@@ -188,6 +199,8 @@ def _parser() -> argparse.ArgumentParser:
         option("--engine", choices=list(ENGINES), help="inference engine; default: the first that opens the file")
         option("--contract", metavar="JSON", help="description of a file that edgepress did not make; see annotate")
         numbers = "numbers to compare, such as 1,2,4" if run is bench else "number of threads"
+        what = "the longest that opening the file, or one answer, may take; then the command ends; 0: no limit"
+        option("--limit", type=_seconds, default=60.0, help=what)
         if run not in (selftest, info):
             option("--threads", type=_threads, default="auto" if run is bench else "1", help=f"{numbers}, or auto")
         if run is bench:
@@ -226,14 +239,16 @@ def _threads(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` default to those of the process."""
+    sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
     parser, failed = _parser(), False
     args = parser.parse_args(arguments)
     if args.run is not bench and "," in getattr(args, "threads", ""):
         parser.error(f"--threads is {args.threads}; only bench accepts several numbers")
     try:
-        for document in args.run(args):
-            failed |= "error" in document or not document.get("passed", document.get("ok", True))
-            _print(document, args)
+        with _limited(args):
+            for document in args.run(args):
+                failed |= "error" in document or not document.get("passed", document.get("ok", True))
+                _print(document, args)
         return int(failed)
     except EdgepressError as e:
         error = e
@@ -246,10 +261,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error = EdgepressError("Interrupted.")
     except (OSError, OverflowError) as e:  # asyncio raises it for a port out of range
         error = InputError(f"{args.run.__name__} failed: {str(e).rstrip('.')}.", "Check the path, host and port.")
+    return _fail(error, args)
+
+
+@contextmanager
+def _limited(args: argparse.Namespace) -> Iterator[None]:
+    """Within --limit, with its error."""
+    if not (limit := getattr(args, "limit", 0)):
+        yield
+        return
+    late = EngineError(f"{args.model} gave no answer in {limit:g} s.", "If it is only slow, give --limit more.")
+    with LIMIT.watch(limit):
+        LIMIT.before_end.append(lambda: _fail(late, args))
+        yield
+
+
+def _fail(error: EdgepressError, args: argparse.Namespace) -> int:
+    """Print an error; the exit code."""
     if args.json:
         _print({"error": error.to_dict()}, args)
     else:
-        print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        print(one_line(f"Error: {error}"), file=sys.stderr, flush=True)  # noqa: T201
     return 1
 
 

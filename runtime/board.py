@@ -86,7 +86,7 @@ def doctor() -> dict[str, Any]:
 
 
 def working_set(
-    machine: str, bits: int, python: tuple[int, ...], libc: tuple[str, str], pip: str = ""
+    machine: str, bits: int, python: tuple[int, ...], libc: tuple[str, str], *, pip: str = ""
 ) -> tuple[str, str]:
     """The command that installs a working engine on a board (empty if none works), and why this one.
 

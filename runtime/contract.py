@@ -21,12 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from edgepress.runtime.acceptance import Acceptance, AnswerLimits, Temperature, Unknown
 from edgepress.runtime.adapter import Adapter, adapter_from
 from edgepress.runtime.errors import ModelFileError, parsing
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec, input_spec_from
 from edgepress.runtime.records import record
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Newest version that is read; a contract has the lowest one that says all of it."""
 MEMBER = "edgepress.json"
 """Name of the contract in a zip, and of its key in ONNX `metadata_props`."""
@@ -44,8 +46,8 @@ Task = Literal["softmax", "logits", "sigmoid", "multilabel", "none"]
 class DataRecord:
     """The data that a model was trained on.
 
-    `source` is the value of `--data`, a name or a path; `sha256` is over every item's content hash and label; `counts`
-    are the items by split: "train", "val", "test".
+    `source` is the value of `--data`, a name or a path, whole if it is not found from the model's folder upwards;
+    `sha256` is over every item's content hash and label; `counts` are the items by split: "train", "val", "test".
     """
 
     source: str
@@ -64,12 +66,12 @@ class Verification:
 
     The others are of the numbers before softmax or sigmoid, and None if unknown. `sqnr_db` is the signal to the noise,
     dB, None if there was no noise, or if probabilities are `saturated`, so that nothing is known of these numbers.
-    `spread_db` is the spread between items to the noise, and `offset_db` to the part of it that all items share.
-    `weighted_agreement` is agreement beyond chance, weighted by the model's certainty, at most 1, and `agreement_error`
-    its standard error. `rounded_db`, `rounded_offset_db` and `rounded_agreement` are these beside the source model with
-    weights rounded to eight bits. `slope` and `correlation` relate the answers to the source model's, 1 at best;
-    `relative_error` is the largest error as a share of the largest number, and `end_error` the largest error of softmax
-    or sigmoid itself.
+    `spread_db` is the spread between items to the noise, `relative_error` the largest error as a share of the largest
+    number, and `end_error` the largest error of softmax or sigmoid itself.
+
+    `lost` is the share of right answers that the file is expected to lose, 0-1, from the labels of its final answers
+    and the source model's certainty; `lost_low` and `lost_high` are its one-sided bounds of 90 %, and `lost_by_chance`
+    is what the same answers to other items would lose.
     """
 
     items: int
@@ -81,15 +83,11 @@ class Verification:
     sqnr_db: float | None
     varies: bool = True
     saturated: bool = False
-    weighted_agreement: float | None = None
-    agreement_error: float | None = None
-    rounded_agreement: float | None = None
+    lost: float | None = None
+    lost_low: float | None = None
+    lost_high: float | None = None
+    lost_by_chance: float | None = None
     spread_db: float | None = None
-    rounded_db: float | None = None
-    offset_db: float | None = None
-    rounded_offset_db: float | None = None
-    slope: float | None = None
-    correlation: float | None = None
     relative_error: float | None = None
     end_error: float | None = None
 
@@ -131,18 +129,21 @@ class Contract:
         scheme: Name in the converters' scheme table, or "keras" for the source model; `arch` is its architecture.
         parent_sha256: SHA-256 of the source model's file; empty in the source model itself.
         test_accuracy: Accuracy of the source model on the test split of `data`, 0-1, if it was measured.
-        threshold: Probability from which a label counts as present ("sigmoid", "multilabel"); None means 0.5.
+        threshold: Decision threshold of a label, as a probability ("sigmoid", "multilabel"); None means 0.5.
         verification: How far its answers were from the source model's; `selftest` has answers for a board to repeat.
         tools: Versions of the packages that made it.
         output_shape: Shape of the output for one item, without the batch; empty unless the task is "none".
         item_by_item: Whether items must be answered one at a time: the others of a batch would change the answers.
         target: What it was made for, "cpu" or "integer-only" (no float operation).
         rewrites: Names of changes to its graph that make it faster there.
-        tuning: How its graph was tuned for accuracy, and with what gain.
+        compression: How it was compressed and repaired, with the gain.
         ranges: Ranges of tensors by name, learned by `edgepress tune`.
         adapter: What the runtime does around the file; None if the file takes these items and `task` is true as it is.
-        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 2 with
-            an `adapter`, which a reader must not ignore, else 1.
+        probability: How scores become calibrated probabilities; None if they are taken as they are.
+        accept: Which answers are accepted, and what is promised of them; None if all are.
+        unknown: What known items look like; an answer to others is not accepted.
+        schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 3 with
+            `probability`, `accept` or `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
     """
 
     task: Task
@@ -161,9 +162,12 @@ class Contract:
     output_shape: tuple[int, ...] = ()
     target: str = "cpu"
     rewrites: tuple[str, ...] = ()
-    tuning: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    compression: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     adapter: Adapter | None = None
+    probability: Temperature | None = None
+    accept: Acceptance | None = None
+    unknown: Unknown | None = None
     schema_version: int = 1
 
     @property
@@ -171,13 +175,23 @@ class Contract:
         """Number of outputs that the file has: one a label, but a single one for "sigmoid"."""
         return {"sigmoid": 1, "none": math.prod(self.output_shape)}.get(self.task, len(self.labels))
 
+    @property
+    def limits(self) -> AnswerLimits:
+        """What it says of the file's answers."""
+        return AnswerLimits(self.probability, self.accept, self.unknown)
+
+    def without_limits(self) -> Contract:
+        """The same without what was measured of one file's answers, for another file."""
+        return self.replace(probability=None, accept=None, unknown=None)
+
     def replace(self, **changes: Any) -> Contract:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
-        """The contract as one compact line of JSON."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), ensure_ascii=False)
+        """The contract as one compact line of JSON; bytes of file names that are no text become escapes of it."""
+        text = json.dumps(dataclasses.asdict(self), separators=(",", ":"), ensure_ascii=False)
+        return text.encode(errors="backslashreplace").decode()
 
     @classmethod
     def from_json(cls, text: str | bytes, *, where: str = "the contract") -> Contract:
@@ -209,6 +223,9 @@ class Contract:
                 verification=partial(record, Verification),
                 selftest=partial(_selftest, scheme=scheme),
                 adapter=lambda adapter: adapter_from(adapter, raw["input"]["shape"]),
+                probability=partial(record, Temperature),
+                accept=partial(record, Acceptance),
+                unknown=partial(record, Unknown),
             )
             return contract
 
@@ -218,9 +235,10 @@ class Contract:
         for name, texts in (("labels", self.labels), ("rewrites", self.rewrites)):
             if not isinstance(texts, (list, tuple)) or not all(isinstance(v, str) for v in texts):
                 raise TypeError(f"{name} are not a list of strings")
+            "".join(texts).encode()  # a ValueError if one holds half of a surrogate pair, which no file can
             object.__setattr__(self, name, tuple(texts))
-        if not isinstance(self.scheme, str) or not isinstance(self.target, str) or not isinstance(self.tuning, dict):
-            raise TypeError("scheme, target or tuning is of a wrong type")
+        if not (isinstance(self.scheme, str) and isinstance(self.target, str) and isinstance(self.compression, dict)):
+            raise TypeError("scheme, target or compression is of a wrong type")
         object.__setattr__(self, "ranges", _ranges(self.ranges))
         if self.task == "sigmoid" and len(self.labels) != 2:
             raise ValueError(f"a sigmoid model has 2 labels, negative and positive; found {len(self.labels)}")
@@ -232,7 +250,12 @@ class Contract:
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}, accepted: 0 to 1")
         object.__setattr__(self, "output_shape", sizes)
-        object.__setattr__(self, "schema_version", 1 if self.adapter is None else 2)
+        limited = self.limits != AnswerLimits()
+        if limited and self.task not in ("softmax", "logits", "sigmoid"):
+            raise ValueError(f"the task {self.task} has no classes that exclude each other")
+        if self.unknown is not None and self.unknown.labels != len(self.labels):
+            raise ValueError(f"references of {self.unknown.labels} labels; it has {len(self.labels)}")
+        object.__setattr__(self, "schema_version", 3 if limited else 1 if self.adapter is None else 2)
 
 
 def _ranges(raw: Any) -> dict[str, tuple[float, float]]:
@@ -259,7 +282,7 @@ def contract_in(path: str | os.PathLike[str]) -> Contract:
     Raises:
         ModelFileError: The file can't be read, or the contract is damaged, too long or too new.
     """
-    with parsing(path), open(path, "rb") as file:
+    with parsing(path), open_regular(path) as file:
         text = file.read(MAX_BYTES + 1)
     return Contract.from_json(text, where=os.fspath(path))
 
@@ -272,7 +295,7 @@ def read_contract(path: str | Path) -> Contract | None:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             if MEMBER not in archive.namelist():
                 return None
             with archive.open(MEMBER) as member:
@@ -280,7 +303,7 @@ def read_contract(path: str | Path) -> Contract | None:
     except Exception:  # zipfile raises what it likes on bytes that only look like a zip
         with parsing(path, failed="is cut off or damaged: its contract can't be read"):
             # The name of the member is there, or the beginning of the zip, but not its end.
-            if MEMBER.encode() in (data := path.read_bytes()) or b"PK\x03\x04" in data[-64:]:
+            if MEMBER.encode() in (data := open_regular(path).read()) or b"PK\x03\x04" in data[-64:]:
                 raise
         return None  # no zip is appended
     return Contract.from_json(text, where=str(path))

@@ -35,6 +35,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from edgepress.runtime.text import MOST, one_line
+
 
 class EdgepressError(Exception):
     """Base of all errors raised on purpose.
@@ -53,7 +55,7 @@ class EdgepressError(Exception):
         return {"kind": self.kind, "message": self.message, "hint": self.hint}
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        return one_line(f"{self.message} {self.hint}".strip(), 4 * MOST)  # as tracebacks of users' programs show it
 
 
 class InputError(EdgepressError):
@@ -136,7 +138,7 @@ def parsing(
     elsewhere keeps its traceback. Errors about models that do not name the file get its path.
 
     Raises:
-        EdgepressError: Of the class `error`; something else than an `EdgepressError` was raised in the block.
+        EdgepressError: Of the class `error`; something other than an `EdgepressError` was raised in the block.
     """
     try:
         yield

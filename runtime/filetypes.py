@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import re
 import stat
 import zipfile
@@ -11,7 +14,7 @@ from typing import NamedTuple
 from edgepress.runtime.errors import ModelFileError, parsing
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """What a file is.
 
     Attributes:
@@ -27,32 +30,44 @@ class Kind(NamedTuple):
 
 _UNPACK, _TORCH = "Unpack it, and give the model in it.", "Export the model to ONNX, with torch.onnx.export."
 _WEIGHTS = "It holds weights without the model: save the whole model."
-_STARTS = (
-    (rb".{4}TFL3", Kind("a TFLite model", format="tflite")),
-    (rb"\x89HDF\r\n\x1a\n", Kind("a Keras model (HDF5)", format="h5")),
-    (rb"version https://git-lfs", Kind("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull")),
-    (rb"(?i)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)", Kind("an HTML page", "Download the "
-     "file itself, not the page that shows it.")),
-    (rb"(\xef\xbb\xbf)?\s*<(\?xml|net |Error>)", Kind("an XML file", "If it is an OpenVINO model, give the model that "
-     "it was made from.")),
-    (rb"\x1f\x8b|BZh\d|\xfd7zXZ\0|7z\xbc\xaf\x27\x1c|\x28\xb5\x2f\xfd|Rar!", Kind("a compressed archive", _UNPACK)),
-    (rb".{257}ustar", Kind("a tar archive", _UNPACK)),
-    (rb"\x80[\x02-\x05]", Kind("a Python pickle, as PyTorch and scikit-learn save them, which can run code", _TORCH)),
-    (rb".{8}\{\"", Kind("a safetensors file", _WEIGHTS)),
-    (rb"\x93NUMPY", Kind("a NumPy array", "Give it as data.")),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8|BM.{4}\0{4}|RIFF.{4}WEBP", Kind("an image", "Give the model first, then images.")),
-    (rb"\x0a[^\0]{1,2}\x0a[^\0]{1,2}[\w./-]+\x12.[A-Z_]\w+", Kind("a TensorFlow graph (GraphDef, frozen or not)",
-     "Save the model as a SavedModel.")),
-    (rb"(model_checkpoint_path|all_model_checkpoint_paths):", Kind("the index of a TensorFlow checkpoint", _WEIGHTS)),
-)  # fmt: skip
-"""Beginnings of files as regular expressions, in the order in which they are tried."""
+_STARTS: dict[bytes, tuple[str, ...]] = {
+    rb".{4}TFL3": ("a TFLite model", "", "tflite"),
+    rb"\x89HDF\r\n\x1a\n": ("a Keras model (HDF5)", "", "h5"),
+    rb"version https://git-lfs": ("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull"),
+    rb"(?i)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)": ("an HTML page", "Download the file "
+     "itself, not the page that shows it."),
+    rb"(\xef\xbb\xbf)?\s*<(\?xml|net |Error>)": ("an XML file", "If it is an OpenVINO model, give the model that it "
+     "was made from."),
+    rb"\x1f\x8b|BZh\d|\xfd7zXZ\0|7z\xbc\xaf\x27\x1c|\x28\xb5\x2f\xfd|Rar!": ("a compressed archive", _UNPACK),
+    rb".{257}ustar": ("a tar archive", _UNPACK),
+    rb"\x80[\x02-\x05]": ("a Python pickle, as PyTorch and scikit-learn save them, which can run code", _TORCH),
+    rb".{8}\{\"": ("a safetensors file", _WEIGHTS),
+    rb"\x93NUMPY": ("a NumPy array", "Give it as data."),
+    rb"\x89PNG|\xff\xd8\xff|GIF8|BM.{4}\0{4}|RIFF.{4}WEBP": ("an image", "Give the model first, then images."),
+    rb"\x0a[^\0]{1,2}\x0a[^\0]{1,2}[\w./-]+\x12.[A-Z_]\w+": ("a TensorFlow graph (GraphDef, frozen or not)", "Save the "
+     "model as a SavedModel."),
+    rb"(model_checkpoint_path|all_model_checkpoint_paths):": ("the index of a TensorFlow checkpoint", _WEIGHTS),
+}  # fmt: skip
+"""What a file is by its beginning, a regular expression; tried in this order."""
 _ONNX = re.compile(rb"\x08[\x01-\x20][\x12\x1a\x22\x28\x32\x3a\x42\x72]")
 """The fields ir_version and any other of ONNX's ModelProto; protobuf has no signature."""
 _CHECKPOINT = re.compile(r"\.(index|data-\d+-of-\d+|ckpt|meta)$")
 _MODELS = (".tflite", ".onnx", ".keras", ".h5", ".hdf5", "saved_model.pb")
 
 
-def kind_of(path: Path) -> Kind:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a file to read, but nothing that could block or never end, such as a pipe or a device.
+
+    Raises:
+        OSError: It can't be opened, or is no regular file.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a folder has the system's own message
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and no regular file", os.fspath(path))
+    return open(path, "rb")
+
+
+def kind_of(path: Path) -> FileKind:
     """What a file or folder is, from its first bytes and, of a zip, the names in it.
 
     Raises:
@@ -62,29 +77,30 @@ def kind_of(path: Path) -> Kind:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             names = {p.name for p in path.iterdir()}
-            if "saved_model.pb" in names:
-                return Kind("a SavedModel", format="saved_model")
+            if (path / "saved_model.pb").is_file():
+                return FileKind("a SavedModel", format="saved_model")
             what = "a TensorFlow checkpoint's folder" if "checkpoint" in names else "a folder and no SavedModel"
-            return Kind(f"{what} (saved_model.pb is missing)", "Give a model file in it.")
+            return FileKind(f"{what} (saved_model.pb is missing)", "Give a model file in it.")
         if not stat.S_ISREG(mode):  # reading a pipe would block
-            return Kind("neither a file nor a folder", "Give a model file.")
+            return FileKind("neither a file nor a folder", "Give a model file.")
         with path.open("rb") as file:
             head = file.read(1024)
     if not head:
-        return Kind("an empty file", "Copy or make it again.")
-    if found := next((kind for start, kind in _STARTS if re.match(start, head, re.DOTALL)), None):
-        return found
+        return FileKind("an empty file", "Copy or make it again.")
+    for start, words in _STARTS.items():
+        if re.match(start, head, re.DOTALL):
+            return FileKind(*words)
     if head[:4] == b"PK\x03\x04":
         return _kind_of_zip(path)
     if path.name == "saved_model.pb":
-        return Kind("a SavedModel's program alone", f"Give its folder, {path.parent}.")
+        return FileKind("a SavedModel's program alone", f"Give its folder, {path.parent}.")
     if _CHECKPOINT.search(path.name):
-        return Kind("a part of a TensorFlow checkpoint", _WEIGHTS)
+        return FileKind("a part of a TensorFlow checkpoint", _WEIGHTS)
     if not re.search(rb"[^\t-\r\x20-\x7e\x80-\xff]", head):
-        return Kind("a text file", "Give the model itself.")
+        return FileKind("a text file", "Give the model itself.")
     if _ONNX.match(head) or path.suffix == ".onnx":
-        return Kind("an ONNX model", format="onnx")
-    return Kind("of another kind, or damaged", "Copy or make it again.")
+        return FileKind("an ONNX model", format="onnx")
+    return FileKind("of another kind, or damaged", "Copy or make it again.")
 
 
 def format_of(path: Path, formats: tuple[str, ...], accepted: str) -> str:
@@ -100,20 +116,20 @@ def format_of(path: Path, formats: tuple[str, ...], accepted: str) -> str:
     return kind.format
 
 
-def _kind_of_zip(path: Path) -> Kind:
+def _kind_of_zip(path: Path) -> FileKind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except Exception:  # zipfile raises what it likes on damaged files
         names = []
     if {"config.json", "model.weights.h5"} & {*names} or (not names and path.suffix == ".keras"):
-        return Kind("a Keras model", format="keras")
+        return FileKind("a Keras model", format="keras")
     ends = {name.rpartition("/")[2] for name in names}
     if "MANIFEST.json" in ends:
-        return Kind("a bundle", f"Unpack it: python3 -m zipfile -e {path} FOLDER")
+        return FileKind("a bundle", f"Unpack it: python3 -m zipfile -e {path} FOLDER")
     if "data.pkl" in ends:
-        return Kind("a PyTorch file", _TORCH)
+        return FileKind("a PyTorch file", _TORCH)
     if names and all(name.endswith(".npy") for name in names):
-        return Kind("an .npz of NumPy arrays", "Give it as data.")
+        return FileKind("an .npz of NumPy arrays", "Give it as data.")
     inside = [name for name in names if name.endswith(_MODELS)]
-    return Kind("a zip archive" + f" (in it: {', '.join(inside[:3])})" * bool(inside), _UNPACK)
+    return FileKind("a zip archive" + f" (in it: {', '.join(inside[:3])})" * bool(inside), _UNPACK)

@@ -15,16 +15,27 @@ _BUFFERS, _GRAPHS, _CODES = 4, 2, 1
 """Fields of the root table."""
 _CALL_ONCE, _ASSIGN_VARIABLE = 129, 144
 """Of the schema's BuiltinOperator."""
+_CALLS = {
+    31: (3, 16, (0,)), 118: (3, 92, (0, 1)), 119: (3, 93, (0, 1)), 129: (3, 103, (0,)),
+    173: (11, 5, (4,)), 174: (11, 6, (1,)), 190: (11, 7, (6,)), 198: (11, 13, (5,)), 199: (11, 14, (2,)),
+    200: (11, 15, (0, 1)), 206: (11, 21, (1,)), 209: (11, 23, (0,)),
+}  # fmt: skip
+"""Operations that call other graphs: the field for the type of their options, that type, and the options that say which
+graphs: an index, or in `_LISTS` a vector of them."""
+_LISTS = 173, 209
+MAX_DEPTH = 64
+"""Most graphs that may call each other in a row: an interpreter goes one deeper on its stack for each."""
 
 
 class Flatbuffer:
     """A flatbuffer, whose tables are their positions, 0 where a table or field is missing.
 
-    Methods raise struct.error where an offset leads out of the file.
+    Methods raise struct.error where an offset leads out of the file, and ValueError if the vectors read have more
+    elements than the file has bytes: tables may share a vector, and an interpreter copies it for each.
     """
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data, self._left = data, len(data)
         self.root = self.number(0)
 
     def number(self, at: int, form: str = "<I") -> int:
@@ -49,36 +60,91 @@ class Flatbuffer:
         at = self.at(table, index)
         return at + self.number(at) if at else 0
 
+    def length(self, table: int, index: int) -> int:
+        """The elements of a table's vector, 0 if it is missing."""
+        vector = self.inner(table, index)
+        self._left -= (size := self.number(vector) if vector else 0)
+        if self._left < 0:
+            raise ValueError("its vectors have more elements than it has bytes")
+        return size
+
     def tables(self, table: int, index: int) -> Iterator[int]:
         """The tables of a vector of them."""
-        vector = self.inner(table, index)
-        for at in range(vector + 4, vector + 4 + 4 * self.number(vector) if vector else 0, 4):
+        start = self.inner(table, index) + 4
+        for at in range(start, start + 4 * self.length(table, index), 4):
             yield at + self.number(at)
 
+    def numbers(self, table: int, index: int) -> tuple[int, ...]:
+        """A vector of int32."""
+        size = self.length(table, index)
+        return struct.unpack_from(f"<{size}i", self.data, self.inner(table, index) + 4) if size else ()
 
-def check_constants(path: Path, data: bytes) -> None:
-    """Refuse a file whose constants are longer than their shapes: kernels then write beyond memory (tensorflow#124982).
+    def codes(self) -> list[int]:
+        """The BuiltinOperator of each kind of operation."""
+        return [max(self.value(c, 0, "<b"), self.value(c, 3, "<i")) for c in self.tables(self.root, _CODES)]
+
+
+def check_model(path: Path, data: bytes) -> None:
+    """Refuse a file that would crash an interpreter or take far more memory than its size: see the functions below.
 
     Raises:
-        ModelFileError: There is such a constant, or an offset leads out of the file.
+        ModelFileError: It is such a file, or an offset leads out of it.
     """
     with parsing(path):
-        flat = Flatbuffer(data)
-        sizes = [flat.number(v) if (v := flat.inner(b, 0)) else 0 for b in flat.tables(flat.root, _BUFFERS)]
-        for graph in flat.tables(flat.root, _GRAPHS):
-            for tensor in flat.tables(graph, 0):
-                buffer, width = flat.value(tensor, 2, "<I"), _BYTES.get(flat.value(tensor, 1, "<b"), 0)
-                if not (stored := sizes[buffer] if buffer < len(sizes) else 0) or not width or flat.at(tensor, 6):
-                    continue
-                shape, vector = (), flat.inner(tensor, 0)
-                if vector:
-                    shape = struct.unpack_from(f"<{flat.number(vector)}i", data, vector + 4)
-                if stored > (needed := width * math.prod(shape)):
-                    raise ModelFileError(
-                        f"{path} is damaged: a constant of shape {list(shape)} takes {needed} bytes, and {stored} are "
-                        "stored.",
-                        "Copy or convert it again.",
-                    )
+        _check_constants(path, Flatbuffer(data))
+        _check_calls(Flatbuffer(data))
+
+
+def _check_constants(path: Path, flat: Flatbuffer) -> None:
+    """Refuse constants that are longer than their shapes: kernels then write beyond memory (tensorflow#124982).
+
+    The lengths of the vectors that interpreters copy are read, so that their sum is limited.
+    """
+    sizes = [flat.number(v) if (v := flat.inner(b, 0)) else 0 for b in flat.tables(flat.root, _BUFFERS)]
+    for graph in flat.tables(flat.root, _GRAPHS):
+        for operation in flat.tables(graph, 3):
+            for field in (1, 2):  # inputs and outputs
+                flat.length(operation, field)
+        for tensor in flat.tables(graph, 0):
+            buffer, width = flat.value(tensor, 2, "<I"), _BYTES.get(flat.value(tensor, 1, "<b"), 0)
+            shape, quantization = flat.numbers(tensor, 0), flat.inner(tensor, 4)
+            for field in (0, 1, 2, 3) if quantization else ():  # least, greatest, scales, zero points
+                flat.length(quantization, field)
+            if not (stored := sizes[buffer] if buffer < len(sizes) else 0) or not width or flat.at(tensor, 6):
+                continue
+            if stored > (needed := width * math.prod(shape)):
+                raise ModelFileError(
+                    f"{path} is damaged: a constant of shape {list(shape)} takes {needed} bytes, and {stored} are "
+                    "stored.",
+                    "Copy or convert it again.",
+                )
+
+
+def _check_calls(flat: Flatbuffer) -> None:
+    """Refuse graphs that call themselves, directly or by others: interpreters end with SIGSEGV."""
+    codes = flat.codes()
+    if not _CALLS.keys() & codes:
+        return
+    called = [
+        {index for op in flat.tables(graph, 3) for index in _called(flat, codes[flat.value(op, 0, "<I")], op)}
+        for graph in flat.tables(flat.root, _GRAPHS)
+    ]
+    if beyond := {index for indices in called for index in indices if not 0 <= index < len(called)}:
+        raise ValueError(f"an operation calls graph {min(beyond)} of {len(called)}")
+    left = dict(enumerate(called))
+    for _ in range(MAX_DEPTH):  # those that call none that is left
+        left = {n: indices for n, indices in left.items() if not indices.isdisjoint(left)}
+    if left:
+        raise ValueError(f"its graphs call each other in a circle, or more than {MAX_DEPTH} in a row")
+
+
+def _called(flat: Flatbuffer, code: int, operation: int) -> tuple[int, ...]:
+    """The graphs that an operation calls. An interpreter takes options of another type than its for zeros."""
+    if code not in _CALLS:
+        return ()
+    field, kind, indices = _CALLS[code]
+    options = flat.inner(operation, field + 1) if flat.value(operation, field, "<B") == kind else 0
+    return flat.numbers(options, indices[0]) if code in _LISTS else tuple(flat.value(options, i, "<i") for i in indices)
 
 
 def has_variables(path: Path, data: bytes) -> bool:
@@ -93,7 +159,7 @@ def assigns_resources(path: Path, data: bytes) -> bool:
     """Whether a file writes resource variables, other than to initialize them; interpreters can't reset these."""
     with parsing(path):
         flat = Flatbuffer(data)
-        codes = [max(flat.value(c, 0, "<b"), flat.value(c, 3, "<i")) for c in flat.tables(flat.root, _CODES)]
+        codes = flat.codes()
         graphs = [
             [(codes[flat.value(op, 0, "<I")], op) for op in flat.tables(graph, 3)]
             for graph in flat.tables(flat.root, _GRAPHS)

@@ -10,57 +10,98 @@ antialiased when shrinking. The first frame of an animation is used. Colour prof
     (96, 96, 3)
 
 Limits: a large JPEG already opened with Pillow is decoded at full size, so its pixels may differ by a few grey levels
-from those of its path.
+from those of its path. What a file claims is read before it is decoded (`image_header`), and what would take more
+memory than `Memory.most` is refused.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from edgepress.runtime.errors import InputError, MissingExtraError
+from edgepress.runtime.filetypes import open_regular
+from edgepress.runtime.image_header import ImageHeader, check_sides, read_header
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import resize_rule
+from edgepress.runtime.upright import SIDEWAYS, STRIP_BYTES, STRIP_PIXELS, converted, differs, orientation_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
-"""Formats to decode, detected by content; Pillow's other decoders are disabled."""
+PLUGINS = {"JPEG": "Jpeg", "PNG": "Png", "BMP": "Bmp", "GIF": "Gif", "WEBP": "WebP"}
+"""Formats to decode, detected by content, and the names of their modules; Pillow's other decoders are disabled."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"})
 """Lower-case suffixes of image files in a folder."""
-_ORIENTATION = 0x0112
-_TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
-_TURNS |= {6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
-"""The transposition that turns an image upright, by EXIF orientation (Exif 2.32, 4.6.4)."""
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def load_image(image: str | os.PathLike[str] | bytes | Image.Image, spec: InputSpec) -> Pixels:
+class Memory:
+    """A limit of this process.
+
+    Attributes:
+        most: Memory that decoding and resizing one image may take, bytes: a photo of 48 million pixels, as PNG.
+    """
+
+    most = 256 << 20
+
+
+class ImageTooLargeError(InputError):
+    """Decoding takes more memory than it may; `needed` bytes at most."""
+
+    def __init__(self, message: str, hint: str, needed: int) -> None:
+        super().__init__(message, hint)
+        self.args = (message, hint, needed)  # so that the error survives pickling between processes
+        self.needed = needed
+
+
+class _TooLarge(Exception):  # noqa: N818 - `_unreadable` makes an error of it
+    def __init__(self, needed: int, most: int) -> None:
+        super().__init__(needed, most)
+        self.needed, self.most = needed, most
+
+
+def load_image(
+    image: str | os.PathLike[str] | bytes | Image.Image, spec: InputSpec, *, most_bytes: int | None = None
+) -> Pixels:
     """Decode an image (a path, the bytes of a file, or a Pillow image), and resize it to a model's input.
+
+    Args:
+        image: What to decode.
+        spec: The model's input.
+        most_bytes: Memory that this may take; None: `Memory.most`.
 
     Returns:
         Pixels 0-255, uint8, shape `spec.shape` (height, width, channels). May be read-only.
 
     Raises:
-        InputError: The file is missing, truncated, not a JPEG, PNG, BMP, WebP or GIF, or larger than Pillow's limit
-            against decompression bombs; or `spec` is not for images.
+        InputError: The file is missing, truncated, not a JPEG, PNG, BMP, WebP or GIF, has more pixels than Pillow's
+            limit against decompression bombs, or is another kind of bomb; or `spec` is not for images.
+        ImageTooLargeError: It takes more memory.
         MissingExtraError: Pillow is not installed.
     """
     _require_image(spec)
     pillow = _pillow()
     try:
         if isinstance(image, pillow.Image):
+            check_sides(*image.size)
+            _check_memory(image, 0, spec, most_bytes)
+            image.load()
             return _pixels(image, spec)
-        with _open(image) as opened:
+        with _stream(image) as file:
+            header, opened = _open(file, most_bytes)
             side = 2 * max(spec.shape[:2]) / resize_rule(spec.resize)[1]
             opened.draft(None, (round(side), round(side)))
+            _check_memory(opened, header.held, spec, most_bytes)
+            opened.load()
+            _check_memory(opened, header.held, spec, most_bytes)  # transparency may follow the pixels of a PNG
             return _pixels(opened, spec)
     except Exception as e:  # on damaged files Pillow raises SyntaxError, struct.error and others
         raise _unreadable(image, e) from e
@@ -85,6 +126,10 @@ def resize_array(array: npt.NDArray[Any], spec: InputSpec) -> Pixels:
         )
     if array.shape == spec.shape:
         return array
+    try:
+        check_sides(array.shape[1], array.shape[0])
+    except ValueError as e:
+        raise InputError(f"An array of shape {array.shape} is not an image: {e}.", "Make it smaller.") from e
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     return _pixels(_pillow().fromarray(array), spec)
@@ -94,8 +139,9 @@ def peek(path: str | os.PathLike[str] | bytes) -> tuple[int, int, Color]:
     """Read height, width (upright, in pixels) and colour of an image from its header; errors as above."""
     _pillow()
     try:
-        with _open(path) as image:
-            sideways = _orientation(image) >= 5
+        with _stream(path) as file:
+            image = _open(file)[1]
+            sideways = orientation_of(image) in SIDEWAYS
             height, width = image.size if sideways else image.size[::-1]
             return height, width, "grey" if image.mode in _GREY_MODES else "rgb"
     except Exception as e:
@@ -115,64 +161,80 @@ def _require_image(spec: InputSpec) -> None:
         raise InputError(f"The model takes tensors of shape {spec.shape}, not images.")
 
 
-def _open(image: Any) -> Image.Image:
-    opened: Image.Image = _pillow().open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS)
-    return opened
+def _stream(image: Any) -> BinaryIO:
+    if isinstance(image, bytes):
+        return io.BytesIO(image)
+    if isinstance(image, (str, os.PathLike)):
+        return open_regular(image)
+    raise TypeError(type(image).__name__)
+
+
+def _open(file: BinaryIO, most: int | None = None) -> tuple[ImageHeader, Image.Image]:
+    """What a file claims, and the image, not yet decoded, which is closed with the file."""
+    pillow, header = _pillow(), read_header(file)
+    if header is None:
+        raise pillow.UnidentifiedImageError
+    importlib.import_module(f"PIL.{PLUGINS[header.format]}ImagePlugin")  # or Pillow would import all of them
+    pixels, bomb = header.width * header.height, pillow.MAX_IMAGE_PIXELS  # some decoders take memory at once
+    if bomb is not None and pixels > 2 * bomb:
+        raise pillow.DecompressionBombError(f"it has {pixels} pixels; accepted: {2 * bomb}")
+    _check_sum(header.held, most)
+    opened: Image.Image = pillow.open(file, formats=(header.format,))
+    check_sides(*opened.size)
+    if header.exif:
+        opened.info.setdefault("exif", header.exif)
+    return header, opened
+
+
+def _check_memory(opened: Image.Image, held: int, spec: InputSpec, most: int | None) -> None:
+    """Raise _TooLarge if all that is in memory at the same time takes more than it may."""
+    width, height = opened.size
+    final = 1 if spec.color == "grey" else 4
+    each = {"1": 1, "L": 1, "P": 1}.get(opened.mode, 2 if opened.mode.startswith("I;16") else 4)
+    if differs(opened, "L" if spec.color == "grey" else "RGB"):
+        each += final
+    strip = STRIP_BYTES if width * height > STRIP_PIXELS else 24 * width * height
+    _check_sum(held + width * height * each + strip + max(width, height) * max(spec.shape[:2]) * final, most)
+
+
+def _check_sum(needed: int, most: int | None) -> None:
+    most = Memory.most if most is None else most
+    if needed > most:
+        raise _TooLarge(needed, most)
 
 
 def _pixels(image: Image.Image, spec: InputSpec) -> Pixels:
-    """Apply the steps after opening."""
-    turn = _TURNS.get(_orientation(image))  # read first, because the steps below drop the EXIF block
-    image = _to_mode(image, "L" if spec.color == "grey" else "RGB")
-    if turn is not None:
-        image = image.transpose(_pillow().Transpose[turn])
-    return np.asarray(_fit(image, spec)).reshape(spec.shape)
+    """Apply the steps after decoding."""
+    mode = "L" if spec.color == "grey" else "RGB"
+    if differs(image, mode):
+        image = converted(image, mode)
+    box, size = _shown(image.size, spec)
+    return _framed(image.resize(size, _pillow().Resampling.BILINEAR, box=box), spec)
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block is ignored, as by image viewers
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Convert an image of any mode to "L" or "RGB"."""
-    if image.mode.startswith("I"):
-        deep = np.asarray(image)
-        if deep.min() < 0 or deep.max() > 0xFFFF:
-            raise ValueError(f"its grey values go from {deep.min()} to {deep.max()}; accepted: 0 to 65535")
-        image = _pillow().fromarray((deep >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its grey values are floating-point numbers, whose range is unknown")
-    elif "transparency" in image.info or image.mode[-1] in "aA" or getattr(image.palette, "mode", "")[-1:] == "A":
-        # `has_transparency_data` needs Pillow 10.1; Debian 12, the system of 32-bit boards, has 9.4.
-        page = _pillow().new("RGBA", image.size, "white")
-        image = _pillow().alpha_composite(page, image.convert("RGBA"))
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _fit(image: Image.Image, spec: InputSpec) -> Image.Image:
-    """Resize by the rule of the spec; sizes are (width, height)."""
-    pillow = _pillow()
+def _shown(whole: tuple[int, int], spec: InputSpec) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+    """The part of an image that the rule of the spec shows, (left, top, right, bottom), and its size."""
     size = (spec.shape[1], spec.shape[0])
     rule, share = resize_rule(spec.resize)
-    if image.size == size and share == 1:
-        return image
-    if rule == "stretch":
-        return image.resize(size, pillow.Resampling.BILINEAR)
-    ratios = (image.width / size[0], image.height / size[1])
-    if rule == "crop":
+    ratios = (whole[0] / size[0], whole[1] / size[1])
+    if rule == "crop" and (whole != size or share != 1):
         # Limit to the image, because 31 / 15 * 15 rounds to more than 31.
-        width, height = (min(share * min(ratios) * side, whole) for side, whole in zip(size, image.size, strict=True))
-        left, top = (image.width - width) / 2, (image.height - height) / 2
-        return image.resize(size, pillow.Resampling.BILINEAR, box=(left, top, left + width, top + height))
-    width, height = (max(1, round(side / max(ratios))) for side in image.size)
-    frame: Image.Image = pillow.new(image.mode, size)
-    shown = image.resize((width, height), pillow.Resampling.BILINEAR)
-    frame.paste(shown, ((size[0] - width) // 2, (size[1] - height) // 2))
-    return frame
+        width, height = (min(share * min(ratios) * side, length) for side, length in zip(size, whole, strict=True))
+        left, top = (whole[0] - width) / 2, (whole[1] - height) / 2
+        return (left, top, left + width, top + height), size
+    if rule == "pad":
+        size = (max(1, round(whole[0] / max(ratios))), max(1, round(whole[1] / max(ratios))))
+    return (0, 0, *whole), size
+
+
+def _framed(image: Image.Image, spec: InputSpec) -> Pixels:
+    """The pixels of an image, on black if it is smaller than the spec says."""
+    height, width = spec.shape[:2]
+    if image.size != (width, height):
+        frame = _pillow().new(image.mode, (width, height))
+        frame.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+        image = frame
+    return np.asarray(image).reshape(spec.shape)
 
 
 def _unreadable(image: object, error: Exception) -> InputError:
@@ -180,7 +242,13 @@ def _unreadable(image: object, error: Exception) -> InputError:
     from PIL import Image, UnidentifiedImageError
 
     what = f"The image of {len(image)} bytes" if isinstance(image, bytes) else f"The image {image}"
+    if isinstance(image, Image.Image):
+        what = "The image"
     hint = "Replace or remove it."
+    if isinstance(error, _TooLarge):
+        reason = f"takes up to {error.needed / 1e6:.0f} MB to decode; accepted: {error.most / 1e6:.0f} MB"
+        hint = "Make it smaller, or save it as a JPEG that is not progressive."
+        return ImageTooLargeError(f"{what} {reason}.", hint, error.needed)
     if isinstance(error, FileNotFoundError):
         reason, hint = "does not exist", "Check the path."
     elif isinstance(error, UnidentifiedImageError):

@@ -12,6 +12,7 @@ import numpy as np
 from edgepress.runtime.adapted import quantized
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, parsing
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.sessions import Session
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
 
 
-class Items:
+class ItemReader:
     """The items of an opened model file; `path` is for messages."""
 
     def __init__(self, path: Path, session: Session) -> None:
@@ -113,7 +114,8 @@ def random_items(contract: Contract | None, shape: tuple[int, ...]) -> npt.NDArr
 
 def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
     with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
-        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+        with file if isinstance(file, io.BytesIO) else open_regular(file) as opened:
+            array: npt.NDArray[Any] = np.load(opened, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("it is an archive of arrays, .npz")
     return array

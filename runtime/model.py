@@ -11,16 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.adapted import AdaptedSession
 from edgepress.runtime.contract import Contract, Task, contract_in
 from edgepress.runtime.decisions import decide, softmax, threshold_of, two_columns
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError, ModelFileError, reason_of
-from edgepress.runtime.items import Items
+from edgepress.runtime.items import ItemReader
+from edgepress.runtime.limit import LIMIT
 from edgepress.runtime.sessions import Session, check_outputs
 
 if TYPE_CHECKING:
@@ -31,11 +34,32 @@ if TYPE_CHECKING:
     Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
+UNKNOWN = "unknown"
+"""The label of an answer that is not accepted."""
+
+
 class Prediction(NamedTuple):
     """One class and its score, 0-1."""
 
     label: str
     score: float
+
+
+class Answer(NamedTuple):
+    """What a model says of one item.
+
+    Attributes:
+        classes: The classes with the highest scores, best first.
+        accepted: Whether the answer is accepted; None if the contract does not say.
+    """
+
+    classes: list[Prediction]
+    accepted: bool | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that commands print; "accepted" only if it is known."""
+        known = {} if self.accepted is None else {"accepted": self.accepted}
+        return {"classes": [p._asdict() for p in self.classes], **known}
 
 
 class Model:
@@ -49,7 +73,8 @@ class Model:
         labels: Class names; numbers if the file has no contract; empty if its outputs are no classes.
         output_shape: Shape of the output for one item.
         answer: `scores`, or `outputs` if there are no labels: what is timed and compared with other machines.
-        threshold: Probability from which a label counts as present; None if the best label is the answer.
+        threshold: Decision threshold of a label, as a probability; None if the best label is the answer.
+        limits: How scores become calibrated probabilities, and which answers are accepted.
         shape: Shape of one item, (height, width, channels) for images.
         ready: Shape and dtype of a batch that `answer` passes to the engine unchanged.
         stateful: Whether the file has state, such as that of a fused LSTM.
@@ -66,6 +91,7 @@ class Model:
             check_outputs(path, session.classes)
         self.labels = contract.labels if contract else () if raw else tuple(map(str, range(session.classes)))
         self.threshold = threshold_of(contract)
+        self.limits = contract.limits if contract else AnswerLimits()
         if contract:
             shape = (contract.adapter or contract.input).shape
             if len(shape) == len(session.shape):  # sizes that the file leaves free are those of the contract
@@ -89,7 +115,7 @@ class Model:
         self._run = self._no_scores if raw else _guarded(_probabilities(session.run, task), failed)
         self.output_shape = contract.output_shape if contract and raw else session.output_shape
         self.answer = self.outputs if raw else self.scores
-        self._items = Items(path, session)
+        self._items = ItemReader(path, session)
         self._dtype, self._ready = session.dtype, (session.batch or 1, *session.shape)
         self.ready = self._ready, self._dtype
 
@@ -148,16 +174,32 @@ class Model:
             top: Largest number of classes to return.
 
         Returns:
-            The classes with the highest scores, best first, regardless of the threshold (see `decide`).
+            The classes with the highest scores, best first, regardless of the threshold (see `decide`). The scores are
+            calibrated probabilities if `edgepress calibrate` was run on the file.
 
         Raises:
             InputError: The image can't be read or does not fit.
         """
+        return self.judge(image, top).classes
+
+    def judge(self, image: ImageLike, top: int = 5) -> Answer:
+        """Classify an image, and say whether the answer is accepted.
+
+        Args:
+            image: As for `classify`.
+            top: Largest number of classes to return.
+
+        Returns:
+            The classes as `classify` returns them, and whether the answer is accepted.
+        """
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
         self.require_labels()
-        scores = self.scores(self.prepare(image)[np.newaxis])[0]
-        return self._named(scores, np.argsort(-scores, kind="stable")[:top])
+        scores = self.scores(self.prepare(image)[np.newaxis])
+        accepted = self.limits.accepted(scores)
+        probabilities = self.limits.probabilities(scores)[0]
+        classes = self._named(probabilities, np.argsort(-scores[0], kind="stable")[:top])
+        return Answer(classes, None if accepted is None else bool(accepted[0]))
 
     def decide(self, image: ImageLike) -> list[Prediction]:
         """Classify an image, applying the threshold if there is one.
@@ -166,12 +208,15 @@ class Model:
             image: As for `classify`.
 
         Returns:
-            The best class; for "sigmoid" the positive one if it reaches the threshold, else the negative; for
-            "multilabel" every label that reaches it, best first, possibly none.
+            The best class; `unknown` if the answer is not accepted; for "sigmoid" the positive class if it reaches the
+            threshold, else the negative; for "multilabel" every label that reaches it, best first, possibly none.
         """
-        scores = self.scores(self.prepare(image)[np.newaxis])[0]
+        batch = self.scores(self.prepare(image)[np.newaxis])
+        accepted, scores = self.limits.accepted(batch), self.limits.probabilities(batch)[0]
+        if accepted is not None and not accepted[0]:
+            return [Prediction(UNKNOWN, float(scores.max()))]
         if self.threshold is None or self.contract is None or self.contract.task == "sigmoid":
-            return self._named(scores, decide(scores[np.newaxis], self.contract)[0])
+            return self._named(scores, decide(batch, self.contract)[0])
         rows = np.argsort(-scores, kind="stable")
         return self._named(scores, rows[scores[rows] >= self.threshold])
 
@@ -225,7 +270,11 @@ def load(
     if not 1 <= threads <= 256:
         raise InputError(f"threads is {threads}; accepted: 1 to 256.")
     file = Path(path)
-    name, session = open_session(file, engine, threads)
+    LIMIT.began = monotonic()
+    try:
+        name, session = open_session(file, engine, threads)
+    finally:
+        LIMIT.began = None
     if keep_state and not session.stateful:
         hint = "Leave out --keep-state (keep_state)."
         raise ModelFileError(f"{file} has no state to keep: it answers every item alone.", hint)
@@ -245,12 +294,15 @@ def _probabilities(run: Run, task: Task | None) -> Run:
 
 
 def _guarded(run: Run, failed: str) -> Run:
-    """The call, whose exceptions, of any kind, become errors; it is called in loops, so without a context manager."""
+    """The call, whose exceptions, of any kind, become errors; it is called in loops, so without context managers."""
 
     def guarded(batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        LIMIT.began = monotonic()
         try:
             return run(batch)
         except Exception as e:
             raise EngineError(f"{failed}: {reason_of(e)}.", "Convert it again, or use another engine.") from e
+        finally:
+            LIMIT.began = None
 
     return guarded

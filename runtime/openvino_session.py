@@ -10,7 +10,8 @@ import numpy as np
 
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import parsing
-from edgepress.runtime.flatbuffer import Flatbuffer, check_constants, unsupported_operations
+from edgepress.runtime.flatbuffer import Flatbuffer, check_model, unsupported_operations
+from edgepress.runtime.protobuf import check_functions
 from edgepress.runtime.sessions import Session, dequantization_table, file_format, input_scale
 
 if TYPE_CHECKING:
@@ -37,9 +38,11 @@ class OpenVinoSession(Session):
         self._options = {**OPENVINO_OPTIONS, "INFERENCE_NUM_THREADS": threads}
         data = path.read_bytes() if tflite else b""
         if tflite:
-            check_constants(path, data)
+            check_model(path, data)
         hint = "It is damaged, or contains an operation that OpenVINO lacks. Convert it again, or use another engine."
         with parsing(path, hint, failed="can't be opened by openvino"):
+            if not tflite:
+                check_functions(str(path))
             try:
                 model = self._core.read_model(str(path))
                 inputs, outputs = ([_shape(port) for port in ports] for ports in (model.inputs, model.outputs))

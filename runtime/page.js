@@ -2,6 +2,9 @@
 // The page of `serve`: sends a picture to /classify and shows the answer. docs/runtime.md says what is sent.
 const $ = (id) => document.getElementById(id);
 const MB = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e5 ? 3 : 1)} MB`;
+// A text as one line of characters that are seen; runtime/text.py does the same for terminals.
+const seen = (text) => (text.length > 999 ? `${text.slice(0, 750)}...${text.slice(-246)}` : text)
+  .replace(/[^\P{C}\u200c\u200d]|[\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0).toString(16)}}`);
 let board, turn = 0;
 
 function say(text, state = "done") {
@@ -13,7 +16,7 @@ async function ask(path, options) {
   const reply = await fetch(path, options).catch(() => {
     throw Error("The board does not answer. Is it on, and still serving?");
   });
-  const found = await reply.json();
+  const found = JSON.parse(await reply.text(), (_, value) => (typeof value === "string" ? seen(value) : value));
   if (!reply.ok) throw Object.assign(Error(`${found.error.message} ${found.error.hint}`.trim()), { status: reply.status });
   return [found, reply.headers];
 }
@@ -24,7 +27,7 @@ async function show(file) {
   const picture = $("picture");
   URL.revokeObjectURL(picture.src);
   picture.src = URL.createObjectURL(file);
-  picture.alt = `The picture ${file.name}`;
+  picture.alt = `The picture ${seen(file.name)}`;
   picture.hidden = true;
   picture.hidden = !(await picture.decode().then(() => true, () => false));
 }
@@ -39,14 +42,14 @@ function obstacle(file) {
 }
 
 async function classify(file) {
-  const mine = ++turn, old = () => mine !== turn;
+  const mine = ++turn, old = () => mine !== turn, name = seen(file.name);
   say("Working…", "busy");
   $("answer").hidden = true;
   $("sent").textContent = "";
   try {
     if (board.image) await show(file);
     const array = !board.image || file.name.endsWith(".npy");
-    let why = array ? "" : obstacle(file), sent = `Sent as it is: ${file.name}, ${MB(file.size)}.`;
+    let why = array ? "" : obstacle(file), sent = `Sent as it is: ${name}, ${MB(file.size)}.`;
     let begin = performance.now(), answer;
     if (!why) {
       answer = await post(file).catch((error) => {
@@ -55,16 +58,17 @@ async function classify(file) {
       });
     }
     if (why) {
-      if ($("picture").hidden) throw Error(`This browser can't read ${file.name}, and ${why}.`);
+      if ($("picture").hidden) throw Error(`This browser can't read ${name}, and ${why}.`);
       const small = await shrink(file);
       begin = performance.now();
       answer = await post(small);
-      sent = `Sent: ${board.shape[1]} x ${board.shape[0]} pixels, made of ${file.name} by this browser, because ${why.replace(/\.$/, "")}.`;
+      sent = `Sent: ${board.shape[1]} x ${board.shape[0]} pixels, made of ${name} by this browser, because ${why.replace(/\.$/, "")}.`;
     }
     if (old()) return;
-    const [{ classes }, headers] = answer, ms = performance.now() - begin;
+    const [{ classes, accepted }, headers] = answer, ms = performance.now() - begin;
     const inside = Number(/dur=([\d.]+)/.exec(headers.get("Server-Timing"))?.[1]);
-    say(`${classes[0].label}, ${percent(classes[0].score)}, in ${time(inside)} ms on the board, ${time(ms)} ms with sending.`);
+    const best = `${classes[0].label}, ${percent(classes[0].score)}`;
+    say(`${accepted === false ? `Unknown; the best guess is ${best}` : best}, in ${time(inside)} ms on the board, ${time(ms)} ms with sending.`);
     $("answer").tBodies[0].replaceChildren(...classes.map(row));
     $("answer").hidden = false;
     $("sent").textContent = sent;

@@ -6,7 +6,7 @@ Differences are counted in steps. A step is the largest change of an answer p th
 file causes: the scale of a quantized output or, if larger, 2 p (1 - p) times the scale of the quantized numbers in
 front of softmax or sigmoid; at least 1/256 where the output is not quantized (of a model without labels: 1/256 of the
 range of the stored answers). More steps than the contract allows
-(docs/runtime.md says why by scheme), or another best label that is clearly ahead, are a failure.
+(docs/runtime.md says why by scheme), or another best label clearly ahead, are a failure.
 
 A bundle's folder holds one model file and optionally `samples/manifest.json`, images that test decoding and resizing:
 
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, parsing
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.model import Model, load
 
@@ -53,7 +54,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Report:
+class SelfTestReport:
     """All checks of one file on one engine; `reference` is the engine on the workstation, with its version."""
 
     file: str
@@ -69,7 +70,7 @@ class Report:
         return all(check.passed for check in self.checks)
 
 
-def selftest(path: str | Path, engine: str | None = None, contract: str | Path | None = None) -> Report:
+def selftest(path: str | Path, engine: str | None = None, contract: str | Path | None = None) -> SelfTestReport:
     """Compare answers with the workstation's, for a model file or the folder of a bundle; `contract` is that of `load`.
 
     Raises:
@@ -97,15 +98,16 @@ def selftest(path: str | Path, engine: str | None = None, contract: str | Path |
     checks = []
     for seed, wanted, top in zip(test.seeds, expected, test.top, strict=True):
         scores = model.answer(seeded_item(model.contract.input, seed))[0].ravel()
-        checks.append(_check(f"seed {seed}", test, scores, columns, wanted, top, tolerance))
+        checks.append(_check(f"seed {seed}", test, scores, columns=columns, wanted=wanted, top=top, limit=tolerance))
+    limit = tolerance + SAMPLE_STEPS
     for name, wanted, top in _samples(manifest, model) if manifest and manifest.exists() else ():
         try:
             scores = model.scores(model.prepare(name)[np.newaxis])[0]
         except EdgepressError as e:
             checks.append(Check(name.name, False, None, str(e)))
         else:
-            checks.append(_check(name.name, test, scores, list(all_columns), wanted, top, tolerance + SAMPLE_STEPS))
-    return Report(str(file), model.contract.scheme, model.engine, test.engine, tolerance, tuple(checks))
+            checks.append(_check(name.name, test, scores, columns=all_columns, wanted=wanted, top=top, limit=limit))
+    return SelfTestReport(str(file), model.contract.scheme, model.engine, test.engine, tolerance, tuple(checks))
 
 
 def seeded_item(spec: InputSpec, seed: int) -> npt.NDArray[Any]:
@@ -141,14 +143,14 @@ def _between(levels: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
 
 def _samples(manifest: Path, model: Model) -> list[tuple[Path, npt.NDArray[Any], int]]:
     with parsing(manifest, "Unpack the bundle again.", failed="is damaged", error=InputError):
-        samples = json.loads(manifest.read_bytes())["samples"]
+        samples = json.loads(open_regular(manifest).read())["samples"]
         rows = [(s["file"], np.array(s["scores"], np.float64), model.labels.index(s["label"])) for s in samples]
         if any(scores.shape != (len(model.labels),) for _, scores, _ in rows):
             raise ValueError(f"a sample does not have {len(model.labels)} scores")
         return [(manifest.parent / str(name), scores, top) for name, scores, top in rows]
 
 
-def _check(name: str, test: SelfTest, scores: Any, columns: list[int], wanted: Any, top: int, limit: float) -> Check:
+def _check(name: str, test: SelfTest, scores: Any, *, columns: Any, wanted: Any, top: int, limit: float) -> Check:
     steps = np.maximum(test.step or (test.high - test.low) / 256, 2 * wanted * (1 - wanted) * test.logit_step)
     off = np.abs(scores[columns] - wanted) / steps
     worst, best = int(np.argmax(off)), int(np.argmax(scores))

@@ -4,20 +4,17 @@ If the model keeps its state, all requests are one stream, whoever sends them; `
 
 An event loop reads all requests and one thread decodes and classifies, so a slow client delays nobody and costs a few
 kilobytes. There are limits on connections, on the size of a body and of all bodies, on the queue for the engine (503
-with Retry-After), and on the time to receive a request. There is one request per connection, and no TLS or
-authentication; by default only this machine can connect (127.0.0.1), and no page of another site (`web`).
+with Retry-After), and on the time to receive a request. If the engine gives no answer in time (`limit`), all requests
+get 503 and the process ends with an error, so that a supervisor starts it again. There is one request per connection,
+and no TLS or authentication; by default only this machine can connect (127.0.0.1), and no page of another site (`web`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import http.client
-import io
-import json
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,15 +23,35 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from edgepress.runtime.errors import EdgepressError, InputError
-from edgepress.runtime.model import Model, Prediction
-from edgepress.runtime.web import HEADERS, is_loopback, name_in, page_files, refusal, send
+from edgepress.runtime.limit import LIMIT
+from edgepress.runtime.model import Answer, Model
+from edgepress.runtime.text import json_text, traceback_of
+from edgepress.runtime.web import (
+    HEADERS,
+    MAX_HEAD,
+    Bodies,
+    Refused,
+    is_loopback,
+    name_in,
+    page_files,
+    read_head,
+    refusal,
+    send,
+)
 
-MAX_BODY, MAX_BODIES, MAX_HEAD, MAX_CONNECTIONS, QUEUE = 8 << 20, 64 << 20, 16 << 10, 500, 64
+MAX_BODY = 8 << 20
+MAX_BODIES = 32 << 20
+"""Bytes of a body, and of all that are arriving or waiting."""
+MAX_CONNECTIONS = 500
+QUEUE = 64
+"""Requests that wait for the engine."""
 MAX_PIXELS = 12_500_000
 """Pillow's limit; an image with more than twice as many pixels is refused before decoding."""
+MAX_DECODING = 104 << 20
+"""Memory that decoding may take: with a body and its copies, a request takes less than 200 MB."""
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     """An answer; `more` are lines of its head."""
 
     status: int
@@ -61,7 +78,9 @@ def serve(
     with suppress(ImportError):
         from PIL import Image
 
-        Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+        from edgepress.runtime.image import Memory
+
+        Image.MAX_IMAGE_PIXELS, Memory.most = MAX_PIXELS, MAX_DECODING
         Image.preinit()  # its decoders now, not with the first image
     known = {name: name_in(name.lower()) for name in names}
     if wrong := [name for name, found in known.items() if not found]:
@@ -73,12 +92,15 @@ class _Server:
     def __init__(self, model: Model, timeout_s: float, names: Collection[str]) -> None:
         self._model, self._timeout_s, self._worker = model, timeout_s, ThreadPoolExecutor(1)
         self._tasks: set[asyncio.Task[None] | None] = set()
-        self._bytes = self._waiting = 0
+        self._bodies, self._waiting = Bodies(MAX_BODIES, MAX_BODY), 0
         self._names, self._loopback, self._files = names, True, page_files()
         self._ready = _json(200, _about(model))
+        self._late: asyncio.Future[None] | None = None
 
     async def run(self, host: str, port: int, on_ready: Callable[[int], None]) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._late = loop.create_future()
+        LIMIT.before_end.append(lambda: asyncio.run_coroutine_threadsafe(self._give_up(), loop).result(self._timeout_s))
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(NotImplementedError):  # on Windows, where Ctrl-C ends it at once
                 loop.add_signal_handler(number, stop.set)
@@ -87,8 +109,17 @@ class _Server:
         on_ready(server.sockets[0].getsockname()[1])
         await stop.wait()
         server.close()
+        await self._finish()
+
+    async def _finish(self) -> None:
         if tasks := [task for task in self._tasks if task is not None]:
             await asyncio.wait(tasks, timeout=self._timeout_s)
+
+    async def _give_up(self) -> None:
+        """Answer all requests, because the engine will not."""
+        assert self._late is not None
+        self._late.set_result(None)
+        await self._finish()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tasks.add(task := asyncio.current_task())
@@ -107,83 +138,73 @@ class _Server:
             writer.close()
             self._tasks.discard(task)
 
-    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Reply:
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> HttpReply:
         body = bytearray()
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await self._receive(reader, writer, body)
-            return found if isinstance(found, Reply) else await self._classify(bytes(body), found)
+                reply = await self._receive(reader, writer, body)
+            return reply if isinstance(reply, HttpReply) else await self._classify(body, reply)
         except EdgepressError as e:
             return _json(400, {"error": e.to_dict()})
+        except Refused as e:
+            return _error(e.status, str(e))
         except TimeoutError:
             return _error(408, f"The request did not arrive in {self._timeout_s:g} s.")
-        except asyncio.LimitOverrunError:
-            return _error(431, f"The headers are longer than {MAX_HEAD} bytes.")
-        except (asyncio.IncompleteReadError, ValueError, http.client.HTTPException) as e:
-            return _error(400, f"Invalid HTTP request: {e}")
         except MemoryError:
             return _error(413, "Not enough memory for this image.")
         except OSError:
             raise
-        except Exception:  # a bug: only this request fails
-            traceback.print_exc(file=sys.stderr)
+        except Exception as e:  # a bug: only this request fails
+            sys.stderr.write(traceback_of(e))
             return _error(500, "Internal error; see the server's log.")
         finally:
-            self._bytes -= len(body)
+            self._bodies.held -= len(body)
 
     async def _receive(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytearray
-    ) -> Reply | int:
+    ) -> HttpReply | int:
         """Read a request: its answer, or the number of classes to answer with, and then its body."""
-        first, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
-        method, target, _ = first.decode("ascii").split(" ")
-        headers, (path, _, query) = http.client.parse_headers(io.BytesIO(rest)), target.partition("?")
+        method, path, query, headers = await read_head(reader)
         if why := refusal(method, headers, loopback=self._loopback, allowed=self._names):
-            return _error(403, why)
+            raise Refused(403, why)
         if method == "GET" and path in ("/ready", "/healthz"):
             return self._ready
         if method == "GET" and path in self._files:
             kind, content = self._files[path]
-            return Reply(200, content, kind)
+            return HttpReply(200, content, kind)
         if path == "/reset" and method == "POST" and self._model.keeps_state:
             await asyncio.get_running_loop().run_in_executor(self._worker, self._model.reset)
             return _json(200, {"status": "ok"})
-        length = headers.get("Content-Length", "")
         if path != "/classify":
-            return _error(404, "Accepted: POST /classify, GET /, GET /ready and GET /healthz.")
+            raise Refused(404, "Accepted: POST /classify, GET /, GET /ready and GET /healthz.")
         if method != "POST":
-            return _error(405, "POST an image or a .npy array to /classify.")
-        if not (length.isdecimal() and length.isascii()):
-            return _error(411, "Content-Length is required.")
-        if len(length) > 12 or int(length) > MAX_BODY:
-            return _error(413, f"The body has {length} bytes; accepted: up to {MAX_BODY}.")
+            raise Refused(405, "POST an image or a .npy array to /classify.")
         top = parse_qs(query).get("top", ["5"])[0]
         if not (top.isdecimal() and len(top) < 9):
-            return _error(400, f"top is {top[:20]!r}; accepted: a whole number.")
-        if "Expect" in headers:
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while len(body) < int(length):  # count received bytes: a claimed length must not block others
-            if not (piece := await reader.read(min(1 << 16, int(length) - len(body)))):
-                return _error(400, f"Incomplete HTTP request: {len(body)} of {length} bytes arrived.")
-            body += piece
-            self._bytes += len(piece)
-            if self._bytes > MAX_BODIES:
-                return _error(503, "Too many bytes are arriving at once.")
+            raise Refused(400, f"top is {top[:20]!r}; accepted: a whole number.")
+        await self._bodies.read(headers, reader, writer, body)
         return int(top)
 
-    async def _classify(self, body: bytes, top: int) -> Reply:
+    async def _classify(self, body: bytearray, top: int) -> HttpReply:
         if self._waiting >= QUEUE:
-            return _error(503, f"{QUEUE} requests are already waiting for the engine.")
+            raise Refused(503, f"{QUEUE} requests are already waiting for the engine.")
+        assert self._late is not None
         self._waiting += 1
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().run_in_executor(self._worker, self._timed, body, top)
         try:
-            classes, ms = await asyncio.get_running_loop().run_in_executor(self._worker, self._timed, body, top)
+            await asyncio.wait([answer, self._late], return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise Refused(503, "The engine gave no answer in time; the server ends.")
+            found, ms = answer.result()
         finally:
+            answer.cancel()  # of a server that ends, which would wait for the engine's answers to nobody
+            del answer  # its error has this frame in its traceback: in a circle, the body would stay in memory
             self._waiting -= 1
-        return _json(200, {"classes": [p._asdict() for p in classes]}, f"Server-Timing: classify;dur={ms:.3f}\r\n")
+        return _json(200, found.to_dict(), f"Server-Timing: classify;dur={ms:.3f}\r\n")
 
-    def _timed(self, body: bytes, top: int) -> tuple[list[Prediction], float]:
+    def _timed(self, body: bytearray, top: int) -> tuple[Answer, float]:
         begin = time.perf_counter()
-        return self._model.classify(body, top), (time.perf_counter() - begin) * 1e3
+        return self._model.judge(bytes(body), top), (time.perf_counter() - begin) * 1e3
 
 
 def _about(model: Model) -> dict[str, Any]:
@@ -202,9 +223,9 @@ def _about(model: Model) -> dict[str, Any]:
     }
 
 
-def _json(status: int, document: dict[str, Any], more: str = "") -> Reply:
-    return Reply(status, json.dumps(document, ensure_ascii=False).encode() + b"\n", more=more)
+def _json(status: int, document: dict[str, Any], more: str = "") -> HttpReply:
+    return HttpReply(status, json_text(document).encode() + b"\n", more=more)
 
 
-def _error(status: int, message: str) -> Reply:
+def _error(status: int, message: str) -> HttpReply:
     return _json(status, {"error": {"kind": "http", "message": message, "hint": ""}})

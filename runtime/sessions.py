@@ -17,13 +17,14 @@ import numpy as np
 from edgepress.runtime.contract import MEMBER, Contract, read_contract
 from edgepress.runtime.errors import EngineError, ModelFileError, parsing
 from edgepress.runtime.filetypes import format_of
-from edgepress.runtime.flatbuffer import assigns_resources, check_constants, has_variables, unsupported_operations
+from edgepress.runtime.flatbuffer import assigns_resources, check_model, has_variables, unsupported_operations
+from edgepress.runtime.protobuf import check_functions
 from edgepress.runtime.system import FLAGS, cpu_info
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # for type checkers only: importing it is a tenth of the runtime's start on a board
 
-_ONNX_TYPES = {"tensor(float)": np.float32} | {
+_ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16} | {
     f"tensor({kind.__name__})": kind for kind in (np.uint8, np.int8, np.int16, np.int32, np.int64)
 }
 MAX_OUTPUTS = 1 << 20
@@ -78,13 +79,13 @@ class TFLiteSession(Session):
 
     def __init__(self, path: Path, module: Any, threads: int) -> None:
         self.contract, data = read_contract(path), path.read_bytes()
-        check_constants(path, data)
+        check_model(path, data)
         self._opening = path, module, threads
         interpreter = self._open()
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         taken, given = ([d["shape"].tolist() for d in details] for details in (inputs, outputs))
         self._describe(path, taken, given)
-        self.dtype = np.dtype(inputs[0]["dtype"])
+        self.dtype, self._half = _taken(np.dtype(inputs[0]["dtype"]))
         self.scale = input_scale(inputs[0])
         self._table = dequantization_table(outputs[0])
         self._reopens, self.keep_state = assigns_resources(path, data), False
@@ -102,10 +103,10 @@ class TFLiteSession(Session):
         """The outputs for a batch of the file's fixed size."""
         if not self.keep_state:
             self.reset()
-        self._set(self._input, batch)
+        self._set(self._input, batch.astype(np.float16) if self._half else batch)
         self._invoke()
         out: npt.NDArray[np.float32] = self._get(self._output)
-        out = out if self._table is None else self._table[out]
+        out = np.asarray(out, np.float32) if self._table is None else self._table[out]
         return out if self._flat else out.reshape(len(batch), -1)
 
     def _open(self) -> Any:
@@ -150,13 +151,20 @@ class OnnxSession(Session):
         self._describe(path, [port.shape for port in inputs], [port.shape for port in outputs])
         if inputs[0].type not in _ONNX_TYPES:
             raise ModelFileError(f"{path} takes {inputs[0].type}; accepted: {', '.join(_ONNX_TYPES)}.")
-        self.dtype = np.dtype(_ONNX_TYPES[inputs[0].type])
+        self.dtype, self._half = _taken(np.dtype(_ONNX_TYPES[inputs[0].type]))
         self._run, self._input, self._outputs = session.run, inputs[0].name, [outputs[0].name]
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch, of any size unless the file fixes it."""
-        out: npt.NDArray[np.float32] = self._run(self._outputs, {self._input: batch})[0]
+        batch = batch.astype(np.float16) if self._half else batch
+        out = np.asarray(self._run(self._outputs, {self._input: batch})[0], np.float32)
         return out if self._flat else out.reshape(len(batch), -1)
+
+
+def _taken(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], bool]:
+    """The type that a session takes for a file of this type, and whether it has to store that as float16."""
+    half = dtype == np.float16
+    return np.dtype(np.float32) if half else dtype, bool(half)
 
 
 def onnx_session(module: Any, model: str | bytes, **settings: Any) -> Any:
@@ -169,7 +177,11 @@ def onnx_session(module: Any, model: str | bytes, **settings: Any) -> Any:
         module: The package `onnxruntime`.
         model: Path of the file, or its bytes.
         settings: Attributes of `SessionOptions`.
+
+    Raises:
+        ValueError: Its functions call themselves, or stand for very many nodes.
     """
+    check_functions(model)
     if _products_saturate():
         with suppress(Exception):  # ONNX Runtime 1.32 fails on signed activations; its errors share no base class
             return _opened(module, model, settings | {"log_severity_level": 4}, precise=True)
@@ -234,14 +246,15 @@ def input_scale(details: dict[str, Any]) -> tuple[float, int]:
 
 
 def dequantization_table(details: dict[str, Any]) -> npt.NDArray[np.float32] | None:
-    """The real values of the 256 stored values, in the order of their bits; a lookup is faster than arithmetic."""
+    """The real values of all stored values, in the order of their bits; a lookup is faster than arithmetic."""
     dtype, scale = np.dtype(details["dtype"]), input_scale(details)
-    if dtype == np.float32:
+    if dtype.kind == "f":
         return None
-    if dtype.itemsize != 1:
-        raise ModelFileError(f"The output is {dtype}; accepted: float32, uint8, int8.", "Convert the model again.")
-    stored = np.arange(256, dtype=np.uint8).view(dtype).astype(np.float32)
-    table = np.empty(256, np.float32)
+    if dtype.itemsize > 2:
+        accepted = "float32, float16, uint8, int8, int16"
+        raise ModelFileError(f"The output is {dtype}; accepted: {accepted}.", "Export the model with one of these.")
+    stored = np.arange(256**dtype.itemsize).astype(f"u{dtype.itemsize}").view(dtype).astype(np.float32)
+    table = np.empty(len(stored), np.float32)
     # A negative index counts from the end, so int8 -1 finds entry 255, the value of its bits.
     table[:] = (stored - scale[1]) * scale[0]
     return table

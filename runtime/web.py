@@ -1,4 +1,6 @@
-"""What `serve` gives to browsers, and what it refuses them.
+"""How `serve` and `edgepress play` read requests and answer them, and what they give and refuse to browsers.
+
+A request that two programs may understand in two ways, such as one with two lengths, is refused.
 
 Any web page can make its visitor's browser send requests to this server, also where nobody else can reach it. So a
 request is refused if its headers say that a page of another site sent it, or if it names this server by a name that
@@ -8,6 +10,8 @@ somebody else can point here (DNS rebinding). Other programs send neither.
 from __future__ import annotations
 
 import asyncio
+import http.client
+import io
 import ipaddress
 import pkgutil
 import re
@@ -15,7 +19,13 @@ from collections.abc import Collection
 from contextlib import suppress
 from email.message import Message
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, gethostname, socket
+from typing import NamedTuple
 
+MAX_HEAD = 16 << 10
+"""Bytes of the first line and the headers of a request."""
+_FIRST = re.compile(rb"([A-Za-z]+) ([!-~]+) HTTP/1\.([01])")
+_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+"""The first line of a request and one of its headers, without their ends (RFC 9112, sections 3 and 5)."""
 FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -29,6 +39,82 @@ HEADERS = (
     "Referrer-Policy: same-origin\r\nCache-Control: no-store\r\n"
 )
 """Of every answer: nothing is loaded from elsewhere, and no other site may embed or frame it."""
+
+
+class Refused(Exception):  # noqa: N818 - no error of the program
+    """A request that is answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Head(NamedTuple):
+    """A request without its body."""
+
+    method: str
+    path: str
+    query: str
+    headers: Message
+
+
+async def read_head(reader: asyncio.StreamReader) -> Head:
+    """Read the head of a request.
+
+    Raises:
+        Refused: It is longer than the reader's limit, incomplete, or not one of HTTP/1.
+    """
+    try:
+        lines = (await reader.readuntil(b"\r\n\r\n"))[:-4].split(b"\r\n")
+        first = _FIRST.fullmatch(lines[0])
+        if first is None:
+            raise ValueError("the first line is not one of HTTP/1.1")
+        if not all(_FIELD.fullmatch(line) for line in lines[1:]):
+            raise ValueError("a header is not one of HTTP/1.1")
+        headers = http.client.parse_headers(io.BytesIO(b"\r\n".join([*lines[1:], b"", b""])))
+        if first[3] == b"1" and "Host" not in headers:
+            raise ValueError("the header Host is missing")
+    except asyncio.LimitOverrunError:
+        raise Refused(431, f"The headers are longer than {MAX_HEAD} bytes.") from None
+    except (asyncio.IncompleteReadError, ValueError, http.client.HTTPException) as e:
+        raise Refused(400, f"Invalid HTTP request: {e}") from e
+    path, _, query = first[2].decode().partition("?")
+    return Head(first[1].decode(), path, query, headers)
+
+
+class Bodies:
+    """The bodies of all requests that a server holds at the same time."""
+
+    def __init__(self, most: int, most_each: int) -> None:
+        self.held, self._most, self._most_each = 0, most, most_each
+
+    async def read(
+        self, headers: Message, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytearray
+    ) -> None:
+        """Read a body into `body`; whoever is done with it takes its length off `held`, even after an error.
+
+        Raises:
+            Refused: Its length is not told once, or too large, or does not arrive; or all are too large together.
+        """
+        length = _length(headers, self._most_each)
+        if "Expect" in headers:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(body) < length:  # count received bytes: a claimed length must not block others
+            if not (piece := await reader.read(min(1 << 16, length - len(body)))):
+                raise Refused(400, f"Incomplete HTTP request: {len(body)} of {length} bytes arrived.")
+            body += piece
+            self.held += len(piece)
+            if self.held > self._most:
+                raise Refused(503, "Too many bytes are arriving at once.")
+
+
+def _length(headers: Message, most: int) -> int:
+    lengths = headers.get_all("Content-Length", [])
+    if len(lengths) != 1 or "Transfer-Encoding" in headers or not re.fullmatch(r"[0-9]+", lengths[0].strip(" \t")):
+        raise Refused(411, "One Content-Length is required, and no Transfer-Encoding.")
+    if len(lengths[0]) > 12 or int(lengths[0]) > most:
+        raise Refused(413, f"The body has {lengths[0][:20]} bytes; accepted: up to {most}.")
+    return int(lengths[0])
 
 
 def page_files() -> dict[str, tuple[str, bytes]]:

@@ -1,8 +1,7 @@
-"""Shared fixtures, and the unit tier: `pytest -m unit` runs what needs neither TensorFlow nor a child process.
+"""Shared fixtures, and the tiers: a test is a unit test, an integration test or a slow one by its folder.
 
-The model that most other tests share is LeNet trained on digits, with a variant of each scheme. A test is a unit test
-if its module is in `UNIT_MODULES` and it uses none of the fixtures that train or convert a model; such a test fails if
-it imports TensorFlow or starts a process all the same.
+The model that most integration tests share is LeNet trained on digits, with a variant of each scheme. A test of
+tests/unit fails if it imports TensorFlow or starts a process.
 """
 
 from __future__ import annotations
@@ -10,41 +9,27 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+from shared_folders import once_per_run
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+TESTS = Path(__file__).parent
 EXAMPLES = os.environ.get("EDGEPRESS_EXAMPLES")
-"""Examples of a property, always the same ones; `benchmarks/mutation.py` asks for fewer than Hypothesis would take."""
-settings.register_profile("any", deadline=None)  # no test depends on how fast the machine is
+"""Examples of a property, always the same ones, where `benchmarks/development/mutation.py` asks for few."""
+settings.register_profile("any", deadline=None, max_examples=30)  # no test depends on how fast the machine is
+settings.register_profile("thorough", deadline=None, max_examples=100)  # for CI
 settings.register_profile("few", deadline=None, max_examples=int(EXAMPLES or 1), derandomize=True)
 settings.load_profile("few" if EXAMPLES else "any")
 
-UNIT_MODULES = """
-    accuracy adapter advice augment bundle bundle_archive bundle_verify compare contract data data_folder data_idx
-    data_splits files foreign_contract image inspection_graph intervals metrics notebook_views report
-    results_file selftest tasks text timing verification
-"""
-"""Test modules, without "test_", whose tests are unit tests; so are those of every `test_unit_*.py`."""
-HEAVY_FIXTURES = {"run", "net", "keras_found"}
-"""Fixtures that need TensorFlow, with whatever uses them."""
-NOT_UNIT = {
-    "test_pickled_split_opens_without_tensorflow",
-    "test_memory_does_not_grow_with_the_number_of_images",
-    "test_the_module_needs_no_heavy_package",
-    "test_converted_files_answer_what_their_parent_does",
-    "test_others_at_work_make_a_run_noisy",
-}
-"""Tests of these modules that convert a model or start a process in their body."""
 NEW_PROCESS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "os.exec"}
 _processes: list[str] = []
 
@@ -57,24 +42,26 @@ def _audit(event: str, _: tuple[object, ...]) -> None:
 sys.addaudithook(_audit)
 
 
-def _is_unit(path: Path) -> bool:
-    name = path.stem.removeprefix("test_")
-    return name.startswith("unit_") or name in UNIT_MODULES.split()
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave other test modules alone with `-m unit`: some import TensorFlow themselves."""
-    other = collection_path.name.startswith("test_") and not _is_unit(collection_path)
-    return True if config.getoption("markexpr") == "unit" and other else None
+def _tier(path: Path) -> str:
+    """The folder below `tests` in which a test lies."""
+    return path.relative_to(TESTS).parts[0]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the unit tests, before pytest selects by marker."""
+    """Mark the tests of tests/slow, before pytest selects by marker."""
     for item in items:
-        heavy = HEAVY_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("slow")
-        if _is_unit(item.path) and not heavy and getattr(item, "originalname", "") not in NOT_UNIT:
-            item.add_marker(pytest.mark.unit)
+        if _tier(item.path) == "slow":
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker whole files, so that what a file's tests share is made once; short unit tests fill the end."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,7 +69,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Fail a unit test that imports TensorFlow or starts a process."""
     before, started = "tensorflow" in sys.modules, len(_processes)
     yield
-    if item.get_closest_marker("unit") is not None:
+    if _tier(item.path) == "unit":
         assert before or "tensorflow" not in sys.modules, "a unit test imported TensorFlow"
         assert _processes[started:] == [], "a unit test started a process"
 
@@ -94,18 +81,6 @@ class Run:
     folder: Path
     model: Path
     variants: dict[str, Path]
-
-
-def once_per_run(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first worker to come fills and the others find."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    folder = base / name
-    with filelock.FileLock(base / f"{name}.lock"):
-        if not (folder / "done").exists():
-            make(folder)
-            (folder / "done").touch()
-    return folder
 
 
 def pytest_configure() -> None:

@@ -19,27 +19,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgepress.toolkit.accuracy_diagnosis.diagnose import diagnose_accuracy
     from edgepress.toolkit.annotation import annotate
     from edgepress.toolkit.benchmarking.benchmark import benchmark
     from edgepress.toolkit.benchmarking.options import BenchmarkOptions
     from edgepress.toolkit.bundles.build import bundle
     from edgepress.toolkit.bundles.verify import verify
+    from edgepress.toolkit.calibrating.calibrate import calibrate
     from edgepress.toolkit.comparison.compare import compare
-    from edgepress.toolkit.compressing.compress import compress
+    from edgepress.toolkit.compression.compress import compress
     from edgepress.toolkit.conversion import Hints, convert
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.demonstration import demo
-    from edgepress.toolkit.diagnosing.accuracy import diagnose_accuracy
-    from edgepress.toolkit.diagnosing.diagnose import diagnose
     from edgepress.toolkit.evaluation import evaluate
+    from edgepress.toolkit.exporting.export import export
     from edgepress.toolkit.inspection import inspect
     from edgepress.toolkit.prediction import predict
     from edgepress.toolkit.profiling.profile import profile
-    from edgepress.toolkit.pruning.prune import prune
     from edgepress.toolkit.reports.report import report
+    from edgepress.toolkit.retraining.prune import prune
+    from edgepress.toolkit.retraining.tune import tune
+    from edgepress.toolkit.speed_diagnosis.diagnose import diagnose
     from edgepress.toolkit.sweeping.sweep import sweep
     from edgepress.toolkit.training.loop import train
-    from edgepress.toolkit.tuning.tune import tune
 
 _MODULES = {
     "BenchmarkOptions": "benchmarking.options",
@@ -47,22 +49,24 @@ _MODULES = {
     "annotate": "annotation",
     "benchmark": "benchmarking.benchmark",
     "bundle": "bundles.build",
+    "calibrate": "calibrating.calibrate",
     "compare": "comparison.compare",
-    "compress": "compressing.compress",
+    "compress": "compression.compress",
     "convert": "conversion",
     "demo": "demonstration",
-    "diagnose": "diagnosing.diagnose",
-    "diagnose_accuracy": "diagnosing.accuracy",
+    "diagnose": "speed_diagnosis.diagnose",
+    "diagnose_accuracy": "accuracy_diagnosis.diagnose",
     "evaluate": "evaluation",
+    "export": "exporting.export",
     "inspect": "inspection",
     "open_data": "data",
     "predict": "prediction",
     "profile": "profiling.profile",
-    "prune": "pruning.prune",
+    "prune": "retraining.prune",
     "report": "reports.report",
     "sweep": "sweeping.sweep",
     "train": "training.loop",
-    "tune": "tuning.tune",
+    "tune": "retraining.tune",
     "verify": "bundles.verify",
 }
 """The module of each public name."""
@@ -73,6 +77,7 @@ __all__ = [
     "annotate",
     "benchmark",
     "bundle",
+    "calibrate",
     "compare",
     "compress",
     "convert",
@@ -80,6 +85,7 @@ __all__ = [
     "diagnose",
     "diagnose_accuracy",
     "evaluate",
+    "export",
     "inspect",
     "open_data",
     "predict",
@@ -96,8 +102,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    return found
+    from edgepress.toolkit.arguments import checked  # not for child processes, which import this package, too
+
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    if not isinstance(value, type):
+        value = checked(value)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

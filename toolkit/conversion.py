@@ -7,6 +7,7 @@ other model, the contract is assembled from `Hints`, the file's metadata and gue
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +19,12 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter, end_for
 from edgepress.converters.contract.guess import guess_contract
-from edgepress.converters.contract.hints import Facts, Hints
-from edgepress.converters.conversion import Conversion
-from edgepress.converters.kept import KeepOptions
-from edgepress.converters.proof.compare import ITEMS, OFFSET_ITEMS
-from edgepress.converters.schemes import SCHEMES
-from edgepress.converters.statistics import RANGINGS
+from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.float_layers import KeepOptions
+from edgepress.converters.proof.compare import FEW, ITEMS
+from edgepress.converters.schemes import SCHEMES, Scheme
+from edgepress.converters.statistics import CALIBRATION_METHODS
 from edgepress.converters.targets import checked_target, schemes_from
 from edgepress.converters.variant import Variant
 from edgepress.runtime import Contract
@@ -39,6 +40,8 @@ __all__ = ["Hints", "convert", "notes_by_text", "summary"]
 
 SAMPLES = 200
 CALIBRATION_BATCH = 50
+PROOF_BYTES = 64 << 20
+"""Size of the items on which files are verified."""
 JUDGED = 500
 """Validation items on which files are judged at most."""
 
@@ -62,7 +65,7 @@ class Variants(list[Variant]):
 
 def convert(
     model: str | Path,
-    to: str = "all",
+    to: str | Scheme | Iterable[str | Scheme] = "all",
     *,
     data: str | None = None,
     out: str | Path | None = None,
@@ -72,9 +75,9 @@ def convert(
     samples: int = SAMPLES,
     verify: bool = True,
     skip_unreadable: bool = False,
-    install: bool = True,
+    offline: bool = False,
     target: str = "cpu",
-    rewrite: bool = True,
+    rewrites: bool = True,
     keep_float: str = "",
     max_drop: float | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -86,7 +89,7 @@ def convert(
 
     Args:
         model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
-        to: "all", a format, or scheme names separated by commas.
+        to: "all", a format, or scheme names separated by commas; or a list of such texts and of rows of `SCHEMES`.
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
         hints: What you know of a model that edgepress did not train.
@@ -96,9 +99,9 @@ def convert(
         samples: Number of calibration items, at least 1.
         verify: Fail a scheme whose answers are too far from the source model's.
         skip_unreadable: Leave out images that can't be read instead of failing.
-        install: Whether onnx2tf, which makes TFLite files of ONNX models, may be installed when it is first needed.
-        target: What the files are for: "cpu", or "integer-only" for hardware that can't compute in float.
-        rewrite: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
+        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
+        target: Where the files will run: "cpu", or "integer-only" for hardware that can't compute in float.
+        rewrites: Whether graphs are rewritten to be faster on the target; the answers stay those of the proof's bounds.
         keep_float: A regular expression on names of layers, which mixed schemes keep in float; "" chooses them by
             `max_drop`.
         max_drop: Accuracy that mixed schemes may lose on validation items, percentage points, or agreement with the
@@ -129,15 +132,17 @@ def convert(
         )
     if samples < 1:
         raise InputError(f"samples is {samples}; at least 1 calibration item is needed.")
-    ranging = next((name for name in RANGINGS if name == calibration.lower()), None)
-    if ranging is None:
-        raise unknown("calibration", calibration, RANGINGS)
+    calibration_method = next((name for name in CALIBRATION_METHODS if name == calibration.lower()), None)
+    if calibration_method is None:
+        raise unknown("calibration", calibration, CALIBRATION_METHODS)
     with Conversion(path, hints=hints) as conversion:
-        plan = plan_for(path, conversion.facts, hints, data, samples, skip_unreadable=skip_unreadable)
+        plan = plan_for(path, conversion.facts, hints, data=data, count=samples, skip_unreadable=skip_unreadable)
         for text in (*conversion.facts.notes, *plan.notes):
             note(text)
-        if plan.contract.ranges and ranging != "auto":
-            note(f"{path} has ranges that edgepress tune learned, so --calibration {ranging} is not used for them")
+        if plan.contract.ranges and calibration_method != "auto":
+            note(
+                f"--calibration {calibration_method} is not used for the ranges of {path}, which edgepress tune learned"
+            )
         possible = [name for name in schemes if plan.data is not None or not SCHEMES[name].calibrated]
         from_onnx = conversion.facts.format == "onnx" and any(SCHEMES[name].format == "tflite" for name in possible)
         variants = conversion.run(
@@ -147,27 +152,30 @@ def convert(
             out=out or path.parent / "variants",
             **items_for(plan.data, samples, plan.contract),
             repairs=repairs and plan.data is not None,
-            ranging=ranging,
+            calibration_method=calibration_method,
             enforce=verify,
-            onnx2tf=onnx2tf_python(note, install=install) if from_onnx else None,
+            onnx2tf=onnx2tf_python(note, install=not offline) if from_onnx else None,
             target=aim,
-            rewrite=rewrite,
+            rewrite=rewrites,
             keep=keep,
             on_step=on_step,
             on_start=on_start,
             on_done=on_done,
         )
-    _note_if_weak(variants, note)
+        scaled = plan.contract.input.is_image and conversion.facts.takes_scaling
+    _note_if_weak(variants, note, images=scaled)
     return Variants(_with_uncalibrated(variants, schemes, path, on_done or (lambda variant: None)))
 
 
-def plan_for(path: Path, facts: Facts, hints: Hints, data: str | None, count: int, *, skip_unreadable: bool) -> _Plan:
+def plan_for(
+    path: Path, facts: ModelFacts, hints: Hints, *, data: str | None, count: int, skip_unreadable: bool
+) -> _Plan:
     """The contract, adapter and data of a model; of data that are not in its contract, `count` training items."""
     if facts.contract is not None and not hints.about_contract:
         adapter = InputAdapter.of(facts.contract)
         if hints.softmax:
             adapter = dataclasses.replace(adapter, end=end_for(facts.contract.outputs))
-        contract = facts.contract.replace(adapter=None)  # the graph will do what it says
+        contract = facts.contract.without_limits().replace(adapter=None)  # the graph will do what it says
         if contract.data is not None:  # edgepress trained it: its labels are the data's
             opened, found = data_for(contract, data, where=path, skip_unreadable=skip_unreadable, purpose="calibration")
             return _Plan(contract, adapter, opened, tuple(found))
@@ -192,13 +200,14 @@ def plan_for(path: Path, facts: Facts, hints: Hints, data: str | None, count: in
     return _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
 
 
-def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None]) -> None:
+def _note_if_weak(variants: Iterable[Variant], note: Callable[[str], None], *, images: bool) -> None:
     proofs = [v.verification for v in variants if v.verification is not None]
     for found in [proof for proof in proofs if not proof.varies or proof.saturated][:1]:
         how = "nearly the same for all" if not found.varies else "saturated, 0 or 1, on"
+        check = "check --input-range, or " if images else ""
         note(
             f"the model's outputs are {how} {found.items} items that its files were verified on "
-            f"({found.on}), so the verification proves little: check --input-range, or give its own data with --data"
+            f"({found.on}), so the verification proves little: {check}give its own data with --data"
         )
 
 
@@ -207,7 +216,7 @@ def _with_uncalibrated(
 ) -> list[Variant]:
     """The variants in the order of the schemes, with a failed one for each that can't be made without data."""
     found = {variant.scheme: variant for variant in made}
-    error = f"It must be calibrated, and {path} names no data that it was trained on."
+    error = f"It must be calibrated, and {path} does not record its training data."
     hint = "Give data like its training data with --data."
     for scheme in schemes:
         if scheme not in found:
@@ -225,10 +234,12 @@ def items_for(data: DataSet | None, count: int, contract: Contract) -> dict[str,
         return {"calibration": tuple}
     rows = calibration_rows(data.train, count)
     split = Split(data.train.source, data.train.indices[rows], data.train.y[rows])
-    parts = [data.val] if len(data.val) >= OFFSET_ITEMS else [part for part in (data.val, data.train) if len(part)]
-    proof = np.concatenate([part.read(calibration_rows(part, ITEMS)) for part in parts])[:ITEMS]
+    parts = [data.val] if len(data.val) >= FEW else [part for part in (data.val, data.train) if len(part)]
+    item_bytes = math.prod(contract.input.shape) * np.dtype(contract.input.dtype).itemsize
+    most = max(FEW, min(ITEMS, PROOF_BYTES // item_bytes))
+    proof = np.concatenate([part.read(calibration_rows(part, most)) for part in parts])[:most]
     found = {"calibration": partial(_batches, split), "proof": proof, "proof_name": data.source}
-    if len(data.val) >= OFFSET_ITEMS:
+    if len(data.val) >= FEW:
         known = contract.task != "none" and [*contract.labels] == [*data.labels]
         found["validation"] = partial(_validation, data.val, labelled=known)
     return found
@@ -254,7 +265,7 @@ def summary(variants: Iterable[Variant], notes: Sequence[str] = ()) -> dict[str,
                 "verification": dataclasses.asdict(v.verification) if v.verification else None,
                 "other_format_error": v.other_format_error,
                 "rewrites": dict(v.rewrites),
-                "tuning": dict(v.tuning),
+                "compression": dict(v.compression),
                 "notes": list(v.notes),
             }
             for v in variants
@@ -272,7 +283,7 @@ def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
     return found
 
 
-def _without_images(hints: Hints, facts: Facts, data: str | None) -> tuple[Hints, tuple[str, ...]]:
+def _without_images(hints: Hints, facts: ModelFacts, data: str | None) -> tuple[Hints, tuple[str, ...]]:
     """Hints that items are tensors if the data are an `.npz` of numbers in the shape of an image, and a note of it."""
     if data is None or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
         return hints, ()

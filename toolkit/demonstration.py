@@ -22,6 +22,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.prediction import ImageResult, as_dicts, predict
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.records import Benchmark
+from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.training.loop import train
 
 DATA = "digits"
@@ -71,6 +72,8 @@ class Demo:
 def demo(
     out: str | Path = "edgepress-demo",
     *,
+    confidence: str | float = CONFIDENCE,
+    prefer: str = "balanced",
     on_step: Callable[[str], None] | None = None,
     on_progress: OnProgress | None = None,
     training_bar: bool = False,
@@ -79,6 +82,8 @@ def demo(
 
     Args:
         out: Folder for all files; created if missing.
+        confidence: As `BenchmarkOptions.confidence`.
+        prefer: As `BenchmarkOptions.prefer`.
         on_step: Called with a sentence when a step begins.
         on_progress: As for `benchmark`.
         training_bar: Draw a progress bar of the training on standard error.
@@ -91,13 +96,14 @@ def demo(
         >>> demo("edgepress-demo").benchmark.advice.ship
         'edgepress-demo/variants/model-int8.tflite'
     """
+    Rule.of(confidence, prefer)  # before the training
     folder, begun, step = Path(out), time.perf_counter(), on_step or (lambda text: None)
     step(f"Training {ARCH} on {DATA}")
     data = open_data(DATA)
     trained = train(data, ARCH, out=folder, resume=True, progress=training_bar)
     variants = convert(trained.model, on_start=lambda scheme: step(f"Converting to {scheme}"))
     step("Measuring every file")
-    options = BenchmarkOptions(engines=ENGINES, timing_s=TIMING_S)
+    options = BenchmarkOptions(engine=ENGINES, timing_s=TIMING_S, confidence=confidence, prefer=prefer)
     result = benchmark(trained.model.parent / "variants", options=options, on_progress=on_progress)
     write_benchmark(result, folder)
     images = _write_images(data, folder / "images")

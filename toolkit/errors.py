@@ -22,6 +22,7 @@ TOOLKIT_MODULES = {
             "rich",
             "scipy",
             "tensorflow",
+            "tf-keras",
             "tf2onnx",
             "typer",
         ),

@@ -1,32 +1,44 @@
 """Evaluate one file on the test split: the file itself, through the engine that will run it.
 
 A `.tflite` or `.onnx` file is answered by an engine in child processes, one per core. Finished answers are kept, so
-that an interrupted evaluation can resume (`benchmarking.collect`). A `.keras` file is run by Keras, in this process.
+that an interrupted evaluation can resume (`benchmarking.collect`). A `.keras` file is run by Keras, in a child
+process.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
-from typing import Any
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import BASELINES
 from edgepress.converters.sources.keras import load_keras
+from edgepress.converters.worker import ChildDied, Emit, Worker
 from edgepress.runtime.decisions import decide
+from edgepress.runtime.errors import parsing
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.for_model import data_for, data_record, describe
-from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.data.types import Split
+from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.notebooks.views import evaluation_html
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
-from edgepress.toolkit.training.batches import predict_scores
+from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.training.file_facts import facts_of_file
+from edgepress.toolkit.workers.answer import NOT_JUDGED
 from edgepress.toolkit.workers.opening import Candidate
 
 FLOAT = ("keras", *BASELINES)
 """Schemes of float models, on whose accuracy quantization has no influence."""
+SILENCE_S = 600.0
+"""Seconds that Keras may take to open a file, and for each batch, before the evaluation fails."""
+BATCH = 64
 TIME_CAP_S = 3600.0
 """Seconds that a file may take to answer the test split before the evaluation fails."""
 
@@ -65,7 +77,8 @@ def evaluate(
         on_progress: Called with "accuracy" and the share that is done, 0-1.
 
     Returns:
-        A dictionary of "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`), the metrics of
+        A dictionary of "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`), "accepted" (of a
+        file of `calibrate`: how many answers are, and how many of them are wrong), the metrics of
         `classification_metrics`, and of a float file "remarks": what limits its accuracy (docs/advice.md). Notebooks
         show it as tables.
 
@@ -85,7 +98,7 @@ def evaluate(
     if path.suffix == ".keras":
         if engine is not None:
             raise InputError(f"{path} is run by Keras; the engine {engine} cannot open it.", "Omit --engine.")
-        answers = Answers("keras", *decide(predict_scores(load_keras(path), opened.test)))
+        answers = Answers("keras", *decide(_keras_scores(path, opened.test)))
     else:
         candidate = Candidate(path, engine, threads, contract=about.given)
         (found,) = collect_answers(
@@ -95,7 +108,7 @@ def evaluate(
             raise found
         answers = found
     facts = facts_of_file(
-        path, about.contract, opened, answers.predicted, command=f"edgepress evaluate {quote(str(path))}"
+        path, about.contract, opened, answers.predicted, command=shell_line("edgepress", "evaluate", path)
     )
     return Evaluation(
         {
@@ -105,7 +118,48 @@ def evaluate(
             "data": data_record(opened),
             "notes": [*about.notes, *notes],
             **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
+            "accepted": _accepted(answers, opened.test.y),
             "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
             "remarks": [remark.to_dict() for remark in remarks(facts)] if contract.scheme in FLOAT else [],
         }
     )
+
+
+def _accepted(answers: Answers, y: npt.NDArray[np.int64]) -> dict[str, Any] | None:
+    """How many answers a calibrated file accepts, with the 95 % intervals of that share and of their error."""
+    if answers.accepted is None or (answers.accepted == NOT_JUDGED).any() or not len(y):
+        return None
+    accepted = answers.accepted == 1
+    count, errors = int(accepted.sum()), int((answers.predicted != y)[accepted].sum())
+    return {
+        "count": count,
+        "errors": errors,
+        "share": asdict(share_interval(count, len(y))),
+        "error": asdict(share_interval(errors, count)) if count else None,
+    }
+
+
+def _keras_scores(path: Path, split: Split) -> npt.NDArray[np.float32]:
+    """Keras' answers to all items of a split, in order: float32, shape (len(split), classes)."""
+    try:
+        with Worker(silence_s=SILENCE_S) as worker:
+            list(worker.call(_open, path))
+            return np.concatenate([scores for x, _ in split.batches(BATCH) for scores in worker.call(_score, x)])
+    except ChildDied as e:
+        raise ModelFileError(f"{path} crashed the process that ran it ({e}).", "Save it again with Keras.") from e
+
+
+class _Opened:
+    """The model that a child process has opened."""
+
+    path: ClassVar[Path]
+    model: ClassVar[Any]
+
+
+def _open(path: Path, emit: Emit) -> None:
+    _Opened.path, _Opened.model = path, load_keras(path)
+
+
+def _score(items: npt.NDArray[Any], emit: Emit) -> None:
+    with parsing(_Opened.path, failed="can't be run by Keras"):
+        emit(np.asarray(_Opened.model.predict_on_batch(items.astype(np.float32)), np.float32))

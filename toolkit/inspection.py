@@ -23,6 +23,7 @@ def inspect(
     file: str | Path,
     *,
     size: Size | None = None,
+    trust: bool = False,
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Inspection:
@@ -31,6 +32,7 @@ def inspect(
     Args:
         file: A `.tflite`, `.onnx`, `.keras`, `.h5` or `.hdf5` file, or a SavedModel folder.
         size: What sizes that the model's inputs leave free are fixed to, "48x192"; None takes them as 1, with a note.
+        trust: Run code inside the file: Lambda layers, and operations of a SavedModel that do more than compute.
         time_limit_s: Time limit for reading the file, and again for opening it in an engine, seconds.
         memory_limit_bytes: Memory limit of the child process.
 
@@ -49,8 +51,9 @@ def inspect(
     path = Path(file)
     format_of(path)
     found: Inspection | None = None
+    job = path, size, trust
     try:
-        for report in run_in_child(_inspect, (path, size), silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
+        for report in run_in_child(_inspect, job, silence_s=time_limit_s, memory_bytes=memory_limit_bytes):
             found = report
     except ChildDied as e:
         if found is None:
@@ -63,8 +66,8 @@ def inspect(
     return found
 
 
-def _inspect(job: tuple[Path, Size | None], emit: Emit) -> None:
-    path, size = job
-    found = read(path, size)
+def _inspect(job: tuple[Path, Size | None, bool], emit: Emit) -> None:
+    path, size, trust = job
+    found = read(path, size, trust=trust)
     emit(found)
-    emit(open_in_engine(path, found, size))
+    emit(open_in_engine(path, found, size, trust=trust))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgepress.toolkit.errors import InputError
@@ -17,3 +19,15 @@ def checked_suffix(path: Path) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path} cannot hold a plot.", f"Accepted suffixes: {', '.join(SUFFIXES)}.")
+
+
+@contextmanager
+def plain_texts() -> Iterator[None]:
+    r"""While it lasts, or in a function that it decorates, matplotlib takes no text for a formula.
+
+    Otherwise a class named "$5" would be drawn in italics, and one named "$\frac$" would end in an exception.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        yield

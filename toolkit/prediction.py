@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.worker import ChildDied, Emit, run_in_child
-from edgepress.runtime import Contract, Prediction, load
+from edgepress.runtime import Contract, Model, Prediction, load
 from edgepress.runtime.errors import parsing
-from edgepress.runtime.image import IMAGE_SUFFIXES
+from edgepress.runtime.image import IMAGE_SUFFIXES, Memory
+from edgepress.runtime.model import Answer
+from edgepress.runtime.sessions import Session
+from edgepress.toolkit.data.decoding import MOST_BYTES
 from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 
@@ -22,10 +29,14 @@ SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npy")
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The classes of one image, best first, or the reason why it could not be classified."""
+    """The classes of one image, best first, or the reason why it could not be classified.
+
+    `accepted` says whether the answer is, if the file was calibrated.
+    """
 
     image: str
     classes: tuple[Prediction, ...] = ()
+    accepted: bool | None = None
     error: EdgepressError | None = None
 
 
@@ -50,9 +61,9 @@ def predict(
     """Classify images.
 
     Args:
-        file: Any `.tflite` or `.onnx` classifier.
+        file: A `.keras` file of `edgepress train`, or any `.tflite` or `.onnx` classifier.
         images: Images, `.npy` arrays of one item, or folders of them (without subfolders); one or several.
-        engine: Engine that runs the file; None takes the first installed one that opens it.
+        engine: Engine that runs the file; None takes the first installed one that opens it. Not for `.keras`.
         top: Largest number of classes to return for each image, at least 1.
         hints: What you know of a file that edgepress did not make.
         on_note: Called with each value that was found or guessed for such a file.
@@ -75,21 +86,35 @@ def predict(
     if not paths:
         raise InputError("No image given.", "Pass images or folders of images.")
     about = describe(Path(file), hints)
+    if (by_keras := Path(file).suffix == ".keras") and engine is not None:
+        raise InputError(f"{file} is run by Keras; the engine {engine} cannot open it.", "Omit --engine (engine).")
     if on_note is not None:
         for note in about.notes:
             on_note(note)
-    contract = about.contract if about.published else None
+    contract = about.contract if about.published or by_keras else None
     try:
         return list(run_in_child(_classify, _Job(Path(file), paths, engine, top, contract), silence_s=SILENCE_S))
     except ChildDied as e:
         raise ModelFileError(f"{file} crashed the process that ran it ({e}).", "Convert the model again.") from e
 
 
+class _KerasSession(Session):
+    """A `.keras` file, run by Keras as if an engine had opened it."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, path: Path, contract: Contract) -> None:
+        self._model, self.contract = load_keras(path), contract
+        self._describe(path, [list(self._model.input_shape)], [list(self._model.output_shape)])
+
+    def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        return np.asarray(self._model.predict_on_batch(batch), np.float32).reshape(len(batch), -1)
+
+
 def as_dicts(results: Sequence[ImageResult]) -> list[dict[str, Any]]:
     """The results as `predict --json` prints them; "error" is present only if an image could not be classified."""
     return [
-        {"image": r.image, "classes": [{"label": p.label, "score": p.score} for p in r.classes]}
-        | ({"error": str(r.error)} if r.error else {})
+        {"image": r.image, **Answer([*r.classes], r.accepted).to_dict()} | ({"error": str(r.error)} if r.error else {})
         for r in results
     ]
 
@@ -104,12 +129,16 @@ def _images(path: Path) -> list[Path]:
 
 
 def _classify(job: _Job, emit: Emit) -> None:
-    model = load(job.file, job.engine, contract=job.contract)
+    Memory.most = MOST_BYTES
+    if job.file.suffix == ".keras" and job.contract is not None:
+        model = Model(job.file, "keras", 1, _KerasSession(job.file, job.contract))
+    else:
+        model = load(job.file, job.engine, contract=job.contract)
     model.require_labels()
     for image in job.images:
         try:
             with parsing(job.file, "Convert it again.", failed=f"can't classify {image}"):
-                found = tuple(model.classify(image, top=job.top))
-            emit(ImageResult(str(image), found))
+                answer = model.judge(image, top=job.top)
+            emit(ImageResult(str(image), tuple(answer.classes), answer.accepted))
         except InputError as e:
             emit(ImageResult(str(image), error=e))

@@ -7,6 +7,7 @@ the same everywhere. A figure that was not measured (None) is an empty text.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 MINUS = "\N{MINUS SIGN}"
@@ -29,6 +30,33 @@ def percent(share: float | None, form: str = ".2f") -> str:
     return "" if share is None else f"{signed(100 * share, form)} %"
 
 
+def sure(probability: float | None) -> str:
+    """A probability as "97 %", rounded down, so that it never seems to reach a bound that it misses."""
+    if probability is None:
+        return "?"
+    if probability >= 0.995:
+        return "over 99 %"
+    return f"{math.floor(100 * probability + 1e-9)} %"
+
+
+def is_sure(probability: float | None, confidence: float | None) -> bool:
+    """Whether a probability is known and reaches the one that was wanted, which older results do not name."""
+    return probability is not None and confidence is not None and probability >= confidence
+
+
+def status_words(status: str, probability: float | None) -> str:
+    """A file's status as tables show it: without its reason, and with how sure it is.
+
+    Args:
+        status: A status of `edgepress.toolkit.results.records`.
+        probability: As `AccuracyFigures.probability`; None of a file without labels, and in older results.
+    """
+    words = status.partition(":")[0]
+    if probability is None:
+        return words
+    return {"usable": "proven", "unproven": f"{sure(probability)} sure"}.get(words, words)
+
+
 def times(ratio: float | None) -> str:
     """A ratio as "2.31×"."""
     return "" if ratio is None else f"{ratio:.3g}×"
@@ -40,6 +68,11 @@ def interval(value: float | None, low: float | None, high: float | None, unit: s
     if value is None or low is None or high is None or low == high:
         return text
     return f"{text} [{signed(low)}, {signed(high)}]"
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text: up to a full stop before a capital."""
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z])", text.strip(), maxsplit=1)[0]
 
 
 def size(n: int | None) -> str:

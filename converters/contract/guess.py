@@ -12,14 +12,15 @@ the model takes and becomes part of the graph. No model is opened or run here.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from edgepress.converters.adapter import End, InputAdapter, end_for
-from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.kinds import not_classes
-from edgepress.converters.contract.metadata import ChannelOrder
+from edgepress.converters.contract.metadata import ChannelOrder, Metadata
 from edgepress.converters.contract.outputs import SIGMOIDS
 from edgepress.converters.contract.pixels import pixel_scaling
 from edgepress.converters.contract.probe import takes_integers
@@ -46,7 +47,7 @@ class Guess:
     notes: tuple[str, ...] = ()
 
 
-def guess_contract(facts: Facts, hints: Hints | None = None) -> Guess:
+def guess_contract(facts: ModelFacts, hints: Hints | None = None) -> Guess:
     """The contract of a foreign model, and the adapter that its files need.
 
     Raises:
@@ -60,9 +61,9 @@ def guess_contract(facts: Facts, hints: Hints | None = None) -> Guess:
             "Export the model with an input of fixed size.",
         )
     task, task_note = _task(facts, hints)
-    labels, label_note = _labels(facts.outputs, task, hints.label_names(), metadata.labels)
+    labels, label_note = _labels(facts.outputs, task, hints.label_names(), metadata)
     image = _image(facts, hints)
-    adapter, notes = _of_images(facts, hints, *image) if image else _of_tensors(facts, hints)
+    adapter, notes = _of_images(facts, hints, image) if image else _of_tensors(facts, hints)
     shape = (facts.output_shape or (facts.outputs,)) if task == "none" else ()
     contract = Contract(
         task=task,
@@ -76,9 +77,10 @@ def guess_contract(facts: Facts, hints: Hints | None = None) -> Guess:
 
 
 def _of_images(
-    facts: Facts, hints: Hints, order: ChannelOrder, height: int, width: int, first: bool
+    facts: ModelFacts, hints: Hints, image: tuple[ChannelOrder, int, int, bool]
 ) -> tuple[InputAdapter, list[str]]:
-    """The adapter for images, and notes on it; for the arguments, see `_image`."""
+    """The adapter for images, and notes on it; `image` is what `_image` returns."""
+    order, height, width, first = image
     (mean, std), scale_note = pixel_scaling(facts, hints, 1 if order == "grey" else 3)
     doubt = "" if hints.image_options or facts.metadata.color else "; if they are tensors, give --color none"
     layout = "first" if first else "last"
@@ -96,7 +98,7 @@ def _of_images(
     return adapter, [note, f"pixels: {scale_note}"]
 
 
-def _of_tensors(facts: Facts, hints: Hints) -> tuple[InputAdapter, list[str]]:
+def _of_tensors(facts: ModelFacts, hints: Hints) -> tuple[InputAdapter, list[str]]:
     """The adapter for tensors, which are taken as they are, and a note on it."""
     given, shape = hints.image_options, facts.shape
     if hints.color == "none" and len(given) > 1:
@@ -127,7 +129,7 @@ def _of_tensors(facts: Facts, hints: Hints) -> tuple[InputAdapter, list[str]]:
     return InputAdapter(item, shape, end=_end(facts, hints)), [note]
 
 
-def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
+def _task(facts: ModelFacts, hints: Hints) -> tuple[Task, str]:
     """The task, and a note on where it comes from."""
     outputs, threshold = facts.outputs, hints.threshold
     given = hints.task or ("sigmoid" if _end(facts, hints) == "sigmoid" else None)
@@ -147,12 +149,20 @@ def _task(facts: Facts, hints: Hints) -> tuple[Task, str]:
     return task, note
 
 
-def _refuse_other_models(facts: Facts, hints: Hints, given: Task | None) -> None:
+def _refuse_other_models(facts: ModelFacts, hints: Hints, given: Task | None) -> None:
     """Refuse outputs that are not classes unless the task is "none", and labels for a model of that task."""
     if given == "none":
         for option in [flag for flag, value in (("--labels", hints.labels), ("--softmax", hints.softmax)) if value]:
             raise InputError(f"{option} has no meaning for --task none, which is for models without labels.", _LEAVE)
         return
+    if facts.ends_in.lower().replace("_", "") == "argmax":
+        name = facts.chosen_from
+        raise InputError(
+            f"The model returns the number of a class, not the scores of all: it ends in {facts.ends_in}.",
+            f"edgepress convert makes files that return the scores with --output {shlex.quote(name)}."
+            if name
+            else "Save it without that operation.",
+        )
     kind = not_classes(facts)
     named = given or hints.softmax or hints.labels or facts.metadata.labels
     if not kind or (named and not facts.output_shape):
@@ -165,11 +175,11 @@ def _refuse_other_models(facts: Facts, hints: Hints, given: Task | None) -> None
     raise InputError(f"The model is not a classifier but looks like {kind}.", f"{hint}.")
 
 
-def _end(facts: Facts, hints: Hints) -> End | None:
+def _end(facts: ModelFacts, hints: Hints) -> End | None:
     return end_for(facts.outputs) if hints.softmax else None
 
 
-def _guess_task(facts: Facts) -> tuple[Task, str]:
+def _guess_task(facts: ModelFacts) -> tuple[Task, str]:
     """From the last operation and, where that leaves it open, from the model's outputs for random items."""
     outputs, ends_in, looks = facts.outputs, facts.ends_in, facts.looks
     last = ends_in.lower()
@@ -205,7 +215,7 @@ _LEAVE = "Leave it out."
 
 
 def _labels(
-    outputs: int, task: Task, given: Sequence[str] | None, found: Sequence[str]
+    outputs: int, task: Task, given: Sequence[str] | None, metadata: Metadata
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels, and a note on where they come from; a single sigmoid has two, and the negative one may be made up."""
     if task == "none":
@@ -225,9 +235,12 @@ def _labels(
                 f"Give one label for each output, in the order of the outputs.{background}",
             )
         return labels, (f"labels: {len(given)}, as given",)
+    found = metadata.labels
     labels = fitting(found)
+    if labels is None and metadata.characters:
+        labels = fitting(("blank", *found)) or fitting(("blank", *found, " "))
     if labels is not None:
-        return labels, (f"labels: {len(found)} from the file's metadata",)
+        return labels, (f"labels: {len(labels)} from the file's metadata",)
     why = f"the file's metadata has {len(found)}, not {count}" if found else "none found"
     return tuple(map(str, range(count))), (f"labels: {why}: numbered 0 to {count - 1}; name them with --labels",)
 
@@ -238,7 +251,7 @@ def _side(count: int, channels: int) -> int | None:
     return side if side * side * channels == count else None
 
 
-def _image(facts: Facts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | None:
+def _image(facts: ModelFacts, hints: Hints) -> tuple[ChannelOrder, int, int, bool] | None:
     """Order of the channels, height, width, and whether channels are first; None if items are not images.
 
     Without hints or metadata, three channels are an image unless its shape is a strip, as an accelerometer's is; one

@@ -1,4 +1,4 @@
-"""The inputs of a guessed contract: `Facts` read from the opened model, and `Hints` given by the user."""
+"""The inputs of a guessed contract: `ModelFacts` read from the opened model, and `Hints` given by the user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from edgepress.converters.contract.metadata import ChannelOrder, Metadata, read_labels
+from edgepress.converters.contract.metadata import ChannelOrder, Metadata, are_text, read_labels
 from edgepress.converters.contract.outputs import Looks
 from edgepress.converters.contract.size import Size
 from edgepress.runtime.adapter import PerImage
@@ -22,7 +22,7 @@ _OF_IMAGES = ("color", "resize", "channels_first", "input_range", "mean", "std",
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelFacts:
     """What can be seen of a model once it is open.
 
     Attributes:
@@ -33,6 +33,7 @@ class Facts:
         dtype: Type of the input. A model whose input is not float scales it itself.
         quantization: Scale and zero point of the input: real value = scale * (stored value - zero point).
         ends_in: Name of the last operation that computes ("SOFTMAX", "Sigmoid", "Add"); "" if unknown.
+        chosen_from: Name of the scores, if the model returns the number of the largest (ArgMax) and the name is known.
         metadata: What other tools wrote into the file.
         contract: What edgepress wrote into the file; None if it did not.
         value_range: Smallest and largest whole number that it accepts, if it takes integers and has a limit.
@@ -48,11 +49,17 @@ class Facts:
     dtype: str = "float32"
     quantization: tuple[float, int] = (1.0, 0)
     ends_in: str = ""
+    chosen_from: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     contract: Contract | None = None
     value_range: tuple[float, float] | None = None
     looks: Looks = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def takes_scaling(self) -> bool:
+        """Whether options can say how pixels are scaled: a model of integers that are pixels does it itself."""
+        return self.dtype.startswith("float") or self.quantization != (1.0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +73,7 @@ class Hints:
             sigmoid both, or only the positive one.
         task: What the outputs mean: "softmax", "logits", "sigmoid" or "multilabel"; "none" of a model that is no
             classifier.
-        threshold: Probability from which a label counts as present, 0-1.
+        threshold: Decision threshold: probability from which a label counts as present, 0-1.
         input_range: Values that the model takes for pixels 0 and 255: "0,1", "-1,1".
         mean: Per-channel mean, or one number for all, subtracted from pixels in `input_range` (0-255 if that is None,
             0-1 if every `std` is below 1).
@@ -76,10 +83,12 @@ class Hints:
             standard deviation 1) or "minmax" (its smallest value becomes 0 and its largest 1).
         resize: How images of another size are fitted: "stretch" (the default), "crop", "crop:F" or "pad".
         channels_first: Whether the model takes channels x height x width.
+        output: Name of the output to keep of a model with several.
         size: What free sizes of the input are fixed to: "48x192" or (48, 192), or one number for all of them.
         softmax: Put softmax behind a model that ends in logits, or a sigmoid if it has one output.
         custom: "module:Class" of custom Keras layers; the modules are imported.
-        trust: Run Lambda layers, which are code in the file.
+        trust: Run code inside the file: Lambda layers of Keras, and operations of a SavedModel that do more than
+            compute.
 
     Raises:
         InputError: `task`, `color`, `input` or `resize` is none of these.
@@ -95,6 +104,7 @@ class Hints:
     color: Color | None = None
     resize: Resize | None = None
     channels_first: bool | None = None
+    output: str = ""
     size: Size | None = None
     softmax: bool = False
     custom: tuple[str, ...] = ()
@@ -127,4 +137,8 @@ class Hints:
 
     def label_names(self) -> Sequence[str] | None:
         """The labels given, read from their file if `labels` is a path."""
-        return read_labels(self.labels) if isinstance(self.labels, (str, Path)) else self.labels
+        if isinstance(self.labels, (str, Path)):
+            return read_labels(self.labels)
+        if self.labels is not None and not are_text(self.labels):
+            raise InputError("A label holds half of a surrogate pair; accepted: text.", "Write it in UTF-8.")
+        return self.labels

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.contract.hints import Facts
+from edgepress.converters.contract.hints import ModelFacts
 from edgepress.runtime.errors import ModelFileError
 
 LEAST_RESTORED = 16
 """Values from which on as many outputs as inputs are an autoencoder's; fewer may be features and classes."""
 
 
-def not_classes(facts: Facts) -> str:
+def not_classes(facts: ModelFacts) -> str:
     """What a model is if its outputs are no classes, by their shape and values; "" if they may be classes."""
     shape, inputs = facts.output_shape, sorted(n for n in facts.shape if n != 1)
     if shape and sorted(n for n in shape if n != 1) == inputs:
@@ -31,15 +32,22 @@ def not_classes(facts: Facts) -> str:
     return ""
 
 
-def other_ends(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -> ModelFileError:
-    """The error for a model that has not one input and one output of fixed size; shapes include the batch."""
+def other_ends(
+    path: Path, inputs: list[list[Any]], outputs: list[list[Any]], *, names: Sequence[str] = ()
+) -> ModelFileError:
+    """The error for a model that has not one input and one output of fixed size, with the names of its outputs.
+
+    Shapes include the batch.
+    """
     boxes = len(outputs) > 1 and any(len(shape) > 2 and shape[-1] == 4 for shape in outputs)
     seems = " It looks like a detector, which returns boxes and scores." if boxes else ""
+    listed = f" ({', '.join(names)})" if names else ""
     several = " Several inputs can't be converted." if len(inputs) > 1 else ""
     return ModelFileError(
         f"{path} is not a classifier: inputs {inputs}, outputs {outputs}.{seems}{several}",
         "One input and one output are needed: (batch, classes), or any fixed size with --task none. Of a model with "
-        "several outputs, save the part that computes the one that you need.",
+        f"several outputs, choose one with --output NAME{listed}; of several inputs, "
+        "save the part that needs one.",
     )
 
 
@@ -53,13 +61,13 @@ def item_output(path: Path, inputs: list[list[Any]], outputs: list[list[Any]]) -
     """
     if len(inputs) != 1 or len(outputs) != 1 or not inputs[0] or not outputs[0]:
         raise other_ends(path, inputs, outputs)
-    batch, found = inputs[0][0], outputs[0]
-    item = found[1:] if found[0] in (1, batch) or not isinstance(found[0], int) else found
+    batch, output = inputs[0][0], outputs[0]
+    item = output[1:] if output[0] in (1, batch) or not isinstance(output[0], int) else output
     if not all(isinstance(n, int) and n > 0 for n in item):
         raise other_ends(path, inputs, outputs)
     return tuple(item) or (1,)
 
 
 def counted(item: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Number of outputs, and their shape if more than one axis counts: `Facts.outputs` and `Facts.output_shape`."""
+    """Number of outputs, and their shape if more than one axis counts: two attributes of `ModelFacts`."""
     return math.prod(item), item if sum(n != 1 for n in item) > 1 else ()

@@ -21,13 +21,15 @@ import mmap
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgepress.converters.to_tflite.metadata import Block, read_block
 from edgepress.runtime.errors import InputError, parsing
+from edgepress.runtime.filetypes import open_regular
+from edgepress.runtime.protobuf import fields
 
 MAX_BYTES = 1 << 20
 """Larger label files and metadata are not read."""
@@ -41,6 +43,8 @@ class Metadata:
 
     Attributes:
         labels: Class names in the order of the outputs; empty if unknown.
+        characters: Whether the labels are the characters of a text recognizer, which may have a blank in front of them
+            and a space behind.
         color: Colour and order of the input's channels; None if unknown.
         mean: The model takes (pixel - mean) / std, pixels being 0-255: one number or one a channel; empty if unknown.
         std: See `mean`.
@@ -48,6 +52,7 @@ class Metadata:
     """
 
     labels: tuple[str, ...] = ()
+    characters: bool = False
     color: ChannelOrder | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -79,6 +84,7 @@ def onnx_metadata(props: Mapping[str, str]) -> Metadata:
     """The metadata in the `metadata_props` of an `.onnx` file."""
     lower = {key.lower(): value for key, value in props.items()}
     labels = next(filter(None, (parse_labels(lower.get(key, "")) for key in _LABEL_KEYS)), ())
+    characters = tuple(lower.get("character", "").rstrip("\r\n").splitlines()) if not labels else ()
     pixels = lower.get("image.bitmappixelformat", "").lower()
     color = _PIXEL_FORMATS.get(pixels)
     range_name = lower.get("image.nominalpixelrange", "").lower()
@@ -88,7 +94,9 @@ def onnx_metadata(props: Mapping[str, str]) -> Metadata:
         color, low_high = color or "rgb", low_high or (0.0, 1.0)
     mean, std = scaling_of(*low_high) if low_high else ((), ())
     notes = tuple(f"the metadata's {value} is not supported" for value in unknown)
-    return Metadata(labels=labels, color=color, mean=mean, std=std, notes=notes)
+    return Metadata(
+        labels=labels or characters, characters=bool(characters), color=color, mean=mean, std=std, notes=notes
+    )
 
 
 def onnx_props(path: Path) -> dict[str, str]:
@@ -98,63 +106,45 @@ def onnx_props(path: Path) -> dict[str, str]:
         ModelFileError: The file is damaged, or no ONNX model.
     """
     with parsing(path), path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = {}
-        for number, start, end in _fields(data, 0, len(data)):
+        props = {}
+        for number, start, end in fields(data, 0, len(data)):
             if number == _METADATA_PROPS:
-                entry = {n: data[s:e].decode() for n, s, e in _fields(data, start, end)}
-                found[entry.get(1, "")] = entry.get(2, "")
-        return found
+                entry = {n: data[s:e].decode() for n, s, e in fields(data, start, end)}
+                props[entry.get(1, "")] = entry.get(2, "")
+        return props
 
 
 _METADATA_PROPS = 14
 """Number of the field in ONNX's ModelProto; in an entry, 1 is the key and 2 the value."""
 
 
-def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields of a protobuf message that have a length: number, start, end."""
-    while at < end:
-        key, at = _varint(data, at)
-        kind, number = key & 7, key >> 3
-        if kind == 0:
-            _, at = _varint(data, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        elif kind == 2:
-            size, at = _varint(data, at)
-            if at + size > end:
-                raise ValueError(f"field {number} ends {at + size - end} bytes behind its message")
-            yield number, at, at + size
-            at += size
-        else:
-            raise ValueError(f"field {number} is of the unknown kind {kind}")
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and the position behind it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        value |= (data[at] & 0x7F) << shift
-        at += 1
-        if data[at - 1] < 0x80:
-            return value, at
-    raise ValueError("a number has more than ten bytes")
-
-
 def read_labels(path: str | Path) -> tuple[str, ...]:
     """The labels in a file: one a line, perhaps numbered from 0, or a list or numbered object in JSON.
+
+    A file whose first label is "[unknown]" has one a line. One that begins with a string in a list or an object is
+    JSON, and an error if it is cut off.
 
     Raises:
         InputError: It can't be read, or holds no labels.
     """
     path = Path(path)
-    hint = "Give a text file with one label a line."
-    with parsing(path, hint, failed="is no text of labels in UTF-8", error=InputError), path.open("rb") as f:
+    hint = 'Give a text file with one label a line, or JSON such as ["cat", "dog"] or {"0": "cat", "1": "dog"}.'
+    with parsing(path, hint, failed="is no text of labels in UTF-8", error=InputError), open_regular(path) as f:
         content = f.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
-    labels = parse_labels(text) if text.lstrip().startswith(("{", "[")) else label_lines(text)
-    if not labels or len(content) > MAX_BYTES:
-        raise InputError(f"{path} holds no labels, or more than {MAX_BYTES} bytes.", hint)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path} has more than {MAX_BYTES} bytes; accepted: labels in fewer.", hint)
+    in_json = _labels_in_json(text)
+    labels = label_lines(text) if in_json is None else in_json
+    if not labels or not are_text(labels):
+        why = "no labels" if in_json is None else "JSON that is cut off, or that holds no labels"
+        raise InputError(f"{path} is {why}." if in_json is not None else f"{path} holds {why}.", hint)
     return labels
+
+
+def are_text(labels: Sequence[str]) -> bool:
+    """Whether labels can be written in UTF-8, which has no lone halves of surrogate pairs."""
+    return not any("\ud800" <= c <= "\udfff" for label in labels for c in label)
 
 
 def label_lines(text: str) -> tuple[str, ...]:
@@ -173,13 +163,25 @@ def parse_labels(text: str) -> tuple[str, ...]:
     """
     if len(text) > MAX_BYTES:
         return ()
-    if not text.lstrip().startswith(("{", "[")):
+    labels = _labels_in_json(text)
+    if labels is None:
         lines = label_lines(text)
-        return lines if len(lines) != 1 else tuple(part.strip() for part in text.split(","))
+        labels = lines if len(lines) != 1 else tuple(part.strip() for part in text.split(","))
+        if len(lines) == 1 < len(labels) and lines[0][0] + lines[0][-1] in ("[]", "{}"):
+            labels = ()  # a list in a writing that is not known
+    return labels if are_text(labels) else ()
+
+
+def _labels_in_json(text: str) -> tuple[str, ...] | None:
+    """The labels of JSON, or of the same written by Python; none if it is cut off, None if a text is not meant so."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
     try:
         value: Any = json.loads(text)
     except (ValueError, RecursionError):
         value = _python_literal(text)
+        if value is None:
+            return () if _BEGINS_WITH_STRING.match(text) else None
     if isinstance(value, dict):
         numbers = list(value.values())
         if all(type(n) is int for n in numbers) and sorted(numbers) == list(range(len(numbers))):
@@ -210,6 +212,9 @@ _PIXEL_RANGES = {
     "normalized_1_1": (-1.0, 1.0),
     "nominalrange_16_235": (16.0, 235.0),
 }
+_STRINGS = (rf"{q}(?>(?:[^{q}\\\n]|\\.)*)(?:\Z|{q}\s*(?:[,:\]}}]|\Z))" for q in "\"'")
+_BEGINS_WITH_STRING = re.compile(rf"\s*(?:[\[{{]\s*)+(?:-?\d+\s*:\s*)?(?:{'|'.join(_STRINGS)})")
+"""How a list or an object of labels begins: with a string that is closed and followed by a comma, colon or bracket."""
 _ITEM = re.compile(r"""\s*(?:["']?(\d{1,9})["']?\s*:\s*)?("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*[,\]}]""")
 
 
@@ -227,7 +232,7 @@ def _python_literal(text: str) -> dict[int, str] | list[str] | None:
             return None
         numbers.append(match[1])
         at = match.end()
-    if text[at:].strip() or not labels:
+    if text[at:].strip() or not labels or text[at - 1] not in "]}":
         return None
     if None in numbers:
         return labels if not any(numbers) else None

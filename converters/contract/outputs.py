@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.converters.adapter import Scores
+from edgepress.converters.arrays import Array
 from edgepress.runtime.contract import Task
 from edgepress.runtime.errors import EdgepressError, InputError
 
@@ -33,9 +33,7 @@ def looks(scores: Scores) -> Looks:
     return "softmax" if scores.shape[1] > 1 and np.max(np.abs(scores.sum(axis=1) - 1)) < ROUNDING else "unit"
 
 
-def looks_of(
-    answer: Callable[[npt.NDArray[Any]], Scores], shape: tuple[int, ...], largest: float | None = None
-) -> Looks:
+def looks_of(answer: Callable[[Array], Scores], shape: tuple[int, ...], largest: float | None = None) -> Looks:
     """What the outputs for random numbers look like, half of them as large as pixels; "" if the model refuses them.
 
     Args:
@@ -62,13 +60,14 @@ def _are_embeddings(scores: Scores) -> bool:
     return bool(alike.all() and (np.min(rows) < -ROUNDING or (np.max(rows, axis=1) < 1 - 10 * ROUNDING).all()))
 
 
-def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: str = "") -> None:
+def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, images: bool = True, ends_in: str = "") -> None:
     """Refuse a contract that the model's outputs contradict, because the files would then report wrong probabilities.
 
     Args:
         scores: Outputs of the source model, shape (N, C), finite.
         task: What the contract says that they are.
         softmax: Whether softmax or a sigmoid is added to the model.
+        images: Whether it takes images, whose pixels are scaled.
         ends_in: Its last operation. The task of sigmoids may be softmax: then the largest is the answer.
 
     Raises:
@@ -76,23 +75,23 @@ def refuse_other_outputs(scores: Scores, task: Task, *, softmax: bool, ends_in: 
     """
     if task == "none":
         return
-    found, low, high = looks(scores), float(np.min(scores)), float(np.max(scores))
+    seen, low, high = looks(scores), float(np.min(scores)), float(np.max(scores))
     sigmoids = ends_in.lower() in SIGMOIDS
-    if found == "any" and not (softmax or task == "logits"):
+    if seen == "any" and not (softmax or task == "logits"):
         further = "--softmax adds a sigmoid" if task == "sigmoid" else "--task logits"
         raise InputError(
             f"The task is {task}, but the outputs range from {low:.3g} to {high:.3g}, so they are not probabilities.",
-            f"If they are logits: {further}. Also check --input-range.",
+            f"If they are logits: {further}.{' Also check --input-range.' if images else ''}",
         )
-    if found == "unit" and task == "softmax" and not sigmoids:
+    if seen == "unit" and task == "softmax" and not sigmoids:
         sums = scores.sum(axis=1)
         raise InputError(
             f"The task is softmax, but the outputs sum to {np.min(sums):.3g} to {np.max(sums):.3g}.",
             "If they are independent probabilities: --task multilabel.",
         )
-    if softmax and (sigmoids or found == "softmax" or (found == "unit" and task == "sigmoid")):
+    if softmax and (sigmoids or seen == "softmax" or (seen == "unit" and task == "sigmoid")):
         raise InputError("The outputs are already probabilities, from 0 to 1.", "Leave --softmax out.")
-    if task == "logits" and (sigmoids or found == "softmax"):
+    if task == "logits" and (sigmoids or seen == "softmax"):
         what = "of a sigmoid" if sigmoids else "that sum to 1"
         raise InputError(
             f"The task is logits, but the outputs are already probabilities {what}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from edgepress.converters.contract.hints import Facts, Hints, Numbers
+from edgepress.converters.contract.hints import Hints, ModelFacts, Numbers
 from edgepress.converters.contract.metadata import usable_scaling
 from edgepress.runtime.errors import InputError
 
@@ -17,7 +17,7 @@ _PER_IMAGE = {
 }
 
 
-def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, str]:
+def pixel_scaling(facts: ModelFacts, hints: Hints, channels: int) -> tuple[Scaling, str]:
     """Mean and standard deviation of pixels 0-255, each one number or one per channel, and a note of their source."""
     metadata = facts.metadata
     given = scaling_given(hints)
@@ -31,7 +31,7 @@ def pixel_scaling(facts: Facts, hints: Hints, channels: int) -> tuple[Scaling, s
     if not facts.dtype.startswith("float"):
         if not given:
             return _as_stored(facts)
-        if facts.quantization == (1.0, 0):
+        if not facts.takes_scaling:
             raise InputError(
                 f"The model takes {facts.dtype} and scales it itself, so no range, mean, std or input can be given.",
                 "Leave --input-range, --mean, --std and --input out.",
@@ -52,7 +52,7 @@ def scaling_given(hints: Hints) -> bool:
     return (hints.input_range, hints.mean, hints.std, hints.input) != (None, None, None, None)
 
 
-def _as_stored(facts: Facts) -> tuple[Scaling, str]:
+def _as_stored(facts: ModelFacts) -> tuple[Scaling, str]:
     """Pixels as an integer input stores them, or, if that is signed, pixels less 128: the scaling before quantization.
 
     This is how TensorFlow's tools read quantized images, whatever the metadata say of float ones.
@@ -63,7 +63,8 @@ def _as_stored(facts: Facts) -> tuple[Scaling, str]:
         return NONE, f"{facts.dtype}, 0 to 255, as the model takes them"
     scaling = (float(zero_point + shift),), (1 / scale,)
     stored = f"as {facts.dtype} {-shift} to {255 - shift}, which it reads as {_range(scaling)}"
-    return scaling, f"{stored}; change it with --input-range, or --mean and --std"
+    fixed = facts.quantization == (1.0, 0)
+    return scaling, stored if fixed else f"{stored}; change it with --input-range, or --mean and --std"
 
 
 def _given(hints: Hints, channels: int) -> tuple[Scaling, str]:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.converters.adapter import Scores
-from edgepress.converters.contract.hints import Facts
+from edgepress.converters.arrays import Array
+from edgepress.converters.contract.hints import ModelFacts
 from edgepress.converters.contract.outputs import looks_of
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.input_spec import InputType
 
 INTEGERS = tuple(name for name in get_args(InputType) if name != "float32")
-Answer = Callable[[npt.NDArray[Any]], Scores]
+Answer = Callable[[Array], Scores]
 LARGEST = 1 << 20
 """Largest number that is tried."""
 
 
-def takes_integers(facts: Facts) -> bool:
+def takes_integers(facts: ModelFacts) -> bool:
     """Whether a model takes whole numbers, and not the quantized form of others."""
     return facts.dtype in INTEGERS and facts.quantization == (1.0, 0)
 
 
-def probed(facts: Facts, answer: Answer) -> Facts:
+def probed(facts: ModelFacts, answer: Answer) -> ModelFacts:
     """The facts with `looks` and, of a model of integers, `value_range`; `answer` as for `accepted_range`."""
     limits = accepted_range(answer, facts.shape, facts.dtype) if takes_integers(facts) else None
     return dataclasses.replace(facts, looks=looks_of(answer, facts.shape, limits and limits[1]), value_range=limits)

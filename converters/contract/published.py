@@ -14,7 +14,7 @@ import numpy as np
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
-from edgepress.converters.contract.hints import Facts, Hints
+from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.contract.pixels import scaling_given
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime.adapted import quantized, scaled
@@ -22,7 +22,7 @@ from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import InputError, ModelFileError
 
 
-def published_contract(path: Path, facts: Facts, hints: Hints, scheme: str) -> tuple[Contract, tuple[str, ...]]:
+def published_contract(path: Path, facts: ModelFacts, hints: Hints, scheme: str) -> tuple[Contract, tuple[str, ...]]:
     """The contract of a file as it is, and a note on each value that was found or guessed.
 
     Args:
@@ -50,15 +50,16 @@ def published_contract(path: Path, facts: Facts, hints: Hints, scheme: str) -> t
         if task not in ("softmax", "logits") or (task == "softmax" and facts.ends_in.lower() == "softmax"):
             raise InputError(f"The outputs of {path} are already probabilities ({task}).", "Leave --softmax out.")
         task = "logits"
-    found = None if _takes_items(adapter, facts) and adapter.end != "sigmoid" else adapter.in_runtime
+    around = None if _takes_items(adapter, facts) and adapter.end != "sigmoid" else adapter.in_runtime
     alone = SCHEMES[scheme].item_by_item
-    contract = guess.contract.replace(task=task, scheme=scheme, adapter=found, item_by_item=alone)
+    contract = guess.contract.replace(task=task, scheme=scheme, adapter=around, item_by_item=alone)
     if known is None:
         return contract, guess.notes
-    return known.replace(**{n: getattr(contract, n) for n in ("task", "labels", "input", "threshold", "adapter")}), ()
+    described = known.replace(**{n: getattr(contract, n) for n in ("task", "labels", "input", "threshold", "adapter")})
+    return described if described == known else described.without_limits(), ()
 
 
-def _takes_items(adapter: InputAdapter, facts: Facts) -> bool:
+def _takes_items(adapter: InputAdapter, facts: ModelFacts) -> bool:
     """Whether the file takes the contract's items as they are, cast to its type and, if they are tensors, quantized."""
     if not adapter.item.is_image:
         return True

@@ -53,9 +53,9 @@ def fixed_shape(shape: Sequence[int | None], size: Size | None, where: str) -> t
     if len(numbers) == 1 and free:
         return tuple(numbers[0] if n is None else n for n in shape)
     for start in range(len(shape) - len(numbers) + 1):
-        found = [*shape[:start], *numbers, *shape[start + len(numbers) :]]
-        if all(old in (None, new) for old, new in zip(shape, found, strict=True)) and None not in found:
-            return tuple(n for n in found if n is not None)
+        fixed = [*shape[:start], *numbers, *shape[start + len(numbers) :]]
+        if all(old in (None, new) for old, new in zip(shape, fixed, strict=True)) and None not in fixed:
+            return tuple(n for n in fixed if n is not None)
     raise InputError(
         f"The size {'x'.join(map(str, numbers))} does not fit {where}, which takes items of shape [{text}].",
         "Sizes marked ? are free; the others can't be changed.",

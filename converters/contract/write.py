@@ -100,7 +100,7 @@ def _timeless(name: str, content: bytes) -> bytes:
 def _members(contract: Contract) -> dict[str, str]:
     """The contract, and its labels if it has any: one per line and output; of a single sigmoid the second of two."""
     labels = contract.labels[-contract.outputs :]
-    lines = {LABELS_MEMBER: "".join(" ".join(label.split("\n")) + "\n" for label in labels)} if labels else {}
+    lines = {LABELS_MEMBER: "".join(" ".join(label.splitlines()) + "\n" for label in labels)} if labels else {}
     return {MEMBER: contract.to_json()} | lines  # first, so that a file that was cut off in the zip shows its name
 
 

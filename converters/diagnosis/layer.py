@@ -7,32 +7,40 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array
+from edgepress.converters.diagnosis.damage import Extent, Sound, fault_of_range, held_part
 from edgepress.converters.diagnosis.matching import Matched
 from edgepress.converters.diagnosis.rounding import Rounding
 from edgepress.converters.graph.step import WEIGHTED, Step
+from edgepress.converters.metrics import decibels
 
-Array = npt.NDArray[Any]
-DEAD, SMALL = 1e-6, 0.02
-"""Shares of the largest channel's size below which a channel is dead, and below which errors of its weights count for
-nothing."""
+DEAD = 1e-6
+"""Share of the largest channel's size below which a channel is dead."""
+SMALL = 0.02
+"""Share of the largest channel's size below which errors of its weights do not count."""
 INPUT = "INPUT"
 """Kind of the layer that stands for the input."""
-OUTLIER, WIDE, CLIPPED, WRONG = 8.0, 0.25, 0.05, 0.5
-"""Largest range of a channel / median one from which on it is an outlier; share of the codes below which a range is too
-wide; share of the values beyond it from which on it is too narrow; error of weights from which on they are wrong."""
-LEAST, TRACE, FLAGRANT = 0.005, 1e-4, 2.5
-"""Share of the error below which a layer has no fault; the same of a fault that exceeds its limit by the factor
-FLAGRANT (an outlier) or its root (a range). Healthy nets have none of these, so they are named even if they cost
-little."""
+OUTLIER = 8.0
+"""Largest range of a channel / median one from which on it is an outlier."""
+WIDE = 0.25
+"""Share of the codes below which a range is too wide."""
+WRONG = 0.5
+"""Error of weights from which on they are wrong where the steps between codes are unknown."""
+LEAST = 0.005
+"""Share of the error below which a layer has no fault."""
+FLAGRANT = 2.5
+"""Factor by which an outlier, and its root by which a range, exceeds its limit in a flagrant fault."""
+TRACE = 1e-4
+"""Share of the error below which a layer has no flagrant fault, either. Healthy nets have none of these, so they are
+named even if they cost little."""
 FIXED = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX", "TANH", "L2_NORMALIZATION", INPUT)
 """Kinds of operations whose range does not come from calibration."""
-Fault = Literal["weights", "range", "clipped", "outlier", ""]
+Fault = Literal["weights", "bias", "range", "zero point", "clipped", "outlier", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class QuantizedLayer:
     """One operation of the float graph, and what its quantization does.
 
     Attributes:
@@ -54,9 +62,16 @@ class Layer:
         widest: The channel with the largest range.
         weights_spread: Largest weight of a channel / that of the median one; None without weights.
         weights_error: Largest error of a channel's weights, as a share of their size; None without weights.
-        fault: What is wrong with it, if it costs enough to count: "weights": those of a channel are wrong by more
-            than half of their size; "range": it is over four times as wide as its values; "clipped": its values exceed
-            it; "outlier": a channel has a range of over eight times that of the median one. "" for nothing.
+        fault: What is wrong with it, if it costs enough to count: "weights": some are farther from the model's than
+            rounding moves them; "bias": so is a bias; "range": it is far wider than its values; "zero point": codes are
+            left over at one end, and values beyond the other; "clipped": its values exceed it; "outlier": a channel has
+            a range of over eight times that of the median one. "" for nothing.
+        excess: Share of the error of the scores that would go if the layer were quantized as it should be, 0-1.
+        weights_steps: Largest distance of one of its weights from the model's, in steps between two codes; 0 if it is
+            as rounding leaves it.
+        bias_steps: The same of one of its biases, in steps of its output.
+        reach: How far its values reach to where its range ends, on the side where they exceed it most; None without
+            fixed codes.
     """
 
     name: str
@@ -78,6 +93,15 @@ class Layer:
     weights_spread: float | None
     weights_error: float | None
     fault: Fault
+    excess: float = 0.0
+    weights_steps: float = 0.0
+    bias_steps: float = 0.0
+    reach: float | None = None
+
+    @property
+    def damaged(self) -> bool:
+        """Whether its fault did not come from what the model's values are."""
+        return self.fault not in ("outlier", "")
 
 
 @dataclass
@@ -90,6 +114,10 @@ class Sums:
     clipped: int = 0
     agreed: float = 0.0
     scores: float = 0.0
+    fair: float = 0.0
+    range_noise: float = 0.0
+    range_fair: float = 0.0
+    range_cut: float = 0.0
     blamed: float = 0.0
     rounding: float = 0.0
     weights: float = 0.0
@@ -105,8 +133,49 @@ class Sums:
         self.signal, self.noise = np.zeros(self.size), np.zeros(self.size)
         self.low, self.high = np.full(self.size, np.inf), np.full(self.size, -np.inf)
 
+    def add_errors(self, values: Any, error: Any, from_weights: Any, rounding: Rounding | None) -> None:
+        """Add up the errors of a layer's output.
 
-def layer_of(step: Step, sums: Sums, held: Matched, items: int, total: float, *, tied: bool) -> Layer:
+        Args:
+            values: The float graph's values.
+            error: What is added to them.
+            from_weights: The part of it that comes from weights.
+            rounding: How the file rounds them.
+        """
+        floats, noise, weights = (
+            np.asarray(array, np.float64).reshape(-1, self.size) for array in (values, error, from_weights)
+        )
+        self.signal += np.square(floats).sum(axis=0)
+        self.noise += np.square(noise).sum(axis=0)
+        self.weights += float(np.square(weights).sum())
+        self.rounding += float(np.square(noise - weights).sum())
+        self.low = np.minimum(self.low, floats.min(axis=0))
+        self.high = np.maximum(self.high, floats.max(axis=0))
+        self.values += floats.size
+        if rounding is not None and rounding.kind == "static":
+            low, high = rounding.limits
+            half = rounding.scale / 2
+            self.clipped += int(((floats < low - half) | (floats > high + half)).sum())
+
+    def fault_of_range(self, rounding: Rounding, extent: Extent) -> Literal["range", "zero point", "clipped", ""]:
+        """What is wrong with the range of the layer's output, if it was compared with one that fits."""
+        if not self.range_noise:
+            return ""
+        excess = self.range_noise / max(self.range_fair, np.finfo(np.float64).tiny)
+        return fault_of_range(rounding, extent, excess, self.range_cut / self.range_noise)
+
+
+def layer_of(
+    step: Step,
+    sums: Sums,
+    held: Matched,
+    *,
+    items: int,
+    total: float,
+    sound: Sound,
+    extent: Extent,
+    tied: bool,
+) -> QuantizedLayer:
     """A layer's figures.
 
     Args:
@@ -115,6 +184,8 @@ def layer_of(step: Step, sums: Sums, held: Matched, items: int, total: float, *,
         held: What the file makes of the graph.
         items: Number of items.
         total: Error of all layers together.
+        sound: The layer without what is damaged.
+        extent: What its output holds.
         tied: Whether its output has the scale of another tensor.
     """
     rounding = held.roundings.get(step.output)
@@ -125,7 +196,7 @@ def layer_of(step: Step, sums: Sums, held: Matched, items: int, total: float, *,
     channel_db = [decibels(s, n) for s, n in zip(sums.signal[live], sums.noise[live], strict=True)]
     known = [v for v in channel_db if v is not None]
     both = sums.weights + sums.rounding
-    found = Layer(
+    layer = QuantizedLayer(
         name=step.output,
         kind=step.kind,
         stored="dynamic" if sums.dynamic else _stored(step, held),
@@ -135,7 +206,7 @@ def layer_of(step: Step, sums: Sums, held: Matched, items: int, total: float, *,
         channel_db=float(np.median(known)) if known else None,
         sqnr_db=decibels(float(sums.signal.sum()), sums.whole) if sums.seen else None,
         from_weights=sums.weights / both if both else 0.0,
-        range_used=_used(static, float(sums.low.min()), float(sums.high.max())) if static else None,
+        range_used=_used(static, extent.low, extent.high) if static else None,
         clipped=sums.clipped / max(sums.values, 1) if static else None,
         channels=sums.size,
         dead=int((~live).sum()),
@@ -145,8 +216,15 @@ def layer_of(step: Step, sums: Sums, held: Matched, items: int, total: float, *,
         weights_spread=_weights_spread(step),
         weights_error=weights_error(step, held),
         fault="",
+        excess=max(sums.scores - sums.fair, 0.0) / total,
+        weights_steps=sound.weights,
+        bias_steps=sound.bias,
+        reach=1 / max(held_part(static, extent), 1e-6) if static else None,
     )
-    return replace(found, fault=fault_of(found, tied=tied, blamed=sums.blamed > sums.scores / 2))
+    of_range = sums.fault_of_range(static, extent) if static is not None else ""
+    if sound.certain and layer.cost >= TRACE:
+        return replace(layer, fault="weights")
+    return replace(layer, fault=fault_of(layer, of_range, tied=tied, blamed=sums.blamed > sums.scores / 2))
 
 
 def _used(rounding: Rounding, low: float, high: float) -> float:
@@ -157,24 +235,29 @@ def _used(rounding: Rounding, low: float, high: float) -> float:
     return min(max(min(high, last) - max(low, first), 0.0) / (last - first), 1.0)
 
 
-def fault_of(layer: Layer, *, tied: bool, blamed: bool) -> Fault:
+def fault_of(layer: QuantizedLayer, of_range: Fault = "", *, tied: bool, blamed: bool) -> Fault:
     """What is wrong with a layer, whose own fault is left out.
 
     Args:
         layer: Its figures.
+        of_range: What is wrong with the range of its output, if it makes far more noise than one that fits.
         tied: Whether its output has the scale of another tensor.
         blamed: Whether most of its error comes from the channels with the largest values.
     """
     if layer.cost < TRACE:
         return ""
+    if layer.excess >= LEAST:
+        weights = layer.weights_error is not None and layer.weights_error > WRONG
+        if layer.weights_steps or weights:
+            return "weights"
+        if layer.bias_steps:
+            return "bias"
+        if of_range:
+            return of_range
     costly = layer.cost >= LEAST
-    if costly and layer.weights_error is not None and layer.weights_error > WRONG:
-        return "weights"
     wide = WIDE if costly else WIDE / np.sqrt(FLAGRANT)
     if layer.kind not in FIXED and not tied and layer.range_used is not None and layer.range_used < wide:
         return "range"
-    if costly and layer.clipped is not None and layer.clipped > CLIPPED:
-        return "clipped"
     shared = layer.stored not in ("float16", "float32")  # one scale for all channels
     outlier = OUTLIER if costly else OUTLIER * FLAGRANT
     return "outlier" if layer.spread > outlier and (shared or blamed) else ""
@@ -217,8 +300,3 @@ def weights_error(step: Step, held: Matched, over: Callable[[Array], Any] = np.m
     sizes, errors = np.linalg.norm(plain, axis=1), np.linalg.norm(stored - plain, axis=1)
     live = sizes > SMALL * np.max(sizes)
     return float(over(errors[live] / sizes[live])) if live.any() else 0.0
-
-
-def decibels(signal: float, noise: float) -> float | None:
-    """Ratio of two powers in dB; None where one of them is 0."""
-    return float(10 * np.log10(signal / noise)) if signal > 0 and noise > 0 else None

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.diagnosis.onnx_file import OnnxFile
 from edgepress.converters.diagnosis.rounding import Rounding
+from edgepress.converters.diagnosis.tflite_file import TFLiteFile
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Step
+from edgepress.converters.rewrites.onnx.first_convolution import narrowed
 
-Array = npt.NDArray[Any]
-SAME, LIKE, NEARLY = 0.02, 0.5, 1e-4
+SAME = 0.02
 """Largest difference, as a share of the size, between tensors of two float graphs that are the same but for rewrites
-that round, between a float and a quantized one, and between two that are equally good."""
-EQUAL, ALIKE = 0.99, 0.8
-"""Least cosine between the weights of a channel in two float graphs, and between them and what they were rounded to."""
+that round."""
+LIKE = 0.5
+"""The same between a tensor of a float graph and one of a quantized file."""
+NEARLY = 1e-4
+"""The same between two tensors that are equally good."""
+EQUAL = 0.99
+"""Least cosine between the weights of a channel in two float graphs."""
+ALIKE = 0.8
+"""Least cosine between the weights of a channel and what they were rounded to."""
 REDUCED = 0.02
 """Factors nearer to 1 are not those of a rewrite, but errors."""
 FILLED = 16
@@ -34,6 +41,7 @@ class File(Protocol):
     constants: dict[str, Array]
     steps: dict[str, Array]
     hybrid: set[str]
+    unactivated: set[str]
 
     @property
     def names(self) -> Collection[str]:
@@ -54,6 +62,8 @@ class Matched:
         tensors: Names in the file of the graph's tensors.
         roundings: How the file rounds the graph's tensors.
         constants: The file's values of the graph's constants where they differ, dequantized.
+        steps: Steps between the codes of the weights that the file stores as integers, one or one for each channel of
+            the output, by the names of `constants`.
         unknown: Steps whose weights were not found in the file, by the name of what they make.
     """
 
@@ -61,36 +71,58 @@ class Matched:
     tensors: Mapping[str, str]
     roundings: Mapping[str, Rounding] = field(default_factory=dict)
     constants: Mapping[str, Array] = field(default_factory=dict)
+    steps: Mapping[str, Array] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
 
     def values(self, program: Program, items: Array) -> dict[str, Array]:
         """What the file computes for items (n, *item shape), in the layout of the graph, by its names."""
-        found = self.file.values(items, sorted(set(self.tensors.values())))
+        computed = self.file.values(items, sorted(set(self.tensors.values())))
         laid = {}
         for name, other in self.tensors.items():
             shape = (len(items) * max(program.shapes[name][:1] or (1,)), *program.shapes[name][1:])
-            if (value := _laid_out(found[other], shape)) is not None:
+            if (value := _laid_out(computed[other], shape)) is not None:
                 laid[name] = value
         return laid
+
+    def as_in_file(self, step: Step) -> Step:
+        """A step without its activation if the file leaves that to the rounding, whose codes should begin at 0."""
+        if step.output not in self.roundings or self.tensors.get(step.output) not in self.file.unactivated:
+            return step
+        return step.linear
 
     def rounds_while_running(self, step: Step) -> bool:
         """Whether a step rounds its float input to the range of an item."""
         return bool(step.weights) and (not self.file.hybrid or step.output in self.file.hybrid)
 
 
-def by_name(program: Program, file: File) -> Matched:
+def by_name(program: Program, file: TFLiteFile) -> Matched:
     """Match a file whose tensors have the names of the graph's."""
     computed = [program.source, *(name for step in program.steps for name in step.outputs)]
     held, names = {*file.names}, {program.source, program.sink}
     tensors = {name: name for name in computed if name in held and name not in names}
+    others = {name: name for name in program.constants}
+    for step in program.weighted():  # rewrites number the constants that they make, each in its own graph
+        reads = file.reads.get(step.output, ())
+        others |= {  # what is dequantized first, as weights of 16 bits are, has the graph's name
+            step.inputs[place]: reads[place]
+            for place in step.constants
+            if place < len(reads) and reads[place] in file.constants
+        }
     constants = {
-        name: file.constants[name]
-        for name, values in program.constants.items()
-        if name in file.constants and values.dtype.kind == "f" and file.constants[name].shape == values.shape
+        name: file.constants[other]
+        for name, other in others.items()
+        if other in file.constants and (values := program.constants[name]).dtype.kind == "f"
+        if file.constants[other].shape == values.shape
     }
-    found = _finished(program, file, tensors, constants)
+    matched = _finished(
+        program,
+        file,
+        tensors,
+        constants,
+        steps={n: file.steps[others[n]] for n in constants if others[n] in file.steps},
+    )
     ends = {name: file.roundings[name] for name in (program.source, program.sink) if name in file.roundings}
-    return replace(found, roundings={**ends, **found.roundings})
+    return replace(matched, roundings={**ends, **matched.roundings})
 
 
 def by_value(program: Program, file: File, mine: Mapping[str, Array], theirs: Mapping[str, Array]) -> Matched:
@@ -105,15 +137,15 @@ def by_value(program: Program, file: File, mine: Mapping[str, Array], theirs: Ma
     tensors = same_tensors(mine, theirs, file.roundings, LIKE)
     constants = {}
     for step in program.weighted():
-        if (found := _alike(step, file.constants, ALIKE)) is not None:
-            own, (_, values) = step.constants[1], found
+        if (alike := _alike(step, file.constants, ALIKE)) is not None:
+            own, (_, values) = step.constants[1], alike
             factor = float((values * own).sum() / max(float((own * own).sum()), TINY))
             constants[step.weights] = values if abs(factor - 1) < REDUCED else values / factor
     return _finished(program, file, tensors, constants)
 
 
 def by_reference(
-    program: Program, file: OnnxFile, reference: OnnxFile, mine: Mapping[str, Array], theirs: Mapping[str, Array]
+    program: Program, file: OnnxFile, reference: OnnxFile, *, mine: Mapping[str, Array], theirs: Mapping[str, Array]
 ) -> Matched:
     """Match a file that has the names of a float file, which computes the same as the graph.
 
@@ -126,18 +158,44 @@ def by_reference(
     """
     held = {*file.names}
     tensors = same_tensors(mine, {n: v for n, v in theirs.items() if n in held}, file.roundings, SAME)
-    constants = {}
+    constants, steps = {}, {}
     for step in program.weighted():
-        if (found := _alike(step, reference.constants, EQUAL)) is None:
+        if (alike := _alike(step, reference.constants, EQUAL)) is None:
             continue
-        name, plain = found
+        name, plain = alike
         if (stored := file.weights_named(name, reference)) is not None:
             own = step.constants[1]
-            values = next((v for v in _arranged(stored, own, step) if v.shape == own.shape), None)
+            values = _most_alike(stored, step, 0.0)[0]
             if values is not None:  # the float file may hold them with factors of its own, such as the input's scale
                 factors = np.divide(own, plain, out=np.zeros_like(own), where=plain != 0)
                 constants[step.weights] = own + (values - plain) * factors
-    return _finished(program, file, tensors, constants)
+                if (size := file.step_named(name, reference)) is not None:
+                    sizes = _factor_of_channels(factors, WEIGHTED[step.kind])
+                    steps[step.weights] = size[: len(sizes)] * sizes  # more channels fill up, or are the same again
+        if step.bias and (biases := file.biases_named(name, reference)) is not None:
+            plain, stored = biases
+            change = _change_of_bias(plain.ravel(), stored.ravel(), step.constants[2].size)
+            if change is not None:
+                constants[step.bias] = step.constants[2] + change.reshape(step.constants[2].shape)
+    return _finished(program, file, tensors, constants, steps=steps)
+
+
+def _change_of_bias(plain: Array, stored: Array, count: int) -> Array | None:
+    """What a file has added to `count` biases; the largest change of those that it holds several times."""
+    if plain.shape != stored.shape or plain.size < count:
+        return None
+    changes = stored - plain
+    if changes.size % count:  # more channels fill up
+        return changes[:count]
+    copies = changes.reshape(-1, count)
+    largest = np.abs(copies).argmax(axis=0)
+    return np.asarray(np.take_along_axis(copies, largest[np.newaxis], axis=0)[0])
+
+
+def _factor_of_channels(factors: Array, axis: int) -> Array:
+    """The median factor of each channel of some weights."""
+    rows = np.moveaxis(factors, axis, 0).reshape(factors.shape[axis], -1)
+    return np.asarray(np.median(rows, axis=1), np.float32)
 
 
 def same_tensors(
@@ -151,7 +209,7 @@ def same_tensors(
         preferred: What to take among tensors that are the same, such as before and after a reshape.
         within: Largest difference, as a share of the size.
     """
-    found = {}
+    names = {}
     for name, values in mine.items():
         size = float(np.linalg.norm(values)) or 1.0
         errors = {
@@ -162,15 +220,22 @@ def same_tensors(
         best = min(errors.values(), default=within)
         near = [other for other, error in errors.items() if error < within and error <= 1.5 * best + NEARLY]
         if near:
-            found[name] = min(near, key=lambda other: (other not in preferred, errors[other]))
-    return found
+            names[name] = min(near, key=lambda other: (other not in preferred, errors[other]))
+    return names
 
 
-def _finished(program: Program, file: File, tensors: Mapping[str, str], constants: Mapping[str, Array]) -> Matched:
+def _finished(
+    program: Program,
+    file: File,
+    tensors: Mapping[str, str],
+    constants: Mapping[str, Array],
+    *,
+    steps: Mapping[str, Array] | None = None,
+) -> Matched:
     roundings = {name: file.roundings[other] for name, other in tensors.items() if other in file.roundings}
     changed = {name: v for name, v in constants.items() if not np.array_equal(v, program.constants[name])}
     unknown = tuple(step.output for step in program.weighted() if step.weights not in constants)
-    return Matched(file, tensors, roundings, changed, unknown)
+    return Matched(file, tensors, roundings, changed, {n: v.ravel() for n, v in (steps or {}).items()}, unknown)
 
 
 def _laid_out(values: Array, shape: tuple[int, ...]) -> Array | None:
@@ -187,13 +252,23 @@ def _laid_out(values: Array, shape: tuple[int, ...]) -> Array | None:
 
 def _alike(step: Step, constants: Mapping[str, Array], least: float) -> tuple[str, Array] | None:
     """The constant that is most like the weights of a step, and it in their order; None if none is."""
-    own, found = step.constants[1], None
+    best = None
     for name, values in constants.items():
-        if values.size >= own.size:
-            for candidate in _arranged(values, own, step):
-                if candidate.shape == own.shape and (cosine := _cosine(own, candidate, WEIGHTED[step.kind])) > least:
-                    found, least = (name, candidate), cosine
-    return found
+        arranged, cosine = _most_alike(values, step, least)
+        if arranged is not None:
+            best, least = (name, arranged), cosine
+    return best
+
+
+def _most_alike(values: Array, step: Step, least: float) -> tuple[Array | None, float]:
+    """The arrangement of some weights that is most like those of a step, and their cosine; None if all are below."""
+    own, best = step.constants[1], None
+    if values.size < own.size:
+        return None, least
+    for candidate in _arranged(values, own, step):
+        if candidate.shape == own.shape and (cosine := _cosine(own, candidate, WEIGHTED[step.kind])) > least:
+            best, least = candidate, cosine
+    return best, least
 
 
 def _arranged(values: Array, own: Array, step: Step) -> list[Array]:
@@ -208,7 +283,19 @@ def _arranged(values: Array, own: Array, step: Step) -> list[Array]:
     more = [n - m for n, m in zip(turned.shape, own.shape, strict=True)]
     if max(more) > 0 and min(more) == 0 and max(more) < FILLED and not any(more[1:3]):
         turned = turned[: own.shape[0], :, :, : own.shape[3]]
-    return [turned, values]
+    wide = narrowed(values, (own.shape[0], own.shape[3], *own.shape[1:3])) if step.kind == "CONV_2D" else []
+    return [turned, values, *(_farthest(results.transpose(0, 1, 3, 4, 2), own) for results in wide)]
+
+
+def _farthest(copies: Array, own: Array) -> Array:
+    """Of copies (n, *shape) of weights, each weight of the copy that has it farthest from a multiple of others.
+
+    So a fault in one of them is seen.
+    """
+    size = np.maximum(np.square(own).sum(axis=(1, 2, 3)) * len(copies), TINY)
+    factor = (copies * own).sum(axis=(0, 2, 3, 4)) / size
+    which = np.abs(copies - own * factor[:, np.newaxis, np.newaxis, np.newaxis]).argmax(axis=0)
+    return np.asarray(np.take_along_axis(copies, which[np.newaxis], axis=0)[0])
 
 
 def _cosine(a: Array, b: Array, axis: int) -> float:

@@ -6,18 +6,19 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.diagnosis.rounding import Rounding, of_codes
 
 if TYPE_CHECKING:
     import onnx
 
-Array = npt.NDArray[Any]
 FLOATS = (1, 10)
 """ONNX's numbers of float32 and float16."""
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
+ACTIVATIONS = ("Relu", "Clip")
+"""Operations that quantizers leave out where the codes hold nothing that these would change."""
 
 
 class OnnxFile:
@@ -46,7 +47,12 @@ class OnnxFile:
         self.constants = {name: v.astype(np.float32) for name, v in stored.items() if v.dtype.kind == "f"}
         self.steps: dict[str, Array] = {}
         self.hybrid: set[str] = set()
-        self._weights = {n.output[0]: n.input[1] for n in graph.node if n.op_type in PRODUCTS and n.input[1] in fixed}
+        makers = {name: node.op_type for node in graph.node for name in node.output}
+        read = {n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}
+        self.unactivated = {name for name in read if makers.get(name) not in ACTIVATIONS}
+        products = [n for n in graph.node if n.op_type in PRODUCTS and n.input[1] in fixed]
+        self._weights = {n.output[0]: n.input[1] for n in products}
+        self._biases = {n.output[0]: n.input[2] for n in products if len(n.input) > 2 and n.input[2] in fixed}
         if self._types.get(self._source) in FLOATS or any(self._types.get(name) == FLOATS[1] for name in self.names):
             self.roundings |= {n: Rounding("float16") for n in self.names if self._types.get(n) == FLOATS[1]}
         for node in graph.node:
@@ -58,9 +64,29 @@ class OnnxFile:
 
     def weights_named(self, name: str, of: OnnxFile) -> Array | None:
         """Weights of a float file that this one was made from, as this one holds them, dequantized; None if unknown."""
+        return next((self.constants[n] for n in self._names_of(name, of) if n in self.constants), None)
+
+    def step_named(self, name: str, of: OnnxFile) -> Array | None:
+        """Steps between the codes of such weights, one or one for each channel; None if they are not integers."""
+        return next((self.steps[n].ravel() for n in self._names_of(name, of) if n in self.steps), None)
+
+    def biases_named(self, name: str, of: OnnxFile) -> tuple[Array, Array] | None:
+        """The bias of the product with such weights in the float file and in this one; None if one has none."""
+        makers = [made for made, weights in of._weights.items() if weights == name and made in of._biases]
+        own = [(of._biases[m], self._biases.get(m) or self._bias_of(name, of)) for m in makers]
+        pairs = [(of.constants[a], self.constants[b]) for a, b in own if a in of.constants and b in self.constants]
+        return pairs[0] if pairs else None
+
+    def _bias_of(self, name: str, of: OnnxFile) -> str:
+        """Name of the bias of the product that reads such weights: what it makes may have another name."""
+        names = self._names_of(name, of)
+        return next(
+            (self._biases[made] for made, w in self._weights.items() if w in names and made in self._biases), ""
+        )
+
+    def _names_of(self, name: str, of: OnnxFile) -> tuple[str, ...]:
         makers = [made for made, weights in of._weights.items() if weights == name]
-        names = (name, f"{name}_DequantizeLinear_Output", *(self._weights[m] for m in makers if m in self._weights))
-        return next((self.constants[n] for n in names if n in self.constants), None)
+        return (name, f"{name}_DequantizeLinear_Output", *(self._weights[m] for m in makers if m in self._weights))
 
     def _item_shape(self) -> list[int]:
         shape = self._model.graph.input[0].type.tensor_type.shape.dim
@@ -107,8 +133,8 @@ class OnnxFile:
 
     def values(self, items: Array, names: Collection[str]) -> dict[str, Array]:
         """What it computes for items (n, *item shape), after rounding, float32, (n, *shape) by name of tensor."""
-        found = self._run(names, items) if names else {}
-        for name, values in found.items():
+        computed = self._run(names, items) if names else {}
+        for name, values in computed.items():
             if (rounding := self.roundings.get(name)) is not None and rounding.kind == "static":
-                found[name] = rounding.apply(values).numpy()
-        return found
+                computed[name] = rounding.apply(values).numpy()
+        return computed

@@ -8,12 +8,11 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.diagnosis.rounding import Rounding, of_codes
 from edgepress.converters.to_tflite.graph import Graph
 
-Array = npt.NDArray[Any]
 HYBRID = ("CONV_2D", "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
 """Kinds of operations that round float values while they run, if their weights are integers."""
 INT4 = 17
@@ -39,6 +38,9 @@ class TFLiteFile:
         constants: Values of its constants of numbers, dequantized, float32, by name.
         steps: Scale of the constants that are stored as integers, by name, of a shape that broadcasts with them.
         hybrid: Names of what operations make that round their float input while they run.
+        reads: Names of what makes a tensor reads, by the name of the tensor.
+        unactivated: Names of tensors that are rounded without the activation of the float graph: none here, where
+            kernels contain it.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -47,6 +49,11 @@ class TFLiteFile:
         self.constants: dict[str, Array] = {}
         self.steps: dict[str, Array] = {}
         self.hybrid: set[str] = set()
+        self.unactivated: set[str] = set()
+        self.reads = {
+            graph.name(int(op.outputs[0])): tuple(graph.name(int(i)) if i >= 0 else "" for i in op.inputs)
+            for op in graph.operators
+        }
         for index in range(len(graph.table.tensors)):
             self._read(graph, index)
         for op in graph.operators:
@@ -96,12 +103,13 @@ class TFLiteFile:
             )
         self._interpreter.allocate_tensors()
         self._source = self._interpreter.get_input_details()[0]
-        made = {int(i) for op in self._interpreter._get_ops_details() for i in op["outputs"]}
+        computed = {int(i) for op in self._interpreter._get_ops_details() for i in op["outputs"]}
         # The last of a name: a tensor that is quantized has the name of the float one that it was made from.
         self._tensors = {
             d["name"]: d
             for d in self._interpreter.get_tensor_details()
-            if d["index"] in made | {self._source["index"]} and d["dtype"] in (np.float32, np.int8, np.uint8, np.int16)
+            if d["index"] in computed | {self._source["index"]}
+            and d["dtype"] in (np.float32, np.int8, np.uint8, np.int16)
         }
 
     @property
@@ -111,14 +119,14 @@ class TFLiteFile:
 
     def values(self, items: Array, names: Collection[str]) -> dict[str, Array]:
         """What it computes for items (n, *item shape), dequantized, float32, (n, *shape) by name of tensor."""
-        found: dict[str, list[Array]] = {name: [] for name in names}
+        collected: dict[str, list[Array]] = {name: [] for name in names}
         for item in items:
             self._interpreter.reset_all_variables()
             self._interpreter.set_tensor(self._source["index"], item[np.newaxis].astype(self._source["dtype"]))
             self._interpreter.invoke()
-            for name, rows in found.items():
+            for name, rows in collected.items():
                 rows.append(self._dequantized(name))
-        return {name: np.concatenate(rows) for name, rows in found.items()}
+        return {name: np.concatenate(rows) for name, rows in collected.items()}
 
     def _dequantized(self, name: str) -> Array:
         detail = self._tensors[name]

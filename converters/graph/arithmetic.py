@@ -15,10 +15,10 @@ def _tensorflow(path: str) -> Callable[..., Any]:
     def call(*x: Any, **options: Any) -> Any:
         import tensorflow as tf
 
-        found: Any = tf
+        attribute: Any = tf
         for name in path.split("."):
-            found = getattr(found, name)
-        return found(*x, **options)
+            attribute = getattr(attribute, name)
+        return attribute(*x, **options)
 
     return call
 
@@ -46,8 +46,8 @@ def _item_by_item(step: Step, x: Sequence[Any], function: Callable[..., Any]) ->
         else:
             ones = [1] * (rank - len(shape))
             parts.append(tf.reshape(value, [tf.shape(value)[0] // shape[0], *ones, *shape]))
-    made = function(*parts)
-    return tf.reshape(made, [tf.shape(made)[0] * step.shape[0], *step.shape[1:]]) if step.shape else made
+    together = function(*parts)
+    return tf.reshape(together, [tf.shape(together)[0] * step.shape[0], *step.shape[1:]]) if step.shape else together
 
 
 def _clipped(low: float, high: float) -> Operation:

@@ -115,8 +115,8 @@ def _transposed(step: Step, x: Sequence[Any]) -> Any:
 
     o, image = step.options, x[2]
     shape, weights = tf.stack([tf.shape(image)[0], *step.shape[1:]]), tf.transpose(x[1], [1, 2, 0, 3])
-    made = tf.nn.conv2d_transpose(image, weights, shape, (o.strideH, o.strideW), PADDINGS[o.padding])
-    return activated(step, made if len(x) <= 3 or x[3] is None else made + x[3])
+    convolved = tf.nn.conv2d_transpose(image, weights, shape, (o.strideH, o.strideW), PADDINGS[o.padding])
+    return activated(step, convolved if len(x) <= 3 or x[3] is None else convolved + x[3])
 
 
 def _pool(reduce: str) -> Operation:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.step import Operation, Step
 from edgepress.converters.graph.step import UnknownOperationError as UnknownOperationError
@@ -15,12 +16,16 @@ from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import TYPES, Graph
 from edgepress.runtime.errors import first_line
 
-Array = npt.NDArray[Any]
 BATCH_BYTES = 64 << 20
 """Size of the activations of the items that are run at once, unless the caller says how many."""
-TRIED, TOLERANCE = 3, 1e-3
-"""Number of items on which a program is tried, and the error allowed, as a share of the largest answer: nets that
-amplify differences have one of 1e-4 from the order of sums, and an error of an operation is much larger."""
+TRIED = 3
+"""Number of items on which a program is tried."""
+TOLERANCE = 1e-3
+"""Error allowed there, as a share of the largest answer: nets that amplify differences have one of 1e-4 from the order
+of sums, and an error of an operation is much larger."""
+ENDS = ("SOFTMAX", "LOGISTIC", "LOG_SOFTMAX")
+"""Last operations in front of which answers are compared: they hide differences where they saturate."""
+RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 
 
 class Program:
@@ -84,8 +89,8 @@ class Program:
         for step in self.steps:
             for name in step.outputs:
                 if tuple(values[name].shape) != self.shapes[name]:
-                    found = f"{list(values[name].shape)}, not {list(self.shapes[name])}"
-                    raise UnknownOperationError(f"{step.kind}, which makes {name}: its shape is {found}")
+                    shapes = f"{list(values[name].shape)}, not {list(self.shapes[name])}"
+                    raise UnknownOperationError(f"{step.kind}, which makes {name}: its shape is {shapes}")
         expected, answer = litert_answers(self._model, item), np.asarray(values[self.sink])
         if not _near(np.ravel(answer), np.ravel(expected)):
             raise UnknownOperationError("The graph computes something else in LiteRT.")
@@ -128,10 +133,10 @@ class Program:
 
         for step in self.steps:
             try:
-                found = kinds[step.kind](step, [read(step, i) for i in range(len(step.inputs))])
+                outputs = kinds[step.kind](step, [read(step, i) for i in range(len(step.inputs))])
             except (tf.errors.OpError, ValueError, TypeError, KeyError, IndexError, AttributeError) as e:
                 raise UnknownOperationError(f"{step.kind}, which makes {step.output}: {first_line(e)}") from e
-            for name, value in zip(step.outputs, found if isinstance(found, tuple) else (found,), strict=True):
+            for name, value in zip(step.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True):
                 values[name] = hook(name, value)
         return values
 
@@ -144,10 +149,10 @@ class Program:
                 self._tensors[name] = tf.constant(self.constants[name])
         return self._tensors[name]
 
-    def answers(self, items: Array, *, constants: Mapping[str, Any] | None = None) -> npt.NDArray[np.float32]:
+    def answers(self, items: Array, *, constants: Mapping[str, Any] | None = None) -> Floats:
         """Outputs of shape (n, outputs) for items of shape (n, *item shape), computed in batches."""
-        found = [np.asarray(self.run(part, constants=constants)[self.sink]) for part in self.batches(items)]
-        return np.concatenate(found).reshape(len(items), -1).astype(np.float32)
+        parts = [np.asarray(self.run(part, constants=constants)[self.sink]) for part in self.batches(items)]
+        return np.concatenate(parts).reshape(len(items), -1).astype(np.float32)
 
     def batches(self, items: Array) -> Iterator[Array]:
         """Items of shape (n, *item shape) in batches, whose activations together take `BATCH_BYTES`, or one by one."""
@@ -160,14 +165,9 @@ class Program:
         """Bytes of all tensors that are computed for one item."""
         return 4 * sum(int(np.prod(self.shapes[name])) for step in self.steps for name in step.outputs)
 
-    @property
+    @cached_property
     def batched(self) -> bool:
         """Whether several items may be run at once: not if the graph moves values between the first axis and others."""
-        if not hasattr(self, "_batched"):
-            self._batched = self._try_batch()
-        return self._batched
-
-    def _try_batch(self) -> bool:
         items = trial_items(self.shapes[self.source], self.dtype)
         single = np.concatenate([np.ravel(self.run(item[np.newaxis])[self.sink]) for item in items])
         try:
@@ -175,6 +175,38 @@ class Program:
         except UnknownOperationError:
             return False
         return together.shape == single.shape and _near(together, single)
+
+    @cached_property
+    def makers(self) -> dict[str, Step]:
+        """The step that makes each computed tensor, by name."""
+        return {name: step for step in self.steps for name in step.outputs}
+
+    @cached_property
+    def readers(self) -> dict[str, list[Step]]:
+        """The steps that read each tensor, by name, in their order."""
+        readers: dict[str, list[Step]] = {}
+        for step in self.steps:
+            for name in dict.fromkeys(step.inputs):
+                readers.setdefault(name, []).append(step)
+        return readers
+
+    @cached_property
+    def shared(self) -> set[str]:
+        """Constants that several steps read."""
+        return {name for name in self.constants if len(self.readers.get(name, ())) > 1}
+
+    @cached_property
+    def end(self) -> Step | None:
+        """The softmax or sigmoid that makes the answers, perhaps with a reshape behind it; None if there is none."""
+        step = self.makers.get(self.sink)
+        while step is not None and step.kind in RESHAPES:
+            step = self.makers.get(step.inputs[0])
+        return step if step is not None and step.kind in ENDS else None
+
+    @property
+    def logits(self) -> str:
+        """The tensor that is compared: what goes into the softmax or sigmoid at the end, which hides errors, if any."""
+        return self.end.inputs[0] if self.end else self.sink
 
     def weighted(self) -> Iterator[Step]:
         """The steps that have constant weights."""
@@ -190,6 +222,20 @@ class Program:
                 raise ValueError(f"{name} is {graph.shape(index[name])} of {graph.dtype(index[name])}")
             tensor.buffer = flat.add_buffer(graph.root, values)  # its own: others may share the old one
         return graph.to_bytes()
+
+
+def run_step(step: Step, *sources: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs of one step by name, each input from the first source that has it, or a constant of the step."""
+    import tensorflow as tf
+
+    def read(place: int, name: str) -> Any:
+        if not name:
+            return None
+        values = next((values for values in sources if name in values), None)
+        return tf.constant(step.constants[place]) if values is None else values[name]
+
+    outputs = OPERATIONS[step.kind](step, [read(place, name) for place, name in enumerate(step.inputs)])
+    return dict(zip(step.outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True))
 
 
 def trial_items(shape: tuple[int, ...], dtype: np.dtype[Any] | None) -> Array:
@@ -211,14 +257,14 @@ def litert_answers(model: bytes, items: Array) -> Array:
     interpreter = Interpreter(model_content=model)
     interpreter.allocate_tensors()
     source, sink = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-    found = []
+    answers = []
     for item in items:
         interpreter.set_tensor(source, item[np.newaxis])
         interpreter.invoke()
-        found.append(interpreter.get_tensor(sink))
-    return np.stack(found)
+        answers.append(interpreter.get_tensor(sink))
+    return np.stack(answers)
 
 
-def _near(found: Array, expected: Array) -> bool:
+def _near(answers: Array, expected: Array) -> bool:
     scale = np.max(np.abs(expected), initial=0, where=np.isfinite(expected))
-    return np.allclose(found, expected, rtol=0, atol=TOLERANCE * float(scale), equal_nan=True)
+    return np.allclose(answers, expected, rtol=0, atol=TOLERANCE * float(scale), equal_nan=True)

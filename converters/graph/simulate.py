@@ -20,14 +20,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.graph.layers import activated
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import WEIGHTED, Operation, Step
 
-Array = npt.NDArray[Any]
 REPEATS = ("QUANTIZE", "DEQUANTIZE")
 """Kinds of operations that only store what they read in another type."""
 
@@ -42,7 +41,7 @@ TINY = 1e-4
 
 
 @dataclass(frozen=True)
-class Rounding:
+class TensorGrid:
     """How a tensor is stored: value = scale * (integer - zero).
 
     Attributes:
@@ -102,9 +101,9 @@ class Scales:
             position: where steps read a tensor or a constant with different scales.
     """
 
-    tensors: Mapping[str, Rounding]
-    constants: Mapping[str, Rounding]
-    reads: Mapping[tuple[str, int], tuple[Rounding, ...]] = field(default_factory=dict)
+    tensors: Mapping[str, TensorGrid]
+    constants: Mapping[str, TensorGrid]
+    reads: Mapping[tuple[str, int], tuple[TensorGrid, ...]] = field(default_factory=dict)
 
 
 class Simulation:
@@ -112,7 +111,7 @@ class Simulation:
 
     Args:
         program: The float graph that the file was made from.
-        scales: How tensors are stored; see `tflite_scales` and `onnx_scales`.
+        scales: How tensors are stored; see `tflite_scales`.
     """
 
     def __init__(self, program: Program, scales: Scales) -> None:
@@ -148,8 +147,8 @@ class Simulation:
 
         def sums(step: Step, x: Sequence[Any]) -> Any:
             """As XNNPACK's kernel, with factors of 21 binary places (src/microparams-init.c, `qs8_add_minmax`)."""
-            made, parts = self.scales.tensors.get(step.output), [self._read_as(step, place, only) for place in (0, 1)]
-            known = [rounding for rounding in (made, *parts) if rounding is not None and not rounding.scale.ndim]
+            output, parts = self.scales.tensors.get(step.output), [self._read_as(step, place, only) for place in (0, 1)]
+            known = [rounding for rounding in (output, *parts) if rounding is not None and not rounding.scale.ndim]
             if len(known) < 3 or any(r.high - r.low != 255 for r in known) or self._misses(step, only):
                 return OPERATIONS[step.kind](step, x)
             factors = np.array([part.scale / known[0].scale for part in known[1:]], np.float32)
@@ -177,7 +176,7 @@ class Simulation:
         """Whether a step's output is not to be rounded."""
         return only is not None and step.output not in only
 
-    def _read_as(self, step: Step, place: int, only: Collection[str] | None) -> Rounding | None:
+    def _read_as(self, step: Step, place: int, only: Collection[str] | None) -> TensorGrid | None:
         """How a step's input is rounded in the end."""
         name = step.inputs[place]
         if only is not None and name not in only:
@@ -221,18 +220,18 @@ class Simulation:
     ) -> dict[str, Any]:
         """Rounded constants, for `Program.run`: the program's own, or others by name."""
         given, changed = dict(values or {}), sizes or {}
-        for name, found in self.scales.constants.items():
+        for name, grid in self.scales.constants.items():
             if only is None or name in only:
-                given[name] = found.apply(given.get(name, self.program.constants[name]), changed.get(name))
+                given[name] = grid.apply(given.get(name, self.program.constants[name]), changed.get(name))
         return given
 
-    def answers(self, items: Array, *, only: Collection[str] | None = None) -> npt.NDArray[np.float32]:
+    def answers(self, items: Array, *, only: Collection[str] | None = None) -> Floats:
         """Answers of shape (n, outputs) to items of shape (n, *item shape), computed in batches; float32."""
         chosen = None if only is None else frozenset(only)
         if chosen not in self._compiled:
             self._compiled[chosen] = self._compile(chosen)
-        found = [np.asarray(self._compiled[chosen](part)) for part in self.program.batches(items)]
-        return np.concatenate(found).reshape(len(items), -1).astype(np.float32)
+        parts = [np.asarray(self._compiled[chosen](part)) for part in self.program.batches(items)]
+        return np.concatenate(parts).reshape(len(items), -1).astype(np.float32)
 
     def _compile(self, only: frozenset[str] | None) -> Callable[[Any], Any]:
         import tensorflow as tf

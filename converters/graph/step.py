@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from edgepress.converters.arrays import Array
+from edgepress.converters.macs import TFLITE, count
+
 WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """Axis of the output's channels in the weights of each kind of operation that has some."""
 
@@ -62,10 +66,25 @@ class Step:
         """Name of its bias if it is constant, "" otherwise."""
         return self.inputs[2] if self.weights and 2 in self.constants else ""
 
+    @property
+    def linear(self) -> Step:
+        """The same step without its activation."""
+        if not getattr(self.options, "fusedActivationFunction", 0):
+            return self
+        options = copy.copy(self.options)
+        options.fusedActivationFunction = 0
+        return dataclasses.replace(self, options=options)
+
+    @property
+    def macs(self) -> int:
+        """Multiplications for one item; of an operation without weights, the size of its output."""
+        counted = count(TFLITE, self.kind, self.input_shapes, self.shape) if self.weights else None
+        return math.prod(self.shape) if counted is None else counted
+
     def integers(self, position: int) -> list[int]:
         """A constant input of integers as a list."""
-        found: list[int] = self.constants[position].ravel().tolist()
-        return found
+        values: list[int] = self.constants[position].ravel().tolist()
+        return values
 
 
 Operation = Callable[[Step, Sequence[Any]], Any]

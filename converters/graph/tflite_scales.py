@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.converters.graph.program import Program
-from edgepress.converters.graph.simulate import HALVES, REPEATS, Rounding, Scales
+from edgepress.converters.graph.simulate import HALVES, REPEATS, Scales, TensorGrid
 from edgepress.converters.to_tflite.graph import Graph
 
-Array = npt.NDArray[Any]
 LIMITS = {17: (-8, 7), 9: (-128, 127), 3: (0, 255), 7: (-32768, 32767), 2: (-(2**31), 2**31 - 1)}
 """Smallest and largest value of int4, int8, uint8, int16 and int32, by the schema's `TensorType`."""
 INT4 = 17
@@ -29,15 +26,15 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
     makers, steps = graph.makers(), {step.output: step for step in program.steps}
     own = {program.source, *(name for step in program.steps for name in step.outputs)}
 
-    def stored(index: int, name: str) -> tuple[Rounding, ...]:
+    def stored(index: int, name: str) -> tuple[TensorGrid, ...]:
         """How the values of a tensor of the program are rounded, one after the other, until this tensor holds them."""
-        found: list[Rounding] = []
+        grids: list[TensorGrid] = []
         while index >= 0:
             rounding, op = rounding_of(graph, index), makers.get(index)
-            if rounding is not None and (not found or found[0].key != rounding.key):
-                found[:1] = [rounding, *(_converted(rounding, later) for later in found[:1])]
+            if rounding is not None and (not grids or grids[0].key != rounding.key):
+                grids[:1] = [rounding, *(_converted(rounding, later) for later in grids[:1])]
             if graph.name(index) == name or (op is None and name in program.constants):
-                return tuple(found)
+                return tuple(grids)
             index = int(op.inputs[0]) if op is not None and graph.kind(op) in REPEATS else -1
         return ()  # of a tensor that the file has instead
 
@@ -63,7 +60,7 @@ def scales_of_tflite(program: Program, quantized: bytes) -> Scales:
     return _merged(program, tensors, reads)
 
 
-def rounding_of(graph: Graph, index: int) -> Rounding | None:
+def rounding_of(graph: Graph, index: int) -> TensorGrid | None:
     """How a file stores one of its tensors; None if not in integers of at most 32 bits."""
     tensor, (scales, zeros) = graph.table.tensors[index], graph.scales(index)
     if not scales or tensor.type not in LIMITS:
@@ -72,20 +69,20 @@ def rounding_of(graph: Graph, index: int) -> Rounding | None:
     if len(scales) > 1:
         shape[tensor.quantization.quantizedDimension] = len(scales)
     scale = np.array(scales, np.float32).reshape(shape if len(scales) > 1 else ())
-    return Rounding(scale, zeros[0], *LIMITS[tensor.type])
+    return TensorGrid(scale, zeros[0], *LIMITS[tensor.type])
 
 
-def _twice(source: Rounding, weights: Rounding, made: Rounding) -> Rounding:
+def _twice(source: TensorGrid, weights: TensorGrid, output: TensorGrid) -> TensorGrid:
     """How LiteRT's own kernels, which compute convolutions of 4-bit weights, round sums.
 
     They multiply by a factor in [0.5, 1) and round, then divide by a power of two and round again
     (`MultiplyByQuantizedMultiplier` in kernels/internal/common.h).
     """
-    _, exponent = np.frexp(np.ravel(source.scale * weights.scale) / made.scale)
-    return replace(made, halves="up", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
+    _, exponent = np.frexp(np.ravel(source.scale * weights.scale) / output.scale)
+    return replace(output, halves="up", parts=np.exp2(np.maximum(-exponent, 0)).astype(np.float32))
 
 
-def _converted(first: Rounding, second: Rounding) -> Rounding:
+def _converted(first: TensorGrid, second: TensorGrid) -> TensorGrid:
     """The second of two roundings: from int8 to int8, XNNPACK multiplies by 8 binary places (src/qs8-vcvt)."""
     if second.high - second.low != 255 or first.high - first.low != 255:
         return second
@@ -94,19 +91,19 @@ def _converted(first: Rounding, second: Rounding) -> Rounding:
 
 
 def _merged(
-    program: Program, tensors: dict[str, Rounding], reads: dict[tuple[str, int], tuple[Rounding, ...]]
+    program: Program, tensors: dict[str, TensorGrid], reads: dict[tuple[str, int], tuple[TensorGrid, ...]]
 ) -> Scales:
     """Scales without roundings of single readers where all readers of a tensor or a constant have the same one."""
-    constants: dict[str, Rounding] = {}
+    constants: dict[str, TensorGrid] = {}
     readers: dict[str, list[tuple[str, int]]] = {}
     for step in program.steps:
         for place, name in enumerate(step.inputs):
             readers.setdefault(name, []).append((step.output, place))
     for name, places in readers.items():
-        found = [reads.get(place, ()) for place in places]
-        keys = {tuple(r.key for r in roundings) for roundings in found}
-        if len(keys) == 1 and len(found[0]) == 1 and name not in tensors:
-            (constants if name in program.constants else tensors)[name] = found[0][0]
+        read = [reads.get(place, ()) for place in places]
+        keys = {tuple(r.key for r in roundings) for roundings in read}
+        if len(keys) == 1 and len(read[0]) == 1 and name not in tensors:
+            (constants if name in program.constants else tensors)[name] = read[0][0]
             for reader in places:
                 del reads[reader]
     return Scales(tensors, constants, reads)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.size import Size
-from edgepress.converters.inspection.report import Engine, Inspection, Node, Port, Runtime, Weight
+from edgepress.converters.inspection.report import EngineCheck, Inspection, Node, Port, Runtime, Weight
 from edgepress.runtime import filetypes
 from edgepress.runtime.errors import EdgepressError, first_line, parsing
 
-__all__ = ["Engine", "Inspection", "Node", "Port", "Runtime", "Weight", "format_of", "open_in_engine", "read"]
+__all__ = ["EngineCheck", "Inspection", "Node", "Port", "Runtime", "Weight", "format_of", "open_in_engine", "read"]
 
 
 def format_of(path: Path) -> str:
@@ -46,28 +46,33 @@ _ENGINES = {
 """By format, the module of this package and its function; imported when used, because they are heavy."""
 
 
-def read(path: Path, size: Size | None = None) -> Inspection:
+def read(path: Path, size: Size | None = None, *, trust: bool = False) -> Inspection:
     """Describe a file without an engine.
 
     Args:
         path: The file.
         size: What free sizes of its inputs are fixed to; None takes them as 1, with a note.
+        trust: Whether a SavedModel, which TensorFlow loads to read it, may do more than compute.
 
     Raises:
         ModelFileError: It can't be read; the message gives the reason.
         InputError: `size` does not fit its inputs.
     """
-    reader = _load(_READERS[format_of(path)])
+    format = format_of(path)
+    reader = _load(_READERS[format])
+    options = {"trust": trust} if format == "saved_model" else {}
     with parsing(path):
-        found: Inspection = reader(path, size)
+        found: Inspection = reader(path, size, **options)
     free = [f"{p.name}[{axis}]" for p in found.inputs for axis, n in enumerate(p.shape or ()) if axis and n is None]
     if not free or size is not None:
         return found
     return found.replace(notes=(*found.notes, f"Free sizes taken as 1: {', '.join(free)}; fix them with --size."))
 
 
-def open_in_engine(path: Path, found: Inspection, size: Size | None = None) -> Inspection:
+def open_in_engine(path: Path, found: Inspection, size: Size | None = None, *, trust: bool = False) -> Inspection:
     """`found`, completed by opening the file in this machine's engine: LiteRT, ONNX Runtime or Keras.
+
+    `trust` lets Keras run code inside the file.
 
     Raises:
         InputError: Keras, which has the shapes of a Keras file, can't make the model for `size`.
@@ -75,7 +80,7 @@ def open_in_engine(path: Path, found: Inspection, size: Size | None = None) -> I
     if (found.format in ("keras", "h5") and not found.nodes) or found.format not in _ENGINES:
         return found
     opens = _load(_ENGINES[found.format])
-    options = {"size": size} if found.format in ("keras", "h5") else {}
+    options = {"size": size, "trust": trust} if found.format in ("keras", "h5") else {}
     try:
         opened: Inspection = opens(path, found, **options)
     except EdgepressError:

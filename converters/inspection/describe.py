@@ -1,21 +1,40 @@
-"""Derive the operations with their types, and the peak memory, from a file's graph."""
+"""Derive the operations with their types, and the peak memory, from a file's graph; and what becomes of float islands.
+
+An island is a chain from a DEQUANTIZE of 8 bits to a QUANTIZE to 8 bits. If what is between depends on one value only,
+XNNPACK computes the results of all 256 values when the file is opened and looks them up from then on
+(`rewrites/lookup_islands.py` names the place in its source).
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from edgepress.converters.inspection import graph as g
-from edgepress.converters.inspection.islands import unmade
 from edgepress.converters.inspection.report import Node
+from edgepress.converters.to_tflite.convert import ISLAND
+
+TABLE = "look-up table"
+KERNEL = "float kernel"
+UNARY = {
+    *("ABS", "CEIL", "COS", "DEQUANTIZE", "ELU", "EXP", "FLOOR", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC"),
+    *("NEG", "QUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1", "ROUND", "RSQRT", "SIN", "SQRT", "SQUARE", "TANH"),
+}
+"""Operations of one tensor that the delegate takes element by element."""
+BINARY = {"ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "PRELU", "SQUARED_DIFFERENCE", "SUB"}
+"""Those of two, which count as one if the other is a constant of one element."""
+LONGEST = 10
+"""Operations that XNNPACK puts into one table."""
+BYTES = ("int8", "uint8")
 
 
 def describe(
-    graph: g.Graph,
+    graph: g.InspectedGraph,
     *,
     conversions: Sequence[str],
-    as_run: Mapping[int, g.Step | None] | None = None,
+    as_run: Mapping[int, g.InspectedStep | None] | None = None,
     dynamic: Collection[int] = (),
     islands: Mapping[int, str] | None = None,
     main: int | None = None,
@@ -28,7 +47,7 @@ def describe(
         conversions: Kinds of operations that only convert one type to another.
         as_run: Steps that the engine runs differently from the file, by place; None if it skips them.
         dynamic: Places of steps whose data are quantized while the model runs.
-        islands: What the engine makes of steps of float islands, by place (`islands.becomes`).
+        islands: What the engine makes of steps of float islands, by place (`becomes`).
         main: Number of steps that run one after another; the others are the bodies of control flow.
         items: Batch size of the graph's shapes. Multiply-accumulates are divided by it; the memory for one item does
             not follow from it.
@@ -72,7 +91,9 @@ def describe(
     }
 
 
-def _types(graph: g.Graph, step: g.Step, known: Collection[str], conversions: Sequence[str]) -> tuple[str, str]:
+def _types(
+    graph: g.InspectedGraph, step: g.InspectedStep, known: Collection[str], conversions: Sequence[str]
+) -> tuple[str, str]:
     """The types of a step's data, weights and result as text, and the type that it computes in."""
     data, weights = g.activations_of(graph, step, known), g.weights_of(graph, step, known)
     made = next((graph.values[n] for n in step.outputs if n in graph.values), None)
@@ -87,3 +108,53 @@ def _types(graph: g.Graph, step: g.Step, known: Collection[str], conversions: Se
     if floats:
         return text, "dynamic" if weights is not None and weights.dtype not in g.FLOATS else floats[0]
     return text, real[0].dtype if real else "other"
+
+
+def becomes(graph: g.InspectedGraph) -> Mapping[int, str]:
+    """What steps of islands become, by their place: "look-up table", or "float kernel" where a rewrite chose one."""
+    readers: dict[str, list[int]] = {name: [-1] for name in graph.outputs}
+    for place, step in enumerate(graph.steps):
+        for name in dict.fromkeys(step.inputs):
+            readers.setdefault(name, []).append(place)
+    kinds: dict[int, str] = {}
+    for place, step in enumerate(graph.steps):
+        if step.operation == "DEQUANTIZE" and _dtype(graph, step.inputs[0]) in BYTES:
+            kinds |= dict.fromkeys(_table(graph, place, readers), TABLE)
+        elif ISLAND.match(step.name) and step.operation != "QUANTIZE":
+            kinds.setdefault(place, KERNEL)
+    return kinds
+
+
+def unmade(graph: g.InspectedGraph, islands: Mapping[int, str]) -> list[str]:
+    """Names of the tensors inside tables, which take no memory."""
+    inside = [graph.steps[place] for place, name in islands.items() if name == TABLE]
+    return [name for step in inside if step.operation != "QUANTIZE" for name in step.outputs]
+
+
+def _table(graph: g.InspectedGraph, place: int, readers: Mapping[str, list[int]]) -> list[int]:
+    """The places of the chain that begins at a DEQUANTIZE, if it is a table; else none."""
+    chain = [place]
+    while len(chain) < LONGEST:
+        output = graph.steps[chain[-1]].outputs[0]
+        following = readers.get(output, [])
+        if len(following) != 1 or following[0] < 0 or not _elementwise(graph, graph.steps[following[0]], output):
+            return []
+        chain.append(following[0])
+        if graph.steps[chain[-1]].operation == "QUANTIZE":
+            return chain if _dtype(graph, graph.steps[chain[-1]].outputs[0]) in BYTES else []
+    return []
+
+
+def _elementwise(graph: g.InspectedGraph, step: g.InspectedStep, source: str) -> bool:
+    if step.operation in UNARY:
+        return len(step.inputs) == 1
+    others = [graph.values.get(name) for name in step.inputs if name != source]
+    if step.operation not in BINARY or len(step.inputs) != 2 or len(others) != 1:
+        return False
+    (other,) = others
+    return other is not None and other.constant and other.shape is not None and math.prod(other.shape) == 1
+
+
+def _dtype(graph: g.InspectedGraph, name: str) -> str:
+    value = graph.values.get(name)
+    return "" if value is None or value.constant else value.dtype

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgepress.converters.inspection.report import Inspection
 from edgepress.runtime.errors import EdgepressError, first_line
-from edgepress.runtime.flatbuffer import check_constants, unsupported_operations
+from edgepress.runtime.flatbuffer import check_model, unsupported_operations
 from edgepress.runtime.sessions import onnx_session
 
 DELEGATE = "DELEGATE"
@@ -25,7 +25,7 @@ def open_in_litert(path: Path, found: Inspection) -> Inspection:
 
     content = path.read_bytes()
     try:
-        check_constants(path, content)
+        check_model(path, content)
         interpreter = Interpreter(model_path=str(path), num_threads=1)
         interpreter.allocate_tensors()
     except EdgepressError:

@@ -1,6 +1,7 @@
 """A model's graph, independent of its format: tensor lifetimes, constant values, parameters.
 
-A reader (`tflite_file`, `onnx_file`, `keras_graph`) turns its file into a `Graph`. Shapes are those of batch 1.
+A reader (`tflite_file`, `onnx_file`, `keras_graph`) turns its file into an `InspectedGraph`. Shapes are those of
+batch 1.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+from edgepress.converters.macs import LEFT_OUT, Shape
 
 FLOATS = ("float32", "float16", "float64", "bfloat16")
 BITS = {"bool": 8, "int2": 2, "uint2": 2, "int4": 4, "uint4": 4, "complex64": 64, "complex128": 128, "bfloat16": 16}
@@ -56,8 +59,13 @@ class Value:
         return self.dtype in FLOATS or self.quantized
 
 
+def shape_of(value: Value | None) -> Shape:
+    """The shape of a tensor that an operation reads, or of one that is left out."""
+    return LEFT_OUT if value is None else value.shape
+
+
 @dataclass(frozen=True)
-class Step:
+class InspectedStep:
     """An operation of a graph.
 
     Attributes:
@@ -82,10 +90,10 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Graph:
+class InspectedGraph:
     """Steps in the order in which they run, and their tensors by name."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[InspectedStep, ...]
     values: Mapping[str, Value]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -102,7 +110,7 @@ class Peak:
     """
 
     size_bytes: int | None
-    step: Step | None
+    step: InspectedStep | None
     unknown: tuple[str, ...] = ()
 
 
@@ -112,7 +120,7 @@ def bits_of(dtype: str) -> int:
     return BITS.get(dtype) or (int(digits) if digits.isdigit() else 0)
 
 
-def known_beforehand(graph: Graph) -> set[str]:
+def known_beforehand(graph: InspectedGraph) -> set[str]:
     """Names of tensors that do not depend on the input: constants, and what is computed only from constants."""
     known = {name for name, value in graph.values.items() if value.constant and not value.variable} - {*graph.inputs}
     for step in graph.steps:
@@ -122,7 +130,7 @@ def known_beforehand(graph: Graph) -> set[str]:
     return known
 
 
-def peak_memory(graph: Graph) -> Peak:
+def peak_memory(graph: InspectedGraph) -> Peak:
     """The peak of activation memory under `MEMORY_MODEL`. Tensors that are known beforehand are not activations."""
     known, end = known_beforehand(graph), len(graph.steps)
     first = dict.fromkeys(graph.inputs, 0)
@@ -156,26 +164,26 @@ def peak_memory(graph: Graph) -> Peak:
     return Peak(None if unknown else most, graph.steps[place] if graph.steps else None, tuple(unknown))
 
 
-def unpacked_bytes(graph: Graph) -> int:
+def unpacked_bytes(graph: InspectedGraph) -> int:
     """Memory for constants that the engine converts before it uses them: unpacked float16 or int8."""
     known, values, total = known_beforehand(graph), graph.values, 0
     for step in graph.steps:
         types = {values[name].dtype for name in step.inputs if name in values and values[name].real}
-        made = [values[name] for name in step.outputs if name in known and name in values]
-        total += sum(v.size_bytes or 0 for v in made if v.real and types and v.dtype not in types)
+        unpacked = [values[name] for name in step.outputs if name in known and name in values]
+        total += sum(v.size_bytes or 0 for v in unpacked if v.real and types and v.dtype not in types)
     return total
 
 
-def fixed_batch(graph: Graph) -> int:
+def fixed_batch(graph: InspectedGraph) -> int:
     """Batch size of a graph: the first dimension of all its inputs, if its outputs have the same one."""
     shapes = [graph.values[name].shape if name in graph.values else None for name in graph.inputs]
     first = {shape[0] if shape and len(shape) > 1 else 1 for shape in shapes}
     items = first.pop() if len(first) == 1 else 1
-    made = [graph.values[name].shape for name in graph.outputs if name in graph.values]
-    return max(items, 1) if all(shape is None or shape[:1] == (items,) for shape in made) else 1
+    output_shapes = [graph.values[name].shape for name in graph.outputs if name in graph.values]
+    return max(items, 1) if all(shape is None or shape[:1] == (items,) for shape in output_shapes) else 1
 
 
-def parameters(graph: Graph) -> list[int]:
+def parameters(graph: InspectedGraph) -> list[int]:
     """Parameters of each step: elements of the real constants that it reads, each counted where it is first read.
 
     A constant that is only unpacked (dequantized, cast, transposed) is counted at the step that uses the result.
@@ -193,14 +201,14 @@ def parameters(graph: Graph) -> list[int]:
     return counts
 
 
-def weights_of(graph: Graph, step: Step, known: Collection[str]) -> Value | None:
+def weights_of(graph: InspectedGraph, step: InspectedStep, known: Collection[str]) -> Value | None:
     """The first real tensor of rank 2 or more that a step reads and that is known beforehand: its weights."""
     names = [n for i, n in enumerate(step.inputs) if n in known and (step.weights is None or i in step.weights)]
     values = [graph.values[n] for n in names if n in graph.values and graph.values[n].real]
     return next((v for v in values if len(v.shape or ()) > 1), values[0] if values else None)
 
 
-def activations_of(graph: Graph, step: Step, known: Collection[str]) -> list[Value]:
+def activations_of(graph: InspectedGraph, step: InspectedStep, known: Collection[str]) -> list[Value]:
     """The tensors that a step reads and that depend on the input; without the state that it keeps."""
     values = [graph.values[n] for n in step.inputs if n and n not in known and n in graph.values]
     return [v for v in values if not v.variable]

@@ -15,10 +15,12 @@ from typing import Any
 
 from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection.report import Inspection, Node, Port, Weight, with_size
-from edgepress.converters.sources.bombs import refuse_bomb
+from edgepress.converters.sources.bombs import refuse_unsafe
 from edgepress.runtime.contract import MEMBER, read_contract
 
-CONFIG, VERSION, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+CONFIG = "config.json"
+VERSION = "metadata.json"
+WEIGHTS = "model.weights.h5"
 OPTIMIZER = "optimizer"
 WEIGHTS_ONLY = (
     "It holds weights and no architecture: converting it needs the whole model (model.save, not save_weights)."
@@ -32,15 +34,17 @@ def read_keras(path: Path, size: Size | None = None) -> Inspection:
         ModelFileError: It is damaged, or holds a contract that is.
     """
     contract = read_contract(path)
-    refuse_bomb(path)
+    refuse_unsafe(path)
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read(CONFIG))
         version = json.loads(archive.read(VERSION)).get("keras_version", "")
         content = io.BytesIO(archive.read(WEIGHTS))
         extra = archive.getinfo(MEMBER).file_size if contract else 0
     weights, optimizer_bytes = _weights(content)
-    found = _inspection(path, "keras", version, config, weights, optimizer_bytes, size)
-    return found.replace(contract=contract, metadata_bytes=extra)
+    inspection = _inspection(
+        path, "keras", version, config=config, weights=weights, optimizer_bytes=optimizer_bytes, size=size
+    )
+    return inspection.replace(contract=contract, metadata_bytes=extra)
 
 
 def read_h5(path: Path, size: Size | None = None) -> Inspection:
@@ -51,21 +55,23 @@ def read_h5(path: Path, size: Size | None = None) -> Inspection:
     """
     import h5py
 
-    refuse_bomb(path)
+    refuse_unsafe(path)
     with h5py.File(path) as file:
         text, version = file.attrs.get("model_config"), file.attrs.get("keras_version", b"")
     config = json.loads(text) if text is not None else None
     weights, optimizer_bytes = _weights(path)
     version = version.decode(errors="replace") if isinstance(version, bytes) else str(version)
-    found = _inspection(path, "h5", version, config, weights, optimizer_bytes, size)
-    return found if config else found.replace(notes=(*found.notes, WEIGHTS_ONLY))
+    inspection = _inspection(
+        path, "h5", version, config=config, weights=weights, optimizer_bytes=optimizer_bytes, size=size
+    )
+    return inspection if config else inspection.replace(notes=(*inspection.notes, WEIGHTS_ONLY))
 
 
 def _weights(file: Path | io.BytesIO) -> tuple[list[Weight], int]:
     """The weights in an HDF5 file, and the bytes of an optimizer's state."""
     import h5py
 
-    found: list[Weight] = []
+    weights: list[Weight] = []
     optimizer = 0
 
     def visit(name: str | bytes, item: Any) -> None:
@@ -78,17 +84,18 @@ def _weights(file: Path | io.BytesIO) -> tuple[list[Weight], int]:
             optimizer += size
             return
         shape = tuple(int(n) for n in item.shape or ())
-        found.append(Weight(name=name, shape=shape, dtype=str(item.dtype), size_bytes=size))
+        weights.append(Weight(name=name, shape=shape, dtype=str(item.dtype), size_bytes=size))
 
     with h5py.File(file) as opened:
         opened.visititems(visit)
-    return sorted(found, key=lambda w: -w.size_bytes), optimizer
+    return sorted(weights, key=lambda w: -w.size_bytes), optimizer
 
 
 def _inspection(
     path: Path,
     format: str,
     version: str,
+    *,
     config: Any,
     weights: list[Weight],
     optimizer_bytes: int,
@@ -99,7 +106,7 @@ def _inspection(
     nodes = [
         Node(operation=str(layer["class_name"]), name=str(layer["config"].get("name", "")))
         for layer in layers
-        if layer not in inputs
+        if layer["class_name"] != "InputLayer"
     ]
     notes = (f"An optimizer's state takes {optimizer_bytes} bytes of it.",) if optimizer_bytes else ()
     ports = with_size([_port(layer["config"]) for layer in inputs], size, str(path))

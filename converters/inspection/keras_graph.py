@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection import graph as g
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Inspection, Port, total, with_size
-from edgepress.converters.sources.keras import mended
-from edgepress.runtime.errors import InputError, first_line
+from edgepress.converters.sources.keras import Saved, keras_of, loaded, read_saved, refusal
+from edgepress.converters.sources.keras_2 import PACKAGE, objects_of
+from edgepress.runtime.errors import EdgepressError, InputError, parsing
 
 KERNELS = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense"), 1),
@@ -38,57 +39,73 @@ OPAQUE = (
 )
 """Layers and operations (of `keras.ops`) without weights that multiply, which are not counted."""
 
-MENDED = (
-    "Keras opens it as edgepress convert mends it, and not as it is: under the suffix of its content, in float32, "
-    "without options of Keras 2 that Keras 3 refuses."
-)
+PRODUCTS = ("matmul", "matvec", "einsum", "dot", "conv")
+"""Parts of the names of TensorFlow's functions that multiply, as layers of Keras 2 call them."""
+
+REPAIRED = "Keras opens a copy that edgepress convert repairs: under the suffix of its content, in float32."
+KERAS_2 = "It is a file of Keras 2, which tf_keras opens; figures are those of the model in float32."
 
 Shape = tuple[int, ...]
 
 
-def open_in_keras(path: Path, found: Inspection, size: Size | None = None) -> Inspection:
+def open_in_keras(path: Path, found: Inspection, size: Size | None = None, *, trust: bool = False) -> Inspection:
     """`found`, completed by opening a `.keras` or `.h5` file in Keras. Damaged files can crash the process.
+
+    `trust` lets Keras run code inside the file.
 
     Raises:
         InputError: The model can't be made for inputs of `size`.
     """
+    try:
+        with parsing(path):
+            saved = read_saved(path)
+        model, note = _opened(path, saved, trust=trust)
+    except MemoryError:
+        raise
+    except EdgepressError as e:
+        return found.refused(e.message)
+    found = found.opened() if not saved.keras_2 else found.opened(name=f"tf_keras {metadata.version(PACKAGE)}")
+    found = found.replace(notes=(*found.notes, note)) if note else found
+    return with_layers(model, found, size)
+
+
+def _opened(path: Path, saved: Saved, *, trust: bool) -> tuple[Any, str]:
+    """The model of a file, as the file is if Keras opens it so, and a note if it does not."""
     import keras
 
-    load = partial(keras.saving.load_model, compile=False, safe_mode=True)
     try:
-        model = load(path)
+        if not saved.keras_2:
+            return keras.saving.load_model(path, compile=False, safe_mode=not trust), ""
     except MemoryError:
         raise
     except Exception:  # Keras raises ValueError, TypeError, KeyError, OSError and others
-        try:
-            with mended(path) as readable:
-                model = load(readable)
-        except MemoryError:
-            raise
-        except Exception as e:
-            return found.refused(first_line(e))
-        found = found.replace(notes=(*found.notes, MENDED))
-    return with_layers(model, found.opened(), size)
+        pass
+    try:
+        return loaded(path, saved, {}, trust=trust), KERAS_2 if saved.keras_2 else REPAIRED
+    except (MemoryError, EdgepressError):
+        raise
+    except Exception as e:  # as above
+        raise refusal(path, e, (), saved) from e
 
 
-def with_layers(model: Any, found: Inspection, size: Size | None = None) -> Inspection:
-    """`found` with the layers of an opened Keras model, for inputs of `size` if they leave sizes free."""
-    steps: list[g.Step] = []
+def with_layers(model: Any, inspection: Inspection, size: Size | None = None) -> Inspection:
+    """`inspection` with the layers of an opened Keras model, for inputs of `size` if they leave sizes free."""
+    steps: list[g.InspectedStep] = []
     values: dict[str, g.Value] = {}
     inner = walked = _functional(model)
     start: list[str] = []
     end: list[str] = []
     notes: tuple[str, ...] = ()
-    inputs, outputs = found.inputs, found.outputs
+    inputs, outputs = inspection.inputs, inspection.outputs
     if inner is None:
         notes = ("A subclassed model: how its layers are joined is not known.",)
     else:
         inputs, outputs = (tuple(_port(t) for t in ends) for ends in (inner.inputs, inner.outputs))
-        sized = tuple(with_size(inputs, size, found.file))
+        sized = tuple(with_size(inputs, size, inspection.file))
         if sized != inputs:
             inputs, inner = sized, _rebuilt(inner, [p.shape or () for p in sized])
             if inner is None:
-                message = f"{found.file} does not take inputs of shape {[list(p.shape or ()) for p in sized]}."
+                message = f"{inspection.file} does not take inputs of shape {[list(p.shape or ()) for p in sized]}."
                 raise InputError(message, "Give another size.")
             walked, outputs = inner, tuple(_port(t) for t in inner.outputs)
         if items := next((t.shape[0] for t in inner.inputs if t.shape[0] not in (None, 1)), 0):
@@ -98,15 +115,15 @@ def with_layers(model: Any, found: Inspection, size: Size | None = None) -> Insp
     if walked is None:
         for layer in model.layers:
             if type(layer).__name__ != "InputLayer":
-                _add(layer, [], [], steps, values)
+                _add(layer, [], [], steps=steps, values=values)
     else:
         start = [_key(t, values) for t in walked.inputs]
         end = _walk(walked, start, steps, values)
-    described = describe(g.Graph(tuple(steps), values, tuple(start), tuple(end)), conversions=())
+    described = describe(g.InspectedGraph(tuple(steps), values, tuple(start), tuple(end)), conversions=())
     if walked is None:
         described["peak_activation_bytes"] = None
-    described["notes"] = (*found.notes, *notes, *described["notes"])
-    return found.replace(inputs=inputs, outputs=outputs, **described)
+    described["notes"] = (*inspection.notes, *notes, *described["notes"])
+    return inspection.replace(inputs=inputs, outputs=outputs, **described)
 
 
 def _functional(model: Any) -> Any:
@@ -138,42 +155,69 @@ def _rebuilt(model: Any, shapes: Sequence[Sequence[int | None]]) -> Any:
         return keras.models.clone_model(inner, input_tensors=inputs, clone_function=again, call_function=call)
 
     try:
+        if keras_of(model) is not keras:
+            return _rebuilt_in_keras_2(model, shapes)
         return _functional(copied(model, shapes))
     except Exception:  # whatever a layer raises for another shape
         return None
 
 
-def _walk(model: Any, given: Sequence[str], steps: list[g.Step], values: dict[str, g.Value]) -> list[str]:
+def _rebuilt_in_keras_2(model: Any, shapes: Sequence[Sequence[int | None]]) -> Any:
+    """The same for a model of Keras 2; None if models inside keep free sizes."""
+    config = model.get_config()
+    given = {tuple(tensor.shape): tuple(shape) for tensor, shape in zip(model.inputs, shapes, strict=True)}
+    for layer in objects_of(config, "InputLayer"):
+        shape = tuple(layer["config"]["batch_input_shape"])
+        layer["config"]["batch_input_shape"] = given.get(shape, shape)
+    again = type(model).from_config(config)
+    parts = [inner for inner in again._flatten_layers() if _functional(inner)]
+    free = any(n is None for part in parts for tensor in part.inputs for n in tuple(tensor.shape)[1:])
+    return None if free else again
+
+
+def _walk(model: Any, given: Sequence[str], steps: list[g.InspectedStep], values: dict[str, g.Value]) -> list[str]:
     """Add a model's layers in the order in which they run, and return the names of its outputs."""
     names = {id(t): name for t, name in zip(model.inputs, given, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
                 continue
-            read = [names[id(t)] for t in node.input_tensors]
-            inner = _functional(node.operation)
-            made = _walk(inner, read, steps, values) if inner else [_key(t, values) for t in node.outputs]
-            names |= {id(t): name for t, name in zip(node.outputs, made, strict=True)}
+            layer, tensors, outputs = _parts(node)
+            read = [names[id(t)] for t in tensors]
+            inner = _functional(layer)
+            made = _walk(inner, read, steps, values) if inner else [_key(t, values) for t in outputs]
+            names |= {id(t): name for t, name in zip(outputs, made, strict=True)}
             if inner is None:
-                _add(node.operation, read, made, steps, values)
+                _add(layer, read, made, steps=steps, values=values)
     return [names[id(t)] for t in model.outputs]
 
 
-def _add(layer: Any, read: list[str], made: list[str], steps: list[g.Step], values: dict[str, g.Value]) -> None:
+def _parts(node: Any) -> tuple[Any, list[Any], list[Any]]:
+    """The layer that a node calls, its inputs and its outputs, which Keras 2 names differently."""
+    import tensorflow as tf
+
+    if hasattr(node, "operation"):
+        return node.operation, node.input_tensors, node.outputs
+    return node.layer, node.keras_inputs, tf.nest.flatten(node.outputs)
+
+
+def _add(
+    layer: Any, read: list[str], names_made: list[str], *, steps: list[g.InspectedStep], values: dict[str, g.Value]
+) -> None:
     variables = []
     for variable in getattr(layer, "weights", []):
-        variables.append(str(variable.path))
-        shape, dtype = tuple(int(n) for n in variable.shape), str(variable.dtype)
+        variables.append(getattr(variable, "path", f"{variable.name} {id(variable)}"))
+        shape, dtype = tuple(int(n) for n in variable.shape), _dtype(variable)
         values[variables[-1]] = g.Value(shape, dtype, constant=True, quantized=dtype.startswith("int"))
-    shapes = [[values[name].shape or () for name in names] for names in (read, made)]
+    shapes = [[values[name].shape or () for name in names] for names in (read, names_made)]
     steps.append(
-        g.Step(
+        g.InspectedStep(
             operation=type(layer).__name__,
             name=str(layer.name),
             inputs=(*read, *variables),
-            outputs=tuple(made),
+            outputs=tuple(names_made),
             weights=tuple(range(len(read), len(read) + len(variables))),
-            macs=macs(layer, shapes[0][0], shapes[1][0]) if read and made else None if variables else 0,
+            macs=macs(layer, shapes[0][0], shapes[1][0]) if read and names_made else None if variables else 0,
             index=len(steps),
         )
     )
@@ -183,7 +227,8 @@ def macs(layer: Any, read: Shape, made: Shape) -> int | None:
     """Multiply-accumulates of one layer for input and output of these shapes; None if they can't be counted."""
     kinds = {kind.__name__ for kind in type(layer).__mro__}
     if channels := next((KERNELS[k] for k in KERNELS if k in kinds), 0):
-        return math.prod(made) * _product(layer.kernel.shape[:-channels])
+        kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
+        return math.prod(made) * _product(kernel.shape[:-channels])
     if kinds & {*SEPARABLE}:
         kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
         return math.prod(made) // int(kernels[1].shape[-1]) * sum(_product(k.shape) for k in kernels)
@@ -196,6 +241,8 @@ def macs(layer: Any, read: Shape, made: Shape) -> int | None:
     if "TimeDistributed" in kinds:
         once = macs(layer.layer, (1, *read[2:]), (1, *made[2:]))
         return None if once is None else read[1] * once
+    if "TFOpLambda" in kinds:
+        return None if any(part in layer.get_config()["function"] for part in PRODUCTS) else 0
     if kinds & {*OPAQUE}:
         return None
     matrices = [v for v in getattr(layer, "weights", []) if len(v.shape) > 1]
@@ -208,10 +255,14 @@ def _product(shape: Sequence[int]) -> int:
 
 def _key(tensor: Any, values: dict[str, g.Value]) -> str:
     name = f"tensor {len(values)}"
-    values[name] = g.Value(tuple(1 if n is None else int(n) for n in tensor.shape), str(tensor.dtype))
+    values[name] = g.Value(tuple(1 if n is None else int(n) for n in tensor.shape), _dtype(tensor))
     return name
 
 
 def _port(tensor: Any) -> Port:
     shape = tuple(None if n is None else int(n) for n in tensor.shape)
-    return Port(name=str(tensor.name), shape=shape, dtype=str(tensor.dtype))
+    return Port(name=str(tensor.name), shape=shape, dtype=_dtype(tensor))
+
+
+def _dtype(tensor: Any) -> str:
+    return str(getattr(tensor.dtype, "name", tensor.dtype))

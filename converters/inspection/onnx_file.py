@@ -24,15 +24,16 @@ from edgepress.converters.inspection.onnx_steps import (
     dynamic_steps,
     graph_of,
 )
-from edgepress.converters.inspection.onnx_versions import (
+from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
+from edgepress.converters.inspection.versions import (
     CAST_OF_FOUR_BITS,
     OLDEST_OPSET,
     RELEASES,
     oldest_onnxruntime,
 )
-from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import ModelFileError, first_line
+from edgepress.runtime.protobuf import check_functions
 
 if TYPE_CHECKING:
     import onnx
@@ -49,16 +50,17 @@ def read(path: Path, size: Size | None = None) -> Inspection:
     import onnx
 
     content = path.read_bytes()
+    check_functions(content)
     model = onnx.ModelProto()
     model.ParseFromString(content)
     if not model.graph.node or not model.graph.output:
         raise ModelFileError(f"{path} holds no ONNX graph.", "It is damaged or of another kind.")
     _check_text(model)
-    found = _read(path, model, len(content), size)
+    inspection = _read(path, model, len(content), size)
     props = {p.key: p.value for p in model.metadata_props}
     if MEMBER in props:
-        return found.replace(contract=Contract.from_json(props[MEMBER], where=str(path)))
-    return found.replace(metadata=metadata_dict(onnx_metadata(props)))
+        return inspection.replace(contract=Contract.from_json(props[MEMBER], where=str(path)))
+    return inspection.replace(metadata=metadata_dict(onnx_metadata(props)))
 
 
 def _read(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | None) -> Inspection:
@@ -77,7 +79,7 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | None
     if items > 1 and (one := _for_one_item(model, graph, items, constants)):
         notes += (f"It takes {items} items at a time, by the first dimension: figures are for one.",)
         graph, items = one, 1
-    found = describe(graph, conversions=CONVERSIONS, as_run=as_run(graph), dynamic=dynamic_steps(graph), items=items)
+    figures = describe(graph, conversions=CONVERSIONS, as_run=as_run(graph), dynamic=dynamic_steps(graph), items=items)
     weights = [
         Weight(name=name, shape=tuple(t.dims), dtype=dtype_of(t.data_type), size_bytes=_stored_bytes(t))
         for name, t in constants.items()
@@ -92,7 +94,7 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | None
     notes += tuple(f"Not looked into: {kind}." for kind in _bodies(model))
     if any(t.data_location == t.EXTERNAL for t in constants.values()):
         notes += ("Weights are in files beside it, which are not counted.",)
-    found["notes"] += notes
+    figures["notes"] += notes
     return Inspection(
         file=str(path),
         format="onnx",
@@ -104,7 +106,7 @@ def _read(path: Path, model: onnx.ModelProto, size_bytes: int, size: Size | None
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
         custom_operations=tuple(dict.fromkeys(custom)),
         runtime=_runtime(model, domains),
-        **found,
+        **figures,
     )
 
 
@@ -136,9 +138,9 @@ def _fix_free_dimensions(model: onnx.ModelProto, inputs: Iterable[Any]) -> None:
                 dim.dim_value = 1
     for value in model.graph.output:
         value.type.tensor_type.ClearField("shape")
-    kept = [v for v in model.graph.value_info if all(d.dim_value > 0 for d in v.type.tensor_type.shape.dim)]
+    known = [v for v in model.graph.value_info if all(d.dim_value > 0 for d in v.type.tensor_type.shape.dim)]
     del model.graph.value_info[:]
-    model.graph.value_info.extend(kept)
+    model.graph.value_info.extend(known)
 
 
 def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
@@ -150,7 +152,7 @@ def _with_shapes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ..
         return model, (f"Shapes could not be inferred: {first_line(e)}",)
 
 
-def _time_leads(model: onnx.ModelProto, graph: g.Graph) -> bool:
+def _time_leads(model: onnx.ModelProto, graph: g.InspectedGraph) -> bool:
     """Whether the first dimension of the model's inputs is the time axis of a recurrent layer, not the batch."""
     first = g.fixed_batch(graph)
     for node in model.graph.node:
@@ -162,8 +164,8 @@ def _time_leads(model: onnx.ModelProto, graph: g.Graph) -> bool:
 
 
 def _for_one_item(
-    model: onnx.ModelProto, graph: g.Graph, items: int, constants: dict[str, onnx.TensorProto]
-) -> g.Graph | None:
+    model: onnx.ModelProto, graph: g.InspectedGraph, items: int, constants: dict[str, onnx.TensorProto]
+) -> g.InspectedGraph | None:
     """The graph of a model for a batch of 1; None if something in it, such as a Reshape, fixes the batch to `items`.
 
     Changes the shapes in `model`.
@@ -184,8 +186,8 @@ def _for_one_item(
             fewer = one.values[name].elements if name in one.values else None
             if fewer is None or value.elements != items * fewer:
                 return None
-    made = [one.values[name].shape for name in one.outputs]
-    return one if all(shape and shape[0] == 1 for shape in made) else None
+    output_shapes = [one.values[name].shape for name in one.outputs]
+    return one if all(shape and shape[0] == 1 for shape in output_shapes) else None
 
 
 def _runtime(model: onnx.ModelProto, domains: set[str]) -> Runtime:
@@ -213,8 +215,8 @@ def _casts_four_bits(model: onnx.ModelProto) -> bool:
 
 
 def _bodies(model: onnx.ModelProto) -> list[str]:
-    found = dict.fromkeys(n.op_type for n in model.graph.node for a in n.attribute if a.HasField("g"))
-    return [f"the bodies of {kind}" for kind in found] + [f"the function {f.name}" for f in model.functions]
+    kinds = dict.fromkeys(n.op_type for n in model.graph.node for a in n.attribute if a.HasField("g"))
+    return [f"the bodies of {kind}" for kind in kinds] + [f"the function {f.name}" for f in model.functions]
 
 
 def _port(value: Any) -> Port:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from edgepress.converters import macs
 from edgepress.converters.inspection import graph as g
-from edgepress.converters.inspection import macs
 
 if TYPE_CHECKING:
     import onnx
@@ -30,7 +30,7 @@ VALUES_AT = {
 NAMES = {"float": "float32", "double": "float64"}
 
 
-def graph_of(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> g.Graph:
+def graph_of(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> g.InspectedGraph:
     """A model's main graph.
 
     Args:
@@ -55,25 +55,26 @@ def graph_of(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> 
     for index, node in enumerate(model.graph.node):
         if node.op_type == "Constant":
             continue
-        made = values.get(node.output[0]) if node.output else None
-        read = [values.get(name, g.Value(None, "")) if name else None for name in node.input]
+        output = values.get(node.output[0]) if node.output else None
+        unknown = g.Value(None, "")
+        shapes = [g.shape_of(values.get(name, unknown) if name else None) for name in node.input]
         flags = {a.name for a in node.attribute if a.i}
-        if read and flags & {"transA", "transBatchA"}:  # the latter moves an axis of the batch, too: not counted
-            read[0] = g.Value(None, "") if "transBatchA" in flags else macs.transposed(read[0])
+        if shapes and flags & {"transA", "transBatchA"}:  # the latter moves an axis of the batch, too: not counted
+            shapes[0] = None if "transBatchA" in flags else macs.transposed(shapes[0])
         hidden = node.domain not in BUILT_IN or any(a.HasField("g") for a in node.attribute)
         steps.append(
-            g.Step(
+            g.InspectedStep(
                 operation=node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}",
                 name=node.name or (node.output[0] if node.output else ""),
                 inputs=tuple(node.input),
                 outputs=tuple(node.output),
                 weights=VALUES_AT.get(node.op_type),
-                macs=None if hidden else macs.count(macs.ONNX, node.op_type, read, made),
+                macs=None if hidden else macs.count(macs.ONNX, node.op_type, shapes, output.shape if output else None),
                 index=index,
             )
         )
     held = {t.name for t in model.graph.initializer}
-    return g.Graph(
+    return g.InspectedGraph(
         tuple(steps),
         values,
         tuple(v.name for v in model.graph.input if v.name not in held),
@@ -81,19 +82,19 @@ def graph_of(model: onnx.ModelProto, constants: dict[str, onnx.TensorProto]) -> 
     )
 
 
-def as_run(graph: g.Graph) -> dict[int, g.Step | None]:
+def as_run(graph: g.InspectedGraph) -> dict[int, g.InspectedStep | None]:
     """Steps that ONNX Runtime runs differently from the file, by place; None if it skips them.
 
     A step between DequantizeLinear and QuantizeLinear reads and makes the stored integers, and the conversions around
     it go.
     """
     known, maker = g.known_beforehand(graph), {name: step for step in graph.steps for name in step.outputs}
-    readers: dict[str, list[g.Step]] = {}
+    readers: dict[str, list[g.InspectedStep]] = {}
     for step in graph.steps:
         for name in step.inputs:
             readers.setdefault(name, []).append(step)
     stored = {s.outputs[0]: s.inputs[0] for s in graph.steps if s.operation == "DequantizeLinear" and s.outputs}
-    run: dict[int, g.Step | None] = {}
+    run: dict[int, g.InspectedStep | None] = {}
     for place, step in enumerate(graph.steps):
         data, after = [n for n in step.inputs if n and n not in known], [readers.get(n, []) for n in step.outputs]
         if (
@@ -119,13 +120,13 @@ def as_run(graph: g.Graph) -> dict[int, g.Step | None]:
     return run
 
 
-def dynamic_steps(graph: g.Graph) -> set[int]:
+def dynamic_steps(graph: g.InspectedGraph) -> set[int]:
     """Places of steps whose data are quantized while the model runs."""
-    found = {name for step in graph.steps if step.operation == "DynamicQuantizeLinear" for name in step.outputs}
+    quantized = {name for step in graph.steps if step.operation == "DynamicQuantizeLinear" for name in step.outputs}
     return {
         place
         for place, step in enumerate(graph.steps)
-        if step.operation in DYNAMIC and (step.operation.startswith("Dynamic") or found & {*step.inputs})
+        if step.operation in DYNAMIC and (step.operation.startswith("Dynamic") or quantized & {*step.inputs})
     }
 
 

@@ -80,7 +80,7 @@ class Weight:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
+class EngineCheck:
     """The result of opening the file in this machine's engine.
 
     Attributes:
@@ -157,7 +157,7 @@ class Inspection:
     custom_operations: tuple[str, ...] = ()
     flex_operations: tuple[str, ...] = ()
     runtime: Runtime | None = None
-    engine: Engine | None = None
+    engine: EngineCheck | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -197,19 +197,19 @@ class Inspection:
     @property
     def islands(self) -> dict[str, dict[str, int]]:
         """What float islands become, and how many operations of each kind; without their conversions."""
-        found: dict[str, Counter[str]] = {}
+        by_kind: dict[str, Counter[str]] = {}
         for node in self.nodes:
             if node.becomes and node.computes_in in FLOAT_WORK:
-                found.setdefault(node.becomes, Counter())[node.operation] += 1
-        return {name: dict(kinds.most_common()) for name, kinds in sorted(found.items(), reverse=True)}
+                by_kind.setdefault(node.becomes, Counter())[node.operation] += 1
+        return {name: dict(kinds.most_common()) for name, kinds in sorted(by_kind.items(), reverse=True)}
 
     def replace(self, **changes: Any) -> Inspection:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     def opened(self, **found: Any) -> Inspection:
-        """A copy that says that this machine's engine opens the file; `found` are other fields of `Engine`."""
-        return self.replace(engine=Engine(name=engine_name(self.format), opens=True, **found))
+        """A copy that says that this machine's engine opens the file; `found` are other fields of `EngineCheck`."""
+        return self.replace(engine=EngineCheck(**{"name": engine_name(self.format), "opens": True, **found}))
 
     def refused(self, error: str) -> Inspection:
         """A copy that says that this machine's engine does not open the file, and why.
@@ -221,7 +221,7 @@ class Inspection:
         if runtime and oldest and version_of(installed(self.format)) >= version_of(oldest):
             unknown = (*runtime.unknown, f"{name}, which should open it, does not")
             runtime = Runtime(releases=dict.fromkeys(runtime.releases), because=(), unknown=unknown)
-        return self.replace(engine=Engine(name=name, opens=False, error=error), runtime=runtime)
+        return self.replace(engine=EngineCheck(name=name, opens=False, error=error), runtime=runtime)
 
     def operations(self) -> list[dict[str, Any]]:
         """Nodes of the same operation, version and data types together, those that multiply most first."""

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters import macs
 from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection import graph as g
-from edgepress.converters.inspection import macs
 from edgepress.converters.inspection.describe import describe
 from edgepress.converters.inspection.report import Inspection, Port, Weight, file_size, with_size
 from edgepress.converters.sources.saved_model import Signature, serving_signature
@@ -22,14 +22,14 @@ from edgepress.runtime.errors import ModelFileError, first_line
 SKIPPED = ("Identity", "NoOp", "Placeholder")
 
 
-def read(path: Path, size: Size | None = None) -> Inspection:
-    """Describe a SavedModel folder, for inputs of `size` if they leave sizes free.
+def read(path: Path, size: Size | None = None, *, trust: bool = False) -> Inspection:
+    """Describe a SavedModel folder, for inputs of `size` if they leave sizes free; `trust` as for `serving_signature`.
 
     Raises:
         ModelFileError: It is no SavedModel, damaged, or has no signature.
         InputError: `size` does not fit its inputs.
     """
-    signature = serving_signature(path)
+    signature = serving_signature(path, trust=trust)
     inputs = with_size(_ports(signature.inputs), size, str(path))
     try:
         frozen, variables = _frozen(signature, inputs)
@@ -41,11 +41,11 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         hint = "Fix its free sizes with --size." if free else "Save it again with model.export of Keras."
         raise ModelFileError(message, hint) from e
     graph, weights = _graph(frozen, variables, signature.variables)
-    found = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"), items=g.fixed_batch(graph))
+    figures = describe(graph, conversions=("Cast", "QuantizeV2", "Dequantize"), items=g.fixed_batch(graph))
     others = f"; also there: {', '.join(signature.others)}." if signature.others else "."
-    found["notes"] += (f"Signature {signature.name}{others}", *signature.notes)
+    figures["notes"] += (f"Signature {signature.name}{others}", *signature.notes)
     bodies = dict.fromkeys(op.type for op in frozen.graph.get_operations() if _calls(op))
-    found["notes"] += tuple(f"Not looked into: the bodies of {kind}." for kind in bodies)
+    figures["notes"] += tuple(f"Not looked into: the bodies of {kind}." for kind in bodies)
     return Inspection(
         file=str(path),
         format="saved_model",
@@ -54,7 +54,7 @@ def read(path: Path, size: Size | None = None) -> Inspection:
         inputs=tuple(inputs),
         outputs=_ports(signature.outputs),
         weights=tuple(sorted(weights, key=lambda w: -w.size_bytes)),
-        **found,
+        **figures,
     ).opened()
 
 
@@ -73,11 +73,11 @@ def _frozen(signature: Signature, inputs: Sequence[Port]) -> tuple[Any, set[str]
     return frozen, {inner.name for _, inner in function.graph.captures}
 
 
-def _graph(frozen: Any, variables: set[str], stored: Sequence[Any]) -> tuple[g.Graph, list[Weight]]:
+def _graph(frozen: Any, variables: set[str], stored: Sequence[Any]) -> tuple[g.InspectedGraph, list[Weight]]:
     """The graph, and its weights: the variables or, if there are none, the real constants."""
     alias: dict[str, str] = {}
     values: dict[str, g.Value] = {}
-    steps: list[g.Step] = []
+    steps: list[g.InspectedStep] = []
     weights = [
         _weight(v.name, v.shape if v.shape.is_fully_defined() else v.read_value().shape, v.dtype) for v in stored
     ]
@@ -94,20 +94,22 @@ def _graph(frozen: Any, variables: set[str], stored: Sequence[Any]) -> tuple[g.G
         elif op.type not in SKIPPED:
             read = tuple(alias.get(t.name, t.name) for t in op.inputs)
             outputs = tuple(t.name for t in op.outputs)
-            steps.append(g.Step(op.type, op.name, read, outputs, macs=_macs(op, read, values), index=len(steps)))
+            steps.append(
+                g.InspectedStep(op.type, op.name, read, outputs, macs=_macs(op, read, values), index=len(steps))
+            )
     ends = [alias.get(t.name, t.name) for t in frozen.outputs]
-    graph = g.Graph(tuple(steps), values, tuple(t.name for t in frozen.inputs), tuple(ends))
+    graph = g.InspectedGraph(tuple(steps), values, tuple(t.name for t in frozen.inputs), tuple(ends))
     return (_with_parameters(graph, variables) if stored else graph), weights
 
 
 def _macs(op: Any, read: Sequence[str], values: Mapping[str, g.Value]) -> int | None:
     if _calls(op):
         return None
-    given = [values.get(name) for name in read]
+    shapes = [g.shape_of(values.get(name)) for name in read]
     attributes = op.node_def.attr
-    if given and any(name in attributes and attributes[name].b for name in ("transpose_a", "adj_x")):
-        given[0] = macs.transposed(given[0])
-    return macs.count(macs.TENSORFLOW, op.type, given, values[op.outputs[0].name] if op.outputs else None)
+    if shapes and any(name in attributes and attributes[name].b for name in ("transpose_a", "adj_x")):
+        shapes[0] = macs.transposed(shapes[0])
+    return macs.count(macs.TENSORFLOW, op.type, shapes, values[op.outputs[0].name].shape if op.outputs else None)
 
 
 def _calls(op: Any) -> bool:
@@ -115,13 +117,15 @@ def _calls(op: Any) -> bool:
     return any(a.HasField("func") or a.list.func for a in op.node_def.attr.values())
 
 
-def _with_parameters(graph: g.Graph, variables: set[str]) -> g.Graph:
+def _with_parameters(graph: g.InspectedGraph, variables: set[str]) -> g.InspectedGraph:
     """The graph, with only variables as parameters of its steps: a loop's initial zeros are none."""
-    known, found, steps = g.known_beforehand(graph), set(variables), []
+    known, variables_read, steps = g.known_beforehand(graph), set(variables), []
     for step in graph.steps:
-        if not found.isdisjoint(step.inputs) and known.issuperset(step.inputs):
-            found.update(step.outputs)
-        steps.append(dataclasses.replace(step, weights=tuple(i for i, n in enumerate(step.inputs) if n in found)))
+        if not variables_read.isdisjoint(step.inputs) and known.issuperset(step.inputs):
+            variables_read.update(step.outputs)
+        steps.append(
+            dataclasses.replace(step, weights=tuple(i for i, n in enumerate(step.inputs) if n in variables_read))
+        )
     return dataclasses.replace(graph, steps=tuple(steps))
 
 

@@ -13,15 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters import macs
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.inspection import graph as g
-from edgepress.converters.inspection import macs
-from edgepress.converters.inspection.describe import describe
-from edgepress.converters.inspection.islands import becomes
+from edgepress.converters.inspection.describe import becomes, describe
 from edgepress.converters.inspection.report import Inspection, Port, Runtime, Weight, metadata_dict
-from edgepress.converters.inspection.tflite_versions import Use, oldest_release, on_pypi, required_version
+from edgepress.converters.inspection.versions import Use, oldest_release, on_pypi, required_version
 from edgepress.converters.to_tflite import resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import InputError
@@ -42,8 +41,8 @@ def read(path: Path, size: Size | None = None) -> Inspection:
     """
     contract, content = read_contract(path), path.read_bytes()
     sized = content if size is None else _sized(path, content, size)
-    found = _read(path, content, sized)
-    return found.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
+    inspection = _read(path, content, sized)
+    return inspection.replace(contract=contract, metadata={} if contract else metadata_dict(tflite_metadata(content)))
 
 
 def _sized(path: Path, content: bytes, size: Size) -> bytes:
@@ -65,7 +64,7 @@ def _read(path: Path, content: bytes, sized: bytes) -> Inspection:
     codes = [_operation(code, fb) for code in _all(root.OperatorCodesLength(), root.OperatorCodes)]
     subgraphs = list(_all(root.SubgraphsLength(), root.Subgraphs))
     types = {v: k.lower() for k, v in vars(fb.TensorType).items() if isinstance(v, int)}
-    values, weights, steps = {}, {}, list[g.Step]()
+    values, weights, steps = {}, {}, list[g.InspectedStep]()
     for number, sub in enumerate(subgraphs):
         tensors = list(_all(sub.TensorsLength(), sub.Tensors))
         keys = [f"{number}:{i}" for i in range(len(tensors))]
@@ -77,14 +76,14 @@ def _read(path: Path, content: bytes, sized: bytes) -> Inspection:
                     name=_text(tensor.Name()), shape=value.shape or (), dtype=value.dtype, size_bytes=size
                 )
         for op in _all(sub.OperatorsLength(), sub.Operators):
-            steps.append(_step(op, codes, keys, tensors, values, len(steps)))
+            steps.append(_step(op, codes, keys=keys, tensors=tensors, values=values, index=len(steps)))
     inputs, outputs = (_ints(subgraphs[0], end) for end in ("Inputs", "Outputs"))
     main = subgraphs[0].OperatorsLength()
-    graph = g.Graph(tuple(steps), values, tuple(f"0:{i}" for i in inputs), tuple(f"0:{i}" for i in outputs))
+    graph = g.InspectedGraph(tuple(steps), values, tuple(f"0:{i}" for i in inputs), tuple(f"0:{i}" for i in outputs))
     items, islands = g.fixed_batch(graph), becomes(graph)
-    found = describe(graph, conversions=CONVERSIONS, islands=islands, main=main, items=items)
+    figures = describe(graph, conversions=CONVERSIONS, islands=islands, main=main, items=items)
     if len(subgraphs) > 1:
-        found["notes"] += (
+        figures["notes"] += (
             f"{len(subgraphs)} graphs (control flow): each is counted as if it ran once; peak memory is the first's.",
         )
     custom = dict.fromkeys(s.operation.removeprefix(CUSTOM) for s in steps if s.operation.startswith(CUSTOM))
@@ -101,7 +100,7 @@ def _read(path: Path, content: bytes, sized: bytes) -> Inspection:
         custom_operations=tuple(c for c in custom if not c.startswith(FLEX)),
         flex_operations=tuple(c for c in custom if c.startswith(FLEX)),
         runtime=_runtime(graph),
-        **found,
+        **figures,
     )
 
 
@@ -137,17 +136,22 @@ def _value(tensor: Any, types: dict[int, str], buffers: Mapping[int, int]) -> g.
 
 
 def _step(
-    op: Any, codes: list[tuple[str, int]], keys: list[str], tensors: list[Any], values: dict[str, g.Value], index: int
-) -> g.Step:
+    op: Any,
+    codes: list[tuple[str, int]],
+    *,
+    keys: list[str],
+    tensors: list[Any],
+    values: dict[str, g.Value],
+    index: int,
+) -> g.InspectedStep:
     operation, version = codes[op.OpcodeIndex()]
     inputs = tuple(keys[i] if i >= 0 else "" for i in _ints(op, "Inputs"))
     outputs = _ints(op, "Outputs")
-    made = values[keys[outputs[0]]] if outputs else None
-    read = [values.get(name) for name in inputs]
-    if operation == "BATCH_MATMUL" and read and _transposes(op):
-        read[0] = macs.transposed(read[0])
-    multiplied = macs.count(macs.TFLITE, operation, read, made)
-    return g.Step(
+    shapes = [g.shape_of(values.get(name)) for name in inputs]
+    if operation == "BATCH_MATMUL" and shapes and _transposes(op):
+        shapes[0] = macs.transposed(shapes[0])
+    multiplied = macs.count(macs.TFLITE, operation, shapes, values[keys[outputs[0]]].shape if outputs else None)
+    return g.InspectedStep(
         operation=operation,
         name=_text(tensors[outputs[0]].Name()).partition(";")[0] if outputs else "",
         inputs=inputs,
@@ -183,20 +187,20 @@ def _port(tensor: Any, types: dict[int, str]) -> Port:
     )
 
 
-def _runtime(graph: g.Graph) -> Runtime:
+def _runtime(graph: g.InspectedGraph) -> Runtime:
     known = g.known_beforehand(graph)
     uses = {}
     for step in graph.steps:
         place = min(DATA_AT.get(step.operation, 0), len(step.inputs) - 1)
         data = graph.values.get(step.inputs[place]) if step.inputs else None
-        weights, made = g.weights_of(graph, step, known), graph.values.get(next(iter(step.outputs), ""))
-        ends = [weights] if step.operation not in ("QUANTIZE", "DEQUANTIZE") else [data, made]
+        weights, output = g.weights_of(graph, step, known), graph.values.get(next(iter(step.outputs), ""))
+        ends = [weights] if step.operation not in ("QUANTIZE", "DEQUANTIZE") else [data, output]
         use = Use(
             step.operation,
             step.version or 1,
             data.dtype if data else "",
             weights.dtype if weights and weights is not data else "",
-            made.dtype if made else "",
+            output.dtype if output else "",
             any(v.per_channel for v in ends if v),
         )
         uses[use] = oldest_release(use)

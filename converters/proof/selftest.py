@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import base64
 from importlib import metadata
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Floats
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_tflite import passes
@@ -23,17 +22,20 @@ from edgepress.runtime.decisions import softmax
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.selftest import seeded_item
 
-CANDIDATES, ITEMS = 24, 6
+CANDIDATES = 24
+"""Items of which the self-test's are chosen."""
+ITEMS = 6
+"""Items of a self-test, at most."""
 COLUMNS = 64
 """Labels up to which all scores are stored."""
 
 
-def candidates(spec: InputSpec) -> npt.NDArray[Any]:
+def candidates(spec: InputSpec) -> Array:
     """The items to choose from, seeds 0, 1, ...: shape (24, *spec.shape)."""
     return np.stack([seeded_item(spec, seed) for seed in range(CANDIDATES)])
 
 
-def chosen_seeds(scores: npt.NDArray[np.float32], *, raw: bool = False) -> tuple[int, ...]:
+def chosen_seeds(scores: Floats, *, raw: bool = False) -> tuple[int, ...]:
     """Seeds of the items to keep, at most 6, fewer if an answer is not finite.
 
     Args:

@@ -30,23 +30,25 @@ def remainder(path: Path, scheme: Scheme) -> tuple[str, ...]:
     if scheme.is_float32:
         return ()
     try:
-        found, notes = read(path), []
+        inspection, notes = read(path), []
     except ModelFileError as e:
         return (f"float operations could not be listed: {e.message}",)
-    floats = [node.partition(" ") for node in found.still_float]
-    kinds = {kind for kind, _, name in floats if not EXACT.match(name)} | {n.operation for n in found.nodes} & {*WHOLE}
+    floats = [node.partition(" ") for node in inspection.still_float]
+    kinds = {kind for kind, _, name in floats if not EXACT.match(name)} | {n.operation for n in inspection.nodes} & {
+        *WHOLE
+    }
     if scheme.calibrated and any(EXACT.match(name) for _, _, name in floats):
         notes.append("each image is scaled by its own values in float, in front of the quantized operations")
     left = sorted(kinds - BY_DESIGN)
     if left and scheme.calibrated and not scheme.is_mixed:  # whose notes say what was left on purpose
         notes.append(f"still computed in float, because the quantizer does not support it: {', '.join(left)}")
-    if scheme.weight_bits == 4 and all(w.dtype != "int4" for w in found.weights):
+    if scheme.weight_bits == 4 and all(w.dtype != "int4" for w in inspection.weights):
         notes.append(
             "no weights have 4 bits: those of the first and the last layer, of small and of depthwise ones keep 8"
         )
-    in_float = sum(w.size_bytes for w in found.weights if w.dtype == "float32" and w.size_bytes >= LEAST_BYTES)
-    if in_float > scheme.float_share * found.weights_bytes:
-        share = f"{100 * in_float / found.weights_bytes:.0f} %"
+    in_float = sum(w.size_bytes for w in inspection.weights if w.dtype == "float32" and w.size_bytes >= LEAST_BYTES)
+    if in_float > scheme.float_share * inspection.weights_bytes:
+        share = f"{100 * in_float / inspection.weights_bytes:.0f} %"
         notes.append(f"{share} of its weights' bytes stay float32: the quantizer does not support their operations")
     return tuple(notes)
 
@@ -57,18 +59,20 @@ def refuse_floats(path: Path) -> None:
     Raises:
         ConversionError: There is one; the message names the kinds of operations.
     """
-    found = read(path)
-    floats = [node for node in found.nodes if any(dtype in node.data_types for dtype in FLOATS)]
-    if not floats and not any(port.dtype in FLOATS for port in (*found.inputs, *found.outputs)):
+    inspection = read(path)
+    floats = [node for node in inspection.nodes if any(dtype in node.data_types for dtype in FLOATS)]
+    if not floats and not any(port.dtype in FLOATS for port in (*inspection.inputs, *inspection.outputs)):
         return
     exact = [node for node in floats if EXACT.match(node.name)]
     kinds = dict.fromkeys(node.operation for node in floats if node not in exact and node.operation not in CONVERSIONS)
     reasons = [f"the quantizer leaves {', '.join(kinds)} in float"] if kinds else []
+    steps = ["use layers that the quantizer supports"] if kinds else []
     if exact:
         reasons.append("each image is scaled by its own values in float, in front of the model")
+        steps.append("scale images alike (--input-range, --mean, --std)")
     why = " and ".join(reasons) or "its input or output is float"
+    hint = ", or ".join([*filter(None, [" and ".join(steps)]), "take --target cpu"])
     raise ConversionError(
         f"The target integer-only allows no float operation: {why}.",
-        "Use layers that the quantizer supports, scale images alike (--input-range, --mean, --std), or take "
-        "--target cpu.",
+        f"{hint[0].upper()}{hint[1:]}.",
     )

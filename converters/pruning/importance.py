@@ -11,28 +11,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Doubles
+from edgepress.converters.distillation.distill import Kind, logits_of
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
 from edgepress.converters.pruning.links import by_channel
-from edgepress.converters.pruning.moments import Moments
 from edgepress.converters.pruning.units import Units
-from edgepress.converters.tuning.channels import output_channels
-from edgepress.converters.tuning.distill import Kind, before_end
+from edgepress.converters.ptq.channel_links import output_channels
 
-Array = npt.NDArray[Any]
-Importance = npt.NDArray[np.float64]
+Moments = Mapping[str, tuple[Doubles, Doubles]]
+"""Means and variances by tensor, each of shape (channels,)."""
+Importance = Doubles
 Measure = Literal["l1", "taylor", "variance"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
+def channel_moments(program: Program, items: Array) -> Moments:
+    """Measure the channels, that is each index of the last axis, of every float tensor.
+
+    Args:
+        program: The float program.
+        items: Items (n, *item shape).
+    """
+    sums: dict[str, Array] = {}
+    for batch in program.batches(items):
+        for name, value in program.run(batch).items():
+            array = np.asarray(value)
+            if array.dtype == np.float32:
+                rows = array.reshape(-1, (program.shapes[name] or (1,))[-1])
+                squares = np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
+                total = [rows.sum(0, dtype=np.float64), squares, np.full(rows.shape[1], float(len(rows)))]
+                sums[name] = sums.get(name, 0.0) + np.stack(total)
+    return {name: (x / n, np.maximum(xx / n - (x / n) ** 2, 0)) for name, (x, xx, n) in sums.items()}
+
+
 def importance_of(
-    measure: Measure, units: Units, moments: Moments, items: Array, kind: Kind = "softmax", seed: int = 0
+    measure: Measure, units: Units, moments: Moments, *, items: Array, kind: Kind = "softmax", seed: int = 0
 ) -> Importance:
     """The importance of each unit, shape (count,), by one measure.
 
@@ -50,31 +69,31 @@ def importance_of(
         case "variance":
             return _variance(units, moments)
         case "taylor":
-            return _taylor(units, moments, items, kind, seed)
+            return _taylor(units, moments, items, kind=kind, seed=seed)
 
 
 def _l1(units: Units) -> Importance:
-    found = np.zeros(units.count)
+    importance = np.zeros(units.count)
     for step in units.program.weighted():
         weights = np.abs(step.constants[1])
         axes = tuple(i for i, size in enumerate(output_channels(step).shape) if size == 1)
         sizes = weights.mean(axis=axes)
-        np.add.at(found, units.of[step.output], sizes / max(float(sizes.mean()), 1e-12))
-    return found
+        np.add.at(importance, units.of[step.output], sizes / max(float(sizes.mean()), 1e-12))
+    return importance
 
 
 def _variance(units: Units, moments: Moments) -> Importance:
-    found = np.zeros(units.count)
+    importance = np.zeros(units.count)
     for step in readers(units.program):
         variances = moments[step.inputs[0]][1]
-        np.add.at(found, units.of[step.inputs[0]], variances / max(float(variances.mean()), 1e-12))
-    return found
+        np.add.at(importance, units.of[step.inputs[0]], variances / max(float(variances.mean()), 1e-12))
+    return importance
 
 
-def _taylor(units: Units, moments: Moments, items: Array, kind: Kind, seed: int) -> Importance:
+def _taylor(units: Units, moments: Moments, items: Array, *, kind: Kind, seed: int) -> Importance:
     import tensorflow as tf
 
-    program, random, found = units.program, np.random.default_rng(seed), np.zeros(units.count)
+    program, random, importance = units.program, np.random.default_rng(seed), np.zeros(units.count)
     reading = {id(step) for step in readers(program)}
     means = {step.inputs[0]: moments[step.inputs[0]][0].astype(np.float32) for step in readers(program)}
 
@@ -92,7 +111,7 @@ def _taylor(units: Units, moments: Moments, items: Array, kind: Kind, seed: int)
 
         with tf.GradientTape() as tape:
             tape.watch(gates)
-            answers = before_end(program, program.run(batch, before=before))
+            answers = logits_of(program, program.run(batch, before=before))
             loss = tf.reduce_sum(_loss(answers, direction, kind))
         return tape.gradient(loss, gates, unconnected_gradients="zero")
 
@@ -100,8 +119,8 @@ def _taylor(units: Units, moments: Moments, items: Array, kind: Kind, seed: int)
     for batch in program.batches(items):
         outputs = int(np.prod(program.shapes[program.sink]))
         direction = random.choice([-1.0, 1.0], (len(batch), outputs)).astype(np.float32)
-        found += (np.asarray(compiled(tf.constant(batch), direction), np.float64) ** 2).sum(axis=0)
-    return found / max(len(items), 1)
+        importance += (np.asarray(compiled(tf.constant(batch), direction), np.float64) ** 2).sum(axis=0)
+    return importance / max(len(items), 1)
 
 
 def _loss(answers: Any, direction: Any, kind: Kind) -> Any:

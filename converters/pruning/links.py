@@ -1,9 +1,9 @@
 """Which channels of a graph's tensors can only be removed together, operation by operation.
 
-Most rules are those of scaling (`tuning.links`). More is allowed here: any function of single values keeps its channels
-apart, also one that no factor passes, and so does a product of two tensors. Less is allowed of depthwise and grouped
-convolutions, whose input and output channels belong together, and of a split into equal parts. Operations that are not
-in `RULES` pin their tensors, which is always right.
+Most rules are those of scaling (`ptq.channel_links`). More is allowed here: any function of single values keeps its
+channels apart, also one that no factor passes, and so does a product of two tensors. Less is allowed of depthwise and
+grouped convolutions, whose input and output channels belong together, and of a split into equal parts. Operations that
+are not in `RULES` pin their tensors, which is always right.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
-from edgepress.converters.tuning import links as scaling
-from edgepress.converters.tuning.links import Links, Rule, by_first, weighted
+from edgepress.converters.ptq import channel_links as scaling
+from edgepress.converters.ptq.channel_links import Links, Rule, by_first, weighted
 
 UNARY = [
     "ABS",

@@ -5,7 +5,7 @@ price therefore grows with the share of it that is gone, and a single plan takes
 
 Kernels compute channels in blocks (XNNPACK's of integers 8, 16 or more output channels at once, by the CPU, from 4 or 8
 input channels), so that a wide layer is cut to a multiple of them, and one of fewer channels to `NARROW` or any number
-below.
+below. Where whole blocks save much more than asked, parts of blocks stay, in as few layers as that takes.
 """
 
 from __future__ import annotations
@@ -13,26 +13,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Doubles
 from edgepress.converters.graph.program import Program
 from edgepress.converters.graph.step import Step
 from edgepress.converters.pruning.links import by_channel
 from edgepress.converters.pruning.units import Family, Keep, Units, all_kept
-from edgepress.converters.tuning.judge import macs
+from edgepress.converters.ptq.score import macs
 
 Cost = Literal["macs", "bytes"]
 """What is saved: multiply-accumulates, or weights."""
-BLOCK, NARROW = 8, 8
-"""Channels that kernels compute at once, by default, and the number below which a layer may have any."""
+BLOCK = 8
+"""Channels that kernels compute at once, by default."""
+NARROW = 8
+"""Number of channels below which a layer may have any."""
 CUT = 0.5
 """Share of a family that one plan may take."""
+NEAR = 0.95
+"""Share of the bound from which on a plan is near enough: below, parts of blocks stay."""
 
 
-class Costs:
+class PruningCosts:
     """The cost of a graph of which some units stay, without making its file.
 
     Args:
@@ -80,20 +85,16 @@ def weights(program: Program) -> int:
 
 
 def _cost(step: Step, kind: Cost) -> int:
-    shape = step.constants[1].shape
-    if kind == "bytes":
-        return int(np.prod(shape))
-    each = shape[1:3] if step.kind == "DEPTHWISE_CONV_2D" else shape[1:]
-    return int(np.prod(step.shape)) * int(np.prod(each))
+    return int(step.constants[1].size) if kind == "bytes" else step.macs
 
 
 @dataclass
-class _State:
+class _FamilyState:
     """A family on the way: its units by importance, how many stay, and the next cut."""
 
     family: Family
     order: npt.NDArray[np.intp]
-    importance: npt.NDArray[np.float64]
+    importance: Doubles
     left: int
     least: int
     layers: list[int]
@@ -103,8 +104,8 @@ class _State:
 
 def chosen_units(
     units: Units,
-    importance: npt.NDArray[np.float64],
-    costs: Costs,
+    importance: Doubles,
+    costs: PruningCosts,
     bound: float,
     *,
     block: int = BLOCK,
@@ -122,80 +123,124 @@ def chosen_units(
         keep: The units that are left already; None for all.
         cut: Share of a family that may leave at most.
     """
-    kept = all_kept(units) if keep is None else keep.copy()
-    sizes = costs.sizes(kept)
+    staying = all_kept(units) if keep is None else keep.copy()
+    sizes = costs.sizes(staying)
     states = []
     for family in units.families:
-        mine = family.units[kept[family.units]]
+        mine = family.units[staying[family.units]]
         order = mine[np.argsort(importance[mine], kind="stable")]
         layers = costs.layers_of(family)
         if layers:
             least = max(1, math.ceil(len(order) * (1 - cut)))
-            states.append(_State(family, order, importance[order], len(order), least, layers))
+            states.append(_FamilyState(family, order, importance[order], len(order), least, layers))
     for state in states:
         _price(state, sizes, costs, block)
-    total, cuts = costs.total(sizes), list[tuple[_State, int]]()
+    total, cuts = costs.total(sizes), list[tuple[_FamilyState, int]]()
     while total > bound:
-        best = min(states, key=lambda s: s.price, default=None)
-        if best is None or not np.isfinite(best.price):
+        possible = sorted((s for s in states if np.isfinite(s.price)), key=lambda s: s.price)
+        if not possible:
             return None
+        best = next((s for s in possible if _lands(s, sizes, costs, total=total, bound=bound)), possible[0])
         cuts.append((best, best.left))
-        _set(best, best.next, kept, sizes)
+        _set(best, best.next, staying, sizes)
         touched = set(best.layers)
         for state in states:
             if touched & set(state.layers):
                 _price(state, sizes, costs, block)
         total = costs.total(sizes)
-    _give_back(cuts, kept, sizes, costs, bound)
-    return kept
+    _give_back(cuts, staying, sizes, costs=costs, bound=bound)
+    _fill(states, staying, sizes, costs=costs, bound=bound, block=block)
+    return staying
 
 
 def planned_units(
-    units: Units, importance: npt.NDArray[np.float64], costs: Costs, bound: float, block: int = BLOCK
+    units: Units, importance: Doubles, costs: PruningCosts, bound: float, *, block: int = BLOCK
 ) -> Keep | None:
-    """The same, with at most a share of each family if that is enough, and else with as much as it takes."""
-    for cut in (CUT, 1.0):
-        if (keep := chosen_units(units, importance, costs, bound, block=block, cut=cut)) is not None:
-            return keep
-    return None
+    """The same, with at most a share of each family, and in blocks, if that ends near the bound; else what does."""
+    best, most = None, 0.0
+    for step, cut in ((block, CUT), (block, 1.0), (1, CUT), (1, 1.0)):
+        keep = chosen_units(units, importance, costs, bound, block=step, cut=cut)
+        if keep is not None and (total := costs.total(costs.sizes(keep))) > most:
+            best, most = keep, total
+        if most >= NEAR * bound:
+            break
+    return best
 
 
-def _set(state: _State, left: int, kept: Keep, sizes: dict[str, int]) -> None:
+def _set(state: _FamilyState, left: int, staying: Keep, sizes: dict[str, int]) -> None:
     """Let so many units of a family stay."""
-    kept[state.order[: len(state.order) - left]] = False
-    kept[state.order[len(state.order) - left :]] = True
+    staying[state.order[: len(state.order) - left]] = False
+    staying[state.order[len(state.order) - left :]] = True
     for name, channels in state.family.channels.items():
         sizes[name] += channels * (left - state.left)
     state.left = left
 
 
 def _give_back(
-    cuts: Sequence[tuple[_State, int]], kept: Keep, sizes: dict[str, int], costs: Costs, bound: float
+    cuts: Sequence[tuple[_FamilyState, int]], staying: Keep, sizes: dict[str, int], *, costs: PruningCosts, bound: float
 ) -> None:
-    """Undo cuts, the last and dearest first, that the bound does not need: others behind them saved enough."""
+    """Undo cuts, the last and most expensive first, that the bound does not need: others behind them saved enough."""
     final: set[int] = set()
     for state, before in reversed(cuts):
         if id(state) in final:
             continue
         now = state.left
-        _set(state, before, kept, sizes)
+        _set(state, before, staying, sizes)
         if costs.total(sizes) > bound:
-            _set(state, now, kept, sizes)
+            _set(state, now, staying, sizes)
             final.add(id(state))
 
 
-def _price(state: _State, sizes: Mapping[str, int], costs: Costs, block: int) -> None:
+def _lands(state: _FamilyState, sizes: Mapping[str, int], costs: PruningCosts, *, total: float, bound: float) -> bool:
+    """Whether the next cut of a family, or a part of it, does not end far below the bound."""
+    cut = state.left - state.next
+    saved = -_added(state, -cut, sizes, costs)
+    return total - saved >= NEAR * bound or saved / cut <= (1 - NEAR) * bound
+
+
+def _fill(
+    states: Sequence[_FamilyState],
+    staying: Keep,
+    sizes: dict[str, int],
+    *,
+    costs: PruningCosts,
+    bound: float,
+    block: int,
+) -> None:
+    """Let units stay again where whole blocks have saved more than asked: by blocks, then by ever smaller parts."""
+    total = costs.total(sizes)
+    while total < NEAR * bound and block:
+        worth: dict[int, float] = {}
+        for number, state in enumerate(states):
+            gone = len(state.order) - state.left
+            added = _added(state, block, sizes, costs) if block <= gone else np.inf
+            if 0 < added <= bound - total:
+                worth[number] = float(state.importance[gone - block : gone].sum()) / added
+        if not worth:
+            block //= 2
+            continue
+        state = states[max(worth, key=worth.__getitem__)]
+        _set(state, state.left + block, staying, sizes)
+        total = costs.total(sizes)
+
+
+def _added(state: _FamilyState, count: int, sizes: Mapping[str, int], costs: PruningCosts) -> float:
+    """What more units of a family cost; negative for fewer."""
+    after = {name: sizes[name] + channels * count for name, channels in state.family.channels.items()}
+    return costs.total({**sizes, **after}, state.layers) - costs.total(sizes, state.layers)
+
+
+def _price(state: _FamilyState, sizes: Mapping[str, int], costs: PruningCosts, block: int) -> None:
     """Set the next cut of a family, and what it harms for what it saves; none if no more may leave."""
     state.next, state.price = _below(state.left, block), np.inf
     if state.next < state.least:
         return
     cut = state.left - state.next
-    after = {name: sizes[name] - channels * cut for name, channels in state.family.channels.items()}
-    saved = costs.total(sizes, state.layers) - costs.total({**sizes, **after}, state.layers)
+    saved = -_added(state, -cut, sizes, costs)
     gone = len(state.order) - state.left
     if saved > 0:
-        harm = float(state.importance[gone : gone + cut].sum()) * len(state.order) / state.next
-        state.price = harm / saved
+        lost = float(state.importance[gone : gone + cut].sum()) * len(state.order) / state.next
+        state.price = lost / saved
 
 
 def _below(left: int, block: int) -> int:
@@ -206,8 +251,8 @@ def _below(left: int, block: int) -> int:
     return left - 1
 
 
-def normalized(importance: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def normalized(importance: Array) -> Doubles:
     """Importance whose mean is 1, so that nothing underflows."""
-    found = np.asarray(importance, np.float64)
-    mean = float(found[1:].mean()) if len(found) > 1 else 0.0
-    return found / mean if mean > 0 else found
+    values = np.asarray(importance, np.float64)
+    mean = float(values[1:].mean()) if len(values) > 1 else 0.0
+    return values / mean if mean > 0 else values

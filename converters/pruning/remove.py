@@ -1,4 +1,4 @@
-"""Write the float file without some channels, which really are gone from all its tensors and constants.
+"""Write the float file without some channels, physically removed from all its tensors and constants.
 
 A channel that leaves is taken for a constant, its mean on calibration items, by the convolutions and dense layers that
 read it: what it adds to their outputs goes into their biases. This is exact where the layer reads no padding. Where it
@@ -10,22 +10,19 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array, Doubles, Floats
 from edgepress.converters.graph.operations import OPERATIONS
 from edgepress.converters.graph.step import WEIGHTED, Step
 from edgepress.converters.pruning.links import BINARY, by_channel, groups_of
 from edgepress.converters.pruning.units import Keep, Units
+from edgepress.converters.ptq.channel_links import has_channels, input_channels
 from edgepress.converters.to_tflite import flatbuffer as flat
 from edgepress.converters.to_tflite.graph import Graph
-from edgepress.converters.tuning.channels import input_channels
-from edgepress.converters.tuning.links import has_channels
 
-Array = npt.NDArray[Any]
-Means = Mapping[str, npt.NDArray[np.float64]]
+Means = Mapping[str, Doubles]
 """Mean of each channel by tensor."""
 
 
@@ -109,15 +106,15 @@ def _adapted_layer(step: Step, source: Keep, out: Keep, means: Means) -> dict[in
     return {1: weights, 2: np.ascontiguousarray(bias[out], np.float32)}
 
 
-def _of_constants(step: Step, values: Array) -> npt.NDArray[np.float32]:
+def _of_constants(step: Step, values: Array) -> Floats:
     """What input channels that are constant add to each output channel, on an average of its places."""
     options = copy.copy(step.options)
     options.fusedActivationFunction = 0
     shape = (*step.input_shape[:-1], len(values))
     image = np.broadcast_to(values.astype(np.float32), shape)
-    made = OPERATIONS[step.kind](dataclasses.replace(step, options=options), [image, step.constants[1], None])
-    found = np.asarray(made, np.float32)
-    return np.asarray(found.reshape(-1, found.shape[-1]).mean(axis=0), np.float32)
+    outputs = OPERATIONS[step.kind](dataclasses.replace(step, options=options), [image, step.constants[1], None])
+    rows = np.asarray(outputs, np.float32)
+    return np.asarray(rows.reshape(-1, rows.shape[-1]).mean(axis=0), np.float32)
 
 
 def _new_shape(written: Array, step: Step, units: Units, keep: Keep) -> Array:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgepress.converters.graph.program import Program
 from edgepress.converters.pruning.links import removal_links
-from edgepress.converters.tuning.links import Ids
+from edgepress.converters.ptq.channel_links import Ids
 
 Keep = npt.NDArray[np.bool_]
 
@@ -51,10 +51,10 @@ class Units:
             for unit, channels in zip(*np.unique(ids, return_counts=True), strict=True):
                 members.setdefault(int(unit), []).append((name, int(channels)))
         members.pop(0, None)
-        found: dict[tuple[tuple[str, int], ...], list[int]] = {}
+        by_members: dict[tuple[tuple[str, int], ...], list[int]] = {}
         for unit in sorted(members):
-            found.setdefault(tuple(members[unit]), []).append(unit)
-        return tuple(Family(np.array(units), dict(channels)) for channels, units in found.items())
+            by_members.setdefault(tuple(members[unit]), []).append(unit)
+        return tuple(Family(np.array(units), dict(channels)) for channels, units in by_members.items())
 
     def kept(self, name: str, keep: Keep) -> Keep:
         """Which channels of a computed tensor stay, if the units of `keep` do, shape (count,)."""
@@ -64,11 +64,11 @@ class Units:
 def removable_units(program: Program) -> Units:
     """Find the units of a program; what would leave a tensor without any channel stays."""
     links = removal_links(program)
-    found = links.components()
+    components = links.components()
     for ids in links.ids.values():
-        if len(set(found[ids])) == 1:
-            found[found == found[ids[0]]] = 0
-    used, numbers = np.unique(np.append(found, 0), return_inverse=True)
+        if len(set(components[ids])) == 1:
+            components[components == components[ids[0]]] = 0
+    used, numbers = np.unique(np.append(components, 0), return_inverse=True)
     return Units(program, {name: numbers[ids] for name, ids in links.ids.items()}, len(used))
 
 

@@ -1,26 +1,32 @@
 """The table of rewrites: what each does, for which schemes and targets, and in which stage of a conversion.
 
-A rewrite is a row here and a module that is named in it. There are three stages:
+There are three stages:
 
-* "float": a function of the float graph, before it is quantized;
+* "float": on the float graph, before it is quantized;
 * "recipe": a choice that the recipe of a scheme (`to_tflite/convert.py`, `to_onnx/quantize.py`) makes, because only the
-  quantizer can; the module's function only counts the places in the float graph that it concerns;
-* "quantized": a function of the finished graph, whose ends have their types.
+  quantizer can; the row says which places in the float graph it concerns;
+* "quantized": on the finished graph, whose ends have their types.
 
-A function changes its graph in place, a `to_tflite.graph.Graph` for TFLite and an `onnx.ModelProto` for ONNX, and
-returns at how many places it did.
+Rows of the first and the last stage have a module of their name. Some have `matches`, which yields the places of a
+graph that fit, and `change`, which changes one of them before the next is looked for; others have `rewrite`, which does
+both and returns at how many places. They work on a `to_tflite.graph.Graph` or a `to_onnx.graph.OnnxGraph`.
 """
 
 from __future__ import annotations
 
 import copy
 import importlib
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.targets import TARGETS, Target
 from edgepress.converters.to_tflite.graph import Graph
+from edgepress.converters.to_tflite.products import is_small_product
+
+if TYPE_CHECKING:
+    from edgepress.converters.to_onnx.graph import OnnxGraph
 
 Stage = Literal["float", "recipe", "quantized"]
 
@@ -38,7 +44,8 @@ class Rewrite:
         targets: Targets that it is right for.
         changes: What it does to the answers of the graph that it changes: "exact", nothing but the order of sums that
             an engine chooses; "float rounding", by rounding of float32 or float16; "int8 rounding", by a step of 8 bits
-            or as much. The bound that rounded weights set is computed without the last kind (`make_files`).
+            or as much. The bound that rounded weights set is computed without the last kind (`conversion.make`).
+        concerns: Of a recipe: whether it concerns an operation of the float graph.
     """
 
     name: str
@@ -48,6 +55,7 @@ class Rewrite:
     stage: Stage
     targets: tuple[Target, ...] = ("cpu",)
     changes: Literal["exact", "float rounding", "int8 rounding"] = "exact"
+    concerns: Callable[[Any, Any], bool] | None = None
 
     @property
     def module(self) -> str:
@@ -55,10 +63,32 @@ class Rewrite:
         format = SCHEMES[self.schemes[0]].format
         return f"edgepress.converters.rewrites.{format}.{self.name.removeprefix('onnx-').replace('-', '_')}"
 
-    def apply(self, graph: Any) -> int:
+    def apply(self, graph: Graph | OnnxGraph) -> int:
         """Change a graph in place; returns at how many places."""
-        changed: int = importlib.import_module(self.module).rewrite(graph)
-        return changed
+        if self.concerns is not None:
+            return sum(self.concerns(graph, operation) for operation in graph.operators)
+        module = importlib.import_module(self.module)
+        if not hasattr(module, "matches"):
+            return int(module.rewrite(graph))
+        count = 0
+        for match in module.matches(graph):  # one by one: a change may make or unmake others
+            module.change(graph, match)
+            count += 1
+        return count
+
+
+def _is_depthwise(graph: Graph, operation: Any) -> bool:
+    return graph.kind(operation) == "DEPTHWISE_CONV_2D"
+
+
+def _is_float_convolution(graph: OnnxGraph, node: Any) -> bool:
+    from edgepress.converters.to_onnx.float_layers import is_float_convolution
+
+    return is_float_convolution(graph, node)
+
+
+def _multiplies(graph: OnnxGraph, node: Any) -> bool:
+    return node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 _INT8 = ("tflite-int8", "tflite-int4", "tflite-mixed")
@@ -93,14 +123,23 @@ REWRITES: tuple[Rewrite, ...] = (
     Rewrite("dense-products", "make 1x1 convolutions of 4-bit weights dense layers, which the delegate takes",
             ("tflite-int4",), stage="float"),
     Rewrite("line-pads", "pad images by lines instead of pixels", _FAST, stage="float"),
+    # With the biases of 32 bits that litert-quantizer leaves, LiteRT 1.2 does not open a file in which depthwise
+    # weights have 16 ("failed to delegate DEPTHWISE_CONV_2D node"; `float16_biases` tells more). They are few, the
+    # files of MobileNets grow by 2 %, and as the fewest values go into each of their sums, their rounding costs most:
+    # 1-2 dB.
     Rewrite("depthwise-float32", "keep 32-bit weights in depthwise convolutions", ("tflite-float16",),
-            stage="recipe", changes="float rounding"),
+            stage="recipe", changes="float rounding", concerns=_is_depthwise),
     Rewrite("float16-biases", "store biases in 16 bits, as older LiteRT needs beside 16-bit weights",
             ("tflite-float16",), stage="quantized", changes="float rounding"),
+    # XNNPACK takes dynamically quantized CONV_2D and FULLY_CONNECTED, but not DEPTHWISE_CONV_2D, whose built-in hybrid
+    # kernel is many times slower than XNNPACK's float one. With an explicit DEQUANTIZE in front of its weights, which
+    # XNNPACK unpacks once when the file is opened, the float kernel is used, and the file is no larger. (LiteRT,
+    # tflite/delegates/xnnpack/xnnpack_delegate.cc, `VisitDepthwiseConv2DNode`.)
     Rewrite("depthwise-weights", "compute depthwise convolutions in float, from 8-bit weights", ("tflite-dynamic",),
-            stage="recipe", changes="int8 rounding"),
+            stage="recipe", changes="int8 rounding", concerns=_is_depthwise),
+    # The same for small 1x1 convolutions; `to_tflite.products` says which, and why.
     Rewrite("small-products", "compute small 1x1 convolutions in float, from 8-bit weights", ("tflite-dynamic",),
-            stage="recipe", changes="int8 rounding"),
+            stage="recipe", changes="int8 rounding", concerns=is_small_product),
     Rewrite("concat-tree", "divide CONCATENATION of more than five tensors", _FAST, stage="quantized", targets=TARGETS),
     Rewrite("lookup-islands", "compute what has no int8 kernel by a look-up table or a float kernel",
             _INT8, stage="quantized", changes="int8 rounding"),
@@ -134,10 +173,19 @@ REWRITES: tuple[Rewrite, ...] = (
             stage="float", changes="float rounding"),
     Rewrite("onnx-float-gelu", "compute GELU in float, in one operation", _ONNX_INT8,
             stage="float", changes="float rounding"),
+    # ONNX Runtime's ConvInteger copies its input into columns, has no fast depthwise kernel, and needs the range of its
+    # input first: MobileNets take 4 to 6 times as long as in float (onnxruntime/core/providers/cpu/quantization/
+    # conv_integer.cc, release 1.32). `to_onnx.float_layers` says how they are stored.
     Rewrite("onnx-convolution-weights", "compute convolutions in float, from 8-bit weights", ("onnx-dynamic",),
-            stage="recipe", changes="int8 rounding"),
+            stage="recipe", changes="int8 rounding", concerns=_is_float_convolution),
+    # ONNX Runtime's fast x86 kernels multiply unsigned by signed bytes. Of signed activations, its optimizer makes
+    # unsigned ones (QDQS8ToU8Transformer, onnxruntime/core/optimizer/qdq_transformer/qdq_s8_to_u8.cc), but only between
+    # two operations with one reader; the others stay signed, and convolutions that have inputs of both kinds stay
+    # float. The direct convolution, without a copy of its input, exists for unsigned ones alone on x86 (MlasConvSym,
+    # onnxruntime/core/mlas/lib/convsym.cpp, since release 1.11). On x86 without VNNI, these products saturate, as those
+    # of signed activations do; the runtime prevents it (`edgepress.runtime.sessions.onnx_session`).
     Rewrite("uint8-activations", "use unsigned activations, as the fastest kernels require", _ONNX_INT8,
-            stage="recipe", changes="int8 rounding"),
+            stage="recipe", changes="int8 rounding", concerns=_multiplies),
     Rewrite("onnx-input-bytes", "read the input's bytes without conversion", _ONNX_INT8,
             stage="quantized", changes="int8 rounding"),
     Rewrite("onnx-relu-bytes", "compute ReLU of shared values as a limit of their bytes", _ONNX_INT8,
@@ -149,6 +197,8 @@ REWRITES: tuple[Rewrite, ...] = (
 )
 # fmt: on
 """In the order in which they are applied."""
+CHANNEL_AFFINE = tuple(row for row in REWRITES if row.name == "channel-affine")
+"""The rewrite with which repairs are scored: it gives factors by channel a scale each, which equalization changes."""
 
 
 def rewrites_for(scheme: Scheme, target: Target, stage: Stage) -> tuple[Rewrite, ...]:
@@ -161,8 +211,8 @@ def rewritten_tflite(model: bytes, rewrites: tuple[Rewrite, ...]) -> tuple[bytes
     if not rewrites:
         return model, {}
     graph = Graph(model)
-    made = {r.name: count for r in rewrites if (count := r.apply(graph))}
-    return (graph.to_bytes() if made else model), made
+    counts = {r.name: count for r in rewrites if (count := r.apply(graph))}
+    return (graph.to_bytes() if counts else model), counts
 
 
 def rewritten_onnx(model: Any, rewrites: tuple[Rewrite, ...]) -> tuple[Any, dict[str, int]]:
@@ -170,5 +220,16 @@ def rewritten_onnx(model: Any, rewrites: tuple[Rewrite, ...]) -> tuple[Any, dict
     if not rewrites:
         return model, {}
     changed = copy.deepcopy(model)
-    made = {r.name: count for r in rewrites if (count := r.apply(changed))}
-    return (changed if made else model), made
+    counts = {r.name: count for r in rewrites if (count := apply_to_onnx(r, changed))}
+    return (changed if counts else model), counts
+
+
+def apply_to_onnx(rewrite: Rewrite, model: Any) -> int:
+    """Change an ONNX model in place; returns at how many places."""
+    from edgepress.converters.to_onnx.graph import OnnxGraph
+
+    graph = OnnxGraph(model)
+    count = rewrite.apply(graph)
+    if count and rewrite.concerns is None:
+        graph.finish()
+    return count

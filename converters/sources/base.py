@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Protocol
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.contract.hints import Facts
+from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.contract.hints import ModelFacts
 from edgepress.converters.errors import ConversionError
 from edgepress.runtime.errors import first_line
 
 if TYPE_CHECKING:
     import onnx
 
-Array = npt.NDArray[Any]
 Onnx2tf = Path | ConversionError | None
 """The interpreter of the environment with onnx2tf, or the error with which what needs it ends; None: not installed."""
 
 
-class Source(Protocol):
+class SourceModel(Protocol):
     """An open model."""
 
-    facts: Facts
+    facts: ModelFacts
     loops: bool
     """Whether it has loops over time steps, which ONNX can hold and TFLite can't."""
 
-    def answer(self, items: Array) -> npt.NDArray[np.float32]:
+    def answer(self, items: Array) -> Floats:
         """The model's outputs, float32, (N, outputs), for items that it takes, float32, (N, *shape)."""
         ...
 

@@ -1,62 +1,121 @@
-"""Refuse Keras files that take far more memory than their size: bombs of deflate in a zip or in HDF5, and false sizes.
+"""Refuse Keras files that take far more memory or disk than their size, or that read other files of this machine.
 
-Keras reads every weight into memory. What it saves is not compressed; other programs compress weights by a few times.
+Keras reads every weight into memory, and unpacks the whole file to disk if it holds assets. What it saves is not
+compressed; other programs compress weights by a few times.
 """
 
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgepress.converters.unpacking import ArchivePart, refuse_bomb, require_disk
 from edgepress.runtime.errors import ModelFileError
 
-FREE_BYTES, RATIO = 64 << 20, 100
-"""A part of more than `FREE_BYTES` may not be more than `RATIO` times as large as what is stored of it."""
+MAX_LAYERS = 5000
+"""Most layers of a model, those of models inside it included; the largest in keras.applications have a thousand."""
+MAX_REBUILT = 500**2
+"""Most layers that are built while Keras opens the Sequential models in a file: it builds all again for each layer."""
+_HINT = "Save the model again with Keras."
+_ENTRY = 4096
+"""Bytes that a member takes on disk at least."""
 
 
-def refuse_bomb(path: Path) -> None:
-    """Refuse a `.keras` or `.h5` file with a part that claims to be much larger than what is stored.
+def refuse_unsafe(path: Path) -> None:
+    """Refuse a `.keras` or `.h5` file that claims to be much larger than what is stored, or that points to other files.
 
     Raises:
-        ModelFileError: There is such a part. Other exceptions of zipfile and h5py pass.
+        ModelFileError: It is such a file. Other exceptions of zipfile and h5py pass.
     """
-    for name, claimed, stored in _parts(path):
-        if claimed > max(FREE_BYTES, RATIO * stored):
-            raise ModelFileError(
-                f"{path} is a decompression bomb, or damaged: {name} claims {claimed} bytes, of which {stored} are "
-                "stored.",
-                "Save the model again with Keras.",
-            )
-
-
-def _parts(path: Path) -> Iterator[tuple[str, int, int]]:
-    """The parts of a file: name, bytes claimed, bytes stored."""
     with path.open("rb") as file:
         archived = file.read(2) == b"PK"
     if not archived:
-        yield from _datasets(path)
+        refuse_bomb(path, _datasets(path, path), _HINT)
         return
     with zipfile.ZipFile(path) as archive:
-        size = path.stat().st_size
-        for member in archive.infolist():
-            yield member.filename, member.file_size, min(member.compress_size, size)
-        for name in archive.namelist():  # after all are known to be small enough to unpack
+        members = archive.infolist()
+        total = refuse_bomb(path, _members(archive, path.stat().st_size), _HINT)
+        if any(m.filename.startswith("assets/") for m in members):
+            require_disk(path, total + _ENTRY * len(members), tempfile.gettempdir())
+        for name in dict.fromkeys(archive.namelist()):  # after all are known to be small enough to unpack
             if name.endswith(".h5"):
-                yield from _datasets(io.BytesIO(archive.read(name)))
+                refuse_bomb(path, _datasets(path, io.BytesIO(archive.read(name))), _HINT)
+            if name.endswith(".npz"):
+                with zipfile.ZipFile(io.BytesIO(archive.read(name))) as inner:
+                    refuse_bomb(path, _members(inner, archive.getinfo(name).file_size), _HINT)
 
 
-def _datasets(file: Path | io.BytesIO) -> list[tuple[str, int, int]]:
+def refuse_many_layers(path: Path, config: Any) -> None:
+    """Refuse a configuration of so many layers that Keras does not come to an end.
+
+    Raises:
+        ModelFileError: It is one.
+    """
+    layers, rebuilt = _count(config)
+    if layers > MAX_LAYERS or rebuilt > MAX_REBUILT:
+        single = int(MAX_REBUILT**0.5)
+        raise ModelFileError(
+            f"{path} has {layers} layers; accepted: up to {MAX_LAYERS}, and up to {single} in a Sequential.",
+            "Save a smaller model, or a Sequential of many layers as a functional one.",
+        )
+
+
+def _count(node: Any) -> tuple[int, int]:
+    """The layers in a configuration, and how many are built while Keras opens it."""
+    values = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    inner = [_count(value) for value in values if isinstance(value, (dict, list))]
+    layers, rebuilt = sum(n for n, _ in inner), sum(n for _, n in inner)
+    config = node.get("config") if isinstance(node, dict) else None
+    direct = config.get("layers") if isinstance(config, dict) else config
+    if not isinstance(direct, list):
+        return layers, rebuilt
+    layers += len(direct)
+    return layers, rebuilt + (len(direct) * layers if node.get("class_name") == "Sequential" else 0)
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> Iterator[ArchivePart]:
+    return (ArchivePart(m.filename, m.file_size, min(m.compress_size, size)) for m in archive.infolist())
+
+
+def _datasets(path: Path, file: Path | io.BytesIO) -> Iterator[ArchivePart]:
+    """The data sets of an HDF5 file.
+
+    Raises:
+        ModelFileError: One of them, or a link, leads to another file.
+    """
     import h5py
 
-    found = []
+    datasets: list[Any] = []
+    links: list[str] = []
 
     def visit(name: str | bytes, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found.append((str(name), int(item.nbytes), int(item.id.get_storage_size())))
+            datasets.append((str(name), item))
+        else:
+            links.extend(_links_out(item))
 
     with h5py.File(file) as opened:
+        visit("", opened)
         opened.visititems(visit)
-    return found
+        outside = [*links, *(name for name, data in datasets if data.external or data.is_virtual)]
+        if outside:
+            raise ModelFileError(f"{path} leads to other files, which are not read: {outside[0]} in it does.", _HINT)
+        for name, data in datasets:
+            yield ArchivePart(name, int(data.nbytes), int(data.id.get_storage_size()))
+
+
+def _links_out(group: Any) -> Iterator[str]:
+    """Names of the links of an HDF5 group that are neither hard nor soft.
+
+    By the low-level interface: the other one fails on names that are not UTF-8.
+    """
+    from h5py import h5l
+
+    for number in range(group.id.get_num_objs()):
+        name = group.id.get_objname_by_idx(number)
+        if group.id.links.get_info(name).type not in (h5l.TYPE_HARD, h5l.TYPE_SOFT):
+            yield name.decode(errors="backslashreplace")

@@ -1,8 +1,7 @@
 """Open Keras files safely: code in them is run only with `trust`, and every refusal gives a reason.
 
-`.keras` of Keras 3, and `.h5`/`.hdf5` of Keras 2 and 3. Files of Keras 2 fail in Keras 3 for mechanical reasons: an
-option that was removed, at the value that it always had. Such options are deleted from a copy (`_GONE`), and types of
-mixed precision are replaced by float32. The kind of a file is recognized by its content, not by its suffix.
+`.keras` and `.h5`/`.hdf5` of Keras 3 and, by `keras_2`, of Keras 2. Types of mixed precision are replaced by float32 in
+a copy. The kind of a file, and the version that wrote it, are recognized by its content, not by its suffix.
 """
 
 from __future__ import annotations
@@ -13,67 +12,124 @@ import importlib
 import json
 import re
 import shutil
-import tempfile
+import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.converters.contract.kinds import other_ends
-from edgepress.converters.sources.bombs import refuse_bomb
-from edgepress.runtime.errors import InputError, ModelFileError, first_line, parsing
+from edgepress.converters.ends import chosen_output
+from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.sources import keras_2
+from edgepress.converters.sources.bombs import refuse_many_layers, refuse_unsafe
+from edgepress.converters.sources.keras_2 import objects_of
+from edgepress.converters.unpacking import require_disk
+from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, first_line, parsing
 from edgepress.runtime.filetypes import format_of
 
 if TYPE_CHECKING:
     import keras
 
 _CONFIG = "config.json"
-_GONE: dict[str, dict[str, tuple[Any, ...]]] = {
-    "DepthwiseConv2D": {"groups": (1,)},
-    "BatchNormalization": {"renorm": (False, None), "fused": (True, False, None), "virtual_batch_size": (None,)},
-    "LSTM": {"time_major": (False,), "implementation": (0, 1, 2)},
-    "GRU": {"time_major": (False,), "implementation": (0, 1, 2)},
-    "SimpleRNN": {"time_major": (False,)},
-    "RNN": {"time_major": (False,)},
-}
-"""Options that Keras 2 wrote and Keras 3 refuses, with the values for which deleting them changes nothing."""
+_METADATA = "metadata.json"
 _FLOATS = re.compile(r"(mixed_)?b?float16|float64")
 """Other float types and policies of training: every scheme is derived from a float32 model."""
 
 
-def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = False) -> keras.Model:
+@dataclass(frozen=True)
+class Saved:
+    """What a Keras file says of its model.
+
+    Attributes:
+        config: The configuration.
+        version: The version of Keras that wrote it.
+        archived: Whether it is a `.keras`, by its content; else it is HDF5.
+    """
+
+    config: Any
+    version: str
+    archived: bool
+
+    @property
+    def keras_2(self) -> bool:
+        """Whether Keras 2 or 1 wrote it."""
+        return self.version.startswith(("1.", "2."))
+
+
+def load_keras(path: str | Path, *, custom: Sequence[str] = (), trust: bool = False, output: str = "") -> keras.Model:
     """Load a model for inference, without its optimizer, as a function of one tensor to one.
 
     Args:
         path: A `.keras`, `.h5` or `.hdf5` file.
         custom: "module:Class" of custom layers; the modules are imported.
         trust: Whether Lambda layers, which are code in the file, may be run.
+        output: Name of the output to keep of several.
 
     Raises:
         ModelFileError: The file is missing, damaged, of another kind, holds only weights, code or layers that are not
             part of Keras, or has not one input and one output.
-        InputError: A custom class can't be imported.
+        InputError: A custom class can't be imported, or there is no output of this name.
     """
     path = Path(path)
     format_of(path, ("keras", "h5"), "files saved by Keras, .keras, .h5 or .hdf5")
     with parsing(path):
-        refuse_bomb(path)
-    import keras
-
+        refuse_unsafe(path)
+    with parsing(path, "Save the model again with Keras."):
+        saved = read_saved(path)
+    if saved.keras_2:
+        keras_2.prefer_keras_2()
     objects = {name.rpartition(":")[2]: _custom(name) for name in custom}
     try:
-        with mended(path) as readable:
-            model = keras.saving.load_model(readable, custom_objects=objects, compile=False, safe_mode=not trust)
-    except (MemoryError, ModelFileError):  # the former becomes an error about the file in `open_source`
+        model = loaded(path, saved, objects, trust=trust)
+    except (MemoryError, EdgepressError):  # the former becomes an error about the file in `open_source`
         raise
     except Exception as e:  # Keras raises ValueError, TypeError, KeyError, OSError and others on damaged files
-        raise _refusal(path, e, custom) from e
+        raise refusal(path, e, custom, saved) from e
     model = _functional(model, path)
+    if output or len(model.outputs) > 1:
+        model = _with_output(model, path, output)
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     shapes = [[list(t.shape) for t in tensors] for tensors in (inputs, outputs)]
     if len(inputs) != 1 or len(outputs) != 1:
-        raise other_ends(path, *shapes)
+        raise other_ends(path, *shapes, names=list(getattr(model, "output_names", ())))
     return model
+
+
+def loaded(path: Path, saved: Saved, objects: Mapping[str, Any], *, trust: bool) -> Any:
+    """The model of a file, in float32, by the Keras that it is for; whatever that raises passes.
+
+    Args:
+        path: The file.
+        saved: What `read_saved` returns for it.
+        objects: Classes and functions of the user's by their names.
+        trust: Whether code in the file may be run.
+
+    Raises:
+        MissingExtraError: It is a file of Keras 2, and tf_keras is not installed.
+    """
+    with repaired(path, saved, objects) as readable:
+        if not saved.keras_2:
+            import keras
+
+            return keras.saving.load_model(readable, custom_objects=objects, compile=False, safe_mode=not trust)
+        try:
+            return keras_2.load(readable, saved.config, objects, trust=trust)
+        except ModuleNotFoundError as e:
+            if e.name != "tf_keras":
+                raise
+            what = f"Opening {path}, a file of Keras {saved.version},"
+            raise MissingExtraError(what, keras_2.PACKAGE, "toolkit") from e
+
+
+def keras_of(model: Any) -> Any:
+    """The Keras that a model belongs to: the package `keras`, or `tf_keras`."""
+    import keras
+
+    old = sys.modules.get("tf_keras")
+    return old if old is not None and isinstance(model, old.Model) else keras
 
 
 def _functional(model: Any, path: Path) -> Any:
@@ -82,8 +138,9 @@ def _functional(model: Any, path: Path) -> Any:
     A subclassed model, which has no inputs, gets one of the shape it was built with; a single tensor in a dict or list
     is unpacked.
     """
-    import keras
+    import tensorflow as tf
 
+    keras = keras_of(model)
     if not getattr(model, "inputs", None):
         try:
             shape = (model.get_build_config() or {})["input_shape"]
@@ -95,18 +152,29 @@ def _functional(model: Any, path: Path) -> Any:
                 "Save it as a SavedModel with model.export('folder') and convert that.",
             ) from e
     end = model.layers[-1] if isinstance(model, keras.Sequential) else model
-    nested = any(keras.tree.is_nested(x) for x in (getattr(model, "input", None), getattr(end, "output", None)))
+    nested = any(tf.nest.is_nested(x) for x in (getattr(model, "input", None), getattr(end, "output", None)))
     if nested and len(model.inputs) == len(model.outputs) == 1:
         return keras.Model(model.inputs[0], model.outputs[0])
     return model
 
 
+def _with_output(model: Any, path: Path, output: str) -> Any:
+    """The model with the output of this name alone; unchanged if no name was given."""
+    names = list(model.output_names)
+    inner = {layer.name for layer in model.layers} - {*names}
+    if (chosen := chosen_output(str(path), dict.fromkeys(names, True), output, inner)) is None:
+        return model
+    sink = model.get_layer(chosen).output if chosen in inner else model.outputs[names.index(chosen)]
+    return keras_of(model).Model(model.inputs, sink)
+
+
 def takes_tokens(model: Any) -> bool:
     """Whether the input of a model is that of an embedding, which casts it; Keras calls it float32 by default."""
-    import keras
+    import tensorflow as tf
 
+    keras, source = keras_of(model), model.inputs[0]
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    readers = [layer for layer in layers if model.inputs[0] in keras.tree.flatten(layer.input)]
+    readers = [layer for layer in layers if any(tensor is source for tensor in tf.nest.flatten(layer.input))]
     return bool(readers) and all(isinstance(layer, keras.layers.Embedding) for layer in readers)
 
 
@@ -140,13 +208,14 @@ _WRAPPERS = (
 """Parts of the messages of errors that Keras wraps around the original one."""
 
 
-def _refusal(path: Path, error: BaseException, custom: Sequence[str]) -> ModelFileError:
+def refusal(path: Path, error: BaseException, custom: Sequence[str], saved: Saved) -> ModelFileError:
     """Keras' error as one of ours, with what to do about it."""
     texts = [str(error)]
     while any(words in texts[-1] for words in _WRAPPERS) and (inner := error.__cause__ or error.__context__):
         error = inner
         texts.append(str(error))
     text = texts[-1].strip()
+    here = metadata.version(keras_2.PACKAGE if saved.keras_2 else "keras")
     reason = text.partition("\n")[0]
     if "Lambda" in text and ("safe" in text or "unsafe" in text or "deserializ" in text):
         return ModelFileError(
@@ -154,6 +223,11 @@ def _refusal(path: Path, error: BaseException, custom: Sequence[str]) -> ModelFi
             "If you trust the file's origin, give --trust; better, save it with layers instead of Lambdas.",
         )
     if unknown := re.match(r"(?:Could not locate|Unknown|Could not deserialize) (\w+):? '(?:[^']*[.>])?(\w+)'", text):
+        if any(str(node.get("module")).startswith("keras") for node in objects_of(saved.config, unknown[2])):
+            return ModelFileError(
+                f"{path} has the {unknown[1]} {unknown[2]} of Keras {saved.version}, which Keras {here} does not have.",
+                f"Install the version that wrote it: pip install keras=={saved.version}",
+            )
         given = f" (--custom gave {', '.join(custom)})" if custom else ""
         return ModelFileError(
             f"{path} has the {unknown[1]} {unknown[2]}, which Keras does not know{given}.",
@@ -165,67 +239,90 @@ def _refusal(path: Path, error: BaseException, custom: Sequence[str]) -> ModelFi
         culprit = next((names[n] for pair in called for n in pair if n in names), ", ".join(custom))
         return ModelFileError(
             f"Keras can't load {path} with --custom {culprit}: {type(error).__name__}: {reason}",
-            "Load the file with keras.saving.load_model and that class, and fix what fails there.",
+            f"Load the file with {'tf_keras' if saved.keras_2 else 'keras'}.models.load_model and that class, and fix "
+            "what fails there.",
         )
-    return ModelFileError(f"Keras can't load {path}: {reason}", "Save the model again with Keras 3.")
+    return ModelFileError(
+        f"Keras {here} can't load {path}, which Keras {saved.version or 'of unknown version'} wrote: {reason}",
+        "Load it where it was made, export it with model.export('folder'), and convert that folder.",
+    )
 
 
-@contextlib.contextmanager
-def mended(path: Path) -> Iterator[Path]:
-    """The file under the suffix of its content, or a copy without the options that Keras 3 refuses, in float32.
+def read_saved(path: Path) -> Saved:
+    """What a `.keras` or `.h5` file says of its model.
 
     Raises:
-        ModelFileError: It holds only weights, or is damaged.
+        ModelFileError: It holds only weights. Other exceptions of zipfile, h5py and json pass.
     """
     import h5py
 
     with path.open("rb") as file:
         archived = file.read(4) != b"\x89HDF"
-    suffix = ".keras" if archived else ".h5"
-    config = json.loads(zipfile.Path(path, _CONFIG).read_bytes() if archived else _h5_config(path))
-    changed = _mend(config)
-    if not changed and path.suffix == suffix:
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"mended{suffix}"
-        if not changed:
-            try:
-                copy.symlink_to(path.resolve())
-            except OSError:  # Windows allows links to few users
-                shutil.copyfile(path, copy)
-        elif archived:
-            with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
-                for member in old.infolist():
-                    with old.open(member) as source, new.open(member.filename, "w", force_zip64=True) as target:
-                        if member.filename == _CONFIG:
-                            target.write(json.dumps(config).encode())
-                        else:
-                            shutil.copyfileobj(source, target)
-        else:
-            shutil.copyfile(path, copy)
-            with h5py.File(copy, "r+") as file:
-                file.attrs["model_config"] = json.dumps(config)
-        yield copy
-
-
-def _h5_config(path: Path) -> str | bytes:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        text: str | bytes | None = file.attrs.get("model_config")
+    if archived:
+        with zipfile.ZipFile(path) as archive:
+            about = json.loads(archive.read(_METADATA)) if _METADATA in archive.namelist() else {}
+            text = archive.read(_CONFIG)
+            version = about.get("keras_version", "")
+    else:
+        with h5py.File(path, "r") as opened:
+            text = opened.attrs.get("model_config")
+            version = opened.attrs.get("keras_version", "2.0")
     if text is None:
         raise ModelFileError(
             f"{path} holds weights alone, without the model.",
             "Build the model, load the weights and save the whole model with model.save('model.keras').",
         )
-    return text
+    config = json.loads(text)
+    refuse_many_layers(path, config)
+    return Saved(config, version.decode() if isinstance(version, bytes) else str(version), archived)
 
 
-def _mend(node: Any) -> bool:
-    """Take refused options and other floats than float32 out of a configuration, in place; whether there were any."""
+@contextlib.contextmanager
+def repaired(path: Path, saved: Saved, own: Collection[str] = ()) -> Iterator[Path]:
+    """The file under the suffix of its content, or a copy with the configuration of `saved`, changed to float32.
+
+    Args:
+        path: The file.
+        saved: What `read_saved` returns for it; its configuration is changed, too.
+        own: Names of the user's classes and functions.
+    """
+    import h5py
+
+    suffix = ".keras" if saved.archived else ".h5"
+    changed = _in_float32(saved.config) | (saved.keras_2 and keras_2.forget_training(saved.config))
+    if saved.keras_2 and not saved.archived:
+        changed |= keras_2.name_functions(saved.config, own)
+    if not changed and path.suffix == suffix:
+        yield path
+        return
+    with ScratchFolder() as folder:
+        copy = Path(folder) / f"repaired{suffix}"
+        if not changed:
+            try:
+                copy.symlink_to(path.resolve())
+            except OSError:  # Windows allows links to few users
+                shutil.copyfile(path, copy)
+        elif saved.archived:
+            with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
+                require_disk(path, sum(member.file_size for member in old.infolist()), folder)
+                for member in old.infolist():
+                    with old.open(member) as source, new.open(member.filename, "w", force_zip64=True) as target:
+                        if member.filename == _CONFIG:
+                            target.write(json.dumps(saved.config).encode())
+                        else:
+                            shutil.copyfileobj(source, target)
+        else:
+            require_disk(path, path.stat().st_size, folder)
+            shutil.copyfile(path, copy)
+            with h5py.File(copy, "r+") as file:
+                file.attrs["model_config"] = json.dumps(saved.config)
+        yield copy
+
+
+def _in_float32(node: Any) -> bool:
+    """Replace other types than float32 in a configuration, in place; whether there were any."""
     if isinstance(node, list):
-        return sum(map(_mend, node)) > 0  # not any(), which would stop at the first
+        return sum(map(_in_float32, node)) > 0  # not any(), which would stop at the first
     if not isinstance(node, dict):
         return False
     changed = False
@@ -235,11 +332,4 @@ def _mend(node: Any) -> bool:
         if (policy or key == "dtype") and isinstance(name, str) and _FLOATS.fullmatch(name):
             node[key] = "float32"
             changed = True
-    changed |= sum(map(_mend, node.values())) > 0
-    config = node.get("config")
-    if isinstance(config, dict):
-        for key, harmless in _GONE.get(str(node.get("class_name")), {}).items():
-            if key in config and config[key] in harmless:
-                del config[key]
-                changed = True
-    return changed
+    return sum(map(_in_float32, node.values())) > 0 or changed

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.contract.hints import Facts
+from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.contract.hints import ModelFacts
 from edgepress.converters.contract.kinds import counted, item_output, other_ends
 from edgepress.converters.contract.metadata import onnx_metadata
 from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
+from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.converters.sources.tflite import TFLiteSource
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.convert import OPSET
 from edgepress.converters.to_onnx.quantize import prepared
+from edgepress.converters.to_onnx.upgrade import opset_of
 from edgepress.converters.to_tflite.from_onnx import VERSION, Onnx2tfJob, convert_file, not_installed
 from edgepress.runtime.contract import MEMBER, Contract
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
@@ -29,12 +30,17 @@ from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 if TYPE_CHECKING:
     import onnx
 
-TRIED, WORST = 4, 1e-3
-"""Number of items on which onnx2tf's file is tried, and the largest error accepted, as a share of the largest output.
+TRIED = 4
+"""Number of items on which onnx2tf's file is tried."""
+WORST = 1e-3
+"""Largest error accepted there, as a share of the largest output.
 
 Each scheme is verified more strictly later; this finds out whether the float file that all are made from is at fault.
 """
-_MADE, _ONNX_ONLY = f"The file that onnx2tf {VERSION} makes", "ONNX schemes may still work."
+UPGRADED = 1e-4
+"""Largest error of a model that was brought to a newer opset, as a share of the largest output."""
+_MADE = f"The file that onnx2tf {VERSION} makes"
+_ONNX_ONLY = "ONNX schemes may still work."
 
 
 class OnnxSource:
@@ -42,10 +48,9 @@ class OnnxSource:
 
     loops = False
 
-    def __init__(self, path: Path, size: Size | None = None) -> None:
-        import onnxruntime
-
-        model = interface.load(path)
+    def __init__(self, path: Path, size: Size | None = None, output: str = "") -> None:
+        notes: list[str] = []
+        original, model = interface.load(path, output, notes.append)
         if len(model.graph.input) == 1:
             taken = [dim.dim_value or None for dim in model.graph.input[0].type.tensor_type.shape.dim[1:]]
             shape = fixed_shape(taken, size, str(path))
@@ -56,12 +61,8 @@ class OnnxSource:
                 f"{path} is quantized already (it has {', '.join(quantized)}).",
                 "Give the float model that it was made from.",
             )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = _session(model)
         except Exception as e:  # ONNX Runtime's errors share no base class
             raise ModelFileError(
                 f"ONNX Runtime can't open {path}: {first_line(e)}.",
@@ -70,7 +71,7 @@ class OnnxSource:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shapes = [[v.shape for v in ends] for ends in (inputs, outputs)]
         if len(inputs) != 1 or len(outputs) != 1 or not inputs[0].shape or not outputs[0].shape:
-            raise other_ends(path, *shapes)
+            raise other_ends(path, *shapes, names=[v.name for v in outputs])
         (source,), (sink,) = inputs, outputs
         if isinstance(source.shape[0], int) and source.shape[0] != 1:
             raise ModelFileError(
@@ -88,57 +89,109 @@ class OnnxSource:
         if source.type not in types:
             raise ModelFileError(f"{path} takes {source.type}.", f"Accepted: {', '.join(types)}.")
         props = {p.key: p.value for p in model.metadata_props}
-        self.facts = Facts(
+        self.facts = ModelFacts(
             tuple(source.shape[1:]),
             count,
             output_shape=output_shape,
             format="onnx",
             dtype=types[source.type],
             ends_in=interface.last_operation(model),
+            chosen_from=interface.chosen_from(model),
             metadata=onnx_metadata(props),
             contract=Contract.from_json(props[MEMBER], where=str(path)) if MEMBER in props else None,
+            notes=tuple(notes),
         )
+        if opset_of(original) != opset_of(model) or original.functions:
+            self._answer_as(original, path)
 
-    def answer(self, items: Array) -> npt.NDArray[np.float32]:
-        """See `Source`."""
-        name = self._session.get_inputs()[0].name
-        items = items.astype(self.facts.dtype)
+    def _answer_as(self, original: onnx.ModelProto, path: Path) -> None:
+        """Take the answers of the file itself for the reference, and refuse the upgraded model if it gives others.
+
+        Raises:
+            ConversionError: It gives others.
+        """
+        version, newer = opset_of(original), self._session
         try:
-            parts = [self._session.run(None, {name: x[np.newaxis]})[0].ravel() for x in items]
-        except Exception as e:  # as above
-            raise does_not_run(e) from e
-        return np.array(parts, np.float32)
+            self._session = _session(original)
+        except Exception as e:  # as above; ONNX Runtime has no kernels for many operations before opset 7
+            why = f"it is of opset {version}, which ONNX Runtime can't run: its upgrade could not be compared with it"
+            self.facts = dataclasses.replace(self.facts, notes=(*self.facts.notes, f"{why} ({first_line(e)})"))
+            return
+        items = _random_items(self.facts.shape, self.facts.dtype)
+        try:
+            reference = self.answer(items)
+        except ConversionError:  # such as a model of words; its own data will show
+            return
+        updated = _answers(newer, items)
+        error, largest = np.abs(updated - reference).max(), np.abs(reference).max()
+        if not error <= UPGRADED * largest and np.isfinite(reference).all():
+            raise ConversionError(
+                f"{path} is of opset {version}. Upgraded to {opset_of(self._model)}, it answers otherwise: the largest "
+                f"output is {largest:.3g} and the largest error {error:.3g}.",
+                f"Export it with opset {OPSET}.",
+            )
+
+    def answer(self, items: Array) -> Floats:
+        """See `SourceModel`."""
+        return _answers(self._session, items.astype(self.facts.dtype))
 
     def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
-        """See `Source`. onnx2tf moves the channels of images to the end; other items keep the order of their axes."""
+        """See `SourceModel`. onnx2tf moves the channels of images to the end; other items keep their order of axes."""
         if not isinstance(onnx2tf, Path):
             raise onnx2tf or not_installed()
         inner = _channels_last(adapter)
-        kept = () if inner is not None else (self._model.graph.input[0].name,)
-        with tempfile.TemporaryDirectory() as folder:
-            job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), kept)
+        unchanged = () if inner is not None else (self._model.graph.input[0].name,)
+        with ScratchFolder() as folder:
+            job = Onnx2tfJob(Path(folder, "model.onnx"), Path(folder), unchanged)
             job.source.write_bytes(prepared(interface.of_one_item(self._model)).SerializeToString())
             convert_file(job, onnx2tf)
             converted = _opened(job.target)
         inner = inner or adapter
         if (converted.facts.shape, converted.facts.outputs) != (inner.model_shape, self.facts.outputs):
-            found = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
-            raise ConversionError(f"{_MADE} {found}, unlike the model.", _ONNX_ONLY)
+            differs = f"takes {list(converted.facts.shape)} and returns {converted.facts.outputs} values"
+            raise ConversionError(f"{_MADE} {differs}, unlike the model.", _ONNX_ONLY)
         random, shape = np.random.default_rng(0), (TRIED, *adapter.item.shape)
         items: Array = random.normal(size=shape)
         if adapter.item.is_image or adapter.item.is_integer:
             low, high = map(int, adapter.item.limits)
             items = random.integers(low, high, shape, endpoint=True)
-        truth = self.answer(adapter.apply(items))
-        error, largest = np.abs(converted.answer(inner.apply(items)) - truth).max(), np.abs(truth).max()
+        reference = self.answer(adapter.apply(items))
+        error, largest = np.abs(converted.answer(inner.apply(items)) - reference).max(), np.abs(reference).max()
         if error > WORST * largest:
             on = f"on {TRIED} random items, the largest output is {largest:.3g} and the largest error {error:.3g}"
             raise ConversionError(f"{_MADE} does not answer like the model: {on}.", _ONNX_ONLY)
         return converted.tflite(inner)
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
-        """See `Source`."""
+        """See `SourceModel`."""
         return interface.adapted(self._model, adapter)
+
+
+def _session(model: onnx.ModelProto) -> Any:
+    """The model, opened by ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _answers(session: Any, items: Array) -> Floats:
+    """Answers of an open model, one item at a time."""
+    name = session.get_inputs()[0].name
+    try:
+        parts = [session.run(None, {name: item[np.newaxis]})[0].ravel() for item in items]
+    except Exception as e:  # ONNX Runtime's errors share no base class
+        raise does_not_run(e) from e
+    return np.array(parts, np.float32)
+
+
+def _random_items(shape: tuple[int, ...], dtype: str) -> Array:
+    """Normal numbers and pixels; of integers, which may be places in a short table, 0 and 1."""
+    random, half = np.random.default_rng(0), (TRIED, *shape)
+    if dtype != "float32":
+        return random.integers(0, 2, half)
+    return np.concatenate([random.normal(size=half), random.uniform(0, 255, half)]).astype(np.float32)
 
 
 def _channels_last(adapter: InputAdapter) -> InputAdapter | None:

@@ -1,7 +1,8 @@
-"""Open a model of any kind as a `Source`, from which the float TFLite and ONNX files are made.
+"""Open a model of any kind as a `SourceModel`, from which the float TFLite and ONNX files are made.
 
-Three classes share the interface `base.Source`: TensorFlow models (Keras files and SavedModels), float `.tflite` and
-float `.onnx` files. Opening a foreign file may crash the process, so `open_source` runs in a child (`make_files`).
+Three classes share the interface `base.SourceModel`: TensorFlow models (Keras files and SavedModels), float `.tflite`
+and float `.onnx` files. Opening a foreign file may crash the process, so `open_source` runs in a child
+(`conversion.float_graph`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.size import fixed_shape
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.sources.base import Source
+from edgepress.converters.sources.base import SourceModel
 from edgepress.converters.sources.keras import load_keras, takes_tokens
 from edgepress.converters.sources.onnx import OnnxSource
 from edgepress.converters.sources.recurrent import nested_layers, recurrent_layers, unrolled, without_dropout
@@ -27,7 +28,7 @@ from edgepress.runtime.filetypes import format_of
 from edgepress.runtime.sessions import check_outputs
 
 
-def open_source(path: Path, hints: Hints | None = None) -> Source:
+def open_source(path: Path, hints: Hints | None = None) -> SourceModel:
     """Open a model of any kind.
 
     Raises:
@@ -41,17 +42,17 @@ def open_source(path: Path, hints: Hints | None = None) -> Source:
         return source
 
 
-def _saved_model_source(path: Path, hints: Hints) -> Source:
-    signature = serving_signature(path)
-    infer, batch, shape, declared, dtype = function_of(path, signature)
+def _saved_model_source(path: Path, hints: Hints) -> SourceModel:
+    signature = serving_signature(path, trust=hints.trust)
+    infer, batch, shape, declared, dtype = function_of(path, signature, hints.output)
     fixed, number = fixed_shape(shape, hints.size, str(path)), _number(path, dtype)
     return TensorFlowSource(
-        "savedmodel", infer, fixed, declared, number, where=path, batch=batch, notes=signature.notes
+        "savedmodel", infer, fixed, declared, dtype=number, where=path, batch=batch, notes=signature.notes
     )
 
 
-def _keras_source(path: Path, hints: Hints) -> Source:
-    model = without_dropout(load_keras(path, custom=hints.custom, trust=hints.trust))
+def _keras_source(path: Path, hints: Hints) -> SourceModel:
+    model = without_dropout(load_keras(path, custom=hints.custom, trust=hints.trust, output=hints.output))
     if quantized := [layer.name for layer in nested_layers(model) if getattr(layer, "quantization_mode", None)]:
         raise ConversionError(
             f"{path} is quantized already ({len(quantized)} layers, such as {quantized[0]}).",
@@ -76,7 +77,7 @@ def _keras_source(path: Path, hints: Hints) -> Source:
             infer,
             fixed,
             model.output_shape,
-            dtype,
+            dtype=dtype,
             where=path,
             contract=contract,
             infer_unrolled=unrolled(model, infer),
@@ -89,12 +90,12 @@ def _keras_source(path: Path, hints: Hints) -> Source:
         ) from e
 
 
-_OPENERS: dict[str, Callable[[Path, Hints], Source]] = {
+_OPENERS: dict[str, Callable[[Path, Hints], SourceModel]] = {
     "keras": _keras_source,
     "h5": _keras_source,
     "saved_model": _saved_model_source,
-    "tflite": lambda path, hints: TFLiteSource(path, hints.size),
-    "onnx": lambda path, hints: OnnxSource(path, hints.size),
+    "tflite": lambda path, hints: TFLiteSource(path, hints.size, hints.output),
+    "onnx": lambda path, hints: OnnxSource(path, hints.size, hints.output),
 }
 """How a file is opened, by its format, which its content tells and not its suffix."""
 

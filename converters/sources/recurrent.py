@@ -13,6 +13,7 @@ from typing import Any
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import trace
+from edgepress.converters.sources.keras import keras_of
 
 LARGEST_STEPS = 256
 """Largest number of steps that are unrolled: each adds operations to the file and time to the conversion."""
@@ -28,9 +29,8 @@ def nested_layers(model: Any) -> list[Any]:
 
 def recurrent_layers(model: Any) -> list[Any]:
     """The recurrent layers of a model, those inside other layers and models too."""
-    import keras
-
-    return [layer for layer in nested_layers(model) if isinstance(layer, keras.layers.RNN)]
+    rnn = keras_of(model).layers.RNN
+    return [layer for layer in nested_layers(model) if isinstance(layer, rnn)]
 
 
 def without_dropout(model: Any) -> Any:
@@ -75,10 +75,10 @@ def _steps(layers: list[Any], infer: Callable[[Any], Any], x: Any) -> list[tuple
 
     The shapes that they were built with do not tell: a file may leave the length free.
     """
-    found: list[tuple[Any, int | None]] = []
+    loops: list[tuple[Any, int | None]] = []
 
     def noting(layer: Any, call: Callable[..., Any], sequences: Any, *args: Any, **kwargs: Any) -> Any:
-        found.append((layer, sequences.shape[1]))
+        loops.append((layer, sequences.shape[1]))
         return call(sequences, *args, **kwargs)
 
     try:
@@ -88,4 +88,4 @@ def _steps(layers: list[Any], infer: Callable[[Any], Any], x: Any) -> list[tuple
     finally:
         for layer in layers:
             del layer.call  # that of its class again
-    return found
+    return loops

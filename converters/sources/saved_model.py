@@ -1,7 +1,7 @@
 """SavedModel folders: the serving signature as a function.
 
-A SavedModel is a program that TensorFlow runs, so load only files that you trust. It is opened in a child process with
-limits, which contains crashes but is not a sandbox.
+A SavedModel is a program that TensorFlow runs. It is opened in a child process with limits. One whose operations may
+touch files, processes or the network is refused before it is loaded, unless the user trusts it (`graph_operations`).
 
 TensorFlow 2 can't load some SavedModels, such as those with several graphs, or with objects that it no longer has (the
 state of an old optimizer). The loader of TensorFlow 1 reads the graph alone and opens them.
@@ -10,11 +10,14 @@ state of an old optimizer). The loader of TensorFlow 1 reads the graph alone and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.kinds import other_ends
+from edgepress.converters.ends import chosen_output
+from edgepress.converters.sources.graph_operations import harmless
 from edgepress.runtime.errors import ModelFileError, first_line
 
 SIGNATURES = ("serving_default", "serve")
@@ -45,22 +48,33 @@ class Signature:
     notes: tuple[str, ...] = ()
 
 
-def serving_signature(path: Path) -> Signature:
+def serving_signature(path: Path, *, trust: bool = False) -> Signature:
     """The signature that serves: one of `SIGNATURES`, or the only one.
 
+    Args:
+        path: The folder.
+        trust: Whether it may have operations that do more than compute.
+
     Raises:
-        ModelFileError: The SavedModel can't be loaded, or has no such signature.
+        ModelFileError: The SavedModel can't be loaded, has no such signature, or may not be run without `trust`.
     """
+    with nullcontext(path) if trust else harmless(path) as folder:
+        return _loaded(path, folder)
+
+
+def _loaded(path: Path, folder: Path) -> Signature:
+    """The signature of a SavedModel that lies in a folder; errors name `path`."""
     import tensorflow as tf
 
     try:
-        model = tf.saved_model.load(str(path))
+        model = tf.saved_model.load(str(folder))
     except MemoryError:
         raise
     except Exception as e:  # TensorFlow's errors, and OSError, ValueError, KeyError, AttributeError and others
-        return _by_tensorflow_1(path, f"TensorFlow 2 can't load it ({first_line(e)})")
+        why = first_line(e).replace(str(folder), str(path))
+        return _by_tensorflow_1(path, folder, f"TensorFlow 2 can't load it ({why})")
     if hasattr(model, "prune"):  # only what comes from TensorFlow 1 has it; freezing ignores its variables
-        return _by_tensorflow_1(path, "It is a SavedModel of TensorFlow 1")
+        return _by_tensorflow_1(path, folder, "It is a SavedModel of TensorFlow 1")
     name, others = _chosen(path, list(model.signatures))
     signature = model.signatures[name]
 
@@ -74,11 +88,12 @@ def serving_signature(path: Path) -> Signature:
     return Signature(name, others, inputs, outputs, call, tuple(signature.variables), producer)
 
 
-def _by_tensorflow_1(path: Path, reason: str) -> Signature:
+def _by_tensorflow_1(path: Path, folder: Path, reason: str) -> Signature:
     """The signature as the loader of TensorFlow 1 opens it, with its variables as constants.
 
     Args:
-        path: The folder.
+        path: The folder that the user named.
+        folder: The one to load.
         reason: Why TensorFlow 2 does not open it.
     """
     import tensorflow as tf
@@ -88,12 +103,12 @@ def _by_tensorflow_1(path: Path, reason: str) -> Signature:
     v1.logging.set_verbosity(v1.logging.ERROR)  # every function used here warns that it is of TensorFlow 1
     try:
         with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
-            loaded = v1.saved_model.loader.load(session, [tf.saved_model.SERVING], str(path))
-            found = {name: one for name, one in loaded.signature_def.items() if one.inputs and one.outputs}
-            name, others = _chosen(path, list(found))
+            loaded = v1.saved_model.loader.load(session, [tf.saved_model.SERVING], str(folder))
+            signatures = {name: one for name, one in loaded.signature_def.items() if one.inputs and one.outputs}
+            name, others = _chosen(path, list(signatures))
             ends = [
                 {key: graph.get_tensor_by_name(info.name) for key, info in sorted(side.items())}
-                for side in (found[name].inputs, found[name].outputs)
+                for side in (signatures[name].inputs, signatures[name].outputs)
             ]
             sources, sinks = ({key: tensor.name for key, tensor in end.items()} for end in ends)
             inputs, outputs = ({k: tf.TensorSpec(t.shape, t.dtype) for k, t in end.items()} for end in ends)
@@ -103,7 +118,9 @@ def _by_tensorflow_1(path: Path, reason: str) -> Signature:
     except (MemoryError, ModelFileError):
         raise
     except Exception as e:  # as above: what TensorFlow 2 said is about the file as it is
-        raise ModelFileError(f"{path} can't be loaded: {reason}; {first_line(e)}", "Save it again.") from e
+        raise ModelFileError(
+            f"{path} can't be loaded: {reason}; {first_line(e).replace(str(folder), str(path))}", "Save it again."
+        ) from e
     finally:
         v1.logging.set_verbosity(level)
 
@@ -131,9 +148,9 @@ def _chosen(path: Path, names: list[str]) -> tuple[str, tuple[str, ...]]:
 
 
 def function_of(
-    path: Path, found: Signature
+    path: Path, found: Signature, output: str = ""
 ) -> tuple[Callable[[Any], Any], int | None, tuple[Any, ...], tuple[Any, ...], str]:
-    """A signature as a function of one tensor.
+    """A signature as a function of one tensor, to `output` if there are several.
 
     Returns:
         A function from one tensor to one, the batch that it takes (None for any), the shape of one item, that of the
@@ -143,11 +160,13 @@ def function_of(
         ModelFileError: It has not one input and one output.
     """
     inputs, outputs = found.inputs, found.outputs
+    chosen = chosen_output(str(path), {name: spec.dtype.is_floating for name, spec in outputs.items()}, output)
+    outputs = outputs if chosen is None else {chosen: outputs[chosen]}
     shapes: list[list[Any]] = [
         [s.shape.as_list() if s.shape.rank is not None else [] for s in ends.values()] for ends in (inputs, outputs)
     ]
     if len(inputs) != 1 or len(outputs) != 1 or not shapes[0][0]:
-        raise other_ends(path, *shapes)
+        raise other_ends(path, *shapes, names=list(outputs))
     batch, *shape = shapes[0][0]
     if batch not in (None, 1):
         raise ModelFileError(

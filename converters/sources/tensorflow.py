@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.contract.hints import Facts
+from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.contract.hints import ModelFacts
 from edgepress.converters.contract.kinds import counted, item_output
 from edgepress.converters.frozen import freeze, last_operation, trace
-from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
+from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.runtime.contract import Contract
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class TensorFlowSource:
         infer: Callable[[Any], Any],
         shape: tuple[int, ...],
         declared: Sequence[int | None],
-        dtype: str,
         *,
+        dtype: str,
         where: Path,
         batch: int | None = None,
         contract: Contract | None = None,
@@ -52,6 +52,8 @@ class TensorFlowSource:
     ) -> None:
         import tensorflow as tf
 
+        # TensorFlow 2.21 computes some fused convolutions with the channels first wrongly on a CPU.
+        tf.config.optimizer.set_experimental_options({"remapping": False})
         self._tf = tf
         self._infer: Callable[[Any], Any] = lambda x: infer(tf.cast(x, dtype))
         self._unrolled = infer_unrolled and (lambda x: infer_unrolled(tf.cast(x, dtype)))
@@ -67,7 +69,7 @@ class TensorFlowSource:
             self._infer = lambda x: tf.reshape(inner(x), [-1, outputs])
             self._unrolled = unrolled and (lambda x: tf.reshape(unrolled(x), [-1, outputs]))
             self._bare = trace(self._infer, (1, *shape), "float32")
-        self.facts = Facts(
+        self.facts = ModelFacts(
             shape,
             outputs,
             output_shape=spread,
@@ -78,15 +80,15 @@ class TensorFlowSource:
             notes=notes,
         )
 
-    def answer(self, items: Array) -> npt.NDArray[np.float32]:
-        """See `Source`."""
+    def answer(self, items: Array) -> Floats:
+        """See `SourceModel`."""
         try:
             return np.array([np.ravel(self._bare(self._tf.constant(x[np.newaxis]))) for x in items], np.float32)
         except self._tf.errors.OpError as e:
             raise does_not_run(_reason(e.message)) from e
 
     def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
-        """See `Source`."""
+        """See `SourceModel`."""
         from edgepress.converters.to_tflite import passes
         from edgepress.converters.to_tflite.convert import float_tflite
 
@@ -94,18 +96,18 @@ class TensorFlowSource:
         whole = adapter.item.is_integer
         bare = not (adapter.steps or adapter.end or self._unrolled or whole)
         infer, dtype = self._unrolled or self._infer, adapter.item.dtype if whole else "float32"
-        made = float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)))
-        return passes.adapted(made, scaling) if scaling.steps else made
+        model = float_tflite(freeze(self._bare if bare else self._traced(infer, adapter, batch=1, dtype=dtype)))
+        return passes.adapted(model, scaling) if scaling.steps else model
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
-        """See `Source`."""
+        """See `SourceModel`."""
         from edgepress.converters.to_onnx import interface
         from edgepress.converters.to_onnx.convert import float_onnx
 
         scaling, adapter = adapter.split()
         dtype = "float32" if scaling.steps else adapter.item.dtype
-        made = float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=dtype)))
-        return interface.adapted(made, scaling) if scaling.steps else made
+        model = float_onnx(freeze(self._traced(self._infer, adapter, batch=self._batch, dtype=dtype)))
+        return interface.adapted(model, scaling) if scaling.steps else model
 
     def _traced(self, infer: Callable[[Any], Any], adapter: InputAdapter, *, batch: int | None, dtype: str) -> Any:
         tf = self._tf
@@ -129,9 +131,9 @@ class TensorFlowSource:
 
 def _known(traced: Any, declared: Sequence[int | None]) -> list[int | None]:
     """The sizes of an output: those that tracing found, and what the file declares of the others."""
-    found = traced.as_list() if traced.rank is not None else [None] * len(declared)
-    same = declared if len(declared) == len(found) else [None] * len(found)
-    return [size if size is not None else other for size, other in zip(found, same, strict=True)]
+    traced_sizes = traced.as_list() if traced.rank is not None else [None] * len(declared)
+    same = declared if len(declared) == len(traced_sizes) else [None] * len(traced_sizes)
+    return [size if size is not None else other for size, other in zip(traced_sizes, same, strict=True)]
 
 
 def _reason(message: str) -> str:

@@ -9,25 +9,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
-from edgepress.converters.contract.hints import Facts
-from edgepress.converters.contract.kinds import counted, item_output
+from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.contract.hints import ModelFacts
+from edgepress.converters.contract.kinds import counted, item_output, other_ends
 from edgepress.converters.contract.metadata import tflite_metadata
 from edgepress.converters.contract.probe import INTEGERS
 from edgepress.converters.contract.size import Size, fixed_shape
+from edgepress.converters.ends import chosen_note, chosen_output
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.sources.base import Array, Onnx2tf, does_not_run
+from edgepress.converters.sources.base import Onnx2tf, does_not_run
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
-from edgepress.converters.to_tflite import dense, flatbuffer, padding, passes, resize
+from edgepress.converters.to_tflite import flatbuffer, onnx2tf_fixes, passes, resize
 from edgepress.runtime.contract import read_contract
 from edgepress.runtime.errors import ModelFileError, first_line
-from edgepress.runtime.flatbuffer import check_constants, unsupported_operations
+from edgepress.runtime.flatbuffer import check_model, unsupported_operations
 
 if TYPE_CHECKING:
     import onnx
+
+
+_REAL = (flatbuffer.FLOAT32, flatbuffer.FLOAT16)
 
 
 class TFLiteSource:
@@ -35,15 +39,16 @@ class TFLiteSource:
 
     loops = False
 
-    def __init__(self, path: Path, size: Size | None = None) -> None:
+    def __init__(self, path: Path, size: Size | None = None, output: str = "") -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._model = whole = path.read_bytes()
-        check_constants(path, whole)
+        check_model(path, whole)
         if error := unsupported_operations(path, whole):
             first = next(name for name in passes.operations(whole) if name.startswith("CUSTOM"))
             layer = "" if "Edge TPU" in error.message else f" The first makes {passes.output_of(whole, first)}."
             raise ConversionError(error.message + layer, error.hint)
+        self._model, notes = _with_output(self._model, path, output)
         if quantized := passes.quantized_tensors(self._model):
             raise ConversionError(
                 f"{path} is quantized already ({len(quantized)} tensors, such as {quantized[0]}).",
@@ -53,7 +58,7 @@ class TFLiteSource:
         shape = fixed_shape(taken, size, str(path))
         if None in taken:
             self._model = resize.with_shape(self._model, shape, str(path))
-        self._model = _named(dense.as_dense(padding.zero_padding(passes.float_input(self._model))))
+        self._model = _named(onnx2tf_fixes.as_dense(onnx2tf_fixes.zero_padding(passes.float_input(self._model))))
         try:
             self._interpreter = interpreter = Interpreter(model_content=self._model, num_threads=os.cpu_count())
             interpreter.allocate_tensors()
@@ -75,19 +80,21 @@ class TFLiteSource:
         if dtype not in ("float32", *INTEGERS):
             accepted = ", ".join(INTEGERS)
             raise ModelFileError(f"{path} takes {dtype}.", f"Export it with an input of float32 or {accepted}.")
-        self.facts = Facts(
+        self.facts = ModelFacts(
             shape,
             outputs,
             output_shape=output_shape,
             format="tflite",
             dtype=dtype,
             ends_in=last,
+            chosen_from=passes.chosen_from(self._model),
             metadata=tflite_metadata(whole),
             contract=read_contract(path),
+            notes=notes,
         )
 
-    def answer(self, items: Array) -> npt.NDArray[np.float32]:
-        """See `Source`."""
+    def answer(self, items: Array) -> Floats:
+        """See `SourceModel`."""
         answers = []
         for item in items:
             self._interpreter.reset_all_variables()  # the state of a fused LSTM: each item begins anew
@@ -103,12 +110,32 @@ class TFLiteSource:
         return np.array(answers, np.float32)
 
     def tflite(self, adapter: InputAdapter, onnx2tf: Onnx2tf = None) -> bytes:
-        """See `Source`."""
+        """See `SourceModel`."""
         return passes.adapted(self._model, adapter)
 
     def onnx(self, adapter: InputAdapter) -> onnx.ModelProto:
-        """See `Source`."""
+        """See `SourceModel`."""
         return interface.adapted(float_onnx_of(self._model), adapter)
+
+
+def _with_output(model: bytes, path: Path, output: str) -> tuple[bytes, tuple[str, ...]]:
+    """The model with one of its outputs, and a remark if there were several; see `chosen_output`."""
+    root, graph = flatbuffer.read(model, several=True)
+    tensors = {int(place): (graph.tensors[place].name or b"").decode(errors="replace") for place in graph.outputs}
+    for signature in root.signatureDefs or []:
+        tensors |= {end.tensorIndex: end.name.decode() for end in signature.outputs or [] if end.tensorIndex in tensors}
+    real = {name: graph.tensors[place].type in _REAL for place, name in tensors.items()}
+    computed = {int(place) for op in graph.operators for place in op.outputs} - {*tensors}
+    inner = {(graph.tensors[place].name or b"").decode(errors="replace"): place for place in computed}
+    if (chosen := chosen_output(str(path), real, output, inner)) is None:
+        if len(tensors) > 1:
+            shapes = [[list(map(int, graph.tensors[i].shape)) for i in ends] for ends in (graph.inputs, graph.outputs)]
+            raise other_ends(path, *shapes, names=tuple(real))
+        return model, ()
+    places = inner | {name: place for place, name in tensors.items()}
+    graph.outputs = [places[chosen]]
+    root.signatureDefs = []
+    return flatbuffer.write(root), (chosen_note(chosen, real, output),)
 
 
 def _refusal(path: Path, text: str) -> ModelFileError:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT, Frozen
-from edgepress.converters.memory import sweep
+from edgepress.converters.system import sweep
 from edgepress.converters.to_onnx.graph import sort_nodes
 
 if TYPE_CHECKING:
@@ -139,9 +139,9 @@ def finished(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in (*model.graph.input, *model.graph.output):
         if (batch := value.type.tensor_type.shape.dim[0]).WhichOneof("value") != "dim_value":
             batch.dim_param = "batch"
-    kept = [entry for entry in model.opset_import if entry.domain in {"", *(node.domain for node in model.graph.node)}]
+    used = [entry for entry in model.opset_import if entry.domain in {"", *(node.domain for node in model.graph.node)}]
     del model.opset_import[:]
-    model.opset_import.extend(kept)
+    model.opset_import.extend(used)
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as e:  # ValidationError and InferenceError share no base class

@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.to_tflite.graph import Graph
 
-Array = npt.NDArray[Any]
 Order = tuple[int, ...]
 """The axes of TFLite's tensor in the order in which they are stored."""
 READ_FIRST = (
@@ -26,6 +25,10 @@ READ_FIRST = (
     *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"),
 )
 """Kinds of operations whose ONNX form takes channels first."""
+IMAGE = 4
+"""Number of axes of an image."""
+MATRIX = 2
+"""Number of axes of a matrix."""
 _ACTIVATIONS = {1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
 """Operations by the schema's `ActivationFunctionType`; LiteRT's kernels leave its others out without an error."""
 
@@ -101,12 +104,12 @@ class Emission:
 
     def _drop_unread(self) -> None:
         read = {self.name(int(i)) for i in self.tflite.table.outputs}
-        kept = []
+        nodes = []
         for node in reversed(self._nodes):
             if read.intersection(node.output):
-                kept.append(node)
+                nodes.append(node)
                 read.update(node.input)
-        self._nodes = kept[::-1]
+        self._nodes = nodes[::-1]
         self._tensors = {name: tensor for name, tensor in self._tensors.items() if name in read}
 
     def _end(self, index: int) -> None:
@@ -116,7 +119,7 @@ class Emission:
         if not source:
             raise UnsupportedError("an output that nothing computes")
         if order != plain(len(shape)):
-            self._turned(source, order, plain(len(shape)), shape, self.name(index))
+            self._turned(source, order, plain(len(shape)), shape, name=self.name(index))
         elif source != self.name(index):  # a copy of another value
             self.node("Identity", [source], self.name(index))
 
@@ -136,10 +139,10 @@ class Emission:
 
     def dtype(self, index: int) -> np.dtype[Any]:
         """Type of a tensor's elements."""
-        found = self.tflite.dtype(index)
-        if found is None or found.kind not in "fi" or self.tflite.scales(index)[0]:
+        dtype = self.tflite.dtype(index)
+        if dtype is None or dtype.kind not in "fi" or self.tflite.scales(index)[0]:
             raise UnsupportedError(f"the type of {self.name(index)}")
-        return found
+        return dtype
 
     def option(self, name: str, default: Any = 0) -> Any:
         """An option of the operation that is being written; the schema's default if its table is missing."""
@@ -149,19 +152,19 @@ class Emission:
         """Values of a constant, in TFLite's order; None if the tensor is none."""
         if index in self._constants or index < 0:
             return self._constants.get(index)
-        found = self.tflite.constant(index)
-        if found is not None and (
+        values = self.tflite.constant(index)
+        if values is not None and (
             self.tflite.scales(index)[0] or self.tflite.table.tensors[index].sparsity is not None
         ):
             raise UnsupportedError("quantized or sparse weights")
-        return found
+        return values
 
     def known(self, index: int) -> Array:
         """Values of a tensor that must be a constant."""
-        found = self.constant(index)
-        if found is None:
+        values = self.constant(index)
+        if values is None:
             raise UnsupportedError(f"{self.name(index)}, which is computed")
-        return found
+        return values
 
     def read_first(self, index: int) -> bool:
         """Whether an operation that takes channels first reads a tensor."""
@@ -196,10 +199,10 @@ class Emission:
             (old, source), *_ = copies.items()
             ends = "last" if order == plain(len(shape)) else "first"
             turned = self.fresh(f"channels_{ends}_of_{self.name(index)}")  # which no name in `EXACT` begins like
-            copies[order] = self._turned(source, old, order, shape, turned)
+            copies[order] = self._turned(source, old, order, shape, name=turned)
         return copies[order]
 
-    def _turned(self, source: str, old: Order, new: Order, shape: tuple[int, ...], name: str) -> str:
+    def _turned(self, source: str, old: Order, new: Order, shape: tuple[int, ...], *, name: str) -> str:
         perm = [old.index(axis) for axis in new]
         if same_memory(old, new, shape):
             return self.node("Reshape", [source, self.sizes([shape[axis] for axis in new])], name)

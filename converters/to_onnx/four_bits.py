@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.grids import ONNX_AXES, rounded
 from edgepress.converters.to_onnx.graph import STANDARD, OnnxGraph, attribute
 from edgepress.converters.to_tflite.four_bits import LEAST, LEVELS
@@ -20,9 +20,10 @@ from edgepress.converters.to_tflite.four_bits import LEAST, LEVELS
 if TYPE_CHECKING:
     import onnx
 
-OPSET, IR_VERSION = 21, 10
-"""The first with INT4."""
-Array = npt.NDArray[Any]
+OPSET = 21
+"""The first operator set with INT4."""
+IR_VERSION = 10
+"""The first format with INT4."""
 
 
 def four_bit_weights(model: onnx.ModelProto) -> dict[str, int]:

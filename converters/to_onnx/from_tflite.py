@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.to_onnx.convert import OPSET, finished
 from edgepress.converters.to_onnx.emission import Emission
 from edgepress.converters.to_onnx.operations import TABLE, of_one
@@ -29,7 +29,6 @@ from edgepress.runtime.errors import first_line
 if TYPE_CHECKING:
     import onnx
 
-Array = npt.NDArray[Any]
 _UNSUPPORTED = "Unsupported ops: "
 TRIED = 3
 """Number of items on which a free batch is tried."""
@@ -78,7 +77,7 @@ def _by_tf2onnx(model: bytes) -> onnx.ModelProto:
 
     logged: list[str] = []
     try:
-        with tempfile.TemporaryDirectory() as folder, _captured(logged):
+        with ScratchFolder() as folder, _captured(logged):
             path = Path(folder) / "edgepress.tflite"  # its name goes into the graph
             path.write_bytes(model)
             proto, _ = from_tflite(str(path), opset=OPSET)
@@ -133,9 +132,9 @@ def _with_free_batch(model: onnx.ModelProto) -> onnx.ModelProto:
             graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, *rest], np.int64), name))
             node.input[1] = name
     used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    read = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:], graph.value_info[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(read)
     _set_batch(free, "batch")
     return free
 
@@ -186,10 +185,10 @@ def _run(model: onnx.ModelProto, batches: Sequence[Array]) -> Array:
 def _answers_alike(model: onnx.ModelProto, items: Array, expected: Array, *, at_once: bool) -> bool:
     """Whether items, all at once or one by one, get the answers expected."""
     try:
-        found = _run(finished(model), [items] if at_once else np.split(items, len(items)))
+        answers = _run(finished(model), [items] if at_once else np.split(items, len(items)))
     except Exception:  # ONNX Runtime's errors share no base class, and finished() refuses wrong shapes
         return False
-    return found.shape == expected.shape and bool(np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max())
+    return answers.shape == expected.shape and bool(np.abs(answers - expected).max() <= 1e-4 * np.abs(expected).max())
 
 
 @contextmanager

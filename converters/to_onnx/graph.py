@@ -12,11 +12,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgepress.converters.adapter import free_prefix
+from edgepress.converters.arrays import Array
 
-Array = npt.NDArray[Any]
 STANDARD = ("", "ai.onnx")
 MICROSOFT = "com.microsoft"
 """Of ONNX Runtime's own operations, version 1."""
+VIEWS = ("Transpose", "Reshape")
+"""Operations that hold the values that they read."""
 LARGE = 1024
 """Constants of more values than this are weights, on which no shape depends."""
 
@@ -43,6 +45,11 @@ class OnnxGraph:
         self._prefix = free_prefix({n.name for n in self.proto.node}.union(self._makers, self._tensors))
         self._number = 0
 
+    @property
+    def operators(self) -> list[Any]:
+        """All nodes, in their order."""
+        return list(self.proto.node)
+
     def nodes(self, *kinds: str) -> list[Any]:
         """The standard nodes of some kinds, as they were in the beginning."""
         return [n for n in self.proto.node if n.op_type in kinds and n.domain in STANDARD]
@@ -58,31 +65,33 @@ class OnnxGraph:
 
     def only_reader(self, name: str, kind: str | None = None) -> Any:
         """The only node that reads a value; None if others do, or it is not of this kind."""
-        found = self.readers(name)
-        return found[0] if len(found) == 1 and found[0] is not None and (not kind or _is(found[0], kind)) else None
+        readers = self.readers(name)
+        return (
+            readers[0] if len(readers) == 1 and readers[0] is not None and (not kind or _is(readers[0], kind)) else None
+        )
 
     def constant(self, name: str) -> Array | None:
         """Value of a constant; None if the value is none."""
         if name in self._tensors:
-            found: Array = numpy_helper.to_array(self._tensors[name])
-            return found
+            values: Array = numpy_helper.to_array(self._tensors[name])
+            return values
         node = self.maker(name, "Constant")
         tensor = next((a.t for a in node.attribute if a.name == "value"), None) if node is not None else None
         return None if tensor is None else numpy_helper.to_array(tensor)
 
     def scalar(self, name: str) -> float | None:
         """Value of a constant of one element; None if it is none."""
-        found = self.constant(name)
-        return float(found.ravel()[0]) if found is not None and found.size == 1 else None
+        values = self.constant(name)
+        return float(values.ravel()[0]) if values is not None and values.size == 1 else None
 
     def operand(self, node: Any) -> tuple[str, Array] | None:
         """The computed and the constant input of a node of two; None if it has not one of each."""
         if len(node.input) != 2:
             return None
         for computed, constant in (node.input, reversed(node.input)):
-            found = self.constant(constant)
-            if found is not None and self.constant(computed) is None:
-                return computed, found
+            values = self.constant(constant)
+            if values is not None and self.constant(computed) is None:
+                return computed, values
         return None
 
     def shape(self, name: str) -> tuple[int, ...] | None:
@@ -166,7 +175,7 @@ class OnnxGraph:
         needed, pending = {v.name for v in self.proto.output}, [v.name for v in self.proto.output]
         while pending:
             node = self._makers.get(pending.pop())
-            for name in _read(node) if node is not None else ():
+            for name in read_names(node) if node is not None else ():
                 if name not in needed:
                     needed.add(name)
                     pending.append(name)
@@ -189,9 +198,9 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
 
 def set_attributes(node: Any, **values: Any) -> None:
     """Set attributes of a node."""
-    kept = [a for a in node.attribute if a.name not in values]
+    others = [a for a in node.attribute if a.name not in values]
     del node.attribute[:]
-    node.attribute.extend([*kept, *(helper.make_attribute(name, value) for name, value in values.items())])
+    node.attribute.extend([*others, *(helper.make_attribute(name, value) for name, value in values.items())])
 
 
 def zeros_added(graph: OnnxGraph, pad: Any, axes: tuple[int, int]) -> npt.NDArray[np.int64] | None:
@@ -202,8 +211,8 @@ def zeros_added(graph: OnnxGraph, pad: Any, axes: tuple[int, int]) -> npt.NDArra
         return None
     if pads is None or pads.size != 8 or pads.min() < 0:
         return None
-    found = pads.reshape(2, 4)
-    return None if np.delete(found, axes, 1).any() else found[:, axes].astype(np.int64)
+    sides = pads.reshape(2, 4)
+    return None if np.delete(sides, axes, 1).any() else sides[:, axes].astype(np.int64)
 
 
 def sort_nodes(graph: onnx.GraphProto) -> None:
@@ -217,7 +226,7 @@ def sort_nodes(graph: onnx.GraphProto) -> None:
     pending = list(reversed(range(len(nodes))))
     while pending:
         place = pending[-1]
-        before = [makers[name] for name in _read(nodes[place]) if name in makers and makers[name] not in order]
+        before = [makers[name] for name in read_names(nodes[place]) if name in makers and makers[name] not in order]
         if place in order or not before:
             order[pending.pop()] = None
         else:
@@ -231,7 +240,7 @@ def _is(node: Any, kind: str) -> bool:
     return bool(node.op_type == kind and node.domain in STANDARD)
 
 
-def _read(node: Any) -> Iterator[str]:
+def read_names(node: Any) -> Iterator[str]:
     """Names of what a node reads, also in graphs inside it."""
     yield from filter(None, node.input)
     yield from _read_inside(node)
@@ -242,4 +251,4 @@ def _read_inside(node: Any) -> Iterator[str]:
     for a in node.attribute:
         for graph in (*([a.g] if a.HasField("g") else []), *a.graphs):
             for inner in graph.node:
-                yield from _read(inner)
+                yield from read_names(inner)

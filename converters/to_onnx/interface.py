@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ import numpy as np
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.frozen import INPUT, OUTPUT
-from edgepress.converters.to_onnx.convert import OPSET, finished
-from edgepress.runtime.errors import InputError, ModelFileError, first_line
+from edgepress.converters.to_onnx.convert import finished
+from edgepress.converters.to_onnx.foreign import tidied
+from edgepress.converters.to_onnx.upgrade import upgraded
+from edgepress.runtime.errors import EdgepressError, InputError, ModelFileError, first_line
+from edgepress.runtime.protobuf import check_functions
 
 if TYPE_CHECKING:
     import onnx
@@ -23,10 +27,21 @@ _QUANTIZED = re.compile(r"Q(?!uick)|.*([Qq]uantize|Integer|NBits|Bnb4|FpQ4|Float
 STANDARD = ("", "ai.onnx")
 
 
-def load(path: Path) -> onnx.ModelProto:
-    """Read a model, inline its functions, remove weights from its inputs, and convert it to an opset with QDQ.
+def load(
+    path: Path, output: str = "", on_note: Callable[[str], None] = lambda text: None
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Read and tidy a model, and make a form of it with functions inlined, weights no inputs, and an opset with QDQ.
+
+    Args:
+        path: The file.
+        output: Name of the output to keep, if there are several; see `foreign.tidied`.
+        on_note: Called with remarks for the user.
+
+    Returns:
+        The model as the file has it, tidied, and that form; the same object if nothing of it changes what is computed.
 
     Raises:
+        InputError: There is no output of this name.
         ModelFileError: It is not a valid ONNX model, or the file with its weights is missing.
         ConversionError: It has operations that ONNX Runtime's CPU kernels lack.
     """
@@ -34,10 +49,15 @@ def load(path: Path) -> onnx.ModelProto:
     import onnx.inliner
 
     try:
-        model = onnx.load(path)
+        check_functions(str(path))
+        original = model = onnx.load(path)
+        for text in tidied(model, str(path), output):
+            on_note(text)
         onnx.checker.check_model(model)
         if model.functions:  # quantizers do not look into functions
             model = onnx.inliner.inline_local_functions(model, convert_version=True)
+    except EdgepressError:
+        raise
     except Exception as e:  # protobuf, onnx and the file system raise their own
         raise ModelFileError(f"{path} is not a valid ONNX model: {first_line(e)}", "Export it again.") from e
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -48,23 +68,14 @@ def load(path: Path) -> onnx.ModelProto:
     foreign = sorted({node.domain for node in model.graph.node} - set(STANDARD) - {"com.microsoft"})
     if foreign:
         nodes = [n for n in model.graph.node if n.domain in foreign]
-        found = f"{', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)}"
+        operations = f"{', '.join(sorted({n.op_type for n in nodes}))} of {', '.join(foreign)}"
         where = nodes[0].name or nodes[0].output[0]
         what, hint = "custom operations", "Use standard operations only."
         if foreign == ["ai.onnx.ml"]:
             what = "operations of classical machine learning, which are not converted"
             hint = "Export only the neural network; --mean and --std do what a Scaler does."
-        raise ConversionError(f"{path} has {what}: {found} (in {where}).", hint)
-    version = next((o.version for o in model.opset_import if o.domain in STANDARD), 1)
-    if version < 13:  # per-channel QDQ begins there
-        try:
-            model = onnx.version_converter.convert_version(model, OPSET)
-        except Exception as e:
-            raise ConversionError(
-                f"{path} is of opset {version} and can't be converted to {OPSET}: {first_line(e)}.",
-                f"Export it with opset {OPSET}.",
-            ) from e
-    return model
+        raise ConversionError(f"{path} has {what}: {operations} (in {where}).", hint)
+    return original, upgraded(model, path)
 
 
 def with_shape(model: onnx.ModelProto, shape: tuple[int, ...], where: str) -> onnx.ModelProto:
@@ -104,11 +115,14 @@ _COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 def last_operation(model: onnx.ModelProto) -> str:
     """Type of the operation that computes the output, ignoring copies and requantizing; "" if there is none."""
-    producers = {name: node for node in model.graph.node for name in node.output}
-    node = producers.get(model.graph.output[0].name)
-    while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE) and node.input[0] in producers:
-        node = producers[node.input[0]]
+    node, _ = _computed(model.graph, model.graph.output[0].name)
     return node.op_type.removeprefix("QLinear") if node is not None else ""
+
+
+def chosen_from(model: onnx.ModelProto) -> str:
+    """Name of the scores of a model that returns the number of the largest; "" for another."""
+    node, _ = _computed(model.graph, model.graph.output[0].name)
+    return str(node.input[0]) if node is not None and node.op_type == "ArgMax" else ""
 
 
 def output_scales(data: bytes) -> tuple[float, float]:
@@ -175,8 +189,7 @@ def flat_output(model: onnx.ModelProto, outputs: int) -> onnx.ModelProto:
 
     whole = copy.deepcopy(model)
     graph, old = whole.graph, model.graph.output[0]
-    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
-    name = f"{free_prefix(taken)}_flat"
+    name = f"{free_prefix(_names(graph))}_flat"
     graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, outputs], np.int64), f"{name}_shape"))
     graph.node.append(onnx.helper.make_node("Reshape", [old.name, f"{name}_shape"], [name], f"{name}_end"))
     batch = graph.input[0].type.tensor_type.shape.dim[0]
@@ -192,8 +205,7 @@ def adapted(model: onnx.ModelProto, adapter: InputAdapter) -> onnx.ModelProto:
 
     whole = copy.deepcopy(model)
     graph = whole.graph
-    names = {name for node in graph.node for name in (*node.input, *node.output)} | {t.name for t in graph.initializer}
-    prefix = free_prefix(names)
+    prefix = free_prefix(_names(graph))
     _put_in_front(whole, adapter, prefix)
     if adapter.end:
         sink = graph.output[0]
@@ -264,7 +276,13 @@ def _put_in_front(model: onnx.ModelProto, adapter: InputAdapter, prefix: str) ->
     graph.input.append(helper.make_tensor_value_info(front[0].input[0], kind, [batch, *adapter.item.shape]))
 
 
-def _rename(nodes: list[Any], old: str, new: str) -> None:
+def _names(graph: onnx.GraphProto) -> set[str]:
+    """All names that values have."""
+    names = {name for node in graph.node for name in (*node.input, *node.output)}
+    return names | {tensor.name for tensor in graph.initializer}
+
+
+def _rename(nodes: Iterable[Any], old: str, new: str) -> None:
     for node in nodes:
         for names in (node.input, node.output):
             names[:] = [new if name == old else name for name in names]
@@ -273,12 +291,8 @@ def _rename(nodes: list[Any], old: str, new: str) -> None:
 def name_ends(model: onnx.ModelProto) -> None:
     """Give the input and the output the names that they have in all ONNX files made here, unless others have them."""
     graph = model.graph
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    taken |= {tensor.name for tensor in graph.initializer}
+    taken = _names(graph)
     for value, name in ((graph.input[0], INPUT), (graph.output[0], OUTPUT)):
-        if name in taken:
-            continue
-        for node in graph.node:
-            for names in (node.input, node.output):
-                names[:] = [name if other == value.name else other for other in names]
-        value.name = name
+        if name not in taken:
+            _rename(graph.node, value.name, name)
+            value.name = name

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.to_onnx.emission import (
+    IMAGE,
+    MATRIX,
     Emission,
     Ends,
     Order,
@@ -48,8 +50,6 @@ _LIMITS = {"RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1), "RELU_0_TO_1": (0, 1)}
 _OF_ONE = (*_UNARY, *_LIMITS, "GELU", "HARD_SWISH", "LEAKY_RELU", "RSQRT", "SQUARE")
 _OF_TWO = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div", "POW": "Pow", "MAXIMUM": "Max", "MINIMUM": "Min"}
 _REDUCED = {"REDUCE_MAX": "ReduceMax", "REDUCE_MIN": "ReduceMin", "REDUCE_PROD": "ReduceProd", "MEAN": "ReduceMean"}
-IMAGE, MATRIX = 4, 2
-"""Number of axes."""
 
 
 def of_one(e: Emission, kind: str, value: str, output: str) -> None:
@@ -159,12 +159,12 @@ def _reduce(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     if normalizes or (not keeps and left != sorted(left)):
         order = plain(rank)  # of layer normalization, ONNX Runtime knows the last axis only
     value, places = e.in_order(source, order), [order.index(axis) for axis in axes]
-    made = order if keeps else plain(rank - len(axes))
+    stored = order if keeps else plain(rank - len(axes))
     if kind == "SUM":
         where = e.extra(np.array(places, np.int64), e.step(target, "axes"))
-        e.make(target, made, lambda name: e.node("ReduceSum", [value, where], name, keepdims=int(keeps)))
+        e.make(target, stored, lambda name: e.node("ReduceSum", [value, where], name, keepdims=int(keeps)))
     else:
-        e.make(target, made, lambda name: e.node(_REDUCED[kind], [value], name, axes=places, keepdims=int(keeps)))
+        e.make(target, stored, lambda name: e.node(_REDUCED[kind], [value], name, axes=places, keepdims=int(keeps)))
 
 
 def _dense(e: Emission, inputs: Ends, outputs: Ends) -> None:

@@ -7,7 +7,6 @@ unsigned activations and signed per-channel weights; its statistics come from `c
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -18,14 +17,14 @@ import numpy as np
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.calibration import Batches, Calibration, InputRange, onnx_statistics
 from edgepress.converters.errors import ConversionError
-from edgepress.converters.kept import NOTHING, Kept
+from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.schemes import Scheme
-from edgepress.converters.statistics import Choice, Ranges
+from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.statistics import CalibrationMethods, Ranges
 from edgepress.converters.to_onnx.convert import finished, quiet
+from edgepress.converters.to_onnx.float_layers import float_nodes, store_in_bytes
 from edgepress.converters.to_onnx.four_bits import four_bit_weights, packed, with_coarse_weights
-from edgepress.converters.to_onnx.kept import float_nodes
-from edgepress.converters.to_onnx.pixels import ranges_of_pixels
-from edgepress.converters.to_onnx.weights import store_in_bytes
+from edgepress.converters.to_onnx.graph import VIEWS, OnnxGraph
 
 if TYPE_CHECKING:
     import onnx
@@ -36,10 +35,10 @@ def with_scheme(
     scheme: Scheme,
     batches: Batches,
     input_range: InputRange,
-    rewrites: Collection[str] = (),
-    choice: Choice | None = None,
     *,
-    kept: Kept = NOTHING,
+    rewrites: Collection[str] = (),
+    methods: CalibrationMethods | None = None,
+    float_layers: FloatLayers = NOTHING,
     learned: Ranges | None = None,
 ) -> onnx.ModelProto:
     """Derive a model of the scheme table from a float one.
@@ -50,17 +49,17 @@ def with_scheme(
         batches: Calibration items; read for calibrated schemes only.
         input_range: Range of the input, if it is known beforehand.
         rewrites: Names of the rewrites that the recipe makes.
-        choice: The method of each tensor's range; None keeps all values.
-        kept: What stays float in a file of mixed precision.
+        methods: The method of each tensor's range; None keeps all values.
+        float_layers: What stays float in a file of mixed precision.
         learned: Ranges of tensors that were learned, by name, instead of measured ones.
     """
     recipe = RECIPES[scheme.precision]
-    if kept.layers:
-        recipe = partial(recipe, kept=kept)
-    calibration = Calibration(batches, input_range, choice, learned or {})
+    if float_layers.layers:
+        recipe = partial(recipe, float_layers=float_layers)
+    calibration = Calibration(batches, input_range, methods, learned or {})
     try:
-        made = recipe(float_model, calibration, rewrites)
-        return made if made is float_model else finished(made)
+        result = recipe(float_model, calibration, rewrites)
+        return result if result is float_model else finished(result)
     except ConversionError:
         raise
     except Exception as e:  # onnx, protobuf and ONNX Runtime share no base class
@@ -71,11 +70,11 @@ def _float16(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    kept = [model.graph.output[0].name]
+    ends = [model.graph.output[0].name]
     if model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
-        kept.append(model.graph.input[0].name)
+        ends.append(model.graph.input[0].name)
     blocked, float_model = _exact_nodes(model), copy.deepcopy(model)
-    result: onnx.ModelProto = convert_float_to_float16(float_model, keep_io_types=kept, node_block_list=blocked)
+    result: onnx.ModelProto = convert_float_to_float16(float_model, keep_io_types=ends, node_block_list=blocked)
     return result
 
 
@@ -84,22 +83,23 @@ def _dynamic(model: onnx.ModelProto, calibration: Calibration, rewrites: Collect
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.registry import IntegerOpsRegistry
 
-    with quiet("root"), tempfile.TemporaryDirectory() as folder:
+    with quiet("root"), ScratchFolder() as folder:
         target = Path(folder) / "dynamic.onnx"
         in_float = "onnx-convolution-weights" in rewrites
         kinds = sorted(IntegerOpsRegistry.keys() - ({"Conv"} if in_float else set()))
         # uint8 weights: ConvInteger with int8 ones has no kernel on a CPU (microsoft/onnxruntime#15888).
         quantize_dynamic(_prepared(model, folder), target, weight_type=QuantType.QUInt8, op_types_to_quantize=kinds)
-        made = onnx.load(target)
-    return store_in_bytes(made) if in_float else made
+        result = onnx.load(target)
+    return store_in_bytes(result) if in_float else result
 
 
 def _static(
     model: onnx.ModelProto,
     calibration: Calibration,
     rewrites: Collection[str],
+    *,
     weight_bits: int = 8,
-    kept: Kept = NOTHING,
+    float_layers: FloatLayers = NOTHING,
 ) -> onnx.ModelProto:
     # quantize_static of onnxruntime 1.32.0 takes no ranges (onnxruntime#21908; docs/architecture.md).
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -110,7 +110,7 @@ def _static(
     ready = _with_flat_biases(prepared(model))
     statistics = onnx_statistics(ready, calibration.batches, calibration.input_range)
     statistics.learn(calibration.learned)
-    ranges = statistics.ranges(calibration.choice)
+    ranges = statistics.ranges(calibration.methods)
     if calibration.input_range is not None and "uint8-activations" in rewrites:
         ranges |= ranges_of_pixels(ready, calibration.input_range)
     few = four_bit_weights(ready) if weight_bits == 4 else {}
@@ -125,7 +125,7 @@ def _static(
             activation_qType=QuantType.QUInt8 if "uint8-activations" in rewrites else QuantType.QInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[],
-            nodes_to_exclude=[*_exact_nodes(ready), *float_nodes(ready, kept.layers)],
+            nodes_to_exclude=[*_exact_nodes(ready), *float_nodes(ready, float_layers.layers)],
             # Softmax stays float: otherwise, eight bits are all that remains of a probability. So does what has no
             # kernel of 8 bits: only its factors would be rounded.
             op_types_to_quantize=sorted({*QLinearOpsRegistry, *QDQRegistry} - {"Softmax", "LayerNormalization"}),
@@ -135,7 +135,7 @@ def _static(
     result: onnx.ModelProto = quantizer.model.model
     if few:
         return packed(result, coarse, few)
-    return store_in_bytes(result, float_nodes(ready, kept.in_bytes)) if kept.in_bytes else result
+    return store_in_bytes(result, float_nodes(ready, float_layers.in_bytes)) if float_layers.in_bytes else result
 
 
 RECIPES: dict[str, Callable[..., onnx.ModelProto]] = {
@@ -158,7 +158,7 @@ def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model as it is quantized: with shapes inferred and constants folded."""
     import onnx
 
-    with quiet("root"), tempfile.TemporaryDirectory() as folder:
+    with quiet("root"), ScratchFolder() as folder:
         return onnx.load(_prepared(model, folder))
 
 
@@ -179,3 +179,29 @@ def _with_flat_biases(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.name in biases and len(tensor.dims) == 2 and tensor.dims[0] == 1:
             del tensor.dims[0]
     return model
+
+
+def ranges_of_pixels(model: onnx.ModelProto, pixels: tuple[float, float]) -> dict[str, tuple[float, float]]:
+    """Ranges of the pixels as float, and scaled and shifted by numbers, whatever pixels were seen."""
+    graph, ranges = OnnxGraph(model), {}
+    for cast in graph.nodes("Cast"):
+        start = cast.input[0]
+        while (maker := graph.maker(start)) is not None and maker.op_type in VIEWS:
+            start = maker.input[0]
+        if start == graph.proto.input[0].name:
+            ranges[cast.output[0]] = (low, high) = pixels
+            node = graph.only_reader(cast.output[0])
+            while node is not None and node.op_type in ("Add", "Mul", *VIEWS):
+                if node.op_type in VIEWS:
+                    ranges[node.output[0]] = (low, high)
+                    node = graph.only_reader(node.output[0])
+                    continue
+                if (parts := graph.operand(node)) is None:
+                    break
+                constant = float(parts[1].ravel()[0]) if parts[1].size == 1 else 0.0
+                if constant == 0 or (node.op_type == "Mul" and constant < 0):
+                    break
+                low, high = (f + constant if node.op_type == "Add" else f * constant for f in (low, high))
+                ranges[node.output[0]] = (low, high)
+                node = graph.only_reader(node.output[0])
+    return ranges

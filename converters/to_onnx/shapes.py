@@ -8,6 +8,8 @@ import numpy as np
 from onnx import helper
 
 from edgepress.converters.to_onnx.emission import (
+    IMAGE,
+    MATRIX,
     Emission,
     Ends,
     UnsupportedError,
@@ -17,9 +19,6 @@ from edgepress.converters.to_onnx.emission import (
     plain,
     same_memory,
 )
-
-IMAGE, MATRIX = 4, 2
-"""Number of axes."""
 
 
 def _reshape(e: Emission, inputs: Ends, outputs: Ends) -> None:
@@ -33,19 +32,19 @@ def _reshape(e: Emission, inputs: Ends, outputs: Ends) -> None:
     if old == new:
         e.alias(target, e.in_order(source, order), order)
         return
-    made = plain(len(new))
+    stored = plain(len(new))
     first = channels_first(len(new))
     if not e.has(source, plain(len(old))) and not same_memory(order, plain(len(old)), old):
         if _spread(old) == _spread(new) and min(len(old), len(new)) > MATRIX:
-            made = first
+            stored = first
         else:
             order = plain(len(old))
     elif e.has(source, plain(len(old))):
         order = plain(len(old))
-    if made != first and len(new) == IMAGE and same_memory(made, first, new):
-        made = first  # a line of channels, for the convolutions of squeeze and excitation
-    value_name, sizes = e.in_order(source, order), e.sizes([new[axis] for axis in made])
-    e.make(target, made, lambda name: e.node("Reshape", [value_name, sizes], name))
+    if stored != first and len(new) == IMAGE and same_memory(stored, first, new):
+        stored = first  # a line of channels, for the convolutions of squeeze and excitation
+    value_name, sizes = e.in_order(source, order), e.sizes([new[axis] for axis in stored])
+    e.make(target, stored, lambda name: e.node("Reshape", [value_name, sizes], name))
 
 
 def _spread(shape: tuple[int, ...]) -> tuple[list[int], int, int]:
@@ -93,7 +92,7 @@ def _slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
     ends = [
         b + n if n >= 0 else size for b, n, size in zip(starts, map(int, e.known(sizes)), e.shape(source), strict=True)
     ]
-    _cut(e, source, outputs[0], starts, ends, [1] * len(starts))
+    _cut(e, source, outputs[0], starts=starts, ends=ends, strides=[1] * len(starts))
 
 
 def _strided_slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
@@ -104,10 +103,10 @@ def _strided_slice(e: Emission, inputs: Ends, outputs: Ends) -> None:
         raise UnsupportedError("STRIDED_SLICE with masks")
     starts = [0 if e.option("beginMask") >> i & 1 else s for i, s in enumerate(starts)]
     ends = [shape[i] if e.option("endMask") >> i & 1 else s for i, s in enumerate(ends)]
-    _cut(e, source, target, starts, ends, strides)
+    _cut(e, source, target, starts=starts, ends=ends, strides=strides)
 
 
-def _cut(e: Emission, source: int, target: int, starts: list[int], ends: list[int], strides: list[int]) -> None:
+def _cut(e: Emission, source: int, target: int, *, starts: list[int], ends: list[int], strides: list[int]) -> None:
     """Part of a tensor; a whole axis is not named, so that the batch may be a free one."""
     order, shape = e.order(source), e.shape(source)
     bounds = [(s % n if s < 0 else s, n + t if t < 0 else t) for s, t, n in zip(starts, ends, shape, strict=True)]
@@ -131,8 +130,8 @@ def _gather(e: Emission, inputs: Ends, outputs: Ends) -> None:
     order = e.order(source) if indices is not None and indices.ndim == 1 else plain(len(e.shape(source)))
     axis = order.index(axis % len(order))
     values = [e.in_order(source, order), e.in_order(picked)]
-    made = order if indices is not None and indices.ndim == 1 else plain(len(e.shape(target)))
-    e.make(target, made, lambda name: e.node("Gather", values, name, axis=axis))
+    stored = order if indices is not None and indices.ndim == 1 else plain(len(e.shape(target)))
+    e.make(target, stored, lambda name: e.node("Gather", values, name, axis=axis))
 
 
 def _cast(e: Emission, inputs: Ends, outputs: Ends) -> None:

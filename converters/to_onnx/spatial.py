@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_onnx.emission import Emission, Ends, Order, UnsupportedError, Write, channels_first
+from edgepress.converters.to_onnx.emission import IMAGE, Emission, Ends, Order, UnsupportedError, Write, channels_first
 
-IMAGE = 4
 FIRST = channels_first(IMAGE)
-_SAME, _VALID = 0, 1
+_SAME = 0
+"""Of the schema's `Padding`."""
+_VALID = 1
 """Of the schema's `Padding`."""
 
 
@@ -27,7 +28,7 @@ def self_shape(e: Emission, index: int) -> list[int]:
 
 
 def _pads(
-    e: Emission, given: tuple[int, ...], taken: tuple[int, ...], kernel: Any, strides: Any, dilations: Any
+    e: Emission, given: tuple[int, ...], taken: tuple[int, ...], *, kernel: Any, strides: Any, dilations: Any
 ) -> Any:
     """Zeros in front of and behind each axis, as ONNX lists them, from sizes (N, H, W, C) in front and behind."""
     if e.option("padding", _SAME) == _VALID:
@@ -55,7 +56,7 @@ def _convolution(e: Emission, inputs: Ends, outputs: Ends, *, depthwise: bool) -
         "dilations": dilations,
         "group": group,
         "kernel_shape": list(kernel),
-        "pads": _pads(e, e.shape(source), e.shape(target), kernel, strides, dilations),
+        "pads": _pads(e, e.shape(source), e.shape(target), kernel=kernel, strides=strides, dilations=dilations),
         "strides": strides,
     }
     e.make(target, FIRST, lambda name: e.node("Conv", names, name, **attributes))
@@ -64,13 +65,13 @@ def _convolution(e: Emission, inputs: Ends, outputs: Ends, *, depthwise: bool) -
 def _transposed(e: Emission, inputs: Ends, outputs: Ends) -> None:
     (_, weights, source, *rest), (target,) = inputs, outputs
     value, strides = e.known(weights), _strides(e)
-    kernel, given, made = value.shape[1:3], e.shape(source), e.shape(target)
+    kernel, given, output = value.shape[1:3], e.shape(source), e.shape(target)
     names = [_image(e, source), e.stored(weights, value.transpose(3, 0, 1, 2), (3, 0, 1, 2))]
     if rest and rest[0] >= 0:
         names.append(e.stored(rest[0], e.known(rest[0])))
-    pads = _pads(e, made, given, kernel, strides, (1, 1))
+    pads = _pads(e, output, given, kernel=kernel, strides=strides, dilations=(1, 1))
     whole = [s * (n - 1) + k for s, n, k in zip(strides, given[1:3], kernel, strict=True)]
-    more = [out - full + pads[i] + pads[i + 2] for i, (out, full) in enumerate(zip(made[1:3], whole, strict=True))]
+    more = [out - full + pads[i] + pads[i + 2] for i, (out, full) in enumerate(zip(output[1:3], whole, strict=True))]
     if any(not 0 <= m < s for m, s in zip(more, strides, strict=True)):
         raise UnsupportedError("the size of TRANSPOSE_CONV")
     attributes = {"kernel_shape": list(kernel), "pads": pads, "strides": strides, "output_padding": more}
@@ -81,39 +82,31 @@ def _pool(kind: str, e: Emission, inputs: Ends, outputs: Ends) -> None:
     (source,), (target,) = inputs, outputs
     value, strides = _image(e, source), _strides(e)
     kernel = [int(e.option("filterHeight", 1)), int(e.option("filterWidth", 1))]
-    pads = _pads(e, e.shape(source), e.shape(target), kernel, strides, (1, 1))
+    pads = _pads(e, e.shape(source), e.shape(target), kernel=kernel, strides=strides, dilations=(1, 1))
     attributes = {"kernel_shape": kernel, "pads": pads, "strides": strides}
     if kind == "AveragePool" and (1, 1) != tuple(kernel) == e.shape(source)[1:3] and e.shape(target)[1:3] == (1, 1):
         kind, attributes = "GlobalAveragePool", {}
     e.make(target, FIRST, lambda name: e.node(kind, [value], name, **attributes))
 
 
-def _pad(e: Emission, inputs: Ends, outputs: Ends) -> None:
+def _pad(e: Emission, inputs: Ends, outputs: Ends, *, mode: str = "constant") -> None:
     source, given, *rest = inputs
     (target,) = outputs
-    order = FIRST if len(e.shape(source)) == IMAGE and e.read_first(target) else e.order(source)
-    added = e.known(given)[list(order)].astype(np.int64)
-    names = [e.in_order(source, order), e.extra(added.T.ravel(), e.step(target, "pads"))]
-    if rest:
-        names.append(e.scalar(float(e.known(rest[0]).ravel()[0])))
-    e.make(target, order, lambda name: e.node("Pad", names, name))
-
-
-def _mirror(e: Emission, inputs: Ends, outputs: Ends) -> None:
-    (source, given), (target,) = inputs, outputs
-    if e.option("mode"):
+    if mode == "reflect" and e.option("mode"):
         raise UnsupportedError("symmetric MIRROR_PAD")
     order: Order = FIRST if len(e.shape(source)) == IMAGE and e.read_first(target) else e.order(source)
     added = e.known(given)[list(order)].astype(np.int64)
     names = [e.in_order(source, order), e.extra(added.T.ravel(), e.step(target, "pads"))]
-    e.make(target, order, lambda name: e.node("Pad", names, name, mode="reflect"))
+    if rest:
+        names.append(e.scalar(float(e.known(rest[0]).ravel()[0])))
+    e.make(target, order, lambda name: e.node("Pad", names, name, mode=mode))
 
 
 def _resize(e: Emission, inputs: Ends, outputs: Ends, *, linear: bool) -> None:
     source, (target,) = inputs[0], outputs
-    value, given, made = _image(e, source), e.shape(source), e.shape(target)
-    factors = np.array([1, 1, made[1] / given[1], made[2] / given[2]], np.float32)
-    if any(int(n * f) != m for n, f, m in zip(given[1:3], factors[2:], made[1:3], strict=True)):
+    value, given, output = _image(e, source), e.shape(source), e.shape(target)
+    factors = np.array([1, 1, output[1] / given[1], output[2] / given[2]], np.float32)
+    if any(int(n * f) != m for n, f, m in zip(given[1:3], factors[2:], output[1:3], strict=True)):
         raise UnsupportedError("a factor of resizing that is no fraction of few digits")
     aligned, centers = e.option("alignCorners"), e.option("halfPixelCenters")
     places = "align_corners" if aligned else "half_pixel" if centers else "asymmetric"
@@ -138,7 +131,7 @@ SPATIAL: dict[str, Write] = {
     "MAX_POOL_2D": partial(_pool, "MaxPool"),
     "PAD": _pad,
     "PADV2": _pad,
-    "MIRROR_PAD": _mirror,
+    "MIRROR_PAD": partial(_pad, mode="reflect"),
     "RESIZE_BILINEAR": partial(_resize, linear=True),
     "RESIZE_NEAREST_NEIGHBOR": partial(_resize, linear=False),
     "DEPTH_TO_SPACE": partial(_blocks, "DepthToSpace"),

@@ -19,13 +19,13 @@ import numpy as np
 
 from edgepress.converters.adapter import EXACT
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.float_layers import NOTHING, FloatLayers
 from edgepress.converters.frozen import Frozen
-from edgepress.converters.kept import NOTHING, Kept
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.statistics import Ranges
 from edgepress.converters.to_tflite import interface, passes
 from edgepress.converters.to_tflite.four_bits import four_bit_names
-from edgepress.converters.to_tflite.names import with_short_names
+from edgepress.converters.to_tflite.passes import with_short_names
 from edgepress.converters.to_tflite.products import small_products
 from edgepress.converters.to_tflite.requantization import refuse_scales
 
@@ -81,29 +81,29 @@ def with_scheme(
     rewrites: Collection[str] = (),
     *,
     uint8: bool,
-    kept: Kept = NOTHING,
+    float_layers: FloatLayers = NOTHING,
 ) -> bytes:
     """Derive a file of the scheme table from a float one.
 
     Args:
         float_model: A `.tflite` with a float32 input.
         scheme: A TFLite scheme.
-        ranges: What `tflite_ranges` measured on `float_model`; needed for calibrated schemes.
+        ranges: What `tflite_statistics` measured on `float_model`; needed for calibrated schemes.
         rewrites: Names of the rewrites that the recipe makes.
         uint8: Whether the file takes uint8 (images); one with uint8 output does in any case.
-        kept: What stays float in a file of mixed precision.
+        float_layers: What stays float in a file of mixed precision.
     """
     recipe = RECIPES[scheme.precision]
-    if kept.layers and recipe is not None:
-        recipe = partial(_with_kept, recipe, kept)
-    made = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
+    if float_layers.layers and recipe is not None:
+        recipe = partial(_with_float_layers, recipe=recipe, float_layers=float_layers)
+    result = float_model if recipe is None else _quantize(float_model, recipe, rewrites, ranges)
     if scheme.output_dtype == "uint8":
-        refuse_scales(made)
-        made = interface.uint8_interface(made, ranges or {})
-        return interface.uint8_input(made) if uint8 else made
+        refuse_scales(result)
+        result = interface.uint8_interface(result, ranges or {}, float_input=scheme.is_mixed and not uint8)
+        return interface.uint8_input(result) if uint8 else result
     if scheme.calibrated:
-        made = passes.int16_kernels(made)
-    return interface.uint8_input(made) if uint8 else passes.inline_buffers(made)
+        result = passes.int16_kernels(result)
+    return interface.uint8_input(result) if uint8 else passes.inline_buffers(result)
 
 
 def _float16(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]) -> None:
@@ -117,8 +117,8 @@ def _float16(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
         ".*", qtyping.TFLOperationName.ALL_SUPPORTED, config, algorithm_key=AlgorithmName.FLOAT_CASTING
     )
     if "depthwise-float32" in rewrites:
-        kept = qtyping.TFLOperationName.DEPTHWISE_CONV_2D
-        manager.add_quantization_config(".*", kept, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        depthwise = qtyping.TFLOperationName.DEPTHWISE_CONV_2D
+        manager.add_quantization_config(".*", depthwise, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
 
 def _dynamic(manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]) -> None:
@@ -147,6 +147,7 @@ def _static(
     qtyping: Any,
     model: bytes,
     rewrites: Collection[str],
+    *,
     activation_bits: int,
     weight_bits: int = 8,
 ) -> None:
@@ -168,16 +169,22 @@ def _static(
     manager.add_weight_only_config(ISLAND.pattern, operation.DEPTHWISE_CONV_2D, num_bits=8)
 
 
-def _with_kept(
-    recipe: Callable[..., None], kept: Kept, manager: Any, qtyping: Any, model: bytes, rewrites: Collection[str]
+def _with_float_layers(
+    manager: Any,
+    qtyping: Any,
+    model: bytes,
+    rewrites: Collection[str],
+    *,
+    recipe: Callable[..., None],
+    float_layers: FloatLayers,
 ) -> None:
     """A recipe for all operations but those of some layers, which compute in float."""
     from litert_quantizer.algorithm_manager import AlgorithmName
 
     recipe(manager, qtyping, model, rewrites)
-    operation, names = qtyping.TFLOperationName, [name for layer in kept.layers for name in layer.tensors]
+    operation, names = qtyping.TFLOperationName, [name for layer in float_layers.layers for name in layer.tensors]
     manager.add_quantization_config(_making(names), operation.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    if names := [name for layer in kept.in_bytes for name in layer.tensors]:
+    if names := [name for layer in float_layers.in_bytes for name in layer.tensors]:
         for kind in (operation.CONV_2D, operation.DEPTHWISE_CONV_2D, operation.FULLY_CONNECTED):
             manager.add_weight_only_config(_making(names), kind, num_bits=8)
 

@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.errors import ConversionError
 from edgepress.runtime.errors import ModelFileError, reason_of
 
-FLOAT32, INT32, UINT8 = 0, 2, 3
-"""Of the schema's `TensorType`."""
+FLOAT32 = 0
+"""Of the schema's `TensorType`, as those that follow."""
+FLOAT16 = 1
+INT32 = 2
+UINT8 = 3
 IDENTIFIER = b"TFL3"
 """Bytes 4 to 7 of a file."""
 
@@ -25,21 +28,21 @@ def is_tflite(content: bytes) -> bool:
     return content[4:8] == IDENTIFIER
 
 
-def tensor(graph: Any, shape: list[int], name: str, buffer: int = 0, type: int = FLOAT32) -> int:
+def tensor(graph: Any, shape: list[int], name: str, *, buffer: int = 0, type: int = FLOAT32) -> int:
     """Add a tensor to a graph and return its index; `buffer` 0 is the empty one."""
     from ai_edge_litert import schema_py_generated as fb
 
     return append(graph.tensors, fb.TensorT(shape=shape, type=type, buffer=buffer, name=name.encode(), hasRank=True))
 
 
-def constant(root: Any, graph: Any, values: npt.NDArray[Any], prefix: str) -> int:
+def constant(root: Any, graph: Any, values: Array, prefix: str) -> int:
     """Add a constant tensor, int32 or float32, with its values and return its index."""
     kind = INT32 if values.dtype == np.int32 else FLOAT32
     buffer = add_buffer(root, values)
-    return tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer, kind)
+    return tensor(graph, list(values.shape), f"{prefix}_constant_{buffer}", buffer=buffer, type=kind)
 
 
-def add_buffer(root: Any, values: npt.NDArray[Any]) -> int:
+def add_buffer(root: Any, values: Array) -> int:
     """Add a buffer with the bytes of an array and return its index."""
     from ai_edge_litert import schema_py_generated as fb
 
@@ -78,8 +81,8 @@ def _follow(root: Any, graph: Any) -> None:
         graph.tensors[index]
 
 
-def read(model: bytes) -> tuple[Any, Any]:
-    """A model's tables as objects: the root, and its one graph of one input and one output.
+def read(model: bytes, *, several: bool = False) -> tuple[Any, Any]:
+    """A model's tables as objects: the root, and its one graph of one input and one output, or `several` outputs.
 
     Raises:
         ModelFileError: The bytes are damaged.
@@ -103,7 +106,7 @@ def read(model: bytes) -> tuple[Any, Any]:
     except Exception as e:  # on damaged bytes, flatbuffers raises what Python raises for wrong indices and types
         what = f"The TFLite model is damaged or cut off: {reason_of(e)}."
         raise ModelFileError(what, "Copy or export it again.") from e
-    if graphs != [(1, 1)]:
+    if graphs != [(1, 1)] and not (several and len(graphs) == 1 and graphs[0][0] == 1):
         raise ConversionError(
             f"The model must be one graph with one input and one output; found (inputs, outputs) {graphs}.",
             "Control flow and several inputs can't be converted; build recurrent layers with unroll=True.",
@@ -164,12 +167,14 @@ def operator(root: Any, kind: str, inputs: list[int], output: int, **options: An
     """An operation of a built-in kind, such as "MUL", with the options of its table in the schema."""
     from ai_edge_litert import schema_py_generated as fb
 
-    made = fb.OperatorT(opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)), inputs=inputs, outputs=[output])
+    operation = fb.OperatorT(
+        opcodeIndex=opcode(root, getattr(fb.BuiltinOperator, kind)), inputs=inputs, outputs=[output]
+    )
     table = f"{_TABLES.get(kind, kind.title())}Options"
     if hasattr(fb.BuiltinOptions, table):  # LOGISTIC and SQRT have none
-        made.builtinOptionsType = getattr(fb.BuiltinOptions, table)
-        made.builtinOptions = getattr(fb, f"{table}T")(**options)
-    return made
+        operation.builtinOptionsType = getattr(fb.BuiltinOptions, table)
+        operation.builtinOptions = getattr(fb, f"{table}T")(**options)
+    return operation
 
 
 def kind(root: Any, op: Any) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgepress.converters.adapter import free_prefix
+from edgepress.converters.arrays import Array
 from edgepress.converters.to_tflite import flatbuffer as flat
 
-Array = npt.NDArray[Any]
 DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 7: np.int16, 9: np.int8}
 """NumPy types by the schema's `TensorType`."""
 TYPES = {np.dtype(dtype): number for number, dtype in DTYPES.items()}
@@ -49,9 +48,11 @@ class Graph:
             setattr(table, side, [place[int(i)] for i in getattr(table, side)])
             for item in (item for signature in self.root.signatureDefs for item in getattr(signature, side) or ()):
                 item.tensorIndex = place[int(item.tensorIndex)]
-        kept = {tensor.buffer for tensor in table.tensors} | {entry.buffer for entry in self.root.metadata or []}
+        used_buffers = {tensor.buffer for tensor in table.tensors} | {
+            entry.buffer for entry in self.root.metadata or []
+        }
         for number, buffer in enumerate(self.root.buffers):
-            if number not in kept:
+            if number not in used_buffers:
                 buffer.data = None
 
     @property
@@ -66,11 +67,11 @@ class Graph:
 
     def readers(self) -> dict[int, list[Any]]:
         """The operations that read each tensor; the graph's output has one more reader, None."""
-        found: dict[int, list[Any]] = {int(i): [None] for i in self.table.outputs}
+        readers: dict[int, list[Any]] = {int(i): [None] for i in self.table.outputs}
         for op in self.operators:
             for index in dict.fromkeys(int(i) for i in op.inputs):
-                found.setdefault(index, []).append(op)
-        return found
+                readers.setdefault(index, []).append(op)
+        return readers
 
     def makers(self) -> dict[int, Any]:
         """The operation that makes each tensor."""
@@ -120,7 +121,9 @@ class Graph:
         """Add a constant of its own buffer; returns its index."""
         number = flat.add_buffer(self.root, values)
         kind = TYPES[values.dtype]
-        return flat.tensor(self.table, list(values.shape), name or f"{self.prefix}_constant_{number}", number, kind)
+        return flat.tensor(
+            self.table, list(values.shape), name or f"{self.prefix}_constant_{number}", buffer=number, type=kind
+        )
 
     def add_tensor(self, shape: Sequence[int], name: str, like: int | None = None) -> int:
         """Add a tensor that an operation will make: float32, or of the type and quantization of another (`like`)."""
@@ -158,11 +161,11 @@ class Graph:
 
 def only_reader(readers: dict[int, list[Any]], tensor: int) -> Any:
     """The only reader of a tensor; None if there are others, or none."""
-    found = readers.get(tensor, [])
-    return found[0] if len(found) == 1 else None
+    own = readers.get(tensor, [])
+    return own[0] if len(own) == 1 else None
 
 
 def _indices(op: Any, field: str) -> list[int]:
     """The tensors in a field of an operation, which may be missing; -1 stands for none."""
-    found = getattr(op, field)
-    return [] if found is None else [int(i) for i in found]
+    field_values = getattr(op, field)
+    return [] if field_values is None else [int(i) for i in field_values]

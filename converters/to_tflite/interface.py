@@ -31,7 +31,7 @@ def uint8_input(model: bytes) -> bytes:
     return flat.write(root)
 
 
-def uint8_interface(model: bytes, ranges: Ranges) -> bytes:
+def uint8_interface(model: bytes, ranges: Ranges, *, float_input: bool = False) -> bytes:
     """Let an int8 model with float ends take and return uint8.
 
     An input of another type, such as the int32 of tokens, stays.
@@ -44,6 +44,7 @@ def uint8_interface(model: bytes, ranges: Ranges) -> bytes:
     Args:
         model: A model with a float32 input and output.
         ranges: What was measured on the float model.
+        float_input: Whether an input that operations in float read stays float32, which loses nothing.
 
     Raises:
         ConversionError: The quantizer left the whole model float.
@@ -62,7 +63,7 @@ def uint8_interface(model: bytes, ranges: Ranges) -> bytes:
         pass  # integers, which are not quantized
     elif {flat.kind(root, op) for op in readers} == {"QUANTIZE"}:
         _as_uint8(graph, source, _shifted(graph.tensors[readers[0].outputs[0]].quantization))
-    else:
+    elif not float_input:
         outer = _beside(graph, source)
         _as_uint8(graph, outer, _quantization(*ranges[graph.tensors[source].name.decode()]))
         graph.operators.insert(0, flat.operator(root, "DEQUANTIZE", [outer], source))

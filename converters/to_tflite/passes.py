@@ -6,12 +6,17 @@ litert-quantizer stored after the flatbuffer are moved inside, where old interpr
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
 from edgepress.converters.to_tflite import flatbuffer as flat
+
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_PRODUCT = re.compile(rb".*/(convolution|depthwise|separable_conv2d|Conv2D|MatMul|BiasAdd)\w*$")
+"""Matches the names that TensorFlow gives to what layers with weights compute."""
 
 _COPIES = ("CAST", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 REQUANTIZE = ("QUANTIZE", "DEQUANTIZE")
@@ -81,11 +86,17 @@ def quantized_tensors(model: bytes) -> list[str]:
 def last_operation(model: bytes) -> str:
     """Name of the operation that computes the output, ignoring copies and requantizing; "" if there is none."""
     root, graph = flat.read(model)
-    producers = {int(i): op for op in graph.operators for i in op.outputs}
-    op = producers.get(int(graph.outputs[0]))
-    while op is not None and flat.kind(root, op) in (*_COPIES, *REQUANTIZE) and int(op.inputs[0]) in producers:
-        op = producers[int(op.inputs[0])]
+    _, op = _computed(root, graph, int(graph.outputs[0]))
     return flat.kind(root, op) if op is not None else ""
+
+
+def chosen_from(model: bytes) -> str:
+    """Name of the scores of a model that returns the number of the largest; "" for another."""
+    root, graph = flat.read(model)
+    _, op = _computed(root, graph, int(graph.outputs[0]))
+    if op is None or flat.kind(root, op) != "ARG_MAX":
+        return ""
+    return str((graph.tensors[op.inputs[0]].name or b"").decode(errors="replace"))
 
 
 def output_scales(model: bytes) -> tuple[float, float]:
@@ -136,10 +147,19 @@ def _end(root: Any, graph: Any) -> Any:
 
 
 def float_input(model: bytes) -> bytes:
-    """Undo `uint8_input`: without the CAST at its input, a model takes float32. Other models are returned unchanged."""
+    """Undo `uint8_input`: without the CAST at its input, a model takes float32. Other models are returned unchanged.
+
+    So are a CAST from float16 there, and one to float16 at the output, removed.
+    """
     root, graph = flat.read(model)
+    ends = [op for op in graph.operators if graph.outputs[0] in op.outputs and flat.kind(root, op) == "CAST"]
+    if ends and graph.tensors[graph.outputs[0]].type == flat.FLOAT16:
+        graph.operators.remove(ends[0])
+        flat.redirect(root, graph, int(ends[0].inputs[0]), inputs=False)
+        model = flat.write(root)
     readers = [op for op in graph.operators if graph.inputs[0] in op.inputs]
-    if len(readers) != 1 or flat.kind(root, readers[0]) != "CAST":
+    half = graph.tensors[graph.inputs[0]].type == flat.FLOAT16
+    if len(readers) != 1 or flat.kind(root, readers[0]) not in ("CAST", *(("DEQUANTIZE",) if half else ())):
         return model
     inner = int(readers[0].outputs[0])
     if graph.tensors[inner].type != flat.FLOAT32:
@@ -203,4 +223,32 @@ def adapted(model: bytes, adapter: InputAdapter) -> bytes:
         kind, beta = ("SOFTMAX", {"beta": 1.0}) if adapter.end == "softmax" else ("LOGISTIC", {})
         graph.operators.append(flat.operator(root, kind, [old], new, **beta))
         flat.redirect(root, graph, new, inputs=False)
+    return flat.write(root)
+
+
+def with_short_names(model: bytes) -> bytes:
+    """The same model, each tensor called by one of the names that TensorFlow's converter joined by ";".
+
+    The converter joins the names of all operations that it fused to one, two hundred characters in MobileNets. They are
+    a tenth of a small net's file, and more in ONNX files, which repeat them. What a layer with weights makes is called
+    by that layer, anything else by the first name. The model's name, which they all begin with, is left out. No two
+    tensors get the same, and the input and the output keep theirs.
+    """
+    root, graph = flat.read(model)
+    weighted = {int(i) for op in graph.operators if flat.kind(root, op) in _WEIGHTED for i in op.outputs}
+    ends = {int(i) for i in (*graph.inputs, *graph.outputs)}
+    chosen: dict[int, bytes] = {}
+    for index in sorted(set(range(len(graph.tensors))) - ends, key=lambda i: i not in weighted):
+        parts = (graph.tensors[index].name or b"").split(b";")
+        chosen[index] = next(filter(_PRODUCT.match, parts), parts[0]) if index in weighted else parts[0]
+    models = {name.partition(b"/")[0] for name in chosen.values() if b"/" in name}
+    shared = models.pop() + b"/" if len(models) == 1 else b""
+    taken = {graph.tensors[i].name for i in ends}
+    for index, whole in chosen.items():
+        name, number = whole.removeprefix(shared), 0
+        while name in taken:
+            number += 1
+            name = whole.removeprefix(shared) + f"_{number}".encode()
+        taken.add(name)
+        graph.tensors[index].name = name
     return flat.write(root)

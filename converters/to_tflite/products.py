@@ -12,20 +12,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgepress.converters.to_tflite import flatbuffer as flat
+from edgepress.converters.to_tflite.graph import Graph
 
-OUTPUTS, MULTIPLICATIONS = 16, 2048
-"""Outputs that cost as much as quantizing an input, and multiplications that cost as much as quantizing a pixel."""
+OUTPUTS = 16
+"""Outputs that cost as much as quantizing an input."""
+MULTIPLICATIONS = 2048
+"""Multiplications that cost as much as quantizing a pixel."""
 
 
-def is_small_product(root: Any, graph: Any, op: Any) -> bool:
+def is_small_product(graph: Graph, op: Any) -> bool:
     """Whether an operation of a float graph is a 1x1 convolution that is faster in float."""
-    if flat.kind(root, op) != "CONV_2D" or (op.builtinOptions.strideH, op.builtinOptions.strideW) != (1, 1):
+    if graph.kind(op) != "CONV_2D" or (op.builtinOptions.strideH, op.builtinOptions.strideW) != (1, 1):
         return False
-    kernel, shape = graph.tensors[int(op.inputs[1])].shape, graph.tensors[int(op.inputs[0])].shape
-    if kernel is None or shape is None or len(kernel) != 4 or len(shape) != 4:
+    shape, kernel = (graph.shape(int(i)) for i in op.inputs[:2])
+    if len(kernel) != 4 or len(shape) != 4:
         return False
-    outputs, height, width, inputs = map(int, kernel)
+    outputs, height, width, inputs = kernel
     if (height, width) != (1, 1) or inputs != shape[3] or shape[1] * shape[2] < 2:
         return False
     return inputs * (outputs - OUTPUTS) <= MULTIPLICATIONS
@@ -33,6 +35,5 @@ def is_small_product(root: Any, graph: Any, op: Any) -> bool:
 
 def small_products(model: bytes) -> list[str]:
     """Names of the outputs of such convolutions."""
-    root, graph = flat.read(model)
-    found = [int(op.outputs[0]) for op in graph.operators if is_small_product(root, graph, op)]
-    return [(graph.tensors[i].name or b"").decode(errors="replace") for i in found]
+    graph = Graph(model)
+    return [graph.name(int(op.outputs[0])) for op in graph.operators if is_small_product(graph, op)]

@@ -44,5 +44,6 @@ def refuse_scales(model: bytes) -> None:
             raise ConversionError(
                 f"The weights of {graph.name(int(op.outputs[0]))} have channels whose scales are too far apart for "
                 "integer kernels.",
-                "Use a scheme with float activations, such as tflite-dynamic.",
+                "Without --no-repairs, channels are equalized; else use a scheme that computes in float, such as "
+                "tflite-float16.",
             )

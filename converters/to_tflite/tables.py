@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 
-class Table:
+class FlatTable:
     """A table in a flatbuffer, with checked reads; a field that is not there is zero, empty, or a table without fields.
 
     The format: https://flatbuffers.dev/internals.
@@ -24,15 +24,15 @@ class Table:
         at = self._at(field)
         return self._read(format, at) if at else 0
 
-    def table(self, field: int) -> Table:
+    def table(self, field: int) -> FlatTable:
         """A table."""
         at = self._at(field)
-        return Table(self._data, self._target(at)) if at else NOTHING
+        return FlatTable(self._data, self._target(at)) if at else NOTHING
 
-    def tables(self, field: int) -> list[Table]:
+    def tables(self, field: int) -> list[FlatTable]:
         """A vector of tables."""
         start, count = self.vector(field, 4, most=1 << 16)
-        return [Table(self._data, self._target(start + 4 * i)) for i in range(count)]
+        return [FlatTable(self._data, self._target(start + 4 * i)) for i in range(count)]
 
     def floats(self, field: int) -> tuple[float, ...]:
         """A vector of float32."""
@@ -71,15 +71,15 @@ class Table:
         return value
 
 
-NOTHING = Table(struct.pack("<HHi", 4, 4, 4), 4)
+NOTHING = FlatTable(struct.pack("<HHi", 4, 4, 4), 4)
 """A table without fields: an empty vtable, and the offset back to it."""
 
 
-def root(data: bytes) -> Table:
+def root(data: bytes) -> FlatTable:
     """The table that a flatbuffer begins with."""
-    return Table(data, int.from_bytes(data[:4], "little"))
+    return FlatTable(data, int.from_bytes(data[:4], "little"))
 
 
-def first(tables: list[Table]) -> Table:
+def first(tables: list[FlatTable]) -> FlatTable:
     """The first of several tables, or one without fields."""
     return tables[0] if tables else NOTHING

@@ -24,9 +24,11 @@ from edgepress.toolkit.benchmarking.advice import MIN_SQNR_DB
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.results.figures import AccuracyFigures, ClassChange, ErrorFigures
+from edgepress.toolkit.results.packed import packed
 from edgepress.toolkit.results.records import DROP, LARGE_ERROR, NO_BASELINE, UNPROVEN, USABLE, Disagreement
 from edgepress.toolkit.stats.intervals import Interval, class_drops, mcnemar, paired_drop
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
+from edgepress.toolkit.stats.posterior import Evidence, probability_within
 
 MAX_CONFUSION_CLASSES = 100
 MAX_DISAGREEMENTS = 24
@@ -53,7 +55,7 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         ece=calibration_error(answers.confidence, correct),
         per_class=changes,
         confusion_matrix=tuple(map(tuple, matrix)),
-        correct=base64.b64encode(np.packbits(correct).tobytes()).decode(),
+        correct=packed(correct),
     )
     if baseline is None:
         return figures
@@ -74,6 +76,27 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
     )
 
 
+def evidence_of(answers: Answers, baseline: Answers, data: DataSet) -> Evidence:
+    """On how many test items a file and the baseline differ, and which of them is right."""
+    y = data.test.y
+    before, after = baseline.predicted == y, answers.predicted == y
+    others = (baseline.predicted != answers.predicted) & ~before & ~after
+    return Evidence(len(y), int((before & ~after).sum()), int((~before & after).sum()), int(others.sum()))
+
+
+def with_probability(figures: AccuracyFigures, evidence: Evidence, max_drop_pp: float) -> AccuracyFigures:
+    """Figures with the probability that the drop is within the limit; that of the baseline itself is 1."""
+    itself = figures.drop_low_pp == figures.drop_high_pp
+    return replace(
+        figures,
+        probability=1.0 if itself else probability_within(evidence, max_drop_pp / 100),
+        lost=evidence.lost,
+        gained=evidence.gained,
+        differing=evidence.lost + evidence.gained + evidence.others,
+        more_differing=evidence.more_differing if evidence.more_items else None,
+    )
+
+
 def accuracy_status(figures: AccuracyFigures, max_drop_pp: float) -> str:
     """Whether a file is usable: its drop compared with the limit, percentage points."""
     if figures.drop_pp is None or figures.drop_high_pp is None:
@@ -87,7 +110,7 @@ def error_figures(answers: Answers, baseline: Answers | None) -> ErrorFigures:
         return ErrorFigures()
     assert answers.outputs is not None
     assert baseline.outputs is not None
-    found = compare(baseline.outputs, answers.outputs, on="", labels=False)
+    found = compare(baseline.outputs, answers.outputs, on="")
     return ErrorFigures(max_error=found.max_error, mean_error=found.mean_error, sqnr_db=found.sqnr_db)
 
 

@@ -1,9 +1,9 @@
 """Which file to ship, by one rule, with the reason in words.
 
-The rule: the smallest file whose accuracy drop, measured on its engine, is within the limit with 97.5 % confidence (the
-upper end of its 95 % confidence interval). If several files or engines are equally small, the one whose speed-up
-interval lies above all others. Of files without labels, SQNR to the baseline's outputs takes the place of the drop:
-at least `MIN_SQNR_DB`. Latency decides nothing else, because it is valid only for the host it was measured on.
+The rule (`edgepress.toolkit.stats.choice`): a file qualifies if the accuracy drop, measured on its engine, is within
+the limit with the wanted probability (`edgepress.toolkit.stats.posterior`). Of those that qualify, only the front of
+size and latency counts, and of it the preference chooses one. Of files without labels, SQNR to the baseline's outputs
+takes the place of the probability: at least `MIN_SQNR_DB`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,22 @@ from typing import Any
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.host.describe import X86, host_title
-from edgepress.toolkit.results.file import correct_items
-from edgepress.toolkit.results.records import NO_BASELINE, USABLE, Advice, Measurement
-from edgepress.toolkit.stats.samples import items_to_rule_out
-from edgepress.toolkit.text import duration, estimate
+from edgepress.toolkit.results.records import (
+    DROP,
+    LARGE_ERROR,
+    NO_BASELINE,
+    NOT_COMPARABLE,
+    UNPROVEN,
+    USABLE,
+    Advice,
+    Benchmark,
+    BestEngine,
+    Measurement,
+)
+from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Rule
+from edgepress.toolkit.stats.intervals import paired_ratio
+from edgepress.toolkit.stats.samples import items_to_be_sure, items_to_rule_out
+from edgepress.toolkit.text import duration, estimate, sure
 
 MAX_DROP_PP = 1.0
 MIN_SQNR_DB = 20.0
@@ -33,6 +45,8 @@ def choose(
     host: Mapping[str, Any],
     count: int,
     max_drop_pp: float = MAX_DROP_PP,
+    rule: Rule = Rule(),  # noqa: B008 - frozen
+    more: int = 0,
 ) -> Advice:
     """Which of the measured files to ship.
 
@@ -40,72 +54,194 @@ def choose(
         results: Measurements, all compared with the same baseline.
         host: The host that they were measured on (`describe_host`).
         count: Number of test items.
-        max_drop_pp: Limit of the drop's upper end, percentage points.
+        max_drop_pp: Limit of the drop, percentage points.
+        rule: How sure a file must be, and what is preferred.
+        more: Number of further items without labels.
     """
     if any(r.max_error is not None for r in results):
-        return _by_error(results, host, count)
+        return _by_error(results, host, count, rule)
     if all(r.drop_high_pp is None for r in results):
         if any(r.accuracy is not None or r.status == NO_BASELINE for r in results):
-            return _none("no float file was measured, so no drop and no error is known. Add a float32 file.")
-        return _none("no file could be measured.")
-    fit = [r for r in results if r.status == USABLE]
-    near = _nearest_miss(results, max_drop_pp)
-    if not fit:
-        return _none(
-            f"no drop is proven to stay within {max_drop_pp:g} pp. {_remedy(near, results, count, max_drop_pp)}"
-        )
-    best, beside = _smallest(fit)
-    why = [
-        f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose "
-        f"accuracy drop is proven to stay within {max_drop_pp:g} pp: {_drop(best)} on {count} test images."
-    ]
-    why += beside
-    if near is not None and near.size_bytes < best.size_bytes:
-        why.append(f"Smaller, but not proven: {_remedy(near, results, count, max_drop_pp)}")
-    if best.p50_us is not None:
-        why.append(_speed(best, host))
-    return Advice(ship=best.file, engine=best.engine, why=" ".join(why))
+            return _none("no float file was measured, so no drop and no error is known. Add a float32 file.", rule)
+        return _none("no file could be measured.", rule)
+    costs = costs_of(results)
+    chosen = rule.choose(costs)
+    ship = None if chosen is None else results[chosen]
+    unsure = _unsure(results, costs, rule, max_drop_pp, ship=ship)
+    needed = (
+        _needed(unsure, chosen=unsure is ship, count=count, max_drop_pp=max_drop_pp, rule=rule, more=more)
+        if unsure is not None
+        else ""
+    )
+    about: dict[str, Any] = {"confidence": rule.confidence, "prefer": rule.prefer}
+    if unsure is not None:
+        about |= {"unsure_file": unsure.file, "unsure_engine": unsure.engine}
+    if ship is None:
+        none = f"of no file is it {sure(rule.confidence)} sure that it loses less than {max_drop_pp:g} pp."
+        help = needed or "Loosen --max-drop or calibrate or train better."
+        return Advice(**vars(_none(f"{none} {_nearest(results)}{help}", rule)) | about)
+    items = f"{count} test images"
+    if more and ship.more_differing is not None:
+        items += f"; it answers {ship.more_differing} of {more} further ones differently"
+    why = [_how_sure(ship, max_drop_pp, items), _rank(ship, results, rule, costs), needed]
+    why.append(_speed(ship, host) if ship.p50_us is not None else "")
+    text = " ".join(filter(None, why))
+    return Advice(ship=ship.file, engine=ship.engine, why=text, probability=ship.probability, **about)
 
 
-def _by_error(results: Sequence[Measurement], host: Mapping[str, Any], count: int) -> Advice:
+def advice_of(result: Benchmark, rule: Rule) -> Advice | None:
+    """Which file of an earlier benchmark to ship, by a rule of now; None if it does not say how sure its files are."""
+    rows = [r for r in result.leading() if r.host in ("", result.host["name"])]
+    if all(r.probability is None and r.max_error is None for r in rows):
+        return None
+    count, more = int(result.data["count"]), int((result.more or {}).get("count", 0))
+    return choose(rows, host=result.host, count=count, max_drop_pp=result.max_drop_pp, rule=rule, more=more)
+
+
+def front_of(result: Benchmark, host: str = "") -> list[Measurement]:
+    """The rows of a host from which the rule chooses: those that qualify and that no other one beats in both costs.
+
+    The file to ship is always among them, whatever rule chose it. In a result of an edgepress that did not say how sure
+    its files are, those qualify whose drop is proven.
+
+    Args:
+        result: The benchmark.
+        host: Name of the host; empty: the benchmark's own.
+    """
+    names = ("", result.host["name"]) if host in ("", result.host["name"]) else (host,)
+    rows = [r for r in result.leading() if r.host in names]
+    costs = costs_of(rows)
+    if all(r.probability is None and r.max_error is None for r in rows):
+        costs = [c._replace(probability=float(r.status == USABLE)) for c, r in zip(costs, rows, strict=True)]
+    confidence = CONFIDENCE if result.advice.confidence is None else result.advice.confidence
+    front = {*Rule(confidence).front(costs)}
+    ship = (result.advice.ship, result.advice.engine)
+    return [r for n, r in enumerate(rows) if n in front or (r.file, r.engine) == ship]
+
+
+def costs_of(results: Sequence[Measurement]) -> list[Costs]:
+    """What each file takes, as the rule compares it; a file that failed has no probability.
+
+    The latency of a board that was throttled or busy does not count. Without labels, the probability is 1 or 0.
+    """
+    costs = []
+    for r in results:
+        by_error = float(r.status == USABLE) if r.max_error is not None else None
+        probability = None if r.failed else r.probability if by_error is None else by_error
+        costs.append(Costs(r.size_bytes, None if r.status.startswith(NOT_COMPARABLE) else r.p50_us, probability))
+    return costs
+
+
+def _by_error(results: Sequence[Measurement], host: Mapping[str, Any], count: int, rule: Rule) -> Advice:
     """Which file without labels to ship."""
     bound = f"an SQNR of {MIN_SQNR_DB:g} dB"
     fit = [r for r in results if r.status == USABLE]
     if all(r.max_error == 0 for r in fit):  # the baseline is always usable
         others = [r for r in results if r.max_error]
         if not others:
-            return _none("no other file than the baseline was measured.")
+            return _none("no other file than the baseline was measured.", rule)
         near = max(others, key=lambda r: -math.inf if r.sqnr_db is None else r.sqnr_db)
         found = "no signal" if near.sqnr_db is None else f"{near.sqnr_db:.1f} dB"
         return _none(
-            f"no quantized file reaches {bound} to the baseline; the nearest, {Path(near.file).name} on {near.engine}, "
-            f"reaches {found}. Calibrate with more data, or measure what the error means for your task."
+            f"no quantized file reaches {bound} to the baseline; the nearest, {_name(near)}, "
+            f"reaches {found}. Calibrate with more data, or measure what the error means for your task.",
+            rule,
         )
-    best, beside = _smallest(fit)
+    costs = costs_of(results)
+    chosen = rule.choose(costs)
+    assert chosen is not None
+    best = results[chosen]
     reached = "equals the baseline" if best.sqnr_db is None else f"reaches {best.sqnr_db:.1f} dB"
     why = [
-        f"{Path(best.file).name} on {best.engine} is the smallest of {len({r.file for r in results})} files whose "
-        f"outputs reach {bound} to the baseline's: it {reached} on {count} items; the largest error is "
-        f"{best.max_error:.2g}.",
-        *beside,
+        f"{_name(best)} {reached} on {count} items, compared with the baseline's outputs ({bound} is enough); the "
+        f"largest error is {best.max_error:.2g}.",
+        _rank(best, results, rule, costs),
         "Only a test of your task shows what such an error means for it.",
     ]
     if best.p50_us is not None:
         why.append(_speed(best, host))
-    return Advice(ship=best.file, engine=best.engine, why=" ".join(why))
+    text = " ".join(why)
+    return Advice(ship=best.file, engine=best.engine, why=text, confidence=rule.confidence, prefer=rule.prefer)
 
 
-def _smallest(fit: Sequence[Measurement]) -> tuple[Measurement, list[str]]:
-    """The smallest of the files that qualify, among equals the fastest; and a sentence on the equals, if any."""
-    smallest = min(r.size_bytes for r in fit)
-    equals = [r for r in fit if r.size_bytes == smallest]
-    best = max(equals, key=lambda r: r.speedup_low or 0.0)
-    beyond_doubt = all((best.speedup_low or 0.0) > (r.speedup_high or math.inf) for r in equals if r is not best)
-    if not beyond_doubt:
-        best = equals[0]
-    others = ", ".join(f"{Path(r.file).name} on {r.engine}" for r in equals if r is not best)
-    faster = "Significantly" if beyond_doubt else "Not significantly slower or"
-    return best, [f"{faster} faster than {others}."] if others else []
+def _how_sure(ship: Measurement, max_drop_pp: float, items: str) -> str:
+    """The sentence with the probability."""
+    if _is_baseline(ship):
+        return f"{_name(ship)} is the baseline itself, so it loses nothing."
+    drop = f"drop {ship.drop_pp:.2f} pp [{ship.drop_low_pp:.2f}, {ship.drop_high_pp:.2f}] on {items}"
+    return f"{_name(ship)}: {sure(ship.probability)} sure that it loses less than {max_drop_pp:g} pp ({drop})."
+
+
+def _rank(ship: Measurement, results: Sequence[Measurement], rule: Rule, costs: Sequence[Costs]) -> str:
+    """Why it was chosen of those that qualify."""
+    qualified, files = rule.qualified(costs), len({r.file for r in results})
+    fit = len({results[n].file for n in qualified})
+    timed = any(costs[n].latency is not None for n in qualified)
+    base = next((r for r in results if _is_baseline(r) or r.max_error == 0), None)
+    ratios = ""
+    if base is not None and base is not ship and base.size_bytes:
+        ratios = f": {ship.size_bytes / base.size_bytes:.2f} times the baseline's size"
+        if timed and ship.p50_us and base.p50_us:
+            ratios += f" and {ship.p50_us / base.p50_us:.2f} times its latency"
+    which = f"{fit} of {files} files qualify; of these, it" if fit > 1 else f"It is the only one of {files} files"
+    if fit == 1:
+        return f"{which} that qualifies{ratios}."
+    best = {"balanced": "has the least product of size and latency", "latency": "is the fastest"}
+    what = best.get(rule.prefer, "is the smallest") if timed else "is the smallest (no latency counts)"
+    return f"{which} {what}{ratios}."
+
+
+def _unsure(
+    results: Sequence[Measurement], costs: Sequence[Costs], rule: Rule, max_drop_pp: float, *, ship: Measurement | None
+) -> Measurement | None:
+    """The file that more labels are wanted for; see `Advice`."""
+    able = [
+        costs[n] if r.drop_pp is None or r.failed or r.drop_pp >= max_drop_pp else costs[n]._replace(probability=1.0)
+        for n, r in enumerate(results)
+    ]
+    best = rule.choose(able)
+    if best is not None and (costs[best].probability or 0.0) < rule.confidence:
+        return results[best]
+    return ship if ship is not None and ship.status == UNPROVEN else None
+
+
+def _needed(unsure: Measurement, *, chosen: bool, count: int, max_drop_pp: float, rule: Rule, more: int) -> str:
+    """How many test images would make a file sure, and how many of them need a label."""
+    lost, gained, differing = unsure.lost or 0, unsure.gained or 0, unsure.differing or 0
+    limit = max_drop_pp / 100
+    if chosen:
+        needed, what = items_to_rule_out(lost, gained, count, drop=limit), "prove it (95 % interval)"
+        head = ""
+    else:
+        needed = items_to_be_sure(lost, gained, count, drop=limit, confidence=rule.confidence)
+        what, drop = f"make it {sure(rule.confidence)} sure", f"{unsure.drop_pp:.2f} pp"
+        head = f"{_name(unsure)} would be chosen, but is only {sure(unsure.probability)} sure (drop {drop}). "
+    if needed is None:
+        return f"{head}Loosen --max-drop."
+    needed = max(needed, count + 1)
+    label = max(1, math.ceil((differing + 0.5) / (count + 1) * (needed - count)))
+    enough = f"{head}About {estimate(needed)} test images (there are {count}) would {what} if it answers them as here"
+    if more:
+        return f"{enough}."
+    few = f"only those need a label that it answers differently from the baseline, about {label}"
+    return f"{enough}; of new ones (--more FOLDER), {few}."
+
+
+def _nearest(results: Sequence[Measurement]) -> str:
+    """The file with the smallest drop, in a sentence."""
+    known = [r for r in results if r.drop_pp is not None and not r.failed]
+    if not known:
+        return "No quantized file was measured. "
+    near = min(known, key=lambda r: r.drop_pp or 0.0)
+    return f"{_name(near)} drops {near.drop_pp:.2f} pp [{near.drop_low_pp:.2f}, {near.drop_high_pp:.2f}]. "
+
+
+def _name(row: Measurement) -> str:
+    return f"{Path(row.file).name} on {row.engine}"
+
+
+def _is_baseline(row: Measurement) -> bool:
+    return row.drop_pp is not None and row.drop_low_pp == row.drop_high_pp
 
 
 AMX = (
@@ -127,54 +263,9 @@ def engine_notes(results: Sequence[Measurement], host: Mapping[str, Any]) -> lis
     return [*notes, AMX] if host.get("amx") and "litert" in slow else notes
 
 
-def _none(reason: str) -> Advice:
-    return Advice(ship=None, engine=None, why=f"No file can be recommended: {reason}")
-
-
-def _nearest_miss(results: Sequence[Measurement], max_drop_pp: float) -> Measurement | None:
-    """The smallest file that only its interval disqualifies; if there is none, the file with the smallest drop."""
-    missed = [r for r in results if r.drop_pp is not None and r.status != USABLE]
-    within = [r for r in missed if r.drop_pp is not None and r.drop_pp < max_drop_pp]
-    if within:
-        return min(within, key=lambda r: r.size_bytes)
-    return min(missed, key=lambda r: r.drop_pp or 0.0, default=None)
-
-
-def _remedy(near: Measurement | None, results: Sequence[Measurement], count: int, max_drop_pp: float) -> str:
-    """What makes a file qualify: more test images if its observed drop is within the limit, else a higher limit."""
-    if near is None or near.drop_pp is None or near.drop_high_pp is None:
-        return "No quantized file was measured."
-    text = f"{Path(near.file).name} on {near.engine} drops {_drop(near)}."
-    if near.drop_pp >= max_drop_pp:
-        return f"{text} Loosen --max-drop or calibrate or train better."
-    return (
-        f"{text} About {_needed(near, results, count, max_drop_pp)} test images (there are {count}) would settle it if "
-        f"the drop stays so, or --max-drop {math.ceil(near.drop_high_pp * 10) / 10:g}."
-    )
-
-
-def _needed(near: Measurement, results: Sequence[Measurement], count: int, max_drop_pp: float) -> str:
-    """How many test images settle whether a file's drop is within the limit."""
-    base = next((r for r in results if r.drop_low_pp == r.drop_high_pp and r.correct), None)
-    if base is not None and near.correct:
-        before, after = correct_items(base, count), correct_items(near, count)
-        assert before is not None
-        assert after is not None
-        lost, gained = int((before & ~after).sum()), int((~before & after).sum())
-        needed = items_to_rule_out(lost, gained, count, drop=max_drop_pp / 100)
-        if needed is not None:
-            return estimate(max(needed, count + 1))
-    assert near.drop_high_pp is not None
-    assert near.drop_pp is not None
-    # Which items differ is not known. The interval's half width is proportional to 1/sqrt(count) for a constant share.
-    half = count * ((near.drop_high_pp - near.drop_pp) / (max_drop_pp - near.drop_pp)) ** 2
-    return str(math.ceil(half / 100) * 100)
-
-
-def _drop(result: Measurement) -> str:
-    if result.drop_low_pp == result.drop_high_pp:
-        return "0 pp, being the baseline itself,"
-    return f"{result.drop_pp:.2f} pp [{result.drop_low_pp:.2f}, {result.drop_high_pp:.2f}]"
+def _none(reason: str, rule: Rule) -> Advice:
+    why = f"No file can be recommended: {reason}"
+    return Advice(ship=None, engine=None, why=why, confidence=rule.confidence, prefer=rule.prefer)
 
 
 def _speed(best: Measurement, host: Mapping[str, Any]) -> str:
@@ -185,3 +276,25 @@ def _speed(best: Measurement, host: Mapping[str, Any]) -> str:
     if host["machine"] in X86:
         return f"{text} An x86 figure says little of a Raspberry Pi: time it there, too."
     return text
+
+
+def best_engines(results: Sequence[Measurement]) -> tuple[BestEngine, ...]:
+    """The best engine for each file that several engines were timed on, in the order of the results.
+
+    Engines that failed, or on which the accuracy drop or the error exceeds the limit, are excluded. The others are
+    compared by median latency, paired by round; `beyond_doubt` says whether all confidence intervals confirm it. All
+    measurements are of one host, with the same threads and batch.
+    """
+    timed: dict[str, list[Measurement]] = {}
+    for row in results:
+        if row.round_medians_us and not row.failed and row.status not in (DROP, LARGE_ERROR):
+            timed.setdefault(row.file, []).append(row)
+    best = []
+    for file, rows in timed.items():
+        if len({r.engine for r in rows}) > 1:
+            first, *others = sorted(rows, key=lambda r: r.p50_us or 0.0)
+            ratios = [paired_ratio(r.round_medians_us, first.round_medians_us) for r in others]
+            sure = all(ratio.low is not None and ratio.low > 1 for ratio in ratios)
+            against = {r.engine: ratio.estimate for r, ratio in zip(others, ratios, strict=True)}
+            best.append(BestEngine(file=file, engine=first.engine, beyond_doubt=sure, slower=against))
+    return tuple(best)

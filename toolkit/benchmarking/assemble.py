@@ -20,13 +20,15 @@ from edgepress.toolkit.benchmarking.accuracy import (
     disagreements,
     error_figures,
     error_status,
+    evidence_of,
+    with_probability,
 )
-from edgepress.toolkit.benchmarking.advice import choose, engine_notes
-from edgepress.toolkit.benchmarking.best_engine import best_engines
+from edgepress.toolkit.benchmarking.advice import best_engines, choose, engine_notes
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.explain import Explained
+from edgepress.toolkit.benchmarking.more import Further
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.plan import Plan
+from edgepress.toolkit.benchmarking.plan import BenchmarkPlan
 from edgepress.toolkit.benchmarking.remarks import remarks_on
 from edgepress.toolkit.benchmarking.timing import SEED, Timing, latency_figures
 from edgepress.toolkit.data.for_model import data_record
@@ -34,13 +36,14 @@ from edgepress.toolkit.engines.environments import engine_version
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.results.figures import AccuracyFigures, ErrorFigures, FileFigures
 from edgepress.toolkit.results.records import Benchmark, Measurement, Noise, measurement
+from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.workers.opening import Candidate
 
 MAX_LABELS = 1000
 
 
 def assemble(
-    plan: Plan,
+    plan: BenchmarkPlan,
     answers: Mapping[Candidate, Answers | EdgepressError],
     timings: Mapping[Candidate, Timing | EdgepressError],
     explained: Explained,
@@ -48,6 +51,7 @@ def assemble(
     noise: Noise | None,
     host: Mapping[str, Any],
     options: BenchmarkOptions,
+    more: Further | None = None,
 ) -> Benchmark:
     """All measurements of a benchmark, with the advice that follows from them.
 
@@ -59,16 +63,29 @@ def assemble(
         noise: How quiet the host was.
         host: The host (`describe_host`).
         options: The benchmark's settings.
+        more: The items of `--more`, and the answers to them.
     """
     answers_of_baseline = answers[plan.baseline] if plan.baseline else None
     baseline = answers_of_baseline if isinstance(answers_of_baseline, Answers) else None
-    results = [*_measured(plan, answers, baseline, timings, explained, options.max_drop_pp), *_broken(plan)]
+    judged = {
+        c: _judged(c, a, baseline, plan, max_drop_pp=options.max_drop, more=more)
+        for c, a in answers.items()
+        if isinstance(a, Answers)
+    }
+    results = [*_measured(plan, answers, judged, timings, explained=explained), *_broken(plan)]
     named: dict[str, Answers] = {}
     for pair, found in answers.items():
         if isinstance(found, Answers) and found is not baseline:  # of two files with one scheme, the first is named
             named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", found)
     advised = [r for r in results if (r.threads, r.batch) == plan.shapes[0]]
-    advice = choose(advised, host=host, count=len(plan.data.test), max_drop_pp=options.max_drop_pp)
+    advice = choose(
+        advised,
+        host=host,
+        count=len(plan.data.test),
+        max_drop_pp=options.max_drop,
+        rule=Rule.of(options.confidence, options.prefer),
+        more=0 if more is None else len(more.items.labels),
+    )
     first = plan.contracts[plan.baseline.file if plan.baseline else next(iter(plan.contracts))]
     return Benchmark(
         host=host,
@@ -76,15 +93,22 @@ def assemble(
         baseline=plan.baseline
         and {"file": str(plan.baseline.file), "scheme": first.scheme, "engine": plan.baseline.engine or ""},
         keras_accuracy=next(iter(plan.contracts.values())).test_accuracy,
-        max_drop_pp=options.max_drop_pp,
+        max_drop_pp=options.max_drop,
         results=tuple(results),
         advice=advice,
-        notes=(*plan.notes, *explained.notes, *_notes(plan, baseline, noise), *engine_notes(advised, host)),
+        notes=(
+            *plan.notes,
+            *(more.items.notes if more else ()),
+            *explained.notes,
+            *_notes(plan, baseline, noise),
+            *engine_notes(advised, host),
+        ),
         best_engines=best_engines(advised),
         noise=noise,
         ceiling=next(iter(explained.ceilings.values()), None),
         disagreements=disagreements(named, baseline, data=plan.data) if baseline and plan.data.labels else (),
-        remarks=remarks_on(plan, answers, advised, advice, options) if baseline and plan.data.labels else (),
+        remarks=remarks_on(plan, answers, advised, advice, options=options) if baseline and plan.data.labels else (),
+        more=None if more is None else more.items.record,
         provenance={
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "command": options.command,
@@ -97,16 +121,15 @@ def assemble(
 
 
 def _measured(
-    plan: Plan,
+    plan: BenchmarkPlan,
     answers: Mapping[Candidate, Answers | EdgepressError],
-    baseline: Answers | None,
+    judged: Mapping[Candidate, tuple[AccuracyFigures | ErrorFigures, str]],
     timings: Mapping[Candidate, Timing | EdgepressError],
+    *,
     explained: Explained,
-    max_drop_pp: float,
 ) -> list[Measurement]:
     """One measurement per pair, number of threads and batch size."""
     files = {path: _file_facts(plan, path) for path in plan.contracts}
-    judged = {c: _judged(a, baseline, plan, max_drop_pp) for c, a in answers.items() if isinstance(a, Answers)}
     rows = []
     for threads, batch in plan.shapes:
         rival = timings.get(plan.baseline._replace(threads=threads, batch=batch)) if plan.baseline else None
@@ -128,17 +151,28 @@ def _measured(
 
 
 def _judged(
-    answers: Answers, baseline: Answers | None, plan: Plan, max_drop_pp: float
+    pair: Candidate,
+    answers: Answers,
+    baseline: Answers | None,
+    plan: BenchmarkPlan,
+    *,
+    max_drop_pp: float,
+    more: Further | None,
 ) -> tuple[AccuracyFigures | ErrorFigures, str]:
     """A file's accuracy, or if it has no labels its error, and whether it is usable."""
     if not plan.data.labels:
         error = error_figures(answers, baseline)
         return error, error_status(error)
     accuracy = accuracy_figures(answers, baseline, data=plan.data)
+    if baseline is not None:
+        evidence = evidence_of(answers, baseline, plan.data)
+        if more is not None:
+            evidence = more.added(evidence, pair, plan.baseline)
+        accuracy = with_probability(accuracy, evidence, max_drop_pp)
     return accuracy, accuracy_status(accuracy, max_drop_pp)
 
 
-def _broken(plan: Plan) -> list[Measurement]:
+def _broken(plan: BenchmarkPlan) -> list[Measurement]:
     """One measurement per file without a contract."""
     threads, batch = plan.shapes[0]
     return [
@@ -150,7 +184,7 @@ def _broken(plan: Plan) -> list[Measurement]:
     ]
 
 
-def _file_facts(plan: Plan, path: Path) -> dict[str, Any]:
+def _file_facts(plan: BenchmarkPlan, path: Path) -> dict[str, Any]:
     """The `FileFigures` that a file's bytes show."""
     content = path.read_bytes()
     return {
@@ -162,7 +196,7 @@ def _file_facts(plan: Plan, path: Path) -> dict[str, Any]:
     }
 
 
-def _notes(plan: Plan, baseline: Answers | None, noise: Noise | None) -> list[str]:
+def _notes(plan: BenchmarkPlan, baseline: Answers | None, noise: Noise | None) -> list[str]:
     notes, differences = [], "drop" if plan.data.labels else "error"
     if plan.baseline is None:
         none = " and ".join(f"no {scheme} file" for scheme in BASELINES)

@@ -16,7 +16,7 @@ it. `explain` measures limits and profiles between the last two, if wanted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,15 @@ from edgepress.converters.files import write_csv, write_json
 from edgepress.toolkit.benchmarking.assemble import assemble
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.benchmarking.explain import explain
+from edgepress.toolkit.benchmarking.more import Further, More, open_more, write_differences
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.plan import make_plan
+from edgepress.toolkit.benchmarking.plan import BenchmarkPlan, make_plan
 from edgepress.toolkit.benchmarking.timing import ITEMS, Timing, time_plan
 from edgepress.toolkit.host.describe import describe_host
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.records import Benchmark, Measurement
+from edgepress.toolkit.stats.choice import Rule
+from edgepress.toolkit.text import plural
 
 __all__ = ["BenchmarkOptions", "benchmark", "write_benchmark"]
 
@@ -68,18 +71,52 @@ def benchmark(
         >>> result = benchmark([folder + "model-float32.tflite", folder + "model-int8.tflite"])
         >>> print(result.advice.ship, result.advice.why)
     """
+    Rule.of(options.confidence, options.prefer)  # first: a wrong one fails before any work
     plan = make_plan(files, data, options, hints)
-    host = describe_host()  # before the measurement: the load that it records is that of other processes
-    found = collect_answers(
-        plan.pairs, plan.data, cap_s=options.time_cap_s, cache=options.cache, on_progress=on_progress
+    further = (
+        None
+        if options.more is None
+        else open_more(options.more, plan.data, labelled=options.differences, skip_unreadable=options.skip_unreadable)
     )
+    host = describe_host()  # before the measurement: the load that it records is that of other processes
+    found = collect_answers(plan.pairs, plan.data, cap_s=options.time_cap, cache=options.cache, on_progress=on_progress)
     answers = dict(zip(plan.pairs, found, strict=True))
+    more = None if further is None else _further(further, plan, options, on_progress)
     items = plan.data.test.read(np.arange(min(ITEMS, len(plan.data.test))))
     answered = [pair for pair in plan.pairs if isinstance(answers[pair], Answers)]
-    timings, noise = time_plan(plan, answered, items, options, on_progress)
+    timings, noise = time_plan(plan, answered, items, options, on_progress=on_progress)
     timed = [candidate for candidate, timing in timings.items() if isinstance(timing, Timing)]
     explained = explain(timed, items, options, on_progress)
-    return assemble(plan, answers, timings, explained, noise=noise, host=host, options=options)
+    result = assemble(plan, answers, timings, explained, noise=noise, host=host, options=options, more=more)
+    return result if more is None else _to_label(result, more, plan, options.differences)
+
+
+def _further(items: More, plan: BenchmarkPlan, options: BenchmarkOptions, on_progress: OnProgress | None) -> Further:
+    """The answers to the items of `--more`."""
+    found = collect_answers(
+        plan.pairs, items.data, cap_s=options.time_cap, cache=options.cache, on_progress=on_progress
+    )
+    return Further(items, dict(zip(plan.pairs, found, strict=True)))
+
+
+def _to_label(result: Benchmark, more: Further, plan: BenchmarkPlan, folder: Path | None) -> Benchmark:
+    """Write the images whose labels would make the choice surer, and say so."""
+    advice = result.advice
+    wanted = (advice.unsure_file, advice.unsure_engine)
+    unsure = next((c for c in plan.pairs if (str(c.file), c.engine or "") == wanted), None)
+    found, reference = more.predicted(unsure), more.predicted(plan.baseline)
+    if folder is None or found is None or reference is None or not plan.data.input.is_image:
+        return result
+    count = write_differences(more.items, reference, found, folder)
+    if not count:
+        return result
+    next_step = (
+        f"{plural(count, 'image')} on which {Path(advice.unsure_file or '').name} differs from the baseline, without a "
+        f"label, {'is' if count == 1 else 'are'} in {folder}: move each into the folder of its class, in the order of "
+        "their names, and run the same command again."
+    )
+    about = {**(result.more or {}), "folder": str(folder), "to_label": count}
+    return replace(result, advice=replace(advice, why=f"{advice.why} {next_step}"), more=about)
 
 
 def write_benchmark(result: Benchmark, out: Path) -> list[Path]:

@@ -33,8 +33,10 @@ from edgepress.toolkit.workers.opening import Candidate
 
 LIMIT_BYTES = 64 << 20
 """Limit on disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
-FORMAT = 3
+FORMAT = 4
 """Increment it when decoding, `Model.scores` or the layout of a shard's file change."""
+ITEM_BYTES = 9
+"""Bytes of an item in a shard's file: class, confidence, and whether it is accepted."""
 
 
 class Shelf:
@@ -62,19 +64,20 @@ class Shelf:
         except OSError:
             return None
         body, count = content[32:], rows.stop - rows.start
-        if hashlib.sha256(body).digest() != content[:32] or len(body) != 8 * (1 + count):
+        if hashlib.sha256(body).digest() != content[:32] or len(body) != 8 + ITEM_BYTES * count:
             return None
         predicted = np.frombuffer(body, "<i4", count, 8).astype(np.int64)
         confidence = np.frombuffer(body, "<f4", count, 8 + 4 * count)
-        return Part((predicted, confidence), float(np.frombuffer(body, "<f8", 1)[0]))
+        accepted = np.frombuffer(body, "<i1", count, 8 + 8 * count)
+        return Part((predicted, confidence, accepted), float(np.frombuffer(body, "<f8", 1)[0]))
 
     def put(self, rows: slice, part: Part) -> None:
         """Keep the answers to these items."""
         if self._folder is None:
             return
-        predicted, confidence = part.columns
+        predicted, confidence, accepted = part.columns
         body = np.array(part.seconds, "<f8").tobytes()
-        body += predicted.astype("<i4").tobytes() + confidence.astype("<f4").tobytes()
+        body += predicted.astype("<i4").tobytes() + confidence.astype("<f4").tobytes() + accepted.tobytes()
         with contextlib.suppress(EdgepressError):
             write_bytes(self._path(rows), hashlib.sha256(body).digest() + body)
 

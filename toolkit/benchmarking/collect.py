@@ -7,13 +7,12 @@ files run in parallel, and a slow file gets a second process. Memory holds a few
 images.
 
 Processes map shards as files: they share one copy, and 55 images of 224 x 224 cost about 3 ms instead of 13 ms through
-a pipe (`benchmarks/evaluation_speed.py` compares the whole with a bare loop).
+a pipe (`benchmarks/speed/evaluation_speed.py` compares the whole with a bare loop).
 """
 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime import ENGINES
 from edgepress.runtime.board import usable_cores
@@ -34,7 +34,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import python_for, usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, ModelFileError
 from edgepress.toolkit.progress import OnProgress
-from edgepress.toolkit.workers.answer import Part, Shard, answer_shard
+from edgepress.toolkit.workers.answer import AnswerShard, Part, answer_shard
 from edgepress.toolkit.workers.opening import Candidate, Opening, open_candidate
 
 SHARD_BYTES, SHARD_ITEMS = 8 << 20, 1024
@@ -49,12 +49,15 @@ class Answers:
         engine: Engine that ran the file.
         predicted: The class of each item, int64, shape (N,); empty for a model without labels.
         confidence: The score of that class, float32, shape (N,), 0-1; empty for a model without labels.
+        accepted: Whether the answer is accepted, int8, shape (N,); `NOT_JUDGED` if the file does not say. None for a
+            model without labels.
         outputs: What a model without labels returned for each item, float32, shape (N, outputs); None for a classifier.
     """
 
     engine: str
     predicted: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float32]
+    accepted: npt.NDArray[np.int8] | None = None
     outputs: npt.NDArray[np.float32] | None = None
 
 
@@ -141,7 +144,7 @@ class _Taker:
         engine = self._candidate.engine or ""
         if self._classifies:
             return Answers(engine, *self._columns)
-        return Answers(engine, np.empty(0, np.int64), np.empty(0, np.float32), *self._columns)
+        return Answers(engine, np.empty(0, np.int64), np.empty(0, np.float32), outputs=next(iter(self._columns), None))
 
     def remember(self, rows: slice) -> bool:
         """Take the answers to these items from the cache, if it holds them."""
@@ -206,7 +209,7 @@ class _Taker:
         try:
             if new:
                 list(worker.call(open_candidate, self._opening))
-            (part,) = worker.call(answer_shard, Shard(str(path), self._cap_s - self._spent_s))
+            (part,) = worker.call(answer_shard, AnswerShard(str(path), self._cap_s - self._spent_s))
         except BaseException:  # this candidate has failed
             worker.close()
             raise
@@ -237,7 +240,7 @@ def _run(takers: Sequence[_Taker], data: DataSet, jobs: int, on_progress: OnProg
             each.result()
         path.unlink()
 
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder, ThreadPoolExecutor(jobs) as pool:
+    with ScratchFolder() as folder, ThreadPoolExecutor(jobs) as pool:
         try:
             for rows in shards(data):
                 waiting = [t for t in takers if not t.error and not t.remember(rows)]

@@ -1,6 +1,9 @@
 """The optional step of a benchmark that explains latencies: the limits of the CPU, and the time of each operation.
 
-Both are measured after the timing, in child processes, and influence neither status nor advice.
+Both are measured after the timing, in child processes, and influence neither status nor advice. How close a model comes
+to the limits is a roofline (Williams et al. 2009, doi:10.1145/1498765.1498785): a latency becomes multiply-accumulates
+per second, as a share of the ceiling of its data type. Depthwise convolutions and activations can't reach that of a
+matrix product.
 """
 
 from __future__ import annotations
@@ -13,20 +16,22 @@ from typing import Any
 import numpy.typing as npt
 
 from edgepress.converters.inspection import read
+from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.runtime import ENGINES
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.roofline import limit_figures
-from edgepress.toolkit.diagnosing.diagnose import diagnosis
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.profiling.ceiling import measure_ceiling
+from edgepress.toolkit.profiling.ceiling import FLOAT32, INT8, measure_ceiling
 from edgepress.toolkit.profiling.profile import profile
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.figures import ExplainingFigures, FileFigures
 from edgepress.toolkit.results.records import Ceiling
+from edgepress.toolkit.speed_diagnosis.diagnose import diagnosis
 from edgepress.toolkit.workers.opening import Candidate
 
 _LIMITS = ("macs", "macs_per_s", "compute_share", "memory_share")
 """The figures of `limit_figures`; the others come from a profile."""
+UNITS = {"float32": FLOAT32, "int8": INT8, None: None}
+"""The ceiling of each kind of arithmetic; 16-bit activations have none."""
 
 
 @dataclass(frozen=True)
@@ -66,40 +71,72 @@ def explain(
         options: The benchmark's settings.
         on_progress: Called with "profile" and the share that is done, 0-1.
     """
-    found = Explained()
+    explained = Explained()
     if options.limits:
-        _measure_limits(timed, found)
+        _measure_limits(timed, explained)
     wanted = [c for c in timed if options.profile and c.engine and ENGINES[c.engine].profiler]
     profiled = dict.fromkeys(c._replace(batch=1) for c in wanted)
     for done, candidate in enumerate(profiled, 1):
         try:
             own = None if candidate.contract else items  # a published file takes others; values hardly affect the time
             made = profile(candidate.file, candidate.engine, threads=candidate.threads, items=own)
-            told = diagnosis(made, found.ceilings.get(candidate.threads))
-            found.profiles[candidate] = ExplainingFigures(
+            told = diagnosis(made, explained.ceilings.get(candidate.threads))
+            explained.profiles[candidate] = ExplainingFigures(
                 profile=made.operations,
                 delegated_share=made.delegated_share,
                 diagnosis=told.text,
                 findings=told.findings,
             )
         except EdgepressError as e:
-            found.notes.append(f"{candidate.file.name} on {candidate.engine} could not be profiled: {e.message}")
+            explained.notes.append(f"{candidate.file.name} on {candidate.engine} could not be profiled: {e.message}")
         if on_progress is not None:
             on_progress("profile", done / len(profiled))
-    return found
+    return explained
 
 
-def _measure_limits(timed: Sequence[Candidate], found: Explained) -> None:
+def _measure_limits(timed: Sequence[Candidate], explained: Explained) -> None:
     try:
-        found.ceilings.update({n: measure_ceiling(n) for n in dict.fromkeys(c.threads for c in timed)})
+        explained.ceilings.update({n: measure_ceiling(n) for n in dict.fromkeys(c.threads for c in timed)})
     except EdgepressError as e:  # the measurements so far must not be lost
-        found.notes.append(f"The limits of this CPU are unknown: {e.message}")
+        explained.notes.append(f"The limits of this CPU are unknown: {e.message}")
         return
     for file in dict.fromkeys(c.file for c in timed):
         try:
             about = read(file)
         except EdgepressError as e:
-            found.notes.append(f"The multiply-accumulates of {file.name} could not be counted: {e.message}")
+            explained.notes.append(f"The multiply-accumulates of {file.name} could not be counted: {e.message}")
             continue
         if about.macs is not None and not about.macs_not_counted:
-            found.macs[file] = about.macs
+            explained.macs[file] = about.macs
+
+
+def limit_figures(file: FileFigures, p50_us: float | None, ceiling: Ceiling, *, macs: int) -> ExplainingFigures:
+    """How close a file comes to the ceilings of the CPU.
+
+    Args:
+        file: The file and how it runs. Its size stands for the size of its weights.
+        p50_us: Median latency of a call, microseconds; without it, only `macs` is known.
+        ceiling: What the host reached with the same number of threads.
+        macs: Multiply-accumulates of one item.
+
+    Returns:
+        The figures; `memory_share` is None where weights arrive faster than from memory: then they stay in the caches.
+    """
+    if not p50_us:
+        return ExplainingFigures(macs=macs)
+    seconds = p50_us / 1e6
+    rate, reading = macs * file.batch / seconds, file.size_bytes / seconds / ceiling.memory_bytes_per_s
+    unit = _unit(SCHEMES.get(file.scheme), file.engine)
+    return ExplainingFigures(
+        macs=macs,
+        macs_per_s=rate,
+        compute_share=rate / getattr(ceiling, unit) if unit else None,
+        memory_share=reading if reading <= 1 else None,
+    )
+
+
+def _unit(scheme: Scheme | None, engine: str) -> str | None:
+    if scheme is None:
+        return None
+    unpacks = not scheme.calibrated and engine in ENGINES and ENGINES[engine].dynamic_in_float
+    return FLOAT32 if unpacks else UNITS[scheme.arithmetic]

@@ -15,6 +15,7 @@ from edgepress.toolkit.data.for_model import Described, data_for, describe, unla
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import usable_engines
 from edgepress.toolkit.errors import EdgepressError, InputError, MissingExtraError, ModelFileError, unknown
+from edgepress.toolkit.results.run_files import MODEL_FILES, folder_with
 from edgepress.toolkit.workers.opening import Candidate
 
 SUFFIXES = (".tflite", ".onnx")
@@ -25,7 +26,7 @@ errors are measured on, and the limits of that number."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BenchmarkPlan:
     """What a benchmark measures.
 
     Attributes:
@@ -52,7 +53,7 @@ def make_plan(
     data: str | None,
     options: BenchmarkOptions,
     hints: Hints | None = None,
-) -> Plan:
+) -> BenchmarkPlan:
     """Decide what to measure; nothing is measured yet.
 
     Raises:
@@ -60,13 +61,15 @@ def make_plan(
     """
     threads = counts(options.threads, "The number of threads", most=MAX_THREADS)
     batches = counts(options.batch, "The batch size", most=MAX_BATCH)
-    engines = find_engines(options.engines)
+    engines = find_engines(options.engine)
     found, broken = describe_files(find_files(files), hints)
     baseline = find_baseline({p: about.contract for p, about in found.items()}, broken, options.baseline)
     possible = [(p, e) for p in found for e in usable_engines(p.suffix[1:]) if e in engines]
     measured = [(p, e) for p, e in possible if e not in lacking(found[p].contract)]
     if not measured:
-        raise InputError(f"No engine of {', '.join(engines)} opens any of the files.", "Name other files or engines.")
+        raise InputError(
+            f"No engine of {', '.join(engines)} opens any of the files.", "Name other files, or engines with --engine."
+        )
     left_out = [p.name for p in found if p not in {path for path, _ in measured}]
     if baseline is not None and baseline not in measured:
         measured.insert(0, baseline)
@@ -92,7 +95,7 @@ def make_plan(
             )
     if left_out:
         notes.append(f"Skipped, because no engine of {', '.join(engines)} opens them: {', '.join(left_out)}.")
-    return Plan(
+    return BenchmarkPlan(
         contracts={p: about.contract for p, about in found.items()},
         broken=broken,
         pairs=tuple(Candidate(p, e, contract=found[p].given) for p, e in measured),
@@ -125,19 +128,23 @@ def have_labels(contracts: Mapping[Path, Contract]) -> bool:
     return next(iter(contracts.values())).task != "none"
 
 
+def folder_of(files: Sequence[Path]) -> Path:
+    """The folder of the results of files, or of one folder of them."""
+    return folder_with(files[0], *MODEL_FILES) if files[0].is_dir() else files[0].parent
+
+
 def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The given files, or the `.tflite` and `.onnx` files of one given folder, without repeats.
+    """The given files, or the `.tflite` and `.onnx` files of one given folder or of the run in it, without repeats.
 
     Raises:
         InputError: A path does not exist, or the folder holds no such file.
     """
     paths = [Path(f) for f in ([files] if isinstance(files, (str, Path)) else files)]
     if len(paths) == 1 and paths[0].is_dir():
-        folder = paths[0]
+        folder = folder_with(paths[0], *MODEL_FILES)
         found = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
         if not found:
-            hint = f"Name {folder / 'variants'}." if (folder / "variants").is_dir() else "Make some: edgepress convert."
-            raise InputError(f"{folder} holds no .tflite or .onnx file.", hint)
+            raise InputError(f"{folder} holds no .tflite or .onnx file.", "Make some: edgepress convert.")
         return found
     for path in paths:
         if not path.exists():

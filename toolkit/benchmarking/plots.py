@@ -1,13 +1,14 @@
 """The plot of a benchmark: accuracy against size and against latency, with the Pareto front of each.
 
-A point is a file on an engine. The front holds the points that no other point beats in both figures. The bars are the
+A point is a file on an engine. The dashed line joins the points that no other point beats in both figures. Rings mark
+the files from which the rule of `edgepress.toolkit.stats.choice` chooses, two rings the file to ship. The bars are the
 95 % confidence interval of the accuracy drop against the baseline.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import numpy as np
 
 from edgepress.converters.files import whole_file
 from edgepress.runtime import ENGINES
+from edgepress.runtime.text import one_line
+from edgepress.toolkit.benchmarking.advice import front_of
 from edgepress.toolkit.host.describe import host_title
+from edgepress.toolkit.plots import plain_texts
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
 MARKER = 6.0
@@ -23,6 +27,7 @@ MARKER = 6.0
 INK, FAINT = "#333333", "#9a9a9a"
 
 
+@plain_texts()
 def plot_benchmark(result: Benchmark, path: Path) -> None:
     """Draw a benchmark as a PNG file with two panels: its own host, the first number of threads and batch size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,13 +38,18 @@ def plot_benchmark(result: Benchmark, path: Path) -> None:
     points = [r for r in result.leading() if r.accuracy is not None and r.host in ("", result.host["name"])]
     left, right = figure.subplots(1, 2, sharey=True)
     sizes = [r.size_bytes / 1000 for r in points]
-    _panel(left, points, sizes, "File size, kB (log)", "Accuracy against size")
+    ringed = {id(r): (r.file, r.engine) == (result.advice.ship, result.advice.engine) for r in front_of(result)}
+    _panel(left, points, sizes, ringed, label="File size, kB (log)", title="Accuracy against size")
     timed = [r for r in points if r.p50_us is not None]
     latencies = [r.p50_us or 0.0 for r in timed]
     what = f"Latency of {_call(timed)}, p50, µs (log)"
-    _panel(right, timed, latencies, what, "Accuracy against latency")
-    left.set_ylabel(f"Accuracy on {result.data['count']} test images of {Path(result.data['source']).name}, %")
-    figure.suptitle(f"{host_title(dict(result.host))}; bars: 95 % interval of the drop", fontsize=10, color=INK)
+    _panel(right, timed, latencies, ringed, label=what, title="Accuracy against latency")
+    left.set_ylabel(
+        f"Accuracy on {result.data['count']} test images of {one_line(Path(result.data['source']).name, 60)}, %"
+    )
+    figure.suptitle(
+        f"{one_line(host_title(dict(result.host)), 100)}; bars: 95 % interval of the drop", fontsize=10, color=INK
+    )
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
     figure.canvas.draw()
@@ -59,7 +69,16 @@ def pareto_front(costs: Sequence[float], accuracies: Sequence[float]) -> list[in
     return front
 
 
-def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], label: str, title: str) -> None:
+def _panel(
+    axes: Any,
+    points: Sequence[Measurement],
+    costs: Sequence[float],
+    ringed: Mapping[int, bool],
+    *,
+    label: str,
+    title: str,
+) -> None:
+    """Draw one panel; `ringed` has the identities of rows with a ring, and whether that row is to ship."""
     accuracies = [100 * (r.accuracy or 0.0) for r in points]
     x, y, bars = np.array(costs), np.array(accuracies), np.array([(_below(r), _above(r)) for r in points])
     engines = np.array([r.engine for r in points])
@@ -67,9 +86,13 @@ def _panel(axes: Any, points: Sequence[Measurement], costs: Sequence[float], lab
         rows, style = engines == engine, {"fmt": "o", "elinewidth": 0.8, "alpha": 0.85}
         axes.errorbar(x[rows], y[rows], yerr=bars[rows].T, color=_color(engine), label=engine, **style)
     front = pareto_front(costs, accuracies)
-    circles = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": INK}
-    line = {"drawstyle": "steps-post", "linestyle": "--", "linewidth": 1.0}
-    axes.plot(x[front], y[front], label="Pareto front", **circles, **line)
+    axes.plot(x[front], y[front], label="none beats", drawstyle="steps-post", linestyle="--", linewidth=1.0, color=INK)
+    circle = {"marker": "o", "linestyle": "none", "markerfacecolor": "none", "color": INK}
+    kept = [n for n, r in enumerate(points) if id(r) in ringed]
+    ship = [n for n in kept if ringed[id(points[n])]]
+    for rows, diameter, name in ((kept, 11, "sure, small and fast"), (ship, 15, "to ship")):
+        if rows:
+            axes.plot(x[rows], y[rows], markersize=diameter, label=name, **circle)
     axes.set(xscale="log", xlabel=label)
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.25)
@@ -133,7 +156,7 @@ def _label(axes: Any, points: Sequence[Measurement], costs: Sequence[float]) -> 
         points_at.append((x, y))
     for (scheme, x, y), row in sorted(named.items(), key=lambda item: item[0][1:]):
         text = axes.annotate(
-            scheme,
+            one_line(scheme, 40),
             (x, y),
             xytext=(x, y),
             xycoords="figure pixels",

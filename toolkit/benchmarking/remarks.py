@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from shlex import quote
 
 import numpy as np
 
@@ -12,12 +11,14 @@ from edgepress.converters.schemes import BASELINES
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.plan import SUFFIXES, Plan
+from edgepress.toolkit.benchmarking.plan import SUFFIXES, BenchmarkPlan
 from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.remarks.checks import remarks
-from edgepress.toolkit.remarks.facts import Pair
+from edgepress.toolkit.remarks.facts import FloatPair
 from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.records import UNPROVEN, Advice, Measurement
+from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.training.file_facts import facts_of_file
 from edgepress.toolkit.workers.opening import Candidate
 
@@ -26,10 +27,11 @@ SMALLER = 0.75
 
 
 def remarks_on(
-    plan: Plan,
+    plan: BenchmarkPlan,
     answers: Mapping[Candidate, Answers | EdgepressError],
     results: Sequence[Measurement],
     advice: Advice,
+    *,
     options: BenchmarkOptions,
 ) -> tuple[Remark, ...]:
     """The remarks on a benchmark; none if its baseline is not a float file, or did not answer.
@@ -50,9 +52,9 @@ def remarks_on(
         plan.contracts[baseline.file],
         plan.data,
         found.predicted,
-        command=" ".join(["edgepress", "benchmark", *(quote(word) for word in [*_named(plan), *_chosen(options)])]),
-        pair=_unproven(plan, baseline, found, answers, results, advice),
-        max_drop_pp=options.max_drop_pp,
+        command=shell_line("edgepress", "benchmark", *_named(plan), *_chosen(options)),
+        pair=_unproven(plan, baseline, found, answers, results=results, advice=advice),
+        max_drop_pp=options.max_drop,
     )
     return remarks(facts)
 
@@ -60,15 +62,18 @@ def remarks_on(
 def _chosen(options: BenchmarkOptions) -> list[str]:
     """The options that decide what is compared with what, and within which limit, unless they are the defaults."""
     given = {
-        "--engine": options.engines,
+        "--engine": options.engine,
         "--baseline": options.baseline or "",
-        "--max-drop": f"{options.max_drop_pp:g}",
+        "--max-drop": f"{options.max_drop:g}",
+        "--confidence": f"{100 * Rule.of(options.confidence).confidence:g}%",
+        "--prefer": options.prefer,
     }
     usual = {"--engine": "all", "--baseline": "", "--max-drop": f"{MAX_DROP_PP:g}"}
+    usual |= {"--confidence": f"{100 * CONFIDENCE:g}%", "--prefer": "balanced"}
     return [word for name, value in given.items() if value != usual[name] for word in (name, value)]
 
 
-def _named(plan: Plan) -> list[str]:
+def _named(plan: BenchmarkPlan) -> list[str]:
     """The files as arguments of a command: their folder, if they are all of its files."""
     files = [*plan.contracts, *plan.broken]
     folder = files[0].parent
@@ -77,13 +82,14 @@ def _named(plan: Plan) -> list[str]:
 
 
 def _unproven(
-    plan: Plan,
+    plan: BenchmarkPlan,
     baseline: Candidate,
     reference: Answers,
     answers: Mapping[Candidate, Answers | EdgepressError],
+    *,
     results: Sequence[Measurement],
     advice: Advice,
-) -> Pair | None:
+) -> FloatPair | None:
     """The smallest file whose drop may well be within the limit, if it is clearly smaller than the one to ship."""
     sizes = [r.size_bytes for r in results if r.file == advice.ship]
     most = SMALLER * min(sizes) if sizes else float("inf")
@@ -96,7 +102,7 @@ def _unproven(
     assert isinstance(candidate, Answers)
     y = plan.data.test.y
     before, after = reference.predicted == y, candidate.predicted == y
-    return Pair(
+    return FloatPair(
         reference=plan.contracts[baseline.file].scheme,
         candidate=row.scheme or os.path.basename(row.file),
         lost=int(np.sum(before & ~after)),

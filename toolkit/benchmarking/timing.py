@@ -7,13 +7,12 @@ that fork are restarted every few rounds, because the addresses of libraries are
 
 What is timed is `Model.scores` of a prepared batch, the call that a program on a board waits for. Limits: other load on
 the host is not controlled, only reported (`edgepress.toolkit.benchmarking.quiet`). The method was chosen by comparing
-files with themselves on a shared virtual machine with 2 CPUs: see docs/decisions.md and `benchmarks/aa.py`.
+files with themselves on a shared virtual machine with 2 CPUs: see docs/decisions.md and `benchmarks/speed/aa.py`.
 """
 
 from __future__ import annotations
 
 import random
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,11 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied
 from edgepress.runtime.board import usable_cores
 from edgepress.toolkit.benchmarking.collect import crashed
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
-from edgepress.toolkit.benchmarking.plan import Plan
+from edgepress.toolkit.benchmarking.plan import BenchmarkPlan
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.turns import START_S, turns_by, worker_for
 from edgepress.toolkit.errors import EdgepressError
@@ -72,10 +72,11 @@ class Timing:
 
 
 def time_plan(
-    plan: Plan,
+    plan: BenchmarkPlan,
     pairs: Sequence[Candidate],
     items: npt.NDArray[Any],
     options: BenchmarkOptions,
+    *,
     on_progress: OnProgress | None,
 ) -> tuple[dict[Candidate, Timing | EdgepressError], Noise | None]:
     """Time the pairs of a plan that answered, with every number of threads and batch size; see `time_candidates`.
@@ -119,12 +120,12 @@ def time_candidates(
     Returns:
         For each candidate, in their order: its timing, or why there is none.
     """
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+    with ScratchFolder() as folder:
         path = str(Path(folder) / "items.npy")
         np.save(path, items)
-        outcomes = _probed(openings, path, options.time_cap_s)
+        outcomes = _probed(openings, path, options.time_cap)
         with out_of_the_way(tuple({cpu for o in openings for cpu in o.cpus})), watch:
-            for share in _rounds(openings, outcomes, path, watch, options):
+            for share in _rounds(openings, outcomes, path, watch, options=options):
                 if on_progress is not None:
                     on_progress("latency", share)
     return outcomes
@@ -186,12 +187,13 @@ def _rounds(
     outcomes: list[Timing | EdgepressError],
     items: str,
     watch: Watch,
+    *,
     options: BenchmarkOptions,
 ) -> Iterator[float]:
     """Take the rounds, adding turns to `outcomes`; yields the share that is done after each."""
     shuffled, order = random.Random(SEED), list(range(len(openings)))
     for first in range(0, options.rounds, ROUNDS_A_START):
-        with turns_by(turns(), items, max(1, round(options.time_cap_s))) as take_turns:
+        with turns_by(turns(), items, max(1, round(options.time_cap))) as take_turns:
             for done in range(first, min(first + ROUNDS_A_START, options.rounds)):
                 shuffled.shuffle(order)
                 watch.look()

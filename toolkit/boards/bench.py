@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import platform
 import shlex
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +21,15 @@ from typing import Any
 import edgepress
 from edgepress.converters.files import write_json
 from edgepress.converters.schemes import BASELINES
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.runtime.board import working_set
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
+from edgepress.toolkit.benchmarking.plan import folder_of
 from edgepress.toolkit.boards.facts import describe_board
 from edgepress.toolkit.boards.journal import Journal
 from edgepress.toolkit.boards.parcels import Cargo, pack
 from edgepress.toolkit.boards.rows import board_rows, merge
-from edgepress.toolkit.boards.session import Plan, Visit, look, visit
+from edgepress.toolkit.boards.session import BoardPlan, Visit, look, visit
 from edgepress.toolkit.boards.ssh import Connection, checked_host
 from edgepress.toolkit.caches import default_cache
 from edgepress.toolkit.data.for_model import data_record
@@ -37,6 +38,7 @@ from edgepress.toolkit.errors import EdgepressError, InputError, LostError
 from edgepress.toolkit.host.describe import describe_host
 from edgepress.toolkit.results.file import NAME, load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Measurement
+from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 
 ITEMS = 1000
 UNCHECKED = "Unknown, because accuracy was not checked. Give the data: --data."
@@ -80,7 +82,7 @@ def board_info(host: str, *, python: str | None = None, ssh_config: Path | None 
         info = look(board, python)
     version = tuple(int(n) for n in info["python"].split(".")[:2])
     pip = f"{shlex.quote(python or 'venv/bin/python')} -m pip install"
-    command, advice = working_set(info["machine"], info["bits"], version, tuple(info["libc"]), pip)
+    command, advice = working_set(info["machine"], info["bits"], version, tuple(info["libc"]), pip=pip)
     if command and python is None:  # the system's Python on Debian rejects pip
         apt, _, rest = command.rpartition(" && ")
         make = "python3 -m venv --system-site-packages venv" if apt else "python3 -m venv venv"
@@ -99,6 +101,8 @@ def board_bench(
     rounds: int = 6,
     seconds: float = 1.0,
     max_drop_pp: float = MAX_DROP_PP,
+    confidence: str | float = CONFIDENCE,
+    prefer: str = "balanced",
     out: str | Path | None = None,
     keep: bool = False,
     resume: bool = False,
@@ -118,6 +122,8 @@ def board_bench(
         rounds: Rounds of timing over all files; 6 or more give an interval.
         seconds: Duration of timing per round for each file and number of threads.
         max_drop_pp: Largest acceptable accuracy drop, percentage points.
+        confidence: The probability of a drop within it from which a file may be recommended, such as 0.9 or "90%".
+        prefer: As of `benchmark`: "balanced", "size" or "latency".
         out: Folder of the `benchmark.json` to add to; None: that of the files.
         keep: Keep the copied files on the boards.
         resume: Resume an interrupted run without repeating its measurements.
@@ -128,21 +134,21 @@ def board_bench(
     Raises:
         EdgepressError: A host, a file, the data or an option can't be used. Errors of boards are in `failed`.
     """
-    step = on_step or (lambda text: None)
+    step, rule = on_step or (lambda text: None), Rule.of(confidence, prefer)
     hosts = list(dict.fromkeys(map(checked_host, hosts)))
     counts = tuple(sorted(set(threads)))
     if not hosts or not counts or min(counts) < 1:
         raise InputError(f"There are {len(hosts)} boards and the threads {counts}.", "Give at least one of each.")
     paths = [Path(f) for f in files]
-    folder = Path(out) if out is not None else paths[0] if paths[0].is_dir() else paths[0].parent
+    folder = Path(out) if out is not None else folder_of(paths)
     path = folder / NAME
     old = load_benchmark(path) if path.exists() else None  # first, so that a damaged file fails before any work
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
+    with ScratchFolder() as temporary:
         cargo = pack(paths, Path(temporary), data=data, limit=items, skip_unreadable=skip_unreadable, on_step=step)
         before = _before(old, path, cargo=cargo, max_drop_pp=max_drop_pp)
-        plan = Plan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
+        plan = BoardPlan(cargo.parcels, cargo.items, python, counts, rounds, seconds, keep)
         visits = _visit_all(hosts, plan, cargo.data, resume=resume, ssh_config=ssh_config, on_step=step)
-    made = _merged(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, new=old is None)
+    made = _merged(before, visits, cargo=cargo, path=path, max_drop_pp=max_drop_pp, rule=rule, new=old is None)
     for host in set(hosts) - made.failed.keys():
         _journal(host, plan, cargo.data, resume=True).remove()
     return made
@@ -155,6 +161,7 @@ def _merged(
     cargo: Cargo,
     path: Path,
     max_drop_pp: float,
+    rule: Rule,
     new: bool,
 ) -> BoardBench:
     """Add the boards' results to a benchmark and write it, unless all boards failed."""
@@ -165,7 +172,7 @@ def _merged(
     notes = [*result.notes, *cargo.notes]
     for host, came in visits.items():
         if isinstance(came, Visit):
-            entry, rows = board_rows(host, came, cargo=cargo, baseline=baseline, max_drop_pp=max_drop_pp)
+            entry, rows = board_rows(host, came, cargo=cargo, baseline=baseline, max_drop_pp=max_drop_pp, rule=rule)
             if cargo.data is not None and len(cargo.data.test) != result.data["count"]:  # can't be paired with others
                 rows = [replace(row, correct="") for row in rows]
             result = merge(result, entry, rows)
@@ -182,7 +189,7 @@ def _merged(
 
 def _visit_all(
     hosts: Sequence[str],
-    plan: Plan,
+    plan: BoardPlan,
     data: DataSet | None,
     *,
     resume: bool,
@@ -212,7 +219,7 @@ def _visit_all(
             raise
 
 
-def _journal(host: str, plan: Plan, data: DataSet | None, *, resume: bool) -> Journal:
+def _journal(host: str, plan: BoardPlan, data: DataSet | None, *, resume: bool) -> Journal:
     files = [(p.scheme, p.sha256) for p in plan.parcels]
     about_data = None if data is None else (data.sha256, len(data.test))
     same = (platform.node(), host, plan.python, files, about_data, plan.threads, plan.rounds, plan.seconds)

@@ -16,7 +16,7 @@ from edgepress.runtime.board import EXTENSIONS
 THROTTLED = {0: "undervoltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Meaning of bits 0 to 3 (now) and of bits 16 to 19 (since boot)."""
 SINCE_START = 16
-REMEDIES = {
+FIXES = {
     "undervoltage": "Use the board's own power supply and a short cable.",
     "throttled": "Add a heat sink or a fan.",
     "soft temperature limit": "Add a heat sink or a fan.",
@@ -59,9 +59,9 @@ def doubts(states: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     return list(dict.fromkeys(reasons)), notes
 
 
-def remedies(reasons: Sequence[str]) -> str:
-    """Remedies for these reasons, in a sentence or two; may be empty."""
-    return " ".join(dict.fromkeys(REMEDIES[r] for r in reasons if r in REMEDIES))
+def fixes(reasons: Sequence[str]) -> str:
+    """Fixes for these reasons, in a sentence or two; may be empty."""
+    return " ".join(dict.fromkeys(FIXES[r] for r in reasons if r in FIXES))
 
 
 def describe_board(host: str, info: Mapping[str, Any], states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 
 from edgepress.runtime import Contract
-from edgepress.runtime.decisions import decide
-from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status
+from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status, evidence_of, with_probability
 from edgepress.toolkit.benchmarking.advice import choose
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.boards.facts import describe_board
 from edgepress.toolkit.boards.parcels import Cargo
-from edgepress.toolkit.boards.session import Found, Visit
+from edgepress.toolkit.boards.session import BoardResults, Visit
 from edgepress.toolkit.results.records import NOT_COMPARABLE, PROVEN, Benchmark, Measurement
+from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.stats.intervals import paired_ratio
+from edgepress.toolkit.workers.answer import judged
 
 
 def board_rows(
-    host: str, visit: Visit, *, cargo: Cargo, baseline: str, max_drop_pp: float
+    host: str, visit: Visit, *, cargo: Cargo, baseline: str, max_drop_pp: float, rule: Rule
 ) -> tuple[dict[str, Any], list[Measurement]]:
     """A board's entry in a benchmark's `boards`, and one row per file and number of threads.
 
@@ -31,6 +32,7 @@ def board_rows(
         cargo: The files and items that were sent.
         baseline: The scheme that drops and speed-ups refer to, on this board.
         max_drop_pp: Largest acceptable accuracy drop, percentage points.
+        rule: How a file to ship is chosen.
     """
     parcels, data = cargo.parcels, cargo.data
     entry = describe_board(host, visit.info, visit.states)
@@ -46,6 +48,8 @@ def board_rows(
         if data is not None and given is not None:
             against = None if reference is None else answers[reference]
             accuracy = accuracy_figures(given, against, data=data)
+            if against is not None:
+                accuracy = with_probability(accuracy, evidence_of(given, against, data), max_drop_pp)
             row = dataclasses.replace(row, **vars(accuracy), status=accuracy_status(accuracy, max_drop_pp))
         if found.error:
             row = dataclasses.replace(row, status=f"failed: {found.error}")
@@ -56,7 +60,7 @@ def board_rows(
     if data is not None:
         count = len(data.test)
         fewest = [r for r in rows if r.threads == min(r.threads for r in rows)]
-        advice = choose(fewest, host=entry, count=count, max_drop_pp=max_drop_pp)
+        advice = choose(fewest, host=entry, count=count, max_drop_pp=max_drop_pp, rule=rule)
         entry |= {"items": count, "advice": dataclasses.asdict(advice)}
     return entry | {"resumed_pieces": visit.taken_up, "left_in": visit.folder or None}, rows
 
@@ -73,14 +77,14 @@ def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measuremen
     return dataclasses.replace(result, boards=(*boards, entry), results=(*kept, *rows))
 
 
-def _answers(found: Found, contract: Contract) -> Answers | None:
+def _answers(found: BoardResults, contract: Contract) -> Answers | None:
     """A file's answers to the test items; NaN or infinite scores are an error of the file."""
     if found.scores is None:
         return None
     if not np.isfinite(found.scores).all():
         found.error = "its scores contain NaN or infinity."
         return None
-    return Answers(found.engine, *decide(found.scores, contract))
+    return Answers(found.engine, *judged(found.scores, contract))
 
 
 def _timed(

@@ -58,7 +58,7 @@ class Parcel:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BoardPlan:
     """What to do on every board.
 
     Attributes:
@@ -81,7 +81,7 @@ class Plan:
 
 
 @dataclass
-class Found:
+class BoardResults:
     """The results of one file on a board.
 
     Attributes:
@@ -113,7 +113,7 @@ class Visit:
 
     info: dict[str, Any]
     states: list[dict[str, Any]]
-    found: list[Found]
+    found: list[BoardResults]
     folder: str
     taken_up: int
 
@@ -136,7 +136,7 @@ def look(board: Connection, python: str | None = None, *, only_state: bool = Fal
 
 
 def visit(
-    host: str, plan: Plan, *, journal: Journal, config: Path | None = None, on_step: Callable[[str], None]
+    host: str, plan: BoardPlan, *, journal: Journal, config: Path | None = None, on_step: Callable[[str], None]
 ) -> Visit:
     """Carry out a plan on one board.
 
@@ -171,7 +171,7 @@ def visit(
 class _Run:
     """A run on an open connection."""
 
-    def __init__(self, board: Connection, plan: Plan, journal: Journal, on_step: Callable[[str], None]) -> None:
+    def __init__(self, board: Connection, plan: BoardPlan, journal: Journal, on_step: Callable[[str], None]) -> None:
         self._board, self._plan, self._journal = board, plan, journal
         self._on_step = on_step
         self._packages: dict[str, str] = {}  # by model suffix: the Python with the installed packages
@@ -187,7 +187,7 @@ class _Run:
         if plan.items is not None:
             members["items.npy"] = plan.items
         board.push(members, self._top)
-        found = [self._attempt(Found(), self._install, i) for i in range(len(plan.parcels))]
+        found = [self._attempt(BoardResults(), self._install, i) for i in range(len(plan.parcels))]
         info["engines"] = self._engines() | info["engines"]
         if plan.items is not None:
             for i, one in enumerate(found):
@@ -205,7 +205,7 @@ class _Run:
     def _say(self, text: str) -> None:
         self._on_step(f"{self._board.host}: {text}")
 
-    def _attempt(self, one: Found, step: Callable[..., None], i: int, *arguments: Any) -> Found:
+    def _attempt(self, one: BoardResults, step: Callable[..., None], i: int, *arguments: Any) -> BoardResults:
         """Run a step for one file; if it fails, skip the file's further steps."""
         if not one.error:
             try:
@@ -216,7 +216,7 @@ class _Run:
                 one.error = e.message
         return one
 
-    def _install(self, one: Found, i: int) -> None:
+    def _install(self, one: BoardResults, i: int) -> None:
         parcel, home = self._plan.parcels[i], f"{self._top}/{i}"
         self._say(f"installing {parcel.file.name}")
         given = self._plan.python or self._packages.get(Path(parcel.model).suffix)
@@ -234,7 +234,7 @@ class _Run:
         """Versions of the engines that bundles installed."""
         return {k: v for python in self._packages.values() for k, v in look(self._board, python)["engines"].items()}
 
-    def _answer(self, one: Found, i: int) -> None:
+    def _answer(self, one: BoardResults, i: int) -> None:
         parcel, release = self._plan.parcels[i], f"{self._top}/{i}/installed/current"
         self._say(f"accuracy of {parcel.file.name}")
         python = self._plan.python or self._packages[Path(parcel.model).suffix]
@@ -242,7 +242,7 @@ class _Run:
         answers = partial(self._board.run, command, environment={"PYTHONPATH": release}, timeout_s=ANSWER_S)
         one.scores = np.load(io.BytesIO(self._journal.piece(f"scores-{i}", answers)))
 
-    def _time(self, one: Found, i: int, n: int) -> None:
+    def _time(self, one: BoardResults, i: int, n: int) -> None:
         plan, release = self._plan, f"{self._top}/{i}/installed/current"
         options = ["--threads", ",".join(map(str, plan.threads)), "--seconds", f"{plan.seconds:g}", "--json"]
         command = [f"{release}/run", "bench", "--engine", one.engine, *options]

@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.toolkit.errors import BoardError, InputError, LostError
 
 CONNECT_S = 15
@@ -68,7 +69,7 @@ class Connection:
         self.host = checked_host(host)
         # A socket's path has at most 107 bytes, and ssh appends a suffix while creating it.
         short = None if len(tempfile.gettempdir()) < 50 else "/tmp"
-        self._folder = tempfile.TemporaryDirectory(prefix="edgepress-ssh-", dir=short)
+        self._folder = ScratchFolder("ssh-", short)
         control = Path(self._folder.name) / "s"
         path = f"ControlPath={control}" if SHARED else "ControlPath=none"
         options = [word for option in (*OPTIONS, path) for word in ("-o", option)]

@@ -14,11 +14,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.toolkit.errors import BundleError, unknown
 
 PINS = Path(__file__).parent / "pins"
@@ -105,7 +105,7 @@ def resolve(board: str, requirements: Sequence[str]) -> dict[str, tuple[str, str
     Raises:
         BundleError: pip finds no matching wheels.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         options = ("--dry-run", "--ignore-installed", "--target", folder, "--report", "-", "--quiet")
         report = json.loads(_pip("install", board, *options, *requirements))
     found = [(item["metadata"], item["download_info"]["archive_info"]["hashes"]) for item in report["install"]]

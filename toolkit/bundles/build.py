@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ import edgepress.runtime
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.files import whole_file, write_bytes
 from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract
 from edgepress.runtime.sessions import file_format
@@ -37,11 +37,14 @@ from edgepress.toolkit.bundles.signature import signature_path
 from edgepress.toolkit.bundles.verify import Verified, dos_date, verify
 from edgepress.toolkit.data.for_model import data_for, describe
 from edgepress.toolkit.errors import BundleError, InputError, ModelFileError
+from edgepress.toolkit.escaping import markdown, shell_line
 
 SAMPLES = 8
 FILES = Path(__file__).parent / "files"
 EPOCH_1980 = 315532800
 """1 January 1980, the earliest date in a zip, in seconds."""
+SILENCE_S = 120.0
+"""Time limit for opening the model, and again for each sample, seconds."""
 PROOF_S = 600
 """Time limit of the self-test in seconds."""
 
@@ -87,7 +90,7 @@ def bundle(
     *,
     name: str | None = None,
     format: Format = "zip",
-    boards: Sequence[str] = (),
+    board: str | Sequence[str] = (),
     offline: bool = False,
     data: str | None = None,
     samples: int = SAMPLES,
@@ -103,7 +106,7 @@ def bundle(
         out: The bundle; None: next to the file, with its name.
         name: Name of the application and its folder; None: the file's. A board updates the application of this name.
         format: "zip" to install, or "pyz" to run with a Python that has the engine.
-        boards: Names in `BOARDS` to include pinned packages for; empty: all that run the file.
+        board: Names in `BOARDS` to include pinned packages for, also as one text; empty: all that run the file.
         offline: Include the wheels of these packages.
         data: Data to take samples from; None: the data named in the file's contract.
         samples: Number of test items to include; none of a model without labels.
@@ -125,6 +128,7 @@ def bundle(
     path, step = Path(file), on_step or (lambda text: None)
     kind, about = file_format(path), describe(path, hints)
     name = path.stem if name is None else name
+    boards = [one.strip() for one in board.split(",") if one.strip()] if isinstance(board, str) else board
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     opened, notes = None, ["Without samples, the self-test checks neither decoding nor resizing."]
@@ -134,7 +138,7 @@ def bundle(
             raise InputError(f"{path} does not say what data it was trained on.", hint)
         opened, notes = data_for(about.contract, data, where=path, numbered=about.numbered)
         about = about.labelled(opened)
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as temporary:
+    with ScratchFolder() as temporary:
         model = path
         if about.published:
             step("Describing the file")
@@ -213,7 +217,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
     about = {
         "NAME": folder.name,
         "MODEL": manifest.model,
-        "SCHEME": contract.scheme,
+        "SCHEME": markdown(contract.scheme),
         "SIZE": str(file.stat().st_size),
         "WHAT": f"A classifier with {len(contract.labels)} labels" if contract.labels else "A model without labels",
         "INPUT": " x ".join(map(str, contract.input.shape)) + (" pixels" if contract.input.is_image else ""),
@@ -233,7 +237,7 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
 def _write_samples(job: SampleJob) -> str:
     """Write the samples in a child process; returns the engine's name."""
     try:
-        (engine,) = run_in_child(write_samples, job)
+        *_, engine = run_in_child(write_samples, job, silence_s=SILENCE_S)
     except ChildDied as e:
         raise ModelFileError(f"{job.model} crashed the process that ran it ({e}).", "Convert the model again.") from e
     return str(engine)
@@ -251,7 +255,7 @@ def _prove(folder: Path, engine: str | None) -> dict[str, Any]:
         raise BundleError(f"The self-test ended without a result: {e}.", "Convert the model again.") from e
     if done.returncode:
         reason = report.get("error", {}).get("message") or "its answers differ from the stored ones"
-        hint = f"Try: edgepress predict {folder.name} IMAGE"
+        hint = f"Try: {shell_line('edgepress', 'predict', folder.name)} IMAGE"
         raise BundleError(f"The self-test fails on this machine: {reason}", hint)
     return report
 

@@ -7,6 +7,7 @@ a temporary folder while the command runs, because engines need the model as a f
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,9 +19,13 @@ from types import FrameType
 def main(arguments: list[str]) -> int:
     """Run a command of `python -m edgepress.runtime` with the model in this file, and return its exit code."""
     from edgepress.runtime.__main__ import main as command
+    from edgepress.runtime.limit import LIMIT
 
-    signal.signal(signal.SIGTERM, _end)  # so that a stopped service removes its folder
+    for name in ("SIGTERM", "SIGHUP"):  # so that a stopped service and a closed terminal remove the folder
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:
+            signal.signal(getattr(signal, name), _end)
     with zipfile.ZipFile(sys.argv[0]) as archive, tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+        LIMIT.before_end.append(lambda: shutil.rmtree(folder, ignore_errors=True))
         model = json.loads(archive.read("MANIFEST.json"))["model"]
         for name in archive.namelist():
             if name == model or name.startswith("samples/"):

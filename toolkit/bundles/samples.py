@@ -51,8 +51,9 @@ def choose_samples(data: DataSet, count: int) -> tuple[tuple[int, npt.NDArray[An
 
 
 def write_samples(job: SampleJob, emit: Emit) -> None:
-    """Write the samples and their manifest; runs in a child process and emits the engine's name."""
+    """Write the samples and their manifest; runs in a child process and emits the engine's name after each step."""
     model = load(job.model, job.engine)
+    emit(model.engine)
     manifest = job.folder / "samples" / "manifest.json"
     manifest.parent.mkdir()
     samples = []
@@ -65,6 +66,7 @@ def write_samples(job: SampleJob, emit: Emit) -> None:
         samples.append(
             {"file": file.name, "label": label, "scores": [float(str(s)) for s in scores]}
         )  # shortest decimals
+        emit(model.engine)
     text = json.dumps({"schema_version": 1, "samples": samples}, indent=1) + "\n"
     manifest.write_text(text, encoding="utf-8")
     emit(model.engine)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.toolkit.errors import BundleError, InputError
 
 NAMESPACE = "edgepress-bundle"
@@ -65,7 +65,7 @@ def check_signature(bundle: Path, signature: Path, key: Path) -> str:
     if not signature.is_file():
         raise BundleError(f"{bundle} has no signature: {signature} does not exist.", "Do not install it.")
     name = None
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+    with ScratchFolder() as folder:
         allowed = key
         if _PUBLIC_KEY.match(text):
             allowed = Path(folder) / "allowed_signers"

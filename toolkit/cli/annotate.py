@@ -10,6 +10,7 @@ from typer import Argument, Option
 from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Json, with_model_hints
+from edgepress.toolkit.escaping import shell_line
 
 
 @with_model_hints
@@ -34,7 +35,10 @@ def annotate(
         meaning = f"no labels, {' x '.join(map(str, about.output_shape))} outputs"
     screen.say(f"{made.path}: {about.scheme}, {item}, {meaning}.", style="bold")
     if made.path.suffix == ".json":
-        call = f"bench {file.name}" if about.task == "none" else f"classify {file.name} IMAGE"
-        screen.say(f"On a board: python -m edgepress.runtime {call} --contract {made.path.name}")
+        call: list[str | Path] = (
+            ["bench", Path(file.name)] if about.task == "none" else ["classify", Path(file.name), "IMAGE"]
+        )
+        words = ["python", "-m", "edgepress.runtime", *call, "--contract", Path(made.path.name)]
+        screen.say(f"On a board: {shell_line(*words)}")
     else:
-        screen.say(f"Weights and answers are those of {file}. Next: edgepress bundle {made.path}")
+        screen.say(f"Weights and answers are those of {file}. Next: {shell_line('edgepress', 'bundle', made.path)}")

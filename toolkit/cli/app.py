@@ -4,23 +4,25 @@ To add a command, write a module of its name in this folder and add a row to `CO
 the same name (options as parameters, help as its docstring), or, for a group, a Typer application named `app`. Nothing
 heavy is imported until a command runs, so that `edgepress --help` answers at once. Options of the commands in
 `settings_file.READS` can stand in edgepress.toml without further code; one without a default needs an example in
-`template.EXAMPLES`.
+`template.EXAMPLES`, and each a row in `found_files.TABLE`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Option
-from typer.core import TyperCommand, TyperGroup
 
 from edgepress import __version__
+from edgepress.runtime.text import one_line
 from edgepress.toolkit.cli import screen, settings
 from edgepress.toolkit.cli.frame import command
+from edgepress.toolkit.cli.help import WORDS, HelpfulCommand, HelpfulGroup, with_help_all
 from edgepress.toolkit.cli.settings_file import NAME
 from edgepress.toolkit.errors import UsageError
 
@@ -33,8 +35,9 @@ COMMANDS = {
     "tune": "edgepress tune runs/photos/model.keras --bits 4 --minutes 10",
     "compress": "edgepress compress runs/photos/model.keras --max-size 200kB --max-latency 5ms",
     "prune": "edgepress prune runs/photos/model.keras --macs 50% --minutes 10",
-    "sweep": "edgepress sweep --data photos/ --arch mobilenet-v2,resnet8 --size 64,96 --seeds 3",
+    "sweep": "edgepress sweep --data photos/ --arch mobilenet-v2,resnet8 --size 64,96",
     "benchmark": "edgepress benchmark runs/photos/variants --max-drop 1",
+    "calibrate": "edgepress calibrate runs/photos/variants/model-int8.tflite --max-error 2%",
     "profile": "edgepress profile model-int8.tflite --plot layers.svg",
     "diagnose": "edgepress diagnose runs/photos/variants/*.tflite",
     "report": "edgepress report runs/photos/variants --format md",
@@ -44,6 +47,7 @@ COMMANDS = {
     "annotate": "edgepress annotate published.tflite --input-range -1,1 --out model.tflite",
     "inspect": "edgepress inspect model-int8.tflite",
     "bundle": "edgepress bundle model-int8.tflite --board pi64-py313",
+    "export": "edgepress export model-int8-integer-only.tflite --board pico2 --out model-c99",
     "verify": "edgepress verify model-int8.zip --key sender.pub",
     "board": "edgepress board bench pi@raspberrypi.local runs/photos/variants",
     "engine": "edgepress engine add openvino",
@@ -52,7 +56,7 @@ COMMANDS = {
 """Each command, which is a module of this folder, with an example of its use; in the order of `--help`."""
 
 
-class _Commands(TyperGroup):
+class _Commands(HelpfulGroup):
     """Lists groups and commands in the order of `COMMANDS`, and words errors about choices as those about numbers."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -60,29 +64,45 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)
-        if not ctx.resilient_parsing and "--help" not in rest:
-            settings.apply(ctx, self.commands, str(name))
+        if not ctx.resilient_parsing and not WORDS & {*rest}:
+            settings.apply(ctx, self.commands, str(name), quiet="--json" in rest)
         return name, found, rest
 
+    def make_context(self, *words: Any, **more: Any) -> Any:
+        with _worded_errors():
+            return super().make_context(*words, **more)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _worded_errors():
             return super().invoke(ctx)
-        except Exception as e:  # Typer passes on pydantic's "Value error, 'x' is not one of ..."
-            if hasattr(e, "format_message"):
-                e.message = e.message.removeprefix("Value error, ")  # type: ignore[attr-defined]
-                if getattr(e, "option_name", "") in ("--config", "--no-config"):
-                    e.message += f" It stands before the command: edgepress {e.option_name} ..."  # type: ignore[attr-defined]
-            raise
 
 
-class _Command(TyperCommand):
+@contextmanager
+def _worded_errors() -> Iterator[None]:
+    """Let usage errors say what was given as one line, and without pydantic's words, which Typer passes on."""
+    try:
+        yield
+    except Exception as e:
+        if hasattr(e, "format_message"):
+            e.message = e.message.removeprefix("Value error, ")  # type: ignore[attr-defined]
+            if getattr(e, "option_name", "") in ("--config", "--no-config"):
+                e.message += f" It stands before the command: edgepress {e.option_name} ..."  # type: ignore[attr-defined]
+            message = one_line(e.format_message())
+            e.format_message = lambda: message
+        raise
+
+
+class _Command(HelpfulCommand):
     """Says which options are from edgepress.toml before it runs."""
 
     def invoke(self, ctx: Any) -> Any:
         line = settings.begin(ctx)
         if line and not ctx.params.get("json_output"):
             screen.step(line)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        finally:
+            settings.end(ctx)
 
 
 def _version(wanted: bool) -> None:
@@ -122,9 +142,11 @@ def build() -> typer.Typer:
         module = importlib.import_module(f"edgepress.toolkit.cli.{name}")
         epilog = f"Example: {example}"
         if hasattr(module, "app"):
-            app.add_typer(module.app, name=name, no_args_is_help=True, epilog=epilog)
+            for each in module.app.registered_commands:
+                each.cls = HelpfulCommand
+            app.add_typer(module.app, name=name, cls=HelpfulGroup, no_args_is_help=True, epilog=epilog)
         else:
-            app.command(name, cls=_Command, epilog=epilog)(command(getattr(module, name)))
+            app.command(name, cls=_Command, epilog=epilog)(command(with_help_all(getattr(module, name))))
     return app
 
 

@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from edgepress.toolkit.cli import screen
+from edgepress.toolkit.terminal import BarColumn, Description, Progress, SpinnerColumn, TimeRemainingColumn, console
 
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[float, str], None]]:
     """A progress bar on standard error with figures and the time left; the steps, if that is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    columns = (SpinnerColumn(), Description(), BarColumn(), TimeRemainingColumn(compact=True))
+    shown = console(stderr=True)
+    if not shown.is_terminal:
         yield _Steps()
         return
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=shown) as progress:
         task = progress.add_task("opening", total=1.0)
         yield lambda share, text: progress.update(task, completed=share, description=text)
 

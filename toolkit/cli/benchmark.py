@@ -8,16 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.toolkit.cli import screen, settings
-from edgepress.toolkit.cli.options import (
-    MANY_ENGINES,
-    Data,
-    Json,
-    MaxDrop,
-    SkipUnreadable,
-    ThreadCounts,
-    with_model_hints,
-)
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen, settings
+from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.escaping import shell_line
 
 if TYPE_CHECKING:
     from edgepress.toolkit.results.records import Benchmark
@@ -25,24 +19,38 @@ if TYPE_CHECKING:
 PHASES = {"accuracy": "Checking accuracy", "latency": "Timing", "profile": "Profiling"}
 
 
-@with_model_hints
+@options.with_model_hints
 def benchmark(
-    files: Annotated[list[Path], Argument(help=".tflite and .onnx files, or one folder of them")],
+    files: Annotated[list[Path], Argument(help=".tflite and .onnx files, or one folder of them or of a run")],
     hints: Hints,
-    data: Data = None,
-    engine: Annotated[str, MANY_ENGINES] = "all",
-    threads: ThreadCounts = "1",
-    batch: Annotated[str, Option(help="Batch sizes to time, separated by commas")] = "1",
+    data: options.Data = None,
+    engine: Annotated[str, options.MANY_ENGINES] = "all",
+    threads: options.ThreadCounts = "1",
+    batch: Annotated[str, options.Several(help="Batch sizes to time, separated by commas")] = "1",
     cpus: Annotated[
-        str | None, Option(help="CPUs to time on, separated by commas", show_default="one per thread, the same for all")
+        str | None,
+        options.Several(help="CPUs to time on, separated by commas", show_default="one per thread, the same for all"),
     ] = None,
-    max_drop: MaxDrop = None,
-    baseline: Annotated[
+    max_drop: options.MaxDrop = None,
+    confidence: options.Confidence = "90%",
+    prefer: options.Preference = "balanced",
+    more: Annotated[
         str | None,
         Option(
-            help="File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32"
+            metavar="DATA",
+            help="More items, labelled or not, that took no part in training, calibration or choosing: how often a "
+            "file and the baseline differ on them counts",
+            show_default="none",
         ),
     ] = None,
+    differences: Annotated[
+        Path | None,
+        Option(
+            help="Folder for images of --more to label, where labels would make the choice surer, and of those labels",
+            show_default="to-label, beside the results",
+        ),
+    ] = None,
+    baseline: options.Baseline = None,
     rounds: Annotated[
         int, Option(min=1, help="Rounds of timing over all files; 6 or more give confidence intervals")
     ] = 20,
@@ -52,8 +60,8 @@ def benchmark(
         bool, Option("--profile", help="Also measure the time of each operation, and say what makes files slow")
     ] = False,
     out: Annotated[Path | None, Option(help="Folder for the results", show_default="the folder of the files")] = None,
-    skip_unreadable: SkipUnreadable = False,
-    json_output: Json = False,
+    skip_unreadable: options.SkipUnreadable = False,
+    json_output: options.Json = False,
 ) -> int:
     """Measure size, latency and accuracy of files side by side, and recommend which one to ship.
 
@@ -62,37 +70,34 @@ def benchmark(
     from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
     from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, write_benchmark
     from edgepress.toolkit.benchmarking.benchmark import benchmark as work
-    from edgepress.toolkit.benchmarking.plan import parse_counts
+    from edgepress.toolkit.benchmarking.more import TO_LABEL
+    from edgepress.toolkit.benchmarking.plan import folder_of, parse_counts
     from edgepress.toolkit.caches import default_cache
     from edgepress.toolkit.host.cpus import parse_cpus
 
+    folder = out or folder_of(files)
     with screen.progress(PHASES) as on_progress:
-        options = BenchmarkOptions(
-            engines=engine,
+        how = call_with(
+            BenchmarkOptions,
+            locals(),
             threads=parse_counts(threads, "--threads"),
             batch=parse_counts(batch, "--batch"),
             cpus=None if cpus is None else parse_cpus(cpus),
-            rounds=rounds,
-            time_cap_s=time_cap,
-            baseline=baseline,
-            max_drop_pp=MAX_DROP_PP if max_drop is None else max_drop,
-            skip_unreadable=skip_unreadable,
-            limits=limits,
-            profile=profile,
+            max_drop=MAX_DROP_PP if max_drop is None else max_drop,
+            differences=(differences or folder / TO_LABEL) if more is not None else differences,
             cache=default_cache(),
             command=settings.command_line(),
         )
-        result = work(files, data=data, hints=hints, options=options, on_progress=on_progress)
-    folder = out or (files[0] if files[0].is_dir() else files[0].parent)
+        result = work(files, data=data, hints=hints, options=how, on_progress=on_progress)
     paths = write_benchmark(result, folder)
     screen.note(*result.notes)
     if json_output:
         screen.document(result.to_dict())
     else:
         show_benchmark(result)
-        screen.say(f"Written: {', '.join(str(p) for p in paths)}. Next: edgepress report {folder}")
+        screen.say(f"Written: {', '.join(str(p) for p in paths)}. Next: {shell_line('edgepress', 'report', folder)}")
     if any(r.failed for r in result.results):
-        return 1
+        return code_of(not r.failed for r in result.results)
     return 3 if max_drop is not None and result.advice.ship is None else 0
 
 
@@ -107,12 +112,20 @@ def show_benchmark(result: Benchmark) -> None:
         numbers = {getattr(r, name) for r in result.results}
         about += [f"{name} {n}" for n in numbers if len(numbers) == 1]
     screen.say(", ".join(about))
-    screen.show(benchmark_table(result))
+    table = benchmark_table(result)
+    screen.show(table)
+    meanings = {
+        "SQNR": "Errors and SQNR: of the outputs, relative to those of the baseline.",
+        "Drop, pp": "Drop: relative to the baseline, with the upper end (≤) of its 95 % confidence interval.",
+        "Speed-up": "Speed-up: relative to the baseline, ± half of its 95 % confidence interval.",
+        "Status": f"Status: how sure it is that a file loses less than {result.max_drop_pp:g} pp; proven if the whole "
+        "interval is below.",
+    }
     if result.by_error:
-        screen.say("Errors and SQNR: of the outputs, relative to those of the baseline.")
-    else:
-        screen.say("Drop: relative to the baseline, with the upper end (≤) of its 95 % confidence interval.")
-    screen.say("Speed-up: relative to the baseline, ± half of its 95 % confidence interval.")
+        del meanings["Status"]
+    shown = {str(column.header) for column in table.columns}
+    for text in (meaning for name, meaning in meanings.items() if name in shown):
+        screen.say(text)
     if result.noise is not None and not result.noise.noisy:
         screen.say("The host was quiet during timing.")
     for r in result.results:

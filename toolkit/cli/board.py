@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.frame import command
-from edgepress.toolkit.cli.options import DATA_HELP, Json, MaxDrop, SkipUnreadable, ThreadCounts
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli.frame import code_of, command
 from edgepress.toolkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,20 +36,20 @@ def info(
     host: Annotated[str, Argument(help="Board, as for ssh: NAME, USER@NAME, ssh://USER@NAME:PORT")],
     python: Python = None,
     ssh_config: SshConfig = None,
-    json_output: Json = False,
+    json_output: options.Json = False,
 ) -> None:
     """Show a board's hardware, its temperature, whether it is throttled, and which engines it can install."""
     from edgepress.toolkit.boards.bench import board_info as work
 
-    found = work(host, python=python, ssh_config=ssh_config)
+    facts = work(host, python=python, ssh_config=ssh_config)
     if json_output:
-        screen.document(found)
+        screen.document(facts)
         return
-    _show_board(found)
-    screen.say(found["advice"])
-    if found["install"]:
+    _show_board(facts)
+    screen.say(facts["advice"])
+    if facts["install"]:
         screen.say("A bundle installs its engine (edgepress bundle, edgepress board bench). By hand, on the board:")
-        screen.say(f"  {found['install']}")
+        screen.say(f"  {facts['install']}")
 
 
 @app.command()
@@ -62,25 +62,27 @@ def bench(
             help="Boards, as for ssh; .tflite and .onnx files, bundles of them (.zip), or one folder of files",
         ),
     ],
-    data: Annotated[str | None, Option(help=DATA_HELP, show_default="only the self-test")] = None,
+    data: Annotated[str | None, Option(help=options.DATA_HELP, show_default="only the self-test")] = None,
     items: Annotated[int, Option(min=1, help="Largest number of test items to send")] = 1000,
     python: Python = None,
-    threads: ThreadCounts = "1",
+    threads: options.ThreadCounts = "1",
     rounds: Annotated[
         int, Option(min=0, help="Rounds of timing over all files; 6 or more give confidence intervals")
     ] = 6,
     seconds: Annotated[
         float, Option(min=0.1, help="Seconds of timing for each file and number of threads in a round")
     ] = 1.0,
-    max_drop: MaxDrop = None,
+    max_drop: options.MaxDrop = None,
+    confidence: options.Confidence = "90%",
+    prefer: options.Preference = "balanced",
     out: Annotated[
         Path | None, Option(help="Folder of the benchmark.json to merge with", show_default="the folder of the files")
     ] = None,
     keep: Annotated[bool, Option("--keep", help="Keep the copied files on the board")] = False,
-    resume: Annotated[bool, Option("--resume", help="Resume an interrupted run")] = False,
-    skip_unreadable: SkipUnreadable = False,
+    resume: options.Resume = False,
+    skip_unreadable: options.SkipUnreadable = False,
     ssh_config: SshConfig = None,
-    json_output: Json = False,
+    json_output: options.Json = False,
 ) -> int:
     """Verify and measure files on boards, and add the results to the workstation's; removes the copied files."""
     from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
@@ -96,36 +98,27 @@ def bench(
             f"No board given, only files: {', '.join(files)}.",
             "Add a board as for ssh, such as pi@raspberrypi.local; with USER@ if a file has the same name.",
         )
-    result = work(
-        hosts,
-        files,
-        data=data,
-        items=items,
-        python=python,
+    result = call_with(
+        work,
+        locals(),
         threads=parse_counts(threads, "--threads"),
-        rounds=rounds,
-        seconds=seconds,
         max_drop_pp=MAX_DROP_PP if max_drop is None else max_drop,
-        out=out,
-        keep=keep,
-        resume=resume,
-        skip_unreadable=skip_unreadable,
-        ssh_config=ssh_config,
         on_step=screen.step,
     )
     boards = [b for b in result.benchmark.boards if b["name"] in hosts] if result.benchmark is not None else []
-    failed = [r for r in result.benchmark.results if r.host in hosts and r.failed] if result.benchmark else []
+    measured = [r for r in result.benchmark.results if r.host in hosts] if result.benchmark is not None else []
+    failed = [r for r in measured if r.failed]
     if json_output:
         screen.document(result.to_dict())
     else:
         _show_bench(result, boards, failed)
     if result.failed or failed:
-        return 1
+        return code_of([*(not r.failed for r in measured), *(False for _ in result.failed)])
     return 3 if max_drop is not None and any(b.get("advice", {}).get("ship") is None for b in boards) else 0
 
 
 def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed: Sequence[Measurement]) -> None:
-    from edgepress.toolkit.boards.facts import remedies
+    from edgepress.toolkit.boards.facts import fixes
     from edgepress.toolkit.cli.tables import benchmark_table
 
     if result.benchmark is not None:
@@ -134,7 +127,7 @@ def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed:
             screen.say()
             _show_board(board)
             if board["reasons"]:
-                why = f"Not comparable: {', '.join(board['reasons'])}. {remedies(board['reasons'])}"
+                why = f"Not comparable: {', '.join(board['reasons'])}. {fixes(board['reasons'])}"
                 screen.say(why.strip(), style="bold red")
             screen.note(*(f"{board['name']}: {text}" for text in board["notes"]))
             if "advice" in board:

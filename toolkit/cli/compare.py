@@ -8,32 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from rich.text import Text
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.toolkit.cli import screen
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.benchmark import PHASES
-from edgepress.toolkit.cli.options import (
-    DATA_HELP,
-    MANY_ENGINES,
-    MANY_SCHEMES,
-    Json,
-    SkipUnreadable,
-    Threads,
-    list_of,
-    with_model_hints,
-)
+from edgepress.toolkit.terminal import Text
 
 if TYPE_CHECKING:
     from edgepress.toolkit.comparison.compare import Comparison
 
-Models, Results = (partial(Option, rich_help_panel=name) for name in ("For two model files", "For two results"))
+Models = partial(Option, rich_help_panel="For two model files")
 NARROW, HIDDEN = 120, ("p99_us", "memory_bytes")
 """Columns of the screen below which the table has no room for these figures."""
 
 
-@with_model_hints
+@options.with_model_hints
 def compare(
     old: Annotated[Path, Argument(help="A benchmark.json, a folder that holds one, or a .tflite or .onnx file")],
     new: Annotated[Path, Argument(help="The same kind of file; two model files are measured side by side")],
@@ -49,16 +40,24 @@ def compare(
         bool, Option("--strict", help="Decide by estimates, not by 95 % confidence intervals; unknown counts as failed")
     ] = False,
     format_: Annotated[Literal["text", "md"], Option("--format", help="md: Markdown for a pull request")] = "text",
-    engine: Annotated[str, MANY_ENGINES] = "all",
+    engine: Annotated[str, options.MANY_ENGINES] = "all",
     scheme: Annotated[
         str,
-        Results(help="Schemes, separated by commas, such as tflite-int8, or all", autocompletion=list_of(MANY_SCHEMES)),
+        options.Several(
+            rich_help_panel="For two results",
+            help="Schemes, separated by commas, such as tflite-int8, or all",
+            autocompletion=options.list_of(options.MANY_SCHEMES),
+        ),
     ] = "all",
-    data: Annotated[str | None, Models(help=DATA_HELP, show_default="the data the model was trained on")] = None,
-    threads: Threads = 1,
+    data: Annotated[
+        str | None, Models(help=options.DATA_HELP, show_default="the data the model was trained on")
+    ] = None,
+    threads: options.Threads = 1,
     rounds: Annotated[int, Models(min=1, help="Rounds of timing; 6 or more give confidence intervals")] = 20,
-    skip_unreadable: SkipUnreadable = False,
-    json_output: Json = False,
+    confidence: options.Confidence = "90%",
+    prefer: options.Preference = "balanced",
+    skip_unreadable: options.SkipUnreadable = False,
+    json_output: options.Json = False,
 ) -> int:
     """Show what changed between two results or two model files, and check limits: a gate for CI."""
     from edgepress.toolkit.comparison import text as texts
@@ -67,20 +66,7 @@ def compare(
     from edgepress.toolkit.comparison.match import APPEARED, BOTH
 
     with screen.progress(PHASES) as on_progress:
-        result = work(
-            old,
-            new,
-            fail_if=fail_if or (),
-            strict=strict,
-            schemes=scheme,
-            engines=engine,
-            data=data,
-            threads=threads,
-            rounds=rounds,
-            hints=hints,
-            skip_unreadable=skip_unreadable,
-            on_progress=on_progress,
-        )
+        result = call_with(work, locals(), fail_if=fail_if or ())
     if json_output:
         screen.document(result.to_dict())
     elif format_ == "md":
@@ -118,3 +104,5 @@ def _show(result: Comparison) -> None:
         screen.show(screen.table([(name, "left") for name in ("Outcome", "Fail if", "On", "Found")], verdicts))
     screen.say()
     screen.say(texts.summary(result), style="bold red" if result.failed else "bold")
+    if result.advice is not None:
+        screen.say(f"Ship: {result.advice.ship or 'none'}. {result.advice.why}")

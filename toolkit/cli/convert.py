@@ -2,60 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.converters.statistics import RANGINGS
+from edgepress.converters.statistics import CALIBRATION_METHODS
 from edgepress.converters.targets import TARGETS
-from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import (
-    DATA_HELP,
-    MANY_SCHEMES,
-    SCHEMES_HELP,
-    TRAINED_ON,
-    Json,
-    Offline,
-    SkipUnreadable,
-    list_of,
-    with_source_hints,
-)
+from edgepress.converters.variant import Variant
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.text import first_sentence
 
 
-@with_source_hints
+@options.with_source_hints
 def convert(
-    model: Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, or a SavedModel folder")],
+    model: options.Model,
     hints: Hints,
     to: Annotated[
         str,
-        Option(help=f"Schemes, separated by commas: {SCHEMES_HELP}", autocompletion=list_of(MANY_SCHEMES)),
+        options.Several(
+            help=f"Schemes, separated by commas: {options.SCHEMES_HELP}",
+            autocompletion=options.list_of(options.MANY_SCHEMES),
+        ),
     ] = "all",
     data: Annotated[
         str | None,
-        Option(help=f"{DATA_HELP}; labels are not needed, so a folder of images will do", show_default=TRAINED_ON),
+        Option(
+            help=f"{options.DATA_HELP}; labels are not needed, so a folder of images will do",
+            show_default=options.TRAINED_ON,
+        ),
     ] = None,
     out: Annotated[Path | None, Option(help="Folder for the files", show_default="variants, next to the model")] = None,
     calibration: Annotated[
         str,
         Option(
             help="How ranges of integers follow from calibration items; auto tries the others on validation items",
-            metavar=f"<{'|'.join(RANGINGS)}>",
-            autocompletion=list_of(RANGINGS),
+            metavar=f"<{'|'.join(CALIBRATION_METHODS)}>",
+            autocompletion=options.list_of(CALIBRATION_METHODS),
         ),
     ] = "auto",
     samples: Annotated[int, Option("--samples", min=1, help="Number of training items in the calibration set")] = 200,
-    calibration_images: Annotated[int | None, Option(min=1, hidden=True, help="Earlier name of --samples")] = None,
     verify: Annotated[bool, Option(help="Reject files whose answers differ too much from the model's")] = True,
-    skip_unreadable: SkipUnreadable = False,
-    offline: Offline = False,
+    skip_unreadable: options.SkipUnreadable = False,
+    offline: options.Offline = False,
     target: Annotated[
         str,
         Option(
-            help="What the files are for: cpu, or integer-only (no float operation), for microcontrollers and NPUs",
+            help="Where the files will run: cpu, or integer-only (no float operation), for microcontrollers and NPUs",
             metavar=f"<{'|'.join(TARGETS)}>",
-            autocompletion=list_of(TARGETS),
+            autocompletion=options.list_of(TARGETS),
         ),
     ] = TARGETS[0],
     repairs: Annotated[bool, Option(help="Equalize channels and correct biases where that keeps accuracy")] = True,
@@ -72,7 +72,11 @@ def convert(
     keep_float: Annotated[
         str, Option(help="tflite-mixed, onnx-mixed: layers to keep in float, such as 'conv1|head'", show_default=False)
     ] = "",
-    json_output: Json = False,
+    verbose: Annotated[
+        bool,
+        Option("--verbose", help="Print the rewrites and repairs of each file, and what to do about rejected ones"),
+    ] = False,
+    json_output: options.Json = False,
 ) -> int:
     """Convert any Keras, TFLite or ONNX classifier to quantized files, each verified against the source model."""
     from edgepress.toolkit import conversion
@@ -84,22 +88,9 @@ def convert(
         notes.append(text)
         screen.note(text)
 
-    variants = conversion.convert(
-        model,
-        to,
-        data=data,
-        out=out,
-        hints=hints,
-        repairs=repairs,
-        calibration=calibration,
-        samples=calibration_images or samples,
-        verify=verify,
-        skip_unreadable=skip_unreadable,
-        install=not offline,
-        target=target,
-        rewrite=rewrites,
-        keep_float=keep_float,
-        max_drop=max_drop,
+    variants = call_with(
+        conversion.convert,
+        locals(),
         on_note=note,
         on_step=screen.step,
         on_start=lambda scheme: screen.step(f"Converting to {scheme}"),
@@ -108,11 +99,33 @@ def convert(
         screen.document(conversion.summary(variants, notes))
     else:
         screen.show(variants_table(variants))
-        for made in filter(None, (rewrites_table(variants), repairs_table(variants))):
+        for details in filter(None, (rewrites_table(variants), repairs_table(variants)) if verbose else ()):
             screen.say()
-            screen.show(made)
+            screen.show(details)
         screen.say()
         screen.note(*(f"{', '.join(names)}: {text}" for text, names in conversion.notes_by_text(variants).items()))
+        for line in outcome(variants, verbose=verbose):
+            screen.say(line)
         if done := [v.path for v in variants if v.path is not None]:
-            screen.say(f"Written to {done[0].parent}. Next: edgepress benchmark {done[0].parent}")
-    return int(any(v.path is None for v in variants))
+            screen.say(f"Next: {shell_line('edgepress', 'benchmark', done[0].parent)}")
+    return code_of(v.path is not None for v in variants)
+
+
+def outcome(variants: Sequence[Variant], *, verbose: bool = False) -> list[str]:
+    """How many files were written, why each other was rejected, and what to do about these.
+
+    Args:
+        variants: The files, and what stands in their place.
+        verbose: Whether reasons are whole instead of one sentence each.
+    """
+    rejected = [v for v in variants if v.path is None]
+    folder = next((f" to {v.path.parent}" for v in variants if v.path is not None), "")
+    line = f"{len(variants) - len(rejected)} of {len(variants)} files written{folder}"
+    if not rejected:
+        return [f"{line}."]
+    reasons = {v.scheme: v.error if verbose else first_sentence(v.error) for v in rejected}
+    if len(rejected) == 1:
+        lines = [f"{line}; {rejected[0].scheme} was rejected: {reasons[rejected[0].scheme]}"]
+    else:
+        lines = [f"{line}; {len(rejected)} were rejected:", *(f"  {name}: {why}" for name, why in reasons.items())]
+    return [*lines, *dict.fromkeys(v.hint for v in rejected if v.hint)]

@@ -6,26 +6,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.table import Table
-from rich.text import Text
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.toolkit.cli import screen
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.diagnose_accuracy import diagnose_accuracy
-from edgepress.toolkit.cli.options import Json, Threads, list_of, with_model_hints
+from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.terminal import Table, Text
 from edgepress.toolkit.text import duration, percent, plural, rate
 from edgepress.toolkit.workers.trace import TRACERS
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.diagnosing.diagnosis import Diagnosis
+    from edgepress.toolkit.speed_diagnosis.diagnosis import Diagnosis
 
 Accuracy = partial(Option, rich_help_panel="Why a file is inaccurate")
 
 
-@with_model_hints
+@options.with_source_hints
 def diagnose(
     files: Annotated[
         list[Path],
@@ -35,13 +36,14 @@ def diagnose(
     engine: Annotated[
         str | None,
         Option(
+            parser=CommaList,
             metavar="NAMES",
             help=f"Engines that run the files, separated by commas: all, {', '.join(TRACERS)}",
             show_default="the first installed one that opens the file",
-            autocompletion=list_of(("all", *TRACERS)),
+            autocompletion=options.list_of(("all", *TRACERS)),
         ),
     ] = None,
-    threads: Threads = 1,
+    threads: options.Threads = 1,
     runs: Annotated[int, Option(min=1, help="Inferences to trace; fewer if they take longer than 2 s")] = 200,
     data: Annotated[
         str | None,
@@ -51,35 +53,24 @@ def diagnose(
     test_items: Annotated[int, Accuracy(min=1, help="Test items that the model and the file answer")] = 1000,
     plot: Annotated[Path | None, Accuracy(help="Also plot layers and classes to a .png or .svg file")] = None,
     attempt: Annotated[
-        bool, Accuracy("--try/--no-try", help="Try remedies before recommending them, by converting again")
+        bool, Accuracy("--try/--no-try", help="Try fixes before recommending them, by converting again")
     ] = True,
     offline: Annotated[bool, Accuracy("--offline", help="Do not install onnx2tf, which ONNX models need")] = False,
     skip_unreadable: Annotated[
         bool, Accuracy("--skip-unreadable", help="Skip unreadable images, and list them")
     ] = False,
-    json_output: Json = False,
+    json_output: options.Json = False,
 ) -> int:
-    """Say why files are slow and what mends it; or, with --data, which layers make a file inaccurate.
+    """Say why files are slow and how to fix it; or, with --data, which layers make a file inaccurate.
 
     Slow: what is not delegated, converted or far below this CPU's reach. Inaccurate: what each layer adds to the error.
     """
     if data is not None:
-        diagnose_accuracy(
-            files,
-            hints,
-            data,
-            items=test_items,
-            layer_items=samples,
-            attempt=attempt,
-            skip_unreadable=skip_unreadable,
-            install=not offline,
-            plot=plot,
-            json_output=json_output,
-        )
+        call_with(diagnose_accuracy, locals(), items=test_items, layer_items=samples)
         return 0
     if plot is not None or hints != Hints():
         raise InputError("A plot, and options that describe a model, need --data.", "Give --data, or leave them out.")
-    from edgepress.toolkit.diagnosing.diagnose import diagnose as work
+    from edgepress.toolkit.speed_diagnosis.diagnose import diagnose as work
 
     failed: list[dict[str, str]] = []
 
@@ -89,38 +80,37 @@ def diagnose(
 
     engines = None if engine is None else [name.strip() for name in engine.split(",") if name.strip()]
     one = len(files) == 1 and (engines is None or (len(engines) == 1 and engines != ["all"]))
-    found = work(
-        *files, engines=engines, threads=threads, runs=runs, on_start=screen.step, on_error=None if one else note
+    diagnoses = work(
+        *files, engine=engines, threads=threads, runs=runs, on_start=screen.step, on_error=None if one else note
     )
     if json_output:
-        screen.document({"diagnoses": [d.to_dict() for d in found], "failed": failed})
+        screen.document({"diagnoses": [d.to_dict() for d in diagnoses], "failed": failed})
     else:
-        for i, one_found in enumerate(found):
+        for i, one_found in enumerate(diagnoses):
             if i:
                 screen.say()
             _show(one_found)
-    if failed and found and not json_output:
+    if failed and diagnoses and not json_output:
         screen.note("to say why a file is inaccurate, add --data: edgepress diagnose MODEL FILE --data DATA")
-    return 1 if failed else 0
+    return code_of([True] * len(diagnoses) + [False] * len(failed))
 
 
-def _show(found: Diagnosis) -> None:
-    screen.say(
-        f"{found.file} on {found.engine}, {plural(found.threads, 'thread')}: {duration(found.total_us)}", style="bold"
-    )
-    screen.say(found.text)
+def _show(diagnosis: Diagnosis) -> None:
+    threads = plural(diagnosis.threads, "thread")
+    screen.say(f"{diagnosis.file} on {diagnosis.engine}, {threads}: {duration(diagnosis.total_us)}", style="bold")
+    screen.say(diagnosis.text)
     screen.say()
-    screen.show(_parts_table(found))
-    if found.findings:
+    screen.show(_parts_table(diagnosis))
+    if diagnosis.findings:
         screen.say()
-        screen.show(_findings_table(found))
-        for command in dict.fromkeys(f.command for f in found.findings if f.command):
-            screen.say(f"To mend it: {command}")
-    for text in found.notes:
+        screen.show(_findings_table(diagnosis))
+        for command in dict.fromkeys(f.command for f in diagnosis.findings if f.command):
+            screen.say(f"To fix it: {command}")
+    for text in diagnosis.notes:
         screen.note(text)
 
 
-def _parts_table(found: Diagnosis) -> Table:
+def _parts_table(diagnosis: Diagnosis) -> Table:
     columns = [("Where the time goes", "left"), ("Kernels", "right"), ("Time", "right"), ("Share", "right")]
     columns += [("Speed", "right"), ("Of this CPU's reach", "right")]
     rows = [
@@ -132,16 +122,16 @@ def _parts_table(found: Diagnosis) -> Table:
             rate(p.macs_per_s, "MAC"),
             percent(p.reach, ".0f"),
         ]
-        for p in found.parts
+        for p in diagnosis.parts
     ]
     return screen.table(columns, rows)
 
 
-def _findings_table(found: Diagnosis) -> Table:
-    columns = [("Share", "right"), ("What", "left"), ("Remedy", "left"), ("Known from", "left")]
+def _findings_table(diagnosis: Diagnosis) -> Table:
+    columns = [("Share", "right"), ("What", "left"), ("Fix", "left"), ("Known from", "left")]
     rows: list[list[str | Text]] = []
-    for f in found.findings:
-        name = f" ({f.rewrite or f.scheme})" if f.remedy else ""
-        remedy = Text(f"{f.remedy}{name}" if f.remedy else "none known", style="green" if f.remedy else "")
-        rows.append([percent(f.share, ".0f"), f.text, remedy, Text(f.ground, style="dim")])
+    for f in diagnosis.findings:
+        name = f" ({f.rewrite or f.scheme})" if f.fix else ""
+        fix = Text(f"{f.fix}{name}" if f.fix else "none known", style="green" if f.fix else "")
+        rows.append([percent(f.share, ".0f"), f.text, fix, Text(f.ground, style="dim")])
     return screen.table(columns, rows)

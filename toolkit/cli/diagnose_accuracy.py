@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.terminal import Table, Text
 from edgepress.toolkit.text import interval, number, percent
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.diagnosing.accuracy_result import AccuracyDiagnosis
+    from edgepress.toolkit.accuracy_diagnosis.result import AccuracyDiagnosis
 
 KINDS_WIDTH = 120
 """Width of the screen from which on the kinds of layers have room."""
@@ -31,13 +30,13 @@ def diagnose_accuracy(
     layer_items: int,
     attempt: bool,
     skip_unreadable: bool,
-    install: bool,
+    offline: bool,
     plot: Path | None,
     json_output: bool,
 ) -> None:
     """Diagnose a file beside its model, and show what was found."""
-    from edgepress.toolkit.diagnosing.accuracy import diagnose_accuracy as work
-    from edgepress.toolkit.diagnosing.accuracy_plot import plot_accuracy
+    from edgepress.toolkit.accuracy_diagnosis.diagnose import diagnose_accuracy as work
+    from edgepress.toolkit.accuracy_diagnosis.plot import plot_accuracy
     from edgepress.toolkit.plots import checked_suffix
 
     if len(files) != 2:
@@ -48,38 +47,26 @@ def diagnose_accuracy(
     if plot is not None:
         checked_suffix(plot)
     with screen.progress({"layers": "Measuring layers"}) as on_progress:
-        found = work(
-            files[0],
-            files[1],
-            data=data or None,
-            hints=hints,
-            items=items,
-            layer_items=layer_items,
-            attempt=attempt,
-            skip_unreadable=skip_unreadable,
-            install=install,
-            on_start=screen.step,
-            on_progress=on_progress,
-        )
+        diagnosis = call_with(work, locals(), model=files[0], file=files[1], data=data or None, on_start=screen.step)
     if plot is not None:
-        plot_accuracy(found, plot)
-    screen.note(*found.notes)
+        plot_accuracy(diagnosis, plot)
+    screen.note(*diagnosis.notes)
     if json_output:
-        screen.document(found.to_dict())
+        screen.document(diagnosis.to_dict())
         return
-    screen.say(found.text)
+    screen.say(diagnosis.text)
     screen.say()
-    screen.show(_layers_table(found))
-    if found.classes:
+    screen.show(_layers_table(diagnosis))
+    if diagnosis.classes:
         screen.say()
-        screen.show(_classes_table(found))
+        screen.show(_classes_table(diagnosis))
     if plot is not None:
         screen.say()
         screen.say(f"Plot: {plot}")
 
 
-def _layers_table(found: AccuracyDiagnosis) -> Table:
-    from edgepress.toolkit.diagnosing.accuracy_text import short
+def _layers_table(diagnosis: AccuracyDiagnosis) -> Table:
+    from edgepress.toolkit.accuracy_diagnosis.result import short
 
     wide = screen.width() >= KINDS_WIDTH
     columns = [("Layer", "left"), *([("Kind", "left"), ("Held as", "left")] if wide else [])]
@@ -87,7 +74,7 @@ def _layers_table(found: AccuracyDiagnosis) -> Table:
     columns += [("Own dB", "right"), ("Whole dB", "right"), ("Range used", "right"), ("Beyond", "right")]
     columns += [("Channels", "right"), ("Fault", "left")]
     rows: list[list[str | Text]] = []
-    for layer in found.layers[:SHOWN]:
+    for layer in diagnosis.layers[:SHOWN]:
         dead = f", {layer.dead + layer.lost} dead" if layer.dead + layer.lost else ""
         rows.append(
             [
@@ -106,10 +93,10 @@ def _layers_table(found: AccuracyDiagnosis) -> Table:
     return screen.table(columns, rows)
 
 
-def _classes_table(found: AccuracyDiagnosis) -> Table:
+def _classes_table(diagnosis: AccuracyDiagnosis) -> Table:
     columns = [("Class", "left"), ("Items", "right"), ("Model", "right"), ("File", "right"), ("Loss, pp", "right")]
     rows = [
         [c.label, str(c.support), percent(c.model), percent(c.file), interval(c.drop_pp, c.drop_low_pp, c.drop_high_pp)]
-        for c in found.classes[:CLASSES]
+        for c in diagnosis.classes[:CLASSES]
     ]
     return screen.table(columns, rows)

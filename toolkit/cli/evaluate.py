@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Data, Engine, Json, SkipUnreadable, Threads, engine_option, with_model_hints
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen
 
 MAX_CONFUSION = 20
 """Number of classes up to which the confusion matrix is printed; the JSON document always holds it."""
 
 
-@with_model_hints
+@options.with_model_hints
 def evaluate(
     file: Annotated[Path, Argument(help="A .keras file of edgepress train, or any .tflite or .onnx classifier")],
     hints: Hints,
-    data: Data = None,
-    engine: Annotated[Engine | None, engine_option("Engine that runs the file")] = None,
-    threads: Threads = 1,
+    data: options.Data = None,
+    engine: Annotated[options.Engine | None, options.engine_option("Engine that runs the file")] = None,
+    threads: options.Threads = 1,
     jobs: Annotated[
         int | None, Option(min=1, help="Worker processes that run side by side", show_default="CPUs / --threads")
     ] = None,
     cache: Annotated[
         bool, Option(help="Store the file's answers, so that an interrupted evaluation can resume")
     ] = True,
-    skip_unreadable: SkipUnreadable = False,
-    json_output: Json = False,
+    skip_unreadable: options.SkipUnreadable = False,
+    json_output: options.Json = False,
 ) -> None:
     """Measure accuracy, precision, recall, F1, calibration error and confusion of one file on the test split."""
     from edgepress.toolkit.caches import default_cache
@@ -37,17 +37,7 @@ def evaluate(
     from edgepress.toolkit.evaluation import evaluate as work
 
     with screen.progress({"accuracy": "Checking accuracy"}) as on_progress:
-        result = work(
-            file,
-            data=data,
-            engine=engine,
-            threads=threads,
-            jobs=jobs,
-            hints=hints,
-            skip_unreadable=skip_unreadable,
-            cache=default_cache() if cache else None,
-            on_progress=on_progress,
-        )
+        result = call_with(work, locals(), cache=default_cache() if cache else None)
     screen.note(*result["notes"])
     if json_output:
         screen.document(result)
@@ -63,3 +53,12 @@ def evaluate(
         f"{result['data']['source']}; expected calibration error (ECE) {100 * result['ece']:.1f} pp.",
         style="bold",
     )
+    if (accepted := result["accepted"]) is not None:
+        screen.say(f"{accepted['count']} answers are accepted; {accepted['errors']} of these are wrong{_of(accepted)}.")
+
+
+def _of(accepted: dict[str, Any]) -> str:
+    """The share of wrong answers among accepted ones, with its interval; empty if there are none."""
+    if (error := accepted["error"]) is None:
+        return ""
+    return f" ({100 * error['estimate']:.1f} %, 95 % interval {100 * error['low']:.1f} to {100 * error['high']:.1f} %)"

@@ -1,14 +1,14 @@
 """Wrap every command: send library output to a log, print one message for an error, and set the exit code.
 
-Exit codes: 0 success; 1 failure or interruption, or one of several items failed; 2 wrong usage; 3 a limit given by the
-user is not met.
+Exit codes: 0 success; 1 failure or interruption; 2 wrong usage; 3 a limit given by the user is not met; 4 some of
+several items failed, and the others are done.
 """
 
 from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from edgepress.runtime import amx
 from edgepress.toolkit.cli import interrupts, logs, screen, settings
 from edgepress.toolkit.errors import BugError, EdgepressError, InputError, InterruptError, missing_extra
 
+SOME_FAILED = 4
+"""Exit code of a command some of whose items failed."""
 LOGGED = ("error", "engine", "model_file", "conversion")
 """Kinds of errors to which the libraries' own messages may add something."""
 
@@ -51,6 +53,12 @@ def command(function: Callable[..., int | None]) -> Callable[..., None]:
         raise typer.Exit(code)
 
     return framed
+
+
+def code_of(done: Iterable[bool]) -> int:
+    """The exit code of a command with several items, from whether each is done."""
+    every = list(done)
+    return 0 if all(every) else SOME_FAILED if any(every) else 1
 
 
 def _fail(error: EdgepressError, as_json: bool, log: Path | None = None) -> int:

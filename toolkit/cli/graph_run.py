@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from edgepress.toolkit import text
-from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import DATA_HELP, TRAINED_ON, Augmentation, Offline, SkipUnreadable
+from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.escaping import shell_line
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.tuning.setup import GraphResult
+    from edgepress.toolkit.retraining.run import GraphResult
 
-MODEL_HELP = "A .keras, .h5, .tflite or .onnx file, or a SavedModel folder"
 FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macs": ("multiply-accumulates", "{:,}".format),
     "parameters": ("parameters", "{:,}".format),
@@ -24,41 +22,31 @@ FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "latency_ms": ("latency of the int8 file", "{:.3f} ms".format),
     "accuracy": ("accuracy", "{:.2%}".format),
     "agreement": ("agreement", "{:.2%}".format),
-    "noise_db": ("signal to noise", "{:.1f} dB".format),
+    "snr_db": ("signal to noise", "{:.1f} dB".format),
 }
 """The figures before and after: the title and the format of each."""
 
 
 def graph_run(
     data: Annotated[
-        str | None, Option(help=f"{DATA_HELP}; labels are used where there are some", show_default=TRAINED_ON)
+        str | None,
+        Option(help=f"{options.DATA_HELP}; labels are used where there are some", show_default=options.TRAINED_ON),
     ] = None,
     minutes: Annotated[float, Option(help="Time for training; preparing takes a minute or two more")] = 10.0,
     out: Annotated[
         Path | None, Option(help="Folder for the result", show_default="tuned or pruned, next to the model")
     ] = None,
-    resume: Annotated[bool, Option("--resume", help="Resume an interrupted run")] = False,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")] = False,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
     augmentation: Annotated[
-        Augmentation, Option(help="Augmentation of the training items; auto chooses by the kind of data")
+        options.Augmentation, Option(help="Augmentation of the training items; auto chooses by the kind of data")
     ] = "auto",
     seed: Annotated[int, Option(min=0, help="Seed of the order and augmentation of the items")] = 0,
-    skip_unreadable: SkipUnreadable = False,
-    offline: Offline = False,
+    skip_unreadable: options.SkipUnreadable = False,
+    offline: options.Offline = False,
 ) -> dict[str, Any]:
     """The options of both, as arguments of the function that does the work."""
-    return {
-        "data": data,
-        "minutes": minutes,
-        "out": out,
-        "resume": resume,
-        "overwrite": overwrite,
-        "augmentation": augmentation,
-        "seed": seed,
-        "skip_unreadable": skip_unreadable,
-        "install": not offline,
-        "on_note": screen.note,
-    }
+    return {**locals(), "on_note": screen.note}
 
 
 def show(result: GraphResult, title: str, data: str | None) -> None:
@@ -79,4 +67,4 @@ def show(result: GraphResult, title: str, data: str | None) -> None:
     if facts.get("kept") == "start":
         screen.say("Training found nothing better on validation items; the result is the repaired graph.")
     words = ["edgepress", "convert", str(result.model), *(["--data", data] if data else [])]
-    screen.say(f"Written to {result.model}. Next: {shlex.join(words)}", style="bold")
+    screen.say(f"Written to {result.model}. Next: {shell_line(*words)}", style="bold")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +14,11 @@ from typer import Option
 from edgepress.converters.files import write_text
 from edgepress.toolkit import text
 from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.cli.options import DATA_HELP, Engine, Json, engine_option
 from edgepress.toolkit.cli.settings_file import NAME, load, relative
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.errors import InputError, UsageError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.quantities import DROP, SIZE, TIME, parsed
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ def init(
     board: Annotated[
         str | None,
         Option(
+            parser=CommaList,
             metavar="HOST|KIND",
             help="Boards, separated by commas: a host as for ssh, kinds as for bundle --board",
             show_default="none",
@@ -43,7 +47,7 @@ def init(
         str | None, Option(help="Largest median latency of one item, such as 5ms", show_default="none")
     ] = None,
     max_memory: Annotated[
-        str | None, Option(help="Most memory beyond the engine's own, such as 64MB", show_default="none")
+        str | None, Option(help="Maximum memory, excluding the engine, such as 64MB", show_default="none")
     ] = None,
     engine: Annotated[Engine | None, engine_option("Engine of the board")] = None,
     out: Annotated[Path, Option(help="File to write")] = Path(NAME),
@@ -58,8 +62,8 @@ def init(
 
     if os.path.lexists(out) and not overwrite:
         named = [] if out == Path(NAME) else ["--out", str(out)]
-        again = shlex.join(["edgepress", "init", *named, "--overwrite"])
-        raise InputError(f"{out} is there already.", f"Edit it, or replace it: {again}")
+        again = shell_line("edgepress", "init", *named, "--overwrite")
+        raise InputError(f"{out} already exists.", f"Edit it, or replace it: {again}")
     seen = look(out.parent)
     given = {"data": data, "board": board, "max_drop": max_drop, "max_size": max_size}
     given |= {"max_latency": max_latency, "max_memory": max_memory}
@@ -76,18 +80,24 @@ def init(
                 answers[name] = answer
     elif guessed:
         answers["data"] = defaults["data"]
-    _write(out, chosen_of(answers, engine), seen)
-    steps = next_steps(out, answers, seen)
+    to_name = not _write(out, chosen_of(answers, engine), seen)
+    steps = next_steps(out, answers, seen, to_name=to_name)
     if json_output:
         options = answers | ({"engine": engine} if engine else {})
-        found = {kind: [each.path for each in getattr(seen, kind)] for kind in ("data", "models", "runs", "results")}
-        screen.document({"file": str(out), "options": options, "found": found, "next": steps})
+        paths = {kind: [each.path for each in getattr(seen, kind)] for kind in ("data", "models", "runs", "results")}
+        screen.document({"file": str(out), "options": options, "found": paths, "next": steps})
         return
     lines = [f"{name.replace('_', '-')} {value}" for name, value in answers.items()]
     lines += [f"engine {engine}"] if engine else []
-    screen.say(f"Set: {', '.join(lines)}" if lines else "Nothing is set; every option stands in a comment.")
+    screen.say(f"Set: {', '.join(lines)}" if lines else "Nothing is set; every option is commented out.")
     if "data" not in answers:
-        screen.say("No data: train takes the built-in digits until the file or --data names others.")
+        screen.say("No data: train needs --data, or data in the file; digits is built in.")
+    if to_name:
+        screen.say(
+            "The data lie outside of the file's folder, so it has to be named: with --config or EDGEPRESS_CONFIG."
+        )
+    if host := _boards(answers.get("board", ""))[0]:
+        screen.say(f"The host {host} is commented out: give it with --board, or name the file with --config.")
     screen.say(f"Written to {out}. Next: {steps[0]}", style="bold")
 
 
@@ -104,21 +114,24 @@ def chosen_of(answers: dict[str, Any], engine: str | None) -> dict[tuple[str, st
     return chosen
 
 
-def next_steps(out: Path, answers: dict[str, Any], seen: Surroundings) -> list[str]:
-    """The commands that make sense next, the first one first."""
+def next_steps(out: Path, answers: dict[str, Any], seen: Surroundings, *, to_name: bool = False) -> list[str]:
+    """The commands that make sense next, the first one first; `to_name`: they don't accept the file by finding it."""
     limits = any(name.startswith("max_") and name != "max_drop" for name in answers)
-    named = [] if relative(out) == NAME else ["--config", str(out)]
+    named = [] if relative(out) == NAME and not to_name else ["--config", str(out)]
     here = relative(out.parent)
 
-    def step(command: str, *places: str) -> str:
-        return shlex.join(["edgepress", *named, command, *(os.path.normpath(os.path.join(here, p)) for p in places)])
+    def step(command: str, *places: str, more: Sequence[str] = ()) -> str:
+        paths = (os.path.normpath(os.path.join(here, place)) for place in places)
+        return shlex.join(["edgepress", *named, command, *paths, *more])
 
+    board = ["--board", host] if (host := _boards(answers.get("board", ""))[0]) else []
     models = [*(f"{run.path}/model.keras" for run in seen.runs), *(m.path for m in seen.models)]
     sources = [model for model in models if not model.endswith(".tflite")]  # such a file is often quantized already
-    steps = [step("compress" if limits else "convert", model) for model in sources[:1]]
+    make = partial(step, "compress", more=board) if limits else partial(step, "convert")
+    steps = [make(model) for model in sources[:1]]
     steps += [step("evaluate", model) for model in models[:1] if not sources]
     steps += [step("benchmark", each.path) for each in seen.results[:1] if not limits]
-    return [*steps[::-1], step("train")]
+    return [*steps[::-1], step("train", more=[] if "data" in answers else ["--data", "digits"])]
 
 
 def _boards(words: str) -> tuple[str, list[str]]:
@@ -141,7 +154,7 @@ def _boards(words: str) -> tuple[str, list[str]]:
 def _checked_data(source: str) -> str:
     from edgepress.toolkit.data import ACCEPTED, KINDS, NAMES
 
-    place = Path(source).expanduser()
+    place = Path(os.path.expanduser(source))
     if source not in NAMES and not any(matches(place) for matches, _ in KINDS.values()):
         raise InputError(f"--data is {source!r}, which is not there or no data.", f"Accepted: {ACCEPTED}.")
     return source
@@ -206,8 +219,8 @@ def _asked(name: str, question: str, default: str, folder: Path) -> Any:
             screen.error(e, as_json=False)
 
 
-def _write(out: Path, chosen: dict[tuple[str, str], Any], seen: Surroundings) -> None:
-    """Write the file, and read it back."""
+def _write(out: Path, chosen: dict[tuple[str, str], Any], seen: Surroundings) -> bool:
+    """Write the file, and read it back; returns whether commands that find it accept it."""
     import typer
 
     from edgepress.toolkit.cli.app import app
@@ -222,6 +235,11 @@ def _write(out: Path, chosen: dict[tuple[str, str], Any], seen: Surroundings) ->
         raise InputError(f"{data!r} can't stand in a file of UTF-8.", "Rename it.") from e
     write_text(out, written)
     load(out, commands, typer.Context, found=False)
+    try:
+        load(out, commands, typer.Context, found=True)
+    except UsageError:  # it names data elsewhere
+        return False
+    return True
 
 
 def _described(each: Found) -> str:

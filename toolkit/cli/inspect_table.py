@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from edgepress.converters.inspection import Inspection, Port
 from edgepress.toolkit.cli.screen import table, width
+from edgepress.toolkit.terminal import Table, Text
 from edgepress.toolkit.text import count, plural, size
 
 LARGEST = 8
@@ -42,7 +40,7 @@ def summary_table(found: Inspection) -> Table:
     for title, names in (("Flex", found.flex_operations), ("Custom", found.custom_operations)):
         if names:
             rows.append((title, Text(f"{_some(names)}: no engine has these built in", style="red")))
-    result = _table([("", "left"), ("", "left")], [row for row in rows if row[1]])
+    result = table([("", "left"), ("", "left")], [row for row in rows if row[1]])
     result.show_header = False
     return result
 
@@ -62,7 +60,7 @@ def operations_table(found: Inspection) -> Table:
     if any(row["delegated"] is not None for row in groups):
         columns.append(((found.engine.delegate if found.engine else "") or "Delegate", "right", "delegated"))
     rows = [[_cell(row, key) for _, _, key in columns] for row in groups]
-    return _table([(name, justify) for name, justify, _ in columns], rows)
+    return table([(name, justify) for name, justify, _ in columns], rows)
 
 
 def nodes_table(found: Inspection) -> Table:
@@ -74,7 +72,7 @@ def nodes_table(found: Inspection) -> Table:
     ]
     columns += [("MACs", "right"), ("Becomes", "left")]
     shown = len(columns) if found.islands else len(columns) - 1
-    return _table(columns[:shown], [row[:shown] for row in rows])
+    return table(columns[:shown], [row[:shown] for row in rows])
 
 
 def weights_table(found: Inspection) -> Table:
@@ -85,16 +83,7 @@ def weights_table(found: Inspection) -> Table:
         for share in [w.size_bytes / found.size_bytes]
     ]
     columns = [("Tensor", "left"), ("Shape", "left"), ("Type", "left"), ("Size", "right"), ("% of file", "right")]
-    return _table(columns, rows)
-
-
-def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
-    """A table of text from files, which is not interpreted as markup or terminal control codes."""
-    return table(columns, [[cell if isinstance(cell, Text) else _printable(cell) for cell in row] for row in rows])
-
-
-def _printable(text: str) -> Text:
-    return Text("".join(c if c.isprintable() else "?" for c in text))
+    return table(columns, rows)
 
 
 def _cell(row: dict[str, Any], key: str) -> str | Text:
@@ -135,7 +124,7 @@ def _target(found: Inspection) -> str:
 
 def _tuning(found: Inspection) -> str:
     """What was done to keep accuracy. A contract may hold anything there: only what is as we write it is shown."""
-    tuning = found.contract.tuning if found.contract else {}
+    tuning = found.contract.compression if found.contract else {}
     stages = [stage for stage in tuning.get("repairs") or () if isinstance(stage, dict)]
     parts = [str(stage.get("name")) for stage in stages if stage.get("kept")]
     if isinstance(methods := tuning.get("calibration"), dict):
@@ -201,7 +190,7 @@ def _engine(found: Inspection) -> str | Text:
     if engine is None:
         return ""
     if not engine.opens:
-        return Text(f"not by {engine.name}: {_printable(engine.error)}", style="red")
+        return Text(f"not by {engine.name}: {engine.error}", style="red")
     taken = [n.delegated for n in found.nodes if n.delegated is not None]
     if not taken:
         return engine.name
@@ -213,4 +202,4 @@ def _engine(found: Inspection) -> str | Text:
 
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return _printable(", ".join(names[:NAMED])).plain + more
+    return ", ".join(names[:NAMED]) + more

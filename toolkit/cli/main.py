@@ -7,11 +7,11 @@ instead of a missing module.
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
 
+from edgepress.runtime.text import json_text, one_line, traceback_of
 from edgepress.toolkit.errors import missing_extra
 
 
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
     _write_any_character()
+    sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
     try:
         from edgepress.toolkit.cli.app import run
     except ModuleNotFoundError as e:
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _print(error.kind, error.message, error.hint, as_json=as_json)
         sys.exit(1)
     except KeyboardInterrupt:
-        _print("interrupted", "Interrupted.", "No work had begun.", as_json=as_json)
+        _print("interrupted", "Interrupted.", "Nothing was started.", as_json=as_json)
         sys.exit(1)
     try:
         sys.exit(run(given))
@@ -54,9 +55,9 @@ def _write_any_character() -> None:
 def _print(kind: str, message: str, hint: str, *, as_json: bool) -> None:
     """Print an error without the packages that print errors."""
     if as_json:
-        sys.stdout.write(json.dumps({"error": {"kind": kind, "message": message, "hint": hint}}) + "\n")
+        sys.stdout.write(json_text({"error": {"kind": kind, "message": message, "hint": hint}}) + "\n")
     else:
-        sys.stderr.write(f"Error: {message}\n{hint}\n")
+        sys.stderr.write(f"{one_line(f'Error: {message}')}\n{one_line(hint)}\n")
 
 
 if __name__ == "__main__":

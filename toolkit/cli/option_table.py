@@ -9,8 +9,11 @@ import types
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Union, get_args, get_origin
 
-LISTS = ("input_range", "mean", "std")
-"""Options that take values separated by commas, beside those whose help says so."""
+from edgepress.toolkit.cli.help import UNFOLD
+
+
+class CommaList(str):
+    """Values separated by commas: the parser of options that take several in one text."""
 
 
 def normal(name: str) -> str:
@@ -30,8 +33,8 @@ def nearest(name: str, accepted: Iterable[str]) -> str:
 
 
 def options_of(command: Any) -> list[Any]:
-    """A command's options that a file may hold; --json is about one call."""
-    return [p for p in command.params if p.param_type_name == "option" and "--json" not in p.opts]
+    """A command's options that a file may hold; --json and --help-all are about one call."""
+    return [p for p in command.params if p.param_type_name == "option" and not {"--json", UNFOLD} & {*p.opts}]
 
 
 def option_names(command: Any) -> dict[str, tuple[Any, bool]]:
@@ -44,7 +47,7 @@ def option_names(command: Any) -> dict[str, tuple[Any, bool]]:
 
 
 def kind_of(command: Any, name: str) -> Any:
-    """The type of a parameter, without `| None`: bool, int, float, str, Path, list[str] or a Literal."""
+    """The type of a parameter, without `| None`: bool, int, float, str, Path, CommaList, list[str] or a Literal."""
     return _kinds(command.callback)[name]
 
 
@@ -56,22 +59,23 @@ def _kinds(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _plain(annotation: Any) -> Any:
     if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
+        annotation, info, *_ = get_args(annotation)
+        if getattr(info, "parser", None) is CommaList:
+            return CommaList
     if get_origin(annotation) in (Union, types.UnionType):
         (annotation,) = (each for each in get_args(annotation) if each is not type(None))
     return annotation
 
 
-def takes_list(option: Any, kind: Any) -> bool:
-    """Whether an option takes several values: separated by commas, or by being repeated."""
-    says = f"{option.help} {getattr(option, 'rich_help_panel', '')}"
-    return get_origin(kind) is list or (kind is str and (option.name in LISTS or "separated by commas" in says))
+def takes_list(kind: Any) -> bool:
+    """Whether an option of a type takes several values: separated by commas, or by being repeated."""
+    return kind is CommaList or get_origin(kind) is list
 
 
-def accepted_type(option: Any, kind: Any) -> str:
-    """What a file may hold for an option, in the words of TOML."""
+def accepted_type(kind: Any) -> str:
+    """What a file may hold for an option of a type, in the words of TOML."""
     names = {bool: "true or false", int: "a whole number", float: "a number"}
-    return names.get(kind) or ("a text or a list of texts" if takes_list(option, kind) else "a text")
+    return names.get(kind) or ("a text or a list of texts" if takes_list(kind) else "a text")
 
 
 def words_of(option: Any, value: Any) -> tuple[str, ...]:

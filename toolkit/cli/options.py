@@ -1,7 +1,7 @@
 """Options that several commands share, and the choices that options offer, read from the tables they belong to.
 
 A fixed choice is a `Literal`: Typer lists its values in the help, completes them, and exits with 2 on any other value.
-Options that take several values separated by commas are text with a completion callback (`list_of`).
+Options that take several values separated by commas (`Several`) are text with a completion callback (`list_of`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from typer import BadParameter, Option
+from typer import Argument, BadParameter, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import ChannelOrder
@@ -23,8 +23,12 @@ from edgepress.runtime.adapter import PerImage
 from edgepress.runtime.contract import Task
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.resize import RESIZES, resize_rule
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli.help import FOREIGN
+from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.engines import ONNX2TF
+from edgepress.toolkit.stats.choice import Prefer
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
 from edgepress.toolkit.workers.trace import TRACERS
@@ -52,6 +56,7 @@ def list_of(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 
 DATA_HELP = f"Data set: {ACCEPTED}"
+TRUST_HELP = "Run code inside the model file: Lambda layers, and a SavedModel that may touch files or the network"
 SIZE_HELP = "Fix sizes that the model's input leaves free: HEIGHTxWIDTH, or one number for all, such as a length"
 
 
@@ -81,7 +86,8 @@ def resize_option(option: Callable[..., Any]) -> Any:
     )
 
 
-MANY_ENGINES = Option(
+Several = partial(Option, parser=CommaList, metavar="<str>")
+MANY_ENGINES = Several(
     help=f"Engines, separated by commas: all, {', '.join(ENGINES)}", autocompletion=list_of(("all", *ENGINES))
 )
 MANY_SCHEMES = ("all", *dict.fromkeys(s.format for s in SCHEMES.values()), *SCHEMES)
@@ -90,19 +96,33 @@ SCHEMES_HELP = (
     f"{', '.join(name for name in MANY_SCHEMES if name not in _BY_NAME)}; by name alone: {', '.join(_BY_NAME)}"
 )
 
+Model = Annotated[Path, Argument(help="A .keras, .h5, .tflite or .onnx file, or a SavedModel folder")]
+Baseline = Annotated[
+    str | None,
+    Option(help="File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32"),
+]
+Resume = Annotated[bool, Option("--resume", help="Resume an interrupted run")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")]
 Json = Annotated[bool, Option("--json", help="Print one JSON document instead of text")]
 TRAINED_ON = "the data the model was trained on"
 Data = Annotated[str | None, Option(help=DATA_HELP, show_default=TRAINED_ON)]
 SkipUnreadable = Annotated[bool, Option("--skip-unreadable", help="Skip unreadable images, and list them")]
-ThreadCounts = Annotated[str, Option(help="Numbers of threads to time, separated by commas")]
+ThreadCounts = Annotated[str, Several(help="Numbers of threads to time, separated by commas")]
 Threads = Annotated[int, Option(min=1, max=256, help="Threads the engine may use")]
 MaxDrop = Annotated[
     float | None, Option(min=0, help="Largest acceptable accuracy drop, in percentage points", show_default="1")
 ]
-Offline = Annotated[bool, Option("--offline", help="Do not install what makes TFLite files of ONNX models (onnx2tf)")]
-Foreign = partial(Option, rich_help_panel="Models that edgepress did not train")
+Confidence = Annotated[
+    str, Option(metavar="SHARE", help="Probability of a drop within the limit from which a file may be chosen")
+]
+Preference = Annotated[
+    Prefer, Option(help="What to choose of files that are sure enough; balanced: least product of size and latency")
+]
+Offline = Annotated[bool, Option("--offline", help="Do not install the ONNX-to-TFLite converter (onnx2tf)")]
+Foreign = partial(Option, rich_help_panel=FOREIGN)
+SeveralForeign = partial(Several, rich_help_panel=FOREIGN)
 Custom = Annotated[list[str] | None, Foreign(help="MODULE:CLASS of a custom Keras layer; may be repeated")]
-Trust = Annotated[bool, Foreign("--trust", help="Run Lambda layers, which are code inside the model file")]
+Trust = Annotated[bool, Foreign("--trust", help=TRUST_HELP)]
 
 
 def model_hints(
@@ -110,13 +130,15 @@ def model_hints(
         Path | None, Foreign(help="Text file with one label per line, in the order of the outputs")
     ] = None,
     input_range: Annotated[
-        str | None, Foreign(help="Values that the model expects for pixels 0 and 255, such as 0,1 or -1,1")
+        str | None, SeveralForeign(help="Values that the model expects for pixels 0 and 255, such as 0,1 or -1,1")
     ] = None,
     mean: Annotated[
         str | None,
-        Foreign(help="Per-channel mean, or one for all, subtracted from pixels 0-255; 0-1 if every --std is below 1"),
+        SeveralForeign(
+            help="Per-channel mean, or one for all, subtracted from pixels 0-255; 0-1 if every --std is below 1"
+        ),
     ] = None,
-    std: Annotated[str | None, Foreign(help="Per-channel standard deviation, applied after --mean")] = None,
+    std: Annotated[str | None, SeveralForeign(help="Per-channel standard deviation, applied after --mean")] = None,
     input: Annotated[
         PerImage | None,
         Foreign(
@@ -133,7 +155,7 @@ def model_hints(
     size: Annotated[str | None, Foreign(help=SIZE_HELP)] = None,
     task: Annotated[Task | None, Foreign(help="Meaning of the outputs; none: the model is no classifier")] = None,
     threshold: Annotated[
-        float | None, Foreign(min=0, max=1, help="Probability from which a label counts as present")
+        float | None, Foreign(min=0, max=1, help="Decision threshold of a label, as a probability")
     ] = None,
     softmax: Annotated[
         bool, Foreign("--softmax", help="Apply a softmax (a sigmoid for one output) to outputs that are logits")
@@ -143,20 +165,7 @@ def model_hints(
 
     A command decorated with `with_model_hints` has them in place of its parameter `hints`.
     """
-    return Hints(
-        labels=labels,
-        input_range=input_range,
-        mean=mean,
-        std=std,
-        input=input,
-        color=color,
-        resize=resize,
-        channels_first=channels_first,
-        size=size,
-        task=task,
-        threshold=threshold,
-        softmax=softmax,
-    )
+    return call_with(Hints, locals())
 
 
 def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -174,8 +183,8 @@ def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]],
 
         @functools.wraps(function)
         def expanded(**options: Any) -> Any:
-            made = {name: groups[name](**{each: options.pop(each) for each in shared[name]}) for name in groups}
-            return function(**made, **options)
+            grouped = {name: groups[name](**{each: options.pop(each) for each in shared[name]}) for name in groups}
+            return function(**grouped, **options)
 
         expanded.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
         expanded.__annotations__ = {p.name: p.annotation for p in keyword}
@@ -188,9 +197,14 @@ with_model_hints = with_options(hints=model_hints)
 
 
 @with_model_hints
-def source_hints(hints: Hints, custom: Custom = None, trust: Trust = False) -> Hints:
-    """The same and those of Keras models that hold code, for commands that open a source model."""
-    return replace(hints, custom=tuple(custom or ()), trust=trust)
+def source_hints(
+    hints: Hints,
+    output: Annotated[str, Foreign(help="Name of the output to keep of a model with several", show_default=False)] = "",
+    custom: Custom = None,
+    trust: Trust = False,
+) -> Hints:
+    """The same and those about what to take of a model, and of code in it, for commands that open a source model."""
+    return replace(hints, output=output, custom=tuple(custom or ()), trust=trust)
 
 
 with_source_hints = with_options(hints=source_hints)

@@ -13,38 +13,33 @@ from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
 from edgepress.runtime.engines import ENGINES
-from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Data, Json, SkipUnreadable, Threads, list_of, with_model_hints
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
     from edgepress.toolkit.playing.play import Playing
 
 
-@with_model_hints
+@options.with_model_hints
 def play(
     files: Annotated[list[Path], Argument(help="Files, or one folder of them")],
     hints: Hints,
-    data: Data = None,
+    data: options.Data = None,
     engine: Annotated[
         str | None,
-        Option(
+        options.Several(
             help=f"Engines to show each file on, separated by commas: all, {', '.join(ENGINES)}",
-            autocompletion=list_of(("all", *ENGINES)),
+            autocompletion=options.list_of(("all", *ENGINES)),
             show_default="the first installed one that opens the file",
         ),
     ] = None,
-    baseline: Annotated[
-        str | None,
-        Option(
-            help="File or scheme that the others are compared with", show_default="tflite-float32, else onnx-float32"
-        ),
-    ] = None,
-    threads: Threads = 1,
+    baseline: options.Baseline = None,
+    threads: options.Threads = 1,
     port: Annotated[int, Option(min=0, max=65535, help="Port of the page on 127.0.0.1; 0 takes a free one")] = 0,
     open_page: Annotated[bool, Option("--open/--no-open", help="Open the page in the browser")] = True,
-    skip_unreadable: SkipUnreadable = False,
-    json_output: Json = False,
+    skip_unreadable: options.SkipUnreadable = False,
+    json_output: options.Json = False,
 ) -> int:
     """Open a page on this machine that shows what files answer to your photos, side by side, until Ctrl-C."""
     from edgepress.toolkit.caches import default_cache
@@ -62,18 +57,7 @@ def play(
             threading.Thread(target=webbrowser.open, args=(playing.url,), daemon=True).start()
 
     screen.step("Opening the files")
-    work(
-        files,
-        data=data,
-        engines=engine,
-        baseline=baseline,
-        threads=threads,
-        port=port,
-        hints=hints,
-        skip_unreadable=skip_unreadable,
-        cache=default_cache(),
-        on_ready=on_ready,
-    )
+    call_with(work, locals(), engines=engine, cache=default_cache())
     return 0
 
 

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Engine, Json, engine_option, with_model_hints
+from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli.frame import code_of
 
 if TYPE_CHECKING:
     from edgepress.toolkit.prediction import ImageResult
 
 
-@with_model_hints
+@options.with_model_hints
 def predict(
-    file: Annotated[Path, Argument(help="A .tflite or .onnx classifier")],
+    file: Annotated[Path, Argument(help="A .tflite or .onnx classifier, or a .keras file of edgepress train")],
     images: Annotated[list[Path], Argument(help="Images, .npy arrays, or folders of them")],
     hints: Hints,
-    engine: Annotated[Engine | None, engine_option("Engine that runs the file")] = None,
+    engine: Annotated[options.Engine | None, options.engine_option("Engine that runs the file")] = None,
     top: Annotated[int, Option(min=1, help="Number of classes to print for each image")] = 3,
-    json_output: Json = False,
+    json_output: options.Json = False,
 ) -> int:
     """Classify images with one file and print the classes with their scores."""
     from edgepress.toolkit.prediction import as_dicts
@@ -34,7 +34,7 @@ def predict(
         screen.document(as_dicts(results))
     else:
         show_predictions(results)
-    return int(any(r.error for r in results))
+    return code_of(r.error is None for r in results)
 
 
 def show_predictions(results: Sequence[ImageResult]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.table import Table
 from typer import Argument, Option
 
-from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import Json, Threads, Tracer, engine_option
+from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.terminal import Table
 from edgepress.toolkit.text import duration, plural
 from edgepress.toolkit.workers.trace import TRACERS
 
@@ -22,12 +21,12 @@ SLOWDOWN = 1.1
 
 def profile(
     file: Annotated[Path, Argument(help="A .tflite file without state, or an .onnx file")],
-    engine: Annotated[Tracer | None, engine_option("Engine that runs the file", TRACERS)] = None,
-    threads: Threads = 1,
+    engine: Annotated[options.Tracer | None, options.engine_option("Engine that runs the file", TRACERS)] = None,
+    threads: options.Threads = 1,
     runs: Annotated[int, Option(min=1, help="Inferences to trace; fewer if they take longer than 2 s")] = 200,
     nodes: Annotated[bool, Option("--nodes", help="Also print every kernel in execution order")] = False,
     plot: Annotated[Path | None, Option(help="Draw the time of each layer to this .png or .svg file")] = None,
-    json_output: Json = False,
+    json_output: options.Json = False,
 ) -> None:
     """Show where the time of one inference goes: by operation, by layer, and how much the delegate takes."""
     from edgepress.toolkit.plots import checked_suffix

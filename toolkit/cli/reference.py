@@ -13,17 +13,20 @@ from typing import Any
 HEAD = """\
 # Commands
 
-The `--help` of each command, printed by `python -m edgepress.toolkit.cli.reference > docs/commands.md` (tested).
+The `--help` of each command, or its `--help-all`, printed by
+`python -m edgepress.toolkit.cli.reference > docs/commands.md` (tested).
 
 Results go to stdout; progress, notes and errors go to stderr. With `--json`, stdout holds exactly one JSON document; an
 error is then `{"error": {"kind", "message", "hint"}}`. Messages of libraries go to a log file, which errors name.
 
-Exit codes: 0 success; 1 failure or Ctrl-C (with several items: at least one failed, the others are done); 2 wrong
-usage; 3 a limit that you gave is not met. Shell completion: `edgepress --install-completion`.
+Exit codes: 0 success; 1 failure or Ctrl-C; 2 wrong usage; 3 a limit that you gave is not met; 4 some of several items
+(files, images, engines, boards) failed, and the others are done. Shell completion: `edgepress --install-completion`.
 """
+WIDTH = "88"
+"""Columns that a code host shows of a block of code without scrolling it, in a window of 1280 pixels."""
 PLAIN = {
-    "TERMINAL_WIDTH": "100",
-    "COLUMNS": "100",
+    "TERMINAL_WIDTH": WIDTH,
+    "COLUMNS": WIDTH,
     "NO_COLOR": "1",
     "TERM": "dumb",
     "_TYPER_FORCE_DISABLE_TERMINAL": "1",
@@ -37,10 +40,13 @@ def commands_markdown() -> str:
     from typer.testing import CliRunner
 
     from edgepress.toolkit.cli.app import app
+    from edgepress.toolkit.cli.help import UNFOLD, foreign
 
     parts = [HEAD]
-    for words in every_command(typer.main.get_command(app)):
-        printed = CliRunner().invoke(app, [*words, "--help"], prog_name="edgepress", env=PLAIN).stdout
+    group = typer.main.get_command(app)
+    for words in every_command(group):
+        ask = UNFOLD if len(words) == 1 and foreign(group.commands[words[0]]) else "--help"  # type: ignore[attr-defined]
+        printed = CliRunner().invoke(app, [*words, ask], prog_name="edgepress", env=PLAIN).stdout
         lines = "\n".join(line.rstrip() for line in printed.strip().splitlines())
         parts.append(f"## {' '.join(['edgepress', *words])}\n\n```text\n{lines}\n```\n")
     return "\n".join(parts)

@@ -15,7 +15,9 @@ from edgepress.toolkit.text import size
 
 
 def report(
-    folder: Annotated[Path, Argument(help="A folder that holds benchmark.json or sweep.json, or one of these")],
+    folder: Annotated[
+        Path, Argument(help="A folder that holds benchmark.json or sweep.json, such as a run's, or one of these")
+    ],
     format: Annotated[Format, Option(help="; ".join(f"{k}: {v}" for k, v in FORMATS.items()))] = "html",
     out: Annotated[
         Path | None, Option(help="File to write", show_default="html: report.html in the folder; others: stdout")

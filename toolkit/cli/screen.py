@@ -3,54 +3,51 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
-
+from edgepress.runtime.text import json_text
 from edgepress.toolkit.errors import EdgepressError
-
-PIPE_WIDTH = 140
-"""Width of tables written to a pipe or a file, unless COLUMNS is set."""
+from edgepress.toolkit.terminal import (
+    SIMPLE_HEAD,
+    BarColumn,
+    Description,
+    JustifyMethod,
+    Percentage,
+    Progress,
+    Table,
+    TaskID,
+    Text,
+    TimeRemainingColumn,
+    cell_len,
+    console,
+)
 
 WIDE = 100
 """Width of the screen from which on tables have the columns that matter least."""
 
 
-def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    return console
-
-
 def say(text: str = "", *, style: str | None = None) -> None:
     """Print a line of a result to stdout."""
-    _console(stderr=False).print(Text(text, style=style or ""))
+    console(stderr=False).print(Text(text, style=style or ""))
 
 
 def show(table: Table) -> None:
     """Print a table to stdout."""
-    _console(stderr=False).print(table)
+    console(stderr=False).print(table)
 
 
 def document(value: Any) -> None:
     """Print the one JSON document of a command to stdout."""
-    _console(stderr=False).file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    console(stderr=False).file.write(f"{json_text(value, indent=2)}\n")
 
 
 def note(*texts: str) -> None:
     """Print notes about the result to stderr."""
     for text in texts:
-        _console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
+        console(stderr=True).print(Text("Note: ", style="yellow").append(text, style="default"))
 
 
 def remarks(found: Iterable[Mapping[str, Any]]) -> None:
@@ -60,15 +57,15 @@ def remarks(found: Iterable[Mapping[str, Any]]) -> None:
         found: Remarks as in JSON: "text" and "command".
     """
     for remark in found:
-        _console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
+        console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
         if remark["command"]:
             # Unbroken, so that it can be copied.
-            _console(stderr=False).print(Text(f"  Next: {remark['command']}"), soft_wrap=True)
+            console(stderr=False).print(Text(f"  Next: {remark['command']}"), soft_wrap=True)
 
 
 def step(text: str) -> None:
     """Print the step that begins to stderr."""
-    _console(stderr=True).print(Text(text, style="cyan"))
+    console(stderr=True).print(Text(text, style="cyan"))
 
 
 def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) -> None:
@@ -84,7 +81,7 @@ def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) ->
         extra = {"log": str(details)} if details else {}
         document({"error": {"kind": problem.kind, "message": problem.message, "hint": problem.hint} | extra})
         return
-    screen = _console(stderr=True)
+    screen = console(stderr=True)
     screen.print(Text("Error: ", style="bold red").append(problem.message, style="default"))
     if problem.hint:
         screen.print(Text(problem.hint))
@@ -94,15 +91,15 @@ def error(problem: EdgepressError, *, as_json: bool, log: Path | None = None) ->
 
 def can_ask() -> bool:
     """Whether there is somebody to answer: input and stderr are a terminal."""
-    return sys.stdin is not None and sys.stdin.isatty() and _console(stderr=True).is_terminal
+    return sys.stdin is not None and sys.stdin.isatty() and console(stderr=True).is_terminal
 
 
 def ask(question: str, default: str) -> str:
     """Ask on stderr; the default if the answer is empty or input has ended."""
     try:
-        answer = _console(stderr=True).input(Text(f"{question} [{default or 'none'}]: "))
+        answer = console(stderr=True).input(Text(f"{question} [{default or 'none'}]: "))
     except EOFError:
-        _console(stderr=True).print()
+        console(stderr=True).print()
         return default
     return answer.strip() or default
 
@@ -117,9 +114,9 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
     Yields:
         A function to call with a phase and the share of it that is done, 0-1.
     """
-    screen = _console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    bars = Progress(*columns, TimeRemainingColumn(), console=screen, transient=True, disable=not screen.is_terminal)
+    screen = console(stderr=True)
+    columns = (Description(), BarColumn(), Percentage(), TimeRemainingColumn())
+    bars = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
     tasks: dict[str, TaskID] = {}
 
     def update(phase: str, share: float) -> None:
@@ -134,24 +131,69 @@ def progress(names: dict[str, str]) -> Iterator[Callable[[str, float], None]]:
         bars.stop()
 
 
-NAME_WIDTH = 16
-"""Names in the first column, such as schemes, are not wrapped up to this length, even on a narrow screen."""
+WHOLE = 16
+"""Words up to this length, such as figures, states and names of schemes, stay whole on every screen."""
+GAP = 2
+"""Spaces between columns, one of padding and one of the box."""
+Cell = str | Text
 
 
-def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str | Text]]) -> Table:
-    """Make a table; columns are (name, "left" or "right"), as wide as the longest word of their name at least."""
+def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]], *, room: int | None = None) -> Table:
+    """Make a table, or a list of rows where the screen has no room for all columns with their words whole.
+
+    Args:
+        columns: Name, and "left" or "right".
+        rows: A cell for each column.
+        room: Width of the screen; None: that of stdout.
+    """
+    room = width() if room is None else room
+    cells = [[name, *(_text(row[i]).plain for row in rows)] for i, (name, _) in enumerate(columns)]
+    widths = _fitted(cells, room + 1 - GAP * len(columns))
+    if widths is None:
+        return _listed(columns, rows)
     result = Table(header_style="bold", box=SIMPLE_HEAD)
-    result.padding, result.show_edge = (0, 1, 0, 0), False
-    longest = max((len(row[0]) for row in rows), default=0)
-    for i, (name, justify) in enumerate(columns):
-        least = max([min(longest, NAME_WIDTH) if i == 0 else 0, *map(len, name.split())])
+    result.padding, result.show_edge = (0, GAP - 1, 0, 0), False
+    for (name, justify), wide in zip(columns, widths, strict=True):
         side: JustifyMethod = "right" if justify == "right" else "left"
-        result.add_column(name, justify=side, overflow="fold", min_width=least)
+        result.add_column(Text(name), justify=side, overflow="fold", width=wide)
     for row in rows:
-        result.add_row(*row)
+        result.add_row(*map(_text, row))
     return result
+
+
+def _fitted(cells: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """The width of each column, so that the widest are wrapped first; None if words would be broken."""
+    whole = [max(map(cell_len, column)) for column in cells]
+    words = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in cells]
+    words[0] = whole[0]  # names
+    least = [min(WHOLE, longest) for longest in words]
+    for limit in range(max(whole), -1, -1):
+        widths = [min(all_of, max(some, limit)) for all_of, some in zip(whole, least, strict=True)]
+        if sum(widths) <= room:
+            return widths
+    return None
+
+
+def _listed(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]]) -> Table:
+    """Each row as a line with its name and one with its figures, wrapped where the screen ends."""
+    result = Table(box=None, show_header=False, padding=0)
+    result.add_column(overflow="fold")
+    for first, *others in rows:
+        name, line = _text(first), Text()
+        name.stylize("bold")
+        for (title, _), cell in zip(columns[1:], others, strict=True):
+            if str(cell):
+                line.append("; " if str(line) else "  ").append(f"{title}: " if title else "", style="dim")
+                line.append(_text(cell))
+        for shown in filter(str, (name, line)):
+            result.add_row(shown)
+    return result
+
+
+def _text(cell: Cell) -> Text:
+    return cell if isinstance(cell, Text) else Text(cell)
 
 
 def width() -> int:
     """The width of stdout in columns."""
-    return _console(stderr=False).width
+    return console(stderr=False).width

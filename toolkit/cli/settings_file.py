@@ -7,8 +7,7 @@
     arch = "mobilenet-v2"
     class-weights = true
 
-Values go through the parsers of the command line. A file that was found, not named, may not set what runs code
-(`VOUCHED`).
+Values go through the parsers of the command line. `found_files` says what a file may set that was found, not named.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, get_origin
 
+from edgepress.runtime.text import one_line
+from edgepress.toolkit.cli.found_files import JUDGED, UNJUDGED, refusal
 from edgepress.toolkit.cli.option_table import (
     accepted_type,
     kind_of,
@@ -32,8 +33,9 @@ from edgepress.toolkit.cli.option_table import (
     takes_list,
     words_of,
 )
-from edgepress.toolkit.data import NAMES
+from edgepress.toolkit.documents import parse_toml
 from edgepress.toolkit.errors import UsageError
+from edgepress.toolkit.sweeping.plan import TABLES
 
 NAME = "edgepress.toml"
 READS = (
@@ -53,28 +55,12 @@ SHARED = {
     "skip_unreadable": tuple(name for name in _WITH_DATA if name != "bundle"),
 }
 """Options that may stand above all tables, and the commands they are for: those in which they mean the same."""
-VOUCHED = {
-    "trust": "it runs code from model files",
-    "custom": "it imports Python modules",
-    "insecure": "it lets others run code",
-    "scheduler": "it sends work to another machine",
-    "ssh_config": "the configuration of ssh can run programs",
-    "python": "it is a program that runs on the board",
-}
-"""Options that a file must not set only because it lies in the folder, and why."""
-TEXT_PATHS: dict[str, Callable[[str], bool]] = {
-    "data": NAMES.__contains__,
-    "weights": "imagenet".__eq__,
-    "teacher": lambda _: False,
-    "baseline": lambda text: not {"/", "\\"} & {*text},
-}
-"""Options of the type text that name a file, and whether a text is a name of something else."""
-PLAN = ("data", "dimensions", "training", "timing")
+TEXT_PATHS = ("data", "more", "weights", "teacher", "baseline", "source")
+"""Options of the type text that name a file, unless the text is a name that their row of `found_files` accepts."""
+PLAN = tuple(TABLES)
 """Tables below [sweep], which are those of a plan."""
 LARGEST = 1 << 16
 """Bytes of a file at most."""
-TRIED = 30
-"""Lines at most that are tried to tell where a key stands."""
 
 
 class Given(NamedTuple):
@@ -97,12 +83,14 @@ class Settings:
 
     Attributes:
         path: The file.
+        found: Whether it was found rather than named.
         options: The options by command and name of the parameter.
         plan: The tables of a plan below [sweep].
         text: All of it.
     """
 
     path: Path
+    found: bool = False
     options: Mapping[str, Mapping[str, Given]] = field(default_factory=dict)
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     text: str = ""
@@ -115,16 +103,16 @@ def load(path: Path, commands: Mapping[str, Any], context: Any, *, found: bool) 
         path: The file.
         commands: The commands by name, as click has them.
         context: click's class of contexts.
-        found: Whether it was found rather than named: then it may set nothing of `VOUCHED`.
+        found: Whether it was found rather than named: then it may set what `found_files` says.
 
     Raises:
         UsageError: The file can't be read, or something in it is wrong; the message names the line.
     """
     text = _text(path)
     try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise UsageError(f"{relative(path)} is no TOML file: {e}.", "docs/configuration.md has an example.") from e
+        tables = parse_toml(text)
+    except ValueError as e:
+        raise UsageError(f"{relative(path)} is not valid TOML: {e}.", "docs/configuration.md has an example.") from e
     return _Reader(path, text, commands, context, found=found).settings(tables)
 
 
@@ -136,34 +124,36 @@ def relative(path: Path) -> str:
         return str(path)
 
 
-def printable(text: str) -> str:
-    """A text without control characters, which could make a terminal show something else."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def line_of(text: str, *place: str) -> int:
     """The line in which a key of a TOML document begins; 0 if that can't be told.
 
-    It is the last line with the key before which the document is complete and does not have it. Each line that is tried
-    takes as long as reading the document, so at most `TRIED` are.
+    The document is read once, after the number of its line was added to the key wherever it may begin.
 
     Args:
         text: The document.
         place: The key, after those of the tables that it is in.
     """
-    lines = text.split("\n")
-    key_in = re.compile(rf"""^(?:[^#]*[\s.["'{{,])?{re.escape(place[-1])}["']?\s*[=.\]]""").search
-    having = [number for number, line in enumerate(lines, 1) if key_in(line)]
-    for number in having[: -TRIED - 1 : -1]:
-        try:
-            table: Any = tomllib.loads("\n".join(lines[: number - 1]))
-        except (ValueError, RecursionError):  # within a value of several lines
-            continue
-        for key in place:
-            table = table.get(key) if isinstance(table, dict) else None
-        if table is None:
-            return number
-    return 0
+    begins = re.compile(rf"""((?:^|[\s.["'{{,]){re.escape(place[-1])})(["']?\s*[=.\]])""")
+    lines = enumerate(text.split("\n"), 1)
+    try:
+        table: Any = tomllib.loads("\n".join(begins.sub(rf"\1-line-{n}\2", line) for n, line in lines))
+    except (ValueError, RecursionError):
+        return 0
+    for key in place[:-1]:
+        table = table.get(key) if isinstance(table, dict) else None
+    marked = [key for key in table or () if key.startswith(f"{place[-1]}-line-")]
+    return min((int(key.rpartition("-")[2]) for key in marked), default=0)
+
+
+def wrong(path: Path, text: str, place: tuple[str, ...], message: str, *, hint: str) -> UsageError:
+    """The error about a key of a file."""
+    line = line_of(text, *place)
+    return UsageError(one_line(f"{relative(path)}{f', line {line}' if line else ''}: {message}"), hint)
+
+
+def named_instead(path: Path, command: str) -> str:
+    """What to type to run a command with a file as one that is named."""
+    return f"If the file is yours: edgepress --config {shlex.quote(relative(path))} {command} ..."
 
 
 def _text(path: Path) -> str:
@@ -178,7 +168,7 @@ def _text(path: Path) -> str:
     except OSError as e:
         raise UsageError(f"{relative(path)} can't be read: {e.strerror or e}.", "Check the path.") from e
     except UnicodeDecodeError as e:
-        raise UsageError(f"{relative(path)} is no TOML file: it is not in UTF-8.", "Save it as UTF-8.") from e
+        raise UsageError(f"{relative(path)} is not valid TOML: it is not in UTF-8.", "Save it as UTF-8.") from e
 
 
 class _WrongTypeError(Exception):
@@ -202,7 +192,7 @@ class _Reader:
                 self._wrong((key,), f"{key} is a table.", f"Write [{key}], and its options below it.")
             for name, inner in value.items() if key in READS else ():
                 if key == "sweep" and name in PLAN and isinstance(inner, dict):
-                    self.plan[name] = self._plan(inner)
+                    self.plan[name] = self._plan(name, inner)
                 else:
                     self._take(key, key, name, value=inner)
         in_tables = {command: set(options) for command, options in self.options.items()}
@@ -211,14 +201,14 @@ class _Reader:
                 for command in self._shared(key):
                     if normal(key) not in in_tables[command]:  # the command's own table wins
                         self._take(command, key, value=value)
-        return Settings(self.path, self.options, self.plan, self.text)
+        return Settings(self.path, self.found, self.options, self.plan, self.text)
 
     def _shared(self, key: str) -> tuple[str, ...]:
         """The commands that an option above all tables is for."""
         if normal(key) in SHARED:
             return SHARED[normal(key)]
         if having := [f"[{command}]" for command, names in self.names.items() if normal(key) in names]:
-            self._wrong((key,), f"{key} can't stand above all tables.", f"Write it below {' or '.join(having)}.")
+            self._wrong((key,), f"{key} is not allowed at top level.", f"Write it below {' or '.join(having)}.")
         accepted = [*map(shown, SHARED), *READS]
         hint = nearest(key, accepted) or f"Accepted: {', '.join(accepted)}."
         self._wrong((key,), f"{key!r} is neither a command that reads this file nor an option of several.", hint)
@@ -234,12 +224,9 @@ class _Reader:
             self._wrong(place, f"{command} has no option {key!r}.", nearest(key, map(shown, names)) or else_where)
         option, meaning = names[normal(key)]
         if option.name in self.options[command]:
-            self._wrong(place, f"{key} stands there twice.", "Keep one of both.")
-        if self.found and option.name in VOUCHED and value is not False:
-            why = f"{key} is accepted only from a file that you name, because {VOUCHED[option.name]}."
-            self._wrong(place, why, f"edgepress --config {shlex.quote(relative(self.path))} {command} ...")
+            self._wrong(place, f"{key} is set twice.", "Keep one.")
         try:
-            taken = self._value(option, kind_of(self.commands[command], option.name), value)
+            taken = self._value(command, option, value)
             taken = (taken == meaning) if isinstance(taken, bool) else taken
             option.process_value(self.contexts[command], taken)
         except (_WrongTypeError, ValueError, OverflowError) as e:
@@ -249,15 +236,22 @@ class _Reader:
                 raise
             said = str(getattr(e, "message", e)).removeprefix("Value error, ").rstrip(".")
             self._wrong(place, f"{key} of {command} is {value!r}: {said}.", f"See edgepress {command} --help.")
+        self._allow(command, option.name, taken, place)
         self.options[command][option.name] = Given(taken, words_of(option, taken), place)
 
-    def _value(self, option: Any, kind: Any, value: Any) -> Any:
+    def _allow(self, command: str, name: str, value: Any, place: tuple[str, ...]) -> None:
+        """Refuse what a file that was found may not set."""
+        if self.found and (why := refusal(command, name, value, self.path.parent)):
+            self._wrong(place, f"{place[-1]} {why}.", named_instead(self.path, command.partition(".")[0]))
+
+    def _value(self, command: str, option: Any, value: Any) -> Any:
         """A value of TOML as click takes it for an option; a number may stand for a text, such as size = 96.
 
         Raises:
             _WrongTypeError: It is of another type.
         """
-        parts = value if isinstance(value, list) and value and takes_list(option, kind) else [value]
+        kind = kind_of(self.commands[command], option.name)
+        parts = value if isinstance(value, list) and value and takes_list(kind) else [value]
         if kind in (bool, int, float):
             if type(value) is kind or (kind is float and type(value) is int):
                 return value
@@ -266,27 +260,29 @@ class _Reader:
             if get_origin(kind) is list:
                 return texts
             text = ",".join(texts)
-            return self._placed(option.name, text) if kind is Path or option.name in TEXT_PATHS else text
-        raise _WrongTypeError(
-            f"{_TYPES.get(type(value), 'a date or time')} where {accepted_type(option, kind)} is accepted"
-        )
+            return self._placed(command, option.name, text) if kind is Path or option.name in TEXT_PATHS else text
+        raise _WrongTypeError(f"{_TYPES.get(type(value), 'a date or time')} where {accepted_type(kind)} is accepted")
 
-    def _plan(self, table: dict[str, Any]) -> dict[str, Any]:
+    def _plan(self, name: str, table: dict[str, Any]) -> dict[str, Any]:
         """A table of a plan, with its paths; `plan_of` checks it when a sweep runs."""
-        names = {"source": "data", "weights": "weights"}
-        return {k: self._placed(names[k], v) if k in names and isinstance(v, str) else v for k, v in table.items()}
+        taken = {}
+        for key, value in table.items():
+            is_path = key in TEXT_PATHS and isinstance(value, str)
+            taken[key] = self._placed(f"sweep.{name}", key, value) if is_path else value
+            if key in TABLES[name]:  # `plan_of` refuses others
+                self._allow(f"sweep.{name}", key, taken[key], ("sweep", name, key))
+        return taken
 
-    def _placed(self, name: str, text: str) -> str:
-        """A path in the file as seen from the working directory; a name of `TEXT_PATHS` as it is."""
-        if not text or (name in TEXT_PATHS and TEXT_PATHS[name](text)):
+    def _placed(self, command: str, name: str, text: str) -> str:
+        """A path in the file as seen from the working directory; a name as it is."""
+        if not text or (name in TEXT_PATHS and JUDGED.get((command, name), UNJUDGED).accepts(text)):
             return text
-        folder = relative(self.path.parent)
-        parts = [os.path.expanduser(part) for part in (text.split("::") if name == "data" else [text])]
+        folder, many = relative(self.path.parent), name in ("data", "source")
+        parts = [os.path.expanduser(part) for part in (text.split("::") if many else [text])]
         return "::".join(part if folder == "." else os.path.join(folder, part) for part in parts)
 
     def _wrong(self, place: tuple[str, ...], message: str, hint: str) -> NoReturn:
-        line = line_of(self.text, *place)
-        raise UsageError(printable(f"{relative(self.path)}{f', line {line}' if line else ''}: {message}"), hint)
+        raise wrong(self.path, self.text, place, message, hint=hint)
 
 
 _TYPES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

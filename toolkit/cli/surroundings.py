@@ -6,18 +6,16 @@ Names, sizes and the headers of `.npz` files are read, nothing else.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from edgepress.runtime.errors import EdgepressError, parsing
+from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.toolkit import text
 from edgepress.toolkit.data.folder import PARTS
 from edgepress.toolkit.data.idx import is_idx_folder
+from edgepress.toolkit.data.npz import headers
 from edgepress.toolkit.data.shards import is_shards
 
 MODEL_SUFFIXES = frozenset({".keras", ".h5", ".tflite", ".onnx"})
@@ -147,17 +145,11 @@ def _file(found: Surroundings, images: dict[str, _Images], file: Path, folder: s
 
 def _npz(file: Path, path: str) -> Iterator[Found]:
     """An .npz that holds items: "x", or "x_train" and others."""
-    shapes: dict[str, tuple[int, ...]] = {}
     try:
-        with parsing(file), zipfile.ZipFile(file) as archive:
-            for name in ("x", "x_train", "x_val", "x_test"):
-                if f"{name}.npy" in archive.namelist():
-                    with archive.open(f"{name}.npy") as array:
-                        version = np.lib.format.read_magic(array)
-                        read = np.lib.format.read_array_header_1_0
-                        shapes[name] = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(array)[0]
+        found = headers(file)
     except EdgepressError:
         return
+    shapes = {name: found[name].shape for name in ("x", "x_train", "x_val", "x_test") if name in found}
     if any(shapes.values()):
         items = sum(shape[0] for shape in shapes.values() if shape)
         of = "x".join(map(str, next(iter(shapes.values()))[1:])) or "numbers"

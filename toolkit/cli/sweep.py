@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -11,23 +10,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from edgepress.toolkit import text
-from edgepress.toolkit.cli import screen, settings
-from edgepress.toolkit.cli.options import DATA_HELP, MANY_SCHEMES, SCHEMES_HELP, Json, SkipUnreadable, list_of
+from edgepress.toolkit.cli import options, screen, settings
+from edgepress.toolkit.cli.frame import code_of
+from edgepress.toolkit.columns import CONFIGURATIONS, LATENCY, TEST, Column
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.quantities import SIZE, TIME, parsed
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 from edgepress.toolkit.training.augment import AUGMENTATIONS
 
 if TYPE_CHECKING:
-    from edgepress.toolkit.sweeping.result import Configuration, Sweep
+    from edgepress.toolkit.sweeping.result import Sweep
     from edgepress.toolkit.sweeping.sweep import MakeProposer, MakeRunner
 
-Dimension, Fixed, Searched, Where = (
-    partial(Option, rich_help_panel=name)
-    for name in ("Dimensions: values separated by commas", "The same for all", "Search", "Where jobs run")
+DIMENSIONS = "Dimensions: values separated by commas"
+Dimension = partial(options.Several, rich_help_panel=DIMENSIONS)
+Fixed, Searched, Where = (
+    partial(Option, rich_help_panel=name) for name in ("The same for all", "Search", "Where jobs run")
 )
 TITLES = {"accurate": "Most accurate on validation items", "fast": "Fastest of those within 1 pp of it"}
 TITLES["small"] = "Smallest of those within 1 pp of it"
+TITLES["recommended"] = "Recommended: sure enough to be within 1 pp of it, and best in size and latency"
+MARKS = {"accurate": "most accurate", "fast": "fastest within 1 pp", "small": "smallest within 1 pp"}
+"""What a configuration is called in the table that wins by a name of `sweeping.result.WINNERS`."""
 SHOWN = 12
 """Configurations in the table at most."""
 
@@ -36,22 +41,28 @@ def sweep(
     plan: Annotated[
         Path | None, Argument(help="TOML file of the plan; options replace what it says", show_default=False)
     ] = None,
-    data: Annotated[str | None, Option(help=DATA_HELP, show_default="that of the plan")] = None,
+    data: Annotated[str | None, Option(help=options.DATA_HELP, show_default="that of the plan")] = None,
     out: Annotated[Path, Option(help="Folder for the results")] = Path("sweep"),
     store: Annotated[
         Path | None, Option(help="Folder for the jobs' results, which sweeps may share", show_default="that of --out")
     ] = None,
     arch: Annotated[
-        str | None, Dimension(help=f"Architectures: {', '.join(ARCHITECTURES)}", autocompletion=list_of(ARCHITECTURES))
+        str | None,
+        Dimension(help=f"Architectures: {', '.join(ARCHITECTURES)}", autocompletion=options.list_of(ARCHITECTURES)),
     ] = None,
     width: Annotated[str | None, Dimension(help="Multipliers of the number of channels")] = None,
     size: Annotated[str | None, Dimension(help="Image sizes, each SIDE or HEIGHTxWIDTH")] = None,
     augmentation: Annotated[
         str | None,
-        Dimension(help=f"Augmentations: {', '.join(AUGMENTATIONS)}", autocompletion=list_of(AUGMENTATIONS)),
+        Dimension(help=f"Augmentations: {', '.join(AUGMENTATIONS)}", autocompletion=options.list_of(AUGMENTATIONS)),
     ] = None,
-    seeds: Annotated[int | None, Dimension(min=1, help="Number of seeds: 3 means 0, 1 and 2")] = None,
-    to: Annotated[str | None, Dimension(help=f"Schemes: {SCHEMES_HELP}", autocompletion=list_of(MANY_SCHEMES))] = None,
+    seeds: Annotated[
+        int | None, Option(min=1, rich_help_panel=DIMENSIONS, help="Number of seeds: 3 means 0, 1 and 2")
+    ] = None,
+    to: Annotated[
+        str | None,
+        Dimension(help=f"Schemes: {options.SCHEMES_HELP}", autocompletion=options.list_of(options.MANY_SCHEMES)),
+    ] = None,
     epochs: Annotated[int | None, Fixed(min=1, help="Passes over the training split")] = None,
     rounds: Annotated[
         int | None, Fixed(min=0, help="Rounds that each file is timed in; 0: none is timed", show_default="20")
@@ -59,10 +70,12 @@ def sweep(
     threads: Annotated[
         int | None, Fixed(min=1, max=256, help="Threads that files are timed with", show_default="1")
     ] = None,
-    skip_unreadable: SkipUnreadable = False,
+    skip_unreadable: options.SkipUnreadable = False,
     search: Annotated[
         int | None,
-        Searched(min=1, help="Let Optuna choose so many combinations instead of all", show_default="all", metavar="N"),
+        Searched(
+            min=1, help="Number of combinations that Optuna chooses, instead of all", show_default="all", metavar="N"
+        ),
     ] = None,
     search_seed: Annotated[int, Searched(min=0, help="Seed of its choices")] = 0,
     max_size: Annotated[
@@ -72,7 +85,7 @@ def sweep(
         str | None, Searched(help="Largest latency that is wanted, such as 5ms or 800us", show_default="none")
     ] = None,
     early_stopping: Annotated[
-        bool, Searched("--early-stopping/--no-early-stopping", help="Stop hopeless trainings early")
+        bool, Searched("--early-stopping/--no-early-stopping", help="Stop unpromising runs early")
     ] = True,
     processes: Annotated[
         int | None, Where(min=1, help="Processes on this machine at most", show_default="one a core")
@@ -91,8 +104,10 @@ def sweep(
     insecure: Annotated[
         bool, Where("--insecure", help="Accept tcp:// to another machine: whoever reaches it can run any code")
     ] = False,
-    json_output: Json = False,
-) -> int | None:
+    confidence: options.Confidence = "90%",
+    prefer: options.Preference = "balanced",
+    json_output: options.Json = False,
+) -> int:
     """Train, convert and time all combinations of architectures, sizes, seeds, schemes and others; shows the best."""
     from edgepress.toolkit.cli.sweep_view import view
     from edgepress.toolkit.sweeping.plan import read_plan
@@ -118,6 +133,8 @@ def sweep(
                 search, store or out, seed=search_seed, limits=(max_size, max_latency), early_stopping=early_stopping
             ),
             machine=f"the timing workers of {scheduler}" if scheduler else None,
+            confidence=confidence,
+            prefer=prefer,
             command=settings.command_line(),
             on_note=screen.note,
             on_begin=events.begin,
@@ -127,7 +144,7 @@ def sweep(
         screen.document(result.to_dict())
     else:
         _show(result, out)
-    return 1 if any(row.status == "failed" for row in result.rows) else None
+    return code_of(row.status == "ok" for row in result.rows if row.status in ("ok", "failed"))
 
 
 def runner_for(*, processes: int | None, **cluster: Any) -> MakeRunner:
@@ -153,7 +170,7 @@ def proposer_for(
 ) -> MakeProposer:
     """What proposes the combinations, as the options say: the grid of all, or a search."""
     from edgepress.toolkit.sweeping.extras import imported
-    from edgepress.toolkit.sweeping.proposals import Limits
+    from edgepress.toolkit.sweeping.proposals import CostLimits
     from edgepress.toolkit.sweeping.search import Search
     from edgepress.toolkit.sweeping.space import Grid
     from edgepress.toolkit.sweeping.store import Store
@@ -164,7 +181,7 @@ def proposer_for(
         return Grid
     imported("optuna", "A search")  # before a folder is made
     size, latency = parsed("--max-size", limits[0], SIZE), parsed("--max-latency", limits[1], TIME)
-    options: dict[str, Any] = {"seed": seed, "limits": Limits(size, latency), "early_stopping": early_stopping}
+    options: dict[str, Any] = {"seed": seed, "limits": CostLimits(size, latency), "early_stopping": early_stopping}
     return lambda space: Search(space, Store(store), count, **options)
 
 
@@ -187,19 +204,20 @@ def _listed(value: str | None) -> list[str] | None:
         return None
     words = [word.strip() for word in value.split(",")]
     if not all(words):
-        raise InputError(f"The list {value!r} has an empty place.", "Separate values by single commas.")
+        raise InputError(f"The list {value!r} has an empty entry.", "Separate values by single commas.")
     return words
 
 
 def _show(result: Sweep, out: Path) -> None:
     """Print the best configurations, the winners, what failed, and what to do next."""
+    from edgepress.toolkit.reports.sweep_view import about_seeds
+
     names = _varied(result)
     timed = any(c.latency_us is not None for c in result.configurations)
-    columns = [(name, "left") for name in names]
-    columns += [("validation", "right"), ("test", "right"), ("size", "right")]
-    columns += [("latency", "right")] if timed else []
-    columns += [("", "left")]
-    rows = [_line(result, number, names, timed=timed) for number in range(min(SHOWN, len(result.configurations)))]
+    figures = [column for column in CONFIGURATIONS if timed or column is not LATENCY]
+    columns = [*((name, "left") for name in names), *((column.title, "right") for column in figures), ("", "left")]
+    screen.say(about_seeds(result))
+    rows = [_line(result, number, names, figures) for number in range(min(SHOWN, len(result.configurations)))]
     screen.show(screen.table(columns, rows))
     if (more := len(result.configurations) - SHOWN) > 0:
         screen.say(f"{text.plural(more, 'more configuration')} in {out / 'sweep.json'}")
@@ -210,8 +228,9 @@ def _show(result: Sweep, out: Path) -> None:
     for name, number in result.winners.items():
         if name == "accurate" or number != result.winners["accurate"]:
             winner = result.rows[result.configurations[number].best]
-            screen.say(f"{TITLES[name]}: {out / name}{Path(str(winner.file)).suffix}", style="bold")
-    screen.say(f"Next: {shlex.join(['edgepress', 'report', str(out)])}")
+            seed = "" if winner.point.get("seed") is None else f", of seed {winner.point['seed']}"
+            screen.say(f"{TITLES[name]}: {out / name}{Path(str(winner.file)).suffix}{seed}", style="bold")
+    screen.say(f"Next: {shell_line('edgepress', 'report', out)}")
 
 
 def _varied(result: Sweep) -> list[str]:
@@ -220,16 +239,12 @@ def _varied(result: Sweep) -> list[str]:
     return [name for name in points[0] if any(p[name] != points[0][name] for p in points)] or ["arch"]
 
 
-def _line(result: Sweep, number: int, names: list[str], *, timed: bool) -> list[str]:
-    c: Configuration = result.configurations[number]
-    validation = text.percent(c.val_accuracy)
-    if c.val_accuracy_std is not None:
-        validation += f" ± {100 * c.val_accuracy_std:.2f}"
-    cells = [_value(c.point[name]) for name in names]
-    marks = [name for name, winner in result.winners.items() if winner == number]
-    cells += [validation, text.percent(c.accuracy) if marks else "", text.size(c.size_bytes)]
-    cells += [text.duration(c.latency_us)] if timed else []
-    return [*cells, ", ".join([*marks, *(["front"] if c.on_front else [])])]
+def _line(result: Sweep, number: int, names: list[str], figures: list[Column]) -> list[str]:
+    c = result.configurations[number]
+    marks = [MARKS.get(name, name) for name, winner in result.winners.items() if winner == number]
+    shown = [column.text(c) if marks or column is not TEST else "" for column in figures]
+    points = [_value(c.point[name]) for name in names]
+    return [*points, *shown, ", ".join([*marks, *(["front"] if c.on_front else [])])]
 
 
 def _value(value: Any) -> str:

@@ -15,12 +15,13 @@ from edgepress.toolkit.sweeping.jobs import Job
 from edgepress.toolkit.sweeping.loop import Event
 from edgepress.toolkit.sweeping.runner import Runner
 from edgepress.toolkit.sweeping.store import Entry
+from edgepress.toolkit.terminal import Group, Live, ProgressBar, Text, console
 
 LAST = 5
 """Finished jobs below those that run."""
 
 
-class Shown(Protocol):
+class SweepView(Protocol):
     """Takes what happens."""
 
     def begin(self, runner: Runner) -> None:
@@ -31,17 +32,14 @@ class Shown(Protocol):
 
 
 @contextmanager
-def view() -> Iterator[Shown]:
+def view() -> Iterator[SweepView]:
     """What shows a sweep on standard error, as it allows."""
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    shown = console(stderr=True)
+    if not shown.is_terminal:
         yield Lines()
         return
     table = Table()
-    with Live(get_renderable=table.render, console=console, refresh_per_second=2, transient=True):
+    with Live(get_renderable=table.render, console=shown, refresh_per_second=2, transient=True):
         yield table
 
 
@@ -87,20 +85,18 @@ class Table:
 
     def render(self) -> Any:
         """The table as it is now."""
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.text import Text
-
         now = time.monotonic()
         rows = [[job.kind, _named(job), _clock(now - began)] for job, began in self._running.copy().values()]
-        table = screen.table([("job", "left"), ("of", "left"), ("time", "right")], rows)
+        table = screen.table(
+            [("job", "left"), ("of", "left"), ("time", "right")], rows, room=console(stderr=True).width
+        )
         parts = [f"{self._finished} of {self._total} jobs"]
         parts += [f"{self._counts[name]} {name}" for name in ("kept", "failed", "left out") if self._counts[name]]
         if self._done and self._finished < self._total:
             left = (now - self._began) / self._done * (self._total - self._finished)
             parts.append(f"about {_clock(left)} left")
         bar = ProgressBar(total=max(1, self._total), completed=self._finished, width=40)
-        lines = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._last]
+        lines = [Text(line, style="dim", cut=True) for line in self._last]
         return Group(Text(self._title, style="cyan"), table, *lines, bar, Text(", ".join(parts)))
 
 
@@ -112,11 +108,11 @@ def line_of(event: Event) -> str:
         return f"{job.kind} {_named(job)}: {word}: {outcome.message}"
     assert isinstance(outcome, Entry)
     accuracy, latency = outcome.result.get("val_accuracy"), outcome.result.get("p50_us")
-    found = (
+    figure = (
         text.duration(latency) if latency else f"{text.percent(accuracy)} on validation items" if accuracy else "done"
     )
     how = "was there" if event.what == "kept" else _clock(float(outcome.made.get("seconds", 0.0)))
-    return f"{job.kind} {_named(job)}: {found} ({how})"
+    return f"{job.kind} {_named(job)}: {figure} ({how})"
 
 
 def _named(job: Job) -> str:

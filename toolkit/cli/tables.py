@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from rich.table import Table
-from rich.text import Text
 
 from edgepress.converters.rewrites.table import REWRITES
 from edgepress.converters.variant import Variant
 from edgepress.runtime.contract import Verification
 from edgepress.toolkit.cli.screen import WIDE, table, width
+from edgepress.toolkit.columns import FILES, STATUS, filled, varying
 from edgepress.toolkit.prediction import ImageResult
 from edgepress.toolkit.reports.view import row_names
-from edgepress.toolkit.results.records import DROP, LARGE_ERROR, USABLE, Benchmark, Measurement
-from edgepress.toolkit.text import number, size
+from edgepress.toolkit.results.records import DROP, LARGE_ERROR, UNPROVEN, USABLE, Benchmark, Measurement
+from edgepress.toolkit.terminal import Table, Text
+from edgepress.toolkit.text import is_sure, number, size
 
-VARYING, VARYING_WIDTH = ("host", "threads", "batch"), 8
-"""Columns shown only if rows differ in them, and the width of each."""
+VARYING_WIDTH = 8
+"""Width of a column that is shown only if rows differ in it."""
 STYLES = {USABLE: "green", DROP: "red", LARGE_ERROR: "red"}
-_CLASSES, _ERRORS = ("Acc. %", "F1 %", "Drop pp", "Agree %"), ("SQNR dB", "Max error", "Mean error")
-"""Columns of files with labels alone, and of files without labels alone."""
 
 
 def variants_table(variants: Sequence[Variant]) -> Table:
@@ -34,7 +31,7 @@ def variants_table(variants: Sequence[Variant]) -> Table:
             size(v.size_bytes),
             *([f"{v.seconds:.1f} s"] if timed else []),
             *(("", "") if v.verification is None else _agreement_and_noise(v.verification)),
-            Text(v.status, style="green") if v.path else Text(f"failed: {v.error} {v.hint}".strip(), style="red"),
+            Text("ok", style="green") if v.path else Text("rejected", style="red"),
         ]
         for v in variants
     ]
@@ -47,9 +44,9 @@ def rewrites_table(variants: Sequence[Variant]) -> Table | None:
     """The rewrites that were made, each with its schemes and the number of places in each; None if there are none."""
     rows = []
     for rewrite in REWRITES:
-        made = {v.scheme: v.rewrites[rewrite.name] for v in variants if rewrite.name in v.rewrites}
-        if made:
-            where = ", ".join(f"{scheme} ({count})" for scheme, count in made.items())
+        places = {v.scheme: v.rewrites[rewrite.name] for v in variants if rewrite.name in v.rewrites}
+        if places:
+            where = ", ".join(f"{scheme} ({count})" for scheme, count in places.items())
             rows.append((rewrite.name, rewrite.summary, where))
     return table([("Rewrite", "left"), ("What it does", "left"), ("Files (places)", "left")], rows) if rows else None
 
@@ -59,11 +56,11 @@ def repairs_table(variants: Sequence[Variant]) -> Table | None:
     shown = {name: of for name, of in _REPAIR_FIGURES.items() if width() >= WIDE or name != "Accuracy %"}
     rows: dict[tuple[str, ...], list[str]] = {}
     for variant in variants:
-        made = [(r["name"], r) for r in variant.tuning.get("repairs", ()) if r["kept"]]
-        methods = variant.tuning.get("calibration")
+        changes = [(r["name"], r) for r in variant.compression.get("repairs", ()) if r["kept"]]
+        methods = variant.compression.get("calibration")
         if methods and (methods["others"] or methods["method"] != "minmax"):
-            made.append(("calibration", methods))
-        for name, repair in made:
+            changes.append(("calibration", methods))
+        for name, repair in changes:
             figures = (_change(repair, key, scale) for key, scale in shown.values())
             rows.setdefault((name, repair["what"], *figures), []).append(variant.scheme)
     columns = [("Repair", "left"), ("What it did", "left"), *((name, "right") for name in shown)]
@@ -74,42 +71,38 @@ def repairs_table(variants: Sequence[Variant]) -> Table | None:
 _REPAIR_FIGURES = {
     "Accuracy %": ("accuracy", 100),
     "Agreement %": ("agreement", 100),
-    "SNR dB": ("noise_db", 1),
+    "SNR dB": ("snr_db", 1),
 }
 """Columns of the table of repairs: the figure of the judged file, and its factor."""
 
 
 def _change(repair: Mapping[str, Any], key: str, scale: float) -> str:
     """A figure before and after a repair; empty if it is not known."""
-    found = [repair[side].get(key) for side in ("before", "after")]
-    return "" if None in found else "\u00a0→\u00a0".join(f"{scale * value:.1f}" for value in found)
+    figures = [repair[side].get(key) for side in ("before", "after")]
+    return "" if None in figures else "\u00a0→\u00a0".join(f"{scale * value:.1f}" for value in figures)
 
 
-def _agreement_and_noise(found: Verification) -> tuple[str, str]:
-    agreement = "" if found.agreement is None else number(100 * found.agreement, ".1f")
-    if found.saturated:
+def _agreement_and_noise(proof: Verification) -> tuple[str, str]:
+    agreement = "" if proof.agreement is None else number(100 * proof.agreement, ".1f")
+    if proof.saturated:
         return agreement, "saturated"
-    return agreement, "exact" if found.sqnr_db is None else f"{found.sqnr_db:.0f}"
+    return agreement, "exact" if proof.sqnr_db is None else f"{proof.sqnr_db:.0f}"
 
 
 def benchmark_table(result: Benchmark) -> Table:
     """One file on one engine per row, with the figures that the screen has room for, the most important first."""
-    alike = {name for name in VARYING if len({getattr(r, name) for r in result.results}) == 1}
-    room = width() - VARYING_WIDTH * (len(VARYING) - len(alike))
-    columns = [
-        (name, justify, figure)
-        for name, justify, needed, figure in _COLUMNS
-        if room >= needed and name.lower() not in alike and name not in (_CLASSES if result.by_error else _ERRORS)
-    ]
-    names = row_names(result.results)
-    rows = [
-        [
-            Text(figure(r) if name != "File" else own, style=_style(r) if name == "Status" else "")
-            for name, _, figure in columns
-        ]
-        for r, own in zip(result.results, names, strict=True)
-    ]
-    return table([(name, justify) for name, justify, _ in columns], rows)
+    rows = result.results
+    setting, hosts = varying(rows), ["Host"] if len({r.host for r in rows}) > 1 else []
+    room = width() - VARYING_WIDTH * (len(setting) + len(hosts))
+    fitting = (c for c in FILES if c.width is not None and room >= c.width)
+    figures = [*setting, *filled(fitting, rows)]
+    cells: list[list[str | Text]] = []
+    for r, name in zip(rows, row_names(rows), strict=True):
+        place = [name, *((r.host or "here") for _ in hosts), r.engine]
+        status = Text(STATUS.text(r), style=_style(r, result.advice.confidence))
+        cells.append([*place, *(c.brief_text(r) for c in figures), status])
+    columns = [(head, "left") for head in ("File", *hosts, "Engine")]
+    return table([*columns, *((c.title, "right") for c in figures), (STATUS.title, "left")], cells)
 
 
 def best_engine_lines(result: Benchmark) -> list[str]:
@@ -150,57 +143,27 @@ def confusion_table(result: Mapping[str, Any]) -> Table:
 
 def predictions_table(results: Sequence[ImageResult]) -> Table:
     """The classes of each image with their scores."""
+    judged = any(r.accepted is not None for r in results)
     rows: list[list[str | Text]] = []
     for r in results:
         for n, p in enumerate(r.classes):
-            rows.append([r.image if n == 0 else "", p.label, f"{p.score:.4f}"])
-    return table([("Image", "left"), ("Class", "left"), ("Score", "right")], rows)
+            row: list[str | Text] = [r.image if n == 0 else "", p.label, f"{p.score:.4f}"]
+            rows.append([*row, _accepted(r.accepted if n == 0 else None)] if judged else row)
+    columns = [("Image", "left"), ("Class", "left"), ("Score", "right")]
+    return table([*columns, ("Accepted", "left")] if judged else columns, rows)
 
 
-def _style(row: Measurement) -> str:
+def _accepted(accepted: bool | None) -> str | Text:
+    if accepted is None:
+        return ""
+    return "yes" if accepted else Text("no: unknown", style="yellow")
+
+
+def _style(row: Measurement, confidence: float | None) -> str:
+    if row.status == UNPROVEN and is_sure(row.probability, confidence):
+        return STYLES[USABLE]
     return STYLES.get(row.status, "red" if row.failed else "yellow")
 
 
 def _percent(share: float | None) -> str:
     return number(None if share is None else 100 * share, ".2f")
-
-
-def _us(value: float | None) -> str:
-    return number(value, ".1f" if value is not None and value < 100 else ".0f")
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None or low is None or high is None or low == high:
-        return number(value, ".2f")
-    return f"{value:.2f} ±{(high - low) / 2:.2f}"
-
-
-def _at_most(value: float | None, high: float | None) -> str:
-    return "" if value is None or high is None else f"{value:.2f} ≤{high:.2f}"
-
-
-_COLUMNS: tuple[tuple[str, str, int, Callable[[Measurement], str]], ...] = (
-    ("File", "left", 0, lambda r: r.file),
-    ("Host", "left", 0, lambda r: r.host or "here"),
-    ("Engine", "left", 0, lambda r: r.engine),
-    ("Threads", "right", 0, lambda r: str(r.threads)),
-    ("Batch", "right", 0, lambda r: str(r.batch)),
-    ("Size", "right", 0, lambda r: size(r.size_bytes)),
-    ("Ratio", "right", 140, lambda r: number(r.size_ratio, ".2f")),
-    ("Acc. %", "right", 0, lambda r: _percent(r.accuracy)),
-    ("F1 %", "right", 160, lambda r: _percent(r.macro_f1)),
-    ("Drop pp", "right", 0, lambda r: _at_most(r.drop_pp, r.drop_high_pp)),
-    ("Agree %", "right", 120, lambda r: _percent(r.agreement)),
-    ("SQNR dB", "right", 0, lambda r: "exact" if r.max_error == 0 else number(r.sqnr_db, ".1f")),
-    ("Max error", "right", 0, lambda r: number(r.max_error, ".3g")),
-    ("Mean error", "right", 100, lambda r: number(r.mean_error, ".3g")),
-    ("Load ms", "right", 140, lambda r: number(r.load_ms, ".1f")),
-    ("Memory", "right", 130, lambda r: size(r.memory_bytes)),
-    ("p50 µs", "right", 0, lambda r: _us(r.p50_us)),
-    ("p90 µs", "right", 110, lambda r: _us(r.p90_us)),
-    ("p99 µs", "right", 100, lambda r: _us(r.p99_us)),
-    ("Speed-up", "right", 90, lambda r: _with_interval(r.speedup, r.speedup_low, r.speedup_high)),
-    ("Of limit %", "right", 170, lambda r: number(None if r.compute_share is None else 100 * r.compute_share, ".0f")),
-    ("Status", "left", 0, lambda r: r.status.partition(":")[0]),
-)
-"""The benchmark's columns: name, justification, smallest width of the screen, and the figure."""

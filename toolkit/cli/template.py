@@ -10,8 +10,11 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgepress.runtime.text import one_line
+from edgepress.toolkit.cli.found_files import may_stand
+from edgepress.toolkit.cli.help import FOREIGN
 from edgepress.toolkit.cli.option_table import kind_of, options_of
-from edgepress.toolkit.cli.settings_file import READS, SHARED, VOUCHED
+from edgepress.toolkit.cli.settings_file import READS, SHARED
 
 HEAD = """\
 # Options of edgepress commands; what the command line says wins. `edgepress init` wrote this file, and
@@ -20,7 +23,7 @@ HEAD = """\
 # Paths are relative to this file.
 
 """
-HINTS = "Models that edgepress did not train"
+HINTS = FOREIGN
 """The panel of the options that stand below [convert] only, although other commands have them, too."""
 WIDTH = 120
 EXAMPLES: dict[str, Any] = {
@@ -34,12 +37,13 @@ EXAMPLES: dict[str, Any] = {
     "cpus": [0],
     "data": "digits",
     "depth": 11,
+    "differences": "to-label",
     "dropout": 0.2,
     "engine": "litert",
     "epochs": 20,
     "fail_if": ["drop>0.5", "size>5%"],
     "input_range": [0, 1],
-    "jobs": 2,
+    "jobs": 1,
     "keep_float": "conv1|head",
     "labels": "labels.txt",
     "learning_rate": 0.001,
@@ -49,9 +53,11 @@ EXAMPLES: dict[str, Any] = {
     "max_memory": "64MB",
     "max_size": "200kB",
     "mean": [123.7, 116.3, 103.5],
+    "more": "new-images",
     "name": "my-model",
     "out": "results",
-    "processes": 2,
+    "output": "scores",
+    "processes": 1,
     "resize": "crop:0.875",
     "rounds": 20,
     "search": 20,
@@ -79,7 +85,7 @@ OTHERS: dict[tuple[str, str], Any] = {
 """Examples of options that mean something else in one command."""
 PLAN: dict[str, dict[str, Any]] = {
     "dimensions": {"depth": [11, 16], "dropout": [0.0, 0.2], "batch_size": [32, 64], "learning_rate": [1e-3, 3e-3]},
-    "training": {"patience": 10, "class_weights": True, "weights": "start.keras", "freeze": True},
+    "training": {"patience": 10, "class_weights": True, "weights": "imagenet", "freeze": True},
 }
 """What only the tables of a plan say, with examples."""
 
@@ -103,6 +109,9 @@ def template(commands: Mapping[str, Any], chosen: Mapping[tuple[str, str], Any],
         for option in listed(commands, command):
             value = chosen.get((command, option.name), example(commands, command, option))
             parts += _line(option, value, _help(option), is_set=(command, option.name) in chosen)
+        for option in (o for o in options_of(commands[command]) if (command, o.name) in chosen):
+            if not may_stand(command, option.name, value := chosen[command, option.name]):
+                parts += _line(option, value, f"{_help(option)}. For edgepress --config", is_set=False)
         if command == "sweep":
             parts += _plan()
     return "".join(parts)
@@ -114,8 +123,7 @@ def listed(commands: Mapping[str, Any], command: str) -> list[Any]:
         option
         for option in options_of(commands[command])
         if command not in SHARED.get(option.name, ())
-        and option.name not in VOUCHED
-        and not option.hidden
+        and may_stand(command, option.name, EXAMPLES.get(option.name))
         and (command == "convert" or getattr(option, "rich_help_panel", None) != HINTS)
     ]
 
@@ -140,7 +148,7 @@ def toml(value: Any) -> str:
         return f"[{', '.join(map(toml, value))}]"
     if isinstance(value, str):
         value.encode()  # a UnicodeEncodeError is a ValueError
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(value, ensure_ascii=False))
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value)
@@ -148,7 +156,7 @@ def toml(value: Any) -> str:
 
 def _line(option: Any, value: Any, comment: str, *, is_set: bool) -> Iterator[str]:
     """An option with its comment: behind it, or above it if that is long."""
-    key = max(option.opts, key=len).lstrip("-")
+    key, comment = max(option.opts, key=len).lstrip("-"), one_line(comment)
     line = f"{'' if is_set else '#'}{key} = {toml(value)}"
     if len(whole := f"{line:<28}  # {comment}") <= WIDTH:
         yield f"{whole}\n"

@@ -10,9 +10,11 @@ from typer import Option
 
 from edgepress.converters.contract.size import parse_size
 from edgepress.runtime.input_spec import Color
-from edgepress.toolkit.cli import screen
-from edgepress.toolkit.cli.options import DATA_HELP, Architecture, Augmentation, Json, SkipUnreadable, resize_option
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.data import ACCEPTED
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.training.architectures import ARCHITECTURES
 
 Images, Net, Fit = (partial(Option, rich_help_panel=name) for name in ("Images", "Network", "Training"))
@@ -25,18 +27,20 @@ BY_DATA = "as in the data"
 
 
 def train(
-    data: Annotated[str, Option(help=DATA_HELP)] = "digits",
-    arch: Annotated[Architecture, Option(metavar="NAME", help=f"Architecture: {', '.join(ARCHITECTURES)}")] = "lenet",
+    data: Annotated[str | None, Option(help=f"{options.DATA_HELP} (required)", show_default=False)] = None,
+    arch: Annotated[
+        options.Architecture, Option(metavar="NAME", help=f"Architecture: {', '.join(ARCHITECTURES)}")
+    ] = "lenet",
     out: Annotated[Path | None, Option(help="Folder of the run", show_default="runs/DATA-ARCH")] = None,
-    resume: Annotated[bool, Option("--resume", help="Resume an interrupted run")] = False,
-    overwrite: Annotated[bool, Option("--overwrite", help="Replace a run that the folder holds")] = False,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
     size: Annotated[str | None, Images(help="Resize images to SIDE or HEIGHTxWIDTH", show_default=BY_DATA)] = None,
     color: Annotated[Color | None, Images(help="Convert images to this color mode", show_default=BY_DATA)] = None,
-    resize: Annotated[str, resize_option(Images)] = "stretch",
+    resize: Annotated[str, options.resize_option(Images)] = "stretch",
     augmentation: Annotated[
-        Augmentation, Images(help="Augmentation of the training items; auto chooses by the kind of data")
+        options.Augmentation, Images(help="Augmentation of the training items; auto chooses by the kind of data")
     ] = "auto",
-    skip_unreadable: SkipUnreadable = False,
+    skip_unreadable: options.SkipUnreadable = False,
     width: Annotated[float | None, Net(help=WIDTH_HELP, show_default=BY_ARCH)] = None,
     depth: Annotated[int | None, Net(help=f"{DEPTH_HELP})", show_default=BY_ARCH)] = None,
     dropout: Annotated[float | None, Net(help="Dropout rate before the classifier", show_default=BY_ARCH)] = None,
@@ -45,6 +49,7 @@ def train(
     teacher: Annotated[
         str | None, Fit(metavar="MODEL", help="Learn from the answers of this classifier, too (distillation)")
     ] = None,
+    trust: Annotated[bool, Fit("--trust", help=f"{options.TRUST_HELP}; for --teacher")] = False,
     epochs: Annotated[int | None, Fit(min=1, help="Passes over the training split", show_default=BY_ARCH)] = None,
     batch_size: Annotated[int | None, Fit(min=1, help="Items in a training step", show_default=BY_ARCH)] = None,
     learning_rate: Annotated[
@@ -55,35 +60,23 @@ def train(
     ] = 15,
     class_weights: Annotated[bool, Fit("--class-weights", help="Give rare classes more weight")] = False,
     seed: Annotated[int, Fit(min=0, help="Random seed; on one machine, the same seed gives the same weights")] = 0,
-    json_output: Json = False,
+    json_output: options.Json = False,
 ) -> None:
     """Train a classifier; writes model.keras, its metrics and plots to a folder."""
+    if data is None:
+        raise InputError("There is no training data.", f"Name them with --data: {ACCEPTED}.")
     from edgepress.toolkit.cli.tables import evaluation_table
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.training.loop import train as work
 
     opened = open_data(data, size=_size(size), color=color, resize=resize, skip_unreadable=skip_unreadable)
     screen.note(*(f"Left out: {name} ({reason})" for name, reason in opened.skipped))
-    result = work(
-        opened,
-        arch,
-        out=out,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
+    result = call_with(
+        work,
+        locals(),
+        data=opened,
         patience=patience or None,
-        class_weights=class_weights,
-        augmentation=augmentation,
-        width=width,
-        depth=depth,
-        dropout=dropout,
-        weights=weights,
-        freeze=freeze,
-        teacher=teacher,
         on_note=lambda text: screen.note(f"Guessed of the teacher: {text}"),
-        seed=seed,
-        resume=resume,
-        overwrite=overwrite,
     )
     if json_output:
         screen.document({"model": str(result.model), **result.metrics})
@@ -91,7 +84,7 @@ def train(
     screen.show(evaluation_table(result.metrics))
     screen.remarks(result.metrics.get("remarks", ()))  # runs of an older edgepress have none
     screen.say(f"Test accuracy {100 * result.metrics['accuracy']:.2f} %: {result.model}", style="bold")
-    screen.say(f"Next: edgepress convert {result.model}")
+    screen.say(f"Next: {shell_line('edgepress', 'convert', result.model)}")
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:

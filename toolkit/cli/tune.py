@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Option
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.toolkit.cli import screen
+from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.bar import training_bar
-from edgepress.toolkit.cli.graph_run import MODEL_HELP, graph_run, show
-from edgepress.toolkit.cli.options import Json, source_hints, with_options
+from edgepress.toolkit.cli.graph_run import graph_run, show
 
 
-@with_options(hints=source_hints, run=graph_run)
+@options.with_options(hints=options.source_hints, run=graph_run)
 def tune(
-    model: Annotated[Path, Argument(help=MODEL_HELP)],
+    model: options.Model,
     *,
     hints: Hints,
     bits: Annotated[int, Option(help="Bits of the weights, 8 or 4")] = 8,
     run: dict[str, Any],
-    json_output: Json = False,
+    json_output: options.Json = False,
 ) -> None:
-    """Train a model of any format so that its quantized files answer as it does; convert then makes them."""
-    from edgepress.toolkit.tuning.tune import tune as work
+    """Quantization-aware training of a model of any format; then run convert."""
+    from edgepress.toolkit.retraining.tune import tune as work
 
     with training_bar() as advance:
         result = work(model, bits=bits, hints=hints, on_progress=advance, **run)

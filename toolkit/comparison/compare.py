@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.benchmarking.advice import advice_of
 from edgepress.toolkit.comparison import match
 from edgepress.toolkit.comparison.figures import Figure
 from edgepress.toolkit.comparison.gates import FAILED, METRICS, OPEN, Gate, parse_gate
@@ -28,7 +30,8 @@ from edgepress.toolkit.comparison.match import Pair, match_models, match_results
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.notebooks.views import comparison_html
 from edgepress.toolkit.results.file import load_benchmark
-from edgepress.toolkit.results.records import Benchmark
+from edgepress.toolkit.results.records import Advice, Benchmark
+from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 
 SCHEMA_VERSION = 1
 MODEL_SUFFIXES = (".tflite", ".onnx")
@@ -45,7 +48,7 @@ class Verdict:
         estimate, low, high: The figure compared with the limit, and its 95 % interval: a ratio NEW / OLD, percentage
             points, or NEW's own figure; null if unknown.
         text: The finding in words.
-        remedy: How to establish an outcome that is not established.
+        fix: How to establish an outcome that is not established.
     """
 
     gate: str
@@ -55,7 +58,7 @@ class Verdict:
     low: float | None = None
     high: float | None = None
     text: str = ""
-    remedy: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,8 @@ class Comparison:
         pairs: One per file and engine, in NEW's order; then those that vanished.
         verdicts: One per gate and pair that it applies to.
         notes: Warnings for the reader.
+        advice: Which of NEW's files to ship, or which of two model files, by the rule of `benchmark`; None if the
+            result is of an edgepress that did not say how sure its files are.
     """
 
     old: str
@@ -76,6 +81,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
+    advice: Advice | None = None
 
     @property
     def failed(self) -> bool:
@@ -96,11 +102,13 @@ def compare(
     *,
     fail_if: Iterable[str] = (),
     strict: bool = False,
-    schemes: str = "all",
-    engines: str = "all",
+    scheme: str = "all",
+    engine: str = "all",
     data: str | None = None,
     threads: int = 1,
     rounds: int = 20,
+    confidence: str | float = CONFIDENCE,
+    prefer: str = "balanced",
     hints: Hints | None = None,
     skip_unreadable: bool = False,
     on_progress: Callable[[str, float], None] | None = None,
@@ -112,11 +120,14 @@ def compare(
         new: The same kind of file.
         fail_if: Limits; see `edgepress.toolkit.comparison.gates`.
         strict: Decide by estimates instead of intervals; unknown figures fail.
-        schemes: Results only: "all", or names separated by commas.
-        engines: "all", or names separated by commas; model files are measured on these.
+        scheme: Results only: "all", or names separated by commas.
+        engine: "all", or names separated by commas; model files are measured on these.
         data: Model files only, as are the options below: the data; None opens those named in the files' contract.
         threads: Number of threads of an engine.
         rounds: Rounds of timing.
+        confidence: The probability of a drop within the limit from which a file may be recommended, such as 0.9 or
+            "90%"; of results, also: whatever they were made with.
+        prefer: What is recommended of those: "balanced", the least product of size and latency, "size" or "latency".
         hints: What you know of files that edgepress did not make, the same of both.
         skip_unreadable: Leave out unreadable images instead of raising an error.
         on_progress: Called with the current phase and the completed share of it, 0-1.
@@ -130,22 +141,23 @@ def compare(
         >>> compare(*files, fail_if=["drop>5"], rounds=6).failed
         False
     """
-    gates = [parse_gate(text) for text in fail_if]
+    gates, rule = [parse_gate(text) for text in fail_if], Rule.of(confidence, prefer)
     old, new = Path(old), Path(new)
     names = str(old), str(new)
     if not _are_models(old, new):
         if hints is not None and hints.describes:
             raise InputError("Options that describe models made elsewhere do not apply to results.", "Leave them out.")
         runs = load_benchmark(old), load_benchmark(new)
-        return compare_results(*runs, gates, strict=strict, schemes=schemes, engines=engines, names=names)
+        found = compare_results(*runs, gates, strict=strict, schemes=scheme, engines=engine, names=names)
+        return dataclasses.replace(found, advice=advice_of(runs[1], rule))
     from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark
 
-    options = BenchmarkOptions(
-        engines=engines, threads=threads, rounds=rounds, baseline=str(old), skip_unreadable=skip_unreadable
-    )
+    options = call_with(BenchmarkOptions, locals(), baseline=str(old))
     run = benchmark([old, new], data=data, hints=hints, options=options, on_progress=on_progress)
-    found = match_models(run, old, new)
-    return judge(found, gates, strict=strict, names=names, notes=(*run.notes, *_errors(run, old, new)), same_run=True)
+    pairs = match_models(run, old, new)
+    notes = (*run.notes, *_errors(run, old, new))
+    judged = judge(pairs, gates, strict=strict, names=names, notes=notes, same_run=True)
+    return dataclasses.replace(judged, advice=run.advice)
 
 
 def _errors(run: Benchmark, old: Path, new: Path) -> list[str]:
@@ -187,8 +199,8 @@ def compare_results(
     Raises:
         InputError: Neither result contains a requested scheme or engine.
     """
-    found = list(match_results(old, new, schemes, engines))
-    return judge(found, gates, strict=strict, names=names, notes=_notes(old, new))
+    pairs = list(match_results(old, new, schemes, engines))
+    return judge(pairs, gates, strict=strict, names=names, notes=_notes(old, new))
 
 
 def judge(
@@ -257,9 +269,9 @@ def _judge(pair: Pair, gates: Sequence[Gate], strict: bool, same_run: bool) -> I
 def _hold(gate: Gate, pair: Pair, strict: bool, same_run: bool) -> Verdict:
     """Apply one gate to a pair's figure."""
     figure = next((f for f in pair.figures if f.name == METRICS[gate.metric].figure), None)
-    found = None if figure is None else figure.change if gate.of_change else figure.own
-    outcome = gate.outcome(found, strict=strict)
-    if figure is None or found is None:
+    change = None if figure is None else figure.change if gate.of_change else figure.own
+    outcome = gate.outcome(change, strict=strict)
+    if figure is None or change is None:
         failed = pair.state == match.FAILED_BEFORE and gate.of_change
         reason = "it failed in OLD" if failed else "it was not measured in both"
         reason = (figure.how if figure else "") or reason
@@ -268,21 +280,21 @@ def _hold(gate: Gate, pair: Pair, strict: bool, same_run: bool) -> Verdict:
         gate=gate.text,
         pair=pair.name,
         outcome=outcome,
-        estimate=found.estimate,
-        low=found.low,
-        high=found.high,
+        estimate=change.estimate,
+        low=change.low,
+        high=change.high,
         text=f"{gate.metric} {figure.show(of_change=gate.of_change)}",
-        remedy=_remedy(gate, figure, same_run) if outcome == OPEN else "",
+        fix=_fix(gate, figure, same_run) if outcome == OPEN else "",
     )
 
 
-def _remedy(gate: Gate, figure: Figure, same_run: bool) -> str:
+def _fix(gate: Gate, figure: Figure, same_run: bool) -> str:
     """How to establish an outcome that is not established."""
-    found = figure.change if gate.of_change else figure.own
-    assert found is not None
+    change = figure.change if gate.of_change else figure.own
+    assert change is not None
     if gate.of_change and figure.name.endswith("_us") and not same_run:
         return "Compare the two model files themselves, to measure them side by side."
-    factor = gate.factor(found)
+    factor = gate.factor(change)
     if factor is None or figure.count is None:
         return ""
     needed = math.ceil(factor * figure.count * 1.1 / 10) * 10

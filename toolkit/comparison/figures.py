@@ -18,7 +18,7 @@ from edgepress.toolkit.stats.intervals import Interval, paired_drop
 from edgepress.toolkit.text import duration, size
 
 MEMORY = 1.05
-"""Factor by which a process's peak memory may vary; `benchmarks/gate_power.py --runs` prints what was observed."""
+"""Factor by which a process's peak memory may vary; `benchmarks/proof/gate_power.py --runs` prints those seen."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ from edgepress.toolkit.stats.intervals import Interval
 
 SAME_ENGINE, OTHER_ENGINE, NO_YARDSTICK = 1.03, 1.1, 1.5
 """Factors by which a latency ratio between two runs may be wrong: relative to a baseline on the same engine, to one on
-another engine, and without a baseline. `benchmarks/gate_power.py --runs` prints how runs of the same files differ."""
+another engine, and without a baseline. `benchmarks/proof/gate_power.py --runs` prints how runs of the same files
+differ."""
 BY_ROUND = {"p50_us": "round_medians_us", "p90_us": "round_p90s_us", "p99_us": "round_p99s_us"}
 """Fields with the values of each latency by round."""
 RESAMPLES = 2000

@@ -14,21 +14,24 @@ from __future__ import annotations
 import difflib
 import hashlib
 import heapq
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgepress.converters.contract.metadata import are_text
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.runtime.resize import Resize
+from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.data.builtin import NAMES, is_builtin, read_builtin
 from edgepress.toolkit.data.conflicts import find_conflicts
 from edgepress.toolkit.data.folder import read_folder
 from edgepress.toolkit.data.idx import is_idx_folder, read_idx_folder
 from edgepress.toolkit.data.items import Items, ReadOptions
 from edgepress.toolkit.data.npz import is_npz, read_npz
-from edgepress.toolkit.data.shards import is_shards, read_shards
+from edgepress.toolkit.data.shards import expanded, is_shards, read_shards
 from edgepress.toolkit.data.splits import (
     SHARES,
     Ints,
@@ -41,7 +44,18 @@ from edgepress.toolkit.data.splits import (
 from edgepress.toolkit.data.types import COPY, SPLITS, DataSet, Purpose, Source, Split
 from edgepress.toolkit.errors import DataError
 
-__all__ = ["ACCEPTED", "KINDS", "NAMES", "SPLITS", "DataSet", "Source", "Split", "calibration_rows", "open_data"]
+__all__ = [
+    "ACCEPTED",
+    "KINDS",
+    "NAMES",
+    "SPLITS",
+    "DataSet",
+    "Source",
+    "Split",
+    "calibration_rows",
+    "open_data",
+    "paths_of",
+]
 
 
 KINDS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, ReadOptions], Items]]] = {
@@ -91,7 +105,7 @@ def open_data(
         The data set. Each split is sorted by the items' content hashes.
 
     Raises:
-        DataError: The data can't be used; the message names the item and the remedy.
+        DataError: The data can't be used; the message names the item and the fix.
         InputError: `size`, `color` or `resize` can't be used.
         MissingExtraError: A required package is not installed.
 
@@ -100,17 +114,14 @@ def open_data(
         >>> open_data("digits", size=32).input.shape
         (32, 32, 1)
     """
+    if not str(source).strip():
+        raise DataError("The name of the data (--data) is empty.", f"Accepted: {ACCEPTED}.")
     size = (size, size) if isinstance(size, int) else size
-    options = ReadOptions(
-        size=size,
-        color=color,
-        resize=resize,
-        input=input,
-        skip_unreadable=skip_unreadable,
-        purpose=purpose,
-        sample=sample,
-    )
+    options = call_with(ReadOptions, locals())
     items = _read(source, options)
+    if not are_text(items.labels):
+        hint = "Rename its folder, or write the label in UTF-8."
+        raise DataError(f"A class of {source} has a name that is no text in UTF-8: {_no_text(items.labels)!r}.", hint)
     split, computed = _split(items, purpose, str(source))
     if labels is not None:
         _compare_labels(items, labels, source, some=purpose == "evaluation")
@@ -133,9 +144,20 @@ def open_data(
     return opened if labels is None else opened.relabelled(labels)
 
 
+def paths_of(source: str) -> list[str]:
+    """The paths that a source may mean: itself, and as tar shards each part of a list and each shard of a pattern."""
+    if "::" not in source and "{" not in source:
+        return [source]
+    try:
+        shards = expanded(source)
+    except DataError:  # it is no pattern, so no shard of it is ever read
+        shards = []
+    return [source, *source.split("::"), *shards]
+
+
 def _read(source: str | Path, options: ReadOptions) -> Items:
     """Read a data set with the reader of its kind."""
-    place = source if is_builtin(source) else Path(source).expanduser()
+    place = source if is_builtin(source) else Path(os.path.expanduser(source))
     try:
         for matches, read in KINDS.values():
             if matches(place):
@@ -165,12 +187,17 @@ def _split(items: Items, purpose: Purpose, source: str) -> tuple[Names, tuple[st
 def _compare_labels(items: Items, labels: tuple[str, ...], source: str | Path, *, some: bool) -> None:
     """Raise an error unless the items have all of a model's labels, or `some` and no others."""
     if set(labels) != set(items.labels) and not (some and set(items.labels) < set(labels)):
-        hint = "Give data with the model's classes, or rename the class folders."
+        hint = "Give data with the model's classes with --data, or rename the class folders."
         if labels == tuple(map(str, range(len(items.labels)))):  # it was converted without labels
             hint = "If the outputs are these classes, name them in a copy of the file: edgepress annotate --labels."
         raise DataError(
             f"The labels do not match: the model has {_shown(labels)}; {source} has {_shown(items.labels)}.", hint
         )
+
+
+def _no_text(labels: tuple[str, ...]) -> str:
+    """The first label that is no text."""
+    return next(label for label in labels if not are_text([label]))
 
 
 def _shown(labels: tuple[str, ...]) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image import IMAGE_SUFFIXES, Pixels, peek
 from edgepress.runtime.input_spec import Color, InputSpec
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
@@ -193,12 +194,12 @@ def _natural(root: Path, files: Sequence[str], options: ReadOptions, problems: d
     return options.image(*size, "grey" if colors == {"grey"} else "rgb")
 
 
-_REMEDY = "Replace or remove it, or skip unreadable files with --skip-unreadable."
+_FIX = "Replace or remove it, or skip unreadable files with --skip-unreadable."
 
 
 def _note(file: str, error: InputError, options: ReadOptions, problems: dict[str, str]) -> None:
     if not options.skip_unreadable:
-        raise DataError(error.message, _REMEDY) from error
+        raise DataError(error.message, _FIX) from error
     problems[file] = error.message
 
 
@@ -226,7 +227,7 @@ class FolderSource:
         try:
             fresh = dict(zip(missing, in_threads(self._item, missing), strict=True))
         except InputError as e:
-            raise DataError(e.message, _REMEDY) from e
+            raise DataError(e.message, _FIX) from e
         out = np.empty((len(wanted), *self.spec.shape), np.uint8)
         for row, i in enumerate(wanted):
             out[row] = fresh[i] if i in fresh else self._kept[i]
@@ -256,7 +257,7 @@ class FolderSource:
         try:
             if decode:
                 self._item(index)
-            with open(os.path.join(self.root, self.files[index]), "rb") as file:
+            with open_regular(os.path.join(self.root, self.files[index])) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except InputError as e:
             return e

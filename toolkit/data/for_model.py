@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters import annotation
-from edgepress.converters.annotation import Description
+from edgepress.converters.annotation import FileDescription
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.contract.metadata import onnx_props
 from edgepress.converters.worker import ChildDied, run_in_child
@@ -23,6 +23,7 @@ from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.contract import MEMBER
 from edgepress.runtime.filetypes import format_of
 from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.remembered import remembered
 from edgepress.toolkit.data.types import DataSet, Purpose, Split
 from edgepress.toolkit.errors import DataError, InputError, ModelFileError
 
@@ -44,12 +45,14 @@ class Described:
         contract: The contract.
         published: Whether others made the file, so that it has no contract itself and must be opened with this one.
         found: One line on each value of it that was found or guessed.
+        renamed: Whether its labels are those of the data, and not the file's.
     """
 
     file: Path
     contract: Contract
     published: bool = False
     found: tuple[str, ...] = ()
+    renamed: bool = False
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -59,17 +62,17 @@ class Described:
     @property
     def given(self) -> str:
         """The contract to open the file with, as JSON; empty if the file has it."""
-        return self.contract.to_json() if self.published else ""
+        return self.contract.to_json() if self.published or self.renamed else ""
 
     @property
     def numbered(self) -> bool:
         """Whether its labels are not known, and are numbers instead."""
-        return self.published and bool(self.contract.labels) and _numbers(self.contract.labels)
+        return self.contract.data is None and bool(self.contract.labels) and _numbers(self.contract.labels)
 
     def labelled(self, data: DataSet) -> Described:
         """The same with the labels of its data in their order, if its own are only numbers and there are as many."""
-        found = with_labels_of(data, self.contract, self.found) if self.published else None
-        return self if found is None else replace(self, contract=found[0], found=found[1])
+        found = with_labels_of(data, self.contract, self.found) if self.numbered else None
+        return self if found is None else replace(self, contract=found[0], found=found[1], renamed=True)
 
 
 def with_labels_of(
@@ -118,7 +121,7 @@ def describe(path: Path, hints: Hints | None = None, *, alone: bool = True) -> D
     return Described(path, contract)
 
 
-def describe_published(path: Path, hints: Hints) -> Description:
+def describe_published(path: Path, hints: Hints) -> FileDescription:
     """Describe a `.tflite` or `.onnx` file, whoever made it, in a child process.
 
     Raises:
@@ -130,7 +133,7 @@ def describe_published(path: Path, hints: Hints) -> Description:
         raise ModelFileError(
             f"{path} crashed the process that opened it ({e}).", "It is damaged: copy it again."
         ) from e
-    assert isinstance(found, Description)
+    assert isinstance(found, FileDescription)
     return found
 
 
@@ -173,8 +176,8 @@ def data_for(
 
     Args:
         contract: The model's.
-        data: The data set to open; None opens the one that the contract names.
-        where: The model file, for messages.
+        data: The data set to open; None opens the one that the contract names (`remembered`).
+        where: The model file.
         skip_unreadable: Skip images that cannot be read.
         numbered: Whether the labels are not known, and only numbers: then as many other labels of the data fit, too.
         purpose: "evaluation", or "calibration", for which the data need no labels and may have other classes.
@@ -188,9 +191,9 @@ def data_for(
             f"{where} has no labels (its task is none), so there is no accuracy to measure.",
             "edgepress benchmark measures its error against a float file; inspect shows that against its source model.",
         )
-    source = data if data is not None else contract.data.source if contract.data else None
-    if source is None:
+    if data is None and contract.data is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
+    source = data if data is not None else remembered(contract.data.source, where)  # type: ignore[union-attr]
     options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
     labels = None if numbered or purpose == "calibration" else contract.labels
     opened = open_data(source, labels=labels, **options)
@@ -199,7 +202,7 @@ def data_for(
     if numbered and len(opened.labels) != len(contract.labels):
         raise DataError(
             f"{where} has {len(contract.labels)} labels; {source} has {len(opened.labels)}.",
-            "Give data with the model's classes.",
+            "Give data with the model's classes with --data.",
         )
     notes = [f"Skipped as unreadable: {name} ({reason})" for name, reason in opened.skipped]
     if contract.data is not None and contract.data.sha256 != opened.sha256:

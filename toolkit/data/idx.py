@@ -17,11 +17,14 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.unpacking import ArchivePart, refuse_bomb, require_memory
+from edgepress.runtime.filetypes import open_regular
 from edgepress.toolkit.data.items import Items, ReadOptions, array_items, in_order
 from edgepress.toolkit.errors import DataError
 
-MAX_BYTES = 4 << 30
-"""A file whose header claims more values than this is refused, because they are held in memory."""
+FREE_BYTES = 1 << 30
+"""What the header of a file may claim in any case, however little is stored."""
+AGAIN = "Download it again."
 
 _NAME = re.compile(r"(.+-)?(train|t10k|test)-(images|labels)[-.]idx[1-4]-ubyte(\.gz)?")
 
@@ -69,7 +72,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
         DataError: The file can't be read, is of another format or type, truncated, too long, or too large.
     """
     try:
-        with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as file:
+        with open_regular(path) as plain, cast(IO[bytes], gzip.open(plain) if path.suffix == ".gz" else plain) as file:
             zero, kind, ndim = struct.unpack(">HBB", file.read(4))
             if zero or not 1 <= ndim <= 4:
                 raise ValueError("it does not begin with the magic number of an IDX file")
@@ -77,16 +80,19 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
                 raise ValueError(f"its values are of type 0x{kind:02x}, accepted: 0x08 (unsigned bytes)")
             shape = struct.unpack(f">{ndim}I", file.read(4 * ndim))
             size = math.prod(shape)
-            if size > MAX_BYTES:
-                raise ValueError(f"its header claims the shape {shape}, more than the limit of {MAX_BYTES} bytes")
+            claim = [ArchivePart(f"the shape {shape}", size, path.stat().st_size)]
+            refuse_bomb(path, claim, AGAIN, free_bytes=FREE_BYTES, error=DataError)
+            require_memory(path, 2 * size, "Give fewer items.", error=DataError)
             data = file.read(size + 1)
             if len(data) != size:
                 found = f"ends after {len(data)} bytes" if len(data) < size else "has more data after them"
                 raise ValueError(f"its header claims {size} bytes of shape {shape}, and it {found}")
             return np.frombuffer(data, np.uint8).reshape(shape)
+    except DataError:
+        raise
     except Exception as e:  # gzip and struct raise several kinds
         reason = "it ends within its header" if isinstance(e, struct.error) else getattr(e, "strerror", None) or e
-        raise DataError(f"The IDX file {path} can't be read: {reason}.", "Download it again.") from e
+        raise DataError(f"The IDX file {path} can't be read: {reason}.", AGAIN) from e
 
 
 def _read_part(images: Path, labels: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

@@ -11,9 +11,12 @@ import re
 
 import simplejpeg
 
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image import Pixels, load_image
+from edgepress.runtime.image_header import MOST_SCANS
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.runtime.resize import resize_rule
+from edgepress.toolkit.data.decoding import load_anywhere
 
 MOST_PIXELS = 1 << 17
 """Pixels of an image from which Pillow takes hardly longer."""
@@ -21,7 +24,7 @@ MOST_BYTES = 2 * MOST_PIXELS
 """Size of such an image, bytes, at most: what is larger is a large image, or hardly one."""
 MODES = {"Gray": "GRAY", "YCbCr": "RGB"}
 """What Pillow decodes to, by the color space of the file; others are left to it."""
-_START, _JFIF = b"\xff\xd8\xff", b"\xff\xe0\x00\x10JFIF\x00"
+_START, _SCAN, _JFIF = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xe0\x00\x10JFIF\x00"
 _OTHER = re.compile(rb"\xff[^\x00\xc0-\xc2\xc4\xd0-\xdb\xdd]")
 """A marker that no plain JPEG has: of metadata, which may turn an image or give it other colors, or of a rare coding.
 
@@ -33,18 +36,18 @@ def load_file(path: str, spec: InputSpec) -> Pixels:
     pixels = None
     if path.lower().endswith((".jpg", ".jpeg")):
         try:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 image = file.read(MOST_BYTES + 1)
         except (OSError, ValueError):  # `load_image` says why
             image = b""
         pixels = _jpeg(image, spec)
-    return load_image(path, spec) if pixels is None else pixels
+    return load_anywhere(path, spec) if pixels is None else pixels
 
 
 def load_bytes(image: bytes, spec: InputSpec) -> Pixels:
     """Decode the bytes of an image file to a model's input: pixels and errors as of `load_image`, but sooner."""
     pixels = _jpeg(image, spec)
-    return load_image(image, spec) if pixels is None else pixels
+    return load_anywhere(image, spec) if pixels is None else pixels
 
 
 def _jpeg(image: bytes, spec: InputSpec) -> Pixels | None:
@@ -55,6 +58,8 @@ def _jpeg(image: bytes, spec: InputSpec) -> Pixels | None:
     if not image.startswith(_START) or len(image) > MOST_BYTES or not spec.is_image or not _same_library():
         return None
     if _OTHER.search(image, 20 if image.startswith(_JFIF, 2) else 2):
+        return None
+    if image.count(_SCAN) > MOST_SCANS:
         return None
     share = resize_rule(spec.resize)[1]
     try:

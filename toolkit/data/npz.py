@@ -10,18 +10,28 @@ Arrays are held in memory. Nothing is unpickled.
 
 from __future__ import annotations
 
+import io
+import math
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.unpacking import ArchivePart, refuse_bomb, require_memory
+from edgepress.runtime.errors import parsing
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, array_items, in_order
 from edgepress.toolkit.errors import DataError
 
 Array = npt.NDArray[Any]
 
+FREE_BYTES = 1 << 30
+"""What the arrays may claim in any case: arrays of few different values are packed to a thousandth."""
+HEADER_BYTES = 1 << 16
+"""What is read of an array for its header, which NumPy reads whole, however long it says it is."""
+SAVED = "Save it with numpy.savez."
 _ACCEPTED = "x and y, or x_train, y_train, x_test, y_test and optionally x_val, y_val; and optionally labels"
 
 
@@ -34,18 +44,23 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     """Read an `.npz`.
 
     Raises:
-        DataError: The file is damaged, or an array is missing, has a wrong shape or type, or contains NaN or infinity.
+        DataError: The file is damaged or takes more memory than is free; or an array is missing, has a wrong shape or
+            type, or contains NaN or infinity.
     """
-    arrays = _load(path)
-    parts = {"train": ("x", "y")} if "x" in arrays else {p: (f"x_{p}", f"y_{p}") for p in ("train", "val", "test")}
-    given = {part: keys for part, keys in parts.items() if any(key in arrays for key in keys)}
+    found = headers(path)
+    parts = {"train": ("x", "y")} if "x" in found else {p: (f"x_{p}", f"y_{p}") for p in ("train", "val", "test")}
+    given = {part: keys for part, keys in parts.items() if any(key in found for key in keys)}
     if options.lacks_training(given):
         given["train"] = parts["train"]
-    bare = options.unlabelled and not any(y in arrays for _, y in parts.values())
-    for key in (key for keys in given.values() for key in keys[: 1 if bare else 2]):
-        if key not in arrays:
+    bare = options.unlabelled and not any(y in found for _, y in parts.values())
+    wanted = [key for keys in given.values() for key in keys[: 1 if bare else 2]]
+    for key in wanted:
+        if key not in found:
             hint = f"Accepted: {_ACCEPTED}. {UNLABELLED if key.startswith('y') else ''}".strip()
-            raise DataError(f"{path} has no array {key!r}; found: {', '.join(arrays)}.", hint)
+            raise DataError(f"{path} has no array {key!r}; found: {', '.join(found)}.", hint)
+    wanted += ["labels"] if "labels" in found and not bare else []
+    require_memory(path, sum(_memory(found[key]) for key in wanted), "Give fewer items.", error=DataError)
+    arrays = read_arrays(path, wanted)
     xs = {part: _items(arrays[x], f"{path}: {x}") for part, (x, _) in given.items()}
     if bare:
         return array_items(
@@ -65,32 +80,80 @@ def read_npz(path: Path, options: ReadOptions) -> Items:
     return array_items({part: (xs[part], classes[part]) for part in given}, labels=labels, options=options)
 
 
-def stored_item(path: Path) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
-    """Read only the header of an `.npz` for the type and shape of an item; None if it can't be read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(n for n in ("x.npy", "x_train.npy") if n in archive.namelist())
-            with archive.open(name) as file:
-                version = np.lib.format.read_magic(file)
-                header = (
-                    np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = header(file)
-    except Exception:  # zipfile and NumPy raise what they like on damaged files
-        return None
-    return dtype, shape[1:]
+class Header(NamedTuple):
+    """What the header of an array says."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
 
 
-def _load(path: Path) -> dict[str, Array]:
-    try:
+def headers(path: Path) -> dict[str, Header]:
+    """The headers of the arrays in an `.npz`, none of which is read.
+
+    Raises:
+        DataError: It is damaged, holds Python objects, an array claims more than is stored, or all of them much more
+            than the file holds.
+    """
+    with parsing(path, SAVED, failed="can't be read", error=DataError):
         if not zipfile.is_zipfile(path):
             raise ValueError("it is truncated or not a NumPy archive")
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except Exception as e:  # as above
-        objects = "it contains an array of Python objects; accepted: numbers and strings"
-        reason = objects if "allow_pickle" in str(e) else e
-        raise DataError(f"{path} can't be read: {reason}.", "Save it with numpy.savez.") from e
+        with zipfile.ZipFile(path) as archive:
+            size, members = path.stat().st_size, archive.infolist()
+            claims = (ArchivePart(m.filename, m.file_size, min(m.compress_size, size)) for m in members)
+            refuse_bomb(path, claims, f"{SAVED[:-1]}, which packs nothing.", free_bytes=FREE_BYTES, error=DataError)
+            found = {}
+            for member in members:
+                if member.filename.endswith(".npy"):
+                    with archive.open(member) as file:
+                        found[member.filename.removesuffix(".npy")] = header = _header(file)
+                    if math.prod(header.shape) * header.dtype.itemsize > member.file_size:
+                        raise ValueError(
+                            f"{member.filename} claims the shape {header.shape} in {member.file_size} bytes"
+                        )
+            return found
+
+
+def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, Array]:
+    """Arrays of an `.npz`, by their names.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    failed = parsing(path, SAVED, failed="can't be read", error=DataError)
+    with failed, np.load(path, allow_pickle=False) as archive:
+        return {name: archive[f"{name}.npy"] for name in wanted}
+
+
+def stored_item(path: Path) -> Header | None:
+    """Read only the header of an `.npz` for the shape and type of an item; None if it can't be read."""
+    try:
+        found = headers(path)
+    except DataError:
+        return None
+    x = found.get("x") or found.get("x_train")
+    return Header(x.dtype, x.shape[1:]) if x else None
+
+
+def _header(file: IO[bytes]) -> Header:
+    head = io.BytesIO(file.read(HEADER_BYTES))
+    version = np.lib.format.read_magic(head)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(head)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array claims the shape {shape}")
+    if dtype.hasobject:
+        raise ValueError("it contains an array of Python objects; accepted: numbers and strings")
+    return Header(dtype, shape)
+
+
+def _memory(header: Header) -> int:
+    """Bytes that an array takes at most until its items are those of a data set, with the copies that are made."""
+    count, size = math.prod(header.shape), header.dtype.itemsize
+    if header.dtype == np.uint8 and len(header.shape) in (3, 4):
+        return 2 * count
+    if header.dtype.kind == "S":
+        return 5 * count * size  # as text, of four bytes a character
+    return count * (size + 9)  # as float32 twice, and which are finite
 
 
 def _items(x: Array, where: str) -> Array:

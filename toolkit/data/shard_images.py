@@ -10,6 +10,8 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.jpeg import load_bytes
 from edgepress.toolkit.errors import InputError
 
+MOST_SLOW_PIXELS = 1 << 20
+"""Pixels of a Netpbm image that Pillow decodes in Python, about two seconds: text, or other values than bytes."""
 PNM_SUFFIXES = frozenset({".ppm", ".pgm", ".pbm", ".pnm"})
 """Lower-case suffixes of Netpbm images, which are common in shards because they need no decoder."""
 
@@ -42,6 +44,10 @@ def _netpbm(image: bytes) -> Any:
     from PIL import Image
 
     try:
-        return Image.open(io.BytesIO(image), formats=("PPM",))
+        opened = Image.open(io.BytesIO(image), formats=("PPM",))
+        pixels = opened.width * opened.height
+        if pixels > MOST_SLOW_PIXELS and any(tile[0] != "raw" for tile in opened.tile):
+            raise ValueError(f"it has {pixels} pixels that are not plain bytes; accepted: up to {MOST_SLOW_PIXELS}")
+        return opened
     except Exception as e:  # as `load_image`, whose formats are those that a board decodes
         raise InputError(f"The image of {len(image)} bytes can't be decoded: {e}.", "Replace or remove it.") from e

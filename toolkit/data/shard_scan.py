@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.image import IMAGE_SUFFIXES
 from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.shard_images import PNM_SUFFIXES, image_bytes_loaded, image_size
@@ -80,7 +81,7 @@ class Scan:
         """The items of the shard, in the order in which they lie in it."""
         from webdataset.tariterators import group_by_keys
 
-        with open(self.path, "rb") as file:
+        with open_regular(self.path) as file:
             for item in group_by_keys(self._members(file), handler=self._duplicate):
                 self._item(file, item)
         return Index(

@@ -24,7 +24,7 @@ LARGE_IMAGE = 16 << 10
 """Size of a file, bytes, from which decoding in threads is faster: Pillow decodes small ones holding Python's lock."""
 OPEN_FILES = 128
 """Number of shards that a source keeps open."""
-REMEDY = "Replace or remove it, or skip what can't be read with --skip-unreadable."
+FIX = "Replace or remove it, or skip what can't be read with --skip-unreadable."
 
 
 class ShardSource:
@@ -74,7 +74,7 @@ class ShardSource:
 
     def part(self, indices: Ints) -> ShardSource:
         """A source of only these images."""
-        return ShardSource(self.shards, self.shard[indices], self.offset[indices], self.length[indices], self.spec)
+        return ShardSource(self.shards, self.shard[indices], self.offset[indices], self.length[indices], spec=self.spec)
 
     def stored_size(self, index: int) -> tuple[int, int] | None:
         """See `Source`."""
@@ -88,7 +88,7 @@ class ShardSource:
             image = self._bytes(index, int(self.offset[index]), int(self.length[index]))
             return image_bytes_loaded(image, self.spec)
         except InputError as e:
-            raise DataError(f"{self.name(index)}: {e.message}", REMEDY) from e
+            raise DataError(f"{self.name(index)}: {e.message}", FIX) from e
 
     def _bytes(self, index: int, offset: int, length: int) -> bytes:
         number = int(self.shard[index])

@@ -24,16 +24,21 @@ from edgepress.toolkit.data.folder import DEFAULT_SIZE, NATURAL_SIDES, PARTS
 from edgepress.toolkit.data.items import UNLABELLED, Items, ReadOptions, in_order
 from edgepress.toolkit.data.shard_cache import index_of, kept_at
 from edgepress.toolkit.data.shard_index import Index, Shard
-from edgepress.toolkit.data.shard_source import REMEDY, ShardSource
+from edgepress.toolkit.data.shard_source import FIX, ShardSource
 from edgepress.toolkit.data.splits import Ints
+from edgepress.toolkit.documents import read_limited
 from edgepress.toolkit.errors import DataError
 
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 CLASSES = "classes.txt"
 LARGE_SHARDS = 32 << 20
 """Size of all shards without an index, bytes, from which they are indexed in several processes."""
+MAX_NAMES = 4 << 20
+"""Bytes of `classes.txt`, as of a contract, which holds all names."""
 MOST_SHARDS = 100_000
 """Shards that a pattern may name: more are a mistake."""
+MOST_BRACES = 8
+"""Opening braces in a pattern."""
 
 
 def is_shards(path: Path) -> bool:
@@ -71,7 +76,7 @@ def read_shards(path: Path, options: ReadOptions) -> Items:
             np.repeat(np.arange(len(shards), dtype=np.int32), [len(index) for index in indices]),
             np.concatenate([index.offset for index in indices]),
             np.concatenate([index.length for index in indices]),
-            spec,
+            spec=spec,
         ),
         hashes=np.concatenate([index.hashes for index in indices]),
         y=y,
@@ -108,7 +113,7 @@ def _paths(path: Path) -> list[str]:
     elif path.is_file():
         found = [str(path)]
     else:
-        found = _expanded(str(path))
+        found = expanded(str(path))
     for name in found:
         if name.lower().endswith(PACKED):
             raise DataError(
@@ -118,16 +123,30 @@ def _paths(path: Path) -> list[str]:
     return found
 
 
-def _expanded(pattern: str) -> list[str]:
+def expanded(pattern: str) -> list[str]:
+    """The shards that a pattern names.
+
+    Raises:
+        DataError: It is no pattern, or names too many.
+    """
     from webdataset.shardlists import expand_urls
 
-    ranges = re.findall(r"\{(\d+)\.\.(\d+)", pattern)
-    if (count := math.prod(abs(int(last) - int(first)) + 1 for first, last in ranges)) > MOST_SHARDS:
+    count = math.prod(_length(first, last) for first, last in re.findall(r"\{(-?\w+)\.\.(-?\w+)", pattern))
+    count *= math.prod(words.count(",") + 1 for words in re.findall(r"\{([^{}]*,[^{}]*)\}", pattern))
+    if pattern.count("{") > MOST_BRACES:
+        raise DataError(f"The pattern {pattern} has more than {MOST_BRACES} braces.", "Name fewer shards.")
+    if count > MOST_SHARDS:
         raise DataError(f"{pattern} names {count} shards; accepted: up to {MOST_SHARDS}.", "Check its numbers.")
     try:
         return [*dict.fromkeys(expand_urls(pattern))]
-    except ValueError as e:
+    except (ValueError, AssertionError) as e:  # the latter of webdataset, about variables of the environment
         raise DataError(f"The pattern {pattern} can't be read: {e}.", "Write train-{000..009}.tar.") from e
+
+
+def _length(first: str, last: str) -> int:
+    """The number of names in a range of a pattern, of numbers or of letters."""
+    numbers = [int(end) if re.fullmatch(r"-?\d{1,18}", end) else ord(end[-1]) for end in (first, last)]
+    return abs(numbers[1] - numbers[0]) + 1
 
 
 def _parts(paths: Sequence[str], path: Path, options: ReadOptions) -> list[str]:
@@ -166,7 +185,7 @@ def _note(path: str, index: Index, options: ReadOptions, problems: list[tuple[st
     for name, reason in index.problems:
         if not options.skip_unreadable:
             what = f"{path}: {name}" if name else f"The shard {path}"
-            raise DataError(f"{what} {reason.rstrip('.')}.", REMEDY)
+            raise DataError(f"{what} {reason.rstrip('.')}.", FIX)
         problems.append((f"{path}: {name}" if name else path, reason))
 
 
@@ -210,7 +229,7 @@ def _class_names(file: Path) -> list[str]:
         DataError: It is no text, or names a class twice or not at all.
     """
     try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().split("\n")]
+        names = [line.strip() for line in read_limited(file, MAX_NAMES).decode().rstrip().split("\n")]
     except (OSError, ValueError) as e:
         raise DataError(f"{file} can't be read: {e}.", "It names a class on each line, in UTF-8.") from e
     twice = [name for name, count in Counter(names).items() if count > 1 or not name]

@@ -121,7 +121,7 @@ def require_items(split: Names, purpose: Purpose, source: str) -> None:
         DataError: There are none.
     """
     if purpose == "evaluation" and not np.any(split == "test"):
-        raise DataError(f"{source} has no test items.", "Give data with a test split.")
+        raise DataError(f"{source} has no test items.", "Give data with a test split with --data.")
     if purpose == "calibration" and not np.any(split == "train"):
         raise DataError(
             f"{source} has test items only, which are never used for calibration.",

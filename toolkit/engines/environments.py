@@ -205,6 +205,8 @@ def _one_at_a_time() -> Iterator[None]:
 def _install(name: str, base: Path) -> None:
     """Create an environment with the interpreter `base`, install its packages, and try it."""
     folder, row = _folder(name), ENVIRONMENTS[name]
+    for left in folder.parent.glob(f".{name}.*"):  # by killed processes: who works here has the lock
+        shutil.rmtree(left, ignore_errors=True)
     new = folder.with_name(f".{name}.{os.getpid()}")
     try:
         # Without pip: ours installs into it, because Debian packages ensurepip separately.
@@ -280,7 +282,7 @@ def _run(command: Sequence[str], what: str) -> None:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
-        last = "\n".join(done.stdout.strip().splitlines()[-LOG_LINES:])
+        last = " | ".join(done.stdout.strip().splitlines()[-LOG_LINES:])
         raise EngineError(f"{what}: {last}", "Check the network and that this Python has pip (python -m ensurepip).")
 
 

@@ -38,7 +38,16 @@ def depthwise_model(size: int, channels: int, *, int8: bool = False) -> bytes:
     weights = generator.integers(-127, 128, (1, 3, 3, channels)).astype(np.int8 if int8 else np.float32)
     options = fb.DepthwiseConv2DOptionsT(strideH=1, strideW=1, depthMultiplier=1)
     shape = [1, size, size, channels]
-    return _layer("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", options, weights, shape, shape, version=3, bias=True)
+    return _layer(
+        "DEPTHWISE_CONV_2D",
+        "DepthwiseConv2DOptions",
+        options,
+        weights,
+        taken_shape=shape,
+        given_shape=shape,
+        version=3,
+        bias=True,
+    )
 
 
 def _tflite(weights: npt.NDArray[Any], rows: int) -> bytes:
@@ -47,7 +56,13 @@ def _tflite(weights: npt.NDArray[Any], rows: int) -> bytes:
     classes, size = weights.shape
     options = fb.FullyConnectedOptionsT()
     return _layer(
-        "FULLY_CONNECTED", "FullyConnectedOptions", options, weights, [rows, size], [rows, classes], version=4
+        "FULLY_CONNECTED",
+        "FullyConnectedOptions",
+        options,
+        weights,
+        taken_shape=[rows, size],
+        given_shape=[rows, classes],
+        version=4,
     )
 
 
@@ -56,9 +71,9 @@ def _layer(
     options_type: str,
     options: Any,
     weights: npt.NDArray[Any],
+    *,
     taken_shape: list[int],
     given_shape: list[int],
-    *,
     version: int,
     bias: bool = False,
 ) -> bytes:
@@ -73,7 +88,7 @@ def _layer(
     type = fb.TensorType.INT8 if int8 else fb.TensorType.FLOAT32
     values = append(root.buffers, fb.BufferT(data=np.frombuffer(weights.tobytes(), np.uint8)))
     taken = tensor(graph, taken_shape, "input", type=type)
-    held = tensor(graph, list(weights.shape), "weights", values, type)
+    held = tensor(graph, list(weights.shape), "weights", buffer=values, type=type)
     given = tensor(graph, given_shape, "scores", type=type)
     if int8:
         for index, scale in ((taken, 0.01), (held, 0.01), (given, 0.01 * weights[0].size ** 0.5)):
@@ -81,7 +96,7 @@ def _layer(
     added = -1
     if bias:
         zeros = append(root.buffers, fb.BufferT(data=np.zeros(4 * given_shape[-1], np.uint8)))
-        added = tensor(graph, given_shape[-1:], "bias", zeros, fb.TensorType.INT32 if int8 else type)
+        added = tensor(graph, given_shape[-1:], "bias", buffer=zeros, type=fb.TensorType.INT32 if int8 else type)
         if int8:
             graph.tensors[added].quantization = fb.QuantizationParametersT(scale=[0.0001], zeroPoint=[0])
     graph.inputs, graph.outputs = [taken], [given]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.to_tflite.from_onnx import Onnx2tfJob, convert_file
 from edgepress.converters.worker import Worker
 from edgepress.runtime import load
@@ -25,7 +25,7 @@ def engine_trial(engine: str, python: Path) -> str:
 def onnx2tf_trial(python: Path) -> str:
     """Why onnx2tf does not convert a trial model as it should with an interpreter; "" if it does."""
     items = np.arange(16, dtype=np.float32).reshape(2, 8)
-    with tempfile.TemporaryDirectory() as folder:
+    with ScratchFolder() as folder:
         job = Onnx2tfJob(Path(folder) / "toy.onnx", Path(folder), ("input",))
         job.source.write_bytes(dense_model("onnx", 8, 3))
         expected = load(job.source).scores(items)

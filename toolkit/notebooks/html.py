@@ -1,16 +1,18 @@
 """Elements of HTML and SVG, and what all views share: tables, bars, the style.
 
 Elements are those of `xml.etree`, which escapes every text and attribute when it writes them, so a class that is called
-`<script>` is shown as such. The colors are seen on light and on dark ground, because a notebook's theme is not known:
-texts take its own color, marks have at least 3:1 on white and on #111 (WCAG 2.2, 1.4.11).
+`<script>` is shown as such; `one_line` escapes what turns or hides text. The colors are seen on light and on dark
+ground, because a notebook's theme is not known: texts take its own color, marks have at least 3:1 on white and on #111
+(WCAG 2.2, 1.4.11).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
+
+from edgepress.runtime.text import one_line
 
 Cell = str | Element | None
 CLASS = "edgepress-result"
@@ -18,8 +20,8 @@ MARK, BAD = "#6a7be0", "#e0564f"
 """Colors of marks, and of limits and faults."""
 MAX_ROWS = 40
 """Rows of a table; a line says how many more there are."""
-MAX_TEXT, MAX_NAME = 1000, 80
-"""Characters of a text, and of a cell in a column without sentences."""
+MAX_NAME = 80
+"""Characters of a cell in a column without sentences."""
 STYLE = """
 .X{font:13px/1.45 system-ui,sans-serif;max-width:62rem;color:inherit}
 .X p{margin:.3em 0;max-width:48rem}
@@ -40,7 +42,6 @@ STYLE = """
 .X svg{overflow:visible;max-width:100%}
 .X svg text{fill:currentColor;font:11px system-ui,sans-serif}
 """.replace(".X", f".{CLASS}")  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\ud800-\udfff]+")
 
 
 def element(tag: str, *children: Cell, **attributes: str) -> Element:
@@ -50,16 +51,10 @@ def element(tag: str, *children: Cell, **attributes: str) -> Element:
         if isinstance(child, Element):
             found.append(child)
         elif child and len(found):
-            found[-1].tail = (found[-1].tail or "") + printable(child)
+            found[-1].tail = (found[-1].tail or "") + one_line(child)
         elif child:
-            found.text = (found.text or "") + printable(child)
+            found.text = (found.text or "") + one_line(child)
     return found
-
-
-def printable(text: str, most: int = MAX_TEXT) -> str:
-    """A text on one line and not too long; names of classes and files come from anywhere."""
-    text = _CONTROL.sub(" ", text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def table(
@@ -91,7 +86,7 @@ def table(
     body = []
 
     def cell(i: int, content: Cell) -> Element:
-        content = printable(content, MAX_NAME) if isinstance(content, str) and kinds[i] != "wide" else content
+        content = one_line(content, MAX_NAME) if isinstance(content, str) and kinds[i] != "wide" else content
         return element("td", content, cls=kinds[i]) if i else element("th", content, scope="row", cls=kinds[i])
 
     for number, row in enumerate(rows[:MAX_ROWS]):

@@ -11,13 +11,31 @@ from pathlib import PureWindowsPath
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from edgepress.runtime.text import one_line
 from edgepress.toolkit import text
+from edgepress.toolkit.columns import CONFIGURATIONS, DROP, SHORT, STATUS, TRIALS, Column, filled, varying
 from edgepress.toolkit.notebooks.charts import curves, span
-from edgepress.toolkit.notebooks.html import MARK, MAX_NAME, Cell, barred, box, element, printable, table
+from edgepress.toolkit.notebooks.html import MARK, MAX_NAME, Cell, barred, box, element, table
 
 Document = Mapping[str, Any]
 MAX_CLASSES = 20
 """Number of classes up to which the confusion matrix is shown."""
+BARRED = ("Size", "Latency")
+"""Columns whose figures have bars."""
+
+
+def headings(columns: Iterable[Column]) -> list[str]:
+    """The headings of figures."""
+    return [f">{column.title}" for column in columns]
+
+
+def figures(columns: Sequence[Column], rows: Sequence[Document]) -> list[list[Cell]]:
+    """The figures of each row, those of `BARRED` with bars."""
+    largest = {c: max((c.value(r) or 0 for r in rows), default=0) for c in columns if c.title in BARRED}
+    return [
+        [barred(c.text(r), c.value(r), largest[c]) if c in largest else c.text(r) for c in columns]  # type: ignore[arg-type]
+        for r in rows
+    ]
 
 
 def training_html(model: str, metrics: Document, history: Sequence[Document]) -> str:
@@ -41,42 +59,46 @@ def training_html(model: str, metrics: Document, history: Sequence[Document]) ->
     return box(title, "; ".join(facts), *remarks(metrics), figures)
 
 
-def remarks(found: Document) -> list[Element]:
+def remarks(document: Document) -> list[Element]:
     """What else than quantization limits the accuracy, with the next command."""
     return [
         element("p", f"{remark['text']} ", element("code", remark["command"]) if remark["command"] else None)
-        for remark in found.get("remarks", ())
+        for remark in document.get("remarks", ())
     ]
 
 
-def evaluation_html(found: Document) -> str:
+def evaluation_html(document: Document) -> str:
     """Accuracy of one file: the figures of each class, and which classes it takes for which."""
-    title = f"{_name(found['file'])} on {found['engine']}: {_score(found)} of {found['data']['source']}"
-    ece = text.number(100 * found["ece"] if found.get("ece") is not None else None)
+    title = f"{_name(document['file'])} on {document['engine']}: {_score(document)} of {document['data']['source']}"
+    ece = text.number(100 * document["ece"] if document.get("ece") is not None else None)
     ece = f"Scores differ from the share of right answers by {ece} pp (expected calibration error)" if ece else ""
     return box(
-        title, ece, *remarks(found), element("div", classes(found), confusion(found), cls="plots"), notes=found["notes"]
+        title,
+        ece,
+        *remarks(document),
+        element("div", classes(document), confusion(document), cls="plots"),
+        notes=document["notes"],
     )
 
 
-def classes(found: Document) -> Element | None:
+def classes(document: Document) -> Element | None:
     """Precision, recall and F1 of each class, with bars."""
     keys = ("precision", "recall", "f1")
     rows: list[list[Cell]] = [
         [row["label"], *(barred(text.percent(row[k], ".1f"), row[k], 1.0) for k in keys), str(row["support"])]
-        for row in found["per_class"]
+        for row in document["per_class"]
     ]
-    macro = [text.percent(found[f"macro_{k}"], ".1f") for k in keys]
-    rows = [*rows[:MAX_CLASSES], ["average", *macro, str(found["count"])]]
-    left = len(found["per_class"]) - MAX_CLASSES
-    caption = f"The first {MAX_CLASSES} of {len(found['per_class'])} classes" if left > 0 else ""
+    macro = [text.percent(document[f"macro_{k}"], ".1f") for k in keys]
+    rows = [*rows[:MAX_CLASSES], ["average", *macro, str(document["count"])]]
+    left = len(document["per_class"]) - MAX_CLASSES
+    caption = f"The first {MAX_CLASSES} of {len(document['per_class'])} classes" if left > 0 else ""
     return table(["Class", ">Precision", ">Recall", ">F1", ">Items"], rows, caption=caption, chosen=[len(rows) - 1])
 
 
-def confusion(found: Document) -> Element | None:
+def confusion(document: Document) -> Element | None:
     """The confusion matrix, darker where more items are; None of many classes."""
-    labels = [printable(row["label"], MAX_NAME) for row in found["per_class"]]
-    counts = found.get("confusion_matrix") or []
+    labels = [one_line(row["label"], MAX_NAME) for row in document["per_class"]]
+    counts = document.get("confusion_matrix") or []
     if not counts or len(labels) > MAX_CLASSES:
         return None
     red, green, blue = (int(MARK[i : i + 2], 16) for i in (1, 3, 5))
@@ -95,58 +117,44 @@ def confusion(found: Document) -> Element | None:
 
 def conversion_html(variants: Iterable[Document]) -> str:
     """Converted files: sizes, how far their answers are from the model's, repairs, and why one failed."""
-    found = list(variants)
-    largest = max((v["size_bytes"] or 0 for v in found), default=0)
+    documents = list(variants)
+    largest = max((v["size_bytes"] or 0 for v in documents), default=0)
     rows = []
-    for v in found:
+    for v in documents:
         proof = v["verification"] or {}
         noise = "exact" if proof and proof.get("sqnr_db") is None else text.number(proof.get("sqnr_db"), ".0f")
-        repairs = ", ".join(r["name"] for r in v["tuning"].get("repairs", ()) if r["kept"])
+        repairs = ", ".join(r["name"] for r in v["compression"].get("repairs", ()) if r["kept"])
         agreement = text.percent(proof.get("agreement"), ".1f")
         size = barred(text.size(v["size_bytes"]), v["size_bytes"], largest)
         name = _name(v["file"]) if v["file"] else ""
         rows.append([v["scheme"], size, agreement, noise, repairs, f"{v['seconds']:.1f} s", name, v["error"]])
     heads = ["Scheme", ">Size", ">Same label as the model", ">SNR, dB", "Repairs kept", ">Time", "File", "Error"]
-    made = sum(bool(v["file"]) for v in found)
-    title = f"{made} of {text.plural(len(found), 'file')} made"
-    return box(title, table(heads, rows, wide=["Error"]), notes=[note for v in found for note in v["notes"]])
+    count = sum(bool(v["file"]) for v in documents)
+    title = f"{count} of {text.plural(len(documents), 'file')} made"
+    return box(title, table(heads, rows, wide=["Error"]), notes=[note for v in documents for note in v["notes"]])
 
 
-def benchmark_html(found: Document) -> str:
+def benchmark_html(document: Document) -> str:
     """A benchmark: the advice, and each file's size, accuracy and latency."""
-    rows, advice, base = found["results"], found["advice"], found["baseline"]
+    rows, advice, base = document["results"], document["advice"], document["baseline"]
     names = _row_names(rows)
-    largest, slowest = (max((r.get(key) or 0 for r in rows), default=0) for key in ("size_bytes", "p50_us"))
-    limit = found["max_drop_pp"]
-    ends = [abs(r.get(key) or 0) for r in rows for key in ("drop_pp", "drop_low_pp", "drop_high_pp")]
+    limit = document["max_drop_pp"]
+    ends = [abs(r.get(key) or 0) for r in rows for key in DROP]
     reach = min(10.0 * limit if limit else 10.0, max([2 * limit, 1.0, *ends]))
-    by_error = found["data"].get("split") == "all"  # no labels: files are judged by the error of their outputs
-    varied = {key for key in ("threads", "batch") if len({r.get(key) for r in rows}) > 1}
-    scale = {"reach": reach, "limit": limit}
+    by_error = document["data"].get("split") == "all"  # no labels: files are judged by the error of their outputs
+    columns = [*varying(rows), *filled(SHORT, rows)]
     lines = []
-    for r, name in zip(rows, names, strict=True):
-        drop = [r.get(key) for key in ("drop_pp", "drop_low_pp", "drop_high_pp")]
-        lines.append(
-            [
-                name,
-                r.get("host", ""),
-                r["engine"],
-                *(str(r.get(key) or 1) if key in varied else "" for key in ("threads", "batch")),
-                barred(text.size(r["size_bytes"]), r["size_bytes"], largest),
-                text.percent(r.get("accuracy")),
-                None if drop[0] is None else element("div", element("div", text.interval(*drop)), span(*drop, **scale)),
-                text.number(r.get("sqnr_db"), ".0f") if by_error else "",
-                barred(text.duration(r.get("p50_us")), r.get("p50_us"), slowest),
-                text.interval(*(r.get(key) for key in ("speedup", "speedup_low", "speedup_high"))),
-                r["status"],
-            ]
-        )
+    for r, name, cells in zip(rows, names, figures(columns, rows), strict=True):
+        drop = [r.get(key) for key in DROP]
+        if drop[0] is not None:
+            at = [c.fields for c in columns].index(DROP)
+            cells[at] = element("div", element("div", text.interval(*drop)), span(*drop, reach=reach, limit=limit))
+        lines.append([name, r.get("host", ""), r["engine"], *cells, STATUS.text(r)])
     ship = [n for n, r in enumerate(rows) if (r["file"], r["engine"]) == (advice["ship"], advice["engine"])][:1]
     chosen = names[ship[0]] if ship else _name(advice["ship"] or "")
     title = f"Ship {chosen} on {advice['engine']}" if chosen else "No file to ship"
-    figures = [">Size", ">Accuracy", ">Drop, pp", ">SNR, dB", ">Latency (p50)", ">Speed-up"]
-    heads = ["File", "Host", "Engine", ">Threads", ">Batch", *figures, "Status"]
-    count, source, host = found["data"]["count"], found["data"]["source"], found["host"]
+    heads = ["File", "Host", "Engine", *headings(columns), STATUS.title]
+    count, source, host = document["data"]["count"], document["data"]["source"], document["host"]
     place = ", ".join(str(host[key]) for key in ("cpu", "machine") if host.get(key)) or str(host.get("name", ""))
     about = f"{count} {'items' if by_error else 'test items'} of {source}; {place}"
     about += f"; compared with {base['scheme'] or _name(base['file'])} on {base['engine']}" if base else ""
@@ -154,10 +162,10 @@ def benchmark_html(found: Document) -> str:
     return box(
         title,
         advice["why"],
-        *remarks(found),
+        *remarks(document),
         table(heads, lines, chosen=ship, wide=["Status"]),
         about,
-        notes=found["notes"],
+        notes=document["notes"],
     )
 
 
@@ -165,20 +173,20 @@ CHANGES = {"accuracy": "Accuracy drop, pp", "p50_us": "Latency", "size_bytes": "
 """Figures of a comparison that are shown, and their headings."""
 
 
-def comparison_html(found: Document) -> str:
+def comparison_html(document: Document) -> str:
     """A comparison: how each figure changed, with its interval, and the limits that were kept or not."""
-    verdicts = Counter(v["outcome"] for v in found["verdicts"])
-    old, new = _name(found["old"]), _name(found["new"])
-    title = f"{old} → {new}" if old != new else f"{_name(found['old'], 2)} → {_name(found['new'], 2)}"
+    verdicts = Counter(v["outcome"] for v in document["verdicts"])
+    old, new = _name(document["old"]), _name(document["new"])
+    title = f"{old} → {new}" if old != new else f"{_name(document['old'], 2)} → {_name(document['new'], 2)}"
     outcome = ", ".join(f"{n} {name}" for name, n in verdicts.items()) or "No limit was given"
     rows: list[list[Cell]] = []
-    for pair in found["pairs"]:
+    for pair in document["pairs"]:
         by_name = {figure["name"]: figure for figure in pair["figures"]}
         cells = [_change(by_name.get(name)) for name in CHANGES]
         state = pair["state"] if pair["state"] != "both" else ""
         rows.append([pair["name"], *cells, ": ".join(filter(None, (state, pair["reason"])))])
     heads = ["File", *(f">{name}" for name in CHANGES.values()), "State"]
-    limits = [[v["outcome"], v["gate"], v["pair"], v["text"], v["remedy"]] for v in found["verdicts"]]
+    limits = [[v["outcome"], v["gate"], v["pair"], v["text"], v["fix"]] for v in document["verdicts"]]
     return box(
         title,
         f"{outcome}.",
@@ -188,62 +196,52 @@ def comparison_html(found: Document) -> str:
             wide=["Found", "What would establish it"],
         ),
         table(heads, rows, caption="New against old, with 95 % intervals", wide=["State"]),
-        notes=found["notes"],
+        notes=document["notes"],
     )
 
 
-def climb_html(found: Document) -> str:
+def compress_html(document: Document) -> str:
     """What `compress` tried, and which file keeps the limits."""
-    trials = found["trials"]
-    largest = max((t["size_bytes"] or 0 for t in trials), default=0)
-    slowest = max((t["latency_us"] or 0 for t in trials), default=0)
-    rows = []
-    for t in trials:
-        drop = text.interval(*(t[key] for key in ("drop_pp", "drop_low_pp", "drop_high_pp")))
-        size = barred(text.size(t["size_bytes"]), t["size_bytes"], largest)
-        latency = barred(text.duration(t["latency_us"]), t["latency_us"], slowest)
-        rows.append([t["scheme"], t["how"], size, drop, latency, text.size(t["memory_bytes"]), t["error"]])
-    best = [n for n, t in enumerate(trials) if t["number"] == found["best"]]
-    title = f"{_name(found['file'])} keeps all limits" if found["met"] and found["file"] else "No file keeps all limits"
-    heads = ["Scheme", "How", ">Size", ">Drop, pp", ">Latency", ">Memory", "Error"]
-    misses = [] if found["met"] else [miss["text"] for miss in found["misses"]]
+    trials = document["trials"]
+    shown = zip(trials, figures(TRIALS, trials), strict=True)
+    rows = [[t["scheme"], t["how"], *cells, t["error"]] for t, cells in shown]
+    best = [n for n, t in enumerate(trials) if t["number"] == document["best"]]
+    met = document["met"] and document["file"]
+    title = f"{_name(document['file'])} keeps all limits" if met else "No file keeps all limits"
+    heads = ["Scheme", "How", *headings(TRIALS), "Error"]
+    misses = [] if document["met"] else [miss["text"] for miss in document["misses"]]
     return box(
-        title, found["why"], table(heads, rows, chosen=best, wide=["How", "Error"]), *misses, notes=found["notes"]
+        title, document["why"], table(heads, rows, chosen=best, wide=["How", "Error"]), *misses, notes=document["notes"]
     )
 
 
-def sweep_html(found: Document) -> str:
+def sweep_html(document: Document) -> str:
     """A sweep: one configuration a row, the best by validation accuracy first."""
-    configurations = found["configurations"]
+    configurations = document["configurations"]
     names: dict[int, str] = {}
-    for name, number in found["winners"].items():
+    for name, number in document["winners"].items():
         names[number] = ", ".join(filter(None, (names.get(number, ""), f"most {name}" if name == "accurate" else name)))
-    largest = max((c["size_bytes"] for c in configurations), default=0)
-    slowest = max((c["latency_us"] or 0 for c in configurations), default=0)
     points = [c["point"] for c in configurations]
     varied = {key for point in points for key in point if any(point[key] != other.get(key) for other in points)}
     rows = []
-    for number, c in enumerate(configurations):
+    for number, (c, cells) in enumerate(zip(configurations, figures(CONFIGURATIONS, configurations), strict=True)):
         shown = {key: value for key, value in c["point"].items() if key in varied and value is not None}
         point = ", ".join(f"{key} {_value(value)}" for key, value in shown.items())
-        size = barred(text.size(c["size_bytes"]), c["size_bytes"], largest)
-        latency = barred(text.duration(c["latency_us"]), c["latency_us"], slowest)
-        shares = [text.percent(c[key]) for key in ("val_accuracy", "accuracy")]
-        rows.append([point or "all", names.get(number, ""), *shares, size, latency])
-    failed = found["jobs"].get("failed", 0)
-    title = f"{text.plural(len(configurations), 'configuration')} on {found['data']['source']}"
-    heads = ["Configuration", "Best", ">Validation", ">Test accuracy", ">Size", ">Latency (p50)"]
+        rows.append([point or "all", names.get(number, ""), *cells])
+    failed = document["jobs"].get("failed", 0)
+    title = f"{text.plural(len(configurations), 'configuration')} on {document['data']['source']}"
+    heads = ["Configuration", "Best", *headings(CONFIGURATIONS)]
     return box(
         title,
         f"{text.plural(failed, 'job')} failed." if failed else "",
         table(heads, rows, chosen=names, wide=["Configuration"]),
-        notes=found["notes"],
+        notes=document["notes"],
     )
 
 
-def accuracy_diagnosis_html(found: Document) -> str:
+def accuracy_diagnosis_html(document: Document) -> str:
     """Why a file is inaccurate: a sentence, the layers that do most harm, and what to try."""
-    worst = sorted(found["layers"], key=lambda layer: -layer["cost"])[:8]
+    worst = sorted(document["layers"], key=lambda layer: -layer["cost"])[:8]
     rows = [
         [
             layer["name"],
@@ -254,16 +252,17 @@ def accuracy_diagnosis_html(found: Document) -> str:
         ]
         for layer in worst
     ]
+    accuracies = [text.percent(document[key]) for key in ("accuracy", "model_accuracy")]
     tries: list[list[Cell]] = [
         [r["text"], text.percent(r["agreement"] if r["tried"] else None, ".1f"), element("code", r["command"])]
-        for r in found["remedies"]
+        for r in document["fixes"]
     ]
     return box(
-        f"{_name(found['file'])}: {text.percent(found['accuracy'])} instead of {text.percent(found['model_accuracy'])}",
-        found["text"],
+        f"{_name(document['file'])}: {' instead of '.join(accuracies)}",
+        document["text"],
         table(["Layer", "Kind", ">Share of the error", ">Same label", "Fault"], rows, wide=["Layer"]),
         table(["What to try", ">Same label then", "Command"], tries, wide=["What to try", "Command"]),
-        notes=found["notes"],
+        notes=document["notes"],
     )
 
 
@@ -271,9 +270,9 @@ def _value(value: object) -> str:
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _score(found: Document) -> str:
-    right = round(found["accuracy"] * found["count"])
-    return f"{text.percent(found['accuracy'])} accuracy, {right} of {found['count']} test items"
+def _score(document: Document) -> str:
+    right = round(document["accuracy"] * document["count"])
+    return f"{text.percent(document['accuracy'])} accuracy, {right} of {document['count']} test items"
 
 
 def _change(figure: Document | None) -> str:

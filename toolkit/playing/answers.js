@@ -9,6 +9,10 @@ const QUIET = 3000; // milliseconds between two announcements while the webcam r
 let state = null;
 let turn = 0; // of the last question: answers to earlier ones are dropped
 
+// A text as one line of characters that are seen; runtime/text.py does the same for terminals.
+const seen = (text) => (text.length > 999 ? `${text.slice(0, 750)}...${text.slice(-246)}` : text)
+  .replace(/[^\P{C}\u200c\u200d]|[\u2028\u2029]/gu, (letter) => `\\u{${letter.codePointAt(0).toString(16)}}`);
+
 /** An element with properties and children; texts stay texts. */
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -44,7 +48,8 @@ async function ask(path, body) {
   } catch {
     throw new Error("The server does not answer. Is edgepress play still running?");
   }
-  const found = await answer.json();
+  const text = (key, value) => (typeof value === "string" && key !== "seen" ? seen(value) : value); // "seen" is a picture
+  const found = JSON.parse(await answer.text(), text);
   if (!answer.ok) throw new Error(`${found.error.message} ${found.error.hint}`.trim());
   return found;
 }
@@ -85,7 +90,7 @@ function fill(row, answer, truth) {
   said.colSpan = 1;
   said.className = "said";
   const words = answer.answer.join(", ") || "no label";
-  const right = truth === null ? "" : answer.answer.includes(truth) ? "yes" : "no";
+  const right = truth === null || answer.accepted === false ? "" : answer.answer.includes(truth) ? "yes" : "no";
   const told = make("span", { className: right, textContent: words });
   if (right) told.append(make("span", { className: "out", textContent: right === "yes" ? " (right)" : " (wrong)" }));
   said.replaceChildren(told, ...(answer.differs ? [make("small", { className: "differ", textContent: "differs" })] : []));

@@ -20,7 +20,7 @@ async function showPhoto(photo) {
   }
 }
 
-const nameOfFile = (file) => file.name || "pasted picture";
+const nameOfFile = (file) => seen(file.name) || "pasted picture";
 
 async function takePhotos(files) {
   if (!state) return; // the server has not answered yet

@@ -17,11 +17,12 @@ from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime import Contract
 from edgepress.runtime.board import usable_cores
 from edgepress.runtime.decisions import decide, threshold_of
+from edgepress.runtime.model import UNKNOWN
 from edgepress.toolkit.benchmarking.collect import crashed
+from edgepress.toolkit.data.decoding import CHILD_BYTES, Picture, decode
 from edgepress.toolkit.engines.environments import python_for
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.playing.choice import Choice, Shown
-from edgepress.toolkit.playing.decoding import Picture, decode
 from edgepress.toolkit.text import duration, percent, plural, size
 from edgepress.toolkit.workers.look import Look, Seen, look
 from edgepress.toolkit.workers.opening import Opening, open_candidate
@@ -32,7 +33,6 @@ OPEN_S, ANSWER_S = 120.0, 30.0
 """Longest time that a file may take to open, and to answer, before its process is ended."""
 CRASHES = 3
 """A file that has crashed so often is not opened again."""
-DECODER_BYTES = 2 << 30
 QUICK, CAREFUL = (10_000_000, 5), (40_000_000, 15)
 """How long calls are timed, nanoseconds, and how many at most: of a webcam's frame, and of a photo."""
 MAX_SEEN = 512
@@ -183,12 +183,15 @@ class Panel:
             if isinstance(found, EdgepressError):
                 answers.append({"file": number, "error": found.to_dict()})
                 continue
-            labels, us = self.choice.shown[number].contract.labels, median(found.times) / 1e3
+            contract, us = self.choice.shown[number].contract, median(found.times) / 1e3
+            probabilities = contract.limits.probabilities(found.scores[np.newaxis])[0]
+            accepted = contract.limits.accepted(found.scores[np.newaxis])
             best = np.argsort(-found.scores, kind="stable")[:top]
             answers.append(
                 {
                     "file": number,
-                    "classes": [{"label": labels[i], "score": float(found.scores[i])} for i in best],
+                    "classes": [{"label": contract.labels[i], "score": float(probabilities[i])} for i in best],
+                    "accepted": None if accepted is None else bool(accepted[0]),
                     "answer": answer,
                     "differs": None if reference is None else {*answer} != reference,
                     "latency": duration(us),
@@ -215,7 +218,7 @@ class Panel:
 
     def _decoded(self, content: bytes) -> list[Array]:
         if self._decoder is None:
-            self._decoder = Worker(silence_s=ANSWER_S, memory_bytes=DECODER_BYTES)
+            self._decoder = Worker(silence_s=ANSWER_S, memory_bytes=CHILD_BYTES)
         try:
             (pixels,) = self._decoder.call(decode, Picture(content, self._specs))
         except ChildDied as e:
@@ -253,6 +256,9 @@ class Panel:
 
 def decision(scores: npt.NDArray[np.float32], contract: Contract) -> list[str]:
     """The labels that a file decides for, as `Model.decide`: one, or for "multilabel" any number."""
+    accepted = contract.limits.accepted(scores[np.newaxis])
+    if accepted is not None and not accepted[0]:
+        return [UNKNOWN]
     if contract.task == "multilabel":
         rows = np.argsort(-scores, kind="stable")
         threshold = threshold_of(contract)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from edgepress import __version__
+from edgepress.runtime.web import Refused
+from edgepress.toolkit.data.decoding import MAX_PIXELS
 from edgepress.toolkit.host.describe import describe_host, host_title
-from edgepress.toolkit.playing.decoding import MAX_PIXELS
 from edgepress.toolkit.playing.differences import Differences
 from edgepress.toolkit.playing.panel import Panel, png
-from edgepress.toolkit.playing.web import MAX_BODY, Refused, Reply, Request, document
+from edgepress.toolkit.playing.web import MAX_BODY, Reply, Request, document
 from edgepress.toolkit.reports.chart_data import color_of, shape_of
 from edgepress.toolkit.reports.page import style_sheet
 

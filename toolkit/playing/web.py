@@ -13,25 +13,25 @@ one request per connection.
 from __future__ import annotations
 
 import asyncio
-import http.client
-import io
-import json
 import re
 import sys
 import threading
-import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from email.message import Message
 from http import HTTPStatus
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from edgepress.runtime.web import refusal, send
+from edgepress.runtime.text import json_text, traceback_of
+from edgepress.runtime.web import MAX_HEAD, Bodies, Refused, read_head, refusal, send
 from edgepress.toolkit.errors import EdgepressError
 
-MAX_HEAD, MAX_BODY, MAX_BODIES, MAX_CONNECTIONS = 16 << 10, 32 << 20, 96 << 20, 100
-"""Bytes of a head, of a body and of all bodies together, and connections at once."""
+MAX_BODY = 32 << 20
+MAX_BODIES = 96 << 20
+"""Bytes of a body, and of all that are arriving or being answered."""
+MAX_CONNECTIONS = 100
 TIMEOUT_S = 10.0
 """Time to receive a request, and to send its answer."""
 HOST = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d{1,5})?", re.ASCII)
@@ -67,18 +67,9 @@ class Reply(NamedTuple):
     body: bytes
 
 
-class Refused(Exception):  # noqa: N818 - no error of the program
-    """A request that is answered with an error."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def document(value: Any, status: int = 200) -> Reply:
     """An answer in JSON; bytes of file names that are no text become escapes of it."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return Reply(status, "application/json", text.encode(errors="backslashreplace") + b"\n")
+    return Reply(status, "application/json", json_text(value).encode() + b"\n")
 
 
 class Server:
@@ -92,7 +83,7 @@ class Server:
     def __init__(self, handle: Callable[[Request], Awaitable[Reply]], *, timeout_s: float = TIMEOUT_S) -> None:
         self._handle, self._timeout_s = handle, timeout_s
         self._tasks: set[asyncio.Task[None] | None] = set()
-        self._bytes = 0
+        self._bodies = Bodies(MAX_BODIES, MAX_BODY)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -154,22 +145,18 @@ class Server:
             self._tasks.discard(task)
 
     async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Reply:
-        held: list[int] = []
+        body = bytearray()
         try:
             async with asyncio.timeout(self._timeout_s):
-                request = await self._receive(reader, writer, held)
+                request = await self._receive(reader, writer, body)
         except Refused as e:
             return failure(e.status, str(e))
         except TimeoutError:
             return failure(408, f"The request did not arrive in {self._timeout_s:g} s.")
-        except asyncio.LimitOverrunError:
-            return failure(431, f"The headers are longer than {MAX_HEAD} bytes.")
-        except (asyncio.IncompleteReadError, ValueError, http.client.HTTPException) as e:
-            return failure(400, f"Invalid HTTP request: {e}")
         else:
             return await self._answer(request)
         finally:
-            self._bytes -= sum(held)
+            self._bodies.held -= len(body)
 
     async def _answer(self, request: Request) -> Reply:
         try:
@@ -178,37 +165,25 @@ class Server:
             return failure(e.status, str(e))
         except EdgepressError as e:
             return document({"error": e.to_dict()}, 400)
-        except Exception:  # a bug, or a file that is gone: only this request fails
-            traceback.print_exc(file=sys.stderr)
+        except Exception as e:  # a bug, or a file that is gone: only this request fails
+            sys.stderr.write(traceback_of(e))
             return failure(500, "Internal error; the terminal of edgepress play says more.")
 
     async def _receive(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, held: list[int]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytearray
     ) -> Request:  # fmt: skip
-        first, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")
-        method, target, version = first.decode("ascii").split(" ")
-        if not version.startswith("HTTP/1.") or not target.startswith("/"):
-            raise ValueError("the first line is not one of HTTP/1.1")
-        headers, (path, _, words) = http.client.parse_headers(io.BytesIO(rest)), target.partition("?")
+        method, path, words, headers = await read_head(reader)
         allow(method, path, headers)
-        body = bytearray()
         if method == "POST":
-            length = _length(headers)
-            if "Expect" in headers:
-                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            while len(body) < length:  # count received bytes: a claimed length must not block others
-                if not (piece := await reader.read(min(1 << 16, length - len(body)))):
-                    raise Refused(400, f"Incomplete HTTP request: {len(body)} of {length} bytes arrived.")
-                body += piece
-                held.append(len(piece))
-                self._bytes += len(piece)
-                if self._bytes > MAX_BODIES:
-                    raise Refused(503, "Too many bytes are arriving at once.")
-        query = {name: values[-1] for name, values in parse_qs(words, max_num_fields=8).items()}
+            await self._bodies.read(headers, reader, writer, body)
+        try:
+            query = {name: values[-1] for name, values in parse_qs(words, max_num_fields=8).items()}
+        except ValueError as e:
+            raise Refused(400, f"Invalid HTTP request: {e}") from e
         return Request(method, path, query, bytes(body))
 
 
-def allow(method: str, path: str, headers: http.client.HTTPMessage) -> None:
+def allow(method: str, path: str, headers: Message) -> None:
     """Refuse what does not come from the page itself.
 
     Raises:
@@ -228,12 +203,3 @@ def allow(method: str, path: str, headers: http.client.HTTPMessage) -> None:
 def failure(status: int, message: str) -> Reply:
     """The answer to a request that is refused."""
     return document({"error": {"kind": "http", "message": message, "hint": ""}}, status)
-
-
-def _length(headers: http.client.HTTPMessage) -> int:
-    lengths = headers.get_all("Content-Length", [])
-    if len(lengths) != 1 or "Transfer-Encoding" in headers or not re.fullmatch(r"[0-9]+", lengths[0]):
-        raise Refused(411, "One Content-Length is required.")
-    if len(lengths[0]) > 12 or int(lengths[0]) > MAX_BODY:
-        raise Refused(413, f"The body has {lengths[0][:20]} bytes; accepted: up to {MAX_BODY}.")
-    return int(lengths[0])

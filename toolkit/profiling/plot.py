@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.converters.files import whole_file
-from edgepress.toolkit.plots import checked_suffix
+from edgepress.runtime.text import one_line
+from edgepress.toolkit.plots import checked_suffix, plain_texts
 from edgepress.toolkit.profiling.profile import NodeTime, Profile
 from edgepress.toolkit.text import duration, plural
 
@@ -25,6 +26,7 @@ DARK = 1.5
 """Text is white on boxes whose sum of red, green and blue is smaller."""
 
 
+@plain_texts()
 def plot_profile(profile: Profile, path: Path) -> Path:
     """Draw a profile's icicle.
 
@@ -52,23 +54,34 @@ def plot_profile(profile: Profile, path: Path) -> Path:
     axes = figure.add_subplot()
     ends = [0.0, *accumulate(node.time_us for node in nodes)]
     whole = ends[-1] or 1.0
-    _box(axes, 0, whole, 0, f"{Path(profile.file).name} on {profile.engine}", BOX, whole)
+    _box(axes, 0, whole, 0, text=f"{Path(profile.file).name} on {profile.engine}", color=BOX, whole=whole)
     for level in range(depth):
         for key, members in groupby(range(len(nodes)), key=lambda i: paths[i][: level + 1]):
             first, *_ = rows = list(members)
             if len(key) == level + 1:
-                _box(axes, ends[first], ends[rows[-1] + 1], level + 1, key[-1], BOX, whole)
+                _box(axes, ends[first], ends[rows[-1] + 1], level + 1, text=key[-1], color=BOX, whole=whole)
     for i, node in enumerate(nodes):
         top = len(paths[i]) + 1
         text = f"{node.operation}{' *' if profile.delegated_share and not node.delegated else ''}"
-        _box(axes, ends[i], ends[i + 1], top, text, colors[node.operation], whole, height=depth + 2 - top)
+        _box(
+            axes,
+            ends[i],
+            ends[i + 1],
+            top,
+            text=text,
+            color=colors[node.operation],
+            whole=whole,
+            height=depth + 2 - top,
+        )
     axes.set(xlim=(0, whole), ylim=(depth + 2, 0), yticks=[], xlabel="time in one inference, µs")
     axes.spines[["top", "left", "right"]].set_visible(False)
     outside = f", {duration(profile.rest_us)} outside of them" if profile.rest_us else ""
     mark = "   * not delegated" if profile.delegated_share and any(not n.delegated for n in nodes) else ""
     title = f"{duration(profile.total_us)} an inference; kernels {duration(whole)}{outside}"
     axes.set_title(f"{title}; {plural(profile.threads, 'thread')}{mark}", fontsize=10, loc="left")
-    handles = [Patch(color=colors[name], label=f"{name}  {100 * share:.1f} %") for name, share in shares.items()]
+    handles = [
+        Patch(color=colors[name], label=f"{one_line(name, 40)}  {100 * share:.1f} %") for name, share in shares.items()
+    ]
     figure.legend(handles=handles[:MAX_LEGEND], loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=130, format=path.suffix[1:])
@@ -101,13 +114,14 @@ def _block(layer: str) -> str:
 
 
 def _box(
-    axes: Any, start: float, end: float, top: float, text: str, color: Any, whole: float, *, height: float = 1
+    axes: Any, start: float, end: float, top: float, *, text: str, color: Any, whole: float, height: float = 1
 ) -> None:
     from matplotlib.colors import to_rgb
 
     axes.broken_barh([(start, end - start)], (top, height), facecolor=color, edgecolor="white", linewidth=0.6)
     room = int((end - start) / whole / CHARACTER)
     if room >= 2:
+        text = one_line(text)
         shown = text if len(text) <= room else text[: room - 1] + "…" if room >= 4 else ""
         ink = "white" if sum(to_rgb(color)) < DARK else "black"
         axes.text((start + end) / 2, top + height / 2, shown, ha="center", va="center", fontsize=7, color=ink)

@@ -1,10 +1,10 @@
-"""The table of checks, and those of the classes, the labels and the images.
+"""The table of checks, and those of the classes, the labels, the images and the number of test items.
 
 A check is a function from `Facts` to a `Remark`, or None where nothing stands out or its figures were not measured.
 The rule for all: a remark follows from counts, and where chance could make the difference, it follows from the end of
-a 95 % interval or from a test, so that healthy models stay without remarks (`tests/test_remarks.py`,
-`benchmarks/remarks.py`). Limits of the checks: they see the labels as they are, and equal content only; wrong labels
-of different items look like a hard problem.
+a 95 % interval or from a test, so that healthy models stay without remarks (`tests/integration/test_remarks.py`,
+`benchmarks/diagnosis/remarks.py`). Limits of the checks: they see the labels as they are, and equal content only;
+wrong labels of different items look like a hard problem.
 
     >>> from edgepress.toolkit.remarks.checks import remarks
     >>> remarks(facts)                                                   # doctest: +SKIP
@@ -14,17 +14,29 @@ of different items look like a hard problem.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 
 import numpy as np
 
 from edgepress.toolkit import text
-from edgepress.toolkit.remarks.facts import Facts
-from edgepress.toolkit.remarks.gap import far_above_validation, still_improving
-from edgepress.toolkit.remarks.items import FEW, few_items
+from edgepress.toolkit.remarks.facts import Facts, FloatPair
+from edgepress.toolkit.remarks.gap import SHORT, far_above_validation, few_epochs, is_short, still_improving
 from edgepress.toolkit.remarks.remark import Remark
-from edgepress.toolkit.stats.intervals import score_interval
+from edgepress.toolkit.stats.intervals import Z95, score_interval
+from edgepress.toolkit.stats.samples import items_to_rule_out, items_without_labels, least_items, share_interval
 
-NEAR_LARGEST = "near the largest class"
+FEW = "few test items"
+WIDE = 0.05
+"""Half the width of the accuracy's interval from which on the items are few, where no quantized file was measured."""
+RULED_OUT = 0.01
+"""The default of the largest drop that files are allowed."""
+MOST = 1_000_000
+"""Larger numbers of items are no advice."""
+WORTH = 10
+"""How many times as many items without labels are still worth a word."""
+NEAR_LARGEST, CONTRADICTION, IMPROVING = "near the largest class", "contradictory labels", "still improving"
+FIRST = (CONTRADICTION, "few epochs", IMPROVING)
+"""What comes before other advice about a training of very few epochs."""
 NEAR, HALF = 0.05, 0.5
 """A model is near the largest class's share if it is not proven to answer this share of the other classes' items
 correctly, net of what it loses in the largest class; and if it does not seem to answer half of them, which would
@@ -49,11 +61,64 @@ NAMED = 3
 """Number of classes or items that a text names."""
 
 
+def few_items(facts: Facts) -> Remark | None:
+    """Too few test items to tell a quantized file from the float one, or to know the accuracy itself."""
+    return _of_accuracy(facts) if facts.pair is None else _of_pair(facts, facts.pair)
+
+
+def _of_pair(facts: Facts, pair: FloatPair) -> Remark | None:
+    n, limit = facts.count, facts.max_drop_pp / 100
+    if not 0 < limit < 1:
+        return None
+    low, high = (float(end) for end in score_interval(pair.lost, pair.gained, n))
+    needed = items_to_rule_out(pair.lost, pair.gained, n, drop=limit)
+    if high <= limit or needed is None or needed > MOST:
+        return None
+    needed = max(needed, n + 1)
+    bare = items_without_labels(pair.differing, n, drop=limit)
+    drop = text.interval(100 * (pair.lost - pair.gained) / n, 100 * low, 100 * high)
+    marked = max(1, ceil((pair.differing + 0.5) / (n + 1) * needed))
+    figures = {"items": n, "items_needed": needed, "differing": pair.differing, "drop_high": high}
+    words = (
+        f"{n:,} test items can't tell {pair.candidate} from {pair.reference} to within {facts.max_drop_pp:g} pp (drop "
+        f"{drop} pp): about {text.estimate(needed)} would, of which you need to label only those "
+        f"that the two answer differently, about {marked}"
+    )
+    if bare is not None and bare <= WORTH * needed:
+        figures["items_without_labels"] = bare
+        without = text.estimate(max(bare, n + 1))
+        words += f"; without any label, about {without} are enough if the two agree on them as often as here"
+    return Remark(kind=FEW, text=f"{words}.", command=facts.more, figures=figures)
+
+
+def _of_accuracy(facts: Facts) -> Remark | None:
+    found = share_interval(facts.right, facts.count)
+    assert found.low is not None
+    assert found.high is not None
+    half = (found.high - found.low) / 2
+    if half <= WIDE:
+        return None
+    needed = max(
+        ceil(facts.count * (half / WIDE) ** 2), ceil(found.estimate * (1 - found.estimate) * (Z95 / WIDE) ** 2)
+    )
+    between = f"{text.percent(found.low, '.0f')} and {text.percent(found.high, '.0f')}"
+    return Remark(
+        kind=FEW,
+        text=f"{facts.count} test items only show that the accuracy is between {between} (95 % "
+        f"interval): about {text.estimate(needed)} would show it to within 5 pp, and fewer than "
+        f"{least_items(RULED_OUT)} can't rule out that quantization costs a percent, whatever the files.",
+        command=facts.more,
+        figures={"items": facts.count, "low": found.low, "high": found.high, "items_needed": needed},
+    )
+
+
 def remarks(facts: Facts) -> tuple[Remark, ...]:
-    """What else than quantization limits the accuracy, in the order of the table."""
+    """What else than quantization limits the accuracy, in the order of the table; of a short training, epochs first."""
     found = {kind: remark for kind, check in CHECKS.items() if (remark := check(facts)) is not None}
     if NEAR_LARGEST in found and facts.pair is None:
         found.pop(FEW, None)  # how well a net is measured that has learned little does not matter
+    if is_short(facts):
+        found = {kind: found[kind] for kind in sorted(found, key=lambda kind: kind not in FIRST)}
     return tuple(found.values())
 
 
@@ -77,20 +142,21 @@ def near_largest_class(facts: Facts) -> Remark | None:
         kind=NEAR_LARGEST,
         text=f"Test accuracy is {_percent(facts.accuracy)}, and {_percent(share)} of the {facts.count} test items are "
         f"of the class {name}: that is {than} answering {name} always ({gain} pp), so the net has learned "
-        "little, and no conversion can mend that.",
+        "little, and no conversion can fix that.",
         command=_to_learn(facts, float(share)),
         figures={"accuracy": facts.accuracy, "largest_share": float(share), "gain_low": low, "gain_high": high},
     )
 
 
 def _to_learn(facts: Facts, share: float) -> str:
-    """What is tried first with a net that learned little: weights of the classes, more epochs, or smaller steps."""
+    """What is tried first with a net that learned little: epochs if few, weights of the classes, smaller steps."""
     given = facts.arguments
     if not given:
         return facts.look
-    if share >= IMBALANCED / len(facts.labels) and not given.get("class_weights"):
+    weigh = share >= IMBALANCED / len(facts.labels) and not given.get("class_weights")
+    if weigh and not is_short(facts):
         return facts.again({"class_weights": True})
-    if still_improving(facts) is not None or len(facts.history) < 5:
+    if still_improving(facts) is not None or len(facts.history) < SHORT:
         return facts.again({"epochs": max(10, 2 * given["epochs"])})
     return facts.again({"learning_rate": float(f"{given['learning_rate'] / 10:.3g}")})
 
@@ -131,8 +197,9 @@ def _for_rare(facts: Facts, never: list[int]) -> str:
     """Weights of the classes if those are rare in training; a longer training if that helps; else a look at them."""
     counts, longer = facts.train_counts, still_improving(facts)
     unweighted = counts is not None and facts.arguments and not facts.arguments.get("class_weights")
-    if counts is not None and unweighted and counts[never].mean() < RARE * counts.mean():
+    if counts is not None and unweighted and not is_short(facts) and counts[never].mean() < RARE * counts.mean():
         return facts.again({"class_weights": True})
+    longer = longer or few_epochs(facts)
     return longer.command if longer is not None else facts.look
 
 
@@ -144,7 +211,7 @@ def contradictory_labels(facts: Facts) -> Remark | None:
     some = "; ".join(" = ".join(f"{name} ({label})" for name, label in group) for group in found.examples[:NAMED])
     more = "; ..." if len(found.examples) > NAMED or found.groups > len(found.examples) else ""
     return Remark(
-        kind="contradictory labels",
+        kind=CONTRADICTION,
         text=f"{found.items} of {found.total} items have the same content as an item of another class, so at least "
         f"{found.wrong} answers must be wrong, whatever the model, until each is in one class only: {some}{more}.",
         command=facts.again({}) or facts.look,
@@ -195,10 +262,11 @@ def _percent(share: float) -> str:
 
 
 CHECKS: dict[str, Callable[[Facts], Remark | None]] = {
-    "contradictory labels": contradictory_labels,
+    CONTRADICTION: contradictory_labels,
+    "few epochs": few_epochs,
     NEAR_LARGEST: near_largest_class,
     "never predicted": never_predicted,
-    "still improving": still_improving,
+    IMPROVING: still_improving,
     "far above validation": far_above_validation,
     "image size": image_sizes,
     FEW: few_items,

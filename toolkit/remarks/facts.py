@@ -32,7 +32,7 @@ class ImageSizes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pair:
+class FloatPair:
     """A float file and a quantized one on the same test items.
 
     Attributes:
@@ -82,7 +82,7 @@ class Facts:
     is_image: bool = False
     images: ImageSizes | None = None
     conflicts: Conflicts | None = None
-    pair: Pair | None = None
+    pair: FloatPair | None = None
     max_drop_pp: float = 1.0
 
     @property

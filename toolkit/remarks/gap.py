@@ -1,4 +1,4 @@
-"""The checks of a training: whether it ended too early, and whether it learned its items by heart."""
+"""The checks of a training: whether it ended too early, and whether it is overfit."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ ERRORS = 0.02
 GAP = 0.05
 """How far training accuracy must be above that of held-out items, with 97.5 % confidence: five times that drop."""
 MOST_DROPOUT = 0.8
+SHORT, ENOUGH = 5, 10
+"""Epochs below which a training is short, whatever its figures, and those to try next."""
 PART = 5
 """Means are taken over one of so many parts of the epochs, the last, and the one before the middle."""
 
@@ -42,25 +44,52 @@ def still_improving(facts: Facts) -> Remark | None:
     is too careful), and validation must have gained, too. A training that stopped by its patience did not improve for
     many epochs. Of a single epoch, the accuracy while it trained is compared with that after it.
     """
-    history, planned, held = facts.history, facts.arguments.get("epochs"), facts.held_out
-    if not history or facts.val_confusion is None or len(history) != planned:
+    history, planned = facts.history, facts.arguments.get("epochs")
+    if not history or facts.val_confusion is None or len(history) != planned or not _may_gain(facts):
         return None
+    held = facts.held_out
     errors = share_interval(int(held.sum() - np.trace(held)), int(held.sum()))
-    if (errors.low or 0.0) <= ERRORS:
-        return None
-    found = _in_second_half(facts) if planned > 1 else _in_only_epoch(facts)
+    found = _in_second_half(facts) if len(history) > 1 else _in_only_epoch(facts)
     if not found:
         return None
     return Remark(
         kind="still improving",
         text=f"{found}, so a longer training may gain more than a good conversion loses.",
-        command=facts.again({"epochs": 2 * planned if planned > 4 else 10}),
+        command=facts.again({"epochs": ENOUGH if is_short(facts) else 2 * len(history)}),
         figures={
             "epochs": planned,
             "errors": errors.estimate,
             **{k: history[-1][k] for k in ("accuracy", "val_accuracy")},
         },
     )
+
+
+def is_short(facts: Facts) -> bool:
+    """Whether so few epochs were planned and done that more of them come before any other advice."""
+    done = len(facts.history)
+    return 0 < done < SHORT and done == facts.arguments.get("epochs")
+
+
+def few_epochs(facts: Facts) -> Remark | None:
+    """A training of very few epochs after which many items are wrong, where its figures do not say that it improved."""
+    if not is_short(facts) or not _may_gain(facts) or still_improving(facts) is not None:
+        return None
+    held, planned = facts.held_out, len(facts.history)
+    wrong = int(held.sum() - np.trace(held))
+    return Remark(
+        kind="few epochs",
+        text=f"The training had only {text.plural(planned, 'epoch')}, and {wrong} of {held.sum()} held-out items are "
+        "wrong: a longer one comes before anything else.",
+        command=facts.again({"epochs": ENOUGH}),
+        figures={"epochs": planned, "errors": wrong / int(held.sum())},
+    )
+
+
+def _may_gain(facts: Facts) -> bool:
+    """Whether so many held-out items are wrong, beyond chance, that a longer training can gain something."""
+    held = facts.held_out
+    low = share_interval(int(held.sum() - np.trace(held)), int(held.sum())).low
+    return low is not None and low > ERRORS
 
 
 def _in_second_half(facts: Facts) -> str:
@@ -113,7 +142,7 @@ def far_above_validation(facts: Facts) -> Remark | None:
     return Remark(
         kind="far above validation",
         text=f"Training accuracy is {_percent(training)}, but {_percent(right / items)} on {items} items that the "
-        "float model was not trained on: it has learned items by heart, and needs more or more varied ones.",
+        "float model was not trained on: it is overfit, and needs more or more varied ones.",
         command=facts.again(change) if (change := _against_learning_by_heart(facts)) else facts.look,
         figures={"training": training, "held_out": right / items, "gap_low": found.low, "items": items},
     )

@@ -7,12 +7,15 @@ above all the intended use, is marked for the author to write.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgepress.runtime.text import json_text, one_line
+from edgepress.toolkit import columns
+from edgepress.toolkit.escaping import markdown as escaped
+from edgepress.toolkit.escaping import markdown_table
 from edgepress.toolkit.reports import view
-from edgepress.toolkit.reports.markdown import escaped, measured_on, ship_name, table, warnings
+from edgepress.toolkit.reports.markdown import measured_on, ship_name, table, warnings
 from edgepress.toolkit.results.records import Benchmark, Measurement
 
 LIBRARIES = {"tflite": "tflite", "onnx": "onnx"}
@@ -106,7 +109,7 @@ def _name(result: Benchmark) -> str:
 def _interface(contract: Mapping[str, Any], labels: list[str]) -> Iterator[str]:
     spec = view.mapping(contract.get("input"))
     if isinstance(spec.get("shape"), (list, tuple)):
-        shape = " × ".join(str(n) for n in spec["shape"])
+        shape = " × ".join(escaped(str(n)) for n in spec["shape"])
         what = f"raw pixels, 0 to 255, {spec['color']}" if spec.get("color") else str(spec.get("dtype", ""))
         yield f"One item is {shape}, {escaped(what)}; normalization is inside the file."
     if labels:
@@ -122,7 +125,7 @@ def _usage(ship: Measurement | None, result: Benchmark) -> Iterator[str]:
     call = f"{'outputs = model.outputs' if result.by_error else 'scores = model.scores'}(batch)  # of items as above"
     if _is_image(result) and not result.by_error:
         call = 'print(model.classify("photo.jpg", top=3))'
-    opening = f"from edgepress.runtime import load\n\nmodel = load({file!r}, engine={ship.engine!r})"
+    opening = f"from edgepress.runtime import load\n\n{one_line(f'model = load({file!r}, engine={ship.engine!r})')}"
     yield f"```python\n{opening}\n{call}\n```"
 
 
@@ -130,12 +133,12 @@ def _classes(ship: Measurement | None) -> Iterator[str]:
     """Recall, precision and F1 of the shipped file by class, for up to 40 classes."""
     if ship is None or not 0 < len(ship.per_class) <= 40:
         return
-    lines = ["| class | items | recall | precision | F1 |", "|---|--:|--:|--:|--:|"]
-    for c in ship.per_class:
-        figures = " | ".join(view.percent(v, ".1f") for v in (c.recall, c.precision, c.f1))
-        lines.append(f"| {escaped(c.label)} | {c.support} | {figures} |")
+    rows = [
+        [escaped(c.label), f"{c.support}", *(columns.percent(v, ".1f") for v in (c.recall, c.precision, c.f1))]
+        for c in ship.per_class
+    ]
     yield "### By class"
-    yield "\n".join(lines)
+    yield markdown_table(["class", ">items", ">recall", ">precision", ">F1"], rows)
 
 
 def _provenance(result: Benchmark, ship: Measurement | None) -> Iterator[str]:
@@ -144,8 +147,8 @@ def _provenance(result: Benchmark, ship: Measurement | None) -> Iterator[str]:
         ("SHA-256 of the file", ship.sha256 if ship else ""),
         ("SHA-256 of the data", result.data["sha256"]),
     ]
-    return (f"{name}: {escaped(value)}" for name, value in known if value)
+    return (f"{escaped(name)}: {escaped(value)}" for name, value in known if value)
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return json_text(text)

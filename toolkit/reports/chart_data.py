@@ -7,6 +7,7 @@ from typing import Any
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.runtime import ENGINES
+from edgepress.toolkit.benchmarking.advice import front_of
 from edgepress.toolkit.benchmarking.plots import pareto_front
 from edgepress.toolkit.reports import view
 from edgepress.toolkit.results.records import Benchmark, Measurement
@@ -32,6 +33,7 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
     fronts = {"": _front(drawn, "size_bytes", index)} | {
         host: _front([r for r in drawn if view.host_of(r, result) == host], "p50_us", index) for host in hosts
     }
+    rings = {host: [index[id(r)] for r in front_of(result, host) if r.accuracy is not None] for host in hosts}
     rows = [
         {
             "name": view.about(r, name, view.beside(r, result)),
@@ -64,6 +66,7 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
         "rows": rows,
         "hosts": hosts,
         "fronts": fronts,
+        "rings": rings | {"": rings[hosts[0]]},
         "limit": limit,
         "maxDrop": result.max_drop_pp,
         "labels": labels if len(labels) <= MAX_MATRIX else [],

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-
+from edgepress.toolkit.columns import SHORT, filled, varying
+from edgepress.toolkit.escaping import markdown as escaped
+from edgepress.toolkit.escaping import markdown_table
 from edgepress.toolkit.host.describe import host_title
 from edgepress.toolkit.reports import view
-from edgepress.toolkit.results.records import Benchmark, Measurement
-
-_COLUMNS: tuple[tuple[str, Callable[[Measurement], str]], ...] = (
-    ("size", lambda r: view.size(r.size_bytes)),
-    ("accuracy", lambda r: view.percent(r.accuracy)),
-    ("drop, pp", view.drop),
-    ("SQNR", view.sqnr),
-    ("max. error", lambda r: view.number(r.max_error)),
-    ("mean error", lambda r: view.number(r.mean_error)),
-    ("p50", lambda r: view.duration(r.p50_us)),
-    ("speed-up", lambda r: view.times(r.speedup)),
-    ("memory", lambda r: view.size(r.memory_bytes)),
-)
+from edgepress.toolkit.results.records import Benchmark
 
 
 def markdown(result: Benchmark) -> str:
@@ -44,21 +32,15 @@ def ship_name(result: Benchmark) -> str:
 
 def table(result: Benchmark) -> str:
     """All files as a Markdown table; columns without figures are left out, the shipped file is bold."""
-    columns = [(title, text) for title, text in _COLUMNS if any(text(r) for r in result.results)]
-    several = len(view.hosts_of(result)) > 1
-    same = [c for c in view.SETTING if len({c.value(r) for r in result.results}) > 1]
-    heads = ["file", "engine", *(["host"] if several else [])]
-    columns = [*((c.title.lower(), c.text) for c in same), *columns]
-    lines = [
-        f"| {' | '.join([*heads, *(title for title, _ in columns), 'status'])} |",
-        f"|{'---|' * len(heads)}{'--:|' * len(columns)}---|",
-    ]
-    ship = view.shipped_row(result)
-    for r, name in zip(result.results, view.row_names(result.results), strict=True):
+    rows, ship, several = result.results, view.shipped_row(result), len(view.hosts_of(result)) > 1
+    columns = [*varying(rows), *filled(SHORT, rows)]
+    heads = ["File", "Engine", *(["Host"] if several else []), *(f">{c.title}" for c in columns), "Status"]
+    lines = []
+    for r, name in zip(rows, view.row_names(rows), strict=True):
         file = f"**{escaped(name)}**" if r is ship else escaped(name)
-        cells = [file, escaped(r.engine), *([escaped(view.host_of(r, result))] if several else [])]
-        lines.append(f"| {' | '.join([*cells, *(text(r) for _, text in columns), escaped(view.short_status(r))])} |")
-    return "\n".join(lines)
+        place = [file, escaped(r.engine), *([escaped(view.host_of(r, result))] if several else [])]
+        lines.append([*place, *(c.text(r) for c in columns), escaped(view.short_status(r))])
+    return markdown_table(heads, lines)
 
 
 def measured_on(result: Benchmark) -> str:
@@ -93,9 +75,3 @@ def diagnoses(result: Benchmark) -> list[str]:
     names = zip(result.results, view.row_names(result.results), strict=True)
     told = [f"- {escaped(view.about(r, name))}: {escaped(r.diagnosis)}" for r, name in names if r.diagnosis]
     return ["What takes the time:", "\n".join(told)] if told else []
-
-
-def escaped(text: str) -> str:
-    """A text on one line with all Markdown and HTML escaped."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)

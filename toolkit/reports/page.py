@@ -14,35 +14,52 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgepress import __version__
+from edgepress.runtime.text import json_text, one_line
+from edgepress.toolkit import columns, text
 from edgepress.toolkit.host.describe import host_title
 from edgepress.toolkit.reports import view
 from edgepress.toolkit.reports.chart_data import COLORS, chart_data, color_of, shape_of
-from edgepress.toolkit.results.records import DROP, LARGE_ERROR, USABLE, Benchmark, Disagreement, Measurement
+from edgepress.toolkit.results.records import DROP, LARGE_ERROR, UNPROVEN, USABLE, Benchmark, Disagreement, Measurement
+from edgepress.toolkit.text import is_sure
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 HERE = Path(__file__).parent
+MOST = 2000
+"""Characters of a text in a page."""
 SCRIPTS = ("vendor/d3.min.js", "plots.js", "closer.js", "report.js")
 
 
-def page(result: Benchmark, climb: Mapping[str, Any] | None = None) -> str:
-    """The report of a benchmark as HTML, with a climb of `climb_of` if there is one."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def page(result: Benchmark, search: Mapping[str, Any] | None = None) -> str:
+    """The report of a benchmark as HTML, with a search of `compress_search_of` if there is one."""
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     style = style_sheet()
     scripts = [(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS]
-    return environment.get_template("page.html").render(
-        **_context(result, climb),
+    return template("page.html").render(
+        **_context(result, search),
         policy=_policy(style, scripts),
         style=Markup(style),  # ours, not the results'
         scripts=[Markup(script) for script in scripts],
         data=Markup(embedded_json(chart_data(result))),
     )
+
+
+def template(name: str) -> Template:
+    """A template, in which each text is one line of characters that are seen, and HTML only if it is `Markup`."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        return one_line(value, MOST) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    how: dict[str, Any] = {"autoescape": True, "undefined": StrictUndefined, "finalize": shown}
+    environment = Environment(loader=FileSystemLoader(HERE), trim_blocks=True, lstrip_blocks=True, **how)
+    return environment.get_template(name)
 
 
 def style_sheet() -> str:
@@ -53,9 +70,18 @@ def style_sheet() -> str:
 
 
 def embedded_json(value: Any) -> str:
-    """JSON for a script element: no text in it can end the element or begin a comment."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """JSON for a script element: no text in it can end the element or begin a comment, and all are one line."""
+    text = json.dumps(_lines_in(value), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _lines_in(value: Any) -> Any:
+    """The same document with `one_line` of each text."""
+    if isinstance(value, str):
+        return one_line(value, MOST)
+    if isinstance(value, Mapping):
+        return {_lines_in(key): _lines_in(each) for key, each in value.items()}  # hosts are keys, too
+    return [_lines_in(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _policy(style: str, scripts: list[str]) -> str:
@@ -66,7 +92,7 @@ def _policy(style: str, scripts: list[str]) -> str:
     return f"{rules}; base-uri 'none'; form-action 'none'"
 
 
-def _context(result: Benchmark, climb: Mapping[str, Any] | None) -> dict[str, Any]:
+def _context(result: Benchmark, search: Mapping[str, Any] | None) -> dict[str, Any]:
     """The values that the template inserts."""
     rows = _rows(result)
     ship = next((row for row in rows if row["ship"]), None)
@@ -79,6 +105,7 @@ def _context(result: Benchmark, climb: Mapping[str, Any] | None) -> dict[str, An
     return {
         "b": result,
         "v": view,
+        "fig": columns,
         "rows": rows,
         "first": first,
         "ship": ship,
@@ -96,10 +123,10 @@ def _context(result: Benchmark, climb: Mapping[str, Any] | None) -> dict[str, An
         "schemes": {r["m"].scheme: r["color"] for r in rows if r["m"].scheme},
         "engines": {r["engine"]: r["shape"] for r in rows if r["engine"]},
         "sha256": {r["m"].file: r["m"].sha256 for r in rows if r["m"].sha256},
-        "contract": json.dumps(view.contract_of(result), indent=2, ensure_ascii=False),
+        "contract": json_text(view.contract_of(result), indent=2).split("\n"),
         "disagreements": _disagreements(result),
-        "climb": climb,
-        "has": _sections(result, climb),
+        "search": search,
+        "has": _sections(result, search),
         "version": __version__,
     }
 
@@ -118,15 +145,23 @@ def _rows(result: Benchmark) -> list[dict[str, Any]]:
             "m": r,
             "ship": r is view.shipped_row(result),
             "baseline": view.is_baseline(r, result),
-            "tone": "good" if r.status == USABLE else "bad" if r.failed or r.status in (DROP, LARGE_ERROR) else "fair",
+            "tone": _tone(r, result.advice.confidence),
         }
         for n, (r, name) in enumerate(zip(result.results, view.row_names(result.results), strict=True))
     ]
 
 
+def _tone(row: Measurement, confidence: float | None) -> str:
+    if row.status == USABLE or (row.status == UNPROVEN and is_sure(row.probability, confidence)):
+        return "good"
+    return "bad" if row.failed or row.status in (DROP, LARGE_ERROR) else "fair"
+
+
 def _disagreements(result: Benchmark) -> list[Disagreement]:
     """The items on which files disagree; a picture that is not a PNG is dropped."""
-    return [d if _is_png(d.png) else replace(d, png="") for d in result.disagreements]
+    from markupsafe import Markup
+
+    return [replace(d, png=Markup(d.png) if _is_png(d.png) else "") for d in result.disagreements]  # letters only
 
 
 def _is_png(text: str) -> bool:
@@ -141,13 +176,13 @@ def _only(values: set[int]) -> int | None:
     return next(iter(values)) if len(values) == 1 else None
 
 
-def _sections(result: Benchmark, climb: Mapping[str, Any] | None) -> dict[str, str]:
+def _sections(result: Benchmark, search: Mapping[str, Any] | None) -> dict[str, str]:
     """The sections that have content: anchor and title."""
     rows = result.results
     titles = {
         "trade-off": ("Trade-off", any(r.accuracy is not None for r in rows)),
         "files": ("All files", True),
-        "climb": ("How it was compressed", climb is not None),
+        "search": ("How it was compressed", search is not None),
         "accuracy": ("Accuracy", any(r.drop_pp is not None for r in rows)),
         "closer": ("A closer look", any(r.per_class or r.confusion_matrix or r.profile for r in rows)),
         "disagreements": ("Disagreements", bool(result.disagreements)),
@@ -164,17 +199,17 @@ def _sections(result: Benchmark, climb: Mapping[str, Any] | None) -> dict[str, s
 def _tiles(ship: Measurement, base: Measurement | None) -> list[tuple[str, str, str]]:
     """The shipped file in a few figures: name, figure, comparison with the baseline."""
     other = base if base is not None and base is not ship else None
-    smaller = ship.size_ratio and ship.size_ratio < 1 and f"{view.times(1 / ship.size_ratio)} smaller than the baseline"
-    drop, speed = view.drop(ship), view.speedup(ship)
+    smaller = ship.size_ratio and ship.size_ratio < 1 and f"{text.times(1 / ship.size_ratio)} smaller than the baseline"
+    drop, speed = view.drop(ship), text.interval(ship.speedup, ship.speedup_low, ship.speedup_high)
     tiles = [
-        ("Size", view.size(ship.size_bytes), (other and smaller) or ""),
-        ("Accuracy", view.percent(ship.accuracy), f"drop {drop} pp" if drop and other else ""),
-        ("SQNR", view.sqnr(ship), f"largest error {view.number(ship.max_error)}"),
-        ("Latency, p50", view.duration(ship.p50_us), f"speed-up {speed}" if speed and other else ""),
+        ("Size", columns.size(ship.size_bytes), (other and smaller) or ""),
+        ("Accuracy", columns.percent(ship.accuracy), f"drop {drop} pp" if drop and other else ""),
+        ("SQNR", columns.sqnr(ship.max_error, ship.sqnr_db), f"largest error {columns.number(ship.max_error)}"),
+        ("Latency, p50", columns.duration(ship.p50_us), f"speed-up {speed}" if speed and other else ""),
         (
             "Peak memory",
-            view.size(ship.memory_bytes),
-            f"baseline {view.size(other.memory_bytes)}" if other and other.memory_bytes is not None else "",
+            columns.size(ship.memory_bytes),
+            f"baseline {columns.size(other.memory_bytes)}" if other and other.memory_bytes is not None else "",
         ),
     ]
     return [tile for tile in tiles if tile[1]]
@@ -187,12 +222,12 @@ def _side_by_side(
     also: tuple[str, ...] = (),
 ) -> list[dict[str, Any]]:
     """One row per file, engine and what `also` names, with its median latency at each place; none without any."""
-    found: dict[Any, dict[str, Any]] = {}
+    groups: dict[Any, dict[str, Any]] = {}
     for row in rows:
         key = row["m"].file, row["engine"], *(row[name] for name in also)
-        line = found.setdefault(key, row | {"each": [None] * len(places)})
+        line = groups.setdefault(key, row | {"each": [None] * len(places)})
         line["each"][places.index(place_of(row))] = row["m"].p50_us
-    return [line for line in found.values() if any(us is not None for us in line["each"])]
+    return [line for line in groups.values() if any(us is not None for us in line["each"])]
 
 
 def _sentences(text: str) -> tuple[str, str]:

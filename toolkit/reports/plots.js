@@ -6,7 +6,7 @@
 const report = JSON.parse(document.getElementById("data").textContent);
 const MARGIN = { top: 14, right: 18, bottom: 42, left: 56 };
 const NEAR = 36; // pixels within which a pointer means a point
-const NAME_WIDTH = 6.6; // of a letter, pixels
+const GAP = 6; // pixels between two names, at least
 
 const duration = (us) => (us >= 1e6 ? `${us / 1e6} s` : us >= 1e3 ? `${us / 1e3} ms` : `${us} µs`);
 const bytes = (n) => (n >= 1e6 ? `${n / 1e6} MB` : n >= 1e3 ? `${n / 1e3} kB` : `${n} B`);
@@ -49,6 +49,7 @@ function floorOf(points) {
 /** Make the frame of one Pareto plot; returns what draws it. `cost` is "size" or "p50", `host` names the host whose latencies are shown. */
 function paretoPlot(container, { cost, host, title, onChoose }) {
   const front = report.fronts[host];
+  const ringed = report.rings[host];
   const points = report.rows
     .map((row, index) => ({ ...row, index }))
     .filter((p) => p.leading && p.accuracy !== null && p[cost] !== null && (cost === "size" ? p.host === report.hosts[0] : p.host === host))
@@ -89,12 +90,12 @@ function paretoPlot(container, { cost, host, title, onChoose }) {
       const steps = onFront.map((place, n) => (n ? `H${place.x}V${place.y}` : `M${place.x},${place.y}`));
       svg.append("path").attr("class", "front").attr("d", `${steps.join("")}H${width - MARGIN.right}`);
     }
-    points.forEach((p, n) => drawPoint(svg, p, places[n], { x, y, cost, onFront: front.includes(p.index), bottom }));
-    nameSome(svg, points, places, front, { width, bottom });
+    points.forEach((p, n) => drawPoint(svg, p, places[n], { x, y, cost, ringed: ringed.includes(p.index), shipped: p.index === report.ship, bottom }));
+    nameSome(svg, points, places, [...new Set([...front, ...ringed])], { width, bottom });
     svg.selectAll(".point").attr("tabindex", (_, n) => (n === current ? 0 : -1));
   }
 
-  function drawPoint(parent, p, place, { x, y, cost, onFront, bottom }) {
+  function drawPoint(parent, p, place, { x, y, cost, ringed, shipped, bottom }) {
     const group = parent.append("g").attr("class", `point c${p.color}`).attr("role", "button").attr("data-index", p.index)
       .attr("aria-label", `${p.name}. ${p.facts.map(([name, text]) => `${name} ${text}`).join(", ")}.`);
     const shift = place.x - x(p[cost]);
@@ -107,7 +108,8 @@ function paretoPlot(container, { cost, host, title, onChoose }) {
         .attr("x1", x(p.p50Range[0]) + shift).attr("x2", x(p.p50Range[1]) + shift);
     }
     group.append("circle").attr("class", "halo").attr("cx", place.x).attr("cy", place.y).attr("r", 12);
-    if (onFront && !place.below) group.append("circle").attr("class", "ring").attr("cx", place.x).attr("cy", place.y).attr("r", 9.5);
+    if (ringed && !place.below) group.append("circle").attr("class", "ring").attr("cx", place.x).attr("cy", place.y).attr("r", 9.5);
+    if (shipped && !place.below) group.append("circle").attr("class", "ring ship").attr("cx", place.x).attr("cy", place.y).attr("r", 12.5);
     group.append("use").attr("href", `#shape${p.shape}`).attr("x", place.x).attr("y", place.y);
   }
 
@@ -164,7 +166,7 @@ function beside(points, p, cost) {
   return 11 * (same.indexOf(p) - (same.length - 1) / 2);
 }
 
-/** Name the points of the front, and those that are off the scale, where there is room. */
+/** Name the points of the front, those with a ring, and those that are off the scale, where there is room. */
 function nameSome(svg, points, places, front, { width, bottom }) {
   const taken = places.map((place) => [place.x - 8, place.y - 8, place.x + 8, place.y + 8]);
   const free = (box) => box[0] > MARGIN.left && box[2] < width - 2 && box[1] > 2 && box[3] < bottom && taken.every((t) => box[2] < t[0] || box[0] > t[2] || box[3] < t[1] || box[1] > t[3]);
@@ -172,15 +174,17 @@ function nameSome(svg, points, places, front, { width, bottom }) {
     const { x, y, below } = places[n];
     if (!front.includes(p.index) && !below) return;
     const text = below ? `${p.label} ${(100 * p.accuracy).toFixed(1)} % ↓` : p.label;
-    const long = text.length * NAME_WIDTH;
+    const name = svg.append("text").attr("class", "name").attr("aria-hidden", "true").text(text);
+    const long = name.node().getComputedTextLength();
     const corners = [[x + 12, y - 18], [x - 12 - long, y - 18], [x + 12, y + 4], [x - 12 - long, y + 4], [x - long / 2, y - 30], [x - long / 2, y + 16], [x + 12, y - 34], [x - 12 - long, y - 34]];
-    for (const [left, up] of corners) {
-      const box = [left, up, left + long, up + 14];
-      if (!free(box)) continue;
-      taken.push(box);
-      svg.append("text").attr("class", "name").attr("aria-hidden", "true").attr("x", left).attr("y", up + 11).text(text);
+    const place = corners.find(([left, up]) => free([left, up, left + long, up + 14]));
+    if (!place) {
+      name.remove();
       return;
     }
+    const [left, up] = place;
+    taken.push([left - GAP, up, left + long + GAP, up + 14]);
+    name.attr("x", left).attr("y", up + 11);
   });
 }
 

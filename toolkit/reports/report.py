@@ -48,10 +48,10 @@ class Report:
 def report(
     folder: str | Path, out: str | Path | None = None, *, format: Format = "html", licence: str = "unknown"
 ) -> Report:
-    """Write the report of a sweep, or of a benchmark; the page of one also shows the climb of `edgepress compress`.
+    """Write the report of a sweep, or of a benchmark; the page of one also shows the search of `edgepress compress`.
 
     Args:
-        folder: A folder that holds `benchmark.json` or `sweep.json`, or one of these files.
+        folder: A folder that holds `benchmark.json` or `sweep.json`, or one of these files; a run's folder, too.
         out: File to write; None writes a page to `report.html` next to the results, and no file for other formats.
         format: A name in `FORMATS`.
         licence: License of the model, as a Hugging Face identifier, for the card.
@@ -64,20 +64,21 @@ def report(
         >>> print(report("edgepress-demo", format="md").text)
     """
     from edgepress.toolkit.reports.card import model_card
-    from edgepress.toolkit.reports.climb import climb_of
+    from edgepress.toolkit.reports.compress_search import compress_search_of
     from edgepress.toolkit.reports.markdown import markdown
     from edgepress.toolkit.reports.page import page
     from edgepress.toolkit.results.file import load_benchmark
+    from edgepress.toolkit.results.run_files import folder_with
 
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    folder = Path(folder)
-    found = folder / SWEEP if folder.is_dir() and not (folder / RESULTS).exists() else folder
-    if found.name == SWEEP and found.exists():
-        return _of_sweep(found, out, format)
+    folder = folder_with(Path(folder), RESULTS, SWEEP)
+    source = folder / SWEEP if folder.is_dir() and not (folder / RESULTS).exists() else folder
+    if source.name == SWEEP and source.exists():
+        return _of_sweep(source, out, format)
     result = load_benchmark(folder)
     if format == "html":
-        text = page(result, climb_of(folder if folder.is_dir() else folder.parent))
+        text = page(result, compress_search_of(folder if folder.is_dir() else folder.parent))
         out = out or (folder if folder.is_dir() else folder.parent) / PAGE
     else:
         text = markdown(result) if format == "md" else model_card(result, licence=licence)
@@ -85,8 +86,8 @@ def report(
 
 
 def _of_sweep(file: Path, out: str | Path | None, format: Format) -> Report:
-    from edgepress.toolkit.reports.sweep_markdown import sweep_markdown
     from edgepress.toolkit.reports.sweep_page import sweep_page
+    from edgepress.toolkit.reports.sweep_view import sweep_markdown
     from edgepress.toolkit.sweeping.result import load_sweep
 
     if format == "card":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -13,6 +13,10 @@ import numpy as np
 from edgepress.toolkit.sweeping.result import Row, Sweep
 
 CONFIDENCE = 0.95
+SEEDS = 3
+"""Number of seeds from which on there is an interval: that of two is wider than anything that could be found."""
+MOST_PP = 100.0
+"""The largest difference of two accuracies."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Effect:
         reference: The value that it is compared with.
         pairs: Number of pairs of files that differ in this dimension only.
         accuracy_pp: Mean difference of validation accuracy, percentage points.
-        low_pp, high_pp: Its 95 % interval over the seeds; None for fewer than two seeds.
+        low_pp, high_pp: Its 95 % interval over the seeds; None for fewer than `SEEDS`.
         latency: Geometric mean of the ratios of latency; None if nothing was timed.
         size: The same of the sizes.
     """
@@ -47,17 +51,17 @@ def effects_of(sweep: Sweep) -> list[Effect]:
     A dimension that some architectures do not have, such as the width, is no condition of the comparison of others:
     there, means over its values are compared.
     """
-    rows = [row for row in sweep.rows if row.status == "ok" and row.val_accuracy is not None]
+    rows = [row for row in sweep.rows if row.status == "ok" and row.val_accuracy is not None and row.size_bytes]
     names = [name for name in sweep.plan.get("dimensions", {}) if name != "seed"]
     partial = {name for name in names if any(row.point.get(name) is None for row in rows)}
-    found = []
+    effects = []
     for name in names:
         values = _values(name, rows)
         others = [other for other in names if other != name and (other not in partial or name in partial)]
         for value in values[1:]:
-            if (effect := _effect(rows, name, values[0], value, others)) is not None:
-                found.append(effect)
-    return found
+            if (effect := _effect(rows, name, values[0], value, others=others)) is not None:
+                effects.append(effect)
+    return effects
 
 
 def _values(name: str, rows: Sequence[Row]) -> list[Any]:
@@ -65,7 +69,7 @@ def _values(name: str, rows: Sequence[Row]) -> list[Any]:
     return [value for value in known.values() if value is not None]
 
 
-def _effect(rows: Sequence[Row], name: str, reference: Any, value: Any, others: Sequence[str]) -> Effect | None:
+def _effect(rows: Sequence[Row], name: str, reference: Any, value: Any, *, others: Sequence[str]) -> Effect | None:
     groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in rows:
         place = json.dumps([row.point.get(other) for other in others]), str(row.point.get("seed"))
@@ -84,7 +88,7 @@ def _effect(rows: Sequence[Row], name: str, reference: Any, value: Any, others: 
     means = np.array([np.mean(each) for each in by_seed.values()])
     half = _half_width(means)
     middle = float(means.mean())
-    low, high = (None, None) if half is None else (middle - half, middle + half)
+    low, high = (None, None) if half is None else (max(middle - half, -MOST_PP), min(middle + half, MOST_PP))
     ratio = float(np.exp(np.mean(latency))) if latency else None
     pairs = sum(map(len, by_seed.values()))
     return Effect(name, value, reference, pairs, middle, low, high, ratio, float(np.exp(np.mean(size))))
@@ -99,10 +103,10 @@ def _log(row: Row, name: str) -> float:
 
 
 def _half_width(means: Any) -> float | None:
-    """Half of Student's interval of a mean; None for fewer than two values."""
+    """Half of Student's interval of a mean; None for too few values."""
     from scipy import stats
 
-    if len(means) < 2:
+    if len(means) < SEEDS:
         return None
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(means) - 1) * np.std(means, ddof=1) / np.sqrt(len(means)))
 
@@ -111,12 +115,3 @@ def seed_spread_pp(sweep: Sweep) -> float | None:
     """Standard deviation of validation accuracy between seeds, pooled over configurations, percentage points."""
     known = [c.val_accuracy_std for c in sweep.configurations if c.val_accuracy_std is not None]
     return 100 * float(np.sqrt(np.mean(np.square(known)))) if known else None
-
-
-def points_of(sweep: Sweep) -> Mapping[str, list[Any]]:
-    """The values that each dimension has in the configurations, for those that have several."""
-    names = sweep.configurations[0].point if sweep.configurations else {}
-    found = {
-        name: list({json.dumps(c.point[name]): c.point[name] for c in sweep.configurations}.values()) for name in names
-    }
-    return {name: values for name, values in found.items() if len(values) > 1}

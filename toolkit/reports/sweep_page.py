@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from edgepress import __version__
+from edgepress.toolkit import columns
+from edgepress.toolkit.columns import VALIDATION
 from edgepress.toolkit.reports import sweep_view, view
 from edgepress.toolkit.reports.chart_data import SHAPES, color_of
-from edgepress.toolkit.reports.page import HERE, style_sheet
-from edgepress.toolkit.reports.sweep_effects import effects_of, seed_spread_pp
+from edgepress.toolkit.reports.page import style_sheet, template
+from edgepress.toolkit.reports.sweep_effects import effects_of
 from edgepress.toolkit.sweeping.result import Configuration, Sweep
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480, 300, 52, 14, 12, 40
@@ -40,12 +42,8 @@ class Plot:
 
 def sweep_page(sweep: Sweep) -> str:
     """The report of a sweep as HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     style = style_sheet()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -53,9 +51,10 @@ def sweep_page(sweep: Sweep) -> str:
     shapes = {arch: min(n, SHAPES - 1) for n, arch in enumerate(archs)}
     effects = effects_of(sweep)
     shown = sweep.configurations[:TABLED]
-    return environment.get_template("sweep.html").render(
+    return template("sweep.html").render(
         sweep=sweep,
         v=view,
+        fig=columns,
         s=sweep_view,
         winners=sweep_view.winners(sweep),
         plots=_plots(sweep, shapes),
@@ -65,7 +64,6 @@ def sweep_page(sweep: Sweep) -> str:
         more=len(sweep.configurations) - len(shown),
         timed=any(c.latency_us is not None for c in sweep.configurations),
         effects=[(e, _bar(e, effects)) for e in effects],
-        spread=seed_spread_pp(sweep),
         failures=list(dict.fromkeys(row.error for row in sweep.rows if row.error)),
         version=__version__,
         policy=policy,
@@ -75,15 +73,15 @@ def sweep_page(sweep: Sweep) -> str:
 
 def _plots(sweep: Sweep, shapes: dict[str, int]) -> list[Plot]:
     costs: list[tuple[str, Callable[[Configuration], float | None], Callable[[Any], str]]] = [
-        ("latency", lambda c: c.latency_us, view.duration),
-        ("size", lambda c: float(c.size_bytes), lambda n: view.size(round(n))),
+        ("latency", lambda c: c.latency_us, columns.duration),
+        ("size", lambda c: float(c.size_bytes), lambda n: columns.size(round(n))),
     ]
-    found = []
+    plots = []
     for name, cost, text in costs:
         known = [(c, value) for c in sweep.configurations if (value := cost(c)) is not None]
         if known:
-            found.append(_plot(f"Accuracy against {name}", known, text, shapes, sweep))
-    return found
+            plots.append(_plot(f"Accuracy against {name}", known, text, shapes, sweep=sweep))
+    return plots
 
 
 def _plot(
@@ -91,6 +89,7 @@ def _plot(
     known: Sequence[tuple[Configuration, float]],
     text: Callable[[Any], str],
     shapes: dict[str, int],
+    *,
     sweep: Sweep,
 ) -> Plot:
     logs, accuracies = [math.log(cost) for _, cost in known], [c.val_accuracy for c, _ in known]
@@ -115,7 +114,7 @@ def _plot(
             "color": color_of(c.point["to"]),
             "shape": shapes[str(c.point["arch"])],
             "ring": (x(cost), y(c.val_accuracy)) in front,
-            "text": f"{sweep_view.name_of(c.point, sweep)}: {sweep_view.accuracy(c)}, {text(cost)}",
+            "text": f"{sweep_view.name_of(c.point, sweep)}: {VALIDATION.text(c)}, {text(cost)}",
         }
         for c, cost in reversed(known)
     ]
@@ -140,7 +139,7 @@ def _bar(effect: Any, effects: Sequence[Any]) -> dict[str, float]:
         return round(4 + 92 * (value - low) / span, 1)
 
     at, zero = place(effect.accuracy_pp), place(0.0)
-    found = {"zero": zero, "at": at, "from": min(at, zero), "width": abs(at - zero)}
+    places = {"zero": zero, "at": at, "from": min(at, zero), "width": abs(at - zero)}
     if effect.low_pp is not None and effect.high_pp is not None:
-        found |= {"low": place(effect.low_pp), "high": place(effect.high_pp)}
-    return found
+        places |= {"low": place(effect.low_pp), "high": place(effect.high_pp)}
+    return places

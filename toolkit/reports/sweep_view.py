@@ -1,13 +1,17 @@
-"""Prepare what the reports of a sweep show: winners with their commands, and figures as text."""
+"""What the reports of a sweep show: winners with their commands, figures as text, and all of it as Markdown."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgepress.toolkit import columns, text
+from edgepress.toolkit.columns import LATENCY, SIZE, TEST, VALIDATION
+from edgepress.toolkit.escaping import markdown as escaped
+from edgepress.toolkit.escaping import markdown_table, shell_line
 from edgepress.toolkit.reports import view
+from edgepress.toolkit.reports.sweep_effects import Effect, effects_of, seed_spread_pp
 from edgepress.toolkit.sweeping.result import Configuration, Row, Sweep
 from edgepress.toolkit.sweeping.space import title
 
@@ -15,6 +19,7 @@ WINNERS = {
     "accurate": "The most accurate",
     "fast": "The fastest less than 1 pp below it",
     "small": "The smallest less than 1 pp below it",
+    "recommended": "The recommended one",
 }
 _FLAGS = ("freeze", "class_weights", "skip_unreadable")
 
@@ -34,13 +39,13 @@ def winners(sweep: Sweep) -> list[Winner]:
     reasons: dict[int, list[str]] = {}
     for name, number in sweep.winners.items():
         reasons.setdefault(number, []).append(WINNERS.get(name, name))
-    found = []
+    every = []
     for number, why in reasons.items():
         configuration = sweep.configurations[number]
         row = sweep.rows[configuration.best]
-        words = " and ".join([why[0], *(text[0].lower() + text[1:] for text in why[1:])])
-        found.append(Winner(words, configuration, row, commands(sweep, row)))
-    return found
+        words = " and ".join([why[0], *(other[0].lower() + other[1:] for other in why[1:])])
+        every.append(Winner(words, configuration, row, commands(sweep, row)))
+    return every
 
 
 def commands(sweep: Sweep, row: Row) -> tuple[str, ...]:
@@ -55,7 +60,18 @@ def commands(sweep: Sweep, row: Row) -> tuple[str, ...]:
             words += [option] if value else []
         elif value is not None:
             words += [option, "x".join(map(str, value)) if isinstance(value, list) else f"{value}"]
-    return shlex.join(words), shlex.join(["edgepress", "convert", f"{folder}/model.keras", "--to", row.point["to"]])
+    return shell_line(*words), shell_line("edgepress", "convert", f"{folder}/model.keras", "--to", row.point["to"])
+
+
+def file_of(winner: Winner, sweep: Sweep) -> str:
+    """Which seed's file a winner's is, with the figures of that file."""
+    row = winner.row
+    figures = [f"validation {columns.percent(row.val_accuracy)}", f"test {columns.percent(row.accuracy)}"]
+    figures += [
+        columns.size(row.size_bytes),
+        *([columns.duration(row.latency_us)] if row.latency_us is not None else []),
+    ]
+    return f"Its file is that of the best seed on validation items, {row.point.get('seed')}: {', '.join(figures)}."
 
 
 def name_of(point: Mapping[str, Any], sweep: Sweep) -> str:
@@ -71,10 +87,22 @@ def value_of(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def accuracy(c: Configuration) -> str:
-    """Validation accuracy with its standard deviation over seeds."""
-    spread = "" if c.val_accuracy_std is None else f" ± {100 * c.val_accuracy_std:.2f}"
-    return f"{view.percent(c.val_accuracy)}{spread}"
+def about_seeds(sweep: Sweep) -> str:
+    """What the figures of configurations are, and how much chance there is in them."""
+    counts = {len(c.rows) for c in sweep.configurations}
+    if not counts or max(counts) == 1:
+        return "Figures are those of one seed each, so how far they differ by chance is not known: --seeds 3 tells."
+    seeds = "-".join(str(n) for n in sorted({min(counts), max(counts)}))
+    spread = seed_spread_pp(sweep)
+    noise = "" if spread is None else f" Between seeds, validation accuracy differs by {spread:.2f} pp (SD)."
+    return f"All figures are means over {seeds} seeds, those of accuracy with the standard deviation (SD).{noise}"
+
+
+def effect_of(effect: Effect) -> str:
+    """A difference of accuracy with its interval, in which more than 100 pp cannot be."""
+    if effect.low_pp is None or effect.high_pp is None:
+        return f"{text.signed(effect.accuracy_pp)} (too few seeds for an interval)"
+    return text.interval(effect.accuracy_pp, effect.low_pp, effect.high_pp)
 
 
 def summary(sweep: Sweep) -> str:
@@ -85,5 +113,35 @@ def summary(sweep: Sweep) -> str:
     trained = len({row.keys.get("train") for row in sweep.rows if row.model is not None})
     parts = [f"{counts['ok']} files of {trained} trainings"]
     words = {"stopped": "stopped early", "failed": "failed", "missing": "not done"}
-    parts += [f"{counts[status]} {text}" for status, text in words.items() if counts[status]]
+    parts += [f"{counts[status]} {what}" for status, what in words.items() if counts[status]]
     return ", ".join(parts)
+
+
+def sweep_markdown(sweep: Sweep) -> str:
+    """A sweep as Markdown."""
+    data = sweep.data
+    parts = [f"**Sweep of {escaped(view.file_name(str(data['source'])))}**: {summary(sweep)}."]
+    for winner in winners(sweep):
+        c = winner.configuration
+        figures = ", ".join(filter(None, (f"validation {VALIDATION.text(c)}, test {TEST.text(c)}", *_costs(c))))
+        block, file = "\n".join(winner.commands), file_of(winner, sweep)
+        name = escaped(name_of(c.point, sweep))
+        parts.append(f"{escaped(winner.why)}: **{name}** ({figures}). {file}\n\n```shell\n{block}\n```")
+    front = [c for c in sweep.configurations if c.on_front]
+    rows = [[escaped(name_of(c.point, sweep)), VALIDATION.text(c), *_costs(c)] for c in front]
+    parts.append(markdown_table(["On the front", ">Validation", ">Size", ">Latency"], rows))
+    if effects := effects_of(sweep):
+        heads = ["Dimension", "Value", "Instead of", ">Validation, pp", ">Size", ">Latency"]
+        words = [[escaped(value_of(v)) for v in (e.dimension, e.value, e.reference)] for e in effects]
+        costs = [[effect_of(e), text.times(e.size), text.times(e.latency)] for e in effects]
+        parts.append(markdown_table(heads, [a + b for a, b in zip(words, costs, strict=True)]))
+    parts += [about_seeds(sweep)] if sweep.configurations else []
+    parts += [f"> {escaped(note)}" for note in sweep.notes]
+    parts.append(
+        f"Timed on {escaped(sweep.machine)}. All choices are by validation items; test figures are of the winners."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _costs(configuration: Configuration) -> list[str]:
+    return [SIZE.text(configuration), LATENCY.text(configuration)]

@@ -6,46 +6,13 @@ A figure that was not measured is an empty text, and a column without figures is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 from pathlib import PureWindowsPath
-from typing import Any, ParamSpec
+from typing import Any
 
 from edgepress.toolkit import text
+from edgepress.toolkit.columns import FILES, SHORT, STATUS, Column, filled, size, varying
 from edgepress.toolkit.results.records import Benchmark, Measurement
-
-Value = float | str | None
-_P = ParamSpec("_P")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table of all files.
-
-    Attributes:
-        title: Its heading.
-        meaning: A short description of the figure.
-        value: The value to sort by; None if it was not measured.
-        text: The value as shown.
-        numeric: Whether it is a figure.
-    """
-
-    title: str
-    meaning: str
-    value: Callable[[Measurement], Value]
-    text: Callable[[Measurement], str]
-    numeric: bool = True
-
-
-def _unbroken(form: Callable[_P, str]) -> Callable[_P, str]:
-    """The same text with no-break spaces, so that a figure keeps its unit on its line."""
-    return lambda *args, **options: form(*args, **options).replace(" ", "\N{NO-BREAK SPACE}")
-
-
-percent, duration = _unbroken(text.percent), _unbroken(text.duration)
-rate, size = _unbroken(text.rate), _unbroken(text.size)
-interval, times = text.interval, text.times
 
 
 def file_name(path: str) -> str:
@@ -73,8 +40,8 @@ def host_of(row: Measurement, result: Benchmark) -> str:
 
 def hosts_of(result: Benchmark) -> list[str]:
     """The names of the hosts that have rows, the benchmark's own first."""
-    found = dict.fromkeys(host_of(r, result) for r in result.results)
-    return sorted(found, key=lambda name: name != result.host["name"])
+    names = dict.fromkeys(host_of(r, result) for r in result.results)
+    return sorted(names, key=lambda name: name != result.host["name"])
 
 
 def is_baseline(row: Measurement, result: Benchmark) -> bool:
@@ -119,9 +86,9 @@ def about(row: Measurement, name: str, beside: str = "") -> str:
 def origin(result: Benchmark) -> dict[str, str]:
     """The known provenance of the results as name and text, without the contract."""
     known = result.provenance
-    found = {name: str(value) for name, value in known.items() if name not in ("tools", "contract") and value}
+    facts = {name: str(value) for name, value in known.items() if name not in ("tools", "contract") and value}
     tools = ", ".join(f"{name} {number}" for name, number in mapping(known.get("tools")).items())
-    return found | ({"tools": tools} if tools else {})
+    return facts | ({"tools": tools} if tools else {})
 
 
 def contract_of(result: Benchmark) -> Mapping[str, Any]:
@@ -159,21 +126,21 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 
 def short_status(row: Measurement) -> str:
-    """A status without its reason."""
-    return row.status.partition(":")[0]
+    """A status without its reason; of one within the limit, how sure that is."""
+    return text.status_words(row.status, row.probability)
 
 
 def reasons(result: Benchmark) -> list[tuple[str, str]]:
     """Rows whose status has a reason, as (row in words, status); a failure shared by all settings appears once."""
     several = len(hosts_of(result)) > 1
     leading = {(r.file, r.engine, r.host): r for r in result.leading()}
-    found = []
+    failures = []
     for r, name in zip(result.results, row_names(result.results), strict=True):
         first = leading.get((r.file, r.engine, r.host), r)
         if ": " in r.status and (r is first or r.status != first.status):
             place = beside(r, result) if r is not first else host_of(r, result) if several else ""
-            found.append((about(r, name, place), r.status))
-    return found
+            failures.append((about(r, name, place), r.status))
+    return failures
 
 
 def notices(result: Benchmark) -> list[tuple[bool, str]]:
@@ -187,84 +154,18 @@ def notices(result: Benchmark) -> list[tuple[bool, str]]:
     return [(True, said[0] if said else warning), *(note for note in notes if note[1] not in said)]
 
 
+def columns(result: Benchmark) -> list[Column]:
+    """The columns with at least one figure, and the host if there are several."""
+    host = Column("Host", "host it was measured on", ("host",), lambda name: name or result.host["name"], numeric=False)
+    chosen = [host] if len(hosts_of(result)) > 1 else []
+    return [*chosen, *varying(result.results), *filled((*SHORT, STATUS, *FILES[len(SHORT) :]), result.results)]
+
+
 def drop(row: Measurement) -> str:
     """The accuracy drop with its interval, percentage points."""
-    return interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp)
-
-
-def speedup(row: Measurement) -> str:
-    """The speed-up with its interval."""
-    return interval(row.speedup, row.speedup_low, row.speedup_high)
-
-
-def sqnr(row: Measurement) -> str:
-    """The ratio of the outputs to their error, of a file without labels."""
-    if row.max_error == 0:
-        return "exact"
-    return "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}\N{NO-BREAK SPACE}dB"
-
-
-def number(value: float | None) -> str:
-    """A number of three digits."""
-    return text.number(value, ".3g")
+    return text.interval(row.drop_pp, row.drop_low_pp, row.drop_high_pp)
 
 
 def facts(row: Measurement) -> list[tuple[str, str]]:
     """The main figures as (name, text), without those that were not measured."""
-    pairs = [
-        ("Accuracy", percent(row.accuracy)),
-        ("Drop", drop(row) and f"{drop(row)} pp"),
-        ("SQNR", sqnr(row)),
-        ("Largest error", number(row.max_error)),
-        ("Size", size(row.size_bytes)),
-        ("Latency", duration(row.p50_us) + (f" (p99 {duration(row.p99_us)})" if row.p99_us is not None else "")),
-        ("Speed-up", speedup(row)),
-        ("Status", short_status(row)),
-    ]
-    return [(name, text) for name, text in pairs if text]
-
-
-def columns(result: Benchmark) -> list[Column]:
-    """The columns with at least one figure, and the host if there are several."""
-    host = Column("Host", "host it was measured on", *2 * (lambda r: host_of(r, result),), False)
-    chosen = [host] if len(hosts_of(result)) > 1 else []
-    chosen += [c for c in SETTING if len({c.value(r) for r in result.results}) > 1] + _COLUMNS
-    return [c for c in chosen if any(c.value(r) not in (None, "") for r in result.results)]
-
-
-def _figure(title: str, meaning: str, field: str, form: Callable[[Any], str]) -> Column:
-    return Column(title, meaning, attrgetter(field), lambda r: form(getattr(r, field)))
-
-
-SETTING = [
-    _figure("Threads", "threads the engine may use", "threads", str),
-    _figure("Batch", "items in one timed call", "batch", str),
-]
-"""Columns that appear only if files differ in them."""
-_COLUMNS = [
-    _figure("Size", "size of the file", "size_bytes", size),
-    _figure("Accuracy", "share of the test items classified correctly", "accuracy", percent),
-    Column("Drop, pp", "baseline's accuracy minus this file's, with 95 % interval", attrgetter("drop_pp"), drop),
-    Column("SQNR", "baseline's outputs / the error of this file's, as powers", attrgetter("sqnr_db"), sqnr),
-    _figure("Max. error", "largest difference of an output from the baseline's", "max_error", number),
-    _figure("Mean error", "mean absolute difference of the outputs from the baseline's", "mean_error", number),
-    Column(
-        "Status",
-        "whether its accuracy, or error, is shown to be within the limit",
-        attrgetter("status"),
-        short_status,
-        False,
-    ),
-    _figure("p50", "median latency of a call", "p50_us", duration),
-    Column("Speed-up", "baseline's latency / this file's, with 95 % interval", attrgetter("speedup"), speedup),
-    _figure("Memory", "peak resident memory beyond that of an empty process with the engine", "memory_bytes", size),
-    _figure("Agrees", "share of the items put in the same class as by the baseline", "agreement", percent),
-    _figure("p90", "90 % of the calls are faster", "p90_us", duration),
-    _figure("p99", "99 % of the calls are faster", "p99_us", duration),
-    _figure("First", "latency of the first inference after opening", "first_us", duration),
-    _figure("Load", "time to open the file", "load_ms", lambda ms: duration(None if ms is None else 1000 * ms)),
-    _figure("Deflated", "compressed size of the file", "compressed_bytes", size),
-    _figure("F1", "macro average over the classes", "macro_f1", percent),
-    _figure("ECE", "expected calibration error, 15 bins", "ece", lambda v: percent(v, ".1f")),
-]
-"""The most important first, as a screen may not have room for all."""
+    return [(c.title, shown) for c in (*SHORT, STATUS) if (shown := c.text(row))]

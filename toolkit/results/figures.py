@@ -60,8 +60,8 @@ class Finding:
         time_us: Time that it takes in one inference, microseconds.
         share: Share of the time of one inference, 0-1.
         count: Number of kernels.
-        remedy: What mends it, in words; empty if nothing is known to.
-        rewrite: Name of the rewrite that mends it; empty if none does.
+        fix: What fixes it, in words; empty if nothing is known to.
+        rewrite: Name of the rewrite that fixes it; empty if none does.
         scheme: Scheme to convert to; empty if that does not help.
         command: Command that does so; empty if there is none.
         ground: Where that is known from: a document, the engine's source, or a script that measures it.
@@ -72,7 +72,7 @@ class Finding:
     time_us: float
     share: float
     count: int = 1
-    remedy: str = ""
+    fix: str = ""
     rewrite: str = ""
     scheme: str = ""
     command: str = ""
@@ -117,6 +117,10 @@ class AccuracyFigures:
         macro_precision, macro_recall, macro_f1: Averages over the classes, 0-1.
         drop_pp, drop_low_pp, drop_high_pp: Accuracy of the baseline minus accuracy of this file, percentage points,
             with its 95 % confidence interval (paired).
+        probability: That the true drop is within the limit, 0-1, given the test items and those of `--more`.
+        lost, gained: Number of test items that only the baseline, or only this file, classifies correctly.
+        differing: Number of test items that the two put in different classes.
+        more_differing: The same of the items of `--more`.
         mcnemar_p: P-value of the exact McNemar test: the probability of such a difference by chance.
         verdict: What the interval of the drop shows, in words.
         ece: Expected calibration error, 0-1, 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599).
@@ -134,6 +138,11 @@ class AccuracyFigures:
     drop_pp: float | None = None
     drop_low_pp: float | None = None
     drop_high_pp: float | None = None
+    probability: float | None = None
+    lost: int | None = None
+    gained: int | None = None
+    differing: int | None = None
+    more_differing: int | None = None
     mcnemar_p: float | None = None
     verdict: str = ""
     ece: float | None = None

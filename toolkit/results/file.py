@@ -11,10 +11,7 @@ have their defaults.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,12 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.toolkit.documents import parse_json, read_limited
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.results.packed import unpacked
 from edgepress.toolkit.results.records import SCHEMA_VERSION, Benchmark, Measurement
+from edgepress.toolkit.results.run_files import folder_with
 
 NAME = "benchmark.json"
-MAX_BYTES = 64 << 20
-"""Largest file that is read, about ten times the size for 30 candidates with 1,000 classes each."""
 KEYS: Mapping[str, Mapping[str, type]] = {
     "host": {"name": str, "cpu": str, "machine": str, "cores": int},
     "boards": {"name": str},
@@ -36,7 +35,7 @@ KEYS: Mapping[str, Mapping[str, type]] = {
     "baseline": {"file": str, "scheme": str, "engine": str},
 }
 """Required keys of the benchmark's free-form objects, with their types."""
-SHARES = ("accuracy", "precision", "recall", "f1", "ece", "agreement", "mcnemar_p")
+SHARES = ("accuracy", "precision", "recall", "f1", "ece", "agreement", "mcnemar_p", "probability", "confidence")
 """Suffixes of the names of figures from 0 to 1."""
 QUANTILES = 51
 
@@ -69,27 +68,26 @@ def load_benchmark(path: str | Path) -> Benchmark:
     """Read the results of `edgepress benchmark`.
 
     Args:
-        path: A `benchmark.json` of any version up to the current one, or a folder that contains one.
+        path: A `benchmark.json` of any version up to the current one, or a folder that contains one, or whose folder
+            `variants` does.
 
     Raises:
         InputError: The file is missing, damaged, or was written by a newer edgepress.
     """
     path = Path(path)
     if path.is_dir():
-        path = path / NAME
+        path = folder_with(path, NAME) / NAME
         if not path.is_file():
-            raise InputError(f"{path.parent} holds no {NAME}.", f"Make one: edgepress benchmark {path.parent}")
+            raise InputError(
+                f"{path.parent} holds no {NAME}.", f"Make one: {shell_line('edgepress', 'benchmark', path.parent)}"
+            )
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} has {path.stat().st_size} bytes; a {NAME} has at most {MAX_BYTES}.")
-        text = path.read_bytes()
+        return _parse(read_limited(path), path)
     except OSError as e:
         raise InputError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    try:
-        return _parse(text, path)
-    except (ValueError, RecursionError) as e:  # pydantic's error is a ValueError, too
+    except ValueError as e:  # pydantic's error is a ValueError, too
         hint = "Run the benchmark again."
-        raise InputError(f"{path} is not a valid result of edgepress benchmark: {_reason(e)}.", hint) from e
+        raise InputError(f"{path} is not a valid result of edgepress benchmark: {first_wrong(e)}.", hint) from e
 
 
 def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:
@@ -102,22 +100,13 @@ def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:
     Raises:
         ValueError: The row's value is damaged.
     """
-    if not row.correct:
-        return None
-    try:
-        packed = np.frombuffer(base64.b64decode(row.correct, validate=True), np.uint8)
-    except binascii.Error as e:
-        raise ValueError(f"correct is not Base64 ({e})") from e
-    if len(packed) != (count + 7) // 8:
-        raise ValueError(f"correct holds {len(packed)} bytes; {count} items take {(count + 7) // 8}")
-    return np.unpackbits(packed, count=count).astype(bool)
+    return unpacked(row.correct, count) if row.correct else None
 
 
 def _parse(text: bytes, path: Path) -> Benchmark:
-    raw = json.loads(text, parse_int=_integer, parse_float=_finite, parse_constant=_finite)
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    version = parse_json(text).get("schema_version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ValueError(f"it has no schema_version (found {version!r})" if isinstance(raw, dict) else "no JSON object")
+        raise ValueError(f"it has no schema_version (found {version!r})")
     if version > SCHEMA_VERSION:
         hint = "Upgrade edgepress on this machine."
         raise InputError(f"{path} has version {version} of {NAME}; this edgepress reads up to {SCHEMA_VERSION}.", hint)
@@ -149,17 +138,17 @@ def _wrong(result: Benchmark) -> Iterator[tuple[str, str]]:
             correct_items(row, result.data["count"])
         except ValueError as e:
             yield f"results.{n}", str(e)
-    yield from _out_of_range(result, "")
+    yield from out_of_range(result)
 
 
-def _out_of_range(part: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Numbers of a dataclass, including nested ones, that are out of range."""
+def out_of_range(part: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Numbers of a dataclass, including nested ones, that are out of range: the place below `where`, and why."""
     for f in dataclasses.fields(part):
         value, bounds = getattr(part, f.name), bounds_of(f.name)
         for n, one in enumerate(value if isinstance(value, tuple) else [value]):
             place = f"{where}{f.name}.{n}" if isinstance(value, tuple) else f"{where}{f.name}"
             if dataclasses.is_dataclass(one):
-                yield from _out_of_range(one, f"{place}.")
+                yield from out_of_range(one, f"{place}.")
             elif isinstance(one, (int, float)) and bounds and not bounds.hold(one):
                 yield place, f"is {one:g}, accepted: {bounds}"
 
@@ -167,25 +156,11 @@ def _out_of_range(part: Any, where: str) -> Iterator[tuple[str, str]]:
 _KINDS = {str: "a text", int: "a whole number"}
 
 
-def _integer(text: str) -> int:
-    """An integer that fits into 64 bits, so that arithmetic on it cannot fail."""
-    if len(text) > 19 or abs(int(text)) >= 1 << 63:
-        raise ValueError(f"it holds the number {text[:24]}{'...' if len(text) > 24 else ''}")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"it holds the number {text[:24]}")
-    return value
-
-
-def _reason(error: Exception) -> str:
-    """The first error, and where it is."""
+def first_wrong(error: Exception) -> str:
+    """An error of pydantic or another one in words: the first thing that is wrong, and where it is."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return str(error)

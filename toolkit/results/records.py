@@ -61,11 +61,21 @@ class Advice:
         ship: Path of the file, None if none qualifies.
         engine: Engine on which the file's accuracy, or error, was measured.
         why: The reason in a few sentences; if no file qualifies, the reason and what would help.
+        probability: That its drop is within the limit, 0-1; None if no file qualifies, or files have no labels.
+        confidence: The probability from which a file qualifies, 0-1; None if an older edgepress chose.
+        prefer: What of those that qualify was chosen by: "balanced", "size" or "latency"; empty likewise.
+        unsure_file, unsure_engine: The file that more labels are wanted for: one that would be chosen if it were sure
+            enough, else the chosen one until it is proven; None if there is none.
     """
 
     ship: str | None
     engine: str | None
     why: str
+    probability: float | None = None
+    confidence: float | None = None
+    prefer: str = ""
+    unsure_file: str | None = None
+    unsure_engine: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +183,8 @@ class Benchmark:
         ceiling: What this CPU can reach at most; None if it was not measured.
         disagreements: Items on which files and baseline disagree, those with most files first, at most 24.
         remarks: What else than quantization limits the accuracy, measured on the float baseline; see docs/advice.md.
+        more: The items of `--more`: "source", "sha256", "count", "labelled" (how many have a label by now), "folder"
+            and "to_label" (where images are to be labelled, and how many); None if none were given.
         provenance: "created" (ISO 8601, UTC), "command", "edgepress" (version), "seed" (of the order of turns),
             "tools", "contract" (the baseline's).
     """
@@ -191,6 +203,7 @@ class Benchmark:
     ceiling: Ceiling | None = None
     disagreements: tuple[Disagreement, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    more: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property

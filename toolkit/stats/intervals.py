@@ -65,16 +65,17 @@ def class_drops(reference: Flags, candidate: Flags, y: npt.NDArray[np.int64], *,
 
 
 def score_interval(lost: npt.ArrayLike, gained: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """95 % interval of the difference of two proportions on the same items: skewness-corrected score interval.
+    """95 % interval of the difference of two proportions on the same items: the union of two score intervals.
 
-    It contains the differences that Tango's score test does not reject at 5 %, with the variance of n - 1 and a term
-    for the skewness of the difference, which balances the two tails. Chosen by `benchmarks/interval_coverage.py`: with
-    five or more items on which the two differ, it covers the truth in 93 to 97 % of cases, with fewer in more. The
-    interval of Agresti and Min misses in 14 % if a file loses two items and gains none, the bootstrap in more, and
-    exact conditional intervals treat the number of such items as known.
-    Sources: T. Tango, "Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design", Statistics in Medicine 17 (1998), 891-908; P. J. Laud, "Equal-tailed confidence intervals
-    for comparison of rates", Pharmaceutical Statistics 16 (2017), 334-348, and for pairs his R package ratesci.
+    It contains the differences that either of two score tests does not reject at 5 %: Tango's, and the same with a term
+    for the skewness of the difference; both with the variance of n - 1. Chosen by
+    `benchmarks/proof/interval_coverage.py`: from 100 items on, and for any number of items that differ, a file's true
+    loss lies above the interval in at most 2.7 % of cases. Alone, the test with the term for skewness misses there in
+    5.0 % if three items are expected to be lost, Tango's misses on the other side in 5.4 %, the interval of Agresti and
+    Min in 14 %, the bootstrap in more, and exact conditional intervals treat the number of such items as known.
+    Sources: T. Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
+    design", Statistics in Medicine 17 (1998), 891-908; P. J. Laud, "Equal-tailed confidence intervals for comparison of
+    rates", Pharmaceutical Statistics 16 (2017), 334-348, and for pairs his R package ratesci.
 
     Args:
         lost: Numbers of items that only the first classifies correctly, any shape.
@@ -87,19 +88,17 @@ def score_interval(lost: npt.ArrayLike, gained: npt.ArrayLike, n: npt.ArrayLike)
     b, c, total = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (lost, gained, n)))
     ends = []
     for far in (-1.0, 1.0):
-        # If no item differs or all do, the term for skewness is unbounded close to the estimate, and differences there
-        # look rejected; the accepted range is 35 times as wide, so that bisection cannot miss it.
         inside, outside = (b - c) / total, np.full(total.shape, far)
         for _ in range(BISECTIONS):
             middle = (inside + outside) / 2
-            kept = np.abs(_score(middle, b, c, total)) < Z95
+            kept = _accepted(middle, b, c, total)
             inside, outside = np.where(kept, middle, inside), np.where(kept, outside, middle)
         ends.append(inside)
     return ends[0], ends[1]
 
 
-def _score(d: Floats, b: Floats, c: Floats, n: Floats) -> Floats:
-    """Standard errors from `d` to the observed difference, if the shares of lost and gained items differ by `d`."""
+def _accepted(d: Floats, b: Floats, c: Floats, n: Floats) -> Flags:
+    """Whether a score test accepts that the shares of lost and gained items differ by `d`."""
     # The most likely share of gained items, q, solves 2n q^2 + linear q - c d (1 - d) = 0; that of lost ones is q + d.
     linear = (2 * n - b + c) * d - b - c
     q = (np.sqrt(np.maximum(linear**2 + 8 * n * c * d * (1 - d), 0)) - linear) / (4 * n)
@@ -107,7 +106,9 @@ def _score(d: Floats, b: Floats, c: Floats, n: Floats) -> Floats:
     third = (q + d) * (1 - d) ** 3 - q * (1 + d) ** 3 - (1 - 2 * q - d) * d**3
     scale = np.sqrt(n * variance * n / np.maximum(n - 1, 1))
     skewness = n * third / scale**3
-    return np.asarray((b - c - n * d) / scale - skewness * (Z95**2 - 1) / 6, np.float64)
+    score = (b - c - n * d) / scale
+    corrected = score - skewness * (Z95**2 - 1) / 6
+    return np.asarray(np.minimum(np.abs(score), np.abs(corrected)) < Z95, np.bool_)
 
 
 def _drops(lost: Counts, gained: Counts, n: Counts) -> list[Interval | None]:
@@ -150,8 +151,8 @@ def paired_ratio(reference: npt.ArrayLike, candidate: npt.ArrayLike) -> Interval
     The interval is a bootstrap over rounds, which keeps the pairs of a round together: percentiles of the resampled
     median of the ratio's logarithm, expanded as Student's t requires for a small sample. Of the sign test and
     bootstraps of the median and of a trimmed mean, with and without expansion, it came closest to 95 % for files
-    compared with themselves (`benchmarks/aa.py` repeats that test). The mean is unsuitable: single rounds on a shared
-    machine are off by half.
+    compared with themselves (`benchmarks/speed/aa.py` repeats that test). The mean is unsuitable: single rounds on a
+    shared machine are off by half.
     Source: T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015),
     371-386, section 3.3 (expanded percentile interval).
 

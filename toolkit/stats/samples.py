@@ -7,8 +7,10 @@ the planning of tests.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 from edgepress.toolkit.stats.intervals import Z95, Interval, score_interval
+from edgepress.toolkit.stats.posterior import least_items_for
 
 Z80 = 0.841621
 """Quantile of the normal distribution for a power of 80 %: four tests in five of that size succeed."""
@@ -74,7 +76,7 @@ def items_to_rule_out(lost: int, gained: int, total: int, *, drop: float) -> int
     s1^2 = p - d^2 of one item's difference for the share p of items that only one of two files gets right, and s0^2,
     the same if the drop were the limit. p is measured, with half an item added so that no difference among few items
     is not taken for none at all; d is the observed drop, but not below 0, as a gain is luck until it is proven. At
-    least `least_items` are needed. `tests/test_unit_remarks_items.py` simulates how often so many items succeed.
+    least `least_items` are needed. `tests/unit/test_remarks_items.py` simulates how often so many items succeed.
     Sources: J.-m. Nam, "Establishing equivalence of two treatments and sample size requirements in matched-pairs
     design", Biometrics 53 (1997), 1422-1430; for p in general R. J. Connor, "Sample size for testing differences in
     proportions for the paired-sample design", Biometrics 43 (1987), 207-211.
@@ -88,15 +90,41 @@ def items_to_rule_out(lost: int, gained: int, total: int, *, drop: float) -> int
     Returns:
         The number; None if the observed drop is not below the limit, so that more items would not help.
     """
+    needed = _planned(lost, gained, total, drop, quantile=Z95)
+    return None if needed is None else max(needed, least_items(drop))
+
+
+def items_to_be_sure(lost: int, gained: int, total: int, *, drop: float, confidence: float) -> int | None:
+    """How many items make it so probable, with a chance of 80 %, that the accuracy drop is below a limit.
+
+    The same planning as of `items_to_rule_out` with one tail of `confidence`: the posterior's probability reaches it
+    about where the one-sided test does.
+
+    Args:
+        lost: Number of items that only the first file classifies correctly.
+        gained: Number of items that only the second does.
+        total: Number of all items, at least 1.
+        drop: The limit, above 0 and below 1.
+        confidence: The wanted probability (`edgepress.toolkit.stats.posterior`), 0.5 to 1.
+
+    Returns:
+        The number; None if the observed drop is not below the limit, so that more items would not help.
+    """
+    needed = _planned(lost, gained, total, drop, quantile=NormalDist().inv_cdf(confidence))
+    return None if needed is None else max(needed, least_items_for(drop, confidence))
+
+
+def _planned(lost: int, gained: int, total: int, drop: float, *, quantile: float) -> int | None:
+    """The items that a test with this quantile needs; None if the observed drop is not below the limit."""
     assumed = max(0.0, (lost - gained) / total)
     if assumed >= drop:
         return None
     share = (lost + gained + 0.5) / (total + 1)
     one, other = (share + assumed) / 2, (share - assumed) / 2  # shares of lost and gained items
-    linear = (2 - assumed) * drop - share  # as in `intervals._score`: the most likely shares if the drop is the limit
+    linear = (2 - assumed) * drop - share  # the most likely shares if the drop is the limit, as in `_accepted`
     q = (math.sqrt(linear**2 + 8 * other * drop * (1 - drop)) - linear) / 4
     at_limit, true = math.sqrt(2 * q + drop * (1 - drop)), math.sqrt(one + other - assumed**2)
-    return max(math.ceil(((Z95 * at_limit + Z80 * true) / (drop - assumed)) ** 2), least_items(drop))
+    return math.ceil(((quantile * at_limit + Z80 * true) / (drop - assumed)) ** 2)
 
 
 def items_without_labels(differing: int, total: int, *, drop: float) -> int | None:

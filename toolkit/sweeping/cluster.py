@@ -15,7 +15,6 @@ import concurrent.futures
 import itertools
 import logging
 import pickle
-import tempfile
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -23,10 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.toolkit.errors import (
     ClusterError,
     EdgepressError,
+    LostProcessError,
     LostWorkerError,
+    StoreError,
     SweepError,
 )
 from edgepress.toolkit.sweeping.cluster_nodes import LocalCluster
@@ -89,7 +91,7 @@ class ClusterRunner:
                 return True
             if job.alone:
                 return self._can_time and not any(other.alone for other, _ in self._open.values())
-            return len(self._open) < 2 * self._threads  # one that waits for each that runs hides the way to and fro
+            return len(self._open) < 2 * self._threads  # one that waits for each that runs hides network latency
 
     def submit(self, job: Job) -> concurrent.futures.Future[None]:
         """Send a job to the scheduler, with the results that it needs."""
@@ -142,22 +144,28 @@ class ClusterRunner:
         try:
             return sent.result(timeout=START_S)
         except (TypeError, pickle.UnpicklingError) as e:
-            raise SweepError(f"What a worker sent is refused: {e}.", "Use only workers of your own.") from e
+            raise LostProcessError(f"What a worker sent is refused: {e}.", "Use only workers of your own.") from e
         except Exception as e:
             raise LostWorkerError(f"The result was lost on its way: {type(e).__name__}: {e}.") from e
 
     def _keep(self, job: Job, parcel: object) -> None:
-        header, files = unpack(parcel)
-        if not isinstance(header.get("result"), dict):
-            raise error_of(header)
-        result = header["result"]
-        if result.get("key") != job.key:
-            raise SweepError("A worker sent the result of another job.", "Use only workers of your own.")
-        with (
-            writing(self._store.folder),
-            tempfile.TemporaryDirectory(dir=self._store.folder / "partial", prefix=".in-") as folder,
-        ):
-            put_entry(self._store, result | {"job": job.to_dict()}, files, Path(folder))
+        """Keep a result; one that is refused counts as an attempt that failed, so another worker may do better."""
+        try:
+            header, files = unpack(parcel)
+            if isinstance(result := header.get("result"), dict):
+                if result.get("key") != job.key:
+                    raise SweepError("A worker sent the result of another job.", "Use only workers of your own.")
+                with (
+                    writing(self._store.folder),
+                    ScratchFolder("in-", self._store.folder / "partial") as folder,
+                ):
+                    put_entry(self._store, result | {"job": job.to_dict()}, files, Path(folder))
+                return
+        except StoreError:
+            raise
+        except SweepError as e:
+            raise LostProcessError(e.message, e.hint) from e
+        raise error_of(header)
 
     def _end(self, future: concurrent.futures.Future[None], error: BaseException | None) -> None:
         """Finish a job, unless it is finished."""
@@ -256,7 +264,7 @@ class ClusterRunner:
             self._look()
 
     def _look(self) -> None:
-        """Count the workers, and end the sweep if there is no scheduler or have been none for long."""
+        """Count the workers, and end the sweep if there is no scheduler, or no workers for long."""
         try:
             workers = [*self._client.scheduler_info(n_workers=-1)["workers"].values()]
             running = self._client.status == "running"

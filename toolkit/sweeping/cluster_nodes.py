@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO
 
+from edgepress.converters.scratch import ScratchFolder, sweep
 from edgepress.toolkit.errors import ClusterError
 
 LOOPBACK = "127.0.0.1"
@@ -49,6 +50,7 @@ class LocalCluster:
     """
 
     def __init__(self, count: int, on_failure: Callable[[ClusterError], None]) -> None:
+        self._folder = ScratchFolder()  # for all processes: one that is killed removes nothing
         with socket.socket() as probe:
             probe.bind((LOOPBACK, 0))
             port = probe.getsockname()[1]
@@ -84,11 +86,15 @@ class LocalCluster:
                 node.process.kill()  # jobs end with it, and can be resumed
                 node.process.wait()
             node.log.close()
+        self._folder.cleanup()
 
     def _start(self, node: _Node) -> None:
         code = f"from edgepress.toolkit.sweeping.cluster_nodes import main; main({node.arguments!r}, {os.getpid()})"
         command = [sys.executable, "-P", "-c", code]
-        node.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=node.log, stderr=node.log)
+        environment = os.environ | {"TMPDIR": self._folder.name}
+        node.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=node.log, stderr=node.log, env=environment
+        )
         node.started = time.monotonic()
 
     def _watch(self) -> None:
@@ -134,7 +140,7 @@ async def _worker(port: str, name: str, resource: str) -> None:
 
     dask.config.set({"distributed.worker.daemon": False})
     address = f"tcp://{LOOPBACK}:{port}"
-    with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
+    with tempfile.TemporaryDirectory() as folder:  # in that of the cluster
         worker = Worker(
             address,
             host=LOOPBACK,
@@ -153,4 +159,5 @@ async def _worker(port: str, name: str, resource: str) -> None:
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_S)
+    sweep(os.path.dirname(os.environ["TMPDIR"]))  # the parent was killed, and has removed nothing
     os._exit(1)

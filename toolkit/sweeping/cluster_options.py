@@ -77,7 +77,7 @@ class Where:
             host = port = None
         if url.scheme not in ("tcp", "tls") or not host or not port or url.path or url.username:
             raise InputError(
-                f"The scheduler {scheduler!r} is no address.", "Accepted: tcp://HOST:PORT, tls://HOST:PORT."
+                f"The scheduler {scheduler!r} is not a valid address.", "Accepted: tcp://HOST:PORT, tls://HOST:PORT."
             )
         missing = [f"--tls-{name}" for name in ("ca", "cert", "key") if name not in tls]
         if url.scheme == "tls" and missing:

@@ -10,11 +10,11 @@ import contextlib
 import json
 import platform
 import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
 
+from edgepress.converters.scratch import PREFIX, ScratchFolder
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.toolkit.caches import default_cache
 from edgepress.toolkit.errors import (
@@ -57,7 +57,7 @@ def do(parcel: bytes) -> bytes:
         header, files = unpack(parcel)
         store = Store(default_cache("worker"))
         _tidy(store)
-        with tempfile.TemporaryDirectory(dir=store.folder / "partial", prefix=".in-") as place:
+        with ScratchFolder("in-", store.folder / "partial") as place:
             for number, entry in enumerate(header["inputs"]):
                 if not store.keep(entry["key"]):
                     folder = Path(place) / str(number)
@@ -124,10 +124,10 @@ def _tidy(store: Store) -> None:
             return
     with contextlib.suppress(OSError):
         mark.write_text(json.dumps(now))
-        for path in (*(folder / "results").glob("*/*"), *(folder / "partial").glob(".*")):
+        for path in (folder / "results").glob("*/*"):
             if now - path.stat().st_mtime > KEEP_S:
                 shutil.rmtree(path, ignore_errors=True)
-        for path in (folder / "partial").glob("[!.]*"):
+        for path in {*(folder / "partial").glob("[!.]*")} - {*(folder / "partial").glob(f"{PREFIX}*")}:
             newest = max(p.stat().st_mtime for p in (path, *path.rglob("*")))
             if now - newest > KEEP_S:
                 with contextlib.suppress(BusyError), store.working(path.name):  # a job that runs keeps its folder

@@ -28,10 +28,8 @@ from typing import Any
 
 from edgepress.toolkit.caches import default_cache
 from edgepress.toolkit.errors import EdgepressError, SweepError
-from edgepress.toolkit.sweeping.store import Entry, Store, digest
+from edgepress.toolkit.sweeping.store import Entry, Store, key_of
 
-FORMAT = 1
-"""Increment it when the same arguments mean something else: results of before are not used then."""
 KINDS = {
     "train": "edgepress.toolkit.sweeping.work:train",
     "part": "edgepress.toolkit.sweeping.search:train_part",
@@ -75,8 +73,7 @@ class Job:
     @functools.cached_property
     def key(self) -> str:
         """The SHA-256 of all that the result depends on, 64 hexadecimal digits."""
-        about = {"format": FORMAT, "kind": self.kind, "arguments": self.arguments, "needs": self.needs}
-        return digest(about | {"versions": self.versions})
+        return key_of(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """The job as a JSON object; `Job(**...)` makes it again."""
@@ -130,7 +127,7 @@ def run_job(job: Job, store: Store) -> Entry:
             made = _called(job, {role: entry for role, entry in inputs.items() if entry is not None}, folder)
             seconds = round(time.monotonic() - began, 3)
         about = {"host": platform.node(), "seconds": seconds, "created": created} | dict(made.made)
-        return store.put(job.key, job.to_dict(), made.result, about, made.files)
+        return store.put(job.key, job.to_dict(), made.result, about, files=made.files)
 
 
 def _called(job: Job, inputs: Mapping[str, Entry], folder: Path) -> Made:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -138,34 +137,15 @@ class LocalRunner:
 
 
 def run_here(argument: tuple[dict[str, Any], Path], emit: Emit) -> None:
-    """Do a job in this process, which ends when the sweep that started it does."""
+    """Do a job in this process, which ends when the sweep that started it does (`worker_child`)."""
     job, folder = argument
     use_one_thread()
-    _end_with_parent()
     run_job(Job(**job), Store(folder))
 
 
 def use_one_thread() -> None:
     """Let TensorFlow and others compute on one thread, here and in child processes; before they are imported."""
     os.environ.update(ONE_THREAD)
-
-
-def _end_with_parent() -> None:
-    """End this process soon after its parent was killed, so that it does not keep its job from the next sweep."""
-    if _watching.is_set():
-        return
-    _watching.set()
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-_watching = threading.Event()
 
 
 def memory_of(pid: int) -> int:

@@ -76,18 +76,22 @@ def put_entry(store: Store, header: Mapping[str, Any], files: Mapping[str, bytes
         folder: An empty folder on the disk of the store, to write the files to.
 
     Raises:
-        SweepError: A field or a file is missing.
+        SweepError: A field is wrong, or a file is missing.
         StoreError: It can't be written.
     """
+    from edgepress.toolkit.sweeping.checks import require_sound
+
     try:
         key, job, result, made = header["key"], header["job"], header["result"], header["made"]
         contents = {str(name): files[sha256] for name, sha256 in header["files"].items()}
-        if not all(isinstance(value, dict) for value in (job, result, made)):
-            raise TypeError("a field is no object")
-    except (KeyError, TypeError, AttributeError) as e:
-        raise SweepError(f"The result of a worker is refused: {e!r}.", "Use only workers of your own.") from e
+        if unknown := header.keys() - {"key", "job", "result", "made", "files"}:
+            raise ValueError(f"nobody expects the field {min(unknown)[:40]!r}")
+        require_sound(job, result, made, {name: len(content) for name, content in contents.items()})
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as e:
+        reason = f"{e} is missing" if isinstance(e, KeyError) else str(e)
+        raise SweepError(f"The result of a worker is refused: {reason}.", "Use only workers of your own.") from e
     paths = {}
     for number, (name, content) in enumerate(contents.items()):
         paths[name] = folder / str(number)
         paths[name].write_bytes(content)
-    return store.put(key, job, result, made, paths)
+    return store.put(key, job, result, made, files=paths)

@@ -16,7 +16,6 @@ epochs = 5
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,9 +26,12 @@ from edgepress.converters.contract.size import parse_size
 from edgepress.converters.schemes import parse_schemes
 from edgepress.runtime.input_spec import Color
 from edgepress.runtime.resize import resize_rule
+from edgepress.toolkit.documents import parse_toml, read_limited
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.training import architectures, augment
 
+LARGEST = 1 << 20
+"""Bytes of a file at most."""
 MOST = 100_000
 """Combinations of a grid at most: more are a mistake."""
 
@@ -101,7 +103,7 @@ TABLES: dict[str, dict[str, Parse]] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What is tried.
 
     Attributes:
@@ -121,17 +123,17 @@ def read_plan(path: Path) -> dict[str, Any]:
     """The tables of a TOML file, not checked yet.
 
     Raises:
-        InputError: It can't be read, or is no TOML.
+        InputError: It can't be read, or is not valid TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(read_limited(path, LARGEST).decode("utf-8-sig"))
     except OSError as e:
         raise InputError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise InputError(f"{path} is no TOML file ({e}).", "docs/sweep.md has an example.") from e
+    except ValueError as e:
+        raise InputError(f"{path} is not valid TOML ({e}).", "docs/sweep.md has an example.") from e
 
 
-def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> Plan:
+def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> SweepPlan:
     """Check the tables of a plan, as TOML returns them.
 
     Args:
@@ -146,7 +148,7 @@ def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> Plan:
         if name not in TABLES:
             raise unknown("table of a plan:", name, TABLES)
         if not isinstance(table, Mapping):
-            raise InputError(f"{where}: {name} is no table.", f"Write [{name}], and its keys below it.")
+            raise InputError(f"{where}: {name} must be a table.", f"Write [{name}], and its keys below it.")
         accepted = {**TABLES[name], "seeds": None} if name == "dimensions" else TABLES[name]
         for key, value in table.items():
             if key not in accepted:
@@ -162,7 +164,7 @@ def plan_of(tables: Mapping[str, Any], where: str = "The plan") -> Plan:
                 found[name][key] = _parsed(TABLES[name][key], value, f"{where}: {key} of [{name}]")
     if "source" not in found["data"]:
         raise InputError(f"{where} names no data.", 'Add source = "PATH" to [data], or --data PATH.')
-    return Plan(**found)
+    return SweepPlan(**found)
 
 
 def _values(name: str, value: Any, where: str) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.sweeping.extras import imported
-from edgepress.toolkit.sweeping.space import Point, Trial
+from edgepress.toolkit.sweeping.space import Point, PointJobs
 
 STARTUP = 8
 """Combinations that are drawn at random before Optuna's model proposes."""
@@ -37,13 +37,13 @@ class Points(Protocol):
         """The point as it would be tried; None if it can't be."""
         ...
 
-    def trial(self, point: Point) -> Trial:
+    def trial(self, point: Point) -> PointJobs:
         """The jobs of a point that `fitted` returned."""
         ...
 
 
 @dataclass(frozen=True)
-class Limits:
+class CostLimits:
     """What a file may cost; None: anything.
 
     Attributes:
@@ -66,14 +66,14 @@ class Tried:
 
     Attributes:
         trial: Its point and jobs.
-        status: "complete"; "stopped" if its training was hopeless; "failed".
+        status: "complete"; "stopped" if its run was unpromising; "failed".
         epochs: Epochs that were trained.
         figures: "val_accuracy", 0-1, and of a complete one "size_bytes" and, if it was timed, "p50_us". Of one that was
             stopped, the accuracy is that of the unfinished training.
         error: Why it failed.
     """
 
-    trial: Trial
+    trial: PointJobs
     status: Literal["complete", "stopped", "failed"]
     epochs: int = 0
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Proposals:
         MissingExtraError: Optuna is not installed.
     """
 
-    def __init__(self, space: Points, seed: int, limits: Limits) -> None:
+    def __init__(self, space: Points, seed: int, limits: CostLimits) -> None:
         optuna = imported("optuna", "A search")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._limits, self._space = optuna, limits, space

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,23 @@ import numpy as np
 
 from edgepress import __version__
 from edgepress.toolkit.benchmarking.advice import MAX_DROP_PP
+from edgepress.toolkit.documents import parse_json, read_limited
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.notebooks.views import sweep_html
+from edgepress.toolkit.results.file import first_wrong, out_of_range
+from edgepress.toolkit.results.packed import unpacked
 from edgepress.toolkit.results.schema import schema_of
+from edgepress.toolkit.stats.choice import Costs, Rule
+from edgepress.toolkit.stats.posterior import Evidence, probability_within
 from edgepress.toolkit.sweeping.front import front
 from edgepress.toolkit.sweeping.loop import Outcome
-from edgepress.toolkit.sweeping.space import Space, Trial, json_of
+from edgepress.toolkit.sweeping.space import PointJobs, Space, json_of
 from edgepress.toolkit.sweeping.store import Entry
 
 SCHEMA_VERSION = 1
 NAME = "sweep.json"
+WINNERS = ("accurate", "fast", "small", "recommended")
+"""What configurations win by; see `Sweep.winners`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,7 @@ class Row:
         float_val_accuracy: Accuracy of the trained model on validation items, 0-1.
         float_accuracy: Accuracy of the trained model on test items, 0-1.
         val_accuracy: Accuracy of the file on validation items, 0-1; what is chosen by.
+        val_correct: Base64 of `numpy.packbits` of which validation items it classifies correctly.
         accuracy: Accuracy of the file on test items, 0-1; no choice depends on it.
         size_bytes: Size of the file.
         latency_us: Median latency of the file, microseconds.
@@ -66,6 +74,7 @@ class Row:
     float_val_accuracy: float | None = None
     float_accuracy: float | None = None
     val_accuracy: float | None = None
+    val_correct: str = ""
     accuracy: float | None = None
     size_bytes: int | None = None
     latency_us: float | None = None
@@ -87,8 +96,9 @@ class Configuration:
         val_accuracy: Mean over its seeds, 0-1.
         val_accuracy_std: Standard deviation over its seeds (n - 1); null for one seed.
         accuracy: Mean of the test accuracy over its seeds, 0-1.
-        size_bytes: That of the row `best`.
-        latency_us: Median over its seeds, microseconds; null if nothing was timed.
+        accuracy_std: Its standard deviation; null for one seed, and in a file of an older edgepress.
+        size_bytes: Mean over its seeds; in a file of an older edgepress that of the row `best`.
+        latency_us: Mean over its seeds, microseconds; null if nothing was timed.
         on_front: Whether no other configuration is at least as good in validation accuracy, latency and size, and
             better in one.
     """
@@ -102,6 +112,7 @@ class Configuration:
     size_bytes: int
     latency_us: float | None
     on_front: bool = False
+    accuracy_std: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +129,11 @@ class Sweep:
         rows: One a file, in the order of the plan.
         configurations: One for all seeds of a point, those with the highest validation accuracy first.
         winners: Numbers of configurations: "accurate", the highest validation accuracy; "fast" and "small", the fastest
-            and the smallest whose validation accuracy is less than a percentage point below that.
+            and the smallest whose validation accuracy is less than a percentage point below that; "recommended", by the
+            rule of `edgepress.toolkit.stats.choice`: sure enough to lose less than a percentage point against the most
+            accurate one, judged by the best seed of each.
+        confidence: How sure that is, 0-1; None in a file of an older edgepress.
+        prefer: What was chosen of those that are: "balanced", "size" or "latency"; empty likewise.
         notes: What was left out, and why.
     """
 
@@ -132,6 +147,8 @@ class Sweep:
     configurations: tuple[Configuration, ...]
     winners: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    confidence: float | None = None
+    prefer: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `sweep.json`."""
@@ -143,7 +160,13 @@ class Sweep:
 
 
 def sweep_of(
-    space: Space, trials: Iterable[Trial], outcomes: Mapping[str, Outcome], folder: Path, command: str = ""
+    space: Space,
+    trials: Iterable[PointJobs],
+    outcomes: Mapping[str, Outcome],
+    folder: Path,
+    *,
+    command: str = "",
+    rule: Rule = Rule(),  # noqa: B008 - frozen
 ) -> Sweep:
     """Collect the results of the trials of a sweep, whose `sweep.json` will be in a folder."""
     rows = tuple(_row(trial, outcomes, folder) for trial in trials)
@@ -160,16 +183,18 @@ def sweep_of(
         jobs={"ok": len(outcomes) - failed, "failed": failed},
         rows=rows,
         configurations=configurations,
-        winners=winners_of(configurations),
+        winners=winners_of(configurations, rows, record.counts.get("val", 0), rule),
         notes=tuple(space.notes),
+        confidence=rule.confidence,
+        prefer=rule.prefer,
     )
 
 
-def _row(trial: Trial, outcomes: Mapping[str, Outcome], folder: Path) -> Row:
-    found = {job.kind: outcomes.get(job.key) for job in trial.jobs}
+def _row(trial: PointJobs, outcomes: Mapping[str, Outcome], folder: Path) -> Row:
+    by_kind = {job.kind: outcomes.get(job.key) for job in trial.jobs}
     keys = {job.kind: job.key for job in trial.jobs}
-    errors = [outcome for outcome in found.values() if isinstance(outcome, EdgepressError)]
-    status = "failed" if errors else "ok" if all(found.values()) else "missing"
+    errors = [outcome for outcome in by_kind.values() if isinstance(outcome, EdgepressError)]
+    status = "failed" if errors else "ok" if all(by_kind.values()) else "missing"
     facts: dict[str, Any] = {"point": json_of(trial.point), "status": status, "keys": keys}
     if errors:
         facts["error"] = str(errors[0])
@@ -177,16 +202,17 @@ def _row(trial: Trial, outcomes: Mapping[str, Outcome], folder: Path) -> Row:
         facts |= {"status": "stopped", "epochs": trial.stopped}
     elif trial.error:
         facts |= {"status": "failed", "error": trial.error}
-    if isinstance(entry := found["train"], Entry):
+    if isinstance(entry := by_kind["train"], Entry):
         result = entry.result
         facts |= {"model": _relative(entry.files["model.keras"], folder), "float_accuracy": result["accuracy"]}
         facts |= {"float_val_accuracy": result["val_accuracy"], "parameters": result["parameters"]}
         facts |= {"epochs": result["epochs_run"], "training_seconds": entry.made.get("training_seconds")}
-    if isinstance(entry := found["convert"], Entry):
+    if isinstance(entry := by_kind["convert"], Entry):
+        facts["val_correct"] = entry.result.get("val_correct", "")  # that of an older edgepress has none
         names = ("val_accuracy", "accuracy", "size_bytes", "engine")
         facts |= {name: entry.result[name] for name in names}
         facts["file"] = _relative(entry.files[entry.result["file"]], folder)
-    if isinstance(entry := found.get("time"), Entry):
+    if isinstance(entry := by_kind.get("time"), Entry):
         facts |= {"latency_us": entry.result["p50_us"], "noisy": entry.result["noisy"]}
     return Row(**facts)
 
@@ -202,15 +228,15 @@ def configurations_of(rows: Sequence[Row]) -> tuple[Configuration, ...]:
     for number, row in enumerate(rows):
         if row.status == "ok" and row.val_accuracy is not None:
             groups.setdefault(json.dumps({k: v for k, v in row.point.items() if k != "seed"}), []).append(number)
-    found = [_configuration(json.loads(point), numbers, rows) for point, numbers in groups.items()]
-    found.sort(key=_costs)
-    best = front([_costs(c) for c in found]) if found else []
-    return tuple(dataclasses.replace(c, on_front=any(_costs(c) == _costs(found[n]) for n in best)) for c in found)
+    ranked = [_configuration(json.loads(point), numbers, rows) for point, numbers in groups.items()]
+    ranked.sort(key=_costs)
+    best = front([_costs(c) for c in ranked]) if ranked else []
+    return tuple(dataclasses.replace(c, on_front=any(_costs(c) == _costs(ranked[n]) for n in best)) for c in ranked)
 
 
 def _configuration(point: Mapping[str, Any], numbers: Sequence[int], rows: Sequence[Row]) -> Configuration:
     group = [rows[number] for number in numbers]
-    val = [float(row.val_accuracy or 0.0) for row in group]
+    val, test = ([float(getattr(row, name) or 0.0) for row in group] for name in ("val_accuracy", "accuracy"))
     best = numbers[int(np.argmax(val))]
     times = [row.latency_us for row in group if row.latency_us is not None]
     return Configuration(
@@ -218,11 +244,17 @@ def _configuration(point: Mapping[str, Any], numbers: Sequence[int], rows: Seque
         rows=tuple(numbers),
         best=best,
         val_accuracy=float(np.mean(val)),
-        val_accuracy_std=float(np.std(val, ddof=1)) if len(val) > 1 else None,
-        accuracy=float(np.mean([float(row.accuracy or 0.0) for row in group])),
-        size_bytes=rows[best].size_bytes or 0,
-        latency_us=float(np.median(times)) if times else None,
+        val_accuracy_std=_spread(val),
+        accuracy=float(np.mean(test)),
+        accuracy_std=_spread(test),
+        size_bytes=round(float(np.mean([row.size_bytes or 0 for row in group]))),
+        latency_us=float(np.mean(times)) if times else None,
     )
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    """Standard deviation over seeds; None for one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _costs(c: Configuration) -> tuple[float, float, int]:
@@ -230,15 +262,46 @@ def _costs(c: Configuration) -> tuple[float, float, int]:
     return -c.val_accuracy, c.latency_us or 0.0, c.size_bytes
 
 
-def winners_of(configurations: Sequence[Configuration]) -> dict[str, int]:
-    """Numbers of the configurations that win; see `Sweep`. Configurations come as `configurations_of` sorts them."""
+def winners_of(
+    configurations: Sequence[Configuration],
+    rows: Sequence[Row] = (),
+    items: int = 0,
+    rule: Rule = Rule(),  # noqa: B008 - frozen
+) -> dict[str, int]:
+    """Numbers of the configurations that win; see `Sweep`.
+
+    Args:
+        configurations: As `configurations_of` sorts them.
+        rows: The rows that they refer to, with their answers; without these, none is recommended.
+        items: Number of validation items.
+        rule: How one is recommended.
+    """
     if not configurations:
         return {}
     least = configurations[0].val_accuracy - MAX_DROP_PP / 100
     close = [n for n, c in enumerate(configurations) if c.val_accuracy > least or n == 0]
     timed = [n for n in close if configurations[n].latency_us is not None]
     fast = {"fast": min(timed, key=lambda n: configurations[n].latency_us or 0.0)} if timed else {}
-    return {"accurate": 0} | fast | {"small": min(close, key=lambda n: configurations[n].size_bytes)}
+    small = {"small": min(close, key=lambda n: configurations[n].size_bytes)}
+    return {"accurate": 0} | fast | small | _recommended(configurations, rows, items, rule)
+
+
+def _recommended(
+    configurations: Sequence[Configuration], rows: Sequence[Row], items: int, rule: Rule
+) -> dict[str, int]:
+    """The configuration that the rule chooses; empty if it is not known which items each classifies correctly."""
+    best = [rows[c.best] for c in configurations] if rows else []
+    if not items or not all(row.val_correct for row in best) or not best:
+        return {}
+    right = [unpacked(row.val_correct, items) for row in best]
+    costs = []
+    for c, own in zip(configurations, right, strict=True):
+        evidence = Evidence(items, int((right[0] & ~own).sum()), int((~right[0] & own).sum()))
+        sure = 1.0 if c is configurations[0] else probability_within(evidence, MAX_DROP_PP / 100)
+        costs.append(Costs(c.size_bytes, c.latency_us, sure))
+    chosen = rule.choose(costs)
+    assert chosen is not None, "the most accurate one qualifies"
+    return {"recommended": chosen}
 
 
 def sweep_schema() -> dict[str, Any]:
@@ -253,27 +316,47 @@ def load_sweep(path: str | Path) -> Sweep:
         InputError: It can't be read, or is of a newer version or another kind.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-        version = document.pop("schema_version")
+        content = read_limited(path)
+        version = parse_json(content)["schema_version"]
         if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
             raise InputError(f"{path} has version {version!r}; accepted: up to {SCHEMA_VERSION}.", "Update edgepress.")
-        rows = tuple(Row(**_known(Row, row)) for row in document.pop("rows"))
-        found = tuple(Configuration(**_known(Configuration, each)) for each in document.pop("configurations"))
-        found = tuple(dataclasses.replace(each, rows=tuple(each.rows)) for each in found)
-        notes = tuple(document.pop("notes", ()))
-        sweep = Sweep(rows=rows, configurations=found, notes=notes, **_known(Sweep, document))
+        sweep = _typed(content)
     except OSError as e:
         raise InputError(f"{path} can't be read: {e.strerror or e}.", "Check the path.") from e
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{path} is no result of a sweep ({e}).", "Run edgepress sweep again.") from e
+        raise InputError(f"{path} is no result of a sweep ({first_wrong(e)}).", "Run edgepress sweep again.") from e
     _require_numbers(sweep, path)
     return sweep
 
 
-def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of fields that this version knows: later versions add some."""
-    names = {f.name for f in dataclasses.fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
+def _typed(content: bytes) -> Sweep:
+    """The sweep if its fields have their types and ranges, without winners and fields that this version does not know.
+
+    Raises:
+        ValueError: A field has another type, or a number is out of range.
+    """
+    from pydantic import TypeAdapter
+
+    checked = TypeAdapter(Sweep).validate_json(content, strict=True)
+    if not isinstance(checked.data.get("source"), str):
+        raise ValueError("data.source is no text")
+    if wrong := [name for name, table in checked.plan.items() if not isinstance(table, dict)]:
+        raise ValueError(f"plan.{wrong[0]} must be a table")
+    for place, why in (*out_of_range(checked), *_wrong_points(checked.configurations)):
+        raise ValueError(f"{place} {why}")
+    winners = {name: number for name, number in checked.winners.items() if name in WINNERS}
+    return dataclasses.replace(checked, winners=winners)
+
+
+def _wrong_points(configurations: Sequence[Configuration]) -> Iterator[tuple[str, str]]:
+    """Points that can't be compared with the others: the place, and why."""
+    for number, configuration in enumerate(configurations):
+        place, point = f"configurations.{number}.point", configuration.point
+        if point.keys() != configurations[0].point.keys():
+            yield place, "has other dimensions than the first one"
+        yield from (
+            (f"{place}.{name}", "is no text") for name in ("arch", "to") if not isinstance(point.get(name), str)
+        )
 
 
 def _require_numbers(sweep: Sweep, path: str | Path) -> None:

@@ -4,7 +4,7 @@ A generation of combinations is asked for, done, and told, then the next (ask an
 store, under the same keys as in a grid, so that a search that was interrupted does again what Optuna did, in the same
 order, and finds the results there; only what is missing is done. For one seed it always ends the same.
 
-Trainings that are hopeless end early (`Hopeless`). Test items take no part.
+Unpromising runs end early (`Unpromising`). Test items take no part.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.sweeping.jobs import Job, Made
-from edgepress.toolkit.sweeping.proposals import Limits, Points, Proposals, Tried, name_of
-from edgepress.toolkit.sweeping.space import Trial
+from edgepress.toolkit.sweeping.proposals import CostLimits, Points, Proposals, Tried, name_of
+from edgepress.toolkit.sweeping.space import PointJobs
 from edgepress.toolkit.sweeping.store import Entry, Store
 from edgepress.toolkit.training import architectures
 
@@ -39,7 +39,7 @@ SAME_COST = ("seed", "augmentation", "dropout", "learning_rate", "batch_size", "
 
 
 @dataclass
-class Hopeless:
+class Unpromising:
     """The rule that stops trainings, by their best validation accuracy after a quarter and half of the epochs.
 
     One is stopped if it is below the median of the trainings of the same network, which cost the same (the median
@@ -75,7 +75,7 @@ class Search:
         count: Number of points to try, at least 1.
         seed: Seed of the proposals.
         limits: What a file may cost: points within the limits are preferred.
-        early_stopping: Whether hopeless trainings are stopped.
+        early_stopping: Whether unpromising runs are stopped.
 
     Attributes:
         tried: What came of each point, in order.
@@ -92,22 +92,22 @@ class Search:
         count: int,
         *,
         seed: int = 0,
-        limits: Limits | None = None,
+        limits: CostLimits | None = None,
         early_stopping: bool = True,
     ) -> None:
         if count < 1:
             raise InputError(f"--search is {count}; accepted: 1 or more.")
         self.tried: list[Tried] = []
-        self._trials: list[Trial] = []
+        self._trials: list[PointJobs] = []
         self._space, self._store, self._early = space, store, early_stopping
-        self._proposals = Proposals(space, seed, limits or Limits())
+        self._proposals = Proposals(space, seed, limits or CostLimits())
         self._total = min(count, self._proposals.total)
-        self._rule, self._outcomes, self._open = Hopeless(), dict[str, Outcome](), set[str]()
+        self._rule, self._outcomes, self._open = Unpromising(), dict[str, Outcome](), set[str]()
         self._steps = self._run()
         self._now: list[Job] | None = next(self._steps)
 
     @property
-    def trials(self) -> Sequence[Trial]:
+    def trials(self) -> Sequence[PointJobs]:
         """All trials that were proposed so far."""
         found = {id(t.trial): t for t in self.tried}
         return [
@@ -148,7 +148,7 @@ class Search:
                 self.tried.append(self._result(trial, stopped.get(trial.train.key)))
                 self._proposals.tell(self.tried[-1])
 
-    def _stop(self, trials: Sequence[Trial], ended: dict[str, tuple[int, float] | EdgepressError]) -> Steps:
+    def _stop(self, trials: Sequence[PointJobs], ended: dict[str, tuple[int, float] | EdgepressError]) -> Steps:
         """Add the trainings that end early, by key: at which epoch with which accuracy, or with which error.
 
         The others get the checkpoint to go on from, in their context. A training that is in the store is judged by its
@@ -181,7 +181,7 @@ class Search:
             left = {key: job for key, job in left.items() if key not in ended}
         yield list(left.values())  # the trainings with their checkpoints, before the jobs of the trials
 
-    def _result(self, trial: Trial, stopped: tuple[int, float] | EdgepressError | None) -> Tried:
+    def _result(self, trial: PointJobs, stopped: tuple[int, float] | EdgepressError | None) -> Tried:
         if isinstance(stopped, EdgepressError):
             return Tried(trial, "failed", error=str(stopped))
         if stopped is not None:

@@ -1,7 +1,7 @@
 """The combinations of a plan, and the jobs of each.
 
-A `Point` is one combination, and a `Trial` has the jobs that it takes: train, convert, time. Trials that differ only in
-the scheme share the training.
+A `Point` is one combination, and `PointJobs` are the jobs that it takes: train, convert, time. Points that differ only
+in the scheme share the training.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.host.describe import describe_host, host_title
 from edgepress.toolkit.sweeping.jobs import Job
-from edgepress.toolkit.sweeping.plan import DIMENSIONS, MOST, Plan
+from edgepress.toolkit.sweeping.plan import DIMENSIONS, MOST, SweepPlan
 from edgepress.toolkit.sweeping.store import Entry, sha256_of
 from edgepress.toolkit.training import architectures, augment
 
@@ -30,10 +30,10 @@ SCHEMES = ("tflite-int8",)
 
 
 @dataclass(frozen=True)
-class Trial:
+class PointJobs:
     """The jobs of one point; `time` is None if nothing is timed.
 
-    `stopped` is the epoch after which its training was stopped because it was hopeless; 0 if it was not. `error` says
+    `stopped` is the epoch after which its training was stopped as unpromising; 0 if it was not. `error` says
     why a part of its training failed, so that none of its jobs was begun; "" if none did.
     """
 
@@ -61,7 +61,7 @@ class Space:
         EdgepressError: The data can't be opened.
     """
 
-    def __init__(self, plan: Plan, machine: str | None = None) -> None:
+    def __init__(self, plan: SweepPlan, machine: str | None = None) -> None:
         self.plan = plan
         self.machine = machine or f"{describe_host()['name']}: {host_title(describe_host())}"
         options = {name: value for name, value in plan.data.items() if name != "source"}
@@ -121,7 +121,7 @@ class Space:
             raise InputError("No combination of the plan can be trained.", " ".join(self.notes))
         yield from points.values()
 
-    def trial(self, point: Point) -> Trial:
+    def trial(self, point: Point) -> PointJobs:
         """The jobs of a point that `fitted` or `grid` returned."""
         data, sha256 = dict(self.plan.data), self.data.sha256
         options = {name: value for name, value in point.items() if name != "to" and value is not None}
@@ -142,7 +142,7 @@ class Space:
         if rounds:
             arguments = {"threads": self.plan.timing.get("threads", 1), "rounds": rounds, "on": self.machine}
             timing = Job("time", arguments, {"file": converting.key}, context=context, alone=True)
-        return Trial(point, training, converting, timing)
+        return PointJobs(point, training, converting, timing)
 
 
 def _weights_of(given: str | None) -> dict[str, tuple[str, str]]:
@@ -163,7 +163,7 @@ class Proposer(Protocol):
     """What is tried, and in which order: the grid, or a search."""
 
     @property
-    def trials(self) -> Iterable[Trial]:
+    def trials(self) -> Iterable[PointJobs]:
         """All trials that it has proposed, for the result."""
         ...
 

@@ -3,11 +3,13 @@
     FOLDER/results/ab/KEY/entry.json   the job, its result, and the SHA-256 of its files and of this document
     FOLDER/results/ab/KEY/...          the files
     FOLDER/partial/KEY/                where a job works; kept when it is killed, so that the next attempt goes on there
+    FOLDER/partial/edgepress-.../      where a result is put together
     FOLDER/locks/KEY.lock              held while a job is done
 
-A result is a folder that is renamed when it is complete, so it is there whole or not at all. Its content is compared
-with the hashes whenever it is read; one that was damaged counts as absent. Locks are the kernel's: those of a killed
-process are free at once, so none gets stale. On a network file system they need one that shares locks (NFS 4 does).
+A result is a folder that is renamed when it is complete, so it is there whole or not at all. Whenever it is read, its
+fields are checked one by one (`checks`) and its content is compared with the hashes; one that is damaged counts as
+absent, with a note. Links are not followed. Locks are the kernel's: those of a killed process are free at once, so none
+gets stale. On a network file system they need one that shares locks (NFS 4 does).
 """
 
 from __future__ import annotations
@@ -17,24 +19,28 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-import time
-from collections.abc import Container, Iterator, Mapping
+import stat
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.toolkit.errors import BusyError, StoreError
+from edgepress.converters.scratch import ScratchFolder, sweep
+from edgepress.toolkit.errors import BusyError, StoreError, SweepError
 
 ENTRY = "entry.json"
 SCHEMA_VERSION = 1
+FORMAT = 1
+"""Increment it when the same arguments of a job mean something else: that invalidates stored results."""
+FIELDS = {"schema_version", "key", "job", "result", "made", "files", "check"}
+"""What an entry holds; and "sizes" since version 0.1."""
+ENTRY_BYTES = 64 << 20
+"""Largest entry: results hold histories of trainings, no data."""
+OF_SWEEPS = {"kind", "arguments", "needs", "context", "alone", "versions"}
+"""The fields of a job of a sweep; the key depends on all but "context" and "alone"."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of the system that say that nothing more can be written."""
-
-
-STALE_S = 24 * 3600.0
-"""Seconds after which what a killed process left of a result is removed."""
 
 
 @dataclass(frozen=True)
@@ -63,38 +69,38 @@ class Store:
 
     Args:
         folder: The folder; it is created if it is missing.
+        on_note: Called once with each damaged result that counts as absent, in words.
 
     Raises:
         StoreError: It can't be created or written.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, on_note: Callable[[str], None] | None = None) -> None:
         self.folder = Path(folder)
+        self._on_note, self._noted = on_note or (lambda text: None), set[str]()
         with writing(self.folder):
             for name in ("results", "partial", "locks"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            for path in (self.folder / "partial").glob(".*"):  # half results of killed processes
-                if time.time() - path.stat().st_mtime > STALE_S:
-                    shutil.rmtree(path, ignore_errors=True)
+            sweep(self.folder / "partial")
 
     def get(self, key: str) -> Entry | None:
-        """The result of the job with this key, after its files were compared with their hashes.
+        """The result of the job with this key, after its fields were checked and its files compared with their hashes.
 
-        None if there is none, or if it is damaged: then the job is to be done again.
+        None if there is none, or if it is damaged, which is noted: then the job is to be done again.
         """
         folder = self._place(key)
         try:
-            document = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
-            check = document.pop("check")
-            if check != digest(document) or document["key"] != key:
+            return _read(folder, key)
+        except FileNotFoundError as e:
+            if not os.path.lexists(folder):
                 return None
-            hashes = {name: str(value) for name, value in document["files"].items()}
-            files = {name: folder / name for name in hashes}
-            if any(sha256_of(path) != hashes[name] for name, path in files.items()):
-                return None
-            return Entry(key, document["job"], document["result"], document["made"], files, hashes)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
+            reason = f"{Path(str(e.filename)).name} is missing"
+        except (OSError, ValueError, RecursionError, MemoryError) as e:
+            reason = getattr(e, "strerror", None) or str(e) or type(e).__name__
+        if key not in self._noted:
+            self._noted.add(key)
+            self._on_note(f"The result {folder} counts as absent: {reason}.")
+        return None
 
     def keep(self, key: str) -> bool:
         """Whether the result of this job is there and whole; if so, it counts as new when old ones are removed."""
@@ -109,6 +115,7 @@ class Store:
         job: Mapping[str, Any],
         result: Mapping[str, Any],
         made: Mapping[str, Any],
+        *,
         files: Mapping[str, Path],
     ) -> Entry:
         """Keep the result of a job, whole or not at all. A result that is there stays; a damaged one is replaced.
@@ -121,24 +128,31 @@ class Store:
             files: Files to keep, by plain names to keep them under; they are copied, or linked where that works.
 
         Raises:
+            SweepError: A field of the result is wrong, or it is not that of this job.
             StoreError: It can't be written, or the disk is full.
         """
-        if wrong := [name for name in files if name != Path(name).name or name in (ENTRY, "..", ".", "")]:
-            raise StoreError(f"A result can't keep a file under the name {wrong[0]!r}.")
+        from edgepress.toolkit.sweeping.checks import require_sound
+
+        try:
+            require_sound(job, result, made, dict.fromkeys(files))
+            if ENTRY in map(str.casefold, files) or key != key_of(job):
+                raise ValueError(f"a file has the name {ENTRY}" if key == key_of(job) else "the key is another job's")
+        except (ValueError, TypeError, RecursionError) as e:
+            raise SweepError(f"A result is refused: {e}.", "Run it again; if that does not help, report it.") from e
         place = self._place(key)
         with writing(self.folder):
             place.parent.mkdir(exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=".", dir=self.folder / "partial"))
-            try:
+            with ScratchFolder(parent=self.folder / "partial") as scratch:
+                temporary = Path(scratch, "result")
+                temporary.mkdir()
                 for name, path in files.items():
                     _link_or_copy(path, temporary / name)
                 document = {"schema_version": SCHEMA_VERSION, "key": key, "job": dict(job), "result": dict(result)}
                 document |= {"made": dict(made), "files": {name: sha256_of(temporary / name) for name in files}}
+                document["sizes"] = {name: (temporary / name).stat().st_size for name in files}
                 text = json.dumps(document | {"check": digest(document)}, indent=1, allow_nan=False)
                 (temporary / ENTRY).write_text(text, encoding="utf-8")
                 self._rename(temporary, place, key)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
         if (entry := self.get(key)) is None:
             raise StoreError(f"The result {place} was damaged while it was written.", "Check the disk, and run again.")
         return entry
@@ -148,13 +162,11 @@ class Store:
         try:
             temporary.rename(place)
         except OSError:
-            if not place.exists():
+            if not os.path.lexists(place):
                 raise
             if self.get(key) is None:  # damaged
-                broken = Path(tempfile.mkdtemp(prefix=".", dir=self.folder / "partial"))
-                place.rename(broken / "damaged")
+                place.rename(temporary.with_name("damaged"))
                 temporary.rename(place)
-                shutil.rmtree(broken, ignore_errors=True)
 
     @contextmanager
     def working(self, key: str) -> Iterator[Path]:
@@ -173,6 +185,8 @@ class Store:
         try:
             with writing(self.folder):
                 lock.acquire(timeout=0)
+                if folder.is_symlink() or folder.is_file():  # no attempt has left that
+                    folder.unlink()
                 folder.mkdir(exist_ok=True)
         except filelock.Timeout:
             raise BusyError(f"Another process is doing the job {key[:12]}.") from None
@@ -193,6 +207,54 @@ class Store:
 
     def _place(self, key: str) -> Path:
         return self.folder / "results" / key[:2] / key
+
+
+def _read(folder: Path, key: str) -> Entry:
+    """A result.
+
+    Raises:
+        OSError, ValueError: It is missing, can't be read, or is damaged.
+    """
+    from edgepress.toolkit.sweeping.checks import require_sound
+
+    if stat.S_ISLNK(folder.lstat().st_mode):
+        raise ValueError("it is a link")
+    if _size(folder / ENTRY) > ENTRY_BYTES:
+        raise ValueError(f"{ENTRY} has more than {ENTRY_BYTES} bytes")
+    document = json.loads((folder / ENTRY).read_bytes())
+    if not isinstance(document, dict) or document.keys() - {"sizes"} != FIELDS:
+        raise ValueError(f"{ENTRY} does not hold {', '.join(sorted(FIELDS))}")
+    if document.pop("check") != digest(document):
+        raise ValueError(f"{ENTRY} was changed")
+    version, job, hashes = document["schema_version"], document["job"], document["files"]
+    if type(version) is not int or version != SCHEMA_VERSION:
+        raise ValueError(f"its schema_version is {str(version)[:20]}; accepted: {SCHEMA_VERSION}")
+    if not isinstance(job, dict) or document["key"] != key or key_of(job) != key:
+        raise ValueError("it is the result of another job")
+    if not isinstance(hashes, dict) or not isinstance(sizes := document.get("sizes", dict.fromkeys(hashes)), dict):
+        raise ValueError("its files are no JSON object")
+    require_sound(job, document["result"], document["made"], sizes)
+    files = {name: folder / name for name in sizes}
+    if hashes.keys() != sizes.keys() or any(sizes[name] not in (None, _size(path)) for name, path in files.items()):
+        raise ValueError("a file of it has another size")
+    if any(sha256_of(path) != hashes[name] for name, path in files.items()):
+        raise ValueError("a file of it was changed")
+    return Entry(key, job, document["result"], document["made"], files, hashes)
+
+
+def _size(path: Path) -> int:
+    """The size of a plain file; what is a folder, a link, or no file at all is damage."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path.name} is no plain file")
+    return found.st_size
+
+
+def key_of(job: Mapping[str, Any]) -> str:
+    """The key of a job: the SHA-256 of all that its result depends on, 64 hexadecimal digits."""
+    if job.keys() != OF_SWEEPS:
+        return digest(dict(job))
+    return digest({"format": FORMAT} | {name: job[name] for name in OF_SWEEPS - {"context", "alone"}})
 
 
 def digest(value: Any) -> str:

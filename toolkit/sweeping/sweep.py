@@ -9,6 +9,7 @@ from typing import Any
 
 from edgepress.converters.files import whole_file, write_json
 from edgepress.toolkit.errors import SweepError
+from edgepress.toolkit.stats.choice import CONFIDENCE, Rule
 from edgepress.toolkit.sweeping.local import LocalRunner
 from edgepress.toolkit.sweeping.loop import Event, run
 from edgepress.toolkit.sweeping.plan import plan_of, read_plan
@@ -29,6 +30,8 @@ def sweep(
     runner: MakeRunner = LocalRunner,
     proposer: MakeProposer = Grid,
     machine: str | None = None,
+    confidence: str | float = CONFIDENCE,
+    prefer: str = "balanced",
     command: str = "",
     on_note: Callable[[str], None] | None = None,
     on_begin: Callable[[Runner], None] | None = None,
@@ -38,12 +41,16 @@ def sweep(
 
     Args:
         plan: A TOML file, or its tables: "data", "dimensions", "training", "timing"; see docs/sweep.md.
-        out: Folder for `sweep.json` and copies of the best files: `accurate`, `fast` and `small`, with their suffix.
+        out: Folder for `sweep.json` and copies of the best files: `accurate`, `fast`, `small` and `recommended`, with
+            their suffix.
         store: Folder for the results of jobs; None: `out`. Several sweeps may use one at the same time, and share what
             they have in common.
         runner: Makes what does the jobs, from the store.
         proposer: Makes what proposes the combinations, from the space of all.
         machine: What the times are measured on; None: this machine.
+        confidence: The probability of losing less than a percentage point against the most accurate file from which
+            one may be recommended, such as 0.9 or "90%".
+        prefer: What is recommended of those: "balanced", the least product of size and latency, "size" or "latency".
         command: Command line to record in the result.
         on_note: Called with what was left out or is not as given.
         on_begin: Called with the runner before the first job.
@@ -62,12 +69,13 @@ def sweep(
         >>> len(sweep(plan, "digits-sweep").rows)
         1
     """
+    rule = Rule.of(confidence, prefer)
     tables, where = (read_plan(Path(plan)), str(plan)) if isinstance(plan, (str, Path)) else (plan, "The plan")
     space, note = Space(plan_of(tables, where), machine), on_note or (lambda text: None)
     proposed = proposer(space)
     for text in space.notes:
         note(text)
-    folder, results = Path(out), Store(out if store is None else store)
+    folder, results = Path(out), Store(out if store is None else store, note)
     done = 0
 
     def count(event: Event) -> None:
@@ -85,7 +93,7 @@ def sweep(
         raise KeyboardInterrupt(
             f"Stopped after {done} jobs, whose results are in {results.folder}. Go on with the same command."
         ) from None
-    result = sweep_of(space, proposed.trials, outcomes, folder, command)
+    result = sweep_of(space, proposed.trials, outcomes, folder, command=command, rule=rule)
     with writing(folder):
         write_json(folder / NAME, result.to_dict())
         for name, number in result.winners.items():

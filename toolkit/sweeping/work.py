@@ -15,6 +15,7 @@ from edgepress.converters.files import whole_file
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, SweepError
+from edgepress.toolkit.results.packed import packed
 from edgepress.toolkit.sweeping.jobs import Job, Made
 from edgepress.toolkit.sweeping.store import Entry, sha256_of
 from edgepress.toolkit.training import checkpoint
@@ -138,10 +139,15 @@ def _tested(path: Path, job: Job) -> dict[str, Any]:
         raise SweepError(f"The data in {data.source} are not those that the sweep was planned for.", "Start it again.")
     found: dict[str, Any] = {}
     for name, part in (("val_accuracy", data.tested_on("val")), ("accuracy", data)):
+        if not len(part.test):
+            hint = "Give data that can be trained with: every class in each split."
+            raise SweepError(f"{data.source} has no {part.tested} items, so {path.name} can't be judged.", hint)
         (answers,) = collect_answers([Candidate(path, None)], part, jobs=1)
         if isinstance(answers, EdgepressError):
             raise answers
-        found[name] = float(np.mean(answers.predicted == part.test.y)) if len(part.test) else None
+        correct = answers.predicted == part.test.y
+        found[name] = float(np.mean(correct))
+        found |= {"val_correct": packed(correct)} if name == "val_accuracy" else {}
         found["engine"] = answers.engine
         found["answers_sha256"] = hashlib.sha256(answers.predicted.astype("<i8").tobytes()).hexdigest()
     return found | {"test_items": len(data.test)}

@@ -216,12 +216,14 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
         raise InputError(
             f"{row.name} can't take items of shape {found}; it takes height x width x channels from {low}x{low} to "
             f"{high}x{high}.",
-            f"Choose another size, or an architecture that takes any shape: {free}.",
+            f"Choose another --size, or an --arch that takes any shape: {free}.",
         )
     if not 0 <= options.dropout < 1:
         raise InputError(f"dropout is {options.dropout}; accepted: from 0 to below 1.")
     if freeze and not weights:
-        raise InputError("freeze without weights would train a classifier on random features.", "Pass weights as well.")
+        raise InputError(
+            "freeze without weights would train a classifier on random features.", "Give --weights as well."
+        )
     if not options.pretrained:
         return
     if not row.imagenet:
@@ -234,7 +236,9 @@ def _check(row: Architecture, input: InputSpec, options: Options, *, weights: st
             f"keras.applications has no weights for {row.name} of {found}; it has weights for: {'; '.join(accepted)}."
         )
     if not input.is_image:
-        raise InputError("The weights of keras.applications are for images; these items are tensors.", "Omit weights.")
+        raise InputError(
+            "The weights of keras.applications are for images; these items are tensors.", "Omit --weights."
+        )
 
 
 def _option(row: Architecture, option: str, given: Any, default: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.files import whole_file
-from edgepress.toolkit.errors import TrainingError
+from edgepress.toolkit.data.npz import headers, read_arrays
+from edgepress.toolkit.documents import parse_json
+from edgepress.toolkit.errors import DataError, TrainingError
 
 NAME = "checkpoint.npz"
 Arrays = list[npt.NDArray[Any]]
@@ -72,14 +73,24 @@ def load(folder: Path) -> State | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            groups: dict[str, Any] = {
-                group: [archive[key] for key in sorted(archive.files) if key.startswith(f"{group}_")]
-                for group in ("variables", "optimizer", "best")
-            }
-            return State(**json.loads(str(archive["facts"])), **groups)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
-        raise TrainingError(f"The checkpoint {path} can't be read: {e}.", "Start again with overwrite.") from e
+        arrays = read_arrays(path, headers(path))
+        groups: dict[str, Any] = {
+            group: [arrays[key] for key in sorted(arrays) if key.startswith(f"{group}_")]
+            for group in ("variables", "optimizer", "best")
+        }
+        state = State(**parse_json(str(arrays["facts"]).encode(), finite=False), **groups)
+        rows = state.history
+        if (
+            not isinstance(state.began_with, dict)
+            or not isinstance(rows, list)
+            or not all(type(r) is dict for r in rows)
+        ):
+            raise ValueError("it does not hold a table of epochs and what the run began with")
+        if type(state.best_epoch) is not int or not 0 <= state.best_epoch <= len(rows):
+            raise ValueError(f"it has {len(rows)} epochs; the best one is not among them")
+    except (DataError, ValueError, KeyError, TypeError) as e:
+        raise TrainingError(f"The checkpoint {path} can't be read: {e}.", "Start again with --overwrite.") from e
+    return state
 
 
 def values(variables: list[Any]) -> Arrays:

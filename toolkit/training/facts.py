@@ -1,22 +1,28 @@
-"""The measured figures of a model and its data, for `remarks`."""
+"""The measured figures of a model and its data, for `remarks`, and the command that repeats its training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.data.builtin import color_of
 from edgepress.toolkit.data.types import COPY, DataSet
-from edgepress.toolkit.remarks.facts import Facts, ImageSizes, Pair
-from edgepress.toolkit.training.again import train_command
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.remarks.facts import Facts, FloatPair, ImageSizes
+from edgepress.toolkit.training import augment
+from edgepress.toolkit.training.architectures import ARCHITECTURES
 
 LOOKED_AT = 64
 """Number of images whose stored size is read."""
 MORE = "MORE_ITEMS"
 """What stands in a command for data that the user must add."""
+PATIENCE = 15
 
 
 def facts_of(
@@ -28,7 +34,7 @@ def facts_of(
     history: Sequence[Mapping[str, float]] = (),
     look: str = "",
     more: str = "",
-    pair: Pair | None = None,
+    pair: FloatPair | None = None,
     max_drop_pp: float = 1.0,
 ) -> Facts:
     """The figures of a model and its data.
@@ -80,3 +86,66 @@ def _image_sizes(data: DataSet) -> ImageSizes | None:
         count=len(sizes),
         resize=data.input.resize,
     )
+
+
+def train_command(
+    arguments: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    *,
+    source: str,
+    input: InputSpec,
+    skip_unreadable: bool = False,
+) -> str:
+    """The command line of a training like another one, into a new folder below `runs/`.
+
+    Args:
+        arguments: The arguments of the training, "arch" among them; what is missing has its default.
+        changes: Arguments that differ, and "size" or "resize" of images.
+        source: The data.
+        input: Its input.
+        skip_unreadable: Whether files of it were left out because they can't be read.
+
+    Returns:
+        The command; "" for an architecture that `train` does not have.
+    """
+    arch = arguments.get("arch", "")
+    if arch not in ARCHITECTURES:
+        return ""
+    words = ["edgepress", "train", "--data", source, "--arch", arch]
+    if input.is_image:
+        height, width = input.shape[:2]
+        side = f"{height}" if height == width else f"{height}x{width}"
+        images = {"size": str(changes.get("size", side)), "resize": changes.get("resize", input.resize)}
+        words += ["--size", images["size"]]
+        words += [] if color_of(source) == input.color else ["--color", str(input.color)]
+        words += [] if images["resize"] == "stretch" else ["--resize", images["resize"]]
+    words += ["--skip-unreadable"] if skip_unreadable else []
+    given = {**arguments, **{name: value for name, value in changes.items() if name not in ("size", "resize")}}
+    for name, default in _defaults(arch, input).items():
+        value = given.get(name, default)
+        if value != default:
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, "0" if value is None else str(value)]
+    change = "-".join(f"{name}-{value}".replace("_", "-").replace(":", "-") for name, value in changes.items())
+    name = "-".join([Path(source).stem or "data", arch, change.replace("-True", "") or "again"])
+    return shell_line(*words, "--out", f"runs/{name}")
+
+
+def _defaults(arch: str, input: InputSpec) -> dict[str, Any]:
+    """The defaults of the options of `train` that are arguments of a training, in the order of its help."""
+    row = ARCHITECTURES[arch]
+    return {
+        "augmentation": augment.resolve("auto", input),
+        "width": row.width,
+        "depth": next(iter(row.depths), None),
+        "dropout": row.dropout,
+        "weights": None,
+        "freeze": False,
+        "teacher": None,
+        "epochs": row.epochs,
+        "batch_size": row.batch_size,
+        "learning_rate": row.learning_rate,
+        "patience": PATIENCE,
+        "class_weights": False,
+        "seed": 0,
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +11,10 @@ from edgepress.converters.sources.keras import sha256_of
 from edgepress.runtime import Contract
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError
-from edgepress.toolkit.remarks.facts import Facts, Pair
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.remarks.facts import Facts, FloatPair
 from edgepress.toolkit.training import run_folder
 from edgepress.toolkit.training.facts import MORE, facts_of
-
-MAX_BYTES = 64 << 20
-"""Larger metrics are not read."""
 
 
 def facts_of_file(
@@ -27,7 +24,7 @@ def facts_of_file(
     predicted: npt.NDArray[np.int64],
     *,
     command: str,
-    pair: Pair | None = None,
+    pair: FloatPair | None = None,
     max_drop_pp: float = 1.0,
 ) -> Facts:
     """The figures of a file: those of its answers, and if its run is beside it and had the same data, of the training.
@@ -44,8 +41,9 @@ def facts_of_file(
     same = contract.data is not None and contract.data.sha256 == data.sha256
     run = _run_of(file, contract) if same else None
     # A training on data that a file is only measured on is no advice: it might be the user's test set.
-    known = {"arch": contract.arch} if contract.data is not None and contract.data.source == data.source else {}
-    classes, named = len(data.labels), "" if same else f" --data {quote(data.source)}"
+    own = same or (contract.data is not None and contract.data.source == data.source)
+    known = {"arch": contract.arch} if own else {}
+    classes, named = len(data.labels), "" if same else f" --data {shell_line(data.source)}"
     codes = data.test.y * classes + predicted
     return facts_of(
         data,
@@ -53,7 +51,7 @@ def facts_of_file(
         arguments=run.metrics["arguments"] if run else known,
         val_confusion=run.metrics["val"]["confusion_matrix"] if run else None,
         history=run.history if run else (),
-        look=f"edgepress evaluate {quote(str(file))}{named}",
+        look=f"{shell_line('edgepress', 'evaluate', file)}{named}",
         more=f"{command} --data {MORE}",
         pair=pair,
         max_drop_pp=max_drop_pp,
@@ -63,11 +61,9 @@ def facts_of_file(
 def _run_of(file: Path, contract: Contract) -> run_folder.TrainResult | None:
     """The finished run that a file came from, if it is in its folder or the folder above."""
     for folder in (file.parent, file.parent.parent):
-        model, metrics = folder / run_folder.MODEL, folder / run_folder.METRICS
+        model = folder / run_folder.MODEL
         try:
-            if metrics.stat().st_size > MAX_BYTES or not (
-                model.samefile(file) or sha256_of(model) == contract.parent_sha256
-            ):
+            if not model.samefile(file) and sha256_of(model) != contract.parent_sha256:
                 continue
             found = run_folder.load_result(folder)
             classes = len(contract.labels)

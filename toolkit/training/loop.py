@@ -26,7 +26,7 @@ from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import InputError, NotANumberError, TrainingError
 from edgepress.toolkit.training import architectures, augment, batches, checkpoint, run_folder
 from edgepress.toolkit.training.checkpoint import State
-from edgepress.toolkit.training.teacher import Targets, Teacher, distillation_loss, label_accuracy
+from edgepress.toolkit.training.teacher import StudentTargets, Teacher, distillation_loss, label_accuracy
 
 Advance = Callable[[int, dict[str, float]], None]
 Deviation = npt.NDArray[np.float32] | None
@@ -53,6 +53,7 @@ def train(
     weights: str | Path | None = None,
     freeze: bool = False,
     teacher: str | Path | None = None,
+    trust: bool = False,
     seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
@@ -79,6 +80,7 @@ def train(
         freeze: Train only the classifier.
         teacher: A classifier of the same labels whose answers are learned as well as the labels (`teacher.Teacher`): a
             `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
+        trust: Run code inside the teacher's file; see `Hints`.
         seed: Seed of the initial weights, dropout, order and augmentation.
         resume: Resume the run that `out` holds; the result of a finished run is returned, an empty folder starts one.
         overwrite: Replace a run that `out` holds.
@@ -106,7 +108,7 @@ def train(
     opened = data if isinstance(data, DataSet) else open_data(data)
     note = on_note or (lambda text: None)
     how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "stop_after": stop_after, "progress": progress}
-    return _run(opened, given, out, **how, on_note=note)
+    return _run(opened, given, out, **how, on_note=note, trust=trust)
 
 
 def _run(
@@ -119,21 +121,22 @@ def _run(
     stop_after: int | None,
     progress: bool,
     on_note: Callable[[str], None],
+    trust: bool,
 ) -> run_folder.TrainResult:
     """Carry out a run in its folder, whose model is that of the epoch with the highest validation accuracy."""
     if resume and overwrite:
-        raise InputError("resume and overwrite exclude each other.", "Pass only one of them.")
+        raise InputError("resume and overwrite exclude each other.", "Give only one of --resume and --overwrite.")
     arguments = _resolved(given, data)
-    folder = Path("runs") / f"{Path(data.source).stem}-{arguments['arch']}" if out is None else Path(out)
+    folder = run_folder.default_folder(data.source, arguments["arch"]) if out is None else Path(out)
     model, deviation = _new_model(data, arguments)
     with ExitStack() as stack:
         path = arguments["teacher"]
-        teacher = None if path is None else stack.enter_context(Teacher(Path(path), data, on_note))
+        teacher = None if path is None else stack.enter_context(Teacher(Path(path), data, on_note, trust=trust))
         stack.enter_context(run_folder.only_run(folder))
         identity = _identity(data, arguments, teacher)
         state = run_folder.begin(folder, identity, resume=resume, overwrite=overwrite)
         if state is not None:
-            targets = None if teacher is None else Targets(teacher, data.train.y, arguments["augmentation"])
+            targets = None if teacher is None else StudentTargets(teacher, data.train.y, arguments["augmentation"])
             how: dict[str, Any] = {"stop_after": stop_after, "deviation": deviation, "progress": progress}
             _fit(model, data, state, targets, folder=folder, **how)
             if stop_after is not None and not _is_over(state, state.began_with["epochs"]):
@@ -189,7 +192,7 @@ def _fit(
     model: Any,
     data: DataSet,
     state: State,
-    targets: Targets | None,
+    targets: StudentTargets | None,
     *,
     folder: Path,
     stop_after: int | None,
@@ -301,12 +304,10 @@ def _require_number(loss: float, epoch: int) -> None:
 @contextmanager
 def _bar(epochs: int, steps: int, *, done: int, show: bool) -> Iterator[Advance]:
     """A progress bar over all epochs on standard error: epoch, loss, accuracy, time left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from edgepress.toolkit.terminal import BarColumn, Description, Progress, TimeRemainingColumn, console
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(compact=True))
-    console = Console(stderr=True, force_jupyter=False)  # in notebooks, rich would ask for ipywidgets
-    with Progress(*columns, console=console, disable=not show) as progress:
+    columns = (Description(), BarColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console(stderr=True), disable=not show) as progress:
         task = progress.add_task("starting", total=epochs * steps, completed=done * steps)
 
         def advance(epoch: int, logs: dict[str, float]) -> None:

@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.files import whole_file
+from edgepress.runtime.text import one_line
 from edgepress.toolkit.data.types import Split
+from edgepress.toolkit.plots import plain_texts
 
 MISTAKES = 25
 
 
+@plain_texts()
 def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path, *, best_epoch: int) -> None:
     """Plot training and validation loss and accuracy by epoch as a PNG.
 
@@ -37,6 +40,7 @@ def plot_learning_curves(history: Sequence[Mapping[str, float]], path: Path, *, 
     _save(figure, path)
 
 
+@plain_texts()
 def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
     """Plot true classes (rows) against predicted classes (columns) as a PNG, shaded by share of the true class."""
     counts = np.array(matrix)
@@ -49,7 +53,7 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]
         for (i, j), count in np.ndenumerate(counts):
             if count:
                 axes.text(j, i, str(count), ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black")
-    names = [_short(label, 18) for label in labels]
+    names = [one_line(label, 18) for label in labels]
     ticks = range(len(labels)) if len(labels) <= 60 else []
     axes.set_xticks(ticks, names if ticks else [], rotation=90 if max(map(len, names)) > 3 else 0)
     axes.set_yticks(ticks, names if ticks else [])
@@ -59,6 +63,7 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]
     _save(figure, path)
 
 
+@plain_texts()
 def plot_mistakes(split: Split, scores: npt.NDArray[np.float32], labels: Sequence[str], path: Path) -> None:
     """Plot the misclassified images with the highest scores as a PNG.
 
@@ -80,8 +85,8 @@ def plot_mistakes(split: Split, scores: npt.NDArray[np.float32], labels: Sequenc
         axes = figure.add_subplot(lines, columns, position)
         axes.imshow(split.read([row])[0].squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_axis_off()
-        predicted, true = _short(labels[guess[row]], 16), _short(labels[split.y[row]], 16)
-        name = _short(Path(split.name(row)).name, 20)
+        predicted, true = one_line(labels[guess[row]], 16), one_line(labels[split.y[row]], 16)
+        name = one_line(Path(split.name(row)).name, 20)
         axes.set_title(f"predicted {predicted} ({scores[row, guess[row]]:.0%})\ntrue {true}\n{name}", fontsize=8)
     if len(wrong):
         figure.suptitle("Most confident mistakes in the test split", fontsize=10)
@@ -98,7 +103,3 @@ def _figure(width: float, height: float) -> Any:
 def _save(figure: Any, path: Path) -> None:
     with whole_file(path) as temporary:
         figure.savefig(temporary)
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

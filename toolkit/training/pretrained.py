@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.sources.bombs import refuse_unsafe
+from edgepress.runtime.errors import parsing
 from edgepress.toolkit.errors import InputError, TrainingError
+
+SUFFIXES = (".keras", ".h5")
+"""Of files of weights."""
 
 
 def of_applications(weights: str | Path | None) -> str | None:
@@ -66,16 +71,18 @@ def load_all_but(model: Any, head: Any, path: Path) -> None:
 def _weight_file(path: Path) -> Iterator[Path]:
     """The file that Keras can load partially: a `.weights.h5`, or the one inside a `.keras`."""
     _require_file(path)
-    if path.name.endswith(".weights.h5"):
-        yield path
-    elif path.suffix == ".keras":
-        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+    if path.suffix == ".keras":
+        with ScratchFolder() as folder, zipfile.ZipFile(path) as archive:
             yield Path(archive.extract("model.weights.h5", folder))
     else:
-        raise TrainingError(f"Weights can't be read from {path.name}; accepted: .keras, .weights.h5, .h5, imagenet.")
+        yield path
 
 
 def _require_file(path: Path) -> Path:
     if not path.is_file():
-        raise TrainingError(f"There is no file of weights at {path}.", "Check the path, or pass imagenet.")
+        raise TrainingError(f"There is no file of weights at {path}.", "Check the path, or give --weights imagenet.")
+    if path.suffix not in SUFFIXES:
+        raise TrainingError(f"Weights can't be read from {path.name}; accepted: .keras, .weights.h5, .h5, imagenet.")
+    with parsing(path):
+        refuse_unsafe(path)
     return path

@@ -8,18 +8,20 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.metadata
-import json
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from edgepress.converters.contract.write import write_keras_contract
 from edgepress.converters.files import whole_file, write_csv, write_json
 from edgepress.runtime.contract import Contract
+from edgepress.toolkit.data.remembered import to_remember
 from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.documents import read_json, read_limited
 from edgepress.toolkit.errors import InputError, TrainingError
+from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.notebooks.views import training_html
 from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.stats.metrics import classification_metrics
@@ -52,6 +54,11 @@ class TrainResult:
         return training_html(str(self.model), self.metrics, self.history)
 
 
+def default_folder(source: str, arch: str) -> Path:
+    """The folder of a run for which none is given."""
+    return Path("runs") / f"{Path(source).stem}-{arch}"
+
+
 @contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Create the folder of a run and lock it against other runs.
@@ -67,7 +74,7 @@ def only_run(folder: Path) -> Iterator[None]:
         lock = filelock.FileLock(folder / ".lock")
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        hint = "Wait until it has finished, or choose another folder."
+        hint = "Wait until it has finished, or name another folder with --out."
         raise TrainingError(f"Another run is using {folder}.", hint) from None
     except OSError as e:
         raise InputError(f"The folder {folder} can't be used: {e.strerror or e}.", "Check the path.") from e
@@ -77,17 +84,24 @@ def only_run(folder: Path) -> Iterator[None]:
 
 
 def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: bool) -> State | None:
-    """The state to continue from, a new one, or None if the run is finished."""
-    state = None if overwrite else checkpoint.load(folder)
+    """The state to continue from, a new one, or None if the run is finished.
+
+    A finished run has no checkpoint; one that was killed between the two loses it here.
+    """
     finished = (folder / MODEL).exists() and not overwrite
+    state = None if overwrite or finished else checkpoint.load(folder)
     if (state or finished) and not resume:
         what = f"an unfinished run (epoch {len(state.history)})" if state else "a finished run"
-        raise TrainingError(f"{folder} contains {what}.", "Choose another folder, resume it, or overwrite it.")
+        raise TrainingError(
+            f"{folder} contains {what}.",
+            "Resume it with --resume, replace it with --overwrite, or name another folder with --out.",
+        )
     if state:
         require_same(state.began_with, began_with, folder)
         return state
     if finished:
         require_same(load_result(folder).metrics["began_with"], began_with, folder)
+        (folder / checkpoint.NAME).unlink(missing_ok=True)
         return None
     for name in (MODEL, METRICS, checkpoint.NAME):
         (folder / name).unlink(missing_ok=True)
@@ -100,8 +114,27 @@ def require_same(then: dict[str, Any], now: dict[str, Any], folder: Path) -> Non
     if changed:
         raise TrainingError(
             f"The run in {folder} can't be resumed with other arguments or data: {'; '.join(changed)[:600]}.",
-            "Give the original ones, choose another folder, or start again with overwrite.",
+            "Give the original ones, name another folder with --out, or start again with --overwrite.",
         )
+
+
+def load_report(file: Path) -> dict[str, Any]:
+    """Load the figures of a finished run; "began_with" is what `require_same` compares.
+
+    Raises:
+        TrainingError: The file is missing or damaged.
+    """
+    try:
+        report = read_json(file)
+        if not isinstance(report.get("began_with"), dict):
+            raise ValueError(f"{file.name} does not say what it began with")
+    except (OSError, ValueError) as e:
+        raise _unfinished(file.parent, e) from e
+    return report
+
+
+def _unfinished(folder: Path, e: Exception) -> TrainingError:
+    return TrainingError(f"{folder} contains no finished run: {e}.", "Start again with --overwrite.")
 
 
 def load_result(folder: Path) -> TrainResult:
@@ -110,12 +143,12 @@ def load_result(folder: Path) -> TrainResult:
     Raises:
         TrainingError: The folder contains no finished run.
     """
+    metrics = load_report(folder / METRICS)
     try:
-        metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        with (folder / HISTORY).open(encoding="utf-8", newline="") as file:
-            history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError) as e:
-        raise TrainingError(f"{folder} contains no finished run: {e}.", "Start again with overwrite.") from e
+        table = read_limited(folder / HISTORY).decode()
+        history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(table))]
+    except (OSError, ValueError, TypeError, csv.Error) as e:
+        raise _unfinished(folder, e) from e
     return TrainResult(folder / MODEL, metrics, history)
 
 
@@ -135,8 +168,8 @@ def finish(
         arguments=arguments,
         val_confusion=val["confusion_matrix"],
         history=state.history,
-        look=f"edgepress evaluate {quote(str(folder / MODEL))}",
-        more=f"edgepress evaluate {quote(str(folder / MODEL))} --data {MORE}",
+        look=shell_line("edgepress", "evaluate", folder / MODEL),
+        more=f"{shell_line('edgepress', 'evaluate', folder / MODEL)} --data {MORE}",
     )
     tools = {name: importlib.metadata.version(name) for name in ("edgepress", "tensorflow", "keras", "numpy")}
     metrics = {
@@ -169,9 +202,9 @@ def finish(
         scheme="keras",
         arch=arguments["arch"],
         test_accuracy=test["accuracy"],
-        data=data.record,
+        data=dataclasses.replace(data.record, source=to_remember(data.source, folder)),
         tools=tools,
-        tuning={} if teacher is None else {"teacher": teacher},
+        compression={} if teacher is None else {"teacher": teacher},
     )
     with whole_file(folder / MODEL) as temporary:
         keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(temporary)  # without the optimizer

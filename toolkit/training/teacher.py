@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,9 @@ import numpy.typing as npt
 
 from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
-from edgepress.converters.conversion import Conversion
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime.contract import Contract
@@ -39,7 +40,8 @@ from edgepress.toolkit.workers.scores import score_items
 TEMPERATURE = 1.0
 """Temperature at which answers are compared."""
 SHARE = 0.5
-"""Share of the teacher's answers in the loss; the rest is that of the labels. `benchmarks/teacher.py` compares both."""
+"""Share of the teacher's answers in the loss; the rest is that of the labels. `benchmarks/compression/teacher.py`
+compares both."""
 TINY = 1e-7
 """Smallest probability that is told from 0, as in Keras' cross-entropy."""
 SILENCE_S = 600.0
@@ -58,6 +60,7 @@ class Teacher:
         path: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         data: The student's data.
         on_note: Called with each value that was guessed of a file that edgepress did not make.
+        trust: Whether code inside the file may run; see `Hints`.
 
     Attributes:
         sha256: That of the file, or of the folder's files.
@@ -66,7 +69,7 @@ class Teacher:
         EdgepressError: It can't be opened, has other labels than the data, or takes other items.
     """
 
-    def __init__(self, path: Path, data: DataSet, on_note: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, data: DataSet, on_note: Callable[[str], None], *, trust: bool = False) -> None:
         self.path, self._student = path, data.input
         format = format_of(path, FORMATS, ".keras, .h5, .hdf5, .tflite, .onnx and SavedModel folders")
         self._one_call = threading.Lock()
@@ -76,8 +79,8 @@ class Teacher:
                 contract, candidate = about.contract, Candidate(path, None, contract=about.given)
                 notes = about.notes
             else:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgepress-teacher-")))
-                contract, notes, candidate = _converted(path, data, folder)
+                folder = Path(stack.enter_context(ScratchFolder("teacher-")))
+                contract, notes, candidate = _converted(path, data, folder, trust)
             self._columns = _columns(path, contract, data)
             self._data = data if contract.input == data.input else _opened_for(path, contract, data)
             for note in notes:
@@ -129,7 +132,7 @@ class Teacher:
 
 
 @dataclasses.dataclass(frozen=True)
-class Targets:
+class StudentTargets:
     """What a student is to answer, by row of the training split: its label, and the teacher's probabilities.
 
     Attributes:
@@ -155,7 +158,7 @@ def distillation_loss(targets: Any, answers: Any) -> Any:
     large as those of the labels whatever the temperature (Hinton et al. 2015, section 2).
 
     Args:
-        targets: See `Targets`.
+        targets: See `StudentTargets`.
         answers: The student's probabilities, shape (n, classes).
     """
     from keras import ops
@@ -174,9 +177,9 @@ def label_accuracy(targets: Any, answers: Any) -> Any:
     return ops.cast(ops.cast(ops.argmax(answers, axis=-1), "float32") == targets[:, 0], "float32")
 
 
-def _converted(path: Path, data: DataSet, folder: Path) -> tuple[Contract, tuple[str, ...], Candidate]:
+def _converted(path: Path, data: DataSet, folder: Path, trust: bool) -> tuple[Contract, tuple[str, ...], Candidate]:
     """A float `.tflite` of a Keras model or SavedModel, which answers as it does, on one engine for all teachers."""
-    with Conversion(path) as conversion:
+    with Conversion(path, hints=Hints(trust=trust)) as conversion:
         facts = conversion.facts
         if facts.contract is not None:
             contract, adapter, notes = (
@@ -231,7 +234,7 @@ def _opened_for(path: Path, contract: Contract, data: DataSet) -> DataSet:
     if not (contract.input.is_image and data.input.is_image):
         raise InputError(
             f"{takes} ({contract.input.dtype}); the data have {_size(data.input.shape)} ({data.input.dtype}).",
-            "Only images are resized for a teacher; give one that takes the same items.",
+            "Only images are resized for a teacher; give one that takes the same items with --teacher.",
         )
     options: dict[str, Any] = {"input": contract.input, "labels": data.labels, "purpose": "evaluation"}
     opened = open_data(data.source, skip_unreadable=bool(data.skipped), **options)

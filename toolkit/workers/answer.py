@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.worker import Emit
+from edgepress.runtime import Contract
+from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.decisions import decide
 from edgepress.runtime.errors import InputError
 from edgepress.toolkit.workers.opening import engine_errors, opened
@@ -19,8 +21,11 @@ from edgepress.toolkit.workers.opening import engine_errors, opened
 CALL_BYTES = 1 << 20
 """Approximate size of the items in one call, which limits the engine's memory to that of a few large images."""
 
+NOT_JUDGED = -1
+"""Stands for "accepted" of a file that does not say which answers are."""
 
-class Shard(NamedTuple):
+
+class AnswerShard(NamedTuple):
     """Items to answer.
 
     Attributes:
@@ -36,8 +41,9 @@ class Part(NamedTuple):
     """Answers to a shard, or to its beginning if time ran out.
 
     Attributes:
-        columns: The class of each item, int64, shape (n,), and the score of that class, float32, shape (n,); of a model
-            without labels its outputs alone, float32, shape (n, outputs).
+        columns: The class of each item, int64, its calibrated score, float32, and whether it is accepted, int8, all of
+            shape (n,): `NOT_JUDGED` if the file does not say. Of a model without labels its outputs alone, float32,
+            shape (n, outputs).
         seconds: Time that the engine took.
     """
 
@@ -50,7 +56,7 @@ class Part(NamedTuple):
         return len(self.columns[0])
 
 
-def answer_shard(shard: Shard, emit: Emit) -> None:
+def answer_shard(shard: AnswerShard, emit: Emit) -> None:
     """Answer the items of a shard with the open model and emit a `Part`.
 
     Raises:
@@ -68,7 +74,20 @@ def answer_shard(shard: Shard, emit: Emit) -> None:
         seconds += time.perf_counter() - began
         if not np.isfinite(answers).all():
             raise InputError(f"Its {'scores' if model.labels else 'outputs'} contain NaN or infinity.")
-        parts.append(decide(answers, model.contract) if model.labels else (answers.reshape(len(answers), -1),))
+        parts.append(judged(answers, model.contract) if model.labels else (answers.reshape(len(answers), -1),))
         if seconds > shard.left_s:
             break
     emit(Part(tuple(np.concatenate(column) for column in zip(*parts, strict=True)), seconds))
+
+
+def judged(scores: npt.NDArray[np.float32], contract: Contract | None) -> tuple[npt.NDArray[Any], ...]:
+    """The columns of `Part` for scores of items, float32, shape (n, labels)."""
+    predicted, confidence = decide(scores, contract)
+    limits = contract.limits if contract is not None else AnswerLimits()
+    if limits.probability is not None:
+        probabilities = limits.probabilities(scores)
+        confidence = np.take_along_axis(probabilities, predicted[:, np.newaxis], axis=1)[:, 0]
+    accepted = limits.accepted(scores)
+    if accepted is None:
+        return predicted, confidence, np.full(len(scores), NOT_JUDGED, np.int8)
+    return predicted, confidence, accepted.astype(np.int8)

@@ -23,5 +23,5 @@ def score_items(items: npt.NDArray[Any], emit: Emit) -> None:
     with engine_errors(model.path):
         scores = model.scores(items)
     if not np.isfinite(scores).all():
-        raise InputError(f"{model.path} answers with NaN or infinity.", "Choose another teacher.")
+        raise InputError(f"{model.path} answers with NaN or infinity.", "Give another file.")
     emit(scores)

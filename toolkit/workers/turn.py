@@ -116,7 +116,7 @@ def probe(job: Probe, emit: Emit) -> None:
 def begin(start: Start, emit: Emit) -> None:
     """First job of a process that takes turns: import the engine and read the items."""
     import_engine(start.engine)
-    _State.items = np.load(start.items)
+    _TurnState.items = np.load(start.items)
     gc.collect()
     gc.disable()  # a collection would slow down some calls at random
     emit(None)
@@ -132,7 +132,7 @@ def take_turn(turn: Turn, emit: Emit) -> None:
     def work() -> None:
         try:
             with engine_errors(turn.candidate.file):
-                emit(OpenTurn(turn, _State.items).whole())
+                emit(OpenTurn(turn, _TurnState.items).whole())
         except EdgepressError as e:
             emit(e)
 
@@ -146,7 +146,7 @@ def open_turn(turn: Turn, emit: Emit) -> None:
         EdgepressError: It does not open or does not answer.
     """
     with engine_errors(turn.candidate.file):
-        _State.turn = OpenTurn(turn, _State.items)
+        _TurnState.turn = OpenTurn(turn, _TurnState.items)
     emit(None)
 
 
@@ -157,7 +157,7 @@ def take_slice(turn: Turn, emit: Emit) -> None:
         EdgepressError: A call failed.
     """
     with engine_errors(turn.candidate.file):
-        emit(_State.turn.next_slice())
+        emit(_TurnState.turn.next_slice())
 
 
 class OpenTurn:
@@ -257,6 +257,6 @@ def _status(name: str) -> int | None:
     return None
 
 
-class _State:
+class _TurnState:
     items: Array
     turn: OpenTurn

@@ -7,14 +7,12 @@ by itself (MatMulComputeHelper, onnxruntime/core/providers/cpu/math/matmul_helpe
 
 from __future__ import annotations
 
-from typing import Any
-
 from edgepress.converters.to_onnx.graph import OnnxGraph
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Leave out the shapes around products with a constant matrix; returns around how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for node in graph.nodes("MatMul"):
         before, after = graph.maker(node.input[0], "Reshape"), graph.only_reader(node.output[0], "Reshape")
         matrix = graph.constant(node.input[1])
@@ -36,5 +34,4 @@ def rewrite(model: Any) -> int:
         for place in reversed(range(len(graph.proto.value_info))):  # the products have more axes now
             if graph.proto.value_info[place].name not in names:
                 del graph.proto.value_info[place]
-        graph.finish()
     return changed

@@ -12,18 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_onnx.graph import Array, OnnxGraph, attribute, set_attributes
+from edgepress.converters.arrays import Array
+from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 
-MULTIPLE, MOST = 16, 1.5
-"""Channels that the kernel takes at once, and the largest growth of a net's width."""
+MULTIPLE = 16
+"""Channels that the kernel takes at once."""
+MOST = 1.5
+"""Largest growth of a net's width."""
 _ALONE = ("Relu", "Clip", "HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu", "Elu", "HardSwish", "Identity")
 _POOLS = ("GlobalAveragePool", "AveragePool", "MaxPool")
 _PAIRS = ("Add", "Mul", "Sub", "Div")
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Widen the depthwise convolutions that gain; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     done: set[str] = set()
     for node in graph.nodes("Conv"):
         count = _depthwise(graph, node)
@@ -38,7 +41,6 @@ def rewrite(model: Any) -> int:
         values.widen(wide)
     if changed:
         del graph.proto.value_info[:]
-        graph.finish()
     return changed
 
 
@@ -99,14 +101,14 @@ class _Channels:
             return [node.input[0], node.output[0]] if len(node.output) == 1 else None
         if node.op_type not in _PAIRS:
             return None
-        found = [node.output[0]]
+        connected = [node.output[0]]
         for name in node.input:
             constant = graph.constant(name)
             if constant is None:
-                found.append(name)
+                connected.append(name)
             elif constant.size != 1 and not self._by_channel(constant):
                 return None
-        return found
+        return connected
 
     def _by_channel(self, constant: Array) -> bool:
         shape = (1,) * (4 - constant.ndim) + constant.shape

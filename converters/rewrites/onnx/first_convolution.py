@@ -14,35 +14,86 @@ from typing import Any
 import numpy as np
 import onnx
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 
 COLUMNS = 4
+"""Columns of the input that become channels of one."""
 MOST = 3.0
 """Largest growth of the number of multiplications, most of them by zero."""
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Widen the first convolution; returns 1 if there was one that gains."""
-    graph = OnnxGraph(model)
     if len(graph.proto.input) != 1:
         return 0
     source = graph.proto.input[0]
-    turned = graph.only_reader(source.name, "Transpose")
-    if turned is None or source.type.tensor_type.elem_type != onnx.TensorProto.UINT8:
-        return 0
-    if attribute(turned, "perm") != [0, 3, 1, 2]:
-        return 0
-    conv = _reader(graph, turned)
-    while conv is not None and (conv.op_type == "Cast" or (conv.op_type == "Add" and _adds_scalar(graph, conv))):
-        conv = _reader(graph, conv)
     shape = graph.shape(source.name)
-    if conv is None or conv.op_type != "Conv" or shape is None or min(shape[1:]) <= 0:
+    if source.type.tensor_type.elem_type != onnx.TensorProto.UINT8 or shape is None or len(shape) != 4:
         return 0
-    return _widen(graph, turned, conv, shape[1:])
+    turned = None
+    node = graph.only_reader(source.name)
+    while node is not None and node.op_type != "Conv":
+        if turned is None and _turns(graph, node, shape):
+            turned = node
+        elif node.op_type != "Cast" and not (node.op_type == "Add" and _adds_scalar(graph, node)):
+            return 0
+        node = graph.only_reader(node.output[0])
+    if node is None or turned is None or min(shape[1:]) <= 0:
+        return 0
+    return _widen(graph, turned, node, shape[1:])
 
 
-def _reader(graph: OnnxGraph, node: Any) -> Any:
-    return graph.only_reader(node.output[0])
+def narrowed(wide: Array, shape: tuple[int, ...]) -> list[Array]:
+    """The weights that may have been widened to some weights.
+
+    Args:
+        wide: Weights of a convolution, (outputs, inputs, rows, columns).
+        shape: Shape of the weights before they were widened, in the same order.
+
+    Returns:
+        (results, *shape) for each padding that fits: the same weights as each result has them. Empty for weights that
+        this rewrite does not make.
+    """
+    count, channels, rows, taps = shape
+    results = wide.shape[0] // count
+    if results < 1 or COLUMNS % results or wide.shape[:3] != (results * count, COLUMNS * channels, rows):
+        return []
+    apart = wide.reshape(results, count, COLUMNS, channels, rows, -1)
+    candidates = []
+    for left in range(COLUMNS):  # a padding by four columns more gives the same weights
+        places = _places(COLUMNS // results, taps, left)
+        first, groups = _span(places)
+        if groups == wide.shape[3]:
+            narrow = np.zeros((results, *shape), wide.dtype)
+            for result, tap, group, column in places:
+                narrow[result, ..., tap] = apart[result, :, column, :, :, group - first]
+            candidates.append(narrow)
+    return candidates
+
+
+def _places(stride: int, taps: int, left: int) -> list[tuple[int, int, int, int]]:
+    """Where the taps of each result lie: (result, tap, group of columns, column in the group)."""
+    return [
+        (result, tap, *divmod(stride * result + tap - left, COLUMNS))
+        for result in range(COLUMNS // stride)
+        for tap in range(taps)
+    ]
+
+
+def _span(places: list[tuple[int, int, int, int]]) -> tuple[int, int]:
+    """The first group of columns, and the number of groups."""
+    groups = [group for _, _, group, _ in places]
+    return min(groups), max(groups) - min(groups) + 1
+
+
+def _turns(graph: OnnxGraph, node: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a node puts the channels first: a Transpose, or for grey images a Reshape."""
+    if node.op_type == "Transpose":
+        return bool(attribute(node, "perm") == [0, 3, 1, 2])
+    _, height, width, channels = shape
+    first = graph.shape(node.output[0]) if node.op_type == "Reshape" else None
+    return first is not None and channels == 1 and first[1:] == (1, height, width)
 
 
 def _adds_scalar(graph: OnnxGraph, node: Any) -> bool:
@@ -72,22 +123,20 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
     if COLUMNS % stride or width % COLUMNS or channels % 4 == 0 or min(out[1:]) <= 0 or out[3] * stride != width:
         return 0
     results = COLUMNS // stride
-    first = -left // COLUMNS
-    groups = (stride * (results - 1) + taps - 1 - left) // COLUMNS - first + 1
+    places = _places(stride, taps, left)
+    first, groups = _span(places)
     if groups * COLUMNS * results > MOST * taps * results or (channels * COLUMNS) % 4:
         return 0
     wide = np.zeros((results, count, COLUMNS, channels, rows, groups), np.float32)
-    for result in range(results):
-        for tap in range(taps):
-            group, column = divmod(stride * result + tap - left, COLUMNS)
-            wide[result, :, column, :, :, group - first] = weights[:, :, :, tap]
-    last = _reader(graph, conv)
+    for result, tap, group, column in places:
+        wide[result, :, column, :, :, group - first] = weights[:, :, :, tap]
+    last = graph.only_reader(conv.output[0])
     last = last if last is not None and last.op_type in ("Relu", "Clip") else conv
     if any(reader is None or last.output[0] not in reader.input for reader in graph.readers(last.output[0])):
         return 0
-    source = turned.input[0]
     sizes = np.array([-1, height, width // COLUMNS, COLUMNS * channels], np.int64)
-    graph.feed(turned, 0, graph.add("Reshape", [source, graph.add_constant(sizes)]))
+    columns = graph.add("Reshape", [turned.input[0], graph.add_constant(sizes)])
+    graph.move_readers(turned.output[0], graph.add("Transpose", [columns], perm=[0, 3, 1, 2]))
     graph.feed(conv, 1, graph.add_constant(wide.reshape(results * count, COLUMNS * channels, rows, groups)))
     if bias is not None:
         graph.feed(conv, 2, graph.add_constant(np.tile(bias, results)))
@@ -102,5 +151,4 @@ def _widen(graph: OnnxGraph, turned: Any, conv: Any, item: tuple[int, ...]) -> i
             if name == last.output[0]:
                 graph.feed(reader, place, result_name)
     del graph.proto.value_info[:]
-    graph.finish()
     return 1

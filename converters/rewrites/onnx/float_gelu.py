@@ -7,17 +7,15 @@ Quantized step by step, it is half a dozen kernels, two of which are float anywa
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 
 from edgepress.converters.to_onnx.graph import MICROSOFT, OnnxGraph
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Replace x * (1 + erf(x / 1.4142)) * 0.5; returns at how many places."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for erf in graph.nodes("Erf"):
         scaled = graph.maker(erf.input[0], "Div")
         shifted = graph.only_reader(erf.output[0], "Add")
@@ -37,12 +35,10 @@ def rewrite(model: Any) -> int:
         shape = graph.shape(value)
         if shape is None or shape != graph.shape(halved.output[0]):
             continue
-        made = halved.output[0]
-        graph.replace(made, "Gelu", [value], domain=MICROSOFT)
-        if all(known.name != made for known in (*graph.proto.value_info, *graph.proto.output)):
+        result = halved.output[0]
+        graph.replace(result, "Gelu", [value], domain=MICROSOFT)
+        if all(known.name != result for known in (*graph.proto.value_info, *graph.proto.output)):
             sizes = [size if size >= 0 else None for size in shape]
-            graph.proto.value_info.append(onnx.helper.make_tensor_value_info(made, onnx.TensorProto.FLOAT, sizes))
+            graph.proto.value_info.append(onnx.helper.make_tensor_value_info(result, onnx.TensorProto.FLOAT, sizes))
         changed += 1
-    if changed:
-        graph.finish()
     return changed

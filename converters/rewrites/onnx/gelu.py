@@ -6,16 +6,14 @@ Gelu (GeluFusion, onnxruntime/core/optimizer/gelu_fusion.cc, since release 0.5).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from edgepress.converters.to_onnx.graph import OnnxGraph
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Write each GELU anew; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for erf in graph.nodes("Erf"):
         scaled = graph.maker(erf.input[0], "Mul")
         inner = graph.operand(scaled) if scaled is not None else None
@@ -39,6 +37,4 @@ def rewrite(model: Any) -> int:
         sum_ = graph.add("Add", [graph.add("Erf", [graph.add("Div", [value, root])]), one])
         graph.replace(product.output[0], "Mul", [graph.add("Mul", [value, sum_]), half])
         changed += 1
-    if changed:
-        graph.finish()
     return changed

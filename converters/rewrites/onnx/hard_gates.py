@@ -6,16 +6,14 @@ HardSigmoid of 8 bits (QLinearOpsRegistry, onnxruntime/python/tools/quantization
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Move HardSigmoid into the convolutions before it; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for node in graph.nodes("HardSigmoid"):
         conv = graph.maker(node.input[0], "Conv")
         if conv is None or graph.only_reader(conv.output[0]) is None:
@@ -33,6 +31,4 @@ def rewrite(model: Any) -> int:
         for place, limit in ((1, 0), (2, 1)):
             graph.feed(node, place, graph.add_constant(np.array(limit, np.float32)))
         changed += 1
-    if changed:
-        graph.finish()
     return changed

@@ -16,9 +16,9 @@ import numpy as np
 from edgepress.converters.to_onnx.graph import OnnxGraph
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Replace the three steps; returns at how many places."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for clip in graph.nodes("Clip"):
         limits = [graph.scalar(name) for name in clip.input[1:3]]
         scaled = graph.only_reader(clip.output[0])
@@ -38,8 +38,6 @@ def rewrite(model: Any) -> int:
             continue
         graph.replace(scaled.output[0], "HardSigmoid", [value], alpha=1 / 6, beta=beta)
         changed += 1
-    if changed:
-        graph.finish()
     return changed
 
 
@@ -50,7 +48,7 @@ def _start(graph: OnnxGraph, clip: Any) -> tuple[str, float] | None:
         return None
     if shifted.op_type == "Conv" and not shifted.domain:
         return clip.input[0], 0.0
-    found = graph.operand(shifted) if shifted.op_type == "Add" and not shifted.domain else None
-    if found is None or found[1].size != 1 or found[1].dtype != np.float32 or found[1].ravel()[0] != 3:
+    sum_ = graph.operand(shifted) if shifted.op_type == "Add" and not shifted.domain else None
+    if sum_ is None or sum_[1].size != 1 or sum_[1].dtype != np.float32 or sum_[1].ravel()[0] != 3:
         return None
-    return found[0], 0.5
+    return sum_[0], 0.5

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgepress.converters.to_onnx.graph import OnnxGraph
-from edgepress.converters.to_onnx.pixels import VIEWS
+from edgepress.converters.to_onnx.graph import VIEWS, OnnxGraph
 
-RATIO, HALF = 1e-3, 0.501
-"""Largest difference of two scales, as a share: 255 of them make a quarter of a step; and of two zero points, because
-both a sum of whole steps and its zero point are rounded."""
+RATIO = 1e-3
+"""Largest difference of two scales, as a share: 255 of them make a quarter of a step."""
+HALF = 0.501
+"""Largest difference of two zero points, because both a sum of whole steps and its zero point are rounded."""
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Read the bytes themselves; returns at how many places."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for node in graph.nodes("QuantizeLinear"):
         views = list[Any]()  # of the input as float
         while (maker := graph.maker(views[-1].input[0] if views else node.input[0])) is not None:
@@ -39,16 +39,14 @@ def rewrite(model: Any) -> int:
         if views:
             graph.feed(views[-1], 0, maker.input[0])
             of_floats = {view.output[0] for view in views}
-            kept = [value for value in graph.proto.value_info if value.name not in of_floats]
+            others = [value for value in graph.proto.value_info if value.name not in of_floats]
             del graph.proto.value_info[:]
-            graph.proto.value_info.extend(kept)
+            graph.proto.value_info.extend(others)
         changed += 1
     for node in graph.nodes("QuantizeLinear"):
         bytes_of = _unchanged(graph, node)
         if bytes_of is not None and graph.move_readers(node.output[0], bytes_of):
             changed += 1
-    if changed:
-        graph.finish()
     return changed
 
 
@@ -60,11 +58,13 @@ def _unchanged(graph: OnnxGraph, node: Any) -> str | None:
     parts = [graph.maker(name, "DequantizeLinear") for name in step.input]
     if None in parts or graph.constant(parts[0].input[0]) is not None:
         return None
-    taken, made, number = _quantization(graph, parts[0]), _quantization(graph, node), _number(graph, parts[1])
-    if taken is None or made is None or number is None:
+    source, result, number = _quantization(graph, parts[0]), _quantization(graph, node), _number(graph, parts[1])
+    if source is None or result is None or number is None:
         return None
-    scale, zero = (taken[0] * number, taken[1]) if step.op_type == "Mul" else (taken[0], taken[1] - number / taken[0])
-    same = abs(made[0] - scale) <= RATIO * scale and abs(made[1] - zero) <= HALF
+    scale, zero = (
+        (source[0] * number, source[1]) if step.op_type == "Mul" else (source[0], source[1] - number / source[0])
+    )
+    same = abs(result[0] - scale) <= RATIO * scale and abs(result[1] - zero) <= HALF
     name: str = parts[0].input[0]
     return name if same else None
 

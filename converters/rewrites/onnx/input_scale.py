@@ -16,9 +16,10 @@ import numpy.typing as npt
 import onnx
 
 from edgepress.converters.adapter import EXACT
+from edgepress.converters.arrays import Doubles, Floats
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes, zeros_added
 
-Values = npt.NDArray[np.float64]
+Values = Doubles
 
 
 class Scaled(NamedTuple):
@@ -32,15 +33,13 @@ class Scaled(NamedTuple):
     pads: npt.NDArray[np.int64]
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Move the scale; returns 1 if there was one."""
-    graph = OnnxGraph(model)
-    found = scaled_pixels(graph)
-    if found is None:
+    scaled = scaled_pixels(graph)
+    if scaled is None:
         return 0
-    scale_weights(graph, found)
-    shift(graph, found, (found.offset / found.factor).astype(np.float32).reshape(1, -1, 1, 1))
-    graph.finish()
+    scale_weights(graph, scaled)
+    shift(graph, scaled, (scaled.offset / scaled.factor).astype(np.float32).reshape(1, -1, 1, 1))
     return 1
 
 
@@ -112,21 +111,21 @@ def _step(kind: str, constant: Values, factor: Any, offset: Any, *, first: bool)
     return None
 
 
-def scale_weights(graph: OnnxGraph, found: Scaled) -> npt.NDArray[np.float32]:
+def scale_weights(graph: OnnxGraph, steps: Scaled) -> Floats:
     """Multiply the convolution's weights by the factor; returns the new ones."""
-    weights = graph.constant(found.conv.input[1])
+    weights = graph.constant(steps.conv.input[1])
     assert weights is not None
-    scaled: npt.NDArray[np.float32] = (weights * found.factor.reshape(1, -1, 1, 1)).astype(np.float32)
-    graph.feed(found.conv, 1, graph.add_constant(scaled))
+    scaled: Floats = (weights * steps.factor.reshape(1, -1, 1, 1)).astype(np.float32)
+    graph.feed(steps.conv, 1, graph.add_constant(scaled))
     return scaled
 
 
-def shift(graph: OnnxGraph, found: Scaled, offset: npt.NDArray[np.float32]) -> None:
+def shift(graph: OnnxGraph, steps: Scaled, offset: Floats) -> None:
     """Let the convolution read the bytes, transposed, as float, plus an offset if it is not 0, and do the padding."""
-    turned = graph.add("Transpose", [found.source], perm=[0, 3, 1, 2])
+    turned = graph.add("Transpose", [steps.source], perm=[0, 3, 1, 2])
     value = graph.add("Cast", [turned], to=onnx.TensorProto.FLOAT)
     if offset.any():
         value = graph.add("Add", [value, graph.add_constant(offset)])
-    graph.feed(found.conv, 0, value)
-    pads = np.array(attribute(found.conv, "pads", [0] * 4)) + found.pads.ravel()
-    set_attributes(found.conv, pads=pads.tolist())
+    graph.feed(steps.conv, 0, value)
+    pads = np.array(attribute(steps.conv, "pads", [0] * 4)) + steps.pads.ravel()
+    set_attributes(steps.conv, pads=pads.tolist())

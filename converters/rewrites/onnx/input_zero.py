@@ -8,8 +8,6 @@ convolution pads, by zeros of the normalized image, these zeros are off by as mu
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from edgepress.converters.rewrites.onnx.input_scale import scale_weights, scaled_pixels, shift
@@ -19,22 +17,20 @@ FARTHEST = 16
 """Grey levels that a channel's zero may be off by; with ImageNet's means it is 11, which costs no accuracy."""
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Let the offset be one whole number; returns 1 if there was one."""
-    graph = OnnxGraph(model)
-    found = scaled_pixels(graph, least=0)
-    if found is None:
+    scaled = scaled_pixels(graph, least=0)
+    if scaled is None:
         return 0
-    zeros = -found.offset / found.factor
+    zeros = -scaled.offset / scaled.factor
     whole = round(float(zeros.mean()))
     if not 0 <= whole <= 255 or np.abs(zeros - whole).max() > FARTHEST:
         return 0
-    conv = found.conv
+    conv = scaled.conv
     bias = graph.constant(conv.input[2]) if len(conv.input) > 2 else np.float32(0)
     if bias is None:
         return 0
-    moved = scale_weights(graph, found).astype(np.float64).sum((2, 3)) @ (whole - zeros)
+    moved = scale_weights(graph, scaled).astype(np.float64).sum((2, 3)) @ (whole - zeros)
     graph.feed(conv, 2, graph.add_constant((bias + moved).astype(np.float32)))
-    shift(graph, found, np.array(-whole, np.float32))
-    graph.finish()
+    shift(graph, scaled, np.array(-whole, np.float32))
     return 1

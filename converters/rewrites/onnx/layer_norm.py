@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgepress.converters.to_onnx.graph import Array, OnnxGraph, attribute
+from edgepress.converters.arrays import Array
+from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 
 
-class _Norm(NamedTuple):
+class _NormSteps(NamedTuple):
     """The parts of a layer normalization; gamma and beta as they are broadcast to the value."""
 
     value: str
@@ -24,20 +25,20 @@ class _Norm(NamedTuple):
     epsilon: float
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Replace the steps; returns at how many places."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for node in graph.nodes("Add"):
         shape = graph.shape(node.output[0])
-        found = _matched(graph, node)
-        if found is None or shape is None or graph.shape(found.value) != shape or graph.opset < 17:
+        norm = _matched(graph, node)
+        if norm is None or shape is None or graph.shape(norm.value) != shape or graph.opset < 17:
             continue
-        rank, axis = len(shape), found.axis % len(shape)
-        gamma, beta = (_along(v, rank, axis, shape[axis]) for v in (found.gamma, found.beta))
+        rank, axis = len(shape), norm.axis % len(shape)
+        gamma, beta = (_along(v, rank, axis, shape[axis]) for v in (norm.gamma, norm.beta))
         if gamma is None or beta is None:
             continue
-        inputs = [found.value, graph.add_constant(gamma), graph.add_constant(beta)]
-        options: dict[str, Any] = {"axis": -1, "epsilon": found.epsilon}
+        inputs = [norm.value, graph.add_constant(gamma), graph.add_constant(beta)]
+        options: dict[str, Any] = {"axis": -1, "epsilon": norm.epsilon}
         if axis == rank - 1:
             graph.replace(node.output[0], "LayerNormalization", inputs, **options)
         else:
@@ -46,8 +47,6 @@ def rewrite(model: Any) -> int:
             value = graph.add("LayerNormalization", inputs, **options)
             graph.replace(node.output[0], "Transpose", [value], perm=np.argsort(to_last).tolist())
         changed += 1
-    if changed:
-        graph.finish()
     return changed
 
 
@@ -61,18 +60,18 @@ def _along(factor: Array, rank: int, axis: int, size: int) -> Array | None:
     return np.full(size, factor.ravel())
 
 
-def _matched(graph: OnnxGraph, node: Any) -> _Norm | None:
+def _matched(graph: OnnxGraph, node: Any) -> _NormSteps | None:
     """The steps of x * s + (beta - mean * s), with s = gamma / sqrt(variance + epsilon); None for others."""
     for first, second in (node.input, reversed(node.input)):
         scaled, shift = graph.maker(first, "Mul"), graph.maker(second)
         if scaled is None or shift is None:
             continue
         for value, factor in (scaled.input, reversed(scaled.input)):
-            found = _factor(graph, value, factor)
-            beta = _shift(graph, shift, factor, found[0]) if found is not None else None
-            if found is not None and beta is not None:
-                _, axis, gamma, epsilon = found
-                return _Norm(value, axis, gamma, beta, epsilon)
+            parts = _factor(graph, value, factor)
+            beta = _shift(graph, shift, factor, parts[0]) if parts is not None else None
+            if parts is not None and beta is not None:
+                _, axis, gamma, epsilon = parts
+                return _NormSteps(value, axis, gamma, beta, epsilon)
     return None
 
 

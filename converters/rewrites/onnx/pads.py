@@ -14,9 +14,9 @@ import numpy as np
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes, zeros_added
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Leave out Pads that only convolutions read; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for pad in graph.nodes("Pad"):
         added, readers = zeros_added(graph, pad, (2, 3)), graph.readers(pad.output[0])
         if added is None or not readers or not all(_takes(graph, node, pad.output[0]) for node in readers):
@@ -26,8 +26,6 @@ def rewrite(model: Any) -> int:
             set_attributes(conv, pads=pads.tolist())
         graph.move_readers(pad.output[0], pad.input[0])
         changed += 1
-    if changed:
-        graph.finish()
     return changed
 
 

@@ -8,16 +8,14 @@ onnxruntime/core/optimizer/nchwc_transformer.cc), and in files of 8 bits a pair 
 
 from __future__ import annotations
 
-from typing import Any
-
 from edgepress.converters.to_onnx.graph import OnnxGraph
 
 _KINDS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Leave out chains that end in the shape they began with; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for node in graph.nodes("Reshape"):
         shape, start = graph.shape(node.output[0]), node.input[0]
         if not _fixed_but_batch(shape):
@@ -32,8 +30,6 @@ def rewrite(model: Any) -> int:
             start = maker.input[0]
         if source is not None and graph.move_readers(node.output[0], source):
             changed += 1
-    if changed:
-        graph.finish()
     return changed
 
 

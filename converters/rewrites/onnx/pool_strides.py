@@ -6,14 +6,12 @@ NASNet's cells begin so. The pool is a pass of its own, and of 8 bits it compute
 
 from __future__ import annotations
 
-from typing import Any
-
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute, set_attributes
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Leave out such pools; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for pool in graph.nodes("AveragePool", "MaxPool"):
         conv = graph.only_reader(pool.output[0], "Conv")
         weights = graph.constant(conv.input[1]) if conv is not None else None
@@ -30,6 +28,4 @@ def rewrite(model: Any) -> int:
         set_attributes(conv, strides=[a * b for a, b in zip(pooled, strided, strict=True)])
         graph.move_readers(pool.output[0], pool.input[0])
         changed += 1
-    if changed:
-        graph.finish()
     return changed

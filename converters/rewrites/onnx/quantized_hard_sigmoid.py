@@ -7,16 +7,14 @@ three kernels in float; it fuses this into one QLinearAdd (release 1.32).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from edgepress.converters.to_onnx.graph import OnnxGraph, attribute
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Replace such units; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for node in graph.nodes("HardSigmoid"):
         before, after = graph.maker(node.input[0], "DequantizeLinear"), graph.only_reader(node.output[0])
         if before is None or after is None or after.op_type != "QuantizeLinear" or len(after.input) < 3:
@@ -36,6 +34,4 @@ def rewrite(model: Any) -> int:
         graph.feed(node, 1, term)
         graph.feed(after, 1, graph.add_constant(np.array(scale / alpha, np.float32)))
         changed += 1
-    if changed:
-        graph.finish()
     return changed

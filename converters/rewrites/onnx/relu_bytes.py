@@ -17,9 +17,9 @@ _READERS = ("Conv", "Add", "Mul", "Concat", "Pad", "GlobalAveragePool", "Relu", 
 """What may read the result: operations whose own result has its own scale."""
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Replace such units; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for relu in graph.nodes("Relu"):
         before, after = graph.maker(relu.input[0], "DequantizeLinear"), graph.only_reader(relu.output[0])
         if before is None or after is None or after.op_type != "QuantizeLinear" or len(before.input) < 3:
@@ -32,8 +32,6 @@ def rewrite(model: Any) -> int:
         clipped = graph.add("Clip", [before.input[0], graph.add_constant(zero.reshape(()))])
         _follow(graph, after, clipped, list(before.input[1:]))
         changed += 1
-    if changed:
-        graph.finish()
     return changed
 
 
@@ -93,5 +91,5 @@ def _rescale(graph: OnnxGraph, conv: Any, factor: float) -> None:
     limit = np.iinfo(np.int32).max
     changed = np.clip(np.round(stored / factor), -limit, limit).astype(np.int32)
     names = [graph.add_constant(changed), graph.add_constant((scale * factor).astype(np.float32)), *old.input[2:]]
-    kept = {a.name: attribute(old, a.name) for a in old.attribute}
-    graph.feed(conv, 2, graph.add("DequantizeLinear", names, **kept))
+    attributes = {a.name: attribute(old, a.name) for a in old.attribute}
+    graph.feed(conv, 2, graph.add("DequantizeLinear", names, **attributes))

@@ -10,14 +10,12 @@ value that both read.
 
 from __future__ import annotations
 
-from typing import Any
-
 from edgepress.converters.to_onnx.graph import MICROSOFT, OnnxGraph
 
 
-def rewrite(model: Any) -> int:
+def rewrite(graph: OnnxGraph) -> int:
     """Replace quantized pairs of Sigmoid and Mul; returns how many."""
-    graph, changed = OnnxGraph(model), 0
+    changed = 0
     for sigmoid in graph.nodes("Sigmoid"):
         value = sigmoid.input[0]
         rounded = graph.only_reader(sigmoid.output[0], "QuantizeLinear")
@@ -31,6 +29,4 @@ def rewrite(model: Any) -> int:
             continue
         graph.move_readers(product.output[0], graph.add("QuickGelu", [value], domain=MICROSOFT, alpha=1.0))
         changed += 1
-    if changed:
-        graph.finish()
     return changed

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.rewrites.tflite.windows import FUSED, Axis, activation, conv
-from edgepress.converters.to_tflite.graph import Array, Graph, only_reader
+from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 LEAST = 8
 """Channels from which on it is faster."""
@@ -28,7 +29,7 @@ DEAD = 2.0**-10
 
 def rewrite(graph: Graph) -> int:
     """Join every such pair; returns their number."""
-    readers, found = graph.readers(), 0
+    readers, count = graph.readers(), 0
     for mul in [op for op in graph.operators if graph.kind(op) == "MUL" and not activation(op)]:
         add = only_reader(readers, int(mul.outputs[0]))
         if add is None or graph.kind(add) not in ("ADD", "SUB"):
@@ -45,12 +46,17 @@ def rewrite(graph: Graph) -> int:
         bias = graph.add_constant(-shift[1] if graph.kind(add) == "SUB" else shift[1])
         windows = Axis(height, 1, 1, 1, (0, 0)), Axis(width, 1, 1, 1, (0, 0))
         new = conv(
-            graph, "DEPTHWISE_CONV_2D", [source, taps, bias], int(add.outputs[0]), windows, fusedActivationFunction=act
+            graph,
+            "DEPTHWISE_CONV_2D",
+            [source, taps, bias],
+            int(add.outputs[0]),
+            windows=windows,
+            fusedActivationFunction=act,
         )
         graph.operators.remove(mul)
         graph.replace(add, new)
-        found += 1
-    return found
+        count += 1
+    return count
 
 
 def _by_channel(graph: Graph, op: Any) -> tuple[int, Array] | None:

@@ -16,13 +16,15 @@ from edgepress.converters.to_tflite.graph import Graph
 MOST = 5
 
 
-def rewrite(graph: Graph) -> int:
-    """Divide every such operation; returns their number."""
-    found = [op for op in graph.operators if graph.kind(op) == "CONCATENATION" and _is_large(graph, op)]
-    for op in found:
-        while len(op.inputs) > MOST:
-            _join(graph, op)
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """The operations of more tensors."""
+    return [op for op in graph.operators if graph.kind(op) == "CONCATENATION" and _is_large(graph, op)]
+
+
+def change(graph: Graph, op: Any) -> None:
+    """Divide one."""
+    while len(op.inputs) > MOST:
+        _join(graph, op)
 
 
 def _is_large(graph: Graph, op: Any) -> bool:

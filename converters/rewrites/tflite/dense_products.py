@@ -13,24 +13,26 @@ from edgepress.converters.to_tflite.four_bits import four_bit_layers
 from edgepress.converters.to_tflite.graph import Graph
 
 
-def rewrite(graph: Graph) -> int:
-    """Replace such convolutions; returns their number."""
-    found = [op for op in four_bit_layers(graph) if _is_product(graph, op)]
-    for op in found:
-        weights, options = int(op.inputs[1]), op.builtinOptions
-        values = graph.constant(weights)
-        assert values is not None
-        outputs, _, _, inputs = values.shape
-        flat = graph.add_constant(values.reshape(outputs, inputs).copy(), f"{graph.name(weights)}_dense")
-        dense = graph.operator(
-            "FULLY_CONNECTED",
-            [int(op.inputs[0]), flat, *(int(i) for i in op.inputs[2:])],
-            int(op.outputs[0]),
-            fusedActivationFunction=options.fusedActivationFunction,
-            keepNumDims=True,
-        )
-        graph.replace(op, dense)
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """Such convolutions."""
+    return [op for op in four_bit_layers(graph) if _is_product(graph, op)]
+
+
+def change(graph: Graph, op: Any) -> None:
+    """Replace one."""
+    weights = int(op.inputs[1])
+    values = graph.constant(weights)
+    assert values is not None
+    outputs, _, _, inputs = values.shape
+    flat = graph.add_constant(values.reshape(outputs, inputs).copy(), f"{graph.name(weights)}_dense")
+    dense = graph.operator(
+        "FULLY_CONNECTED",
+        [int(op.inputs[0]), flat, *(int(i) for i in op.inputs[2:])],
+        int(op.outputs[0]),
+        fusedActivationFunction=op.builtinOptions.fusedActivationFunction,
+        keepNumDims=True,
+    )
+    graph.replace(op, dense)
 
 
 def _is_product(graph: Graph, op: Any) -> bool:

@@ -9,6 +9,7 @@ CONCATENATION joins them. That puts the channels into another order, which the 1
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,21 +17,19 @@ import numpy as np
 from edgepress.converters.rewrites.tflite.windows import activation, axes_of, conv, takes_channels
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
-LEAST, EACH = 8, 8
-"""Channels from which on it is faster, and channels for each output: the matrix products take as long for 8 outputs as
-for 2, the kernels here do not."""
+LEAST = 8
+"""Channels from which on it is faster."""
+EACH = 8
+"""Channels for each output: the matrix products take as long for 8 outputs as for 2, the kernels here do not."""
 
 
-def rewrite(graph: Graph) -> int:
-    """Divide every such convolution; returns their number."""
-    found = 0
+def matches(graph: Graph) -> Iterator[tuple[Any, Any, int]]:
+    """Such convolutions, what reads each, and their channels."""
     for op in [op for op in graph.operators if graph.kind(op) == "DEPTHWISE_CONV_2D"]:
         after = only_reader(graph.readers(), int(op.outputs[0]))
         channels = graph.shape(int(op.inputs[0]))[-1:]
         if after is not None and channels and channels[0] >= LEAST and _fits(graph, op, after, channels[0]):
-            _divide(graph, op, after, channels[0])
-            found += 1
-    return found
+            yield op, after, channels[0]
 
 
 def _fits(graph: Graph, op: Any, after: Any, channels: int) -> bool:
@@ -47,7 +46,9 @@ def _fits(graph: Graph, op: Any, after: Any, channels: int) -> bool:
     return kernel is not None and kernel.dtype == np.float32 and kernel.shape[1:] == (1, 1, outputs)
 
 
-def _divide(graph: Graph, op: Any, after: Any, channels: int) -> None:
+def change(graph: Graph, match: tuple[Any, Any, int]) -> None:
+    """Divide one."""
+    op, after, channels = match
     kernel, bias = (graph.constant(int(i)) for i in op.inputs[1:3])
     pointwise = graph.constant(int(after.inputs[1]))
     assert kernel is not None
@@ -55,14 +56,14 @@ def _divide(graph: Graph, op: Any, after: Any, channels: int) -> None:
     assert pointwise is not None
     axes, shape, old = axes_of(graph, op), graph.shape(int(op.outputs[0])), int(op.outputs[0])
     number = shape[3] // channels
-    parts, made = [], []
+    parts, operations = [], []
     for first in range(number):
         parts.append(graph.add_tensor((*shape[:3], channels), f"{graph.name(old)}_{first}"))
         taps = graph.add_constant(np.ascontiguousarray(kernel[..., first::number]))
         shift = graph.add_constant(np.ascontiguousarray(bias[first::number]))
         inputs, options = [int(op.inputs[0]), taps, shift], {"fusedActivationFunction": activation(op)}
-        made.append(conv(graph, "DEPTHWISE_CONV_2D", inputs, parts[-1], axes, **options))
-    made.append(graph.operator("CONCATENATION", parts, old, axis=3))
-    graph.replace(op, *made)
+        operations.append(conv(graph, "DEPTHWISE_CONV_2D", inputs, parts[-1], windows=axes, **options))
+    operations.append(graph.operator("CONCATENATION", parts, old, axis=3))
+    graph.replace(op, *operations)
     order = np.arange(shape[3]).reshape(channels, number).T.reshape(-1)
     after.inputs = [old, graph.add_constant(np.ascontiguousarray(pointwise[..., order])), *after.inputs[2:]]

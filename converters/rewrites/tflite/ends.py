@@ -19,20 +19,22 @@ from edgepress.converters.to_tflite.convert import ISLAND_MARK
 from edgepress.converters.to_tflite.graph import Graph
 
 
-def rewrite(graph: Graph) -> int:
-    """Let each QUANTIZE between uint8 and int8 read floats; returns their number."""
-    found = [op for op in graph.operators if _is_end(graph, op)]
-    for op in found:
-        taken, made = int(op.inputs[0]), int(op.outputs[0])
-        before = graph.makers().get(taken)
-        if before is not None and _is_same_grid(graph, before, made) and len(graph.readers()[taken]) == 1:
-            op.inputs = list(before.inputs)
-            graph.operators.remove(before)
-            continue
-        real = graph.add_tensor(graph.shape(taken), f"{graph.prefix}_{ISLAND_MARK}_{graph.name(taken)}")
-        graph.insert_before(op, graph.operator("DEQUANTIZE", [taken], real))
-        op.inputs = [real]
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """Each QUANTIZE between uint8 and int8."""
+    return [op for op in graph.operators if _is_end(graph, op)]
+
+
+def change(graph: Graph, op: Any) -> None:
+    """Let one read floats."""
+    source, output = int(op.inputs[0]), int(op.outputs[0])
+    before = graph.makers().get(source)
+    if before is not None and _is_same_grid(graph, before, output) and len(graph.readers()[source]) == 1:
+        op.inputs = list(before.inputs)
+        graph.operators.remove(before)
+        return
+    real = graph.add_tensor(graph.shape(source), f"{graph.prefix}_{ISLAND_MARK}_{graph.name(source)}")
+    graph.insert_before(op, graph.operator("DEQUANTIZE", [source], real))
+    op.inputs = [real]
 
 
 def _is_end(graph: Graph, op: Any) -> bool:
@@ -44,9 +46,9 @@ def _is_end(graph: Graph, op: Any) -> bool:
     return types == {np.dtype(np.uint8), np.dtype(np.int8)} and all(has_one_scale(graph, tensor) for tensor in ends)
 
 
-def _is_same_grid(graph: Graph, op: Any, made: int) -> bool:
+def _is_same_grid(graph: Graph, op: Any, tensor: int) -> bool:
     """Whether an operation quantizes a float to int8 by the same steps as a uint8 tensor has."""
     if graph.kind(op) != "QUANTIZE" or graph.dtype(int(op.inputs[0])) != np.float32:
         return False
-    ((first,), (zero,)), ((second,), (shifted,)) = graph.scales(int(op.outputs[0])), graph.scales(made)
-    return bool(graph.dtype(made) == np.uint8 and first == second and zero + 128 == shifted)
+    ((first,), (zero,)), ((second,), (shifted,)) = graph.scales(int(op.outputs[0])), graph.scales(tensor)
+    return bool(graph.dtype(tensor) == np.uint8 and first == second and zero + 128 == shifted)

@@ -17,7 +17,7 @@ _WEIGHTED = ("CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 def rewrite(graph: Graph) -> int:
     """Store the bias of each operation with float16 weights alike; returns their number."""
-    makers, found = graph.makers(), 0
+    makers, count = graph.makers(), 0
     for op in [op for op in graph.operators if graph.kind(op) in _WEIGHTED]:
         place = 3 if graph.kind(op) == "TRANSPOSE_CONV" else 2
         if len(op.inputs) <= place:
@@ -32,5 +32,5 @@ def rewrite(graph: Graph) -> int:
         unpacked = graph.add_tensor(bias.shape, f"{name}_dequant")
         graph.insert_before(op, graph.operator("DEQUANTIZE", [stored], unpacked))
         op.inputs = [unpacked if i == place else int(index) for i, index in enumerate(op.inputs)]
-        found += 1
-    return found
+        count += 1
+    return count

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.rewrites.tflite.windows import (
     activation,
     axes_of,
@@ -25,11 +26,12 @@ from edgepress.converters.rewrites.tflite.windows import (
     takes_channels,
     through,
 )
-from edgepress.converters.to_tflite.graph import Array, Graph, only_reader
+from edgepress.converters.to_tflite.graph import Graph, only_reader
 
-LARGEST, WIDEST = 64.0, 8.0
-"""Largest shift in units of the scaled input, which costs that many times the rounding of float32; and largest ratio of
-two channels' factors, because weights of 8 bits have one scale for all input channels."""
+LARGEST = 64.0
+"""Largest shift in units of the scaled input, which costs that many times the rounding of float32."""
+WIDEST = 8.0
+"""Largest ratio of two channels' factors, because weights of 8 bits have one scale for all input channels."""
 
 
 def rewrite(graph: Graph) -> int:

@@ -7,6 +7,7 @@ cells, runs in a built-in kernel and divides the graph.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from edgepress.converters.to_tflite.graph import Graph
@@ -14,20 +15,22 @@ from edgepress.converters.to_tflite.graph import Graph
 _POOLS = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
 
 
-def rewrite(graph: Graph) -> int:
-    """Take out every such pool that only 1x1 convolutions read; returns their number."""
-    readers, found = graph.readers(), 0
+def matches(graph: Graph) -> Iterator[Any]:
+    """Every such pool that only 1x1 convolutions read."""
+    readers = graph.readers()
     for pool in [op for op in graph.operators if graph.kind(op) in _POOLS and _picks(op.builtinOptions)]:
         after = readers.get(int(pool.outputs[0]), [])
-        if not after or not all(op is not None and _is_pointwise(graph, op, int(pool.outputs[0])) for op in after):
-            continue
-        for op in after:
-            op.inputs = [int(pool.inputs[0]), *op.inputs[1:]]
-            op.builtinOptions.strideH *= pool.builtinOptions.strideH
-            op.builtinOptions.strideW *= pool.builtinOptions.strideW
-        graph.operators.remove(pool)
-        found += 1
-    return found
+        if after and all(op is not None and _is_pointwise(graph, op, int(pool.outputs[0])) for op in after):
+            yield pool
+
+
+def change(graph: Graph, pool: Any) -> None:
+    """Take out one."""
+    for op in graph.readers()[int(pool.outputs[0])]:
+        op.inputs = [int(pool.inputs[0]), *op.inputs[1:]]
+        op.builtinOptions.strideH *= pool.builtinOptions.strideH
+        op.builtinOptions.strideW *= pool.builtinOptions.strideW
+    graph.operators.remove(pool)
 
 
 def _picks(options: Any) -> bool:

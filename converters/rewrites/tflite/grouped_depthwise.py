@@ -15,22 +15,24 @@ from edgepress.converters.rewrites.tflite.windows import axes_of, conv
 from edgepress.converters.to_tflite.graph import Graph
 
 
-def rewrite(graph: Graph) -> int:
-    """Turn each such convolution into a depthwise one; returns their number."""
-    found = [op for op in graph.operators if _is_depthwise(graph, op)]
-    for op in found:
-        kernel = graph.constant(int(op.inputs[1]))
-        assert kernel is not None
-        multiplier = kernel.shape[0] // graph.shape(int(op.inputs[0]))[3]
-        taps = graph.add_constant(np.ascontiguousarray(kernel.transpose(3, 1, 2, 0)))
-        options = {
-            "depthMultiplier": multiplier,
-            "fusedActivationFunction": op.builtinOptions.fusedActivationFunction,
-        }
-        inputs = [int(op.inputs[0]), taps, *map(int, op.inputs[2:])]
-        new = conv(graph, "DEPTHWISE_CONV_2D", inputs, int(op.outputs[0]), axes_of(graph, op), **options)
-        graph.replace(op, new)
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """Such convolutions."""
+    return [op for op in graph.operators if _is_depthwise(graph, op)]
+
+
+def change(graph: Graph, op: Any) -> None:
+    """Turn one into a depthwise convolution."""
+    kernel = graph.constant(int(op.inputs[1]))
+    assert kernel is not None
+    taps = graph.add_constant(np.ascontiguousarray(kernel.transpose(3, 1, 2, 0)))
+    options = {
+        "depthMultiplier": kernel.shape[0] // graph.shape(int(op.inputs[0]))[3],
+        "fusedActivationFunction": op.builtinOptions.fusedActivationFunction,
+    }
+    inputs = [int(op.inputs[0]), taps, *map(int, op.inputs[2:])]
+    graph.replace(
+        op, conv(graph, "DEPTHWISE_CONV_2D", inputs, int(op.outputs[0]), windows=axes_of(graph, op), **options)
+    )
 
 
 def _is_depthwise(graph: Graph, op: Any) -> bool:

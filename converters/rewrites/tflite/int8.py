@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.to_tflite import flatbuffer as flat
-from edgepress.converters.to_tflite.graph import TYPES, Array, Graph
+from edgepress.converters.to_tflite.graph import TYPES, Graph
 
 
 def is_int8(graph: Graph, *tensors: int) -> bool:
@@ -28,7 +29,7 @@ def real_values(graph: Graph, tensor: int) -> Array | None:
     return (values.astype(np.float32) - np.float32(zero)) * np.float32(scale)
 
 
-def add_int8(graph: Graph, shape: tuple[int, ...], name: str, scale: float, zero: int) -> int:
+def add_int8(graph: Graph, shape: tuple[int, ...], name: str, *, scale: float, zero: int) -> int:
     """Add an int8 tensor that an operation will make; returns its index."""
     return _quantized(graph, graph.add_tensor(shape, name), scale, zero)
 
@@ -44,6 +45,6 @@ def add_int8_constant(graph: Graph, values: Array, scale: float) -> int:
 
 
 def _quantized(graph: Graph, tensor: int, scale: float, zero: int) -> int:
-    found = graph.table.tensors[tensor]
-    found.type, found.quantization = TYPES[np.dtype(np.int8)], flat.quantization([scale], [zero])
+    entry = graph.table.tensors[tensor]
+    entry.type, entry.quantization = TYPES[np.dtype(np.int8)], flat.quantization([scale], [zero])
     return tensor

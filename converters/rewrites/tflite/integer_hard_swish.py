@@ -11,6 +11,8 @@ less than half a step of the answer if x reaches 3.
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgepress.converters.rewrites.tflite.int8 import add_int8, add_scalar, is_int8
 from edgepress.converters.to_tflite.graph import Graph
 
@@ -18,18 +20,20 @@ RELU6 = 3
 """Of the schema's `ActivationFunctionType`."""
 
 
-def rewrite(graph: Graph) -> int:
-    """Write each int8 HARD_SWISH as additions and products; returns their number."""
+def matches(graph: Graph) -> list[Any]:
+    """Each int8 HARD_SWISH."""
     hard_swishes = [op for op in graph.operators if graph.kind(op) == "HARD_SWISH"]
-    found = [op for op in hard_swishes if is_int8(graph, int(op.inputs[0]), int(op.outputs[0]))]
-    for op in found:
-        source, output = int(op.inputs[0]), int(op.outputs[0])
-        shape, name = graph.shape(source), graph.name(output)
-        six, one = (add_int8(graph, shape, f"{name}_gate_{top}", top / 255, -128) for top in (6, 1))
-        graph.replace(
-            op,
-            graph.operator("ADD", [source, add_scalar(graph, 3)], six, fusedActivationFunction=RELU6),
-            graph.operator("MUL", [six, add_scalar(graph, 1 / 6)], one),
-            graph.operator("MUL", [source, one], output),
-        )
-    return len(found)
+    return [op for op in hard_swishes if is_int8(graph, int(op.inputs[0]), int(op.outputs[0]))]
+
+
+def change(graph: Graph, op: Any) -> None:
+    """Write one as an addition and two products."""
+    source, output = int(op.inputs[0]), int(op.outputs[0])
+    shape, name = graph.shape(source), graph.name(output)
+    six, one = (add_int8(graph, shape, f"{name}_gate_{top}", scale=top / 255, zero=-128) for top in (6, 1))
+    graph.replace(
+        op,
+        graph.operator("ADD", [source, add_scalar(graph, 3)], six, fusedActivationFunction=RELU6),
+        graph.operator("MUL", [six, add_scalar(graph, 1 / 6)], one),
+        graph.operator("MUL", [source, one], output),
+    )

@@ -19,7 +19,7 @@ KERNELS = {"LEAKY_RELU", "PRELU", "ELU", "ABS", "EXP", "LOG"}
 
 def rewrite(graph: Graph) -> int:
     """Let each such operation read and make int8; returns their number."""
-    makers, found = graph.makers(), 0
+    makers, count = graph.makers(), 0
     for op in [op for op in graph.operators if graph.kind(op) in KERNELS]:
         before, after = makers.get(int(op.inputs[0])), graph.readers().get(int(op.outputs[0]), [])
         if before is None or graph.kind(before) != "DEQUANTIZE" or len(after) != 1 or after[0] is None:
@@ -32,8 +32,8 @@ def rewrite(graph: Graph) -> int:
         graph.operators.remove(after[0])
         if not graph.readers().get(int(before.outputs[0])):
             graph.operators.remove(before)
-        found += 1
-    return found
+        count += 1
+    return count
 
 
 def _in_int8(graph: Graph, tensor: int) -> int | None:

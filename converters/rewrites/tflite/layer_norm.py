@@ -15,14 +15,16 @@ are 50 times slower, and eight bits of a variance are few.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.rewrites.tflite.windows import activation
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
-from edgepress.converters.to_tflite.graph import Array, Graph, only_reader
+from edgepress.converters.to_tflite.graph import Graph, only_reader
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,11 @@ class _Norm:
     beta: Array | None
 
 
-def rewrite(graph: Graph) -> int:
-    """Write every layer normalization anew; returns their number."""
-    found = 0
+def matches(graph: Graph) -> Iterator[_Norm]:
+    """Every layer normalization."""
     for op in [op for op in graph.operators if graph.kind(op) == "SQUARED_DIFFERENCE"]:
-        norm = _norm(graph, op)
-        if norm is not None:
-            _write(graph, norm)
-            found += 1
-    return found
+        if (norm := _norm(graph, op)) is not None:
+            yield norm
 
 
 def _norm(graph: Graph, squared: Any) -> _Norm | None:
@@ -143,12 +141,13 @@ def _is_product(graph: Graph, op: Any, ones: set[int], other: int) -> bool:
     return other in inputs and len(inputs) == 2 and bool(inputs & ones)
 
 
-def _write(graph: Graph, norm: _Norm) -> None:
+def change(graph: Graph, norm: _Norm) -> None:
+    """Write one anew."""
     shape, name = graph.shape(norm.source), f"{graph.prefix}_{ISLAND_MARK}_norm"
     one, axis = (*shape[:-1], 1), graph.add_constant(np.array([-1], np.int32))
     mean, variance, shifted, root = (graph.add_tensor(one, name) for _ in range(4))
     difference, square = (graph.add_tensor(shape, name) for _ in range(2))
-    made = [
+    operations = [
         graph.operator("MEAN", [norm.source, axis], mean, keepDims=True),
         graph.operator("SUB", [norm.source, mean], difference),
         graph.operator("MUL", [difference, difference], square),
@@ -163,10 +162,12 @@ def _write(graph: Graph, norm: _Norm) -> None:
         beta = None
     for kind, constant in (("MUL", gamma), ("ADD", beta)):
         if constant is not None:
-            made[-1].outputs = [before := graph.add_tensor(shape, name)]
-            made.append(graph.operator(kind, [before, graph.add_constant(np.ascontiguousarray(constant))], norm.sink))
+            operations[-1].outputs = [before := graph.add_tensor(shape, name)]
+            operations.append(
+                graph.operator(kind, [before, graph.add_constant(np.ascontiguousarray(constant))], norm.sink)
+            )
     graph.rename(norm.sink, name)
-    graph.replace(norm.parts[-1], *made)
+    graph.replace(norm.parts[-1], *operations)
     for op in norm.parts[:-1]:
         graph.operators.remove(op)
 

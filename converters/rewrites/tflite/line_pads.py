@@ -19,12 +19,9 @@ from edgepress.converters.to_tflite.graph import Graph
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 
 
-def rewrite(graph: Graph) -> int:
-    """Let every such PAD work on lines; returns their number."""
-    found = [op for op in graph.operators if _by_pixels(graph, op)]
-    for op in found:
-        _by_lines(graph, op)
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """Every such PAD."""
+    return [op for op in graph.operators if _by_pixels(graph, op)]
 
 
 def _by_pixels(graph: Graph, op: Any) -> bool:
@@ -39,7 +36,8 @@ def _by_pixels(graph: Graph, op: Any) -> bool:
     return bool(readers) and not (taken_in and readers[0].builtinOptions.padding == VALID)
 
 
-def _by_lines(graph: Graph, op: Any) -> None:
+def change(graph: Graph, op: Any) -> None:
+    """Let one work on lines."""
     pads = spatial_pads(graph, op)
     assert pads is not None
     source, output = int(op.inputs[0]), int(op.outputs[0])
@@ -47,11 +45,11 @@ def _by_lines(graph: Graph, op: Any) -> None:
     amounts = np.array([(0, 0), pads[0], (pads[1][0] * channels, pads[1][1] * channels)], np.int32)
     lines = graph.add_tensor((batch, height, width * channels), f"{name}_lines")
     padded = graph.add_tensor((amounts.sum(1) + graph.shape(lines)).tolist(), f"{name}_padded_lines")
-    made = [graph.reshape(source, lines), graph.operator("PAD", [lines, graph.add_constant(amounts)], padded)]
+    operations = [graph.reshape(source, lines), graph.operator("PAD", [lines, graph.add_constant(amounts)], padded)]
     readers = graph.readers()[output]
     if all(reader is not None and graph.kind(reader) == "RESHAPE" for reader in readers):
         for reader in readers:
             reader.inputs = [padded, *reader.inputs[1:]]
     else:
-        made.append(graph.reshape(padded, output))
-    graph.replace(op, *made)
+        operations.append(graph.reshape(padded, output))
+    graph.replace(op, *operations)

@@ -40,15 +40,12 @@ EMBEDDED = 1024
 """Bytes up to which a constant is stored as float32; a larger one stays int8, unpacked when the file is opened."""
 
 
-def rewrite(graph: Graph) -> int:
-    """Write the operations that the delegate refuses in int8 as float islands; returns their number."""
-    found = [op for op in graph.operators if island(graph, op)]
-    for op in found:
-        _open_up(graph, op)
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """The operations that the delegate refuses in int8."""
+    return [op for op in graph.operators if _is_refused(graph, op)]
 
 
-def island(graph: Graph, op: Any) -> bool:
+def _is_refused(graph: Graph, op: Any) -> bool:
     """Whether the delegate refuses an operation because it is in int8, and takes it in float."""
     kind, tensors = graph.kind(op), [int(i) for i in op.inputs]
     if len(op.outputs) != 1 or not is_int8(graph, *tensors, int(op.outputs[0])):
@@ -82,14 +79,14 @@ def island(graph: Graph, op: Any) -> bool:
 
 def _overflows(graph: Graph, op: Any) -> bool:
     """Whether EXP makes more steps than an int32 holds, in which LiteRT's own QUANTIZE counts them."""
-    ((taken,), (zero,)), ((made,), _) = (graph.scales(int(i)) for i in (op.inputs[0], op.outputs[0]))
-    return taken * (127 - zero) - math.log(made) > 31 * math.log(2)
+    ((source,), (zero,)), ((output,), _) = (graph.scales(int(i)) for i in (op.inputs[0], op.outputs[0]))
+    return source * (127 - zero) - math.log(output) > 31 * math.log(2)
 
 
 def _refused_scales(graph: Graph, kind: str, op: Any) -> bool:
     """Whether the delegate refuses the scales of an addition or a product."""
-    first, second, made = (np.float32(graph.scales(int(i))[0][0]) for i in (*op.inputs, op.outputs[0]))
-    ratios = [first * second / made] if kind == "MUL" else [first / made, second / made]
+    first, second, output = (np.float32(graph.scales(int(i))[0][0]) for i in (*op.inputs, op.outputs[0]))
+    ratios = [first * second / output] if kind == "MUL" else [first / output, second / output]
     return not all(RATIOS[kind] <= r < 256 for r in ratios)
 
 
@@ -98,13 +95,13 @@ def _refused_slope(graph: Graph, op: Any) -> bool:
     slope = float(op.builtinOptions.alpha)
     if not abs(slope) >= np.finfo(np.float32).tiny or not np.isfinite(slope):
         return False
-    taken, made = (graph.scales(int(i))[0][0] for i in (op.inputs[0], op.outputs[0]))
-    up = taken / made
+    source, output = (graph.scales(int(i))[0][0] for i in (op.inputs[0], op.outputs[0]))
+    up = source / output
     down = up * slope
     return not (2**-8 <= up <= 128 and -127.99609375 <= down <= 128 and abs(down) >= 2**-8)
 
 
-def _open_up(graph: Graph, op: Any) -> None:
+def change(graph: Graph, op: Any) -> None:
     """Put DEQUANTIZE and QUANTIZE around an operation, which computes in float from then on."""
     output = int(op.outputs[0])
 
@@ -119,9 +116,9 @@ def _open_up(graph: Graph, op: Any) -> None:
         else:
             unpacked[index] = inside(index)
             before.append(graph.operator("DEQUANTIZE", [index], unpacked[index]))
-    made, after = inside(output), [op]
-    op.inputs, op.outputs = [unpacked[int(i)] for i in op.inputs], [made]
+    result, after = inside(output), [op]
+    op.inputs, op.outputs = [unpacked[int(i)] for i in op.inputs], [result]
     if graph.kind(op) == "RELU_0_TO_1":  # in float, too, the delegate has none
         at_least, one = inside(output), graph.add_constant(np.ones((), np.float32))
-        after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], made)]
-    graph.replace(op, *before, *after, graph.operator("QUANTIZE", [made], output))
+        after = [graph.operator("RELU", op.inputs, at_least), graph.operator("MINIMUM", [at_least, one], result)]
+    graph.replace(op, *before, *after, graph.operator("QUANTIZE", [result], output))

@@ -7,13 +7,17 @@ a SQUEEZE in front of their softmax.
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgepress.converters.to_tflite.graph import Graph
 
 
-def rewrite(graph: Graph) -> int:
-    """Write each of known shape as RESHAPE; returns their number."""
-    found = [op for op in graph.operators if graph.kind(op) in ("SQUEEZE", "EXPAND_DIMS")]
-    found = [op for op in found if graph.shape(int(op.outputs[0])) and min(graph.shape(int(op.outputs[0]))) > 0]
-    for op in found:
-        graph.replace(op, graph.reshape(int(op.inputs[0]), int(op.outputs[0])))
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """Each of known shape."""
+    views = [op for op in graph.operators if graph.kind(op) in ("SQUEEZE", "EXPAND_DIMS")]
+    return [op for op in views if min(graph.shape(int(op.outputs[0])), default=0) > 0]
+
+
+def change(graph: Graph, op: Any) -> None:
+    """Write one as RESHAPE."""
+    graph.replace(op, graph.reshape(int(op.inputs[0]), int(op.outputs[0])))

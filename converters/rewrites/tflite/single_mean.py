@@ -23,9 +23,13 @@ from edgepress.converters.rewrites.tflite.windows import (
 )
 from edgepress.converters.to_tflite.graph import Graph, only_reader
 
-LEAST, NEAR, ERROR = 8.0, 1 / 8, 1.0
-"""Least mean of pixels of 0-255; largest difference of two means as a share of their mean; and largest mean square, in
-grey levels, of what that changes over all taps: 36 dB below pixels whose standard deviation is 60."""
+LEAST = 8.0
+"""Least mean of pixels of 0-255."""
+NEAR = 1 / 8
+"""Largest difference of two means as a share of their mean."""
+ERROR = 1.0
+"""Largest mean square, in grey levels, of what that changes over all taps: 36 dB below pixels whose standard deviation
+is 60."""
 
 
 def rewrite(graph: Graph) -> int:

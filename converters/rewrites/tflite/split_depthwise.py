@@ -22,27 +22,27 @@ from typing import Any
 
 import numpy as np
 
+from edgepress.converters.arrays import Array
 from edgepress.converters.rewrites.tflite.windows import FUSED, Axis, conv, framed, inner_pad
 from edgepress.converters.to_tflite.convert import ISLAND_MARK
-from edgepress.converters.to_tflite.graph import Array, Graph
+from edgepress.converters.to_tflite.graph import Graph
 
 TILES = (3, 9, 25)
 """Taps of XNNPACK's kernels; a part takes as long as the next larger one."""
 SUM = 5
 """What adding one more part costs, in taps."""
-LEAST, LARGEST = 8, 31
-"""Channels from which on it is faster (kernels work on 8-32 at a time); and rows and columns up to which divisions are
-looked for: all of those cost less than 3 taps for each tap, and are a gain."""
+LEAST = 8
+"""Channels from which on it is faster (kernels work on 8-32 at a time)."""
+LARGEST = 31
+"""Rows and columns up to which divisions are looked for: all of those cost less than 3 taps for each tap, and are a
+gain."""
 Line = tuple[int, int, int]
 """Taps of one axis: the first one, the step and their number."""
 
 
-def rewrite(graph: Graph) -> int:
-    """Divide every float depthwise convolution of more than 25 taps; returns their number."""
-    found = [op for op in graph.operators if _is_large(graph, op)]
-    for op in found:
-        _divide(graph, op)
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """The float depthwise convolutions of more than 25 taps."""
+    return [op for op in graph.operators if _is_large(graph, op)]
 
 
 def _is_large(graph: Graph, op: Any) -> bool:
@@ -55,12 +55,13 @@ def _is_large(graph: Graph, op: Any) -> bool:
     return rows * columns > TILES[-1] and max(rows, columns) <= LARGEST and LEAST <= channels == shape[3]
 
 
-def _divide(graph: Graph, op: Any) -> None:
+def change(graph: Graph, op: Any) -> None:
+    """Divide one."""
     kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.outputs[0]))
     assert kernel is not None
     source, axes = inner_pad(graph, op)
     name = f"{graph.prefix}_{ISLAND_MARK}"
-    made: list[Any] = []
+    operations: list[Any] = []
     total = -1
     nothing = graph.add_constant(np.zeros(kernel.shape[3], np.float32))
     _, grids = divided(kernel.shape[1], kernel.shape[2])
@@ -69,15 +70,15 @@ def _divide(graph: Graph, op: Any) -> None:
         taken, before = framed(graph, source, windows, name)
         part, taps = graph.add_tensor(shape, f"{name}_part"), graph.add_constant(_taps(kernel, grid))
         bias = int(op.inputs[2]) if number == 0 and len(op.inputs) > 2 and op.inputs[2] >= 0 else nothing
-        made += [*before, conv(graph, "DEPTHWISE_CONV_2D", [taken, taps, bias], part, windows)]
+        operations += [*before, conv(graph, "DEPTHWISE_CONV_2D", [taken, taps, bias], part, windows=windows)]
         if number:
             summed = graph.add_tensor(shape, f"{name}_sum") if number < len(grids) - 1 else int(op.outputs[0])
-            made.append(graph.operator("ADD", [total, part], summed))
+            operations.append(graph.operator("ADD", [total, part], summed))
             part = summed
         total = part
-    made[-1].builtinOptions.fusedActivationFunction = op.builtinOptions.fusedActivationFunction
+    operations[-1].builtinOptions.fusedActivationFunction = op.builtinOptions.fusedActivationFunction
     graph.rename(int(op.outputs[0]), f"{name}_sum")
-    graph.replace(op, *made)
+    graph.replace(op, *operations)
 
 
 def _on(axis: Axis, line: Line) -> Axis:

@@ -22,7 +22,7 @@ from edgepress.converters.to_tflite.graph import Graph
 
 def rewrite(graph: Graph) -> int:
     """Take the unused taps off every convolution; returns the number of convolutions that had any."""
-    found = 0
+    count = 0
     for op in [op for op in graph.operators if graph.kind(op) in ("CONV_2D", "DEPTHWISE_CONV_2D")]:
         kernel, shape = graph.constant(int(op.inputs[1])), graph.shape(int(op.inputs[0]))
         if kernel is None or kernel.dtype != np.float32 or kernel.ndim != 4 or len(shape) != 4 or min(shape) < 1:
@@ -36,9 +36,9 @@ def rewrite(graph: Graph) -> int:
                 rows, columns = (slice(a, size - b) for size, (a, b) in zip(kernel.shape[1:3], cut, strict=True))
                 taps = graph.add_constant(np.ascontiguousarray(kernel[:, rows, columns]))
                 _replace(graph, op, taps, windows)
-                found += 1
+                count += 1
                 break
-    return found
+    return count
 
 
 def _unused(axis: Axis) -> tuple[int, int]:
@@ -66,4 +66,4 @@ def _replace(graph: Graph, op: Any, taps: int, windows: list[Axis]) -> None:
     if graph.kind(op) == "DEPTHWISE_CONV_2D":
         options["depthMultiplier"] = op.builtinOptions.depthMultiplier
     inputs = [int(op.inputs[0]), taps, *map(int, op.inputs[2:])]
-    graph.replace(op, conv(graph, graph.kind(op), inputs, int(op.outputs[0]), windows, **options))
+    graph.replace(op, conv(graph, graph.kind(op), inputs, int(op.outputs[0]), windows=windows, **options))

@@ -20,12 +20,9 @@ GROUP = 8
 """Channels that kernels compute together at most."""
 
 
-def rewrite(graph: Graph) -> int:
-    """Merge the columns of every such convolution; returns their number."""
-    found = [op for op in graph.operators if _is_narrow(graph, op)]
-    for op in found:
-        _merge(graph, op)
-    return len(found)
+def matches(graph: Graph) -> list[Any]:
+    """Every such convolution."""
+    return [op for op in graph.operators if _is_narrow(graph, op)]
 
 
 def _is_narrow(graph: Graph, op: Any) -> bool:
@@ -39,7 +36,8 @@ def _is_narrow(graph: Graph, op: Any) -> bool:
     return bool(whole and shape[3] < GROUP)
 
 
-def _merge(graph: Graph, op: Any) -> None:
+def change(graph: Graph, op: Any) -> None:
+    """Merge the columns of one."""
     name, taps = graph.name(int(op.outputs[0])), graph.constant(int(op.inputs[1]))
     assert taps is not None
     source, (rows, columns) = inner_pad(graph, op)
@@ -48,13 +46,15 @@ def _merge(graph: Graph, op: Any) -> None:
     wide = Axis(width // stride, columns.kernel // stride, 1, 1, (0, 0))
     alone = wide.is_same and rows.is_same  # then the convolution makes the zeros around rows by itself
     pads = [(0, 0) if alone else rows.pads, (before, width - columns.size - before)]
-    source, made = padded(graph, source, pads, name)
+    source, operations = padded(graph, source, pads, name)
     batch, height, _, channels = graph.shape(source)
     merged = graph.add_tensor((batch, height, wide.size, stride * channels), f"{name}_columns")
-    made.append(graph.reshape(source, merged))
+    operations.append(graph.reshape(source, merged))
     weights = graph.add_constant(taps.reshape(*taps.shape[:2], wide.kernel, stride * channels))
     if not alone:
         rows = Axis(height, rows.kernel, rows.stride, rows.dilation, (0, 0))
     inputs, output = [merged, weights, *(int(i) for i in op.inputs[2:])], int(op.outputs[0])
     fused = op.builtinOptions.fusedActivationFunction
-    graph.replace(op, *made, conv(graph, "CONV_2D", inputs, output, (rows, wide), fusedActivationFunction=fused))
+    graph.replace(
+        op, *operations, conv(graph, "CONV_2D", inputs, output, windows=(rows, wide), fusedActivationFunction=fused)
+    )

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.to_tflite.graph import Array, Graph
+from edgepress.converters.arrays import Array
+from edgepress.converters.to_tflite.graph import Graph
 
-SAME, VALID = 0, 1
+SAME = 0
+"""Of the schema's `Padding`."""
+VALID = 1
 """Of the schema's `Padding`."""
 FUSED = (0, 1, 2, 3)
 """Of the schema's `ActivationFunctionType`, those that XNNPACK fuses: none, RELU, RELU_N1_TO_1 and RELU6."""
@@ -115,7 +118,7 @@ def framed(graph: Graph, index: int, windows: Sequence[Axis], name: str) -> tupl
 
 def padded(graph: Graph, index: int, pads: Sequence[Pads], name: str) -> tuple[int, list[Any]]:
     """A tensor with zeros around its rows and columns, or with some cut off, and the SLICE and PAD that make it."""
-    made: list[Any] = []
+    operations: list[Any] = []
     for kind, sign in (("SLICE", -1), ("PAD", 1)):
         amounts = np.zeros((4, 2), np.int32)
         amounts[1:3] = [[max(0, sign * n) for n in pair] for pair in pads]
@@ -124,17 +127,19 @@ def padded(graph: Graph, index: int, pads: Sequence[Pads], name: str) -> tuple[i
         shape = np.array(graph.shape(index), np.int32) + sign * amounts.sum(1, dtype=np.int32)
         constants = [amounts] if kind == "PAD" else [amounts[:, 0].copy(), shape]
         new = graph.add_tensor(shape.tolist(), f"{name}_{kind.lower()}")
-        made.append(graph.operator(kind, [index, *(graph.add_constant(c) for c in constants)], new))
+        operations.append(graph.operator(kind, [index, *(graph.add_constant(c) for c in constants)], new))
         index = new
-    return index, made
+    return index, operations
 
 
-def conv(graph: Graph, kind: str, inputs: Sequence[int], output: int, windows: Sequence[Axis], **options: Any) -> Any:
+def conv(
+    graph: Graph, kind: str, inputs: Sequence[int], output: int, *, windows: Sequence[Axis], **options: Any
+) -> Any:
     """A convolution of windows whose zeros are those of `padding: SAME`, or in its input (`framed`)."""
     rows, columns = windows
     if kind == "DEPTHWISE_CONV_2D":
         options = {"depthMultiplier": 1} | options
-    made = graph.operator(
+    operation = graph.operator(
         kind,
         inputs,
         output,
@@ -146,9 +151,9 @@ def conv(graph: Graph, kind: str, inputs: Sequence[int], output: int, windows: S
         **options,
     )
     if kind == "DEPTHWISE_CONV_2D" and max(rows.dilation, columns.dilation) > 1:
-        code = graph.root.operatorCodes[made.opcodeIndex]
+        code = graph.root.operatorCodes[operation.opcodeIndex]
         code.version = max(code.version, 2)  # (LiteRT, tflite/tools/versioning/op_version.cc)
-    return made
+    return operation
 
 
 def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
@@ -158,8 +163,8 @@ def takes_channels(graph: Graph, op: Any, channels: int) -> bool:
     kernel, bias = graph.constant(int(op.inputs[1])), graph.constant(int(op.inputs[2]))
     if kernel is None or bias is None or kernel.dtype != np.float32 or bias.dtype != np.float32 or kernel.ndim != 4:
         return False
-    found = int(kernel.shape[3])
-    return found == channels if graph.kind(op) == "CONV_2D" else found % channels == 0
+    inputs = int(kernel.shape[3])
+    return inputs == channels if graph.kind(op) == "CONV_2D" else inputs % channels == 0
 
 
 def through(graph: Graph, op: Any, a: Array, b: Array) -> tuple[Array, Array]:

@@ -29,10 +29,30 @@ END
 }
 
 say() { printf '%s\n' "$*"; }
-die() {
+told=''
+die() { # MESSAGE [HINT]: ends with it, or with the cause of most errors
+  told=yes
+  if ! room; then set -- "The disk of $prefix is full." "Free some space, and run it again."; fi
   printf 'Error: %s\n' "$1" >&2
   [ -z "${2:-}" ] || printf '%s\n' "$2" >&2
   exit 1
+}
+room() { # whether a little more can be written; where nothing may be written, that is another error
+  [ -n "$prefix" ] && [ -w "$prefix" ] || return 0
+  room=yes
+  dd if=/dev/zero of="$prefix/.room.$$" bs=65536 count=1 2>/dev/null || room=''
+  rm -f -- "$prefix/.room.$$"
+  [ -n "$room" ]
+}
+attempt() { # MESSAGE HINT COMMAND...: runs it, and ends with the message and what the command wrote if it fails
+  message=$1 hint=$2
+  shift 2
+  if written=$("$@" 2>&1); then return; fi
+  printf '%s\n' "$written" >&2
+  case $written in *'No space left'* | *'quota exceeded'* | *'File too large'*)
+    message="The disk of $prefix is full." hint='Free some space, and run it again.' ;;
+  esac
+  die "$message" "$hint"
 }
 misuse() {
   printf 'Error: %s\nSee: sh install.sh --help\n' "$1" >&2
@@ -83,13 +103,23 @@ fi
 case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
 unit=$unit_dir/edgepress-@NAME@.service
 
-release_of() { # current or previous: prints its folder's name, or nothing
-  if [ -L "$prefix/$1" ]; then basename -- "$(readlink -- "$prefix/$1")"; fi
+release_of() { # current or previous: prints its folder's name, or nothing if it is not there or not complete
+  case $1 in current) link=$prefix/current ;; *) link=$prefix/current/former ;; esac
+  if [ -L "$link" ] && [ -e "$link/selftest.json" ]; then basename -- "$(readlink -- "$link")"; fi
 }
 
-link() { # LINK RELEASE: changes the link atomically
-  ln -s -- "releases/$2" "$prefix/.$1.$$"
-  mv -fT -- "$prefix/.$1.$$" "$prefix/$1"
+link() { # LINK TARGET: changes the link in one step
+  ln -sfn -- "$2" "$prefix/.link.$$"
+  mv -fT -- "$prefix/.link.$$" "$prefix/$1"
+}
+
+flush() { # what was written survives a power failure before anything that is done afterwards
+  sync -f -- "$prefix" 2>/dev/null || sync
+}
+
+remove() { # RELEASE: first what says that it is complete, so that no kill leaves half a release that seems whole
+  rm -f -- "$prefix/releases/$1/selftest.json"
+  rm -rf -- "$prefix/releases/$1"
 }
 
 prove() { # RELEASE: runs its self-test; sets why if it fails
@@ -122,15 +152,20 @@ for _ in range(60):
 sys.exit(1)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")"
 }
 
-switch_to() { # RELEASE: makes it current and the old one previous; switches back if its service does not start
+# Every release has a link to the one that ran before it, so that the link `current` alone says which release runs and
+# which one is the previous: both change in one step, and no kill leaves them at odds.
+switch_to() { # RELEASE PREVIOUS: makes it current; switches back if its service does not start
   old=$(release_of current)
-  before=$(release_of previous)
-  if [ -n "$old" ] && [ "$old" != "$1" ]; then link previous "$old"; fi
-  link current "$1"
+  if [ "$old" != "$1" ]; then
+    if [ -n "$2" ]; then link "releases/$1/former" "../$2"; else rm -f -- "$prefix/releases/$1/former"; fi
+    flush
+    link current "releases/$1"
+    flush
+  fi
   restart_service && return
   if [ -n "$old" ] && [ "$old" != "$1" ]; then
-    link current "$old"
-    if [ -n "$before" ]; then link previous "$before"; else rm -f -- "$prefix/previous"; fi
+    link current "releases/$old"
+    flush
     restart_service || true
     die "The service does not start with $1; $old was restored and runs." "See: journalctl -u edgepress-@NAME@.service"
   fi
@@ -166,34 +201,38 @@ find_python() { # sets python and board
 # Copies the files that the manifest lists, and checks their hashes.
 copy_checked() { # RELEASE_FOLDER
   "$python" - "$here" "$1" <<'END'
-import hashlib, json, os, shutil, sys
+import hashlib, json, os, sys
 source, target = sys.argv[1:]
 with open(os.path.join(source, "MANIFEST.json"), encoding="utf-8") as file:
-    manifest = json.load(file)
-for item in manifest["files"]:
-    name = os.path.join(source, *item["path"].split("/"))
-    to = os.path.join(target, *item["path"].split("/"))
-    if item["path"].startswith("wheels/"):
-        to = os.devnull
-    else:
-        os.makedirs(os.path.dirname(to), exist_ok=True)
+    wanted = {item["path"]: item["sha256"] for item in json.load(file)["files"]}
+for path in [*wanted, "MANIFEST.json"]:
+    name, to = (os.path.join(folder, *path.split("/")) for folder in (source, target))
     digest = hashlib.sha256()
     try:
+        if path.startswith("wheels/"):
+            to = os.devnull
+        else:
+            os.makedirs(os.path.dirname(to), exist_ok=True)
         with open(name, "rb") as file, open(to, "wb") as out:
             for piece in iter(lambda: file.read(1 << 20), b""):
                 digest.update(piece)
                 out.write(piece)
-    except FileNotFoundError:
-        sys.exit("Error: %s is missing. Unpack the bundle again." % name)
-    if digest.hexdigest() != item["sha256"]:
+    except OSError as e:
+        if not os.path.exists(name):
+            sys.exit("Error: %s is missing. Unpack the bundle again." % name)
+        sys.exit("Error: %s can't be copied to %s: %s.\nFree some space, or give another folder: --prefix DIR"
+                 % (name, to, e.strerror))
+    if digest.hexdigest() != wanted.get(path, digest.hexdigest()):
         sys.exit("Error: %s differs from its entry in MANIFEST.json. Unpack the bundle again." % name)
-shutil.copyfile(os.path.join(source, "MANIFEST.json"), os.path.join(target, "MANIFEST.json"))
 END
 }
 
 fill() { # RELEASE_FOLDER: copies the bundle's files and installs the packages
   release=$1
-  copy_checked "$release" || exit 1
+  if ! copy_checked "$release"; then
+    told=yes
+    exit 1
+  fi
   chmod 755 "$release/install.sh" "$release/run"
   if [ -n "$system" ]; then
     printf '%s\n' "$python" >"$release/interpreter"
@@ -211,7 +250,7 @@ fill() { # RELEASE_FOLDER: copies the bundle's files and installs the packages
       die "$python has neither picamera2 nor OpenCV." \
         "Install one: sudo apt install --no-install-recommends python3-picamera2 (or python3-opencv)"
   fi
-  "$python" -m venv "$@" >&2 || die "The virtual environment could not be created." "Install: sudo apt install python3-venv"
+  attempt "The virtual environment could not be created." "Install: sudo apt install python3-venv" "$python" -m venv "$@"
   wanted=$release/requirements-$board.txt
   if [ -n "$camera" ]; then # the camera package is built for the system's NumPy; another version would break it
     sed '/^numpy==/d; /^pillow==/d' "$wanted" >"$release/venv/requirements.txt"
@@ -220,8 +259,10 @@ fill() { # RELEASE_FOLDER: copies the bundle's files and installs the packages
   set -- --only-binary=:all: --no-deps --require-hashes -r "$wanted"
   if [ -d "$here/wheels" ]; then set -- --no-index --find-links "$here/wheels" "$@"; fi
   say "Installing the packages for $board"
-  "$release/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2 ||
-    die "The packages could not be installed." "Check the network, or build the bundle with --offline --board $board."
+  attempt "The packages could not be installed." \
+    "Check the network and the clock (it is $(date)), or build the bundle with --offline --board $board." \
+    "$release/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+  [ -z "$written" ] || printf '%s\n' "$written" >&2
   printf '%s\n' "$release/venv/bin/python" >"$release/interpreter"
 }
 
@@ -243,14 +284,27 @@ install_service() {
 
 tidy() { # removes remains of killed installations, and all releases except the current and the previous one
   for folder in "$prefix/releases"/*; do
-    name=$(basename -- "$folder")
-    if [ "$name" != "$(release_of current)" ] && [ "$name" != "$(release_of previous)" ]; then rm -rf -- "$folder"; fi
+    case ${folder##*/} in
+      "$(release_of current)" | "$(release_of previous)") ;;
+      *) remove "${folder##*/}" ;;
+    esac
   done
-  rm -f -- "$prefix"/.current.* "$prefix"/.previous.* "$prefix"/.selftest.*
+  rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.*
 }
 
 unfinished=''
-at_exit() { if [ -n "$unfinished" ]; then rm -rf -- "$unfinished"; fi; }
+at_exit() {
+  ended=$?
+  if [ "$ended" != 0 ] && [ -z "$told" ]; then
+    if room; then
+      printf 'Error: A step failed; its message is above. In use: %s\n' "$(release_of current)" >&2
+    else
+      printf 'Error: The disk of %s is full.\nFree some space, and run it again.\n' "$prefix" >&2
+    fi
+  fi
+  rm -f -- "$prefix/.link.$$" "$prefix/.selftest.$$"
+  if [ -n "$unfinished" ]; then remove "$unfinished"; fi
+}
 
 install_release() {
   if [ "$action" = update ] && [ -z "$(release_of current)" ]; then
@@ -258,30 +312,34 @@ install_release() {
   fi
   case $here in "$prefix"/*) die "$here is already installed." "Run install.sh of an unpacked bundle." ;; esac
   find_python
-  id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["id"][:12])' "$here/MANIFEST.json")
+  id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["id"][:12])' "$here/MANIFEST.json" 2>/dev/null) ||
+    die "$here/MANIFEST.json is missing or damaged." "Unpack the bundle again."
   if [ -n "$system" ]; then camera=''; else
     case $(release_of current) in *-camera) camera=yes ;; esac # an update keeps --camera
   fi
   new=$id-$board${system:+-system}${camera:+-camera}
   old=$(release_of current)
+  before=$old whole=''
   if [ -e "$prefix/releases/$new/selftest.json" ]; then # installed, and its self-test passed
     say "Running the self-test"
-    if ! prove "$new"; then
-      say "$new is damaged and is installed again. $why"
-      rm -f -- "$prefix/releases/$new/selftest.json"
-      if [ "$old" = "$new" ]; then new=again-$new; fi # the running one stays until then
-    fi
+    if prove "$new"; then whole=yes; else say "$new is damaged and is installed again. $why"; fi
   fi
-  if [ ! -e "$prefix/releases/$new/selftest.json" ]; then
-    rm -rf -- "$prefix/releases/$new"
-    unfinished=$prefix/releases/$new
-    fill "$unfinished"
+  if [ -z "$whole" ]; then
+    case $(readlink -- "$prefix/current" || true) in # a damaged one runs until then, and is nothing to go back to
+      "releases/$new") new=again-$new before=$(release_of previous) ;;
+      "releases/again-$new") before=$(release_of previous) ;;
+    esac
+    remove "$new"
+    unfinished=$new
+    fill "$prefix/releases/$new"
+    flush
     say "Running the self-test"
     prove "$new" || die "$new fails its self-test on this machine and was not installed. $why" \
       "${old:+The installed release is unchanged: $old}"
     unfinished=''
   fi
-  switch_to "$new"
+  switch_to "$new" "$before"
+  if [ "$(readlink -- "$prefix/previous" || true)" != current/former ]; then link previous current/former; fi
   tidy
   if [ -n "$service" ]; then install_service; fi
   say "@NAME@ $id is installed in $prefix, and its self-test passes. Try:"
@@ -292,8 +350,9 @@ rollback() {
   back=$(release_of previous)
   [ -n "$back" ] || die "There is no previous release in $prefix."
   prove "$back" || die "$back fails its self-test on this machine; $(release_of current) stays in use. $why"
-  switch_to "$back"
-  say "Switched @NAME@ back to $back from $(release_of previous)."
+  from=$(release_of current)
+  switch_to "$back" "$from"
+  say "Switched @NAME@ back to $back from $from."
 }
 
 status() {
@@ -306,30 +365,35 @@ status() {
 uninstall() {
   if [ -e "$unit" ]; then
     systemctl disable --quiet --now "edgepress-@NAME@.service" || true
-    rm -f -- "$unit"
+    rm -f -- "$unit" "$unit.new"
     systemctl daemon-reload || true
   fi
   rm -f -- "$prefix/current" "$prefix/previous"
   rm -rf -- "$prefix/releases"
-  rm -f -- "$prefix/.lock" "$prefix/.edgepress" "$prefix"/.current.* "$prefix"/.previous.* "$prefix"/.selftest.*
+  rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.* "$prefix/.edgepress" "$prefix/.lock"
   rmdir -- "$prefix" 2>/dev/null || say "$prefix contains other files and was kept."
   say "Removed @NAME@ from $prefix."
 }
 
 case $action in
   install | update) mkdir -p -- "$prefix/releases" || die "$prefix can't be created." "Give another folder: --prefix DIR" ;;
-  *) [ -d "$prefix/releases" ] || die "Nothing is installed in $prefix." ;;
+  *) [ -d "$prefix/releases" ] || [ -e "$prefix/.edgepress" ] || die "Nothing is installed in $prefix." ;;
 esac
+if [ "$action" = status ]; then
+  status
+  exit
+fi
 command -v flock >/dev/null || die "flock is missing." "Install: sudo apt install util-linux"
 [ -w "$prefix" ] || die "$prefix can't be written." "Give another folder: --prefix DIR"
 exec 9>"$prefix/.lock"
 flock -n 9 || die "Another installation is running in $prefix." "Wait until it has finished."
 trap at_exit EXIT
-trap 'exit 1' HUP INT TERM
+trap 'told=yes; exit 1' HUP INT TERM
 owner=$(cat -- "$prefix/.edgepress" 2>/dev/null || true) # only folders of this application may be changed
 if [ -z "$owner" ] && [ -z "$(ls -A -- "$prefix/releases")" ]; then
   owner=@NAME@
   printf '%s\n' "$owner" >"$prefix/.edgepress"
+  flush
 fi
 [ "$owner" = @NAME@ ] || die "$prefix contains ${owner:-releases of something else}, not @NAME@." \
   "Give another folder: --prefix DIR"

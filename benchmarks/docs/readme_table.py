@@ -1,0 +1,185 @@
+"""Write the README's table and picture: a MobileNetV3-Small as our files, and as those of bare tools.
+
+    python benchmarks/docs/readme_table.py --out CACHE [--print] [--saved]
+
+Trains MobileNetV3-Small on the data of `readme_data.py`, makes our nine files and the int8 files of TFLiteConverter,
+litert-quantizer and ONNX Runtime's quantizer from the same net and the same number of calibration items, and measures
+all of them in one `edgepress benchmark`: the same test items, interleaved rounds, one thread. A rival's file can be
+recommended, too. Training takes most of the time; the net and the files are kept in the cache. Replaces what stands
+between the two `<!-- table -->` marks in README.md, and docs/demo.png; `--print` only prints. Wants an idle machine,
+because it times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.append(str(Path(__file__).parents[1] / "shared"))
+
+from accuracy_nets import Net, Place, alone
+from accuracy_peers import peer_files
+from readme_data import SIDE, digits
+
+from edgepress.converters.schemes import ALL
+from edgepress.toolkit.annotation import annotate
+from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark, write_benchmark
+from edgepress.toolkit.benchmarking.plots import plot_benchmark
+from edgepress.toolkit.conversion import Hints
+from edgepress.toolkit.host.describe import host_title
+from edgepress.toolkit.results.file import load_benchmark
+from edgepress.toolkit.results.records import Benchmark, Measurement
+
+ROOT = Path(__file__).parents[2]
+MARK = "<!-- table -->"
+PICTURE = ROOT / "docs" / "demo.png"
+ARCH = "mobilenet-v3-small"
+EPOCHS = 15
+RIVALS = {"converter": "TFLiteConverter", "litert-q": "litert-quantizer", "ort": "ORT quantizer"}
+"""Bare tools of `accuracy_peers.py`, each with its defaults, and what the table calls them."""
+HINTS: dict[str, Any] = {"labels": list("0123456789"), "task": "softmax", "color": "grey"}
+RANGES: dict[str, dict[str, Any]] = {"litert-q": {"input_range": "0,255"}}
+"""What the files say nothing of; those that take uint8 say their range."""
+TIMING_S = 5.0
+"""Seconds of timing for each file."""
+CAP_S = 600.0
+"""Seconds that a file may take to answer the test split: int16x8 has slow kernels."""
+
+
+@dataclass(frozen=True)
+class TableNet(Net):
+    """The net of the table."""
+
+    @property
+    def data(self) -> Path:
+        """Its data."""
+        return digits(self.place.cache)
+
+    def make(self) -> None:
+        """Train it, if it is not there, in a process of its own."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.model.exists():
+            alone(_train, self.data, self.folder / "run", self.model)
+
+
+def _train(data: Path, run: Path, model: Path) -> None:
+    from edgepress.toolkit.data import open_data
+    from edgepress.toolkit.training.loop import train
+
+    train(open_data(data), ARCH, out=run, epochs=EPOCHS, resume=True, progress=False)
+    shutil.copyfile(run / "model.keras", model)
+
+
+def main() -> None:
+    """Measure, and write the figures where they are shown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the cache")
+    parser.add_argument("--print", action="store_true", dest="only_print", help="leave README and picture as they are")
+    parser.add_argument("--saved", action="store_true", help="measure nothing: take the last results of the cache")
+    args = parser.parse_args()
+    result = load_benchmark(args.out) if args.saved else measure(args.out)
+    text = table(result)
+    print(text)
+    print(json.dumps(document(result)))
+    if not args.saved:
+        write_benchmark(result, args.out)
+    picture = args.out / PICTURE.name
+    plot_benchmark(result, picture)
+    if not args.only_print:
+        shutil.copyfile(picture, PICTURE)
+        readme = ROOT / "README.md"
+        before, _, after = readme.read_text().split(MARK)
+        readme.write_text(f"{before}{MARK}\n{text}\n{MARK}{after}")
+
+
+def measure(cache: Path) -> Benchmark:
+    """The benchmark of our files and the rivals'; rows of rivals have the tool's name for a scheme."""
+    net = TableNet(ARCH, Place(cache, Path(), Path()))
+    net.make()
+    made = net.convert(ALL)
+    ours = [row["file"] for row in made.values()]
+    theirs = peer_files(net, list(RIVALS))
+    missing = [f"{name}: {found}" for name, found in [*theirs.items()] if isinstance(found, str)]
+    missing += [f"{scheme}: {row['error']}" for scheme, row in made.items() if row["file"] is None]
+    if missing:
+        sys.exit(f"files could not be made: {'; '.join(missing)}")
+    options = BenchmarkOptions(
+        engine="litert,onnxruntime", timing_s=TIMING_S, time_cap=CAP_S, baseline=str(made["tflite-float32"]["file"])
+    )
+    described = {name: _described(name, Path(path)) for name, path in theirs.items()}
+    result = benchmark([*ours, *described.values()], data=str(net.data), options=options)
+    if failed := [f"{row.file}: {row.status}" for row in result.results if row.failed]:
+        sys.exit(f"files could not be measured: {'; '.join(failed)}")
+    names = {str(path): name for name, path in described.items()}
+    rows = tuple(_of_rival(row, names[row.file], theirs) if row.file in names else row for row in result.results)
+    return replace(result, results=rows)
+
+
+def _described(name: str, path: Path) -> Path:
+    """A copy of a rival's file that says what it takes and answers."""
+    copy = path.with_name(f"{name}-described{path.suffix}")
+    annotate(path, copy, hints=Hints(**HINTS, **RANGES.get(name, {})))
+    return copy
+
+
+def _of_rival(row: Measurement, name: str, files: Mapping[str, Path | str]) -> Measurement:
+    """A rival's row: its own size, and the tool's name for a scheme."""
+    return replace(row, scheme=RIVALS[name], size_bytes=Path(files[name]).stat().st_size)
+
+
+def document(result: Benchmark) -> dict[str, Any]:
+    """What the table shows, as figures."""
+    names = {row.file: row.scheme for row in result.results}
+    keys = ("scheme", "size_bytes", "accuracy", "drop_pp", "drop_low_pp", "drop_high_pp", "p50_us", "speedup")
+    rows = [
+        {key: getattr(row, key) for key in keys}
+        | {"bare": row.scheme in RIVALS.values(), "format": Path(row.file).suffix[1:]}
+        for row in result.results
+    ]
+    return {"count": result.data["count"], "ship": names.get(result.advice.ship or ""), "rows": rows}
+
+
+def table(result: Benchmark) -> str:
+    """The benchmark as a Markdown table, with what it was measured on and which file to ship."""
+    lines = [
+        "| file | size | accuracy | drop, pp [95 %] | p50 | speed-up |",
+        "|---|--:|--:|--:|--:|--:|",
+        *(_row(row) for row in result.results),
+        "",
+        _about(result),
+    ]
+    return "\n".join(lines)
+
+
+def _row(row: Measurement) -> str:
+    name = f"{row.scheme}, bare" if row.scheme in RIVALS.values() else f"`{row.scheme}`"
+    drop = f"{row.drop_pp:+.2f} [{row.drop_low_pp:+.2f}, {row.drop_high_pp:+.2f}]" if row.drop_pp is not None else ""
+    size, accuracy = f"{row.size_bytes / 1000:.0f} kB", f"{row.accuracy:.2%}"
+    return f"| {name} | {size} | {accuracy} | {drop} | {row.p50_us:.0f} µs | {row.speedup:.2f} |"
+
+
+def _about(result: Benchmark) -> str:
+    rows = {(row.file, row.engine): row for row in result.results}
+    advice = result.advice
+    assert advice.ship is not None
+    assert advice.engine is not None
+    ship = rows[advice.ship, advice.engine]
+    return (
+        f"MobileNetV3-Small at {SIDE}x{SIDE}; {result.data['count']:,} test images, handwritten digits of MNIST; "
+        f"1 thread, {host_title(dict(result.host))}. `benchmark` recommends `{ship.scheme}`: of the files that are at "
+        f"least {advice.confidence:.0%} sure to lose less than {result.max_drop_pp:g} pp, it has the least product of "
+        f"size and latency. Bare: the tool alone with its defaults, on the same net and calibration images. "
+        f"(Table and picture: `benchmarks/docs/readme_table.py`.)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""`edgepress export --to c99`: equality with TFLM, memory, flash and instructions on an emulated Cortex-M4.
+
+    python benchmarks/microcontrollers/c99.py sizes FILE.tflite ...  # memory, flash, instructions
+    python benchmarks/microcontrollers/c99.py equal 10000 FILE.tflite ...  # answers of the C, NumPy, the wheel
+
+`sizes` needs arm-none-eabi-gcc, qemu-system-arm and gcc, `equal` gcc and EDGEPRESS_TFLM_PYTHON (c99_answers.py).
+Instructions are counted, not timed: they say nothing of milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests" / "support"))
+SEED = 3
+NUMPY_ITEMS = 200
+"""Items that NumPy answers; it is the slowest of the three."""
+
+
+class Tflm(NamedTuple):
+    """TFLM on the same emulated core, from a prototype of 2026-11-28: it can't be built here.
+
+    Attributes:
+        ram: Bytes of its arena.
+        flash: Bytes of code and constants.
+        reference: Instructions with its reference kernels.
+        cmsis: Instructions with CMSIS-NN.
+    """
+
+    ram: int
+    flash: int
+    reference: float
+    cmsis: float
+
+
+TFLM = {
+    "kws_ref_model": Tflm(22_772, 43_000 + 54_000, 41.9e6, 7.62e6),
+    "vww_96_int8": Tflm(100_660, 43_000 + 333_000, 98.6e6, 24.0e6),
+    "pretrainedResnet_quant": Tflm(54_340, 47_000 + 98_000, 105.8e6, 29.6e6),
+    "ad01_int8": Tflm(2_260, 0, 1.95e6, 0.584e6),
+}
+"""By the stem of the file: those of MLPerf Tiny. The flash of ad01 was not measured."""
+
+
+def instructions(folder: Path, plugin: Path, items: int) -> tuple[float, int]:
+    """Instructions for an item, and the stack, on an emulated Cortex-M4."""
+    from building_c import emulate
+
+    once, twice = (emulate(folder, "m4", repeat=repeat, plugin=plugin) for repeat in (1, 2))
+    assert once.wrong == twice.wrong == 0
+    assert once.instructions is not None
+    assert twice.instructions is not None
+    return (twice.instructions - once.instructions) / items, once.stack
+
+
+def flash(folder: Path) -> int:
+    """Code and constants, as the compiler makes them for Cortex-M4."""
+    target, source = str(folder / "model.o"), str(folder / "model.c")
+    command = ["arm-none-eabi-gcc", "-std=c99", "-O2", "-mcpu=cortex-m4", "-mthumb", "-c", source]
+    subprocess.run([*command, "-o", target], check=True)
+    printed = subprocess.run(["arm-none-eabi-size", target], check=True, capture_output=True, text=True).stdout
+    return int(printed.splitlines()[1].split()[0])
+
+
+def sizes(files: list[Path]) -> None:
+    """Print a table with a row for each file and kind of kernels."""
+    from edgepress.toolkit.exporting.export import export
+
+    head = (
+        "file",
+        "kernels",
+        "RAM",
+        "of TFLM's",
+        "flash",
+        "of TFLM's",
+        "instructions",
+        "fewer than TFLM's",
+        "of CMSIS-NN's",
+    )
+    print(f"| {' | '.join(head)} |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as name:
+        plugin = Path(name, "count.so")
+        source = Path(__file__).with_name("c99_count.c")
+        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", source, "-o", plugin], check=True)
+        for file in files:
+            for specialize in (False, True):
+                folder = Path(name, f"{file.stem}-{specialize}")
+                made = export(file, out=folder, samples=2, specialize=specialize)
+                count, stack = instructions(folder, plugin, 2)
+                arena, bytes_of_flash = made.report["ram"]["arena"], flash(folder)
+                cells = [
+                    file.stem,
+                    "specialized" if specialize else "shared",
+                    f"{arena} + {stack}",
+                    str(bytes_of_flash),
+                ]
+                ratios = ["", "", "", ""]
+                if peer := TFLM.get(file.stem):
+                    ratios = [f"{arena / peer.ram:.2f}", f"{bytes_of_flash / peer.flash:.2f}" if peer.flash else ""]
+                    ratios += [f"{peer.reference / count:.1f}", f"{count / peer.cmsis:.2f}"]
+                row = [*cells[:3], ratios[0], cells[3], ratios[1], f"{count / 1e6:.2f} M", *ratios[2:]]
+                print(f"| {' | '.join(row)} |", flush=True)
+
+
+def random_items(size: int, dtype: str, count: int) -> npt.NDArray[Any]:
+    """Random items; every fourth of equal numbers, and every fourth a ramp."""
+    chance = np.random.default_rng(SEED)
+    items = chance.integers(0, 256, (count, size), np.uint8)
+    items[1::4] = chance.integers(0, 256, (len(items[1::4]), 1), np.uint8)
+    items[2::4] = np.arange(size) * chance.integers(1, 9, (len(items[2::4]), 1)) // 4
+    return items.view(dtype)
+
+
+def equal(count: int, files: list[Path]) -> None:
+    """Print on how many items the C, and NumPy, answer what the wheel does."""
+    from building_c import Library
+    from c99_answers import tflm_answers
+
+    from edgepress.converters.to_c.lowering import lower
+    from edgepress.converters.to_c.placement import place
+    from edgepress.converters.to_c.removal import without_constant_channels
+
+    with tempfile.TemporaryDirectory() as name:
+        for number, file in enumerate(files):
+            whole = lower(file)
+            program = without_constant_channels(whole)
+            items = random_items(whole.input.size, whole.input.dtype, count)
+            expected = tflm_answers(file, items)
+            by_c = Library(program, place(program), Path(name, str(number)), "-O2").answers(items)
+            by_numpy = whole.answers(items[:NUMPY_ITEMS])
+            same_c = int((by_c == expected).all(axis=1).sum())
+            same_numpy = int((by_numpy == expected[:NUMPY_ITEMS]).all(axis=1).sum())
+            print(f"{file}: C {same_c} of {count}, NumPy {same_numpy} of {len(by_numpy)}", flush=True)
+
+
+def main() -> None:
+    """Run what the command line names."""
+    what, *words = sys.argv[1:]
+    if what == "equal" and re.fullmatch(r"\d+", words[0]):
+        equal(int(words[0]), [Path(word) for word in words[1:]])
+    else:
+        sizes([Path(word) for word in words])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What TFLM answers for the graphs of tests/support/c99_graphs.py: prints tests/support/c99/answers.json.
+
+The wheel needs an environment of its own; its Python is named by EDGEPRESS_TFLM_PYTHON:
+
+    python -m venv tflm && tflm/bin/pip install --pre tflite-micro==0.dev20261023182759
+    export EDGEPRESS_TFLM_PYTHON=tflm/bin/python
+    python benchmarks/microcontrollers/c99_answers.py > tests/support/c99/answers.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+ROOT = Path(__file__).parents[2]
+WHEEL = "tflite-micro 0.dev20261023182759"
+RUN = """
+import sys, numpy as np
+from tflite_micro.python.tflite_micro import runtime
+model, items, answers = sys.argv[1:]
+interpreter = runtime.Interpreter.from_file(model, arena_size=16_000_000)
+shape, rows = interpreter.get_input_details(0)["shape"], []
+for item in np.load(items):
+    interpreter.set_input(item.reshape(shape), 0)
+    interpreter.invoke()
+    rows.append(interpreter.get_output(0).reshape(-1).copy())
+np.save(answers, np.stack(rows))
+"""
+
+
+def tflm_answers(model: Path, items: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The wheel's outputs, one row an item, from a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, returned = Path(folder, "items.npy"), Path(folder, "answers.npy")
+        np.save(given, items)
+        python = os.environ["EDGEPRESS_TFLM_PYTHON"]
+        subprocess.run([python, "-c", RUN, str(model), str(given), str(returned)], check=True, capture_output=True)
+        answers: npt.NDArray[Any] = np.load(returned)
+    return answers
+
+
+def main() -> None:
+    """Print a digest for each graph."""
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
+    from c99_graphs import GRAPHS, graph, items
+
+    from edgepress.converters.to_c.lowering import lower
+
+    digests = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in GRAPHS:
+            path = Path(folder, f"{name}.tflite")
+            path.write_bytes(graph(name))
+            source = lower(path).input
+            answers = tflm_answers(path, items(name, source.size, source.dtype))
+            digests[name] = hashlib.sha256(answers.tobytes()).hexdigest()
+    print(json.dumps({"made by": WHEEL, "sha256": digests}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

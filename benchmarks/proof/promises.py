@@ -1,0 +1,203 @@
+"""How often are promises of accepted answers broken? By `calibrate`, and by two other rules, on real nets.
+
+    python benchmarks/proof/promises.py --real ../shared/real --cache promises [--draws 300] [--only "lenet"]
+
+Nets are trained on 2,000 items and answer 8,000 test items as files of every scheme (`--cache` keeps nets and scores).
+Calibration sets of 2,000 items are drawn with replacement, so that the true risk, over all items, is known. For limits
+of 1, 2, 5 and 10 % with 95 % confidence, each line shows
+
+    broken     draws in which the error of accepted answers over all items is above the limit; at most 5 % are allowed
+    covered    mean share of accepted answers
+    plug-in    broken by the usual choice: the laxest threshold whose error among the calibration items is within it
+    bonferroni broken and covered by testing all thresholds at once, each with a fortieth of the doubt (as SGR does,
+               Geifman and El-Yaniv, NeurIPS 2017)
+    oracle     the share that the best threshold for all items would accept
+
+and for each file the calibration error of all items before and after, and the negative log-likelihood. `--severity`
+adds what the promise does not hold for: noise, blur, darkness and low contrast, at five severities. Exits with 1 if a
+promise is broken in more draws than 5 % and chance (99.9 %) explain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import numpy.typing as npt
+from recommendation_pairs import NETS, data_file
+from scipy.ndimage import gaussian_filter
+from scipy.stats import binom
+
+from edgepress.runtime.acceptance import AnswerLimits, certainty_of
+from edgepress.toolkit.calibrating.fit import (
+    expected_error,
+    fit,
+    fit_temperature,
+    negative_log_likelihood,
+    with_acceptance,
+)
+from edgepress.toolkit.calibrating.items import Wish, divided
+from edgepress.toolkit.stats.acceptance import STEPS, outcome_at
+
+LIMITS = (0.01, 0.02, 0.05, 0.1)
+CONFIDENCE = 0.95
+ITEMS = 2000
+PAIRS = ("lenet noisy", "dense dim", "resnet8 mnist", "ds-cnn signs")
+"""Net and data, as `recommendation_pairs` makes them."""
+SCHEMES = (
+    "tflite-float32,tflite-dynamic,tflite-int8,tflite-int4,tflite-int16x8,onnx-float16,onnx-dynamic,onnx-int8,onnx-int4"
+)
+SEVERITIES = range(1, 6)
+
+Array = npt.NDArray[Any]
+
+
+def main() -> int:
+    """Print a line for each file and limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", type=Path, required=True, help="folder of real data, see its README")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for nets and scores")
+    parser.add_argument("--draws", type=int, default=300)
+    parser.add_argument("--only", default="", help="part of the name of a pair")
+    parser.add_argument("--severity", action="store_true", help="also errors of accepted answers to damaged images")
+    args = parser.parse_args()
+    broken = 0
+    for pair in (name for name in PAIRS if args.only in name):
+        for scheme, scores, y, damaged in scored(pair, args.real, args.cache, damage=args.severity):
+            broken += judged(f"{pair} {scheme}", scores, y, args.draws)
+            if args.severity:
+                severities(scores, y, damaged)
+    return int(broken > 0)
+
+
+def judged(name: str, scores: Array, y: Array, draws: int) -> int:
+    """Print the lines of a file; how many promises are broken too often."""
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, len(y), ITEMS) for _ in range(draws)]
+    wrong = scores.argmax(axis=1) != y
+    fitted = [AnswerLimits(fit_temperature(scores[r[divided(ITEMS)[0]]], y[r[divided(ITEMS)[0]]])) for r in rows]
+    allowed, failures = binom.ppf(0.999, draws, 1 - CONFIDENCE), 0
+    for limit in LIMITS:
+        counts = dict.fromkeys(("broken", "plug-in", "bonferroni"), 0)
+        covered: dict[str, list[float]] = {"calibrate": [], "bonferroni": []}
+        for drawn, probability in zip(rows, fitted, strict=True):
+            wish = Wish("error", limit, CONFIDENCE)
+            limits, _ = with_acceptance(probability, scores[drawn], y[drawn], wish, engine="litert")
+            accepted = limits.accepted(scores)
+            counts["broken"] += accepted is not None and bool(wrong[accepted].mean() > limit)
+            covered["calibrate"].append(0.0 if accepted is None else float(accepted.mean()))
+            certainty = certainty_of(scores).astype(np.float64)
+            counts["plug-in"] += exceeds(plug_in(certainty[drawn], wrong[drawn], limit), certainty, wrong, limit)
+            threshold = bonferroni(certainty, wrong, drawn, limit)
+            counts["bonferroni"] += exceeds(threshold, certainty, wrong, limit)
+            covered["bonferroni"].append(0.0 if threshold is None else float((certainty >= threshold).mean()))
+        best = plug_in(certainty, wrong, limit)
+        oracle = 0.0 if best is None else float((certainty >= best).mean())
+        failures += counts["broken"] > allowed
+        shares = {key: f"{100 * count / draws:.1f} %" for key, count in counts.items()}
+        means = {key: 100 * float(np.mean(values)) for key, values in covered.items()}
+        print(
+            f"{name}, limit {100 * limit:g} %: broken {shares['broken']}, covered {means['calibrate']:.1f} %; "
+            f"plug-in broken {shares['plug-in']}; bonferroni broken {shares['bonferroni']}, "
+            f"covered {means['bonferroni']:.1f} %; oracle {100 * oracle:.1f} %",
+            flush=True,
+        )
+    probabilities = limits.probabilities(scores)
+    ece = [100 * expected_error(p, ~wrong) for p in (scores, probabilities)]
+    nll = [negative_log_likelihood(p, y) for p in (scores, probabilities)]
+    accuracy = 100 * (1 - wrong.mean())
+    print(f"{name}: accuracy {accuracy:.1f} %, ECE {ece[0]:.1f} -> {ece[1]:.1f}, NLL {nll[0]:.3f} -> {nll[1]:.3f}")
+    return failures
+
+
+def plug_in(certainty: Array, wrong: Array, limit: float) -> float | None:
+    """The laxest threshold whose error among these items is within the limit."""
+    order = np.argsort(-certainty, kind="stable")
+    rates = np.cumsum(wrong[order]) / np.arange(1, len(order) + 1)
+    last = np.append(certainty[order][:-1] > certainty[order][1:], True)  # thresholds lie between different values
+    (within,) = np.nonzero((rates <= limit) & last)
+    return float(certainty[order][within[-1]]) if len(within) else None
+
+
+def bonferroni(certainty: Array, wrong: Array, drawn: Array, limit: float) -> float | None:
+    """The laxest of all thresholds that hold, each with a share of the doubt."""
+    fits, measures = (drawn[part] for part in divided(len(drawn)))
+    confidence = 1 - (1 - CONFIDENCE) / STEPS
+    thresholds = np.quantile(certainty[fits], 1 - np.linspace(1 / STEPS, 1, STEPS), method="higher")
+    held = [t for t in thresholds if outcome_at(t, certainty[measures], wrong[measures], confidence).upper <= limit]
+    return float(min(held)) if held else None
+
+
+def exceeds(threshold: float | None, certainty: Array, wrong: Array, limit: float) -> bool:
+    """Whether the error of what a threshold accepts of all items is above the limit."""
+    return threshold is not None and bool(wrong[certainty >= threshold].mean() > limit)
+
+
+def severities(scores: Array, y: Array, damaged: dict[str, list[Array]]) -> None:
+    """Print the error of accepted answers to damaged images, for a promise of 5 %."""
+    half = np.random.default_rng(0).permutation(len(y))[:ITEMS]
+    limits = fit(scores[half], y[half], Wish("error", 0.05, CONFIDENCE), engine="litert").limits
+    for kind, levels in damaged.items():
+        errors = []
+        for answers in levels:
+            accepted = limits.accepted(answers)
+            share = 0.0 if accepted is None or not accepted.any() else float((answers.argmax(1) != y)[accepted].mean())
+            errors.append(f"{100 * share:.1f} % of {100 * (0.0 if accepted is None else accepted.mean()):.0f} %")
+        print(f"  promise of 5 %, {kind}: wrong of accepted, severity 1 to 5: {'; '.join(errors)}")
+
+
+def worse(kind: str, x: Array, severity: int) -> Array:
+    """Images, uint8, damaged."""
+    pixels = x.astype(np.float32)
+    if kind == "noise":
+        pixels = pixels + np.random.default_rng(severity).normal(0, 12 * severity, x.shape)
+    elif kind == "blur":
+        pixels = gaussian_filter(pixels, (0, 0.5 * severity, 0.5 * severity, 0))
+    elif kind == "dark":
+        pixels = pixels * (1 - 0.15 * severity)
+    else:
+        pixels = 128 + (pixels - 128) * (1 - 0.15 * severity)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def scored(pair: str, real: Path, cache: Path, *, damage: bool) -> Any:
+    """For each scheme: its name, scores of all test items, their labels, and scores of damaged images."""
+    from edgepress.runtime import load
+    from edgepress.toolkit.conversion import convert
+    from edgepress.toolkit.data import open_data
+    from edgepress.toolkit.training.loop import train
+
+    net, data = pair.split()
+    cache.mkdir(parents=True, exist_ok=True)
+    source = data_file(data, real, cache)
+    run = cache / f"run-{net}-{data}"
+    trained = train(str(source), net, out=run, epochs=NETS[net], augmentation="none", resume=True, progress=False)
+    opened = open_data(str(source))
+    x, y = opened.test.read(slice(None)), opened.test.y
+    variants = convert(trained.model, SCHEMES, out=run / "variants", verify=False)
+    for variant in variants:
+        if variant.path is None:
+            print(f"{pair} {variant.scheme}: {variant.error}")
+            continue
+        kept = run / f"{variant.scheme}.npy"
+        if not kept.exists():
+            np.save(kept, load(variant.path).scores(x))
+        damaged: dict[str, list[Array]] = {}
+        if damage and variant.scheme == "tflite-int8":
+            model = load(variant.path)
+            damaged = {
+                kind: [model.scores(worse(kind, x, severity)) for severity in SEVERITIES]
+                for kind in ("noise", "blur", "dark", "contrast")
+            }
+        yield variant.scheme, np.load(kept), y, damaged
+
+
+if __name__ == "__main__":
+    sys.exit(main())

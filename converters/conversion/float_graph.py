@@ -1,0 +1,228 @@
+"""Open a model in a worker process, and make its float TFLite graph, from which the files of both formats are made.
+
+The model stays open between the jobs of one process. The graph and its repaired forms are made once, in one process,
+before the files: each format's process reads them from a temporary folder. A model that can't be TFLite (a loop, an
+ONNX model without onnx2tf) has none; its ONNX files are made from the model itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.calibration import Batches
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.contract.outputs import Looks
+from edgepress.converters.contract.probe import probed
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import whole_file
+from edgepress.converters.float_layers import NOTHING, FloatLayers, KeepOptions
+from edgepress.converters.mixed_precision.choose import choose_float_layers
+from edgepress.converters.ptq.calibration import Validation, first_items
+from edgepress.converters.ptq.pipeline import repair
+from edgepress.converters.ptq.score import Scorer, enough
+from edgepress.converters.ptq.stages import CALIBRATED
+from edgepress.converters.rewrites.table import CHANNEL_AFFINE
+from edgepress.converters.schemes import SCHEMES, RepairKind
+from edgepress.converters.sources.base import Onnx2tf, SourceModel
+from edgepress.converters.sources.open import open_source
+from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods
+from edgepress.converters.worker import Emit
+from edgepress.runtime.errors import EdgepressError, first_line, parsing
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """Open a model and report its `Facts`."""
+
+    path: Path
+    hints: Hints
+    looks: Looks | None = None
+    """What its outputs look like, if already known."""
+
+
+_opened: list[SourceModel] = []
+
+
+def open_model(job: OpenJob, emit: Emit) -> None:
+    """Open a model, keep it for the jobs that follow, and report its `Facts`."""
+    source = open_source(job.path, job.hints)
+    with parsing(job.path, "Check how it was exported.", failed="does not run"):
+        if job.looks is None:
+            source.facts = probed(source.facts, source.answer)
+        else:
+            source.facts = dataclasses.replace(source.facts, looks=job.looks)
+    _opened[:] = [source]
+    emit(source.facts)
+
+
+def opened() -> SourceModel:
+    """The model that this process has opened."""
+    return _opened[0]
+
+
+@dataclass(frozen=True)
+class FloatGraph:
+    """The float graph of a model.
+
+    Attributes:
+        model: The file that holds it, with a float32 or integer input and batch 1; the error if there is none.
+        repaired: The files that hold its repaired forms where these differ from it, by the kind of repairs.
+        methods: The methods by which ranges of tensors follow from calibration items.
+        facts: What was done for each kind of repairs and what that brought, for contracts and JSON.
+        float_layers: What files of mixed precision compute in float; the error if nothing could be chosen.
+        notes: Notes for the user.
+    """
+
+    model: Path | ConversionError
+    repaired: Mapping[RepairKind, Path] = dataclasses.field(default_factory=dict)
+    methods: CalibrationMethods = dataclasses.field(default_factory=CalibrationMethods)
+    facts: Mapping[RepairKind, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    float_layers: FloatLayers | ConversionError = NOTHING
+    notes: tuple[str, ...] = ()
+
+    def graph(self, kind: RepairKind = "") -> bytes:
+        """The graph, repaired if its repairs changed anything.
+
+        Raises:
+            ConversionError: There is none.
+        """
+        if isinstance(self.model, ConversionError):
+            raise self.model
+        return self.repaired.get(kind, self.model).read_bytes()
+
+
+@dataclass(frozen=True)
+class FloatGraphJob:
+    """Make the float graph of the model that is open, and report a `FloatGraph`.
+
+    Attributes:
+        folder: Existing folder for its files.
+        adapter: The operations before and after the model.
+        onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
+        calibration: Returns the calibration items.
+        validation: Returns up to a number of items, and their labels or None, on which files are scored; None takes
+            calibration items.
+        labelled: Whether the model's answers are scores of labels.
+        wanted: The kinds of repairs that files need.
+        repairs: Whether the graph's constants may be changed.
+        calibration_method: How ranges follow from the calibration items.
+        keep: What the user says of the layers to keep in float; None if there will be no file of mixed precision.
+        rewrite: Whether the files' graphs will be rewritten.
+    """
+
+    folder: Path
+    adapter: InputAdapter
+    onnx2tf: Onnx2tf
+    calibration: Batches
+    validation: Validation | None = None
+    labelled: bool = True
+    wanted: tuple[RepairKind, ...] = ()
+    repairs: bool = True
+    calibration_method: CalibrationMethod = "minmax"
+    keep: KeepOptions | None = None
+    rewrite: bool = True
+
+    @property
+    def model(self) -> Path:
+        """The file of the float graph, which is complete once it exists."""
+        return self.folder / "float.tflite"
+
+    @property
+    def methods(self) -> CalibrationMethods:
+        """The methods of the ranges if none are chosen."""
+        return (
+            CalibrationMethods() if self.calibration_method == "auto" else CalibrationMethods(self.calibration_method)
+        )
+
+
+def make_float_graph(job: FloatGraphJob, emit: Emit) -> None:
+    """Do a `FloatGraphJob`."""
+    try:
+        model = opened().tflite(job.adapter, job.onnx2tf)
+    except ConversionError as e:
+        emit(FloatGraph(e, methods=job.methods))
+    except EdgepressError:
+        raise
+    except Exception as e:
+        emit(FloatGraph(unexpected(e), methods=job.methods))
+    else:
+        with whole_file(job.model) as temporary:
+            temporary.write_bytes(model)
+        float_graph = _repair(model, FloatGraph(job.model, methods=job.methods), job)
+        emit(dataclasses.replace(float_graph, float_layers=_choose_float_layers(model, float_graph, job)))
+
+
+def _repair(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatGraph:
+    """The same with repaired forms of the graph for the kinds that are wanted."""
+    is_chosen = job.calibration_method == "auto"
+    kinds = [kind for kind in job.wanted if job.repairs or (kind in CALIBRATED and is_chosen)]
+    if not kinds:
+        return float_graph
+    item = job.adapter.item
+    try:
+        repaired = repair(
+            model,
+            job.calibration,
+            _scorer(model, job),
+            input_range=None if item.is_integer else item.value_range,
+            wanted=kinds,
+            repairs=job.repairs,
+            calibration_method=job.calibration_method,
+        )
+    except ConversionError as e:
+        return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {e.message}",))
+    except Exception as e:  # files can be made without
+        return dataclasses.replace(float_graph, notes=(f"nothing was repaired: {unexpected(e).message}",))
+    for kind, graph in repaired.models.items():
+        (job.folder / f"{kind}.tflite").write_bytes(graph)
+    facts: dict[RepairKind, dict[str, Any]] = {}
+    for kind in kinds:
+        stages = [stage.facts() for stage in repaired.stages if stage.kind == kind]
+        calibration = {"calibration": repaired.chosen.summary()} if kind in CALIBRATED and repaired.chosen else {}
+        facts[kind] = ({"repairs": stages} if job.repairs else {}) | calibration
+    return dataclasses.replace(
+        float_graph,
+        repaired={kind: job.folder / f"{kind}.tflite" for kind in repaired.models},
+        methods=repaired.chosen.methods if repaired.chosen else float_graph.methods,
+        facts=facts,
+        notes=repaired.notes,
+    )
+
+
+def _scorer(model: bytes, job: FloatGraphJob) -> Scorer:
+    count = enough(model)
+    items, labels = job.validation(count) if job.validation else (first_items(job.calibration, count), None)
+    before = CHANNEL_AFFINE if job.rewrite else ()
+    return Scorer(model, items, labels, labelled=job.labelled, uint8=job.adapter.item.is_image, before=before)
+
+
+def _choose_float_layers(model: bytes, float_graph: FloatGraph, job: FloatGraphJob) -> FloatLayers | ConversionError:
+    """What files of mixed precision compute in float."""
+    if job.keep is None:
+        return NOTHING
+    item = job.adapter.item
+    try:
+        return choose_float_layers(
+            float_graph.graph(SCHEMES["tflite-mixed"].repairs),
+            job.keep,
+            job.calibration,
+            _scorer(model, job),
+            item=item,
+            methods=float_graph.methods,
+        )
+    except ConversionError as e:
+        return e
+    except Exception as e:
+        return unexpected(e)
+
+
+def unexpected(error: Exception) -> ConversionError:
+    """What ends a scheme for a bug of ours or of a library, whose traceback is printed for the log."""
+    traceback.print_exc()
+    return ConversionError(f"It failed unexpectedly: {type(error).__name__}: {first_line(error)}.", "Please report it.")

@@ -1,0 +1,169 @@
+"""The part of a conversion that runs in a child process for each format: make and verify one file after another.
+
+`encode` makes the bytes of a file, `proof.reference` what it should answer. What several schemes share is made when it
+is first needed and kept, and so is its failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.converters.arrays import Floats
+from edgepress.converters.conversion.encode import Encoder, FilesJob, Once
+from edgepress.converters.conversion.float_graph import opened, unexpected
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import whole_file
+from edgepress.converters.proof.reference import ReferenceOutputs
+from edgepress.converters.proof.selftest import make_selftest
+from edgepress.converters.proof.still_float import refuse_floats, remainder
+from edgepress.converters.proof.verify import answers, enough, verify
+from edgepress.converters.schemes import SCHEMES, Scheme
+from edgepress.converters.sources.base import SourceModel
+from edgepress.converters.targets import finer
+from edgepress.converters.variant import Variant
+from edgepress.converters.worker import Emit
+from edgepress.runtime import Model, load
+from edgepress.runtime.contract import Contract, Task, Verification
+from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
+
+
+@dataclass(frozen=True)
+class Began:
+    """Work on a scheme begins: if the process dies before `Done`, this scheme is to blame."""
+
+    scheme: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """A file was made and verified, with `scores` as its answers to the proof items, or a scheme failed."""
+
+    variant: Variant
+    scores: Floats | None = None
+
+
+def make_files(job: FilesJob, emit: Emit) -> None:
+    """Make every file of a job: `Began`, then `Done`, for each."""
+    maker = _FileMaker(opened(), job)
+    for name, target in job.targets.items():
+        emit(Began(name))
+        start = time.perf_counter()
+        try:
+            done = maker.make(SCHEMES[name], target)
+        except ConversionError as e:
+            done = Done(Variant(name, None, None, 0.0, error=e.message, hint=e.hint))
+        except EdgepressError:
+            raise
+        except Exception as e:
+            error = unexpected(e)
+            done = Done(Variant(name, None, None, 0.0, error=error.message, hint=error.hint))
+        seconds = time.perf_counter() - start
+        emit(dataclasses.replace(done, variant=dataclasses.replace(done.variant, seconds=seconds)))
+
+
+class _FileMaker:
+    def __init__(self, source: SourceModel, job: FilesJob) -> None:
+        facts, contract, shape = source.facts, job.contract, job.adapter.model_shape
+        if facts.shape != shape or facts.outputs != contract.outputs:
+            raise ModelFileError(
+                f"The model takes {list(facts.shape)} and has {facts.outputs} outputs; its contract says "
+                f"{list(shape)} and {contract.outputs}.",
+                "Train it again, or give labels and an input that fit it.",
+            )
+        self.job = job
+        self.once = Once()
+        self.reference = ReferenceOutputs(source, contract, job.adapter, job.proof)
+        self.encoder = Encoder(source, job, self.once, self.reference)
+        self.ends_in = "" if job.adapter.end else facts.ends_in
+
+    def _advice(self, scheme: Scheme) -> str:
+        """What to do about a file that does not answer as it should, of what has not been done."""
+        job = self.job
+        if scheme.is_float32:
+            check = "If the model saturates on these items, check --input-range; else the"
+            return f"{check if self.reference.takes_scaling else 'The'} conversion is at fault: please report it"
+        steps = ["Give data like its training data"] if scheme.calibrated or job.proof.items is None else []
+        steps += [f"convert it to {name}"] if (name := finer(scheme, job.target)) else []
+        text = ", or ".join(steps) or "No scheme for this target rounds less"
+        return text[0].upper() + text[1:]
+
+    def make(self, scheme: Scheme, target: Path) -> Done:
+        """Write one file, whole, and only if it opens, answers and is near enough to the source model."""
+        encode, rewrites = self.encoder.prepare(scheme)
+        contract = self._contract(scheme, rewrites)
+        is_logits = contract.task == "logits"
+        with whole_file(target) as temporary:
+            # Logits are compared as they are: softmax would hide errors where it saturates.
+            temporary.write_bytes(encode(contract.replace(task="softmax") if is_logits else contract))
+            if self.job.target == "integer-only":
+                refuse_floats(temporary)
+            model, scores, verification = self._prove(temporary, target, scheme, contract.task)
+            notes = (
+                *self.encoder.float_layers(scheme).notes,
+                *remainder(temporary, scheme),
+                *(self.job.float_graph.notes if scheme.repairs else ()),
+                *([f"it is not repaired: {why}"] if (why := self.encoder.unrepairable(scheme)) else ()),
+            )
+            selftest = make_selftest(model, scheme, self.once(self.reference.seeds), logits=is_logits)
+            temporary.write_bytes(encode(contract.replace(verification=verification, selftest=selftest)))
+        size = target.stat().st_size
+        variant = Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes)
+        return Done(dataclasses.replace(variant, compression=contract.compression), scores)
+
+    def _contract(self, scheme: Scheme, rewrites: dict[str, int]) -> Contract:
+        """The contract of a file that is not verified yet."""
+        task = self.job.contract.task
+        return self.job.contract.replace(
+            scheme=scheme.name,
+            task="softmax" if self.job.adapter.end and task == "logits" else task,
+            item_by_item=scheme.item_by_item,
+            target=self.job.target,
+            rewrites=tuple(rewrites),
+            compression=self.encoder.facts(scheme),
+        )
+
+    def _prove(self, file: Path, target: Path, scheme: Scheme, task: Task) -> tuple[Model, Floats, Verification]:
+        """Open a file, answer the items of the proof, and compare the answers with the source model's.
+
+        Args:
+            file: The file under its temporary name.
+            target: Its final name, for messages.
+            scheme: Its scheme.
+            task: What its answers will be.
+
+        Raises:
+            ConversionError: It does not run, or its answers are too far from the source model's.
+        """
+        items, reference = self.once(self.reference.proof, enough(file, scheme))
+        try:
+            model = load(file)
+            scores = answers(model, items)
+        except Exception as e:  # the engines' own, which share no base class
+            raise ConversionError(
+                f"The file does not run: {first_line(e).replace(file.name, target.name)}.",
+                "Try another scheme.",
+            ) from e
+        if not np.isfinite(scores).all():
+            raise ConversionError("The file returns NaN or infinity.", f"{self._advice(scheme)}.")
+        verification, reason = verify(
+            file,
+            scheme,
+            items,
+            scores=scores,
+            reference=self.reference.as_answered(reference),
+            on=self.job.proof.name,
+            task=task,
+            ends_in=self.ends_in,
+        )
+        if reason and self.job.proof.enforce:
+            on = f"{verification.items} items, {verification.on}"
+            raise ConversionError(
+                f"The file does not answer like the source model ({on}): {reason}.",
+                f"{self._advice(scheme)}; --no-verify keeps the file anyway.",
+            )
+        return model, scores, verification

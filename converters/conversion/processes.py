@@ -1,0 +1,180 @@
+"""The child processes of one conversion, one a format: what they do, and what becomes of it if one dies."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.contract.outputs import Looks
+from edgepress.converters.conversion.encode import FilesJob
+from edgepress.converters.conversion.float_graph import FloatGraph, FloatGraphJob, OpenJob, make_float_graph, open_model
+from edgepress.converters.conversion.make import Began, Done, make_files
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import temporary_path
+from edgepress.converters.inspection.report import file_size
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.variant import Variant
+from edgepress.converters.worker import ChildDied, Emit, Worker, merged
+from edgepress.runtime.errors import ModelFileError
+
+COPIES = 16
+"""Copies of a large model's weights that a process may hold at its peak, not counting TensorFlow itself
+(benchmarks/memory/conversion_memory.py measures it)."""
+Report = Began | Done
+
+
+class Processes:
+    """The processes that have opened a model.
+
+    Args:
+        path: The model.
+        hints: How to open it.
+        limits: `silence_s` and `memory_bytes` of each (`worker.Worker`).
+    """
+
+    def __init__(self, path: Path, hints: Hints, **limits: Any) -> None:
+        self.path = path
+        self._hints = hints
+        self._limits = limits
+        self._workers: dict[str, Worker] = {}
+        self._looks: Looks | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        """End all of them."""
+        self._closed = True
+        for worker in list(self._workers.values()):
+            worker.close()
+
+    def abandon(self, targets: Iterable[Path]) -> None:
+        """End all of them, and delete what they have written of files that are not complete."""
+        workers = list(self._workers.values())  # before they close: a thread removes its own when it dies
+        self.close()
+        for worker in workers:
+            _remove_partial(targets, worker)
+
+    def float_graph(self, schemes: Sequence[str], job: FloatGraphJob) -> FloatGraph:
+        """The float graph that files are made from; meanwhile, the process for ONNX files opens the model."""
+        parts: list[Iterator[Any]] = [self._float_graph_reports(job)]
+        if self._room_for_two() and any(SCHEMES[name].format == "onnx" for name in schemes):
+            parts.append(self._opened("onnx"))
+        (float_graph,) = merged(parts)
+        assert isinstance(float_graph, FloatGraph)
+        return float_graph
+
+    def work(self, function: Callable[[Any, Emit], None], job: Any) -> Iterator[Any]:
+        """See `Conversion.work`."""
+        try:
+            if "tflite" not in self._workers:
+                self.open("tflite")
+            yield from self._workers["tflite"].call(function, job)
+        except ChildDied as e:
+            self._workers.pop("tflite").close()
+            raise ModelFileError(f"The process that worked on {self.path} died: {_last_words(e)}") from e
+
+    def _float_graph_reports(self, job: FloatGraphJob) -> Iterator[FloatGraph]:
+        try:
+            if "tflite" not in self._workers:
+                self.open("tflite")
+            yield from self._workers["tflite"].call(make_float_graph, job)
+        except ChildDied as e:
+            self._workers.pop("tflite").close()
+            if self._closed:
+                raise self.crash(e) from e
+            if job.model.exists():
+                note = f"nothing was repaired: the process that did it died: {_last_words(e)}"
+                yield FloatGraph(job.model, methods=job.methods, notes=(note,))
+            else:
+                yield FloatGraph(ConversionError(f"The process that made the float TFLite file died: {_last_words(e)}"))
+
+    def _opened(self, format: str) -> Iterator[Any]:
+        """Open the model in the process of a format, which reports nothing; if it dies, it is started again later."""
+        with contextlib.suppress(ChildDied):
+            if format not in self._workers:
+                self.open(format)
+            return
+        self._workers.pop(format).close()
+        yield from ()
+
+    def files(self, job: FilesJob) -> Iterator[Report]:
+        """The reports of all formats, made at the same time or, if memory is short, one format after the other."""
+        groups: dict[str, list[str]] = {}
+        for name in job.targets:
+            groups.setdefault(SCHEMES[name].format, []).append(name)
+        formats = sorted(groups, key=lambda format: format not in self._workers)  # an open process comes first
+        parts = {format: self._format_reports(format, groups[format], job) for format in formats}
+        if self._room_for_two():
+            yield from merged(list(parts.values()))
+            return
+        for format, part in parts.items():
+            for other in self._workers.keys() - {format}:
+                self._workers.pop(other).close()  # this format needs the memory that it holds
+            yield from part
+
+    def _format_reports(self, format: str, schemes: Sequence[str], job: FilesJob) -> Iterator[Report]:
+        """Make the files of one format, in a new process whenever one dies."""
+        left, now = list(schemes), ""
+        while left and not self._closed:
+            try:
+                if format not in self._workers:
+                    self.open(format)
+                part = dataclasses.replace(job, targets={name: job.targets[name] for name in left})
+                for report in self._workers[format].call(make_files, part):
+                    now = report.scheme if isinstance(report, Began) else ""
+                    if isinstance(report, Done):
+                        left.remove(report.variant.scheme)
+                    yield report
+            except ChildDied as e:
+                worker = self._workers.pop(format)
+                worker.close()
+                _remove_partial(job.targets.values(), worker)
+                if self._closed or (not now and len(left) == len(schemes)):
+                    raise self.crash(e) from e
+                # Between two files, or while the model is opened again, no scheme is to blame, and none can continue.
+                for name in [now] if now else list(left):
+                    left.remove(name)
+                    error = f"The process that made it died: {_last_words(e)}"
+                    yield Done(Variant(name, None, None, 0.0, error=error))
+                now = ""
+
+    def _room_for_two(self) -> bool:
+        """Whether two processes of this model fit into memory at the same time."""
+        import psutil
+
+        return bool(2 * COPIES * file_size(self.path) < psutil.virtual_memory().available)
+
+    def open(self, format: str) -> ModelFacts:
+        """Start the process of a format and let it open the model.
+
+        Raises:
+            ChildDied: It died.
+        """
+        worker = self._workers[format] = Worker(**self._limits)
+        if self._closed:  # meanwhile, by Ctrl-C
+            worker.close()
+        (facts,) = worker.call(open_model, OpenJob(self.path, self._hints, self._looks))
+        assert isinstance(facts, ModelFacts)
+        self._looks = facts.looks
+        return facts
+
+    def crash(self, death: ChildDied) -> ModelFileError:
+        """The error of a model that crashes the process that opens it."""
+        return ModelFileError(
+            f"{self.path} crashed the process that opened it: {_last_words(death)}",
+            "The file is damaged, or its suffix is wrong.",
+        )
+
+
+def _last_words(death: ChildDied) -> str:
+    return f"{death}." + (f" Its log ends: {death.log}" if death.log else "")
+
+
+def _remove_partial(targets: Iterable[Path], worker: Worker) -> None:
+    """Delete the temporary files of a killed process, but not those of another conversion."""
+    for target in targets:
+        with contextlib.suppress(OSError):
+            temporary_path(target, worker.pid).unlink()

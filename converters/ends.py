@@ -1,0 +1,36 @@
+"""Which of the outputs of a model that others made is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from edgepress.runtime.errors import InputError
+
+
+def chosen_output(where: str, outputs: Mapping[str, bool], wanted: str, inner: Collection[str] = ()) -> str | None:
+    """The name of the output to keep of several; None if there is one, or if it is not known which is meant.
+
+    Args:
+        where: The file, for messages.
+        outputs: By name, whether it is of real numbers; labels, which some classifiers return as well, are not.
+        wanted: The name that the user gave; "" for the only output of real numbers.
+        inner: Names of values inside the model, which can be given, too.
+
+    Raises:
+        InputError: There is no output of the name given.
+    """
+    if wanted in inner:
+        return wanted
+    if wanted and wanted not in outputs:
+        raise InputError(f"{where} has no output {wanted!r}.", f"Accepted for --output: {', '.join(outputs)}.")
+    floats = [name for name, real in outputs.items() if real]
+    if len(outputs) < 2 or not (wanted or len(floats) == 1):
+        return None
+    return wanted or floats[0]
+
+
+def chosen_note(chosen: str, names: Iterable[str], wanted: str) -> str:
+    """A remark on which output was kept."""
+    others = ", ".join(name for name in names if name != chosen)
+    why = "as given" if wanted else "the only one of real numbers"
+    return f"output: {chosen}, {why}; {others} left out"

@@ -1,0 +1,123 @@
+"""How many of the source model's right answers a file loses, from the labels that both choose.
+
+Where a file chooses another label, the source model's own probabilities tell what that costs: p(its label) less p(the
+file's label) is the expected loss of right answers, 1 where it is certain, 0 where the two are tied. The mean over
+items is the accuracy that the file is expected to lose, without any true label. Labels are those of the file's final
+output, as the runtime chooses them: of equal scores, the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgepress.converters.arrays import Array, Doubles, Floats
+from edgepress.runtime.contract import Task
+from edgepress.runtime.decisions import softmax
+
+CERTAIN = 0.5
+"""Least mean probability of the source model's own labels, to which numbers whose scale means nothing, such as logits
+that were divided by 100, are multiplied."""
+CERTAIN_APART = 0.8
+"""The same where each label has a sigmoid or tanh of its own, whose scale was never learned to tell labels apart."""
+APART = ("sigmoid", "logistic", "tanh")
+"""Last operations that compute each label's score by itself."""
+CONFIDENCE = 0.9
+"""Of each bound."""
+STEPS = 40
+"""Bisections of the factor, which is found to within 1e-9."""
+LARGEST_POWER = 60.0
+"""Of 2, of the factor."""
+Answers = Floats
+Labels = Array
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Expected share of right answers that a file loses, 0-1.
+
+    Attributes:
+        share: The estimate.
+        low: Its one-sided lower bound of 90 %.
+        high: Its one-sided upper bound of 90 %.
+        chance: What would be lost if the file gave the same answers to other items.
+    """
+
+    share: float
+    low: float
+    high: float
+    chance: float
+
+
+def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str) -> Lost:
+    """What a file loses of the labels of its source model.
+
+    Args:
+        source: The source model's answers, (N, C).
+        file: The file's.
+        task: What the answers are: scores of labels.
+        ends_in: The source model's last operation.
+    """
+    if task == "multilabel":
+        true, chosen = source.astype(np.float64), file > 0.5
+        weights = np.abs(2 * true - 1)
+        wrong = chosen != (true > 0.5)
+        costs = np.minimum(1, (weights * wrong).sum(axis=1))
+        frequency = chosen.mean(axis=0)
+        chances = (weights * np.where(true > 0.5, 1 - frequency, frequency)).sum(axis=1)
+        return _bounded(costs, float(np.minimum(1, chances).mean()))
+    end = ends_in.lower()
+    least = CERTAIN_APART if end in APART and source.shape[1] > 2 else CERTAIN
+    probabilities = _probabilities(_numbers(source.astype(np.float64), end), least)
+    labels = _chosen(file)
+    given_up = probabilities.max(axis=1, keepdims=True) - probabilities
+    return _bounded(given_up[np.arange(len(labels)), labels], float(given_up[:, labels].mean()))
+
+
+def _chosen(scores: Answers) -> Labels:
+    return scores.argmax(axis=1) if scores.shape[1] > 1 else np.zeros(len(scores), np.int64)
+
+
+def _numbers(source: Doubles, end: str) -> Doubles:
+    """Numbers whose differences mean the same everywhere: logarithms of probabilities, or logits."""
+    tiny, rounding = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).epsneg)
+    sums = source.sum(axis=1)
+    if np.min(source) >= 0 and np.abs(sums - 1).max() < 1e-2:
+        return np.log(np.clip(source, tiny, 1))
+    if end in ("sigmoid", "logistic"):
+        inside = np.clip(source, tiny, 1 - rounding)
+        return np.log(inside) - np.log1p(-inside)
+    if end == "tanh":
+        return 2 * np.arctanh(np.clip(source, rounding - 1, 1 - rounding))
+    return source
+
+
+def _probabilities(numbers: Doubles, least: float) -> Doubles:
+    """Softmax of numbers, sharpened where they tell labels apart only because of their small scale."""
+
+    def certainty(power: float) -> float:
+        return float(softmax(numbers * 2.0**power).max(axis=1).mean())
+
+    if certainty(0) >= least:
+        power = 0.0
+    else:
+        low, power = 0.0, LARGEST_POWER
+        for _ in range(STEPS):
+            middle = (low + power) / 2
+            low, power = (low, middle) if certainty(middle) >= least else (middle, power)
+    return softmax(numbers * 2.0**power).astype(np.float64)
+
+
+def _bounded(costs: Doubles, chance: float) -> Lost:
+    """The mean of costs from 0 to 1 with exact bounds, in which each cost is a part of an item.
+
+    The variance of such costs is at most that of whole items with the same mean.
+    Source: C. J. Clopper, E. S. Pearson, Biometrika 26 (1934), 404-413.
+    """
+    from scipy.stats import beta
+
+    count, total = len(costs), float(costs.sum())
+    low = float(beta.ppf(1 - CONFIDENCE, total, count - total + 1)) if total > 0 else 0.0
+    high = float(beta.ppf(CONFIDENCE, total + 1, count - total)) if total < count else 1.0
+    return Lost(total / count, low, high, chance)

@@ -1,0 +1,110 @@
+"""Reference outputs: items to verify files on, and the source model's answers to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.arrays import Array, Floats
+from edgepress.converters.contract.outputs import refuse_other_outputs
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.proof.compare import SEEDED, seeded_items, varies
+from edgepress.converters.proof.selftest import candidates, chosen_seeds
+from edgepress.converters.sources.base import SourceModel
+from edgepress.runtime.contract import Contract
+from edgepress.runtime.decisions import softmax, two_columns
+
+IMAGE_SCALES = (1.0, 1 / 8, 1 / 64)
+"""Scales of seeded images, in the order in which they are tried."""
+TENSOR_SCALES = (1.0, 8.0, 64.0, 1 / 8, 1 / 64)
+"""The same of seeded tensors."""
+SAMPLE = 6
+"""Number of items on which a scale is tried."""
+
+
+@dataclass(frozen=True)
+class ProofItems:
+    """Items to verify files on.
+
+    Attributes:
+        items: Items (n, *item shape); None means seeded ones.
+        name: Their name, for the contract.
+        enforce: Whether a file below its scheme's bound fails.
+    """
+
+    items: Array | None = None
+    name: str = SEEDED
+    enforce: bool = True
+
+
+class ReferenceOutputs:
+    """The source model's answers, as the files should give them."""
+
+    def __init__(self, source: SourceModel, contract: Contract, adapter: InputAdapter, given: ProofItems) -> None:
+        self.source = source
+        self.adapter = adapter
+        self.input = contract.input
+        self.task = contract.task
+        self._given = given
+        self._answered: Floats | None = None
+
+    @property
+    def takes_scaling(self) -> bool:
+        """Whether options can say how its items, images, are scaled."""
+        return self.input.is_image and self.source.facts.takes_scaling
+
+    def proof(self, count: int) -> tuple[Array, Floats]:
+        """The first items to verify on, and the answers to them, of which only those still missing are computed."""
+        items, known = self._items[:count], self._answered
+        missing = items if known is None else items[len(known) :]
+        if known is None or len(missing):
+            fresh = self._true(missing)
+            known = fresh if known is None else np.concatenate([known, fresh])
+            self._answered = known
+        return items, known[: len(items)]
+
+    @cached_property
+    def _items(self) -> Array:
+        """All items to verify on.
+
+        Seeded items on which the model saturates, such as pixels of 255 if it takes 0-1, would hide errors, so the
+        first scale at which its answers vary is used.
+        """
+        if self._given.items is not None:
+            return self._given.items
+        scales = IMAGE_SCALES if self.input.is_image else (1.0,) if self.input.is_integer else TENSOR_SCALES
+        few = ((scale, seeded_items(self.input, SAMPLE, scale=scale)) for scale in scales)
+        scale = next((scale for scale, sample in few if varies(self._true(sample))), scales[0])
+        return seeded_items(self.input, scale=scale)
+
+    def _true(self, items: Array) -> Floats:
+        """The answers that a file should give, with the adapter computed in NumPy."""
+        scores = self._source_outputs(items)
+        if not np.isfinite(scores).all():
+            raise ConversionError(
+                f"The source model returns NaN or infinity on the items used for verification ({self._given.name}).",
+                f"{'Check --input-range, --mean and --std, or give' if self.takes_scaling else 'Give'} data like its "
+                "training data with --data.",
+            )
+        if self._given.enforce:
+            ends_in = self.source.facts.ends_in
+            images, softmax = self.takes_scaling, self.adapter.end is not None
+            refuse_other_outputs(scores, self.task, softmax=softmax, images=images, ends_in=ends_in)
+        return self.adapter.finish(scores)
+
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the self-test's items."""
+        scores = self._source_outputs(candidates(self.input))
+        if self.task == "none":
+            return chosen_seeds(scores, raw=True)
+        return chosen_seeds(softmax(scores) if self.task == "logits" else self.adapter.finish(scores))
+
+    def _source_outputs(self, items: Array) -> Floats:
+        return self.source.answer(self.adapter.apply(items))
+
+    def as_answered(self, reference: Floats) -> Floats:
+        """A single sigmoid as two columns like the runtime's, the negative label first."""
+        return two_columns(reference) if self.task == "sigmoid" else reference

@@ -1,0 +1,151 @@
+"""Adaptive rounding of a graph's weights to four bits, so that its answers to unlabelled items stay.
+
+Layers are rounded in their order (`layer_rounding`). A layer's inputs are those that the rounded layers before it
+compute, its targets are the float outputs after its activation, and at last the mean error of each output is taken off
+its bias (Nagel et al. 2019, arXiv:1906.04721, section 4.2), as it is where weights keep eight bits. So each layer makes
+up for what those before it lost.
+
+The largest weight of a channel lies at the end of its grid. Quantizers that take the scale from the largest weight, as
+litert-quantizer and `to_onnx.four_bits` do, therefore find exactly this grid again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.arrays import Array
+from edgepress.converters.graph.layers import ACTIVATIONS, activated
+from edgepress.converters.graph.program import Program, UnknownOperationError, run_step
+from edgepress.converters.graph.step import WEIGHTED, Step
+from edgepress.converters.grids import rounded as eight_bits
+from edgepress.converters.ptq.bias_correction import live_bytes
+from edgepress.converters.ptq.layer_rounding import (
+    BOUNDS,
+    LayerWeights,
+    best_steps,
+    nearest,
+    round_for_outputs,
+    sampler,
+)
+from edgepress.converters.statistics import Ranges
+from edgepress.converters.to_tflite.four_bits import LEVELS, four_bit_names
+
+LARGEST = 1 << 25
+"""Values that a layer multiplies, squared, up to which its weights are rounded together."""
+BYTES = 1 << 28
+"""Memory that the tensors of all items may take."""
+
+
+@dataclass(frozen=True)
+class RoundedGraph:
+    """A float graph whose weights lie on grids of four bits.
+
+    Attributes:
+        model: The file.
+        layers: Names of the outputs of the layers whose weights were rounded.
+        items: Number of items that were used.
+    """
+
+    model: bytes
+    layers: tuple[str, ...]
+    items: int
+
+
+def round_weights(
+    model: bytes,
+    items: Array,
+    ranges: Ranges | None = None,
+    *,
+    layers: Collection[str] | None = None,
+) -> RoundedGraph:
+    """Round weights of a float graph to four bits, and correct its biases.
+
+    Args:
+        model: A float `.tflite` of batch 1.
+        items: Unlabelled items (n, *item shape), some hundred; fewer are used if their tensors would take over `BYTES`.
+        ranges: Ranges of the tensors, by name: those given are rounded to 8 bits before layers read them.
+        layers: Names of the outputs of the layers to round; None for those that schemes of four bits round.
+
+    Raises:
+        UnknownOperationError: The graph has an operation that programs can't compute, or takes one item at a time.
+    """
+    program = Program(model)
+    if not program.batched:
+        raise UnknownOperationError("it computes one item at a time")
+    names = tuple(four_bit_names(model) if layers is None else layers)
+    items = items[: max(1, BYTES // (2 * live_bytes(program)))].astype(program.dtype)
+    rounder = _Rounder(program, {*names}, ranges or {})
+    rounder.run(items)
+    return RoundedGraph(program.with_constants(rounder.changed), names, len(items))
+
+
+class _Rounder:
+    """Computes a program in float and, beside it, with weights as they will be."""
+
+    def __init__(self, program: Program, names: Collection[str], ranges: Ranges) -> None:
+        self.program = program
+        self.names = names
+        self.ranges = ranges
+        self.changed: dict[str, Array] = {}
+
+    def run(self, items: Array) -> None:
+        """Compute all steps, and decide on the constants of each on the way."""
+        import tensorflow as tf
+
+        source = self.program.source
+        true: dict[str, Any] = {source: tf.constant(items)}
+        rounded: dict[str, Any] = {source: self._store(source, true[source])}
+        for step in self.program.steps:
+            if step.weights:
+                true[step.output], rounded[step.output] = self._round(step, true, rounded)
+            else:
+                true |= run_step(step, true)
+                rounded |= run_step(step, rounded)
+            for name in step.outputs:
+                rounded[name] = self._store(name, rounded[name])
+            for name in {*step.inputs} & {*true}:
+                if self.program.readers[name][-1] is step:
+                    del true[name], rounded[name]
+
+    def _round(self, step: Step, true: Mapping[str, Any], rounded: Mapping[str, Any]) -> tuple[Any, Any]:
+        """A layer's outputs in float and as they will be, after its weights and biases were decided."""
+        import tensorflow as tf
+
+        linear = step.linear
+        expected = run_step(linear, true)[step.output]
+        if step.output in self.names and step.weights not in self.program.shared:
+            weights = self._four_bits(step, true[step.inputs[0]], rounded[step.inputs[0]])
+            self.changed[step.weights] = weights
+        else:
+            weights = eight_bits(step.constants[1], WEIGHTED[step.kind])
+        output = run_step(linear, {step.weights: tf.constant(weights)}, rounded)[step.output]
+        if step.bias and step.bias not in self.program.shared:
+            error = tf.reduce_mean(expected - output, axis=list(range(len(expected.shape) - 1)))
+            output += error
+            self.changed[step.bias] = np.asarray(step.constants[2] + error, np.float32)
+        return activated(step, expected), activated(step, output)
+
+    def _four_bits(self, step: Step, true: Any, rounded: Any) -> Array:
+        values = step.constants[1]
+        weights, bias = values.reshape(len(values), -1), step.constants.get(2, np.zeros(len(values), np.float32))
+        bounds = BOUNDS.get(ACTIVATIONS[step.options.fusedActivationFunction or 0], BOUNDS[""])
+        draw = sampler(step, len(true))
+        samples, targets = draw(rounded.numpy()), np.clip(draw(true.numpy()) @ weights.T + bias, *bounds)
+        grid = best_steps(weights, np.asarray((samples**2).mean(axis=0), np.float32), LEVELS)
+        if weights.shape[1] ** 2 > LARGEST:
+            return nearest(weights, grid, LEVELS).reshape(values.shape)
+        layer = LayerWeights(weights, bias, grid, LEVELS)
+        return round_for_outputs(layer, samples, targets, bounds).reshape(values.shape)
+
+    def _store(self, name: str, value: Any) -> Any:
+        """A tensor as eight bits hold it, if its range is known."""
+        import tensorflow as tf
+
+        if name not in self.ranges or value.dtype != tf.float32:
+            return value
+        low, high = self.ranges[name]
+        return tf.quantization.fake_quant_with_min_max_vars(value, min(low, 0.0), max(high, 0.0))

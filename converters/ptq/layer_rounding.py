@@ -1,0 +1,223 @@
+"""Adaptive rounding of one layer: its weights are rounded down or up so that its outputs stay.
+
+AdaRound (Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization", arXiv:2004.10568) chooses
+for each weight one of the two nearest steps, so that the mean squared error of the layer's outputs, after its
+activation, is least. It relaxes the choice and follows gradients. Here single choices are changed as long as that
+helps, which in trials left half the error after a fiftieth of the time (docs/decisions.md): first by the exact
+quadratic form of outputs without activation, then with it. `sampler` draws what a layer multiplies: for some places of
+its outputs, all values that are multiplied there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.arrays import Floats
+from edgepress.converters.graph.step import Step
+
+CLIPS = np.linspace(0.4, 1.0, 25, dtype=np.float32)
+"""Ends of the grid that are tried, as shares of a channel's largest weight."""
+SWEEPS = 8
+"""Most passes over the weights of a layer, without its activation; a pass that changes nothing is the last."""
+LAST_SWEEPS = 2
+"""The same with its activation."""
+AFFORDABLE = 2e9
+"""Products of a pass with the activation that are worth it, some seconds."""
+DAMPING = 0.1
+"""Weight of an error of the weights themselves, as of uncorrelated values, beside that of the outputs: few samples
+leave it undecided."""
+ON_GRID = 1e-4
+"""Weights this near to the end of the grid, in steps, stay there: quantizers take the scale from the largest weight."""
+FEWEST_SAMPLES = 256
+"""Samples of a layer in any case, if it has as many."""
+MOST_SAMPLES = 4096
+"""Samples of a layer at most."""
+SAMPLE_BYTES = 64 << 20
+"""Memory that the samples of a layer may take."""
+BOUNDS: dict[str, tuple[float, float]] = {
+    "": (-np.inf, np.inf),
+    "relu": (0, np.inf),
+    "relu6": (0, 6),
+    "relu_n1_to_1": (-1, 1),
+}
+"""The least and the largest value of a layer's output, by its activation; others are taken for none."""
+
+
+def best_steps(weights: Floats, power: Floats, levels: int) -> Floats:
+    """The step of each output with the smallest error, shape (outputs, 1).
+
+    Args:
+        weights: Shape (outputs, values).
+        power: Mean square of each value, (values,): what an error of a weight costs.
+        levels: Steps of the largest weight.
+    """
+    largest = np.abs(weights).max(axis=1, keepdims=True)
+    largest = np.where(largest > 0, largest, 1).astype(np.float32)
+    best, least = largest / levels, np.full(largest.shape, np.inf, np.float32)
+    for clip in CLIPS:
+        step = np.asarray(clip * largest / levels, np.float32)
+        error = ((nearest(weights, step, levels) - weights) ** 2 @ power)[:, np.newaxis]
+        best, least = np.where(error < least, step, best), np.minimum(error, least)
+    return np.asarray(best, np.float32)
+
+
+def nearest(weights: Floats, step: Floats, levels: int) -> Floats:
+    """Weights rounded to the nearest step."""
+    return np.asarray(np.clip(np.rint(weights / step), -levels, levels) * step, np.float32)
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """A layer whose weights are rounded.
+
+    Attributes:
+        weights: Shape (outputs, values).
+        bias: Shape (outputs,).
+        step: Step of each output, (outputs, 1).
+        levels: Steps of the largest weight.
+    """
+
+    weights: Floats
+    bias: Floats
+    step: Floats
+    levels: int
+
+
+def round_for_outputs(layer: LayerWeights, samples: Floats, targets: Floats, bounds: tuple[float, float]) -> Floats:
+    """Weights on the grid whose outputs are near to the targets, shape (outputs, values).
+
+    Args:
+        layer: The layer.
+        samples: What is multiplied, (samples, values).
+        targets: The right outputs, (samples, outputs).
+        bounds: The least and the largest output (`BOUNDS`).
+    """
+    start = nearest(layer.weights, layer.step, layer.levels)
+    neighbours = _Neighbours(layer)
+    linear = _sweep_linear(layer.weights, start, neighbours, samples)
+    weights = _sweep_activated(layer, linear, neighbours, samples, targets=targets, bounds=bounds)
+    plain, best = (
+        float(np.mean((np.clip(samples @ w.T + layer.bias, *bounds) - targets) ** 2)) for w in (start, weights)
+    )
+    return np.asarray(weights if best < plain else start, np.float32)
+
+
+class _Neighbours:
+    """The two steps next to each weight of a layer; those at the end of the grid stay."""
+
+    def __init__(self, layer: LayerWeights) -> None:
+        scaled = np.clip(layer.weights / layer.step, -layer.levels, layer.levels)
+        self._low = np.floor(scaled) * layer.step
+        self._high = np.ceil(scaled) * layer.step
+        self._middle = (self._low + self._high) / 2
+        self._free = np.abs(scaled) < layer.levels - ON_GRID
+
+    def change(self, column: int, now: Floats) -> Floats:
+        """What a column of weights changes by, (outputs,), if each takes its other step."""
+        one = np.where(now > self._middle[:, column], self._low[:, column], self._high[:, column])
+        return np.asarray(np.where(self._free[:, column], one - now, 0), np.float32)
+
+
+def _sweep_linear(weights: Floats, start: Floats, neighbours: _Neighbours, samples: Floats) -> Floats:
+    """Sweep over the weights, exactly: the error of an output is a quadratic form of those of its weights."""
+    form = samples.T @ samples / len(samples)
+    form[np.diag_indices_from(form)] *= 1 + DAMPING
+    rounded, slope = start.copy(), (start - weights) @ form
+    for _ in range(SWEEPS):
+        changes = 0
+        for column in range(weights.shape[1]):
+            delta = neighbours.change(column, rounded[:, column])
+            taken = delta * (2 * slope[:, column] + delta * form[column, column]) < 0
+            if taken.any():
+                rounded[taken, column] += delta[taken]
+                slope[taken] += delta[taken, np.newaxis] * form[column]
+                changes += 1
+        if not changes:
+            break
+    return rounded
+
+
+def _sweep_activated(
+    layer: LayerWeights,
+    start: Floats,
+    neighbours: _Neighbours,
+    samples: Floats,
+    *,
+    targets: Floats,
+    bounds: tuple[float, float],
+) -> Floats:
+    """Sweep over the weights with all samples: where an output is beyond a bound, its error does not count."""
+    if bounds == BOUNDS[""] or len(samples) * start.size > AFFORDABLE:
+        return start
+    rounded, outputs = start.copy(), np.ascontiguousarray((samples @ start.T + layer.bias).T)
+    wanted, columns = np.ascontiguousarray(targets.T), np.ascontiguousarray(samples.T)
+    error = ((np.clip(outputs, *bounds) - wanted) ** 2).sum(axis=1)
+    power = DAMPING * (samples**2).sum(axis=0)
+    for _ in range(LAST_SWEEPS):
+        changes = 0
+        for column in range(layer.weights.shape[1]):
+            delta = neighbours.change(column, rounded[:, column])
+            changed = outputs + delta[:, np.newaxis] * columns[column]
+            after = ((np.clip(changed, *bounds) - wanted) ** 2).sum(axis=1)
+            own = delta * (2 * (rounded[:, column] - layer.weights[:, column]) + delta)
+            taken = after - error + power[column] * own < 0
+            if taken.any():
+                rounded[taken, column] += delta[taken]
+                outputs[taken], error[taken] = changed[taken], after[taken]
+                changes += 1
+        if not changes:
+            break
+    return rounded
+
+
+def sampler(step: Step, items: int, seed: int = 0) -> Callable[[Floats], Floats]:
+    """A function that draws samples, shape (samples, values), of a layer's input; of each input, at the same places.
+
+    The values are in the order of the layer's weights: samples @ weights.reshape(outputs, -1).T are its outputs.
+
+    Args:
+        step: A CONV_2D without groups, or a FULLY_CONNECTED.
+        items: Number of items of the inputs.
+        seed: Decides which places are drawn.
+    """
+    _, *kernel = step.constants[1].shape
+    size = int(np.prod(kernel))
+    if step.kind == "FULLY_CONNECTED":
+        places = _drawn(items * int(np.prod(step.input_shapes[0])) // size, size, seed)
+        return lambda values: values.reshape(-1, size)[places]
+    height, width = step.shape[1:3]
+    places = _drawn(items * height * width, size, seed)
+    item, rest = np.divmod(places, height * width)
+    o, (row, column) = step.options, np.divmod(rest, width)
+    rows = row[:, np.newaxis] * o.strideH + np.arange(kernel[0]) * o.dilationHFactor
+    columns = column[:, np.newaxis] * o.strideW + np.arange(kernel[1]) * o.dilationWFactor
+    edges = (
+        _edges(step, 1, kernel[0], stride=o.strideH, dilation=o.dilationHFactor),
+        _edges(step, 2, kernel[1], stride=o.strideW, dilation=o.dilationWFactor),
+    )
+
+    def patches(values: Floats) -> Floats:
+        padded = np.pad(values, [(0, 0), *edges, (0, 0)])
+        taken = padded[item[:, np.newaxis, np.newaxis], rows[:, :, np.newaxis], columns[:, np.newaxis]]
+        return np.ascontiguousarray(taken.reshape(len(places), size))
+
+    return patches
+
+
+def _drawn(count: int, size: int, seed: int) -> npt.NDArray[np.int64]:
+    most = max(FEWEST_SAMPLES, min(MOST_SAMPLES, SAMPLE_BYTES // (4 * size)))
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
+def _edges(step: Step, axis: int, taps: int, *, stride: int, dilation: int) -> tuple[int, int]:
+    """Zeros before and behind the input's values along an axis."""
+    if step.options.padding:  # VALID
+        return 0, 0
+    missing = (step.shape[axis] - 1) * stride + (taps - 1) * dilation + 1 - step.input_shapes[0][axis]
+    return max(missing, 0) // 2, max(missing, 0) - max(missing, 0) // 2

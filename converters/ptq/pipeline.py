@@ -1,0 +1,292 @@
+"""Repairs: changes of a float graph's constants, each kept only if the file that is quantized from it gets better.
+
+They need no labels and no training. `repair` tries them in order and returns the repaired graphs by kind of repairs:
+
+* "exact": equalized, with the same float answers; for ONNX files with 8-bit weights, whose grid is another;
+* "dynamic" and "weights": equalized, and with biases corrected for the rounding of weights; for TFLite files with 8-bit
+  weights, in which each output of a dense layer has a scale of its own ("weights") or not;
+* "int8": equalized, and with biases absorbed where that helps int8, with ranges whose methods are chosen, and with
+  corrected biases; for schemes of 8-bit activations;
+* "int4": the same with weights that are rounded to four bits so that answers stay (`adaround`), instead of the biases.
+
+A graph with an operation that programs do not know keeps its constants, and a note says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from edgepress.converters.calibration import Batches, InputRange, tflite_statistics
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.graph.program import Program, UnknownOperationError
+from edgepress.converters.ptq.adaround import round_weights
+from edgepress.converters.ptq.bias_absorption import absorb_shifts, find_shifts
+from edgepress.converters.ptq.bias_correction import correct_biases, with_own_biases
+from edgepress.converters.ptq.calibration import ChosenMethods, choose_methods, first_items, trials
+from edgepress.converters.ptq.channel_ranges import ChannelRanges, channel_ranges, move_ranges, tensor_ranges
+from edgepress.converters.ptq.channel_scales import Factors, scale_groups
+from edgepress.converters.ptq.equalization import equalizing_factors, limit_factors
+from edgepress.converters.ptq.score import Score, Scorer, enough
+from edgepress.converters.ptq.stages import CALIBRATED, RECIPES, Repaired, Stage, StageName
+from edgepress.converters.schemes import SCHEMES, RepairKind
+from edgepress.converters.statistics import CalibrationMethod, CalibrationMethods, Ranges
+from edgepress.converters.to_tflite.four_bits import four_bit_names
+from edgepress.runtime.errors import first_line
+
+MACS = 2e10
+"""Multiply-accumulates that one pass over calibration items may take, about a second."""
+
+
+def repair(
+    model: bytes,
+    batches: Batches,
+    scorer: Scorer,
+    *,
+    input_range: InputRange = None,
+    wanted: Collection[RepairKind] = ("exact", "dynamic", "weights", "int8"),
+    repairs: bool = True,
+    calibration_method: CalibrationMethod = "minmax",
+) -> Repaired:
+    """Repair a float graph.
+
+    Args:
+        model: The float `.tflite`, batch 1.
+        batches: The calibration items; repairs of large nets use the first of them.
+        scorer: Scores files on items that are not among these, where there are others.
+        input_range: Range of the input, if it is known beforehand.
+        wanted: The kinds of repairs that are needed.
+        repairs: Whether constants may be changed.
+        calibration_method: How ranges follow from the calibration items, for the kinds "int8" and "int4".
+
+    Raises:
+        ConversionError: The model does not run on the items, or the quantizer refuses it.
+    """
+    return _Pipeline(model, batches, scorer, input_range=input_range, repairs=repairs).run(wanted, calibration_method)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A changed graph, the ranges of its tensors and of their channels, and what was changed, in words."""
+
+    model: bytes
+    ranges: Ranges
+    measured: ChannelRanges
+    what: str
+
+
+@dataclass(frozen=True)
+class _ScoredGraph:
+    """A graph, the ranges of its tensors and of their channels, and its score."""
+
+    model: bytes
+    ranges: Ranges
+    measured: ChannelRanges
+    score: Score
+
+
+class _Pipeline:
+    def __init__(
+        self, model: bytes, batches: Batches, scorer: Scorer, *, input_range: InputRange, repairs: bool
+    ) -> None:
+        self.model = model
+        self.batches = batches
+        self.scorer = scorer
+        self.input_range = input_range
+        self._scores: dict[tuple[str, bytes], Score] = {}
+        self.stages: list[Stage] = []
+        self.notes: list[str] = []
+        self.program: Program | None = None
+        self._programs: dict[bytes, Program] = {}
+        self._by_scales: dict[tuple[str, ...], _Change | None] = {}
+        self.measured: ChannelRanges = {}
+        if repairs:
+            self.items = first_items(batches, enough(model, MACS))
+            try:
+                self.program = self._programs[model] = Program(model)
+                self.measured = channel_ranges(self.program, self.items)
+                if not all(np.isfinite(side).all() for pair in self.measured.values() for side in pair):
+                    raise ConversionError("A tensor is NaN or infinite on calibration data.")
+            except UnknownOperationError as e:
+                self.notes.append(f"no repairs were tried: the graph has an operation that they do not know ({e})")
+            except ConversionError:
+                raise
+            except Exception as e:  # a bug of ours or of a library must not cost a conversion that works without
+                self._note_failure(e)
+
+    def _note_failure(self, error: Exception) -> None:
+        traceback.print_exc()
+        self.program = None
+        self.notes.append(f"repairs failed unexpectedly: {type(error).__name__}: {first_line(error)}")
+
+    def run(self, wanted: Collection[RepairKind], calibration_method: CalibrationMethod) -> Repaired:
+        """Repair the graph for each kind; one that fails is left as it is, with a note."""
+        models: dict[RepairKind, bytes] = {}
+        chosen: ChosenMethods | None = None
+        for kind, recipe in RECIPES.items():
+            if kind not in wanted:
+                continue
+            equalized = self._guard(partial(self._reuse_equalized, recipe.tensorwise))
+            if not recipe.last and equalized is None:
+                continue
+            try:
+                now = self._score_plain(kind)
+                if equalized is not None and not now.score.sound:
+                    now = self._try("equalization", kind, now, equalized)
+                if kind in CALIBRATED:
+                    if not now.score.sound and (change := self._guard(partial(self._absorb_biases, now))):
+                        now = self._try("bias-absorption", kind, now, change)
+                    now, chosen = self._with_methods(kind, now, calibration_method, chosen)
+                make = self._round_weights if recipe.last == "adaround" else self._correct_biases
+                if recipe.last and not now.score.sound and (change := self._guard(partial(make, kind, now))):
+                    if chosen and kind in CALIBRATED:
+                        change = self._measure_again(change, chosen.methods)
+                    now = self._try(recipe.last, kind, now, change)
+                # Methods of single tensors hold for ONNX files only if these have the graph's names for them.
+                if now.model is not self.model or (chosen and chosen.methods.tensors and kind in CALIBRATED):
+                    models[kind] = now.model
+            except ConversionError as e:
+                self.notes.append(f"the graph was not repaired for {kind}: {e.message}")
+        return Repaired(models, tuple(self.stages), chosen, tuple(self.notes))
+
+    def _guard(self, make: Callable[[], _Change | None]) -> _Change | None:
+        """What a repair makes; None if repairs are off, or if it fails: that must not cost the conversion."""
+        if self.program is None:
+            return None
+        try:
+            return make()
+        except ConversionError:
+            raise
+        except Exception as e:
+            self._note_failure(e)
+            return None
+
+    def _with_methods(
+        self, kind: RepairKind, now: _ScoredGraph, calibration_method: CalibrationMethod, chosen: ChosenMethods | None
+    ) -> tuple[_ScoredGraph, ChosenMethods]:
+        """The same with ranges of all calibration items, by methods that are chosen unless they are given."""
+        statistics = tflite_statistics(now.model, self.batches, self.input_range)
+
+        def score(methods: CalibrationMethods, scored: RepairKind = kind) -> Score:
+            return self._score_or_worst(scored, now.model, statistics.ranges(methods))
+
+        if chosen is not None:
+            final = score(chosen.methods)
+        elif calibration_method == "auto":
+            # The noise of 4-bit weights hides what ranges do, so the choice is that of int8 files made beside them.
+            other: RepairKind = "int8" if kind == "int4" else kind
+            first = now.score if other == kind else self._score_or_worst(other, now.model, now.ranges)
+            number = 1 if first.sound else trials(now.model, len(self.scorer.items), len(statistics.names))
+            chosen = choose_methods(statistics, partial(score, scored=other), number)
+            final = chosen.score if other == kind else score(chosen.methods)
+        else:
+            methods = CalibrationMethods(calibration_method)
+            final = score(methods)
+            chosen = ChosenMethods(methods, final, final, 1)
+        return _ScoredGraph(now.model, statistics.ranges(chosen.methods), now.measured, final), chosen
+
+    def _score_plain(self, kind: RepairKind) -> _ScoredGraph:
+        """The graph as it is, with its score."""
+        if self.program is None:
+            ranges = tflite_statistics(self.model, self.batches, self.input_range).ranges()
+        else:
+            ranges = self._ranges(self.measured)
+        return _ScoredGraph(self.model, ranges, self.measured, self._score_or_worst(kind, self.model, ranges))
+
+    def _try(self, name: StageName, kind: RepairKind, now: _ScoredGraph, change: _Change) -> _ScoredGraph:
+        """The state after a change, or before it if it does not help."""
+        try:
+            score = self._score(kind, change.model, change.ranges)
+        except (ConversionError, RuntimeError) as e:  # also what LiteRT says of a file that it refuses
+            self.notes.append(f"a repair ({name}) was left out: {first_line(e)}")
+            return now
+        helps = score.better_than(now.score)
+        self.stages.append(Stage(name, kind, helps, now.score, score, change.what))
+        return _ScoredGraph(change.model, change.ranges, change.measured, score) if helps else now
+
+    def _score_or_worst(self, kind: RepairKind, model: bytes, ranges: Ranges) -> Score:
+        """The score of a graph's file; the worst if it can't be made, so that a repair that makes it possible is kept.
+
+        Scales that are too far apart are what equalization changes.
+        """
+        try:
+            return self._score(kind, model, ranges)
+        except (ConversionError, RuntimeError):
+            return self.scorer.worst_score(model, RECIPES[kind].precision)
+
+    def _score(self, kind: RepairKind, model: bytes, ranges: Ranges) -> Score:
+        recipe = RECIPES[kind]
+        if SCHEMES[f"tflite-{recipe.precision}"].calibrated:
+            return self.scorer.score(model, ranges, recipe.precision, recipe.rewrites)
+        key = recipe.precision, model
+        if key not in self._scores:  # several kinds are scored by the same files
+            self._scores[key] = self.scorer.score(model, None, recipe.precision, recipe.rewrites)
+        return self._scores[key]
+
+    def _with_own_biases(self, model: bytes) -> Program:
+        own = with_own_biases(model)
+        if own not in self._programs:
+            self._programs[own] = Program(own)
+        return self._programs[own]
+
+    def _ranges(self, measured: ChannelRanges) -> Ranges:
+        assert self.program is not None
+        return tensor_ranges(measured, self.program.source, self.input_range)
+
+    def _reuse_equalized(self, tensorwise: tuple[str, ...]) -> _Change | None:
+        """The graph equalized for files in which some kinds of weights have one scale a tensor, if it can be."""
+        if tensorwise not in self._by_scales:
+            self._by_scales[tensorwise] = self._equalize(tensorwise)
+        return self._by_scales[tensorwise]
+
+    def _equalize(self, tensorwise: tuple[str, ...]) -> _Change | None:
+        assert self.program is not None
+        groups = scale_groups(self.program)
+        if groups.count < 2:
+            return None
+        factors = equalizing_factors(groups, self.measured, tensorwise)
+
+        def scale_ranges(by: Factors) -> ChannelRanges:
+            return move_ranges(self.measured, factors={name: by[ids] for name, ids in groups.of.items()})
+
+        factors = limit_factors(groups, factors, self._ranges(scale_ranges(factors)))
+        model, measured = self.program.with_constants(groups.scale_constants(factors)), scale_ranges(factors)
+        return _Change(model, self._ranges(measured), measured, f"{groups.count - 1} groups of channels scaled")
+
+    def _absorb_biases(self, now: _ScoredGraph) -> _Change | None:
+        """The same with channels shifted; None if none can be."""
+        program = self._with_own_biases(now.model)
+        shifts = find_shifts(program, now.measured)
+        if not shifts:
+            return None
+        measured = move_ranges(now.measured, shifts=shifts)
+        model = program.with_constants(absorb_shifts(program, shifts))
+        return _Change(model, self._ranges(measured), measured, f"the channels of {len(shifts)} tensors shifted")
+
+    def _measure_again(self, change: _Change, methods: CalibrationMethods) -> _Change:
+        """The same with the ranges that files of it will have, so that what is scored is what will be written."""
+        ranges = tflite_statistics(change.model, self.batches, self.input_range).ranges(methods)
+        return dataclasses.replace(change, ranges=ranges)
+
+    def _correct_biases(self, kind: RepairKind, now: _ScoredGraph) -> _Change:
+        """The same with corrected biases."""
+        program = self._with_own_biases(now.model)
+        recipe = RECIPES[kind]
+        file = self.scorer.make_file(now.model, now.ranges, recipe.precision, recipe.rewrites)
+        changed = correct_biases(program, file, self.items)
+        what = f"the biases of {len(changed)} operations corrected"
+        return _Change(program.with_constants(changed), now.ranges, now.measured, what)
+
+    def _round_weights(self, kind: RepairKind, now: _ScoredGraph) -> _Change | None:
+        """The same with weights on grids of four bits, and biases corrected for it; None if no layer has any."""
+        names = four_bit_names(now.model)
+        if not names:
+            return None
+        rounded = round_weights(with_own_biases(now.model), self.items, now.ranges, layers=names)
+        what = f"the weights of {len(rounded.layers)} operations rounded by the answers to {rounded.items} items"
+        return _Change(rounded.model, now.ranges, now.measured, what)

@@ -1,0 +1,150 @@
+"""The rounding of TensorFlow Lite for Microcontrollers' reference kernels, exactly, on arrays of int64.
+
+TFLM rounds twice (gemmlowp): a product to 32 bits, halves up, then a shift, halves away from zero. Its version matters:
+these are the answers of the wheel named in docs/microcontrollers.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.to_c.graph import Operation, Tensor
+
+Integers = npt.NDArray[np.int64]
+_MOST = 2**31 - 1
+"""Largest value of 32 bits."""
+_LEAST = -(2**31)
+"""Smallest value of 32 bits."""
+_EXP_MINUS_EIGHTH = 1895147668
+_ONE_THIRD = 715827883
+_EXP_FACTORS = {
+    -2: 1672461947,
+    -1: 1302514674,
+    0: 790015084,
+    1: 290630308,
+    2: 39332535,
+    3: 720401,
+    4: 242,
+}
+"""exp(-2^n) with 31 fractional bits, by n."""
+_48_17, _MINUS_32_17 = 1515870810, -1010580540
+"""48/17 and -32/17 with 29 fractional bits."""
+
+
+def multiplier_of(real: float) -> tuple[int, int]:
+    """A positive factor as a multiplier of 31 bits and a shift to the right: QuantizeMultiplier."""
+    fraction, exponent = math.frexp(real)
+    multiplier = math.floor(fraction * 2**31 + 0.5)
+    if multiplier == 2**31:
+        multiplier, exponent = 2**30, exponent + 1
+    return (0, 0) if exponent < -31 else (multiplier, -exponent)
+
+
+def high(x: Any, m: Any) -> Any:
+    """The product x * m / 2^31, halves up: SaturatingRoundingDoublingHighMul, of factors that do not saturate."""
+    return (x * m + (1 << 30)) >> 31
+
+
+def divide(v: Any, bits: Any) -> Any:
+    """The quotient v / 2^bits, halves away from zero: RoundingDivideByPOT."""
+    mask = (1 << bits) - 1
+    return (v >> bits) + ((v & mask) > (mask >> 1) + (v < 0))
+
+
+def scale(x: Any, multiplier: Any, right: Any) -> Any:
+    """The product x * multiplier / 2^(31 + right), rounded twice: MultiplyByQuantizedMultiplier."""
+    return divide(high(x << np.maximum(-right, 0), multiplier), np.maximum(right, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """How accumulators become outputs.
+
+    Attributes:
+        multipliers: One a channel.
+        rights: Their shifts to the right; to the left if below 0.
+        zero_point: The output's.
+        low: Least output, by the fused activation.
+        high: Largest output.
+    """
+
+    multipliers: Integers
+    rights: Integers
+    zero_point: int
+    low: int
+    high: int
+
+    def outputs(self, accumulators: Integers) -> Integers:
+        """The outputs of accumulators, whose last axis is the channels."""
+        scaled = scale(accumulators, self.multipliers, self.rights) + self.zero_point
+        clipped: Integers = np.clip(scaled, self.low, self.high)
+        return clipped
+
+
+def scaling(operation: Operation, reals: npt.NDArray[np.float64]) -> Scaling:
+    """The scaling by a real factor a channel to an operation's output."""
+    multipliers, rights = np.array([multiplier_of(float(real)) for real in reals], np.int64).T
+    low, most = activation_range(operation, operation.output)
+    return Scaling(multipliers, rights, operation.output.zero_point, low, most)
+
+
+def activation_range(operation: Operation, output: Tensor) -> tuple[int, int]:
+    """The least and the largest output by the fused activation: CalculateActivationRangeQuantized.
+
+    Raises:
+        ModelFileError: The activation is none of NONE, RELU, RELU_N1_TO_1, RELU6.
+    """
+    bounds = {0: (None, None), 1: (0.0, None), 2: (-1.0, 1.0), 3: (0.0, 6.0)}.get(operation.option("activation"))
+    if bounds is None:
+        raise operation.refuse(f"its activation has the number {operation.option('activation')}; accepted: 0 to 3")
+    steps = [None if bound is None else _in_steps(bound, output.scales[0]) for bound in bounds]
+    low = -128 if steps[0] is None else max(-128, output.zero_point + steps[0])
+    most = 127 if steps[1] is None else min(127, output.zero_point + steps[1])
+    if low > most:
+        raise operation.refuse(f"its activation leaves no output between {low} and {most}")
+    return low, most
+
+
+def _in_steps(bound: float, step: np.float32) -> int:
+    """The nearest number of steps, halves away from zero; more than there are outputs are 256."""
+    with np.errstate(over="ignore"):  # to infinity, of a scale near 0
+        steps = float(np.float32(bound) / step)
+    return int(math.copysign(math.floor(min(abs(steps), 256) + 0.5), steps))
+
+
+def exp(raw: int, integer_bits: int) -> int:
+    """Exp of a number that is not above 0: exp_on_negative_values.
+
+    Args:
+        raw: The number with 31 - integer_bits fractional bits.
+        integer_bits: 4 or 5.
+
+    Returns:
+        exp with 31 fractional bits.
+    """
+    if raw == 0:
+        return _MOST
+    quarter = 1 << (31 - integer_bits - 2)
+    within = (raw & (quarter - 1)) - quarter
+    x = (within << integer_bits) + (1 << 28)  # Taylor's polynomial around -1/8
+    x2 = high(x, x)
+    tail = divide(high(divide(high(x2, x2), 2) + high(x2, x), _ONE_THIRD) + x2, 1)
+    result = _EXP_MINUS_EIGHTH + high(_EXP_MINUS_EIGHTH, x + tail)
+    for power, factor in _EXP_FACTORS.items():
+        if power < integer_bits and (within - raw) & (1 << (31 - integer_bits + power)):
+            result = high(result, factor)
+    return int(result)
+
+
+def inverse(raw: Any) -> Any:
+    """1 / (1 + x) for x from 0 to 1, both with 31 fractional bits: one_over_one_plus_x_for_x_in_0_1."""
+    half = (raw + _MOST + 1) // 2
+    y = _48_17 + high(half, _MINUS_32_17)
+    for _ in range(3):
+        y = y + np.clip(high(y, (1 << 29) - high(half, y)) << 2, _LEAST, _MOST)
+    return np.clip(y << 1, _LEAST, _MOST)

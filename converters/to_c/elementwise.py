@@ -1,0 +1,192 @@
+"""ADD, SUB and MUL, and operations whose output is a function of one number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_c.arithmetic import (
+    Integers,
+    activation_range,
+    divide,
+    exp,
+    high,
+    inverse,
+    multiplier_of,
+    scale,
+)
+from edgepress.converters.to_c.bounds import Range
+from edgepress.converters.to_c.graph import Array, Operation, Tensor
+from edgepress.converters.to_c.step import SEPARATE, Step
+
+Function = Callable[..., Any]
+_ADD_BITS = 20
+"""Fractional bits that the operands of a sum get."""
+_BYTES = "int8", "uint8"
+_LOGISTIC_BITS = 4
+"""Whole bits of the argument of a logistic function."""
+
+
+def add(operation: Operation, _: Range) -> Step:
+    """ADD or SUB.
+
+    Raises:
+        ModelFileError: The operands have an unknown broadcast or activation, or a scale does not fit 32 bits.
+    """
+    a, b, output = _operands(operation)
+    low, most = activation_range(operation, output)
+    sign = -1 if operation.kind == "SUB" else 1
+    twice = 2 * max(a.scale, b.scale)
+    factors = a.scale / twice, b.scale / twice, twice / ((1 << _ADD_BITS) * output.scale)
+    (m0, right0), (m1, right1), (m, right) = (multiplier_of(factor) for factor in factors)
+    if right < 0:
+        raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
+
+    def answer(x: Integers, y: Integers) -> Any:
+        total = _term(x, a.zero_point, m0, right0) + sign * _term(y, b.zero_point, m1, right1)
+        return np.clip(divide(high(total, m), right) + output.zero_point, low, most).reshape(output.shape)
+
+    layer = _counts(a, b, output) | {
+        "multiplier0": m0,
+        "multiplier1": m1,
+        "multiplier": m,
+        "right0": right0,
+        "right1": right1,
+        "right": right,
+        "sign": sign,
+        "low": low,
+        "high": most,
+    }
+    return _joined(operation, "add", layer, (a, b), answer)
+
+
+def _term(values: Integers, zero_point: int, multiplier: int, right: int) -> Integers:
+    term: Integers = divide(high((values - zero_point) << _ADD_BITS, multiplier), right)
+    return term
+
+
+def multiply(operation: Operation, _: Range) -> Step:
+    """MUL.
+
+    Raises:
+        ModelFileError: As of `add`.
+    """
+    a, b, output = _operands(operation)
+    low, most = activation_range(operation, output)
+    multiplier, right = multiplier_of(a.scale * b.scale / output.scale)
+    if 255 * 255 << max(0, -right) >= 2**31:
+        raise operation.refuse(f"its output scale {output.scale} is too small for its inputs'")
+
+    def answer(x: Integers, y: Integers) -> Any:
+        product = (x - a.zero_point) * (y - b.zero_point)
+        return np.clip(scale(product, multiplier, right) + output.zero_point, low, most).reshape(output.shape)
+
+    layer = _counts(a, b, output) | {"multiplier": multiplier, "right": right, "low": low, "high": most}
+    return _joined(operation, "mul", layer, (a, b), answer)
+
+
+def _operands(operation: Operation) -> tuple[Tensor, Tensor, Tensor]:
+    """Both operands and the output. An operand's shape must be the end of the output's, so that it is repeated."""
+    if len(operation.inputs) != 2 or None in operation.inputs:
+        raise operation.refuse(f"it has {len(operation.inputs)} inputs; accepted: 2")
+    output = operation.quantized(operation.output)
+    a, b = (operation.quantized(tensor) for tensor in operation.inputs if tensor is not None)
+    for tensor in (a, b):
+        sizes = list(tensor.shape)
+        while sizes and sizes[0] == 1:
+            sizes.pop(0)
+        if sizes != list(output.shape[len(output.shape) - len(sizes) :]):
+            raise operation.refuse(f"it joins {list(a.shape)} and {list(b.shape)} to {list(output.shape)}")
+    if a.data is not None and b.data is not None:
+        raise operation.refuse("both its inputs are constant")
+    return a, b, output
+
+
+def _counts(a: Tensor, b: Tensor, output: Tensor) -> dict[str, int]:
+    return {
+        "count": output.size,
+        "count0": a.size,
+        "count1": b.size,
+        "zero_point0": a.zero_point,
+        "zero_point1": b.zero_point,
+        "zero_point": output.zero_point,
+    }
+
+
+def _joined(
+    operation: Operation, kernel: str, layer: dict[str, int], operands: tuple[Tensor, Tensor], answer: Function
+) -> Step:
+    output = operation.output
+    distances = tuple(0 if tensor.size == output.size else SEPARATE for tensor in operands)
+    outputs = Range.of(layer["low"], layer["high"], output.shape[-1] if output.shape else 1)
+    return Step(operation, kernel, operands, output, layer, distances, outputs, answer)
+
+
+def quantize(operation: Operation, inputs: Range) -> Step:
+    """QUANTIZE between types of 8 bits.
+
+    Raises:
+        ModelFileError: A type is another one.
+    """
+    source, output = operation.activation(_BYTES), operation.quantized(operation.output, _BYTES)
+    multiplier, right = multiplier_of(source.scale / output.scale)
+    if 256 << max(0, -right) >= 2**31:
+        raise operation.refuse(f"its output scale {output.scale} is too small for its input's")
+    least = 0 if output.dtype == "uint8" else -128
+
+    def function(values: Integers) -> Any:
+        scaled = scale(values - source.zero_point, multiplier, right) + output.zero_point
+        return np.clip(scaled, least, least + 255)
+
+    return _table(operation, source, output, function, inputs)
+
+
+def logistic(operation: Operation, inputs: Range) -> Step:
+    """LOGISTIC.
+
+    Raises:
+        ModelFileError: Its output is not quantized as TFLM needs it.
+    """
+    source, output = operation.activation(), operation.quantized(operation.output)
+    if output.zero_point != -128 or output.scale != 1 / 256:
+        raise operation.refuse(f"its output has scale {output.scale} and zero point {output.zero_point}")
+    multiplier, right = multiplier_of(source.scale * 2 ** (31 - _LOGISTIC_BITS))
+    if right > 0 or -right > 30:
+        raise operation.refuse(f"its input has the scale {source.scale}")
+    radius = (2**_LOGISTIC_BITS - 1) * 2 ** (31 - _LOGISTIC_BITS) // 2**-right
+
+    def one(value: int) -> int:
+        if abs(value) >= radius:
+            return 127 if value > 0 else -128
+        argument = int(scale(abs(value), multiplier, right))
+        positive = int(inverse(exp(-argument, _LOGISTIC_BITS)))
+        result = 1 << 30 if value == 0 else positive if value > 0 else 2**31 - 1 - positive
+        return min(max(int(divide(result, 23)) - 128, -128), 127)
+
+    def function(values: Integers) -> Any:
+        return np.array([one(int(value)) for value in values.ravel() - source.zero_point], np.int64).reshape(
+            values.shape
+        )
+
+    return _table(operation, source, output, function, inputs)
+
+
+def _table(operation: Operation, source: Tensor, output: Tensor, function: Function, inputs: Range) -> Step:
+    """A step that looks up a function of one number, which never falls, by the bits of the number."""
+    if source.size != output.size:
+        raise operation.refuse(f"it turns {source.size} values into {output.size}")
+    bits: Array = np.arange(256, dtype=np.uint8)
+    table = function(bits.view(source.dtype).astype(np.int64))
+    layer = {"table": table.astype(output.dtype).view(np.int8), "count": output.size}
+    return Step(
+        operation,
+        "table",
+        (source,),
+        output,
+        layer,
+        (0,),
+        inputs.through(function),
+        lambda values: table[values.astype(source.dtype).view(np.uint8)].reshape(output.shape),
+    )

@@ -1,0 +1,236 @@
+"""Write a program as C99: `model.c` with the kernels that it uses, and `model.h`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_c.convolution import MAX_TAPS
+from edgepress.converters.to_c.graph import Array
+from edgepress.converters.to_c.lowering import Program
+from edgepress.converters.to_c.placement import Placement
+from edgepress.converters.to_c.step import Step
+
+KERNELS = Path(__file__).parent / "kernels"
+NEEDS = {"conv": ("dot",), "dense": ("dot",)}
+"""Other files that a kernel needs in front of it."""
+WIDTH = 120
+C_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
+"""By the names of NumPy's."""
+_HEAD = """\
+/* Made by edgepress: the steps of an integer-only TFLite file. docs/microcontrollers.md of edgepress says more. */
+"""
+_HEADER = """\
+{head}#ifndef MODEL_H
+#define MODEL_H
+#include <stdint.h>
+
+#define MODEL_INPUT_BYTES {input_bytes}
+#define MODEL_OUTPUT_BYTES {output_bytes}
+#define MODEL_ARENA_BYTES {arena}
+/* real value = scale * (stored number - zero point) */
+#define MODEL_INPUT_SCALE {input_scale}f
+#define MODEL_INPUT_ZERO_POINT {input_zero}
+#define MODEL_OUTPUT_SCALE {output_scale}f
+#define MODEL_OUTPUT_ZERO_POINT {output_zero}
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+/* Write the input here, shape {input_shape}; model_run() overwrites it. */
+{input_type} *model_input(void);
+void model_run(void);
+/* Shape {output_shape}; valid until the next input is written. */
+const {output_type} *model_output(void);
+{labels}#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+_LABELS = """\
+#define MODEL_LABELS {count}
+/* UTF-8, in the order of the outputs. */
+extern const char *const model_labels[MODEL_LABELS];
+"""
+_FOOT = """\
+/* Put the arena elsewhere by -DMODEL_ARENA_ATTRIBUTES='__attribute__((section("...")))'. */
+#ifndef MODEL_ARENA_ATTRIBUTES
+#define MODEL_ARENA_ATTRIBUTES
+#endif
+static union {{
+    int32_t aligned;
+    int8_t bytes[MODEL_ARENA_BYTES];
+}} model_arena MODEL_ARENA_ATTRIBUTES;
+
+{input_type} *model_input(void) {{ return ({input_type} *)(model_arena.bytes + {input_at}); }}
+
+const {output_type} *model_output(void) {{ return (const {output_type} *)(model_arena.bytes + {output_at}); }}
+
+void model_run(void)
+{{
+    int8_t *const arena = model_arena.bytes;
+{calls}
+}}
+"""
+
+
+@dataclass
+class Constants:
+    """The constants of a program, each stored once.
+
+    Attributes:
+        texts: Their definitions, in order.
+        sizes: Bytes that they take, by what they are: the field of the kernel's struct.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+    _names: dict[tuple[str, bytes], str] = field(default_factory=dict)
+
+    def name(self, values: Array, what: str, step: int) -> str:
+        """The name of an array."""
+        key = values.dtype.name, values.tobytes()
+        if key not in self._names:
+            name = self._names[key] = f"{what}_{step}"
+            kind = C_TYPES[values.dtype.name]
+            numbers = lines(map(str, values.ravel().tolist()))
+            self.texts.append(f"EP_ALIGNED static const {kind} {name}[{values.size}] = {{\n{numbers}\n}};")
+            self.sizes[what] = self.sizes.get(what, 0) + values.nbytes
+        return self._names[key]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The C of a program.
+
+    Attributes:
+        header: `model.h`.
+        source: `model.c`.
+        kernels: Names of the kernels in it.
+        constant_bytes: Bytes of its constants, by what they are.
+    """
+
+    header: str
+    source: str
+    kernels: tuple[str, ...]
+    constant_bytes: Mapping[str, int]
+
+
+def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), specialize: bool = False) -> Sources:
+    """Write a program.
+
+    Args:
+        program: The program.
+        placement: Where its tensors lie.
+        labels: Names of the outputs.
+        specialize: Whether each layer gets kernels of its own, which are faster and larger, instead of shared ones.
+    """
+    names, constants = tuple(labels), Constants()
+    kernels = tuple(sorted({step.kernel for step in program.steps}))
+    layers, calls = [], []
+    for number, step in enumerate(program.steps):
+        fields = _fields(step.layer, constants, number, " " * 4)
+        layers.append(f"static const ep_{step.kernel}_layer layer_{number} = {{\n{fields}\n}};")
+        calls.append(_call(program, placement, step, number, constants))
+    ends = {
+        "input_type": C_TYPES[program.input.dtype],
+        "output_type": C_TYPES[program.output.dtype],
+        "input_at": placement.tensors[program.input.index],
+        "output_at": placement.tensors[program.of(program.output).index],
+    }
+    taps = [step.layer["geometry"] for step in program.steps if step.kernel == "depthwise"]
+    most = max((place["kernel_height"] * place["kernel_width"] for place in taps), default=1)
+    assert most <= MAX_TAPS
+    clamps = [step.layer.get("scaling", step.layer) for step in program.steps]
+    full = all((clamp.get("low", -128), clamp.get("high", 127)) == (-128, 127) for clamp in clamps)
+    small = all(step.layer["scaling"]["small"] for step in program.steps if "scaling" in step.layer)
+    parts = [
+        _HEAD + '#include "model.h"\n#include <string.h>\n',
+        f"#define EP_SPECIALIZE {int(specialize)}\n#define EP_TAPS {most}",
+        f"#define EP_ALL_SMALL {int(small)}\n#define EP_ALL_FULL {int(full)}\n",
+        *(kernel_text(name) for name in files_of(kernels)),
+        *constants.texts,
+        *layers,
+        *([_label_table(names)] if names else []),
+        _FOOT.format(calls="\n".join(calls), **ends),
+    ]
+    return Sources(_header(program, placement, ends, len(names)), "\n".join(parts), kernels, dict(constants.sizes))
+
+
+def files_of(kernels: Iterable[str]) -> list[str]:
+    """The files of kernels, those that others need first."""
+    return list(dict.fromkeys(["base", *(name for kernel in kernels for name in (*NEEDS.get(kernel, ()), kernel))]))
+
+
+def kernel_text(name: str) -> str:
+    """The text of a file in `kernels/`."""
+    return (KERNELS / f"{name}.c").read_text(encoding="utf-8")
+
+
+def _fields(layer: Mapping[str, Any], constants: Constants, number: int, indent: str) -> str:
+    lines = []
+    for name, value in layer.items():
+        if isinstance(value, Mapping):
+            inner = _fields(value, constants, number, indent + " " * 4)
+            lines.append(f"{indent}.{name} = {{\n{inner}\n{indent}}},")
+        else:
+            text = constants.name(value, name, number) if isinstance(value, np.ndarray) else str(value)
+            lines.append(f"{indent}.{name} = {text},")
+    return "\n".join(lines)
+
+
+def _call(program: Program, placement: Placement, step: Step, number: int, constants: Constants) -> str:
+    arguments = [f"&layer_{number}"]
+    for tensor in step.inputs:
+        if tensor.data is not None:
+            arguments.append(constants.name(tensor.data, "operand", number))
+        else:
+            arguments.append(f"arena + {placement.tensors[program.of(tensor).index]}")
+    arguments.append(f"arena + {placement.tensors[step.output.index]}")
+    if step.kernel in ("conv", "depthwise"):
+        arguments.append(f"arena + {placement.scratch[number]}" if step.scratch else "NULL")
+    return f"    ep_{step.kernel}({', '.join(arguments)}); /* {step.operation.kind} */"
+
+
+def _header(program: Program, placement: Placement, ends: Mapping[str, Any], labels: int) -> str:
+    source, result = program.input, program.output
+    return _HEADER.format(
+        head=_HEAD,
+        input_bytes=source.size,
+        output_bytes=result.size,
+        arena=placement.arena,
+        input_scale=_real(source.scale if len(source.scales) else 1.0),
+        input_zero=source.zero_point if len(source.scales) else 0,
+        output_scale=_real(result.scale if len(result.scales) else 1.0),
+        output_zero=result.zero_point if len(result.scales) else 0,
+        input_shape=" x ".join(map(str, source.shape)),
+        output_shape=" x ".join(map(str, result.shape)),
+        labels=_LABELS.format(count=labels) if labels else "",
+        **ends,
+    )
+
+
+def _real(value: float) -> str:
+    text = repr(float(value))
+    return text if "." in text or "e" in text else f"{text}.0"
+
+
+def _label_table(labels: tuple[str, ...]) -> str:
+    lines = ",\n".join(f"    {c_string(label)}" for label in labels)
+    return f"const char *const model_labels[MODEL_LABELS] = {{\n{lines}\n}};\n"
+
+
+def c_string(text: str) -> str:
+    """A text as a C string of its UTF-8 bytes; whatever it holds, it ends where it should."""
+    plain = {*range(32, 127)} - {*b'"\\?'}
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in text.encode(errors="replace")) + '"'
+
+
+def lines(numbers: Iterable[str]) -> str:
+    """Numbers, separated by commas, on lines of limited width."""
+    return textwrap.fill(",".join(numbers).replace(",", ", "), WIDTH, break_long_words=False, break_on_hyphens=False)

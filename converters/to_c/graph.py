@@ -1,0 +1,153 @@
+"""The integer graph of a TFLite file: what `read` returns and `lowering` takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.runtime.errors import ModelFileError
+
+Array = npt.NDArray[Any]
+MAKE = "Make a file that fits: edgepress convert MODEL --to tflite-int8 --target integer-only"
+
+
+def unsupported(what: str, why: str, hint: str = MAKE) -> ModelFileError:
+    """The error for something that is not turned into C; `what` it is ("operation 3 (CONV_2D)")."""
+    return ModelFileError(f"Export to C does not support {what}: {why}.", hint)
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A tensor.
+
+    Attributes:
+        index: Its number in the file.
+        name: Its name in the file, which may be anything.
+        shape: Its shape, the batch included.
+        dtype: "int8", "uint8", "int32", or the name of a type that no step computes with.
+        scales: One scale, one a channel, or none.
+        zero_points: As many.
+        axis: The axis of the channels that have their own scales.
+        data: The values of a constant, of `shape`; None of activations.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: npt.NDArray[np.float32]
+    zero_points: npt.NDArray[np.int64]
+    axis: int
+    data: Array | None
+
+    @property
+    def size(self) -> int:
+        """Number of values, which is the number of bytes of activations."""
+        return math.prod(self.shape)
+
+    @property
+    def scale(self) -> float:
+        """The only scale, as a double holds it."""
+        return float(self.scales[0])
+
+    @property
+    def zero_point(self) -> int:
+        """The only zero point."""
+        return int(self.zero_points[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """An operation.
+
+    Attributes:
+        index: Its place in the file, from 0.
+        kind: Its name in the schema, such as "CONV_2D".
+        inputs: Its inputs; None where an optional one is left out.
+        outputs: Its outputs.
+        options: Its numbers, by the names in `read.OPTIONS`.
+    """
+
+    index: int
+    kind: str
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+    options: Mapping[str, float]
+
+    def refuse(self, why: str, hint: str = MAKE) -> ModelFileError:
+        """The error for an operation that is not turned into C."""
+        return unsupported(f"operation {self.index} ({self.kind})", why, hint)
+
+    def option(self, name: str) -> int:
+        """A whole option."""
+        return int(self.options[name])
+
+    @property
+    def output(self) -> Tensor:
+        """The only output.
+
+        Raises:
+            ModelFileError: There is another number of them.
+        """
+        if len(self.outputs) != 1:
+            raise self.refuse(f"it has {len(self.outputs)} outputs")
+        return self.outputs[0]
+
+    def activation(self, dtypes: tuple[str, ...] = ("int8",)) -> Tensor:
+        """The first input, if it is no constant, of one of these types, with one scale.
+
+        Raises:
+            ModelFileError: It is something else.
+        """
+        tensor = self._at(0)
+        if tensor.data is not None:
+            raise self.refuse("its first input is constant")
+        return self.quantized(tensor, dtypes)
+
+    def constant(self, position: int, dtype: str) -> Tensor:
+        """An input that is a constant of this type.
+
+        Raises:
+            ModelFileError: It is something else.
+        """
+        tensor = self._at(position)
+        if tensor.data is None:
+            raise self.refuse(f"its input {position} is not constant")
+        if tensor.dtype != dtype:
+            raise self.refuse(f"its input {position} is {tensor.dtype}; accepted: {dtype}")
+        return tensor
+
+    def quantized(self, tensor: Tensor, dtypes: tuple[str, ...] = ("int8",)) -> Tensor:
+        """The same tensor, if it is of one of these types and has one scale.
+
+        Raises:
+            ModelFileError: It is something else.
+        """
+        if tensor.dtype not in dtypes:
+            raise self.refuse(f"it computes in {tensor.dtype}; accepted: {', '.join(dtypes)}")
+        if len(tensor.scales) != 1:
+            raise self.refuse(f"a tensor of it has {len(tensor.scales)} scales; accepted: 1")
+        low = 0 if tensor.dtype == "uint8" else -128
+        if not low <= tensor.zero_point <= low + 255:
+            raise self.refuse(f"its zero point {tensor.zero_point} is no {tensor.dtype}")
+        return tensor
+
+    def _at(self, position: int) -> Tensor:
+        tensor = self.inputs[position] if position < len(self.inputs) else None
+        if tensor is None:
+            raise self.refuse(f"it lacks input {position}")
+        return tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A graph with one input and one output."""
+
+    input: Tensor
+    output: Tensor
+    operations: tuple[Operation, ...]

@@ -1,0 +1,135 @@
+/* Rounding of TensorFlow Lite for Microcontrollers' reference kernels. */
+typedef char ep_int_has_32_bits[sizeof(int) == 4 ? 1 : -1];
+typedef char ep_right_shift_keeps_the_sign[(-3 >> 1) == -2 && ((int64_t)-3 >> 1) == -2 ? 1 : -1];
+
+#if defined(__GNUC__)
+#define EP_INLINE static inline __attribute__((always_inline, unused))
+#define EP_SHARED static __attribute__((noinline))
+#define EP_ALIGNED __attribute__((aligned(4)))
+#else
+#define EP_INLINE static inline
+#define EP_SHARED static
+#define EP_ALIGNED
+#endif
+#if EP_SPECIALIZE
+#define EP_KERNEL EP_INLINE
+#else
+#define EP_KERNEL EP_SHARED
+#endif
+/* Signed products of 16 bits, two at once: Cortex-M4, M7, M33, M55 and larger ones, in little-endian order. */
+#if defined(__GNUC__) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN) && !defined(EP_NO_DSP)
+#include <arm_acle.h>
+#define EP_DSP 1
+#else
+#define EP_DSP 0
+#endif
+
+/* x * m / 2^31, halves rounded up: gemmlowp's SaturatingRoundingDoublingHighMul, which saturates only for
+   x = m = -2^31. */
+EP_INLINE int32_t ep_high(int32_t x, int32_t m)
+{
+    return (int32_t)(((int64_t)x * m + ((int64_t)1 << 30)) >> 31);
+}
+
+/* The same for |x| < 2^30, in one instruction where there is SMMULR: (2x * m + 2^31) / 2^32. */
+EP_INLINE int32_t ep_high_small(int32_t x, int32_t m)
+{
+#if EP_DSP
+    int32_t r;
+    __asm__("smmulr %0, %1, %2" : "=r"(r) : "r"(x * 2), "r"(m));
+    return r;
+#else
+    return ep_high(x, m);
+#endif
+}
+
+/* v / 2^e, halves rounded away from zero, 0 <= e <= 31: gemmlowp's RoundingDivideByPOT. */
+EP_INLINE int32_t ep_divide(int32_t v, int e)
+{
+    const int32_t mask = (int32_t)(((uint32_t)1 << e) - 1u);
+    return (v >> e) + ((v & mask) > (mask >> 1) + (v < 0));
+}
+
+/* x * m / 2^(31 + right), rounded twice: MultiplyByQuantizedMultiplier. A shift to the left does not overflow: the
+   generator refuses layers where it could. */
+EP_INLINE int32_t ep_scale(int32_t x, int32_t m, int right)
+{
+    return right < 0 ? ep_high(x * ((int32_t)1 << -right), m) : ep_divide(ep_high(x, m), right);
+}
+
+/* EP_ALL_FULL: all activations of the model leave the whole range of 8 bits. */
+EP_INLINE int8_t ep_clamp(int32_t v, int low, int high)
+{
+#if EP_DSP && EP_ALL_FULL
+    (void)low;
+    (void)high;
+    return (int8_t)__ssat(v, 8);
+#else
+    return (int8_t)(v < low ? low : v > high ? high : v);
+#endif
+}
+
+/* How accumulators become outputs: one multiplier and shift for each channel. */
+typedef struct {
+    const int32_t *multiplier;
+    const int8_t *right; /* one less than the shift if `small` */
+    int zero_point;      /* twice that plus one if `small` */
+    int low, high;
+    int small; /* intervals prove that |acc| < 2^30 and 1 <= shift <= 31 */
+} ep_scaling;
+
+/* Small: (v + 2^(n - 1)) / 2^n is (v / 2^(n - 1) + 1) / 2, all rounded down, and 1 less for v < 0 rounds halves away
+   from zero. */
+EP_INLINE int8_t ep_scaled(const ep_scaling *s, int channel, int32_t acc)
+{
+    const int32_t m = s->multiplier[channel];
+    const int right = s->right[channel];
+    if (EP_ALL_SMALL || s->small) {
+        const int32_t v = ep_high_small(acc, m);
+        const int32_t doubled = ((v + (v >> 31)) >> right) + s->zero_point;
+#if EP_DSP && EP_ALL_FULL
+        int32_t r;
+        __asm__("ssat %0, #8, %1, asr #1" : "=r"(r) : "r"(doubled));
+        return (int8_t)r;
+#else
+        return ep_clamp(doubled >> 1, s->low, s->high);
+#endif
+    }
+    return ep_clamp(ep_scale(acc, m, right) + s->zero_point, s->low, s->high);
+}
+
+EP_INLINE uint32_t ep_load4(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
+#if EP_DSP
+/* Bytes 0 and 2, or 1 and 3, as two signed numbers of 16 bits. */
+EP_INLINE uint32_t ep_even(uint32_t v) { uint32_t r; __asm__("sxtb16 %0, %1" : "=r"(r) : "r"(v)); return r; }
+EP_INLINE uint32_t ep_odd(uint32_t v) { uint32_t r; __asm__("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(v)); return r; }
+/* The lower, or the upper, halves of two words. */
+EP_INLINE uint32_t ep_lower(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+EP_INLINE uint32_t ep_upper(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(r) : "r"(b), "r"(a));
+    return r;
+}
+#endif
+
+/* Geometry of an operation that moves a window over an image. */
+typedef struct {
+    int height, width, channels;
+    int out_height, out_width, out_channels;
+    int kernel_height, kernel_width;
+    int stride_y, stride_x;
+    int pad_y, pad_x;
+    int dilation_y, dilation_x;
+} ep_geometry;

@@ -1,0 +1,37 @@
+/* SOFTMAX along the last axis, to a scale of 1/256 and a zero point of -128. */
+typedef struct {
+    int rows, count;
+    const int32_t *table; /* exp of a number that is 0, 1, ... 255 steps below the greatest, 31 fractional bits */
+    int least;            /* smaller differences, below 0, have no part in the sum */
+} ep_softmax_layer;
+
+EP_INLINE int32_t ep_shift_left(int32_t v, int bits)
+{
+    const int64_t r = (int64_t)v * ((int64_t)1 << bits);
+    return r > INT32_MAX ? INT32_MAX : r < INT32_MIN ? INT32_MIN : (int32_t)r;
+}
+
+/* Order: a row is read twice before its first output, and then number by number. */
+EP_KERNEL void ep_softmax(const ep_softmax_layer *l, const int8_t *in, int8_t *out)
+{
+    const int n = l->count;
+    for (int r = 0; r < l->rows; r++, in += n, out += n) {
+        int most = -128, zeros = 0;
+        int32_t sum = 0; /* 19 fractional bits */
+        for (int i = 0; i < n; i++)
+            if (in[i] > most) most = in[i];
+        for (int i = 0; i < n; i++)
+            if (in[i] - most >= l->least) sum += ep_divide(l->table[most - in[i]], 12);
+        uint32_t u = (uint32_t)sum;
+        for (; !(u & 0x80000000u); zeros++) u <<= 1;
+        /* gemmlowp's one_over_one_plus_x_for_x_in_0_1: Newton's method from 48/17 - 32/17 * half, 29 fractional bits */
+        const int32_t half = (int32_t)(((int64_t)(u - 0x80000000u) + INT32_MAX + 1) / 2);
+        int32_t inverse = 1515870810 + ep_high(half, -1010580540);
+        for (int k = 0; k < 3; k++) inverse += ep_shift_left(ep_high(inverse, 536870912 - ep_high(half, inverse)), 2);
+        inverse = ep_shift_left(inverse, 1);
+        for (int i = 0; i < n; i++) {
+            const int32_t e = in[i] - most < l->least ? 0 : l->table[most - in[i]];
+            out[i] = ep_clamp(ep_divide(ep_high(inverse, e), 12 - zeros + 23) - 128, -128, 127);
+        }
+    }
+}

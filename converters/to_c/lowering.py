@@ -1,0 +1,138 @@
+"""Turn the operations of a graph into steps, and compute their answers in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.converters.to_c import convolution, dense, elementwise, pooling, shapes
+from edgepress.converters.to_c.arithmetic import Integers
+from edgepress.converters.to_c.bounds import Range
+from edgepress.converters.to_c.graph import Array, Graph, Operation, Tensor, unsupported
+from edgepress.converters.to_c.read import read
+from edgepress.converters.to_c.step import Step
+from edgepress.runtime.errors import ModelFileError
+
+LOWERINGS: Mapping[str, Callable[[Operation, Range], Step]] = {
+    "ADD": elementwise.add,
+    "AVERAGE_POOL_2D": pooling.pool,
+    "CONV_2D": convolution.convolution,
+    "DEPTHWISE_CONV_2D": convolution.depthwise,
+    "FULLY_CONNECTED": dense.fully_connected,
+    "LOGISTIC": elementwise.logistic,
+    "MAX_POOL_2D": pooling.pool,
+    "MEAN": pooling.mean,
+    "MUL": elementwise.multiply,
+    "PAD": shapes.pad,
+    "QUANTIZE": elementwise.quantize,
+    "SOFTMAX": shapes.softmax,
+    "SUB": elementwise.add,
+}
+RENAMED = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+"""Operations that compute nothing."""
+MAX_MACS = 1 << 33
+"""Most multiply-accumulates of a program."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """The steps of a graph, in order.
+
+    Attributes:
+        graph: The graph.
+        steps: The steps.
+        place: For each activation, the tensor that its memory is: another one if an operation only changed its shape.
+    """
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    place: Mapping[int, Tensor]
+
+    @property
+    def input(self) -> Tensor:
+        """The graph's input."""
+        return self.graph.input
+
+    @property
+    def output(self) -> Tensor:
+        """The graph's output."""
+        return self.graph.output
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """The tensor whose memory an activation is."""
+        return self.place[tensor.index]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one item."""
+        return sum(step.macs for step in self.steps)
+
+    def answers(self, items: Array) -> Array:
+        """What TFLM answers: the outputs for items as they are stored, one row an item.
+
+        Args:
+            items: Shape (N, *), of the input's dtype, as many values an item as the input has.
+        """
+        rows = [self.values(item)[self.of(self.output).index] for item in items]
+        return np.stack([row.reshape(-1) for row in rows]).astype(self.output.dtype)
+
+    def values(self, item: Array) -> dict[int, Integers]:
+        """Every activation for an item, by its number in the file."""
+        values = {self.input.index: item.astype(np.int64)}
+        for step in self.steps:
+            given = [
+                tensor.data.astype(np.int64)
+                if tensor.data is not None
+                else values[self.of(tensor).index].reshape(tensor.shape)
+                for tensor in step.inputs
+            ]
+            values[step.output.index] = step.answer(*given)
+        return values
+
+
+def lower(path: Path) -> Program:
+    """Read a file and turn it into steps.
+
+    Raises:
+        ModelFileError: It is damaged, or holds something that is not exactly supported.
+    """
+    graph = read(path)
+    try:
+        return lower_graph(graph)
+    except ModelFileError as e:
+        raise ModelFileError(f"{path}: {e.message}", e.hint) from e
+
+
+def lower_graph(graph: Graph) -> Program:
+    """Turn a graph into steps; see `lower`."""
+    source = graph.input
+    if source.dtype not in ("int8", "uint8") or len(source.scales) > 1:
+        raise unsupported("this file", f"its input is {source.dtype}; accepted: int8, uint8")
+    least = 0 if source.dtype == "uint8" else -128
+    place, ranges = {source.index: source}, {source.index: Range.of(least, least + 255, _channels(source))}
+    steps: list[Step] = []
+    for operation in graph.operations:
+        if operation.kind in RENAMED:
+            before, after = shapes.renamed(operation)
+            place[after.index] = place[before.index]
+            ranges[after.index] = ranges[before.index].as_channels(_channels(after))
+            continue
+        read_first = next((tensor for tensor in operation.inputs if tensor is not None and tensor.data is None), None)
+        if read_first is None:
+            raise operation.refuse("all its inputs are constant")
+        step = LOWERINGS[operation.kind](operation, ranges[read_first.index])
+        steps.append(step)
+        place[step.output.index] = step.output
+        ranges[step.output.index] = step.range.as_channels(_channels(step.output))
+        if sum(s.macs for s in steps) > MAX_MACS:
+            raise unsupported("this file", f"it needs more than {MAX_MACS} multiply-accumulates")
+    if not steps:
+        raise unsupported("this file", "it computes nothing")
+    return Program(graph, tuple(steps), place)
+
+
+def _channels(tensor: Tensor) -> int:
+    return tensor.shape[-1] if tensor.shape else 1

@@ -1,0 +1,177 @@
+"""Put the tensors of a program into one arena, as small as a search finds.
+
+A tensor takes memory from the step that writes it to the last one that reads it. Two that are needed at the same time
+may share bytes in one case: the output of a step and an input that is not needed later, at a distance that follows from
+the order in which the kernel reads and writes (`Step.distances`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgepress.converters.to_c.lowering import Program
+from edgepress.converters.to_c.step import SEPARATE
+
+ALIGNMENT = 4
+TRIES = 4000
+"""Orders that the search tries."""
+_COOLING = 0.999
+_HEAT = 0.03
+"""Share of the first arena by which an order may be worse at the beginning of the search."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Something that takes memory for a while.
+
+    Attributes:
+        size: Bytes.
+        first: The step that writes it; -1 of the input.
+        last: The last step that reads it.
+        distances: By block that this one may overlap as an output: the least distance (`Step.distances`).
+    """
+
+    size: int
+    first: int
+    last: int
+    distances: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where everything lies.
+
+    Attributes:
+        arena: Bytes of the arena.
+        tensors: Offset of each activation, by the number of the tensor whose memory it is.
+        scratch: Offset of each step's scratch memory, if it has any.
+    """
+
+    arena: int
+    tensors: Mapping[int, int]
+    scratch: Mapping[int, int]
+
+
+def place(program: Program, tries: int = TRIES) -> Placement:
+    """Place a program's tensors; the result is the same each time."""
+    keys, blocks = blocks_of(program)
+    arena, offsets = search(blocks, tries)
+    tensors = {key: offset for (kind, key), offset in zip(keys, offsets, strict=True) if kind == "tensor"}
+    scratch = {key: offset for (kind, key), offset in zip(keys, offsets, strict=True) if kind == "scratch"}
+    return Placement(arena, tensors, scratch)
+
+
+def blocks_of(program: Program) -> tuple[list[tuple[str, int]], list[Block]]:
+    """What takes memory: each a kind and a number, and its block."""
+    source, result = program.input.index, program.of(program.output).index
+    sizes, first, last = {source: program.input.size}, {source: -1}, {source: 0}
+    for number, step in enumerate(program.steps):
+        for tensor in step.inputs:
+            if tensor.data is None:
+                last[program.of(tensor).index] = number
+        sizes[step.output.index], first[step.output.index] = step.output.size, number
+        last[step.output.index] = number
+    last[result] = len(program.steps)
+    order = list(sizes)
+    keys, blocks = [("tensor", index) for index in order], []
+    for index in order:
+        distances: dict[int, int] = {}
+        if first[index] >= 0:
+            step = program.steps[first[index]]
+            for tensor, distance in zip(step.inputs, step.distances, strict=True):
+                if tensor.data is None and last[at := program.of(tensor).index] == first[index] and distance < SEPARATE:
+                    distances[order.index(at)] = max(distance, distances.get(order.index(at), distance))
+        blocks.append(Block(sizes[index], first[index], last[index], distances))
+    for number, step in enumerate(program.steps):
+        if step.scratch:
+            keys.append(("scratch", number))
+            blocks.append(Block(step.scratch, number, number, {}))
+    return keys, blocks
+
+
+def search(blocks: Sequence[Block], tries: int) -> tuple[int, list[int]]:
+    """The smallest arena found, and each block's offset: simulated annealing over the order of placing."""
+    neighbours = [
+        [j for j, b in enumerate(blocks) if j != i and a.first <= b.last and b.first <= a.last]
+        for i, a in enumerate(blocks)
+    ]
+    orders = [
+        sorted(range(len(blocks)), key=lambda i: -blocks[i].size),
+        list(range(len(blocks))),
+        list(reversed(range(len(blocks)))),
+    ]
+    results = [_placed(order, blocks, neighbours) for order in orders]
+    best, order = min(zip(results, orders, strict=True), key=lambda pair: pair[0][0])
+    floor, current = least_arena(blocks), best[0]
+    chance, heat = random.Random(0), _HEAT * best[0]
+    for _ in range(tries):
+        if best[0] <= floor or len(blocks) < 2:
+            break
+        changed = list(order)
+        i, j = chance.randrange(len(changed)), chance.randrange(len(changed))
+        if chance.random() < 0.5:
+            changed[i], changed[j] = changed[j], changed[i]
+        else:
+            changed.insert(j, changed.pop(i))
+        arena, offsets = _placed(changed, blocks, neighbours)
+        if arena <= current or chance.random() < math.exp((current - arena) / max(heat, 1)):
+            current, order = arena, changed
+            if arena < best[0]:
+                best = arena, offsets
+        heat *= _COOLING
+    return best
+
+
+def least_arena(blocks: Sequence[Block]) -> int:
+    """Bytes that no placement goes below: at each step, all but one of two that may overlap."""
+    most = 0
+    for moment in range(-1, max(block.last for block in blocks) + 1):
+        alive = [i for i, block in enumerate(blocks) if block.first <= moment <= block.last]
+        total = sum(blocks[i].size for i in alive)
+        outputs = [i for i in alive if blocks[i].first == moment and blocks[i].distances]
+        for i in outputs:
+            shared = [blocks[j].size for j in blocks[i].distances if j in alive]
+            total -= min(blocks[i].size, sum(shared))
+        most = max(most, total)
+    return most
+
+
+def may_share(blocks: Sequence[Block], i: int, at: int, j: int, other: int) -> bool:
+    """Whether a block at an offset and another one at its offset do not harm each other, needed at the same time."""
+    if at + blocks[i].size <= other or other + blocks[j].size <= at:
+        return True
+    if (distance := blocks[i].distances.get(j)) is not None and other - at >= distance:
+        return True
+    return (distance := blocks[j].distances.get(i)) is not None and at - other >= distance
+
+
+def _placed(
+    order: Sequence[int], blocks: Sequence[Block], neighbours: Sequence[Sequence[int]]
+) -> tuple[int, list[int]]:
+    """Each block at the lowest offset that does not harm those placed before it."""
+    offsets = [-1] * len(blocks)
+    for i in order:
+        block, placed = blocks[i], [j for j in neighbours[i] if offsets[j] >= 0]
+        candidates = {0}
+        for j in placed:
+            other = offsets[j]
+            candidates |= {_up(other + blocks[j].size), _down(other - block.size)}
+            if j in block.distances:
+                candidates.add(_down(other - block.distances[j]))
+            if i in blocks[j].distances:
+                candidates.add(_up(other + blocks[j].distances[i]))
+        offsets[i] = next(
+            at for at in sorted(candidates) if at >= 0 and all(may_share(blocks, i, at, j, offsets[j]) for j in placed)
+        )
+    return max(at + block.size for at, block in zip(offsets, blocks, strict=True)), offsets
+
+
+def _up(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def _down(offset: int) -> int:
+    return offset // ALIGNMENT * ALIGNMENT

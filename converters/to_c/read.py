@@ -1,0 +1,171 @@
+"""Read a `.tflite` file into an integer graph; whatever its bytes are, a read is in bounds or an error.
+
+The fields' numbers are those of TensorFlow Lite's schema (tensorflow/compiler/mlir/lite/schema/schema.fbs).
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from edgepress.converters.to_c.graph import Array, Graph, Operation, Tensor, unsupported
+from edgepress.converters.to_tflite.tables import FlatTable, root
+from edgepress.runtime.errors import parsing
+from edgepress.runtime.flatbuffer import check_model
+
+DTYPES = {0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8", 17: "int4"}
+READ = ("int8", "uint8", "int32")
+"""Types whose constants are read."""
+KINDS = {
+    0: "ADD", 1: "AVERAGE_POOL_2D", 3: "CONV_2D", 4: "DEPTHWISE_CONV_2D", 9: "FULLY_CONNECTED", 14: "LOGISTIC",
+    17: "MAX_POOL_2D", 18: "MUL", 22: "RESHAPE", 25: "SOFTMAX", 34: "PAD", 40: "MEAN", 41: "SUB", 43: "SQUEEZE",
+    70: "EXPAND_DIMS", 114: "QUANTIZE",
+}  # fmt: skip
+"""Operations that are supported, by their number in the schema's BuiltinOperator."""
+OTHERS = {
+    2: "CONCATENATION", 6: "DEQUANTIZE", 11: "L2_NORMALIZATION", 19: "RELU", 21: "RELU6", 23: "RESIZE_BILINEAR",
+    28: "TANH", 36: "GATHER", 39: "TRANSPOSE", 44: "UNIDIRECTIONAL_SEQUENCE_LSTM", 45: "STRIDED_SLICE", 49: "SPLIT",
+    53: "CAST", 54: "PRELU", 56: "ARG_MAX", 60: "PADV2", 65: "SLICE", 67: "TRANSPOSE_CONV", 74: "SUM",
+    83: "PACK", 97: "RESIZE_NEAREST_NEIGHBOR", 98: "LEAKY_RELU", 117: "HARD_SWISH", 126: "BATCH_MATMUL",
+}  # fmt: skip
+"""Names of others, for messages."""
+_POOL = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i"), "kernel_width": (3, "<i")}
+_POOL |= {"kernel_height": (4, "<i"), "activation": (5, "<b")}
+_CONV = {"padding": (0, "<b"), "stride_x": (1, "<i"), "stride_y": (2, "<i")}
+OPTIONS = {
+    "ADD": (11, {"activation": (0, "<b")}),
+    "AVERAGE_POOL_2D": (5, _POOL),
+    "CONV_2D": (1, _CONV | {"activation": (3, "<b"), "dilation_x": (4, "<i"), "dilation_y": (5, "<i")}),
+    "DEPTHWISE_CONV_2D": (2, _CONV | {"activation": (4, "<b"), "dilation_x": (5, "<i"), "dilation_y": (6, "<i")}),
+    "FULLY_CONNECTED": (8, {"activation": (0, "<b"), "weights_format": (1, "<b")}),
+    "MAX_POOL_2D": (5, _POOL),
+    "MUL": (21, {"activation": (0, "<b")}),
+    "SOFTMAX": (9, {"beta": (0, "<f")}),
+    "SUB": (28, {"activation": (0, "<b")}),
+}
+"""By operation, the number of its options in the schema's BuiltinOptions, and the field and format of those used."""
+MAX_BYTES = 1 << 24
+"""Most bytes of a tensor: more than the memory of any microcontroller."""
+MAX_OPERATIONS = 2000
+_LIST = 1 << 16
+"""Most items of a list of tensors, and of a shape."""
+
+
+def read(path: Path) -> Graph:
+    """Read a file.
+
+    Raises:
+        ModelFileError: It is damaged, or not an integer-only file with one input and one output.
+    """
+    with parsing(path):
+        content = path.read_bytes()
+        check_model(path, content)
+        return _graph(content)
+
+
+def _graph(content: bytes) -> Graph:
+    model = root(content)
+    graphs, buffers = model.tables(2), model.tables(4)
+    if len(graphs) != 1:
+        raise unsupported("this file", f"it has {len(graphs)} graphs (control flow); accepted: 1")
+    graph = graphs[0]
+    tensors = [_tensor(number, table, buffers, content) for number, table in enumerate(graph.tables(0))]
+    kinds = [_kind(code) for code in model.tables(1)]
+    tables = graph.tables(3)
+    if len(tables) > MAX_OPERATIONS:
+        raise unsupported("this file", f"it has {len(tables)} operations; accepted: up to {MAX_OPERATIONS}")
+    operations = [_operation(n, table, kinds, tensors, content) for n, table in enumerate(tables)]
+    ends = [_integers(graph, field, content) for field in (1, 2)]
+    if any(len(end) != 1 for end in ends):
+        raise unsupported("this file", f"it has {len(ends[0])} inputs and {len(ends[1])} outputs; accepted: 1 and 1")
+    source, result = (_named(tensors, end[0]) for end in ends)
+    _check_order(source, result, operations)
+    return Graph(source, result, tuple(operations))
+
+
+def _kind(code: FlatTable) -> str:
+    number = max(code.number(0, "<b"), code.number(3, "<i"))
+    name = code.string(1)
+    return (KINDS | OTHERS).get(number) or (f"custom operation {name}" if name else f"builtin operation {number}")
+
+
+def _operation(number: int, table: FlatTable, kinds: list[str], tensors: list[Tensor], content: bytes) -> Operation:
+    kind = kinds[table.number(0, "<I")]
+    if kind not in KINDS.values():
+        known = ", ".join(sorted(KINDS.values()))
+        raise unsupported(f"operation {number}, {kind}", f"it is not one of {known}")
+    inputs = tuple(None if i == -1 else _named(tensors, i) for i in _integers(table, 1, content))
+    outputs = tuple(_named(tensors, i) for i in _integers(table, 2, content))
+    expected, fields = OPTIONS.get(kind, (0, {}))
+    if fields and table.number(3, "<B") != expected:
+        raise ValueError(f"operation {number} ({kind}) lacks its options")
+    given = table.table(4)
+    options = {name: given.number(field, format) for name, (field, format) in fields.items()}
+    if "dilation_x" in options:  # 1 by default in the schema, where a missing field is 0
+        options |= {name: options[name] or 1 for name in ("dilation_x", "dilation_y")}
+    operation = Operation(number, kind, inputs, outputs, options)
+    for tensor in (*inputs, *outputs):
+        if tensor is not None and tensor.dtype not in READ:
+            raise operation.refuse(f"it computes in {tensor.dtype}; accepted: integers of 8 bits")
+        if tensor is not None and not (0 < tensor.size <= MAX_BYTES and min(tensor.shape, default=1) > 0):
+            raise operation.refuse(f"a tensor has the shape {list(tensor.shape)}; accepted: up to {MAX_BYTES} values")
+    return operation
+
+
+def _tensor(number: int, table: FlatTable, buffers: list[FlatTable], content: bytes) -> Tensor:
+    shape, quantization = _integers(table, 0, content), table.table(4)
+    dtype = DTYPES.get(code := table.number(1, "<b"), f"type {code}")
+    scales = np.asarray(quantization.floats(2), np.float32)
+    zero_points = np.zeros(len(scales), np.int64)
+    start, count = quantization.vector(3, 8, most=_LIST)
+    if count:
+        zero_points = np.frombuffer(content, "<i8", count, start).copy()
+    if len(zero_points) != len(scales) or not (np.isfinite(scales).all() and (scales > 0).all()):
+        raise ValueError(f"tensor {number} has damaged scales")
+    data = _data(buffers[table.number(2, "<I")], content, shape, dtype)
+    axis = quantization.number(6, "<i")
+    return Tensor(number, table.string(3), shape, dtype, scales, zero_points, axis, data)
+
+
+def _data(buffer: FlatTable, content: bytes, shape: tuple[int, ...], dtype: str) -> Array | None:
+    """The values of a constant; None of an activation. Some converters store large ones behind the flatbuffer."""
+    start, count = buffer.vector(0, 1, most=len(content))
+    if (offset := buffer.number(1, "<Q")) > 1:
+        start, count = offset, buffer.number(2, "<Q")
+    if not count or dtype not in READ:
+        return None
+    kind = np.dtype(dtype).newbyteorder("<")
+    if count != math.prod(shape) * kind.itemsize or start + count > len(content):
+        raise ValueError(f"a constant of shape {list(shape)} has {count} bytes")
+    return np.frombuffer(content, kind, math.prod(shape), start).reshape(shape).astype(dtype)
+
+
+def _integers(table: FlatTable, field: int, content: bytes) -> tuple[int, ...]:
+    start, count = table.vector(field, 4, most=_LIST)
+    return struct.unpack_from(f"<{count}i", content, start)
+
+
+def _named(tensors: list[Tensor], index: int) -> Tensor:
+    if not 0 <= index < len(tensors):
+        raise ValueError(f"there is no tensor {index}")
+    return tensors[index]
+
+
+def _check_order(source: Tensor, result: Tensor, operations: list[Operation]) -> None:
+    """Every activation is computed once and before it is used, and constants never."""
+    if source.data is not None or result.data is not None:
+        raise ValueError("its input or output is constant")
+    known = {source.index}
+    for operation in operations:
+        for tensor in operation.inputs:
+            if tensor is not None and tensor.data is None and tensor.index not in known:
+                raise ValueError(f"operation {operation.index} uses tensor {tensor.index} before it is computed")
+        for tensor in operation.outputs:
+            if tensor.data is not None or tensor.index in known:
+                raise ValueError(f"tensor {tensor.index} is computed twice")
+            known.add(tensor.index)
+    if result.index not in known or result.index == source.index:
+        raise ValueError("nothing computes its output")

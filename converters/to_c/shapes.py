@@ -1,0 +1,117 @@
+"""PAD and SOFTMAX, and operations that only change a shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_c.arithmetic import Integers, divide, exp, high, inverse, multiplier_of
+from edgepress.converters.to_c.bounds import Range
+from edgepress.converters.to_c.graph import Operation, Tensor
+from edgepress.converters.to_c.step import Step
+
+_SUM_BITS = 12
+"""Whole bits of a softmax's sum."""
+_EXP_BITS = 5
+"""Whole bits of the argument of exp."""
+MAX_CLASSES = 4000
+"""Largest axis of a softmax: the sum of more may need more than 32 bits."""
+
+
+def renamed(operation: Operation) -> tuple[Tensor, Tensor]:
+    """The input and the output of an operation that only changes the shape: both are the same memory.
+
+    Raises:
+        ModelFileError: They are of different sizes or types, or of different scales.
+    """
+    output, source = operation.output, operation.inputs[0] if operation.inputs else None
+    if source is None or source.data is not None or source.dtype == "int32":
+        raise operation.refuse("its input is no activation of 8 bits")
+    same = (
+        source.scales.tolist() == output.scales.tolist() and source.zero_points.tolist() == output.zero_points.tolist()
+    )
+    if source.size != output.size or source.dtype != output.dtype or not same:
+        raise operation.refuse("it changes more than a shape")
+    return source, output
+
+
+def pad(operation: Operation, inputs: Range) -> Step:
+    """PAD of height and width by the zero point.
+
+    Raises:
+        ModelFileError: It pads something else, or changes the scale.
+    """
+    source, output = operation.activation(), operation.quantized(operation.output)
+    given = operation.constant(1, "int32").data
+    if given is None or given.shape != (4, 2) or len(source.shape) != 4 or source.shape[0] != 1:
+        raise operation.refuse(f"its input has the shape {list(source.shape)}; accepted: one image")
+    widths = [[int(n) for n in pair] for pair in given]
+    if widths[0] != [0, 0] or widths[3] != [0, 0] or min(map(min, widths)) < 0:
+        raise operation.refuse(f"it pads by {widths}; accepted: height and width")
+    shape = tuple(size + sum(pair) for size, pair in zip(source.shape, widths, strict=True))
+    if output.shape != shape or (source.scale, source.zero_point) != (output.scale, output.zero_point):
+        raise operation.refuse("its output does not fit its input")
+    channels, (top, bottom), (left, right) = source.shape[3], widths[1], widths[2]
+    layer = {
+        "height": source.shape[1],
+        "row": source.shape[2] * channels,
+        "top": top,
+        "bottom": bottom,
+        "left": left * channels,
+        "right": right * channels,
+        "zero_point": output.zero_point,
+    }
+    with_filler = Range(np.minimum(inputs.low, output.zero_point), np.maximum(inputs.high, output.zero_point))
+    return Step(
+        operation,
+        "pad",
+        (source,),
+        output,
+        layer,
+        (_pad_distance(layer, output.size),),
+        with_filler,
+        lambda values: np.pad(values, widths, constant_values=output.zero_point),
+    )
+
+
+def _pad_distance(layer: dict[str, int], size: int) -> int:
+    """The least distance: a row is read when all before it and its own place are written."""
+    whole = layer["left"] + layer["row"] + layer["right"]
+    rows = np.arange(layer["height"])
+    before_copy = layer["top"] * whole + rows * whole + layer["left"] + layer["row"] - rows * layer["row"]
+    return int(min(before_copy.max(initial=0), size))
+
+
+def softmax(operation: Operation, _: Range) -> Step:
+    """SOFTMAX along the last axis.
+
+    Raises:
+        ModelFileError: Its output is not quantized as TFLM needs it, or it has too many classes.
+    """
+    source, output = operation.activation(), operation.quantized(operation.output)
+    beta, count = float(operation.options["beta"]), source.shape[-1] if source.shape else 1
+    if output.zero_point != -128 or output.scale != 1 / 256 or source.shape != output.shape:
+        raise operation.refuse(f"its output has scale {output.scale} and zero point {output.zero_point}")
+    if count > MAX_CLASSES or not 0 < beta < 2**16:
+        raise operation.refuse(f"it has {count} classes and beta {beta}; accepted: up to {MAX_CLASSES}")
+    # PreprocessSoftmaxScaling and CalculateInputRadius
+    multiplier, right = multiplier_of(min(beta * source.scale * 2.0 ** (31 - _EXP_BITS), 2.0**31 - 1))
+    if not -31 < right <= 0:
+        raise operation.refuse(f"its input has the scale {source.scale}")
+    least = -math.floor((2**_EXP_BITS - 1) * 2.0 ** (31 - _EXP_BITS) / 2.0**-right)
+    table = np.zeros(256, np.int64)
+    for steps in range(min(255, -least) + 1):
+        table[steps] = exp(int(high(-steps << -right, multiplier)), _EXP_BITS)
+
+    def answer(values: Integers) -> Any:
+        exps = table[(values.max(axis=-1, keepdims=True) - values)]
+        sums = divide(exps, _SUM_BITS).sum(axis=-1, keepdims=True)
+        zeros = 32 - np.floor(np.log2(sums)).astype(np.int64) - 1
+        inverted = inverse((sums << zeros) - 2**31)
+        return np.clip(divide(high(inverted, exps), _SUM_BITS - zeros + 23) - 128, -128, 127)
+
+    layer = {"rows": source.size // count, "count": count, "table": table.astype(np.int32), "least": max(least, -255)}
+    outputs = Range.of(-128, 127, count)
+    return Step(operation, "softmax", (source,), output, layer, (0,), outputs, answer)

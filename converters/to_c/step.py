@@ -1,0 +1,182 @@
+"""One step of the program: a kernel and its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.to_c.arithmetic import Integers, Scaling
+from edgepress.converters.to_c.bounds import Range
+from edgepress.converters.to_c.graph import Operation, Tensor
+
+SEPARATE = 1 << 40
+"""The distance of an output that may not overlap its input."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A kernel, its numbers, and what it answers.
+
+    Attributes:
+        operation: The operation that it computes.
+        kernel: Its name: that of its file in `kernels/`, and of its function without "ep_".
+        inputs: What it reads, in the order of the function's arguments; constants lie in flash.
+        output: What it writes.
+        layer: The fields of the kernel's struct: numbers, constants, and structs in it.
+        distances: For each input, the number of bytes from the output's beginning to the input's from which on they
+            may share memory, if the input is not needed later. It follows from the kernel's order of reads and writes.
+        range: What the output can be, by channel.
+        answer: The output for the inputs, on int64; it computes from the operation, not from `layer`.
+        scratch: Bytes of memory that it needs while it runs.
+        macs: Multiply-accumulates.
+        constant_channels: Channels whose outputs are the same for every input.
+        padded: Whether it reads values outside of its image, which stand for 0.
+    """
+
+    operation: Operation
+    kernel: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    layer: Mapping[str, Any]
+    distances: tuple[int, ...]
+    range: Range
+    answer: Callable[..., Any]
+    scratch: int = 0
+    macs: int = 0
+    constant_channels: int = 0
+    padded: bool = False
+
+
+def scaling_fields(scaling: Scaling, accumulators: Range, *, single: bool = False) -> dict[str, Any]:
+    """The fields of a kernel's `ep_scaling`; `single`: one multiplier for all channels is stored once.
+
+    Args:
+        scaling: The scaling.
+        accumulators: What they can be: they decide whether the kernel may round by its faster way.
+        single: Whether the kernel can use one multiplier for all channels.
+    """
+    keep = 1 if single else None
+    small = accumulators.within(2**30) and bool(((scaling.rights >= 1) & (scaling.rights <= 31)).all())
+    return {
+        "multiplier": scaling.multipliers[:keep].astype(np.int32),
+        "right": (scaling.rights[:keep] - small).astype(np.int8),
+        "zero_point": 2 * scaling.zero_point + 1 if small else scaling.zero_point,
+        "low": scaling.low,
+        "high": scaling.high,
+        "small": int(small),
+    }
+
+
+def check_scaling(operation: Operation, scaling: Scaling, accumulators: Range) -> None:
+    """Refuse accumulators that could be shifted out of 32 bits.
+
+    Raises:
+        ModelFileError: They could.
+    """
+    left = np.maximum(-scaling.rights, 0)
+    shifted = Range(accumulators.low << np.minimum(left, 31), accumulators.high << np.minimum(left, 31))
+    if not shifted.within(2**31) or (left > 30).any():
+        raise operation.refuse("its accumulators, shifted by its output scale, may need more than 32 bits")
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The numbers of the channels of a convolution, as its kernel gets them.
+
+    Attributes:
+        weights: Shape (channels, products).
+        bias: One a channel.
+        scaling: How sums become outputs.
+        sums: What they can be.
+    """
+
+    weights: Integers
+    bias: Integers
+    scaling: Scaling
+    sums: Range
+
+    @property
+    def outputs(self) -> Range:
+        """What the outputs can be."""
+        return self.sums.through(self.scaling.outputs)
+
+    def settled(self) -> Channels:
+        """The same answers without weights where a channel's output is the same for every input.
+
+        Trained nets have such channels, with shifts and biases at which the faster rounding is not exact.
+        """
+        outputs, scaling = self.outputs, self.scaling
+        fixed = outputs.low == outputs.high
+        # (4 * steps) * 2^30 / 2^31 / 2^1 = steps
+        bias = np.where(fixed, 4 * (outputs.low - scaling.zero_point), self.bias)
+        return Channels(
+            np.where(fixed[:, None], 0, self.weights),
+            bias,
+            replace(
+                scaling,
+                multipliers=np.where(fixed, 1 << 30, scaling.multipliers),
+                rights=np.where(fixed, 1, scaling.rights),
+            ),
+            Range(np.where(fixed, bias, self.sums.low), np.where(fixed, bias, self.sums.high)),
+        )
+
+
+def folded_bias(
+    operation: Operation, bias: Tensor | None, weights: npt.NDArray[np.int64], zero_point: int
+) -> tuple[Integers, Integers]:
+    """The biases of weights of shape (channels, products), and the same with the offset of the input taken off.
+
+    Raises:
+        ModelFileError: A sum may need more than 32 bits.
+    """
+    channels = len(weights)
+    given = (
+        np.zeros(channels, np.int64) if bias is None or bias.data is None else bias.data.reshape(-1).astype(np.int64)
+    )
+    if len(given) != channels:
+        raise operation.refuse(f"it has {len(given)} biases for {channels} channels")
+    most = np.abs(given) + 256 * np.abs(weights).sum(axis=1)
+    if (most >= 2**31).any():
+        raise operation.refuse(f"its accumulators may reach {int(most.max())}; accepted: below 2^31")
+    return given, given - zero_point * weights.sum(axis=1)
+
+
+def weight_scales(operation: Operation, weights: Tensor, channels: int, axis: int) -> npt.NDArray[np.float64]:
+    """The scale of each channel's weights.
+
+    Raises:
+        ModelFileError: There are neither one nor as many as channels, or a zero point is not 0.
+    """
+    if (weights.zero_points != 0).any():
+        raise operation.refuse("its weights have a zero point other than 0")
+    if len(weights.scales) not in (1, channels) or (len(weights.scales) > 1 and weights.axis != axis):
+        raise operation.refuse(f"its weights have {len(weights.scales)} scales on axis {weights.axis}")
+    return np.broadcast_to(weights.scales.astype(np.float64), (channels,))
+
+
+def optional_bias(operation: Operation) -> Tensor | None:
+    """The biases, if there are any.
+
+    Raises:
+        ModelFileError: They are no constants of 32 bits.
+    """
+    given = len(operation.inputs) > 2 and operation.inputs[2] is not None
+    return operation.constant(2, "int32") if given else None
+
+
+def interleaved(weights: npt.NDArray[np.int64], group: int) -> npt.NDArray[np.int8]:
+    """Weights of shape (channels, products) as `kernels/dot.c` reads them: channels alternate by four products.
+
+    Args:
+        weights: The weights; products are filled up to whole words by zeros.
+        group: Channels that alternate; those that are left follow one after the other.
+    """
+    channels, products = weights.shape
+    words = np.pad(weights, [(0, 0), (0, -products % 4)]).reshape(channels, -1, 4)
+    grouped = channels - channels % group
+    alternating = words[:grouped].reshape(grouped // group, group, words.shape[1], 4).swapaxes(1, 2)
+    return np.concatenate([alternating.ravel(), words[grouped:].ravel()]).astype(np.int8)

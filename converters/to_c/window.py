@@ -1,0 +1,115 @@
+"""Operations that move a window over an image: its geometry, and how far the output may follow the input in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from edgepress.converters.to_c.arithmetic import Integers
+from edgepress.converters.to_c.graph import Operation, Tensor
+
+SAME = 0
+"""Padding of TFLite that keeps the size; see schema.fbs."""
+VALID = 1
+"""No padding."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The fields of a kernel's `ep_geometry`."""
+
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    out_channels: int
+    kernel_height: int
+    kernel_width: int
+    stride_y: int
+    stride_x: int
+    pad_y: int
+    pad_x: int
+    dilation_y: int
+    dilation_x: int
+
+    def fields(self) -> dict[str, int]:
+        """The fields by name."""
+        return asdict(self)
+
+    @property
+    def taps(self) -> int:
+        """Pixels of a window."""
+        return self.kernel_height * self.kernel_width
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the output."""
+        return self.out_height * self.out_width
+
+    @property
+    def padded(self) -> bool:
+        """Whether a window leaves the image."""
+        last_y = (self.out_height - 1) * self.stride_y + (self.kernel_height - 1) * self.dilation_y - self.pad_y
+        last_x = (self.out_width - 1) * self.stride_x + (self.kernel_width - 1) * self.dilation_x - self.pad_x
+        return self.pad_y > 0 or self.pad_x > 0 or last_y >= self.height or last_x >= self.width
+
+    def patches(self, image: Integers, filler: int) -> Iterator[tuple[int, Integers]]:
+        """For each tap, its number and the values that it has at each pixel of the output; `filler` outside."""
+        for ky in range(self.kernel_height):
+            y = np.arange(self.out_height) * self.stride_y - self.pad_y + ky * self.dilation_y
+            for kx in range(self.kernel_width):
+                x = np.arange(self.out_width) * self.stride_x - self.pad_x + kx * self.dilation_x
+                inside = ((y >= 0) & (y < self.height))[:, None] & ((x >= 0) & (x < self.width))[None]
+                taken = image[np.clip(y, 0, self.height - 1)][:, np.clip(x, 0, self.width - 1)]
+                yield ky * self.kernel_width + kx, np.where(inside[..., None], taken, filler)
+
+    def distance(self, *, pixels: int = 1, together: int = 1, by_channel: bool = False) -> int:
+        """The distance (`Step.distances`) of a kernel that writes pixel by pixel, row by row.
+
+        Args:
+            pixels: Pixels of a row that are written while their windows are read.
+            together: Channels of them that are computed before any of these is written.
+            by_channel: Whether a channel of the output is made of the same one of the input alone.
+        """
+        y, x = np.mgrid[: self.out_height, 0 : self.out_width : pixels]
+        row, column = np.maximum(y * self.stride_y - self.pad_y, 0), np.maximum(x * self.stride_x - self.pad_x, 0)
+        reads = ((row * self.width + column) * self.channels).ravel()
+        begins = ((y * self.out_width + x) * self.out_channels).ravel()
+        ends = ((y * self.out_width + np.minimum(x + pixels, self.out_width)) * self.out_channels).ravel()
+        later = np.minimum.accumulate(reads[::-1])[::-1]
+        distances = [-self.height * self.width * self.channels, *(ends[:-1] - later[1:])]
+        if self.out_channels > together:  # its own windows are read after something is written
+            distances += [*((begins if by_channel else ends) - reads)]
+        return int(max(distances))
+
+
+def geometry(operation: Operation, image: Tensor, kernel: tuple[int, int]) -> Geometry:
+    """The geometry of an operation with a window of `kernel` (height, width) on an image (1, height, width, channels).
+
+    Raises:
+        ModelFileError: The file contradicts itself, or the image is a batch.
+    """
+    output = operation.output
+    if len(image.shape) != 4 or len(output.shape) != 4:
+        raise operation.refuse(f"its shapes are {list(image.shape)} and {list(output.shape)}; accepted: 4 axes")
+    if image.shape[0] != 1:
+        raise operation.refuse(f"its batch is {image.shape[0]}; accepted: 1")
+    strides = [operation.option(name) for name in ("stride_y", "stride_x")]
+    dilations = [int(operation.options.get(name, 1)) for name in ("dilation_y", "dilation_x")]
+    padding = operation.option("padding")
+    if min(*strides, *dilations, *kernel) < 1 or max(*strides, *dilations, *kernel) > 1 << 15:
+        raise operation.refuse(f"its strides are {strides}, its dilations {dilations}, its window {list(kernel)}")
+    if padding not in (SAME, VALID):
+        raise operation.refuse(f"its padding has the number {padding}; accepted: SAME and VALID")
+    sizes, pads = [], []
+    for size, stride, dilation, width in zip(image.shape[1:3], strides, dilations, kernel, strict=True):
+        reach = (width - 1) * dilation + 1
+        count = -(-(size if padding == SAME else size - reach + 1) // stride)
+        sizes.append(count)
+        pads.append(max(0, (count - 1) * stride + reach - size) // 2)
+    if output.shape[:3] != (1, *sizes):
+        raise operation.refuse(f"its output is {list(output.shape)}; its geometry gives {sizes}")
+    return Geometry(*image.shape[1:], *output.shape[1:], *kernel, *strides, *pads, *dilations)

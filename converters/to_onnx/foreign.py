@@ -1,0 +1,147 @@
+"""Bring an ONNX file that others made into the form that is converted: one output, what it needs, sorted, float32."""
+
+from __future__ import annotations
+
+import graphlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from edgepress.converters.ends import chosen_note, chosen_output
+from edgepress.converters.to_onnx.graph import OnnxGraph, read_names, sort_nodes
+from edgepress.runtime.errors import ModelFileError
+
+LABELS = "labels"
+"""The entry of `metadata_props` that class names found in the graph are written to."""
+_OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+"""Types of numbers that become float32, from which every scheme is derived."""
+
+
+def tidied(model: onnx.ModelProto, where: str, output: str = "") -> list[str]:
+    """Change a model in place; returns remarks for the user.
+
+    Of several outputs, that of `output` is kept, or the only one of numbers if the others are labels, as scikit-learn's
+    converters write them; a ZipMap behind it is removed, and gives the labels.
+
+    Args:
+        model: The model, which may be invalid where nodes are not sorted.
+        where: The file, for messages.
+        output: Name of the output to keep; "" if there is one, or the choice is left to the types.
+
+    Raises:
+        InputError: There is no output of that name.
+        ModelFileError: Nodes need each other.
+    """
+    graph, remarks = model.graph, []
+    _refuse_circles(graph, where)
+    names = [value.name for value in graph.output]
+    labels = _without_zip_maps(graph)
+    floats = [value.type.tensor_type.elem_type in (TensorProto.FLOAT, *_OTHER_FLOATS) for value in graph.output]
+    inner = {name for node in graph.node for name in node.output if name} - {*names}
+    if (chosen := chosen_output(where, dict(zip(names, floats, strict=True)), output, inner)) is not None:
+        labels = labels or _named_labels(graph)
+        sink = _inner_value(model, chosen) if chosen in inner else _copied(graph.output[names.index(chosen)])
+        del graph.output[:]
+        graph.output.append(sink)
+        remarks.append(chosen_note(chosen, names, output))
+    if labels and not any(entry.key.lower() == LABELS for entry in model.metadata_props):
+        model.metadata_props.add(key=LABELS, value=json.dumps(labels))
+    OnnxGraph(model).finish()
+    _without_unused_inputs(graph)
+    if changed := _in_float32(graph):
+        remarks.append(f"numbers: {', '.join(changed)} became float32")
+    return remarks
+
+
+def _refuse_circles(graph: onnx.GraphProto, where: str) -> None:
+    makers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+    needs = {place: {makers[n] for n in read_names(node) if n in makers} for place, node in enumerate(graph.node)}
+    try:
+        graphlib.TopologicalSorter(needs).prepare()
+    except graphlib.CycleError as e:
+        raise ModelFileError(
+            f"{where} is not a valid ONNX model: {len(e.args[1]) - 1} of its nodes need each other."
+        ) from e
+
+
+def _without_zip_maps(graph: onnx.GraphProto) -> list[str]:
+    """Replace outputs that are lists of dictionaries by the numbers in them; returns their keys as labels."""
+    makers = {name: node for node in graph.node for name in node.output}
+    labels: list[str] = []
+    for value in graph.output:
+        node = makers.get(value.name)
+        if node is None or node.op_type != "ZipMap":
+            continue
+        names = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        labels = [name.decode(errors="replace") for name in names.get("classlabels_strings", [])]
+        labels = labels or [str(number) for number in names.get("classlabels_int64s", [])]
+        sink = onnx.helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, [None, len(labels)])
+        value.CopyFrom(sink)
+    return labels
+
+
+def _named_labels(graph: onnx.GraphProto) -> list[str]:
+    """The class names among the constants, if there is one list of texts."""
+    texts = [tensor for tensor in graph.initializer if tensor.data_type == TensorProto.STRING and len(tensor.dims) == 1]
+    return [text.decode(errors="replace") for text in texts[0].string_data] if len(texts) == 1 else []
+
+
+def _inner_value(model: onnx.ModelProto, name: str) -> Any:
+    """A value inside the graph as an output of it."""
+    sort_nodes(model.graph)
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    known = next((value for value in inferred if value.name == name), None)
+    return known or onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+
+def _copied(value: Any) -> Any:
+    copy = type(value)()
+    copy.CopyFrom(value)
+    return copy
+
+
+def _without_unused_inputs(graph: onnx.GraphProto) -> None:
+    """Remove inputs that nothing reads, unless none would be left."""
+    read = {name for node in graph.node for name in read_names(node)} | {value.name for value in graph.output}
+    used = [_copied(value) for value in graph.input if value.name in read]
+    if used:
+        del graph.input[:]
+        graph.input.extend(used)
+
+
+def _in_float32(graph: onnx.GraphProto) -> list[str]:
+    """Let a graph, and those inside its nodes, compute in float32; returns the names of the types that it had."""
+    replaced: set[int] = set()
+
+    def changed(kind: int) -> int:
+        if kind not in _OTHER_FLOATS:
+            return kind
+        replaced.add(kind)
+        return int(TensorProto.FLOAT)
+
+    for inner in _graphs(graph):
+        for value in (*inner.input, *inner.output, *inner.value_info):
+            if value.type.HasField("tensor_type"):
+                value.type.tensor_type.elem_type = changed(value.type.tensor_type.elem_type)
+        tensors = [*inner.initializer, *(a.t for node in inner.node for a in node.attribute if a.HasField("t"))]
+        for tensor in tensors:
+            if changed(tensor.data_type) != tensor.data_type:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+        for node in inner.node:
+            for a in node.attribute:
+                if a.name in ("to", "dtype") and a.type == onnx.AttributeProto.INT:
+                    a.i = changed(a.i)
+    return sorted(TensorProto.DataType.Name(kind).lower() for kind in replaced)
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for a in node.attribute:
+            for inner in (*([a.g] if a.HasField("g") else []), *a.graphs):
+                yield from _graphs(inner)

@@ -1,0 +1,67 @@
+"""Fix what onnx2tf makes of ONNX models where quantizers or kernels can't take it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.to_tflite.graph import Graph
+
+_RELUS = ("RELU", "RELU6", "RELU_0_TO_1")
+"""Operations whose outputs are at least 0."""
+_FUSED_RELUS = (1, 3)
+"""Values of `ActivationFunctionType` of which the same is true."""
+_LEAST = -1e30
+"""Constants below stand for negative infinity."""
+
+
+def zero_padding(model: bytes) -> bytes:
+    """Let max pooling of values that are at least 0 pad with 0 instead of with the least float, which changes nothing.
+
+    onnx2tf expresses the padding of ONNX's MaxPool by such a PADV2. No interpreter can quantize its constant.
+    """
+    graph = Graph(model)
+    makers, readers = graph.makers(), graph.readers()
+    pads = [op for op in graph.operators if graph.kind(op) == "PADV2"]
+    changed = False
+    for pad in pads:
+        after = readers.get(int(pad.outputs[0]), [])
+        constant, before = graph.constant(int(pad.inputs[2])), makers.get(int(pad.inputs[0]))
+        if before is None or not after or any(op is None or graph.kind(op) != "MAX_POOL_2D" for op in after):
+            continue
+        if constant is None or constant.dtype != np.float32 or constant.size != 1 or constant.item() > _LEAST:
+            continue
+        activation = getattr(before.builtinOptions, "fusedActivationFunction", 0)
+        if activation in _FUSED_RELUS or graph.kind(before) in _RELUS:
+            graph.replace(pad, graph.operator("PAD", [int(i) for i in pad.inputs[:2]], int(pad.outputs[0])))
+            changed = True
+    return graph.to_bytes() if changed else model
+
+
+def as_dense(model: bytes) -> bytes:
+    """Let each BATCH_MATMUL with a constant matrix be FULLY_CONNECTED, which computes the same.
+
+    onnx2tf makes BATCH_MATMUL of ONNX's MatMul. Its weights can't be float16, and its integer kernel has one scale for
+    all of them, while FULLY_CONNECTED has one per output.
+    """
+    graph = Graph(model)
+    products = [op for op in graph.operators if graph.kind(op) == "BATCH_MATMUL" and not _option(op, "adjX")]
+    turned: dict[tuple[int, bool], int] = {}
+    for op in products:
+        left, matrix = (int(i) for i in op.inputs)
+        values = graph.constant(matrix)
+        if values is None or values.dtype != np.float32 or values.ndim != 2:
+            continue
+        key = matrix, _option(op, "adjY")
+        if key not in turned:
+            rows = values if key[1] else np.ascontiguousarray(values.T)
+            turned[key] = graph.add_constant(rows, f"{graph.name(matrix)}_rows")
+        keep = {"keepNumDims": len(graph.shape(left)) > 2}
+        dense = graph.operator("FULLY_CONNECTED", [left, turned[key], -1], int(op.outputs[0]), **keep)
+        graph.replace(op, dense)
+    return graph.to_bytes() if turned else model
+
+
+def _option(op: Any, name: str) -> bool:
+    return bool(getattr(op.builtinOptions, name, False))

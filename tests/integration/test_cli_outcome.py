@@ -1,0 +1,60 @@
+"""What commands say at their end about several items, and their exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from configuring import apart, edgepress
+
+from edgepress.converters.variant import Variant
+from edgepress.toolkit.cli.convert import outcome
+from edgepress.toolkit.cli.frame import code_of
+
+__all__ = ["apart"]
+DONE = Variant("tflite-float32", Path("a dir/x.tflite"), 1, 1.0)
+LOUD = Variant("tflite-int16x8", None, None, 1.0, error="It is too far: 3.5 dB. More words.", hint="Give --data.")
+SILENT = Variant("onnx-int8", None, None, 1.0, error="It does not run.", hint="Give --data.")
+
+
+def test_the_exit_code_tells_some_from_all() -> None:
+    assert [code_of(done) for done in ([], [True, True], [True, False], [False, True], [False])] == [0, 0, 4, 4, 1]
+
+
+def test_convert_ends_with_one_sentence_for_each_rejected_file() -> None:
+    assert outcome([DONE]) == ["1 of 1 files written to a dir."]
+    assert outcome([DONE, LOUD]) == [
+        "1 of 2 files written to a dir; tflite-int16x8 was rejected: It is too far: 3.5 dB.",
+        "Give --data.",
+    ]
+    assert outcome([DONE, LOUD], verbose=True)[0].endswith("It is too far: 3.5 dB. More words.")
+    assert outcome([LOUD, SILENT]) == [
+        "0 of 2 files written; 2 were rejected:",
+        "  tflite-int16x8: It is too far: 3.5 dB.",
+        "  onnx-int8: It does not run.",
+        "Give --data.",
+    ]
+
+
+@pytest.mark.slow
+def test_convert_without_calibration_data_writes_what_needs_none(
+    net: Any, apart: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, schemes = str(net[0] / "net.h5"), "tflite-float32,tflite-int8"
+    more = ("--input-range", "0,1", "--out", "out of here")
+    assert edgepress("convert", model, "--to", schemes, *more) == 4
+    printed = capfd.readouterr().out
+    assert "1 of 2 files written to out of here; tflite-int8 was rejected: It must be calibrated" in printed
+    assert "Next: edgepress benchmark 'out of here'" in printed
+    assert edgepress("convert", model, "--to", "tflite-int8", *more) == 1
+    assert "0 of 1 files written; tflite-int8 was rejected" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_convert_prints_rewrites_and_repairs_if_asked(run: Any, apart: None, capfd: pytest.CaptureFixture[str]) -> None:
+    for words, shown in (((), False), (("--verbose",), True)):
+        assert edgepress("convert", str(run.model), "--to", "tflite-int8", "--out", "out", *words) == 0
+        printed = capfd.readouterr().out
+        assert "1 of 1 files written to out." in printed
+        assert ("Rewrite " in printed) == ("lookup-islands" in printed) == shown

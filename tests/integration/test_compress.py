@@ -1,0 +1,384 @@
+"""`compress`: limits, which file is best, strategies on a tiny net, stopping and resuming, errors at the beginning."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgepress.converters.sources.keras import sha256_of
+from edgepress.toolkit.cli.app import app
+from edgepress.toolkit.compression import measure
+from edgepress.toolkit.compression.compress import compress
+from edgepress.toolkit.compression.earlier import file_of, set_aside
+from edgepress.toolkit.compression.limits import Limits
+from edgepress.toolkit.compression.search import StrategySearch
+from edgepress.toolkit.compression.strategies import Strategy, search
+from edgepress.toolkit.compression.trial import Trial, best_of, with_drop
+from edgepress.toolkit.errors import BoardError, EdgepressError, InputError, TrainingError
+from edgepress.toolkit.results.packed import packed
+from edgepress.toolkit.stats.choice import Rule
+
+COUNT = 200
+
+
+def trial(number: int, cost: int, wrong: list[int], limit: float = 5.0, **figures: Any) -> Trial:
+    correct = np.ones(COUNT, bool)
+    correct[wrong] = False
+    about = {
+        "strategy": f"strategy{cost}",
+        "cost": cost,
+        "how": "",
+        "scheme": "s",
+        "file": Path("f"),
+        "correct": packed(correct),
+    }
+    reference = Trial(strategy="float", cost=0, how="", scheme="s", correct=packed(np.ones(COUNT, bool)))
+    return with_drop(Trial(number=number, **about, **figures), reference, COUNT, limit)
+
+
+def test_limits_are_read_with_and_without_units():
+    limits = Limits.of(0.5, "200kB", 5, "64 MiB")
+    assert limits.values == {"drop": 0.5, "size": 200e3, "latency": 5e3, "memory": 64 * 2**20}
+    assert Limits.of(max_latency="80us").values["latency"] == 80
+    assert Limits.of(max_size=1000).values["size"] == 1000
+    for wrong in ("-3kB", "3 km", "0", "nan", "kB", "1e999kB"):
+        with pytest.raises(InputError, match="--max-size is"):
+            Limits.of(max_size=wrong)
+    with pytest.raises(InputError, match="--max-drop is 101"):
+        Limits.of(101)
+
+
+def test_a_limit_is_missed_above_it_and_by_an_unknown_figure():
+    limits = Limits.of(0.5, "1kB", "1ms")
+    figures = {"drop": 0.5, "size": 1000.0, "latency": 1000.0, "memory": None}
+    assert limits.excess(figures) == {}
+    assert limits.excess(figures | {"drop": 1.5, "size": 2000.0}) == {"drop": 1.0, "size": 2.0}
+    assert limits.excess(figures | {"latency": None}) == {"latency": None}
+
+
+def test_the_best_keeps_the_limits_and_is_what_the_rule_chooses_of_the_sure_ones():
+    limits, rule = Limits.of(5, 1000), Rule()
+    sure = trial(1, 1, [0, 1], size_bytes=900, latency_us=10.0)
+    small = trial(2, 2, [5], size_bytes=500, latency_us=11.0)
+    quick = trial(3, 3, [], size_bytes=950, latency_us=2.0)
+    unsure = trial(4, 1, list(range(8)), size_bytes=100, latency_us=1.0)
+    assert {
+        p: best_of([sure, small, quick, unsure], limits, Rule(prefer=p)) for p in ("balanced", "size", "latency")
+    } == {
+        "balanced": quick,
+        "size": small,
+        "latency": quick,
+    }
+    assert unsure.drop_pp == 4, "within the limit as measured"
+    assert unsure.probability < 0.9 < sure.probability
+    assert best_of([unsure], limits, rule) == unsure, "few items make no file sure"
+    surer = trial(5, 1, list(range(7)), size_bytes=999, latency_us=99.0)
+    assert surer.probability < 0.9
+    assert best_of([unsure, surer], limits, rule) == surer, "then the surest"
+    assert best_of([sure, replace(small, size_bytes=1001)], limits, rule) == sure
+    assert best_of([trial(6, 1, list(range(11)), size_bytes=1)], limits, rule) is None
+    assert best_of([replace(sure, error="does not run"), replace(sure, cost=0)], limits, rule) is None
+
+
+def empty_search(confidence=0.9, drop=5.0):
+    """A search whose builder makes nothing."""
+    from types import SimpleNamespace
+
+    options = SimpleNamespace(validation=SimpleNamespace(test=range(COUNT)), format="tflite", model=Path("m.keras"))
+    builder = SimpleNamespace(options=options, convert=lambda *_: [None], cache=SimpleNamespace(seconds=0.0))
+    return StrategySearch(builder, builder, Limits.of(drop), Rule(confidence), minutes=60, on_trial=lambda t: None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "drop", "confidence", "settled"),
+    [
+        ([], 5, 0.9, True),
+        (list(range(8)), 5, 0.9, False),  # 4 pp of 5: more exact ways are tried
+        ([], 0.5, 0.9, True),  # 200 items can't make any file sure: nothing more would help
+        ([], 5, 0.9999, True),
+    ],
+)
+def test_cheap_ways_go_on_until_a_file_is_sure_enough_if_the_items_allow_it(wrong, drop, confidence, settled):
+    state = empty_search(confidence, drop)
+    assert not state.settled
+    state.trials.append(trial(1, 1, wrong, size_bytes=1, latency_us=1.0, limit=drop))
+    assert state.best() is not None
+    assert state.settled == settled
+
+
+def test_nothing_is_trained_only_to_be_surer(monkeypatch):
+    state = empty_search()
+    monkeypatch.setattr(StrategySearch, "begin", lambda self, made: None)
+    tried = []
+
+    def adds(name, wrong):
+        def search(state):
+            tried.append(name)
+            state.trials.append(trial(state.cost, state.cost, wrong, size_bytes=1, latency_us=1.0))
+
+        return search
+
+    strategies = [
+        Strategy("int8", "", lambda s: "", adds("int8", list(range(8)))),
+        Strategy("weights", "", lambda s: "", adds("weights", list(range(7)))),
+        Strategy("tune", "", lambda s: "", adds("tune", []), trains=True),
+        Strategy("last", "", lambda s: "", adds("last", [])),
+    ]
+    search(state, tuple(strategies))
+    assert tried == ["int8", "weights"]
+    state = empty_search()
+    tried.clear()
+    search(state, (strategies[0]._replace(apply=adds("int8", list(range(11)))), *strategies[2:]))
+    assert tried == ["int8", "tune"], "what misses a limit is worth a training"
+
+
+@pytest.fixture(scope="module")
+def compressed(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """LeNet on digits that must be smaller than its int8 file."""
+    folder = tmp_path_factory.mktemp("compressed")
+    trials: list[Trial] = []
+    answered: list[int] = []
+    limit = int(0.8 * run.variants["tflite-int8"].stat().st_size)
+    real = measure.collect_answers
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "ROUNDS", 2)
+        patch.setattr(measure, "collect_answers", lambda c, d, **k: answered.append(len(d.test)) or real(c, d, **k))
+        result = compress(run.model, max_drop=2, max_size=limit, out=folder, on_trial=trials.append)
+    return folder, result, trials, limit, answered
+
+
+@pytest.mark.slow
+def test_the_search_stops_at_the_first_strategy_that_keeps_the_limits(compressed):
+    folder, result, trials, limit, _ = compressed
+    assert result.met
+    assert result.model.parent == folder
+    assert result.model.stat().st_size <= limit
+    assert [t.strategy for t in trials] == ["float", "int8", "int4"]
+    assert trials[0].drop_pp == 0
+    assert all(t.latency_us > 0 and t.accuracy > 0.8 for t in trials)
+    document = json.loads((folder / "compress.json").read_text())
+    assert document == result.document
+    assert document["trials"][document["best"]]["scheme"] == "tflite-int4"
+    assert {each["strategy"] for each in document["skipped"]} == {"calibration", "mixed", "weights"}
+    assert "keeps all limits" in document["why"]
+    assert (folder / "search.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_final_figure_is_on_test_items_and_the_others_are_not(compressed, digits):
+    from edgepress.toolkit import evaluate
+
+    _, result, trials, _, _ = compressed
+    assert result.document["final"]["items"] == len(digits.test)
+    assert result.document["data"]["validation"] == len(digits.val)
+    assert evaluate(result.model)["accuracy"] == pytest.approx(result.document["final"]["accuracy"])
+    one = 1 / len(digits.val)
+    assert all(t.accuracy / one == pytest.approx(round(t.accuracy / one)) for t in trials)
+
+
+@pytest.mark.slow
+def test_test_items_take_no_part_in_choosing(compressed, digits):
+    _, _, _, _, answered = compressed
+    assert answered == [len(digits.val)] * 3 + [len(digits.test)] * 2
+
+
+@pytest.mark.slow
+def test_nothing_is_done_twice_and_other_limits_use_what_is_there(compressed, run, monkeypatch):
+    folder, result, _, limit, _ = compressed
+    steps: list[str] = []
+    again = compress(run.model, max_drop=2, max_size=limit, out=folder, on_step=steps.append)
+    assert steps == []
+    assert again.document == result.document
+    easier = compress(run.model, max_drop=2, out=folder, on_step=steps.append)
+    assert steps == ["measuring the best file on test items"]
+    assert easier.model.name == "model-int8.tflite"
+    (kept,) = (folder / "earlier").iterdir()
+    assert kept.name.startswith(f"drop-2-size-{limit}-")
+    assert (kept / result.model.name).exists(), "the earlier result"
+
+
+@pytest.mark.slow
+def test_a_file_that_keeps_the_limits_is_not_given_for_one_that_does_not(compressed, run):
+    folder, *_ = compressed
+    result = compress(run.model, max_drop=0, max_size="5kB", minutes=1e-6, out=folder)
+    assert (result.met, result.model) == (False, None)
+    missed = {miss["limit"]: miss for miss in result.document["misses"]}
+    assert missed["size"]["least"] > 5000
+    assert missed["size"]["least_file"].startswith("tflite-int8")
+    assert "None of" in result.document["why"]
+    assert "tune" in {each["strategy"] for each in result.document["skipped"]}
+    assert "More time (--minutes)" in result.document["why"]
+    assert not [*folder.glob("*.tflite")], "no file of an easier search is left for the result of this one"
+
+
+@pytest.mark.slow
+def test_what_failed_is_tried_again(compressed, run, tmp_path, monkeypatch):
+    """The reason of a failure, such as too little memory, may be gone; time that was spent is counted once."""
+    folder, _, _, limit, _ = compressed
+    shutil.copytree(folder / "work", tmp_path / "work")
+    real = measure.collect_answers
+
+    def fail(candidates: list[Any], data: Any, **options: Any) -> Any:
+        return [EdgepressError("The process was killed.", "Close other programs.")]
+
+    monkeypatch.setattr(measure, "collect_answers", fail)
+    for entry in (tmp_path / "work" / "results").glob("*/*/entry.json"):
+        if "compress-accuracy" in entry.read_text():
+            shutil.rmtree(entry.parent)
+    with pytest.raises(EdgepressError, match="does not run: The process was killed"):
+        compress(run.model, max_drop=2, max_size=limit, out=tmp_path)
+    monkeypatch.setattr(measure, "collect_answers", real)
+    result = compress(run.model, max_drop=2, max_size=limit, out=tmp_path)
+    assert result.met
+    seconds = [each["seconds"] for each in result.document["trials"]]
+    assert sum(seconds) <= result.document["seconds"] + 0.1 * len(seconds)
+
+
+def result_in(folder: Path, limits: dict[str, float], content: bytes = b"own") -> dict[str, Any]:
+    """A result in a folder: its document, the file and the picture."""
+    folder.mkdir(exist_ok=True)
+    (folder / "m-int8.tflite").write_bytes(content)
+    (folder / "search.png").write_bytes(b"picture")
+    document = {"model": "m.tflite", "file": str(folder / "m-int8.tflite"), "best": 0, "limits": limits, "seed": 0}
+    document |= {"trials": [{"sha256": sha256_of(folder / "m-int8.tflite")}]}
+    (folder / "compress.json").write_text(json.dumps(document))
+    return document
+
+
+def test_a_file_of_the_user_is_not_taken_for_an_earlier_result(tmp_path):
+    document = result_in(tmp_path, {"drop": 0.5})
+    (model := tmp_path / "m.tflite").write_bytes(b"m")
+    assert file_of(document, tmp_path, model) == tmp_path / "m-int8.tflite"
+    for wrong in ({}, {"trials": [{"sha256": "other"}]}, {"best": 7}, {"file": None}):
+        assert file_of(document | wrong if wrong else {}, tmp_path, model) is None
+    model.unlink()
+    model.hardlink_to(tmp_path / "m-int8.tflite")
+    assert file_of(document, tmp_path, model) is None, "the model itself"
+
+
+@pytest.mark.parametrize(
+    "change", [{"limits": {"drop": 0.5, "size": 5e4}}, {"prefer": "size"}, {"model": "n.keras"}, {"seed": 3}]
+)
+def test_the_result_of_other_settings_is_kept_under_its_limits(tmp_path, change):
+    before = result_in(tmp_path, {"drop": 0.5, "size": 6e4})
+    (model := tmp_path / "m.keras").write_bytes(b"m")
+    assert set_aside(tmp_path, model, before) is None, "the same command replaces its own result"
+    assert (tmp_path / "compress.json").exists()
+    home = set_aside(tmp_path, model, before | change)
+    assert home is not None
+    assert home.parent == tmp_path / "earlier"
+    assert home.name.startswith("drop-0.5-size-60000-")
+    kept = json.loads((home / "compress.json").read_text())
+    assert Path(kept["file"]).read_bytes() == b"own"
+    assert kept | {"file": ""} == before | {"file": ""}
+    assert sorted(p.name for p in home.iterdir()) == ["compress.json", "m-int8.tflite", "search.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["earlier", "m.keras"]
+
+
+def test_what_is_no_result_stays(tmp_path):
+    (model := tmp_path / "m.tflite").write_bytes(b"m")
+    for text in ("", "[]", "{", '{"limits": 5}'):
+        (tmp_path / "compress.json").write_text(text)
+        assert set_aside(tmp_path, model, {"limits": {"drop": 1}}) is None
+        assert (tmp_path / "compress.json").read_text() == text
+
+
+KILLED = """
+import os, signal, sys
+from edgepress.toolkit.compression import measure
+from edgepress.toolkit.compression.compress import compress
+from edgepress.toolkit.sweeping.store import Store
+
+real, measure.ROUNDS = Store.put, 2
+def put(self, *arguments, **options):
+    entry = real(self, *arguments, **options)
+    if len([*self]) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return entry
+Store.put = put
+compress(sys.argv[1], max_drop=2, max_size=int(sys.argv[4]), out=sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_with_the_same_file(compressed, run, tmp_path):
+    _, undisturbed, _, limit, _ = compressed
+    expected = undisturbed.document["trials"][undisturbed.document["best"]]["sha256"]
+    arguments = [str(run.model), str(tmp_path), "6", str(limit)]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert not (tmp_path / "compress.json").exists()
+    steps: list[str] = []
+    result = compress(run.model, max_drop=2, max_size=limit, out=tmp_path, on_step=steps.append)
+    assert sha256_of(result.model) == expected
+    assert not any("converting" in step for step in steps)
+
+
+@pytest.mark.slow
+def test_two_runs_in_one_folder(compressed, run):
+    from edgepress.toolkit.training.run_folder import only_run
+
+    folder, *_ = compressed
+    with only_run(folder), pytest.raises(TrainingError, match="Another run is using"):
+        compress(run.model, out=folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"max_size": "300B"}, "--max-size is 300 B; the contract in each file", marks=pytest.mark.slow),
+        pytest.param({"max_latency": "0.5us"}, "--max-latency is .* calling an engine", marks=pytest.mark.slow),
+        ({"format": "onnx", "engine": "litert"}, "litert does not open .onnx files"),
+        ({"engine": "tensorrt"}, "tensorrt"),
+        ({"format": "gguf"}, "gguf"),
+        ({"minutes": 0}, "minutes is 0"),
+        pytest.param({"data": "no-such-folder"}, "no-such-folder", marks=pytest.mark.slow),
+    ],
+)
+def test_what_can_t_be_done_is_one_error_at_the_beginning(run, tmp_path, options, message):
+    with pytest.raises(EdgepressError, match=message):
+        compress(run.model, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_board_that_can_t_be_reached_ends_it_before_any_work(run, tmp_path):
+    config = tmp_path / "ssh_config"
+    config.write_text("Host *\n  HostName 127.0.0.1\n  Port 1\n  ConnectTimeout 1\n")
+    with pytest.raises(BoardError, match=r"can't be reached|not installed"):
+        compress(run.model, board="pi@nowhere", ssh_config=config, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_command_exits_with_3_and_says_what_would_have_to_give(compressed, run):
+    folder, *_ = compressed
+    words = ["compress", str(run.model), "--max-size", "5kB", "--max-drop", "2", "--minutes", "0.000001"]
+    words += ["--out", str(folder)]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 3, shown.output
+    assert "--max-size" in shown.stdout
+    assert "Least size" in shown.stdout
+    printed = CliRunner().invoke(app, [*words, "--json"])
+    assert printed.exit_code == 3
+    assert json.loads(printed.stdout)["met"] is False
+
+
+@pytest.mark.slow
+def test_the_command_shows_the_strategies_and_the_best_file(compressed, run):
+    folder, _, _, limit, _ = compressed
+    words = ["compress", str(run.model), "--max-size", str(limit), "--max-drop", "2", "--out", str(folder)]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    assert "best" in shown.stdout
+    assert "Left out: calibration" in shown.stdout
+    assert "in turns with the float file" in " ".join(shown.stdout.split())

@@ -1,0 +1,68 @@
+"""docs/evidence.md says what was measured and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def evidence(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "docs"))
+    return importlib.import_module("evidence")
+
+
+def test_the_page_is_what_its_measurements_say(evidence: ModuleType) -> None:
+    """Nobody wrote a figure into it, and no measurement was left out."""
+    assert evidence.PAGE.read_text() == evidence.page(), "python benchmarks/docs/evidence.py writes it"
+
+
+def test_every_claim_has_a_script_and_every_measurement_a_claim(evidence: ModuleType) -> None:
+    names = [claim.name for claim in evidence.CLAIMS]
+    assert len(set(names)) == len(names) >= 8
+    assert [
+        claim.command[0] for claim in evidence.CLAIMS if not (ROOT / "benchmarks" / claim.command[0]).exists()
+    ] == []
+    assert {path.stem for path in evidence.MEASURED.glob("*.json")} <= set(names)
+
+
+def test_a_claim_without_a_measurement_says_so_and_a_broken_limit_too(
+    evidence: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(evidence, "MEASURED", tmp_path)
+    assert evidence.page().count("- Not measured.") == len(evidence.CLAIMS)
+    assert "Figure:" not in evidence.page()
+    found = {
+        "document": {"copies": 70, "violations": 3},
+        "lines": [],
+        "exit_code": 1,
+        "command": "faults/corrupted_files.py --copies 70",
+        "date": "2026-01-02",
+        "host": {"cpu": "Some CPU", "machine": "x86_64", "cores": 4},
+        "commit": "abc",
+        "load_per_core": 2.0,
+        "seconds": 5.0,
+    }
+    (tmp_path / "corrupted.json").write_text(json.dumps(found))
+    page = evidence.page()
+    assert page.count("- Not measured.") == len(evidence.CLAIMS) - 1
+    assert "70 damaged files, 3 broke a rule" in page
+    assert "`benchmarks/faults/corrupted_files.py --copies 70`" in page, "the options that were measured"
+    assert "LIMITS NOT KEPT, 2026-01-02" in page
+    assert "limits were not kept" in page
+    assert "beside other work (load 2 a core)" in page
+
+
+def test_a_document_is_found_at_the_end_of_an_output(evidence: ModuleType) -> None:
+    for shown in (json.dumps({"a": 1, "host": {"name": "x"}}), json.dumps({"a": 1, "b": {}}, indent=2)):
+        document, lines = evidence.parsed(f"first\n{{ no document\n{shown}\n")
+        assert document["a"] == 1
+        assert "host" not in document
+        assert lines[0] == "first"
+    assert evidence.parsed("one\ntwo\n") == ({}, ["one", "two"])

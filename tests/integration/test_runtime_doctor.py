@@ -1,0 +1,142 @@
+"""The board's `doctor`, and what the runtime may weigh and import."""
+
+from __future__ import annotations
+
+import ast
+import faulthandler
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from running import printed
+
+from edgepress.runtime import (
+    ENGINES,
+    EngineError,
+    available_engines,
+)
+from edgepress.runtime import board as board_module
+from edgepress.runtime.__main__ import main
+from edgepress.runtime.board import doctor, working_set
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_doctor_finds_what_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = printed(capsys)[0]
+    status = {e["name"]: e["status"] for e in found["engines"]}
+    assert set(status) == set(ENGINES)
+    assert {name for name, s in status.items() if s == "works"} == set(available_engines())
+    assert found["memory_bytes"] > found["available_bytes"] > 0
+    for e in found["extensions"]:
+        assert e["present"] is (e["name"] in Path("/proc/cpuinfo").read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "detail"),
+    [
+        (lambda *_: (faulthandler.disable(), os.kill(os.getpid(), signal.SIGILL)), "SIGILL"),
+        (lambda *_: os._exit(3), "exit code 3"),
+        (lambda *_: (_ for _ in ()).throw(EngineError("no such kernel")), "no such kernel"),
+        (lambda *_: type("M", (), {"scores": lambda s, x: np.array([[0.5, 0.5]])})(), "wrong answer"),
+    ],
+)
+def test_doctor_reports_an_engine_that_does_not_run(
+    trouble: Any, detail: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(board_module, "load", trouble)
+    found = doctor()
+    installed = [e for e in found["engines"] if e["version"]]
+    assert installed
+    assert {e["status"] for e in installed} == {"fails"}
+    assert all(detail in e["detail"] for e in installed)
+    assert found["ok"] is False
+    assert main(["doctor"]) == 1
+    assert detail in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("machine", "bits", "python", "libc", "command", "why"),
+    [
+        ("aarch64", 64, (3, 13), "2.41", "ai-edge-litert pillow", "can run LiteRT"),
+        ("aarch64", 64, (3, 11), "2.31", "tflite-runtime 'numpy<2' pillow", "needs glibc 2.34"),
+        ("aarch64", 64, (3, 13), "2.31", "onnxruntime pillow", "needs glibc 2.34"),
+        ("aarch64", 32, (3, 11), "2.36", "python3-numpy", "32 bits"),
+        ("armv7l", 32, (3, 11), "2.36", "tflite-runtime", "numpy < 2"),
+        ("armv7l", 32, (3, 13), "2.41", "", "up to Python 3.11; this is 3.13"),
+        ("armv6l", 32, (3, 11), "2.36", "", "ARMv6"),
+    ],
+)
+def test_what_works_on_a_board(
+    machine: str, bits: int, python: tuple[int, int], libc: str, command: str, why: str
+) -> None:
+    found = working_set(machine, bits, python, ("glibc", libc))
+    assert command in found[0]
+    assert bool(found[0]) is bool(command)
+    assert why in found[1]
+
+
+@pytest.mark.parametrize(("machine", "system"), [("arm64", "darwin"), ("AMD64", "win32")])
+def test_litert_works_on_macs_and_windows(machine: str, system: str) -> None:
+    assert "ai-edge-litert pillow" in working_set(machine, 64, (3, 13), (system, ""))[0]
+    assert "ai-edge-litert" not in working_set(machine, 64, (3, 13), ("musl", ""))[0]
+
+
+def test_the_workstations_doctor_tells_the_toolkits_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgepress.toolkit.host import doctor as module
+
+    found = module.doctor()
+    assert found["ok"]
+    assert {"tensorflow", "keras", "typer"} <= {p["package"] for p in found["toolkit"] if p["version"]}
+    monkeypatch.setattr(module, "version", lambda package: None if package == "keras" else "1")
+    found = module.doctor()
+    assert not found["ok"]
+    assert [p["install"] for p in found["toolkit"] if p["install"]] == [
+        f"{sys.executable} -m pip install 'edgepress[toolkit]'"
+    ]
+
+
+def test_classify_imports_nothing_but_numpy_the_engine_and_pillow(run: Any, pictures: Path) -> None:
+    code = (
+        "import json, sys\nbefore = set(sys.modules)\nfrom edgepress.runtime.__main__ import main\nmain(sys.argv[1:])\n"
+        "print(json.dumps(sorted({m.partition('.')[0] for m in set(sys.modules) - before})))"
+    )
+    arguments = ["classify", str(run.variants["tflite-int8"]), str(pictures / "a.png")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    foreign = {m for m in json.loads(done.stdout.splitlines()[-1]) if m not in sys.stdlib_module_names and m[0] != "_"}
+    assert foreign == {"edgepress", "numpy", "ai_edge_litert", "PIL"}
+
+
+def test_the_runtime_stays_small() -> None:
+    """Bytes of all files; lines that are neither blank nor comment nor docstring."""
+    texts = [path.read_text() for path in Path(board_module.__file__).parent.rglob("*.py")]
+    assert sum(len(text.encode()) for text in texts) < 216_000
+    lines = 0
+    for text in texts:
+        prose = [
+            range(node.lineno, (node.end_lineno or 0) + 1)
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        ]
+        skipped = {number for numbers in prose for number in numbers}
+        lines += sum(
+            bool(line.strip()) and not line.strip().startswith("#") and number not in skipped
+            for number, line in enumerate(text.splitlines(), 1)
+        )
+    # 1600 before files made by others; then adapters, state, integers, models without labels, checks of hostile files,
+    # naming what a file is that is no model, 8 bits that do not saturate in ONNX Runtime, what tuning did, files
+    # without AMX, and what `serve` gives to browsers and refuses them (test_serve_page.py limits its page), the
+    # address where they find it, and text of others as one line; then what image files claim (image_header, exif), and
+    # requests read strictly; graphs and functions that call each other; `--limit`; and
+    # answers that are calibrated and accepted.
+    assert lines < 2930

@@ -1,0 +1,106 @@
+"""Files that the export to C refuses: what is not exactly supported, and damaged ones; each with one clear error."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from c99_graphs import Maker, graph
+
+from edgepress.converters.to_c import placement
+from edgepress.converters.to_c.emission import emit
+from edgepress.converters.to_c.lowering import lower
+from edgepress.converters.to_c.removal import without_constant_channels
+from edgepress.runtime.errors import ModelFileError
+
+
+def refused(net: Any, tmp_path: Path) -> str:
+    path = tmp_path / "refused.tflite"
+    path.write_bytes(net if isinstance(net, bytes) else net.model())
+    with pytest.raises(ModelFileError) as caught:
+        lower(path)
+    assert str(path) in caught.value.message
+    return caught.value.message
+
+
+def test_what_is_not_exactly_supported_is_refused_with_its_reason(tmp_path: Path) -> None:
+    def net(shape: tuple[int, ...] = (6, 6, 4)) -> Maker:
+        return Maker("refused", shape)
+
+    def changed(made: Maker, **options: Any) -> Maker:
+        for name, value in options.items():
+            setattr(made.net.graph.operators[-1].builtinOptions, name, value)
+        return made
+
+    conv = net().conv(8, (3, 3))
+    assert "activation has the number 4" in refused(changed(net().conv(8, (3, 3)), fusedActivationFunction=4), tmp_path)
+    assert "padding has the number 2" in refused(changed(net().conv(8, (3, 3)), padding=2), tmp_path)
+    assert "its geometry gives" in refused(changed(net().conv(8, (3, 3)), strideH=2), tmp_path)
+    assert "its strides are" in refused(changed(net().conv(8, (3, 3)), strideH=0), tmp_path)
+    conv.net.graph.tensors[conv.net.graph.operators[0].inputs[1]].quantization.zeroPoint[0] = 3
+    assert "zero point other than 0" in refused(conv, tmp_path)
+    assert "may reach" in refused(_large_bias(net().conv(8, (3, 3))), tmp_path)
+    assert "joins" in refused((m := net()).join("ADD", m.values((6, 1, 4))), tmp_path)
+    assert "its axes are" in refused(net().mean([1, 3]), tmp_path)
+    assert "TANH" in refused(net().end("TANH"), tmp_path)
+    batch = net().conv(8, (1, 1))
+    for tensor in (batch.net.input, batch.at):
+        batch.net.graph.tensors[tensor].shape[0] = 2
+    assert "its batch is 2" in refused(batch, tmp_path)
+    plain = net().conv(8, (1, 1))
+    plain.net.graph.tensors[plain.at].quantization = None
+    assert "0 scales" in refused(plain, tmp_path)
+    two = net().conv(8, (1, 1))
+    assert "2 outputs" in refused(_with_two_outputs(two.net), tmp_path)
+
+
+def _with_two_outputs(net: Any) -> bytes:
+    from edgepress.converters.to_tflite import flatbuffer as flat
+
+    net.graph.inputs, net.graph.outputs = [net.input], [net.graph.operators[-1].outputs[0]] * 2
+    return flat.write(net.root)
+
+
+def _large_bias(made: Maker) -> Maker:
+    net = made.net
+    index = net.graph.tensors[net.graph.operators[-1].inputs[2]].buffer
+    net.root.buffers[index].data = np.frombuffer(np.full(8, 2**31 - 1, np.int32).tobytes(), np.uint8)
+    return made
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """The file with some bytes changed, cut, or exchanged."""
+    copy = bytearray(data)
+    for _ in range(chance.choice([1, 1, 2, 5])):
+        at = chance.randrange(len(copy))
+        match chance.randrange(4):
+            case 0:
+                copy[at] = chance.randrange(256)
+            case 1:
+                copy[at : at + 4] = chance.randrange(1 << 32).to_bytes(4, "little")
+            case 2:
+                copy[at : at + 4] = chance.choice([0, 1, 2, 255, 2**31 - 1, 2**32 - 1]).to_bytes(4, "little")
+            case 3:
+                copy[at] ^= 1 << chance.randrange(8)
+    return bytes(copy[: chance.randrange(len(copy))] if chance.random() < 0.05 else copy)
+
+
+@pytest.mark.parametrize("count", [150, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damaged_files_are_refused_or_answered_but_never_crash(count: int, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 30)
+    chance = random.Random(seed)
+    sources = [graph(name) for name in ("chain-0", "conv-1", "mean", "add-channels", "softmax", "pad", "depthwise-0")]
+    path, errors = tmp_path / "damaged.tflite", 0
+    for number in range(count):
+        path.write_bytes(damaged(chance.choice(sources), chance))
+        try:
+            program = without_constant_channels(lower(path))
+            emit(program, placement.place(program, tries=0))
+        except ModelFileError as e:
+            errors += e.message != ""
+        except Exception as e:
+            raise AssertionError(f"seed {seed}, file {number}") from e
+    assert errors > count / 10

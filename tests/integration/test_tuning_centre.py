@@ -1,0 +1,65 @@
+"""Centring: channels without activation are shifted to the middle of their range, and answers stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rewriting import Net
+
+from edgepress.converters.graph.program import Program
+from edgepress.converters.ptq.bias_absorption import absorb_shifts, find_shifts
+from edgepress.converters.ptq.bias_correction import with_own_biases
+from edgepress.converters.ptq.channel_ranges import channel_ranges, move_ranges
+
+RELU = 1
+ITEMS = np.random.default_rng(0).uniform(0, 1, (16, 6, 6, 3)).astype(np.float32)
+
+
+def bottlenecks(kernel: int = 1, *, same: bool = True) -> Program:
+    """Two bottlenecks, of which the second adds the first, and what reads their sum with a kernel."""
+    net = Net((6, 6), 3, seed=3)
+    net.conv(8, (3, 3), act=RELU)
+    beside = net.conv(4)
+    net.conv(8, act=RELU)
+    net.depthwise((3, 3), act=RELU)
+    net.conv(4)
+    net.add("ADD", [net.now, beside], net.shape)
+    net.conv(8, (kernel, kernel), act=RELU, same=same)
+    net.add("MEAN", [net.now, np.array([1, 2], np.int32)], (1, 8))
+    return Program(with_own_biases(net.model()))
+
+
+def widths(program: Program) -> dict[str, float]:
+    found = channel_ranges(program, ITEMS)
+    return {name: max(high.max(), 0) - min(low.min(), 0) for name, (low, high) in found.items()}
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_answers_stay_and_ranges_shrink(kernel: int) -> None:
+    program = bottlenecks(kernel, same=False)
+    measured = channel_ranges(program, ITEMS)
+    shifts = find_shifts(program, measured)
+    after = Program(program.with_constants(absorb_shifts(program, shifts)))
+    np.testing.assert_allclose(after.answers(ITEMS), program.answers(ITEMS), rtol=0, atol=1e-4)
+    (total,) = (step.output for step in program.steps if step.kind == "ADD")
+    assert set(shifts) == {total, *next(step for step in program.steps if step.kind == "ADD").inputs}
+    before, now = widths(program), widths(after)
+    assert all(now[name] <= before[name] for name in shifts)
+    assert np.prod([now[name] / before[name] for name in shifts]) < 0.8
+    for name, (low, high) in move_ranges(measured, shifts=shifts).items():
+        np.testing.assert_allclose(low, channel_ranges(after, ITEMS)[name][0], atol=1e-4)
+        np.testing.assert_allclose(high, channel_ranges(after, ITEMS)[name][1], atol=1e-4)
+
+
+def test_what_is_padded_with_zeros_is_not_shifted() -> None:
+    program = bottlenecks(3, same=True)
+    assert not find_shifts(program, channel_ranges(program, ITEMS))
+
+
+def test_activations_and_ends_are_not_shifted() -> None:
+    net = Net((6, 6), 3)
+    net.conv(4, act=RELU)
+    net.add("LOGISTIC", [net.conv(4)], net.shape)
+    net.conv(4)
+    program = Program(net.model())
+    assert not find_shifts(program, channel_ranges(program, ITEMS))

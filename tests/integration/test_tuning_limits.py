@@ -1,0 +1,72 @@
+"""Scales that integer kernels can't compute with: refused in files, avoided by equalization."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rewriting import Net
+
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.graph.program import Program
+from edgepress.converters.ptq.channel_ranges import channel_ranges, move_ranges, tensor_ranges
+from edgepress.converters.ptq.channel_scales import scale_groups
+from edgepress.converters.ptq.equalization import ROOM, limit_factors
+from edgepress.converters.ptq.score import runner
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.to_tflite.requantization import LARGEST, requantization
+
+ITEMS = np.random.default_rng(0).normal(size=(16, 4, 4, 3)).astype(np.float32)
+
+
+def net() -> Program:
+    made = Net((4, 4), 3, seed=1)
+    made.conv(4, act=1)
+    made.depthwise((3, 3), act=1)
+    made.conv(2)
+    return Program(made.model())
+
+
+@pytest.mark.parametrize(("share", "refused"), [(1.2, True), (0.8, False)])
+def test_a_file_is_refused_from_the_factor_on_that_kernels_refuse(share: float, refused: bool) -> None:
+    program = net()
+    ranges = tensor_ranges(channel_ranges(program, ITEMS), program.source, None)
+    step = next(step for step in program.weighted() if step.kind == "DEPTHWISE_CONV_2D")
+    largest = np.abs(step.constants[1]).max() / 127
+    source = np.ptp((0.0, *ranges[step.inputs[0]])) / 255
+    output = requantization(float(source), np.array([largest]), LARGEST * share)[0] * 255
+    ranges[step.output] = (0.0, float(output))
+    model = program.with_constants({})
+    if refused:
+        with pytest.raises(ConversionError, match=r"layer2.*too far apart"):
+            with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False)
+    else:
+        assert np.isfinite(runner(with_scheme(model, SCHEMES["tflite-int8"], ranges, uint8=False))(ITEMS[0])).all()
+
+
+def test_equalization_stays_below_that_factor() -> None:
+    program = net()
+    groups, measured = scale_groups(program), channel_ranges(program, ITEMS)
+    depthwise = next(step for step in program.weighted() if step.kind == "DEPTHWISE_CONV_2D")
+    factors = np.ones(groups.count)
+    factors[groups.of[depthwise.output][1]] = 2.0**-20  # its weights grow by as much
+
+    def ranges(by: np.ndarray) -> dict[str, tuple[float, float]]:
+        return tensor_ranges(
+            move_ranges(measured, factors={name: by[ids] for name, ids in groups.of.items()}), program.source, None
+        )
+
+    narrow = ranges(np.ones(groups.count))
+    found = limit_factors(groups, factors, narrow)
+    weights = np.abs(groups.scale_constants(found)[depthwise.weights]).max(axis=(0, 1, 2)) / 127
+    source, output = (np.ptp((0.0, *narrow[name])) / 255 for name in (depthwise.inputs[0], depthwise.output))
+    assert requantization(float(source), weights, float(output)).max() == pytest.approx(LARGEST / ROOM, rel=1e-3)
+    others = np.delete(np.arange(groups.count), groups.of[depthwise.output][1])
+    assert (found[others] == 1).all()
+
+
+def test_pinned_channels_keep_their_scale_whatever_is_excessive() -> None:
+    program = net()
+    groups, measured = scale_groups(program), channel_ranges(program, ITEMS)
+    ranges = tensor_ranges(measured, program.source, None) | {program.sink: (0.0, 1e-12)}
+    np.testing.assert_array_equal(limit_factors(groups, np.ones(groups.count), ranges), 1)

@@ -1,0 +1,90 @@
+"""A repaired graph that ONNX can't hold costs no file: the file is made of the source itself, and says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters.conversion import encode
+from edgepress.converters.conversion.encode import Encoder, Once
+from edgepress.converters.conversion.float_graph import FloatGraph
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.schemes import SCHEMES, RepairKind
+from edgepress.runtime.input_spec import InputSpec
+
+OWN = object()
+
+
+def encoder(folder: Path, *, kind: RepairKind = "int8", learned: bool = False) -> Encoder:
+    paths = {name: folder / name for name in ("float", kind)}
+    for path in paths.values():
+        path.write_bytes(b"")
+    float_graph = FloatGraph(paths["float"], {kind: paths[kind]}, facts={kind: {"repairs": ["equalization"]}})
+    ranges = {"input": (0.0, 1.0)} if learned else {}
+    source = SimpleNamespace(facts=SimpleNamespace(format="keras"), loops=False, onnx=lambda adapter: OWN)
+    contract = SimpleNamespace(input=InputSpec(shape=(4,)))
+    job: Any = SimpleNamespace(float_graph=float_graph, learned=ranges, adapter=None, contract=contract, rewrite=False)
+    reference: Any = None
+    return Encoder(source, job, Once(), reference)
+
+
+@pytest.fixture(autouse=True)
+def refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: bytes) -> None:
+        raise ConversionError("It does not support GELU.")
+
+    monkeypatch.setattr(encode, "float_onnx_of", refuse)
+
+
+def test_the_source_takes_its_place(tmp_path: Path) -> None:
+    found, scheme = encoder(tmp_path), SCHEMES["onnx-int8"]
+    assert "GELU" in found.unrepairable(scheme)
+    assert found.facts(scheme) == {}
+
+
+def test_tflite_files_stay_repaired(tmp_path: Path) -> None:
+    found, scheme = encoder(tmp_path), SCHEMES["tflite-int8"]
+    assert not found.unrepairable(scheme)
+    assert found.facts(scheme)["repairs"] == ["equalization"]
+
+
+def test_learned_ranges_need_the_graph(tmp_path: Path) -> None:
+    assert not encoder(tmp_path, learned=True).unrepairable(SCHEMES["onnx-int8"])
+
+
+def test_bugs_cost_no_file_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model: bytes) -> None:
+        raise IndexError(np.int64(3))
+
+    monkeypatch.setattr(encode, "float_onnx_of", fail)
+    assert "IndexError" in encoder(tmp_path).unrepairable(SCHEMES["onnx-int8"])
+
+
+@pytest.mark.parametrize(
+    ("plain", "repaired", "used"),
+    [([0.5, -0.5], [0.1, -0.2], True), ([0.1, -0.2], [-0.5, -0.5], False), ([0.1, -0.2], [-0.2, 0.1], True)],
+)
+def test_exact_repairs_are_used_only_if_the_file_errs_no_more_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: list[float], repaired: list[float], *, used: bool
+) -> None:
+    """The errors of the file's answers to two items; others than the first `COMPARED` items do not count."""
+    monkeypatch.setattr(encode, "COMPARED", 2)
+    monkeypatch.setattr(encode, "outputs_of", lambda data, items: items + np.frombuffer(data).reshape(2, 1))
+    items = np.array([[1.0], [2.0], [3.0]])
+    found, scheme = encoder(tmp_path, kind="exact"), SCHEMES["onnx-dynamic"]
+    assert scheme.repairs == "exact"
+    found.reference = SimpleNamespace(proof=lambda count: (items[:count], items[:count]))  # type: ignore[assignment]
+
+    def quantized(scheme: Any, kind: str) -> tuple[Any, dict[str, int]]:
+        return SimpleNamespace(SerializeToString=np.array(repaired if kind else plain).tobytes), {}
+
+    monkeypatch.setattr(found, "_quantized_onnx", quantized)
+    monkeypatch.setattr(encode, "float_onnx_of", lambda model: OWN)
+    monkeypatch.setattr(encode.interface, "adapted", lambda model, adapter: OWN)
+    assert (found.unrepairable(scheme) == "") is used
+    assert bool(found.facts(scheme)) is used
+    assert found._repairs(scheme) == ("exact" if used else "")

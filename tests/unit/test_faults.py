@@ -1,0 +1,66 @@
+"""What is called a fault of a layer: its size, and what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgepress.converters.diagnosis.layer import FLAGRANT, LEAST, OUTLIER, TRACE, WIDE, QuantizedLayer, fault_of
+
+PLAIN: dict[str, Any] = {
+    "name": "y",
+    "kind": "CONV_2D",
+    "stored": "int8",
+    "cost": 0.1,
+    "agreement": 1.0,
+    "added_db": 30.0,
+    "channel_db": 30.0,
+    "sqnr_db": 30.0,
+    "from_weights": 0.5,
+    "range_used": 0.9,
+    "clipped": 0.0,
+    "channels": 8,
+    "dead": 0,
+    "lost": 0,
+    "spread": 2.0,
+    "widest": 0,
+    "weights_spread": 2.0,
+    "weights_error": 0.0,
+    "fault": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("figures", "cost", "fault"),
+    [
+        ({}, 1.0, ""),
+        ({"spread": OUTLIER + 1}, LEAST, "outlier"),
+        ({"spread": OUTLIER + 1}, LEAST / 2, ""),
+        ({"spread": FLAGRANT * OUTLIER + 1}, LEAST / 2, "outlier"),
+        ({"spread": FLAGRANT * OUTLIER + 1}, TRACE / 2, ""),
+        ({"range_used": WIDE - 0.01}, LEAST, "range"),
+        ({"range_used": WIDE - 0.01}, LEAST / 2, ""),
+        ({"range_used": WIDE / FLAGRANT}, LEAST / 2, "range"),
+        ({"range_used": WIDE / FLAGRANT, "kind": "SOFTMAX"}, LEAST / 2, ""),
+        ({"excess": LEAST, "weights_error": 0.6}, LEAST, "weights"),
+        ({"excess": LEAST, "weights_steps": 9.0}, LEAST, "weights"),
+        ({"excess": LEAST, "bias_steps": 9.0}, LEAST, "bias"),
+        ({"excess": LEAST / 2, "weights_steps": 9.0, "bias_steps": 9.0}, 1.0, ""),
+        ({"excess": LEAST, "spread": OUTLIER + 1, "weights_steps": 9.0}, LEAST, "weights"),
+        ({"spread": 1000.0, "stored": "float32"}, 1.0, ""),
+    ],
+)
+def test_a_fault_costs_something_unless_it_is_flagrant(figures: dict[str, Any], cost: float, fault: str) -> None:
+    assert fault_of(QuantizedLayer(**PLAIN | figures | {"cost": cost}), tied=False, blamed=False) == fault
+
+
+@pytest.mark.parametrize("fault", ["range", "zero point", "clipped"])
+def test_a_fault_of_a_range_counts_if_a_fitting_one_costs_less(fault: Any) -> None:
+    for excess, said in ((LEAST, fault), (LEAST / 2, "")):
+        assert fault_of(QuantizedLayer(**PLAIN | {"excess": excess}), fault, tied=False, blamed=False) == said
+
+
+def test_ranges_that_kernels_tie_are_not_too_wide() -> None:
+    layer = QuantizedLayer(**PLAIN | {"range_used": 0.01})
+    assert (fault_of(layer, tied=False, blamed=False), fault_of(layer, tied=True, blamed=False)) == ("range", "")

@@ -1,0 +1,81 @@
+"""How answers are scored, by files whose answers are given here."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters.metrics import EXACT_DB
+from edgepress.converters.ptq import score as module
+from edgepress.converters.ptq.score import SOUND_DB, Score, Scorer
+
+TRUTH = np.array([[0.0, 2.0, -1.0], [3.0, 1.0, 0.0], [0.2, 0.4, 4.0], [-1.0, 0.2, -2.0]])
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a judge of a net that answers `TRUTH`, or one column of it; a file is given as its answers' bytes."""
+
+    def make(end: str = "SOFTMAX", columns: int = 3, **options: Any) -> Any:
+        def answers(file: bytes, items: np.ndarray) -> np.ndarray:
+            found = np.frombuffer(file).reshape(-1, columns) if file != b"model" else TRUTH[:, :columns]
+            return found[: len(items)].astype(np.float32)
+
+        monkeypatch.setattr(module, "answers_before_end", answers)
+        monkeypatch.setattr(module, "enough", lambda model: len(TRUTH))
+        monkeypatch.setattr(module.passes, "last_operation", lambda model: end)
+        made = Scorer(b"model", np.zeros((4, 1), np.float32), **options)
+        return lambda found: made.score_file(np.asarray(found, np.float64).tobytes())
+
+    return make
+
+
+def test_noise_is_the_spread_between_items_to_the_error(judge: Any) -> None:
+    error = np.array([[0.1], [-0.1], [0.1], [-0.1]]) * [1, -2, 1]
+    centred = TRUTH - TRUTH.mean(axis=1, keepdims=True)
+    spread = np.sum((centred - centred.mean(axis=0)) ** 2)
+    score = judge()(TRUTH + error)
+    assert score.snr_db == pytest.approx(10 * math.log10(spread / np.sum(error**2)), abs=1e-3)
+    assert score.agreement == 1
+
+
+def test_what_softmax_ignores_is_no_noise(judge: Any) -> None:
+    shifted = TRUTH + np.array([[5], [-5], [1], [0]])
+    assert judge()(shifted).snr_db > 100
+    assert judge("LOGISTIC")(shifted).snr_db < 20
+    assert judge("")(TRUTH).snr_db == EXACT_DB
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_answers_that_are_no_numbers_are_the_worst(judge: Any, bad: float) -> None:
+    with np.errstate(invalid="ignore"):
+        assert judge()(np.where(TRUTH == 4, bad, TRUTH)).snr_db == -EXACT_DB
+
+
+def test_labels_that_do_not_exclude_each_other_are_true_above_zero(judge: Any) -> None:
+    found = TRUTH.copy()
+    found[2, 0] = -0.1  # true before
+    found[3, 0] = 0.1  # false before
+    found[0, 1] = 0.3  # still true
+    assert judge("LOGISTIC")(found).agreement == pytest.approx(10 / 12)
+
+
+def test_one_probability_is_true_above_a_half(judge: Any) -> None:
+    found = TRUTH[:, :1].copy()
+    found[2] = 0.4  # false as before
+    assert judge("", columns=1)(found).agreement == 1
+    found[2] = 0.6
+    assert judge("", columns=1)(found).agreement == 0.75
+
+
+@pytest.mark.parametrize(
+    ("agreement", "noise", "sound"),
+    [(1.0, SOUND_DB, True), (None, SOUND_DB, True), (1.0, SOUND_DB - 0.1, False), (0.99, SOUND_DB + 9, False)],
+)
+def test_a_file_is_sound_whose_labels_and_values_are_the_models(
+    agreement: float | None, noise: float, *, sound: bool
+) -> None:
+    assert Score(None, agreement, noise, np.zeros(0, bool)).sound is sound

@@ -1,0 +1,123 @@
+"""How probable it is that a drop is within a limit: against random draws, closed forms, and what must hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgepress.toolkit.stats.posterior import Evidence, least_items_for, probability_within
+
+counts = st.integers(0, 12)
+
+
+@st.composite
+def evidences(draw: Any) -> Evidence:
+    lost, gained, others = draw(counts), draw(counts), draw(counts)
+    items = lost + gained + others + draw(st.integers(1, 800))
+    differing = draw(st.integers(0, 30))
+    more = differing + draw(st.integers(0, 3000))
+    known = [draw(st.integers(0, differing // 3)) for _ in range(3)]
+    return Evidence(items, lost, gained, others, more, differing, *known)
+
+
+def drawn(e: Evidence, limit: float, draws: int = 60_000) -> float:
+    """The same by random draws from the posterior, written as its docstring describes it."""
+    rng = np.random.default_rng(7)
+    labelled = e.lost + e.gained + e.others
+    differing = labelled + e.more_differing
+    share = rng.beta(differing + 0.5, e.items + e.more_items - differing + 0.5, draws)
+    weights = (e.lost + e.more_lost + 0.5, e.gained + e.more_gained, e.others + e.more_others)
+    parts = np.array([rng.gamma(w, 1, draws) if w else np.zeros(draws) for w in weights])
+    lost, gained, _ = parts / parts.sum(axis=0)
+    return float(np.mean(share * (lost - gained) < limit))
+
+
+@settings(max_examples=20, deadline=None)
+@given(evidence=evidences(), limit=st.sampled_from([0.002, 0.005, 0.01, 0.02, 0.05]))
+def test_the_probability_is_that_of_random_draws(evidence: Evidence, limit: float) -> None:
+    assert probability_within(evidence, limit) == pytest.approx(drawn(evidence, limit), abs=0.012)
+
+
+def test_without_further_items_it_is_the_dirichlet_of_lost_and_gained() -> None:
+    rng = np.random.default_rng(0)
+    for lost, gained, items in ((0, 0, 300), (1, 0, 300), (3, 3, 300), (2, 7, 150), (9, 4, 500)):
+        shares = rng.dirichlet((lost + 0.5, gained or 1e-12, items - lost - gained + 0.5), 300_000)
+        expected = np.mean(shares[:, 0] - shares[:, 1] < 0.01)
+        assert probability_within(Evidence(items, lost, gained), 0.01) == pytest.approx(expected, abs=0.005)
+
+
+def test_what_others_differ_in_changes_nothing_without_further_items() -> None:
+    plain = probability_within(Evidence(400, 3, 2), 0.01)
+    assert probability_within(Evidence(400, 3, 2, 25), 0.01) == pytest.approx(plain, abs=0.005)
+
+
+def test_of_unlabelled_differences_all_may_be_lost() -> None:
+    from scipy.stats import beta
+
+    for more, differing in ((1000, 0), (1000, 4), (5000, 40)):
+        found = probability_within(Evidence(200, 0, 0, 0, more, differing), 0.01)
+        assert found == pytest.approx(beta(differing + 0.5, 200 + more - differing + 0.5).cdf(0.01), abs=0.002)
+
+
+def test_agreement_alone_can_not_be_surer_than_the_disagreement() -> None:
+    """A drop can't exceed the disagreement, so the worst that labels can say is the bound by agreement."""
+    for lost, gained, others in ((0, 0, 0), (1, 0, 0), (1, 2, 0), (0, 0, 2), (2, 1, 3)):
+        labelled = Evidence(300, lost, gained, others, 2000, 9)
+        all_lost = Evidence(300, lost + gained + others, 0, 0, 2000, 9)
+        for limit in (0.002, 0.005, 0.01):
+            assert probability_within(labelled, limit) >= probability_within(all_lost, limit) - 1e-3
+
+
+@settings(max_examples=20, deadline=None)
+@given(evidence=evidences(), limit=st.sampled_from([0.005, 0.01, 0.03]))
+def test_it_falls_with_losses_and_rises_with_gains_agreement_and_limit(evidence: Evidence, limit: float) -> None:
+    found = probability_within(evidence, limit)
+    change = dataclasses.replace
+    assert 0 <= found <= 1
+    worse = change(evidence, items=evidence.items + 1, lost=evidence.lost + 1)
+    better = change(evidence, items=evidence.items + 1, gained=evidence.gained + 1)
+    assert probability_within(worse, limit) <= found + 0.005
+    if evidence.lost + evidence.gained + evidence.others + evidence.more_differing:
+        assert probability_within(better, limit) >= found - 0.005
+    assert probability_within(evidence, 2 * limit) >= found - 1e-9
+    agreeing = change(evidence, more_items=evidence.more_items + 5000)
+    assert probability_within(agreeing, limit) >= found - 0.005
+
+
+def test_losing_and_gaining_are_no_mirror_images() -> None:
+    assert probability_within(Evidence(300, 6, 0), 0.01) < 0.1 < 0.99 < probability_within(Evidence(300, 0, 6), 0.01)
+
+
+def test_labels_of_further_items_count() -> None:
+    unlabelled = Evidence(300, 1, 1, 0, 2000, 30)
+    lost, gained = dataclasses.replace(unlabelled, more_lost=20), dataclasses.replace(unlabelled, more_gained=20)
+    assert probability_within(lost, 0.01) < probability_within(unlabelled, 0.01) < probability_within(gained, 0.01)
+
+
+def test_the_examples_of_the_guide() -> None:
+    assert probability_within(Evidence(200, 0, 0), 0.01) == pytest.approx(0.955, abs=0.001)
+    assert probability_within(Evidence(300, 1, 0), 0.01) == pytest.approx(0.890, abs=0.001)
+    assert probability_within(Evidence(300, 3, 3), 0.01) == pytest.approx(0.853, abs=0.002)
+    assert probability_within(Evidence(300, 0, 0), 0.0) == 0
+
+
+@pytest.mark.parametrize(("limit", "confidence"), [(0.01, 0.9), (0.005, 0.9), (0.02, 0.975), (0.01, 0.5)])
+def test_the_least_items_are_the_first_that_are_enough(limit: float, confidence: float) -> None:
+    n = least_items_for(limit, confidence)
+    assert probability_within(Evidence(n, 0, 0), limit) >= confidence > probability_within(Evidence(n - 1, 0, 0), limit)
+
+
+def test_one_in_ten_is_taken_wrongly_at_the_limit() -> None:
+    """Files whose drop is just at the limit: the share that reaches 90 %, over 200 to 500 items, is about 10 %."""
+    rng = np.random.default_rng(3)
+    for gained in (0.0, 0.002, 0.01):
+        wrong = []
+        for items in range(200, 501, 25):
+            numbers = rng.multinomial(items, (0.01 + gained, gained, 0.99 - 2 * gained), 200)
+            wrong += [probability_within(Evidence(items, int(b), int(c)), 0.01) >= 0.9 for b, c, _ in numbers]
+        assert 0.05 < np.mean(wrong) < 0.125, gained

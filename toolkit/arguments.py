@@ -1,0 +1,115 @@
+"""Calls of the public functions: an argument of a wrong type is named, with what was given and what is accepted."""
+
+from __future__ import annotations
+
+import collections.abc
+import difflib
+import functools
+import inspect
+import numbers
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+Result = TypeVar("Result")
+NUMBERS = {int: numbers.Integral, float: numbers.Real}
+"""The types of numbers, NumPy's included, that stand for a number of Python."""
+WORDS: dict[Any, str] = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", Path: "a Path"}
+WORDS |= {type(None): "None"}
+"""What messages call a type."""
+SHOWN = 60
+"""Letters of a value in a message."""
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that looks at its arguments before it does anything.
+
+    Raises:
+        TypeError: By the function: an argument is missing, unknown, or of a type that its annotation does not name.
+    """
+
+    @functools.wraps(function)
+    def call(*values: Any, **named: Any) -> Any:
+        signature = _signature(function)
+        try:
+            given = signature.bind(*values, **named).arguments
+        except TypeError as e:
+            raise TypeError(f"{function.__name__}(): {e}.{_nearest(named, signature)}") from None
+        for name, value in given.items():
+            parameter = signature.parameters[name]
+            each = value if parameter.kind is inspect.Parameter.VAR_POSITIONAL else [value]
+            for one in each:
+                if not fits(one, parameter.annotation):
+                    raise TypeError(
+                        f"{function.__name__}(): {name} is {_shown(one)}; accepted: {in_words(parameter.annotation)}."
+                    )
+        return function(*values, **named)
+
+    return call
+
+
+def call_with(function: Callable[..., Result], given: Mapping[str, Any], **more: Any) -> Result:
+    """Call a function, or make an object of a class of options, with those of the given arguments that it has.
+
+    So options that go through several functions are named once. tests/test_arguments.py checks that public functions
+    have arguments for all options of their commands.
+
+    Args:
+        function: The function or class.
+        given: Arguments by name, and others: the `locals()` of a function that has the same options.
+        more: Arguments that are not among these, or have another value.
+    """
+    accepted = inspect.signature(function).parameters
+    return function(**{name: given[name] for name in accepted if name in given} | more)
+
+
+@functools.cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function, eval_str=True)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of the type of an annotation; the words of a Literal are checked where they are used."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, one) for one in inner)
+    if origin is Literal:
+        return isinstance(value, str)
+    if kind in (Any, inspect.Parameter.empty):
+        return True
+    if kind in NUMBERS:
+        return isinstance(value, NUMBERS[kind]) and not isinstance(value, bool)
+    if origin in (collections.abc.Sequence, collections.abc.Iterable):
+        items = value if isinstance(value, (list, tuple, set)) else ()
+        return (
+            isinstance(value, origin)
+            and not isinstance(value, (str, bytes))
+            and all(fits(one, inner[0]) for one in items)
+        )
+    return isinstance(value, origin or kind)
+
+
+def in_words(kind: Any) -> str:
+    """A type as a message names it."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(in_words, inner)))
+    if origin is Literal:
+        return " or ".join(map(repr, inner))
+    if origin in (collections.abc.Sequence, collections.abc.Iterable):
+        return f"a list, each item {in_words(inner[0])}"
+    if origin is collections.abc.Callable:
+        return "a function"
+    return WORDS.get(kind) or str(getattr(origin or kind, "__name__", kind))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{text[:SHOWN]}{'...' if len(text) > SHOWN else ''} ({type(value).__name__})"
+
+
+def _nearest(named: dict[str, Any], signature: inspect.Signature) -> str:
+    unknown = next((name for name in named if name not in signature.parameters), None)
+    near = difflib.get_close_matches(unknown or "", signature.parameters, n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,254 @@
+"""Fit what the contract says of a file's answers, from its scores of items with labels.
+
+The items are divided once: a quarter fits the temperature, the references and the order of thresholds, the rest
+measures the promise. So the promise is measured on items that chose nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.runtime.acceptance import (
+    SMALLEST,
+    Acceptance,
+    AnswerLimits,
+    Temperature,
+    certainty_of,
+)
+from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divided
+from edgepress.toolkit.calibrating.references import with_references
+from edgepress.toolkit.stats.acceptance import (
+    Accepted,
+    bound_error,
+    bound_rejection,
+    least_items_to_promise,
+    outcome_at,
+    sequence,
+    upper_bound,
+)
+
+LIMITS = (0.002, 0.005, *(n / 100 for n in range(1, 10)), 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+"""Errors that are tried, if the wanted one can't be promised."""
+LEAST_FIT = 50
+"""Fewer items fit no temperature: scores are then taken for probabilities."""
+
+Scores = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted, and what it is worth.
+
+    Attributes:
+        limits: What the contract gets; without `accept` if nothing can be promised.
+        items: Number of items that measured the promise.
+        accuracy: Share of right answers among them, 0-1.
+        ece: Expected calibration error on them before and after, 0-1.
+        nll: Mean negative log-likelihood on them before and after.
+        reachable: Without `accept`, the smallest limit that could be promised, 0-1.
+        missing: Without `accept`: for a promised error, the least number of accepted items that it needs; for a
+            promised rejection, the number of further items that it needs.
+        auroc: With unknown items, how well each score tells them from known ones, 0-1: the certainty, and the
+            similarity to references; None without.
+        unknown_accepted: Share of unknown items that are accepted, 0-1; None without unknown items.
+    """
+
+    limits: AnswerLimits
+    items: int
+    accuracy: float
+    ece: tuple[float, float]
+    nll: tuple[float, float]
+    reachable: float | None = None
+    missing: int | None = None
+    auroc: tuple[float, float] | None = None
+    unknown_accepted: float | None = None
+
+
+def fit(
+    scores: Scores,
+    y: Ints,
+    wish: Wish,
+    *,
+    engine: str,
+    data: str = "",
+    decided: Ints | None = None,
+    unknown: Scores | None = None,
+) -> Fit:
+    """Fit temperature, references and threshold.
+
+    Args:
+        scores: Scores of items, float32, shape (N, labels).
+        y: Their labels, int64, shape (N,).
+        wish: What shall be promised.
+        engine: The engine that answered.
+        data: Where the items came from.
+        decided: The class that the file decides for each item; None: the one with the highest score.
+        unknown: Scores of items that are of none of the labels, shape (M, labels).
+
+    Raises:
+        InputError: There are too few items to divide.
+    """
+    wrong = (scores.argmax(axis=1) if decided is None else decided) != y
+    fits, measures = divided(len(y))
+    limits = AnswerLimits(fit_temperature(scores[fits], y[fits]) if len(fits) >= LEAST_FIT else None)
+    auroc = None
+    if unknown is not None and scores.shape[1] > 1:
+        limits, auroc = with_references(limits, scores, unknown, fits, measures, wish)
+    limits, missing = with_acceptance(limits, scores, y, wish, engine=engine, data=data, wrong=wrong)
+    before = scores[measures] / np.maximum(scores[measures].sum(axis=1, keepdims=True), SMALLEST)
+    after = limits.probabilities(scores[measures])
+    return Fit(
+        limits,
+        len(measures),
+        float(1 - wrong[measures].mean()),
+        (expected_error(before, ~wrong[measures]), expected_error(after, ~wrong[measures])),
+        (negative_log_likelihood(before, y[measures]), negative_log_likelihood(after, y[measures])),
+        reachable=None if missing is None else missing[0],
+        missing=None if missing is None else missing[1],
+        auroc=auroc,
+        unknown_accepted=_share_accepted(limits, unknown),
+    )
+
+
+def _share_accepted(limits: AnswerLimits, unknown: Scores | None) -> float | None:
+    """Share of the unknown items that chose nothing that is accepted."""
+    if unknown is None or limits.accept is None:
+        return None
+    _, reports = divided(len(unknown), share=0.5, what="unknown items")
+    accepted = limits.accepted(unknown[reports])
+    assert accepted is not None
+    return float(accepted.mean())
+
+
+def fit_temperature(scores: Scores, y: Ints) -> Temperature:
+    """The temperature and offset with the least negative log-likelihood, from several starts."""
+    from scipy.optimize import minimize
+
+    def of(point: Floats) -> Temperature:
+        temperature, offset = np.exp(np.clip(point, np.log([0.01, SMALLEST]), np.log([50.0, 0.5])))
+        return Temperature(temperature=float(temperature), offset=float(offset))
+
+    def loss(point: Floats) -> float:
+        return negative_log_likelihood(of(point).probabilities(scores), y)
+
+    starts = [np.log([1.0, SMALLEST]), np.log([1.0, 1 / 512]), np.log([2.0, 1 / 256]), np.log([1.5, 1e-5])]
+    outcomes = [minimize(loss, start, method="Nelder-Mead", options={"maxiter": 200}) for start in starts]
+    points = [starts[0], *(outcome.x for outcome in outcomes)]
+    return of(min(points, key=loss))
+
+
+def with_acceptance(
+    limits: AnswerLimits,
+    scores: Scores,
+    y: Ints,
+    wish: Wish,
+    *,
+    engine: str,
+    data: str = "",
+    wrong: npt.NDArray[np.bool_] | None = None,
+) -> tuple[AnswerLimits, tuple[float, int] | None]:
+    """The limits with what is accepted, or why nothing can be: the reachable limit, and the missing items.
+
+    Args:
+        limits: The temperature and the references, fitted to the items of `divided` that fit.
+        scores: Scores of all items, shape (N, labels).
+        y: Their labels, shape (N,).
+        wish: What shall be promised.
+        engine: The engine that answered.
+        data: Where the items came from.
+        wrong: Whether the file decides for another class, shape (N,); None: whether the highest score is another's.
+    """
+    wrong = scores.argmax(axis=1) != y if wrong is None else wrong
+    fits, measures = divided(len(y))
+    measured = _certainty(limits, scores[measures])
+    if wish.promise == "rejected":
+        outcome = _rejection(measured, wrong[measures], limits, wish)
+        problem = None if outcome else _rejection_missing(len(y), limits, wish)
+    else:
+        doubt = (1 - limits.probabilities(scores[fits]).max(axis=1) + wrong[fits]) / 2  # what was seen is of few items
+        fitted = _certainty(limits, scores[fits])
+
+        def bounded(limit: float) -> Accepted | None:
+            options = {"limit": limit, "confidence": wish.confidence}
+            thresholds = sequence(fitted, doubt, items=len(measures), **options) - ROUNDING
+            return bound_error(measured, wrong[measures], thresholds, **options)
+
+        outcome = bounded(wish.limit)
+        problem = None if outcome else _error_missing(bounded, wish)
+    if outcome is None:
+        return limits, problem
+    accept = Acceptance(
+        at_least=max(-1.0, outcome.at_least),
+        promise=wish.promise,
+        limit=wish.limit,
+        confidence=wish.confidence,
+        items=outcome.items,
+        accepted=outcome.accepted,
+        errors=outcome.errors,
+        upper=min(wish.limit, outcome.upper),
+        engine=engine,
+        data=data,
+    )
+    return replace(limits, accept=accept), None
+
+
+def _rejection(certainty: Floats, wrong: npt.NDArray[np.bool_], limits: AnswerLimits, wish: Wish) -> Accepted | None:
+    """The threshold that rejects few items, if there are enough to promise it."""
+    limit, confidence = _certainty_share(limits, wish)
+    finite = np.where(np.isfinite(certainty), certainty, 1.0)
+    threshold = bound_rejection(finite, limit=limit, confidence=confidence)
+    if threshold is None:
+        return None
+    outcome = outcome_at(threshold - ROUNDING, certainty, wrong, wish.confidence)
+    return replace(outcome, upper=upper_bound(outcome.items - outcome.accepted, outcome.items, wish.confidence))
+
+
+def _certainty_share(limits: AnswerLimits, wish: Wish) -> tuple[float, float]:
+    """The limit and the confidence of what certainty rejects; half of limit and doubt is for references."""
+    parts = 1 if limits.unknown is None else 2
+    return wish.limit / parts, 1 - (1 - wish.confidence) / parts
+
+
+def _rejection_missing(items: int, limits: AnswerLimits, wish: Wish) -> tuple[float, int]:
+    """The smallest rejection that so many items can promise, and how many items are missing."""
+    limit, confidence = _certainty_share(limits, wish)
+    parts = wish.limit / limit
+    reachable = parts * upper_bound(0, len(divided(items)[1]), confidence)
+    least, enough = least_items_to_promise(limit, confidence), items
+    while len(divided(enough)[1]) < least:
+        enough += least - len(divided(enough)[1])
+    return reachable, enough - items
+
+
+def _error_missing(bounded: Callable[[float], Accepted | None], wish: Wish) -> tuple[float, int]:
+    """The smallest of some larger limits that holds, 1 if none does; and the least number of accepted items."""
+    larger = [limit for limit in LIMITS if limit > wish.limit]
+    reachable = next((limit for limit in larger if bounded(limit) is not None), 1.0)
+    return reachable, least_items_to_promise(wish.limit, wish.confidence)
+
+
+def _certainty(limits: AnswerLimits, scores: Scores) -> Floats:
+    """The certainty of answers; minus infinity for those that are unlike all references."""
+    certainty = certainty_of(scores).astype(np.float64)
+    if limits.unknown is None:
+        return certainty
+    return np.where(limits.unknown.similarity(scores) >= limits.unknown.at_least, certainty, -np.inf)
+
+
+def expected_error(probabilities: Scores, right: npt.NDArray[np.bool_]) -> float:
+    """The expected calibration error of the best class, 0-1; `right` says whether it is the label, shape (N,)."""
+    from edgepress.toolkit.stats.metrics import calibration_error
+
+    return calibration_error(probabilities.max(axis=1), right)
+
+
+def negative_log_likelihood(probabilities: Scores, y: Ints) -> float:
+    """The mean negative log-likelihood of labels, int64, shape (N,)."""
+    own = probabilities[np.arange(len(y)), y].astype(np.float64)
+    return float(-np.log(np.maximum(own, SMALLEST)).mean())

@@ -1,0 +1,68 @@
+"""Reference answers: what known items look like, so that unlike ones are not accepted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.runtime.acceptance import (
+    MAX_VALUES,
+    AnswerLimits,
+    Unknown,
+    certainty_of,
+    directions_of,
+    stored_directions,
+)
+from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divided
+from edgepress.toolkit.stats.acceptance import bound_rejection
+
+REFERENCES = 300
+"""Number of reference answers that are stored."""
+KNOWN_REJECTED = 0.05
+"""Share of known items that the references may reject, if no other limit is given."""
+LEAST_FLOOR = 1e-7
+"""Smaller scores of float files are taken for this."""
+
+Scores = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+def with_references(
+    limits: AnswerLimits, scores: Scores, unknown: Scores, fits: Ints, measures: Ints, wish: Wish
+) -> tuple[AnswerLimits, tuple[float, float]]:
+    """The limits with references if they tell unknown items better than certainty does; the AUROC of both.
+
+    Half of the items that fit become references, the other half is compared with them. The similarity that few known
+    items fall below comes from the second half, too; that of a promised rejection from the items that measure.
+    """
+    chooses, _ = divided(len(unknown), share=0.5, what="unknown items")
+    labels = scores.shape[1]
+    stored = fits[: min(REFERENCES, MAX_VALUES // labels, len(fits) // 2)]
+    known, unlike = scores[fits[len(stored) :]], unknown[chooses]
+    positive = scores[fits][scores[fits] > 0]
+    floor = max(LEAST_FLOOR, float(positive.min()) / 2) if len(positive) else LEAST_FLOOR
+    references = Unknown(
+        references=stored_directions(directions_of(scores[stored], floor)), labels=labels, at_least=-2.0, floor=floor
+    )
+    rejected, confidence, judged = KNOWN_REJECTED, wish.confidence, known
+    if wish.promise == "rejected":
+        rejected, confidence, judged = wish.limit / 2, 1 - (1 - wish.confidence) / 2, scores[measures]
+    similarity = references.similarity(judged).astype(np.float64)
+    threshold = bound_rejection(similarity, limit=rejected, confidence=confidence)
+    if threshold is not None:
+        references = replace(references, at_least=max(-2.0, threshold - ROUNDING))
+    certain = [certainty_of(part) for part in (known, unlike)]
+    similar = [references.similarity(part) for part in (known, unlike)]
+    auroc = (_auroc(*certain), _auroc(*similar))
+    better = auroc[1] > auroc[0] and threshold is not None
+    return (replace(limits, unknown=references) if better else limits), auroc
+
+
+def _auroc(known: Scores, unknown: Scores) -> float:
+    """The probability that a known item has a higher score than an unknown one."""
+    from sklearn.metrics import roc_auc_score
+
+    labels = np.concatenate([np.ones(len(known)), np.zeros(len(unknown))])
+    return float(roc_auc_score(labels, np.concatenate([known, unknown])))

@@ -1,0 +1,69 @@
+"""What `calibrate` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edgepress.toolkit.calibrating.calibrate import Calibrated
+from edgepress.toolkit.cli.screen import table
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.terminal import Table
+
+
+def calibration_table(results: Sequence[Calibrated]) -> Table:
+    """The calibrated files, one a row; the calibration error before and after, and what is accepted."""
+    columns = [("File", "left"), ("Engine", "left"), ("Items", "right"), ("Acc. %", "right"), ("ECE pp", "right")]
+    columns += [("Accepted %", "right"), ("Wrong of these", "right"), ("Promised %", "right")]
+    rows = []
+    for result in results:
+        fit, accept = result.fit, result.fit.limits.accept
+        about = [result.file.name, result.engine, str(fit.items), f"{100 * fit.accuracy:.1f}"]
+        about.append(f"{100 * fit.ece[0]:.1f} → {100 * fit.ece[1]:.1f}")
+        if accept is None:
+            rows.append([*about, "-", "-", "-"])
+        else:
+            share = accept.accepted / accept.items
+            wrong = f"{accept.errors} of {accept.accepted}"
+            rows.append([*about, f"{100 * share:.1f}", wrong, f"{100 * accept.limit:.3g}"])
+    return table(columns, rows)
+
+
+def sentences(results: Sequence[Calibrated]) -> Iterator[str]:
+    """Each promise with its condition, or what could be promised; what unknown items do; and the next command."""
+    for result in results:
+        accept = result.fit.limits.accept
+        yield f"{result.file.name}: {accept.words() if accept else _missing(result)}"
+        if result.fit.auroc is not None:
+            yield _unknown(result)
+    if written := [result.path for result in results if result.path is not None]:
+        yield f"Next: {shell_line('edgepress', 'bundle', written[0])}"
+
+
+def _missing(result: Calibrated) -> str:
+    fit, wish = result.fit, result.wish
+    assert fit.reachable is not None
+    limit, reachable = f"{100 * wish.limit:g} %", f"{100 * fit.reachable:.3g} %"
+    if wish.promise == "error":
+        what = f"an error of at most {limit} can't be promised"
+        nearest = f"{reachable} can." if fit.reachable < 1 else "no other limit can, either."
+        needed = f"Even if all accepted answers are right, {limit} needs {fit.missing} of them."
+    else:
+        what = f"that at most {limit} of known items are rejected can't be promised"
+        nearest = f"{reachable} can."
+        needed = f"{limit} needs {fit.missing} more items."
+    left = f" {result.earlier} is of an earlier calibration." if result.earlier is not None else ""
+    return f"{what} with these {fit.items} items; {nearest} {needed} No copy was written.{left}"
+
+
+def _unknown(result: Calibrated) -> str:
+    fit = result.fit
+    assert fit.auroc is not None
+    certainty, similarity = fit.auroc
+    kept = "is used, too" if fit.limits.unknown is not None else "is not used"
+    text = (
+        f"{result.file.name}: certainty tells unknown items from known ones with an AUROC of {certainty:.2f}, "
+        f"similarity to known answers with {similarity:.2f}, which {kept}"
+    )
+    return text + (
+        "." if fit.unknown_accepted is None else f"; {fit.unknown_accepted:.1%} of unknown items are accepted."
+    )

@@ -1,0 +1,166 @@
+"""Make files, each step once: conversions, trained, pruned and narrower nets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgepress.converters.sources.keras import sha256_of
+from edgepress.toolkit import text
+from edgepress.toolkit.compression.step_cache import Files, StepCache
+from edgepress.toolkit.compression.trial import Trial
+from edgepress.toolkit.conversion import SAMPLES, convert
+from edgepress.toolkit.data import calibration_rows
+from edgepress.toolkit.data.types import SPLITS, Split
+from edgepress.toolkit.retraining.prune import prune
+from edgepress.toolkit.retraining.trainer import BATCH, LEAST_STEPS
+from edgepress.toolkit.retraining.tune import tune
+from edgepress.toolkit.training.loop import train
+
+TUNE_STEPS = 1600
+"""Steps of training for quantization at most: a number, not a time, so that every run makes the same file."""
+PRUNE_EPOCHS = 60
+"""Passes over the training items that a pruned net is trained for, likewise."""
+PRUNE_STEPS = 12000
+"""Steps of that at most."""
+PROBED = 64
+"""Items of each split that a net is trained on of which only size, latency and memory are asked."""
+
+
+class SourceModel(NamedTuple):
+    """A model to convert.
+
+    Attributes:
+        path: The model.
+        facts: For `Trial.facts`.
+        seconds: Time that it took to make.
+    """
+
+    path: Path
+    facts: Mapping[str, Any]
+    seconds: float
+
+
+class Builder:
+    """Makes files and the models that they are converted from; see `StepCache` for how often."""
+
+    def __init__(self, cache: StepCache) -> None:
+        self.cache, self.options = cache, cache.options
+
+    def convert(
+        self,
+        source: Path,
+        schemes: Sequence[str],
+        *,
+        calibration: str = "auto",
+        samples: int = SAMPLES,
+        max_drop: float | None = None,
+        verify: bool = True,
+    ) -> list[Trial]:
+        """The files of a model, by the names of their schemes, as `edgepress convert` makes them."""
+        options, own = self.options, source != self.options.model
+        how = {"calibration": calibration, "samples": samples, "max_drop": max_drop, "verify": verify}
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            variants = convert(
+                source,
+                ",".join(schemes),
+                data=options.data,
+                out=folder,
+                hints=None if own else options.hints,
+                skip_unreadable=options.skip_unreadable,
+                offline=not options.install,
+                on_note=lambda text: self.cache.notes.setdefault(text),
+                **how,  # type: ignore[arg-type]
+            )
+            errors = {v.scheme: f"{v.error} {v.hint}".strip() for v in variants if v.path is None}
+            return {"errors": errors}, {v.scheme: v.path for v in variants if v.path is not None}
+
+        arguments = {"source": sha256_of(source), "schemes": [*schemes], **how}
+        entry = self.cache.step("convert", f"converting to {', '.join(schemes)}", arguments, work)
+        seconds, errors = entry.made["seconds"] / len(schemes), entry.result["errors"]
+        trials = []
+        for name in schemes:
+            trial = Trial(scheme=name, seconds=seconds, error=errors.get(name, ""))
+            if (file := entry.files.get(name)) is not None:
+                trial = replace(trial, file=file, sha256=sha256_of(file), size_bytes=file.stat().st_size)
+            trials.append(trial)
+        return trials
+
+    def tune(self, bits: int) -> SourceModel:
+        """The model trained for quantization, as `edgepress tune` does."""
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            result = tune(self.options.model, self.options.data, bits=bits, steps=TUNE_STEPS, **self._training(folder))
+            return {"facts": {"bits": bits, "steps": result.facts["steps"]}}, {"model": result.model}
+
+        return self._source("tune", f"training for {bits}-bit weights", {"bits": bits, "steps": TUNE_STEPS}, work)
+
+    def prune(self, *, briefly: bool = False, **target: float) -> SourceModel:
+        """The model pruned to `macs` or `max_size`, as `edgepress prune` does; `briefly`: with the least training."""
+        options = self.options
+        steps = min(PRUNE_STEPS, PRUNE_EPOCHS * -(-len(options.opened.train) // BATCH))
+        steps = LEAST_STEPS if briefly else steps
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            result = prune(options.model, options.data, steps=steps, **self._training(folder) | target)
+            before, after = result.facts["before"], result.facts["after"]
+            shares = {name: after[name] / before[name] for name in ("macs", "parameters")}
+            return {"facts": shares}, {"model": result.model}
+
+        words = f"pruning to {describe_target(target)}" + (", training briefly" if briefly else "")
+        return self._source("prune", words, {**target, "steps": steps}, work)
+
+    def distil(self, arch: str, width: float) -> SourceModel:
+        """The model distilled into an architecture, a `.keras` file."""
+        options = self.options
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            training: dict[str, Any] = {"width": width, "teacher": options.model, "seed": options.seed}
+            result = train(options.opened, arch, out=folder, **training, resume=True, progress=False)
+            return {"facts": {"arch": arch, "width": width, "epochs": len(result.history)}}, {"model": result.model}
+
+        words = f"distilling into {arch} of width {width:g}"
+        return self._source("distil", words, {"arch": arch, "width": width}, work)
+
+    def untrained(self, arch: str, width: float) -> SourceModel:
+        """A net of an architecture that has seen a few items only."""
+        opened = self.options.opened
+        parts = [_first(getattr(opened, name), PROBED) for name in SPLITS]
+        few = replace(opened, train=parts[0], val=parts[1], test=parts[2])
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            result = train(few, arch, out=folder, width=width, epochs=1, resume=True, progress=False)
+            return {}, {"model": result.model}
+
+        return self._source("probe", f"{arch} of width {width:g}, untrained", {"arch": arch, "width": width}, work)
+
+    def _source(
+        self,
+        kind: str,
+        words: str,
+        arguments: Mapping[str, Any],
+        work: Callable[[Path], tuple[dict[str, Any], Files]],
+    ) -> SourceModel:
+        entry = self.cache.step(kind, words, {**arguments, "seed": self.options.seed}, work)
+        return SourceModel(entry.files["model"], entry.result.get("facts", {}), entry.made["seconds"])
+
+    def _training(self, folder: Path) -> dict[str, Any]:
+        """Options that `tune` and `prune` share."""
+        options = self.options
+        shared = {"hints": options.hints, "skip_unreadable": options.skip_unreadable, "offline": not options.install}
+        return {**shared, "out": folder, "seed": options.seed, "resume": True}
+
+
+def describe_target(target: Mapping[str, float]) -> str:
+    """A target of `prune` in words."""
+    (name, value), *_ = target.items()
+    return f"{text.percent(value, '.0f')} of the MACs" if name == "macs" else text.size(round(value))
+
+
+def _first(split: Split, count: int) -> Split:
+    """Items of a split, spread over its classes."""
+    rows = calibration_rows(split, count)
+    return Split(split.source, split.indices[rows], split.y[rows])

@@ -1,0 +1,202 @@
+"""Measure files: accuracy on validation items, latency and memory; the best one's accuracy on test items.
+
+The latency of a file is measured in turns with the float file, so that a change of the machine's speed affects both.
+Test items are read by `final` alone; `train` also writes a figure on them, which nothing here reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.files import write_bytes
+from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
+from edgepress.toolkit.benchmarking.options import BenchmarkOptions
+from edgepress.toolkit.benchmarking.quiet import Watch
+from edgepress.toolkit.benchmarking.timing import Timing, time_candidates
+from edgepress.toolkit.boards.bench import board_bench
+from edgepress.toolkit.caches import default_cache
+from edgepress.toolkit.compression.step_cache import FATAL, Files, StepCache
+from edgepress.toolkit.compression.trial import Trial, evidence_of
+from edgepress.toolkit.data.types import DataSet
+from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.host.cpus import choose_cpus
+from edgepress.toolkit.host.describe import describe_host, host_title
+from edgepress.toolkit.results.packed import packed, unpacked
+from edgepress.toolkit.stats.intervals import paired_drop, paired_ratio
+from edgepress.toolkit.stats.posterior import Evidence, probability_within
+from edgepress.toolkit.workers.opening import Candidate, Opening
+
+ROUNDS = 12
+"""Rounds of timing."""
+TIMING_S = 3.0
+"""Seconds that one file is timed at most."""
+ITEMS = 16
+"""Different items that are timed."""
+BOARD_ROUNDS = 6
+"""Rounds of timing on a board."""
+BOARD_SECONDS = 0.5
+"""Seconds of a round there."""
+TIME_CAP_S = 3600.0
+"""Seconds that a file may take to answer the items."""
+
+
+class Measurer:
+    """Measures files; see `StepCache` for how often."""
+
+    def __init__(self, cache: StepCache) -> None:
+        self.cache, self.options = cache, cache.options
+
+    def measure(self, trial: Trial, reference: Trial | None) -> Trial:
+        """A trial with the figures of its file; `reference` is the float file, None for that itself."""
+        if trial.file is None:
+            return trial
+        started = self.cache.seconds
+        trial = self.time(self._answer(trial), reference)
+        return replace(trial, seconds=trial.seconds + self.cache.seconds - started)
+
+    def final(self, best: Trial, reference: Trial, limit: float) -> dict[str, Any]:
+        """Accuracy of the best file on the test items and its drop: the only use of these.
+
+        Args:
+            best: The file.
+            reference: The float file.
+            limit: Largest drop that is accepted, percentage points: how sure the file is to keep it is told, too.
+        """
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            y = self.options.opened.test.y
+            right = {t.sha256: self._answers(t, self.options.opened).predicted == y for t in (reference, best)}
+            drop = paired_drop(right[reference.sha256], right[best.sha256])
+            evidence = evidence_of(right[reference.sha256], right[best.sha256])
+            accuracy = {t.sha256: float(np.mean(right[t.sha256])) for t in (reference, best)}
+            return {
+                "items": len(y),
+                "accuracy": accuracy[best.sha256],
+                "float_accuracy": accuracy[reference.sha256],
+                "drop_pp": drop.estimate,
+                "drop_low_pp": drop.low,
+                "drop_high_pp": drop.high,
+                "lost": evidence.lost,
+                "gained": evidence.gained,
+            }, {}
+
+        files = {"file": best.sha256, "reference": reference.sha256, "figures": "drop, lost, gained"}
+        final = dict(self.cache.step("final", "measuring the best file on test items", files, work, here=True).result)
+        evidence = Evidence(final["items"], final["lost"], final["gained"])
+        return final | {"probability": probability_within(evidence, limit / 100)}
+
+    @cached_property
+    def place(self) -> str:
+        """Where latency is measured, in words."""
+        return self.options.board or f"this machine, {host_title(describe_host())}"
+
+    def _answers(self, trial: Trial, data: DataSet) -> Answers:
+        assert trial.file is not None
+        candidate = Candidate(trial.file, self.options.engine)
+        (answers,) = collect_answers([candidate], data, cap_s=TIME_CAP_S, cache=default_cache())
+        if isinstance(answers, EdgepressError):
+            raise answers
+        return answers
+
+    def _answer(self, trial: Trial) -> Trial:
+        """With accuracy on validation items; a file that does not run gets the reason."""
+        data = self.options.validation
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            return {"correct": packed(self._answers(trial, data).predicted == data.test.y)}, {}
+
+        words = f"accuracy of {trial.how} on {len(data.test)} validation items"
+        try:
+            correct = self.cache.step("accuracy", words, {"file": trial.sha256}, work, here=True).result["correct"]
+        except FATAL:
+            raise
+        except EdgepressError as e:
+            return replace(trial, error=f"{e.message} {e.hint}".strip())
+        return replace(trial, correct=correct, accuracy=float(np.mean(unpacked(correct, len(data.test)))))
+
+    def time(self, trial: Trial, reference: Trial | None) -> Trial:
+        """With latency: that of the float file times the ratio of both in the same rounds; and with memory."""
+        if trial.error:
+            return trial
+        assert trial.file is not None
+        files = [trial.file] if reference is None else [trial.file, *filter(None, [reference.file])]
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            rounds = self._on_board(files, folder) if self.options.board else None
+            here = self._here(files) if rounds is None or self.options.memory else None
+            return {"made": (here or {}) | ({"rounds": rounds} if rounds is not None else {})}, {}
+
+        arguments = {"files": [trial.sha256, *([reference.sha256] if reference else [])], "memory": self.options.memory}
+        try:
+            entry = self.cache.step("latency", f"latency of {trial.how} on {self.place}", arguments, work, here=True)
+        except FATAL:
+            raise
+        except EdgepressError as e:  # this file's alone, also on a board: the next one may run
+            return replace(trial, error=f"{e.message} {e.hint}".strip())
+        own, *other = entry.made["rounds"]
+        if entry.made.get("noisy"):
+            self.cache.notes.setdefault(
+                "other processes kept the CPUs busy during some timings, which are less certain"
+            )
+        if reference is None:
+            # A file against its own median: the interval is that of the median over rounds.
+            middle, ratio = float(np.median(own)), paired_ratio(np.full(len(own), np.median(own)), own)
+        else:
+            middle, ratio = reference.latency_us or 0.0, paired_ratio(other[0], own)
+        ends = [middle / end for end in (ratio.high, ratio.low) if end]
+        low, high = ends if len(ends) == 2 else (None, None)
+        return replace(
+            trial,
+            latency_us=middle / ratio.estimate,
+            latency_low_us=low,
+            latency_high_us=high,
+            memory_bytes=entry.made.get("memory"),
+        )
+
+    def _here(self, files: Sequence[Path]) -> dict[str, Any]:
+        """Median latency of each file in each round on this machine, microseconds, and memory of the first."""
+        data, cpus = self.options.validation, choose_cpus(1)
+        openings = [Opening(Candidate(f, self.options.engine), data.labels, data.input, cpus) for f in files]
+        watch = Watch(cpus)
+        rounds = 1 if self.options.board else ROUNDS
+        options = BenchmarkOptions(rounds=rounds, timing_s=TIMING_S)
+        items = data.test.read(np.arange(min(ITEMS, len(data.test))))
+        timings = time_candidates(openings, items, watch, options)
+        for timing in timings:
+            if isinstance(timing, EdgepressError):
+                raise timing
+        taken = [t for t in timings if isinstance(t, Timing)]
+        medians = [(t.medians / 1000).tolist() for t in taken]
+        noisy = watch.noise(medians[-1]).noisy
+        return {"rounds": medians, "memory": taken[0].memory_bytes, "noisy": noisy}
+
+    def _on_board(self, files: Sequence[Path], folder: Path) -> list[list[float]]:
+        """Median latency of each file in each round on the board, microseconds."""
+        options, host = self.options, self.options.board
+        copies = [folder / f"{i}-{file.name}" for i, file in enumerate(files)]  # names of bundles must differ
+        for copy, file in zip(copies, files, strict=True):
+            write_bytes(copy, file.read_bytes())
+        result = board_bench(
+            [host],
+            copies,
+            rounds=BOARD_ROUNDS,
+            seconds=BOARD_SECONDS,
+            out=folder,
+            resume=True,
+            python=options.python,
+            ssh_config=options.ssh_config,
+            on_step=self.cache.on_step,
+        )
+        if result.failed or result.benchmark is None:
+            raise result.failed[host]
+        rows = {row.file: row for row in result.benchmark.results}
+        for copy in copies:
+            if rows[str(copy)].failed:
+                raise EdgepressError(f"{copy.name} on {host} {rows[str(copy)].status}")
+        return [[*rows[str(copy)].round_medians_us] for copy in copies]

@@ -1,0 +1,120 @@
+"""One file that was tried, with its figures on validation items and where its speed was measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.toolkit.compression.limits import KINDS, Limits
+from edgepress.toolkit.results.packed import unpacked
+from edgepress.toolkit.stats.choice import Costs, Rule
+from edgepress.toolkit.stats.intervals import paired_drop
+from edgepress.toolkit.stats.posterior import Evidence, probability_within
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A file and its figures; None where a figure is not known.
+
+    Attributes:
+        number: Its place in the search, from 0, which is the float file.
+        strategy: Name of the strategy that made it.
+        cost: Place of that strategy in `STRATEGIES`: a cheaper one has a lower number.
+        how: How it was made, in words.
+        scheme: Its scheme.
+        file: The file; None if it could not be made.
+        sha256: SHA-256 of the file.
+        size_bytes: Its size.
+        accuracy: Share of the validation items that it classifies correctly, 0-1.
+        drop_pp, drop_low_pp, drop_high_pp: Accuracy of the float file minus its own on these, percentage points, with
+            the 95 % interval (paired).
+        probability: That its true drop is within the limit, 0-1, given these items.
+        latency_us: Median latency of a call, microseconds.
+        latency_low_us, latency_high_us: Its 95 % interval over rounds.
+        memory_bytes: Peak memory of its process minus that of one that has only imported the engine.
+        seconds: Time that it took to make and measure it.
+        error: Why it could not be made or measured; empty if it was.
+        facts: More about how it was made: the share of MACs, the width, figures of a training.
+        correct: Base64 of `numpy.packbits` of which validation items it classifies correctly.
+    """
+
+    number: int = 0
+    strategy: str = ""
+    cost: int = 0
+    how: str = ""
+    scheme: str
+    file: Path | None = None
+    sha256: str = ""
+    size_bytes: int | None = None
+    accuracy: float | None = None
+    drop_pp: float | None = None
+    drop_low_pp: float | None = None
+    drop_high_pp: float | None = None
+    probability: float | None = None
+    latency_us: float | None = None
+    latency_low_us: float | None = None
+    latency_high_us: float | None = None
+    memory_bytes: int | None = None
+    seconds: float = 0.0
+    error: str = ""
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    correct: str = ""
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """The values that limits are about, by the names in `KINDS`."""
+        return {name: getattr(self, kind.figure) for name, kind in KINDS.items()}
+
+    def missed(self, limits: Limits) -> dict[str, float | None]:
+        """The limits that it misses; see `Limits.excess`."""
+        return limits.excess(self.figures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in `compress --json`, without the single answers."""
+        document = dataclasses.asdict(self)
+        del document["correct"]
+        return document | {"file": None if self.file is None else str(self.file)}
+
+
+def with_drop(trial: Trial, reference: Trial, count: int, limit: float) -> Trial:
+    """A trial with its accuracy drop against the float file, both measured on the same `count` items.
+
+    Args:
+        trial: The file.
+        reference: The float file.
+        count: Number of items.
+        limit: Largest drop that is accepted, percentage points.
+    """
+    if not trial.correct or not reference.correct:
+        return trial
+    before, after = unpacked(reference.correct, count), unpacked(trial.correct, count)
+    drop = paired_drop(before, after)
+    probability = probability_within(evidence_of(before, after), limit / 100)
+    return replace(trial, drop_pp=drop.estimate, drop_low_pp=drop.low, drop_high_pp=drop.high, probability=probability)
+
+
+def evidence_of(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> Evidence:
+    """On how many items only one of two files is right."""
+    return Evidence(len(before), int((before & ~after).sum()), int((~before & after).sum()))
+
+
+def best_of(trials: list[Trial], limits: Limits, rule: Rule) -> Trial | None:
+    """The file that the rule chooses of those that keep all limits as measured; the float file is not among them.
+
+    If none of these is sure enough, the surest ones count as if they were: few validation items make no file sure, and
+    the user still wants one.
+    """
+    fit = [t for t in trials if t.cost and t.file is not None and not t.error and not t.missed(limits)]
+    costs = [Costs(t.size_bytes or 0, t.latency_us, t.probability) for t in fit]
+    known = [c.probability for c in costs if c.probability is not None]
+    if not known:
+        return None
+    chosen = replace(rule, confidence=min(rule.confidence, max(known))).choose(costs)
+    assert chosen is not None
+    return fit[chosen]

@@ -1,0 +1,80 @@
+"""The data that a model was trained on, found from any working directory: its file remembers the path as given.
+
+A relative path stays relative, as others may read it in the file. It is looked for from the folder of the model
+upwards, which finds it where the run lies below the folder that `edgepress train` ran in, and then in the working
+directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgepress.toolkit.data import paths_of
+from edgepress.toolkit.data.builtin import is_builtin
+from edgepress.toolkit.errors import DataError
+
+SEPARATOR = "::"
+"""Stands between tar shards of one source."""
+
+
+def to_remember(source: str, folder: Path) -> str:
+    """What a model in a folder shall remember of its data: the path as given, or whole if it is not found from there.
+
+    Args:
+        source: A name or a path, from the working directory.
+        folder: The folder of the model.
+    """
+    whole = _below(Path.cwd(), source)
+    if not _is_relative(source) or _found(source, _upwards(folder)) == whole or not _exists(whole):
+        return source
+    return whole
+
+
+def remembered(source: str, model: Path) -> str:
+    """The data that a model remembers, as a path from the working directory.
+
+    Args:
+        source: What it remembers.
+        model: The model's file.
+
+    Raises:
+        DataError: They are not there.
+    """
+    if is_builtin(source):
+        return source
+    found = _found(source, [*_upwards(model.parent), Path.cwd()])
+    if found is None:
+        places = f"in {model.parent}, above it, or in {Path.cwd()}" if _is_relative(source) else "any more"
+        raise DataError(
+            f"{model} was trained on {source!r}, a path remembered from its training, and that is not {places}.",
+            "Give the data with --data.",
+        )
+    return source if found == _below(Path.cwd(), source) else found
+
+
+def _upwards(folder: Path) -> list[Path]:
+    whole = folder.absolute()
+    return [whole, *whole.parents]
+
+
+def _found(source: str, folders: Iterable[Path]) -> str | None:
+    """The whole path of data in the first folder that holds them; None if none does."""
+    return next(filter(_exists, (_below(folder, source) for folder in folders)), None)
+
+
+def _below(base: Path, source: str) -> str:
+    """A source, each of whose relative paths begins at a folder."""
+    parts = (os.path.normpath(base / os.path.expanduser(part)) for part in source.split(SEPARATOR))
+    return SEPARATOR.join(parts)
+
+
+def _exists(source: str) -> bool:
+    return any(os.path.exists(path) for path in paths_of(source))
+
+
+def _is_relative(source: str) -> bool:
+    return not is_builtin(source) and not all(
+        os.path.isabs(os.path.expanduser(part)) for part in source.split(SEPARATOR)
+    )

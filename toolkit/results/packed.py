@@ -1,0 +1,33 @@
+"""Which items a file classifies correctly, as text."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import numpy as np
+import numpy.typing as npt
+
+
+def packed(correct: npt.NDArray[np.bool_]) -> str:
+    """Base64 of `numpy.packbits`.
+
+    Args:
+        correct: Whether each item is classified correctly, bool, shape (N,).
+    """
+    return base64.b64encode(np.packbits(correct).tobytes()).decode()
+
+
+def unpacked(text: str, count: int) -> npt.NDArray[np.bool_]:
+    """The reverse of `packed`, for `count` items.
+
+    Raises:
+        ValueError: The text is damaged.
+    """
+    try:
+        found = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    except binascii.Error as e:
+        raise ValueError(f"correct is not Base64 ({e})") from e
+    if len(found) != (count + 7) // 8:
+        raise ValueError(f"correct holds {len(found)} bytes; {count} items take {(count + 7) // 8}")
+    return np.unpackbits(found, count=count).astype(bool)

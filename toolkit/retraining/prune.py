@@ -1,0 +1,113 @@
+"""Prune a model: `prune`, which the command of the same name calls."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.pruning.importance import MEASURES
+from edgepress.converters.pruning.plan import NEAR
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.quantities import SHARE, SIZE, TIME, parsed
+from edgepress.toolkit.retraining.prune_job import PruneJob, Targets
+from edgepress.toolkit.retraining.prune_trainer import GRAPH, PLAN, prune_here
+from edgepress.toolkit.retraining.run import GraphResult, Run, carry_out
+
+REPORT = "pruning.json"
+
+
+def prune(
+    model: str | Path,
+    data: str | None = None,
+    *,
+    macs: str | float | None = None,
+    max_size: str | float | None = None,
+    max_latency: str | float | None = None,
+    minutes: float = 10.0,
+    steps: int | None = None,
+    out: str | Path | None = None,
+    hints: Hints | None = None,
+    augmentation: str = "auto",
+    seed: int = 0,
+    importance: str = "auto",
+    skip_unreadable: bool = False,
+    offline: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_note: Callable[[str], None] | None = None,
+    on_progress: Callable[[float, str], None] | None = None,
+) -> GraphResult:
+    """Prune channels of a model until it is as small as asked, then distil.
+
+    The model may be of any format; the result is a float `.tflite` that `convert` makes every scheme of. All targets
+    that are given are kept.
+
+    Args:
+        model: A `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
+        data: Data like those it was trained on; None opens those that the model's contract names. Labels are used
+            where there are some.
+        macs: Share of the multiply-accumulates that may be left: 0-1, or text such as "50%".
+        max_size: Largest size of the int8 TFLite file that `convert` makes of the result: bytes, or text such as
+            "100kB".
+        max_latency: Longest time of one answer of that file, measured on this machine with LiteRT and one thread:
+            milliseconds, or text such as "2ms".
+        minutes: Time for training; preparing takes a minute or two more.
+        steps: Largest number of steps instead of a time, so that the result does not depend on the machine's speed.
+        out: Folder for the result; None: `pruned` next to the model.
+        hints: What you know of a model that edgepress did not train.
+        augmentation: Augmentation of the training items, as for `train`.
+        seed: Seed of their order and augmentation.
+        importance: What ranks channels: "l1", "taylor", "variance" or "auto" (docs/prune.md).
+        skip_unreadable: Leave out images that can't be read instead of failing.
+        offline: Do not install onnx2tf, which makes TFLite files of ONNX models, when it is first needed.
+        resume: Resume the run that `out` holds; an empty folder starts one.
+        overwrite: Replace a run that `out` holds.
+        on_note: Called with each guess about the model, and if much less is left than `macs` allows.
+        on_progress: Called with the share of the training that is done, 0-1, and a line of figures.
+
+    Returns:
+        The pruned float `.tflite`, with its contract inside, and figures: "before" and "after" hold "macs" (for one
+        item), "parameters", "size_bytes" (of the int8 file), and those of the float graph on validation items, as far
+        as they can be given: "accuracy" and "agreement" with the model, 0-1, "snr_db"; "latency_ms" if that is a
+        target. "layers" are the output channels before and after by layer, "importance" is the measure that was used.
+
+    Raises:
+        EdgepressError: The model, the data or an option can't be used, the targets can't be reached, or `out` holds
+            another run.
+        KeyboardInterrupt: Ctrl-C; the message says how to resume.
+
+    Example:
+        >>> from edgepress.toolkit import prune
+        >>> prune("edgepress-demo/model.keras", macs=0.5, minutes=1).model.name
+        'model-pruned.tflite'
+    """
+    size, latency_us = parsed("--max-size", max_size, SIZE), parsed("--max-latency", max_latency, TIME)
+    targets = Targets(
+        parsed("--macs", macs, SHARE),
+        None if size is None else int(size),
+        None if latency_us is None else latency_us / 1e3,
+    )
+    if importance not in ("auto", *MEASURES):
+        raise InputError(f"importance is {importance!r}; accepted: auto, {', '.join(MEASURES)}.")
+    run = call_with(Run, locals(), verb="pruned", report=REPORT, scratch=(PLAN, GRAPH.format("*")))
+    own = {"targets": targets, "importance": importance}
+    identity = {"importance": importance, **dataclasses.asdict(targets)}
+    result = carry_out(Path(model), run, prune_here, PruneJob, own=own, identity=identity)
+    if (text := shortfall(result.facts, targets)) and on_note is not None:
+        on_note(text)
+    return result
+
+
+def shortfall(facts: Mapping[str, Any], targets: Targets) -> str:
+    """That far less is left than was asked for, of a share of the multiply-accumulates alone; "" if it is not."""
+    left = facts["after"]["macs"] / facts["before"]["macs"]
+    if targets.macs is None or targets.size_bytes or targets.latency_ms or left >= NEAR * targets.macs:
+        return ""
+    return (
+        f"{left:.0%} of the multiply-accumulates are left where {targets.macs:.0%} may be: single channels of this net "
+        "take so many that no cut ends nearer"
+    )

@@ -1,0 +1,259 @@
+"""The part of `prune` that runs in a child process: channels leave in parts, with a distillation behind each.
+
+The state is saved after every part, so that a killed run goes on where it was. What is kept is the best on validation
+items of the last and longest part, in which the graph is as small as asked.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.calibration import tflite_statistics
+from edgepress.converters.conversion.float_graph import opened
+from edgepress.converters.distillation.distill import Distillation, Trainee
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import write_bytes
+from edgepress.converters.graph.program import Program
+from edgepress.converters.mixed_precision.layers import layers_of
+from edgepress.converters.pruning.importance import Importance, Measure, Moments, channel_moments, importance_of
+from edgepress.converters.pruning.plan import PruningCosts, normalized, planned_units, weights
+from edgepress.converters.pruning.remove import without_channels
+from edgepress.converters.pruning.units import Units, removable_units
+from edgepress.converters.ptq.score import macs
+from edgepress.converters.worker import Emit
+from edgepress.toolkit.data import calibration_rows
+from edgepress.toolkit.retraining.job import Progress, Trained
+from edgepress.toolkit.retraining.prune_job import PruneJob, PrunePlan, read_plan, save_plan
+from edgepress.toolkit.retraining.sizes import Sizes, largest_share, shares
+from edgepress.toolkit.retraining.trainer import LEAST_STEPS, Segment, Trainer, figures_of, row_of, since
+from edgepress.toolkit.training import checkpoint
+from edgepress.toolkit.training.checkpoint import State
+
+FACTOR = 0.85
+"""What the multiply-accumulates are multiplied by in a part."""
+MOST_PARTS = 8
+"""The number of parts at most."""
+TIME_OF_PARTS = 0.35
+"""Share of the time that training between the parts takes; the rest is for the last one."""
+RATE = 1e-2
+"""Learning rate at the beginning of each part."""
+LABELS = 0.2
+"""Share of labels in the loss."""
+SEGMENTS = 8
+"""Checkpoints of the last part."""
+TIGHTER = 0.95
+"""What the multiply-accumulates of the last part are multiplied by while a size or latency is above its target."""
+TRIES = 40
+"""Times that they are at most."""
+LEAST = 64
+"""Items on which channels are measured at least."""
+IMPORTANT = 512
+"""Such items at most."""
+ITEM_BYTES = 128 << 20
+"""Memory in bytes that they may take beyond the least."""
+PLAN = "plan.json"
+"""File of an unfinished run: its parts."""
+GRAPH = "part-{}.tflite"
+"""File of an unfinished run: the graph that a part ends with or, if it is the last, begins with."""
+AUTO: Measure = "taylor"
+
+
+def prune_here(job: PruneJob, emit: Emit) -> None:
+    """Do a `PruneJob`: `Progress` reports, then `Trained`.
+
+    Raises:
+        ConversionError: The model has no float TFLite graph, or one that can't be pruned as asked.
+    """
+    emit(Progress(0.0, "planning"))
+    emit(PruneTrainer(job, opened().tflite(job.adapter, job.onnx2tf), emit).run())
+
+
+class PruneTrainer(Trainer[PruneJob]):
+    """Removes channels of a graph and trains what is left."""
+
+    verb = "pruned"
+    most_epochs = 120
+
+    def __init__(self, job: PruneJob, model: bytes, emit: Emit) -> None:
+        super().__init__(job, model, emit)
+        ranges = tflite_statistics(model, job.calibration, self.input_range).ranges()
+        self.sizes = Sizes(ranges, job.contract, uint8=self.judge.uint8)
+        self.measure: Measure = AUTO if job.importance == "auto" else job.importance  # type: ignore[assignment]
+
+    @cached_property
+    def sample(self) -> npt.NDArray[Any]:
+        """Training items on which channels are measured."""
+        train = self.job.train
+        most = max(LEAST, min(IMPORTANT, ITEM_BYTES // (4 * int(np.prod(self.teacher.shapes[self.teacher.source])))))
+        return train.read(calibration_rows(train, most))
+
+    def run(self) -> Trained:
+        """Prune and train, resuming where the run was, and write the best."""
+        state = checkpoint.load(self.folder)
+        plan = self._plan() if state is None else read_plan(self.folder / PLAN)
+        state = state or State(dict(self.job.began_with))
+        checkpoint.save(state, self.folder)
+        done = int(state.history[-1]["part"]) if state.history else 0
+        model = (self.folder / GRAPH.format(done)).read_bytes() if done else self.model
+        for part in range(done + 1, len(plan.shares)):
+            model = self._part(model, part, plan, state)
+        model = self._last(model, plan, state)
+        self.emit(Progress(1.0, "writing"))
+        facts = self._facts(model)
+        self.write(model, compression={"pruning": facts})
+        return Trained(facts, state.history)
+
+    def _plan(self) -> PrunePlan:
+        moments = channel_moments(self.teacher, self.sample)
+        units, importance = self._important(self.teacher, moments)
+        last, block = largest_share(self.model, units, importance, targets=self.job.targets, sizes=self.sizes)
+        parts = list(shares(last, FACTOR, MOST_PARTS))
+        steps = self.count_steps(self.distillation(Trainee(self.teacher, moments), LABELS))
+        between = max(LEAST_STEPS, int(steps * TIME_OF_PARTS / max(len(parts) - 1, 1)))
+        plan = PrunePlan(parts, block, [between] * (len(parts) - 1) + [0])
+        save_plan(plan, self.folder / PLAN)
+        return plan
+
+    def _important(self, program: Program, moments: Moments) -> tuple[Units, Importance]:
+        """The units of a program, and how important each is."""
+        units = removable_units(program)
+        return units, normalized(
+            importance_of(self.measure, units, moments, items=self.sample, kind=self.kind, seed=self.job.seed)
+        )
+
+    def _smaller(self, model: bytes, plan: PrunePlan, part: int) -> bytes:
+        """The graph with as many channels as a part leaves; of the last one, as many as the targets allow."""
+        program = Program(model)
+        moments = channel_moments(program, self.sample)
+        units, importance = self._important(program, moments)
+        cost = self.job.targets.cost
+        costs, means = PruningCosts(model, units, cost), {name: mean for name, (mean, _) in moments.items()}
+        whole = macs(self.model) if cost == "macs" else weights(self.teacher)
+        bound = plan.shares[part - 1] * whole
+        for _ in range(TRIES):
+            keep = planned_units(units, importance, costs, bound, block=plan.block)
+            if keep is None:
+                raise ConversionError(
+                    "The targets can't be reached: each layer has one channel left.",
+                    "Raise --macs, --max-size or --max-latency.",
+                )
+            pruned = without_channels(model, units, keep, means)
+            if part < len(plan.shares) or not self.sizes.missed(pruned, self.job.targets):
+                return pruned
+            bound = TIGHTER * min(bound, costs.total(costs.sizes(keep)))
+        raise ConversionError(
+            "No graph was found that keeps the targets.", "Raise --macs, --max-size or --max-latency."
+        )
+
+    def _begin(self, model: bytes) -> tuple[Trainee, Distillation]:
+        program = Program(model)
+        trainee = Trainee(program, channel_moments(program, self.sample))
+        return trainee, self.distillation(trainee, LABELS)
+
+    def _part(self, model: bytes, part: int, plan: PrunePlan, state: State) -> bytes:
+        """Prune and train for a moment; the trained graph."""
+        started = time.monotonic()
+        trainee, distillation = self._begin(self._smaller(model, plan, part))
+        steps, before = plan.steps[part - 1], sum(plan.steps[: part - 1])
+        text = f"part {part} of {len(plan.shares)}, {plan.shares[part - 1]:.0%} of the {self.job.targets.cost}"
+
+        def tell(step: int, loss: float) -> None:
+            self.emit(Progress(TIME_OF_PARTS * (before + step) / sum(plan.steps[:-1]), f"{text}, loss {loss:.4f}"))
+
+        (segment,) = self.train(distillation, range(steps), each=steps, rate=_falling(steps), tell=tell, before=before)
+        return self._save_part(_sound(trainee, segment), part, state, segment._replace(started=started))
+
+    def _save_part(self, model: bytes, part: int, state: State, segment: Segment) -> bytes:
+        write_bytes(self.folder / GRAPH.format(part), model)
+        state.history.append(self._row(part, model, segment))
+        state.variables, state.optimizer, state.best, state.best_epoch = [], [], [], 0
+        checkpoint.save(state, self.folder)
+        return model
+
+    def _row(self, part: int, model: bytes, segment: Segment) -> dict[str, float]:
+        row = {"part": part, "macs": macs(model), "step": segment.step, "loss": segment.loss}
+        return row | row_of(self.judge.score_file(model)) | {"seconds": since(segment.started)}
+
+    def _last(self, model: bytes, plan: PrunePlan, state: State) -> bytes:
+        """Prune to the targets and train; the best graph."""
+        part, started = len(plan.shares), time.monotonic()
+        if not state.history or int(state.history[-1]["part"]) < part:
+            model = self._save_part(self._smaller(model, plan, part), part, state, Segment(0, 0.0, started))
+        trainee, distillation = self._begin(model)
+        begun = TIME_OF_PARTS * (part > 1)
+        if not plan.steps[-1]:
+            plan.steps[-1] = max(LEAST_STEPS, int(self.count_steps(distillation) * (1 - begun)))
+            save_plan(plan, self.folder / PLAN)
+        if state.variables:
+            self.restore(state, distillation)
+        total = plan.steps[-1]
+        steps = range(int(state.history[-1]["step"]), total)
+
+        def tell(step: int, loss: float) -> None:
+            figures = figures_of(state.history[-1])
+            self.emit(Progress(begun + (1 - begun) * step / total, f"loss {loss:.4f}, validation {figures}"))
+
+        segments = self.train(
+            distillation,
+            steps,
+            each=-(-total // SEGMENTS),
+            rate=_falling(total),
+            tell=tell,
+            before=sum(plan.steps[:-1]),
+        )
+        for segment in segments:
+            row = self._row(part, _sound(trainee, segment), segment)
+            state.history.append(row)
+            if not state.best_epoch or _goodness(row) >= _goodness(state.history[state.best_epoch - 1]):
+                state.best, state.best_epoch = checkpoint.values(trainee.variables), len(state.history)
+            self.save(state, distillation)
+        checkpoint.assign(trainee.variables, state.best)
+        return trainee.model()
+
+    def _facts(self, model: bytes) -> dict[str, Any]:
+        """The figures of the run, with the channels of each layer that lost some."""
+        targets, pruned = self.job.targets, Program(model)
+        layers = {}
+        for layer in layers_of(self.teacher):
+            for step in layer.steps:
+                if step.weights and pruned.shapes[step.output] != step.shape:
+                    layers[layer.name] = [step.shape[-1], pruned.shapes[step.output][-1]]
+        facts: dict[str, Any] = {"importance": self.measure, "layers": layers}
+        for when, graph, program in (("before", self.model, self.teacher), ("after", model, pruned)):
+            figures: dict[str, Any] = {"macs": macs(graph), "parameters": _parameters(program)}
+            figures["size_bytes"] = len(self.sizes.file(graph))
+            if targets.latency_ms is not None:
+                figures["latency_ms"] = round(self.sizes.latency_ms(graph), 4)
+            facts[when] = figures | self.judge.score_file(graph).facts()
+        return facts
+
+
+def _falling(steps: int) -> Callable[[int], float]:
+    """The learning rate of each step, which falls as a cosine."""
+    return lambda step: RATE * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _sound(trainee: Trainee, segment: Segment) -> bytes:
+    """The trained graph, if its training did not diverge."""
+    if not math.isfinite(segment.loss):
+        raise ConversionError(
+            "The training diverged: its loss is not finite.", "Keep more of the model, or give more --minutes."
+        )
+    return trainee.model()
+
+
+def _parameters(program: Program) -> int:
+    names = {step.inputs[place] for step in program.steps for place in step.constants}
+    return sum(program.constants[name].size for name in names if program.constants[name].dtype == np.float32)
+
+
+def _goodness(row: Mapping[str, float]) -> tuple[float, float]:
+    """What makes a state the best: more right items, then less noise."""
+    return row.get("accuracy", row.get("agreement", 0.0)), row["snr_db"]

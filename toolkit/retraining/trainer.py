@@ -1,0 +1,192 @@
+"""What `tune` and `prune` share in their child process: teacher, judge, steps of training, checkpoints, the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.contract.write import tflite_with_contract
+from edgepress.converters.distillation.distill import (
+    Distillation,
+    Learner,
+    Teaching,
+    kind_of_answers,
+    largest_batch,
+    logits_of,
+)
+from edgepress.converters.errors import ConversionError
+from edgepress.converters.files import write_bytes
+from edgepress.converters.graph.program import Program, UnknownOperationError
+from edgepress.converters.ptq.score import Score, Scorer, enough
+from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.to_tflite.convert import with_scheme
+from edgepress.converters.worker import Emit
+from edgepress.toolkit.retraining.job import GraphJob
+from edgepress.toolkit.training import batches, checkpoint
+from edgepress.toolkit.training.checkpoint import State
+
+BATCH = 32
+"""Items of a step at most."""
+MEMORY = 1 << 30
+"""Bytes that the activations of a step may take."""
+LEAST_STEPS = 24
+"""Steps of a training at least."""
+TIMED = 6
+"""Steps that measure how many the time allows."""
+AnyJob = TypeVar("AnyJob", bound=GraphJob)
+
+
+class Segment(NamedTuple):
+    """Steps of training between two checkpoints.
+
+    Attributes:
+        step: Number of steps of the training so far.
+        loss: Mean loss of the segment.
+        started: When it began, by `time.monotonic`.
+    """
+
+    step: int
+    loss: float
+    started: float
+
+
+class Trainer(Generic[AnyJob]):
+    """Trains graphs to answer as a float graph does.
+
+    Args:
+        job: What to do.
+        model: The float graph.
+        emit: Takes `Progress`.
+    """
+
+    verb: ClassVar[str]
+    """What the model is afterwards."""
+    most_epochs: ClassVar[int]
+    """Passes over the training items at most."""
+
+    def __init__(self, job: AnyJob, model: bytes, emit: Emit) -> None:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        tf.keras.utils.set_random_seed(job.seed)
+        self.job, self.folder, self.model, self.emit = job, job.target.parent, model, emit
+        item = job.adapter.item
+        self.input_range = None if item.is_integer else item.value_range
+        try:
+            self.teacher = Program(model)
+        except UnknownOperationError as e:
+            raise ConversionError(
+                f"The model can't be {self.verb}: {e}.", "Convert it without; repairs may work."
+            ) from e
+        if not self.teacher.batched:
+            raise ConversionError(f"The model can't be {self.verb}: its graph takes one item at a time.")
+        items, labels = job.validation(enough(model))
+        labelled = job.contract.task != "none"
+        self.judge = Scorer(model, items, labels, labelled=labelled, uint8=item.is_image)
+        self.kind = kind_of_answers(self.teacher, labelled=labelled)
+        self.batch_size = min(BATCH, len(job.train), largest_batch(self.teacher, MEMORY))
+
+    @cached_property
+    def sample(self) -> npt.NDArray[Any]:
+        """Items that tell the spread of the answers."""
+        return self.judge.items
+
+    @cached_property
+    def _spread(self) -> float:
+        values = self.teacher.run(self.sample[:BATCH].astype(self.teacher.dtype))
+        return max(float(np.std(logits_of(self.teacher, values))), 1e-6)
+
+    def distillation(self, student: Learner, labels: float) -> Distillation:
+        """What trains a student; `labels` is their share of the loss where the data have the model's."""
+        labels = labels if self.job.labelled and self.kind == "softmax" else 0.0
+        return Distillation(self.teacher, student, Teaching(self.kind, labels), self._spread)
+
+    def count_steps(self, distillation: Distillation) -> int:
+        """Number of steps: the given one, or what the time allows, measured by a few, which change nothing."""
+        most = self.most_epochs * batches.steps(len(self.job.train), self.batch_size)
+        if self.job.steps is not None:
+            return max(LEAST_STEPS, min(most, self.job.steps))
+        variables = (distillation.student.variables, distillation.optimizer.variables)
+        before, times = [checkpoint.values(v) for v in variables], list[float]()
+        for (x, y), _ in zip(self._batches(0), range(TIMED), strict=False):
+            started = time.monotonic()
+            distillation.step(x, y, 0.0)
+            times.append(time.monotonic() - started)
+        seconds = float(np.median(times[1:] or times))  # the first one compiles
+        for group, values in zip(variables, before, strict=True):
+            checkpoint.assign(group, values)
+        return max(LEAST_STEPS, min(most, int(60 * self.job.minutes / max(seconds, 1e-6))))
+
+    def train(
+        self,
+        distillation: Distillation,
+        steps: range,
+        *,
+        each: int,
+        rate: Callable[[int], float],
+        tell: Callable[[int, float], None],
+        before: int = 0,
+    ) -> Iterator[Segment]:
+        """Train, and pause after every `each` steps and after the last one.
+
+        Args:
+            distillation: Takes the steps.
+            steps: Those to take.
+            each: Length of a segment.
+            rate: The learning rate of a step.
+            tell: Called after a step with the number of steps so far and its loss.
+            before: Steps of the run whose batches precede those of step 0.
+        """
+        losses, started = list[float](), time.monotonic()
+        for step, (x, y) in zip(steps, self._batches(before + steps.start), strict=False):
+            losses.append(distillation.step(x, y, rate(step)))
+            tell(step + 1, losses[-1])
+            if (step + 1) % each == 0 or step + 1 == steps.stop:
+                yield Segment(step + 1, float(np.mean(losses)), started)
+                losses, started = [], time.monotonic()
+
+    def _batches(self, done: int) -> Iterator[batches.Batch]:
+        job = self.job
+        return batches.endless(
+            job.train, batch_size=self.batch_size, augmentation=job.augmentation, seed=job.seed, done=done
+        )
+
+    def restore(self, state: State, distillation: Distillation) -> None:
+        """Let a training go on where a run was stopped."""
+        checkpoint.assign(distillation.student.variables, state.variables)
+        checkpoint.assign(distillation.optimizer.variables, state.optimizer)
+
+    def save(self, state: State, distillation: Distillation) -> None:
+        """Save where a training is."""
+        state.variables = checkpoint.values(distillation.student.variables)
+        state.optimizer = checkpoint.values(distillation.optimizer.variables)
+        checkpoint.save(state, self.folder)
+
+    def write(self, model: bytes, **fields: Any) -> None:
+        """Write the result; `fields` are those of its contract that the run decides."""
+        contract = self.job.contract
+        task = "softmax" if self.job.adapter.end and contract.task == "logits" else contract.task
+        float_file = with_scheme(model, SCHEMES["tflite-float32"], None, uint8=self.judge.uint8)
+        contract = contract.replace(scheme="tflite-float32", task=task, **fields)
+        write_bytes(self.job.target, tflite_with_contract(float_file, contract))
+
+
+def since(started: float) -> float:
+    """Seconds since a time of `time.monotonic`."""
+    return round(time.monotonic() - started, 3)
+
+
+def row_of(score: Score | None) -> dict[str, float]:
+    """The figures of a score for a row of the history."""
+    return {name: float(value) for name, value in score.facts().items() if value is not None} if score else {}
+
+
+def figures_of(row: Mapping[str, float]) -> str:
+    """The figures of a row in words."""
+    shares = [f"{name} {row[name]:.2%}" for name in ("agreement", "accuracy") if name in row]
+    return ", ".join(shares or [f"{row['snr_db']:.1f} dB"])

@@ -1,0 +1,154 @@
+"""What each kernel of a profile does, what it computes in, and how close it comes to what this CPU reaches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgepress.toolkit.profiling.ceiling import FLOAT32, INT8
+from edgepress.toolkit.profiling.pairing import plain_name
+from edgepress.toolkit.profiling.profile import NodeTime, Profile
+from edgepress.toolkit.results.records import Ceiling
+
+PRODUCT, DEPTHWISE, CONVERSION, TABLE, OTHER = (
+    "convolutions and dense layers",
+    "depthwise convolutions",
+    "conversions",
+    "look-up tables",
+    "other operations",
+)
+SHORT_US = 5.0
+"""Engines round the times of kernels to whole microseconds: a rate of a shorter one would be off by over a fifth."""
+ENOUGH = 0.5
+"""Share of the time of kernels that must have a rate, or none is reported for them."""
+DISTURBED = 2.0
+"""Mean time / shortest time above which other programs have disturbed a kernel; a microsecond more is rounding."""
+MULTIPLYING = re.compile(
+    r"(Group|Deconv|QLinear|Nhwc|Fused|Q)?(Convolution|Conv|Gemm|MatMul)(Integer|ToFloat|\d)*"
+    r"|Fully ?Connected|Deconvolution|Batch Matrix Multiply|(CONV_2D|DEPTHWISE_CONV_2D|FULLY_CONNECTED|TRANSPOSE_CONV"
+    r"|BATCH_MATMUL|CONV_3D)"
+)
+CONVERSIONS = {
+    *("QUANTIZE", "DEQUANTIZE", "CAST", "TRANSPOSE", "Convert", "Transpose", "Cast", "FakeQuantize", "Reorder"),
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ReorderInput", "ReorderOutput"),
+}
+"""Operations of files and kernels of engines that change only the type or the layout of their data."""
+TABLES = ("Invalid Unary Op",)
+"""XNNPACK's name for a look-up table that has taken the place of several operations (src/operator-utils.c)."""
+INTEGERS = ("int8", "uint8", "dynamic")
+_XNNPACK_TYPES = re.compile(r"\((?:N\w+, )?([A-Z]+\d+)")
+
+
+@dataclass(frozen=True)
+class SortedKernel:
+    """A kernel of a profile with what is known about it.
+
+    Attributes:
+        node: It, as the profile has it.
+        sort: What it does: `PRODUCT`, `DEPTHWISE`, `CONVERSION`, `TABLE` or `OTHER`.
+        arithmetic: What it computes in: "float32" or "int8"; "" for other types and where it is not known.
+        reach: Multiply-accumulates per second that this CPU reaches in such a kernel; None if that is not known.
+        memory: Bytes per second that this CPU reads from memory; None if that is not known.
+        tracing_us: Time that tracing adds to a kernel, microseconds.
+    """
+
+    node: NodeTime
+    sort: str
+    arithmetic: str
+    reach: float | None
+    memory: float | None = None
+    tracing_us: float = 0.0
+
+    @property
+    def time_us(self) -> float:
+        """Its time in one inference, microseconds; a mean far above its shortest time is that of a disturbed kernel."""
+        return max(_undisturbed(self.node) - self.tracing_us, 0.0)
+
+    @property
+    def least_us(self) -> float:
+        """Its shortest time, microseconds."""
+        return max(self.node.least_us - self.tracing_us, 0.0)
+
+    @property
+    def computing_us(self) -> float:
+        """Time of its multiply-accumulates at this CPU's reach, microseconds; 0 if that is not known."""
+        return 1e6 * (self.node.macs or 0) / self.reach if self.reach else 0.0
+
+    @property
+    def reading_us(self) -> float:
+        """Time in which its weights come from memory, microseconds; 0 if that is not known."""
+        return 1e6 * (self.node.weight_bytes or 0) / self.memory if self.memory else 0.0
+
+    @property
+    def share_of_reach(self) -> float | None:
+        """Its time at this CPU's reach as a share of its shortest time, at most 1, which other programs disturb least.
+
+        None if it has no reach, or is too short to have a rate.
+        """
+        if not self.computing_us or self.least_us < SHORT_US:
+            return None
+        return min(max(self.computing_us, self.reading_us) / self.least_us, 1.0)
+
+
+def sort(profile: Profile, ceiling: Ceiling | None, grouped: Iterable[str] = ()) -> list[SortedKernel]:
+    """What each kernel does.
+
+    What all kernels together take longer than an inference without tracing is taken as the time that tracing adds to
+    each: the same for all, and not more than the shortest tenth of them takes.
+
+    Args:
+        profile: The profile.
+        ceiling: What this CPU reaches with as many threads; None if it was not measured.
+        grouped: Names of the file's convolutions whose groups are their channels.
+    """
+    known, kernels = set(grouped), []
+    traced = sum(_undisturbed(node) for node in profile.nodes)
+    shortest = sorted(node.least_us for node in profile.nodes)[len(profile.nodes) // 10]
+    tracing = min(max(traced - profile.total_us, 0.0) / len(profile.nodes), shortest)
+    for node in profile.nodes:
+        kind, arithmetic = _sort(node, known), _arithmetic(node)
+        reach = None
+        if ceiling is not None and arithmetic and kind in (PRODUCT, DEPTHWISE):
+            field = INT8 if arithmetic == "int8" else FLOAT32
+            reach = getattr(ceiling, field if kind == PRODUCT else f"depthwise_{field}")
+        kernels.append(
+            SortedKernel(node, kind, arithmetic, reach, ceiling.memory_bytes_per_s if ceiling else None, tracing)
+        )
+    return kernels
+
+
+def _undisturbed(node: NodeTime) -> float:
+    return min(node.time_us, DISTURBED * node.least_us + 1)
+
+
+def _sort(node: NodeTime, grouped: set[str]) -> str:
+    kind = node.kernel.partition(" (")[0]
+    if kind in TABLES:
+        return TABLE
+    if {node.operation, kind} & CONVERSIONS:
+        return CONVERSION
+    if not (MULTIPLYING.fullmatch(node.operation) or MULTIPLYING.fullmatch(kind)):
+        return OTHER
+    depthwise = node.operation in ("DEPTHWISE_CONV_2D", "GroupConvolution") or node.kernel.endswith("DWConv")
+    return DEPTHWISE if depthwise or plain_name(node.name) in grouped else PRODUCT
+
+
+def _arithmetic(node: NodeTime) -> str:
+    if (match := _XNNPACK_TYPES.search(node.kernel)) and node.delegated:
+        return {"F32": "float32", "F16": ""}.get(match[1], "int8")
+    return "int8" if node.computes_in in INTEGERS else "float32" if node.computes_in == "float32" else ""
+
+
+def rated(kernels: Iterable[SortedKernel]) -> list[SortedKernel]:
+    """The kernels whose rate is known; none if most of the time goes to others, of which these say nothing."""
+    whole = list(kernels)
+    known = [k for k in whole if k.share_of_reach is not None]
+    return known if sum(k.time_us for k in known) >= ENOUGH * sum(k.time_us for k in whole) else []
+
+
+def reached(kernels: Iterable[SortedKernel]) -> float | None:
+    """How close kernels come to this CPU's reach, 0-1, weighted by their times; None if most of them have no rate."""
+    known = [(k.share_of_reach, k.time_us) for k in rated(kernels)]
+    taken = sum(time for _, time in known)
+    return sum((share or 0.0) * time for share, time in known) / taken if taken else None
