@@ -81,7 +81,7 @@ def _pad_distance(layer: dict[str, int], size: int) -> int:
     whole = layer["left"] + layer["row"] + layer["right"]
     rows = np.arange(layer["height"])
     before_copy = layer["top"] * whole + rows * whole + layer["left"] + layer["row"] - rows * layer["row"]
-    return int(min(before_copy.max(initial=0), size))
+    return int(min(np.max(before_copy, initial=0), size))
 
 
 def softmax(operation: Operation, _: Range) -> Step:

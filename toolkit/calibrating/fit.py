@@ -101,7 +101,8 @@ def fit(
     if unknown is not None and scores.shape[1] > 1:
         limits, auroc = with_references(limits, scores, unknown, fits, measures, wish)
     limits, missing = with_acceptance(limits, scores, y, wish, engine=engine, data=data, wrong=wrong)
-    before = scores[measures] / np.maximum(scores[measures].sum(axis=1, keepdims=True), SMALLEST)
+    sums = np.maximum(scores[measures].sum(axis=1, keepdims=True), SMALLEST)
+    before = np.divide(scores[measures], sums, dtype=np.float32)
     after = limits.probabilities(scores[measures])
     return Fit(
         limits,

@@ -42,7 +42,7 @@ def with_references(
     stored = fits[: min(REFERENCES, MAX_VALUES // labels, len(fits) // 2)]
     known, unlike = scores[fits[len(stored) :]], unknown[chooses]
     positive = scores[fits][scores[fits] > 0]
-    floor = max(LEAST_FLOOR, float(positive.min()) / 2) if len(positive) else LEAST_FLOOR
+    floor = max(LEAST_FLOOR, float(np.min(positive)) / 2) if len(positive) else LEAST_FLOOR
     references = Unknown(
         references=stored_directions(directions_of(scores[stored], floor)), labels=labels, at_least=-2.0, floor=floor
     )
