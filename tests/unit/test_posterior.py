@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta, betabinom
 
 from edgepress.toolkit.stats.posterior import Evidence, least_items_for, probability_within
 
@@ -31,10 +32,15 @@ def drawn(e: Evidence, limit: float, draws: int = 60_000) -> float:
     labelled = e.lost + e.gained + e.others
     differing = labelled + e.more_differing
     share = rng.beta(differing + 0.5, e.items + e.more_items - differing + 0.5, draws)
-    weights = (e.lost + e.more_lost + 0.5, e.gained + e.more_gained, e.others + e.more_others)
-    parts = np.array([rng.gamma(w, 1, draws) if w else np.zeros(draws) for w in weights])
-    lost, gained, _ = parts / parts.sum(axis=0)
-    return float(np.mean(share * (lost - gained) < limit))
+    lost, gained, others = e.lost + e.more_lost, e.gained + e.more_gained, e.others + e.more_others
+    within = []
+    changed = share * (rng.beta(lost + gained + 0.5, others, draws) if others else 1)
+    for weights in ((lost + 0.5, gained or 1e-12), (lost + 10, gained + 10)):
+        of_lost = rng.beta(*weights, draws)
+        within.append(np.mean(changed * (2 * of_lost - 1) < limit))
+    rounds = 0.38 * betabinom(lost + gained, 10, 10).pmf(lost)
+    worse = 0.62 * betabinom(lost + gained, 1, 1).pmf(lost)
+    return float((worse * within[0] + rounds * within[1]) / (worse + rounds))
 
 
 @settings(max_examples=20, deadline=None)
@@ -43,25 +49,17 @@ def test_the_probability_is_that_of_random_draws(evidence: Evidence, limit: floa
     assert probability_within(evidence, limit) == pytest.approx(drawn(evidence, limit), abs=0.012)
 
 
-def test_without_further_items_it_is_the_dirichlet_of_lost_and_gained() -> None:
-    rng = np.random.default_rng(0)
-    for lost, gained, items in ((0, 0, 300), (1, 0, 300), (3, 3, 300), (2, 7, 150), (9, 4, 500)):
-        shares = rng.dirichlet((lost + 0.5, gained or 1e-12, items - lost - gained + 0.5), 300_000)
-        expected = np.mean(shares[:, 0] - shares[:, 1] < 0.01)
-        assert probability_within(Evidence(items, lost, gained), 0.01) == pytest.approx(expected, abs=0.005)
-
-
 def test_what_others_differ_in_changes_nothing_without_further_items() -> None:
     plain = probability_within(Evidence(400, 3, 2), 0.01)
     assert probability_within(Evidence(400, 3, 2, 25), 0.01) == pytest.approx(plain, abs=0.005)
 
 
 def test_of_unlabelled_differences_all_may_be_lost() -> None:
-    from scipy.stats import beta
-
+    """Or, with the prior probability of .38, about as many are lost as are gained."""
     for more, differing in ((1000, 0), (1000, 4), (5000, 40)):
-        found = probability_within(Evidence(200, 0, 0, 0, more, differing), 0.01)
-        assert found == pytest.approx(beta(differing + 0.5, 200 + more - differing + 0.5).cdf(0.01), abs=0.002)
+        probability = probability_within(Evidence(200, 0, 0, 0, more, differing), 0.01)
+        all_lost = beta(differing + 0.5, 200 + more - differing + 0.5).cdf(0.01)
+        assert 0.62 * all_lost - 1e-3 <= probability <= 0.62 * all_lost + 0.381
 
 
 def test_agreement_alone_can_not_be_surer_than_the_disagreement() -> None:
@@ -90,7 +88,7 @@ def test_it_falls_with_losses_and_rises_with_gains_agreement_and_limit(evidence:
 
 
 def test_losing_and_gaining_are_no_mirror_images() -> None:
-    assert probability_within(Evidence(300, 6, 0), 0.01) < 0.1 < 0.99 < probability_within(Evidence(300, 0, 6), 0.01)
+    assert probability_within(Evidence(300, 6, 0), 0.01) < 0.15 < 0.99 < probability_within(Evidence(300, 0, 6), 0.01)
 
 
 def test_labels_of_further_items_count() -> None:
@@ -100,10 +98,19 @@ def test_labels_of_further_items_count() -> None:
 
 
 def test_the_examples_of_the_guide() -> None:
-    assert probability_within(Evidence(200, 0, 0), 0.01) == pytest.approx(0.955, abs=0.001)
-    assert probability_within(Evidence(300, 1, 0), 0.01) == pytest.approx(0.890, abs=0.001)
-    assert probability_within(Evidence(300, 3, 3), 0.01) == pytest.approx(0.853, abs=0.002)
-    assert probability_within(Evidence(300, 0, 0), 0.0) == 0
+    assert probability_within(Evidence(200, 0, 0), 0.01) == pytest.approx(0.972, abs=0.001)
+    assert probability_within(Evidence(300, 1, 0), 0.01) == pytest.approx(0.932, abs=0.001)
+    assert probability_within(Evidence(300, 3, 3), 0.01) == pytest.approx(0.922, abs=0.002)
+    assert probability_within(Evidence(300, 6, 0), 0.01) == pytest.approx(0.141, abs=0.002)
+    assert probability_within(Evidence(1000, 5, 4), 0.01) > 0.99
+    assert least_items_for(0.01, 0.9) == 99
+    assert least_items_for(0.005, 0.9) == 198
+
+
+def test_many_differences_of_equal_number_do_not_make_a_file_sure() -> None:
+    """A file that answers half of the items in another way may lose some percent, however equal the counts."""
+    assert probability_within(Evidence(400, 100, 100), 0.01) < 0.65
+    assert probability_within(Evidence(400, 10, 10), 0.01) < 0.9 < probability_within(Evidence(400, 2, 2), 0.01)
 
 
 @pytest.mark.parametrize(("limit", "confidence"), [(0.01, 0.9), (0.005, 0.9), (0.02, 0.975), (0.01, 0.5)])
@@ -112,12 +119,12 @@ def test_the_least_items_are_the_first_that_are_enough(limit: float, confidence:
     assert probability_within(Evidence(n, 0, 0), limit) >= confidence > probability_within(Evidence(n - 1, 0, 0), limit)
 
 
-def test_one_in_ten_is_taken_wrongly_at_the_limit() -> None:
-    """Files whose drop is just at the limit: the share that reaches 90 %, over 200 to 500 items, is about 10 %."""
+@pytest.mark.parametrize(("gained", "low", "high"), [(0.0, 0.08, 0.2), (0.002, 0.1, 0.21), (0.01, 0.1, 0.21)])
+def test_files_at_the_limit_are_seldom_sure_enough(gained: float, low: float, high: float) -> None:
+    """Files whose drop is just at the limit: the share that reaches 90 %, over 200 to 500 items."""
     rng = np.random.default_rng(3)
-    for gained in (0.0, 0.002, 0.01):
-        wrong = []
-        for items in range(200, 501, 25):
-            numbers = rng.multinomial(items, (0.01 + gained, gained, 0.99 - 2 * gained), 200)
-            wrong += [probability_within(Evidence(items, int(b), int(c)), 0.01) >= 0.9 for b, c, _ in numbers]
-        assert 0.05 < np.mean(wrong) < 0.125, gained
+    wrong = []
+    for items in range(200, 501, 25):
+        numbers = rng.multinomial(items, (0.01 + gained, gained, 0.99 - 2 * gained), 200)
+        wrong += [probability_within(Evidence(items, int(b), int(c)), 0.01) >= 0.9 for b, c, _ in numbers]
+    assert low < np.mean(wrong) < high
