@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgepress.converters.to_tflite.metadata import Block, read_block
+from edgepress.converters.to_tflite.metadata import MetadataBlock, read_block
 from edgepress.runtime.errors import InputError, parsing
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.protobuf import fields
@@ -70,7 +70,7 @@ def tflite_metadata(model: bytes) -> Metadata:
     props = _object(files.text("metadata.json")) if "metadata.json" in files.names and block is None else {}
     if props:
         return onnx_metadata(props)
-    block = block or Block()
+    block = block or MetadataBlock()
     name = block.labels_file or next((n for n in files.names if "label" in n.lower() and n.endswith(".txt")), "")
     labels = label_lines(files.text(name)) if name else ()
     mean, std = block.mean, block.std

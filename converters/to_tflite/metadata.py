@@ -51,7 +51,7 @@ _AXIS_LABELS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class MetadataBlock:
     """The metadata of the first input and the first output.
 
     Attributes:
@@ -82,7 +82,7 @@ def write_block(contract: Contract) -> bytes:
     return bytes(builder.Output())
 
 
-def read_block(model: bytes) -> Block | None:
+def read_block(model: bytes) -> MetadataBlock | None:
     """The metadata block of a TFLite model, None if it has none.
 
     Raises:
@@ -187,7 +187,7 @@ def _block_bytes(model: bytes) -> bytes | None:
     return None
 
 
-def _parse(block: bytes) -> Block:
+def _parse(block: bytes) -> MetadataBlock:
     subgraph = first(root(block).tables(_Model.SUBGRAPHS))
     source, sink = (first(subgraph.tables(field)) for field in (_Subgraph.INPUTS, _Subgraph.OUTPUTS))
     content = source.table(_Tensor.CONTENT)
@@ -201,7 +201,7 @@ def _parse(block: bytes) -> Block:
     )
     files = sink.tables(_Tensor.FILES)
     labels = first([f for f in files if f.number(_File.TYPE, "<B") == _AXIS_LABELS])
-    return Block(
+    return MetadataBlock(
         color=color,
         mean=scaling.floats(_Normalization.MEAN),
         std=scaling.floats(_Normalization.STD),

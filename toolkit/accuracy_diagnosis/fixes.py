@@ -57,7 +57,7 @@ OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Conversion:
+class ProposedConversion:
     """A conversion that may fix a file.
 
     Attributes:
@@ -80,7 +80,7 @@ class Conversion:
 
 def conversions(
     contract: Contract, layers: Sequence[QuantizedLayer], data: str | None, train: int | None = None
-) -> list[Conversion]:
+) -> list[ProposedConversion]:
     """The conversions that may fix a file, those that fit its worst layer first.
 
     Unless the file is damaged, none of them makes the same file again; and its target runs the files of all.
@@ -96,12 +96,12 @@ def conversions(
     base: dict[str, Any] = {} if data is None else {"data": data}
     if contract.target != "cpu":
         base["target"] = contract.target
-    proposed: dict[tuple[str, str], Conversion] = {}
+    proposed: dict[tuple[str, str], ProposedConversion] = {}
     runs = schemes_for(checked_target(contract.target))
     for one in _fitting(contract, layers, train):
         if one.scheme in runs and _offers(one.arguments):
             arguments = {**base, **one.arguments}
-            proposed.setdefault((one.scheme, repr(arguments)), Conversion(one.text, one.scheme, arguments))
+            proposed.setdefault((one.scheme, repr(arguments)), ProposedConversion(one.text, one.scheme, arguments))
     return list(proposed.values())
 
 
@@ -110,15 +110,17 @@ def _offers(arguments: Mapping[str, Any]) -> bool:
     return arguments.keys() <= inspect.signature(convert).parameters.keys()
 
 
-def _fitting(contract: Contract, layers: Sequence[QuantizedLayer], train: int | None) -> Iterator[Conversion]:
+def _fitting(contract: Contract, layers: Sequence[QuantizedLayer], train: int | None) -> Iterator[ProposedConversion]:
     scheme = SCHEMES[contract.scheme]
     fault = layers[0].fault if layers else ""
     if fault in ("range", "clipped"):
-        yield Conversion("convert it again, with the ranges of data like its training data", scheme.name)
+        yield ProposedConversion("convert it again, with the ranges of data like its training data", scheme.name)
     elif layers and layers[0].damaged:
-        yield Conversion("convert it again", scheme.name)
+        yield ProposedConversion("convert it again", scheme.name)
     if scheme.repairs and "repairs" not in contract.compression:
-        yield Conversion("equalize its channels and correct its biases, as conversions do by default", scheme.name)
+        yield ProposedConversion(
+            "equalize its channels and correct its biases, as conversions do by default", scheme.name
+        )
     calibration_method = contract.compression.get("calibration", {})
     if (
         scheme.calibrated
@@ -126,26 +128,26 @@ def _fitting(contract: Contract, layers: Sequence[QuantizedLayer], train: int | 
         and calibration_method.get("method") != "mse"
         and calibration_method.get("trials", 1) < len(METHODS)
     ):
-        yield Conversion("take ranges by the error of rounding", scheme.name, {"calibration": "mse"})
+        yield ProposedConversion("take ranges by the error of rounding", scheme.name, {"calibration": "mse"})
     if scheme.calibrated and fault in ("range", "clipped", "") and (train is None or train > SAMPLES):
-        yield Conversion("calibrate on more items", scheme.name, {"samples": MORE})
+        yield ProposedConversion("calibrate on more items", scheme.name, {"samples": MORE})
     worst = [layer for layer in layers if layer.cost > 0][:FEW]
     if scheme.calibrated and not scheme.is_mixed and sum(layer.cost for layer in worst) >= MOST:
         mixed = f"{scheme.format}-mixed"
         names = "|".join(f"{re.escape(layer_name(layer.name))}$" for layer in worst)
-        yield Conversion("keep its costliest layers in float", mixed, {"keep_float": names})
+        yield ProposedConversion("keep its costliest layers in float", mixed, {"keep_float": names})
     target = checked_target(contract.target)
     name = finer(scheme, target)
     while name and not SCHEMES[name].is_float32:
         in_float = scheme.arithmetic == "float32"  # then weights alone are rounded
-        yield Conversion("keep weights in 16 bits" if in_float else LESS[SCHEMES[name].precision], name)
+        yield ProposedConversion("keep weights in 16 bits" if in_float else LESS[SCHEMES[name].precision], name)
         name = finer(SCHEMES[name], target)
 
 
 def try_fixes(
     worker: Worker,
     subject: Subject,
-    proposed: Sequence[Conversion],
+    proposed: Sequence[ProposedConversion],
     job: ExamineJob,
     *,
     folder: Path,

@@ -29,7 +29,7 @@ PROBED = 64
 """Items of each split that a net is trained on of which only size, latency and memory are asked."""
 
 
-class SourceModel(NamedTuple):
+class FloatModel(NamedTuple):
     """A model to convert.
 
     Attributes:
@@ -89,7 +89,7 @@ class Builder:
             trials.append(trial)
         return trials
 
-    def tune(self, bits: int) -> SourceModel:
+    def tune(self, bits: int) -> FloatModel:
         """The model trained for quantization, as `edgepress tune` does."""
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
@@ -98,7 +98,7 @@ class Builder:
 
         return self._source("tune", f"training for {bits}-bit weights", {"bits": bits, "steps": TUNE_STEPS}, work)
 
-    def prune(self, *, briefly: bool = False, **target: float) -> SourceModel:
+    def prune(self, *, briefly: bool = False, **target: float) -> FloatModel:
         """The model pruned to `macs` or `max_size`, as `edgepress prune` does; `briefly`: with the least training."""
         options = self.options
         steps = min(PRUNE_STEPS, PRUNE_EPOCHS * -(-len(options.opened.train) // BATCH))
@@ -113,7 +113,7 @@ class Builder:
         words = f"pruning to {describe_target(target)}" + (", training briefly" if briefly else "")
         return self._source("prune", words, {**target, "steps": steps}, work)
 
-    def distil(self, arch: str, width: float) -> SourceModel:
+    def distil(self, arch: str, width: float) -> FloatModel:
         """The model distilled into an architecture, a `.keras` file."""
         options = self.options
 
@@ -125,7 +125,7 @@ class Builder:
         words = f"distilling into {arch} of width {width:g}"
         return self._source("distil", words, {"arch": arch, "width": width}, work)
 
-    def untrained(self, arch: str, width: float) -> SourceModel:
+    def untrained(self, arch: str, width: float) -> FloatModel:
         """A net of an architecture that has seen a few items only."""
         opened = self.options.opened
         parts = [_first(getattr(opened, name), PROBED) for name in SPLITS]
@@ -143,9 +143,9 @@ class Builder:
         words: str,
         arguments: Mapping[str, Any],
         work: Callable[[Path], tuple[dict[str, Any], Files]],
-    ) -> SourceModel:
+    ) -> FloatModel:
         entry = self.cache.step(kind, words, {**arguments, "seed": self.options.seed}, work)
-        return SourceModel(entry.files["model"], entry.result.get("facts", {}), entry.made["seconds"])
+        return FloatModel(entry.files["model"], entry.result.get("facts", {}), entry.made["seconds"])
 
     def _training(self, folder: Path) -> dict[str, Any]:
         """Options that `tune` and `prune` share."""

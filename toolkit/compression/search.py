@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgepress.toolkit.compression.builder import Builder, SourceModel
+from edgepress.toolkit.compression.builder import Builder, FloatModel
 from edgepress.toolkit.compression.limits import KINDS, Limits
 from edgepress.toolkit.compression.measure import Measurer
 from edgepress.toolkit.compression.step_cache import FATAL, CompressOptions
@@ -110,7 +110,7 @@ class StrategySearch:
         return [self._add(trial, self.reference) for trial in measured]
 
     def try_schemes(
-        self, how: str, schemes: Sequence[str], source: Callable[[], SourceModel] | None = None, **options: Any
+        self, how: str, schemes: Sequence[str], source: Callable[[], FloatModel] | None = None, **options: Any
     ) -> list[Trial]:
         """Convert a model, and take the files; if that fails, trials without files say why.
 
@@ -120,7 +120,7 @@ class StrategySearch:
             source: Makes the model to convert; None: the user's model.
             options: Those of `Builder.convert`.
         """
-        path, facts, seconds = SourceModel(self.options.model, {}, 0.0)
+        path, facts, seconds = FloatModel(self.options.model, {}, 0.0)
         try:
             if source is not None:
                 path, facts, seconds = source()
@@ -132,7 +132,7 @@ class StrategySearch:
         files = [replace(file, seconds=file.seconds + seconds / len(files)) for file in files]
         return self.take(how, files, facts)
 
-    def probe(self, how: str, scheme: str, source: Callable[[], SourceModel]) -> Trial | None:
+    def probe(self, how: str, scheme: str, source: Callable[[], FloatModel]) -> Trial | None:
         """Size, latency and memory of a net that is trained briefly or not at all; None if it can't be made."""
         try:
             (file,) = self.builder.convert(source().path, [scheme], verify=False)
