@@ -193,5 +193,11 @@ class AnswerLimits:
         """Whether each answer is accepted, bool, shape (N,); None if nothing says so."""
         if self.accept is None:
             return None
-        kept = certainty_of(scores) >= np.float32(self.accept.at_least)
-        return kept if self.unknown is None else kept & (self.unknown.similarity(scores) >= self.unknown.at_least)
+        return self.certainty(scores) >= np.float32(self.accept.at_least)
+
+    def certainty(self, scores: Floats) -> Floats:
+        """The certainty of answers, float32, shape (N,); minus infinity for those that are unlike all references."""
+        certainty = certainty_of(scores)
+        if self.unknown is None:
+            return certainty
+        return np.where(self.unknown.similarity(scores) >= self.unknown.at_least, certainty, np.float32(-np.inf))

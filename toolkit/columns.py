@@ -112,8 +112,24 @@ def _milliseconds(value: float | None) -> str:
     return duration(None if value is None else 1000 * value)
 
 
+def share(value: float | None, low: float | None, high: float | None) -> str:
+    """A share with its interval, percent."""
+    estimate, lower, upper = (None if each is None else 100 * each for each in (value, low, high))
+    return text.interval(estimate, lower, upper)
+
+
+def _share_at_most(value: float | None, low: float | None, high: float | None) -> str:
+    return "" if value is None or high is None else f"{100 * value:.1f} ≤{100 * high:.1f}"
+
+
+def _share_alone(value: float | None, low: float | None, high: float | None) -> str:
+    return text.number(None if value is None else 100 * value)
+
+
 DROP = ("drop_pp", "drop_low_pp", "drop_high_pp")
 SPEEDUP = ("speedup", "speedup_low", "speedup_high")
+ACCEPTED = ("accepted_share", "accepted_share_low", "accepted_share_high")
+ACCEPTED_ERROR = ("accepted_error", "accepted_error_low", "accepted_error_high")
 SETTING = (
     Column("Threads", "threads the engine may use", ("threads",), str, 0),
     Column("Batch", "items in one timed call", ("batch",), str, 0),
@@ -131,6 +147,22 @@ SHORT = (
     SIZE,
     Column("Accuracy", "share of the test items classified correctly", ("accuracy",), percent, 0),
     Column("Drop, pp", "baseline's accuracy minus this file's, with 95 % interval", DROP, text.interval, 0, _at_most),
+    Column(
+        "Accepted, %",
+        "of a calibrated file: share of the test items whose answers are accepted, with 95 % interval",
+        ACCEPTED,
+        share,
+        90,
+        _share_alone,
+    ),
+    Column(
+        "Wrong of these, %",
+        "share of wrong answers among the accepted ones, with 95 % interval",
+        ACCEPTED_ERROR,
+        share,
+        90,
+        _share_at_most,
+    ),
     Column("SQNR", "baseline's outputs / the error of this file's, as powers", ("max_error", "sqnr_db"), sqnr, 0),
     Column("Max. error", "largest difference of an output from the baseline's", ("max_error",), number, 0),
     Column("Mean error", "mean difference of the outputs from the baseline's", ("mean_error",), number, 100),

@@ -7,6 +7,7 @@ process.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,8 +19,10 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import BASELINES
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.worker import ChildDied, Emit, Worker
+from edgepress.runtime import Contract
 from edgepress.runtime.decisions import decide
 from edgepress.runtime.errors import parsing
+from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.for_model import data_for, data_record, describe
 from edgepress.toolkit.data.types import Split
@@ -31,7 +34,6 @@ from edgepress.toolkit.remarks.checks import remarks
 from edgepress.toolkit.stats.metrics import calibration_error, classification_metrics
 from edgepress.toolkit.stats.samples import share_interval
 from edgepress.toolkit.training.file_facts import facts_of_file
-from edgepress.toolkit.workers.answer import NOT_JUDGED
 from edgepress.toolkit.workers.opening import Candidate
 
 FLOAT = ("keras", *BASELINES)
@@ -78,9 +80,9 @@ def evaluate(
 
     Returns:
         A dictionary of "file", "scheme", "engine", "data", "notes", "ece" (`calibration_error`), "accepted" (of a
-        file of `calibrate`: how many answers are, and how many of them are wrong), the metrics of
-        `classification_metrics`, and of a float file "remarks": what limits its accuracy (docs/advice.md). Notebooks
-        show it as tables.
+        file of `calibrate`: how many answers are accepted and how many of these are wrong, with intervals, also for
+        each class, and the risk-coverage curve; else None), the metrics of `classification_metrics`, and of a float
+        file "remarks": what limits its accuracy (docs/advice.md). Notebooks show it as tables.
 
     Raises:
         EdgepressError: The file or the data can't be used, or do not fit each other.
@@ -116,25 +118,42 @@ def evaluate(
             "scheme": contract.scheme,
             "engine": answers.engine,
             "data": data_record(opened),
-            "notes": [*about.notes, *notes],
+            "notes": [*about.notes, *notes, *_without_promise(contract, answers.engine)],
             **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
-            "accepted": _accepted(answers, opened.test.y),
+            "accepted": _accepted(answers, opened.test.y, opened.labels),
             "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
             "remarks": [remark.to_dict() for remark in remarks(facts)] if contract.scheme in FLOAT else [],
         }
     )
 
 
-def _accepted(answers: Answers, y: npt.NDArray[np.int64]) -> dict[str, Any] | None:
+def _without_promise(contract: Contract, engine: str) -> list[str]:
+    """The sentence that nothing is promised with this engine, of a file that was calibrated with another one."""
+    accept = contract.accept
+    return [contract.limits.promise(engine)] if accept is not None and engine != accept.engine else []
+
+
+def _accepted(answers: Answers, y: npt.NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any] | None:
     """How many answers a calibrated file accepts, with the 95 % intervals of that share and of their error."""
-    if answers.accepted is None or (answers.accepted == NOT_JUDGED).any() or not len(y):
+    counts = accepted_counts(answers, y, classes=len(labels))
+    if counts is None:
         return None
-    accepted = answers.accepted == 1
-    count, errors = int(accepted.sum()), int((answers.predicted != y)[accepted].sum())
+    fields = accepted_fields(answers, y)
+    classes = zip(labels, np.bincount(y, minlength=len(labels)).tolist(), *(c.tolist() for c in counts), strict=True)
+    return {
+        **_shares(len(y), fields["accepted"], fields["accepted_wrong"]),
+        "per_class": [{"label": label, "items": items, **_shares(items, *rest)} for label, items, *rest in classes],
+        "coverage": list(fields["coverage"]),
+        "risk": list(fields["risk"]),
+    }
+
+
+def _shares(items: int, count: int, errors: int) -> dict[str, Any]:
+    """Accepted items and wrong ones among them, each with its share and the 95 % interval; None of no items."""
     return {
         "count": count,
         "errors": errors,
-        "share": asdict(share_interval(count, len(y))),
+        "share": asdict(share_interval(count, items)) if items else None,
         "error": asdict(share_interval(errors, count)) if count else None,
     }
 

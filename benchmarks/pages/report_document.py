@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepress.converters.schemes import SCHEMES
 from edgepress.toolkit.benchmarking.accuracy import in_words
+from edgepress.toolkit.columns import ACCEPTED, ACCEPTED_ERROR
 from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.results.figures import ClassChange, OperationTime
 from edgepress.toolkit.results.records import (
@@ -26,6 +27,7 @@ from edgepress.toolkit.results.records import (
     Noise,
 )
 from edgepress.toolkit.stats.intervals import Interval
+from edgepress.toolkit.stats.samples import share_interval
 
 FIGURES = {
     "float32": (4, 0.0, 1.0),
@@ -126,6 +128,22 @@ def made_up_benchmark(*, classes: int = 10, boards: bool = False, weights: int =
     )
 
 
+def _accepted(accuracy: float) -> dict[str, Any]:
+    """What a calibrated file accepts: nine in ten, with a tenth of the errors."""
+    coverage = np.linspace(0.025, 1, 40)
+    risk = (1 - accuracy) * coverage**22
+    count, wrong = round(0.9 * COUNT), round(0.9 * COUNT * (1 - accuracy) / 10)
+    share, error = share_interval(count, COUNT), share_interval(wrong, count)
+    return {
+        "accepted": count,
+        "accepted_wrong": wrong,
+        **dict(zip(ACCEPTED, (share.estimate, share.low, share.high), strict=True)),
+        **dict(zip(ACCEPTED_ERROR, (error.estimate, error.low, error.high), strict=True)),
+        "coverage": tuple(coverage.tolist()),
+        "risk": tuple(risk.tolist()),
+    }
+
+
 def _row(rng: Any, scheme: str, engine: str, labels: list[str], weights: int) -> Measurement:
     file_format, precision = scheme.split("-", 1)
     weight, drop, speed = FIGURES[precision]
@@ -162,6 +180,7 @@ def _row(rng: Any, scheme: str, engine: str, labels: list[str], weights: int) ->
         agreement=0.998 - abs(drop) / 100,
         per_class=tuple(_class(rng, label) for label in labels),
         confusion_matrix=matrix if len(labels) <= 100 else (),
+        **(_accepted(accuracy) if precision == "int8" else {}),
         load_ms=float(rng.uniform(1, 5)),
         first_us=p50 * 1.8,
         warmup=12.0,

@@ -238,7 +238,9 @@ def test_without_a_place_to_write_answers_are_given_all_the_same(run: Any, digit
 
 
 def test_the_answers_used_least_recently_are_removed(run: Any, digits: Any, tmp_path: Path) -> None:
-    part = Part((np.zeros(2000, np.int64), np.zeros(2000, np.float32), np.zeros(2000, np.int8)), 0.0)
+    part = Part(
+        (np.zeros(2000, np.int64), np.zeros(2000, np.float32), np.zeros(2000, np.int8), np.ones(2000, np.float32)), 0.0
+    )
     pairs = [Candidate(run.variants[s], "litert") for s in ("tflite-int8", "tflite-float16", "tflite-float32")]
     for age, pair in enumerate(pairs):
         shelf = answers_cache.Shelf(tmp_path, pair, digits)

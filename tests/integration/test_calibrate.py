@@ -15,17 +15,22 @@ from PIL import Image
 from edgepress.runtime import load
 from edgepress.runtime.__main__ import main as board
 from edgepress.runtime.acceptance import AnswerLimits
-from edgepress.toolkit import annotate, calibrate, convert, evaluate, predict
+from edgepress.toolkit import annotate, benchmark, calibrate, convert, evaluate, predict, report
 from edgepress.toolkit.annotation import write_annotated
+from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, write_benchmark
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.conversion import Hints
 from edgepress.toolkit.errors import EdgepressError, InputError
 
 
-def command(*words: Any) -> int:
+def main_exits(words: list[str]) -> int:
     with pytest.raises(SystemExit) as ended:
-        main(["calibrate", *map(str, words)])
+        main(words)
     return int(ended.value.code or 0)
+
+
+def command(*words: Any) -> int:
+    return main_exits(["calibrate", *map(str, words)])
 
 
 @pytest.mark.parametrize("scheme", ["tflite-int8", "onnx-dynamic"])
@@ -157,6 +162,37 @@ def test_evaluate_counts_accepted_answers(run: Any, tmp_path: Path) -> None:
     assert evaluate(result.path, cache=tmp_path / "cache")["accepted"] == accepted
     assert evaluate(result.path, cache=tmp_path / "cache")["accepted"] == accepted  # from the cache
     assert evaluate(run.variants["tflite-int8"])["accepted"] is None
+    classes = accepted["per_class"]
+    assert [row["label"] for row in classes] == [row["label"] for row in found["per_class"]]
+    assert sum(row["count"] for row in classes) == accepted["count"]
+    assert sum(row["errors"] for row in classes) == accepted["errors"]
+    assert accepted["coverage"][-1] == 1
+    assert accepted["risk"][-1] == pytest.approx(1 - found["accuracy"])
+
+
+def test_the_benchmark_counts_accepted_answers_and_names_engines_without_a_promise(
+    run: Any, tmp_path: Path, capsys: Any
+) -> None:
+    source = run.variants["onnx-int8"]
+    contract = load(source).contract
+    assert contract is not None
+    write_annotated(source, contract.replace(accept=ACCEPT), tmp_path / "net.onnx")
+    options = BenchmarkOptions(engine="onnxruntime", rounds=1)
+    found = benchmark(tmp_path / "net.onnx", data="digits", options=options)
+    write_benchmark(found, tmp_path)
+    (row,) = found.results
+    assert row.accepted is not None
+    assert row.accepted_wrong is not None
+    assert row.accepted_share == pytest.approx(row.accepted / found.data["count"])
+    assert sum(c.accepted or 0 for c in row.per_class) == row.accepted
+    assert len(row.coverage) == len(row.risk) > 1
+    assert "net.onnx: Nothing is promised with onnxruntime: acceptance was measured with litert." in found.notes
+    assert "Nothing is promised with onnxruntime" in " ".join(evaluate(tmp_path / "net.onnx", data="digits")["notes"])
+    text = report(tmp_path).text
+    assert 'id="curves"' in text
+    assert f"({row.accepted_wrong} of {row.accepted})" in text
+    assert main_exits(["evaluate", str(tmp_path / "net.onnx"), "--data", "digits", "--no-cache"]) == 0
+    assert f"{row.accepted} answers are accepted" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from edgepress.toolkit.stats.acceptance import (
     bound_error,
     bound_rejection,
     least_items_to_promise,
+    risk_coverage,
     sequence,
     upper_bound,
 )
@@ -382,3 +383,32 @@ def test_answers_of_a_file_that_is_right_on_all_items_differ_in_certainty() -> N
     accepted = limits.accepted(clustered(rng, y, (y + 1) % 6, 5.5))
     assert accepted is not None
     assert 0.02 < (~accepted).mean() < 0.1
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([-np.inf, 0.0, 0.25, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=60)
+)
+def test_the_risk_coverage_curve_is_what_its_thresholds_accept(items: list[tuple[float, bool]]) -> None:
+    certainty = np.array([c for c, _ in items])
+    wrong = np.array([w for _, w in items])
+    coverage, risk = risk_coverage(certainty, wrong)
+    assert (np.diff(coverage) > 0).all()
+    for share, error in zip(coverage, risk, strict=True):
+        kept = [t for t in np.unique(certainty) if np.isfinite(t) and (certainty >= t).mean() == pytest.approx(share)]
+        (threshold,) = kept
+        assert error == pytest.approx(wrong[certainty >= threshold].mean())
+    finite = np.isfinite(certainty)
+    assert len(coverage) == 0 if not finite.any() else coverage[-1] == pytest.approx(finite.mean())
+
+
+def test_an_answer_unlike_all_references_has_no_certainty() -> None:
+    """And without references, acceptance is by certainty alone."""
+    scores = np.array([[0.97, 0.02, 0.01], [0.01, 0.97, 0.02], [0.4, 0.3, 0.3]], np.float32)
+    known = stored_directions(directions_of(scores[:1], 1e-6))
+    unknown = Unknown(references=known, labels=3, at_least=0.9, floor=1e-6)
+    plain = AnswerLimits(accept=ACCEPT)
+    assert plain.certainty(scores).tolist() == certainty_of(scores).tolist()
+    assert plain.accepted(scores).tolist() == [True, True, False]  # type: ignore[union-attr]
+    both = AnswerLimits(accept=ACCEPT, unknown=unknown)
+    assert np.isfinite(both.certainty(scores)).tolist() == [True, False, True]
+    assert both.accepted(scores).tolist() == [True, False, False]  # type: ignore[union-attr]

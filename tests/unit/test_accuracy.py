@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 from typing import Any
 
@@ -144,3 +145,35 @@ def test_a_grey_thumbnail_shows_the_item_s_own_pixels() -> None:
     (found, *_) = disagreements({"other": answers((made.test.y + 1) % 3)}, base, data=made)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found.png))))
     np.testing.assert_array_equal(pixels, made.test.read([0])[0, :, :, 0])
+
+
+def accepting(predicted: Any, accepted: Any, certainty: Any) -> Answers:
+    kept, sure = np.asarray(accepted, np.int8), np.asarray(certainty, np.float32)
+    return dataclasses.replace(answers(predicted), accepted=kept, certainty=sure)
+
+
+def test_of_a_calibrated_file_accepted_items_and_their_errors_are_counted() -> None:
+    """400 of 600 items are accepted, 4 of them are wrong, all of the first class."""
+    made = data(600)
+    y = made.test.y
+    predicted = wrong(y, range(0, 12, 3))
+    predicted[500:] = (y[500:] + 1) % 3
+    figures = accuracy_figures(accepting(predicted, np.arange(600) < 400, 1 - np.arange(600) / 600), None, data=made)
+    assert (figures.accepted, figures.accepted_wrong) == (400, 4)
+    assert figures.accepted_share == pytest.approx(2 / 3)
+    assert figures.accepted_error == pytest.approx(0.01)
+    assert (figures.accepted_error_low, figures.accepted_error_high) == pytest.approx((0.0039, 0.0254), abs=1e-4)
+    assert (figures.accepted_share_low, figures.accepted_share_high) == pytest.approx((0.628, 0.703), abs=1e-3)
+    assert [(c.accepted, c.accepted_wrong) for c in figures.per_class] == [(134, 4), (133, 0), (133, 0)]
+    assert (figures.coverage[-1], figures.risk[-1]) == pytest.approx((1, 104 / 600))
+    assert figures.risk[0] == pytest.approx(4 / 15)
+
+
+def test_without_accepted_items_there_is_no_error_of_them() -> None:
+    made = data(60)
+    figures = accuracy_figures(accepting(made.test.y, np.zeros(60), np.full(60, -np.inf)), None, data=made)
+    assert (figures.accepted, figures.accepted_share, figures.accepted_error) == (0, 0, None)
+    assert (figures.coverage, figures.risk) == ((), ())
+    plain = accuracy_figures(accepting(made.test.y, np.full(60, -1), np.ones(60)), None, data=made)
+    assert (plain.accepted, plain.accepted_share, plain.coverage) == (None, None, ())
+    assert plain.per_class[0].accepted is None

@@ -231,3 +231,26 @@ def test_a_latency_holds_its_own_value_and_the_rounds_it_rests_on() -> None:
     assert bare.count is None
     assert bare.change == Interval(1, None, None)
     assert figure(result(row()), result(row(p50_us=None))).change is None
+
+
+def test_accepted_shares_and_their_errors_are_compared() -> None:
+    """From 80 to 70 % accepted, and from 2 to 1 % wrong of these: by Newcombe, with the share that grew above 0."""
+    old = result(row(accepted=800, accepted_wrong=16, sha256="a"))
+    new = result(row(accepted=700, accepted_wrong=7, sha256="b"))
+    share, error = figure(old, new, "accepted_share"), figure(old, new, "accepted_error")
+    assert (share.old, share.new, share.count, share.counted) == (0.8, 0.7, 1000, "test items")
+    assert ends(share.change) == pytest.approx((-10, -13.7, -6.2), abs=0.1)
+    assert (error.old, error.new, error.count, error.counted) == (0.02, 0.01, 700, "accepted answers")
+    assert ends(error.change) == pytest.approx((-1, -2.3, 0.3), abs=0.1)
+    assert share.show(of_change=True).startswith("-10.00 [")
+    assert ends(figure(old, old, "accepted_share").change) == (0, 0, 0)
+    assert figure(result(row()), new, "accepted_share").change is None
+    none = result(row(accepted=0, accepted_wrong=0, sha256="c"))
+    assert figure(old, none, "accepted_share").new == 0
+    assert figure(old, none, "accepted_error").new is None
+
+
+def test_files_that_are_not_calibrated_have_no_accepted_share() -> None:
+    run = result(row())
+    names = {f.name for f in match.figures_of(None, match.Side(run, run.results[0]), same_run=False)}
+    assert not {name for name in names if name.startswith("accepted")}

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.proof.compare import compare
+from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields
 from edgepress.toolkit.benchmarking.advice import MIN_SQNR_DB
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.data.types import DataSet
@@ -49,6 +50,10 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
     metrics = classification_metrics(y, answers.predicted, labels=data.labels)
     correct = answers.predicted == y
     changes = tuple(ClassChange(**figures) for figures in metrics["per_class"])
+    counts = accepted_counts(answers, y, classes=len(data.labels))
+    if counts is not None:
+        pairs = zip(changes, *(column.tolist() for column in counts), strict=True)
+        changes = tuple(replace(c, accepted=accepted, accepted_wrong=wrong) for c, accepted, wrong in pairs)
     matrix = metrics["confusion_matrix"] if len(data.labels) <= MAX_CONFUSION_CLASSES else []
     figures = AccuracyFigures(
         **{name: metrics[name] for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1")},
@@ -56,6 +61,7 @@ def accuracy_figures(answers: Answers, baseline: Answers | None, *, data: DataSe
         per_class=changes,
         confusion_matrix=tuple(map(tuple, matrix)),
         correct=packed(correct),
+        **accepted_fields(answers, y),
     )
     if baseline is None:
         return figures

@@ -101,6 +101,7 @@ def assemble(
             *(more.items.notes if more else ()),
             *explained.notes,
             *_notes(plan, baseline, noise),
+            *_without_promise(plan),
             *engine_notes(advised, host),
         ),
         best_engines=best_engines(advised),
@@ -194,6 +195,16 @@ def _file_facts(plan: BenchmarkPlan, path: Path) -> dict[str, Any]:
         "compressed_bytes": len(zlib.compress(content)),
         "size_ratio": len(content) / plan.baseline.file.stat().st_size if plan.baseline else None,
     }
+
+
+def _without_promise(plan: BenchmarkPlan) -> list[str]:
+    """A sentence for each calibrated file on an engine other than that of its promise."""
+    found = []
+    for pair in plan.pairs:
+        accept = plan.contracts[pair.file].accept
+        if accept is not None and pair.engine not in (None, accept.engine):
+            found.append(f"{pair.file.name}: {plan.contracts[pair.file].limits.promise(pair.engine or '')}")
+    return list(dict.fromkeys(found))
 
 
 def _notes(plan: BenchmarkPlan, baseline: Answers | None, noise: Noise | None) -> list[str]:

@@ -33,10 +33,10 @@ from edgepress.toolkit.workers.opening import Candidate
 
 LIMIT_BYTES = 64 << 20
 """Limit on disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
-FORMAT = 4
+FORMAT = 5
 """Increment it when decoding, `Model.scores` or the layout of a shard's file change."""
-ITEM_BYTES = 9
-"""Bytes of an item in a shard's file: class, confidence, and whether it is accepted."""
+ITEM_BYTES = 13
+"""Bytes of an item in a shard's file: class, confidence, certainty, and whether it is accepted."""
 
 
 class Shelf:
@@ -68,16 +68,18 @@ class Shelf:
             return None
         predicted = np.frombuffer(body, "<i4", count, 8).astype(np.int64)
         confidence = np.frombuffer(body, "<f4", count, 8 + 4 * count)
-        accepted = np.frombuffer(body, "<i1", count, 8 + 8 * count)
-        return Part((predicted, confidence, accepted), float(np.frombuffer(body, "<f8", 1)[0]))
+        certainty = np.frombuffer(body, "<f4", count, 8 + 8 * count)
+        accepted = np.frombuffer(body, "<i1", count, 8 + 12 * count)
+        return Part((predicted, confidence, accepted, certainty), float(np.frombuffer(body, "<f8", 1)[0]))
 
     def put(self, rows: slice, part: Part) -> None:
         """Keep the answers to these items."""
         if self._folder is None:
             return
-        predicted, confidence, accepted = part.columns
+        predicted, confidence, accepted, certainty = part.columns
         body = np.array(part.seconds, "<f8").tobytes()
-        body += predicted.astype("<i4").tobytes() + confidence.astype("<f4").tobytes() + accepted.tobytes()
+        body += predicted.astype("<i4").tobytes() + confidence.astype("<f4").tobytes()
+        body += certainty.astype("<f4").tobytes() + accepted.tobytes()
         with contextlib.suppress(EdgepressError):
             write_bytes(self._path(rows), hashlib.sha256(body).digest() + body)
 

@@ -51,6 +51,7 @@ class Answers:
         confidence: The score of that class, float32, shape (N,), 0-1; empty for a model without labels.
         accepted: Whether the answer is accepted, int8, shape (N,); `NOT_JUDGED` if the file does not say. None for a
             model without labels.
+        certainty: How certain the answer is, float32, shape (N,) (`AnswerLimits.certainty`); None likewise.
         outputs: What a model without labels returned for each item, float32, shape (N, outputs); None for a classifier.
     """
 
@@ -58,6 +59,7 @@ class Answers:
     predicted: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float32]
     accepted: npt.NDArray[np.int8] | None = None
+    certainty: npt.NDArray[np.float32] | None = None
     outputs: npt.NDArray[np.float32] | None = None
 
 

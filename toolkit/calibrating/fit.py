@@ -17,7 +17,6 @@ from edgepress.runtime.acceptance import (
     Acceptance,
     AnswerLimits,
     Temperature,
-    certainty_of,
 )
 from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divided
 from edgepress.toolkit.calibrating.references import with_references
@@ -167,13 +166,13 @@ def with_acceptance(
     """
     wrong = scores.argmax(axis=1) != y if wrong is None else wrong
     fits, measures = divided(len(y))
-    measured = _certainty(limits, scores[measures])
+    measured = limits.certainty(scores[measures]).astype(np.float64)
     if wish.promise == "rejected":
         outcome = _rejection(measured, wrong[measures], limits, wish)
         problem = None if outcome else _rejection_missing(len(y), limits, wish)
     else:
         doubt = (1 - limits.probabilities(scores[fits]).max(axis=1) + wrong[fits]) / 2  # what was seen is of few items
-        fitted = _certainty(limits, scores[fits])
+        fitted = limits.certainty(scores[fits]).astype(np.float64)
 
         def bounded(limit: float) -> Accepted | None:
             options = {"limit": limit, "confidence": wish.confidence}
@@ -232,14 +231,6 @@ def _error_missing(bounded: Callable[[float], Accepted | None], wish: Wish) -> t
     larger = [limit for limit in LIMITS if limit > wish.limit]
     reachable = next((limit for limit in larger if bounded(limit) is not None), 1.0)
     return reachable, least_items_to_promise(wish.limit, wish.confidence)
-
-
-def _certainty(limits: AnswerLimits, scores: Scores) -> Floats:
-    """The certainty of answers; minus infinity for those that are unlike all references."""
-    certainty = certainty_of(scores).astype(np.float64)
-    if limits.unknown is None:
-        return certainty
-    return np.where(limits.unknown.similarity(scores) >= limits.unknown.at_least, certainty, -np.inf)
 
 
 def expected_error(probabilities: Scores, right: npt.NDArray[np.bool_]) -> float:

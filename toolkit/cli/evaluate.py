@@ -54,11 +54,15 @@ def evaluate(
         style="bold",
     )
     if (accepted := result["accepted"]) is not None:
-        screen.say(f"{accepted['count']} answers are accepted; {accepted['errors']} of these are wrong{_of(accepted)}.")
+        screen.say(
+            f"{accepted['count']} answers are accepted{_interval(accepted['share'])}; "
+            f"{accepted['errors']} of these are wrong{_interval(accepted['error'])}."
+        )
 
 
-def _of(accepted: dict[str, Any]) -> str:
-    """The share of wrong answers among accepted ones, with its interval; empty if there are none."""
-    if (error := accepted["error"]) is None:
+def _interval(share: dict[str, Any] | None) -> str:
+    """A share with its interval, in parentheses; empty if there is nothing to take a share of."""
+    if share is None:
         return ""
-    return f" ({100 * error['estimate']:.1f} %, 95 % interval {100 * error['low']:.1f} to {100 * error['high']:.1f} %)"
+    low, high = 100 * share["low"], 100 * share["high"]
+    return f" ({100 * share['estimate']:.1f} %, 95 % interval {low:.1f} to {high:.1f} %)"

@@ -117,18 +117,30 @@ def best_engine_lines(result: Benchmark) -> list[str]:
 
 
 def evaluation_table(result: Mapping[str, Any]) -> Table:
-    """Precision, recall and F1 of each class and their averages, and each class's most frequent confusion."""
+    """Precision, recall and F1 of each class and their averages, and each class's most frequent confusion.
+
+    Of a calibrated file also the share of each class that is accepted, and the wrong answers among these.
+    """
     labels = [row["label"] for row in result["per_class"]]
+    accepted = result.get("accepted")
+    kept = [_kept(row) for row in (*accepted["per_class"], accepted)] if accepted else [[]] * (len(labels) + 1)
     rows: list[list[str | Text]] = []
     for i, row in enumerate(result["per_class"]):
         mistaken = sorted(((n, j) for j, n in enumerate(result["confusion_matrix"][i]) if n and j != i), reverse=True)
         most = f"{labels[mistaken[0][1]]} ({mistaken[0][0]})" if mistaken else ""
         figures = [_percent(row[k]) for k in ("precision", "recall", "f1")]
-        rows.append([row["label"], *figures, str(row["support"]), most])
+        rows.append([row["label"], *figures, str(row["support"]), *kept[i], most])
     macro = [_percent(result[f"macro_{k}"]) for k in ("precision", "recall", "f1")]
-    rows.append([Text("macro average", style="bold"), *macro, str(result["count"]), ""])
+    rows.append([Text("macro average", style="bold"), *macro, str(result["count"]), *kept[-1], ""])
     columns = [("Class", "left"), ("Precision %", "right"), ("Recall %", "right"), ("F1 %", "right")]
-    return table([*columns, ("Items", "right"), ("Most mistaken for", "left")], rows)
+    columns += [("Items", "right"), *([("Accepted %", "right"), ("Wrong of these", "right")] if accepted else [])]
+    return table([*columns, ("Most mistaken for", "left")], rows)
+
+
+def _kept(row: Mapping[str, Any]) -> list[str]:
+    """The share of items that are accepted, and how many of the accepted answers are wrong."""
+    share = "" if row["share"] is None else number(100 * row["share"]["estimate"], ".1f")
+    return [share, f"{row['errors']} of {row['count']}"]
 
 
 def confusion_table(result: Mapping[str, Any]) -> Table:

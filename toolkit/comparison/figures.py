@@ -15,8 +15,15 @@ import numpy as np
 from edgepress.toolkit.comparison.latency import BY_ROUND, Side, allow, latency_ratio, ratio_interval
 from edgepress.toolkit.results.file import correct_items
 from edgepress.toolkit.stats.intervals import Interval, paired_drop
+from edgepress.toolkit.stats.samples import difference_interval
 from edgepress.toolkit.text import duration, size
 
+SHARES = ("accuracy", "agreement", "accepted_share", "accepted_error")
+"""Figures that are shares of items, whose change is in percentage points."""
+ACCEPTED = {"accepted_share": "accepted", "accepted_error": "accepted_wrong"}
+"""Figures of calibrated files, and the fields with the counts of which they are shares."""
+COUNTED = {"accepted_share": "test items", "accepted_error": "accepted answers"}
+"""What these are shares of."""
 MEMORY = 1.05
 """Factor by which a process's peak memory may vary; `benchmarks/proof/gate_power.py --runs` prints those seen."""
 
@@ -29,10 +36,11 @@ class Figure:
         name: Its field in a measurement.
         old, new: Its values; null if not measured.
         own: NEW's value with its interval.
-        change: NEW / OLD; for accuracy OLD - NEW in percentage points. Null if unknown.
+        change: NEW / OLD; for accuracy OLD - NEW, for accepted_share and accepted_error NEW - OLD, in percentage
+            points. Null if unknown.
         how: The method by which the change was computed, or why it is unknown.
         drift: Factor by which the interval was widened for drift between two runs; null if it was not.
-        count, counted: Sample size, and its unit: items, rounds or calls.
+        count, counted: Sample size, and its unit: items, accepted answers, rounds or calls.
     """
 
     name: str
@@ -67,6 +75,7 @@ def figures_of(old: Side | None, new: Side, *, same_run: bool) -> tuple[Figure, 
         same_run: Whether both were measured in the same rounds.
     """
     found = [_accuracy(old, new), _agreement(old, new)]
+    found += [_accepted(old, new, name) for name in ACCEPTED]
     found += [_latency(old, new, name, same_run) for name in BY_ROUND]
     found += [_exact(old, new, name) for name in ("size_bytes", "compressed_bytes")]
     found.append(_memory(old, new))
@@ -87,13 +96,15 @@ def share_interval(right: int, count: int) -> Interval:
 
 
 def _unit(name: str, of_change: bool) -> str:
-    if name in ("accuracy", "agreement"):
+    if name in SHARES:
         return " pp" if of_change else " %"
     return "" if not of_change else " x" if name.endswith("_us") else " %"
 
 
 def _words(name: str, value: float, of_change: bool) -> str:
-    if name in ("accuracy", "agreement"):
+    if name.startswith("accepted") and of_change:
+        return f"{value:+.2f}"
+    if name in SHARES:
         return f"{value if of_change else 100 * value:.2f}"
     if of_change:
         return f"{value:.3f}" if name.endswith("_us") else f"{100 * (value - 1):+.2f}"
@@ -111,7 +122,7 @@ def _accuracy(old: Side | None, new: Side) -> Figure:
 
 
 def _drop(old: Side, new: Side, counts: list[int]) -> tuple[Interval, str]:
-    if old.row.sha256 and old.row.sha256 == new.row.sha256 and old.engine == new.engine and old.like(new):
+    if _same(old, new):
         return Interval(0.0, 0.0, 0.0), "the same file on the same engine"
     same_data = old.run.data["sha256"] == new.run.data["sha256"] and counts[0] == counts[1]
     before, after = correct_items(old.row, counts[0]), correct_items(new.row, counts[1])
@@ -129,11 +140,45 @@ def _drop(old: Side, new: Side, counts: list[int]) -> tuple[Interval, str]:
     return Interval(100 * drop, 100 * low, 100 * high), f"not paired, {why}"
 
 
+def _same(old: Side, new: Side) -> bool:
+    """Whether both are the same file on the same engine of a like machine, so that answers are the same."""
+    known = bool(old.row.sha256) and old.row.sha256 == new.row.sha256
+    return known and old.engine == new.engine and old.like(new)
+
+
 def _agreement(old: Side | None, new: Side) -> Figure:
     value, count = new.row.agreement, new.run.data["count"]
     own = None if value is None or not count else share_interval(round(value * count), count)
     before = old.row.agreement if old else None
     return Figure(name="agreement", old=before, new=value, own=own, count=count, counted="test items")
+
+
+def _accepted(old: Side | None, new: Side, name: str) -> Figure:
+    """What a calibrated file accepts, or the error of that, compared as if the items of OLD and NEW were others.
+
+    Of the same items, that interval is too wide rather than too narrow: answers to an item are alike in both.
+    """
+    counts = [None if side is None else _counts(side, name) for side in (old, new)]
+    values = [None if count is None or not count[1] else count[0] / count[1] for count in counts]
+    before, after = counts
+    figure = Figure(name=name, old=values[0], new=values[1], counted=COUNTED[name])
+    if after is None or not after[1]:
+        return figure
+    figure = _replace(figure, None, "", own=share_interval(*after), count=after[1])
+    if old is None or before is None or not before[1]:
+        return figure
+    if _same(old, new):
+        return _replace(figure, Interval(0.0, 0.0, 0.0), "the same file on the same engine")
+    change = difference_interval(after, before)
+    ends = (100 * end for end in (change.estimate, change.low, change.high) if end is not None)
+    return _replace(figure, Interval(*ends), "not paired")
+
+
+def _counts(side: Side, name: str) -> tuple[int, int] | None:
+    """A number of items and of how many it is a share; None of a file that is not calibrated."""
+    count = getattr(side.row, ACCEPTED[name])
+    total = side.run.data["count"] if name == "accepted_share" else side.row.accepted
+    return None if count is None or total is None else (count, total)
 
 
 def _latency(old: Side | None, new: Side, name: str, same_run: bool) -> Figure:
@@ -165,11 +210,18 @@ def _memory(old: Side | None, new: Side) -> Figure:
 
 
 def _replace(
-    figure: Figure, change: Interval | None, how: str, drift: float | None = None, *, own: Interval | None = None
+    figure: Figure,
+    change: Interval | None,
+    how: str,
+    drift: float | None = None,
+    *,
+    own: Interval | None = None,
+    count: int | None = None,
 ) -> Figure:
     if drift == math.inf:
         how, drift = f"{how}; one was noisy, or they were timed in two ways", None
-    return Figure(**vars(figure) | {"change": change, "how": how, "drift": drift, "own": own or figure.own})
+    fields = {"own": own or figure.own, "count": count or figure.count}
+    return Figure(**vars(figure) | fields | {"change": change, "how": how, "drift": drift})
 
 
 def _around(value: float, spread: Interval) -> tuple[float | None, float | None]:

@@ -19,6 +19,8 @@ MARKS = {FAILED: "❌", PASSED: "✅", OPEN: "❔"}
 COLORS = {FAILED: "red", PASSED: "green", OPEN: "yellow"}
 COLUMNS = {
     "accuracy": "Accuracy drop",
+    "accepted_share": "Accepted",
+    "accepted_error": "Wrong of these",
     "p50_us": "Latency (p50)",
     "p99_us": "p99",
     "size_bytes": "Size",

@@ -75,10 +75,22 @@ def evaluation_html(document: Document) -> str:
     return box(
         title,
         ece,
+        _accepted(document.get("accepted")),
         *remarks(document),
         element("div", classes(document), confusion(document), cls="plots"),
         notes=document["notes"],
     )
+
+
+def _accepted(accepted: Document | None) -> str:
+    """How many answers a calibrated file accepts, and how many of these are wrong; empty of another file."""
+    if accepted is None:
+        return ""
+    shares = []
+    for share in (accepted["share"], accepted["error"]):
+        ends = [100 * share[end] for end in ("estimate", "low", "high")] if share else []
+        shares.append(f" ({text.interval(*ends)} %)" if ends else "")
+    return f"{accepted['count']} answers are accepted{shares[0]}; {accepted['errors']} of these are wrong{shares[1]}"
 
 
 def classes(document: Document) -> Element | None:
@@ -169,7 +181,15 @@ def benchmark_html(document: Document) -> str:
     )
 
 
-CHANGES = {"accuracy": "Accuracy drop, pp", "p50_us": "Latency", "size_bytes": "Size", "memory_bytes": "Memory"}
+ACCEPTED = {"accepted_share": "Accepted, pp", "accepted_error": "Wrong of these, pp"}
+"""Figures of calibrated files, and their headings."""
+CHANGES = {
+    "accuracy": "Accuracy drop, pp",
+    **ACCEPTED,
+    "p50_us": "Latency",
+    "size_bytes": "Size",
+    "memory_bytes": "Memory",
+}
 """Figures of a comparison that are shown, and their headings."""
 
 
@@ -180,12 +200,14 @@ def comparison_html(document: Document) -> str:
     title = f"{old} → {new}" if old != new else f"{_name(document['old'], 2)} → {_name(document['new'], 2)}"
     outcome = ", ".join(f"{n} {name}" for name, n in verdicts.items()) or "No limit was given"
     rows: list[list[Cell]] = []
+    known = {figure["name"] for pair in document["pairs"] for figure in pair["figures"]}
+    shown = {name: title for name, title in CHANGES.items() if name in known or name not in ACCEPTED}
     for pair in document["pairs"]:
         by_name = {figure["name"]: figure for figure in pair["figures"]}
-        cells = [_change(by_name.get(name)) for name in CHANGES]
+        cells = [_change(by_name.get(name)) for name in shown]
         state = pair["state"] if pair["state"] != "both" else ""
         rows.append([pair["name"], *cells, ": ".join(filter(None, (state, pair["reason"])))])
-    heads = ["File", *(f">{name}" for name in CHANGES.values()), "State"]
+    heads = ["File", *(f">{name}" for name in shown.values()), "State"]
     limits = [[v["outcome"], v["gate"], v["pair"], v["text"], v["fix"]] for v in document["verdicts"]]
     return box(
         title,
@@ -280,7 +302,7 @@ def _change(figure: Document | None) -> str:
     if not figure or not change:
         return ""
     ends = change["estimate"], change["low"], change["high"]
-    if figure["name"] == "accuracy":
+    if figure["name"] == "accuracy" or figure["name"] in ACCEPTED:
         return text.interval(*ends)
     low, high = (text.times(v) for v in ends[1:])
     return text.times(ends[0]) + (f" [{low}, {high}]" if low and high and low != high else "")

@@ -54,6 +54,8 @@ def chart_data(result: Benchmark) -> dict[str, Any]:
             "quantiles": [_short(q) for q in r.latency_quantiles_us],
             "shares": [r.compute_share, r.memory_share],
             "facts": view.facts(r),
+            "curve": [[_short(c), _short(e)] for c, e in zip(r.coverage, r.risk, strict=True)],
+            "accepted": [r.accepted_share, r.accepted_error],
             "classes": _classes(r),
             "matrix": r.confusion_matrix if 0 < len(r.confusion_matrix) <= MAX_MATRIX else [],
             "profile": [[o.operation, o.count, _short(o.time_us), _short(o.share), o.delegated] for o in r.profile],

@@ -188,6 +188,39 @@ function nameSome(svg, points, places, front, { width, bottom }) {
   });
 }
 
+/** Make the frame of the risk-coverage curves: which share of answers thresholds accept, and which share of these is wrong. */
+function curvePlot(container) {
+  const rows = report.rows.filter((row) => row.leading && row.curve.length);
+  if (!rows.length) return null;
+  const figure = d3.select(container).append("figure");
+  figure.append("figcaption").text("Error of accepted answers against the share that is accepted");
+  const svg = figure.append("svg").attr("role", "img").attr("aria-label", "Risk-coverage curves; the table below has the figures at each file's threshold.");
+
+  return function draw() {
+    const width = Math.max(280, figure.node().clientWidth - 20);
+    const height = Math.round(Math.min(400, Math.max(270, width * 0.6)));
+    const bottom = height - MARGIN.bottom;
+    svg.attr("viewBox", `0 0 ${width} ${height}`).selectAll("*").remove();
+    const x = d3.scaleLinear([0, 1], [MARGIN.left, width - MARGIN.right]);
+    const most = Math.max(0.01, ...rows.flatMap((row) => row.curve.map(([, risk]) => risk)));
+    const y = d3.scaleLinear([0, most], [bottom, MARGIN.top]).nice(5);
+    const percent = (v) => `${Number((100 * v).toFixed(2))} %`;
+    svg.append("g").attr("class", "axis").attr("transform", `translate(0,${bottom})`)
+      .call(d3.axisBottom(x).ticks(5).tickFormat(percent).tickSize(-(bottom - MARGIN.top)).tickPadding(8));
+    svg.append("g").attr("class", "axis").attr("transform", `translate(${MARGIN.left},0)`)
+      .call(d3.axisLeft(y).ticks(5).tickFormat(percent).tickSize(-(width - MARGIN.left - MARGIN.right)).tickPadding(6));
+    svg.append("text").attr("class", "title").attr("x", width - MARGIN.right).attr("y", height - 6).attr("text-anchor", "end").text("accepted answers");
+    for (const row of rows) {
+      const points = row.curve.map(([coverage, risk]) => `${x(coverage)},${y(risk)}`);
+      const group = svg.append("g").attr("class", `c${row.color}`);
+      group.append("title").text(row.name);
+      group.append("path").attr("class", "curve").attr("d", `M${points.join("L")}`);
+      const [share, error] = row.accepted;
+      if (error !== null) group.append("use").attr("href", `#shape${row.shape}`).attr("x", x(share)).attr("y", y(error));
+    }
+  };
+}
+
 const tip = document.getElementById("tip");
 function hideTip() {
   tip.hidden = true;

@@ -33,6 +33,18 @@ if (plotBox) {
   }).observe(plotBox);
 }
 
+const curveBox = document.getElementById("curves");
+if (curveBox) {
+  const drawCurves = curvePlot(curveBox);
+  drawCurves?.();
+  let width = curveBox.clientWidth;
+  new ResizeObserver(() => {
+    if (curveBox.clientWidth === width) return;
+    width = curveBox.clientWidth;
+    drawCurves?.();
+  }).observe(curveBox);
+}
+
 const buttons = [...document.querySelectorAll(".legend button")];
 function filter() {
   const hidden = new Set(buttons.filter((b) => b.getAttribute("aria-pressed") === "false").map((b) => b.textContent.trim()));

@@ -19,6 +19,8 @@ class ClassChange:
         precision, recall, f1: Of this class, 0-1; recall is the share of its items that are classified correctly.
         drop_pp, drop_low_pp, drop_high_pp: Recall of the baseline minus recall of this file, percentage points, with
             its 95 % confidence interval (paired).
+        accepted: Of a calibrated file, the number of this class's test items whose answers are accepted.
+        accepted_wrong: How many of these answers are wrong.
     """
 
     label: str
@@ -29,6 +31,8 @@ class ClassChange:
     drop_pp: float | None = None
     drop_low_pp: float | None = None
     drop_high_pp: float | None = None
+    accepted: int | None = None
+    accepted_wrong: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,35 @@ class FileFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccuracyFigures:
+class AcceptedFigures:
+    """What a calibrated file (`edgepress calibrate`) accepts of the test items.
+
+    Attributes:
+        accepted: Number of test items whose answers are accepted.
+        accepted_wrong: How many of these answers are wrong.
+        accepted_share, accepted_share_low, accepted_share_high: Share of the test items whose answers are accepted,
+            with its 95 % confidence interval, 0-1.
+        accepted_error, accepted_error_low, accepted_error_high: Share of wrong answers among accepted ones, with its
+            95 % confidence interval, 0-1; None if nothing is accepted.
+        coverage: The risk-coverage curve: shares of answers that thresholds of certainty accept, 0-1, from the
+            strictest threshold to the laxest.
+        risk: The share of wrong answers among those, 0-1, in the same order.
+    """
+
+    accepted: int | None = None
+    accepted_wrong: int | None = None
+    accepted_share: float | None = None
+    accepted_share_low: float | None = None
+    accepted_share_high: float | None = None
+    accepted_error: float | None = None
+    accepted_error_low: float | None = None
+    accepted_error_high: float | None = None
+    coverage: tuple[float, ...] = ()
+    risk: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyFigures(AcceptedFigures):
     """How well a file classifies the test items, and how that differs from the baseline.
 
     Attributes:

@@ -35,7 +35,11 @@ KEYS: Mapping[str, Mapping[str, type]] = {
     "baseline": {"file": str, "scheme": str, "engine": str},
 }
 """Required keys of the benchmark's free-form objects, with their types."""
-SHARES = ("accuracy", "precision", "recall", "f1", "ece", "agreement", "mcnemar_p", "probability", "confidence")
+SHARES = (
+    *("accuracy", "precision", "recall", "f1", "ece", "agreement", "mcnemar_p", "probability", "confidence"),
+    *(f"accepted_{name}{end}" for name in ("share", "error") for end in ("", "_low", "_high")),
+    *("coverage", "risk"),
+)
 """Suffixes of the names of figures from 0 to 1."""
 QUANTILES = 51
 
@@ -134,6 +138,10 @@ def _wrong(result: Benchmark) -> Iterator[tuple[str, str]]:
             yield f"results.{n}.host", f"is {row.host!r}, which neither host nor boards describe"
         if len(row.latency_quantiles_us) not in (0, QUANTILES):
             yield f"results.{n}.latency_quantiles_us", f"has {len(row.latency_quantiles_us)} figures, not {QUANTILES}"
+        if len(row.coverage) != len(row.risk):
+            yield f"results.{n}.risk", f"has {len(row.risk)} figures, coverage {len(row.coverage)}"
+        if (row.accepted or 0) > result.data["count"] or (row.accepted_wrong or 0) > (row.accepted or 0):
+            yield f"results.{n}.accepted", f"is {row.accepted} of {result.data['count']}, {row.accepted_wrong} wrong"
         try:
             correct_items(row, result.data["count"])
         except ValueError as e:

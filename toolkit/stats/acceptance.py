@@ -133,6 +133,30 @@ def bound_error(
     return passed
 
 
+def risk_coverage(certainty: Floats, wrong: Flags) -> tuple[Floats, Floats]:
+    """The risk-coverage curve: which share of answers thresholds accept, and which share of these is wrong.
+
+    Source: R. El-Yaniv and Y. Wiener, "On the foundations of noise-free selective classification", Journal of Machine
+    Learning Research 11 (2010), 1605-1641.
+
+    Args:
+        certainty: Certainty of the answers, shape (N,), N > 0; minus infinity for those that no threshold accepts.
+        wrong: Whether they are wrong, shape (N,).
+
+    Returns:
+        Coverage and risk, both 0-1, from the strictest threshold to the laxest, of the same shape, (steps,): at most
+        40 thresholds, which are certainties of answers, so that equally certain ones are accepted together.
+    """
+    finite = certainty[np.isfinite(certainty)]
+    if not len(finite):
+        return np.empty(0), np.empty(0)
+    shares = np.linspace(1 / STEPS, 1.0, STEPS)
+    thresholds = np.unique(np.quantile(finite, 1 - shares, method="higher"))[::-1]
+    accepted = certainty >= thresholds[:, None]
+    counts = accepted.sum(axis=1)
+    return counts / len(certainty), (accepted & wrong).sum(axis=1) / counts
+
+
 def outcome_at(threshold: float, certainty: Floats, wrong: Flags, confidence: float) -> Accepted:
     """What a threshold accepts, with the upper bound of the error among accepted answers."""
     accepted = certainty >= threshold

@@ -41,9 +41,9 @@ class Part(NamedTuple):
     """Answers to a shard, or to its beginning if time ran out.
 
     Attributes:
-        columns: The class of each item, int64, its calibrated score, float32, and whether it is accepted, int8, all of
-            shape (n,): `NOT_JUDGED` if the file does not say. Of a model without labels its outputs alone, float32,
-            shape (n, outputs).
+        columns: The class of each item, int64, its calibrated score, float32, whether it is accepted, int8
+            (`NOT_JUDGED` if the file does not say), and its certainty, float32 (`AnswerLimits.certainty`), all of shape
+            (n,). Of a model without labels its outputs alone, float32, shape (n, outputs).
         seconds: Time that the engine took.
     """
 
@@ -88,6 +88,5 @@ def judged(scores: npt.NDArray[np.float32], contract: Contract | None) -> tuple[
         probabilities = limits.probabilities(scores)
         confidence = np.take_along_axis(probabilities, predicted[:, np.newaxis], axis=1)[:, 0]
     accepted = limits.accepted(scores)
-    if accepted is None:
-        return predicted, confidence, np.full(len(scores), NOT_JUDGED, np.int8)
-    return predicted, confidence, accepted.astype(np.int8)
+    kept = np.full(len(scores), NOT_JUDGED, np.int8) if accepted is None else accepted.astype(np.int8)
+    return predicted, confidence, kept, limits.certainty(scores)
