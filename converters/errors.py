@@ -9,3 +9,10 @@ class ConversionError(EdgepressError):
     """A scheme that could not be made."""
 
     kind = "conversion"
+
+
+def not_at_end(end: str) -> ConversionError:
+    """The error of a graph that doesn't end in the operation that was to be left off, a softmax or sigmoid."""
+    return ConversionError(
+        f"Its graph does not end in a {end}, so its logits are not known.", "Leave out --output logits."
+    )

@@ -25,7 +25,7 @@ class Adapter:
         mean: One number or one per channel, in the order that the file takes.
         std: See `mean`.
         channels_first: Whether the file takes channels x height x width.
-        sigmoid: Whether the file's single output is a logit.
+        sigmoid: Whether the file's outputs are logits of independent labels, such as a single one.
         per_image: "standardize": (x - mean) / max(standard deviation, 1 / sqrt(N)) over all N numbers of an image, as
             `tf.image.per_image_standardization`; "minmax": (x - min) / max(max - min, 1), which is 0 to 1 for pixels.
     """

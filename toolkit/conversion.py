@@ -21,6 +21,7 @@ from edgepress.converters.adapter import InputAdapter, end_for
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.hints import Hints, ModelFacts
 from edgepress.converters.conversion.conversion import Conversion
+from edgepress.converters.ends import IF_ANY, LOGITS
 from edgepress.converters.float_layers import KeepOptions
 from edgepress.converters.proof.compare import FEW, ITEMS
 from edgepress.converters.schemes import SCHEMES, Scheme
@@ -92,7 +93,8 @@ def convert(
         to: "all", a format, or scheme names separated by commas; or a list of such texts and of rows of `SCHEMES`.
         data: Data to calibrate (its training split) and verify on; None opens those that the model's contract names.
         out: Folder for the files; None: `variants` next to the model.
-        hints: What you know of a model that edgepress did not train.
+        hints: What you know of a model that edgepress did not train. With the output "logits", the files leave the last
+            softmax or sigmoid to the runtime.
         repairs: Whether the graph's constants are changed where that makes quantized files more accurate.
         calibration: How the ranges of integers follow from calibration items: "minmax", "percentile", "mse", "entropy",
             or "auto", which tries them on validation items.
@@ -123,6 +125,8 @@ def convert(
         ['ok', 'ok']
     """
     path, hints, note, aim = Path(model), hints or Hints(), on_note or (lambda text: None), checked_target(target)
+    if is_logits := hints.output == LOGITS:
+        hints = dataclasses.replace(hints, output=LOGITS + IF_ANY)
     schemes, keep = schemes_from(to, aim), KeepOptions(keep_float, max_drop)
     if keep != KeepOptions() and not any(SCHEMES[name].is_mixed for name in schemes):
         mixed = ", ".join(name for name, scheme in SCHEMES.items() if scheme.is_mixed)
@@ -158,6 +162,7 @@ def convert(
             target=aim,
             rewrite=rewrites,
             keep=keep,
+            logits=is_logits,
             on_step=on_step,
             on_start=on_start,
             on_done=on_done,

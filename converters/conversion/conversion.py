@@ -18,16 +18,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.adapter import End, InputAdapter
 from edgepress.converters.arrays import Array
 from edgepress.converters.calibration import Batches
 from edgepress.converters.contract.hints import Hints, ModelFacts
+from edgepress.converters.contract.outputs import SIGMOIDS
 from edgepress.converters.conversion.encode import FilesJob
 from edgepress.converters.conversion.float_graph import FloatGraphJob
 from edgepress.converters.conversion.make import Began, Done
 from edgepress.converters.conversion.processes import Processes
 from edgepress.converters.float_layers import KeepOptions
 from edgepress.converters.proof.reference import ProofItems
+from edgepress.converters.proof.verify import end_of
 from edgepress.converters.ptq.calibration import Validation
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.scratch import ScratchFolder
@@ -113,6 +115,7 @@ class Conversion:
         calibration_method: CalibrationMethod = "minmax",
         keep: KeepOptions | None = None,
         validation: Validation | None = None,
+        logits: bool = False,
         on_step: Callable[[str], None] | None = None,
         on_start: Callable[[str], None] | None = None,
         on_done: Callable[[Variant], None] | None = None,
@@ -138,6 +141,7 @@ class Conversion:
             calibration_method: How ranges of tensors follow from the calibration items; "auto" tries all methods.
             keep: Which layers files of mixed precision keep in float; None chooses them by the default limit.
             validation: Items on which these trials are scored, and their labels; None takes calibration items.
+            logits: Whether the files leave the model's last softmax or sigmoid to the runtime.
             on_step: Called with what is done before the files are made, in words.
             on_start: Called with each scheme's name before work on it begins.
             on_done: Called with each variant, made or failed.
@@ -151,6 +155,7 @@ class Conversion:
         """
         adapter = adapter or InputAdapter(contract.input, contract.input.shape)
         paths = self._paths(schemes, Path(out), stem, contract=contract, adapter=adapter, target=target)
+        left_off = self._left_off(contract, adapter) if logits else None
         tools = {name: metadata.version(name) for name in TOOLS}
         if self.facts.format == "onnx" and isinstance(onnx2tf, Path):
             tools["onnx2tf"] = VERSION
@@ -186,6 +191,7 @@ class Conversion:
                     target=target,
                     rewrite=rewrite,
                     learned=learned,
+                    left_off=left_off,
                 )
                 for report in self._processes.files(job):
                     if isinstance(report, Began) and on_start:
@@ -199,6 +205,26 @@ class Conversion:
                 raise
         answers = {name: done.scores for name, done in reports.items() if done.scores is not None}
         return [across(reports[name].variant, answers) for name in schemes]
+
+    def _left_off(self, contract: Contract, adapter: InputAdapter) -> End | None:
+        """The last operation that files of logits leave to the runtime; None if the model returns logits itself.
+
+        Raises:
+            InputError: The outputs are no probabilities of labels, or the graph ends in another operation.
+        """
+        if contract.task == "none":
+            raise InputError(
+                f"{self.path} has no labels (its task is none), so no logits.", "Leave out --output logits."
+            )
+        if adapter.end is not None or contract.task == "logits":
+            return adapter.end
+        ends_in = self.facts.ends_in.lower()
+        if ends_in and ends_in not in ("softmax", *SIGMOIDS):
+            raise InputError(
+                f"{self.path} ends in {self.facts.ends_in}, not in a softmax or sigmoid, so its logits are not known.",
+                "Leave out --output logits.",
+            )
+        return end_of(contract.task, ends_in) or None
 
     def _paths(
         self,

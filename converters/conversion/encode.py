@@ -10,12 +10,13 @@ from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter
+from edgepress.converters.adapter import End, InputAdapter
 from edgepress.converters.calibration import Batches, tflite_statistics
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.conversion.float_graph import FloatGraph, unexpected
 from edgepress.converters.errors import ConversionError
 from edgepress.converters.float_layers import NOTHING, FloatLayers
+from edgepress.converters.proof.compare import finished
 from edgepress.converters.proof.reference import ProofItems, ReferenceOutputs
 from edgepress.converters.proof.verify import outputs_of
 from edgepress.converters.ptq.stages import CALIBRATED
@@ -34,7 +35,9 @@ from edgepress.converters.targets import Target
 from edgepress.converters.to_onnx import interface
 from edgepress.converters.to_onnx import quantize as to_onnx
 from edgepress.converters.to_onnx.from_tflite import float_onnx_of
+from edgepress.converters.to_onnx.logits import without_end as onnx_without_end
 from edgepress.converters.to_tflite import convert as to_tflite
+from edgepress.converters.to_tflite.passes import without_end
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import first_line
 
@@ -56,6 +59,7 @@ class FilesJob:
         target: What the files are for.
         rewrite: Whether the graphs are rewritten for it.
         learned: Ranges of tensors that were learned, by name (`edgepress tune`).
+        left_off: The last operation of the model and its adapter that the files leave to the runtime; None: nothing.
     """
 
     targets: Mapping[str, Path]
@@ -67,6 +71,7 @@ class FilesJob:
     target: Target = "cpu"
     rewrite: bool = True
     learned: Ranges = field(default_factory=dict)
+    left_off: End | None = None
 
 
 T = TypeVar("T")
@@ -105,6 +110,16 @@ class Encoder:
         self.reference = reference
         self.range = None if self.input.is_integer else self.input.value_range  # integers are not quantized
 
+    def _graph(self, kind: RepairKind) -> bytes:
+        """The float TFLite graph, without what is left off."""
+        graph, end = self.job.float_graph.graph(kind), self.job.left_off
+        return graph if end is None else without_end(graph, end)
+
+    def _source_onnx(self) -> Any:
+        """The float ONNX model of the source itself, without what is left off."""
+        model, end = self.source.onnx(self.job.adapter), self.job.left_off
+        return model if end is None else onnx_without_end(model, end)
+
     def _onnx(self, kind: RepairKind) -> Any:
         """The float ONNX model: of the float TFLite graph, or of the source itself where there is none.
 
@@ -114,9 +129,9 @@ class Encoder:
         is_changed = kind in float_graph.repaired or bool(self.job.learned)
         is_own = self.source.facts.format == "onnx" or self.source.loops
         if isinstance(float_graph.model, ConversionError) or (is_own and not is_changed):
-            return self.source.onnx(self.job.adapter)
+            return self._source_onnx()
         bare = InputAdapter(self.input, self.input.shape)  # the graph contains the adapter
-        graph = float_graph.graph(kind)
+        graph = self._graph(kind)
         if kind in CALIBRATED and self.job.rewrite:  # scored so: a product has one scale, a convolution one a channel
             graph, _ = rewritten_tflite(graph, CHANNEL_AFFINE)
         try:
@@ -124,10 +139,10 @@ class Encoder:
         except ConversionError:
             if is_changed:
                 raise
-            return self.source.onnx(self.job.adapter)
+            return self._source_onnx()
 
     def _rewritten_tflite(self, rewrites: tuple[Rewrite, ...], kind: RepairKind) -> tuple[bytes, dict[str, int]]:
-        return rewritten_tflite(self.job.float_graph.graph(kind), rewrites)
+        return rewritten_tflite(self._graph(kind), rewrites)
 
     def _rewritten_onnx(self, rewrites: tuple[Rewrite, ...], kind: RepairKind) -> tuple[Any, dict[str, int]]:
         return rewritten_onnx(self.once(self._onnx, kind), rewrites)
@@ -183,6 +198,8 @@ class Encoder:
         items, reference = self.once(self.reference.proof, COMPARED)
         graph, _ = self._quantized_onnx(scheme, kind)
         outputs = outputs_of(graph.SerializeToString(), items)
+        if self.job.left_off is not None:
+            outputs = finished(outputs, self.job.left_off)
         return float(np.sum((outputs.reshape(len(items), -1) - reference.reshape(len(items), -1)) ** 2))
 
     def float_layers(self, scheme: Scheme) -> FloatLayers:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepress.converters.adapter import End
 from edgepress.converters.arrays import Floats
 from edgepress.converters.conversion.encode import Encoder, FilesJob, Once
 from edgepress.converters.conversion.float_graph import opened, unexpected
@@ -28,6 +29,7 @@ from edgepress.converters.targets import finer
 from edgepress.converters.variant import Variant
 from edgepress.converters.worker import Emit
 from edgepress.runtime import Model, load
+from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.contract import Contract, Task, Verification
 from edgepress.runtime.errors import EdgepressError, ModelFileError, first_line
 
@@ -96,10 +98,11 @@ class _FileMaker:
         """Write one file, whole, and only if it opens, answers and is near enough to the source model."""
         encode, rewrites = self.encoder.prepare(scheme)
         contract = self._contract(scheme, rewrites)
+        written = _left_off(contract, self.job.left_off)
         is_logits = contract.task == "logits"
         with whole_file(target) as temporary:
             # Logits are compared as they are: softmax would hide errors where it saturates.
-            temporary.write_bytes(encode(contract.replace(task="softmax") if is_logits else contract))
+            temporary.write_bytes(encode(contract.replace(task="softmax") if is_logits else written))
             if self.job.target == "integer-only":
                 refuse_floats(temporary)
             model, scores, verification = self._prove(temporary, target, scheme, contract.task)
@@ -110,7 +113,7 @@ class _FileMaker:
                 *([f"it is not repaired: {why}"] if (why := self.encoder.unrepairable(scheme)) else ()),
             )
             selftest = make_selftest(model, scheme, self.once(self.reference.seeds), logits=is_logits)
-            temporary.write_bytes(encode(contract.replace(verification=verification, selftest=selftest)))
+            temporary.write_bytes(encode(written.replace(verification=verification, selftest=selftest)))
         size = target.stat().st_size
         variant = Variant(scheme.name, target, size, 0.0, verification, rewrites=rewrites, notes=notes)
         return Done(dataclasses.replace(variant, compression=contract.compression), scores)
@@ -159,6 +162,7 @@ class _FileMaker:
             on=self.job.proof.name,
             task=task,
             ends_in=self.ends_in,
+            left_off=self.job.left_off,
         )
         if reason and self.job.proof.enforce:
             on = f"{verification.items} items, {verification.on}"
@@ -167,3 +171,12 @@ class _FileMaker:
                 f"{self._advice(scheme)}; --no-verify keeps the file anyway.",
             )
         return model, scores, verification
+
+
+def _left_off(contract: Contract, end: End | None) -> Contract:
+    """The contract of a file without its last operation, which the runtime does instead."""
+    if end == "softmax":
+        return contract.replace(task="logits")
+    if end == "sigmoid":
+        return contract.replace(adapter=Adapter(shape=contract.input.shape, sigmoid=True))
+    return contract

@@ -95,6 +95,6 @@ def _answers(model: Model, items: Array) -> Array:
 def _reference(job: ExamineJob, batch: Array) -> Array:
     """The scores that the file should give, as it gives them."""
     scores = job.adapter.finish(opened().answer(job.adapter.apply(batch)))
-    if job.contract.task == "logits":
+    if job.logits and job.contract.task == "logits":
         return softmax(scores)
     return two_columns(scores) if job.contract.task == "sigmoid" else scores

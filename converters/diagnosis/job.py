@@ -26,6 +26,7 @@ class ExamineJob:
         layer_items: The items on which layers are measured, (n, *item shape); fewer are used for large nets.
         onnx2tf: What makes TFLite files of ONNX models; other models do not need it.
         float_graph: How the float graph is tuned, if the file says that it was.
+        logits: Whether the model's own answers are logits, so that softmax makes probabilities of them.
     """
 
     file: Path
@@ -35,6 +36,7 @@ class ExamineJob:
     layer_items: Array
     onnx2tf: Onnx2tf = None
     float_graph: FloatGraphJob | None = None
+    logits: bool = False
 
 
 @dataclass(frozen=True)

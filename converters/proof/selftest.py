@@ -76,7 +76,8 @@ def make_selftest(model: Model, scheme: Scheme, seeds: tuple[int, ...], *, logit
     if not np.isfinite(high - low):
         return None
     data, contract = model.path.read_bytes(), model.contract
-    before = logits or (contract.adapter is not None and contract.adapter.sigmoid)  # the file's answers are logits
+    sigmoid = contract.adapter is not None and contract.adapter.sigmoid
+    before = logits or contract.task == "logits" or sigmoid  # the file's answers are logits
     step, logit_step = (passes if is_tflite(data) else interface).output_scales(data)
     count = scores.shape[1]
     columns: list[int] = []

@@ -13,7 +13,7 @@ from edgepress.converters.proof.compare import Answers, End, compare, shortcomin
 from edgepress.converters.schemes import Scheme
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.to_onnx import interface
-from edgepress.converters.to_tflite import passes
+from edgepress.converters.to_tflite import flatbuffer, passes
 from edgepress.converters.to_tflite.flatbuffer import is_tflite
 from edgepress.runtime import Model, load
 from edgepress.runtime.contract import Task, Verification
@@ -63,6 +63,7 @@ def verify(
     on: str,
     task: Task,
     ends_in: str,
+    left_off: End | None = None,
 ) -> tuple[Verification, str]:
     """Compare a file with its source model.
 
@@ -75,23 +76,38 @@ def verify(
         on: Name of the items.
         task: What the answers are.
         ends_in: The source model's last operation.
+        left_off: The operation that the runtime does instead of the file.
 
     Returns:
         The figures, and why the file is refused; empty if it is not.
     """
-    end = end_of(task, ends_in)
-    inner = _before_end(path.read_bytes(), items, end, scores.shape[1]) if end else None
+    end = left_off or end_of(task, ends_in)
+    inner = _before_end(path.read_bytes(), items, end, scores.shape[1], whole=left_off is not None) if end else None
     verification = compare(reference, scores, on=on, end=end, before_end=inner, task=task, ends_in=ends_in)
     return verification, shortcoming(verification, scheme)
 
 
-def _before_end(data: bytes, items: Array, end: End, columns: int) -> Answers | None:
-    """What a file computes before its softmax or sigmoid, shape (N, C); None if it does not end in one."""
-    cut = (passes if is_tflite(data) else interface).before_end(data)
+def _before_end(data: bytes, items: Array, end: End, columns: int, *, whole: bool) -> Answers | None:
+    """What a file computes before its softmax or sigmoid, shape (N, C); None if it does not end in one.
+
+    That is all that a `whole` file computes, whose end is left to the runtime.
+    """
+    cut = without_contract(data) if whole else (passes if is_tflite(data) else interface).before_end(data)
     if cut is None:
         return None
     logits = outputs_of(cut, items)
     return np.concatenate([-logits, logits], axis=1) if (end, logits.shape[1], columns) == ("sigmoid", 1, 2) else logits
+
+
+def without_contract(data: bytes) -> bytes:
+    """The same file without its contract."""
+    if is_tflite(data):
+        return flatbuffer.write(flatbuffer.read(data)[0])
+    import onnx
+
+    model = onnx.load_from_string(data)
+    del model.metadata_props[:]
+    return bytes(model.SerializeToString())
 
 
 def outputs_of(data: bytes, items: Array) -> Answers:

@@ -160,7 +160,7 @@ def _functional(model: Any, path: Path) -> Any:
 
 def _with_output(model: Any, path: Path, output: str) -> Any:
     """The model with the output of this name alone; unchanged if no name was given."""
-    names = list(model.output_names)
+    names = list(getattr(model, "output_names", ())) or [model.layers[-1].name]  # a Sequential model has none
     inner = {layer.name for layer in model.layers} - {*names}
     if (chosen := chosen_output(str(path), dict.fromkeys(names, True), output, inner)) is None:
         return model

@@ -110,7 +110,7 @@ def quantized_operations(model: onnx.ModelProto) -> list[str]:
 
 
 _REQUANTIZE = ("QuantizeLinear", "DequantizeLinear")
-_COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+COPIES = ("Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def last_operation(model: onnx.ModelProto) -> str:
@@ -147,7 +147,7 @@ def _computed(graph: onnx.GraphProto, name: str) -> tuple[Any, float]:
     producers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     scale, node = 0.0, producers.get(name)
-    while node is not None and node.op_type in (*_COPIES, *_REQUANTIZE):
+    while node is not None and node.op_type in (*COPIES, *_REQUANTIZE):
         if not scale and node.op_type.endswith("izeLinear") and node.input[1] in constants:
             scale = float(onnx.numpy_helper.to_array(constants[node.input[1]]).ravel()[0])
         node = producers.get(node.input[0])

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.converters.adapter import InputAdapter, free_prefix, step_name
+from edgepress.converters.adapter import End, InputAdapter, free_prefix, step_name
+from edgepress.converters.errors import ConversionError, not_at_end
 from edgepress.converters.to_tflite import flatbuffer as flat
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -129,6 +130,27 @@ def before_end(model: bytes) -> bytes | None:
         graph.operators.append(flat.operator(root, "DEQUANTIZE", [index], new))
         index = new
     flat.redirect(root, graph, index, inputs=False)
+    return flat.write(root)
+
+
+def without_end(model: bytes, end: End) -> bytes:
+    """A float model without its final softmax or sigmoid, so that it returns logits; copies behind it stay.
+
+    Raises:
+        ConversionError: It does not end in one of this kind, or its softmax has a factor.
+    """
+    root, graph = flat.read(model)
+    op = _end(root, graph)
+    if op is None or flat.kind(root, op) != {"softmax": "SOFTMAX", "sigmoid": "LOGISTIC"}[end]:
+        raise not_at_end(end)
+    if end == "softmax" and op.builtinOptions.beta != 1:
+        raise ConversionError(f"Its softmax multiplies by {op.builtinOptions.beta:g}.", "Leave out --output logits.")
+    logits, scores = int(op.inputs[0]), int(op.outputs[0])
+    graph.operators.remove(op)
+    for reader in graph.operators:
+        reader.inputs = [logits if int(i) == scores else int(i) for i in reader.inputs]
+    if int(graph.outputs[0]) == scores:
+        flat.redirect(root, graph, logits, inputs=False)
     return flat.write(root)
 
 

@@ -412,3 +412,22 @@ def test_an_answer_unlike_all_references_has_no_certainty() -> None:
     both = AnswerLimits(accept=ACCEPT, unknown=unknown)
     assert np.isfinite(both.certainty(scores)).tolist() == [True, False, True]
     assert both.accepted(scores).tolist() == [True, False, False]  # type: ignore[union-attr]
+
+
+def test_answers_that_share_the_highest_certainty_are_counted() -> None:
+    """A fifth of saturated answers is wrong: no threshold can promise 5 %. Without ties, more items may be enough."""
+    y = np.zeros(800, np.int64)
+    rng = np.random.default_rng(0)
+    saturated = np.tile(np.array([[1.0, 0.0]], np.float32), (800, 1))
+    saturated[::5] = [0.0, 1.0]
+    wish = Wish("error", 0.05, 0.95)
+    found = fit(saturated, y, wish, engine="litert")
+    wrong = saturated[divided(800)[1]].argmax(axis=1) != 0
+    assert (found.tied, found.tied_wrong) == (600, int(wrong.sum()))
+    chance = rng.uniform(0.5, 0.9, (800, 1)).astype(np.float32)
+    spread = np.concatenate([chance, 1 - chance], axis=1)
+    spread[::5] = spread[::5, ::-1]
+    assert fit(spread, y, wish, engine="litert").tied is None
+    assert fit(saturated, y, Wish("rejected", 0.05, 0.95), engine="litert").tied is None
+    right = np.tile(np.array([[1.0, 0.0]], np.float32), (800, 1))
+    assert fit(right, y, wish, engine="litert").tied is None, "they are accepted"

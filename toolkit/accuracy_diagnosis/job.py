@@ -134,6 +134,7 @@ def job_for(subject: Subject, facts: ModelFacts, folder: Path, *, layer_items: i
         split.read(calibration_rows(split, layer_items)),
         onnx2tf,
         _float_graph(subject, folder, adapter, onnx2tf),
+        logits=plan.contract.task == "logits" and plan.adapter.end is None,
     )
 
 

@@ -53,6 +53,7 @@ class Calibrated:
         notes: What a user should know of the data.
         fit: What was fitted, and what it is worth.
         wish: What was to be promised.
+        ends: Whether the file itself ends in a softmax or sigmoid.
     """
 
     file: Path
@@ -63,6 +64,7 @@ class Calibrated:
     notes: tuple[str, ...]
     fit: Fit
     wish: Wish
+    ends: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `calibrate --json` prints for a file; without the stored references."""
@@ -236,6 +238,7 @@ def _calibrate(
         subject.notes,
         result,
         wish,
+        contract.task != "logits" and not (contract.adapter is not None and contract.adapter.sigmoid),
     )
 
 

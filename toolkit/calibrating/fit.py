@@ -51,6 +51,9 @@ class Fit:
         ece: Expected calibration error on them before and after, 0-1.
         nll: Mean negative log-likelihood on them before and after.
         reachable: Without `accept`, the smallest limit that could be promised, 0-1.
+        tied: Without `accept`, if that is why no error can be promised: the number of answers that have the highest
+            certainty of all, so that no threshold lies between them.
+        tied_wrong: How many of these are wrong.
         missing: Without `accept`: for a promised error, the least number of accepted items that it needs; for a
             promised rejection, the number of further items that it needs.
         auroc: With unknown items, how well each score tells them from known ones, 0-1: the certainty, and the
@@ -67,6 +70,8 @@ class Fit:
     missing: int | None = None
     auroc: tuple[float, float] | None = None
     unknown_accepted: float | None = None
+    tied: int | None = None
+    tied_wrong: int | None = None
 
 
 def fit(
@@ -100,6 +105,7 @@ def fit(
     if unknown is not None and scores.shape[1] > 1:
         limits, auroc = with_references(limits, scores, unknown, fits, measures, wish)
     limits, missing = with_acceptance(limits, scores, y, wish, engine=engine, data=data, wrong=wrong)
+    tied, tied_wrong = _tied(limits, scores[measures], wrong[measures], wish) or (None, None)
     sums = np.maximum(scores[measures].sum(axis=1, keepdims=True), SMALLEST)
     before = np.divide(scores[measures], sums, dtype=np.float32)
     after = limits.probabilities(scores[measures])
@@ -113,7 +119,19 @@ def fit(
         missing=None if missing is None else missing[1],
         auroc=auroc,
         unknown_accepted=_share_accepted(limits, unknown),
+        tied=tied,
+        tied_wrong=tied_wrong,
     )
+
+
+def _tied(limits: AnswerLimits, scores: Scores, wrong: npt.NDArray[np.bool_], wish: Wish) -> tuple[int, int] | None:
+    """Number of answers with the highest certainty, and of wrong ones, if these alone rule a promised error out."""
+    certainty = limits.certainty(scores).astype(np.float64)
+    if limits.accept is not None or wish.promise != "error" or not np.isfinite(certainty).any():
+        return None
+    top = outcome_at(float(np.max(certainty)), certainty, wrong, wish.confidence)
+    enough = least_items_to_promise(wish.limit, wish.confidence)
+    return (top.accepted, top.errors) if top.accepted >= enough and top.upper > wish.limit else None
 
 
 def _share_accepted(limits: AnswerLimits, unknown: Scores | None) -> float | None:

@@ -51,8 +51,19 @@ def _missing(result: Calibrated) -> str:
         what = f"that at most {limit} of known items are rejected can't be promised"
         nearest = f"{reachable} can."
         needed = f"{limit} needs {fit.missing} more items."
+    if fit.tied is not None:
+        needed = f"{needed} {_tied(result)}"
     left = f" {result.earlier} is of an earlier calibration." if result.earlier is not None else ""
     return f"{what} with these {fit.items} items; {nearest} {needed} No copy was written.{left}"
+
+
+def _tied(result: Calibrated) -> str:
+    """That many answers share the highest certainty, and what to do about it."""
+    fit = result.fit
+    text = f"{fit.tied} answers share the highest certainty, and {fit.tied_wrong} of these are wrong."
+    if not result.ends:
+        return text
+    return f"{text} Files of logits tell such answers apart: convert the model with --output logits."
 
 
 def _unknown(result: Calibrated) -> str:

@@ -199,7 +199,14 @@ with_model_hints = with_options(hints=model_hints)
 @with_model_hints
 def source_hints(
     hints: Hints,
-    output: Annotated[str, Foreign(help="Name of the output to keep of a model with several", show_default=False)] = "",
+    output: Annotated[
+        str,
+        Foreign(
+            help="Name of the output to keep of a model with several; logits: convert leaves the last softmax or "
+            "sigmoid to the runtime",
+            show_default=False,
+        ),
+    ] = "",
     custom: Custom = None,
     trust: Trust = False,
 ) -> Hints:

@@ -21,6 +21,7 @@ from edgepress.converters.to_c.placement import place
 from edgepress.converters.to_c.removal import without_constant_channels
 from edgepress.runtime import Contract, read_contract
 from edgepress.runtime.acceptance import AnswerLimits
+from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.data.for_model import Described, data_for, describe
 from edgepress.toolkit.errors import InputError, unknown
@@ -236,7 +237,7 @@ def _input_text(program: Program, contract: Contract | None) -> str:
         text += f" A stored number q stands for {source.scale!r} * (q - {source.zero_point})."
     if contract is None:
         return text
-    if contract.input.is_image and contract.adapter is None:
+    if contract.input.is_image and contract.adapter in (None, Adapter(shape=contract.input.shape, sigmoid=True)):
         return f"{text} These are pixels 0 to 255, {contract.input.color}."
     if contract.adapter is not None:
         about = contract.adapter
@@ -254,4 +255,7 @@ def _output_text(program: Program, contract: Contract | None) -> str:
     if contract is None or not contract.labels:
         return text
     names = "\n".join(f"{number}. {markdown(label)}" for number, label in enumerate(contract.labels))
-    return f"{text} Their meaning: {contract.task}. Labels, also in `model_labels`:\n\n{names}"
+    ends = "sigmoid" if contract.adapter is not None and contract.adapter.sigmoid else ""
+    ends = ends or ("softmax" if contract.task == "logits" else "")
+    meaning = f"logits; a {ends} makes probabilities of them" if ends else contract.task
+    return f"{text} Their meaning: {meaning}. Labels, also in `model_labels`:\n\n{names}"
