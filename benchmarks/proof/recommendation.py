@@ -34,9 +34,11 @@ import numpy as np
 import numpy.typing as npt
 from recommendation_pairs import CASES, DATA, NETS, Pair, clothing, made, simulated
 
+from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.stats.choice import Costs, Rule
 from edgepress.toolkit.stats.intervals import score_interval
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
+from edgepress.toolkit.stats.temperature import fit_temperature
 
 LIMIT = 0.01
 ITEMS = (200, 500)
@@ -45,6 +47,7 @@ MORE_EVERY = 5
 """Of so many draws, one is also judged with the agreement on all other items, which takes longer."""
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 def main() -> int:
@@ -108,6 +111,8 @@ def drawn(pair: Pair, draws: int) -> dict[str, float]:
     right = pair.predicted == pair.y
     base, lost, gained = right[0], right[0] & ~right, ~right[0] & right
     differing = pair.predicted != pair.predicted[0]
+    items = np.arange(len(pair.y))
+    own, other = pair.scores[items, pair.predicted[0]], pair.scores[items, pair.predicted]
     drops = base.mean() - right.mean(axis=1)
     products = pair.costs.prod(axis=1)
     best = products[drops <= LIMIT].min()
@@ -118,12 +123,16 @@ def drawn(pair: Pair, draws: int) -> dict[str, float]:
         rows = rng.choice(total, n, replace=False)
         numbers = [part[:, rows].sum(axis=1) for part in (lost, gained, differing)]
         rest = differing.sum(axis=1) - numbers[2]
+        odds = Odds(fit_temperature(pair.scores[rows], pair.y[rows]))
+        probabilities = np.where(differing, odds.of_scores(own, other), 0)
+        expected = probabilities[:, rows].sum(axis=1) / np.maximum(numbers[2], 1)
         chosen = {
-            "": by_rule(pair, n, numbers),
+            "": by_rule(pair, n, numbers, expected),
             "before ": by_former(pair, n, numbers),
         }
         if draw % MORE_EVERY == 0:
-            chosen["more "] = by_rule(pair, n, numbers, total - n, rest)
+            of_all = probabilities.sum(axis=1) / np.maximum(differing.sum(axis=1), 1)
+            chosen["more "] = by_rule(pair, n, numbers, of_all, more=total - n, rest=rest)
         for which, number in chosen.items():
             counts[f"{which}beyond"] += drops[number] > LIMIT
             counts[f"{which}near"] += products[number] <= NEAR * best
@@ -131,13 +140,20 @@ def drawn(pair: Pair, draws: int) -> dict[str, float]:
     return {key: count / (few if key.startswith("more") else draws) for key, count in counts.items()}
 
 
-def by_rule(pair: Pair, n: int, numbers: Sequence[Ints], more: int = 0, rest: Ints | None = None) -> int:
-    """The file that the rule recommends, given the numbers of lost, gained and differing items of each file."""
+def by_rule(
+    pair: Pair, n: int, numbers: Sequence[Ints], expected: Floats, *, more: int = 0, rest: Ints | None = None
+) -> int:
+    """The file that the rule recommends, given the numbers of lost, gained and differing items of each file.
+
+    `expected` are the expected shares of lost ones among lost and gained ones.
+    """
     costs = [Costs(*cost, None) for cost in pair.costs.tolist()]
     for number in np.argsort(pair.costs.prod(axis=1), kind="stable").tolist():
         lost, gained, differing = (int(part[number]) for part in numbers)
         further = 0 if rest is None else int(rest[number])
-        evidence = Evidence(n, lost, gained, differing - lost - gained if more else 0, more, further)
+        others = differing - lost - gained if more else 0
+        known = float(expected[number]) if differing + further else 0.5
+        evidence = Evidence(n, lost, gained, others, more, further, expected_lost=known)
         sure = 1.0 if number == 0 else probability_within(evidence, LIMIT)
         costs[number] = costs[number]._replace(probability=sure)
         if sure >= Rule().confidence:

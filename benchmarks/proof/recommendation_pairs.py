@@ -39,13 +39,17 @@ Ints = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A net on data: for each file its name, size and latency relative to the float file, and classes of all items."""
+    """A net on data: for each file its name, size and latency relative to the float file, and classes of all items.
+
+    `scores` are the float file's, float32, shape (items, labels).
+    """
 
     name: str
     y: Ints
     files: tuple[str, ...]
     costs: npt.NDArray[np.float64]
     predicted: Ints
+    scores: npt.NDArray[np.float32]
 
 
 def made(name: str, real: Path, folder: Path) -> Pair:
@@ -60,7 +64,7 @@ def made(name: str, real: Path, folder: Path) -> Pair:
     with np.load(path) as kept:
         files, costs = tuple(kept["files"].tolist()), kept["costs"]
         first = len(files) - sum(each.startswith("damaged") for each in files)
-        return tempting(Pair(name, kept["y"], files, costs[:first], kept["predicted"]))
+        return tempting(Pair(name, kept["y"], files, costs[:first], kept["predicted"], kept["scores"]))
 
 
 def tempting(pair: Pair) -> Pair:
@@ -90,10 +94,12 @@ def _made(net: str, data: Path, run: Path) -> dict[str, Any]:
     costs = [(size / sizes[0], LATENCY.get(v.scheme, 1.0)) for size, v in zip(sizes, variants, strict=True)]
     names = [v.scheme for v in variants]
     x, y = opened.test.read(slice(None)), opened.test.y
-    for n, predicted in enumerate(damaged(load_keras(trained.model), x, y, answers[0])):  # their costs: `tempting`
+    model = load_keras(trained.model)
+    scores = np.asarray(model.predict(x, batch_size=500, verbose=0), np.float32)
+    for n, predicted in enumerate(damaged(model, x, y, answers[0])):  # their costs: `tempting`
         names.append(f"damaged-{n}")
         answers.append(predicted)
-    return {"y": y, "files": names, "costs": np.array(costs), "predicted": np.array(answers)}
+    return {"y": y, "files": names, "costs": np.array(costs), "predicted": np.array(answers), "scores": scores}
 
 
 def clothing(real: Path, folder: Path) -> Any:
@@ -178,21 +184,34 @@ def simulated(case: int) -> Pair:
     """A pair from a model of how files come to differ: each adds noise to the margin between right and wrong.
 
     The margin of an item is that of the true class over the best other one, in units of its spread; an item is right if
-    it is above 0. A file's noise is small where the file is good, and damage shifts all margins as well: so lost and
-    gained items are nearly as many in good files, and lost ones outweigh in damaged ones. Accuracies are 75 to 99.5 %.
+    it is above 0. A file's noise is small where the file is good; that of a damaged one makes it lose a target. The
+    scores are the probabilities of a net that knows the margins' distribution. Accuracies are 75 to 99.5 %.
     """
+    from scipy.stats import t
+
     rng = np.random.default_rng(100 + case)
     accuracy = 1 - np.geomspace(0.005, 0.25, CASES)[case]
     margins = rng.standard_t(5, SIMULATED_ITEMS)
-    margins -= np.quantile(margins, 1 - accuracy)
+    shift = np.quantile(margins, 1 - accuracy)
+    margins -= shift
     noise = np.exp(rng.uniform(np.log(0.003), np.log(0.03)))
     files = {"float16": 0.0, "dynamic": 0.5 * noise, "int8": noise, "int4": 6 * noise}
-    found = [margins] + [margins + s * rng.standard_normal(len(margins)) for s in files.values()]
-    for target in TARGETS:
-        wrong = margins + 4 * noise * rng.standard_normal(len(margins))
-        found.append(wrong - np.quantile(wrong, 1 - max(0.01, accuracy - target)))
+    noisy = [margins] + [margins + s * rng.standard_normal(len(margins)) for s in files.values()]
+    noisy += [_noisy(margins, max(0.01, accuracy - target), rng) for target in TARGETS]
     damaged = [f"damaged-{n}" for n in range(len(TARGETS))]
     costs = [(1.0, 1.0), (0.5, 1.0), (0.27, 0.9), (0.27, 0.65), (0.15, 0.7)]
     y = np.ones(len(margins), np.int64)
-    predicted = np.array([(m > 0).astype(np.int64) for m in found])
-    return tempting(Pair(f"simulated {case}", y, ("float32", *files, *damaged), np.array(costs), predicted))
+    predicted = np.array([(m > 0).astype(np.int64) for m in noisy])
+    as_right, as_wrong = t(5).pdf(shift + margins), t(5).pdf(shift - margins)
+    right = as_right / (as_right + as_wrong)
+    scores = np.stack([1 - right, right], axis=1).astype(np.float32)
+    return tempting(Pair(f"simulated {case}", y, ("float32", *files, *damaged), np.array(costs), predicted, scores))
+
+
+def _noisy(margins: npt.NDArray[np.float64], accuracy: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Margins with the noise that leaves an accuracy."""
+    noise, low, high = rng.standard_normal(len(margins)), 0.0, 100.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (margins + middle * noise > 0).mean() > accuracy else (low, middle)
+    return margins + high * noise

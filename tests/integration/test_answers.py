@@ -238,9 +238,9 @@ def test_without_a_place_to_write_answers_are_given_all_the_same(run: Any, digit
 
 
 def test_the_answers_used_least_recently_are_removed(run: Any, digits: Any, tmp_path: Path) -> None:
-    part = Part(
-        (np.zeros(2000, np.int64), np.zeros(2000, np.float32), np.zeros(2000, np.int8), np.ones(2000, np.float32)), 0.0
-    )
+    ranked = np.zeros((2000, 5), np.int64), np.zeros((2000, 5), np.float32)
+    judged = np.zeros(2000, np.int64), np.zeros(2000, np.float32), np.zeros(2000, np.int8), np.ones(2000, np.float32)
+    part = Part((*judged, *ranked), 0.0)
     pairs = [Candidate(run.variants[s], "litert") for s in ("tflite-int8", "tflite-float16", "tflite-float32")]
     for age, pair in enumerate(pairs):
         shelf = answers_cache.Shelf(tmp_path, pair, digits)
@@ -248,7 +248,7 @@ def test_the_answers_used_least_recently_are_removed(run: Any, digits: Any, tmp_
         assert shelf._folder is not None
         answers_cache.os.utime(shelf._folder, (1e9 - age, 1e9 - age))
     used = answers_cache.Shelf(tmp_path, pairs[2], digits)  # the oldest, now used
-    answers_cache.prune(tmp_path, limit_bytes=50_000)
+    answers_cache.prune(tmp_path, limit_bytes=250_000)
     kept = [answers_cache.Shelf(tmp_path, pair, digits).get(slice(0, 2000)) is not None for pair in pairs]
     assert kept == [True, False, True]
     assert used.get(slice(0, 2000)) is not None

@@ -23,7 +23,7 @@ from edgepress.runtime.acceptance import (
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.toolkit.calibrating.fit import _error_missing, fit, fit_temperature
+from edgepress.toolkit.calibrating.fit import _error_missing, fit
 from edgepress.toolkit.calibrating.items import Wish, divided
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.stats.acceptance import (
@@ -35,6 +35,7 @@ from edgepress.toolkit.stats.acceptance import (
     sequence,
     upper_bound,
 )
+from edgepress.toolkit.stats.temperature import fit_temperature
 
 
 @pytest.mark.parametrize(("limit", "items"), [(0.01, 299), (0.02, 149), (0.05, 59)])

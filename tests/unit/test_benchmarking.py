@@ -192,9 +192,10 @@ class Nowhere:
 SPLIT = Split(Nowhere(), np.arange(3), np.zeros(3, np.int64))  # type: ignore[arg-type]
 DATA = DataSet("digits", ("a", "b"), InputSpec.image(8, 8, "grey"), SPLIT, SPLIT, SPLIT, "hash")
 CERTAINTY = np.array([0.5, -np.inf, 1], np.float32)
-PART = Part(
-    (np.array([1, 0, 1]), np.array([0.5, 0.25, 0.75], np.float32), np.array([1, 0, -1], np.int8), CERTAINTY), 1.5
-)
+RANKED = np.array([[1, 0], [0, 1], [1, 0]])
+SCORES = np.array([[0.5, 0.4], [0.25, 0.125], [0.75, 0.0]], np.float32)
+JUDGED = np.array([1, 0, -1], np.int8)
+PART = Part((np.array([1, 0, 1]), np.array([0.5, 0.25, 0.75], np.float32), JUDGED, CERTAINTY, RANKED, SCORES), 1.5)
 ROWS = slice(0, 3)
 
 
@@ -229,6 +230,8 @@ def test_kept_answers_come_back_as_they_were(kept: tuple[Path, Candidate]) -> No
     assert found.columns[1].tolist() == [0.5, 0.25, 0.75]
     assert found.columns[2].tolist() == [1, 0, -1]
     assert found.columns[3].tolist() == CERTAINTY.tolist()
+    assert found.columns[4].tolist() == RANKED.tolist()
+    assert found.columns[5].tolist() == SCORES.tolist()
     assert found.seconds == 1.5
     assert found.columns[0].dtype == np.int64
     assert Shelf(*kept, DATA).get(slice(0, 2)) is None

@@ -23,7 +23,8 @@ def evidences(draw: Any) -> Evidence:
     differing = draw(st.integers(0, 30))
     more = differing + draw(st.integers(0, 3000))
     known = [draw(st.integers(0, differing // 3)) for _ in range(3)]
-    return Evidence(items, lost, gained, others, more, differing, *known)
+    expected = draw(st.none() | st.floats(0.3, 0.99))
+    return Evidence(items, lost, gained, others, more, differing, *known, expected)
 
 
 def drawn(e: Evidence, limit: float, draws: int = 60_000) -> float:
@@ -35,11 +36,14 @@ def drawn(e: Evidence, limit: float, draws: int = 60_000) -> float:
     lost, gained, others = e.lost + e.more_lost, e.gained + e.more_gained, e.others + e.more_others
     within = []
     changed = share * (rng.beta(lost + gained + 0.5, others, draws) if others else 1)
-    for weights in ((lost + 0.5, gained or 1e-12), (lost + 10, gained + 10)):
+    share_lost = 0.5 if e.expected_lost is None else min(e.expected_lost, 0.98)
+    prior, weight = (0.38, 20) if e.expected_lost is None else (0.9, 40)
+    a, b = weight * share_lost, weight * (1 - share_lost)
+    for weights in ((lost + 0.5, gained or 1e-12), (lost + a, gained + b)):
         of_lost = rng.beta(*weights, draws)
         within.append(np.mean(changed * (2 * of_lost - 1) < limit))
-    rounds = 0.38 * betabinom(lost + gained, 10, 10).pmf(lost)
-    worse = 0.62 * betabinom(lost + gained, 1, 1).pmf(lost)
+    rounds = prior * betabinom(lost + gained, a, b).pmf(lost)
+    worse = (1 - prior) * betabinom(lost + gained, 1, 1).pmf(lost)
     return float((worse * within[0] + rounds * within[1]) / (worse + rounds))
 
 
@@ -104,7 +108,24 @@ def test_the_examples_of_the_guide() -> None:
     assert probability_within(Evidence(300, 6, 0), 0.01) == pytest.approx(0.141, abs=0.002)
     assert probability_within(Evidence(1000, 5, 4), 0.01) > 0.99
     assert least_items_for(0.01, 0.9) == 99
-    assert least_items_for(0.005, 0.9) == 198
+    assert least_items_for(0.005, 0.9) == 100
+
+
+def test_what_the_first_file_knows_of_items_that_differ_counts() -> None:
+    """The same counts: of items near a tie, of items of which the first file was sure, and of unknown ones."""
+    tie, sure, unknown = (
+        probability_within(Evidence(300, 3, 3, expected_lost=expected), 0.01) for expected in (0.52, 0.9, None)
+    )
+    assert sure < 0.75 < 0.9 < unknown < tie
+    unlabelled = [
+        probability_within(Evidence(300, 2, 2, 0, 8000, 400, expected_lost=expected), 0.01) for expected in (0.52, 0.9)
+    ]
+    assert unlabelled[1] < 0.2 < 0.8 < unlabelled[0]
+
+
+def test_labels_overrule_what_the_first_file_knows() -> None:
+    assert probability_within(Evidence(1000, 40, 0, expected_lost=0.5), 0.01) < 0.05
+    assert probability_within(Evidence(1000, 40, 38, expected_lost=0.9), 0.01) > 0.5
 
 
 def test_many_differences_of_equal_number_do_not_make_a_file_sure() -> None:
@@ -116,7 +137,10 @@ def test_many_differences_of_equal_number_do_not_make_a_file_sure() -> None:
 @pytest.mark.parametrize(("limit", "confidence"), [(0.01, 0.9), (0.005, 0.9), (0.02, 0.975), (0.01, 0.5)])
 def test_the_least_items_are_the_first_that_are_enough(limit: float, confidence: float) -> None:
     n = least_items_for(limit, confidence)
-    assert probability_within(Evidence(n, 0, 0), limit) >= confidence > probability_within(Evidence(n - 1, 0, 0), limit)
+    enough, too_few = (
+        probability_within(Evidence(m, 0, 0, expected_lost=0.5 if m >= 100 else None), limit) for m in (n, n - 1)
+    )
+    assert enough >= confidence > too_few
 
 
 @pytest.mark.parametrize(("gained", "low", "high"), [(0.0, 0.08, 0.2), (0.002, 0.1, 0.21), (0.01, 0.1, 0.21)])

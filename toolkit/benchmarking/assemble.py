@@ -25,6 +25,7 @@ from edgepress.toolkit.benchmarking.accuracy import (
 )
 from edgepress.toolkit.benchmarking.advice import best_engines, choose, engine_notes
 from edgepress.toolkit.benchmarking.collect import Answers
+from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.benchmarking.explain import Explained
 from edgepress.toolkit.benchmarking.more import Further
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
@@ -67,8 +68,9 @@ def assemble(
     """
     answers_of_baseline = answers[plan.baseline] if plan.baseline else None
     baseline = answers_of_baseline if isinstance(answers_of_baseline, Answers) else None
+    odds = Odds.of(baseline, plan.data.test.y) if baseline is not None and plan.data.labels else None
     judged = {
-        c: _judged(c, a, baseline, plan, max_drop_pp=options.max_drop, more=more)
+        c: _judged(c, a, baseline, plan, odds=odds, max_drop_pp=options.max_drop, more=more)
         for c, a in answers.items()
         if isinstance(a, Answers)
     }
@@ -157,6 +159,7 @@ def _judged(
     baseline: Answers | None,
     plan: BenchmarkPlan,
     *,
+    odds: Odds | None,
     max_drop_pp: float,
     more: Further | None,
 ) -> tuple[AccuracyFigures | ErrorFigures, str]:
@@ -169,8 +172,19 @@ def _judged(
         evidence = evidence_of(answers, baseline, plan.data)
         if more is not None:
             evidence = more.added(evidence, pair, plan.baseline)
+        if odds is not None:
+            sets = [(baseline, answers), *_answered_more(more, pair, plan.baseline)]
+            evidence = dataclasses.replace(evidence, expected_lost=odds.expected_lost(sets))
         accuracy = with_probability(accuracy, evidence, max_drop_pp)
     return accuracy, accuracy_status(accuracy, max_drop_pp)
+
+
+def _answered_more(more: Further | None, pair: Candidate, baseline: Candidate | None) -> list[tuple[Answers, Answers]]:
+    """The baseline's answers and a pair's to the items of `--more`; empty unless both answered them."""
+    if more is None:
+        return []
+    reference, answers = more.answered(baseline), more.answered(pair)
+    return [] if reference is None or answers is None else [(reference, answers)]
 
 
 def _broken(plan: BenchmarkPlan) -> list[Measurement]:

@@ -33,10 +33,12 @@ from edgepress.toolkit.workers.opening import Candidate
 
 LIMIT_BYTES = 64 << 20
 """Limit on disk; an evaluation of 10,000 images of 224 x 224 takes about 1 MB, of small images a tenth."""
-FORMAT = 5
+FORMAT = 6
 """Increment it when decoding, `Model.scores` or the layout of a shard's file change."""
 ITEM_BYTES = 13
 """Bytes of an item in a shard's file: class, confidence, certainty, and whether it is accepted."""
+RANKED_BYTES = 8
+"""Bytes of each of an item's best classes: the class and its score."""
 
 
 class Shelf:
@@ -64,22 +66,28 @@ class Shelf:
         except OSError:
             return None
         body, count = content[32:], rows.stop - rows.start
-        if hashlib.sha256(body).digest() != content[:32] or len(body) != 8 + ITEM_BYTES * count:
+        ranked, excess = divmod(len(body) - 8 - ITEM_BYTES * count, RANKED_BYTES * count)
+        if hashlib.sha256(body).digest() != content[:32] or ranked < 0 or excess:
             return None
         predicted = np.frombuffer(body, "<i4", count, 8).astype(np.int64)
         confidence = np.frombuffer(body, "<f4", count, 8 + 4 * count)
         certainty = np.frombuffer(body, "<f4", count, 8 + 8 * count)
         accepted = np.frombuffer(body, "<i1", count, 8 + 12 * count)
-        return Part((predicted, confidence, accepted, certainty), float(np.frombuffer(body, "<f8", 1)[0]))
+        start, values = 8 + ITEM_BYTES * count, ranked * count
+        classes = np.frombuffer(body, "<i4", values, start).astype(np.int64).reshape(count, ranked)
+        scores = np.frombuffer(body, "<f4", values, start + 4 * values).reshape(count, ranked)
+        columns = (predicted, confidence, accepted, certainty, classes, scores)
+        return Part(columns, float(np.frombuffer(body, "<f8", 1)[0]))
 
     def put(self, rows: slice, part: Part) -> None:
         """Keep the answers to these items."""
         if self._folder is None:
             return
-        predicted, confidence, accepted, certainty = part.columns
+        predicted, confidence, accepted, certainty, classes, scores = part.columns
         body = np.array(part.seconds, "<f8").tobytes()
         body += predicted.astype("<i4").tobytes() + confidence.astype("<f4").tobytes()
         body += certainty.astype("<f4").tobytes() + accepted.tobytes()
+        body += classes.astype("<i4").tobytes() + scores.astype("<f4").tobytes()
         with contextlib.suppress(EdgepressError):
             write_bytes(self._path(rows), hashlib.sha256(body).digest() + body)
 

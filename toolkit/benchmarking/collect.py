@@ -52,6 +52,8 @@ class Answers:
         accepted: Whether the answer is accepted, int8, shape (N,); `NOT_JUDGED` if the file does not say. None for a
             model without labels.
         certainty: How certain the answer is, float32, shape (N,) (`AnswerLimits.certainty`); None likewise.
+        classes: The best classes, the best first, int64, shape (N, ranked); None likewise.
+        scores: Their scores, float32, of the same shape; None likewise.
         outputs: What a model without labels returned for each item, float32, shape (N, outputs); None for a classifier.
     """
 
@@ -60,6 +62,8 @@ class Answers:
     confidence: npt.NDArray[np.float32]
     accepted: npt.NDArray[np.int8] | None = None
     certainty: npt.NDArray[np.float32] | None = None
+    classes: npt.NDArray[np.int64] | None = None
+    scores: npt.NDArray[np.float32] | None = None
     outputs: npt.NDArray[np.float32] | None = None
 
 

@@ -96,8 +96,13 @@ class Further:
 
     def predicted(self, pair: Candidate | None) -> Ints | None:
         """The classes that a pair answers; None if it did not."""
-        found = None if pair is None else self.answers[pair]
-        return found.predicted if isinstance(found, Answers) else None
+        answers = self.answered(pair)
+        return None if answers is None else answers.predicted
+
+    def answered(self, pair: Candidate | None) -> Answers | None:
+        """What a pair answers; None if it did not."""
+        answers = None if pair is None else self.answers[pair]
+        return answers if isinstance(answers, Answers) else None
 
 
 def open_more(source: str, data: DataSet, *, labelled: Path | None = None, skip_unreadable: bool = False) -> More:

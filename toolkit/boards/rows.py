@@ -12,6 +12,7 @@ from edgepress.runtime import Contract
 from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status, evidence_of, with_probability
 from edgepress.toolkit.benchmarking.advice import choose
 from edgepress.toolkit.benchmarking.collect import Answers
+from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.boards.facts import describe_board
 from edgepress.toolkit.boards.parcels import Cargo
 from edgepress.toolkit.boards.session import BoardResults, Visit
@@ -38,6 +39,8 @@ def board_rows(
     entry = describe_board(host, visit.info, visit.states)
     reference = next((i for i, p in enumerate(parcels) if p.scheme == baseline and not visit.found[i].error), None)
     answers = [None if data is None else _answers(f, c) for f, c in zip(visit.found, cargo.contracts, strict=True)]
+    against = None if reference is None else answers[reference]
+    odds = None if data is None or against is None else Odds.of(against, data.test.y)
     rows = []
     for i, (parcel, found) in enumerate(zip(parcels, visit.found, strict=True)):
         about = {name: getattr(parcel, name) for name in ("scheme", "size_bytes", "sha256")}
@@ -46,10 +49,12 @@ def board_rows(
             row = dataclasses.replace(row, size_ratio=parcel.size_bytes / parcels[reference].size_bytes)
         given = answers[i]
         if data is not None and given is not None:
-            against = None if reference is None else answers[reference]
             accuracy = accuracy_figures(given, against, data=data)
             if against is not None:
-                accuracy = with_probability(accuracy, evidence_of(given, against, data), max_drop_pp)
+                evidence = evidence_of(given, against, data)
+                if odds is not None:
+                    evidence = dataclasses.replace(evidence, expected_lost=odds.expected_lost([(against, given)]))
+                accuracy = with_probability(accuracy, evidence, max_drop_pp)
             row = dataclasses.replace(row, **vars(accuracy), status=accuracy_status(accuracy, max_drop_pp))
         if found.error:
             row = dataclasses.replace(row, status=f"failed: {found.error}")

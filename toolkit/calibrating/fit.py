@@ -16,7 +16,6 @@ from edgepress.runtime.acceptance import (
     SMALLEST,
     Acceptance,
     AnswerLimits,
-    Temperature,
 )
 from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divided
 from edgepress.toolkit.calibrating.references import with_references
@@ -29,11 +28,10 @@ from edgepress.toolkit.stats.acceptance import (
     sequence,
     upper_bound,
 )
+from edgepress.toolkit.stats.temperature import LEAST_FIT, fit_temperature, negative_log_likelihood
 
 LIMITS = (0.002, 0.005, *(n / 100 for n in range(1, 10)), 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 """Errors that are tried, if the wanted one can't be promised."""
-LEAST_FIT = 50
-"""Fewer items fit no temperature: scores are then taken for probabilities."""
 
 Scores = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -144,23 +142,6 @@ def _share_accepted(limits: AnswerLimits, unknown: Scores | None) -> float | Non
     return float(accepted.mean())
 
 
-def fit_temperature(scores: Scores, y: Ints) -> Temperature:
-    """The temperature and offset with the least negative log-likelihood, from several starts."""
-    from scipy.optimize import minimize
-
-    def of(point: Floats) -> Temperature:
-        temperature, offset = np.exp(np.clip(point, np.log([0.01, SMALLEST]), np.log([50.0, 0.5])))
-        return Temperature(temperature=float(temperature), offset=float(offset))
-
-    def loss(point: Floats) -> float:
-        return negative_log_likelihood(of(point).probabilities(scores), y)
-
-    starts = [np.log([1.0, SMALLEST]), np.log([1.0, 1 / 512]), np.log([2.0, 1 / 256]), np.log([1.5, 1e-5])]
-    outcomes = [minimize(loss, start, method="Nelder-Mead", options={"maxiter": 200}) for start in starts]
-    points = [starts[0], *(outcome.x for outcome in outcomes)]
-    return of(min(points, key=loss))
-
-
 def with_acceptance(
     limits: AnswerLimits,
     scores: Scores,
@@ -256,9 +237,3 @@ def expected_error(probabilities: Scores, right: npt.NDArray[np.bool_]) -> float
     from edgepress.toolkit.stats.metrics import calibration_error
 
     return calibration_error(probabilities.max(axis=1), right)
-
-
-def negative_log_likelihood(probabilities: Scores, y: Ints) -> float:
-    """The mean negative log-likelihood of labels, int64, shape (N,)."""
-    own = probabilities[np.arange(len(y)), y].astype(np.float64)
-    return float(-np.log(np.maximum(own, SMALLEST)).mean())

@@ -6,19 +6,22 @@ prior; that of lost and gained ones among them; and the split of those into lost
 hypotheses. The probability is the mean of theirs, weighted by how well each explains the counts:
 
     the file answers worse     prior weights lost 1/2 and gained 0, so that nothing is assumed in the file's favour
-    the file rounds            prior weights lost 10 and gained 10: small errors of the scores change the answers of
-                               items near a tie, and such an item is lost about as often as it is gained
+    the file rounds            prior weights 20 in all: small errors of the scores change the answers of items near a
+                               tie, and such an item is lost about as often as it is gained
+    the first file knows       in place of the second, if the first file's probabilities are known: prior weights 40 in
+                               all, of which those probabilities give the lost ones (`expected_lost`)
 
-The second has the prior probability `ROUNDING`. Most files of a converter are of that kind; it is set so low that of
-files of both kinds, as `benchmarks/proof/recommendation.py` draws them, the chosen one is beyond the limit in at most
-one draw of ten.
+The second has the prior probability `ROUNDING`, the third `KNOWING`, which is much larger: a file that answers worse
+changes answers of which the first file is sure, so its `expected_lost` is high. Both are set so that of sound and
+damaged files, as `benchmarks/proof/recommendation.py` draws them, the chosen one is beyond the limit in at most one
+draw of ten.
 Sources: A. Gelman et al., Bayesian Data Analysis, 3rd ed. (2013), sections 3.4 (multinomial model, conjugate prior) and
 7.4 (Bayes factors); L. D. Brown, T. T. Cai, A. DasGupta, "Interval estimation for a binomial proportion", Statistical
 Science 16 (2001), 101-133 (Jeffreys' prior gives tails of the right size).
 
 Items without labels tell how often the files differ, and a drop cannot exceed that. They change the posterior of the
-share of items that differ; what differing items are (lost, gained, others) is known from those with labels. Where none
-has one, all are taken for lost.
+share of items that differ; what differing items are (lost, gained, others) is known from those with labels, and by
+`expected_lost`.
 """
 
 from __future__ import annotations
@@ -33,8 +36,16 @@ LOST, ALIKE = 0.5, 0.5
 """Prior weights of lost items, and of items that both files answer alike."""
 ROUNDING = 0.38
 """Prior probability that the items that differ are lost about as often as they are gained."""
-ROUNDING_WEIGHT = 10.0
-"""Prior weight of lost items then, and of gained ones: the split of the two has a standard deviation of 0.11."""
+ROUNDING_WEIGHT = 20.0
+"""Prior weight of lost and gained items then: the split of the two has a standard deviation of 0.11."""
+KNOWING = 0.9
+"""Prior probability that items are lost and gained as the first file's probabilities say."""
+KNOWING_WEIGHT = 40.0
+"""Prior weight of lost and gained items then."""
+MOST_EXPECTED = 0.98
+"""Bound of `expected_lost`, and 1 minus that of the other side: both weights are above 0."""
+LEAST_KNOWING = 100
+"""Number of items with labels below which the first file's probabilities are not used."""
 NODES, FINE_NODES = 200, 1000
 """Quantiles over which a distribution is averaged: of each of two variables, and of one alone."""
 
@@ -53,6 +64,8 @@ class Evidence:
         more_items: Number of further items.
         more_differing: How many of those the files put in different classes.
         more_lost, more_gained, more_others: Of a sample of these, which was chosen by chance and got labels: as above.
+        expected_lost: Share of lost items among lost and gained ones that the first file's probabilities predict for
+            the items that differ (`edgepress.toolkit.benchmarking.expected`), 0-1; None if they are not known.
     """
 
     items: int
@@ -64,6 +77,7 @@ class Evidence:
     more_lost: int = 0
     more_gained: int = 0
     more_others: int = 0
+    expected_lost: float | None = None
 
 
 def probability_within(evidence: Evidence, limit: float) -> float:
@@ -84,21 +98,30 @@ def _probability(evidence: Evidence, limit: float) -> float:
     lost = evidence.lost + evidence.more_lost
     gained = evidence.gained + evidence.more_gained
     worse = _within(evidence, (lost + LOST, gained), limit)
-    rounds = _within(evidence, (lost + ROUNDING_WEIGHT, gained + ROUNDING_WEIGHT), limit)
-    share = _share_of_rounding(lost, gained)
-    return share * rounds + (1 - share) * worse
+    prior, weights = _hypothesis(evidence.expected_lost)
+    as_expected = _within(evidence, (lost + weights[0], gained + weights[1]), limit)
+    share = _share_explained(lost, gained, prior, weights)
+    return share * as_expected + (1 - share) * worse
 
 
-def _share_of_rounding(lost: int, gained: int) -> float:
-    """The posterior probability that the file rounds, by the ratio of how probable both hypotheses make the counts.
+def _hypothesis(expected_lost: float | None) -> tuple[float, tuple[float, float]]:
+    """The prior probability of the second or third hypothesis, and its weights of lost and of gained items."""
+    if expected_lost is None:
+        return ROUNDING, (ROUNDING_WEIGHT / 2, ROUNDING_WEIGHT / 2)
+    lost = min(max(expected_lost, 1 - MOST_EXPECTED), MOST_EXPECTED)
+    return KNOWING, (KNOWING_WEIGHT * lost, KNOWING_WEIGHT * (1 - lost))
+
+
+def _share_explained(lost: int, gained: int, prior: float, weights: tuple[float, float]) -> float:
+    """The posterior probability of a hypothesis against that of a worse file, by how probable both make the counts.
 
     For the ratio, a file that answers worse has any split of lost and gained items with the same density.
     """
     from scipy.special import betaln
 
-    rounds = betaln(lost + ROUNDING_WEIGHT, gained + ROUNDING_WEIGHT) - betaln(ROUNDING_WEIGHT, ROUNDING_WEIGHT)
+    as_expected = betaln(lost + weights[0], gained + weights[1]) - betaln(*weights)
     worse = betaln(lost + 1, gained + 1)
-    return float(ROUNDING / (ROUNDING + (1 - ROUNDING) * np.exp(worse - rounds)))
+    return float(prior / (prior + (1 - prior) * np.exp(worse - as_expected)))
 
 
 def _within(evidence: Evidence, split: tuple[float, float], limit: float) -> float:
@@ -126,16 +149,23 @@ def _middles(count: int) -> Floats:
 def least_items_for(limit: float, confidence: float) -> int:
     """Number of items with labels below which no file is probable enough, even if it answers all as the other does.
 
+    From `LEAST_KNOWING` on, the first file's probabilities are taken to be known.
+
     Args:
         limit: The limit of the drop, above 0 and below 1.
         confidence: The wanted probability, 0-1.
     """
+
+    def enough(items: int) -> bool:
+        expected = 0.5 if items >= LEAST_KNOWING else None
+        return probability_within(Evidence(items, 0, 0, expected_lost=expected), limit) >= confidence
+
     low, high = 1, 1
-    while probability_within(Evidence(high, 0, 0), limit) < confidence:
+    while not enough(high):
         low, high = high + 1, 2 * high
     while low < high:
         middle = (low + high) // 2
-        if probability_within(Evidence(middle, 0, 0), limit) >= confidence:
+        if enough(middle):
             high = middle
         else:
             low = middle + 1

@@ -21,6 +21,9 @@ from edgepress.toolkit.workers.opening import engine_errors, opened
 CALL_BYTES = 1 << 20
 """Approximate size of the items in one call, which limits the engine's memory to that of a few large images."""
 
+RANKED = 5
+"""Number of best classes that are kept of each answer."""
+
 NOT_JUDGED = -1
 """Stands for "accepted" of a file that does not say which answers are."""
 
@@ -43,7 +46,8 @@ class Part(NamedTuple):
     Attributes:
         columns: The class of each item, int64, its calibrated score, float32, whether it is accepted, int8
             (`NOT_JUDGED` if the file does not say), and its certainty, float32 (`AnswerLimits.certainty`), all of shape
-            (n,). Of a model without labels its outputs alone, float32, shape (n, outputs).
+            (n,); the `RANKED` best classes, int64, and their scores, float32, of shape (n, ranked). Of a model without
+            labels its outputs alone, float32, shape (n, outputs).
         seconds: Time that the engine took.
     """
 
@@ -89,4 +93,5 @@ def judged(scores: npt.NDArray[np.float32], contract: Contract | None) -> tuple[
         confidence = np.take_along_axis(probabilities, predicted[:, np.newaxis], axis=1)[:, 0]
     accepted = limits.accepted(scores)
     kept = np.full(len(scores), NOT_JUDGED, np.int8) if accepted is None else accepted.astype(np.int8)
-    return predicted, confidence, kept, limits.certainty(scores)
+    classes = np.argsort(-scores, axis=1, kind="stable")[:, :RANKED].astype(np.int64)
+    return predicted, confidence, kept, limits.certainty(scores), classes, np.take_along_axis(scores, classes, axis=1)

@@ -1,0 +1,73 @@
+"""The share of lost items that a baseline's probabilities predict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edgepress.runtime.acceptance import Temperature
+from edgepress.toolkit.benchmarking.collect import Answers
+from edgepress.toolkit.benchmarking.expected import Odds
+from edgepress.toolkit.workers.answer import judged
+
+Floats = npt.NDArray[np.float32]
+
+
+def answers(scores: Floats) -> Answers:
+    return Answers("litert", *judged(scores, None))
+
+
+def softmax(logits: npt.NDArray[Any]) -> Floats:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=[1.0, 0.4, 3.0], ids=["calibrated", "too unsure", "too sure"])
+def drawn(request: Any) -> tuple[npt.NDArray[Any], Floats, npt.NDArray[np.int64]]:
+    """Logits of 8 classes, labels drawn from them, and scores that are sharper or softer than they should be."""
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 1.7, (6000, 8))
+    labels = np.array([rng.choice(8, p=p / p.sum()) for p in softmax(logits).astype(np.float64)])
+    return logits, softmax(request.param * logits), labels
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.5, 2.0])
+def test_it_is_the_true_share_whatever_the_temperature(drawn: Any, noise: float) -> None:
+    logits, scores, labels = drawn
+    baseline = answers(scores)
+    odds = Odds.of(baseline, labels)
+    assert odds is not None
+    file = answers(softmax(logits + noise * np.random.default_rng(6).normal(size=logits.shape)))
+    lost = ((baseline.predicted == labels) & (file.predicted != labels)).sum()
+    gained = ((baseline.predicted != labels) & (file.predicted == labels)).sum()
+    spread = 3 * 0.5 / np.sqrt(lost + gained)
+    assert odds.expected_lost([(baseline, file)]) == pytest.approx(lost / (lost + gained), abs=spread + 0.02)
+
+
+def test_a_class_that_is_none_of_the_best_is_no_tie() -> None:
+    odds = Odds(Temperature(temperature=1.0, offset=0.0))
+    scores = np.array([[0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05]] * 2, np.float32)
+    baseline, file = answers(scores), answers(scores[:, ::-1].copy())
+    assert file.predicted.tolist() == [6, 6]
+    assert odds.expected_lost([(baseline, file)]) > 0.99
+
+
+def test_sets_of_items_count_by_the_items_that_differ() -> None:
+    odds = Odds(Temperature(temperature=1.0, offset=0.0))
+    tie, sure = answers(np.array([[0.5, 0.5]] * 3, np.float32)), answers(np.array([[0.9, 0.1]], np.float32))
+    other = [answers(np.array([[0.0, 1.0]] * n, np.float32)) for n in (3, 1)]
+    assert odds.expected_lost([(tie, other[0])]) == pytest.approx(0.5)
+    assert odds.expected_lost([(sure, other[1])]) == pytest.approx(0.9, abs=1e-4)
+    assert odds.expected_lost([(tie, other[0]), (sure, other[1])]) == pytest.approx(0.6, abs=1e-4)
+    assert odds.expected_lost([(tie, tie)]) == 0.5
+
+
+def test_few_labels_give_no_odds() -> None:
+    scores = softmax(np.random.default_rng(0).normal(size=(100, 8)))
+    labels = scores.argmax(axis=1)
+    assert Odds.of(answers(scores), labels) is not None
+    assert Odds.of(answers(scores[:99]), labels[:99]) is None
+    assert Odds.of(Answers("litert", labels, scores.max(axis=1)), labels) is None
