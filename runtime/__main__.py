@@ -137,6 +137,8 @@ def _model(args: argparse.Namespace) -> Model:
     accept = model.limits.accept
     if accept is not None and accept.engine != model.engine:
         print(f"Note: {model.limits.promise(model.engine)}", file=sys.stderr, flush=True)  # noqa: T201
+    if getattr(args, "drift", False):
+        model.watch_drift(args.reference, lambda text: print(one_line(text), file=sys.stderr, flush=True))  # noqa: T201
     return model
 
 
@@ -153,6 +155,7 @@ def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
             one_line(f"{value['error']['message']} {value['error']['hint']}".strip())
         ]
         rejected = f"{UNKNOWN}: " if value.get("accepted") is False else ""
+        rejected = f"drift: {rejected}" if value.get("drift", {}).get("alarm") else rejected
         rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
         return [f"{one_line(value['image'])}: {rejected}{', '.join(found)}{rate}"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
@@ -216,6 +219,9 @@ def _parser() -> argparse.ArgumentParser:
             option("--top", type=int, default=5, help="number of classes to print")
         if run in (watch, camera, serve):
             option("--keep-state", action="store_true", help="keep a recurrent model's state from image to image")
+            what = "tell when images are no longer like those that the file was calibrated on"
+            option("--drift", action="store_true", help=what)
+            option("--reference", type=int, help="with --drift: like the first so many scenes here, such as 300")
         if run is classify:
             option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
         elif run is watch:
@@ -242,6 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
     parser, failed = _parser(), False
     args = parser.parse_args(arguments)
+    if getattr(args, "reference", None) is not None and not args.drift:
+        parser.error("--reference is for --drift")
     if args.run is not bench and "," in getattr(args, "threads", ""):
         parser.error(f"--threads is {args.threads}; only bench accepts several numbers")
     try:

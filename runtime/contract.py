@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 
 from edgepress.runtime.acceptance import Acceptance, AnswerLimits, Temperature, Unknown
 from edgepress.runtime.adapter import Adapter, adapter_from
+from edgepress.runtime.drift import DriftReference
 from edgepress.runtime.errors import ModelFileError, parsing
 from edgepress.runtime.filetypes import open_regular
 from edgepress.runtime.input_spec import InputSpec, input_spec_from
@@ -142,6 +143,7 @@ class Contract:
         probability: How scores become calibrated probabilities; None if they are taken as they are.
         accept: Which answers are accepted, and what is promised of them; None if all are.
         unknown: What known items look like; an answer to others is not accepted.
+        drift: How certain answers to known items are, to notice that images change; None if it was not measured.
         schema_version: Version of this structure. Unknown fields are ignored; a newer version is refused. It is 3 with
             `probability`, `accept` or `unknown`, 2 with an `adapter`, which a reader must not ignore, else 1.
     """
@@ -168,6 +170,7 @@ class Contract:
     probability: Temperature | None = None
     accept: Acceptance | None = None
     unknown: Unknown | None = None
+    drift: DriftReference | None = None
     schema_version: int = 1
 
     @property
@@ -182,7 +185,7 @@ class Contract:
 
     def without_limits(self) -> Contract:
         """The same without what was measured of one file's answers, for another file."""
-        return self.replace(probability=None, accept=None, unknown=None)
+        return self.replace(probability=None, accept=None, unknown=None, drift=None)
 
     def replace(self, **changes: Any) -> Contract:
         """A copy with some fields changed."""
@@ -226,6 +229,7 @@ class Contract:
                 probability=partial(record, Temperature),
                 accept=partial(record, Acceptance),
                 unknown=partial(record, Unknown),
+                drift=partial(record, DriftReference),
             )
             return contract
 

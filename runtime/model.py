@@ -20,6 +20,7 @@ from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.adapted import AdaptedSession
 from edgepress.runtime.contract import Contract, Task, contract_in
 from edgepress.runtime.decisions import decide, softmax, threshold_of, two_columns
+from edgepress.runtime.drift import DriftWatch, reference_in
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EngineError, InputError, ModelFileError, reason_of
 from edgepress.runtime.items import ItemReader
@@ -51,14 +52,17 @@ class Answer(NamedTuple):
     Attributes:
         classes: The classes with the highest scores, best first.
         accepted: Whether the answer is accepted; None if the contract does not say.
+        drift: State of the test for drift (`DriftWatch.state`); None if there is none.
     """
 
     classes: list[Prediction]
     accepted: bool | None
+    drift: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The document that commands print; "accepted" only if it is known."""
-        known = {} if self.accepted is None else {"accepted": self.accepted}
+        """The document that commands print; "accepted" and "drift" only if they are known."""
+        known: dict[str, Any] = {} if self.accepted is None else {"accepted": self.accepted}
+        known |= {} if self.drift is None else {"drift": self.drift}
         return {"classes": [p._asdict() for p in self.classes], **known}
 
 
@@ -80,7 +84,10 @@ class Model:
         stateful: Whether the file has state, such as that of a fused LSTM.
         keeps_state: Whether that state is kept from item to item (`load`).
         reset: Begins anew while state is kept.
+        drift: Looks at each answer of `judge` to notice that images change; None (`watch_drift`): nothing does.
     """
+
+    drift: DriftWatch | None = None
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
@@ -195,11 +202,30 @@ class Model:
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
         self.require_labels()
-        scores = self.scores(self.prepare(image)[np.newaxis])
+        item = self.prepare(image)
+        scores = self.scores(item[np.newaxis])
         accepted = self.limits.accepted(scores)
+        drift = None if self.drift is None else self.drift.look(item, float(self.limits.certainty(scores)[0]))
         probabilities = self.limits.probabilities(scores)[0]
         classes = self._named(probabilities, np.argsort(-scores[0], kind="stable")[:top])
-        return Answer(classes, None if accepted is None else bool(accepted[0]))
+        return Answer(classes, None if accepted is None else bool(accepted[0]), drift)
+
+    def watch_drift(self, learn: int | None = None, on_alarm: Callable[[str], None] | None = None) -> None:
+        """Let `judge` notice that images are no longer like those of a reference.
+
+        Args:
+            learn: Learn the reference from so many scenes; None takes that of the contract.
+            on_alarm: Called once if there is an alarm, with what it means.
+
+        Raises:
+            InputError: There is no reference for this engine, or `learn` is out of range.
+        """
+        self.require_labels()
+        contract = self.contract
+        found = contract.drift if contract is not None else None
+        reference = reference_in(str(self.path), found, engine=self.engine, learn=learn)
+        images = contract is not None and contract.input.is_image
+        self.drift = DriftWatch(reference, learn=learn or 0, engine=self.engine, images=images, on_alarm=on_alarm)
 
     def decide(self, image: ImageLike) -> list[Prediction]:
         """Classify an image, applying the threshold if there is one.

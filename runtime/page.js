@@ -65,10 +65,10 @@ async function classify(file) {
       sent = `Sent: ${board.shape[1]} x ${board.shape[0]} pixels, made of ${name} by this browser, because ${why.replace(/\.$/, "")}.`;
     }
     if (old()) return;
-    const [{ classes, accepted }, headers] = answer, ms = performance.now() - begin;
+    const [{ classes, accepted, drift }, headers] = answer, ms = performance.now() - begin;
     const inside = Number(/dur=([\d.]+)/.exec(headers.get("Server-Timing"))?.[1]);
     const best = `${classes[0].label}, ${percent(classes[0].score)}`;
-    say(`${accepted === false ? `Unknown; the best guess is ${best}` : best}, in ${time(inside)} ms on the board, ${time(ms)} ms with sending.`);
+    say(`${accepted === false ? `Unknown; the best guess is ${best}` : best}, in ${time(inside)} ms on the board, ${time(ms)} ms with sending.${drift?.alarm ? ` ${drift.meaning}` : ""}`);
     $("answer").tBodies[0].replaceChildren(...classes.map(row));
     $("answer").hidden = false;
     $("sent").textContent = sent;

@@ -285,6 +285,19 @@ def test_a_stream_can_begin_anew(browser: Any, server: Running) -> None:
 
 
 @in_a_browser
+@pytest.mark.parametrize("alarm", [True, False])
+def test_an_alarm_of_drift_is_said_below_each_answer(alarm: bool, browser: Any, server: Running, seven: Path) -> None:
+    drift = {"scenes": 9, "alarm": alarm, "meaning": "Drift: <b>nothing</b> is promised."}
+    answer = {"classes": [{"label": "7", "score": 0.5}], "accepted": False, "drift": drift}
+    opened = Opened(browser, server.page)
+    opened.tab.route("**/classify", lambda route: route.fulfill(json=answer))
+    said = opened.choose(seven)
+    assert said.startswith("Unknown; the best guess is 7, 50.0 %")
+    assert said.endswith("with sending. Drift: <b>nothing</b> is promised." if alarm else "with sending.")
+    opened.context.close()
+
+
+@in_a_browser
 def test_a_board_that_is_gone_is_said(browser: Any, model: Path, seven: Path) -> None:
     running = Running(model)
     opened = Opened(browser, running.page)

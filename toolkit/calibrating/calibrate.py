@@ -228,6 +228,7 @@ def _calibrate(
     promised = limits.accept is not None
     if promised:
         calibrated = contract.replace(probability=limits.probability, accept=limits.accept, unknown=limits.unknown)
+        calibrated = calibrated.replace(drift=result.drift)
         write_annotated(candidate.file, calibrated, target)
     return Calibrated(
         candidate.file,

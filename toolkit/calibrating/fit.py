@@ -17,6 +17,7 @@ from edgepress.runtime.acceptance import (
     Acceptance,
     AnswerLimits,
 )
+from edgepress.runtime.drift import DriftReference, edges_of
 from edgepress.toolkit.calibrating.items import ROUNDING, Wish, divided
 from edgepress.toolkit.calibrating.references import with_references
 from edgepress.toolkit.stats.acceptance import (
@@ -49,6 +50,7 @@ class Fit:
         ece: Expected calibration error on them before and after, 0-1.
         nll: Mean negative log-likelihood on them before and after.
         reachable: Without `accept`, the smallest limit that could be promised, 0-1.
+        drift: How certain the answers are, for a board to notice that images change; None without `accept`.
         tied: Without `accept`, if that is why no error can be promised: the number of answers that have the highest
             certainty of all, so that no threshold lies between them.
         tied_wrong: How many of these are wrong.
@@ -70,6 +72,7 @@ class Fit:
     unknown_accepted: float | None = None
     tied: int | None = None
     tied_wrong: int | None = None
+    drift: DriftReference | None = None
 
 
 def fit(
@@ -119,7 +122,14 @@ def fit(
         unknown_accepted=_share_accepted(limits, unknown),
         tied=tied,
         tied_wrong=tied_wrong,
+        drift=None if limits.accept is None else _drift(limits, scores[fits], scores[measures], engine),
     )
+
+
+def _drift(limits: AnswerLimits, fits: Scores, measures: Scores, engine: str) -> DriftReference:
+    """The reference for drift: items that fit set the bins, the others are counted."""
+    edges = edges_of(limits.certainty(fits if len(fits) else measures[:1]))
+    return DriftReference.of(edges, limits.certainty(measures), engine)
 
 
 def _tied(limits: AnswerLimits, scores: Scores, wrong: npt.NDArray[np.bool_], wish: Wish) -> tuple[int, int] | None:

@@ -1,0 +1,248 @@
+"""Drift: whether the images of a board are still like those that its answers' promise was measured on.
+
+The certainty of each answer is compared with a reference: that of calibration items, in the contract, or of the first
+scenes on site. If images are like the reference, the p-value of each, smoothed where certainties are equal, is uniform
+and independent of the others, because earlier images join what it is compared with: so the number of reference items is
+taken into account. `DriftTest` bets against that. Its capital is a martingale that begins at 1 and exceeds 1 / alpha
+ever with a probability of at most alpha (Ville's inequality), however often it is looked at.
+
+Sources: V. Vovk, "Testing randomness online", Statistical Science 36 (2021), 595-611; V. Vovk, I. Petej,
+I. Nouretdinov, E. Ahlberg, L. Carlsson, A. Gammerman, "Retrain or not retrain: conformal test martingales for
+change-point detection", PMLR 152 (2021), 191-210; J. Ville, Étude critique de la notion de collectif (1939); bets take
+turns as in M. Herbster, M. K. Warmuth, "Tracking the best expert", Machine Learning 32 (1998), 151-178.
+
+Images of one scene depend on each other, so only the first of each scene counts: that whose thumbnail differs from the
+thumbnail of the one that counted last. Tensors have no thumbnails, and all count.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+ALPHA = 0.01
+"""Probability of an alarm, ever, while images stay like the reference."""
+BINS = 16
+"""Number of bins of certainty, each with about as many reference items."""
+LEAST_REFERENCE = 100
+"""Fewest scenes that a reference can be learned from."""
+MOST_REFERENCE = 100_000
+EDGE_SHARE = 0.25
+"""Share of these scenes that sets the edges of the bins, which must not depend on the others, which are counted."""
+SIDE = 8
+"""Height and width of a thumbnail."""
+NEW_SCENE = 25.0
+"""Root mean square difference of two thumbnails, grey levels of 255, from which on an image is of another scene."""
+SLOPES = (-0.9, -0.45, 0.45, 0.9)
+"""Of linear bets, on certainties that fall (below 0) or rise."""
+BENDS = (-0.45, 0.9)
+"""Of quadratic bets, on certainties in the middle (below 0) or at both ends."""
+POWER = 0.3
+"""Exponent of bets on certainties that fall, or rise, beyond most of the reference."""
+WAKE = 100.0
+"""Number of images after which half of the waiting capital's rate of betting is left."""
+SHARE = 0.01
+"""Share of the betting capital that is divided anew among the bets at each image."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DriftReference:
+    """Certainties of items that a promise was measured on, counted in bins.
+
+    Attributes:
+        edges: Limits between the bins, ascending; chosen by other items than those that are counted.
+        counts: Number of items in each bin, one more than edges; a certainty equal to an edge is in the bin above it.
+        engine: The engine that answered.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    engine: str
+
+    def __post_init__(self) -> None:
+        edges, counts = tuple(map(float, self.edges)), tuple(self.counts)
+        if not (0 < len(edges) < 256 and all(-1 <= edge <= 2 for edge in edges) and list(edges) == sorted({*edges})):
+            raise ValueError("the edges of its drift reference are damaged")
+        if len(counts) != len(edges) + 1 or not all(type(n) is int and 0 <= n < 1 << 40 for n in counts):
+            raise ValueError("the counts of its drift reference are damaged")
+        if not isinstance(self.engine, str) or not sum(counts):
+            raise ValueError("its drift reference is empty or of no engine")
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "counts", counts)
+
+    @classmethod
+    def of(cls, edges: Iterable[float], certainty: npt.NDArray[Any], engine: str) -> DriftReference:
+        """The reference of items with these certainties, shape (N,), N > 0; minus infinity is in the lowest bin."""
+        edges = tuple(edges)
+        bins = np.searchsorted(np.array(edges), certainty, side="right")
+        counts = np.bincount(bins, minlength=len(edges) + 1)
+        return cls(edges=edges, counts=tuple(counts.tolist()), engine=engine)
+
+
+def edges_of(certainty: npt.NDArray[Any], bins: int = BINS) -> tuple[float, ...]:
+    """Limits between bins with about as many of these certainties, shape (N,), N > 0, in each; at least one."""
+    known = np.where(np.isfinite(certainty), certainty, -1.0).astype(np.float64)
+    quantiles = np.quantile(known, np.arange(1, bins) / bins, method="higher")
+    return tuple(float(f"{edge:.6g}") for edge in np.unique(np.round(quantiles, 6)))
+
+
+class DriftTest:
+    """The capital of bets against a stream that is like its reference.
+
+    Attributes:
+        counted: Number of certainties so far.
+        capital: What 1 has become.
+        most: The largest capital so far.
+    """
+
+    def __init__(self, reference: DriftReference, *, alpha: float = ALPHA, seed: int = 0) -> None:
+        self._edges, self._seen = np.array(reference.edges), np.array(reference.counts, np.int64)
+        self._random, self._alpha = np.random.default_rng(seed), alpha
+        self._waiting = 1.0
+        self._bets = np.zeros(len(SLOPES) + len(BENDS) + 2)
+        self.counted, self.capital, self.most = 0, 1.0, 1.0
+
+    @property
+    def alarm(self) -> bool:
+        """Whether the capital has reached 1 / alpha; stays so."""
+        return self.most >= 1 / self._alpha
+
+    def observe(self, certainty: float) -> None:
+        """Bet on the certainty of the next image; after an alarm, nothing changes."""
+        if self.alarm:
+            return
+        p = self._p_value(certainty)
+        woken = self._waiting * 0.5 / (WAKE + self.counted)
+        self._waiting -= woken
+        shared = SHARE * self._bets.sum() + woken
+        self._bets = ((1 - SHARE) * self._bets + shared / len(self._bets)) * bets_on(p)
+        self.counted += 1
+        self.capital = self._waiting + float(self._bets.sum())
+        self.most = max(self.most, self.capital)
+
+    def _p_value(self, certainty: float) -> float:
+        """The smoothed conformal p-value, 0-1, of a certainty, which joins what the next one is compared with."""
+        place = int(np.searchsorted(self._edges, certainty, side="right"))
+        self._seen[place] += 1
+        below, equal = self._seen[:place].sum(), self._seen[place]
+        return float((below + self._random.random() * equal) / self._seen.sum())
+
+
+def bets_on(p: float | Floats) -> Floats:
+    """What each bet makes of 1 at p-values `p`, 0-1, of any shape: densities of p, float64, shape (*shape, bets)."""
+    p = np.clip(np.asarray(p, np.float64), 1e-12, 1 - 1e-12)
+    u = 2 * p - 1
+    linear = [1 + slope * u for slope in SLOPES]
+    bent = [1 + bend * (3 * u * u - 1) for bend in BENDS]
+    powers = [POWER * side ** (POWER - 1) for side in (p, 1 - p)]
+    return np.stack([*linear, *bent, *powers], axis=-1)
+
+
+def reference_in(where: str, found: DriftReference | None, *, engine: str, learn: int | None) -> DriftReference | None:
+    """The reference to test against: that of a contract, `found`; None if one is to be learned from `learn` scenes.
+
+    Raises:
+        InputError: There is none for this engine, or `learn` is out of range.
+    """
+    hint = "Learn one here with --reference 300."
+    if learn is not None:
+        if not LEAST_REFERENCE <= learn <= MOST_REFERENCE:
+            what = f"The reference is of {learn} scenes; accepted: {LEAST_REFERENCE} to {MOST_REFERENCE}."
+            raise InputError(what, hint)
+        return None
+    if found is None:
+        raise InputError(f"{where} holds no reference for drift.", f"{hint} edgepress calibrate writes one.")
+    if found.engine != engine:
+        raise InputError(f"The reference for drift in {where} is of {found.engine}, not of {engine}.", hint)
+    return found
+
+
+class DriftWatch:
+    """Decides which images are of a new scene, learns a reference on site if there is none, and tests.
+
+    Args:
+        reference: The reference; None learns one.
+        learn: Number of scenes that it is learned from, then.
+        engine: The engine that answers.
+        images: Whether items are images, of which one a scene counts.
+        on_alarm: Called once, with what an alarm means, in words.
+    """
+
+    def __init__(
+        self,
+        reference: DriftReference | None,
+        *,
+        learn: int = 0,
+        engine: str = "",
+        images: bool = True,
+        on_alarm: Callable[[str], None] | None = None,
+    ) -> None:
+        self._engine, self._images, self._on_alarm = engine, images, on_alarm
+        self._test = None if reference is None else DriftTest(reference)
+        self._learn, self._learned = learn, list[float]()
+        self._last: Floats | None = None
+        self.of = "learned here" if reference is None else "of calibration"
+
+    def look(self, item: npt.NDArray[Any], certainty: float) -> dict[str, Any]:
+        """Take the next image's item, as the model takes it, and the certainty of its answer; the state (`state`)."""
+        if self._is_new(item):
+            if self._test is not None:
+                before = self._test.alarm
+                self._test.observe(certainty)
+                if self._test.alarm and not before and self._on_alarm is not None:
+                    self._on_alarm(self.words())
+            else:
+                self._learned.append(certainty)
+                if len(self._learned) >= self._learn:
+                    known = np.array(self._learned)
+                    cut = int(EDGE_SHARE * len(known))
+                    self._test = DriftTest(DriftReference.of(edges_of(known[:cut]), known[cut:], self._engine))
+                    self._learned = []
+        return self.state()
+
+    def state(self) -> dict[str, Any]:
+        """The document of answers: the number of scenes, the capital, whether there is an alarm and what it means."""
+        if self._test is None:
+            return {"scenes": len(self._learned), "learns_from": self._learn, "alarm": False}
+        found = {"scenes": self._test.counted, "capital": float(f"{self._test.capital:.4g}"), "alarm": self._test.alarm}
+        return found | ({"meaning": self.words()} if self._test.alarm else {})
+
+    def words(self) -> str:
+        """What an alarm means."""
+        assert self._test is not None
+        return (
+            f"Drift: after {self._test.counted} scenes, images are no longer like the reference {self.of} (an alarm is "
+            f"wrong with a probability of at most {100 * ALPHA:g} %), so nothing is promised of accepted answers."
+        )
+
+    def _is_new(self, item: npt.NDArray[Any]) -> bool:
+        """Whether an image is of another scene than the one that counted last."""
+        if not self._images:
+            return True
+        small = thumbnail(item)
+        if self._last is not None and float(np.sqrt(np.mean((small - self._last) ** 2))) < NEW_SCENE:
+            return False
+        self._last = small
+        return True
+
+
+def thumbnail(item: npt.NDArray[Any]) -> Floats:
+    """Mean grey levels of at most 8 x 8 parts of an image, (height, width, channels): float64."""
+    grey = item.astype(np.float64).mean(axis=2)
+    for axis in (0, 1):
+        size = grey.shape[axis]
+        starts = np.unique(np.arange(min(SIDE, size)) * size // min(SIDE, size))
+        sums = np.add.reduceat(grey, starts, axis=axis)
+        counts = np.diff([*starts, size])
+        grey = sums / (counts[:, None] if axis == 0 else counts)
+    return np.asarray(grey)
