@@ -191,11 +191,14 @@ def _engine(format: str | None, engine: str | None, limits: Limits) -> tuple[str
         format = "tflite"
     if engine is None:
         format = format or formats[0]
-        usable = usable_engines(format)
+        usable = [name for name in usable_engines(format) if ENGINES[name].timed]
         if not usable:
             raise InputError(f"No engine that opens .{format} files is installed.", "edgepress doctor shows what is.")
         return format, usable[0]
     (engine,) = find_engines(engine) if engine in ENGINES else find_engines(f"{engine},")
+    if not ENGINES[engine].timed:
+        hint = "Omit --engine; edgepress evaluate FILE --engine tells the accuracy of the result there."
+        raise InputError(f"compress measures latency, and that of {engine} says nothing.", hint)
     if format is not None and format not in ENGINES[engine].formats:
         accepted = " and ".join(ENGINES[engine].formats)
         raise InputError(f"{engine} does not open .{format} files; it opens {accepted}.", "Omit --engine or --format.")

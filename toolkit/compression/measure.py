@@ -199,7 +199,8 @@ class Measurer:
             if isinstance(timing, EdgepressError):
                 raise timing
         taken = [t for t in timings if isinstance(t, Timing)]
-        medians = [(t.medians / 1000).tolist() for t in taken]
+        common = min(len(t.taken) for t in taken)  # a slow file ends before the others: its rounds are the first ones
+        medians = [(t.medians[:common] / 1000).tolist() for t in taken]
         noisy = watch.noise(medians[-1]).noisy
         return {"rounds": medians, "memory": taken[0].memory_bytes, "noisy": noisy}
 
