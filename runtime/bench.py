@@ -21,7 +21,7 @@ import numpy as np
 
 from edgepress.runtime.board import cpu_name, temperature_c, usable_cores, version
 from edgepress.runtime.engines import ENGINES
-from edgepress.runtime.errors import InputError
+from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.items import random_items
 from edgepress.runtime.model import Model, load
 
@@ -102,6 +102,8 @@ def _opened(
     for n in counts:
         start = time.perf_counter()
         model = load(path, engine, n, contract)
+        if not ENGINES[model.engine].timed:
+            raise EngineError(f"The latency of {model.engine} on this machine says nothing.", "Time another engine.")
         load_ms = (time.perf_counter() - start) * 1e3
         # A reset is not a part of the net, and may mean to open the file again.
         models.append(model := load(path, engine, n, contract, keep_state=True) if model.stateful else model)

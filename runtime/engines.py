@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from edgepress.runtime import amx
 from edgepress.runtime.errors import EngineError, MissingExtraError, first_line, unknown
+from edgepress.runtime.micro_session import MicroSession
 from edgepress.runtime.openvino_session import OpenVinoSession
 from edgepress.runtime.sessions import OnnxSession, Session, TFLiteSession, file_format
 
@@ -35,6 +36,7 @@ class Engine(NamedTuple):
         delegates: Whether it hands parts of a graph to a delegate.
         dynamic_in_float: Whether it unpacks dynamically quantized weights and computes in float32.
         slow_int8_on_x86: Whether it lacks fast int8 kernels for x86.
+        timed: Whether its latency says something; it is not measured otherwise, and "all" leaves the engine out.
     """
 
     formats: tuple[str, ...]
@@ -49,6 +51,7 @@ class Engine(NamedTuple):
     delegates: bool = False
     dynamic_in_float: bool = False
     slow_int8_on_x86: bool = False
+    timed: bool = True
 
 
 # fmt: off
@@ -65,6 +68,9 @@ ENGINES: dict[str, Engine] = {
     "openvino": Engine(
         ("tflite", "onnx"), "openvino", "openvino", "openvino", OpenVinoSession, "#7b4fa3",
         profiler="OpenVINO's own performance counters", dynamic_in_float=True),
+    "tflite-micro": Engine(
+        ("tflite",), "tflite_micro", "tflite-micro", "micro", MicroSession, "#b0355f",
+        requirements=("tflite-micro==0.dev20261023182759",), newest_python=(3, 13), timed=False),
 }
 # fmt: on
 """The engines, in order of preference. To add one: an adapter module and a row here."""

@@ -22,7 +22,7 @@ from edgepress.runtime.contract import Contract, Task, contract_in
 from edgepress.runtime.decisions import decide, softmax, threshold_of, two_columns
 from edgepress.runtime.drift import DriftWatch, reference_in
 from edgepress.runtime.engines import open_session
-from edgepress.runtime.errors import EngineError, InputError, ModelFileError, reason_of
+from edgepress.runtime.errors import EdgepressError, EngineError, InputError, ModelFileError, reason_of
 from edgepress.runtime.items import ItemReader
 from edgepress.runtime.limit import LIMIT
 from edgepress.runtime.sessions import Session, check_outputs
@@ -326,6 +326,8 @@ def _guarded(run: Run, failed: str) -> Run:
         LIMIT.began = monotonic()
         try:
             return run(batch)
+        except EdgepressError:  # it says what failed
+            raise
         except Exception as e:
             raise EngineError(f"{failed}: {reason_of(e)}.", "Convert it again, or use another engine.") from e
         finally:

@@ -193,6 +193,11 @@ TRIALS = (
     Column("Memory", "peak resident memory beyond that of the engine", ("memory_bytes",), size),
 )
 """The figures of a file that `compress` tried."""
+FOOTPRINT = (
+    Column("RAM", "arena and stack of the exported C", ("ram_bytes",), size),
+    Column("Flash", "constants and code of the exported C", ("flash_bytes",), size),
+)
+"""More of them, where these are limited."""
 VALIDATION = Column("Validation", "accuracy on validation items", ("val_accuracy", "val_accuracy_std"), with_spread)
 TEST = Column("Test", "accuracy on test items", ("accuracy", "accuracy_std"), with_spread)
 CONFIGURATIONS = (VALIDATION, TEST, SIZE, LATENCY)

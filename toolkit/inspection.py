@@ -10,11 +10,15 @@ from pathlib import Path
 
 from edgepress.converters.contract.size import Size
 from edgepress.converters.inspection import Inspection, format_of, open_in_engine, read
-from edgepress.converters.worker import ChildDied, Emit, run_in_child
+from edgepress.converters.inspection.report import EngineCheck
+from edgepress.converters.worker import ChildDied, Emit, Worker, run_in_child
+from edgepress.toolkit.engines.environments import engine_version, python_for
 from edgepress.toolkit.errors import ModelFileError
+from edgepress.toolkit.workers.open_micro import open_micro
 
 __all__ = ["Inspection", "inspect"]
 
+MICRO = "tflite-micro"
 TIME_LIMIT_S = 60.0
 MEMORY_LIMIT_BYTES = 6 << 30
 
@@ -63,7 +67,22 @@ def inspect(
             raise ModelFileError(f"{path} can't be read: the process that read it ended with {e}.", hint) from e
         return found.refused(f"The process that opened it ended with {e}. {e.log}".strip())
     assert found is not None
-    return found
+    return _with_microcontroller(found, path, time_limit_s)
+
+
+def _with_microcontroller(found: Inspection, path: Path, time_limit_s: float) -> Inspection:
+    """With the result of opening the file in tflite-micro, if that is installed."""
+    if found.format != "tflite" or not (version := engine_version(MICRO)):
+        return found
+    name = f"{MICRO} {version}"
+    try:
+        with Worker(silence_s=time_limit_s, python=python_for(MICRO)) as worker:
+            (opening,) = worker.call(open_micro, str(path))
+    except ChildDied as e:
+        return found.replace(microcontroller=EngineCheck(name=name, opens=False, error=f"The process ended with {e}."))
+    arena, error = opening
+    check = EngineCheck(name=name, opens=not error, error=error, arena_bytes=arena)
+    return found.replace(microcontroller=check)
 
 
 def _inspect(job: tuple[Path, Size | None, bool], emit: Emit) -> None:

@@ -89,6 +89,7 @@ class EngineCheck:
         error: Why not.
         delegate: The CPU delegate that takes operations ("XNNPACK"), empty if the engine has none.
         partitions: Number of separate parts that the delegate takes; each costs a hand-over.
+        arena_bytes: Memory for tensors and its own records; None if the engine does not say.
     """
 
     name: str
@@ -96,6 +97,7 @@ class EngineCheck:
     error: str = ""
     delegate: str = ""
     partitions: int = 0
+    arena_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,7 @@ class Inspection:
         flex_operations: Operations of full TensorFlow that a TFLite file needs.
         runtime: The oldest releases that run it; None if unknown.
         engine: The result of opening it; None if it was not opened.
+        microcontroller: The result of opening a TFLite file in tflite-micro; None if that is not installed.
         notes: Other remarks for the user.
     """
 
@@ -158,6 +161,7 @@ class Inspection:
     flex_operations: tuple[str, ...] = ()
     runtime: Runtime | None = None
     engine: EngineCheck | None = None
+    microcontroller: EngineCheck | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress.converters.to_c.emission import Sources
-from edgepress.converters.to_c.lowering import Program
-from edgepress.converters.to_c.placement import Placement
+from edgepress.converters.to_c.emission import Sources, emit
+from edgepress.converters.to_c.lowering import Program, lower
+from edgepress.converters.to_c.placement import Placement, place
+from edgepress.converters.to_c.removal import without_constant_channels
 
 CALL = 18
 """Bytes of code for calling a kernel."""
@@ -65,6 +66,17 @@ def footprint(program: Program, placement: Placement, sources: Sources, *, speci
         arena=placement.arena,
         stack=max(sizes[kernel]["stack"] for kernel in sources.kernels) + _CALLS_STACK,
     )
+
+
+def compute_footprint(path: Path) -> Footprint:
+    """The footprint of a file's C with shared kernels, without writing it.
+
+    Raises:
+        ModelFileError: The file is damaged, or holds something that is not exactly supported.
+    """
+    program = without_constant_channels(lower(path))
+    placement = place(program)
+    return footprint(program, placement, emit(program, placement))
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from edgepress.converters.sources.keras import sha256_of
 from edgepress.toolkit.cli.app import app
-from edgepress.toolkit.compression import measure
+from edgepress.toolkit.compression import builder, measure
 from edgepress.toolkit.compression.compress import compress
 from edgepress.toolkit.compression.earlier import file_of, set_aside
 from edgepress.toolkit.compression.limits import Limits
@@ -295,7 +295,7 @@ def test_what_is_no_result_stays(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from edgepress.toolkit.compression import measure
+from edgepress.toolkit.compression import builder, measure
 from edgepress.toolkit.compression.compress import compress
 from edgepress.toolkit.sweeping.store import Store
 
@@ -339,6 +339,9 @@ def test_two_runs_in_one_folder(compressed, run):
         pytest.param({"max_size": "300B"}, "--max-size is 300 B; the contract in each file", marks=pytest.mark.slow),
         pytest.param({"max_latency": "0.5us"}, "--max-latency is .* calling an engine", marks=pytest.mark.slow),
         ({"format": "onnx", "engine": "litert"}, "litert does not open .onnx files"),
+        ({"format": "onnx", "max_ram": "8kB"}, "--max-ram and --max-flash are for TFLite files; the format is onnx"),
+        ({"engine": "onnxruntime", "max_flash": "8kB"}, "onnxruntime does not open .tflite files"),
+        pytest.param({"max_ram": "700B"}, "--max-ram is 700 B; one item .* has 784 B", marks=pytest.mark.slow),
         ({"engine": "tensorrt"}, "tensorrt"),
         ({"format": "gguf"}, "gguf"),
         ({"minutes": 0}, "minutes is 0"),
@@ -382,3 +385,37 @@ def test_the_command_shows_the_strategies_and_the_best_file(compressed, run):
     assert "best" in shown.stdout
     assert "Left out: calibration" in shown.stdout
     assert "in turns with the float file" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.slow
+def test_what_keeps_ram_and_flash_fits_an_emulated_board(run, tmp_path, monkeypatch):
+    from building_c import emulate, missing
+
+    from edgepress.toolkit.exporting.export import export
+
+    if absent := missing("arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm"):
+        pytest.skip(f"{absent} is not installed")
+    monkeypatch.setattr(measure, "ROUNDS", 2)
+    monkeypatch.setattr(builder, "PRUNE_EPOCHS", 4)
+    model = tmp_path / "model.keras"
+    shutil.copyfile(run.model, model)
+    result = compress(model, max_drop=20, max_ram="4kB", max_flash="24kB", out=tmp_path / "out")
+    assert result.met, result.document["why"]
+    made = export(result.model, out=tmp_path / "c99", data="digits", samples=8)
+    best = result.document["trials"][result.document["best"]]
+    assert best["ram_bytes"] == made.report["ram"]["arena"] + made.report["ram"]["stack"] <= 4000
+    assert best["flash_bytes"] == made.report["flash"]["total"] <= 24_000
+    on_board = emulate(made.folder, "m4")
+    assert on_board.wrong == 0
+    assert on_board.arena + on_board.stack <= 4000 + 160, "the test's own frames"
+    built = ["arm-none-eabi-gcc", "-O2", "-mcpu=cortex-m4", "-mthumb", "-c", "model.c", "-o", "model.o"]
+    subprocess.run(built, cwd=made.folder, check=True)
+    sizes = subprocess.run(
+        ["arm-none-eabi-size", "model.o"], cwd=made.folder, check=True, capture_output=True, text=True
+    )
+    text, data, bss = map(int, sizes.stdout.splitlines()[1].split()[:3])
+    assert text + data == pytest.approx(best["flash_bytes"], rel=0.05)
+    assert text + data <= 24_000
+    assert bss == made.report["ram"]["arena"]
+    assert {t["scheme"] for t in result.document["trials"]} == {"tflite-float32", "tflite-int8"}
+    assert result.document["trials"][1]["flash_bytes"] > 24_000, "the net as it was does not fit"

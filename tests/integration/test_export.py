@@ -14,6 +14,7 @@ from building_c import CORES, LINUX, STRICT, emulate, missing
 from c99_graphs import graph
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.to_c.footprint import compute_footprint
 from edgepress.converters.to_c.lowering import lower
 from edgepress.toolkit.annotation import annotate
 from edgepress.toolkit.cli.main import main
@@ -127,9 +128,19 @@ def test_a_board_that_is_too_small_is_named_and_nothing_is_written(tmp_path: Pat
     monkeypatch.setitem(MICROCONTROLLERS, "pico", small._replace(ram=10**6, flash=1000))
     with pytest.raises(InputError, match=r"needs about \d+ bytes of flash; pico has 1000") as caught:
         exported(tmp_path, board="pico")
-    assert "edgepress compress" in caught.value.hint
+    assert caught.value.hint.endswith("edgepress compress MODEL --max-ram 1000000B --max-flash 1000B")
+    monkeypatch.setitem(MICROCONTROLLERS, "pico", small._replace(ram=512 * 1024, flash=1024))
+    with pytest.raises(InputError, match=r"bytes of flash; pico has 1024") as caught:
+        exported(tmp_path, board="pico")
+    assert caught.value.hint.endswith("edgepress compress MODEL --max-ram 512KiB --max-flash 1KiB")
     assert not (tmp_path / "c").exists()
     assert exported(tmp_path, board="pico2").report["board"]["ram"] == MICROCONTROLLERS["pico2"].ram
+
+
+def test_the_footprint_of_a_file_is_that_of_its_export(tmp_path: Path) -> None:
+    takes, report = compute_footprint((made := exported(tmp_path)).folder.with_name(f"{CHAIN}.tflite")), made.report
+    assert takes.ram == sum(report["ram"].values())
+    assert takes.flash == report["flash"]["total"]
 
 
 def test_arguments_that_are_wrong_are_named(tmp_path: Path) -> None:

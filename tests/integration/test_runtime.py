@@ -169,7 +169,7 @@ def test_top(model: Any, items: Any) -> None:
 
 
 def test_engines(run: Any) -> None:
-    assert set(available_engines("tflite")) <= {"litert", "tflite-runtime", "openvino"}
+    assert set(available_engines("tflite")) <= {"litert", "tflite-runtime", "openvino", "tflite-micro"}
     assert available_engines("onnx")[0] == "onnxruntime"
     assert load(run.variants["tflite-int8"]).engine == "litert"
     assert load(run.variants["onnx-int8"], engine="onnxruntime", threads=2).threads == 2

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgepress.toolkit.compression import smaller, strategies
-from edgepress.toolkit.compression.builder import SourceModel
+from edgepress.toolkit.compression.builder import SourceModel, _by_target
 from edgepress.toolkit.compression.limits import Limits
 from edgepress.toolkit.compression.report import misses, on_test, plot_search, why_none
 from edgepress.toolkit.compression.search import TIME_IS_UP, StrategySearch
@@ -64,7 +64,8 @@ class Shop:
         correct[: round(max(0.0, self.drop_at - share) * 100)] = False
         ratio = 0.6 if trial.scheme.endswith("int4") else 1.0
         size = round((share * self.bytes_of + self.offset * (share < 1)) * ratio)
-        return replace(trial, size_bytes=size, latency_us=1000 * share**0.5, correct=packed(correct))
+        figures = {"ram_bytes": round(2000 + 18_000 * share), "flash_bytes": size + 4000}
+        return replace(trial, size_bytes=size, latency_us=1000 * share**0.5, correct=packed(correct), **figures)
 
     def time(self, trial: Trial, reference: Trial) -> Trial:
         return self.measure(trial, reference)
@@ -219,6 +220,69 @@ def test_4_bit_weights_are_tried_for_size_alone():
     assert "save half" in strategies._no_int4(search_with(Limits.of(0.5, 49_000), drop_at=0)[0])
     assert "no faster" in strategies._no_int4(search_with(Limits.of(0.5, 60_000, 0.9), drop_at=0)[0])
     assert "not what is missed" in strategies._no_int4(search_with(Limits.of(0.5, 160_000, 0.9), drop_at=0)[0])
+
+
+def test_limits_on_exported_c_are_read_and_named():
+    limits = Limits.of(max_ram="32kB", max_flash="128 KiB")
+    assert limits.values == {"drop": 0.5, "ram": 32e3, "flash": 2.0**17}
+    assert limits.exported
+    assert not Limits.of(0.5, 1000, 1, 1000).exported
+    assert limits.in_words() == "accuracy drop at most 0.50 pp, RAM at most 32 kB, flash at most 131 kB"
+    with pytest.raises(InputError, match="--max-flash is '-1'"):
+        Limits.of(max_flash="-1")
+
+
+def test_limits_on_exported_c_are_kept_by_int8_files_alone():
+    for limits in (Limits.of(max_ram=1000), Limits.of(max_size=1000, max_flash=1000)):
+        state, _ = search_with(limits, drop_at=0.0)
+        reasons = {row.name: row.why_not(state) for row in strategies.STRATEGIES}
+        assert {reasons[name] for name in ("mixed", "weights", "int4")} == {strategies.NOT_EXPORTED}
+        assert reasons["prune"] == ""
+    schemes = ["tflite-float32", "tflite-int8", "tflite-mixed"]
+    assert _by_target(schemes, "integer-only") == {"cpu": [schemes[0], schemes[2]], "integer-only": [schemes[1]]}
+    assert _by_target(schemes, "cpu") == {"cpu": schemes}
+
+
+@pytest.mark.parametrize(
+    ("ram", "flash", "by_bytes"), [(None, 50_000, True), (12_000, None, False), (12_000, 90_000, False)]
+)
+def test_pruning_keeps_ram_by_macs_and_flash_by_bytes(ram, flash, by_bytes):
+    state, shop = search_with(Limits.of(0.5, 40_000 if by_bytes else None, max_ram=ram, max_flash=flash), drop_at=0.0)
+    asked: list[bool] = []
+    real = shop.prune
+
+    def prune(*, briefly: bool = False, **target: float) -> SourceModel:
+        asked.append("max_size" in target)
+        return real(briefly=briefly, **target)
+
+    shop.prune = prune  # type: ignore[method-assign, assignment]
+    smaller.prune(state)
+    first = state.of("prune")[0]
+    assert set(asked) == {by_bytes}
+    assert state.best() is not None
+    assert first.scheme == "tflite-int8", "4-bit weights can't be exported"
+    shares = [
+        getattr(first, f"{n}_bytes") / state.limits.values[n]
+        for n in ("ram", "flash", "size")
+        if n in state.limits.values
+    ]
+    assert 0.85 < max(shares) <= 1
+
+
+def test_ram_that_no_net_reaches_is_said_with_what_the_nearest_takes():
+    state, shop = search_with(Limits.of(0.5, max_ram=2000), drop_at=0.0)
+    smaller.prune(state)
+    assert shop.pruned == []
+    assert "even a net pruned to 1.6 % of the MACs does not keep" in state.skipped[-1].why
+    assert state.skipped[-1].why.endswith("(the nearest one: RAM 2.28 kB)")
+    (miss,) = (miss for miss in misses(state) if miss.limit == "ram")
+    assert (miss.least, miss.least_file) == (20_000, "tflite-int8")
+
+
+def test_a_net_that_can_t_be_exported_is_the_reason():
+    state, _ = search_with(Limits.of(0.5, max_ram=2000), drop_at=0.0)
+    state.trials[1] = replace(state.trials[1], error="It can't be exported as C: TANH is not supported.")
+    assert "None could be made and measured: It can't be exported as C: TANH" in why_none(state, misses(state))
 
 
 def test_widths_are_those_of_the_model_s_architecture():

@@ -31,7 +31,7 @@ from edgepress.toolkit.benchmarking.more import Further
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import BenchmarkPlan
 from edgepress.toolkit.benchmarking.remarks import remarks_on
-from edgepress.toolkit.benchmarking.timing import SEED, Timing, latency_figures
+from edgepress.toolkit.benchmarking.timing import SEED, Timing, is_timed, latency_figures
 from edgepress.toolkit.data.for_model import data_record
 from edgepress.toolkit.engines.environments import engine_version
 from edgepress.toolkit.errors import EdgepressError
@@ -80,6 +80,8 @@ def assemble(
         if isinstance(found, Answers) and found is not baseline:  # of two files with one scheme, the first is named
             named.setdefault(f"{plan.contracts[pair.file].scheme} on {pair.engine}", found)
     advised = [r for r in results if (r.threads, r.batch) == plan.shapes[0]]
+    timed = {pair.engine for pair in plan.pairs if is_timed(pair)}
+    advised = [r for r in advised if not timed or r.engine in {"", *timed}]
     advice = choose(
         advised,
         host=host,
@@ -148,6 +150,8 @@ def _measured(
                 why = explained.of(candidate, file, latency.p50_us)
                 figures, status = judged[pair]
                 rows.append(measurement(file, figures, latency, why, status=status))
+            elif not is_timed(pair):
+                rows.append(measurement(file, judged[pair][0], status=judged[pair][1]))
             else:
                 rows.append(measurement(file, judged[pair][0], status=f"failed: {timing}"))
     return rows

@@ -29,7 +29,7 @@ from edgepress.toolkit.benchmarking.explain import explain
 from edgepress.toolkit.benchmarking.more import Further, More, open_more, write_differences
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import BenchmarkPlan, make_plan
-from edgepress.toolkit.benchmarking.timing import ITEMS, Timing, time_plan
+from edgepress.toolkit.benchmarking.timing import ITEMS, Timing, is_timed, time_plan
 from edgepress.toolkit.host.describe import describe_host
 from edgepress.toolkit.progress import OnProgress
 from edgepress.toolkit.results.records import Benchmark, Measurement
@@ -83,7 +83,7 @@ def benchmark(
     answers = dict(zip(plan.pairs, found, strict=True))
     more = None if further is None else _further(further, plan, options, on_progress)
     items = plan.data.test.read(np.arange(min(ITEMS, len(plan.data.test))))
-    answered = [pair for pair in plan.pairs if isinstance(answers[pair], Answers)]
+    answered = [pair for pair in plan.pairs if isinstance(answers[pair], Answers) and is_timed(pair)]
     timings, noise = time_plan(plan, answered, items, options, on_progress=on_progress)
     timed = [candidate for candidate, timing in timings.items() if isinstance(timing, Timing)]
     explained = explain(timed, items, options, on_progress)

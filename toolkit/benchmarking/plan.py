@@ -156,7 +156,7 @@ def find_files(files: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def find_engines(text: str) -> list[str]:
-    """Engine names from "all" or a list separated by commas.
+    """Engine names from "all" or a list separated by commas; "all" are those that are timed, if there are any.
 
     Raises:
         InputError: A name is unknown, or the list is empty.
@@ -165,7 +165,7 @@ def find_engines(text: str) -> list[str]:
     usable = usable_engines()
     names = [w for w in (word.strip() for word in text.split(",")) if w]
     if "all" in names:
-        return usable
+        return [name for name in usable if ENGINES[name].timed] or usable
     for name in names:
         if name not in ENGINES:
             raise unknown("engine", name, ("all", *ENGINES))

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied
 from edgepress.runtime.board import usable_cores
+from edgepress.runtime.engines import ENGINES
 from edgepress.toolkit.benchmarking.collect import crashed
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import BenchmarkPlan
@@ -69,6 +70,11 @@ class Timing:
     def seconds(self) -> float:
         """Total time of its turns."""
         return sum(float(t.load_ns + t.spent_ns) for t in self.taken) / 1e9
+
+
+def is_timed(candidate: Candidate) -> bool:
+    """Whether the latency of a candidate says something."""
+    return candidate.engine not in ENGINES or ENGINES[candidate.engine].timed
 
 
 def time_plan(

@@ -14,7 +14,7 @@ from edgepress.toolkit import text
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.board import Python, SshConfig
-from edgepress.toolkit.columns import TRIALS
+from edgepress.toolkit.columns import FOOTPRINT, TRIALS, filled
 from edgepress.toolkit.terminal import Text, console, status
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ def compress(
     ] = None,
     max_memory: Annotated[
         str | None, Option(metavar="SIZE", help="Maximum memory, excluding the engine, measured here, such as 64MB")
+    ] = None,
+    max_ram: Annotated[
+        str | None, Option(metavar="SIZE", help="Most memory that the file takes as exported C, such as 32kB")
+    ] = None,
+    max_flash: Annotated[
+        str | None, Option(metavar="SIZE", help="Most flash that the file takes as exported C, such as 128kB")
     ] = None,
     engine: Annotated[options.Engine | None, options.engine_option("Engine that runs the file")] = None,
     format: Annotated[
@@ -73,6 +79,7 @@ def compress(
 
 def _show(document: Mapping[str, Any]) -> None:
     figures = [column for column in TRIALS if document["memory_on"] or column.fields != ("memory_bytes",)]
+    figures += filled(FOOTPRINT, document["trials"])
     columns = [("File", "left"), ("Made by", "left"), *((column.title, "right") for column in figures)]
     rows: list[list[str | Text]] = []
     for trial in document["trials"]:
@@ -86,6 +93,8 @@ def _show(document: Mapping[str, Any]) -> None:
         screen.say(f"Left out: {strategies}, because {why}.", style="dim")
     screen.note(*document["notes"])
     screen.say(f"Latency on {document['latency_on']}, {document['engine']}, one thread, in turns with the float file.")
+    if document["footprint"]:
+        screen.say(f"{document['footprint']}.")
     screen.say()
     if not document["met"]:
         for miss in document["misses"]:

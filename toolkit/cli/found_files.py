@@ -112,7 +112,7 @@ TABLE = (
     Judged("macs", "prune", "free", "a limit"),
     Judged("max_drop", "convert compress benchmark", "free", "a limit"),
     Judged("max_size max_latency", "compress prune sweep", "free", "a limit"),
-    Judged("max_memory", "compress", "free", "a limit"),
+    Judged("max_memory max_ram max_flash", "compress", "free", "a limit"),
     Judged("samples", "convert bundle", "free", "a number of items"),
     Judged("verbose", "convert", "free", "what is printed"),
     Judged("verify repairs rewrites", "convert", "free", "whether a step is done; the contract of the file says so"),

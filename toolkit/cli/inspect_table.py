@@ -36,6 +36,7 @@ def summary_table(found: Inspection) -> Table:
         ("Islands", _islands(found)),
         ("Runs on", _runtime(found)),
         ("Opened by", _engine(found)),
+        ("As firmware", _microcontroller(found)),
     ]
     for title, names in (("Flex", found.flex_operations), ("Custom", found.custom_operations)):
         if names:
@@ -198,6 +199,15 @@ def _engine(found: Inspection) -> str | Text:
     left = [n.operation for n in found.nodes if n.delegated is False]
     kept = f"; left to the interpreter: {_some(list(dict.fromkeys(left)))}" if left else ""
     return f"{engine.name}: {engine.delegate or 'no delegate'} takes {sum(taken)} of {len(taken)}{parts}{kept}"
+
+
+def _microcontroller(found: Inspection) -> str | Text:
+    check = found.microcontroller
+    if check is None:
+        return ""
+    if not check.opens:
+        return Text(f"not by {check.name}: {check.error}", style="red")
+    return check.name if check.arena_bytes is None else f"{check.name}: arena {size(check.arena_bytes)}"
 
 
 def _some(names: Sequence[str]) -> str:

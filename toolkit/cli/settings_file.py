@@ -51,6 +51,8 @@ SHARED = {
     "max_size": ("compress", "prune"),
     "max_latency": ("compress", "prune"),
     "max_memory": ("compress",),
+    "max_ram": ("compress",),
+    "max_flash": ("compress",),
     "seed": ("train", "tune", "compress", "prune"),
     "skip_unreadable": tuple(name for name in _WITH_DATA if name != "bundle"),
 }

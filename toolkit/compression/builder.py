@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.targets import Target, schemes_for
 from edgepress.toolkit import text
 from edgepress.toolkit.compression.step_cache import Files, StepCache
 from edgepress.toolkit.compression.trial import Trial
@@ -62,23 +63,30 @@ class Builder:
         """The files of a model, by the names of their schemes, as `edgepress convert` makes them."""
         options, own = self.options, source != self.options.model
         how = {"calibration": calibration, "samples": samples, "max_drop": max_drop, "verify": verify}
+        by_target = _by_target(schemes, options.target)
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            variants = convert(
-                source,
-                ",".join(schemes),
-                data=options.data,
-                out=folder,
-                hints=None if own else options.hints,
-                skip_unreadable=options.skip_unreadable,
-                offline=not options.install,
-                on_note=lambda text: self.cache.notes.setdefault(text),
-                **how,  # type: ignore[arg-type]
-            )
+            variants = [
+                variant
+                for target, names in by_target.items()
+                for variant in convert(
+                    source,
+                    ",".join(names),
+                    data=options.data,
+                    out=folder,
+                    hints=None if own else options.hints,
+                    skip_unreadable=options.skip_unreadable,
+                    offline=not options.install,
+                    target=target,
+                    on_note=lambda text: self.cache.notes.setdefault(text),
+                    **how,  # type: ignore[arg-type]
+                )
+            ]
             errors = {v.scheme: f"{v.error} {v.hint}".strip() for v in variants if v.path is None}
             return {"errors": errors}, {v.scheme: v.path for v in variants if v.path is not None}
 
         arguments = {"source": sha256_of(source), "schemes": [*schemes], **how}
+        arguments |= {} if options.target == "cpu" else {"target": options.target}
         entry = self.cache.step("convert", f"converting to {', '.join(schemes)}", arguments, work)
         seconds, errors = entry.made["seconds"] / len(schemes), entry.result["errors"]
         trials = []
@@ -152,6 +160,14 @@ class Builder:
         options = self.options
         shared = {"hints": options.hints, "skip_unreadable": options.skip_unreadable, "offline": not options.install}
         return {**shared, "out": folder, "seed": options.seed, "resume": True}
+
+
+def _by_target(schemes: Sequence[str], target: Target) -> dict[Target, list[str]]:
+    """The schemes by the target that they are converted for: those that it can't run are converted for CPUs."""
+    groups: dict[Target, list[str]] = {}
+    for name in schemes:
+        groups.setdefault(target if name in schemes_for(target) else "cpu", []).append(name)
+    return groups
 
 
 def describe_target(target: Mapping[str, float]) -> str:

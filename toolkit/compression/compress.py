@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ from edgepress.toolkit.training.run_folder import only_run
 
 WORK = "work"
 """The folder of what was made on the way."""
+FOOTPRINT = "RAM and flash of the exported C are computed; latency is that of this file on the CPU above"
+"""What the answer says of these."""
 EVERY = 1 << 30
 """More items than any data have."""
 
@@ -74,6 +77,8 @@ def compress(
     max_size: str | float | None = None,
     max_latency: str | float | None = None,
     max_memory: str | float | None = None,
+    max_ram: str | float | None = None,
+    max_flash: str | float | None = None,
     engine: str | None = None,
     format: str | None = None,
     board: str | None = None,
@@ -108,6 +113,9 @@ def compress(
         max_latency: Largest median latency of one item on one thread: milliseconds, or text such as "5ms".
         max_memory: Most memory that its process may take beyond the engine's: bytes, or text such as "64MB". It is
             measured on this machine.
+        max_ram: Most memory, arena and stack, that its exported C may take (`export`): bytes, or text such as "32kB".
+            It is computed; with it or `max_flash`, only integer-only int8 files count.
+        max_flash: Most flash, constants and code, that its exported C may take.
         engine: Engine that runs the file; None: the first installed one that opens `format`.
         format: "tflite" or "onnx"; None: the first that `engine` opens, or "tflite".
         board: Board that latency is measured on, as for ssh; None: this machine.
@@ -132,10 +140,11 @@ def compress(
         'model-int8.tflite'
     """
     path, note, step = Path(model), on_note or (lambda text: None), on_step or (lambda text: None)
-    limits, rule = Limits.of(max_drop, max_size, max_latency, max_memory), Rule.of(confidence, prefer)
+    limits = Limits.of(max_drop, max_size, max_latency, max_memory, max_ram=max_ram, max_flash=max_flash)
+    rule = Rule.of(confidence, prefer)
     if not 0 < minutes < 1e5:
         raise InputError(f"minutes is {minutes}; accepted: above 0, below 100000.")
-    format, engine = _engine(format, engine)
+    format, engine = _engine(format, engine, limits)
     hints = hints or Hints()
     if board is not None:
         step(f"looking at {checked_host(board)}")
@@ -150,6 +159,7 @@ def compress(
         arch=contract.arch,
         board=board or "",
         memory=max_memory is not None,
+        target="integer-only" if limits.exported else "cpu",
         install=not offline,
     )
     with only_run(folder):
@@ -163,22 +173,32 @@ def compress(
         return _written(state, folder, note)
 
 
-def _engine(format: str | None, engine: str | None) -> tuple[str, str]:
+def _engine(format: str | None, engine: str | None, limits: Limits) -> tuple[str, str]:
     """The format of the files and the engine that runs them.
 
     Raises:
-        EdgepressError: One of them is unknown, the engine is not installed, or it does not open the format.
+        EdgepressError: One of them is unknown, the engine is not installed, it does not open the format, or files of
+            the format can't keep a limit.
     """
     formats = list(dict.fromkeys(scheme.format for scheme in SCHEMES.values()))
     if format is not None and format not in formats:
         raise unknown("format", format, formats)
+    if limits.exported:
+        if format not in (None, "tflite"):
+            raise InputError(
+                f"--max-ram and --max-flash are for TFLite files; the format is {format}.", "Omit --format."
+            )
+        format = "tflite"
     if engine is None:
         format = format or formats[0]
-        usable = usable_engines(format)
+        usable = [name for name in usable_engines(format) if ENGINES[name].timed]
         if not usable:
             raise InputError(f"No engine that opens .{format} files is installed.", "edgepress doctor shows what is.")
         return format, usable[0]
     (engine,) = find_engines(engine) if engine in ENGINES else find_engines(f"{engine},")
+    if not ENGINES[engine].timed:
+        hint = "Omit --engine; edgepress evaluate FILE --engine tells the accuracy of the result there."
+        raise InputError(f"compress measures latency, and that of {engine} says nothing.", hint)
     if format is not None and format not in ENGINES[engine].formats:
         accepted = " and ".join(ENGINES[engine].formats)
         raise InputError(f"{engine} does not open .{format} files; it opens {accepted}.", "Omit --engine or --format.")
@@ -205,13 +225,15 @@ def _possible(limits: Limits, contract: Contract, path: Path) -> None:
     """Check that limits are not below what any file can reach.
 
     Raises:
-        InputError: The file's contract alone is larger, or no call is as fast.
+        InputError: The file's contract alone is larger, no call is as fast, or an item alone takes more memory.
     """
     least = {"size": float(len(contract.to_json())), "latency": 1.0, "memory": 4096.0}
+    least["ram"] = float(math.prod(contract.input.shape))
     why = {
         "size": f"the contract in each file of {path.name} (labels, input, self-test) takes",
         "latency": "calling an engine takes",
         "memory": "a page of memory takes",
+        "ram": f"one item that {path.name} takes has",
     }
     for name, value in least.items():
         if limits.values.get(name, value) < value:
@@ -250,6 +272,7 @@ def _written(state: StrategySearch, folder: Path, note: Callable[[str], None]) -
         "latency_on": state.measurer.place,
         "seed": options.seed,
         "memory_on": "this machine" if options.memory else None,
+        "footprint": FOOTPRINT if state.limits.exported else None,
         "data": data_record(options.opened) | {"validation": state.count},
         "final": dict(final) or None,
         "misses": [asdict(miss) | {"text": miss.in_words()} for miss in missed],

@@ -1,4 +1,4 @@
-"""The limits that a file must keep: accuracy drop, size, latency, memory.
+"""The limits that a file must keep: accuracy drop, size, latency, memory, and RAM and flash of a microcontroller.
 
 >>> limits = Limits.of(max_drop=0.5, max_size="200kB", max_latency="5ms")
 >>> limits.values
@@ -46,8 +46,12 @@ KINDS: Mapping[str, Kind] = {
     "size": Kind("--max-size", "size", "size_bytes", SIZE),
     "latency": Kind("--max-latency", "latency", "latency_us", TIME),
     "memory": Kind("--max-memory", "memory", "memory_bytes", SIZE),
+    "ram": Kind("--max-ram", "RAM", "ram_bytes", SIZE),
+    "flash": Kind("--max-flash", "flash", "flash_bytes", SIZE),
 }
 """Every kind of limit, in the order in which they are shown."""
+EXPORTED = ("ram", "flash")
+"""The limits on the C that `edgepress export` writes, which integer-only int8 files alone can keep."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Limits:
     """Largest accepted values.
 
     Attributes:
-        values: By the names in `KINDS`: percentage points, bytes, microseconds, bytes. "drop" is always there.
+        values: By the names in `KINDS`: percentage points, microseconds, else bytes. "drop" is always there.
     """
 
     values: Mapping[str, float]
@@ -67,6 +71,9 @@ class Limits:
         max_size: str | float | None = None,
         max_latency: str | float | None = None,
         max_memory: str | float | None = None,
+        *,
+        max_ram: str | float | None = None,
+        max_flash: str | float | None = None,
     ) -> Limits:
         """Limits as a user gives them: numbers (percentage points, bytes, milliseconds), or text with a unit.
 
@@ -74,8 +81,14 @@ class Limits:
             InputError: One is not a positive number with an accepted unit.
         """
         given = {"drop": max_drop, "size": max_size, "latency": max_latency, "memory": max_memory}
+        given |= {"ram": max_ram, "flash": max_flash}
         values = {name: parsed(KINDS[name].option, value, KINDS[name].quantity) for name, value in given.items()}
         return cls({name: value for name, value in values.items() if value is not None})
+
+    @property
+    def exported(self) -> bool:
+        """Whether one is about the exported C."""
+        return any(name in self.values for name in EXPORTED)
 
     def excess(self, figures: Mapping[str, float | None]) -> dict[str, float | None]:
         """The limits that a file misses, each with how far it is beyond it.

@@ -1,5 +1,7 @@
 """Measure files: accuracy on validation items, latency and memory; the best one's accuracy on test items.
 
+RAM and flash of the exported C are computed, if they are limited: `edgepress.converters.to_c.footprint`.
+
 The latency of a file is measured in turns with the float file, so that a change of the machine's speed affects both.
 Test items are read by `final` alone; `train` also writes a figure on them, which nothing here reads.
 """
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.converters.files import write_bytes
+from edgepress.converters.to_c.footprint import compute_footprint
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.quiet import Watch
@@ -121,7 +124,12 @@ class Measurer:
         return replace(trial, correct=correct, accuracy=float(np.mean(unpacked(correct, len(data.test)))))
 
     def time(self, trial: Trial, reference: Trial | None) -> Trial:
-        """With latency: that of the float file times the ratio of both in the same rounds; and with memory."""
+        """With latency: that of the float file times the ratio of both in the same rounds; and with memory.
+
+        If RAM or flash is limited, with these, too; a file that can't be exported gets the reason, and is not timed.
+        """
+        if reference is not None and self.options.target == "integer-only":
+            trial = self._with_footprint(trial)
         if trial.error:
             return trial
         assert trial.file is not None
@@ -159,6 +167,25 @@ class Measurer:
             memory_bytes=entry.made.get("memory"),
         )
 
+    def _with_footprint(self, trial: Trial) -> Trial:
+        """With RAM and flash of its exported C."""
+        if trial.error or trial.file is None:
+            return trial
+        file = trial.file
+
+        def work(folder: Path) -> tuple[dict[str, Any], Files]:
+            takes = compute_footprint(file)
+            return {"ram": takes.ram, "flash": takes.flash}, {}
+
+        words = f"RAM and flash of {trial.how} as C"
+        try:
+            takes = self.cache.step("footprint", words, {"file": trial.sha256}, work).result
+        except FATAL:
+            raise
+        except EdgepressError as e:
+            return replace(trial, error=f"It can't be exported as C: {e.message} {e.hint}".strip())
+        return replace(trial, ram_bytes=takes["ram"], flash_bytes=takes["flash"])
+
     def _here(self, files: Sequence[Path]) -> dict[str, Any]:
         """Median latency of each file in each round on this machine, microseconds, and memory of the first."""
         data, cpus = self.options.validation, choose_cpus(1)
@@ -172,7 +199,8 @@ class Measurer:
             if isinstance(timing, EdgepressError):
                 raise timing
         taken = [t for t in timings if isinstance(t, Timing)]
-        medians = [(t.medians / 1000).tolist() for t in taken]
+        common = min(len(t.taken) for t in taken)  # a slow file ends before the others: its rounds are the first ones
+        medians = [(t.medians[:common] / 1000).tolist() for t in taken]
         noisy = watch.noise(medians[-1]).noisy
         return {"rounds": medians, "memory": taken[0].memory_bytes, "noisy": noisy}
 

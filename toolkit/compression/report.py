@@ -21,6 +21,7 @@ RANKS = {"balanced": "the one with the least product of size and latency", "size
 RANKS["latency"] = "the fastest"
 """What was chosen of several files, by the preference."""
 SCALES = {"size": (1e-3, "kB"), "latency": (1.0, "µs"), "memory": (1e-6, "MB")}
+SCALES |= {"ram": (1e-3, "kB"), "flash": (1e-3, "kB")}
 """Factor and unit of each limit in the plot."""
 MARKERS = "osD^vP*Xph<>"
 """Markers of the strategies."""
@@ -124,6 +125,8 @@ def why_none(search: StrategySearch, near: list[Miss]) -> str:
     tried = text.plural(len(search.trials) - 1, "file")
     head = f"None of {tried} keeps all limits ({search.limits.in_words()})."
     more = " More time (--minutes) allows trainings that were left out." if search.cut_short else ""
+    if search.trials[1:] and all(trial.error for trial in search.trials[1:]):
+        return f"{head} None could be made and measured: {search.trials[1].error}"
     if not gives:
         return f"{head} Every file misses several limits: relax two or more.{more}"
     ways = [f"{KINDS[m.limit].option} {_option(m)} ({m.beside_file})" for m in gives]
@@ -147,7 +150,7 @@ def limits_of(search: StrategySearch) -> list[tuple[str, float]]:
 
 @plain_texts()
 def plot_search(document: Mapping[str, Any], path: Path) -> None:
-    """Plot the trials of a search as a PNG: drop over size, and over latency and memory where these are limited.
+    """Plot the trials of a search as a PNG: drop over size, and over what else is limited.
 
     Args:
         document: The content of `compress.json`.
@@ -156,7 +159,7 @@ def plot_search(document: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     limits = document["limits"]
-    names = ["size", *(name for name in ("latency", "memory") if name in limits)]
+    names = ["size", *(name for name in OTHERS if name != "size" and name in limits)]
     names += ["latency"] if len(names) == 1 else []
     trials = [t for t in document["trials"] if t["drop_pp"] is not None]
     figure = Figure(figsize=(1 + 5 * len(names), 4.6), layout="constrained", dpi=110)

@@ -46,6 +46,7 @@ class StrategySearch:
         cost: Its place in `STRATEGIES`, from 1.
         trials: What was tried; the first one is the float file.
         skipped: The strategies that were left out.
+        probes: Nets that were trained briefly or not at all, with their figures.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class StrategySearch:
         self.strategy, self.cost = "float", 0
         self.trials: list[Trial] = []
         self.skipped: list[Skipped] = []
+        self.probes: list[Trial] = []
 
     @property
     def options(self) -> CompressOptions:
@@ -140,7 +142,10 @@ class StrategySearch:
             raise
         except EdgepressError:
             return None
-        return None if file.file is None else self.measurer.time(replace(file, how=how), self.reference)
+        if file.file is None:
+            return None
+        self.probes.append(self.measurer.time(replace(file, how=how), self.reference))
+        return self.probes[-1]
 
     def scheme(self, precision: str) -> str:
         """The name of a scheme of the wanted format."""
@@ -190,6 +195,15 @@ class StrategySearch:
             if name in self.limits.values
         ]
         return max(shares, default=0.0)
+
+    def nearest_probe(self) -> str:
+        """The figures by which the nearest probe misses limits other than the drop, in words; "" if there is none."""
+        known = [probe for probe in self.probes if not probe.error]
+        if not known:
+            return ""
+        nearest = min(known, key=self.excess)
+        missed = [name for name in nearest.missed(self.limits) if name != "drop"]
+        return ", ".join(f"{KINDS[name].noun} {KINDS[name].show(nearest.figures[name])}" for name in missed)
 
     def _add(self, trial: Trial, reference: Trial) -> Trial:
         trial = with_drop(trial, reference, self.count, self.limits.values["drop"])

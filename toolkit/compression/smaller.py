@@ -60,9 +60,10 @@ def prune(state: StrategySearch) -> None:
     When one keeps them, the accuracy of a smaller one decides which of both is the better file.
     """
     plain, scheme, ratio = _plain(state)
-    by_size = _missed_most(plain, state) == "size"
+    most = _missed_most(plain, state)
+    by_size = most in ("size", "flash")
     share = 1 / state.excess(plain)
-    if by_size:
+    if most == "size":
         share = max(0.0, state.limits.values["size"] - SELF_TEST) / ratio / (plain.size_bytes or 1)
     share *= 1 - MARGIN
     probed = any(name != "size" for name in OTHERS if name in state.limits.values)
@@ -86,7 +87,7 @@ def prune(state: StrategySearch) -> None:
         share = _next(known)
     if not trained and known:
         left = f"{text.percent(min(known), '.1f')} of the {'bytes' if by_size else 'MACs'}"
-        state.skip(f"even a net pruned to {left} does not keep the limits other than the drop")
+        state.skip(f"even a net pruned to {left} does not keep the limits other than the drop{_nearest(state)}")
     elif not trained:
         state.skip(f"{text.percent(share, '.1f')} of the net would be left, which is too little")
 
@@ -125,11 +126,13 @@ def _probed(state: StrategySearch, share: float, scheme: str, *, by_size: bool) 
 def _plain(state: StrategySearch) -> tuple[Trial, str, float]:
     """The int8 file, the scheme of pruned files, and the size of these as a share of int8's.
 
-    That is 4 bits if their size is missed that much that 4 bits alone can't reach it, and no speed is asked for.
+    That is 4 bits if their size is missed that much that 4 bits alone can't reach it, and neither speed nor exported C
+    is asked for.
     """
     plain = state.of("int8")[0]
     missed = plain.missed(state.limits)
-    if "size" in missed and "latency" not in state.limits.values and not state.of("int4"):
+    fixed = "latency" in state.limits.values or state.limits.exported
+    if "size" in missed and not fixed and not state.of("int4"):
         return plain, state.scheme("int4"), INT4
     return plain, state.scheme("int8"), 1.0
 
@@ -189,11 +192,18 @@ def width(state: StrategySearch) -> None:
         else:
             high = middle
     if low == len(widths):
-        why = "can't be made or measured" if failed else "does not keep the limits other than the drop"
+        why = "can't be made or measured"
+        why = why if failed else f"does not keep the limits other than the drop{_nearest(state)}"
         state.skip(f"even {arch} of width {widths[-1]:g} {why}")
         return
     how = f"{arch} of width {widths[low]:g}, distilled"
     state.try_schemes(how, [scheme], partial(builder.distil, arch, widths[low]))
+
+
+def _nearest(state: StrategySearch) -> str:
+    """What the nearest probe takes, behind a statement that none keeps the limits."""
+    words = state.nearest_probe()
+    return f" (the nearest one: {words})" if words else ""
 
 
 def no_width(state: StrategySearch) -> str:

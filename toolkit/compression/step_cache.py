@@ -18,6 +18,7 @@ from typing import Any
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.conversion.conversion import TOOLS
 from edgepress.converters.sources.keras import sha256_of
+from edgepress.converters.targets import Target
 from edgepress.runtime.board import cpu_name
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.engines.environments import engine_version
@@ -46,6 +47,7 @@ class CompressOptions:
         python: The board's Python.
         ssh_config: As for `ssh -F`.
         memory: Whether the memory of a file is asked for.
+        target: What int8 files are made for: "integer-only" if RAM or flash of the exported C is limited.
         seed: Seed of trainings.
         skip_unreadable: Leave out images that can't be read.
         install: Whether onnx2tf may be installed.
@@ -62,6 +64,7 @@ class CompressOptions:
     python: str | None = None
     ssh_config: Path | None = None
     memory: bool = False
+    target: Target = "cpu"
     seed: int = 0
     skip_unreadable: bool = False
     install: bool = True

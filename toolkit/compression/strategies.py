@@ -20,6 +20,7 @@ MORE_SAMPLES = 1000
 LEAST_INT4 = 0.5
 """Size of a file with 4-bit weights at least, as a share of that with 8 bits."""
 NOT_EXACT = "no earlier file fails only on accuracy"
+NOT_EXPORTED = "--max-ram and --max-flash accept integer-only int8 files alone"
 
 
 class Strategy(NamedTuple):
@@ -75,6 +76,11 @@ def _exact(state: StrategySearch) -> str:
     return "" if state.only_drop_missed() or state.best() is not None else NOT_EXACT
 
 
+def _exact_otherwise(state: StrategySearch) -> str:
+    """Why more exact files of other schemes than int8 can't help."""
+    return NOT_EXPORTED if state.limits.exported else _exact(state)
+
+
 def _calibration(state: StrategySearch) -> None:
     for method in METHODS:
         how = f"int8, ranges by {method} of {MORE_SAMPLES} items"
@@ -99,6 +105,8 @@ def _weights(state: StrategySearch) -> None:
 
 def _no_int4(state: StrategySearch) -> str:
     missed = {name for trial in state.of("int8") for name in trial.missed(state.limits)}
+    if state.limits.exported:
+        return NOT_EXPORTED
     if "size" not in missed:
         return "the size is not what is missed"
     if "latency" in missed:
@@ -127,8 +135,8 @@ def _tune(state: StrategySearch) -> None:
 STRATEGIES: tuple[Strategy, ...] = (
     Strategy("int8", "plain int8, repaired and rewritten", lambda state: "", _int8),
     Strategy("calibration", "ranges by each method, of more items", _exact, _calibration),
-    Strategy("mixed", "the layers in float that lose most", _exact, _mixed),
-    Strategy("weights", "weights alone quantized", _exact, _weights),
+    Strategy("mixed", "the layers in float that lose most", _exact_otherwise, _mixed),
+    Strategy("weights", "weights alone quantized", _exact_otherwise, _weights),
     Strategy("int4", "4-bit weights", _no_int4, _int4),
     Strategy("tune", "quantization-aware training", _exact, _tune, trains=True),
     Strategy("prune", "channels pruned, the rest distilled", smaller.no_smaller, smaller.prune, trains=True),

@@ -38,6 +38,8 @@ class Trial:
         latency_us: Median latency of a call, microseconds.
         latency_low_us, latency_high_us: Its 95 % interval over rounds.
         memory_bytes: Peak memory of its process minus that of one that has only imported the engine.
+        ram_bytes: Arena and stack of its exported C.
+        flash_bytes: Constants and code of its exported C.
         seconds: Time that it took to make and measure it.
         error: Why it could not be made or measured; empty if it was.
         facts: More about how it was made: the share of MACs, the width, figures of a training.
@@ -61,6 +63,8 @@ class Trial:
     latency_low_us: float | None = None
     latency_high_us: float | None = None
     memory_bytes: int | None = None
+    ram_bytes: int | None = None
+    flash_bytes: int | None = None
     seconds: float = 0.0
     error: str = ""
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -26,7 +26,7 @@ from edgepress.runtime.sessions import file_format
 from edgepress.toolkit.data.for_model import Described, data_for, describe
 from edgepress.toolkit.errors import InputError, unknown
 from edgepress.toolkit.escaping import markdown
-from edgepress.toolkit.exporting.microcontrollers import MICROCONTROLLERS
+from edgepress.toolkit.exporting.microcontrollers import KIB, MICROCONTROLLERS
 from edgepress.toolkit.exporting.vectors import Vectors, data_vectors, random_vectors
 
 Language = Literal["c99"]
@@ -140,13 +140,18 @@ def _check_board(path: Path, takes: Footprint, board: str | None) -> None:
     if board is None:
         return
     chip = MICROCONTROLLERS[board]
+    limits = f"--max-ram {_as_option(chip.ram)} --max-flash {_as_option(chip.flash)}"
+    hint = f"Compress its model: edgepress compress MODEL {limits}"
     if takes.ram > chip.ram:
         what = f"{path} needs {takes.arena} bytes for its tensors and about {takes.stack} of stack"
-        hint = "Smaller images need less: edgepress train with a smaller --size, or another --arch."
         raise InputError(f"{what}; {board} has {chip.ram} bytes of memory.", hint)
     if takes.flash > chip.flash:
-        what = f"{path} needs about {takes.flash} bytes of flash; {board} has {chip.flash}."
-        raise InputError(what, f"Compress its model: edgepress compress MODEL --max-size {chip.flash // 1000}kB")
+        raise InputError(f"{path} needs about {takes.flash} bytes of flash; {board} has {chip.flash}.", hint)
+
+
+def _as_option(count: int) -> str:
+    """A number of bytes as options take it."""
+    return f"{count // KIB}KiB" if count % KIB == 0 else f"{count}B"
 
 
 def _report(

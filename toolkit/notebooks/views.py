@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from edgepress.runtime.text import one_line
 from edgepress.toolkit import text
-from edgepress.toolkit.columns import CONFIGURATIONS, DROP, SHORT, STATUS, TRIALS, Column, filled, varying
+from edgepress.toolkit.columns import CONFIGURATIONS, DROP, FOOTPRINT, SHORT, STATUS, TRIALS, Column, filled, varying
 from edgepress.toolkit.notebooks.charts import curves, span
 from edgepress.toolkit.notebooks.html import MARK, MAX_NAME, Cell, barred, box, element, table
 
@@ -225,12 +225,13 @@ def comparison_html(document: Document) -> str:
 def compress_html(document: Document) -> str:
     """What `compress` tried, and which file keeps the limits."""
     trials = document["trials"]
-    shown = zip(trials, figures(TRIALS, trials), strict=True)
+    columns = [*TRIALS, *filled(FOOTPRINT, trials)]
+    shown = zip(trials, figures(columns, trials), strict=True)
     rows = [[t["scheme"], t["how"], *cells, t["error"]] for t, cells in shown]
     best = [n for n, t in enumerate(trials) if t["number"] == document["best"]]
     met = document["met"] and document["file"]
     title = f"{_name(document['file'])} keeps all limits" if met else "No file keeps all limits"
-    heads = ["Scheme", "How", *headings(TRIALS), "Error"]
+    heads = ["Scheme", "How", *headings(columns), "Error"]
     misses = [] if document["met"] else [miss["text"] for miss in document["misses"]]
     return box(
         title, document["why"], table(heads, rows, chosen=best, wide=["How", "Error"]), *misses, notes=document["notes"]

@@ -150,5 +150,6 @@ SHAPES = {
     "compress-final": Shape(FINAL, TAKEN),
     "compress-accuracy": Shape(_object(STEP, correct=Base64), TAKEN),
     "compress-latency": Shape(STEP, ROUNDS),
+    "compress-footprint": Shape(_object(STEP, ram=Count, flash=Count), TAKEN),
 }
 """The kinds of jobs of edgepress."""
