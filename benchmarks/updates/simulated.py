@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepress.runtime.updates.place import board_type
+from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.updates.place import board_type, read_place
+from edgepress.runtime.updates.update import update
 from edgepress.toolkit.bundles.archive import write_archive
 from edgepress.toolkit.bundles.manifest import NAME as MANIFEST
 from edgepress.toolkit.bundles.manifest import Manifest, describe_files
@@ -50,6 +52,7 @@ def make_bundle(
     *,
     site: Path | None,
     broken: bool = False,
+    boards: Sequence[str] = (),
     name: str = APPLICATION,
     size: int = 3000,
 ) -> Path:
@@ -60,6 +63,7 @@ def make_bundle(
         release: Number of the release.
         site: The published folder whose keys its boards trust; None: a bundle without updates.
         broken: Whether its self-test fails.
+        boards: Types of boards that it is for; empty: that of this machine.
         name: Name of the application.
         size: Bytes of the model, about.
     """
@@ -93,7 +97,7 @@ def make_bundle(
             scheme="tflite-int8",
             engine="stub",
             dated=DATED,
-            boards=(board_type(),),
+            boards=tuple(boards) or (board_type(),),
             offline=False,
             files=describe_files(folder),
             release=release,
@@ -159,6 +163,14 @@ class Board:
             raise AssertionError(done.stderr)
         document: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return document
+
+    def attempt(self, source: str | Path, **options: Any) -> str:
+        """Update in this process: what was installed, "nothing new", or the refusal."""
+        try:
+            result = update(read_place(self.prefix / "current"), source=str(source), **options)
+        except UpdateError as e:
+            return str(e)
+        return f"installed {result['release']}" if result["result"] == "installed" else str(result["result"])
 
     def status(self) -> dict[str, Any]:
         """What `run status --json` prints."""
