@@ -9,10 +9,12 @@ module `errors`.
     ├── ModelFileError        a model file that is missing, truncated, of another kind, or without a contract
     ├── EngineError           an engine that is unknown, or that can't run this file
     ├── MissingExtraError     a missing package that an extra of edgepress installs
+    ├── UpdateError           an update that can't be fetched, is not trusted, or was not installed
     ├── edgepress.converters.ConversionError      a scheme that could not be made
     ├── edgepress.toolkit.BoardError              a board that can't be reached, or a step that failed on it
     │   └── edgepress.toolkit.LostError           the connection to a board broke
     ├── edgepress.toolkit.BundleError             a bundle that can't be made, or that was changed or damaged
+    ├── edgepress.toolkit.PublishError            a published folder, or keys, that can't be used as they are
     ├── edgepress.toolkit.DataError               a data set that can't be used as it is
     ├── edgepress.toolkit.TrainingError           a training run that can't start or continue
     │   └── edgepress.toolkit.NotANumberError     the loss became NaN or infinite
@@ -89,6 +91,12 @@ class MissingExtraError(EdgepressError):
         reason = f"{what} needs the package {package}, which is not installed."
         super().__init__(reason, f"Install it with: pip install {wanted}")
         self.args = (what, package, extra)  # so that the error survives pickling between processes
+
+
+class UpdateError(EdgepressError):
+    """An update that can't be fetched, is not trusted, or was not installed."""
+
+    kind = "update"
 
 
 def unknown(what: str, found: str, accepted: Iterable[str]) -> InputError:

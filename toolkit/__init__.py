@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.inspection import inspect
     from edgepress.toolkit.prediction import predict
     from edgepress.toolkit.profiling.profile import profile
+    from edgepress.toolkit.publishing.publish import publish
     from edgepress.toolkit.reports.report import report
     from edgepress.toolkit.retraining.prune import prune
     from edgepress.toolkit.retraining.tune import tune
@@ -63,6 +64,7 @@ _MODULES = {
     "predict": "prediction",
     "profile": "profiling.profile",
     "prune": "retraining.prune",
+    "publish": "publishing.publish",
     "report": "reports.report",
     "sweep": "sweeping.sweep",
     "train": "training.loop",
@@ -91,6 +93,7 @@ __all__ = [
     "predict",
     "profile",
     "prune",
+    "publish",
     "report",
     "sweep",
     "train",

@@ -6,8 +6,8 @@ from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraErr
 
 __all__ = ["BoardError", "BugError", "BundleError", "BusyError", "DataError", "EdgepressError", "InputError"]
 __all__ += ["InterruptError", "LostError", "LostProcessError", "LostWorkerError", "MissingExtraError"]
-__all__ += ["ModelFileError", "NotANumberError", "StoreError", "SweepError", "TrainingError", "UsageError"]
-__all__ += ["missing_extra", "unknown"]
+__all__ += ["ModelFileError", "NotANumberError", "PublishError", "StoreError", "SweepError", "TrainingError"]
+__all__ += ["UsageError", "missing_extra", "unknown"]
 
 TOOLKIT_MODULES = {
     name.replace("-", "_"): name
@@ -31,12 +31,20 @@ TOOLKIT_MODULES = {
     )
 } | {"PIL": "pillow", "sklearn": "scikit-learn"}
 """The packages of the extra "toolkit": the name on PyPI by the name to import."""
+UPDATES_MODULES = ("tuf", "securesystemslib", "cryptography")
+"""The packages of the extra "updates"."""
 
 
 class BundleError(EdgepressError):
     """A bundle that can't be made, or that was changed or damaged."""
 
     kind = "bundle"
+
+
+class PublishError(EdgepressError):
+    """A published folder, or keys, that can't be used as they are."""
+
+    kind = "publish"
 
 
 class DataError(EdgepressError):
@@ -110,11 +118,14 @@ class BugError(EdgepressError):
 
 
 def missing_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError | None:
-    """The error for a missing package of the extra "toolkit"; None for any other module.
+    """The error for a missing package of the extras "toolkit" and "updates"; None for any other module.
 
     Args:
         what: What needs the package; the message begins with it.
         error: The exception of the import.
     """
-    package = TOOLKIT_MODULES.get((error.name or "").partition(".")[0])
+    module = (error.name or "").partition(".")[0]
+    if module in UPDATES_MODULES:
+        return MissingExtraError(what, module, "updates")
+    package = TOOLKIT_MODULES.get(module)
     return MissingExtraError(what, package, "toolkit") if package else None

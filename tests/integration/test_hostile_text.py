@@ -217,6 +217,12 @@ WALK: dict[str, Callable[[Foreign], Words]] = {
         [f.model, "--board", NAMES[4]],
     ],
     "verify": lambda f: [[f.model]],
+    "publish init": lambda f: [["--to", f.folder / NAMES[2], "--keys", f.folder / NAMES[3], "--url", NAMES[4]]],
+    "publish add": lambda f: [[f.model, "--to", f.folder / NAMES[1], "--keys", f.folder / NAMES[0]]],
+    "publish rotate": lambda f: [["--to", f.folder / NAMES[1], "--keys", f.folder, "--role", "root"]],
+    "publish withdraw": lambda f: [[NAMES[1], 1, "--to", f.folder / NAMES[2], "--keys", f.folder]],
+    "publish renew": lambda f: [["--to", f.folder / NAMES[1], "--keys", f.folder / NAMES[3]]],
+    "publish check": lambda f: [["--to", f.folder / NAMES[1]], ["--to", f.folder / NAMES[3], "--json"]],
     "board info": lambda f: [[NAMES[3]]],  # boards that answer: test_what_a_board_says_is_text
     "board bench": lambda f: [[NAMES[3], f.model]],
     "engine list": lambda f: [[]],
@@ -237,7 +243,7 @@ def test_every_command_is_walked() -> None:
     import typer
 
     group: Any = typer.main.get_command(app)
-    words = {" ".join(each) for each in every_command(group)} - {"", "board", "engine"}
+    words = {" ".join(each) for each in every_command(group)} - {"", "board", "engine", "publish"}
     assert {*WALK} == words
 
 

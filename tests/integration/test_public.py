@@ -21,7 +21,8 @@ from edgepress.toolkit.cli.app import COMMANDS
 
 VERBS = [
     *("annotate", "benchmark", "bundle", "calibrate", "compare", "compress", "convert", "demo", "diagnose"),
-    *("evaluate", "export", "inspect", "predict", "profile", "prune", "report", "sweep", "train", "tune", "verify"),
+    *("evaluate", "export", "inspect", "predict", "profile", "prune", "publish", "report", "sweep", "train", "tune"),
+    "verify",
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
 PARTS = ["diagnose_accuracy", "open_data"]

@@ -6,8 +6,9 @@ signature.py   OpenSSH signatures
 verify.py      check that a bundle is complete and unchanged
 boards.py      supported boards and their pinned packages (pins/)
 samples.py     test items with the workstation's answers
+updates.py     what a bundle with updates has more than others
 build.py       build a bundle of all these
-files/         install.sh, run, README.md, service.unit: copied into a bundle
+files/         install.sh, run, README.md, service.unit, ...: copied into a bundle
 pyz_main.py    the `__main__` of a runnable bundle
 
 Nothing here opens a connection: `edgepress.toolkit.boards` copies bundles to boards, or the user does.

@@ -22,6 +22,8 @@ from edgepress.converters.scratch import ScratchFolder
 from edgepress.toolkit.errors import BundleError, unknown
 
 PINS = Path(__file__).parent / "pins"
+UPDATES_PINS = PINS / "updates.txt"
+"""The packages of a bundle with updates, which are pure Python and so the same for all boards."""
 GLIBC = range(17, 37)
 """Minor versions of glibc 2 whose wheels run on the oldest supported system: 2.36 is Debian bookworm's."""
 
@@ -85,13 +87,13 @@ def pinned(board: str, format: str) -> Path:
     return PINS / f"{BOARDS[board].engines[format]}-{board}.txt"
 
 
-def download_wheels(board: str, format: str, folder: Path) -> None:
+def download_wheels(board: str, requirements: Path, folder: Path) -> None:
     """Download the wheels of a board's pinned packages into a folder.
 
     Raises:
         BundleError: pip could not download them.
     """
-    pinned_set = ("--require-hashes", "-r", str(pinned(board, format)))
+    pinned_set = ("--require-hashes", "-r", str(requirements))
     _pip("download", board, "--dest", str(folder), "--no-deps", *pinned_set)
 
 
@@ -140,6 +142,11 @@ def _renew() -> None:
             ]
             pinned(name, format).write_text("\n".join(lines) + "\n", encoding="utf-8")
             sys.stdout.write(f"{pinned(name, format).name}: {len(found)} packages\n")
+    found = resolve("pi32-py311", ("tuf",))  # the board for which there are the fewest wheels
+    lines = ["# tuf for bundles with updates, all boards. Renewed by boards.py."]
+    lines += [f"{package}=={version} --hash=sha256:{digest}" for package, (version, digest) in sorted(found.items())]
+    UPDATES_PINS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{UPDATES_PINS.name}: {len(found)} packages\n")
 
 
 if __name__ == "__main__":

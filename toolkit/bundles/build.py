@@ -27,6 +27,7 @@ from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.worker import ChildDied, run_in_child
 from edgepress.runtime import Contract
 from edgepress.runtime.sessions import file_format
+from edgepress.runtime.updates.releases import MAX_RELEASE
 from edgepress.toolkit.annotation import write_annotated
 from edgepress.toolkit.bundles.archive import write_archive
 from edgepress.toolkit.bundles.boards import BOARDS, boards_for, download_wheels, pinned
@@ -34,6 +35,7 @@ from edgepress.toolkit.bundles.manifest import NAME, Format, Manifest, describe_
 from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_samples
 from edgepress.toolkit.bundles.signature import sign as sign_file
 from edgepress.toolkit.bundles.signature import signature_path
+from edgepress.toolkit.bundles.updates import UNITS, add_updates, next_release
 from edgepress.toolkit.bundles.verify import Verified, dos_date, verify
 from edgepress.toolkit.data.for_model import data_for, describe
 from edgepress.toolkit.errors import BundleError, InputError, ModelFileError
@@ -78,6 +80,7 @@ class Bundle:
             "engine": m.engine,
             "boards": list(self.boards),
             "offline": m.offline,
+            "release": m.release,
             "contents": [{"path": f.path, "size_bytes": f.size_bytes, "sha256": f.sha256} for f in m.files],
             "selftest": self.selftest,
             "notes": list(self.notes),
@@ -96,6 +99,8 @@ def bundle(
     samples: int = SAMPLES,
     engine: str | None = None,
     sign: str | Path | None = None,
+    updates: str | Path | None = None,
+    release: int | None = None,
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Bundle:
@@ -112,6 +117,8 @@ def bundle(
         samples: Number of test items to include; none of a model without labels.
         engine: Engine that computes the samples' answers; None: the first that opens the file.
         sign: OpenSSH key to sign the bundle with.
+        updates: Published folder (`edgepress publish init`) from which boards with this bundle take their updates.
+        release: Number of the release, which only rises; None: with `updates`, the next in that folder, else none.
         hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
@@ -129,7 +136,9 @@ def bundle(
     kind, about = file_format(path), describe(path, hints)
     name = path.stem if name is None else name
     boards = [one.strip() for one in board.split(",") if one.strip()] if isinstance(board, str) else board
+    published = None if updates is None else Path(updates)
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
+    manifest = _numbered(manifest, published, release)
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     opened, notes = None, ["Without samples, the self-test checks neither decoding nor resizing."]
     if samples and about.contract.task != "none":  # samples are items of a class
@@ -144,12 +153,14 @@ def bundle(
             step("Describing the file")
             write_annotated(path, about.contract, model := Path(temporary, f"model.{kind}"))
         folder = _lay_out(Path(temporary) / name, model, contract=about.contract, manifest=manifest)
+        if published is not None:
+            add_updates(folder, published)
         if opened is not None:
             step("Choosing samples")
             engine = _write_samples(SampleJob(model, engine, folder, choose_samples(opened, samples)))
         for board in manifest.boards if offline else ():
             step(f"Downloading wheels for {board}")
-            download_wheels(board, kind, folder / "wheels")
+            download_wheels(board, folder / f"requirements-{board}.txt", folder / "wheels")
         step("Running the self-test from the bundle")
         proof = _prove(folder, engine) | {"file": str(path)}
         manifest = replace(manifest, engine=engine or proof["engine"], files=describe_files(folder))
@@ -183,6 +194,17 @@ def _manifest(
         offline=offline,
         files=(),
     )
+
+
+def _numbered(manifest: Manifest, published: Path | None, release: int | None) -> Manifest:
+    """The manifest with the number of its release, if it is to have one."""
+    if published is not None and manifest.format == "pyz":
+        raise InputError("A pyz has no installer, so --updates does not apply.", "Leave out --updates, or make a zip.")
+    if release is not None and not 1 <= release <= MAX_RELEASE:
+        raise InputError(f"The release is {release}; accepted: 1 to {MAX_RELEASE}.")
+    if published is not None and release is None:
+        release = next_release(published, manifest.name)
+    return replace(manifest, release=release)
 
 
 def _write(folder: Path, manifest: Manifest, *, target: Path, key: str | Path | None) -> list[str]:
@@ -225,6 +247,8 @@ def _lay_out(folder: Path, file: Path, *, contract: Contract, manifest: Manifest
         "BOARDS": "\n".join(f"    {b:<12} Python {BOARDS[b].python}, {BOARDS[b].machine}" for b in manifest.boards),
     }
     for source in sorted(FILES.iterdir()):
+        if source.name in UNITS:
+            continue
         text = source.read_text(encoding="utf-8")
         for key, value in about.items():
             text = text.replace(f"@{key}@", value)

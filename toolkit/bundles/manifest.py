@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgepress.runtime.errors import parsing
+from edgepress.runtime.updates.releases import MAX_RELEASE
 from edgepress.toolkit.errors import BundleError
 
 SCHEMA_VERSION = 1
@@ -47,6 +48,7 @@ class Manifest:
         boards: Boards that it has pinned packages for.
         offline: Whether it contains the wheels of these packages.
         files: All files except this one, sorted by path.
+        release: Number of the release, which only rises; None of a bundle that is no update. It is then not written.
         schema_version: Version of this structure.
     """
 
@@ -60,16 +62,23 @@ class Manifest:
     boards: tuple[str, ...]
     offline: bool
     files: tuple[BundledFile, ...]
+    release: int | None = None
     schema_version: int = SCHEMA_VERSION
 
     @property
     def id(self) -> str:
         """SHA-256 of all other fields, in hexadecimal."""
-        return hashlib.sha256(_text(dataclasses.asdict(self))).hexdigest()
+        return hashlib.sha256(_text(self._fields())).hexdigest()
 
     def to_bytes(self) -> bytes:
         """The file's content."""
-        return _text({"id": self.id} | dataclasses.asdict(self))
+        return _text({"id": self.id} | self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        fields = dataclasses.asdict(self)
+        if self.release is None:
+            del fields["release"]
+        return fields
 
 
 def describe_files(folder: Path) -> tuple[BundledFile, ...]:
@@ -99,6 +108,10 @@ def parse_manifest(data: bytes) -> Manifest:
         manifest = Manifest(
             **raw | {"boards": tuple(raw["boards"]), "files": tuple(BundledFile(**file) for file in raw["files"])}
         )
+        if manifest.release is not None and (
+            type(manifest.release) is not int or not 1 <= manifest.release <= MAX_RELEASE
+        ):
+            raise ValueError(f"its release is {manifest.release!r}; accepted: 1 to {MAX_RELEASE}")
         texts = [manifest.name, manifest.format, manifest.dated, *(f.path for f in manifest.files)]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a field has a wrong type")

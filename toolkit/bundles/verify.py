@@ -54,6 +54,7 @@ class Verified:
             "signer": self.signer or None,
             "signature": str(self.signature) if self.signature else None,
             "files": len(m.files) + 1,
+            "release": m.release,
         } | about
 
 

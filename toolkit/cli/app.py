@@ -49,6 +49,7 @@ COMMANDS = {
     "bundle": "edgepress bundle model-int8.tflite --board pi64-py313",
     "export": "edgepress export model-int8-integer-only.tflite --board pico2 --out model-c99",
     "verify": "edgepress verify model-int8.zip --key sender.pub",
+    "publish": "edgepress publish model-int8.zip --to site --keys keys --share 10%",
     "board": "edgepress board bench pi@raspberrypi.local runs/photos/variants",
     "engine": "edgepress engine add openvino",
     "doctor": "edgepress doctor",
@@ -144,7 +145,8 @@ def build() -> typer.Typer:
         if hasattr(module, "app"):
             for each in module.app.registered_commands:
                 each.cls = HelpfulCommand
-            app.add_typer(module.app, name=name, cls=HelpfulGroup, no_args_is_help=True, epilog=epilog)
+            kind = getattr(module, "group", HelpfulGroup)
+            app.add_typer(module.app, name=name, cls=kind, no_args_is_help=True, epilog=epilog)
         else:
             app.command(name, cls=_Command, epilog=epilog)(command(with_help_all(getattr(module, name))))
     return app

@@ -45,6 +45,13 @@ def bundle(
     samples: Annotated[int, Option(min=0, max=100, help="Test items to include, with their answers")] = 8,
     engine: Annotated[options.Engine | None, options.engine_option("Engine that computes the samples' answers")] = None,
     sign: Annotated[Path | None, Option(help="Sign with this OpenSSH key; writes OUT.sig")] = None,
+    updates: Annotated[
+        Path | None, Option(help="Let boards update themselves from this folder of edgepress publish init")
+    ] = None,
+    release: Annotated[
+        int | None,
+        Option(min=1, help="Number of the release, which only rises", show_default="with --updates, the next one"),
+    ] = None,
     json_output: options.Json = False,
 ) -> None:
     """Pack a model, the runtime, samples, an installer and pinned packages into one file for a board."""
@@ -66,6 +73,8 @@ def _show(built: Bundle) -> None:
     screen.show(screen.table([("File", "left"), ("Size", "right")], rows))
     screen.say(f"{verified.path}: {size(verified.size_bytes)}, {m.name} {m.id[:12]}, {m.scheme}", style="bold")
     screen.say(f"SHA-256 {verified.sha256}")
+    if m.release is not None:
+        screen.say(f"Release {m.release}")
     if verified.signature:
         screen.say(f"Signature: {verified.signature}")
     if m.format == "pyz":

@@ -77,6 +77,8 @@ TABLE = (
     Judged("python", "compress", "named", "it is a program that runs on the board"),
     Judged("ssh_config", "compress", "named", "the configuration of ssh can run programs"),
     Judged("sign", "bundle", "named", "it signs with your key"),
+    Judged("updates", "bundle", "named", "it says who may update boards"),
+    Judged("release", "bundle", "free", "a number"),
     Judged("jobs", "evaluate", "named", "more processes than CPUs can use up the memory", _is_few),
     Judged("processes", "sweep", "named", "more processes than CPUs can use up the memory", _is_few),
     Judged("board", "bundle", "free", "a kind of board, a name in a table"),

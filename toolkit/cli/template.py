@@ -60,6 +60,7 @@ EXAMPLES: dict[str, Any] = {
     "out": "results",
     "output": "scores",
     "processes": 1,
+    "release": 1,
     "resize": "crop:0.875",
     "rounds": 20,
     "search": 20,
@@ -75,6 +76,7 @@ EXAMPLES: dict[str, Any] = {
     "tls_cert": "client.pem",
     "tls_key": "client.key",
     "to": ["tflite-int8", "onnx-int8"],
+    "updates": "site",
     "weights": "imagenet",
     "width": 0.5,
 }

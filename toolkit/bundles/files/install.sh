@@ -9,7 +9,9 @@ usage() {
 sh install.sh [ACTION] [OPTION...]
 
   install      (default) install this bundle next to earlier releases, run its self-test, then switch to it
-  update       the same, but only if a release is already installed
+  update       the same, but only if a release is already installed, and never back to a lower release number
+  stage        install this bundle next to earlier releases and run its self-test, but do not switch to it
+  switch       update, after stage
   rollback     switch back to the previous release, if its self-test passes
   status       show what is installed
   uninstall    remove everything that was installed
@@ -22,9 +24,11 @@ sh install.sh [ACTION] [OPTION...]
   --port N           port of the service on 127.0.0.1; default: 8600
   --user NAME        user of the service; default: a dynamic user (DynamicUser)
   --memory SIZE      memory limit of the service; default: 512M
+  --timer            also look for updates every hour (systemd; needs root and a bundle with updates)
   --unit-dir DIR     folder of the service's unit; default: /etc/systemd/system
 
-A release that fails its self-test is removed, and the previous one stays in use. Exit codes: 0 done, 1 failed, 2 wrong usage.
+A release that fails its self-test is removed, and the previous one stays in use. Exit codes: 0 done, 1 failed, 2 wrong usage,
+3 the self-test failed or the service does not start (stage and switch only).
 END
 }
 
@@ -35,7 +39,11 @@ die() { # MESSAGE [HINT]: ends with it, or with the cause of most errors
   if ! room; then set -- "The disk of $prefix is full." "Free some space, and run it again."; fi
   printf 'Error: %s\n' "$1" >&2
   [ -z "${2:-}" ] || printf '%s\n' "$2" >&2
-  exit 1
+  exit "$failure"
+}
+blame() { # MESSAGE [HINT]: ends because of the release itself, which is not tried again
+  case $action in stage | switch) failure=3 ;; esac
+  die "$@"
 }
 room() { # whether a little more can be written; where nothing may be written, that is another error
   [ -n "$prefix" ] && [ -w "$prefix" ] || return 0
@@ -59,15 +67,17 @@ misuse() {
   exit 2
 }
 
-action='' prefix='' python='' system='' camera='' service='' port=8600 user='' memory=512M unit_dir=/etc/systemd/system
+failure=1
+action='' prefix='' python='' system='' camera='' service='' timer='' port=8600 user='' memory=512M unit_dir=/etc/systemd/system
 while [ $# -gt 0 ]; do
   case $1 in
-    install | update | rollback | status | uninstall)
+    install | update | stage | switch | rollback | status | uninstall)
       [ -z "$action" ] || misuse "Two actions: $action and $1."
       action=$1 ;;
     --system) system=yes ;;
     --camera) camera=yes ;;
     --service) service=yes ;;
+    --timer) timer=yes ;;
     --prefix | --python | --port | --user | --memory | --unit-dir)
       if [ $# -lt 2 ] || [ -z "$2" ]; then misuse "$1 needs a value."; fi
       case $1 in
@@ -102,6 +112,7 @@ if [ -z "$prefix" ]; then
 fi
 case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
 unit=$unit_dir/edgepress-@NAME@.service
+update_unit=$unit_dir/edgepress-@NAME@-update
 
 release_of() { # current or previous: prints its folder's name, or nothing if it is not there or not complete
   case $1 in current) link=$prefix/current ;; *) link=$prefix/current/former ;; esac
@@ -167,7 +178,7 @@ switch_to() { # RELEASE PREVIOUS: makes it current; switches back if its service
     link current "releases/$old"
     flush
     restart_service || true
-    die "The service does not start with $1; $old was restored and runs." "See: journalctl -u edgepress-@NAME@.service"
+    blame "The service does not start with $1; $old was restored and runs." "See: journalctl -u edgepress-@NAME@.service"
   fi
   die "The service does not start." "See: journalctl -u edgepress-@NAME@.service"
 }
@@ -282,6 +293,24 @@ install_service() {
   say "The service edgepress-@NAME@ answers on 127.0.0.1:$port."
 }
 
+install_timer() {
+  [ -e "$prefix/current/timer.unit" ] || die "This bundle has no updates." "Build it with: edgepress bundle --updates FOLDER"
+  case $prefix in *[!A-Za-z0-9/._-]*) die "$prefix contains characters that are invalid in a unit." ;; esac
+  sed "s|%PREFIX%|$prefix|" "$prefix/current/update.unit" >"$update_unit.service.new" ||
+    die "$update_unit.service can't be written." "Run it as root: sudo sh install.sh ..."
+  cp -- "$prefix/current/timer.unit" "$update_unit.timer.new"
+  mv -f -- "$update_unit.service.new" "$update_unit.service"
+  mv -f -- "$update_unit.timer.new" "$update_unit.timer"
+  systemctl daemon-reload
+  systemctl enable --quiet --now "edgepress-@NAME@-update.timer" ||
+    die "The timer does not start." "See: systemctl status edgepress-@NAME@-update.timer"
+  say "Updates are looked for every hour. See: $prefix/current/run status"
+}
+
+number_of() { # FOLDER: prints the number of its release, or 0
+  "$python" -I -c 'import json, sys; print(json.load(open(sys.argv[1])).get("release") or 0)' "$1/MANIFEST.json" 2>/dev/null || echo 0
+}
+
 tidy() { # removes remains of killed installations, and all releases except the current and the previous one
   for folder in "$prefix/releases"/*; do
     case ${folder##*/} in
@@ -307,10 +336,10 @@ at_exit() {
 }
 
 install_release() {
-  if [ "$action" = update ] && [ -z "$(release_of current)" ]; then
+  if [ "$action" != install ] && [ -z "$(release_of current)" ]; then
     die "Nothing is installed in $prefix." "Run: sh install.sh install"
   fi
-  case $here in "$prefix"/*) die "$here is already installed." "Run install.sh of an unpacked bundle." ;; esac
+  case $here in "$prefix"/releases/*) die "$here is already installed." "Run install.sh of an unpacked bundle." ;; esac
   find_python
   id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["id"][:12])' "$here/MANIFEST.json" 2>/dev/null) ||
     die "$here/MANIFEST.json is missing or damaged." "Unpack the bundle again."
@@ -319,6 +348,11 @@ install_release() {
   fi
   new=$id-$board${system:+-system}${camera:+-camera}
   old=$(release_of current)
+  if [ "$action" != install ]; then
+    number=$(number_of "$here") installed=$(number_of "$prefix/current")
+    [ "$number" -ge "$installed" ] || die "Release $number is older than release $installed, which is installed." \
+      "To go back: sh $prefix/current/install.sh rollback, or sh install.sh install"
+  fi
   before=$old whole=''
   if [ -e "$prefix/releases/$new/selftest.json" ]; then # installed, and its self-test passed
     say "Running the self-test"
@@ -334,14 +368,19 @@ install_release() {
     fill "$prefix/releases/$new"
     flush
     say "Running the self-test"
-    prove "$new" || die "$new fails its self-test on this machine and was not installed. $why" \
+    prove "$new" || blame "$new fails its self-test on this machine and was not installed. $why" \
       "${old:+The installed release is unchanged: $old}"
     unfinished=''
+  fi
+  if [ "$action" = stage ]; then
+    say "$new is installed beside ${old}, and its self-test passes."
+    return
   fi
   switch_to "$new" "$before"
   if [ "$(readlink -- "$prefix/previous" || true)" != current/former ]; then link previous current/former; fi
   tidy
   if [ -n "$service" ]; then install_service; fi
+  if [ -n "$timer" ]; then install_timer; fi
   say "@NAME@ $id is installed in $prefix, and its self-test passes. Try:"
   say "  $prefix/current/run classify $prefix/current/samples/$(cd "$here/samples" 2>/dev/null && echo 0.*)"
 }
@@ -368,15 +407,20 @@ uninstall() {
     rm -f -- "$unit" "$unit.new"
     systemctl daemon-reload || true
   fi
+  if [ -e "$update_unit.timer" ]; then
+    systemctl disable --quiet --now "edgepress-@NAME@-update.timer" || true
+    rm -f -- "$update_unit.timer" "$update_unit.service"
+    systemctl daemon-reload || true
+  fi
   rm -f -- "$prefix/current" "$prefix/previous"
-  rm -rf -- "$prefix/releases"
+  rm -rf -- "$prefix/releases" "$prefix/updates"
   rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.* "$prefix/.edgepress" "$prefix/.lock"
   rmdir -- "$prefix" 2>/dev/null || say "$prefix contains other files and was kept."
   say "Removed @NAME@ from $prefix."
 }
 
 case $action in
-  install | update) mkdir -p -- "$prefix/releases" || die "$prefix can't be created." "Give another folder: --prefix DIR" ;;
+  install | update | stage | switch) mkdir -p -- "$prefix/releases" || die "$prefix can't be created." "Give another folder: --prefix DIR" ;;
   *) [ -d "$prefix/releases" ] || [ -e "$prefix/.edgepress" ] || die "Nothing is installed in $prefix." ;;
 esac
 if [ "$action" = status ]; then
@@ -398,6 +442,6 @@ fi
 [ "$owner" = @NAME@ ] || die "$prefix contains ${owner:-releases of something else}, not @NAME@." \
   "Give another folder: --prefix DIR"
 case $action in
-  install | update) install_release ;;
+  install | update | stage | switch) install_release ;;
   *) "$action" ;;
 esac

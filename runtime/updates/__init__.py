@@ -1,0 +1,14 @@
+"""What a board with `bundle --updates` has more than others: it fetches, checks and installs releases by itself.
+
+releases.py    the signed list of an application's releases, and which of them a board takes
+place.py       the folder of an installation: releases, settings, the board's type and its id
+state.py       what the updater remembers between two runs
+transfer.py    bytes from a web server or a folder, within limits
+trust.py       The Update Framework's client, and its refusals in words
+installer.py   unpacks a bundle and runs its install.sh
+update.py      the order of an update
+__main__.py    the commands `run update` and `run status`
+
+Imports `tuf` and the packages that it needs, which other bundles do not have; nothing here imports NumPy, an engine, or
+what other modules of `edgepress.runtime` import, except errors and text. Guide: docs/updates.md.
+"""

@@ -1,0 +1,126 @@
+"""The commands `run update` and `run status` of an installed bundle with updates.
+
+    PREFIX/current/run update [--from URL|FOLDER] [--channel stable|beta] [--every 1h] [--json]
+    PREFIX/current/run status [--json]
+
+Exit codes: 0 done, or nothing new; 1 nothing was installed, and the message says why; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgepress.runtime.errors import EdgepressError, UpdateError
+from edgepress.runtime.text import json_text, one_line
+from edgepress.runtime.updates.place import read_place
+from edgepress.runtime.updates.releases import CHANNELS
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+"""Units of `--every`."""
+LEAST_S = 60
+"""Shortest time between two checks in seconds."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    args = _parser().parse_args(arguments)
+    while True:
+        code = 1
+        try:
+            _run(args)
+            code = 0
+        except (EdgepressError, ModuleNotFoundError, OSError) as error:
+            e = error if isinstance(error, EdgepressError) else _in_words(error)
+            if args.json:
+                print(json_text({"error": e.to_dict()}), flush=True)  # noqa: T201
+            else:
+                print(one_line(f"Error: {e}"), file=sys.stderr, flush=True)  # noqa: T201
+        except KeyboardInterrupt:
+            return 1
+        if not args.every:
+            return code
+        time.sleep(args.every)
+        current = args.folder.parent.parent / "current"
+        if current.exists() and current.resolve() != args.folder.resolve():  # go on with the updater of that release
+            os.execv("/bin/sh", ["sh", str(current / "run"), *_words(args)])
+
+
+def _run(args: argparse.Namespace) -> None:
+    """Run a command once."""
+    place = read_place(args.folder)
+    if args.command == "status":
+        from edgepress.runtime.updates.update import status
+
+        _show(status(place), args.json)
+        return
+    from edgepress.runtime.updates.update import update
+
+    def say(text: str) -> None:
+        print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
+
+    _show(update(place, source=args.source, channel=args.channel, trust_clock=args.trust_clock, say=say), args.json)
+
+
+def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
+    """The error for what the system refuses, or for a package that is not installed; other missing modules are bugs."""
+    if isinstance(error, OSError):
+        what = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}."
+        return UpdateError(what, "Check the space on the disk and the permissions; run it as the user who installed.")
+    if (error.name or "").partition(".")[0] not in ("tuf", "securesystemslib", "urllib3"):
+        raise error
+    return UpdateError(f"Updates need the package {error.name}, which is not installed.", "Install it: pip install tuf")
+
+
+def _show(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json_text(document), flush=True)  # noqa: T201
+        return
+    for name, value in document.items():
+        if isinstance(value, dict):
+            value = "; ".join(f"{key}: {each}" for key, each in value.items())
+        if value not in ("", None):
+            print(one_line(f"{name}: {value}"), flush=True)  # noqa: T201
+
+
+def _words(args: argparse.Namespace) -> list[str]:
+    """The command line of a run that goes on."""
+    words = [args.command, "--every", f"{args.every}s"]
+    words += ["--from", args.source] if args.source else []
+    return words + ["--json"] * args.json
+
+
+def _seconds(text: str) -> int:
+    """Seconds of a time such as "1h"."""
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if not match or int(match[1]) * SECONDS[match[2]] < LEAST_S:
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r}; accepted: {LEAST_S}s or more, such as 30m, 1h or 1d")
+    return int(match[1]) * SECONDS[match[2]]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run", description="Update this application.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    update = commands.add_parser("update", help="look for a newer release, and install it")
+    update.add_argument("--from", dest="source", default="", metavar="URL|FOLDER", help="default: as the bundle says")
+    update.add_argument("--channel", default="", choices=CHANNELS, help="default: the last one, at first stable")
+    update.add_argument("--every", type=_seconds, default=0, metavar="TIME", help="go on, and look again every 1h")
+    update.add_argument(
+        "--trust-clock", action="store_true", help="the clock was ahead at the last check; it is right now"
+    )
+    status = commands.add_parser("status", help="show what runs, the last check and what was refused")
+    status.set_defaults(every=0)
+    for command in (update, status):
+        command.add_argument("folder", type=Path, metavar="RELEASE", help=argparse.SUPPRESS)
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Unpack a bundle and run its own install.sh, which installs it beside the release in use, tests it and switches.
+
+What `edgepress publish` has signed is a bundle that `edgepress verify` accepts. The checks here are against bundles
+that somebody published by another way: of another application, another number, or with names that lead elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from edgepress.runtime.errors import UpdateError, parsing
+from edgepress.runtime.updates.place import Place
+from edgepress.runtime.updates.releases import NAME, Release
+
+MAX_FILES = 2000
+"""Limit on the number of files in a bundle."""
+MAX_DEPTH = 8
+"""Limit on the number of folders around a file in a bundle."""
+INSTALL_S = 3600
+"""Limit on the time of install.sh, which may download packages."""
+REFUSED = 3
+"""Exit code of install.sh if the release itself is to blame: its self-test failed, or its service does not start."""
+
+
+class VerdictError(UpdateError):
+    """A release that is not tried again."""
+
+
+def unpack(bundle: Path, place: Place, release: Release, folder: Path) -> Path:
+    """Unpack a bundle into an empty folder, and return the folder of its files.
+
+    Raises:
+        VerdictError: It is not the bundle that the list of releases describes.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    with parsing(bundle, failed="is no bundle", error=VerdictError), zipfile.ZipFile(bundle) as archive:
+        members = archive.infolist()
+        size = bundle.stat().st_size
+        if len(members) > MAX_FILES or sum(member.file_size for member in members) > size:
+            raise ValueError("it unpacks to more than its own size")
+        for member in members:
+            parts = member.filename.split("/")
+            if not 2 <= len(parts) <= MAX_DEPTH or parts[0] != place.name or not all(map(NAME.fullmatch, parts)):
+                raise ValueError(f"the name {member.filename!r} is not accepted")
+            path = folder.joinpath(*parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, path.open("wb") as out:
+                shutil.copyfileobj(source, out)
+        manifest = json.loads((folder / place.name / "MANIFEST.json").read_bytes())
+        described = (place.name, release.release, release.id)
+        stated = (manifest["name"], manifest.get("release"), manifest["id"])
+    if stated != described:
+        what = f"the bundle is {stated[0]} {stated[1]} ({str(stated[2])[:12]}), not {place.name} {release.release}"
+        raise VerdictError(
+            f"Refused (wrong software): {what} ({release.id[:12]}).", "Ask whoever publishes the updates."
+        )
+    return folder / place.name
+
+
+def run_installer(place: Place, folder: Path, action: str) -> str:
+    """Run install.sh of an unpacked bundle; returns what it says.
+
+    Args:
+        place: The installation.
+        folder: The unpacked bundle.
+        action: "stage" or "switch".
+
+    Raises:
+        VerdictError: The release failed its self-test, or its service does not start.
+        UpdateError: It could not be installed for another reason, such as a full disk; it is tried again.
+    """
+    words = ["sh", str(folder / "install.sh"), action, "--prefix", str(place.prefix), *_how(place)]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=INSTALL_S)
+    except subprocess.TimeoutExpired as e:
+        raise UpdateError(f"install.sh {action} did not end in {INSTALL_S} s.", "It is tried again.") from e
+    if done.returncode == 0:
+        return done.stdout
+    lines = [line.removeprefix("Error: ") for line in done.stderr.strip().splitlines() if line.strip()]
+    errors = [at for at, line in enumerate(done.stderr.strip().splitlines()) if line.startswith("Error: ")]
+    what = " ".join(lines[errors[-1] :] if errors else lines[-2:]) or f"install.sh ended with {done.returncode}."
+    if done.returncode == REFUSED:
+        raise VerdictError(what, "The release in use goes on; this one is not tried again.")
+    raise UpdateError(what, "The release in use goes on; the update is tried again.")
+
+
+def _how(place: Place) -> list[str]:
+    """Options of install.sh so that a release is installed as the one in use was."""
+    interpreter = (place.release_folder / "interpreter").read_text(encoding="utf-8").strip()
+    if place.release_folder.name.endswith("-system"):
+        return ["--system", "--python", interpreter]
+    python = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+    return ["--python", str(python)] if python.exists() else []

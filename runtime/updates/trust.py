@@ -1,0 +1,194 @@
+"""The Update Framework's client, with its refusals in words.
+
+tuf's `ngclient.Updater` follows the client workflow of TUF 1.0: root, timestamp, snapshot, targets, each signed by a
+threshold of keys, each newer than the last one that this board has accepted, none expired. Here is what it does not do:
+
+- The clock. A board without a battery for its clock may believe in the past, in which nothing has expired. So a check
+  needs a clock that is not before the last complete check, nor before the date of the signed list of releases.
+- The order of lists. Their dates may not fall, even where a rotation of keys lets TUF's versions begin anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tuf.api import exceptions
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater, UpdaterConfig
+
+from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.updates.place import ROOT, Place
+from edgepress.runtime.updates.releases import MAX_LIST_BYTES, ReleaseList, date_of, list_target, parse_list
+from edgepress.runtime.updates.state import State, write_durably
+from edgepress.runtime.updates.transfer import Source, download
+
+LIMITS = UpdaterConfig(
+    max_root_rotations=64,
+    max_delegations=1,
+    root_max_length=1 << 18,
+    timestamp_max_length=1 << 14,
+    snapshot_max_length=1 << 16,
+    targets_max_length=1 << 22,
+)
+"""Limits on the bytes of TUF's lists, and on new roots a check; folders of `edgepress publish` delegate nothing."""
+MAX_BUNDLE_BYTES = 1 << 30
+"""Limit on the size of a bundle."""
+CLOCK_SLACK = timedelta(minutes=5)
+"""How far the clock may be set back, as time servers do."""
+OTHER_FILE = "arbitrary software, wrong software or extraneous dependencies"
+"""What a bundle may be that has another hash than the signed one."""
+MISSING = (403, 404, 410)
+"""Answers of a web server that lacks a file."""
+ASK_MAKER = "Check the address, or ask whoever publishes these updates; the release in use goes on."
+"""Hint of refusals."""
+REFUSALS: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        exceptions.UnsignedMetadataError,
+        "arbitrary software",
+        "too few of the keys that this board trusts have signed it",
+    ),
+    (exceptions.BadVersionNumberError, "rollback", "it is older than what this board has accepted before"),
+    (
+        exceptions.ExpiredMetadataError,
+        "indefinite freeze",
+        "its signature has ended, or the clock of this board is wrong",
+    ),
+    (exceptions.DownloadLengthMismatchError, "endless data", "it has more bytes than announced"),
+    (exceptions.SlowRetrievalError, "slow retrieval", "it arrives too slowly"),
+    (exceptions.DownloadHTTPError, "malicious mirror", "a file is missing, although signed lists name it"),
+    (exceptions.DownloadError, "", "it can't be fetched"),
+    (exceptions.RepositoryError, "malicious mirror", "it is not in TUF's format"),
+)
+"""What tuf raises, the attack of TUF's specification (1.5.2) that it stops, and a sentence."""
+
+
+def utc_now() -> datetime:
+    """The time of this board's clock."""
+    return datetime.now(UTC)
+
+
+class Trusted:
+    """What a published folder offers, as far as this board trusts it.
+
+    Attributes:
+        releases: The list of the application's releases.
+        target: The list's own entry.
+    """
+
+    def __init__(self, place: Place, source: Source, state: State) -> None:
+        """Fetch and check the lists.
+
+        Raises:
+            UpdateError: They are refused; the message says why.
+        """
+        self._source = source
+        now = utc_now()
+        _check_clock(now, state.checked, "the last check")
+        metadata = place.updates / "metadata"
+        metadata.mkdir(parents=True, exist_ok=True)
+        remove_left(metadata)
+        root = (place.release_folder / ROOT).read_bytes()
+        with in_words("The list of updates", f" The clock says {now:%Y-%m-%d %H:%M} UTC."):
+            self._updater = Updater(
+                str(metadata), f"{source.base}/metadata", fetcher=source, config=LIMITS, bootstrap=root
+            )
+            self._updater.refresh()
+            path = list_target(place.name)
+            target = self._updater.get_targetinfo(path)
+        if target is None or target.length > MAX_LIST_BYTES:
+            what = (
+                f"{source.base} has no releases of {place.name}"
+                if target is None
+                else "The list of releases is too long"
+            )
+            raise UpdateError(f"{what}.", ASK_MAKER)
+        self.releases = self._read_list(target, place)
+        dated = date_of(self.releases.dated)
+        _check_clock(now, self.releases.dated, "the signature of the list of releases")
+        if state.listed and dated < date_of(state.listed):
+            what = f"The list of releases is of {self.releases.dated}; this board has seen one of {state.listed}."
+            raise UpdateError(f"Refused (rollback): {what}", ASK_MAKER)
+
+    def _read_list(self, target: TargetFile, place: Place) -> ReleaseList:
+        """The list of releases, from what is kept if it is the same."""
+        kept = place.updates / "releases.json"
+        with contextlib.suppress(OSError, exceptions.LengthOrHashMismatchError):
+            data = kept.read_bytes()
+            target.verify_length_and_hashes(data)
+            return parse_list(data, place.name)
+        with in_words("The list of releases"):
+            data = self._source.download_bytes(self._url(target), target.length)
+            target.verify_length_and_hashes(data)
+        releases = parse_list(data, place.name)
+        write_durably(kept, data)
+        return releases
+
+    def fetch_bundle(self, name: str, folder: Path) -> Path:
+        """Download a bundle into a folder, and check it; parts of other bundles are removed.
+
+        Raises:
+            UpdateError: It is refused, or can't be fetched.
+        """
+        with in_words("The bundle"):
+            target = self._updater.get_targetinfo(name)
+        if target is None:
+            raise UpdateError(f"Refused (wrong software): the signed lists have no bundle {name}.", ASK_MAKER)
+        if target.length > MAX_BUNDLE_BYTES:
+            what = f"The bundle {name} has {target.length} bytes; accepted: up to {MAX_BUNDLE_BYTES}."
+            raise UpdateError(what, ASK_MAKER)
+        path = folder / f"{target.hashes['sha256']}.zip"
+        for other in folder.glob("*.zip"):
+            if other != path:
+                other.unlink()
+        with in_words("The bundle"):
+            download(self._source, self._url(target), target, path)
+        return path
+
+    def _url(self, target: TargetFile) -> str:
+        parent, _, name = target.path.rpartition("/")
+        return f"{self._source.base}/targets/{parent}/{target.hashes['sha256']}.{name}"
+
+
+@contextlib.contextmanager
+def in_words(what: str, more: str = "") -> Iterator[None]:
+    """Turn what tuf raises into an error that names the attack.
+
+    Args:
+        what: What is refused; the message begins with it.
+        more: A sentence that is added where a signature has ended.
+    """
+    try:
+        yield
+    except exceptions.LengthOrHashMismatchError as e:
+        attack, why = ("mix-and-match", "it does not belong to the other lists")
+        if what == "The bundle":
+            attack, why = OTHER_FILE, "it is not the file that was signed"
+        raise UpdateError(f"Refused ({attack}): {what} was not accepted: {why} ({e}).", ASK_MAKER) from e
+    except (exceptions.RepositoryError, exceptions.DownloadError) as e:
+        attack, why = next((attack, why) for kind, attack, why in REFUSALS if isinstance(e, kind))
+        if isinstance(e, exceptions.DownloadHTTPError) and e.status_code not in MISSING:
+            attack = ""
+        added = more if isinstance(e, exceptions.ExpiredMetadataError) else ""
+        cause = e.__cause__ if type(e) is exceptions.DownloadError and e.__cause__ else e
+        detail = f" ({cause})" if str(cause) else ""
+        if not attack:
+            raise UpdateError(f"{what} can't be fetched{detail}.", "Check the network and the address.") from e
+        raise UpdateError(f"Refused ({attack}): {what} was not accepted: {why}{detail}.{added}", ASK_MAKER) from e
+
+
+def remove_left(metadata: Path) -> None:
+    """Remove what killed runs of tuf left between its lists."""
+    for path in metadata.glob("tmp*"):
+        path.unlink()
+
+
+def _check_clock(now: datetime, earliest: str, what: str) -> None:
+    """Raise if the clock is before a date that must lie in the past."""
+    if earliest and now < date_of(earliest) - CLOCK_SLACK:
+        raise UpdateError(
+            f"Refused (clock): the clock of this board says {now:%Y-%m-%d %H:%M} UTC, but {what} was at {earliest}.",
+            "Set the clock (timedatectl set-ntp true). If it is right and was ahead before: run update --trust-clock",
+        )

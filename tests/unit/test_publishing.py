@@ -1,0 +1,369 @@
+"""`edgepress publish`: what is published is what was asked, and a kill or a second call never spoils a folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scripts
+from hypothesis import given
+from hypothesis import strategies as st
+from tuf.api.metadata import Metadata, Root, Timestamp
+
+from edgepress.runtime.errors import EdgepressError, UpdateError
+from edgepress.runtime.updates.releases import Release, ReleaseList, offered, parse_list, position
+from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.publishing import repository as files
+from edgepress.toolkit.publishing import start
+from edgepress.toolkit.publishing.expiry import check
+from edgepress.toolkit.publishing.keys import PASSWORD
+from edgepress.toolkit.publishing.publish import publish, renew, withdraw
+from edgepress.toolkit.publishing.repository import read_repository, root_paths, target_path
+from edgepress.toolkit.publishing.start import init, rotate
+
+simulated = scripts.script("benchmarks/updates/simulated.py")
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Any:
+    return simulated.Publisher(tmp_path / "publisher")
+
+
+def listed(publisher: Any) -> dict[int, Release]:
+    """The releases that boards see, by number."""
+    repository = read_repository(publisher.site)
+    target = repository.targets.signed.targets["demo/releases.json"]
+    return {r.release: r for r in parse_list(target_path(publisher.site, target).read_bytes(), "demo").releases}
+
+
+def test_a_published_bundle_is_listed_with_its_channel_and_its_share(publisher: Any) -> None:
+    publisher.publish(1)
+    done = publisher.publish(2, channel="beta", share="10%")
+    seen = listed(publisher)
+    assert (seen[1].channel, seen[1].share) == ("stable", 1.0)
+    assert (seen[2].channel, seen[2].share) == ("beta", 0.1)
+    assert done.changed[0][1] == seen[2]
+    assert check(publisher.site).targets == 3  # two bundles and the list
+    publish(publisher.bundle(2), publisher.site, keys=publisher.keys, share="50%")  # the same bundle: more boards
+    assert (listed(publisher)[2].channel, listed(publisher)[2].share) == ("stable", 0.5)
+
+
+def test_numbers_of_releases_only_rise(publisher: Any) -> None:
+    publisher.publish(5)
+    for number in (4, 1):
+        with pytest.raises(PublishError, match=f"Release {number} of demo is not above release 5.*--release 6"):
+            publisher.publish(number)
+    other = simulated.make_bundle(publisher.folder / "other.zip", 5, site=publisher.site, size=9000)
+    with pytest.raises(PublishError, match="Release 5 of demo is not above release 5"):
+        publish(other, publisher.site, keys=publisher.keys)
+    assert set(listed(publisher)) == {5}
+
+
+def test_bundles_that_boards_could_not_go_on_from_are_refused(publisher: Any, tmp_path: Path) -> None:
+    plain = simulated.make_bundle(tmp_path / "plain.zip", None, site=None)
+    with pytest.raises(PublishError, match="no release number"):
+        publish(plain, publisher.site, keys=publisher.keys)
+    numbered = simulated.make_bundle(tmp_path / "numbered.zip", 3, site=None)
+    with pytest.raises(PublishError, match="can't update itself"):
+        publish(numbered, publisher.site, keys=publisher.keys)
+    other = simulated.Publisher(tmp_path / "other")
+    with pytest.raises(PublishError, match="trusts the keys of another"):
+        publish(other.bundle(3), publisher.site, keys=publisher.keys)
+    damaged = publisher.bundle(3)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(EdgepressError, match="not an unchanged bundle"):
+        publish(damaged, publisher.site, keys=publisher.keys)
+    assert check(publisher.site).targets == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"share": "0%"}, "--share"),
+        ({"share": "101%"}, "at most 100%"),
+        ({"channel": "nightly"}, "stable, beta"),
+        ({"board_type": "pico"}, "no packages for 'pico'"),
+    ],
+)
+def test_an_option_that_is_not_accepted_changes_nothing(publisher: Any, options: Any, text: str) -> None:
+    before = (publisher.site / "metadata" / "timestamp.json").read_bytes()
+    with pytest.raises(InputError, match=text):
+        publisher.publish(1, **options)
+    assert (publisher.site / "metadata" / "timestamp.json").read_bytes() == before
+
+
+def test_a_withdrawn_release_is_offered_to_no_board_and_can_not_come_back(publisher: Any) -> None:
+    publisher.publish(1)
+    publisher.publish(2)
+    withdraw("demo", 2, publisher.site, keys=publisher.keys)
+    seen = listed(publisher)
+    board = seen[1].boards[0]
+    assert [r.release for r in offered(seen.values(), board=board, channel="stable", board_id="x")] == [1]
+    assert seen[2].target not in read_repository(publisher.site).targets.signed.targets
+    with pytest.raises(PublishError, match="was withdrawn"):
+        publisher.publish(2)
+    with pytest.raises(InputError, match="no release 7"):
+        withdraw("demo", 7, publisher.site, keys=publisher.keys)
+    with pytest.raises(InputError, match="no application 'x'"):
+        withdraw("x", 1, publisher.site, keys=publisher.keys)
+
+
+def test_a_thresholds_keys_must_be_there(tmp_path: Path) -> None:
+    publisher = simulated.Publisher(tmp_path, targets_keys=3, targets_threshold=2)
+    first, second, third = sorted(publisher.keys.glob("targets-*.pem"))
+    first.unlink()
+    publisher.publish(1)
+    second.unlink()
+    with pytest.raises(PublishError, match=r"1 keys of the role targets .* needed: 2"):
+        publisher.publish(2)
+    assert third.exists()
+    assert set(listed(publisher)) == {1}
+
+
+def test_keys_are_private_encrypted_on_request_and_never_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="would be published"):
+        init(tmp_path / "site", tmp_path / "site" / "keys")
+    publisher = simulated.Publisher(tmp_path, password="secret")
+    for key in publisher.keys.iterdir():
+        assert key.stat().st_mode & 0o077 == 0
+        assert b"ENCRYPTED" in key.read_bytes()
+    with pytest.raises(InputError, match="is encrypted"):
+        publisher.publish(1)
+    with pytest.raises(InputError, match="password is wrong"):
+        publisher.publish(1, ask=lambda name: "other")
+    publisher.publish(1, ask=lambda name: "secret")
+    monkeypatch.setenv(PASSWORD, "secret")
+    publisher.publish(2)
+    assert set(listed(publisher)) == {1, 2}
+    private = [key.read_bytes() for key in publisher.keys.iterdir()]
+    published = [path.read_bytes() for path in publisher.site.rglob("*") if path.is_file()]
+    assert not [text for text in published if b"PRIVATE KEY" in text or text in private]
+
+
+def test_a_key_that_is_not_the_one_of_its_name_is_refused(publisher: Any) -> None:
+    online = next(publisher.keys.glob("online-*.pem"))
+    shutil.copy(next(publisher.keys.glob("targets-*.pem")), online)
+    with pytest.raises(InputError, match="not the one that its name says"):
+        publisher.publish(1)
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "online"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_rotation_replaces_the_keys_and_publishing_goes_on(publisher: Any, role: Any, lost: bool) -> None:
+    publisher.publish(1)
+    former = sorted(publisher.keys.glob(f"{role}-*.pem"))
+    if lost and role != "root":
+        for key in former:
+            key.unlink()
+    rotate(publisher.site, [publisher.keys], role=role, lost=lost and role != "root")
+    for key in former:
+        key.unlink(missing_ok=True)
+    assert [m.signed.version for m in map(Metadata[Root].from_file, map(str, root_paths(publisher.site)))] == [1, 2]
+    publisher.publish(2)
+    renew(publisher.site, keys=publisher.keys, all_lists=True)
+    assert set(listed(publisher)) == {1, 2}
+
+
+def test_the_lists_end_when_it_is_said(publisher: Any) -> None:
+    now = datetime.now(UTC)
+    ends = {each.role: (each.expires - now).total_seconds() / 86400 for each in check(publisher.site).lists}
+    assert ends == pytest.approx({"root": 365, "targets": 180, "snapshot": 14, "timestamp": 14}, abs=0.01)
+    for days, soon in ((13.9, set()), (14.1, {"snapshot", "timestamp"}), (181, {"snapshot", "timestamp", "targets"})):
+        checked = check(publisher.site, days=days)
+        assert {each.role for each in checked.lists if each.soon} == soon
+        assert checked.passed == (not soon)
+
+
+def test_renewing_needs_the_online_key_alone_and_moves_the_end(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in [*publisher.keys.glob("root-*"), *publisher.keys.glob("targets-*")]:
+        key.unlink()
+    before = {each.role: each for each in check(publisher.site).lists}
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=5)
+    monkeypatch.setattr("edgepress.toolkit.publishing.publish.utc_now", lambda: later)
+    renew(publisher.site, keys=publisher.keys)
+    after = {each.role: each for each in check(publisher.site).lists}
+    assert after["timestamp"].expires == later + timedelta(days=14)
+    assert after["timestamp"].version == before["timestamp"].version + 1
+    assert after["targets"] == before["targets"]
+
+
+def test_damage_is_noticed_before_anything_is_signed(publisher: Any) -> None:
+    publisher.publish(1)
+    bundle = next(publisher.site.glob("targets/demo/*.zip"))
+    bundle.write_bytes(bundle.read_bytes()[:-1] + b"x")
+    with pytest.raises(PublishError, match="is damaged"):
+        check(publisher.site)
+    publish(publisher.bundle(1), publisher.site, keys=publisher.keys)  # replaces the damaged file
+    check(publisher.site)
+    snapshot = publisher.site / "metadata" / "4.snapshot.json"
+    content = snapshot.read_bytes()
+    snapshot.write_bytes(content.replace(b'"version":4', b'"version":3'))
+    assert snapshot.read_bytes() != content
+    with pytest.raises(PublishError, match="not a complete published folder"):
+        publisher.publish(2)
+    with pytest.raises(PublishError, match="not a published folder"):
+        publish([], publisher.folder / "nowhere", keys=publisher.keys)
+
+
+class CutError(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("action", ["publish", "withdraw", "rotate targets", "rotate online", "rotate root", "renew"])
+def test_a_call_that_is_cut_leaves_the_former_or_the_new_state(
+    publisher: Any, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut before each file that is written; boards see the former or the new state, and the next call succeeds."""
+    publisher.publish(1)
+    bundle = publisher.bundle(2)
+    start_of_all = publisher.copy("start")
+    write = files.write_durably
+
+    def act() -> None:
+        if action == "publish":
+            publish(bundle, publisher.site, keys=publisher.keys)
+        elif action == "withdraw":
+            withdraw("demo", 1, publisher.site, keys=publisher.keys)
+        elif action == "renew":
+            renew(publisher.site, keys=publisher.keys)
+        else:
+            rotate(publisher.site, [publisher.keys], role=action.split()[1])  # type: ignore[arg-type]
+
+    roots = Metadata[Root].from_file(str(root_paths(publisher.site)[0]))
+    cuts = 0
+    while True:
+        written = 0
+
+        def cut(path: Path, source: Any, at: int = cuts) -> None:
+            nonlocal written
+            if written == at:
+                raise CutError
+            written += 1
+            write(path, source)
+
+        shutil.rmtree(publisher.site)
+        shutil.copytree(start_of_all, publisher.site)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "write_durably", cut)
+            try:
+                act()
+            except CutError:
+                cuts += 1
+            else:
+                break
+        check(publisher.site)
+        stamp = Metadata[Timestamp].from_file(str(publisher.site / "metadata" / "timestamp.json"))
+        if len(root_paths(publisher.site)) == 1:  # boards that know the former root trust it, too
+            roots.signed.verify_delegate("timestamp", stamp.signed_bytes, stamp.signatures)
+        assert set(listed(publisher)) == {1}
+        publish(bundle, publisher.site, keys=publisher.keys)
+        assert set(listed(publisher)) == {1, 2}
+    assert cuts >= {"publish": 5, "withdraw": 4, "rotate root": 1, "renew": 2}.get(action, 4)
+
+
+def test_a_folder_that_was_not_begun_to_the_end_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*_: Any) -> None:
+        raise CutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(start, "write_root", cut)
+        with pytest.raises(CutError):
+            init(tmp_path / "site", tmp_path / "keys")
+    with pytest.raises(PublishError):
+        check(tmp_path / "site")
+    init(tmp_path / "site", tmp_path / "keys")
+    assert check(tmp_path / "site").passed
+    with pytest.raises(PublishError, match="is a published folder already"):
+        init(tmp_path / "site", tmp_path / "keys")
+
+
+def test_a_second_call_waits_for_the_first(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOCK_S", 0.05)
+    with files.locked(publisher.site), pytest.raises(PublishError, match="Another call"):
+        publisher.publish(1)
+    publisher.publish(1)
+
+
+@given(share=st.floats(0.01, 0.99), more=st.floats(0.0, 0.99))
+def test_a_larger_share_only_adds_boards(share: float, more: float) -> None:
+    ids = [f"board {n}" for n in range(400)]
+
+    def takers(part: float) -> set[str]:
+        release = Release(1, "a" * 64, "demo/x.zip", ("pi",), share=part)
+        return {each for each in ids if offered([release], board="pi", channel="stable", board_id=each)}
+
+    few = takers(share)
+    assert few <= takers(min(1.0, share + more))
+    assert abs(len(few) / 400 - share) < 0.13
+    assert few == {each for each in ids if position("a" * 64, each) < share}
+    assert takers(1.0) == set(ids)
+
+
+def test_shares_of_two_releases_are_not_the_same_boards() -> None:
+    ids = [f"board {n}" for n in range(2000)]
+    both = [each for each in ids if position("a" * 64, each) < 0.1 and position("b" * 64, each) < 0.1]
+    assert 5 <= len(both) <= 40  # 1 % of 2000 if they are independent
+
+
+def test_a_stable_board_takes_no_beta_release() -> None:
+    releases = [Release(1, "a" * 64, "x", ("pi",)), Release(2, "b" * 64, "x", ("pi",), "beta")]
+    releases += [Release(3, "c" * 64, "x", ("pc",)), Release(4, "d" * 64, "x", ("pi",), withdrawn=True)]
+    assert [r.release for r in offered(releases, board="pi", channel="stable", board_id="x")] == [1]
+    assert [r.release for r in offered(releases, board="pi", channel="beta", board_id="x")] == [2, 1]
+
+
+GOOD = ReleaseList("demo", "2026-01-01T00:00:00Z", (Release(1, "a" * 64, "demo/x.zip", ("pi",)),))
+
+
+def test_a_list_is_read_as_it_was_written() -> None:
+    assert parse_list(GOOD.to_bytes(), "demo") == GOOD
+    with pytest.raises(UpdateError, match="wrong software"):
+        parse_list(GOOD.to_bytes(), "other")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("release", 0),
+        ("release", True),
+        ("release", 10**9),
+        ("release", "1"),
+        ("id", "A" * 64),
+        ("id", "a" * 63),
+        ("target", "../x.zip"),
+        ("target", "demo//x"),
+        ("target", "/x"),
+        ("boards", []),
+        ("boards", [1]),
+        ("channel", "nightly"),
+        ("share", 0),
+        ("share", 1.01),
+        ("share", True),
+        ("withdrawn", 0),
+        ("more", 1),
+    ],
+)
+def test_a_list_with_a_value_that_is_not_accepted_is_refused_as_a_whole(field: str, value: Any) -> None:
+    document = json.loads(GOOD.to_bytes())
+    document["releases"][0][field] = value
+    with pytest.raises(UpdateError, match="no list of releases"):
+        parse_list(json.dumps(document).encode(), "demo")
+
+
+def test_two_entries_of_one_release_and_board_are_refused() -> None:
+    document = json.loads(GOOD.to_bytes())
+    document["releases"] *= 2
+    with pytest.raises(UpdateError, match="occurs twice"):
+        parse_list(json.dumps(document).encode(), "demo")
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_a_list_or_refused(data: bytes) -> None:
+    with pytest.raises(UpdateError):
+        parse_list(data, "demo")

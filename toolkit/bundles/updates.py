@@ -1,0 +1,84 @@
+"""What a bundle with updates has more than others: the keys that its board trusts, where it looks, and its number.
+
+They are read from the published folder (`edgepress publish init`), which is the user's own: its signatures are checked
+by `edgepress publish` and by the boards. Format: `edgepress.toolkit.publishing.repository`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import edgepress.runtime.updates
+from edgepress.runtime.errors import parsing
+from edgepress.runtime.updates.place import ROOT, SETTINGS
+from edgepress.runtime.updates.releases import list_target, parse_list
+from edgepress.toolkit.bundles.boards import UPDATES_PINS
+from edgepress.toolkit.errors import BundleError
+
+FILES = Path(__file__).parent / "files"
+UNITS = ("update.unit", "timer.unit")
+"""Files in `files/` that only bundles with updates contain."""
+
+
+def add_updates(folder: Path, published: Path) -> None:
+    """Add the updater, its settings and its packages to a bundle that is laid out in a folder.
+
+    Raises:
+        BundleError: The published folder can't be read.
+    """
+    root = _newest_root(published)
+    with parsing(published / "publish.json", "", failed="is damaged", error=BundleError):
+        url = str(json.loads((published / "publish.json").read_bytes())["url"])
+    settings = {"schema_version": 1, "name": folder.name, "url": url}
+    (folder / ROOT).parent.mkdir()
+    shutil.copyfile(root, folder / ROOT)
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    for unit in UNITS:
+        text = (FILES / unit).read_text(encoding="utf-8").replace("@NAME@", folder.name)
+        (folder / unit).write_text(text, encoding="utf-8", newline="\n")
+    package = folder / "edgepress" / "runtime" / "updates"
+    package.mkdir()
+    for source in Path(edgepress.runtime.updates.__file__).parent.glob("*.py"):
+        shutil.copyfile(source, package / source.name)
+    for requirements in folder.glob("requirements-*.txt"):
+        text = requirements.read_text(encoding="utf-8") + UPDATES_PINS.read_text(encoding="utf-8")
+        requirements.write_text(text, encoding="utf-8", newline="\n")
+
+
+def next_release(published: Path, name: str) -> int:
+    """The number above all releases of an application in a published folder.
+
+    Raises:
+        BundleError: The folder can't be read.
+    """
+    metadata = published / "metadata"
+    with parsing(published, "", failed="is not a complete published folder", error=BundleError):
+        snapshot = _signed(metadata / "timestamp.json")["meta"]["snapshot.json"]["version"]
+        targets = _signed(metadata / f"{int(snapshot)}.snapshot.json")["meta"]["targets.json"]["version"]
+        listed = _signed(metadata / f"{int(targets)}.targets.json")["targets"].get(list_target(name))
+        if listed is None:
+            return 1
+        data = (published / "targets" / name / f"{listed['hashes']['sha256']}.releases.json").read_bytes()
+        return 1 + max((entry.release for entry in parse_list(data, name).releases), default=0)
+
+
+def _newest_root(published: Path) -> Path:
+    """The file of the newest list of trusted keys."""
+    versions = {
+        int(match[1]): path
+        for path in (published / "metadata").glob("*.root.json")
+        if (match := re.fullmatch(r"([1-9]\d{0,8})\.root\.json", path.name))
+    }
+    if not versions:
+        hint = f"Make one: edgepress publish init --to {published}"
+        raise BundleError(f"{published} is not a published folder.", hint)
+    return versions[max(versions)]
+
+
+def _signed(path: Path) -> dict[str, Any]:
+    signed: dict[str, Any] = json.loads(path.read_bytes())["signed"]
+    return signed

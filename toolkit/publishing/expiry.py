@@ -1,0 +1,77 @@
+"""When the signatures of a published folder end, and whether its files are complete: `publish check`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from edgepress.toolkit.errors import PublishError
+from edgepress.toolkit.publishing.repository import read_repository, target_path, utc_now
+
+RENEW = {
+    "root": "edgepress publish rotate --role none",
+    "targets": "edgepress publish renew",
+    "snapshot": "edgepress publish renew",
+    "timestamp": "edgepress publish renew",
+}
+"""The command that signs each list anew."""
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """One list: its role, its version, when it ends, and whether that is too soon."""
+
+    role: str
+    version: int
+    expires: datetime
+    soon: bool
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A published folder that is complete, with what ends in it."""
+
+    folder: Path
+    lists: tuple[Expiry, ...]
+    targets: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing ends too soon."""
+        return not any(each.soon for each in self.lists)
+
+    def to_dict(self) -> dict[str, object]:
+        """The document that `publish check --json` prints."""
+        lists = [
+            {"role": e.role, "version": e.version, "expires": e.expires.isoformat(), "soon": e.soon} for e in self.lists
+        ]
+        return {"folder": str(self.folder), "passed": self.passed, "targets": self.targets, "lists": lists}
+
+
+def check(to: str | Path, *, days: float = 7.0, now: datetime | None = None) -> Checked:
+    """Check a published folder: its signatures, the hash of each file, and when the lists end.
+
+    Args:
+        to: The folder.
+        days: A list that ends in fewer days is named.
+        now: The time; None: that of the clock.
+
+    Raises:
+        PublishError: The folder is incomplete or damaged.
+    """
+    folder = Path(to)
+    repository = read_repository(folder)
+    for target in repository.targets.signed.targets.values():
+        path = target_path(folder, target)
+        if not path.is_file():
+            raise PublishError(f"{path} is missing.", "Copy it from your backup, or publish the bundle again.")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != target.hashes["sha256"]:
+            raise PublishError(f"{path} is damaged: its hash is another one.", "Copy it from your backup.")
+    limit = (now or utc_now()) + timedelta(days=days)
+    lists = repository.lists()
+    ends = tuple(Expiry(role, each.version, each.expires, each.expires < limit) for role, each in lists.items())
+    return Checked(folder, ends, len(repository.targets.signed.targets))

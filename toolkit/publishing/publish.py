@@ -1,0 +1,297 @@
+"""Publish bundles into a folder, withdraw releases, and renew the signatures."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from tuf.api.metadata import TargetFile
+
+from edgepress.runtime.updates.releases import (
+    CHANNELS,
+    DATE,
+    MAX_RELEASES,
+    Release,
+    ReleaseList,
+    date_of,
+    list_target,
+    parse_list,
+)
+from edgepress.toolkit.bundles.verify import Verified, verify
+from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.publishing.keys import AskPassword
+from edgepress.toolkit.publishing.repository import (
+    Repository,
+    Signers,
+    add_target,
+    locked,
+    read_repository,
+    root_paths,
+    target_path,
+    utc_now,
+    write_state,
+)
+from edgepress.toolkit.publishing.start import role_signers
+from edgepress.toolkit.quantities import SHARE, parsed
+
+Channel = Literal["stable", "beta"]
+ROOT_IN_BUNDLE = "updates/root.json"
+"""The file of a bundle that holds the keys that its board trusts."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published state.
+
+    Attributes:
+        folder: The published folder.
+        changed: The releases that were published, changed or withdrawn, each with its application's name.
+        expires: When each list ends, by role.
+    """
+
+    folder: Path
+    changed: tuple[tuple[str, Release], ...]
+    expires: dict[str, datetime]
+
+    def to_dict(self) -> dict[str, object]:
+        """The document that `publish --json` prints."""
+        return {
+            "folder": str(self.folder),
+            "releases": [{"name": name} | dataclasses.asdict(release) for name, release in self.changed],
+            "expires": {role: end.isoformat() for role, end in self.expires.items()},
+        }
+
+
+def publish(
+    bundles: str | Path | Sequence[str | Path],
+    to: str | Path,
+    *,
+    keys: str | Path | Sequence[str | Path],
+    channel: Channel = "stable",
+    share: str | float = 1.0,
+    board_type: str | Sequence[str] = (),
+    ask: AskPassword | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> Published:
+    """Publish bundles, or change the channel and the share of bundles that are published already.
+
+    Args:
+        bundles: Bundles made with `bundle --updates`; each has a release number above those published for its boards.
+        to: The published folder, of `publish init`.
+        keys: Folders of the private keys.
+        channel: "stable", or "beta" for boards that take releases first.
+        share: Share of the boards that takes the releases, above 0 and at most 1, or as "10%".
+        board_type: Types of boards, out of those that each bundle has packages for; empty: all of these.
+        ask: Asks for the passwords of encrypted keys.
+        on_step: Called with a sentence when a step begins.
+
+    Raises:
+        InputError: An option is not accepted, or a key can't be opened.
+        BundleError: A bundle was changed or damaged.
+        PublishError: A bundle can't be updates of this folder, or the folder is damaged.
+
+    Example:
+        >>> from edgepress.toolkit import bundle, publish
+        >>> from edgepress.toolkit.publishing.start import init
+        >>> begun = init("site", "keys")
+        >>> made = bundle("edgepress-demo/variants/model-int8.tflite", "app.zip", updates="site")
+        >>> publish("app.zip", "site", keys="keys").changed[0][1].release
+        1
+    """
+    folder = Path(to)
+    files = [Path(bundles)] if isinstance(bundles, str | Path) else [Path(each) for each in bundles]
+    part = _read_share(share)
+    if channel not in CHANNELS:
+        raise InputError(f"The channel is {channel!r}; accepted: {', '.join(CHANNELS)}.")
+    wanted = [each.strip() for each in board_type.split(",")] if isinstance(board_type, str) else list(board_type)
+    step = on_step or (lambda text: None)
+    with locked(folder):
+        repository, signers = _open(folder, keys, ask)
+        lists = _read_lists(repository)
+        targets = dict(repository.targets.signed.targets)
+        changed: list[tuple[str, Release]] = []
+        for file in files:
+            step(f"Checking {file}")
+            verified = verify(file)
+            release = _describe(verified, folder, channel=channel, share=part, wanted=wanted)
+            name = verified.manifest.name
+            former = lists.get(name, ReleaseList(name, ""))
+            lists[name] = _with_release(former, release)
+            step(f"Copying {file}")
+            targets[release.target] = add_target(folder, release.target, file)
+            changed.append((name, release))
+        return _write(repository, signers, targets, lists, changed=changed)
+
+
+def withdraw(
+    name: str,
+    release: int,
+    to: str | Path,
+    *,
+    keys: str | Path | Sequence[str | Path],
+    ask: AskPassword | None = None,
+) -> Published:
+    """Let no board install a release any more; boards that run it keep it until a newer one is published.
+
+    Args:
+        name: Name of the application.
+        release: Number of the release.
+        to: The published folder.
+        keys: Folders of the private keys.
+        ask: Asks for the passwords of encrypted keys.
+
+    Raises:
+        InputError: There is no such release.
+        PublishError: Keys are missing, or the folder is damaged.
+    """
+    folder = Path(to)
+    with locked(folder):
+        repository, signers = _open(folder, keys, ask)
+        lists = _read_lists(repository)
+        if name not in lists:
+            raise InputError(f"{folder} has no application {name!r}.", f"It has: {', '.join(lists) or 'none'}.")
+        entries = lists[name].releases
+        if release not in {entry.release for entry in entries}:
+            numbers = ", ".join(str(number) for number in sorted({entry.release for entry in entries}))
+            raise InputError(f"{name} has no release {release}.", f"It has: {numbers}.")
+        after = [dataclasses.replace(e, withdrawn=e.withdrawn or e.release == release) for e in entries]
+        lists[name] = dataclasses.replace(lists[name], releases=tuple(after))
+        kept = {entry.target for each in lists.values() for entry in each.releases if not entry.withdrawn}
+        named = {entry.target for each in lists.values() for entry in each.releases}
+        targets = {
+            path: target
+            for path, target in repository.targets.signed.targets.items()
+            if path in kept or path not in named
+        }
+        changed = [(name, entry) for entry in after if entry.release == release]
+        return _write(repository, signers, targets, lists, changed=changed)
+
+
+def renew(
+    to: str | Path, *, keys: str | Path | Sequence[str | Path], all_lists: bool = False, ask: AskPassword | None = None
+) -> Published:
+    """Sign the lists anew, so that boards go on trusting them.
+
+    Args:
+        to: The published folder.
+        keys: Folders of the private keys.
+        all_lists: Sign the list of bundles, too; else the key of the role `online` is enough.
+        ask: Asks for the passwords of encrypted keys.
+
+    Raises:
+        PublishError: Keys are missing, or the folder is damaged.
+    """
+    folder = Path(to)
+    with locked(folder):
+        if all_lists:
+            repository, signers = _open(folder, keys, ask)
+            return _write(repository, signers, repository.targets.signed.targets, {})
+        repository = read_repository(folder)
+        online = role_signers(repository, "online", _folders(keys), ask)
+        return _published(write_state(repository, Signers((), online), now=utc_now()), [])
+
+
+def _read_share(share: str | float) -> float:
+    """A share as a number above 0 and at most 1."""
+    part = parsed("--share", share, SHARE)
+    if part is None or part > 1:
+        raise InputError(f"--share is {share}; accepted: above 0, and at most 100%.")
+    return part
+
+
+def _folders(keys: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(keys)] if isinstance(keys, str | Path) else [Path(each) for each in keys]
+
+
+def _open(folder: Path, keys: str | Path | Sequence[str | Path], ask: AskPassword | None) -> tuple[Repository, Signers]:
+    """Read a published folder, and open the keys of its lists."""
+    repository = read_repository(folder)
+    opened = {role: role_signers(repository, role, _folders(keys), ask) for role in ("targets", "online")}
+    return repository, Signers(opened["targets"], opened["online"])
+
+
+def _read_lists(repository: Repository) -> dict[str, ReleaseList]:
+    """The lists of releases of all applications, by name."""
+    lists = {}
+    for path, target in repository.targets.signed.targets.items():
+        name = path.partition("/")[0]
+        if path == list_target(name):
+            file = target_path(repository.folder, target)
+            try:
+                data = file.read_bytes()
+            except OSError as e:
+                raise PublishError(f"{file} can't be read: {e.strerror}.", "Copy it from your backup.") from e
+            target.verify_length_and_hashes(data)
+            lists[name] = parse_list(data, name)
+    return lists
+
+
+def _describe(verified: Verified, folder: Path, *, channel: str, share: float, wanted: Sequence[str]) -> Release:
+    """The entry of a bundle, after checks that boards could install it and go on with updates."""
+    m = verified.manifest
+    again = f"Build it with: edgepress bundle --updates {folder}"
+    if m.format != "zip" or m.release is None:
+        raise PublishError(f"{verified.path} has no release number, so boards can't tell what is newer.", again)
+    if ROOT_IN_BUNDLE not in {file.path for file in m.files}:
+        raise PublishError(f"{verified.path} can't update itself, so it would be the last update of its boards.", again)
+    with zipfile.ZipFile(verified.path) as archive:
+        trusted = archive.read(f"{m.name}/{ROOT_IN_BUNDLE}")
+    if trusted not in [path.read_bytes() for path in root_paths(folder)]:
+        raise PublishError(f"{verified.path} trusts the keys of another published folder.", again)
+    chosen = [board for board in wanted if board]
+    if lacking := [board for board in chosen if board not in m.boards]:
+        has = ", ".join(m.boards)
+        raise InputError(f"{verified.path} has no packages for {lacking[0]!r}.", f"It has them for: {has}.")
+    target = f"{m.name}/{m.name}-{m.release}-{m.id[:12]}.zip"
+    return Release(m.release, m.id, target, tuple(chosen) or m.boards, channel, share)
+
+
+def _with_release(former: ReleaseList, release: Release) -> ReleaseList:
+    """A list with one more release, or with another channel, share or boards of one that it has."""
+    others = [entry for entry in former.releases if entry.id != release.id]
+    withdrawn = [entry for entry in former.releases if entry.id == release.id and entry.withdrawn]
+    if withdrawn:
+        what = f"Release {release.release} of {former.name} was withdrawn."
+        raise PublishError(what, "Build the bundle again, with a higher --release.")
+    published = any(entry.id == release.id for entry in former.releases)
+    for entry in others:
+        shared = sorted({*entry.boards} & {*release.boards})
+        same_number = entry.release == release.release
+        if shared and (same_number or (entry.release > release.release and not published)):
+            what = (
+                f"Release {release.release} of {former.name} is not above release {entry.release}, which is published"
+            )
+            raise PublishError(f"{what} for {shared[0]}.", f"Build it with --release {entry.release + 1} or higher.")
+    if len(others) >= MAX_RELEASES:
+        raise PublishError(f"{former.name} has {len(others)} releases; accepted: up to {MAX_RELEASES}.")
+    entries = sorted([*others, release], key=lambda entry: (entry.release, entry.boards))
+    return dataclasses.replace(former, releases=tuple(entries))
+
+
+def _write(
+    repository: Repository,
+    signers: Signers,
+    targets: Mapping[str, TargetFile],
+    lists: Mapping[str, ReleaseList],
+    *,
+    changed: Sequence[tuple[str, Release]] = (),
+) -> Published:
+    """Write the changed lists of releases and TUF's lists."""
+    now = utc_now()
+    files = dict(targets)
+    for name in {name for name, _ in changed}:
+        former = lists[name].dated
+        date = max(now, date_of(former)) if former else now  # a board refuses a list that is older than one it has seen
+        dated = dataclasses.replace(lists[name], dated=date.strftime(DATE))
+        files[list_target(name)] = add_target(repository.folder, list_target(name), dated.to_bytes())
+    return _published(write_state(repository, signers, files=files, now=now), changed)
+
+
+def _published(repository: Repository, changed: Sequence[tuple[str, Release]]) -> Published:
+    expires = {role: signed.expires for role, signed in repository.lists().items()}
+    return Published(repository.folder, tuple(changed), expires)
