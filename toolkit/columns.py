@@ -154,6 +154,7 @@ SHORT = (
         share,
         90,
         _share_alone,
+        rest=True,
     ),
     Column(
         "Wrong of these, %",
@@ -162,6 +163,7 @@ SHORT = (
         share,
         90,
         _share_at_most,
+        rest=True,
     ),
     Column("SQNR", "baseline's outputs / the error of this file's, as powers", ("max_error", "sqnr_db"), sqnr, 0),
     Column("Max. error", "largest difference of an output from the baseline's", ("max_error",), number, 0),

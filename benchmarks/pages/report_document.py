@@ -180,7 +180,7 @@ def _row(rng: Any, scheme: str, engine: str, labels: list[str], weights: int) ->
         agreement=0.998 - abs(drop) / 100,
         per_class=tuple(_class(rng, label) for label in labels),
         confusion_matrix=matrix if len(labels) <= 100 else (),
-        **(_accepted(accuracy) if precision == "int8" else {}),
+        **_accepted(accuracy),
         load_ms=float(rng.uniform(1, 5)),
         first_us=p50 * 1.8,
         warmup=12.0,

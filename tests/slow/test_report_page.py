@@ -193,6 +193,19 @@ def test_the_legend_hides_and_shows_a_scheme(opened: Opened) -> None:
     assert hidden.count() == 0
 
 
+def test_a_curve_is_drawn_for_each_calibrated_file_with_a_mark_at_its_threshold(
+    opened: Opened, result: Benchmark
+) -> None:
+    drawn = len(result.leading())
+    assert opened.tab.locator("#curves path.curve").count() == drawn
+    assert opened.tab.locator("#curves use").count() == drawn
+    frame = opened.tab.locator("#curves svg").bounding_box()
+    assert frame is not None
+    for box in (mark.bounding_box() for mark in opened.tab.locator("#curves use").all()[:5]):
+        assert frame["x"] < box["x"] < frame["x"] + frame["width"]
+        assert frame["y"] < box["y"] < frame["y"] + frame["height"]
+
+
 def test_the_closer_look_shows_the_chosen_file_beside_the_baseline(opened: Opened, result: Benchmark) -> None:
     chosen = next(r for r in result.results if r.scheme == "onnx-dynamic" and r.engine == "litert")
     opened.tab.locator("#choice").select_option(label="onnx-dynamic on litert, bench")

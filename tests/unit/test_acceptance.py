@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,10 @@ from edgepress.runtime.acceptance import (
 from edgepress.runtime.contract import Contract
 from edgepress.runtime.errors import ModelFileError
 from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.calibrating.fit import _error_missing, fit
 from edgepress.toolkit.calibrating.items import Wish, divided
+from edgepress.toolkit.cli.calibrate_view import sentences
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.stats.acceptance import (
     Accepted,
@@ -432,3 +435,17 @@ def test_answers_that_share_the_highest_certainty_are_counted() -> None:
     assert fit(saturated, y, Wish("rejected", 0.05, 0.95), engine="litert").tied is None
     right = np.tile(np.array([[1.0, 0.0]], np.float32), (800, 1))
     assert fit(right, y, wish, engine="litert").tied is None, "they are accepted"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_files_of_logits_are_recommended_where_scores_saturate(ends: bool) -> None:
+    """Unless the file returns logits already."""
+    y = np.zeros(800, np.int64)
+    scores = np.tile(np.array([[1.0, 0.0]], np.float32), (800, 1))
+    scores[::5] = [0.0, 1.0]
+    wish = Wish("error", 0.05, 0.95)
+    found = fit(scores, y, wish, engine="litert")
+    file = Path("model-int8.tflite")
+    (sentence, *_) = sentences([Calibrated(file, None, None, "litert", "digits", (), found, wish, ends)])
+    assert f"600 answers share the highest certainty, and {found.tied_wrong} of these are wrong." in sentence
+    assert ("convert the model with --output logits" in sentence) == ends
