@@ -24,8 +24,8 @@ VERBS = [
     *("evaluate", "export", "inspect", "predict", "profile", "prune", "report", "sweep", "train", "tune", "verify"),
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
-PARTS = ["diagnose_accuracy", "open_data"]
-"""Functions that are a part of a command: `diagnose --data`, and `--data` with `--size` and the like."""
+PARTS = ["diagnose_accuracy", "diagnose_engines", "open_data"]
+"""Functions that are a part of a command: `diagnose --data` and `--engines`, and `--data` with `--size` and the like."""
 
 
 def apart(code: str) -> Any:
