@@ -25,7 +25,7 @@ VERBS = [
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
 PARTS = ["diagnose_accuracy", "diagnose_engines", "open_data"]
-"""Functions that are a part of a command: `diagnose --data` and `--engines`, and `--data` with `--size` and the like."""
+"""Functions that are parts of a command: `diagnose --data`, `diagnose --engines`, `--data` with `--size` and the like."""
 
 
 def apart(code: str) -> Any:
