@@ -25,7 +25,7 @@ VERBS = [
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
 PARTS = ["diagnose_accuracy", "diagnose_engines", "open_data"]
-"""Functions that are parts of a command: `diagnose --data`, `diagnose --engines`, `--data` with `--size` and the like."""
+"""Parts of a command: `diagnose --data`, `diagnose --engines`, and `--data` with `--size` and the like."""
 
 
 def apart(code: str) -> Any:
