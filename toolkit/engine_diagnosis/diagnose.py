@@ -117,7 +117,7 @@ def _compare(program: Program, engines: tuple[str, str], outputs: dict[str, list
         index = operation.output.index
         apart = np.stack([_distance(a[index], b[index]) for a, b in zip(one, other, strict=True)])
         if apart.any():
-            steps = int(apart.max())
+            steps = int(np.max(apart))
             first = Difference(
                 operation=operation.index,
                 kind=operation.kind,
@@ -130,9 +130,7 @@ def _compare(program: Program, engines: tuple[str, str], outputs: dict[str, list
             break
     last = program.output.index
     answers = np.stack([_distance(a[last], b[last]) for a, b in zip(one, other, strict=True)])
-    return Pair(
-        engines=engines, first=first, answers=int(answers.any(axis=1).sum()), answer_steps=int(answers.max(initial=0))
-    )
+    return Pair(engines=engines, first=first, answers=int(answers.any(axis=1).sum()), answer_steps=int(np.max(answers)))
 
 
 def _distance(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
