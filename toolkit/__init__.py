@@ -7,10 +7,10 @@
     print(benchmark("runs/digits/variants").advice.why)
 
 The functions here are the commands of `edgepress`, under the same names; `diagnose_accuracy` is `diagnose --data`,
-`open_data` is `--data` with its options, such as `--size`, and `Hints` and `BenchmarkOptions` are arguments of theirs.
-Notebooks show the results of `train`, `evaluate`, `convert`, `benchmark`, `compare`, `compress`, `sweep` and
-`diagnose_accuracy` as tables. Each is imported when first used, so that importing this package
-loads nothing heavy. Everything else in these folders is internal and may change.
+`diagnose_engines` is `diagnose --engines`, `open_data` is `--data` with its options, such as `--size`, and `Hints` and
+`BenchmarkOptions` are arguments of theirs. Notebooks show the results of `train`, `evaluate`, `convert`, `benchmark`,
+`compare`, `compress`, `sweep` and `diagnose_accuracy` as tables. Each is imported when first used, so that importing
+this package loads nothing heavy. Everything else in these folders is internal and may change.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.conversion import Hints, convert
     from edgepress.toolkit.data import open_data
     from edgepress.toolkit.demonstration import demo
+    from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines
     from edgepress.toolkit.evaluation import evaluate
     from edgepress.toolkit.exporting.export import export
     from edgepress.toolkit.inspection import inspect
@@ -57,6 +58,7 @@ _MODULES = {
     "demo": "demonstration",
     "diagnose": "speed_diagnosis.diagnose",
     "diagnose_accuracy": "accuracy_diagnosis.diagnose",
+    "diagnose_engines": "engine_diagnosis.diagnose",
     "evaluate": "evaluation",
     "export": "exporting.export",
     "inspect": "inspection",
@@ -86,6 +88,7 @@ __all__ = [
     "demo",
     "diagnose",
     "diagnose_accuracy",
+    "diagnose_engines",
     "evaluate",
     "export",
     "inspect",

@@ -28,11 +28,12 @@ OTHERWISE = {
         "data",
         "plot",
         "attempt",
+        "engines",
         "skip_unreadable",
         "samples",
         "test_items",
         "offline",
-    },  # `diagnose_accuracy`
+    },  # `diagnose_accuracy` and `diagnose_engines`
     "inspect": {"nodes"},
     "profile": {"nodes", "plot"},
     "sweep": {"data", "arch", "width", "size", "augmentation", "seeds", "to", "epochs", "rounds", "threads"}

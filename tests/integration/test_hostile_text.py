@@ -196,7 +196,11 @@ WALK: dict[str, Callable[[Foreign], Words]] = {
     ],
     "benchmark": lambda f: [[f.model, "--data", f.data, "--rounds", 2, "--out", f.folder / NAMES[5]]],
     "profile": lambda f: [[f.model, "--runs", 5, "--plot", f.folder / "layers.svg"]],
-    "diagnose": lambda f: [[f.model], [f.keras, f.model, "--data", f.data]],
+    "diagnose": lambda f: [
+        [f.model],
+        [f.keras, f.model, "--data", f.data],
+        [f.model, "--engines", "litert,c99", "--data", f.data],
+    ],
     "report": lambda f: [[each, "--format", "md"] for each in f.results[::2]],
     "compare": lambda f: [
         [f.results[n], f.results[n + 1], "--fail-if", "size>1%", "--format", ("text", "md")[n % 4 // 2]]

@@ -25,8 +25,8 @@ VERBS = [
     "verify",
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]
-PARTS = ["diagnose_accuracy", "open_data"]
-"""Functions that are a part of a command: `diagnose --data`, and `--data` with `--size` and the like."""
+PARTS = ["diagnose_accuracy", "diagnose_engines", "open_data"]
+"""Parts of a command: `diagnose --data`, `diagnose --engines`, and `--data` with `--size` and the like."""
 
 
 def apart(code: str) -> Any:

@@ -12,9 +12,11 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.diagnose_accuracy import diagnose_accuracy
+from edgepress.toolkit.cli.diagnose_engines import diagnose_engines
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.cli.option_table import CommaList
 from edgepress.toolkit.data import ACCEPTED
+from edgepress.toolkit.engine_diagnosis.causes import ENGINES as COMPARED
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.terminal import Table, Text
 from edgepress.toolkit.text import duration, percent, plural, rate
@@ -30,7 +32,10 @@ Accuracy = partial(Option, rich_help_panel="Why a file is inaccurate")
 def diagnose(
     files: Annotated[
         list[Path],
-        Argument(help=".tflite files without state, or .onnx files; with --data, a model and then one quantized file"),
+        Argument(
+            help=".tflite files without state, or .onnx files; with --data, a model and then one quantized file; with "
+            "--engines, one integer-only .tflite file"
+        ),
     ],
     hints: Hints,
     engine: Annotated[
@@ -43,13 +48,25 @@ def diagnose(
             autocompletion=options.list_of(("all", *TRACERS)),
         ),
     ] = None,
+    engines: Annotated[
+        str | None,
+        Option(
+            parser=CommaList,
+            metavar="NAMES",
+            help="Name the first operation that these engines compute differently, on the items of --data or random "
+            f"ones: two or more of {', '.join(COMPARED)}",
+            autocompletion=options.list_of(COMPARED),
+        ),
+    ] = None,
     threads: options.Threads = 1,
     runs: Annotated[int, Option(min=1, help="Inferences to trace; fewer if they take longer than 2 s")] = 200,
     data: Annotated[
         str | None,
         Accuracy(help=f"Say why the file is inaccurate, on the test items of this data set: {ACCEPTED}"),
     ] = None,
-    samples: Annotated[int, Accuracy(min=1, help="Test items on which layers are measured; fewer of large nets")] = 64,
+    samples: Annotated[
+        int, Accuracy(min=1, help="Test items on which layers, or engines, are compared; fewer of large nets")
+    ] = 64,
     test_items: Annotated[int, Accuracy(min=1, help="Test items that the model and the file answer")] = 1000,
     plot: Annotated[Path | None, Accuracy(help="Also plot layers and classes to a .png or .svg file")] = None,
     attempt: Annotated[
@@ -64,7 +81,11 @@ def diagnose(
     """Say why files are slow and how to fix it; or, with --data, which layers make a file inaccurate.
 
     Slow: what is not delegated, converted or far below this CPU's reach. Inaccurate: what each layer adds to the error.
+    With --engines: which operation of one file engines compute differently.
     """
+    if engines is not None:
+        diagnose_engines(files, engines, hints, data=data, samples=samples, json_output=json_output)
+        return 0
     if data is not None:
         call_with(diagnose_accuracy, locals(), items=test_items, layer_items=samples)
         return 0
@@ -78,10 +99,10 @@ def diagnose(
         failed.append({"file": file, "engine": engine, "error": error.message, "hint": error.hint})
         screen.note(f"{file}: {error.message} {error.hint}".strip())
 
-    engines = None if engine is None else [name.strip() for name in engine.split(",") if name.strip()]
-    one = len(files) == 1 and (engines is None or (len(engines) == 1 and engines != ["all"]))
+    names = None if engine is None else [name.strip() for name in engine.split(",") if name.strip()]
+    one = len(files) == 1 and (names is None or (len(names) == 1 and names != ["all"]))
     diagnoses = work(
-        *files, engine=engines, threads=threads, runs=runs, on_start=screen.step, on_error=None if one else note
+        *files, engine=names, threads=threads, runs=runs, on_start=screen.step, on_error=None if one else note
     )
     if json_output:
         screen.document({"diagnoses": [d.to_dict() for d in diagnoses], "failed": failed})

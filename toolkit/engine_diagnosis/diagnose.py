@@ -1,0 +1,139 @@
+"""Run one file on several engines, and name the first operation that they compute differently."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.contract.hints import Hints
+from edgepress.converters.scratch import ScratchFolder
+from edgepress.converters.to_c.lowering import Program, lower
+from edgepress.runtime.sessions import file_format
+from edgepress.toolkit.data.for_model import data_for, describe
+from edgepress.toolkit.engine_diagnosis.causes import ENGINES, cause_of
+from edgepress.toolkit.engine_diagnosis.outputs import Outputs, expose_outputs, outputs_of_program, outputs_on
+from edgepress.toolkit.engine_diagnosis.result import Difference, EngineComparison, Pair
+from edgepress.toolkit.errors import InputError, unknown
+from edgepress.toolkit.exporting.vectors import Vectors, data_vectors, random_vectors
+
+SAMPLES = 64
+MOST = 10_000
+"""Items at most."""
+
+
+def diagnose_engines(
+    file: str | Path,
+    engines: Sequence[str],
+    *,
+    data: str | None = None,
+    samples: int = SAMPLES,
+    hints: Hints | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> EngineComparison:
+    """Say which operation of an integer-only file different engines compute differently, and why where it is known.
+
+    The first engine is compared with each of the others, operation by operation in the order of the file: all of them
+    before the one that is named return the same numbers on every item.
+
+    Args:
+        file: A `.tflite` file that `export` takes.
+        engines: Two or more of "litert", "litert-built-in" (without XNNPACK), "tflite-micro" and "c99" (the exact model
+            of the exported C).
+        data: Data whose test items are used; None: random items.
+        samples: Number of items, 1 to 10000.
+        hints: What you know of a file that edgepress did not make.
+        on_step: Called with a sentence when a step begins.
+
+    Raises:
+        ModelFileError: The file is damaged, or holds what `export` does not take.
+        EdgepressError: An engine is unknown, not installed or does not run the file, or an argument can't be used.
+
+    Example:
+        >>> from edgepress.toolkit import convert, diagnose_engines
+        >>> made = convert("edgepress-demo/model.keras", "tflite-int8", target="integer-only", out="micro")
+        >>> diagnose_engines(made[0].path, ["c99", "c99"]).pairs[0].first is None
+        True
+    """
+    path, step = Path(file), on_step or (lambda text: None)
+    _check(path, engines, samples)
+    step("Reading the file")
+    program = lower(path)
+    vectors, notes = _items(path, program, data, samples, hints)
+    tensors = tuple(operation.output.index for operation in program.graph.operations)
+    outputs: dict[str, list[Outputs]] = {}
+    with ScratchFolder() as folder:
+        copy = Path(folder) / path.name
+        expose_outputs(path, tensors, copy)
+        for engine in dict.fromkeys(engines):
+            step(f"Running every operation on {engine}")
+            if engine == "c99":
+                outputs[engine] = outputs_of_program(program, vectors.inputs)
+            else:
+                outputs[engine] = outputs_on(engine, copy, vectors.inputs, tensors)
+    pairs = tuple(_compare(program, (engines[0], other), outputs) for other in engines[1:])
+    return EngineComparison(
+        file=str(path),
+        source=vectors.source,
+        items=len(vectors.inputs),
+        operations=len(tensors),
+        pairs=pairs,
+        notes=tuple(notes),
+    )
+
+
+def _check(path: Path, engines: Sequence[str], samples: int) -> None:
+    for name in engines:
+        if name not in ENGINES:
+            raise unknown("engine to compare", name, ENGINES)
+    if len(engines) < 2:
+        raise InputError("Two engines or more are compared.", f"Accepted: {', '.join(ENGINES)}.")
+    if not 1 <= samples <= MOST:
+        raise InputError(f"samples is {samples}; accepted: 1 to {MOST}.")
+    if file_format(path) != "tflite":
+        what = f"{path} is an ONNX file; engines are compared on TFLite files."
+        raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
+
+
+def _items(
+    path: Path, program: Program, data: str | None, samples: int, hints: Hints | None
+) -> tuple[Vectors, list[str]]:
+    """The items, as the file stores them, and notes on the file and the data."""
+    if data is None:
+        return random_vectors(program, samples), []
+    about = describe(path, hints)
+    opened, notes = data_for(about.contract, data, where=path, numbered=about.numbered)
+    return data_vectors(path, program, about.contract, opened, samples), [*about.notes, *notes]
+
+
+def _compare(program: Program, engines: tuple[str, str], outputs: dict[str, list[Outputs]]) -> Pair:
+    """Two engines, operation by operation."""
+    one, other = outputs[engines[0]], outputs[engines[1]]
+    first = None
+    for operation in program.graph.operations:
+        index = operation.output.index
+        apart = np.stack([_distance(a[index], b[index]) for a, b in zip(one, other, strict=True)])
+        if apart.any():
+            steps = int(np.max(apart))
+            first = Difference(
+                operation=operation.index,
+                kind=operation.kind,
+                tensor=operation.output.name,
+                steps=steps,
+                items=int(apart.any(axis=1).sum()),
+                values=float((apart > 0).mean()),
+                why=cause_of(operation.kind, engines, steps),
+            )
+            break
+    last = program.output.index
+    answers = np.stack([_distance(a[last], b[last]) for a, b in zip(one, other, strict=True)])
+    return Pair(engines=engines, first=first, answers=int(answers.any(axis=1).sum()), answer_steps=int(np.max(answers)))
+
+
+def _distance(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Steps between stored numbers."""
+    steps: npt.NDArray[np.int64] = np.abs(one.astype(np.int64) - other.astype(np.int64))
+    return steps
