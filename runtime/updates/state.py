@@ -33,7 +33,6 @@ class State:
         newest: Highest release that the lists have offered to this board.
         refused: Releases that are not tried again: the reason by id.
         last: The result of the last run, as `run status` shows it.
-        watched: The release that was switched to and is not yet confirmed, or an empty object.
     """
 
     checked: str = ""
@@ -42,7 +41,6 @@ class State:
     newest: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
-    watched: dict[str, Any] = field(default_factory=dict)
 
 
 def read_state(folder: Path) -> State:

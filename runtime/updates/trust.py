@@ -75,7 +75,6 @@ class Trusted:
 
     Attributes:
         releases: The list of the application's releases.
-        target: The list's own entry.
     """
 
     def __init__(self, place: Place, source: Source, state: State) -> None:

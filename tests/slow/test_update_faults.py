@@ -1,0 +1,59 @@
+"""Updates that are cut anywhere, and random histories: the scripts of benchmarks/updates with few of both."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import pytest
+import scripts
+
+sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
+sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "faults"))
+cuts = scripts.script("benchmarks/updates/power_cuts.py")
+histories = scripts.script("benchmarks/updates/histories.py")
+needs_tracing = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in cuts.NUMBERS, reason="traces system calls"
+)
+
+
+@needs_tracing
+@pytest.mark.parametrize("name", cuts.SCENARIOS)
+def test_an_update_that_is_killed_leaves_a_whole_release_and_goes_on(name: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    kills, violations = cuts.cut_all(name, tmp_path, every=17, say=said.append)
+    assert kills >= 2
+    assert violations == 0, said
+
+
+@needs_tracing
+def test_the_script_notices_a_half_release_and_an_update_that_does_not_go_on(tmp_path: Path) -> None:
+    """A check that can't fail shows nothing."""
+    bench = cuts.Bench(tmp_path, cuts.SCENARIOS["new release"])
+    assert bench.wrong() == []
+    bench.restore()
+    (bench.board.prefix / "current" / "edgepress" / "runtime" / "__main__.py").write_bytes(b"")
+    assert bench.wrong() == ["None runs after the kill"]
+    bench.restore()
+    (bench.board.prefix / "updates" / "state.json").write_bytes(b"half")
+    assert "the next update fails" in bench.wrong()[0]
+
+
+def test_histories_do_not_differ_from_the_model(tmp_path: Path) -> None:
+    histories.check(40, tmp_path)
+
+
+@pytest.mark.parametrize("mistake", ["old release", "refused release"])
+def test_the_model_notices_mistakes(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(place: object, state: object, releases: list[object]) -> object:
+        """What an updater without the rule would take."""
+        others = [r for r in releases if r.release != place.release]  # type: ignore[attr-defined]
+        if mistake == "refused release":
+            others = [r for r in others if r.release > place.release]  # type: ignore[attr-defined]
+        return others[0] if others else None
+
+    monkeypatch.setattr(histories.update, "choose", choose)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011
+        histories.check(200, tmp_path, phases=[histories.Phase.generate], derandomize=True)
+    assert "AssertionError" in repr(caught.value) + str(type(caught.value))
