@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgepress.converters.contract.hints import Hints
+from edgepress.converters.system import map_large_blocks
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.playing.choice import Choice, choose
@@ -68,6 +69,7 @@ def play(
     panel = Panel(choice)
     site = Site(panel, Differences("running", "The test images are being opened."))
     server = Server(site.handle)
+    map_large_blocks()  # photos are large requests
     try:
         panel.open()
         failed = [player.error for player in panel.players if player.error is not None]
