@@ -112,7 +112,6 @@ def drawn(pair: Pair, draws: int) -> dict[str, float]:
     base, lost, gained = right[0], right[0] & ~right, ~right[0] & right
     differing = pair.predicted != pair.predicted[0]
     items = np.arange(len(pair.y))
-    own, other = pair.scores[items, pair.predicted[0]], pair.scores[items, pair.predicted]
     drops = base.mean() - right.mean(axis=1)
     products = pair.costs.prod(axis=1)
     best = products[drops <= LIMIT].min()
@@ -123,21 +122,26 @@ def drawn(pair: Pair, draws: int) -> dict[str, float]:
         rows = rng.choice(total, n, replace=False)
         numbers = [part[:, rows].sum(axis=1) for part in (lost, gained, differing)]
         rest = differing.sum(axis=1) - numbers[2]
-        odds = Odds(fit_temperature(pair.scores[rows], pair.y[rows]))
-        probabilities = np.where(differing, odds.of_scores(own, other), 0)
-        expected = probabilities[:, rows].sum(axis=1) / np.maximum(numbers[2], 1)
+        probabilities = Odds(fit_temperature(pair.scores[rows], pair.y[rows])).probabilities(pair.scores)
+        both = [np.where(differing, probabilities[items, of], 0) for of in (pair.predicted[0], pair.predicted)]
+        expected = share(*(part[:, rows] for part in both))
         chosen = {
             "": by_rule(pair, n, numbers, expected),
             "before ": by_former(pair, n, numbers),
         }
         if draw % MORE_EVERY == 0:
-            of_all = probabilities.sum(axis=1) / np.maximum(differing.sum(axis=1), 1)
-            chosen["more "] = by_rule(pair, n, numbers, of_all, more=total - n, rest=rest)
+            chosen["more "] = by_rule(pair, n, numbers, share(*both), more=total - n, rest=rest)
         for which, number in chosen.items():
             counts[f"{which}beyond"] += drops[number] > LIMIT
             counts[f"{which}near"] += products[number] <= NEAR * best
     few = -(-draws // MORE_EVERY)
     return {key: count / (few if key.startswith("more") else draws) for key, count in counts.items()}
+
+
+def share(own: Floats, other: Floats) -> Floats:
+    """The expected share of lost items among lost and gained ones, of each file; 0.5 if none differs."""
+    lost, gained = own.sum(axis=1), other.sum(axis=1)
+    return np.where(lost + gained > 0, lost / np.maximum(lost + gained, 1e-12), 0.5)
 
 
 def by_rule(
@@ -152,9 +156,10 @@ def by_rule(
         lost, gained, differing = (int(part[number]) for part in numbers)
         further = 0 if rest is None else int(rest[number])
         others = differing - lost - gained if more else 0
-        known = float(expected[number]) if differing + further else 0.5
-        evidence = Evidence(n, lost, gained, others, more, further, expected_lost=known)
+        evidence = Evidence(n, lost, gained, others, more, further, expected_lost=float(expected[number]))
         sure = 1.0 if number == 0 else probability_within(evidence, LIMIT)
+        if lost - gained > LIMIT * n:  # its measured drop is beyond the limit
+            sure = 0.0
         costs[number] = costs[number]._replace(probability=sure)
         if sure >= Rule().confidence:
             break  # all others have larger products

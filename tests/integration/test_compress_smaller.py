@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgepress.toolkit.compression import smaller
-from edgepress.toolkit.compression.builder import SourceModel
+from edgepress.toolkit.compression.builder import FloatModel
 from edgepress.toolkit.compression.limits import Limits
 from edgepress.toolkit.compression.report import why_best
 from edgepress.toolkit.compression.search import StrategySearch
@@ -41,12 +41,12 @@ class Builder:
             format="tflite", validation=SimpleNamespace(test=range(COUNT)), model=Path("model")
         )
 
-    def prune(self, *, max_size: int) -> SourceModel:
+    def prune(self, *, max_size: int) -> FloatModel:
         self.asked.append(max_size)
         self.cache.seconds += 60
         path = self.folder / f"{max_size}.tflite"
         path.write_bytes(bytes(round(self.grows * max_size)))
-        return SourceModel(path, {}, 60.0)
+        return FloatModel(path, {}, 60.0)
 
     def convert(self, source: Path, schemes: Sequence[str]) -> list[Trial]:
         return [Trial(scheme=scheme, file=source, size_bytes=source.stat().st_size) for scheme in schemes]

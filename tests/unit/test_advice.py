@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgepress.toolkit.benchmarking.advice import advice_of, best_engines, choose, costs_of, engine_notes, front_of
-from edgepress.toolkit.results.records import DROP, NO_BASELINE, UNPROVEN, USABLE, Advice, Measurement
+from edgepress.toolkit.results.records import DROP, NO_BASELINE, NOT_COMPARABLE, UNPROVEN, USABLE, Advice, Measurement
 from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
 from edgepress.toolkit.stats.samples import items_to_be_sure, items_to_rule_out
@@ -135,7 +136,7 @@ def test_where_no_file_is_sure_enough_it_says_so_and_what_would_help() -> None:
 def test_a_file_that_would_be_chosen_is_named_with_the_images_that_it_takes() -> None:
     found = advise(FLOAT, row("half", 50, 20.0), unsure("int8", 25, 10.0))
     assert (found.ship, found.unsure_file, found.unsure_engine) == ("half", "int8", "litert")
-    needed = items_to_be_sure(4, 2, 400, drop=0.01, confidence=0.9)
+    needed = items_to_be_sure(Evidence(400, 4, 2), drop=0.01, confidence=0.9)
     assert needed is not None
     assert (
         f"int8 on litert would be chosen, but is only 70 % sure (drop 0.50 pp). About {estimate(needed)} test"
@@ -315,3 +316,29 @@ def test_a_note_explains_slow_int8_of_tflite_runtime_on_x86(change: dict[str, An
     rows = [FLOAT, row("int8", 25, **plain | change)]
     assert bool(engine_notes(rows, X86)) == noted
     assert engine_notes(rows, PI) == []
+
+
+def test_a_measured_drop_beyond_the_limit_does_not_qualify_however_sure() -> None:
+    """2 of 150 images are lost, 1.33 pp: the posterior is 90 % sure, and the user sees a drop beyond the limit."""
+    beyond = row("int8", 25, 10.0, 0.902, DROP, drop_pp=1.33)
+    advice = advise(FLOAT, row("half", 50, 15.0), beyond)
+    assert advice.ship == "half"
+    board = dataclasses.replace(beyond, status=f"{NOT_COMPARABLE}: throttled; {DROP}")
+    assert advise(FLOAT, row("half", 50, 15.0), board).ship == "half"
+
+
+@pytest.mark.parametrize(("lost", "gained", "expected"), [(4, 2, 0.6), (3, 3, None), (2, 0, 0.9), (8, 5, 0.55)])
+def test_the_items_that_make_it_sure_do(lost: int, gained: int, expected: float | None) -> None:
+    evidence = Evidence(500, lost, gained, expected_lost=expected)
+    needed = items_to_be_sure(evidence, drop=0.01, confidence=0.95)
+    assert needed is not None
+
+    def sure(items: int) -> float:
+        scale = items / 500
+        return probability_within(
+            Evidence(items, round(lost * scale), round(gained * scale), expected_lost=expected), 0.01
+        )
+
+    assert sure(int(1.1 * needed)) >= 0.94
+    assert needed == 98 or sure(int(0.6 * needed)) < 0.97
+    assert items_to_be_sure(Evidence(500, 8, 2), drop=0.01, confidence=0.9) is None

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgepress.toolkit.compression import smaller, strategies
-from edgepress.toolkit.compression.builder import SourceModel, _by_target
+from edgepress.toolkit.compression.builder import FloatModel, _by_target
 from edgepress.toolkit.compression.limits import Limits
 from edgepress.toolkit.compression.report import misses, on_test, plot_search, why_none
 from edgepress.toolkit.compression.search import TIME_IS_UP, StrategySearch
@@ -46,12 +46,12 @@ class Shop:
         self.probed: list[float] = []
         self.np = np
 
-    def prune(self, *, briefly: bool = False, max_size: float = 0, macs: float = 0) -> SourceModel:
+    def prune(self, *, briefly: bool = False, max_size: float = 0, macs: float = 0) -> FloatModel:
         share = max_size / self.bytes_of if max_size else macs
         (self.probed if briefly else self.pruned).append(share)
         if briefly and not self.probes:
             raise EdgepressError("It can't be made.")
-        return SourceModel(Path(f"{share}"), {}, 60.0)
+        return FloatModel(Path(f"{share}"), {}, 60.0)
 
     def convert(self, source: Path, schemes: list[str], **options: Any) -> list[Trial]:
         return [Trial(scheme=scheme, seconds=1.0, file=source) for scheme in schemes]
@@ -152,7 +152,7 @@ def test_a_share_that_can_t_be_reached_is_not_trained(limit, found):
     state, shop = search_with(Limits.of(0.5, None, limit), drop_at=0.0)
     real = shop.prune
 
-    def prune(*, macs: float, briefly: bool = False) -> SourceModel:
+    def prune(*, macs: float, briefly: bool = False) -> FloatModel:
         source = real(macs=macs, briefly=briefly)
         if briefly and macs <= 0.1:
             raise EdgepressError("Each layer has one channel left.")
@@ -251,7 +251,7 @@ def test_pruning_keeps_ram_by_macs_and_flash_by_bytes(ram, flash, by_bytes):
     asked: list[bool] = []
     real = shop.prune
 
-    def prune(*, briefly: bool = False, **target: float) -> SourceModel:
+    def prune(*, briefly: bool = False, **target: float) -> FloatModel:
         asked.append("max_size" in target)
         return real(briefly=briefly, **target)
 
@@ -298,7 +298,7 @@ def test_widths_are_those_of_the_model_s_architecture():
 )
 def test_a_narrower_net_that_fails_is_not_said_to_be_too_large(error, why):
     state, shop = search_with(Limits.of(0.5, 50_000), drop_at=0.0)
-    shop.untrained = lambda *arguments: SourceModel(Path("1"), {}, 1.0)  # type: ignore[attr-defined]
+    shop.untrained = lambda *arguments: FloatModel(Path("1"), {}, 1.0)  # type: ignore[attr-defined]
     shop.time = lambda trial, reference: replace(trial, size_bytes=60_000, error=error)  # type: ignore[method-assign]
     smaller.width(state)
     assert why in state.skipped[-1].why

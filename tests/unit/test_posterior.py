@@ -82,9 +82,9 @@ def test_it_falls_with_losses_and_rises_with_gains_agreement_and_limit(evidence:
     change = dataclasses.replace
     assert 0 <= found <= 1
     worse = change(evidence, items=evidence.items + 1, lost=evidence.lost + 1)
-    better = change(evidence, items=evidence.items + 1, gained=evidence.gained + 1)
     assert probability_within(worse, limit) <= found + 0.005
-    if evidence.lost + evidence.gained + evidence.others + evidence.more_differing:
+    if evidence.lost:
+        better = change(evidence, lost=evidence.lost - 1, gained=evidence.gained + 1)
         assert probability_within(better, limit) >= found - 0.005
     assert probability_within(evidence, 2 * limit) >= found - 1e-9
     agreeing = change(evidence, more_items=evidence.more_items + 5000)

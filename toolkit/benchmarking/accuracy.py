@@ -100,6 +100,7 @@ def with_probability(figures: AccuracyFigures, evidence: Evidence, max_drop_pp: 
         gained=evidence.gained,
         differing=evidence.lost + evidence.gained + evidence.others,
         more_differing=evidence.more_differing if evidence.more_items else None,
+        expected_lost=evidence.expected_lost,
     )
 
 

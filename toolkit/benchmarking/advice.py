@@ -30,6 +30,7 @@ from edgepress.toolkit.results.records import (
 )
 from edgepress.toolkit.stats.choice import CONFIDENCE, Costs, Rule
 from edgepress.toolkit.stats.intervals import paired_ratio
+from edgepress.toolkit.stats.posterior import Evidence
 from edgepress.toolkit.stats.samples import items_to_be_sure, items_to_rule_out
 from edgepress.toolkit.text import duration, estimate, sure
 
@@ -122,12 +123,13 @@ def front_of(result: Benchmark, host: str = "") -> list[Measurement]:
 def costs_of(results: Sequence[Measurement]) -> list[Costs]:
     """What each file takes, as the rule compares it; a file that failed has no probability.
 
-    The latency of a board that was throttled or busy does not count. Without labels, the probability is 1 or 0.
+    A file whose measured drop is beyond the limit does not qualify, however small the sample is. The latency of a board
+    that was throttled or busy does not count. Without labels, the probability is 1 or 0.
     """
     costs = []
     for r in results:
         by_error = float(r.status == USABLE) if r.max_error is not None else None
-        probability = None if r.failed else r.probability if by_error is None else by_error
+        probability = None if r.failed or r.status.endswith(DROP) else r.probability if by_error is None else by_error
         costs.append(Costs(r.size_bytes, None if r.status.startswith(NOT_COMPARABLE) else r.p50_us, probability))
     return costs
 
@@ -213,7 +215,8 @@ def _needed(unsure: Measurement, *, chosen: bool, count: int, max_drop_pp: float
         needed, what = items_to_rule_out(lost, gained, count, drop=limit), "prove it (95 % interval)"
         head = ""
     else:
-        needed = items_to_be_sure(lost, gained, count, drop=limit, confidence=rule.confidence)
+        evidence = Evidence(count, lost, gained, expected_lost=unsure.expected_lost)
+        needed = items_to_be_sure(evidence, drop=limit, confidence=rule.confidence)
         what, drop = f"make it {sure(rule.confidence)} sure", f"{unsure.drop_pp:.2f} pp"
         head = f"{_name(unsure)} would be chosen, but is only {sure(unsure.probability)} sure (drop {drop}). "
     if needed is None:

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.runtime.acceptance import SMALLEST, Temperature
+from edgepress.runtime.acceptance import Temperature
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.stats.posterior import LEAST_KNOWING
 from edgepress.toolkit.stats.temperature import fit_temperature
 
-Floats = npt.NDArray[np.floating[Any]]
 MOST_FIT = 2000
 """Items that the temperature is fitted on at most: it is one number, and two at most."""
 
@@ -58,26 +56,36 @@ class Odds:
         Args:
             pairs: The baseline's answers with the file's to the same items, for each set of items.
         """
-        lost = np.concatenate([self._lost(baseline, file.predicted) for baseline, file in pairs])
-        return float(lost.mean()) if len(lost) else 0.5
+        own, other = np.sum([self._lost_and_gained(baseline, file.predicted) for baseline, file in pairs], axis=0)
+        return float(own / (own + other)) if own + other else 0.5
 
-    def _lost(self, baseline: Answers, predicted: npt.NDArray[np.int64]) -> Floats:
-        """For each item that is answered differently, the probability that it is lost if it is lost or gained.
+    def _lost_and_gained(self, baseline: Answers, predicted: npt.NDArray[np.int64]) -> tuple[float, float]:
+        """How many of the items that are answered differently are expected to be lost, and gained.
 
         A class that is none of the baseline's best has a probability of 0.
         """
         assert baseline.classes is not None
         assert baseline.scores is not None
         (differing,) = np.nonzero(baseline.predicted != predicted)
-        classes, scores = baseline.classes[differing], baseline.scores[differing]
+        classes, probabilities = baseline.classes[differing], self.probabilities(baseline.scores[differing])
         own, other = (
-            np.where(classes == wanted[differing, np.newaxis], scores, 0).sum(axis=1)
+            float(probabilities[classes == wanted[differing, np.newaxis]].sum())
             for wanted in (baseline.predicted, predicted)
         )
-        return self.of_scores(own, other)
+        return own, other
 
-    def of_scores(self, own: Floats, other: Floats) -> Floats:
-        """The probability of the baseline's class by its scores of it and of another class, if the label is either."""
-        offset = max(self.temperature.offset, SMALLEST)
-        logits = np.log(np.maximum(own, 0) + offset) - np.log(np.maximum(other, 0) + offset)
-        return np.asarray(np.exp(-np.logaddexp(0, -logits / self.temperature.temperature)), np.float64)
+    def probabilities(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The probabilities of classes by their scores, both of shape (N, classes)."""
+        return self.temperature.probabilities(scores) if len(scores) else scores
+
+
+def expected_lost(baseline: Answers, file: Answers, y: npt.NDArray[np.int64]) -> float | None:
+    """The expected share of lost items of one file (`Odds.expected_lost`); None if the odds are not known.
+
+    Args:
+        baseline: The baseline's answers.
+        file: The file's answers to the same items.
+        y: The labels of these items, int64, shape (N,).
+    """
+    odds = Odds.of(baseline, y)
+    return None if odds is None else odds.expected_lost([(baseline, file)])

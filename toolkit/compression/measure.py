@@ -19,6 +19,7 @@ import numpy as np
 from edgepress.converters.files import write_bytes
 from edgepress.converters.to_c.footprint import compute_footprint
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
+from edgepress.toolkit.benchmarking.expected import expected_lost
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.quiet import Watch
 from edgepress.toolkit.benchmarking.timing import Timing, time_candidates
@@ -60,7 +61,7 @@ class Measurer:
         if trial.file is None:
             return trial
         started = self.cache.seconds
-        trial = self.time(self._answer(trial), reference)
+        trial = self.time(self._answer(trial, reference), reference)
         return replace(trial, seconds=trial.seconds + self.cache.seconds - started)
 
     def final(self, best: Trial, reference: Trial, limit: float) -> dict[str, Any]:
@@ -74,7 +75,8 @@ class Measurer:
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             y = self.options.opened.test.y
-            right = {t.sha256: self._answers(t, self.options.opened).predicted == y for t in (reference, best)}
+            answers = {t.sha256: self._answers(t, self.options.opened) for t in (reference, best)}
+            right = {sha256: given.predicted == y for sha256, given in answers.items()}
             drop = paired_drop(right[reference.sha256], right[best.sha256])
             evidence = evidence_of(right[reference.sha256], right[best.sha256])
             accuracy = {t.sha256: float(np.mean(right[t.sha256])) for t in (reference, best)}
@@ -87,11 +89,13 @@ class Measurer:
                 "drop_high_pp": drop.high,
                 "lost": evidence.lost,
                 "gained": evidence.gained,
+                "expected_lost": expected_lost(answers[reference.sha256], answers[best.sha256], y),
             }, {}
 
-        files = {"file": best.sha256, "reference": reference.sha256, "figures": "drop, lost, gained"}
+        files = {"file": best.sha256, "reference": reference.sha256, "figures": "drop, lost, gained, expected"}
         final = dict(self.cache.step("final", "measuring the best file on test items", files, work, here=True).result)
-        evidence = Evidence(final["items"], final["lost"], final["gained"])
+        expected = final.pop("expected_lost")
+        evidence = Evidence(final["items"], final["lost"], final["gained"], expected_lost=expected)
         return final | {"probability": probability_within(evidence, limit / 100)}
 
     @cached_property
@@ -107,21 +111,26 @@ class Measurer:
             raise answers
         return answers
 
-    def _answer(self, trial: Trial) -> Trial:
+    def _answer(self, trial: Trial, reference: Trial | None) -> Trial:
         """With accuracy on validation items; a file that does not run gets the reason."""
         data = self.options.validation
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
-            return {"correct": packed(self._answers(trial, data).predicted == data.test.y)}, {}
+            y, answers = data.test.y, self._answers(trial, data)
+            expected = None if reference is None else expected_lost(self._answers(reference, data), answers, y)
+            return {"correct": packed(answers.predicted == y), "expected_lost": expected}, {}
 
         words = f"accuracy of {trial.how} on {len(data.test)} validation items"
+        arguments = {"file": trial.sha256, "reference": "" if reference is None else reference.sha256}
         try:
-            correct = self.cache.step("accuracy", words, {"file": trial.sha256}, work, here=True).result["correct"]
+            result = self.cache.step("accuracy", words, arguments, work, here=True).result
         except FATAL:
             raise
         except EdgepressError as e:
             return replace(trial, error=f"{e.message} {e.hint}".strip())
-        return replace(trial, correct=correct, accuracy=float(np.mean(unpacked(correct, len(data.test)))))
+        correct = result["correct"]
+        accuracy = float(np.mean(unpacked(correct, len(data.test))))
+        return replace(trial, correct=correct, accuracy=accuracy, expected_lost=result["expected_lost"])
 
     def time(self, trial: Trial, reference: Trial | None) -> Trial:
         """With latency: that of the float file times the ratio of both in the same rounds; and with memory.

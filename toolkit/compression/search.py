@@ -14,7 +14,7 @@ from edgepress.toolkit.compression.step_cache import FATAL, CompressOptions
 from edgepress.toolkit.compression.trial import Trial, best_of, with_drop
 from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.stats.choice import Rule
-from edgepress.toolkit.stats.posterior import Evidence, probability_within
+from edgepress.toolkit.stats.posterior import LEAST_KNOWING, Evidence, probability_within
 
 OTHERS = tuple(name for name in KINDS if name != "drop")
 """The limits that a smaller net can keep where a more exact one can't."""
@@ -171,7 +171,8 @@ class StrategySearch:
         if best is None:
             return False
         limit = self.limits.values["drop"] / 100
-        alike = probability_within(Evidence(self.count, 0, 0), limit)
+        expected = 0.5 if self.count >= LEAST_KNOWING else None
+        alike = probability_within(Evidence(self.count, 0, 0, expected_lost=expected), limit)
         return (best.probability or 0.0) >= min(self.rule.confidence, alike)
 
     def only_drop_missed(self, strategy: str | None = None) -> list[Trial]:

@@ -44,6 +44,7 @@ class Trial:
         error: Why it could not be made or measured; empty if it was.
         facts: More about how it was made: the share of MACs, the width, figures of a training.
         correct: Base64 of `numpy.packbits` of which validation items it classifies correctly.
+        expected_lost: See `Evidence.expected_lost`, of the float file's probabilities.
     """
 
     number: int = 0
@@ -69,6 +70,7 @@ class Trial:
     error: str = ""
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     correct: str = ""
+    expected_lost: float | None = None
 
     @property
     def figures(self) -> dict[str, float | None]:
@@ -82,7 +84,7 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """As in `compress --json`, without the single answers."""
         document = dataclasses.asdict(self)
-        del document["correct"]
+        del document["correct"], document["expected_lost"]
         return document | {"file": None if self.file is None else str(self.file)}
 
 
@@ -99,7 +101,8 @@ def with_drop(trial: Trial, reference: Trial, count: int, limit: float) -> Trial
         return trial
     before, after = unpacked(reference.correct, count), unpacked(trial.correct, count)
     drop = paired_drop(before, after)
-    probability = probability_within(evidence_of(before, after), limit / 100)
+    evidence = replace(evidence_of(before, after), expected_lost=trial.expected_lost)
+    probability = probability_within(evidence, limit / 100)
     return replace(trial, drop_pp=drop.estimate, drop_low_pp=drop.low, drop_high_pp=drop.high, probability=probability)
 
 

@@ -153,6 +153,8 @@ class AccuracyFigures(AcceptedFigures):
         lost, gained: Number of test items that only the baseline, or only this file, classifies correctly.
         differing: Number of test items that the two put in different classes.
         more_differing: The same of the items of `--more`.
+        expected_lost: Share of lost items among the lost and gained ones of those, as the baseline's probabilities
+            predict it, 0-1; None if they are not known.
         mcnemar_p: P-value of the exact McNemar test: the probability of such a difference by chance.
         verdict: What the interval of the drop shows, in words.
         ece: Expected calibration error, 0-1, 15 bins of equal width (Guo et al. 2017, arXiv:1706.04599).
@@ -175,6 +177,7 @@ class AccuracyFigures(AcceptedFigures):
     gained: int | None = None
     differing: int | None = None
     more_differing: int | None = None
+    expected_lost: float | None = None
     mcnemar_p: float | None = None
     verdict: str = ""
     ece: float | None = None

@@ -7,13 +7,15 @@ the planning of tests.
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
+from dataclasses import replace
 
 from edgepress.toolkit.stats.intervals import Z95, Interval, score_interval
-from edgepress.toolkit.stats.posterior import least_items_for
+from edgepress.toolkit.stats.posterior import Evidence, least_items_for, probability_within
 
 Z80 = 0.841621
 """Quantile of the normal distribution for a power of 80 %: four tests in five of that size succeed."""
+MOST_PLANNED = 10_000_000
+"""More items than this are not worth planning."""
 
 
 def share_interval(count: int, total: int) -> Interval:
@@ -90,32 +92,43 @@ def items_to_rule_out(lost: int, gained: int, total: int, *, drop: float) -> int
     Returns:
         The number; None if the observed drop is not below the limit, so that more items would not help.
     """
-    needed = _planned(lost, gained, total, drop, quantile=Z95)
+    needed = _planned(lost, gained, total, drop)
     return None if needed is None else max(needed, least_items(drop))
 
 
-def items_to_be_sure(lost: int, gained: int, total: int, *, drop: float, confidence: float) -> int | None:
-    """How many items make it so probable, with a chance of 80 %, that the accuracy drop is below a limit.
-
-    The same planning as of `items_to_rule_out` with one tail of `confidence`: the posterior's probability reaches it
-    about where the one-sided test does.
+def items_to_be_sure(evidence: Evidence, *, drop: float, confidence: float) -> int | None:
+    """How many items with labels make it so probable that the accuracy drop is below a limit, if all are as these.
 
     Args:
-        lost: Number of items that only the first file classifies correctly.
-        gained: Number of items that only the second does.
-        total: Number of all items, at least 1.
+        evidence: The items so far, without further ones, at least 1.
         drop: The limit, above 0 and below 1.
         confidence: The wanted probability (`edgepress.toolkit.stats.posterior`), 0.5 to 1.
 
     Returns:
-        The number; None if the observed drop is not below the limit, so that more items would not help.
+        The number, within a hundredth; None if the observed drop is not below the limit, so that more items would not
+        help, or if so many as `MOST_PLANNED` would not.
     """
-    needed = _planned(lost, gained, total, drop, quantile=NormalDist().inv_cdf(confidence))
-    return None if needed is None else max(needed, least_items_for(drop, confidence))
+    total = evidence.items
+    if (evidence.lost - evidence.gained) / total >= drop:
+        return None
+
+    def enough(items: int) -> bool:
+        lost, gained = math.ceil(evidence.lost * items / total), evidence.gained * items // total
+        return probability_within(replace(evidence, items=items, lost=lost, gained=gained), drop) >= confidence
+
+    low, high = 0, least_items_for(drop, confidence)
+    while not enough(high):
+        low, high = high, 2 * high
+        if high > MOST_PLANNED:
+            return None
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
-def _planned(lost: int, gained: int, total: int, drop: float, *, quantile: float) -> int | None:
-    """The items that a test with this quantile needs; None if the observed drop is not below the limit."""
+def _planned(lost: int, gained: int, total: int, drop: float) -> int | None:
+    """The items that a test at 2.5 % needs; None if the observed drop is not below the limit."""
     assumed = max(0.0, (lost - gained) / total)
     if assumed >= drop:
         return None
@@ -124,7 +137,7 @@ def _planned(lost: int, gained: int, total: int, drop: float, *, quantile: float
     linear = (2 - assumed) * drop - share  # the most likely shares if the drop is the limit, as in `_accepted`
     q = (math.sqrt(linear**2 + 8 * other * drop * (1 - drop)) - linear) / 4
     at_limit, true = math.sqrt(2 * q + drop * (1 - drop)), math.sqrt(one + other - assumed**2)
-    return math.ceil(((quantile * at_limit + Z80 * true) / (drop - assumed)) ** 2)
+    return math.ceil(((Z95 * at_limit + Z80 * true) / (drop - assumed)) ** 2)
 
 
 def items_without_labels(differing: int, total: int, *, drop: float) -> int | None:
