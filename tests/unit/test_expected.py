@@ -29,7 +29,7 @@ def softmax(logits: npt.NDArray[Any]) -> Floats:
 def drawn(request: Any) -> tuple[npt.NDArray[Any], Floats, npt.NDArray[np.int64]]:
     """Logits of 8 classes, labels drawn from them, and scores that are sharper or softer than they should be.
 
-    Some items are clear and some are not, so that differing items have more or less probability outside of both classes.
+    Some items are clear and some are not, so that other classes are more or less probable where answers differ.
     """
     rng = np.random.default_rng(5)
     logits = rng.normal(0, 1, (6000, 8)) * np.exp(rng.normal(0.3, 0.8, (6000, 1)))
