@@ -118,7 +118,7 @@ def test_classify_imports_nothing_but_numpy_the_engine_and_pillow(run: Any, pict
 
 
 def test_the_runtime_stays_small() -> None:
-    """Bytes of all files but those of updates, which few bundles hold; lines of code, without comments and docstrings."""
+    """Bytes of all files but those of updates, which few bundles hold; lines without comments and docstrings."""
     paths = Path(board_module.__file__).parent.rglob("*.py")
     texts = [path.read_text() for path in paths if path.parent.name != "updates"]
     assert sum(len(text.encode()) for text in texts) < 243_000
