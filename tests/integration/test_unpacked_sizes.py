@@ -297,10 +297,12 @@ OPENS = {
     "data/shard_scan.py": "reads headers through _Bounded",
     "inspection/keras_file.py": "refuse_unsafe",
     "inspection/tflite_file.py": "reads names only",
+    "publishing/publish.py": "a bundle that was verified",
     "sources/bombs.py": "refuse_bomb",
     "sources/keras.py": "refuse_unsafe",
     "training/pretrained.py": "refuse_unsafe",
     "workers/answer.py": "items that the parent wrote",
+    "workers/operation_outputs.py": "items that the parent wrote",
     "workers/turn.py": "items that the parent wrote",
 }
 """Modules that open archives or arrays, and what limits what they unpack, or why nothing has to."""

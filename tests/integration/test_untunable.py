@@ -27,7 +27,9 @@ def encoder(folder: Path, *, kind: RepairKind = "int8", learned: bool = False) -
     ranges = {"input": (0.0, 1.0)} if learned else {}
     source = SimpleNamespace(facts=SimpleNamespace(format="keras"), loops=False, onnx=lambda adapter: OWN)
     contract = SimpleNamespace(input=InputSpec(shape=(4,)))
-    job: Any = SimpleNamespace(float_graph=float_graph, learned=ranges, adapter=None, contract=contract, rewrite=False)
+    job: Any = SimpleNamespace(
+        float_graph=float_graph, learned=ranges, adapter=None, contract=contract, rewrite=False, left_off=None
+    )
     reference: Any = None
     return Encoder(source, job, Once(), reference)
 
