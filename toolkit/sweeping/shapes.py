@@ -124,6 +124,7 @@ FINAL = _object(
     drop_high_pp=float,
     lost=Count,
     gained=Count,
+    expected_lost=Share | None,
 )
 """See `compression.measure.Measurer.final`."""
 ROUNDS = _object(
@@ -148,7 +149,7 @@ SHAPES = {
     "compress-distil": Shape(_object(STEP, facts=DISTILLED), TAKEN, roles=_MODEL),
     "compress-probe": Shape(STEP, TAKEN, roles=_MODEL),
     "compress-final": Shape(FINAL, TAKEN),
-    "compress-accuracy": Shape(_object(STEP, correct=Base64), TAKEN),
+    "compress-accuracy": Shape(_object(STEP, correct=Base64, expected_lost=Share | None), TAKEN),
     "compress-latency": Shape(STEP, ROUNDS),
     "compress-footprint": Shape(_object(STEP, ram=Count, flash=Count), TAKEN),
 }
