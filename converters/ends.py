@@ -31,7 +31,10 @@ def chosen_output(where: str, outputs: Mapping[str, bool], wanted: str, inner: C
     if wanted in inner:
         return wanted
     if wanted and wanted not in outputs:
-        raise InputError(f"{where} has no output {wanted!r}.", f"Accepted for --output: {', '.join(outputs)}.")
+        hint = f"Accepted for --output: {', '.join(outputs)}."
+        if wanted == LOGITS:
+            hint += " Only edgepress convert takes logits to leave the last softmax or sigmoid to the runtime."
+        raise InputError(f"{where} has no output {wanted!r}.", hint)
     floats = [name for name, real in outputs.items() if real]
     if len(outputs) < 2 or not (wanted or len(floats) == 1):
         return None

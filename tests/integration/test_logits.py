@@ -241,8 +241,12 @@ def test_a_name_that_is_optional_is_taken_where_it_is() -> None:
     assert chosen_output("m", {"a": True, "b": False}, wanted) == "a"
     assert chosen_output("m", {"a": True}, wanted) is None
     assert chosen_output("m", {"logits?": True, "b": True}, wanted) == "logits?"
-    with pytest.raises(InputError, match="has no output 'logits'"):
+    with pytest.raises(InputError, match="has no output 'logits'") as refused:
         chosen_output("m", {"a": True, "b": True}, LOGITS)
+    assert refused.value.hint.startswith("Accepted for --output: a, b. Only edgepress convert takes logits")
+    with pytest.raises(InputError, match="has no output 'c'") as refused:
+        chosen_output("m", {"a": True, "b": True}, "c")
+    assert refused.value.hint == "Accepted for --output: a, b."
 
 
 @pytest.mark.parametrize("logits", [True, False])
