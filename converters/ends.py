@@ -19,7 +19,7 @@ def chosen_output(where: str, outputs: Mapping[str, bool], wanted: str, inner: C
         where: The file, for messages.
         outputs: By name, whether it is of real numbers; labels, which some classifiers return as well, are not.
         wanted: The name that the user gave; "" for the only output of real numbers. With `IF_ANY` behind it, the only
-            one of real numbers is meant if there is none of this name.
+            one of real numbers is meant if there is none of this name; a value inside the model is never taken for it.
         inner: Names of values inside the model, which can be given, too.
 
     Raises:
@@ -27,11 +27,14 @@ def chosen_output(where: str, outputs: Mapping[str, bool], wanted: str, inner: C
     """
     if wanted.endswith(IF_ANY) and wanted not in {*outputs, *inner}:
         name = wanted.removesuffix(IF_ANY)
-        wanted = name if name in {*outputs, *inner} else ""
+        wanted = name if name in outputs else ""
     if wanted in inner:
         return wanted
     if wanted and wanted not in outputs:
-        raise InputError(f"{where} has no output {wanted!r}.", f"Accepted for --output: {', '.join(outputs)}.")
+        hint = f"Accepted for --output: {', '.join(outputs)}."
+        if wanted == LOGITS:
+            hint += " Only edgepress convert takes logits to leave the last softmax or sigmoid to the runtime."
+        raise InputError(f"{where} has no output {wanted!r}.", hint)
     floats = [name for name, real in outputs.items() if real]
     if len(outputs) < 2 or not (wanted or len(floats) == 1):
         return None

@@ -26,11 +26,15 @@ class AdaptedSession(Session):
     """A session of a published file that takes the items of its contract."""
 
     def __init__(self, session: Session, contract: Contract, adapter: Adapter) -> None:
-        self.contract, self.shape, self.dtype = contract, contract.input.shape, np.dtype(contract.input.dtype)
+        item = contract.input
+        self.contract, self.shape, self.dtype = contract, item.shape, np.dtype(item.dtype)
         self.classes, self.output_shape, self.batch = session.classes, session.output_shape, session.batch
         self.stateful, self.keep_state = session.stateful, session.keep_state
         self._run, self._reset, self._adapter = session.run, session.reset, adapter
-        self._stored = _stored(adapter, session.scale, session.dtype)
+        self._stored: Stored | None = _stored(adapter, session.scale, session.dtype, self.dtype)
+        if item.dtype != "uint8" and adapter == Adapter(shape=item.shape, sigmoid=adapter.sigmoid):
+            # Items are stored as without an adapter: float32 would lose large integers.
+            self.dtype, self.scale, self._stored = session.dtype, session.scale, None
 
     def reset(self) -> None:
         """Begin anew."""
@@ -38,7 +42,7 @@ class AdaptedSession(Session):
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of the contract's items, of any size unless the file fixes it."""
-        out = self._run(adapted(batch, self._adapter, self._stored))
+        out = self._run(batch if self._stored is None else adapted(batch, self._adapter, self._stored))
         return sigmoid(out) if self._adapter.sigmoid else out
 
 
@@ -94,9 +98,9 @@ def _by_own_values(items: npt.NDArray[np.float32], rule: str | None) -> npt.NDAr
     return items
 
 
-def _stored(adapter: Adapter, scale: tuple[float, int], dtype: np.dtype[Any]) -> Stored:
-    """A function from items, with the file's channels and layout, to what it stores: the fastest that is exact."""
-    if dtype.kind == "f" or adapter.per_image or len(adapter.mean) + len(adapter.std) > 2:
+def _stored(adapter: Adapter, scale: tuple[float, int], dtype: np.dtype[Any], items: np.dtype[Any]) -> Stored:
+    """A function from `items`, with the file's channels and layout, to what it stores: the fastest that is exact."""
+    if items != np.uint8 or dtype.kind == "f" or adapter.per_image or len(adapter.mean) + len(adapter.std) > 2:
         return lambda items: quantized(scaled(items, adapter), scale, dtype)
     pixels = np.arange(256, dtype=np.uint8)
     table = quantized(scaled(pixels, adapter), scale, dtype)

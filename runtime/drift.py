@@ -12,7 +12,9 @@ change-point detection", PMLR 152 (2021), 191-210; J. Ville, Étude critique de 
 turns as in M. Herbster, M. K. Warmuth, "Tracking the best expert", Machine Learning 32 (1998), 151-178.
 
 Images of one scene depend on each other, so only the first of each scene counts: that whose thumbnail differs from the
-thumbnail of the one that counted last. Tensors have no thumbnails, and all count.
+thumbnail of the one that counted last. Scenes differ less where a camera shows less contrast, so what is asked of a
+difference is relative to that. A camera that shows no scenes any more, such as a covered one, is noticed because one of
+`STILL` images counts in any case. Tensors have no thumbnails, and all count.
 """
 
 from __future__ import annotations
@@ -43,6 +45,12 @@ SIDE = 8
 """Height and width of a thumbnail."""
 NEW_SCENE = 25.0
 """Root mean square difference of two thumbnails, grey levels of 255, from which on an image is of another scene."""
+NEW_PATTERN = 0.6
+"""The same without their mean levels, relative to the larger standard deviation of the two."""
+LEAST_PATTERN = 4.0
+"""Least such difference, grey levels; noise is below it."""
+STILL = 1000
+"""Number of images without another scene after which one counts all the same."""
 SLOPES = (-0.9, -0.45, 0.45, 0.9)
 """Of linear bets, on certainties that fall (below 0) or rise."""
 BENDS = (-0.45, 0.9)
@@ -82,11 +90,17 @@ class DriftReference:
 
     @classmethod
     def of(cls, edges: Iterable[float], certainty: npt.NDArray[Any], engine: str) -> DriftReference:
-        """The reference of items with these certainties, shape (N,), N > 0; minus infinity is in the lowest bin."""
+        """The reference of items with these certainties, shape (N,), N > 0; those not finite are in the lowest bin."""
         edges = tuple(edges)
-        bins = np.searchsorted(np.array(edges), certainty, side="right")
+        bins = bins_of(np.array(edges), certainty)
         counts = np.bincount(bins, minlength=len(edges) + 1)
         return cls(edges=edges, counts=tuple(counts.tolist()), engine=engine)
+
+
+def bins_of(edges: Floats, certainty: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """The bin of each certainty, 0 to len(edges), of the shape of `certainty`; one that is not finite is the least."""
+    known = np.asarray(certainty, np.float64)
+    return np.searchsorted(edges, np.where(np.isfinite(known), known, -np.inf), side="right")
 
 
 def edges_of(certainty: npt.NDArray[Any], bins: int = BINS) -> tuple[float, ...]:
@@ -132,7 +146,7 @@ class DriftTest:
 
     def _p_value(self, certainty: float) -> float:
         """The smoothed conformal p-value, 0-1, of a certainty, which joins what the next one is compared with."""
-        place = int(np.searchsorted(self._edges, certainty, side="right"))
+        place = int(bins_of(self._edges, certainty))
         self._seen[place] += 1
         below, equal = self._seen[:place].sum(), self._seen[place]
         return float((below + self._random.random() * equal) / self._seen.sum())
@@ -191,6 +205,7 @@ class DriftWatch:
         self._test = None if reference is None else DriftTest(reference)
         self._learn, self._learned = learn, list[float]()
         self._last: Floats | None = None
+        self._still = 0
         self.of = "learned here" if reference is None else "of calibration"
 
     def look(self, item: npt.NDArray[Any], certainty: float) -> dict[str, Any]:
@@ -226,14 +241,23 @@ class DriftWatch:
         )
 
     def _is_new(self, item: npt.NDArray[Any]) -> bool:
-        """Whether an image is of another scene than the one that counted last."""
+        """Whether an image counts: it is of another scene than the one that counted last, or that was long ago."""
         if not self._images:
             return True
-        small = thumbnail(item)
-        if self._last is not None and float(np.sqrt(np.mean((small - self._last) ** 2))) < NEW_SCENE:
+        small = thumbnail(item).ravel()
+        self._still += 1
+        if self._last is not None and self._still < STILL and not other_scene(small, self._last):
             return False
-        self._last = small
+        self._last, self._still = small, 0
         return True
+
+
+def other_scene(small: npt.NDArray[Any], last: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Whether thumbnails, shape (..., parts), are of other scenes than `last`, of this shape: bool, (...)."""
+    change = small - last
+    contrast = np.maximum(small.std(axis=-1), last.std(axis=-1))
+    pattern = change.std(axis=-1) >= np.maximum(LEAST_PATTERN, NEW_PATTERN * contrast)
+    return np.asarray(pattern | (np.sqrt(np.mean(change**2, axis=-1)) >= NEW_SCENE))
 
 
 def thumbnail(item: npt.NDArray[Any]) -> Floats:

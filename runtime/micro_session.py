@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,5 +115,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.kill()
     child.wait()
     for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            pipe.close()
+        with suppress(OSError):  # a request may be left that nobody reads
+            if pipe is not None:
+                pipe.close()

@@ -19,10 +19,9 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.schemes import BASELINES
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.worker import ChildDied, Emit, Worker
-from edgepress.runtime import Contract
 from edgepress.runtime.decisions import decide
 from edgepress.runtime.errors import parsing
-from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields
+from edgepress.toolkit.benchmarking.accepted import accepted_counts, accepted_fields, without_promise
 from edgepress.toolkit.benchmarking.collect import Answers, collect_answers
 from edgepress.toolkit.data.for_model import data_for, data_record, describe
 from edgepress.toolkit.data.types import Split
@@ -118,19 +117,13 @@ def evaluate(
             "scheme": contract.scheme,
             "engine": answers.engine,
             "data": data_record(opened),
-            "notes": [*about.notes, *notes, *_without_promise(contract, answers.engine)],
+            "notes": [*about.notes, *notes, *without_promise(contract, answers.engine)],
             **classification_metrics(opened.test.y, answers.predicted, labels=opened.labels),
             "accepted": _accepted(answers, opened.test.y, opened.labels),
             "ece": calibration_error(answers.confidence, answers.predicted == opened.test.y),
             "remarks": [remark.to_dict() for remark in remarks(facts)] if contract.scheme in FLOAT else [],
         }
     )
-
-
-def _without_promise(contract: Contract, engine: str) -> list[str]:
-    """The sentence that nothing is promised with this engine, of a file that was calibrated with another one."""
-    accept = contract.accept
-    return [contract.limits.promise(engine)] if accept is not None and engine != accept.engine else []
 
 
 def _accepted(answers: Answers, y: npt.NDArray[np.int64], labels: Sequence[str]) -> dict[str, Any] | None:

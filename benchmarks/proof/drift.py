@@ -9,8 +9,11 @@ test items, drawn with replacement, are reference and stream, so that they are a
                  in turn, and of the same bets where the reference is taken for the exact distribution
     video        streams of 10,000 frames in scenes of random length (30 on average; frames of a scene differ by noise,
                  brightness and a part of a pixel) with a false alarm: with one frame a scene, and with all frames
-    delay        for each corruption and severity, the median number of scenes from its beginning, after 1,000 scenes
-                 without it, to the alarm; "-" if fewer than half of the streams have one within 5,000
+                 of these streams; the same with scenes of 300 and of 3,000 frames
+    delay        for each corruption and severity, the median number of images, each of another scene, from its
+                 beginning, after 1,000 without it, to the alarm; "-" if fewer than half of the streams have one within
+                 20,000. Which images count is decided by their thumbnails, as on a board. "dark" and "glare" end, at
+                 severity 5, with a covered lens and with a blinded camera, 2 % of the contrast left
     wrong        the share of wrong answers among accepted ones, and the share that is accepted, under that corruption
 
 Exits with 1 if `--drift` gives false alarms in more than 1 % of streams of either kind.
@@ -34,7 +37,7 @@ from scipy.ndimage import gaussian_filter, shift, uniform_filter1d
 
 from edgepress.runtime import Model, load
 from edgepress.runtime.acceptance import AnswerLimits
-from edgepress.runtime.drift import ALPHA, BINS, NEW_SCENE, SHARE, WAKE, bets_on, edges_of, thumbnail
+from edgepress.runtime.drift import ALPHA, BINS, SHARE, STILL, WAKE, bets_on, edges_of, other_scene, thumbnail
 from edgepress.toolkit.calibrating.fit import fit
 from edgepress.toolkit.calibrating.items import Wish
 
@@ -45,20 +48,20 @@ REFERENCES = (1500, 225)
 FITTED = 75
 """Least number of items that set the edges of its bins."""
 CALIBRATED = 2000
-SCENE = 30
-"""Mean number of frames of a scene."""
+LONG = (30, 300, 3000)
+"""Mean number of frames of a scene; false alarms are promised for the first."""
 LOOKS = 8
 """Frames that are made of each scene."""
 SCENES = 2500
 """Different scenes."""
 BEFORE = 1000
-AFTER = 5000
-"""Scenes before a corruption begins, and after."""
+AFTER = 20_000
+"""Images before a corruption begins, and after."""
 DELAYS = 100
 """Streams of each corruption."""
 EVERY = 100
 """Items of a KS test."""
-KINDS = ("noise", "blur", "brightness", "contrast", "motion")
+KINDS = ("noise", "blur", "brightness", "contrast", "motion", "dark", "glare")
 SEVERITIES = range(1, 6)
 
 Array = npt.NDArray[Any]
@@ -136,6 +139,25 @@ class Bets:
         self.alarm[reached] = self.counted[reached]
 
 
+class Scenes:
+    """The rule of `DriftWatch` on many streams at once: which of their images count."""
+
+    def __init__(self, streams: int, parts: int) -> None:
+        self.last, self.still = np.zeros((streams, parts), np.float32), np.full(streams, STILL)
+
+    def count(self, small: Array) -> Array:
+        """Which of the next images, one a stream, count: bool, (streams,); `small` are thumbnails, (streams, parts)."""
+        self.still += 1
+        new: Array = (self.still >= STILL) | other_scene(small, self.last)
+        self.last[new], self.still[new] = small[new], 0
+        return new
+
+
+def thumbnails(images: Array) -> Array:
+    """Thumbnails, (N, parts), float32."""
+    return np.array([thumbnail(image).ravel() for image in images], np.float32)
+
+
 def references(certainty: Array, streams: int, rng: np.random.Generator, size: int) -> tuple[list[Array], list[Array]]:
     """For each stream the edges of its bins, and the certainties of its reference, (size,), drawn with replacement."""
     edges = [np.array(edges_of(rng.choice(certainty, max(FITTED, size // 3)))) for _ in range(streams)]
@@ -206,38 +228,39 @@ def videos(model: Model, limits: AnswerLimits, x: Array, streams: int) -> float:
     rng = np.random.default_rng(2)
     scenes = looks_of(x[rng.permutation(len(x))[:SCENES]], rng)
     flat = scenes.reshape(-1, *x.shape[1:])
-    certainty = limits.certainty(model.scores(flat)).astype(np.float64)
-    small = np.array([thumbnail(image).ravel() for image in flat], np.float32)
+    certainty, small = limits.certainty(model.scores(flat)).astype(np.float64), thumbnails(flat)
     edges, known = references(certainty, streams, rng, REFERENCES[0])
     counts = counted(edges, known)
     bins_of = np.array([np.searchsorted(own, certainty, side="right") for own in edges], np.uint8)
-    once, every = Bets(counts), Bets(counts)
-    scene, last = np.zeros(streams, np.int64), np.full((streams, small.shape[1]), 1e9, np.float32)
-    for frame in range(LENGTH):
-        changes = rng.random(streams) < (1 / SCENE if frame else 1)
-        scene[changes] = rng.integers(0, SCENES, int(changes.sum()))
-        places = scene * LOOKS + rng.integers(0, LOOKS, streams)
-        new = np.sqrt(((small[places] - last) ** 2).mean(axis=1)) >= NEW_SCENE
-        last[new] = small[places[new]]
-        bins = bins_of[np.arange(streams), places].astype(np.int64)
-        once.observe(bins, new)
-        every.observe(bins)
-    shares = [float((test.alarm >= 0).mean()) for test in (once, every)]
-    print(
-        f"video: {streams} streams of {LENGTH} frames, {LENGTH / SCENE:.0f} scenes each, of which "
-        f"{np.median(once.counted[once.alarm < 0]):.0f} frames counted: false alarms {100 * shares[0]:.1f} %; "
-        f"with all frames {100 * shares[1]:.1f} %",
-        flush=True,
-    )
-    return shares[0]
+    found = []
+    for frames in LONG:
+        once, every, rule = Bets(counts), Bets(counts), Scenes(streams, small.shape[1])
+        scene = np.zeros(streams, np.int64)
+        for frame in range(LENGTH):
+            changes = rng.random(streams) < (1 / frames if frame else 1)
+            scene[changes] = rng.integers(0, SCENES, int(changes.sum()))
+            places = scene * LOOKS + rng.integers(0, LOOKS, streams)
+            bins = bins_of[np.arange(streams), places].astype(np.int64)
+            once.observe(bins, rule.count(small[places]))
+            every.observe(bins)
+        shares = [float((test.alarm >= 0).mean()) for test in (once, every)]
+        found.append(shares[0])
+        print(
+            f"video: {streams} streams of {LENGTH} frames, {LENGTH / frames:.0f} scenes each, of which "
+            f"{np.median(once.counted[once.alarm < 0]):.0f} frames counted: false alarms {100 * shares[0]:.1f} %; "
+            f"with all frames {100 * shares[1]:.1f} %",
+            flush=True,
+        )
+    return found[0]
 
 
 def corruptions(model: Model, limits: AnswerLimits, certainty: Array, x: Array, y: Array) -> None:
     """Print delays of alarms and errors among accepted answers for each corruption and severity."""
     rng = np.random.default_rng(3)
     rows = rng.permutation(len(y))[:SCENES]
-    print("corruption: median delay in scenes, and wrong of accepted answers (share accepted), severity 1 to 5")
-    scores = model.scores(x[rows])
+    print("corruption: median delay in images, and wrong of accepted answers (share accepted), severity 1 to 5")
+    scores, small = model.scores(x[rows]), thumbnails(x[rows])
+    before = limits.certainty(scores).astype(np.float64), small
     accepted = limits.accepted(scores)
     assert accepted is not None
     error = (scores.argmax(axis=1) != y[rows])[accepted].mean() if accepted.any() else 0.0
@@ -245,23 +268,37 @@ def corruptions(model: Model, limits: AnswerLimits, certainty: Array, x: Array, 
     for kind in KINDS:
         delays, errors = [], []
         for severity in SEVERITIES:
-            scores = model.scores(corrupted(kind, x[rows], severity))
+            images = corrupted(kind, x[rows], severity)
+            scores = model.scores(images)
             accepted = limits.accepted(scores)
             assert accepted is not None
             wrong = (scores.argmax(axis=1) != y[rows])[accepted]
             errors.append(f"{100 * (wrong.mean() if len(wrong) else 0):.1f} % ({100 * accepted.mean():.0f} %)")
-            delays.append(delay(certainty, limits.certainty(scores).astype(np.float64), rng))
+            after = limits.certainty(scores).astype(np.float64), thumbnails(images)
+            delays.append(delay(certainty, before, after, rng))
         print(f"  {kind}: delay {' / '.join(delays)}; wrong {', '.join(errors)}", flush=True)
 
 
-def delay(before: Array, after: Array, rng: np.random.Generator) -> str:
-    """The median number of scenes from the change to the alarm."""
-    edges, known = references(before, DELAYS, rng, REFERENCES[0])
-    test = Bets(counted(edges, known))
-    quiet, changed = rng.choice(before, (DELAYS, BEFORE)), rng.choice(after, (DELAYS, AFTER))
-    for step in binned(edges, np.concatenate([quiet, changed], axis=1)).T:
-        test.observe(step)
-    late = np.where(test.alarm > BEFORE, test.alarm - BEFORE, np.where(test.alarm < 0, AFTER + 1, 0)).astype(float)
+def delay(known: Array, before: tuple[Array, Array], after: tuple[Array, Array], rng: np.random.Generator) -> str:
+    """The median number of images from the change to the alarm.
+
+    Args:
+        known: Certainties that references are drawn from.
+        before: The certainties of images without the corruption, (N,), and their thumbnails, (N, parts).
+        after: The same with it.
+        rng: Draws images.
+    """
+    edges, drawn = references(known, DELAYS, rng, REFERENCES[0])
+    test, rule = Bets(counted(edges, drawn)), Scenes(DELAYS, before[1].shape[1])
+    bins = [binned(edges, np.tile(certainty, (DELAYS, 1))) for certainty, _ in (before, after)]
+    late = np.full(DELAYS, AFTER + 1)
+    for step in range(BEFORE + AFTER):
+        changed = step >= BEFORE
+        rows = rng.integers(0, len(before[0]), DELAYS)
+        test.observe(bins[changed][np.arange(DELAYS), rows], rule.count((after if changed else before)[1][rows]))
+        late = np.where((test.alarm >= 0) & (late > AFTER), max(0, step + 1 - BEFORE), late)
+        if (test.alarm >= 0).all():
+            break
     median = np.median(late)
     return "-" if median > AFTER else f"{median:.0f}"
 
@@ -277,6 +314,10 @@ def corrupted(kind: str, x: Array, severity: int) -> Array:
         pixels = pixels + 20 * severity
     elif kind == "contrast":
         pixels = 128 + (pixels - 128) * (1 - 0.17 * severity)
+    elif kind == "dark":
+        pixels = pixels * (1 - 0.196 * severity)
+    elif kind == "glare":
+        pixels = 255 - (255 - pixels) * (1 - 0.196 * severity)
     else:
         pixels = uniform_filter1d(pixels, 1 + severity, axis=2)
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)

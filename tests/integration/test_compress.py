@@ -340,7 +340,10 @@ def test_two_runs_in_one_folder(compressed, run):
         pytest.param({"max_latency": "0.5us"}, "--max-latency is .* calling an engine", marks=pytest.mark.slow),
         ({"format": "onnx", "engine": "litert"}, "litert does not open .onnx files"),
         ({"format": "onnx", "max_ram": "8kB"}, "--max-ram and --max-flash are for TFLite files; the format is onnx"),
-        ({"engine": "onnxruntime", "max_flash": "8kB"}, "onnxruntime does not open .tflite files"),
+        (
+            {"engine": "onnxruntime", "max_flash": "8kB"},
+            "onnxruntime .* .tflite files, which --max-ram and --max-flash are",
+        ),
         pytest.param({"max_ram": "700B"}, "--max-ram is 700 B; one item .* has 784 B", marks=pytest.mark.slow),
         ({"engine": "tensorrt"}, "tensorrt"),
         ({"format": "gguf"}, "gguf"),
@@ -349,9 +352,10 @@ def test_two_runs_in_one_folder(compressed, run):
     ],
 )
 def test_what_can_t_be_done_is_one_error_at_the_beginning(run, tmp_path, options, message):
-    with pytest.raises(EdgepressError, match=message):
+    with pytest.raises(EdgepressError, match=message) as refused:
         compress(run.model, out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+    assert "format" in options or "--format" not in refused.value.hint, "no advice about what was not given"
 
 
 def test_a_board_that_can_t_be_reached_ends_it_before_any_work(run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,65 @@ def test_sigmoids_are_left_to_the_runtime(task: Any, labels: tuple[str, ...], tm
         assert selftest(variant.path).passed
 
 
+@pytest.mark.parametrize("scheme", ["tflite-float32", "onnx-float32"])
+def test_a_layer_called_logits_is_no_output(scheme: str, tmp_path: Path) -> None:
+    """What lies between that layer and the softmax belongs to the answer."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    source = keras.Input((12,))
+    layers = [keras.layers.Dense(3, name="logits"), keras.layers.Rescaling(3.0), keras.layers.Softmax()]
+    net = keras.Model(source, functools.reduce(lambda value, layer: layer(value), layers, source))
+    net.save(tmp_path / "net.keras")
+    items = np.random.default_rng(0).normal(size=(24, 12)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=items, y=np.arange(24) % 3)
+    hints = Hints(output="logits", labels=("a", "b", "c"))
+    (made,) = convert(
+        tmp_path / "net.keras", scheme, data=str(tmp_path / "data.npz"), out=tmp_path / "out", hints=hints
+    )
+    assert made.path is not None, made.error
+    assert not operations(made.path) & ENDS
+    assert load(made.path).scores(items) == pytest.approx(np.asarray(net.predict(items, verbose=0)), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["tensors", "tokens"])
+def test_a_sigmoid_left_to_the_runtime_changes_no_items(kind: str, tmp_path: Path) -> None:
+    """Items that are no pixels, of every type that a file takes, are stored as those of a file with its sigmoid."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(0)
+    if kind == "tensors":
+        items, layers = rng.normal(size=(64, 12)).astype(np.float32), [keras.Input((12,))]
+    else:
+        items = rng.integers(0, 1000, (64, 20)).astype(np.int32)
+        layers = [keras.Input((20,), dtype="int32"), keras.layers.Embedding(1000, 8), keras.layers.Flatten()]
+    net = keras.Sequential(
+        [*layers, keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1, activation="sigmoid")]
+    )
+    net.save(tmp_path / "net.keras")
+    np.savez(tmp_path / "data.npz", x=items, y=np.arange(64) % 2)
+    schemes = "tflite-float32,tflite-int8,tflite-dynamic,tflite-int16x8,onnx-float32,onnx-int8"
+    files = {}
+    for output in ("", "logits"):
+        hints = Hints(output=output, labels=("no", "yes"))
+        made = convert(
+            tmp_path / "net.keras", schemes, data=str(tmp_path / "data.npz"), out=tmp_path / f"out{output}", hints=hints
+        )
+        files[output] = {variant.scheme: variant for variant in made}
+    for scheme, plain in files[""].items():
+        left = files["logits"][scheme]
+        assert (left.path is None) == (plain.path is None), (scheme, left.error, plain.error)
+        if left.path is None or plain.path is None:
+            continue
+        model, whole = load(left.path), load(plain.path)
+        assert model.contract is not None
+        assert model.contract.adapter is not None, "the sigmoid is the runtime's"
+        assert (model.ready, model.contract.input) == (whole.ready, whole.contract and whole.contract.input)
+        assert model.scores(items) == pytest.approx(whole.scores(items), abs=0.01), scheme
+        assert selftest(left.path).passed
+
+
 @pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 def test_a_file_for_microcontrollers_has_no_softmax(run: Any, tmp_path: Path) -> None:
     (made,) = convert(run.model, "tflite-int8", out=tmp_path, target="integer-only", hints=AS_LOGITS)
@@ -175,12 +235,18 @@ def test_what_has_no_logits_is_refused(tmp_path: Path) -> None:
 def test_a_name_that_is_optional_is_taken_where_it_is() -> None:
     wanted = LOGITS + IF_ANY
     assert chosen_output("m", {"a": True, "logits": True}, wanted) == "logits"
-    assert chosen_output("m", {"a": True}, wanted, inner=["logits"]) == "logits"
+    assert chosen_output("m", {"a": True}, wanted, inner=["logits"]) is None, "only outputs, not layers"
+    assert chosen_output("m", {"a": True, "b": False}, wanted, inner=["logits"]) == "a"
+    assert chosen_output("m", {"a": True}, LOGITS, inner=["logits"]) == "logits", "given by name"
     assert chosen_output("m", {"a": True, "b": False}, wanted) == "a"
     assert chosen_output("m", {"a": True}, wanted) is None
     assert chosen_output("m", {"logits?": True, "b": True}, wanted) == "logits?"
-    with pytest.raises(InputError, match="has no output 'logits'"):
+    with pytest.raises(InputError, match="has no output 'logits'") as refused:
         chosen_output("m", {"a": True, "b": True}, LOGITS)
+    assert refused.value.hint.startswith("Accepted for --output: a, b. Only edgepress convert takes logits")
+    with pytest.raises(InputError, match="has no output 'c'") as refused:
+        chosen_output("m", {"a": True, "b": True}, "c")
+    assert refused.value.hint == "Accepted for --output: a, b."
 
 
 @pytest.mark.parametrize("logits", [True, False])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from c99_graphs import graph, items
 from edgepress.converters.to_c.lowering import lower
 from edgepress.runtime import EngineError, ModelFileError, available_engines, load
 from edgepress.runtime.bench import bench
+from edgepress.runtime.micro_session import MicroSession
 from edgepress.toolkit.benchmarking.benchmark import benchmark
 from edgepress.toolkit.benchmarking.options import BenchmarkOptions
 from edgepress.toolkit.benchmarking.plan import find_engines
@@ -128,6 +130,24 @@ def test_a_crash_after_opening_is_the_same_error(install: Install, chain: Path) 
     model.scores(item)
     with pytest.raises(ModelFileError, match=r"\(exit code 3\)"):
         model.scores(item)
+
+
+def test_calls_after_a_crash_leave_nothing_behind(install: Install, chain: Path, capfd: Any) -> None:
+    """Each is the same error; what they wrote to the process that has ended is no error of the session's end."""
+    install("self.calls = getattr(self, 'calls', 0) + 1; self.calls > 1 and os._exit(3)")
+    model = load(chain, NAME)
+    child = cast(MicroSession, model._session)._child
+    item = np.zeros((1, *model.shape), np.uint8)
+    for _ in range(3):
+        with pytest.raises(ModelFileError, match=r"\(exit code 3\)"):
+            model.scores(item)
+    capfd.readouterr()
+    del model
+    gc.collect()
+    assert capfd.readouterr().err == ""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert (child.stdin.closed, child.stdout.closed) == (True, True)
 
 
 def test_what_it_does_not_run_is_said_with_its_own_words_and_the_target_to_convert_for(

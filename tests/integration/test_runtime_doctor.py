@@ -118,10 +118,13 @@ def test_classify_imports_nothing_but_numpy_the_engine_and_pillow(run: Any, pict
 
 
 def test_the_runtime_stays_small() -> None:
-    """Bytes of all files but those of updates, which few bundles hold; lines without comments and docstrings."""
-    paths = Path(board_module.__file__).parent.rglob("*.py")
-    texts = [path.read_text() for path in paths if path.parent.name != "updates"]
-    assert sum(len(text.encode()) for text in texts) < 243_000
+    """Bytes of all files; lines that are neither blank nor comment nor docstring."""
+    root = Path(board_module.__file__).parent
+    updates = {path.read_text() for path in (root / "updates").glob("*.py")}
+    texts = {path.read_text() for path in root.rglob("*.py")} - updates
+    assert sum(len(text.encode()) for text in texts) < 243_500
+    # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime.
+    assert sum(len(text.encode()) for text in updates) < 62_000
     lines = 0
     for text in texts:
         prose = [
@@ -139,5 +142,5 @@ def test_the_runtime_stays_small() -> None:
     # without AMX, and what `serve` gives to browsers and refuses them (test_serve_page.py limits its page), the
     # address where they find it, and text of others as one line; then what image files claim (image_header, exif), and
     # requests read strictly; graphs and functions that call each other; `--limit`; and
-    # answers that are calibrated and accepted; drift; and TFLM in a process of its own.
-    assert lines < 3260
+    # answers that are calibrated and accepted; drift; and TFLM in a process of its own; drift of failing cameras.
+    assert lines < 3290

@@ -17,6 +17,7 @@ from edgepress.toolkit.comparison import figures, gates, match
 from edgepress.toolkit.comparison.figures import Figure, share_interval
 from edgepress.toolkit.comparison.gates import FAILED, PASSED, parse_gate
 from edgepress.toolkit.comparison.latency import ratio_interval
+from edgepress.toolkit.results.figures import ClassChange
 from edgepress.toolkit.results.records import Measurement
 from edgepress.toolkit.stats.intervals import Interval, paired_drop
 
@@ -248,6 +249,24 @@ def test_accepted_shares_and_their_errors_are_compared() -> None:
     none = result(row(accepted=0, accepted_wrong=0, sha256="c"))
     assert figure(old, none, "accepted_share").new == 0
     assert figure(old, none, "accepted_error").new is None
+
+
+@pytest.mark.parametrize(
+    ("board", "more"),
+    [
+        ({"name": "pi", "items": 500}, {}),
+        ({"name": "pi"}, {"per_class": (ClassChange(label="a", support=500, precision=1, recall=1, f1=1),)}),
+    ],
+)
+def test_shares_of_a_board_are_of_the_items_that_it_answered(board: dict[str, Any], more: dict[str, Any]) -> None:
+    """Of 500, in a benchmark whose host answered 1,000."""
+    found = row(accepted=450, accepted_wrong=9, accuracy=0.9, agreement=0.9, sha256="b", host="pi", **more)
+    new = match.Side(result(found, boards=[board]), found)
+    shares = {share.name: share for share in match.figures_of(None, new, same_run=False)}
+    for name in ("accepted_share", "accuracy", "agreement"):
+        assert (shares[name].new, shares[name].count) == (0.9, 500)
+        assert ends(shares[name].own) == pytest.approx(ends(share_interval(450, 500)))
+    assert (shares["accepted_error"].new, shares["accepted_error"].count) == (0.02, 450)
 
 
 def test_files_that_are_not_calibrated_have_no_accepted_share() -> None:

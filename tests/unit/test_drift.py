@@ -20,6 +20,7 @@ from edgepress.runtime.drift import (
     ALPHA,
     BINS,
     NEW_SCENE,
+    STILL,
     DriftReference,
     DriftTest,
     DriftWatch,
@@ -157,7 +158,7 @@ def scene(level: int, *, noise: int = 0) -> Any:
 
 def test_a_scene_counts_once() -> None:
     watch = DriftWatch(reference())
-    for noise in range(1, 20):
+    for noise in range(1, 7):
         assert watch.look(scene(100, noise=noise), 0.5)["scenes"] == 1
     assert watch.look(scene(100 + int(NEW_SCENE) + 3), 0.5)["scenes"] == 2
     assert watch.look(scene(100), 0.5)["scenes"] == 3, "compared with the scene that counted last"
@@ -170,6 +171,49 @@ def test_frames_of_one_scene_give_no_alarm_although_each_is_uncertain() -> None:
     for n in range(500):
         state = watch.look(scene(100, noise=n % 7), 0.0)
     assert not state["alarm"]
+
+
+SCENES = np.random.default_rng(8).integers(0, 256, (300, 8, 8)).repeat(4, axis=1).repeat(4, axis=2)[..., np.newaxis]
+
+
+@pytest.mark.parametrize("contrast", [1, 0.5, 0.15, 0.08])
+def test_scenes_are_told_apart_in_low_contrast_and_their_noisy_frames_are_not(contrast: float) -> None:
+    """A camera that fails shows little contrast, and its scenes must count nevertheless."""
+    rng, watch = np.random.default_rng(0), DriftWatch(reference())
+    for n, image in enumerate(128 + (SCENES[:20] - 128) * contrast, 1):
+        for _ in range(10):
+            frame = np.clip(np.rint(image + rng.normal(0, 3, image.shape) + rng.normal(0, 2)), 0, 255).astype(np.uint8)
+            assert watch.look(frame, 0.5)["scenes"] == n
+
+
+@pytest.mark.parametrize("level", [0, 255, 128])
+def test_a_camera_that_shows_nothing_any_more_raises_an_alarm(level: int) -> None:
+    watch, rng = DriftWatch(reference()), np.random.default_rng(5)
+    for image in SCENES:
+        assert not watch.look(image.astype(np.uint8), float(rng.uniform()))["alarm"]
+    before = watch.state()["scenes"]
+    assert before == len(SCENES)
+    for n in range(60 * STILL):
+        state = watch.look(np.full((32, 32, 1), level, np.uint8), 0.01)
+        if state["alarm"]:
+            break
+        assert state["scenes"] == before + 1 + n // STILL, "one of them at once, then one of STILL"
+    assert state["alarm"]
+
+
+def test_a_certainty_that_is_no_number_is_the_least() -> None:
+    """It says nothing for the answer, so it must not count as the most certain one."""
+    for certainty in (np.nan, np.inf, -np.inf):
+        assert DriftTest(reference(999))._p_value(certainty) < 0.1
+        known = DriftReference.of(EDGES, np.array([certainty, 0.99]), "x").counts
+        assert (known[0], known[-1], sum(known)) == (1, 1, 2)
+    test = DriftTest(reference())
+    for _ in range(60):
+        test.observe(np.nan)
+    same = DriftTest(reference())
+    for _ in range(60):
+        same.observe(-np.inf)
+    assert (test.capital, test.alarm) == (same.capital, True)
 
 
 def test_a_reference_is_learned_on_site_and_changes_are_told_in_words() -> None:

@@ -19,7 +19,7 @@ from edgepress.toolkit.comparison.schema import compare_schema
 from edgepress.toolkit.documents import MAX_BYTES
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results import figures, records
-from edgepress.toolkit.results.file import correct_items, load_benchmark
+from edgepress.toolkit.results.file import correct_items, items_of, load_benchmark
 from edgepress.toolkit.results.records import Advice, Benchmark, Disagreement, Measurement, Noise
 from edgepress.toolkit.results.schema import benchmark_schema
 
@@ -109,6 +109,26 @@ def test_fields_that_are_not_known_are_ignored(saved: Callable[[Any], Path]) -> 
     document = full_result().to_dict() | {"later": [1]}
     document["results"][0]["later"] = {"a": 1}
     assert load_benchmark(saved(document)) == full_result()
+
+
+@pytest.mark.parametrize("told", ["items", "per_class"])
+def test_a_board_may_answer_more_items_than_the_benchmark_has(saved: Callable[[Any], Path], told: str) -> None:
+    document = full_result().to_dict()
+    (row,) = document["results"]
+    row |= {"accepted": 900, "accepted_wrong": 9, "correct": ""}
+    if told == "items":
+        row["per_class"] = []
+        document["boards"][0]["items"] = 1000
+    else:
+        row["per_class"][0]["support"] = 1000
+    result = load_benchmark(saved(document))
+    assert items_of(result, result.results[0]) == 1000
+    row["accepted"] = 1001
+    with pytest.raises(InputError, match="accepted is 1001 of 1000"):
+        load_benchmark(saved(document))
+    row["host"] = "box"
+    with pytest.raises(InputError, match="accepted is 1001 of 3"):
+        load_benchmark(saved(document))
 
 
 def test_a_newer_version_is_refused_with_what_to_do(saved: Callable[[Any], Path]) -> None:

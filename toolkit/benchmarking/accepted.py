@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.runtime.contract import Contract
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.stats.acceptance import risk_coverage
 from edgepress.toolkit.stats.samples import share_interval
@@ -54,6 +55,12 @@ def _with_ends(name: str, count: int, total: int) -> dict[str, float | None]:
         return {}
     share = share_interval(count, total)
     return {name: share.estimate, f"{name}_low": share.low, f"{name}_high": share.high}
+
+
+def without_promise(contract: Contract, engine: str) -> list[str]:
+    """The sentence that nothing is promised with this engine, of a file that was calibrated with another one."""
+    accept = contract.accept
+    return [contract.limits.promise(engine)] if accept is not None and engine != accept.engine else []
 
 
 def accepted_counts(answers: Answers, y: Ints, *, classes: int) -> tuple[Ints, Ints] | None:

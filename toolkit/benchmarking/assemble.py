@@ -14,6 +14,7 @@ import numpy as np
 
 from edgepress import __version__
 from edgepress.converters.schemes import BASELINES
+from edgepress.toolkit.benchmarking.accepted import without_promise
 from edgepress.toolkit.benchmarking.accuracy import (
     accuracy_figures,
     accuracy_status,
@@ -217,12 +218,9 @@ def _file_facts(plan: BenchmarkPlan, path: Path) -> dict[str, Any]:
 
 def _without_promise(plan: BenchmarkPlan) -> list[str]:
     """A sentence for each calibrated file on an engine other than that of its promise."""
-    found = []
-    for pair in plan.pairs:
-        accept = plan.contracts[pair.file].accept
-        if accept is not None and pair.engine not in (None, accept.engine):
-            found.append(f"{pair.file.name}: {plan.contracts[pair.file].limits.promise(pair.engine or '')}")
-    return list(dict.fromkeys(found))
+    pairs = [(pair.file, pair.engine) for pair in plan.pairs if pair.engine is not None]
+    found = [(file.name, without_promise(plan.contracts[file], engine)) for file, engine in pairs]
+    return list(dict.fromkeys(f"{name}: {text}" for name, texts in found for text in texts))
 
 
 def _notes(plan: BenchmarkPlan, baseline: Answers | None, noise: Noise | None) -> list[str]:

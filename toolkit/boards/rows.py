@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgepress.runtime import Contract
+from edgepress.toolkit.benchmarking.accepted import without_promise
 from edgepress.toolkit.benchmarking.accuracy import accuracy_figures, accuracy_status, evidence_of, with_probability
 from edgepress.toolkit.benchmarking.advice import choose
 from edgepress.toolkit.benchmarking.collect import Answers
@@ -66,8 +68,19 @@ def board_rows(
         count = len(data.test)
         fewest = [r for r in rows if r.threads == min(r.threads for r in rows)]
         advice = choose(fewest, host=entry, count=count, max_drop_pp=max_drop_pp, rule=rule)
-        entry |= {"items": count, "advice": dataclasses.asdict(advice)}
+        notes = [*entry["notes"], *_without_promise(visit, cargo)]
+        entry |= {"items": count, "advice": dataclasses.asdict(advice), "notes": notes}
     return entry | {"resumed_pieces": visit.taken_up, "left_in": visit.folder or None}, rows
+
+
+def _without_promise(visit: Visit, cargo: Cargo) -> list[str]:
+    """A sentence for each calibrated file that answered with an engine other than that of its promise."""
+    answered = [
+        (parcel.file, without_promise(contract, found.engine))
+        for parcel, contract, found in zip(cargo.parcels, cargo.contracts, visit.found, strict=True)
+        if found.scores is not None and not found.error
+    ]
+    return [f"{Path(file).name}: {text}" for file, texts in answered for text in texts]
 
 
 def merge(result: Benchmark, entry: Mapping[str, Any], rows: Sequence[Measurement]) -> Benchmark:

@@ -202,8 +202,8 @@ def source_hints(
     output: Annotated[
         str,
         Foreign(
-            help="Name of the output to keep of a model with several; logits: convert leaves the last softmax or "
-            "sigmoid to the runtime",
+            help="Name of the output to keep of a model with several; logits, in convert alone: leave the last softmax "
+            "or sigmoid to the runtime",
             show_default=False,
         ),
     ] = "",

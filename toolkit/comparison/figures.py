@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepress.toolkit.comparison.latency import BY_ROUND, Side, allow, latency_ratio, ratio_interval
-from edgepress.toolkit.results.file import correct_items
+from edgepress.toolkit.results.file import correct_items, items_of
 from edgepress.toolkit.stats.intervals import Interval, paired_drop
 from edgepress.toolkit.stats.samples import difference_interval
 from edgepress.toolkit.text import duration, size
@@ -112,7 +112,7 @@ def _words(name: str, value: float, of_change: bool) -> str:
 
 
 def _accuracy(old: Side | None, new: Side) -> Figure:
-    counts = [side.run.data["count"] for side in (old, new) if side]
+    counts = [items_of(*side) for side in (old, new) if side]
     values = old.row.accuracy if old else None, new.row.accuracy
     own = None if values[1] is None or not counts[-1] else share_interval(round(values[1] * counts[-1]), counts[-1])
     figure = Figure(name="accuracy", old=values[0], new=values[1], own=own, count=counts[-1], counted="test items")
@@ -147,7 +147,7 @@ def _same(old: Side, new: Side) -> bool:
 
 
 def _agreement(old: Side | None, new: Side) -> Figure:
-    value, count = new.row.agreement, new.run.data["count"]
+    value, count = new.row.agreement, items_of(*new)
     own = None if value is None or not count else share_interval(round(value * count), count)
     before = old.row.agreement if old else None
     return Figure(name="agreement", old=before, new=value, own=own, count=count, counted="test items")
@@ -177,7 +177,7 @@ def _accepted(old: Side | None, new: Side, name: str) -> Figure:
 def _counts(side: Side, name: str) -> tuple[int, int] | None:
     """A number of items and of how many it is a share; None of a file that is not calibrated."""
     count = getattr(side.row, ACCEPTED[name])
-    total = side.run.data["count"] if name == "accepted_share" else side.row.accepted
+    total = items_of(*side) if name == "accepted_share" else side.row.accepted
     return None if count is None or total is None else (count, total)
 
 

@@ -201,7 +201,9 @@ def _engine(format: str | None, engine: str | None, limits: Limits) -> tuple[str
         raise InputError(f"compress measures latency, and that of {engine} says nothing.", hint)
     if format is not None and format not in ENGINES[engine].formats:
         accepted = " and ".join(ENGINES[engine].formats)
-        raise InputError(f"{engine} does not open .{format} files; it opens {accepted}.", "Omit --engine or --format.")
+        why = ", which --max-ram and --max-flash are for" if limits.exported else ""
+        what = f"{engine} does not open .{format} files{why}; it opens {accepted}."
+        raise InputError(what, "Omit --engine." if limits.exported else "Omit --engine or --format.")
     return format or ENGINES[engine].formats[0], engine
 
 

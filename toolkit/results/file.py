@@ -94,12 +94,23 @@ def load_benchmark(path: str | Path) -> Benchmark:
         raise InputError(f"{path} is not a valid result of edgepress benchmark: {first_wrong(e)}.", hint) from e
 
 
+def items_of(result: Benchmark, row: Measurement) -> int:
+    """The number of test items that a row's accuracy and accepted answers are of; that of a board may be its own."""
+    board = next((board for board in result.boards if board["name"] == row.host), None)
+    count: int = result.data["count"]
+    if board is None:
+        return count
+    # The board's entry is of its last visit, rows of other files may be older.
+    told = board.get("items")
+    return sum(each.support for each in row.per_class) or (told if isinstance(told, int) and told > 0 else count)
+
+
 def correct_items(row: Measurement, count: int) -> npt.NDArray[np.bool_] | None:
     """Which test items a file classified correctly, bool, shape (count,); None if the row does not say.
 
     Args:
         row: A measurement.
-        count: Number of test items, the benchmark's `data["count"]`.
+        count: Number of test items (`items_of`).
 
     Raises:
         ValueError: The row's value is damaged.
@@ -140,10 +151,11 @@ def _wrong(result: Benchmark) -> Iterator[tuple[str, str]]:
             yield f"results.{n}.latency_quantiles_us", f"has {len(row.latency_quantiles_us)} figures, not {QUANTILES}"
         if len(row.coverage) != len(row.risk):
             yield f"results.{n}.risk", f"has {len(row.risk)} figures, coverage {len(row.coverage)}"
-        if (row.accepted or 0) > result.data["count"] or (row.accepted_wrong or 0) > (row.accepted or 0):
-            yield f"results.{n}.accepted", f"is {row.accepted} of {result.data['count']}, {row.accepted_wrong} wrong"
+        count = items_of(result, row)
+        if (row.accepted or 0) > count or (row.accepted_wrong or 0) > (row.accepted or 0):
+            yield f"results.{n}.accepted", f"is {row.accepted} of {count}, {row.accepted_wrong} wrong"
         try:
-            correct_items(row, result.data["count"])
+            correct_items(row, count)
         except ValueError as e:
             yield f"results.{n}", str(e)
     yield from out_of_range(result)
