@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from simulated import Publisher, complete
+from simulated import Publisher, complete, make_bundle
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import installer, state, update
@@ -41,7 +41,7 @@ from edgepress.runtime.updates.place import Place, read_place
 from edgepress.runtime.updates.releases import list_target, parse_list
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import start
-from edgepress.toolkit.publishing.repository import read_repository, target_path
+from edgepress.toolkit.publishing.repository import read_repository, root_paths, target_path
 
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""
@@ -143,6 +143,7 @@ class Histories(RuleBasedStateMachine):
         former: The release before it; None if there is none.
         refused: Releases that failed on this board.
         old: Copies of the published folder.
+        bundles: The bundle of each release, as it was published.
     """
 
     def __init__(self) -> None:
@@ -157,6 +158,7 @@ class Histories(RuleBasedStateMachine):
         self.former: int | None = None
         self.refused: set[int] = set()
         self.old: list[Path] = []
+        self.bundles: dict[int, Path] = {}
 
     def teardown(self) -> None:
         """Remove the folder."""
@@ -164,8 +166,15 @@ class Histories(RuleBasedStateMachine):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def bundle(self, release: int, broken: bool) -> Path:
-        """The bundle of a release."""
-        return BUNDLES[release, broken]
+        """The bundle of a release: as it was published, else one that trusts the newest keys."""
+        if release not in self.listed or release not in self.bundles:
+            version = len(root_paths(self.site))
+            made = BUNDLES[release, broken]
+            if version > 1:
+                made = self.folder / f"{release}-{broken}-{version}.zip"
+                make_bundle(made, release, site=self.site, broken=broken)
+            self.bundles[release] = made
+        return self.bundles[release]
 
     def expected(self) -> int | None:
         """The release that the next update tries."""

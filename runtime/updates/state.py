@@ -33,6 +33,7 @@ class State:
         newest: Highest release that the lists have offered to this board.
         refused: Releases that are not tried again: the reason by id.
         last: The result of the last run, as `run status` shows it.
+        roots: SHA-256 of each list of trusted keys that was seen, by its version.
     """
 
     checked: str = ""
@@ -41,6 +42,7 @@ class State:
     newest: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)
 
 
 def read_state(folder: Path) -> State:

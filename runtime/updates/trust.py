@@ -20,8 +20,9 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates.place import ROOT, Place
+from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import MAX_LIST_BYTES, ReleaseList, date_of, list_target, parse_list
+from edgepress.runtime.updates.roots import read_root, remember_roots
 from edgepress.runtime.updates.state import State, write_durably
 from edgepress.runtime.updates.transfer import Source, download
 
@@ -75,6 +76,7 @@ class Trusted:
 
     Attributes:
         releases: The list of the application's releases.
+        state: The updater's state, with the trusted keys that this check has seen.
     """
 
     def __init__(self, place: Place, source: Source, state: State) -> None:
@@ -86,15 +88,18 @@ class Trusted:
         self._source = source
         now = utc_now()
         _check_clock(now, state.checked, "the last check")
+        root, state = read_root(place, state)
         metadata = place.updates / "metadata"
         metadata.mkdir(parents=True, exist_ok=True)
         remove_left(metadata)
-        root = (place.release_folder / ROOT).read_bytes()
         with in_words("The list of updates", f" The clock says {now:%Y-%m-%d %H:%M} UTC."):
             self._updater = Updater(
                 str(metadata), f"{source.base}/metadata", fetcher=source, config=LIMITS, bootstrap=root
             )
-            self._updater.refresh()
+            try:
+                self._updater.refresh()
+            finally:  # a new root counts, whatever happens to the other lists
+                self.state = remember_roots(place, state)
             path = list_target(place.name)
             target = self._updater.get_targetinfo(path)
         if target is None or target.length > MAX_LIST_BYTES:

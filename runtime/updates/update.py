@@ -110,6 +110,7 @@ def _update(place: Place, source: Source, state: State, say: Callable[[str], obj
     """Check and install; the state after it and the result."""
     say(f"Looking for updates of {place.name} at {source.base}")
     trusted = Trusted(place, source, state)
+    state = trusted.state
     releases = offered(trusted.releases.releases, board=place.board, channel=state.channel, board_id=board_id(place))
     newest = max([state.newest, *(each.release for each in releases)])
     state = dataclasses.replace(state, checked=_now(), listed=trusted.releases.dated, newest=newest)

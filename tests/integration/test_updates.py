@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,17 @@ from typing import Any
 
 import pytest
 import scripts
+from tuf.api.metadata import Metadata, Root
 
 from edgepress.runtime.updates import __main__ as command
 from edgepress.runtime.updates import transfer
 from edgepress.runtime.updates.place import board_id, read_place
 from edgepress.runtime.updates.releases import position
+from edgepress.runtime.updates.state import read_state
 from edgepress.runtime.updates.update import _alone
 from edgepress.toolkit.publishing.publish import publish, withdraw
+from edgepress.toolkit.publishing.repository import read_repository, write_root
+from edgepress.toolkit.publishing.start import role_signers, rotate
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 attacks = scripts.script("benchmarks/updates/attacks.py")
@@ -225,6 +230,84 @@ def test_two_updates_at_once_do_not_meet(publisher: Any, board: Any) -> None:
     with _alone(read_place(board.prefix / "current")):
         assert "Another update" in board.attempt(publisher.site)
     assert board.attempt(publisher.site) == "installed 2"
+
+
+def forged_root(publisher: Any, tmp_path: Path) -> Path:
+    """An attacker's folder whose second root is signed by the first, stolen key; afterwards that key is replaced."""
+    stolen = role_signers(read_repository(publisher.site), "root", [publisher.keys], None)
+    attacker = simulated.Publisher(tmp_path / "attacker")
+    own = role_signers(read_repository(attacker.site), "root", [attacker.keys], None)
+    forged = Metadata[Root].from_file(str(attacker.site / "metadata" / "1.root.json"))
+    forged.signed.version = 2
+    forged.signatures.clear()
+    for signer in [*stolen, *own]:
+        forged.sign(signer, append=True)
+    rotate(publisher.site, [publisher.keys], role="root")
+    attacker.publish(9)
+    write_root(attacker.site, forged)
+    return Path(attacker.site)
+
+
+def test_a_stolen_root_key_signs_nothing_for_a_board_that_does_not_know_the_new_one(
+    publisher: Any, board: Any, tmp_path: Path
+) -> None:
+    """The attack of the next test works where the board has never seen the new root."""
+    assert board.attempt(forged_root(publisher, tmp_path)).startswith("installed 9")
+
+
+@pytest.mark.parametrize("damage", ["empty", "no file", "no folder", "all lists"])
+def test_a_replaced_root_key_does_not_come_back_when_the_lists_are_damaged(
+    publisher: Any, board: Any, tmp_path: Path, damage: str
+) -> None:
+    evil = forged_root(publisher, tmp_path)
+    assert board.attempt(publisher.site) == "nothing new"
+    metadata = board.prefix / "updates" / "metadata"
+    root = metadata / "root_history" / "2.root.json"
+    {
+        "empty": lambda: root.write_bytes(b""),
+        "no file": root.unlink,
+        "no folder": lambda: shutil.rmtree(root.parent),
+        "all lists": lambda: shutil.rmtree(metadata),
+    }[damage]()
+    assert "the trusted keys are not those of the last check" in board.attempt(evil)
+    (evil / "metadata" / "2.root.json").unlink()
+    assert "Refused" in board.attempt(evil)
+    publisher.publish(3)
+    assert board.attempt(publisher.site) == "installed 3"
+
+
+def test_the_lists_are_flushed_before_their_roots_are_remembered(
+    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    rotate(publisher.site, [publisher.keys], role="root")
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert board.attempt(publisher.site) == "nothing new"
+    metadata = board.prefix / "updates" / "metadata"
+    state = next(at for at, path in enumerate(flushed) if "state.json" in path)
+    kept = {str(path) for path in [metadata, *metadata.rglob("*")] if not path.is_symlink()}
+    assert kept <= set(flushed[:state])
+    assert set(read_state(board.prefix / "updates").roots) == {"1", "2"}
+
+
+def test_a_bundle_of_another_folder_that_is_installed_by_hand_begins_anew(
+    publisher: Any, board: Any, tmp_path: Path
+) -> None:
+    """All root keys were lost, so the publisher began another folder."""
+    rotate(publisher.site, [publisher.keys], role="root")
+    assert board.attempt(publisher.site) == "nothing new"
+    anew = simulated.Publisher(tmp_path / "anew")
+    anew.publish(2)
+    assert board.install(anew.bundle(2)).returncode == 0
+    assert board.attempt(anew.site) == "nothing new"
+    anew.publish(3)
+    assert board.attempt(anew.site) == "installed 3"
 
 
 def test_a_damaged_state_is_an_error_that_says_what_to_do(publisher: Any, board: Any) -> None:

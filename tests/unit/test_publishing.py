@@ -80,6 +80,24 @@ def test_bundles_that_boards_could_not_go_on_from_are_refused(publisher: Any, tm
     assert check(publisher.site).targets == 0
 
 
+@pytest.mark.parametrize("role", ["root", "targets", "online", "none"])
+def test_a_bundle_that_trusts_replaced_keys_is_refused_and_one_that_is_published_may_spread(
+    publisher: Any, role: Any
+) -> None:
+    publisher.publish(1, channel="beta")
+    former = publisher.bundle(2)
+    rotate(publisher.site, [publisher.keys], role=role)
+    publish(publisher.folder / "bundles" / "1.zip", publisher.site, keys=publisher.keys)
+    assert listed(publisher)[1].channel == "stable"
+    if role == "none":  # the same keys for another year
+        publish(former, publisher.site, keys=publisher.keys)
+    else:
+        with pytest.raises(PublishError, match=r"that were replaced since .*edgepress bundle --updates"):
+            publish(former, publisher.site, keys=publisher.keys)
+    publisher.publish(3)
+    assert max(listed(publisher)) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -10,8 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import Metadata, Root, TargetFile
 
+from edgepress.runtime.updates.place import ROOT
 from edgepress.runtime.updates.releases import (
     CHANNELS,
     DATE,
@@ -40,8 +41,6 @@ from edgepress.toolkit.publishing.start import role_signers
 from edgepress.toolkit.quantities import SHARE, parsed
 
 Channel = Literal["stable", "beta"]
-ROOT_IN_BUNDLE = "updates/root.json"
-"""The file of a bundle that holds the keys that its board trusts."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,8 @@ def publish(
             release = _describe(verified, folder, channel=channel, share=part, wanted=wanted)
             name = verified.manifest.name
             former = lists.get(name, ReleaseList(name, ""))
+            published = any(entry.id == release.id for entry in former.releases)
+            _check_trust(file, name, folder, published=published)
             lists[name] = _with_release(former, release)
             step(f"Copying {file}")
             targets[release.target] = add_target(folder, release.target, file)
@@ -237,18 +238,32 @@ def _describe(verified: Verified, folder: Path, *, channel: str, share: float, w
     again = f"Build it with: edgepress bundle --updates {folder}"
     if m.format != "zip" or m.release is None:
         raise PublishError(f"{verified.path} has no release number, so boards can't tell what is newer.", again)
-    if ROOT_IN_BUNDLE not in {file.path for file in m.files}:
+    if ROOT not in {file.path for file in m.files}:
         raise PublishError(f"{verified.path} can't update itself, so it would be the last update of its boards.", again)
-    with zipfile.ZipFile(verified.path) as archive:
-        trusted = archive.read(f"{m.name}/{ROOT_IN_BUNDLE}")
-    if trusted not in [path.read_bytes() for path in root_paths(folder)]:
-        raise PublishError(f"{verified.path} trusts the keys of another published folder.", again)
     chosen = [board for board in wanted if board]
     if lacking := [board for board in chosen if board not in m.boards]:
         has = ", ".join(m.boards)
         raise InputError(f"{verified.path} has no packages for {lacking[0]!r}.", f"It has them for: {has}.")
     target = f"{m.name}/{m.name}-{m.release}-{m.id[:12]}.zip"
     return Release(m.release, m.id, target, tuple(chosen) or m.boards, channel, share)
+
+
+def _check_trust(bundle: Path, name: str, folder: Path, *, published: bool) -> None:
+    """Raise a PublishError if a bundle trusts other keys than the folder's.
+
+    A board on which it is the first one knows no later list of trusted keys, so none of its keys may have been
+    replaced. Bundles that are published already may still change channel and share.
+    """
+    again = f"Build it with: edgepress bundle --updates {folder}"
+    with zipfile.ZipFile(bundle) as archive:
+        trusted = archive.read(f"{name}/{ROOT}")
+    paths = root_paths(folder)
+    if trusted not in [path.read_bytes() for path in paths]:
+        raise PublishError(f"{bundle} trusts the keys of another published folder.", again)
+    old, newest = Metadata[Root].from_bytes(trusted).signed, Metadata[Root].from_file(str(paths[-1])).signed
+    for role, row in old.roles.items():
+        if not published and not {*row.keyids} <= {*newest.roles[role].keyids}:
+            raise PublishError(f"{bundle} trusts keys of {role} that were replaced since it was built.", again)
 
 
 def _with_release(former: ReleaseList, release: Release) -> ReleaseList:
