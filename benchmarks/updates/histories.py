@@ -92,7 +92,9 @@ CUTS = Cuts()
 
 
 def fake_installer(place: Place, folder: Path, action: str) -> str:
-    """What install.sh does, in Python: "stage" installs and tests beside, "switch" replaces the link."""
+    """What install.sh does, in Python: "stage" installs beside, "switch" replaces the link, "confirm" keeps it."""
+    if action == "confirm":
+        return ""
     manifest = json.loads((folder / "MANIFEST.json").read_bytes())
     release = place.prefix / "releases" / f"{manifest['id'][:12]}-{place.board}-system"
     if action == "stage":
@@ -337,7 +339,8 @@ class Histories(RuleBasedStateMachine):
     def take_refused(self) -> None:
         """What the board has refused must have failed; a cut may have come before it was written down."""
         reasons = state.read_state(self.prefix / "updates").refused
-        ids = {json.loads(read_manifest(path))["id"]: number for (number, _), path in BUNDLES.items()}
+        bundles = [*((number, path) for (number, _), path in BUNDLES.items()), *self.bundles.items()]
+        ids = {json.loads(read_manifest(path))["id"]: number for number, path in bundles}
         refused = {ids[each] for each in reasons}
         assert self.refused <= refused
         assert all(self.listed[number][2] for number in refused)

@@ -71,8 +71,9 @@ def _run(args: argparse.Namespace) -> None:
 def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
     """The error for what the system refuses, or for a package that is not installed; other missing modules are bugs."""
     if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}."
-        return UpdateError(what, "Check the space on the disk and the permissions; run it as the user who installed.")
+        from edgepress.runtime.updates.installer import system_error
+
+        return system_error(error)
     if (error.name or "").partition(".")[0] not in ("tuf", "securesystemslib", "urllib3"):
         raise error
     return UpdateError(f"Updates need the package {error.name}, which is not installed.", "Install it: pip install tuf")

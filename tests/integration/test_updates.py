@@ -312,7 +312,7 @@ def test_a_bundle_of_another_folder_that_is_installed_by_hand_begins_anew(
 
 def test_a_damaged_state_is_an_error_that_says_what_to_do(publisher: Any, board: Any) -> None:
     state = board.prefix / "updates" / "state.json"
-    for text in ("{", "[]", '{"channel": 3}', '{"more": 1}'):
+    for text in ("{", "[]", '{"channel": 3}'):
         state.write_text(text)
         assert f"rm {state}" in board.attempt(publisher.site)
 
@@ -380,7 +380,10 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return log
 
 
-def test_the_timer_is_installed_and_removed(publisher: Any, board: Any, tmp_path: Path, systemctl: Path) -> None:
+def test_the_timer_is_installed_and_removed(tmp_path: Path, systemctl: Path) -> None:
+    publisher = simulated.Publisher(tmp_path / "publisher", url="https://updates.example.com/")
+    board = simulated.Board(tmp_path / "board")
+    assert board.install(publisher.bundle(1)).returncode == 0
     units = tmp_path / "units"
     units.mkdir()
     words = ["--unit-dir", str(units), "--prefix", str(board.prefix), "--python", sys.executable, "--system"]
@@ -398,9 +401,36 @@ def test_the_timer_is_installed_and_removed(publisher: Any, board: Any, tmp_path
     assert not board.prefix.exists()
 
 
+def test_a_timer_that_could_not_update_is_refused_before_anything_is_installed(
+    publisher: Any, board: Any, tmp_path: Path, systemctl: Path
+) -> None:
+    units = tmp_path / "units"
+    units.mkdir()
+    other = tmp_path / "other"
+    words = ["--unit-dir", str(units), "--python", sys.executable, "--system", "--timer", "--prefix"]
+    script = str(board.unpacked / "demo" / "install.sh")
+    done = subprocess.run(["sh", script, "install", *words, str(other)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "does not say where its updates are" in done.stderr
+    assert not (other / "current").exists()
+    with_url = simulated.Publisher(tmp_path / "with url", url="https://updates.example.com/")
+    board.install(with_url.bundle(2), "status")  # unpacks it
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    for prefix in (shared, shared / "below"):
+        done = subprocess.run(["sh", script, "install", *words, str(prefix)], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert f"{shared} can be written by others" in done.stderr
+        assert not (prefix / "current").exists()
+    assert list(units.iterdir()) == []
+    assert not systemctl.exists()
+
+
 def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board: Any) -> None:
     document = json.loads(subprocess.run(board.command("status", "--json"), capture_output=True, text=True).stdout)
     fields = ["name", "release", "id", "previous", "board", "channel", "source", "checked", "newest", "refused", "last"]
+    fields += ["updating"]
     assert list(document) == fields
     text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
     assert "release: 1" in text
