@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,15 +20,17 @@ from typing import Any
 
 import pytest
 import scripts
+from tuf.api.exceptions import DownloadError, SlowRetrievalError
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates import installer, trust, update
+from edgepress.runtime.updates import installer, transfer, trust, update, web
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.state import MAX_REFUSED, State, read_state, write_state
 from edgepress.runtime.updates.update import _alone
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
-simulated = scripts.script("benchmarks/updates/simulated.py")
+attacks = scripts.script("benchmarks/updates/attacks.py")
+simulated = sys.modules["simulated"]
 
 
 @pytest.fixture
@@ -55,6 +62,102 @@ def publish_with(publisher: Any, release: int, stub: str, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(simulated, "STUB", stub)
         publisher.publish(release)
+
+
+LOOPS = {
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "header": b"HTTP/1.1 200 OK\r\n|X",
+    "trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n|a: b\r\n",
+    "redirect": b"HTTP/1.1 302 x\r\nLocation: /x\r\n\r\n|" + b" " * 10_000,
+    "silence": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n|",
+}
+"""What a server sends, and behind the bar what it sends again and again."""
+
+
+@contextlib.contextmanager
+def raw_server(text: bytes) -> Iterator[str]:
+    """A server that answers with bytes, whatever they mean."""
+    first, _, again = text.rpartition(b"|")
+
+    def answer(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(65536)
+            connection.sendall(first)
+            while True:
+                connection.sendall(again)
+                if len(again) < 2:
+                    time.sleep(0.05)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_server_keeps_a_board_waiting(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "PATIENCE_S", 0.5)
+    threads = threading.active_count()
+    began = time.monotonic()
+    with raw_server(LOOPS[loop]) as address, pytest.raises(DownloadError) as caught:
+        transfer.Source(address).download_bytes(f"{address}/metadata/timestamp.json", 1000)
+    assert time.monotonic() - began < 10
+    if loop != "redirect":
+        assert isinstance(caught.value, SlowRetrievalError)
+    assert threading.active_count() <= threads + 12  # the server's own
+
+
+def test_a_server_that_gives_a_byte_a_connection_is_too_slow(
+    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(transfer, "PAUSE_S", 0.001)
+    publisher.publish(2)
+    bundle = next(publisher.site.glob("targets/demo/*-2-*.zip"))
+    content = bundle.read_bytes()
+
+    def one(handler: Any) -> None:
+        offset = int((handler.headers["Range"] or "bytes=0-")[6:-1])
+        handler.send_response(206 if offset else 200)
+        handler.send_header("Content-Length", str(len(content) - offset))
+        handler.end_headers()
+        handler.wfile.write(content[offset : offset + 1])
+        handler.close_connection = True
+
+    with attacks.serve(publisher.site, bundle.name, one) as address:
+        assert "Refused (slow retrieval)" in board.attempt(address)
+    assert board.attempt(publisher.site) == "installed 2"
+
+
+def test_what_is_no_file_in_a_folder_is_missing(publisher: Any, board: Any) -> None:
+    stamp = publisher.site / "metadata" / "timestamp.json"
+    stamp.unlink()
+    os.mkfifo(stamp)
+    assert "is no file" in board.attempt(publisher.site)
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1:9/x", "file:///etc/hostname", "data:,x", "//127.0.0.1:9/x"])
+def test_redirects_lead_to_web_servers_only(target: str) -> None:
+    text = f"HTTP/1.1 302 x\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n|".encode()
+    with raw_server(text) as address, pytest.raises(DownloadError) as caught:
+        transfer.Source(address).download_bytes(f"{address}/x", 1000)
+    said = str(caught.value)
+    wanted = {"ftp": "leads to ftp", "//1": "refused"}.get(target[:3], "answers 302")  # urllib follows no others
+    assert wanted in said
+
+
+def test_a_redirect_from_https_to_http_is_refused() -> None:
+    request = urllib.request.Request("https://a.example/x")
+    with pytest.raises(OSError, match="no address that updates may come from"):
+        web._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, "http://a.example/x")
+    followed = web._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, "https://b.example/x")
+    assert followed is not None
+    assert followed.full_url == "https://b.example/x"
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(5, "I/O error"), MemoryError()])
