@@ -50,10 +50,12 @@ class Source(FetcherInterface):
 
     Attributes:
         base: The address or the path, without a slash at its end.
+        missing: The last address that had no file; "" if there was none.
     """
 
     def __init__(self, base: str) -> None:
         self.base = base.rstrip("/") or base
+        self.missing = ""
         self.is_web = base.startswith(("http://", "https://"))
         if not self.is_web and not Path(base, "metadata").is_dir():
             what = f"{base} is neither an address of a web server nor a published folder."
@@ -81,11 +83,16 @@ class Source(FetcherInterface):
                 lasted = time.monotonic() - began
                 if lasted > PATIENCE_S and count < SLOWEST * lasted:
                     raise SlowRetrievalError(f"{count} bytes in {lasted:.0f} s")
+        except DownloadHTTPError:
+            self.missing = url
+            raise
         except DownloadError:
             raise
         except urllib.error.HTTPError as e:
+            self.missing = url
             raise DownloadHTTPError(f"the server answers {e.code}", e.code) from e
         except FileNotFoundError as e:
+            self.missing = url
             raise DownloadHTTPError(f"{e.filename} does not exist", 404) from e
         except TimeoutError as e:
             raise SlowRetrievalError(f"no byte in {SILENCE_S:g} s") from e

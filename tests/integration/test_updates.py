@@ -98,6 +98,52 @@ def test_updates_that_go_on_follow_the_release_in_use(
     assert "installed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", ["12d", "30d", "2592000s", "60s", "43200m"])
+def test_the_time_between_checks_is_accepted_again_by_the_next_release(text: str) -> None:
+    args = command._parser().parse_args(["update", "folder", "--every", text])
+    again = command._parser().parse_args([*command._words(args), "folder"])
+    assert again.every == args.every
+
+
+@pytest.mark.parametrize("text", ["59s", "31d", "999999d", "2592001s", "\u0661h", "1", ""])
+def test_a_time_between_checks_that_is_not_accepted_is_wrong_usage(text: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command._parser().parse_args(["update", "folder", "--every", text])
+    assert caught.value.code == 2
+
+
+def test_the_clock_is_trusted_once_and_an_interruption_is_no_traceback(
+    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted: list[bool] = []
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    def pretend(*_: Any, trust_clock: bool, **__: Any) -> dict[str, Any]:
+        trusted.append(trust_clock)
+        return {"result": "nothing new"}
+
+    monkeypatch.setattr("edgepress.runtime.updates.update.update", pretend)
+    monkeypatch.setattr(command, "time", types.SimpleNamespace(sleep=sleep))
+    folder = str((board.prefix / "current").resolve())
+    assert command.main(["update", folder, "--from", str(publisher.site), "--every", "1h", "--trust-clock"]) == 1
+    assert trusted == [True, False, False]
+
+
+def test_an_address_without_a_published_folder_is_no_attack(publisher: Any, board: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty" / "metadata").mkdir(parents=True)
+    assert "There is no published folder at" in board.attempt(tmp_path / "empty")
+    with attacks.serve(tmp_path / "empty") as address:
+        assert f"There is no published folder at {address}" in board.attempt(address)
+    for snapshot in (publisher.site / "metadata").glob("*.snapshot.json"):
+        snapshot.unlink()
+    assert "Refused (malicious mirror)" in board.attempt(publisher.site)
+
+
 def test_what_the_system_refuses_is_one_message(
     publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,16 +245,36 @@ def test_a_transfer_that_breaks_is_resumed_in_the_run_and_in_the_next(
     assert len(asked) <= 8
 
 
-def test_a_server_without_ranges_and_a_damaged_part_are_no_obstacle(publisher: Any, board: Any) -> None:
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("damage", ["zeros", "part", "whole", "too long", "too long by far"])
+def test_a_server_without_ranges_and_a_damaged_part_are_no_obstacle(
+    publisher: Any, board: Any, damage: str, ranges: bool
+) -> None:
     publish(publisher.bundle(2, size=100_000), publisher.site, keys=publisher.keys)
     bundle = next(publisher.site.glob("targets/demo/*-2-*.zip"))
     digest = bundle.name.partition(".")[0]
     part = board.prefix / "updates" / "download" / f"{digest}.zip"
     part.parent.mkdir(parents=True)
-    for damage in (b"\0" * 5000, bundle.read_bytes()[:5000], bundle.read_bytes() + b"more"):
-        part.write_bytes(damage)
-        with attacks.serve(publisher.site) as address:  # Python's server knows no ranges
-            assert board.attempt(address) in ("installed 2", "nothing new")
+    content = bundle.read_bytes()
+    part.write_bytes(
+        {
+            "zeros": b"\0" * 5000,
+            "part": content[:5000],
+            "whole": bytes(len(content)),
+            "too long": content + b"more",
+            "too long by far": content * 3,
+        }[damage]
+    )
+
+    def resume(handler: Any) -> None:
+        offset = int((handler.headers["Range"] or "bytes=0-")[6:-1])
+        handler.send_response(206 if offset else 200)
+        handler.send_header("Content-Length", str(len(content) - offset))
+        handler.end_headers()
+        handler.wfile.write(content[offset:])
+
+    with attacks.serve(publisher.site, bundle.name if ranges else "", resume) as address:  # by itself it knows none
+        assert board.attempt(address) == "installed 2"
     assert board.running() == 2
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,8 @@ from edgepress.toolkit.publishing.repository import (
 from edgepress.toolkit.publishing.start import role_signers
 from edgepress.toolkit.quantities import SHARE, parsed
 
+CLOCK_SLACK = timedelta(minutes=5)
+"""How far the clock may be behind the last date of a list, as those of two machines may differ."""
 Channel = Literal["stable", "beta"]
 
 
@@ -124,7 +126,9 @@ def publish(
             _check_trust(file, name, folder, published=published)
             lists[name] = _with_release(former, release)
             step(f"Copying {file}")
-            targets[release.target] = add_target(folder, release.target, file)
+            targets[release.target] = add_target(
+                folder, release.target, file, expected=(verified.size_bytes, verified.sha256)
+            )
             changed.append((name, release))
         return _write(repository, signers, targets, lists, changed=changed)
 
@@ -174,7 +178,12 @@ def withdraw(
 
 
 def renew(
-    to: str | Path, *, keys: str | Path | Sequence[str | Path], all_lists: bool = False, ask: AskPassword | None = None
+    to: str | Path,
+    *,
+    keys: str | Path | Sequence[str | Path],
+    all_lists: bool = False,
+    redate: bool = False,
+    ask: AskPassword | None = None,
 ) -> Published:
     """Sign the lists anew, so that boards go on trusting them.
 
@@ -182,6 +191,7 @@ def renew(
         to: The published folder.
         keys: Folders of the private keys.
         all_lists: Sign the list of bundles, too; else the key of the role `online` is enough.
+        redate: The same, and give all lists of releases the date of now, after the clock was ahead.
         ask: Asks for the passwords of encrypted keys.
 
     Raises:
@@ -189,6 +199,11 @@ def renew(
     """
     folder = Path(to)
     with locked(folder):
+        if redate:
+            repository, signers = _open(folder, keys, ask)
+            lists = {name: dataclasses.replace(each, dated="") for name, each in _read_lists(repository).items()}
+            files = repository.targets.signed.targets
+            return _write(repository, signers, files, lists, written=[*lists])
         if all_lists:
             repository, signers = _open(folder, keys, ask)
             return _write(repository, signers, repository.targets.signed.targets, {})
@@ -295,12 +310,17 @@ def _write(
     lists: Mapping[str, ReleaseList],
     *,
     changed: Sequence[tuple[str, Release]] = (),
+    written: Sequence[str] = (),
 ) -> Published:
-    """Write the changed lists of releases and TUF's lists."""
+    """Write the changed lists of releases, and those of the applications in `written`, and TUF's lists."""
     now = utc_now()
     files = dict(targets)
-    for name in {name for name, _ in changed}:
+    for name in {*written, *(name for name, _ in changed)}:
         former = lists[name].dated
+        if former and date_of(former) > now + CLOCK_SLACK:  # boards would believe that their own clocks are wrong
+            what = f"The list of {name} is dated {former}, and the clock of this machine says {now.strftime(DATE)}."
+            hint = "Set the clock. If it is right and was ahead before: edgepress publish renew --redate"
+            raise PublishError(what, hint)
         date = max(now, date_of(former)) if former else now  # a board refuses a list that is older than one it has seen
         dated = dataclasses.replace(lists[name], dated=date.strftime(DATE))
         files[list_target(name)] = add_target(repository.folder, list_target(name), dated.to_bytes())
