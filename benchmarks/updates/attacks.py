@@ -463,10 +463,10 @@ def clock_forth(world: World) -> list[str]:
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack: what does it, the words that each refusal has, and how the folder was begun."""
+    """An attack: what does it, the words of each refusal, or of all, and how the folder was begun."""
 
     act: Callable[[World], list[str]]
-    words: str
+    words: str | tuple[str, ...]
     several_keys: bool = False
 
 
@@ -476,7 +476,7 @@ ATTACKS = {
     "rollback: a former state": Attack(rollback_state, "Refused (rollback)"),
     "rollback: and lost lists": Attack(rollback_timestamp_lost, "Refused (rollback)"),
     "rollback: a former bundle": Attack(rollback_bundle, "Release 1 is older than release 2"),
-    "fast-forward": Attack(fast_forward, "Refused ("),
+    "fast-forward": Attack(fast_forward, ("Refused (arbitrary software)", "Refused (rollback)")),
     "indefinite freeze": Attack(freeze, "Refused (indefinite freeze)"),
     "endless data": Attack(endless_data, "Refused (endless data)"),
     "slow retrieval": Attack(slow_data, "Refused (slow retrieval)"),
@@ -484,7 +484,7 @@ ATTACKS = {
     "mix-and-match": Attack(mix_and_match, "Refused (mix-and-match)"),
     "wrong software": Attack(wrong_software, "wrong software"),
     "malicious mirror: other files": Attack(malicious_mirror, "Refused (malicious mirror)"),
-    "malicious mirror: no answers": Attack(unreachable, ""),
+    "malicious mirror: no answers": Attack(unreachable, ("can't be fetched", "broke 5 times without a new byte")),
     "stolen keys: online": Attack(stolen_online, "Refused (arbitrary software)"),
     "stolen keys: targets": Attack(stolen_targets, "Refused (arbitrary software)", True),
     "stolen keys: root": Attack(stolen_root, "Refused (arbitrary software)", True),
@@ -502,7 +502,10 @@ def attack(name: str, folder: Path) -> tuple[list[str], list[str]]:
     row = ATTACKS[name]
     world = World(folder, **(SEVERAL if row.several_keys else {}))
     said = row.act(world)
-    wrong = [f"{text!r} does not say {row.words!r}" for text in said if row.words not in text]
+    expected = (row.words,) * len(said) if isinstance(row.words, str) else row.words
+    wrong = [
+        f"{text!r} does not say {words!r}" for text, words in zip(said, expected, strict=True) if words not in text
+    ]
     wrong += [f"was installed: {text}" for text in said if text.startswith(("installed", "nothing new"))]
     running = world.board.running()
     if running not in (1, 2):

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from simulated import Publisher, complete
+from simulated import Publisher, complete, make_bundle
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import installer, state, update
@@ -41,7 +41,7 @@ from edgepress.runtime.updates.place import Place, read_place
 from edgepress.runtime.updates.releases import list_target, parse_list
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import start
-from edgepress.toolkit.publishing.repository import read_repository, target_path
+from edgepress.toolkit.publishing.repository import read_repository, root_paths, target_path
 
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""
@@ -92,7 +92,9 @@ CUTS = Cuts()
 
 
 def fake_installer(place: Place, folder: Path, action: str) -> str:
-    """What install.sh does, in Python: "stage" installs and tests beside, "switch" replaces the link."""
+    """What install.sh does, in Python: "stage" installs beside, "switch" replaces the link, "confirm" keeps it."""
+    if action == "confirm":
+        return ""
     manifest = json.loads((folder / "MANIFEST.json").read_bytes())
     release = place.prefix / "releases" / f"{manifest['id'][:12]}-{place.board}-system"
     if action == "stage":
@@ -143,6 +145,7 @@ class Histories(RuleBasedStateMachine):
         former: The release before it; None if there is none.
         refused: Releases that failed on this board.
         old: Copies of the published folder.
+        bundles: The bundle of each release, as it was published.
     """
 
     def __init__(self) -> None:
@@ -157,6 +160,7 @@ class Histories(RuleBasedStateMachine):
         self.former: int | None = None
         self.refused: set[int] = set()
         self.old: list[Path] = []
+        self.bundles: dict[int, Path] = {}
 
     def teardown(self) -> None:
         """Remove the folder."""
@@ -164,8 +168,15 @@ class Histories(RuleBasedStateMachine):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def bundle(self, release: int, broken: bool) -> Path:
-        """The bundle of a release."""
-        return BUNDLES[release, broken]
+        """The bundle of a release: as it was published, else one that trusts the newest keys."""
+        if release not in self.listed or release not in self.bundles:
+            version = len(root_paths(self.site))
+            made = BUNDLES[release, broken]
+            if version > 1:
+                made = self.folder / f"{release}-{broken}-{version}.zip"
+                make_bundle(made, release, site=self.site, broken=broken)
+            self.bundles[release] = made
+        return self.bundles[release]
 
     def expected(self) -> int | None:
         """The release that the next update tries."""
@@ -328,7 +339,8 @@ class Histories(RuleBasedStateMachine):
     def take_refused(self) -> None:
         """What the board has refused must have failed; a cut may have come before it was written down."""
         reasons = state.read_state(self.prefix / "updates").refused
-        ids = {json.loads(read_manifest(path))["id"]: number for (number, _), path in BUNDLES.items()}
+        bundles = [*((number, path) for (number, _), path in BUNDLES.items()), *self.bundles.items()]
+        ids = {json.loads(read_manifest(path))["id"]: number for number, path in bundles}
         refused = {ids[each] for each in reasons}
         assert self.refused <= refused
         assert all(self.listed[number][2] for number in refused)

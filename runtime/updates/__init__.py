@@ -3,7 +3,9 @@
 releases.py    the signed list of an application's releases, and which of them a board takes
 place.py       the folder of an installation: releases, settings, the board's type and its id
 state.py       what the updater remembers between two runs
+web.py         requests that a server can neither hang nor lead elsewhere
 transfer.py    bytes from a web server or a folder, within limits
+roots.py       the trusted keys that were seen, so that revoked ones do not come back
 trust.py       The Update Framework's client, and its refusals in words
 installer.py   unpacks a bundle and runs its install.sh
 update.py      the order of an update

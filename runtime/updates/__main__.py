@@ -26,6 +26,10 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Units of `--every`."""
 LEAST_S = 60
 """Shortest time between two checks in seconds."""
+MOST_S = 30 * SECONDS["d"]
+"""Longest time between two checks in seconds."""
+INTERRUPTED = 1
+"""Exit code after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 print(one_line(f"Error: {e}"), file=sys.stderr, flush=True)  # noqa: T201
         except KeyboardInterrupt:
-            return 1
+            return INTERRUPTED
         if not args.every:
             return code
-        time.sleep(args.every)
+        args.trust_clock = False  # the clock was wrong once; from now on it counts again
+        try:
+            time.sleep(args.every)
+        except KeyboardInterrupt:
+            return INTERRUPTED
         current = args.folder.parent.parent / "current"
         if current.exists() and current.resolve() != args.folder.resolve():  # go on with the updater of that release
             os.execv("/bin/sh", ["sh", str(current / "run"), *_words(args)])
@@ -71,8 +79,9 @@ def _run(args: argparse.Namespace) -> None:
 def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
     """The error for what the system refuses, or for a package that is not installed; other missing modules are bugs."""
     if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror or error}."
-        return UpdateError(what, "Check the space on the disk and the permissions; run it as the user who installed.")
+        from edgepress.runtime.updates.installer import system_error
+
+        return system_error(error)
     if (error.name or "").partition(".")[0] not in ("tuf", "securesystemslib", "urllib3"):
         raise error
     return UpdateError(f"Updates need the package {error.name}, which is not installed.", "Install it: pip install tuf")
@@ -98,9 +107,10 @@ def _words(args: argparse.Namespace) -> list[str]:
 
 def _seconds(text: str) -> int:
     """Seconds of a time such as "1h"."""
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if not match or int(match[1]) * SECONDS[match[2]] < LEAST_S:
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r}; accepted: {LEAST_S}s or more, such as 30m, 1h or 1d")
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if not match or not LEAST_S <= int(match[1]) * SECONDS[match[2]] <= MOST_S:
+        what = f"{one_line(text, 40)!r}; accepted: {LEAST_S}s to 30d, such as 30m, 1h or 1d"
+        raise argparse.ArgumentTypeError(what)
     return int(match[1]) * SECONDS[match[2]]
 
 

@@ -6,11 +6,13 @@ that somebody published by another way: of another application, another number, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgepress.runtime.errors import UpdateError, parsing
@@ -25,10 +27,16 @@ INSTALL_S = 3600
 """Limit on the time of install.sh, which may download packages."""
 REFUSED = 3
 """Exit code of install.sh if the release itself is to blame: its self-test failed, or its service does not start."""
+UNSURE = 4
+"""Exit code of install.sh if the self-test ended without a result, such as when it was killed for want of memory."""
 
 
 class VerdictError(UpdateError):
     """A release that is not tried again."""
+
+
+class UnsureError(UpdateError):
+    """A release that may be to blame: its self-test said nothing."""
 
 
 def unpack(bundle: Path, place: Place, release: Release, folder: Path) -> Path:
@@ -36,9 +44,34 @@ def unpack(bundle: Path, place: Place, release: Release, folder: Path) -> Path:
 
     Raises:
         VerdictError: It is not the bundle that the list of releases describes.
+        UpdateError: It could not be written or read, such as on a full disk; it is tried again.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    with parsing(bundle, failed="is no bundle", error=VerdictError), zipfile.ZipFile(bundle) as archive:
+    try:
+        stated = _unpack(bundle, place, folder)
+    except (OSError, MemoryError) as e:  # says nothing about the release
+        raise system_error(e, f"{bundle.name} can't be unpacked to {folder}") from e
+    described = (place.name, release.release, release.id)
+    if stated != described:
+        what = f"the bundle is {stated[0]} {stated[1]} ({str(stated[2])[:12]}), not {place.name} {release.release}"
+        raise VerdictError(
+            f"Refused (wrong software): {what} ({release.id[:12]}).", "Ask whoever publishes the updates."
+        )
+    return folder / place.name
+
+
+def system_error(error: OSError | MemoryError, what: str = "") -> UpdateError:
+    """The error for what the system refuses; `what` could not be done."""
+    reason = "there is too little memory" if isinstance(error, MemoryError) else error.strerror or str(error)
+    named = getattr(error, "filename", None)
+    what = what or (str(named) if named else "")
+    hint = "Check the space on the disk and the permissions; run it as the user who installed. It is tried again."
+    return UpdateError(f"{what}: {reason}." if what else f"{reason}.", hint)
+
+
+def _unpack(bundle: Path, place: Place, folder: Path) -> tuple[object, object, object]:
+    """Unpack a bundle; name, number and id in its manifest."""
+    with _verdict(bundle), zipfile.ZipFile(bundle) as archive:
         members = archive.infolist()
         size = bundle.stat().st_size
         if len(members) > MAX_FILES or sum(member.file_size for member in members) > size:
@@ -52,14 +85,20 @@ def unpack(bundle: Path, place: Place, release: Release, folder: Path) -> Path:
             with archive.open(member) as source, path.open("wb") as out:
                 shutil.copyfileobj(source, out)
         manifest = json.loads((folder / place.name / "MANIFEST.json").read_bytes())
-        described = (place.name, release.release, release.id)
-        stated = (manifest["name"], manifest.get("release"), manifest["id"])
-    if stated != described:
-        what = f"the bundle is {stated[0]} {stated[1]} ({str(stated[2])[:12]}), not {place.name} {release.release}"
-        raise VerdictError(
-            f"Refused (wrong software): {what} ({release.id[:12]}).", "Ask whoever publishes the updates."
-        )
-    return folder / place.name
+        return manifest["name"], manifest.get("release"), manifest["id"]
+
+
+@contextlib.contextmanager
+def _verdict(bundle: Path) -> Iterator[None]:
+    """Turn what is wrong with a bundle into a verdict, but not what the system refuses."""
+    trouble: OSError | MemoryError | None = None
+    with parsing(bundle, failed="is no bundle", error=VerdictError):
+        try:
+            yield
+        except (OSError, MemoryError) as e:
+            trouble = e
+    if trouble is not None:
+        raise trouble
 
 
 def run_installer(place: Place, folder: Path, action: str) -> str:
@@ -68,15 +107,23 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
     Args:
         place: The installation.
         folder: The unpacked bundle.
-        action: "stage" or "switch".
+        action: "stage", "switch" or "confirm".
 
     Raises:
         VerdictError: The release failed its self-test, or its service does not start.
+        UnsureError: Its self-test ended without a result.
         UpdateError: It could not be installed for another reason, such as a full disk; it is tried again.
     """
     words = ["sh", str(folder / "install.sh"), action, "--prefix", str(place.prefix), *_how(place)]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=INSTALL_S)
+        done = subprocess.run(
+            words,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # pip and programs of others write what they like
+            stdin=subprocess.DEVNULL,
+            timeout=INSTALL_S,
+        )
     except subprocess.TimeoutExpired as e:
         raise UpdateError(f"install.sh {action} did not end in {INSTALL_S} s.", "It is tried again.") from e
     if done.returncode == 0:
@@ -86,7 +133,11 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
     what = " ".join(lines[errors[-1] :] if errors else lines[-2:]) or f"install.sh ended with {done.returncode}."
     if done.returncode == REFUSED:
         raise VerdictError(what, "The release in use goes on; this one is not tried again.")
-    raise UpdateError(what, "The release in use goes on; the update is tried again.")
+    if done.returncode == UNSURE:
+        raise UnsureError(what, "The release in use goes on; the update is tried again.")
+    if action == "stage":
+        raise UpdateError(what, "The release in use goes on; the update is tried again.")
+    raise UpdateError(what, "The next update tests the release that is in use then, and goes back if it does not work.")
 
 
 def _how(place: Place) -> list[str]:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError, parsing
-from edgepress.runtime.text import json_text
+from edgepress.runtime.text import MOST, json_text, one_line
+from edgepress.runtime.updates.releases import CHANNELS, MAX_RELEASE, date_of
 
-MAX_STATE_BYTES = 1 << 20
-"""Limit on the size of the file."""
+MAX_STATE_BYTES = 4 << 20
+"""Limit on the size of the file; `MAX_REFUSED` reasons twice, each of `MOST` characters, are below half of it."""
 MAX_REFUSED = 200
 """Releases that are remembered as refused; the oldest ones are forgotten."""
 
@@ -33,6 +34,9 @@ class State:
         newest: Highest release that the lists have offered to this board.
         refused: Releases that are not tried again: the reason by id.
         last: The result of the last run, as `run status` shows it.
+        attempts: How often the self-test of a release ended without a result, by id.
+        watched: Id of the release that was switched to and has not answered yet; "" if there is none.
+        roots: SHA-256 of each list of trusted keys that was seen, by its version.
     """
 
     checked: str = ""
@@ -41,6 +45,9 @@ class State:
     newest: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    watched: str = ""
+    roots: dict[str, str] = field(default_factory=dict)
 
 
 def read_state(folder: Path) -> State:
@@ -54,19 +61,42 @@ def read_state(folder: Path) -> State:
         return State()
     with parsing(path, f"Remove it: rm {path}", failed="is damaged", error=UpdateError):
         with path.open("rb") as file:
-            raw = json.loads(file.read(MAX_STATE_BYTES))
-        state = State(**raw)
+            raw: dict[str, Any] = dict(json.loads(file.read(MAX_STATE_BYTES)).items())
         types = {f.name: type(getattr(State(), f.name)) for f in dataclasses.fields(State)}
-        if any(type(getattr(state, name)) is not kind for name, kind in types.items()):
-            raise TypeError("a field has a wrong type")
+        state = State(**{name: raw[name] for name in types if name in raw})  # a newer updater may have written more
+        _check(state, types)
     return state
+
+
+def _check(state: State, types: dict[str, type]) -> None:
+    """Raise a ValueError if a field has a value that the updater does not write."""
+    wrong = [name for name, kind in types.items() if type(getattr(state, name)) is not kind]
+    if not wrong:
+        checks = {
+            "checked": not state.checked or date_of(state.checked),
+            "listed": not state.listed or date_of(state.listed),
+            "channel": state.channel in CHANNELS,
+            "newest": 0 <= state.newest <= MAX_RELEASE,
+            "refused": all(isinstance(reason, str) for reason in state.refused.values()),
+            "attempts": all(type(count) is int for count in state.attempts.values()),
+            "roots": all(key.isdecimal() and isinstance(value, str) for key, value in state.roots.items()),
+        }
+        wrong = [name for name, good in checks.items() if not good]
+    if wrong:
+        raise ValueError(f"the field {wrong[0]} has a value that is not accepted")
 
 
 def write_state(folder: Path, state: State) -> None:
     """Write the state; a power failure leaves the former or the new one."""
-    kept = dict(list(state.refused.items())[-MAX_REFUSED:])
-    document = dataclasses.asdict(dataclasses.replace(state, refused=kept))
+    document = {name: _bounded(value) for name, value in dataclasses.asdict(state).items()}
     write_durably(folder / "state.json", (json_text(document, indent=1) + "\n").encode())
+
+
+def _bounded(value: Any) -> Any:
+    """A value without what would make the file too long to be read: texts of others, and old entries."""
+    if isinstance(value, dict):
+        return {key: _bounded(each) for key, each in list(value.items())[-MAX_REFUSED:]}
+    return one_line(value, MOST) if isinstance(value, str) else value
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import os
 import shutil
+import stat
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ from tuf.ngclient import FetcherInterface
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates.state import flush_folder
+from edgepress.runtime.updates.web import Guard, open_url
 
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
@@ -48,10 +50,12 @@ class Source(FetcherInterface):
 
     Attributes:
         base: The address or the path, without a slash at its end.
+        missing: The last address that had no file; "" if there was none.
     """
 
     def __init__(self, base: str) -> None:
         self.base = base.rstrip("/") or base
+        self.missing = ""
         self.is_web = base.startswith(("http://", "https://"))
         if not self.is_web and not Path(base, "metadata").is_dir():
             what = f"{base} is neither an address of a web server nor a published folder."
@@ -79,9 +83,16 @@ class Source(FetcherInterface):
                 lasted = time.monotonic() - began
                 if lasted > PATIENCE_S and count < SLOWEST * lasted:
                     raise SlowRetrievalError(f"{count} bytes in {lasted:.0f} s")
+        except DownloadHTTPError:
+            self.missing = url
+            raise
+        except DownloadError:
+            raise
         except urllib.error.HTTPError as e:
+            self.missing = url
             raise DownloadHTTPError(f"the server answers {e.code}", e.code) from e
         except FileNotFoundError as e:
+            self.missing = url
             raise DownloadHTTPError(f"{e.filename} does not exist", 404) from e
         except TimeoutError as e:
             raise SlowRetrievalError(f"no byte in {SILENCE_S:g} s") from e
@@ -123,6 +134,7 @@ def download(source: Source, url: str, target: TargetFile, path: Path) -> None:
 def _fill(source: Source, url: str, length: int, path: Path) -> None:
     """Append to a file what is missing to its length."""
     failures = 0
+    began, had = time.monotonic(), path.stat().st_size if path.exists() else 0
     while True:
         offset = path.stat().st_size if path.exists() else 0
         if offset > length:
@@ -135,7 +147,10 @@ def _fill(source: Source, url: str, length: int, path: Path) -> None:
         except (DownloadHTTPError, SlowRetrievalError, DownloadLengthMismatchError):
             raise
         except DownloadError as e:
-            grown = path.exists() and path.stat().st_size > offset
+            size = path.stat().st_size if path.exists() else 0
+            grown, lasted = size > offset, time.monotonic() - began
+            if grown and lasted > PATIENCE_S and size - had < SLOWEST * lasted:  # each connection gives a little
+                raise SlowRetrievalError(f"{size - had} bytes in {lasted:.0f} s") from e
             failures = 1 if grown else failures + 1
             if failures >= ATTEMPTS:
                 what = f"The transfer from {source.base} broke {failures} times without a new byte: {e}."
@@ -172,16 +187,36 @@ def _web_pieces(url: str, offset: int) -> Iterator[bytes]:
     if offset:
         headers["Range"] = f"bytes={offset}-"
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=SILENCE_S) as response:
-        skip = offset if response.status != 206 else 0  # a server that knows no ranges sends everything
-        while piece := response.read1(_PIECE):
-            rest = piece[skip:]
-            skip -= len(piece) - len(rest)
-            if rest:
-                yield rest
+    with Guard(PATIENCE_S, SLOWEST) as guard:
+        try:
+            with open_url(request, guard, SILENCE_S) as response:
+                skip = offset if response.status != 206 else 0  # a server that knows no ranges sends everything
+                while piece := _next_piece(response, guard):
+                    rest = piece[skip:]
+                    skip -= len(piece) - len(rest)
+                    if rest:
+                        yield rest
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            if guard.late:  # the cause is that its socket was shut down
+                raise SlowRetrievalError(f"no answer, or no end, in {PATIENCE_S:g} s") from e
+            raise
+        if guard.late:
+            raise SlowRetrievalError(f"no answer, or no end, in {PATIENCE_S:g} s")
+
+
+def _next_piece(response: http.client.HTTPResponse, guard: Guard) -> bytes:
+    """The next piece of a body; nothing at its end."""
+    guard.wait()
+    piece = response.read1(_PIECE)
+    guard.got(len(piece))
+    return piece
 
 
 def _file_pieces(path: Path, offset: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # to open a FIFO would wait for a writer
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DownloadHTTPError(f"{path} is no file", 404)
+    with os.fdopen(descriptor, "rb") as file:
         file.seek(offset)
         yield from iter(lambda: file.read(_PIECE), b"")

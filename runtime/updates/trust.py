@@ -20,8 +20,9 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates.place import ROOT, Place
+from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import MAX_LIST_BYTES, ReleaseList, date_of, list_target, parse_list
+from edgepress.runtime.updates.roots import read_root, remember_roots
 from edgepress.runtime.updates.state import State, write_durably
 from edgepress.runtime.updates.transfer import Source, download
 
@@ -75,6 +76,7 @@ class Trusted:
 
     Attributes:
         releases: The list of the application's releases.
+        state: The updater's state, with the trusted keys that this check has seen.
     """
 
     def __init__(self, place: Place, source: Source, state: State) -> None:
@@ -86,15 +88,19 @@ class Trusted:
         self._source = source
         now = utc_now()
         _check_clock(now, state.checked, "the last check")
+        root, state = read_root(place, state)
         metadata = place.updates / "metadata"
         metadata.mkdir(parents=True, exist_ok=True)
         remove_left(metadata)
-        root = (place.release_folder / ROOT).read_bytes()
-        with in_words("The list of updates", f" The clock says {now:%Y-%m-%d %H:%M} UTC."):
+        clock = f" The clock says {now:%Y-%m-%d %H:%M} UTC."
+        with in_words("The list of updates", clock, source):
             self._updater = Updater(
                 str(metadata), f"{source.base}/metadata", fetcher=source, config=LIMITS, bootstrap=root
             )
-            self._updater.refresh()
+            try:
+                self._updater.refresh()
+            finally:  # a new root counts, whatever happens to the other lists
+                self.state = remember_roots(place, state)
             path = list_target(place.name)
             target = self._updater.get_targetinfo(path)
         if target is None or target.length > MAX_LIST_BYTES:
@@ -152,12 +158,13 @@ class Trusted:
 
 
 @contextlib.contextmanager
-def in_words(what: str, more: str = "") -> Iterator[None]:
+def in_words(what: str, more: str = "", source: Source | None = None) -> Iterator[None]:
     """Turn what tuf raises into an error that names the attack.
 
     Args:
         what: What is refused; the message begins with it.
         more: A sentence that is added where a signature has ended.
+        source: Where the lists come from; without a timestamp, which no signed list names, it is no published folder.
     """
     try:
         yield
@@ -170,6 +177,8 @@ def in_words(what: str, more: str = "") -> Iterator[None]:
         attack, why = next((attack, why) for kind, attack, why in REFUSALS if isinstance(e, kind))
         if isinstance(e, exceptions.DownloadHTTPError) and e.status_code not in MISSING:
             attack = ""
+        elif isinstance(e, exceptions.DownloadHTTPError) and source and source.missing.endswith("/timestamp.json"):
+            raise UpdateError(f"There is no published folder at {source.base} ({e}).", "Check the address.") from e
         added = more if isinstance(e, exceptions.ExpiredMetadataError) else ""
         cause = e.__cause__ if type(e) is exceptions.DownloadError and e.__cause__ else e
         detail = f" ({cause})" if str(cause) else ""
@@ -186,8 +195,11 @@ def remove_left(metadata: Path) -> None:
 
 def _check_clock(now: datetime, earliest: str, what: str) -> None:
     """Raise if the clock is before a date that must lie in the past."""
+    ahead = " and was ahead before: run update --trust-clock"
+    if what != "the last check":
+        ahead = ", the publisher's was ahead: ask whoever publishes these updates (edgepress publish renew --redate)."
     if earliest and now < date_of(earliest) - CLOCK_SLACK:
         raise UpdateError(
             f"Refused (clock): the clock of this board says {now:%Y-%m-%d %H:%M} UTC, but {what} was at {earliest}.",
-            "Set the clock (timedatectl set-ntp true). If it is right and was ahead before: run update --trust-clock",
+            f"Set the clock (timedatectl set-ntp true). If it is right{ahead}",
         )

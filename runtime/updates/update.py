@@ -2,7 +2,8 @@
 
 Each step leaves the release in use as it is until the link `current` is replaced, in one step, by install.sh. A run
 that is killed anywhere is repeated by the next one: what was unpacked is removed, what was downloaded is used. A
-release that fails its self-test is written down, and no later run tries it again.
+release that fails its self-test is written down, and no later run tries it again. So is, before the switch, the release
+that is switched to: if the run is killed before that release has answered, the next one tests it or goes back.
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ import dataclasses
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates.installer import VerdictError, run_installer, unpack
+from edgepress.runtime.updates.installer import UnsureError, VerdictError, run_installer, system_error, unpack
 from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.transfer import Source
 from edgepress.runtime.updates.trust import Trusted, utc_now
+
+MAX_ATTEMPTS = 3
+"""How often a release is tried whose self-test ends without a result."""
+LOCK = ".lock"
+"""File in the updater's folder that a running update has locked."""
 
 
 def update(
@@ -46,27 +53,23 @@ def update(
     Raises:
         UpdateError: Nothing was installed; the message says why.
     """
-    base = source or place.url
-    if not base:
-        raise UpdateError("The bundle does not say where its updates are.", "Give the address: run update --from URL")
     if channel and channel not in CHANNELS:
         raise UpdateError(f"The channel is {channel!r}; accepted: {', '.join(CHANNELS)}.")
     place.updates.mkdir(exist_ok=True)
-    with _alone(place):
+    with _alone(place), _recorded(place):
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
         state = read_state(place.updates)
         if channel or trust_clock:
             checked = "" if trust_clock else state.checked
             state = dataclasses.replace(state, channel=channel or state.channel, checked=checked)
             write_state(place.updates, state)
-        try:
-            state, result = _update(place, Source(base), state, say)
-        except UpdateError as e:
-            state = read_state(place.updates)
-            write_state(
-                place.updates, dataclasses.replace(state, last={"result": "error", **e.to_dict(), "at": _now()})
-            )
-            raise
+        state, trouble = _confirm(place, state, say)
+        if not (source or place.url):
+            what = "The bundle does not say where its updates are."
+            raise UpdateError(what, "Give the address: run update --from URL")
+        state, result = _update(place, Source(source or place.url), state, say)
+        if trouble is not None and result["result"] != "installed":
+            raise trouble
         write_state(place.updates, dataclasses.replace(state, last=result | {"at": _now()}))
         return result
 
@@ -86,6 +89,7 @@ def status(place: Place) -> dict[str, Any]:
         "newest": state.newest,
         "refused": state.refused,
         "last": state.last,
+        "updating": _is_running(place),
     }
 
 
@@ -110,29 +114,100 @@ def _update(place: Place, source: Source, state: State, say: Callable[[str], obj
     """Check and install; the state after it and the result."""
     say(f"Looking for updates of {place.name} at {source.base}")
     trusted = Trusted(place, source, state)
+    state = trusted.state
     releases = offered(trusted.releases.releases, board=place.board, channel=state.channel, board_id=board_id(place))
     newest = max([state.newest, *(each.release for each in releases)])
-    state = dataclasses.replace(state, checked=_now(), listed=trusted.releases.dated, newest=newest)
+    checked = max(state.checked, _now())  # a clock that is set back in small steps does not lower it
+    state = dataclasses.replace(state, checked=checked, listed=trusted.releases.dated, newest=newest)
     write_state(place.updates, state)
     chosen = choose(place, state, releases)
     if chosen is None:
+        for part in (place.updates / "download").glob("*.zip"):
+            part.unlink()
         refused = {each.release: state.refused[each.id] for each in releases if each.id in state.refused}
         return state, _result("nothing new", place.release, place.id, newest=newest, refused=refused)
     say(f"Downloading release {chosen.release}")
+    bundle = trusted.fetch_bundle(chosen.target, place.updates / "download")
     try:
-        bundle = trusted.fetch_bundle(chosen.target, place.updates / "download")
-        folder = unpack(bundle, place, chosen, place.updates / "unpacked")
-        say(f"Installing release {chosen.release} beside release {place.release}, and running its self-test")
-        run_installer(place, folder, "stage")
-        say(f"Switching to release {chosen.release}")
-        run_installer(place, folder, "switch")
+        state = _install(place, bundle, chosen, state=state, say=say)
     except VerdictError as e:
-        write_state(place.updates, dataclasses.replace(state, refused=state.refused | {chosen.id: e.message}))
+        write_state(place.updates, _with_verdict(read_state(place.updates), chosen.id, e))
+        bundle.unlink(missing_ok=True)
         raise
     finally:
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
     bundle.unlink(missing_ok=True)
     return state, _result("installed", chosen.release, chosen.id, newest=newest, refused={})
+
+
+def _install(place: Place, bundle: Path, chosen: Release, *, state: State, say: Callable[[str], object]) -> State:
+    """Unpack a bundle, install it beside the release in use, and switch to it; the state after it.
+
+    Raises:
+        VerdictError: The release is not to be tried again.
+        UpdateError: It could not be installed; it is tried again.
+    """
+    folder = unpack(bundle, place, chosen, place.updates / "unpacked")
+    say(f"Installing release {chosen.release} beside release {place.release}, and running its self-test")
+    try:
+        run_installer(place, folder, "stage")
+    except UnsureError as e:
+        count = state.attempts.get(chosen.id, 0) + 1
+        if count >= MAX_ATTEMPTS:
+            what = f"{e.message} This happened {count} times."
+            raise VerdictError(what, "The release in use goes on; this one is not tried again.") from e
+        write_state(place.updates, dataclasses.replace(state, attempts=state.attempts | {chosen.id: count}))
+        raise
+    say(f"Switching to release {chosen.release}")
+    write_state(place.updates, dataclasses.replace(state, watched=chosen.id))
+    run_installer(place, folder, "switch")
+    return dataclasses.replace(state, watched="", attempts={})
+
+
+def _confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[State, UpdateError | None]:
+    """Test the release in use if a killed run switched to it, and go back if it does not work.
+
+    Returns:
+        The state after it, and why the release could not be tested; an update may still mend that.
+
+    Raises:
+        VerdictError: It does not work; the former release runs again.
+    """
+    if not state.watched:
+        return state, None
+    if state.watched == place.id:
+        say(f"Testing release {place.release}, because the update to it was interrupted")
+        try:
+            run_installer(place, place.release_folder, "confirm")
+        except VerdictError as e:
+            write_state(place.updates, _with_verdict(state, place.id, e))
+            raise
+        except UpdateError as e:
+            return state, e
+    state = dataclasses.replace(state, watched="")
+    write_state(place.updates, state)
+    return state, None
+
+
+def _with_verdict(state: State, release_id: str, error: VerdictError) -> State:
+    """The state in which a release is not tried again."""
+    return dataclasses.replace(state, watched="", refused=state.refused | {release_id: error.message})
+
+
+@contextlib.contextmanager
+def _recorded(place: Place) -> Iterator[None]:
+    """Write down why a run fails, for `run status`."""
+    try:
+        yield
+    except (UpdateError, OSError, MemoryError) as e:
+        error = e if isinstance(e, UpdateError) else system_error(e)
+        with contextlib.suppress(UpdateError, OSError):  # if that fails, too, the first error tells more
+            state = read_state(place.updates)
+            last = {"result": "error", **error.to_dict(), "at": _now()}
+            write_state(place.updates, dataclasses.replace(state, last=last))
+        if error is e:
+            raise
+        raise error from e
 
 
 def _result(result: str, release: int, release_id: str, *, newest: int, refused: dict[int, str]) -> dict[str, Any]:
@@ -150,10 +225,26 @@ def _alone(place: Place) -> Iterator[None]:
         raise UpdateError("Updates run on Linux only.")
     import fcntl
 
-    with (place.updates / ".lock").open("w", encoding="utf-8") as file:
+    with (place.updates / LOCK).open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             what = f"Another update of {place.prefix} is running."
             raise UpdateError(what, "Wait until it has finished.") from None
         yield
+
+
+def _is_running(place: Place) -> bool:
+    """Whether an update of this installation is running now."""
+    if sys.platform == "win32":
+        raise UpdateError("Updates run on Linux only.")
+    import fcntl
+
+    try:
+        with (place.updates / LOCK).open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,17 @@ from typing import Any
 
 import pytest
 import scripts
+from tuf.api.metadata import Metadata, Root
 
 from edgepress.runtime.updates import __main__ as command
 from edgepress.runtime.updates import transfer
 from edgepress.runtime.updates.place import board_id, read_place
 from edgepress.runtime.updates.releases import position
+from edgepress.runtime.updates.state import read_state
 from edgepress.runtime.updates.update import _alone
 from edgepress.toolkit.publishing.publish import publish, withdraw
+from edgepress.toolkit.publishing.repository import read_repository, write_root
+from edgepress.toolkit.publishing.start import role_signers, rotate
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 attacks = scripts.script("benchmarks/updates/attacks.py")
@@ -91,6 +96,52 @@ def test_updates_that_go_on_follow_the_release_in_use(
     script = str(board.prefix / "current" / "run")
     assert called == [["sh", script, "update", "--every", "7200s", "--from", str(publisher.site)]]
     assert "installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["12d", "30d", "2592000s", "60s", "43200m"])
+def test_the_time_between_checks_is_accepted_again_by_the_next_release(text: str) -> None:
+    args = command._parser().parse_args(["update", "folder", "--every", text])
+    again = command._parser().parse_args([*command._words(args), "folder"])
+    assert again.every == args.every
+
+
+@pytest.mark.parametrize("text", ["59s", "31d", "999999d", "2592001s", "\u0661h", "1", ""])
+def test_a_time_between_checks_that_is_not_accepted_is_wrong_usage(text: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command._parser().parse_args(["update", "folder", "--every", text])
+    assert caught.value.code == 2
+
+
+def test_the_clock_is_trusted_once_and_an_interruption_is_no_traceback(
+    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted: list[bool] = []
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise KeyboardInterrupt
+
+    def pretend(*_: Any, trust_clock: bool, **__: Any) -> dict[str, Any]:
+        trusted.append(trust_clock)
+        return {"result": "nothing new"}
+
+    monkeypatch.setattr("edgepress.runtime.updates.update.update", pretend)
+    monkeypatch.setattr(command, "time", types.SimpleNamespace(sleep=sleep))
+    folder = str((board.prefix / "current").resolve())
+    assert command.main(["update", folder, "--from", str(publisher.site), "--every", "1h", "--trust-clock"]) == 1
+    assert trusted == [True, False, False]
+
+
+def test_an_address_without_a_published_folder_is_no_attack(publisher: Any, board: Any, tmp_path: Path) -> None:
+    (tmp_path / "empty" / "metadata").mkdir(parents=True)
+    assert "There is no published folder at" in board.attempt(tmp_path / "empty")
+    with attacks.serve(tmp_path / "empty") as address:
+        assert f"There is no published folder at {address}" in board.attempt(address)
+    for snapshot in (publisher.site / "metadata").glob("*.snapshot.json"):
+        snapshot.unlink()
+    assert "Refused (malicious mirror)" in board.attempt(publisher.site)
 
 
 def test_what_the_system_refuses_is_one_message(
@@ -194,16 +245,36 @@ def test_a_transfer_that_breaks_is_resumed_in_the_run_and_in_the_next(
     assert len(asked) <= 8
 
 
-def test_a_server_without_ranges_and_a_damaged_part_are_no_obstacle(publisher: Any, board: Any) -> None:
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("damage", ["zeros", "part", "whole", "too long", "too long by far"])
+def test_a_server_without_ranges_and_a_damaged_part_are_no_obstacle(
+    publisher: Any, board: Any, damage: str, ranges: bool
+) -> None:
     publish(publisher.bundle(2, size=100_000), publisher.site, keys=publisher.keys)
     bundle = next(publisher.site.glob("targets/demo/*-2-*.zip"))
     digest = bundle.name.partition(".")[0]
     part = board.prefix / "updates" / "download" / f"{digest}.zip"
     part.parent.mkdir(parents=True)
-    for damage in (b"\0" * 5000, bundle.read_bytes()[:5000], bundle.read_bytes() + b"more"):
-        part.write_bytes(damage)
-        with attacks.serve(publisher.site) as address:  # Python's server knows no ranges
-            assert board.attempt(address) in ("installed 2", "nothing new")
+    content = bundle.read_bytes()
+    part.write_bytes(
+        {
+            "zeros": b"\0" * 5000,
+            "part": content[:5000],
+            "whole": bytes(len(content)),
+            "too long": content + b"more",
+            "too long by far": content * 3,
+        }[damage]
+    )
+
+    def resume(handler: Any) -> None:
+        offset = int((handler.headers["Range"] or "bytes=0-")[6:-1])
+        handler.send_response(206 if offset else 200)
+        handler.send_header("Content-Length", str(len(content) - offset))
+        handler.end_headers()
+        handler.wfile.write(content[offset:])
+
+    with attacks.serve(publisher.site, bundle.name if ranges else "", resume) as address:  # by itself it knows none
+        assert board.attempt(address) == "installed 2"
     assert board.running() == 2
 
 
@@ -227,9 +298,87 @@ def test_two_updates_at_once_do_not_meet(publisher: Any, board: Any) -> None:
     assert board.attempt(publisher.site) == "installed 2"
 
 
+def forged_root(publisher: Any, tmp_path: Path) -> Path:
+    """An attacker's folder whose second root is signed by the first, stolen key; afterwards that key is replaced."""
+    stolen = role_signers(read_repository(publisher.site), "root", [publisher.keys], None)
+    attacker = simulated.Publisher(tmp_path / "attacker")
+    own = role_signers(read_repository(attacker.site), "root", [attacker.keys], None)
+    forged = Metadata[Root].from_file(str(attacker.site / "metadata" / "1.root.json"))
+    forged.signed.version = 2
+    forged.signatures.clear()
+    for signer in [*stolen, *own]:
+        forged.sign(signer, append=True)
+    rotate(publisher.site, [publisher.keys], role="root")
+    attacker.publish(9)
+    write_root(attacker.site, forged)
+    return Path(attacker.site)
+
+
+def test_a_stolen_root_key_signs_nothing_for_a_board_that_does_not_know_the_new_one(
+    publisher: Any, board: Any, tmp_path: Path
+) -> None:
+    """The attack of the next test works where the board has never seen the new root."""
+    assert board.attempt(forged_root(publisher, tmp_path)).startswith("installed 9")
+
+
+@pytest.mark.parametrize("damage", ["empty", "no file", "no folder", "all lists"])
+def test_a_replaced_root_key_does_not_come_back_when_the_lists_are_damaged(
+    publisher: Any, board: Any, tmp_path: Path, damage: str
+) -> None:
+    evil = forged_root(publisher, tmp_path)
+    assert board.attempt(publisher.site) == "nothing new"
+    metadata = board.prefix / "updates" / "metadata"
+    root = metadata / "root_history" / "2.root.json"
+    {
+        "empty": lambda: root.write_bytes(b""),
+        "no file": root.unlink,
+        "no folder": lambda: shutil.rmtree(root.parent),
+        "all lists": lambda: shutil.rmtree(metadata),
+    }[damage]()
+    assert "the trusted keys are not those of the last check" in board.attempt(evil)
+    (evil / "metadata" / "2.root.json").unlink()
+    assert "Refused" in board.attempt(evil)
+    publisher.publish(3)
+    assert board.attempt(publisher.site) == "installed 3"
+
+
+def test_the_lists_are_flushed_before_their_roots_are_remembered(
+    publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    rotate(publisher.site, [publisher.keys], role="root")
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert board.attempt(publisher.site) == "nothing new"
+    metadata = board.prefix / "updates" / "metadata"
+    state = next(at for at, path in enumerate(flushed) if "state.json" in path)
+    kept = {str(path) for path in [metadata, *metadata.rglob("*")] if not path.is_symlink()}
+    assert kept <= set(flushed[:state])
+    assert set(read_state(board.prefix / "updates").roots) == {"1", "2"}
+
+
+def test_a_bundle_of_another_folder_that_is_installed_by_hand_begins_anew(
+    publisher: Any, board: Any, tmp_path: Path
+) -> None:
+    """All root keys were lost, so the publisher began another folder."""
+    rotate(publisher.site, [publisher.keys], role="root")
+    assert board.attempt(publisher.site) == "nothing new"
+    anew = simulated.Publisher(tmp_path / "anew")
+    anew.publish(2)
+    assert board.install(anew.bundle(2)).returncode == 0
+    assert board.attempt(anew.site) == "nothing new"
+    anew.publish(3)
+    assert board.attempt(anew.site) == "installed 3"
+
+
 def test_a_damaged_state_is_an_error_that_says_what_to_do(publisher: Any, board: Any) -> None:
     state = board.prefix / "updates" / "state.json"
-    for text in ("{", "[]", '{"channel": 3}', '{"more": 1}'):
+    for text in ("{", "[]", '{"channel": 3}'):
         state.write_text(text)
         assert f"rm {state}" in board.attempt(publisher.site)
 
@@ -297,7 +446,10 @@ def systemctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return log
 
 
-def test_the_timer_is_installed_and_removed(publisher: Any, board: Any, tmp_path: Path, systemctl: Path) -> None:
+def test_the_timer_is_installed_and_removed(tmp_path: Path, systemctl: Path) -> None:
+    publisher = simulated.Publisher(tmp_path / "publisher", url="https://updates.example.com/")
+    board = simulated.Board(tmp_path / "board")
+    assert board.install(publisher.bundle(1)).returncode == 0
     units = tmp_path / "units"
     units.mkdir()
     words = ["--unit-dir", str(units), "--prefix", str(board.prefix), "--python", sys.executable, "--system"]
@@ -315,9 +467,36 @@ def test_the_timer_is_installed_and_removed(publisher: Any, board: Any, tmp_path
     assert not board.prefix.exists()
 
 
+def test_a_timer_that_could_not_update_is_refused_before_anything_is_installed(
+    publisher: Any, board: Any, tmp_path: Path, systemctl: Path
+) -> None:
+    units = tmp_path / "units"
+    units.mkdir()
+    other = tmp_path / "other"
+    words = ["--unit-dir", str(units), "--python", sys.executable, "--system", "--timer", "--prefix"]
+    script = str(board.unpacked / "demo" / "install.sh")
+    done = subprocess.run(["sh", script, "install", *words, str(other)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "does not say where its updates are" in done.stderr
+    assert not (other / "current").exists()
+    with_url = simulated.Publisher(tmp_path / "with url", url="https://updates.example.com/")
+    board.install(with_url.bundle(2), "status")  # unpacks it
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    for prefix in (shared, shared / "below"):
+        done = subprocess.run(["sh", script, "install", *words, str(prefix)], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert f"{shared} can be written by others" in done.stderr
+        assert not (prefix / "current").exists()
+    assert list(units.iterdir()) == []
+    assert not systemctl.exists()
+
+
 def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board: Any) -> None:
     document = json.loads(subprocess.run(board.command("status", "--json"), capture_output=True, text=True).stdout)
     fields = ["name", "release", "id", "previous", "board", "channel", "source", "checked", "newest", "refused", "last"]
+    fields += ["updating"]
     assert list(document) == fields
     text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
     assert "release: 1" in text

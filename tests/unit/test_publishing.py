@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from tuf.api.metadata import Metadata, Root, Timestamp
 
 from edgepress.runtime.errors import EdgepressError, UpdateError
-from edgepress.runtime.updates.releases import Release, ReleaseList, offered, parse_list, position
+from edgepress.runtime.updates.releases import Release, ReleaseList, date_of, offered, parse_list, position
 from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.publishing import keys, start
+from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import repository as files
-from edgepress.toolkit.publishing import start
 from edgepress.toolkit.publishing.expiry import check
 from edgepress.toolkit.publishing.keys import PASSWORD
 from edgepress.toolkit.publishing.publish import publish, renew, withdraw
@@ -26,6 +27,14 @@ from edgepress.toolkit.publishing.repository import read_repository, root_paths,
 from edgepress.toolkit.publishing.start import init, rotate
 
 simulated = scripts.script("benchmarks/updates/simulated.py")
+
+
+class CutError(Exception):
+    """Stands for a kill."""
+
+
+def cut_here(*_: Any, **__: Any) -> None:
+    raise CutError
 
 
 @pytest.fixture
@@ -78,6 +87,24 @@ def test_bundles_that_boards_could_not_go_on_from_are_refused(publisher: Any, tm
     with pytest.raises(EdgepressError, match="not an unchanged bundle"):
         publish(damaged, publisher.site, keys=publisher.keys)
     assert check(publisher.site).targets == 0
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "online", "none"])
+def test_a_bundle_that_trusts_replaced_keys_is_refused_and_one_that_is_published_may_spread(
+    publisher: Any, role: Any
+) -> None:
+    publisher.publish(1, channel="beta")
+    former = publisher.bundle(2)
+    rotate(publisher.site, [publisher.keys], role=role)
+    publish(publisher.folder / "bundles" / "1.zip", publisher.site, keys=publisher.keys)
+    assert listed(publisher)[1].channel == "stable"
+    if role == "none":  # the same keys for another year
+        publish(former, publisher.site, keys=publisher.keys)
+    else:
+        with pytest.raises(PublishError, match=r"that were replaced since .*edgepress bundle --updates"):
+            publish(former, publisher.site, keys=publisher.keys)
+    publisher.publish(3)
+    assert max(listed(publisher)) == 3
 
 
 @pytest.mark.parametrize(
@@ -170,6 +197,89 @@ def test_a_rotation_replaces_the_keys_and_publishing_goes_on(publisher: Any, rol
     assert set(listed(publisher)) == {1, 2}
 
 
+@pytest.mark.parametrize("role", ["targets", "online"])
+@pytest.mark.parametrize("cuts", [1, 3])
+def test_a_rotation_without_the_former_keys_that_is_cut_can_be_done_again(
+    publisher: Any, role: Any, cuts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.publish(1)
+    for key in publisher.keys.glob(f"{role}-*.pem"):
+        key.unlink()
+    for _ in range(cuts):
+        with monkeypatch.context() as patch:
+            patch.setattr(start, "write_state", cut_here)
+            with pytest.raises(CutError):
+                rotate(publisher.site, [publisher.keys], role=role, lost=True)
+        with pytest.raises(PublishError, match="rotation with --lost was interrupted, do it again"):
+            publisher.publish(2)
+    rotate(publisher.site, [publisher.keys], role=role, lost=True)
+    assert check(publisher.site).passed
+    publisher.publish(2)
+    assert set(listed(publisher)) == {1, 2}
+
+
+def test_a_rotation_without_the_former_keys_does_not_sign_what_no_root_trusts(publisher: Any, tmp_path: Path) -> None:
+    other = simulated.Publisher(tmp_path / "other")
+    for name in ("timestamp.json", "2.snapshot.json"):
+        shutil.copy(other.site / "metadata" / name, publisher.site / "metadata" / name)
+    with pytest.raises(PublishError, match="not a complete published folder"):
+        rotate(publisher.site, [publisher.keys], role="online", lost=True)
+
+
+def test_what_is_published_is_what_was_verified(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = publisher.bundle(1)
+    real = publishing.verify
+
+    def swapped(path: Path) -> Any:
+        verified = real(path)
+        other = simulated.make_bundle(publisher.folder / "other.zip", 1, site=publisher.site, size=9000)
+        shutil.copy(other, bundle)
+        return verified
+
+    monkeypatch.setattr(publishing, "verify", swapped)
+    with pytest.raises(PublishError, match="was changed while it was published"):
+        publish(bundle, publisher.site, keys=publisher.keys)
+    assert check(publisher.site).targets == 0
+    assert not list(publisher.site.glob("targets/demo/*.zip"))
+
+
+def test_a_date_ahead_of_the_clock_is_not_kept_alive(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "utc_now", lambda: files.utc_now() + timedelta(days=3650))
+        publisher.publish(1)
+    with pytest.raises(PublishError, match=r"is dated .* and the clock of this machine says .*--redate"):
+        publisher.publish(2)
+    renew(publisher.site, keys=publisher.keys, redate=True)
+    publisher.publish(2)
+    repository = read_repository(publisher.site)
+    target = repository.targets.signed.targets["demo/releases.json"]
+    found = parse_list(target_path(publisher.site, target).read_bytes(), "demo")
+    assert date_of(found.dated) <= files.utc_now()
+
+
+def test_two_calls_that_begin_a_folder_at_once_do_not_mix(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def begin(number: int) -> bool:
+        try:
+            init(tmp_path / "site", tmp_path / f"keys {number}")
+        except PublishError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(begin, range(4))) == [False, False, False, True]
+    assert check(tmp_path / "site").passed
+    assert len(list(tmp_path.glob("keys *"))) == 1
+
+
+def test_a_key_is_flushed_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[tuple[Path, bool]] = []
+    monkeypatch.setattr(keys, "flush_folder", lambda folder: flushed.append((folder, any(folder.glob("*.pem")))))
+    keys.make_key(tmp_path, "root")
+    assert flushed == [(tmp_path, True)]
+
+
 def test_the_lists_end_when_it_is_said(publisher: Any) -> None:
     now = datetime.now(UTC)
     ends = {each.role: (each.expires - now).total_seconds() / 86400 for each in check(publisher.site).lists}
@@ -209,10 +319,6 @@ def test_damage_is_noticed_before_anything_is_signed(publisher: Any) -> None:
         publisher.publish(2)
     with pytest.raises(PublishError, match="not a published folder"):
         publish([], publisher.folder / "nowhere", keys=publisher.keys)
-
-
-class CutError(Exception):
-    """Stands for a kill."""
 
 
 @pytest.mark.parametrize("action", ["publish", "withdraw", "rotate targets", "rotate online", "rotate root", "renew"])

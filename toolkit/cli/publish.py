@@ -172,12 +172,15 @@ def renew(
     all_lists: Annotated[
         bool, Option("--all", help="Sign the list of bundles, too, with the keys of the role targets")
     ] = False,
+    redate: Annotated[
+        bool, Option("--redate", help="As --all, and date the lists of releases now, after the clock was ahead")
+    ] = False,
     json_output: options.Json = False,
 ) -> None:
     """Sign the newest state again before its signatures end; for cron, with the key of the role online."""
     from edgepress.toolkit.publishing.publish import renew as work
 
-    _show(work(to, keys=keys, all_lists=all_lists, ask=ask_password), json_output)
+    _show(work(to, keys=keys, all_lists=all_lists, redate=redate, ask=ask_password), json_output)
 
 
 @app.command()

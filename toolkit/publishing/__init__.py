@@ -3,6 +3,8 @@
 keys.py         make private keys, and find those that sign a list
 repository.py   the folder: read it, sign its lists, write them so that boards see the old or the new state
 start.py        begin a folder, and replace keys
+flushing.py     names in a folder that survive a power failure
+entries.py      the entry of a bundle in the list of releases, and the checks before it is one
 publish.py      publish, withdraw and renew
 expiry.py       when the signatures of a folder end
 

@@ -27,6 +27,7 @@ from securesystemslib.signer import CryptoSigner, Key
 
 from edgepress.converters.files import whole_file
 from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.publishing.flushing import flush_folder
 
 ROLES = ("root", "targets", "online")
 """Roles of keys; "online" signs TUF's snapshot and timestamp."""
@@ -64,6 +65,7 @@ def make_key(folder: Path, role: str, password: str | None = None) -> Key:
             file.write(pem)
             file.flush()
             os.fsync(file.fileno())
+    flush_folder(folder)  # before a root names the key
     return public
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -15,15 +14,15 @@ from tuf.api.metadata import TargetFile
 from edgepress.runtime.updates.releases import (
     CHANNELS,
     DATE,
-    MAX_RELEASES,
     Release,
     ReleaseList,
     date_of,
     list_target,
     parse_list,
 )
-from edgepress.toolkit.bundles.verify import Verified, verify
+from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.publishing.entries import check_trust, describe, with_release
 from edgepress.toolkit.publishing.keys import AskPassword
 from edgepress.toolkit.publishing.repository import (
     Repository,
@@ -31,7 +30,6 @@ from edgepress.toolkit.publishing.repository import (
     add_target,
     locked,
     read_repository,
-    root_paths,
     target_path,
     utc_now,
     write_state,
@@ -39,9 +37,9 @@ from edgepress.toolkit.publishing.repository import (
 from edgepress.toolkit.publishing.start import role_signers
 from edgepress.toolkit.quantities import SHARE, parsed
 
+CLOCK_SLACK = timedelta(minutes=5)
+"""How far the clock may be behind the last date of a list, as those of two machines may differ."""
 Channel = Literal["stable", "beta"]
-ROOT_IN_BUNDLE = "updates/root.json"
-"""The file of a bundle that holds the keys that its board trusts."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +116,16 @@ def publish(
         for file in files:
             step(f"Checking {file}")
             verified = verify(file)
-            release = _describe(verified, folder, channel=channel, share=part, wanted=wanted)
+            release = describe(verified, folder, channel=channel, share=part, wanted=wanted)
             name = verified.manifest.name
             former = lists.get(name, ReleaseList(name, ""))
-            lists[name] = _with_release(former, release)
+            published = any(entry.id == release.id for entry in former.releases)
+            check_trust(file, name, folder, published=published)
+            lists[name] = with_release(former, release)
             step(f"Copying {file}")
-            targets[release.target] = add_target(folder, release.target, file)
+            targets[release.target] = add_target(
+                folder, release.target, file, expected=(verified.size_bytes, verified.sha256)
+            )
             changed.append((name, release))
         return _write(repository, signers, targets, lists, changed=changed)
 
@@ -173,7 +175,12 @@ def withdraw(
 
 
 def renew(
-    to: str | Path, *, keys: str | Path | Sequence[str | Path], all_lists: bool = False, ask: AskPassword | None = None
+    to: str | Path,
+    *,
+    keys: str | Path | Sequence[str | Path],
+    all_lists: bool = False,
+    redate: bool = False,
+    ask: AskPassword | None = None,
 ) -> Published:
     """Sign the lists anew, so that boards go on trusting them.
 
@@ -181,6 +188,7 @@ def renew(
         to: The published folder.
         keys: Folders of the private keys.
         all_lists: Sign the list of bundles, too; else the key of the role `online` is enough.
+        redate: The same, and give all lists of releases the date of now, after the clock was ahead.
         ask: Asks for the passwords of encrypted keys.
 
     Raises:
@@ -188,6 +196,11 @@ def renew(
     """
     folder = Path(to)
     with locked(folder):
+        if redate:
+            repository, signers = _open(folder, keys, ask)
+            lists = {name: dataclasses.replace(each, dated="") for name, each in _read_lists(repository).items()}
+            files = repository.targets.signed.targets
+            return _write(repository, signers, files, lists, written=[*lists])
         if all_lists:
             repository, signers = _open(folder, keys, ask)
             return _write(repository, signers, repository.targets.signed.targets, {})
@@ -231,48 +244,6 @@ def _read_lists(repository: Repository) -> dict[str, ReleaseList]:
     return lists
 
 
-def _describe(verified: Verified, folder: Path, *, channel: str, share: float, wanted: Sequence[str]) -> Release:
-    """The entry of a bundle, after checks that boards could install it and go on with updates."""
-    m = verified.manifest
-    again = f"Build it with: edgepress bundle --updates {folder}"
-    if m.format != "zip" or m.release is None:
-        raise PublishError(f"{verified.path} has no release number, so boards can't tell what is newer.", again)
-    if ROOT_IN_BUNDLE not in {file.path for file in m.files}:
-        raise PublishError(f"{verified.path} can't update itself, so it would be the last update of its boards.", again)
-    with zipfile.ZipFile(verified.path) as archive:
-        trusted = archive.read(f"{m.name}/{ROOT_IN_BUNDLE}")
-    if trusted not in [path.read_bytes() for path in root_paths(folder)]:
-        raise PublishError(f"{verified.path} trusts the keys of another published folder.", again)
-    chosen = [board for board in wanted if board]
-    if lacking := [board for board in chosen if board not in m.boards]:
-        has = ", ".join(m.boards)
-        raise InputError(f"{verified.path} has no packages for {lacking[0]!r}.", f"It has them for: {has}.")
-    target = f"{m.name}/{m.name}-{m.release}-{m.id[:12]}.zip"
-    return Release(m.release, m.id, target, tuple(chosen) or m.boards, channel, share)
-
-
-def _with_release(former: ReleaseList, release: Release) -> ReleaseList:
-    """A list with one more release, or with another channel, share or boards of one that it has."""
-    others = [entry for entry in former.releases if entry.id != release.id]
-    withdrawn = [entry for entry in former.releases if entry.id == release.id and entry.withdrawn]
-    if withdrawn:
-        what = f"Release {release.release} of {former.name} was withdrawn."
-        raise PublishError(what, "Build the bundle again, with a higher --release.")
-    published = any(entry.id == release.id for entry in former.releases)
-    for entry in others:
-        shared = sorted({*entry.boards} & {*release.boards})
-        same_number = entry.release == release.release
-        if shared and (same_number or (entry.release > release.release and not published)):
-            what = (
-                f"Release {release.release} of {former.name} is not above release {entry.release}, which is published"
-            )
-            raise PublishError(f"{what} for {shared[0]}.", f"Build it with --release {entry.release + 1} or higher.")
-    if len(others) >= MAX_RELEASES:
-        raise PublishError(f"{former.name} has {len(others)} releases; accepted: up to {MAX_RELEASES}.")
-    entries = sorted([*others, release], key=lambda entry: (entry.release, entry.boards))
-    return dataclasses.replace(former, releases=tuple(entries))
-
-
 def _write(
     repository: Repository,
     signers: Signers,
@@ -280,12 +251,17 @@ def _write(
     lists: Mapping[str, ReleaseList],
     *,
     changed: Sequence[tuple[str, Release]] = (),
+    written: Sequence[str] = (),
 ) -> Published:
-    """Write the changed lists of releases and TUF's lists."""
+    """Write the changed lists of releases, and those of the applications in `written`, and TUF's lists."""
     now = utc_now()
     files = dict(targets)
-    for name in {name for name, _ in changed}:
+    for name in {*written, *(name for name, _ in changed)}:
         former = lists[name].dated
+        if former and date_of(former) > now + CLOCK_SLACK:  # boards would believe that their own clocks are wrong
+            what = f"The list of {name} is dated {former}, and the clock of this machine says {now.strftime(DATE)}."
+            hint = "Set the clock. If it is right and was ahead before: edgepress publish renew --redate"
+            raise PublishError(what, hint)
         date = max(now, date_of(former)) if former else now  # a board refuses a list that is older than one it has seen
         dated = dataclasses.replace(lists[name], dated=date.strftime(DATE))
         files[list_target(name)] = add_target(repository.folder, list_target(name), dated.to_bytes())

@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetF
 from edgepress.converters.files import whole_file
 from edgepress.runtime.errors import reason_of
 from edgepress.toolkit.errors import PublishError
+from edgepress.toolkit.publishing.flushing import flush_folder
 
 Role = TypeVar("Role", Root, Targets, Snapshot, Timestamp)
 ROOT_DAYS = 365
@@ -84,13 +85,22 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, begin: bool = False) -> Iterator[None]:
     """Let no other call write the folder at the same time.
+
+    Args:
+        folder: The published folder.
+        begin: Whether it is begun, and may not exist yet.
 
     Raises:
         PublishError: The folder does not exist, or another call has not finished in `LOCK_S`.
     """
-    if not (folder / "metadata").is_dir():
+    if begin:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise PublishError(f"{folder} can't be made: {e.strerror}.", "Choose another folder.") from e
+    elif not (folder / "metadata").is_dir():
         raise PublishError(f"{folder} is not a published folder.", f"Make one: edgepress publish init --to {folder}")
     try:
         with filelock.FileLock(folder / ".lock", timeout=LOCK_S):
@@ -100,8 +110,12 @@ def locked(folder: Path) -> Iterator[None]:
         raise PublishError(what, "Wait until it has finished.") from None
 
 
-def read_repository(folder: Path) -> Repository:
+def read_repository(folder: Path, *, former: Collection[str] = ()) -> Repository:
     """Read the newest state of a folder, and check its signatures and hashes.
+
+    Args:
+        folder: The published folder.
+        former: TUF's roles whose lists may also be signed by keys that a former root trusts.
 
     Raises:
         PublishError: The folder holds no state, or a damaged one.
@@ -119,11 +133,24 @@ def read_repository(folder: Path) -> Repository:
         targets_file.verify_length_and_hashes(targets_path.read_bytes())
         targets = Metadata[Targets].from_file(str(targets_path))
         for name, signed in (("root", root), ("timestamp", timestamp), ("snapshot", snapshot), ("targets", targets)):
-            root.signed.verify_delegate(name, signed.signed_bytes, signed.signatures)
+            roots = [root.signed]
+            if name in former:
+                roots += [Metadata[Root].from_file(str(path)).signed for path in root_paths(folder)]
+            _verify_any(roots, name, signed)
     except (OSError, IndexError, KeyError, ValueError, RepositoryError) as e:
         what = f"{folder} is not a complete published folder: {reason_of(e)}."
-        raise PublishError(what, "Copy it again from your backup.") from e
+        hint = "Copy it again from your backup; if a rotation with --lost was interrupted, do it again."
+        raise PublishError(what, hint) from e
     return Repository(folder, root, targets, snapshot, timestamp)
+
+
+def _verify_any(roots: Sequence[Root], role: str, signed: Metadata[Any]) -> None:
+    """Raise what tuf raises with the first root if none of them trusts the keys that signed a list."""
+    for root in roots[1:]:
+        with suppress(RepositoryError):
+            root.verify_delegate(role, signed.signed_bytes, signed.signatures)
+            return
+    roots[0].verify_delegate(role, signed.signed_bytes, signed.signatures)
 
 
 def root_paths(folder: Path) -> list[Path]:
@@ -177,19 +204,26 @@ def sign(signed: Role, signers: Sequence[CryptoSigner]) -> Metadata[Role]:
     return metadata
 
 
-def add_target(folder: Path, name: str, source: Path | bytes) -> TargetFile:
+def add_target(folder: Path, name: str, source: Path | bytes, *, expected: tuple[int, str] | None = None) -> TargetFile:
     """Copy a file below the folder of targets, under its hash, and describe it.
 
     Args:
         folder: The published folder.
         name: Its name for boards, such as "digits/digits-3-5f0c1a2b3c4d.zip".
         source: The file, or its content.
+        expected: Length and SHA-256 of what was verified; None: those of the source.
+
+    Raises:
+        PublishError: The file has another content than it had when it was verified.
     """
-    length, digest = _measure(source)
+    length, digest = expected or _measure(source)
     target = TargetFile(length, {"sha256": digest}, name)
     path = target_path(folder, target)
     if not path.is_file() or _measure(path) != (length, digest):
         write_durably(path, source)
+        if _measure(path) != (length, digest):  # the copy counts: the source may change at any time
+            path.unlink()
+            raise PublishError(f"{source!s} was changed while it was published.", "Publish it again.")
     return target
 
 
@@ -206,12 +240,7 @@ def write_durably(path: Path, source: Path | bytes) -> None:
             file.write(piece)
         file.flush()
         os.fsync(file.fileno())
-    with suppress(OSError):  # Windows opens no folders
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    flush_folder(path.parent)
 
 
 def read_about(folder: Path) -> dict[str, Any]:

@@ -100,10 +100,18 @@ def init(
             )
             raise InputError(what)
     _check_private(key_folder, folder)
-    if root_paths(folder):
-        raise PublishError(f"{folder} is a published folder already.", "Replace its keys: edgepress publish rotate")
     if url and not url.startswith(("https://", "http://")):
         raise InputError(f"The address is {url!r}; accepted: https://... or http://...")
+    with locked(folder, begin=True):
+        return _init(folder, key_folder, counts, url=url, password=password)
+
+
+def _init(
+    folder: Path, key_folder: Path, counts: Mapping[str, tuple[int, int]], *, url: str, password: str | None
+) -> Begun:
+    """Make the keys and the first state of a folder that is locked."""
+    if root_paths(folder):
+        raise PublishError(f"{folder} is a published folder already.", "Replace its keys: edgepress publish rotate")
     now = utc_now()
     root = Root(expires=now + timedelta(days=ROOT_DAYS), consistent_snapshot=True)
     made = {role: [make_key(key_folder, role, password) for _ in range(counts[role][0])] for role in ROLES}
@@ -156,7 +164,8 @@ def rotate(
     key_folder = Path(new_keys) if new_keys is not None else folders[0]
     _check_private(key_folder, folder)
     with locked(folder):
-        repository = read_repository(folder)
+        # a former call with `lost` may have been cut between the root and the lists
+        repository = read_repository(folder, former=TUF_ROLES[role] if lost and role in TUF_ROLES else ())
         lists = ("targets", "online") if role in ("targets", "online") else ()
         needed = [each for each in ("root", *lists) if not (lost and each == role)]
         opened = {each: role_signers(repository, each, folders, ask) for each in needed}

@@ -12,6 +12,7 @@ sh install.sh [ACTION] [OPTION...]
   update       the same, but only if a release is already installed, and never back to a lower release number
   stage        install this bundle next to earlier releases and run its self-test, but do not switch to it
   switch       update, after stage
+  confirm      after a switch that was killed: keep the release in use if it works, else go back to the previous one
   rollback     switch back to the previous release, if its self-test passes
   status       show what is installed
   uninstall    remove everything that was installed
@@ -25,10 +26,11 @@ sh install.sh [ACTION] [OPTION...]
   --user NAME        user of the service; default: a dynamic user (DynamicUser)
   --memory SIZE      memory limit of the service; default: 512M
   --timer            also look for updates every hour (systemd; needs root and a bundle with updates)
-  --unit-dir DIR     folder of the service's unit; default: /etc/systemd/system
+  --unit-dir DIR     folder of the service's unit; default: the one used before, else /etc/systemd/system
 
-A release that fails its self-test is removed, and the previous one stays in use. Exit codes: 0 done, 1 failed, 2 wrong usage,
-3 the self-test failed or the service does not start (stage and switch only).
+A release that fails its self-test is removed, and the previous one stays in use. Exit codes: 0 done, 1 failed, 2 wrong usage;
+of stage, switch and confirm also 3: the self-test says that it failed, or the service does not answer; 4: the self-test ended
+without saying anything, as if it was killed.
 END
 }
 
@@ -36,13 +38,14 @@ say() { printf '%s\n' "$*"; }
 told=''
 die() { # MESSAGE [HINT]: ends with it, or with the cause of most errors
   told=yes
-  if ! room; then set -- "The disk of $prefix is full." "Free some space, and run it again."; fi
+  if ! room; then failure=1 && set -- "The disk of $prefix is full." "Free some space, and run it again."; fi
   printf 'Error: %s\n' "$1" >&2
   [ -z "${2:-}" ] || printf '%s\n' "$2" >&2
   exit "$failure"
 }
-blame() { # MESSAGE [HINT]: ends because of the release itself, which is not tried again
-  case $action in stage | switch) failure=3 ;; esac
+blame() { # CODE MESSAGE [HINT]: ends because of the release itself: 3 for sure, so that it is not tried again; 4 perhaps
+  case $action in stage | switch | confirm) failure=$1 ;; esac
+  shift
   die "$@"
 }
 room() { # whether a little more can be written; where nothing may be written, that is another error
@@ -68,10 +71,10 @@ misuse() {
 }
 
 failure=1
-action='' prefix='' python='' system='' camera='' service='' timer='' port=8600 user='' memory=512M unit_dir=/etc/systemd/system
+action='' prefix='' python='' system='' camera='' service='' timer='' port=8600 user='' memory=512M unit_dir=''
 while [ $# -gt 0 ]; do
   case $1 in
-    install | update | stage | switch | rollback | status | uninstall)
+    install | update | stage | switch | confirm | rollback | status | uninstall)
       [ -z "$action" ] || misuse "Two actions: $action and $1."
       action=$1 ;;
     --system) system=yes ;;
@@ -111,6 +114,13 @@ if [ -z "$prefix" ]; then
   fi
 fi
 case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
+case $unit_dir in
+  '') unit_dir=$(cat -- "$prefix/.units" 2>/dev/null) || unit_dir=/etc/systemd/system ;; # as it was installed
+  /*) ;;
+  *) unit_dir=$(pwd)/$unit_dir ;;
+esac
+case $python in /* | '') ;; */*) python=$(pwd)/$python ;; esac
+cd / # Python looks for modules in the current folder, which may be anybody's
 unit=$unit_dir/edgepress-@NAME@.service
 update_unit=$unit_dir/edgepress-@NAME@-update
 
@@ -133,23 +143,32 @@ remove() { # RELEASE: first what says that it is complete, so that no kill leave
   rm -rf -- "$prefix/releases/$1"
 }
 
-prove() { # RELEASE: runs its self-test; sets why if it fails
+prove() { # RELEASE: runs its self-test; if it fails, sets why, and verdict: 3 if the self-test says so, else 4
   if "$prefix/releases/$1/run" selftest --json >"$prefix/.selftest.$$"; then
     mv -f -- "$prefix/.selftest.$$" "$prefix/releases/$1/selftest.json"
     return
   fi
+  verdict=3
   why=$("$(cat -- "$prefix/releases/$1/interpreter")" -I -c '
 import json, sys
 found = json.load(sys.stdin)
 failed = ["%(name)s: %(detail)s" % check for check in found.get("checks", ()) if not check["passed"]]
-print(found["error"]["message"] if "error" in found else "; ".join(failed[:3]) + ".")' \
-    <"$prefix/.selftest.$$" 2>/dev/null) || why='It ended without a result.'
+print(found["error"]["message"] if "error" in found else "; ".join(failed[:3]) + ".")
+sys.exit(found.get("passed") is not False)' \
+    <"$prefix/.selftest.$$" 2>/dev/null) || verdict=4
+  [ -n "$why" ] || why='It ended without a result.'
   rm -f -- "$prefix/.selftest.$$"
   return 1
 }
 
-restart_service() { # succeeds when the service answers, or if there is none
-  [ -e "$unit" ] || return 0
+served() { # whether there is a service of this installation; that of another one with the same name is left alone
+  [ -e "$unit" ] || return 1
+  whose=$(sed -n 's|^ExecStart=\(/.*\)/current/run serve .*|\1|p' "$unit")
+  [ -n "$whose" ] && [ "$(cd -- "$whose" 2>/dev/null && pwd -P)" = "$(cd -- "$prefix" && pwd -P)" ]
+}
+
+restart_service() { # succeeds when the service answers, or if there is none; 3: it was restarted and does not answer
+  served || return 0
   systemctl restart "edgepress-@NAME@.service" || return 1
   "$(cat -- "$prefix/current/interpreter")" -I -c '
 import http.client, sys, time
@@ -157,10 +176,10 @@ for _ in range(60):
     try:
         connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=5)
         connection.request("GET", "/ready")
-        sys.exit(connection.getresponse().status != 200)
-    except OSError:
+        sys.exit(3 * (connection.getresponse().status != 200))
+    except (OSError, http.client.HTTPException):
         time.sleep(0.5)
-sys.exit(1)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")"
+sys.exit(3)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")"
 }
 
 # Every release has a link to the one that ran before it, so that the link `current` alone says which release runs and
@@ -173,14 +192,38 @@ switch_to() { # RELEASE PREVIOUS: makes it current; switches back if its service
     link current "releases/$1"
     flush
   fi
-  restart_service && return
-  if [ -n "$old" ] && [ "$old" != "$1" ]; then
-    link current "releases/$old"
+  keep_or_return "$1" "$old"
+}
+
+keep_or_return() { # RELEASE PREVIOUS: keeps it if its service answers, else makes the previous one current
+  answer=0 logs="See: journalctl -u edgepress-@NAME@.service"
+  restart_service || answer=$?
+  [ "$answer" != 0 ] || return 0
+  if [ -n "$2" ] && [ "$2" != "$1" ]; then
+    link current "releases/$2"
     flush
-    restart_service || true
-    blame "The service does not start with $1; $old was restored and runs." "See: journalctl -u edgepress-@NAME@.service"
+    if restart_service; then
+      [ "$answer" != 3 ] || blame 3 "The service does not start with $1; $2 was restored and runs." "$logs"
+      die "The service could not be tested with $1; $2 was restored and runs." "$logs"
+    fi
+    die "The service can't be restarted, neither with $1 nor with $2, which was restored." "Run it as root. $logs"
   fi
-  die "The service does not start." "See: journalctl -u edgepress-@NAME@.service"
+  die "The service does not start." "$logs"
+}
+
+confirm() { # after a switch that was killed before the release had answered
+  new=$(release_of current) back=$(release_of previous)
+  [ -n "$new" ] || die "The release in use in $prefix is not complete."
+  if served; then
+    keep_or_return "$new" "$back"
+  elif ! prove "$new"; then
+    if [ "$verdict" != 3 ] || [ -z "$back" ]; then die "$new runs, and its self-test fails. $why"; fi
+    link current "releases/$back"
+    flush
+    blame 3 "$new fails its self-test on this machine; $back was restored. $why"
+  fi
+  tidy
+  say "$new works and stays in use."
 }
 
 # This machine's name, as in requirements-BOARD.txt. The code also runs on old versions of Python.
@@ -284,6 +327,7 @@ install_service() {
   sed -e "s|%PREFIX%|$prefix|" -e "s|%PORT%|$port|" -e "s|%USER%|$who|" -e "s|%HOME%|$home|" -e "s|%MEMORY%|$memory|" \
     "$prefix/current/service.unit" >"$unit.new" || die "$unit can't be written." "Run it as root: sudo sh install.sh ..."
   mv -f -- "$unit.new" "$unit"
+  printf '%s\n' "$unit_dir" >"$prefix/.units"
   if ! systemctl daemon-reload; then
     rm -f -- "$unit"
     die "The service could not be created; everything else is installed." "Without systemd: $prefix/current/run serve --port $port"
@@ -293,14 +337,28 @@ install_service() {
   say "The service edgepress-@NAME@ answers on 127.0.0.1:$port."
 }
 
-install_timer() {
-  [ -e "$prefix/current/timer.unit" ] || die "This bundle has no updates." "Build it with: edgepress bundle --updates FOLDER"
+check_timer() { # ends with an error if the timer of this bundle could not update anything, or would run other users' code
+  [ -e "$here/timer.unit" ] || die "This bundle has no updates." "Build it with: edgepress bundle --updates FOLDER"
+  "$python" -I -c 'import json, sys; sys.exit(not json.load(open(sys.argv[1]))["url"])' "$here/updates/settings.json" ||
+    die "This bundle does not say where its updates are." \
+      "Build it with --updates and a folder of: edgepress publish init --url ADDRESS. Or call: run update --from ADDRESS"
   case $prefix in *[!A-Za-z0-9/._-]*) die "$prefix contains characters that are invalid in a unit." ;; esac
-  sed "s|%PREFIX%|$prefix|" "$prefix/current/update.unit" >"$update_unit.service.new" ||
+  folder=$(cd -- "$prefix" && pwd -P)
+  while :; do
+    [ -n "$(find "$folder" -prune \( -user 0 -o -user "$(id -u)" \) \( ! -perm -0002 ! -perm -0020 -o -perm -1000 \))" ] ||
+      die "$folder can be written by others, whose code the timer would run." "Choose another folder, such as: --prefix /opt/edgepress/@NAME@"
+    [ "$folder" != / ] || return 0
+    folder=$(dirname -- "$folder")
+  done
+}
+
+install_timer() {
+  sed "s|%PREFIX%|$prefix|g" "$prefix/current/update.unit" >"$update_unit.service.new" ||
     die "$update_unit.service can't be written." "Run it as root: sudo sh install.sh ..."
   cp -- "$prefix/current/timer.unit" "$update_unit.timer.new"
   mv -f -- "$update_unit.service.new" "$update_unit.service"
   mv -f -- "$update_unit.timer.new" "$update_unit.timer"
+  printf '%s\n' "$unit_dir" >"$prefix/.units"
   systemctl daemon-reload
   systemctl enable --quiet --now "edgepress-@NAME@-update.timer" ||
     die "The timer does not start." "See: systemctl status edgepress-@NAME@-update.timer"
@@ -341,6 +399,7 @@ install_release() {
   fi
   case $here in "$prefix"/releases/*) die "$here is already installed." "Run install.sh of an unpacked bundle." ;; esac
   find_python
+  [ -z "$timer" ] || check_timer
   id=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["id"][:12])' "$here/MANIFEST.json" 2>/dev/null) ||
     die "$here/MANIFEST.json is missing or damaged." "Unpack the bundle again."
   if [ -n "$system" ]; then camera=''; else
@@ -368,7 +427,7 @@ install_release() {
     fill "$prefix/releases/$new"
     flush
     say "Running the self-test"
-    prove "$new" || blame "$new fails its self-test on this machine and was not installed. $why" \
+    prove "$new" || blame "$verdict" "$new fails its self-test on this machine and was not installed. $why" \
       "${old:+The installed release is unchanged: $old}"
     unfinished=''
   fi
@@ -414,7 +473,7 @@ uninstall() {
   fi
   rm -f -- "$prefix/current" "$prefix/previous"
   rm -rf -- "$prefix/releases" "$prefix/updates"
-  rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.* "$prefix/.edgepress" "$prefix/.lock"
+  rm -f -- "$prefix"/.link.* "$prefix"/.selftest.* "$prefix"/.room.* "$prefix/.edgepress" "$prefix/.lock" "$prefix/.units"
   rmdir -- "$prefix" 2>/dev/null || say "$prefix contains other files and was kept."
   say "Removed @NAME@ from $prefix."
 }
