@@ -124,7 +124,7 @@ def test_the_runtime_stays_small() -> None:
     texts = {path.read_text() for path in root.rglob("*.py")} - updates
     assert sum(len(text.encode()) for text in texts) < 243_500
     # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime.
-    assert sum(len(text.encode()) for text in updates) < 62_000
+    assert sum(len(text.encode()) for text in updates) < 70_000
     lines = 0
     for text in texts:
         prose = [

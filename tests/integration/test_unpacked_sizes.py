@@ -297,7 +297,7 @@ OPENS = {
     "data/shard_scan.py": "reads headers through _Bounded",
     "inspection/keras_file.py": "refuse_unsafe",
     "inspection/tflite_file.py": "reads names only",
-    "publishing/publish.py": "a bundle that was verified",
+    "publishing/entries.py": "a bundle that was verified",
     "sources/bombs.py": "refuse_bomb",
     "sources/keras.py": "refuse_unsafe",
     "training/pretrained.py": "refuse_unsafe",

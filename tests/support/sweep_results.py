@@ -97,12 +97,13 @@ WHOLE: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
             "drop_high_pp": 1.0,
             "lost": 3,
             "gained": 1,
+            "expected_lost": None,
             "files": {},
         },
         TAKEN,
         (),
     ),
-    "compress-accuracy": ({"correct": "/w==", "files": {}}, TAKEN, ()),
+    "compress-accuracy": ({"correct": "/w==", "expected_lost": 0.5, "files": {}}, TAKEN, ()),
     "compress-latency": ({"files": {}}, TAKEN | {"rounds": [[1.0, 2.0]], "memory": 5, "noisy": False}, ()),
 }
 """By kind: the result, what differs between two runs, and the names of the files, each of which holds 5 bytes."""
