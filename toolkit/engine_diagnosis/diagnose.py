@@ -90,7 +90,7 @@ def _check(path: Path, engines: Sequence[str], samples: int) -> None:
         if name not in ENGINES:
             raise unknown("engine to compare", name, ENGINES)
     if len(engines) < 2:
-        raise InputError("Two engines or more are compared.", f"Accepted: {', '.join(ENGINES)}.")
+        raise InputError("--engines compares two engines or more.", f"Accepted: {', '.join(ENGINES)}.")
     if not 1 <= samples <= MOST:
         raise InputError(f"samples is {samples}; accepted: 1 to {MOST}.")
     if file_format(path) != "tflite":
