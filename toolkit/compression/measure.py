@@ -55,6 +55,7 @@ class Measurer:
 
     def __init__(self, cache: StepCache) -> None:
         self.cache, self.options = cache, cache.options
+        self._of_reference: Answers | None = None
 
     def measure(self, trial: Trial, reference: Trial | None) -> Trial:
         """A trial with the figures of its file; `reference` is the float file, None for that itself."""
@@ -117,7 +118,12 @@ class Measurer:
 
         def work(folder: Path) -> tuple[dict[str, Any], Files]:
             y, answers = data.test.y, self._answers(trial, data)
-            expected = None if reference is None else expected_lost(self._answers(reference, data), answers, y)
+            if reference is None:
+                self._of_reference = answers
+                return {"correct": packed(answers.predicted == y), "expected_lost": None}, {}
+            if self._of_reference is None:  # a run that goes on
+                self._of_reference = self._answers(reference, data)
+            expected = expected_lost(self._of_reference, answers, y)
             return {"correct": packed(answers.predicted == y), "expected_lost": expected}, {}
 
         words = f"accuracy of {trial.how} on {len(data.test)} validation items"
