@@ -168,7 +168,7 @@ def _confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[
     """Test the release in use if a killed run switched to it, and go back if it does not work.
 
     Returns:
-        The state after it, and why the release could not be tested; an update may still mend that.
+        The state after it, and why the release could not be tested; an update may still fix that.
 
     Raises:
         VerdictError: It does not work; the former release runs again.

@@ -99,7 +99,7 @@ def locked(folder: Path, *, begin: bool = False) -> Iterator[None]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise PublishError(f"{folder} can't be made: {e.strerror}.", "Choose another folder.") from e
+            raise PublishError(f"{folder} can't be made: {e.strerror}.", "Choose another folder with --to.") from e
     elif not (folder / "metadata").is_dir():
         raise PublishError(f"{folder} is not a published folder.", f"Make one: edgepress publish init --to {folder}")
     try:
