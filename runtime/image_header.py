@@ -25,8 +25,10 @@ BLOCK_BYTES = 1 << 10
 MOST_PACKED = 64
 """Packed texts and profiles in a PNG, each of which may become 1 MiB, Pillow's limit."""
 TEXT_BYTES = 1 << 20
-MOST_SCANS, MANY_SCANS = 24, 100
-"""Scans of a JPEG of any size, and of one so small that together they visit at most `MOST_VISITS` blocks."""
+MOST_SCANS = 24
+"""Scans of a JPEG of any size."""
+MANY_SCANS = 100
+"""Scans of a JPEG so small that together they visit at most `MOST_VISITS` blocks."""
 MOST_VISITS = 1 << 22
 """Blocks of 8 x 8 pixels that scans visit: 40 ns each on the machine of the documentation's figures."""
 MOST_RUNS = 1 << 21

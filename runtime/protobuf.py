@@ -12,8 +12,10 @@ MAX_NODES = 100_000
 """Most nodes that the calls of functions in a file may stand for: engines put a function in the place of each call."""
 MAX_CALLS = 100
 """Most functions that may call each other in a row."""
-_GRAPH, _FUNCTION = 7, 25
-"""Fields of ModelProto."""
+_GRAPH = 7
+"""The field of ModelProto that holds the graph."""
+_FUNCTION = 25
+"""The field of ModelProto that holds functions."""
 _INNER = {
     "model": {_GRAPH: "graph"},
     "graph": {1: "node"},

@@ -18,7 +18,12 @@ import accuracy_data
 NETS = {"dense": 8, "lenet": 6, "mobilenet-v1": 6, "ds-cnn": 5, "resnet8": 4}
 """Architectures, and the epochs that each is trained for."""
 DATA = ("mnist", "noisy", "dim", "signs")
-TRAIN, TEST, SIDE = 2000, 8000, 28
+TRAIN = 2000
+"""Training items of the data that are made here."""
+TEST = 8000
+"""Their test items."""
+SIDE = 28
+"""Height and width of their images, pixels."""
 SCHEMES = "tflite-float32,tflite-float16,tflite-dynamic,tflite-int8,tflite-int4"
 LATENCY = {"tflite-float16": 1.0, "tflite-dynamic": 0.9, "tflite-int8": 0.65, "tflite-int4": 0.7}
 """Latencies relative to the float file, as of nets that are large enough to gain (docs/speed.md): what is compared are
@@ -29,10 +34,14 @@ LEVELS = np.geomspace(0.01, 0.6, 14)
 """Noise on weights, relative to their standard deviation."""
 SOUND = 0.004
 """True drop up to which a file is not near the limit."""
-CLOTHING_SIDE, CLOTHING_EPOCHS = 64, 24
-"""Side of the images that the net for clothing sees, pixels, and its passes over them."""
-CASES, SIMULATED_ITEMS = 20, 20_000
-"""Simulated pairs, and the items of each."""
+CLOTHING_SIDE = 64
+"""Side of the images that the net for clothing sees, pixels."""
+CLOTHING_EPOCHS = 24
+"""Its passes over them."""
+CASES = 20
+"""Simulated pairs."""
+SIMULATED_ITEMS = 20_000
+"""Items of each."""
 
 Ints = npt.NDArray[np.int64]
 
