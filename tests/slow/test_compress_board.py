@@ -55,10 +55,10 @@ def test_a_board_that_fails_in_the_middle_ends_the_search_and_the_same_command_g
     config = server.config.read_text()
     real = measure.Measurer._answer
 
-    def cut(self: Any, trial: Any) -> Any:
+    def cut(self: Any, trial: Any, reference: Any) -> Any:
         if trial.strategy == "int8":
             server.config.write_text("Host *\n  HostName 127.0.0.1\n  Port 1\n  ConnectTimeout 1\n")
-        return real(self, trial)
+        return real(self, trial, reference)
 
     monkeypatch.setattr(measure.Measurer, "_answer", cut)
     lost = CliRunner().invoke(app, words)
