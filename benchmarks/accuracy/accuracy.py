@@ -8,6 +8,7 @@ Rows, all unless some are named:
 natural     our nine architectures trained on MNIST and on the sign digits, and files of others: the int8 drop
 hurt        nets that int8 with ranges of smallest and largest values hurts: what repairs regain, and their seconds
 hard        the same functions with channels of scales 2^-6 to 2^6 apart: int8 and dynamic, both formats
+harmless    six schemes with repairs and without: no repair loses accuracy beyond the interval
 int4        weights of 4 bits: accuracy, size, latency, minutes
 tune        what `tune` regains of what 4 and 8 bits still lose
 simulation  the simulated program beside the real files, and the float program beside LiteRT
@@ -39,7 +40,7 @@ from accuracy_nets import Place
 from edgepress.toolkit.host.describe import describe_host
 
 ROWS = {
-    **dict.fromkeys(("natural", "hurt", "hard"), "accuracy_int8"),
+    **dict.fromkeys(("natural", "hurt", "hard", "harmless"), "accuracy_int8"),
     **dict.fromkeys(("int4", "tune"), "accuracy_int4"),
     **dict.fromkeys(("simulation", "zoo"), "accuracy_graph"),
     "damage": "accuracy_damage",

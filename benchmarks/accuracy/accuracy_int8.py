@@ -1,4 +1,4 @@
-"""Rows of `accuracy.py` for eight bits: `natural`, `hurt` and `hard`."""
+"""Rows of `accuracy.py` that compare files of eight bits and fewer: `natural`, `hurt`, `hard` and `harmless`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ from edgepress.toolkit.stats.intervals import paired_drop
 
 FLOAT, INT = "tflite-float32", ("tflite-int8", "onnx-int8")
 DYN = ("tflite-dynamic", "onnx-dynamic")
-LIMIT, HARD_LIMIT, REGAINED, SECONDS = 0.3, 0.5, 2 / 3, 20.0
+QUANTIZED = (*INT, *DYN, "tflite-int4", "tflite-int16x8")
+"""Schemes whose files repairs may change."""
+LIMIT = 0.3
+"""Largest drop of a net as it is, percentage points."""
+HARD_LIMIT = 0.5
+"""Largest drop of a net whose channels have scales far apart, percentage points."""
+REGAINED = 2 / 3
+"""Least share of a loss that repairs regain."""
+SECONDS = 20.0
+"""Longest time that repairs may add to a conversion."""
 HURT = (*RECIPES, "resnet8-signs", "mobilenet-v2-signs", *(f"resnet8-mnist@uneven-{seed}" for seed in range(3)))
 HARD = (
     "lenet-mnist",
@@ -126,6 +135,25 @@ def hard(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
             broken += worse_than(ours[scheme], peers)
             before = f", min-max {drop(reference, plain[scheme])}" if scheme in plain else ""
             yield Line(f"    {net.name:26} {scheme:14} {drop(reference, ours[scheme])}{before}", "; ".join(broken))
+
+
+def harmless(place: Place, wanted: list[str], seeds: int) -> Iterator[Line]:
+    """Whether repairs make a file worse than `--no-repairs` does, beyond the interval."""
+    for net in nets([*TRAINED, *GIVEN, *RECIPES], place, wanted):
+        _, plain = of_side(net, "unrepaired", QUANTIZED)
+        _, repaired = of_side(net, "repaired", QUANTIZED)
+        for scheme in QUANTIZED:
+            if scheme in plain and scheme in repaired:
+                lost = paired_drop(plain[scheme], repaired[scheme])
+                text = f"unrepaired {accuracy(plain[scheme])} %, repaired {drop(plain[scheme], repaired[scheme])}"
+                worse = lost.low is not None and lost.low > 0
+                yield Line(f"    {net.name:26} {scheme:14} {text}", "repairs lose accuracy" if worse else "")
+            else:
+                missing = [
+                    side for side, files in (("unrepaired", plain), ("repaired", repaired)) if scheme not in files
+                ]
+                broken = "no repaired file" if missing == ["repaired"] else ""
+                yield Line(f"    {net.name:26} {scheme:14} no file: {', '.join(missing)}", broken, judged=bool(broken))
 
 
 def of_side(net: Net, side: str, schemes: tuple[str, ...]) -> tuple[Flags, dict[str, Flags]]:

@@ -36,6 +36,7 @@ from edgepress.toolkit.conversion import Hints
 Array = npt.NDArray[Any]
 SIDES: dict[str, dict[str, Any]] = {
     "minmax": {"repairs": False, "calibration": "minmax"},
+    "unrepaired": {"repairs": False},
     "float": {"repairs": False, "calibration": "minmax", "rewrites": False},
     "repaired": {},
     "unlabelled": {},
