@@ -38,7 +38,7 @@ from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.stats.choice import Costs, Rule
 from edgepress.toolkit.stats.intervals import score_interval
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
-from edgepress.toolkit.stats.temperature import fit_temperature
+from edgepress.converters.temperature import fit_temperature
 
 LIMIT = 0.01
 ITEMS = (200, 500)

@@ -26,6 +26,7 @@ from edgepress.converters.ptq.calibration import first_items, trials
 from edgepress.converters.ptq.score import Score, Scorer, answers_before_end
 from edgepress.converters.schemes import SCHEMES
 from edgepress.converters.statistics import CalibrationMethods
+from edgepress.converters.temperature import LEAST_FIT, fit_temperature
 from edgepress.converters.to_tflite import passes
 from edgepress.converters.to_tflite.convert import with_scheme
 from edgepress.runtime.decisions import softmax
@@ -101,6 +102,11 @@ def choose(
             f"Mixed precision can't be chosen for this model, because edgepress can't simulate it: {e}.",
             "Use int8, int16x8 or float16 schemes.",
         ) from e
+
+
+def _logits(answers: Floats) -> Floats:
+    """Logits of all labels, (n, labels): a single output is the logit of the second of two."""
+    return np.concatenate([np.zeros_like(answers), answers], 1) if answers.shape[1] == 1 else answers
 
 
 def _subtract(state: FloatSet, part: FloatSet) -> FloatSet:
@@ -219,18 +225,26 @@ class _Search:
 
         None if labels do not exclude each other.
         """
-        true, answers = self._true_answers, answers_before_end(file, self._scorer.items)
-        if true.shape[1] == 1:
-            true, answers = (np.concatenate([np.zeros_like(values), values], 1) for values in (true, answers))
-        elif passes.last_operation(self._model) == "LOGISTIC":
-            return None  # several labels may be true
-        chances = softmax(true)
-        rows = np.arange(len(true))
-        return float(np.mean(chances[rows, true.argmax(1)] - chances[rows, answers.argmax(1)]))
+        chances = self._probabilities
+        if chances is None:
+            return None
+        labels = _logits(answers_before_end(file, self._scorer.items)).argmax(1)
+        return float(np.mean(chances.max(1) - chances[np.arange(len(chances)), labels]))
 
     @cached_property
-    def _true_answers(self) -> Floats:
-        return answers_before_end(self._model, self._scorer.items)
+    def _probabilities(self) -> Floats | None:
+        """The labels' probabilities by the float graph, (n, labels); None if labels do not exclude each other.
+
+        They are calibrated where labels are known: a net that is too sure of its answers expects too large a loss.
+        """
+        answers = answers_before_end(self._model, self._scorer.items)
+        if answers.shape[1] > 1 and passes.last_operation(self._model) == "LOGISTIC":
+            return None
+        chances = softmax(_logits(answers))
+        labels = self._scorer.labels
+        if labels is None or len(labels) < LEAST_FIT:
+            return chances
+        return fit_temperature(chances, labels.reshape(-1).astype(np.int64)).probabilities(chances)
 
     @cached_property
     def _float_score(self) -> Score:

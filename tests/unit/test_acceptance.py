@@ -38,7 +38,7 @@ from edgepress.toolkit.stats.acceptance import (
     sequence,
     upper_bound,
 )
-from edgepress.toolkit.stats.temperature import fit_temperature
+from edgepress.converters.temperature import fit_temperature
 
 
 @pytest.mark.parametrize(("limit", "items"), [(0.01, 299), (0.02, 149), (0.05, 59)])

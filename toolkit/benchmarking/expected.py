@@ -18,7 +18,7 @@ import numpy.typing as npt
 from edgepress.runtime.acceptance import Temperature
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.stats.posterior import LEAST_KNOWING
-from edgepress.toolkit.stats.temperature import fit_temperature
+from edgepress.converters.temperature import fit_temperature
 
 MOST_FIT = 2000
 """Items that the temperature is fitted on at most: it is one number, and two at most."""

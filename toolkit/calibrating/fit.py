@@ -29,7 +29,7 @@ from edgepress.toolkit.stats.acceptance import (
     sequence,
     upper_bound,
 )
-from edgepress.toolkit.stats.temperature import LEAST_FIT, fit_temperature, negative_log_likelihood
+from edgepress.converters.temperature import LEAST_FIT, fit_temperature, negative_log_likelihood
 
 LIMITS = (0.002, 0.005, *(n / 100 for n in range(1, 10)), 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 """Errors that are tried, if the wanted one can't be promised."""
