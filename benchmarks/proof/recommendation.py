@@ -34,11 +34,11 @@ import numpy as np
 import numpy.typing as npt
 from recommendation_pairs import CASES, DATA, NETS, Pair, clothing, made, simulated
 
+from edgepress.converters.temperature import fit_temperature
 from edgepress.toolkit.benchmarking.expected import Odds
 from edgepress.toolkit.stats.choice import Costs, Rule
 from edgepress.toolkit.stats.intervals import score_interval
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
-from edgepress.converters.temperature import fit_temperature
 
 LIMIT = 0.01
 ITEMS = (200, 500)

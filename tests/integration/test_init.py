@@ -111,7 +111,7 @@ def test_options_are_written_read_back_and_used(capfd: pytest.CaptureFixture[str
     assert edgepress("init", "--data", "photos", *boards, *limits) == 0
     captured = capfd.readouterr()
     assert "5 images in 2 class folders" in captured.out
-    assert captured.out.endswith("Written to edgepress.toml. Next: edgepress train\n")
+    assert captured.out.endswith("Written to edgepress.toml\nNext: edgepress train\n")
     found = values(read())
     shared = {"data": "photos", "engine": "litert", "max_drop": 0.5}
     assert '#board = "pi@kitchen"' in Path(NAME).read_text(), "a file that is found sends work to no other machine"

@@ -13,6 +13,7 @@ from edgepress.toolkit.remarks.facts import Facts, ImageSizes
 ARGUMENTS = {
     "arch": "lenet",
     "epochs": 20,
+    "batch_size": 32,
     "learning_rate": 3e-3,
     "class_weights": False,
     "augmentation": "affine",

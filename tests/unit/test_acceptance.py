@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
+from edgepress.converters.temperature import fit_temperature
 from edgepress.runtime.acceptance import (
     AnswerLimits,
     Temperature,
@@ -38,7 +39,6 @@ from edgepress.toolkit.stats.acceptance import (
     sequence,
     upper_bound,
 )
-from edgepress.converters.temperature import fit_temperature
 
 
 @pytest.mark.parametrize(("limit", "items"), [(0.01, 299), (0.02, 149), (0.05, 59)])

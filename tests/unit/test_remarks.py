@@ -32,7 +32,7 @@ def short(training: list[float], validation: list[float], **changes: Any) -> Fac
 def test_after_few_epochs_more_of_them_are_the_first_advice(count: int) -> None:
     """Before weights of rare classes, other sizes of images, and smaller steps; whether or not its figures rose."""
     sick = {
-        "train_counts": np.array([250, 250, 250, 250, 20]),
+        "train_counts": np.array([500, 500, 500, 500, 40]),
         "images": ImageSizes(stored=(600, 800), seen=(28, 28), count=64, resize="stretch"),
     }
     for recalls in ([0.9] * 4 + [0.0], [1.0, 0, 0, 0, 0], [0.8] * 5):
@@ -44,6 +44,28 @@ def test_after_few_epochs_more_of_them_are_the_first_advice(count: int) -> None:
     data = Conflicts(20, 10, 1000, 10, ((("x", "a"), ("y", "b")),) * 8)
     wrong = remarks(short([0.3] * count, [0.3] * count, confusion=matrix([72] * 5, [0.5] * 5), conflicts=data))
     assert [remark.kind for remark in wrong][:2] == ["contradictory labels", "few epochs"], "the data must be right"
+
+
+@pytest.mark.parametrize(("items", "planned", "wanted"), [(150, 6, 100), (150, 20, 100), (1270, 4, 13), (3200, 4, 10)])
+def test_after_few_steps_more_epochs_are_the_first_advice(items: int, planned: int, wanted: int) -> None:
+    """Batch normalization answers as at its beginning: validation is at chance, however well the net trains."""
+    found = remarks(
+        short(
+            [0.2 + 0.6 * n / planned for n in range(planned)],
+            [0.2] * planned,
+            confusion=matrix([72] * 5, [1.0, 0, 0, 0, 0]),
+            train_counts=np.array([items - 4 * (items // 5), *[items // 5] * 4]),
+        )
+    )
+    assert found[0].kind == "few epochs"
+    assert found[0].command == f"again {{'epochs': {wanted}}}"
+    assert ("steps" in found[0].text) == (planned * -(-items // 32) < 200)
+    assert ("far above validation" in [remark.kind for remark in found]) == (planned * -(-items // 32) >= 200)
+
+
+def test_enough_steps_are_no_short_training() -> None:
+    many = short([0.9] * 5, [0.2] * 5, train_counts=np.array([256] * 5))  # 200 steps
+    assert "few epochs" not in kinds(many)
 
 
 def test_a_short_training_that_got_all_right_or_was_not_finished_needs_no_more() -> None:

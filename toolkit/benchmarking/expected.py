@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.temperature import fit_temperature
 from edgepress.runtime.acceptance import Temperature
 from edgepress.toolkit.benchmarking.collect import Answers
 from edgepress.toolkit.stats.posterior import LEAST_KNOWING
-from edgepress.converters.temperature import fit_temperature
 
 MOST_FIT = 2000
 """Items that the temperature is fitted on at most: it is one number, and two at most."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from edgepress.converters.temperature import LEAST_FIT, fit_temperature, negative_log_likelihood
 from edgepress.runtime.acceptance import (
     SMALLEST,
     Acceptance,
@@ -29,7 +30,6 @@ from edgepress.toolkit.stats.acceptance import (
     sequence,
     upper_bound,
 )
-from edgepress.converters.temperature import LEAST_FIT, fit_temperature, negative_log_likelihood
 
 LIMITS = (0.002, 0.005, *(n / 100 for n in range(1, 10)), 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 """Errors that are tried, if the wanted one can't be promised."""

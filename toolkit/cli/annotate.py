@@ -41,4 +41,5 @@ def annotate(
         words = ["python", "-m", "edgepress.runtime", *call, "--contract", Path(made.path.name)]
         screen.say(f"On a board: {shell_line(*words)}")
     else:
-        screen.say(f"Weights and answers are those of {file}. Next: {shell_line('edgepress', 'bundle', made.path)}")
+        screen.say(f"Weights and answers are those of {file}.")
+        screen.next_command(shell_line("edgepress", "bundle", made.path))

@@ -95,7 +95,8 @@ def benchmark(
         screen.document(result.to_dict())
     else:
         show_benchmark(result)
-        screen.say(f"Written: {', '.join(str(p) for p in paths)}. Next: {shell_line('edgepress', 'report', folder)}")
+        screen.say(f"Written: {', '.join(str(p) for p in paths)}")
+        screen.next_command(shell_line("edgepress", "report", folder))
     if any(r.failed for r in result.results):
         return code_of(not r.failed for r in result.results)
     return 3 if max_drop is not None and result.advice.ship is None else 0

@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from edgepress.toolkit.cli import screen
 from edgepress.toolkit.cli.options import Data, Engine, Json, engine_option
+from edgepress.toolkit.escaping import shell_line
 
 NOT_PROMISED = 4
 """Exit code if a file can't promise what was asked for."""
@@ -57,4 +58,6 @@ def calibrate(
         screen.say()
         for line in sentences(results):
             screen.say(line)
+        if written := [result.path for result in results if result.path is not None]:
+            screen.next_command(shell_line("edgepress", "bundle", written[0]))
     return NOT_PROMISED if any(result.path is None for result in results) else 0

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.cli.screen import table
-from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.terminal import Table
 
 
@@ -29,14 +28,12 @@ def calibration_table(results: Sequence[Calibrated]) -> Table:
 
 
 def sentences(results: Sequence[Calibrated]) -> Iterator[str]:
-    """Each promise with its condition, or what could be promised; what unknown items do; and the next command."""
+    """Each promise with its condition, or what could be promised; and what unknown items do."""
     for result in results:
         accept = result.fit.limits.accept
         yield f"{result.file.name}: {accept.words() if accept else _missing(result)}"
         if result.fit.auroc is not None:
             yield _unknown(result)
-    if written := [result.path for result in results if result.path is not None]:
-        yield f"Next: {shell_line('edgepress', 'bundle', written[0])}"
 
 
 def _missing(result: Calibrated) -> str:

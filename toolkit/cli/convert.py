@@ -107,7 +107,7 @@ def convert(
         for line in outcome(variants, verbose=verbose):
             screen.say(line)
         if done := [v.path for v in variants if v.path is not None]:
-            screen.say(f"Next: {shell_line('edgepress', 'benchmark', done[0].parent)}")
+            screen.next_command(shell_line("edgepress", "benchmark", done[0].parent))
     return code_of(v.path is not None for v in variants)
 
 

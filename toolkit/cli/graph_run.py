@@ -67,4 +67,5 @@ def show(result: GraphResult, title: str, data: str | None) -> None:
     if facts.get("kept") == "start":
         screen.say("Training found nothing better on validation items; the result is the repaired graph.")
     words = ["edgepress", "convert", str(result.model), *(["--data", data] if data else [])]
-    screen.say(f"Written to {result.model}. Next: {shell_line(*words)}", style="bold")
+    screen.say(f"Written to {result.model}", style="bold")
+    screen.next_command(shell_line(*words))

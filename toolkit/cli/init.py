@@ -98,7 +98,8 @@ def init(
         )
     if host := _boards(answers.get("board", ""))[0]:
         screen.say(f"The host {host} is commented out: give it with --board, or name the file with --config.")
-    screen.say(f"Written to {out}. Next: {steps[0]}", style="bold")
+    screen.say(f"Written to {out}", style="bold")
+    screen.next_command(steps[0])
 
 
 def chosen_of(answers: dict[str, Any], engine: str | None) -> dict[tuple[str, str], Any]:

@@ -59,8 +59,12 @@ def remarks(found: Iterable[Mapping[str, Any]]) -> None:
     for remark in found:
         console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
         if remark["command"]:
-            # Unbroken, so that it can be copied.
-            console(stderr=False).print(Text(f"  Next: {remark['command']}"), soft_wrap=True)
+            next_command(remark["command"], indent="  ")
+
+
+def next_command(line: str, *, indent: str = "") -> None:
+    """Print the command that makes sense next on a line of its own, unbroken, so that it can be copied."""
+    console(stderr=False).print(Text(f"{indent}Next: {line}"), soft_wrap=True)
 
 
 def step(text: str) -> None:

@@ -230,7 +230,7 @@ def _show(result: Sweep, out: Path) -> None:
             winner = result.rows[result.configurations[number].best]
             seed = "" if winner.point.get("seed") is None else f", of seed {winner.point['seed']}"
             screen.say(f"{TITLES[name]}: {out / name}{Path(str(winner.file)).suffix}{seed}", style="bold")
-    screen.say(f"Next: {shell_line('edgepress', 'report', out)}")
+    screen.next_command(shell_line("edgepress", "report", out))
 
 
 def _varied(result: Sweep) -> list[str]:

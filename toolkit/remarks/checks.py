@@ -20,7 +20,7 @@ import numpy as np
 
 from edgepress.toolkit import text
 from edgepress.toolkit.remarks.facts import Facts, FloatPair
-from edgepress.toolkit.remarks.gap import SHORT, far_above_validation, few_epochs, is_short, still_improving
+from edgepress.toolkit.remarks.gap import far_above_validation, few_epochs, is_short, more_epochs, still_improving
 from edgepress.toolkit.remarks.remark import Remark
 from edgepress.toolkit.stats.intervals import Z95, score_interval
 from edgepress.toolkit.stats.samples import items_to_rule_out, items_without_labels, least_items, share_interval
@@ -156,8 +156,8 @@ def _to_learn(facts: Facts, share: float) -> str:
     weigh = share >= IMBALANCED / len(facts.labels) and not given.get("class_weights")
     if weigh and not is_short(facts):
         return facts.again({"class_weights": True})
-    if still_improving(facts) is not None or len(facts.history) < SHORT:
-        return facts.again({"epochs": max(10, 2 * given["epochs"])})
+    if still_improving(facts) is not None or is_short(facts):
+        return facts.again({"epochs": more_epochs(facts)})
     return facts.again({"learning_rate": float(f"{given['learning_rate'] / 10:.3g}")})
 
 

@@ -109,3 +109,9 @@ class Facts:
     def trained_on(self) -> int:
         """Number of training items; 0 if it is not known."""
         return 0 if self.train_counts is None else int(self.train_counts.sum())
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps of the optimizer in an epoch; 0 if it is not known."""
+        batch = self.arguments.get("batch_size")
+        return -(-self.trained_on // batch) if batch else 0

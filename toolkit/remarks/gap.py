@@ -28,8 +28,16 @@ ERRORS = 0.02
 GAP = 0.05
 """How far training accuracy must be above that of held-out items, with 97.5 % confidence: five times that drop."""
 MOST_DROPOUT = 0.8
-SHORT, ENOUGH = 5, 10
-"""Epochs below which a training is short, whatever its figures, and those to try next."""
+"""Dropout beyond which more would harm."""
+SHORT = 5
+"""Epochs below which a training is short, whatever its figures."""
+ENOUGH = 10
+"""Epochs to try next, at least."""
+SHORT_STEPS = 200
+"""Steps of the optimizer below which a training is short: the moving averages of batch normalization, of momentum 0.99,
+still hold 0.99^200 = 13 % of what they began with."""
+ENOUGH_STEPS = 500
+"""Steps to try next, at least."""
 PART = 5
 """Means are taken over one of so many parts of the epochs, the last, and the one before the middle."""
 
@@ -55,7 +63,7 @@ def still_improving(facts: Facts) -> Remark | None:
     return Remark(
         kind="still improving",
         text=f"{found}, so a longer training may gain more than a good conversion loses.",
-        command=facts.again({"epochs": ENOUGH if is_short(facts) else 2 * len(history)}),
+        command=facts.again({"epochs": more_epochs(facts)}),
         figures={
             "epochs": planned,
             "errors": errors.estimate,
@@ -65,9 +73,21 @@ def still_improving(facts: Facts) -> Remark | None:
 
 
 def is_short(facts: Facts) -> bool:
-    """Whether so few epochs were planned and done that more of them come before any other advice."""
+    """Whether so few epochs or steps were planned and done that more of them come before any other advice."""
     done = len(facts.history)
-    return 0 < done < SHORT and done == facts.arguments.get("epochs")
+    return done == facts.arguments.get("epochs") and (0 < done < SHORT or _has_few_steps(facts))
+
+
+def more_epochs(facts: Facts) -> int:
+    """Number of epochs to try next."""
+    done, each = len(facts.history), facts.steps_per_epoch
+    if not is_short(facts):
+        return 2 * done
+    return max(ENOUGH, -(-ENOUGH_STEPS // each)) if each else ENOUGH
+
+
+def _has_few_steps(facts: Facts) -> bool:
+    return 0 < facts.steps_per_epoch * len(facts.history) < SHORT_STEPS
 
 
 def few_epochs(facts: Facts) -> Remark | None:
@@ -76,11 +96,12 @@ def few_epochs(facts: Facts) -> Remark | None:
         return None
     held, planned = facts.held_out, len(facts.history)
     wrong = int(held.sum() - np.trace(held))
+    steps = f" of {text.plural(facts.steps_per_epoch, 'step')}" if _has_few_steps(facts) else ""
     return Remark(
         kind="few epochs",
-        text=f"The training had only {text.plural(planned, 'epoch')}, and {wrong} of {held.sum()} held-out items are "
-        "wrong: a longer one comes before anything else.",
-        command=facts.again({"epochs": ENOUGH}),
+        text=f"The training had only {text.plural(planned, 'epoch')}{steps}, and {wrong} of {held.sum()} held-out "
+        "items are wrong: a longer one comes before anything else.",
+        command=facts.again({"epochs": more_epochs(facts)}),
         figures={"epochs": planned, "errors": wrong / int(held.sum())},
     )
 
@@ -128,9 +149,10 @@ def far_above_validation(facts: Facts) -> Remark | None:
 
     Training accuracy is that of augmented items while the net learned, so the true gap is rather larger. Held-out items
     are those for validation and test, which the best epoch's model answered: the best one for validation, so the gap is
-    no accident of one epoch. The lower end of the interval of the difference decides.
+    no accident of one epoch. The lower end of the interval of the difference decides. After few steps, the moving
+    averages of batch normalization make the gap, so nothing is said.
     """
-    if not facts.history or not facts.trained_on or facts.val_confusion is None:
+    if not facts.history or not facts.trained_on or facts.val_confusion is None or _has_few_steps(facts):
         return None
     training = facts.history[-1]["accuracy"]
     held = facts.held_out

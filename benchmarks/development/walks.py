@@ -1,0 +1,228 @@
+"""Walk through the README's commands as new users do, on data and in terminals drawn by a seed.
+
+    python benchmarks/development/walks.py --out FOLDER [--walks 10] [--seed 1]
+
+Each walk draws a data set of pictures (number, names, sizes and formats of classes and pictures), an architecture and a
+width of the terminal (60, 80 or 120 columns). It runs train, convert, benchmark, report, predict, evaluate, diagnose
+(both halves), compare, compress, calibrate, inspect and bundle in a pseudo-terminal, in a new folder. Then it runs each
+command that these printed after "Next:", once, except for trainings and what needs more data. A fault is
+
+* an exit code other than 0, or than 4 where a scheme was refused,
+* a traceback, a warning of a library, or a line that is wider than the terminal and is not a command,
+* a word of a table's status column that is cut,
+* a page that scrolls sideways, in light or dark, at 1280 or at 390 pixels.
+
+Transcripts and pictures stay in FOLDER, to be looked at. Prints each fault, and one JSON document at the end; exits
+with 1 if there was one. Needs chromium. A walk takes about three minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pty
+import random
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+sys.path.append(str(Path(__file__).parents[1] / "pages"))
+
+WIDTHS = (60, 80, 120)
+"""Columns of the terminals."""
+ARCHITECTURES = ("dense", "lenet", "ds-cnn", "resnet8", "mobilenet-v2")
+WORDS = ("cat", "ripe apple", "Käfer", "no_part", "ok", "N/A", "7", "left-hand", "[unknown]", "été", "a b c", "x.y")
+"""Names of classes; some hold what file names, markup and shells read in their own way."""
+SUFFIXES = (".png", ".jpg", ".bmp", ".webp")
+"""What the names of pictures end in."""
+TIMEOUT_S = 900
+"""A command that takes longer is a fault."""
+NEXT = re.compile(r"^\s*(?:Next|Then): (edgepress .+)$")
+"""A line that names the next command."""
+SKIPPED = ("play", "serve", "bundle", "board", "sweep")
+"""Next commands that do not end, or need a board; `bundle` is in each walk."""
+STATUSES = ("ok", "proven", "near", "unproven", "drop", "failed", "refused", "baseline")
+"""Words of status columns."""
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
+"""What moves the cursor and colours text."""
+
+
+@dataclass
+class Walk:
+    """One walk.
+
+    Attributes:
+        number: Its number, which is also the seed of its draws.
+        folder: Where it takes place.
+        columns: Width of its terminal.
+        faults: What went wrong, one line each.
+        suggested: Commands that were printed as next ones.
+    """
+
+    number: int
+    folder: Path
+    columns: int
+    faults: list[str] = field(default_factory=list)
+    suggested: list[str] = field(default_factory=list)
+
+    def run(self, words: Sequence[str], accepted: Sequence[int] = (0,)) -> str:
+        """Run a command, keep what it prints, and note its faults."""
+        code, text = in_terminal([str(Path(sys.executable).with_name("edgepress")), *words], self.folder, self.columns)
+        command = shlex.join(["edgepress", *words])
+        with (self.folder / "transcript.txt").open("a") as transcript:
+            transcript.write(f"$ {command}\n{text}[{code}]\n\n")
+        where = f"walk {self.number}, {self.columns} columns: {command}"
+        self.faults += [f"{where}: {fault}" for fault in faults_of(code, text, accepted, self.columns)]
+        self.suggested += [found[1] for line in text.splitlines() if (found := NEXT.match(line))]
+        return text
+
+
+def main() -> int:
+    """Walk, and print the faults."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for transcripts and pictures")
+    parser.add_argument("--walks", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=1, help="number of the first walk")
+    args = parser.parse_args()
+    faults: list[str] = []
+    for number in range(args.seed, args.seed + args.walks):
+        folder = args.out / f"walk-{number}"
+        folder.mkdir(parents=True)
+        walk = Walk(number, folder, WIDTHS[number % len(WIDTHS)])
+        take(walk)
+        print(f"walk {number}: {len(walk.faults)} faults", *walk.faults, sep="\n  ", flush=True)
+        faults += walk.faults
+    print(json.dumps({"walks": args.walks, "seed": args.seed, "faults": len(faults)}))
+    return int(bool(faults))
+
+
+def take(walk: Walk) -> None:
+    """The commands of a walk, then those that they named, then the pages."""
+    rng = random.Random(walk.number)
+    photo = make_photos(walk.folder / "photos", rng)
+    arch, side = rng.choice(ARCHITECTURES), rng.choice((28, 32))
+    epochs = str(rng.randint(3, 6))
+    model, variants = "runs/a/model.keras", "runs/a/variants"
+    int8, base = f"{variants}/model-int8.tflite", f"{variants}/model-float32.tflite"
+    walk.run(["train", "--data", "photos", "--arch", arch, "--size", str(side), "--epochs", epochs, "--out", "runs/a"])
+    walk.run(["convert", model, "--to", "all"], accepted=(0, 4))
+    walk.run(["benchmark", variants])
+    walk.run(["report", variants])
+    walk.run(["predict", int8, photo])
+    walk.run(["evaluate", int8, "--data", "photos"])
+    walk.run(["diagnose", int8])
+    walk.run(["diagnose", model, int8, "--data", "photos"])
+    walk.run(["compare", base, int8, "--fail-if", "drop>20"])
+    walk.run(["compress", model, "--max-drop", "10", "--max-size", "10MB"])
+    walk.run(["calibrate", int8, "--max-error", "20%"], accepted=(0, 4))
+    walk.run(["inspect", int8])
+    walk.run(["bundle", int8, "--out", "app.zip"])
+    done: set[str] = set()
+    for command in list(walk.suggested):
+        words = shlex.split(command)[1:]
+        if command not in done and words[0] not in SKIPPED and not {"--epochs", "MORE_ITEMS"} & set(words):
+            done.add(command)
+            walk.run([*words], accepted=(0, 4))
+    for page in sorted(walk.folder.glob("runs/a/**/*.html")):
+        walk.faults += [f"walk {walk.number}: {page.name}: {fault}" for fault in faults_of_page(page, walk.folder)]
+
+
+def in_terminal(words: Sequence[str], folder: Path, columns: int) -> tuple[int, str]:
+    """Exit code and text of a command whose output is a terminal; progress bars leave their last state."""
+    primary, secondary = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "LINES": "50", "TERM": "xterm-256color"}
+    environment["EDGEPRESS_CACHE"] = str(folder / "cache")
+    process = subprocess.Popen(
+        words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=secondary, stderr=secondary
+    )
+    os.close(secondary)
+    parts = []
+    try:
+        while part := os.read(primary, 65536):
+            parts.append(part)
+    except OSError:  # the other end is closed
+        pass
+    os.close(primary)
+    text = ESCAPES.sub("", b"".join(parts).decode(errors="replace").replace("\r\n", "\n"))
+    lines = [line.rpartition("\r")[2] for line in text.split("\n")]
+    return process.wait(TIMEOUT_S), "\n".join(line for line in lines if "━━" not in line or "100 %" in line)
+
+
+def faults_of(code: int, text: str, accepted: Sequence[int], columns: int) -> Iterator[str]:
+    """What is wrong with a command's exit code and text."""
+    if code not in accepted:
+        yield f"exit code {code}: {text.strip().splitlines()[-1:]}"
+    for word in ("Traceback", "Warning:", "oneDNN", "cuda"):
+        if word in text:
+            yield f"its text holds {word!r}"
+    for line in text.splitlines():
+        if len(line.rstrip()) > columns and "edgepress " not in line and " /" not in line:
+            yield f"a line of {len(line.rstrip())} columns: {line.strip()[:50]!r}"
+        last = line.split()[-1:] or [""]
+        if last[0].endswith("…") and any(status.startswith(last[0][:-1]) for status in STATUSES):
+            yield f"a status is cut: {line.strip()!r}"
+
+
+def make_photos(folder: Path, rng: random.Random) -> str:
+    """A folder of pictures for each class, which differ by shape and colour; the path of one of them."""
+    names = rng.sample([w for w in WORDS if "/" not in w], rng.randint(2, 6))
+    size, noise = rng.randint(24, 90), np.random.default_rng(rng.randint(0, 10**6))
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for item in range(rng.randint(40, 90)):
+            image = picture(number, size + rng.randint(0, 20), rng, noise)
+            image.save(folder / name / f"IMG {item:03}{rng.choice(SUFFIXES)}")
+    return str(next(iter(sorted(folder.glob("*/*")))).relative_to(folder.parent))
+
+
+def picture(kind: int, size: int, rng: random.Random, noise: np.random.Generator) -> Image.Image:
+    """One picture of a class: its shape at any place, on a noisy ground."""
+    ground = noise.integers(0, 90, (size, size, 3), np.uint8)
+    image = Image.fromarray(ground)
+    draw = ImageDraw.Draw(image)
+    radius = size // 4 + rng.randint(0, size // 8)
+    x, y = (rng.randint(radius, size - radius) for _ in range(2))
+    box = (x - radius, y - radius, x + radius, y + radius)
+    color = tuple(rng.randint(120, 255) for _ in range(3))
+    shapes: tuple[Any, ...] = (
+        lambda: draw.ellipse(box, fill=color),
+        lambda: draw.rectangle(box, fill=color),
+        lambda: draw.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill=color),
+        lambda: draw.line(box, fill=color, width=max(2, size // 10)),
+        lambda: draw.ellipse(box, outline=color, width=max(2, size // 12)),
+        lambda: draw.rectangle(box, outline=color, width=max(2, size // 12)),
+    )
+    shapes[kind]()
+    return image
+
+
+def faults_of_page(page: Path, folder: Path) -> Iterator[str]:
+    """What is wrong with a page in light and dark, on a screen and on a phone; leaves pictures of it."""
+    from report_page import open_chromium
+
+    with open_chromium() as (browser, _):
+        for scheme in ("light", "dark"):
+            for width in (1280, 390):
+                tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+                errors: list[str] = []
+                tab.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
+                tab.goto(page.resolve().as_uri())
+                tab.wait_for_timeout(500)
+                if (wide := tab.evaluate("document.documentElement.scrollWidth")) > width:
+                    yield f"{wide} px wide on a screen of {width} in {scheme}"
+                yield from errors
+                tab.screenshot(path=folder / f"{page.stem}-{scheme}-{width}.png", full_page=True)
+                tab.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
