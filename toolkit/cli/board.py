@@ -49,7 +49,7 @@ def info(
     screen.say(facts["advice"])
     if facts["install"]:
         screen.say("A bundle installs its engine (edgepress bundle, edgepress board bench). By hand, on the board:")
-        screen.say(f"  {facts['install']}")
+        screen.shell_command(f"  {facts['install']}")
 
 
 @app.command()

@@ -82,4 +82,4 @@ def _show(built: Bundle) -> None:
         return
     screen.say(f"Installs on {', '.join(built.boards)}. On the board:")
     unpacked = shell_line("python3", "-m", "zipfile", "-e", Path(verified.path.name), ".")
-    screen.say(f"  {unpacked} && sh {m.name}/install.sh")
+    screen.shell_command(f"  {unpacked} && sh {m.name}/install.sh")

@@ -38,8 +38,8 @@ def demo(
             show_predictions(result.predictions)
         screen.say()
         screen.say(f"Done in {result.seconds:.0f} s; all files are in {out}. Try next:")
-        screen.say(f"  {shell_line('edgepress', 'predict', result.benchmark.advice.ship or 'FILE', out / 'images')}")
-        screen.say(f"  {shell_line('edgepress', 'evaluate', out / 'model.keras')}")
+        screen.shell_command(f"  {shell_line('edgepress', 'predict', result.benchmark.advice.ship or 'FILE', out / 'images')}")
+        screen.shell_command(f"  {shell_line('edgepress', 'evaluate', out / 'model.keras')}")
         screen.say("  edgepress train --data FOLDER --arch mobilenet-v2 --out runs/mine")
     done = [v.path is not None for v in result.variants] + [not r.failed for r in result.benchmark.results]
     return code_of([*done, bool(result.predictions), *(r.error is None for r in result.predictions)])

@@ -81,7 +81,7 @@ def init(
     for line in KEEP:
         screen.say(line)
     screen.say(f"The list of trusted keys ends on {begun.expires:%Y-%m-%d}. Next:")
-    screen.say(f"  {shell_line('edgepress', 'bundle', 'MODEL', '--updates', to)}", style="bold")
+    screen.shell_command(f"  {shell_line('edgepress', 'bundle', 'MODEL', '--updates', to)}", style="bold")
 
 
 @app.command()

@@ -59,12 +59,17 @@ def remarks(found: Iterable[Mapping[str, Any]]) -> None:
     for remark in found:
         console(stderr=False).print(Text("Remark: ", style="yellow").append(remark["text"], style="default"))
         if remark["command"]:
-            next_command(remark["command"], indent="  ")
+            shell_command(f"  Next: {remark['command']}")
 
 
-def next_command(line: str, *, indent: str = "") -> None:
-    """Print the command that makes sense next on a line of its own, unbroken, so that it can be copied."""
-    console(stderr=False).print(Text(f"{indent}Next: {line}"), soft_wrap=True)
+def next_command(line: str) -> None:
+    """Print the command that makes sense next."""
+    shell_command(f"Next: {line}")
+
+
+def shell_command(line: str, *, style: str = "") -> None:
+    """Print a line with a command unbroken, so that it can be copied."""
+    console(stderr=False).print(Text(line, style=style), soft_wrap=True)
 
 
 def step(text: str) -> None:
