@@ -38,7 +38,8 @@ def demo(
             show_predictions(result.predictions)
         screen.say()
         screen.say(f"Done in {result.seconds:.0f} s; all files are in {out}. Try next:")
-        screen.shell_command(f"  {shell_line('edgepress', 'predict', result.benchmark.advice.ship or 'FILE', out / 'images')}")
+        file = result.benchmark.advice.ship or "FILE"
+        screen.shell_command(f"  {shell_line('edgepress', 'predict', file, out / 'images')}")
         screen.shell_command(f"  {shell_line('edgepress', 'evaluate', out / 'model.keras')}")
         screen.say("  edgepress train --data FOLDER --arch mobilenet-v2 --out runs/mine")
     done = [v.path is not None for v in result.variants] + [not r.failed for r in result.benchmark.results]
