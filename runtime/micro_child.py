@@ -1,6 +1,6 @@
 """What the process of `micro_session` runs: a file in TensorFlow Lite for Microcontrollers, items in, answers out.
 
-    python -P micro_child.py FILE FOLDER_OF_TFLITE_MICRO
+    python -P micro_child.py FILE FOLDER_OF_TFLITE_MICRO ARENA_BYTES
 
 It imports nothing of edgepress. Each reply is a line of JSON, {"error": "..."} if something failed; that for an item is
 followed by the bytes of the output. A request is b"r", to begin anew, or b"i" and the bytes of an item. TFLM writes its
@@ -18,25 +18,25 @@ import tempfile
 from typing import IO, Any
 
 ARENA_BYTES = 16 << 20
-"""Memory that TFLM may use at least; it says how much of it was used."""
+"""Memory that TFLM may use at least, unless a number is given; it says how much of it was used."""
 LOG_LINES = 3
 """Lines of the log that an error quotes."""
 
 
 def main() -> None:
     """Open the file and answer until the requests end."""
-    path, folder = sys.argv[1:]
+    path, folder, arena = sys.argv[1:]
     sys.path.append(folder)
     with os.fdopen(os.dup(1), "wb") as replies, tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        serve(path, replies, log)
+        serve(path, int(arena), replies, log)
 
 
-def serve(path: str, replies: IO[bytes], log: IO[bytes]) -> None:
+def serve(path: str, arena: int, replies: IO[bytes], log: IO[bytes]) -> None:
     """Open the file, tell what it takes and returns, and answer requests."""
     try:
-        interpreter, about = open_file(path, log)
+        interpreter, about = open_file(path, arena, log)
     except Exception as error:  # whatever the package raises is the answer
         reply(replies, {"error": reason_of(error, log)})
         return
@@ -55,12 +55,12 @@ def serve(path: str, replies: IO[bytes], log: IO[bytes]) -> None:
             reply(replies, {"bytes": len(answer)}, answer)
 
 
-def open_file(path: str, log: IO[bytes]) -> tuple[Any, dict[str, Any]]:
+def open_file(path: str, arena: int, log: IO[bytes]) -> tuple[Any, dict[str, Any]]:
     """The interpreter, which has answered an item of zeros, and its input, output and arena.
 
     Some operations refuse a file only when they run, and the size of the arena is known only then.
     """
-    arena = max(ARENA_BYTES, 10 * os.path.getsize(path))
+    arena = arena or max(ARENA_BYTES, 10 * os.path.getsize(path))
     interpreter = importlib.import_module("tflite_micro").runtime.Interpreter.from_file(path, arena_size=arena)
     about: dict[str, Any] = {
         "input": describe(interpreter.get_input_details(0)),

@@ -36,6 +36,12 @@ HINT = (
 class MicroSession(Session):
     """A `.tflite` file in TFLM; its batch size is 1.
 
+    Args:
+        path: The file.
+        module: The package.
+        threads: Ignored: TFLM has one.
+        arena_bytes: Memory that TFLM may use; 0: as much as it wants.
+
     Attributes:
         arena_bytes: Memory that TFLM takes for tensors and its own records on this machine; on 32-bit processors a
             little less, because pointers are shorter. None if the package does not say.
@@ -43,12 +49,13 @@ class MicroSession(Session):
 
     arena_bytes: int | None
 
-    def __init__(self, path: Path, module: Any, threads: int) -> None:
+    def __init__(self, path: Path, module: Any, threads: int, *, arena_bytes: int = 0) -> None:
         data = path.read_bytes()
         check_model(path, data)
         self.contract, self.stateful = read_contract(path), has_variables(path, data)
         self._path, self.keep_state = path, False
-        command = [sys.executable, "-P", str(CHILD), str(path), str(Path(module.__file__).parents[1])]
+        package = str(Path(module.__file__).parents[1])
+        command = [sys.executable, "-P", str(CHILD), str(path), package, str(arena_bytes)]
         self._child = child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         weakref.finalize(self, _end, child)
         about = self._reply()
@@ -67,11 +74,15 @@ class MicroSession(Session):
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The outputs for a batch of one item."""
-        if self.stateful and not self.keep_state:
-            self.reset()
-        out = np.frombuffer(self._ask(b"i" + np.ascontiguousarray(batch).tobytes()), self._output)
+        out = self.stored_answers(batch)
         real: npt.NDArray[np.float32] = np.asarray(out, np.float32) if self._table is None else self._table[out]
         return real.reshape(len(batch), -1)
+
+    def stored_answers(self, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The outputs for a batch of one item as the file stores them, shape (numbers,)."""
+        if self.stateful and not self.keep_state:
+            self.reset()
+        return np.frombuffer(self._ask(b"i" + np.ascontiguousarray(batch).tobytes()), self._output)
 
     def _ask(self, request: bytes) -> bytes:
         assert self._child.stdin is not None

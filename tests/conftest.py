@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import settings
+from micro_package import install  # noqa: F401 - a fixture
 from PIL import Image
 from shared_folders import once_per_run
 

@@ -52,7 +52,7 @@ const {output_type} *model_output(void);
 #endif
 #endif
 """
-_LABELS = """\
+LABELS = """\
 #define MODEL_LABELS {count}
 /* UTF-8, in the order of the outputs. */
 extern const char *const model_labels[MODEL_LABELS];
@@ -156,7 +156,7 @@ def emit(program: Program, placement: Placement, *, labels: Iterable[str] = (), 
         *(kernel_text(name) for name in files_of(kernels)),
         *constants.texts,
         *layers,
-        *([_label_table(names)] if names else []),
+        *([label_table(names)] if names else []),
         _FOOT.format(calls="\n".join(calls), **ends),
     ]
     return Sources(_header(program, placement, ends, len(names)), "\n".join(parts), kernels, dict(constants.sizes))
@@ -210,7 +210,7 @@ def _header(program: Program, placement: Placement, ends: Mapping[str, Any], lab
         output_zero=result.zero_point if len(result.scales) else 0,
         input_shape=" x ".join(map(str, source.shape)),
         output_shape=" x ".join(map(str, result.shape)),
-        labels=_LABELS.format(count=labels) if labels else "",
+        labels=LABELS.format(count=labels) if labels else "",
         **ends,
     )
 
@@ -220,7 +220,8 @@ def _real(value: float) -> str:
     return text if "." in text or "e" in text else f"{text}.0"
 
 
-def _label_table(labels: tuple[str, ...]) -> str:
+def label_table(labels: tuple[str, ...]) -> str:
+    """The definition of `model_labels`."""
     lines = ",\n".join(f"    {c_string(label)}" for label in labels)
     return f"const char *const model_labels[MODEL_LABELS] = {{\n{lines}\n}};\n"
 

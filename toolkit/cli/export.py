@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -21,9 +21,15 @@ def export(
         Path, Argument(help="A .tflite file of convert --target integer-only, or another integer-only one")
     ],
     hints: Hints,
-    to: Annotated[str, Option(help="What to write: c99", autocompletion=list_of(("c99",)))] = "c99",
+    to: Annotated[
+        str,
+        Option(
+            help="What to write: c99, which needs nothing else, or tflm, for firmware with TensorFlow Lite Micro",
+            autocompletion=list_of(("c99", "tflm")),
+        ),
+    ] = "c99",
     out: Annotated[
-        Path | None, Option(help="Folder to write", show_default="next to the file, with -c99 behind its name")
+        Path | None, Option(help="Folder to write", show_default="next to the file, with -c99 or -tflm behind its name")
     ] = None,
     board: Annotated[
         str | None,
@@ -37,11 +43,11 @@ def export(
     ] = None,
     samples: Annotated[int, Option(min=1, max=1000, help="Items in the self-test")] = 8,
     specialize: Annotated[
-        bool, Option("--specialize", help="Give each layer kernels of its own: faster, several times the code")
+        bool, Option("--specialize", help="Give each layer C of its own: faster, several times the code; for c99")
     ] = False,
     json_output: Json = False,
 ) -> None:
-    """Write a file as C99 for a microcontroller, with the answers of TensorFlow Lite Micro."""
+    """Write a file as C99 for a microcontroller, or for firmware with TensorFlow Lite Micro."""
     from edgepress.toolkit.exporting.export import export as work
 
     made = work(
@@ -59,17 +65,31 @@ def export(
     if json_output:
         screen.document(made.to_dict())
         return
-    ram, flash, selftest = (made.report[name] for name in ("ram", "flash", "selftest"))
+    selftest = made.report["selftest"]
     chip = MICROCONTROLLERS[board] if board else None
     rows = [
-        ["Arena", size(ram["arena"]), percent(ram["arena"] / chip.ram, ".1f") if chip else ""],
-        ["Stack, about", size(ram["stack"]), percent(ram["stack"] / chip.ram, ".1f") if chip else ""],
-        ["Flash, about", size(flash["total"]), percent(flash["total"] / chip.flash, ".1f") if chip else ""],
-        ["Multiply-accumulates", count(made.report["macs"]), ""],
+        [what, size(taken), percent(taken / (chip.ram if kind == "ram" else chip.flash), ".1f") if chip else ""]
+        for what, kind, taken in _takes(made.report)
     ]
+    if "macs" in made.report:
+        rows.append(["Multiply-accumulates", count(made.report["macs"]), ""])
     share = f"Share of {board}" if board else ""
     screen.show(screen.table([("What", "left"), ("Takes", "right"), (share, "right")], rows))
     right = "" if selftest["right"] is None else f", {selftest['right']} of which get their label"
     screen.say(f"Self-test: {selftest['items']} items ({selftest['source']}){right}")
-    build = shell_line("cmake", "-S", made.folder, "-B", made.folder / "build")
-    screen.say(f"Build and test: {build} && {shell_line('cmake', '--build', made.folder / 'build')}", style="bold")
+    folder = made.folder
+    clone = ["-DTFLM_DIR=CLONE_OF_TFLM"] if to == "tflm" else []
+    build = shell_line("cmake", "-S", folder, "-B", folder / "build", *clone)
+    screen.shell_command(f"Build and test: {build} && {shell_line('cmake', '--build', folder / 'build')}", style="bold")
+
+
+def _takes(report: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """What takes "ram" or "flash", and how many bytes."""
+    ram, flash = report["ram"], report["flash"]
+    if "stack" in ram:
+        return [
+            ("Arena", "ram", ram["arena"]),
+            ("Stack, about", "ram", ram["stack"]),
+            ("Flash, about", "flash", flash["total"]),
+        ]
+    return [("Arena, with margin", "ram", ram["arena"]), ("File, in flash", "flash", flash["file"])]

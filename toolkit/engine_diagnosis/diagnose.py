@@ -13,12 +13,12 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.runtime.sessions import file_format
-from edgepress.toolkit.data.for_model import data_for, describe
+from edgepress.toolkit.data.for_model import describe
 from edgepress.toolkit.engine_diagnosis.causes import ENGINES, cause_of
 from edgepress.toolkit.engine_diagnosis.outputs import Outputs, expose_outputs, outputs_of_program, outputs_on
 from edgepress.toolkit.engine_diagnosis.result import Difference, EngineComparison, Pair
 from edgepress.toolkit.errors import InputError, unknown
-from edgepress.toolkit.exporting.vectors import Vectors, data_vectors, random_vectors
+from edgepress.toolkit.exporting.vectors import ProgramSession, make_vectors
 
 SAMPLES = 64
 MOST = 10_000
@@ -62,7 +62,9 @@ def diagnose_engines(
     _check(path, engines, samples)
     step("Reading the file")
     program = lower(path)
-    vectors, notes = _items(path, program, data, samples, hints)
+    about = None if data is None else describe(path, hints)
+    session = ProgramSession(path, program, about.contract if about else None)
+    vectors, notes = make_vectors(session, about, data, samples)
     tensors = tuple(operation.output.index for operation in program.graph.operations)
     outputs: dict[str, list[Outputs]] = {}
     with ScratchFolder() as folder:
@@ -96,17 +98,6 @@ def _check(path: Path, engines: Sequence[str], samples: int) -> None:
     if file_format(path) != "tflite":
         what = f"{path} is an ONNX file; engines are compared on TFLite files."
         raise InputError(what, "Make one: edgepress convert MODEL --to tflite-int8 --target integer-only")
-
-
-def _items(
-    path: Path, program: Program, data: str | None, samples: int, hints: Hints | None
-) -> tuple[Vectors, list[str]]:
-    """The items, as the file stores them, and notes on the file and the data."""
-    if data is None:
-        return random_vectors(program, samples), []
-    about = describe(path, hints)
-    opened, notes = data_for(about.contract, data, where=path, numbered=about.numbered)
-    return data_vectors(path, program, about.contract, opened, samples), [*about.notes, *notes]
 
 
 def _compare(program: Program, engines: tuple[str, str], outputs: dict[str, list[Outputs]]) -> Pair:

@@ -1,9 +1,12 @@
 """Files as sources for microcontrollers: `edgepress export`. Guide: docs/microcontrollers.md.
 
-export.py            checks a file against a board, and writes the folder
-vectors.py           items of the self-test, with the answers that the C must give
+export.py            checks the arguments
+job.py               the arguments, the check against a board, and what every report holds
+c99.py, tflm.py      write a folder of self-contained C99, or one for firmware with TFLM
+vectors.py           items of the self-test, with the answers that the sources must give
+texts.py             templates, rows of C, and what input and output mean
 microcontrollers.py  boards, their memory, and where that is written
-files/               README.md, CMakeLists.txt, selftest.c: filled in and written beside the model
+files/               the templates of each kind of folder
 
 Nothing here compiles or runs C: `edgepress.converters.to_c` writes it, and the board's own tools build it.
 """
