@@ -108,7 +108,7 @@ def test_classes_that_can_not_be_folders_are_refused(labels: list[str], folder: 
 def test_a_folder_that_can_not_be_labelled_says_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
         Desk(tmp_path / "no")
-    with pytest.raises(InputError, match="--labels|which classes"):
+    with pytest.raises(InputError, match="which classes"):
         Desk(tmp_path)
     with pytest.raises(InputError, match="holds 0 pictures"):
         Desk(tmp_path, ["a", "b"])
