@@ -124,11 +124,11 @@ def label(browser: Any, url: str, truth: dict[str, str], until: int, pace: float
         right = int(truth[picture["name"]])
         tab.wait_for_timeout(1000 * pace)
         if rng.random() < 1 / 25:
-            tab.keyboard.press(str((right + 2) % 10))
+            tab.keyboard.press(str((right + 1) % 10))
             wait(tab, f"state.done > {done}")
             tab.keyboard.press("u")
             wait(tab, f"state.done === {done}")
-        tab.keyboard.press("Enter" if picture["answer"] == right else str((right + 1) % 10))
+        tab.keyboard.press("Enter" if picture["answer"] == right else str(right))
         wait(tab, f"state.done > {done}")
     tab.close()
 

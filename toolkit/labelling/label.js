@@ -30,6 +30,12 @@ async function ask(path, body) {
   return found;
 }
 
+/** The key of a class: its name if all are digits, else its place, with 0 for the tenth. */
+function keyOf(number) {
+  if (state.labels.every((name) => /^[0-9]$/.test(name))) return state.labels[number];
+  return number < 10 ? String((number + 1) % 10) : "";
+}
+
 const wordOf = (label) => (label === state.to_do ? "" : label === state.out ? "left out" : state.labels[label]);
 
 function show() {
@@ -128,7 +134,7 @@ function buildClasses() {
     const button = Object.assign(document.createElement("button"), { type: "button", className: "act", value: number });
     button.dataset.name = name.toLowerCase();
     button.append(name);
-    if (number < 10) button.append(Object.assign(document.createElement("kbd"), { textContent: (number + 1) % 10 }));
+    if (keyOf(number)) button.append(Object.assign(document.createElement("kbd"), { textContent: keyOf(number) }));
     button.addEventListener("click", () => label(number));
     return button;
   });
@@ -154,8 +160,8 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.key === "Enter" && event.target.matches("button, a, input")) return; // the button's own
-  const digit = /^[0-9]$/.test(event.key) ? (Number(event.key) + 9) % 10 : -1;
-  const act = undone ? undo : digit >= 0 && digit < state.labels.length ? () => label(digit) : KEYS[event.key];
+  const number = event.key ? state.labels.findIndex((_, n) => keyOf(n) === event.key) : -1;
+  const act = undone ? undo : number >= 0 ? () => label(number) : KEYS[event.key];
   if (!act) return;
   event.preventDefault();
   act();
