@@ -209,7 +209,7 @@ WALK: dict[str, Callable[[Foreign], Words]] = {
     "predict": lambda f: [[f.model, f.classes], [f.long, *f.pictures], [f.model, f.pictures[0], "--json"]],
     "play": lambda f: [[f.folder / NAMES[0]]],
     "calibrate": lambda f: [[f.model, "--data", f.data, "--max-rejected", "30%", "--out", f.folder / "calibrated"]],
-    "label": lambda f: [[f.folder / NAMES[0]], [f.folder, "--labels", NAMES[1], "--no-open"]],
+    "label": lambda f: [[f.folder / NAMES[0]], [f.folder, "--labels", f"{NAMES[0]}/,x", "--no-open"]],
     "improve": lambda f: [[f.folder / NAMES[0], "--new", f.folder / NAMES[1]], [f.folder, "--new", f.data]],
     "annotate": lambda f: [[f.model, "--labels", f.folder / "data.npz", "--out", f.folder / "a.tflite"]],
     "inspect": lambda f: [[f.model], [f.long], [f.model, "--json"]],

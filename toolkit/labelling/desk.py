@@ -88,7 +88,9 @@ class Desk:
         _require_folders(self.labels)
         places = self._places()
         if not 0 < len(places) <= MOST:
-            raise InputError(f"{folder} holds {len(places)} pictures; accepted: 1 to {MOST}.", "Give a folder of pictures.")
+            raise InputError(
+                f"{folder} holds {len(places)} pictures; accepted: 1 to {MOST}.", "Give a folder of pictures."
+            )
         answers = {n: self.labels.index(label) for n, label in enumerate(known or ()) if label in self.labels}
         self.unreadable: dict[str, str] = {}
         self.pictures, self.given = self._ordered(places, answers)
