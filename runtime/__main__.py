@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError
+from edgepress.runtime.keeping import QUOTA
 from edgepress.runtime.limit import LIMIT
 from edgepress.runtime.model import UNKNOWN, Model, load
 from edgepress.runtime.text import json_text, one_line, traceback_of
@@ -48,6 +49,8 @@ def watch(args: argparse.Namespace) -> Documents:
     """Classify each new image in a folder until Ctrl-C."""
     from edgepress.runtime.frames import new_images
 
+    if args.keep is not None and args.keep.resolve() == args.folder.resolve():
+        raise InputError(f"--keep names {args.folder}, which is watched.", "Give --keep another folder.")
     return _stream(args, new_images(args.folder))
 
 
@@ -136,10 +139,16 @@ def _model(args: argparse.Namespace) -> Model:
     model.require_labels()
     accept = model.limits.accept
     if accept is not None and accept.engine != model.engine:
-        print(f"Note: {model.limits.promise(model.engine)}", file=sys.stderr, flush=True)  # noqa: T201
+        _tell(f"Note: {model.limits.promise(model.engine)}")
     if getattr(args, "drift", False):
-        model.watch_drift(args.reference, lambda text: print(one_line(text), file=sys.stderr, flush=True))  # noqa: T201
+        model.watch_drift(args.reference, _tell)
+    if getattr(args, "keep", None) is not None:
+        model.keep_pictures(args.keep, QUOTA if args.quota is None else args.quota, _tell)
     return model
+
+
+def _tell(text: str) -> None:
+    print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _print(document: dict[str, Any], args: argparse.Namespace) -> None:
@@ -222,6 +231,9 @@ def _parser() -> argparse.ArgumentParser:
             what = "tell when images are no longer like those that the file was calibrated on"
             option("--drift", action="store_true", help=what)
             option("--reference", type=int, help="with --drift: like the first so many scenes here, such as 300")
+            what = "keep a picture of each scene here, to label later; nothing is sent anywhere"
+            option("--keep", type=Path, metavar="FOLDER", help=what)
+            option("--quota", type=int, help=f"with --keep: the number of pictures at most; default: {QUOTA}")
         if run is classify:
             option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
         elif run is watch:
@@ -250,6 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if getattr(args, "reference", None) is not None and not args.drift:
         parser.error("--reference is for --drift")
+    if getattr(args, "quota", None) is not None and args.keep is None:
+        parser.error("--quota is for --keep")
     if args.run is not bench and "," in getattr(args, "threads", ""):
         parser.error(f"--threads is {args.threads}; only bench accepts several numbers")
     try:

@@ -24,6 +24,7 @@ from edgepress.runtime.drift import DriftWatch, reference_in
 from edgepress.runtime.engines import open_session
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError, ModelFileError, reason_of
 from edgepress.runtime.items import ItemReader
+from edgepress.runtime.keeping import QUOTA, Keeper
 from edgepress.runtime.limit import LIMIT
 from edgepress.runtime.sessions import Session, check_outputs
 
@@ -85,9 +86,11 @@ class Model:
         keeps_state: Whether that state is kept from item to item (`load`).
         reset: Begins anew while state is kept.
         drift: Looks at each answer of `judge` to notice that images change; None (`watch_drift`): nothing does.
+        keeper: Keeps pictures of what `judge` sees; None (`keep_pictures`): none are kept.
     """
 
     drift: DriftWatch | None = None
+    keeper: Keeper | None = None
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
@@ -207,6 +210,8 @@ class Model:
         accepted = self.limits.accepted(scores)
         drift = None if self.drift is None else self.drift.look(item, float(self.limits.certainty(scores)[0]))
         probabilities = self.limits.probabilities(scores)[0]
+        if self.keeper is not None:
+            self.keeper.look(image, item, probabilities)
         classes = self._named(probabilities, np.argsort(-scores[0], kind="stable")[:top])
         return Answer(classes, None if accepted is None else bool(accepted[0]), drift)
 
@@ -226,6 +231,27 @@ class Model:
         reference = reference_in(str(self.path), found, engine=self.engine, learn=learn)
         images = contract is not None and contract.input.is_image
         self.drift = DriftWatch(reference, learn=learn or 0, engine=self.engine, images=images, on_alarm=on_alarm)
+
+    def keep_pictures(
+        self, folder: str | os.PathLike[str], quota: int = QUOTA, on_trouble: Callable[[str], None] | None = None
+    ) -> None:
+        """Let `judge` keep pictures to label later: each scene once, as many of each class (`keeping`).
+
+        Args:
+            folder: The folder to keep them in; what another process kept there goes on.
+            quota: Number of pictures at most.
+            on_trouble: Called once, with the reason, if pictures can't be written.
+
+        Raises:
+            InputError: The model does not take images, or the folder or the quota can't be used.
+            MissingExtraError: Pillow is not installed.
+        """
+        self.require_labels()
+        if self.contract is None or not self.contract.input.is_image:
+            what = "has no contract" if self.contract is None else "takes tensors, not images"
+            raise InputError(f"{self.path} {what}, so no pictures can be kept.", "Leave out --keep.")
+        about: dict[str, Any] = {"labels": self.labels, "model": self.path.name}
+        self.keeper = Keeper(Path(folder), quota, **about, prepare=self.prepare, on_trouble=on_trouble)
 
     def decide(self, image: ImageLike) -> list[Prediction]:
         """Classify an image, applying the threshold if there is one.

@@ -155,6 +155,7 @@ async function begin() {
   $("also").hidden = !board.image;
   $("choose").hidden = false;
   $("reset").hidden = !board.keeps_state;
+  $("kept").hidden = !board.keeps_pictures;
 }
 
 const take = (files) => board && files[0] && classify(files[0]);

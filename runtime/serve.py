@@ -218,6 +218,7 @@ def _about(model: Model) -> dict[str, Any]:
         "image": spec and {"color": spec.color, "resize": spec.resize},
         "decodes_images": "PIL.Image" in sys.modules,
         "keeps_state": model.keeps_state,
+        "keeps_pictures": model.keeper is not None,
         "max_body_bytes": MAX_BODY,
         "max_pixels": 2 * MAX_PIXELS,
     }

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines
     from edgepress.toolkit.evaluation import evaluate
     from edgepress.toolkit.exporting.export import export
+    from edgepress.toolkit.improving.improve import improve
     from edgepress.toolkit.inspection import inspect
     from edgepress.toolkit.prediction import predict
     from edgepress.toolkit.profiling.profile import profile
@@ -61,6 +62,7 @@ _MODULES = {
     "diagnose_engines": "engine_diagnosis.diagnose",
     "evaluate": "evaluation",
     "export": "exporting.export",
+    "improve": "improving.improve",
     "inspect": "inspection",
     "open_data": "data",
     "predict": "prediction",
@@ -91,6 +93,7 @@ __all__ = [
     "diagnose_engines",
     "evaluate",
     "export",
+    "improve",
     "inspect",
     "open_data",
     "predict",

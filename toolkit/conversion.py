@@ -68,7 +68,7 @@ def convert(
     model: str | Path,
     to: str | Scheme | Iterable[str | Scheme] = "all",
     *,
-    data: str | None = None,
+    data: str | DataSet | None = None,
     out: str | Path | None = None,
     hints: Hints | None = None,
     repairs: bool = True,
@@ -173,7 +173,7 @@ def convert(
 
 
 def plan_for(
-    path: Path, facts: ModelFacts, hints: Hints, *, data: str | None, count: int, skip_unreadable: bool
+    path: Path, facts: ModelFacts, hints: Hints, *, data: str | DataSet | None, count: int, skip_unreadable: bool
 ) -> _Plan:
     """The contract, adapter and data of a model; of data that are not in its contract, `count` training items."""
     if facts.contract is not None and not hints.about_contract:
@@ -194,12 +194,16 @@ def plan_for(
         plan = _Plan(guess.contract, guess.adapter, None, (*numbers, *guess.notes))
     if data is None:
         return plan
-    opened = open_data(
-        data,
-        input=plan.contract.input,
-        skip_unreadable=skip_unreadable,
-        purpose="calibration",
-        sample=(count, ITEMS),
+    opened = (
+        data
+        if isinstance(data, DataSet)
+        else open_data(
+            data,
+            input=plan.contract.input,
+            skip_unreadable=skip_unreadable,
+            purpose="calibration",
+            sample=(count, ITEMS),
+        )
     )
     plan = dataclasses.replace(plan, notes=(*plan.notes, *resize_note(plan.contract, opened)))
     return _with_labels_of(opened, _with_range_of(opened, dataclasses.replace(plan, data=opened)))
@@ -288,9 +292,9 @@ def notes_by_text(variants: Iterable[Variant]) -> dict[str, list[str]]:
     return found
 
 
-def _without_images(hints: Hints, facts: ModelFacts, data: str | None) -> tuple[Hints, tuple[str, ...]]:
+def _without_images(hints: Hints, facts: ModelFacts, data: str | DataSet | None) -> tuple[Hints, tuple[str, ...]]:
     """Hints that items are tensors if the data are an `.npz` of numbers in the shape of an image, and a note of it."""
-    if data is None or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
+    if not isinstance(data, str) or Path(data).suffix != ".npz" or facts.contract is not None or len(facts.shape) != 3:
         return hints, ()
     item = stored_item(Path(data)) if not hints.image_options else None
     if item is None or item[0] == np.uint8 or item[1] != facts.shape:

@@ -99,7 +99,7 @@ def evaluate(
     if path.suffix == ".keras":
         if engine is not None:
             raise InputError(f"{path} is run by Keras; the engine {engine} cannot open it.", "Omit --engine.")
-        answers = Answers("keras", *decide(_keras_scores(path, opened.test)))
+        answers = Answers("keras", *decide(keras_scores(path, opened.test)))
     else:
         candidate = Candidate(path, engine, threads, contract=about.given)
         (found,) = collect_answers(
@@ -151,7 +151,7 @@ def _shares(items: int, count: int, errors: int) -> dict[str, Any]:
     }
 
 
-def _keras_scores(path: Path, split: Split) -> npt.NDArray[np.float32]:
+def keras_scores(path: Path, split: Split) -> npt.NDArray[np.float32]:
     """Keras' answers to all items of a split, in order: float32, shape (len(split), classes)."""
     try:
         with Worker(silence_s=SILENCE_S) as worker:

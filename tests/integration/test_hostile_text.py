@@ -209,6 +209,8 @@ WALK: dict[str, Callable[[Foreign], Words]] = {
     "predict": lambda f: [[f.model, f.classes], [f.long, *f.pictures], [f.model, f.pictures[0], "--json"]],
     "play": lambda f: [[f.folder / NAMES[0]]],
     "calibrate": lambda f: [[f.model, "--data", f.data, "--max-rejected", "30%", "--out", f.folder / "calibrated"]],
+    "label": lambda f: [[f.folder / NAMES[0]], [f.folder, "--labels", f"{NAMES[0]}/,x", "--no-open"]],
+    "improve": lambda f: [[f.folder / NAMES[0], "--new", f.folder / NAMES[1]], [f.folder, "--new", f.data]],
     "annotate": lambda f: [[f.model, "--labels", f.folder / "data.npz", "--out", f.folder / "a.tflite"]],
     "inspect": lambda f: [[f.model], [f.long], [f.model, "--json"]],
     "bundle": lambda f: [
@@ -229,6 +231,7 @@ WALK: dict[str, Callable[[Foreign], Words]] = {
     "publish check": lambda f: [["--to", f.folder / NAMES[1]], ["--to", f.folder / NAMES[3], "--json"]],
     "board info": lambda f: [[NAMES[3]]],  # boards that answer: test_what_a_board_says_is_text
     "board bench": lambda f: [[NAMES[3], f.model]],
+    "board collect": lambda f: [[NAMES[3]], ["127.0.0.1:1", "--folder", NAMES[2], "--out", f.folder / NAMES[1]]],
     "engine list": lambda f: [[]],
     "engine add": lambda f: [[NAMES[3]]],
     "engine remove": lambda f: [[NAMES[3]]],

@@ -21,7 +21,20 @@ from edgepress.toolkit.cli.app import COMMANDS
 
 VERBS = [
     *("annotate", "benchmark", "bundle", "calibrate", "compare", "compress", "convert", "demo", "diagnose"),
-    *("evaluate", "export", "inspect", "predict", "profile", "prune", "publish", "report", "sweep", "train", "tune"),
+    *(
+        "evaluate",
+        "export",
+        "improve",
+        "inspect",
+        "predict",
+        "profile",
+        "prune",
+        "publish",
+        "report",
+        "sweep",
+        "train",
+        "tune",
+    ),
     "verify",
 ]
 ARGUMENTS = ["BenchmarkOptions", "Hints"]

@@ -122,7 +122,7 @@ def test_the_runtime_stays_small() -> None:
     root = Path(board_module.__file__).parent
     updates = {path.read_text() for path in (root / "updates").glob("*.py")}
     texts = {path.read_text() for path in root.rglob("*.py")} - updates
-    assert sum(len(text.encode()) for text in texts) < 243_500
+    assert sum(len(text.encode()) for text in texts) < 260_000
     # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime.
     assert sum(len(text.encode()) for text in updates) < 70_000
     lines = 0
@@ -142,5 +142,6 @@ def test_the_runtime_stays_small() -> None:
     # without AMX, and what `serve` gives to browsers and refuses them (test_serve_page.py limits its page), the
     # address where they find it, and text of others as one line; then what image files claim (image_header, exif), and
     # requests read strictly; graphs and functions that call each other; `--limit`; and
-    # answers that are calibrated and accepted; drift; and TFLM in a process of its own; drift of failing cameras.
-    assert lines < 3290
+    # answers that are calibrated and accepted; drift; and TFLM in a process of its own; drift of failing cameras;
+    # and pictures that are kept to be labelled.
+    assert lines < 3500

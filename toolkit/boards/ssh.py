@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,12 +155,7 @@ class Connection:
             BoardError: It failed or took too long; the message contains the end of its output.
             LostError: The connection was lost.
         """
-        words = shlex.join(["env", *(f"{k}={v}" for k, v in (environment or {}).items()), *command])
-        line = f"cd {shlex.quote(folder)} && exec {words}" if folder is not None else f"exec {words}"
-        # Use sh, because the user's login shell may be any.
-        ssh = [*self._ssh, "-T", "--", self.host, shlex.join(["sh", "-c", line])]
-        if not self.alive:  # else ssh would reconnect in the middle of a measurement
-            raise self._failed("was lost", LostError)
+        ssh = self._words(command, environment, folder)
         source: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
         try:
             done = subprocess.run(ssh, capture_output=True, timeout=timeout_s, **source)
@@ -171,6 +167,57 @@ class Connection:
             raise LostError(f"The connection to {self.host} was lost. {_last_words(done.stderr)}".strip())
         output = _last_words(done.stderr) or _last_words(done.stdout) or "no output"
         raise BoardError(f"{Path(command[0]).name} ended with exit code {done.returncode} on {self.host}: {output}")
+
+    def fetch(self, command: Sequence[str], *, folder: str, most: int, timeout_s: float = 60.0) -> bytes:
+        """Run a program on a board that is not trusted, and return its stdout.
+
+        Args:
+            command: The program and its arguments.
+            folder: Working directory, relative to the user's home.
+            most: Bytes that it may write; no more are read.
+            timeout_s: Time limit in seconds.
+
+        Raises:
+            BoardError: It failed, wrote more, or took too long.
+            LostError: The connection was lost.
+        """
+        ssh, late, name = self._words(command, {}, folder), threading.Event(), Path(command[0]).name
+        null = subprocess.DEVNULL
+        with subprocess.Popen(ssh, stdin=null, stdout=subprocess.PIPE, stderr=null) as child:
+
+            def end() -> None:
+                late.set()
+                child.kill()
+
+            timer = threading.Timer(timeout_s, end)
+            timer.start()
+            try:
+                assert child.stdout is not None
+                content = child.stdout.read(most + 1)
+                if len(content) > most:
+                    child.kill()
+                code = child.wait()
+            finally:
+                child.kill()
+                timer.cancel()
+        if late.is_set():
+            raise BoardError(f"{name} took more than {timeout_s:g} s on {self.host}.")
+        if len(content) > most:
+            raise BoardError(f"{name} wrote more than {most} bytes on {self.host}.")
+        if code == LOST_FAILURE or code < 0:
+            raise LostError(f"The connection to {self.host} was lost.")
+        if code:
+            raise BoardError(f"{name} ended with exit code {code} on {self.host}.")
+        return content
+
+    def _words(self, command: Sequence[str], environment: Mapping[str, str] | None, folder: str | None) -> list[str]:
+        """The local command that runs a program on the board."""
+        words = shlex.join(["env", *(f"{k}={v}" for k, v in (environment or {}).items()), *command])
+        line = f"cd {shlex.quote(folder)} && exec {words}" if folder is not None else f"exec {words}"
+        if not self.alive:  # else ssh would reconnect in the middle of a measurement
+            raise self._failed("was lost", LostError)
+        # Use sh, because the user's login shell may be any.
+        return [*self._ssh, "-T", "--", self.host, shlex.join(["sh", "-c", line])]
 
     def push(self, members: Mapping[str, bytes | Path], folder: str) -> None:
         """Write files to a folder on the board, which is created if missing.

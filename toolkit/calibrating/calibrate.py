@@ -88,7 +88,7 @@ def calibrate(
     *files: str | Path,
     max_error: str | float | None = None,
     max_rejected: str | float | None = None,
-    data: str | None = None,
+    data: str | DataSet | None = None,
     unknown: str | Path | None = None,
     confidence: str | float = CONFIDENCE,
     engine: str | None = None,
@@ -104,7 +104,7 @@ def calibrate(
         files: `.tflite` or `.onnx` classifiers with labels that exclude each other.
         max_error: Promise that at most this share of accepted answers is wrong, such as "2%" or 0.02.
         max_rejected: Promise instead that at most this share of known items is rejected.
-        data: The data set, whose test split is used; None opens the one that a file's contract names.
+        data: The data set, or an opened one, whose test split is used; None opens the one that a file's contract names.
         unknown: A folder or data set of items that are of none of the labels.
         confidence: Probability that a promise holds.
         engine: Engine that runs the files; None takes the first installed one.
@@ -187,7 +187,7 @@ def _wish(max_error: str | float | None, max_rejected: str | float | None, confi
     return Wish("rejected" if max_error is None else "error", limit, sure)
 
 
-def _describe(path: Path, source: str | None, engine: str | None) -> _Subject:
+def _describe(path: Path, source: str | DataSet | None, engine: str | None) -> _Subject:
     about = describe(path)
     if about.contract.task not in TASKS:
         raise InputError(

@@ -44,6 +44,8 @@ COMMANDS = {
     "compare": "edgepress compare old/benchmark.json new/benchmark.json --fail-if 'drop>0.5'",
     "predict": "edgepress predict model-int8.tflite photos/cat.jpg --top 1",
     "play": "edgepress play runs/photos/variants",
+    "label": "edgepress label collected/raspberrypi-local",
+    "improve": "edgepress improve runs/photos --new collected/raspberrypi-local",
     "annotate": "edgepress annotate published.tflite --input-range -1,1 --out model.tflite",
     "inspect": "edgepress inspect model-int8.tflite",
     "bundle": "edgepress bundle model-int8.tflite --board pi64-py313",

@@ -1,8 +1,9 @@
-"""The commands `board info` and `board bench`, which reach boards by ssh."""
+"""The commands `board info`, `board bench` and `board collect`, which reach boards by ssh."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of, command
 from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.text import plural
 
 if TYPE_CHECKING:
     from edgepress.toolkit.boards.bench import BoardBench
@@ -115,6 +118,32 @@ def bench(
     if result.failed or failed:
         return code_of([*(not r.failed for r in measured), *(False for _ in result.failed)])
     return 3 if max_drop is not None and any(b.get("advice", {}).get("ship") is None for b in boards) else 0
+
+
+@app.command()
+@command
+def collect(
+    host: Annotated[str, Argument(help="Board, as for ssh: NAME, USER@NAME, ssh://USER@NAME:PORT")],
+    folder: Annotated[str, Option(help="The folder of --keep on the board, relative to the user's home")] = "kept",
+    out: Annotated[Path | None, Option(help="Folder to write to", show_default="collected/HOST")] = None,
+    ssh_config: SshConfig = None,
+    json_output: options.Json = False,
+) -> None:
+    """Fetch the pictures that a board has kept with --keep, to label them; resumes, and deletes nothing there."""
+    from edgepress.toolkit.boards.collect import SHOWN
+    from edgepress.toolkit.boards.collect import board_collect as work
+
+    with screen.progress({"pictures": f"Fetching from {host}"}) as advance:
+        found = work(host, folder=folder, out=out, ssh_config=ssh_config, on_progress=partial(advance, "pictures"))
+    if json_output:
+        screen.document(found.to_dict())
+        return
+    for name, reason in found.skipped[:SHOWN]:
+        screen.note(f"Left out: {name} ({reason})")
+    if len(found.skipped) > SHOWN:
+        screen.note(f"Left out: {len(found.skipped) - SHOWN} more.")
+    screen.say(f"{plural(found.fetched, 'new picture')} in {found.folder}; {found.known} were there already.")
+    screen.say(f"Label them: {shell_line('edgepress', 'label', str(found.folder))}")
 
 
 def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed: Sequence[Measurement]) -> None:

@@ -53,7 +53,7 @@ def play(
         else:
             answer = "answers" if len(playing.files) == 1 else "answer"
             screen.say(f"{playing.url} shows what {plural(len(playing.files), 'file')} {answer}. Ctrl-C ends it.")
-        if open_page and _has_screen():
+        if open_page and has_screen():
             threading.Thread(target=webbrowser.open, args=(playing.url,), daemon=True).start()
 
     screen.step("Opening the files")
@@ -61,7 +61,7 @@ def play(
     return 0
 
 
-def _has_screen() -> bool:
+def has_screen() -> bool:
     """Whether a browser can open a window: without one, Python would start a text browser in the terminal."""
     if sys.platform in ("win32", "darwin"):
         return True

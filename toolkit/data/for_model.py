@@ -165,7 +165,7 @@ def _without(path: Path) -> ModelFileError:
 
 def data_for(
     contract: Contract,
-    data: str | None,
+    data: str | DataSet | None,
     *,
     where: Path,
     skip_unreadable: bool = False,
@@ -176,7 +176,8 @@ def data_for(
 
     Args:
         contract: The model's.
-        data: The data set to open; None opens the one that the contract names (`remembered`).
+        data: The data set to open, or an opened one of the model's labels and input; None opens the one that the
+            contract names (`remembered`).
         where: The model file.
         skip_unreadable: Skip images that cannot be read.
         numbered: Whether the labels are not known, and only numbers: then as many other labels of the data fit, too.
@@ -193,6 +194,8 @@ def data_for(
         )
     if data is None and contract.data is None:
         raise InputError(f"{where} does not say what data it was trained on.", "Name it with --data.")
+    if isinstance(data, DataSet):
+        return data, []
     source = data if data is not None else remembered(contract.data.source, where)  # type: ignore[union-attr]
     options: dict[str, Any] = {"input": contract.input, "skip_unreadable": skip_unreadable, "purpose": purpose}
     labels = None if numbered or purpose == "calibration" else contract.labels

@@ -5,7 +5,6 @@ The main thread compares and waits, because only it can be interrupted; the serv
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import NamedTuple
 from edgepress.converters.contract.hints import Hints
 from edgepress.converters.system import map_large_blocks
 from edgepress.toolkit.data.types import DataSet
-from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.errors import EdgepressError
 from edgepress.toolkit.playing.choice import Choice, choose
 from edgepress.toolkit.playing.differences import Differences, find_differences
 from edgepress.toolkit.playing.panel import Panel
 from edgepress.toolkit.playing.site import Site
-from edgepress.toolkit.playing.web import Server
+from edgepress.toolkit.playing.web import Server, started
 from edgepress.toolkit.text import plural
 
 
@@ -75,7 +74,7 @@ def play(
         failed = [player.error for player in panel.players if player.error is not None]
         if len(failed) == len(panel.players):
             raise failed[0]
-        on_ready(_ready(_start(server, port), panel))
+        on_ready(_ready(started(server, port), panel))
         if opened is None:
             try:
                 opened = choice.open_data(None, skip_unreadable=skip_unreadable)
@@ -90,17 +89,6 @@ def play(
         server.stop()
         site.close()  # before the processes end: what waits would start new ones
         panel.close()
-
-
-def _start(server: Server, port: int) -> int:
-    try:
-        return server.start(port)
-    except OverflowError as e:
-        raise InputError(f"Port {port} is none.", "Accepted: 0 to 65535; 0 takes a free one.") from e
-    except OSError as e:
-        why = {errno.EADDRINUSE: "is in use", errno.EACCES: "may not be used by you"}
-        what = f"Port {port} {why.get(e.errno or 0, f'can not be used: {e.strerror}')}."
-        raise InputError(what, "Name another with --port, or leave it out to take a free one.") from e
 
 
 def _ready(port: int, panel: Panel) -> Playing:

@@ -13,6 +13,7 @@ one request per connection.
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import sys
 import threading
@@ -26,7 +27,7 @@ from urllib.parse import parse_qs
 
 from edgepress.runtime.text import json_text, traceback_of
 from edgepress.runtime.web import MAX_HEAD, Bodies, Refused, read_head, refusal, send
-from edgepress.toolkit.errors import EdgepressError
+from edgepress.toolkit.errors import EdgepressError, InputError
 
 MAX_BODY = 32 << 20
 MAX_BODIES = 96 << 20
@@ -77,11 +78,14 @@ class Server:
 
     Args:
         handle: Answers a request; it may raise `Refused` and `EdgepressError`.
+        command: The command that runs it, for messages.
         timeout_s: Time to receive a request, and to send its answer, seconds.
     """
 
-    def __init__(self, handle: Callable[[Request], Awaitable[Reply]], *, timeout_s: float = TIMEOUT_S) -> None:
-        self._handle, self._timeout_s = handle, timeout_s
+    def __init__(
+        self, handle: Callable[[Request], Awaitable[Reply]], *, command: str = "play", timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._handle, self._command, self._timeout_s = handle, command, timeout_s
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._bodies = Bodies(MAX_BODIES, MAX_BODY)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -167,7 +171,7 @@ class Server:
             return document({"error": e.to_dict()}, 400)
         except Exception as e:  # a bug, or a file that is gone: only this request fails
             sys.stderr.write(traceback_of(e))
-            return failure(500, "Internal error; the terminal of edgepress play says more.")
+            return failure(500, f"Internal error; the terminal of edgepress {self._command} says more.")
 
     async def _receive(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytearray
@@ -203,3 +207,19 @@ def allow(method: str, path: str, headers: Message) -> None:
 def failure(status: int, message: str) -> Reply:
     """The answer to a request that is refused."""
     return document({"error": {"kind": "http", "message": message, "hint": ""}}, status)
+
+
+def started(server: Server, port: int) -> int:
+    """Start a server and return its port; 0 takes a free one.
+
+    Raises:
+        InputError: The port can't be used.
+    """
+    try:
+        return server.start(port)
+    except OverflowError as e:
+        raise InputError(f"Port {port} is none.", "Accepted: 0 to 65535; 0 takes a free one.") from e
+    except OSError as e:
+        why = {errno.EADDRINUSE: "is in use", errno.EACCES: "may not be used by you"}
+        what = f"Port {port} {why.get(e.errno or 0, f'can not be used: {e.strerror}')}."
+        raise InputError(what, "Name another with --port, or leave it out to take a free one.") from e

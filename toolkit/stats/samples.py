@@ -96,6 +96,26 @@ def items_to_rule_out(lost: int, gained: int, total: int, *, drop: float) -> int
     return None if needed is None else max(needed, least_items(drop))
 
 
+def items_to_prove_gain(lost: int, gained: int, total: int) -> int | None:
+    """How many items show with a chance of 80 % that the second file is better, if all are as these.
+
+    As `items_to_rule_out` with the limit 0 and the observed gain in the place of the true one.
+
+    Args:
+        lost: Number of items that only the first file classifies correctly.
+        gained: Number of items that only the second does.
+        total: Number of all items, at least 1.
+
+    Returns:
+        The number; None if no gain is observed.
+    """
+    gain, share = (gained - lost) / total, (lost + gained + 0.5) / total
+    if gain <= 0:
+        return None
+    spread = Z95 * math.sqrt(share) + Z80 * math.sqrt(max(share - gain**2, 0))
+    return math.ceil((spread / gain) ** 2)
+
+
 def items_to_be_sure(evidence: Evidence, *, drop: float, confidence: float) -> int | None:
     """How many items with labels make it so probable that the accuracy drop is below a limit, if all are as these.
 

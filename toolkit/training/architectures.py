@@ -133,6 +133,7 @@ def build(
     dropout: float | None = None,
     weights: str | Path | None = None,
     freeze: bool = False,
+    continued: bool = False,
     mean: npt.ArrayLike | None = None,
     variance: npt.ArrayLike | None = None,
     seed: int = 0,
@@ -149,6 +150,7 @@ def build(
         weights: "imagenet"; a `.keras` or `.weights.h5` file of the same architecture, of which all layers but the
             classifier are loaded; or a `.h5` file without top as keras.applications offers for download.
         freeze: Train only the classifier; needs `weights`.
+        continued: Load the classifier from `weights`, too, which are of a model of the same classes.
         mean: Mean of float32 items along their last axis, on the training split; None for pixels.
         variance: Variance, like `mean`.
         seed: Seed of the initial weights and of dropout.
@@ -175,7 +177,7 @@ def build(
         head = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="predictions")
         model = keras.Model(source, head(features), name=row.name)
         if weights and not options.pretrained:
-            pretrained.load_all_but(model, head, Path(weights))
+            pretrained.load_all_but(model, None if continued else head, Path(weights))
     for layer in model.layers if freeze else ():
         layer.trainable = layer is head
     return model

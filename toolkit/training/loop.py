@@ -33,7 +33,7 @@ Deviation = npt.NDArray[np.float32] | None
 """Standard deviation of float32 items along their last axis; None for images."""
 Weights = npt.NDArray[np.float32] | None
 """Weight of each class, shape (classes,); None if all weigh the same."""
-BUILD_OPTIONS = ("width", "depth", "dropout", "weights", "freeze", "seed")
+BUILD_OPTIONS = ("width", "depth", "dropout", "weights", "freeze", "continued", "seed")
 
 
 def train(
@@ -52,6 +52,7 @@ def train(
     dropout: float | None = None,
     weights: str | Path | None = None,
     freeze: bool = False,
+    continued: bool = False,
     teacher: str | Path | None = None,
     trust: bool = False,
     seed: int = 0,
@@ -78,6 +79,7 @@ def train(
         dropout: Dropout rate before the classifier.
         weights: Initial weights.
         freeze: Train only the classifier.
+        continued: Train the model of `weights` on, classifier included.
         teacher: A classifier of the same labels whose answers are learned as well as the labels (`teacher.Teacher`): a
             `.keras`, `.h5`, `.hdf5`, `.tflite` or `.onnx` file, or a SavedModel folder.
         trust: Run code inside the teacher's file; see `Hints`.
@@ -104,7 +106,7 @@ def train(
     given: dict[str, Any] = {"arch": arch, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     given |= {"patience": patience, "class_weights": class_weights, "augmentation": augmentation, "width": width}
     given |= {"depth": depth, "dropout": dropout, "weights": weights, "freeze": freeze, "seed": seed}
-    given |= {"teacher": teacher}
+    given |= {"teacher": teacher} | ({"continued": True} if continued else {})  # as in runs from before there was it
     opened = data if isinstance(data, DataSet) else open_data(data)
     note = on_note or (lambda text: None)
     how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "stop_after": stop_after, "progress": progress}
@@ -176,7 +178,7 @@ def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation
     if variance is not None and not np.isfinite(variance).all():
         hint = "Scale them down, or look for outliers."
         raise InputError(f"Some values in {data.source} are so large that their variance is beyond float32.", hint)
-    options = {key: arguments[key] for key in BUILD_OPTIONS} | {"mean": mean, "variance": variance}
+    options = {key: arguments[key] for key in BUILD_OPTIONS if key in arguments} | {"mean": mean, "variance": variance}
     model = architectures.build(arguments["arch"], data.input, classes=len(data.labels), **options)
     return model, None if variance is None else np.sqrt(variance)
 

@@ -50,8 +50,8 @@ def clear_errors(name: str, weights: str | Path | None) -> Iterator[None]:
         raise TrainingError(f"The weights in {weights} don't fit {name} with these options: {reason}", hint) from e
 
 
-def load_all_but(model: Any, head: Any, path: Path) -> None:
-    """Load all weights except the classifier's from a file; Keras ignores weights that the file lacks, this does not.
+def load_all_but(model: Any, head: Any | None, path: Path) -> None:
+    """Load all weights but those of `head`, if it is one; Keras ignores weights that the file lacks, this does not.
 
     Raises:
         TrainingError: The file is missing or of another kind.
@@ -61,7 +61,7 @@ def load_all_but(model: Any, head: Any, path: Path) -> None:
     for weight in body:
         weight.assign(np.full(weight.shape, np.nan, weight.dtype))
     with warnings.catch_warnings(action="ignore"), _weight_file(path) as file:
-        model.load_weights(file, objects_to_skip=[head])
+        model.load_weights(file, objects_to_skip=[] if head is None else [head])
     missing = [weight.path for weight in body if np.isnan(weight.numpy()).any()]
     if missing:
         raise ValueError(f"it lacks {len(missing)} of {len(body)} weights, {missing[0]} among them.")

@@ -1,0 +1,275 @@
+"""Keep pictures of a board's stream, to label them later: each scene once, as many of each class, within a quota.
+
+The name of a file holds what is known of it, so that the folder is all the state there is: a killed process goes on
+where it was. Each picture draws a random key. Of each class those with the smallest keys are kept, so that old and new
+ones have the same chance (a reservoir). If the folder is full, a picture leaves from the class with the most.
+
+A scene is new if its thumbnail differs from the last one (`drift.other_scene`) and from those of all pictures kept.
+Pictures are stored smaller and without EXIF data, each in at most `MOST_BYTES`. Nothing is sent anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepress.runtime.drift import other_scene, thumbnail
+from edgepress.runtime.errors import EdgepressError, InputError, MissingExtraError
+from edgepress.runtime.input_spec import Color, InputSpec
+from edgepress.runtime.text import json_text
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from edgepress.runtime.items import ImageLike
+
+QUOTA = 200
+"""Number of pictures that are kept unless another is given."""
+MOST_QUOTA = 10_000
+MOST_BYTES = 256 << 10
+"""Bytes of a picture at most."""
+SIDES = (512, 256, 128)
+"""Longest side of a stored picture, pixels; the next one if it is of too many bytes."""
+PNG_SIDE = 128
+"""Longest side of pictures that are stored without loss."""
+NAME = re.compile(r"\d{8}T\d{9}Z-(\d{1,5})-([01]\d{3})-([0-9a-f]{8})\.(?:jpg|png)", re.ASCII)
+"""Time in UTC, number of the class, probability in thousandths, key in hexadecimal."""
+ABOUT = "kept.json"
+"""Beside the pictures: `{"labels", "model"}`."""
+LOCK = ".lock"
+UNFINISHED = ".unfinished"
+"""A picture while it is written."""
+LEAST_FREE = 4 << 20
+"""Bytes that stay free on the disk."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A picture in the folder.
+
+    Attributes:
+        name: Name of its file.
+        number: The class that the model predicted, an index into its labels.
+        key: Its random number; larger ones leave first.
+        small: Its thumbnail, float64, shape (parts,).
+    """
+
+    name: str
+    number: int
+    key: int
+    small: npt.NDArray[Any]
+
+
+class Keeper:
+    """A folder of pictures, which this process alone writes.
+
+    Args:
+        folder: The folder; created if missing. Other files in it are left alone.
+        quota: Number of pictures at most.
+        labels: The model's labels.
+        model: Its name.
+        prepare: Makes the model's item of a file, for its thumbnail.
+        on_trouble: Called once, with the reason, if pictures can't be written.
+        seed: Seed of the keys; None takes one from the system.
+
+    Raises:
+        InputError: The quota is out of range, or the folder is in use, of another model, or can't be written.
+        MissingExtraError: Pillow is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        quota: int,
+        *,
+        labels: Iterable[str],
+        model: str,
+        prepare: Callable[[Path], npt.NDArray[Any]],
+        on_trouble: Callable[[str], None] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if not 1 <= quota <= MOST_QUOTA:
+            raise InputError(f"The quota is {quota} pictures; accepted: 1 to {MOST_QUOTA}.")
+        try:
+            import PIL.Image  # noqa: F401
+        except ImportError as e:
+            raise MissingExtraError("Keeping pictures", "pillow", "image") from e
+        self._folder, self._quota, self._on_trouble = folder, quota, on_trouble
+        self._random = np.random.default_rng(seed)
+        self._kept: list[Kept] = []
+        self._last: npt.NDArray[Any] | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = locked(folder)
+            self._begin([*labels], model)
+            self._read(prepare)
+        except OSError as e:
+            what = f"Pictures can't be kept in {folder}: {e.strerror or e}."
+            raise InputError(what, "Give --keep a folder that you can write.") from e
+
+    def look(self, image: ImageLike, item: npt.NDArray[Any], probabilities: npt.NDArray[Any]) -> None:
+        """Take the next image of the stream.
+
+        Args:
+            image: What was classified.
+            item: The same as the model takes it: pixels, uint8, shape (height, width, channels).
+            probabilities: The answer, float32, shape (labels,).
+        """
+        if item.dtype != np.uint8:
+            return
+        small = thumbnail(item).ravel()
+        if self._last is not None and not other_scene(small, self._last):
+            return
+        self._last = small
+        if self._kept and not other_scene(np.stack([kept.small for kept in self._kept]), small).all():
+            return
+        number = int(np.argmax(probabilities))
+        new = Kept(name="", number=number, key=int(self._random.integers(1 << 32)), small=small)
+        leaves = self._leaving(new) if len(self._kept) >= self._quota else None
+        if leaves is new:
+            return
+        try:
+            self._write(image, item, new, probability=float(probabilities[number]), leaves=leaves)
+        except (OSError, EdgepressError) as e:
+            self._tell(e)
+
+    def _leaving(self, new: Kept | None = None) -> Kept:
+        """Which one leaves: of the class with the most pictures, that of `new` if it is one, the largest key."""
+        kept = [*self._kept, *([new] if new else [])]
+        counts = Counter(one.number for one in kept)
+        most = max(counts.values())
+        number = min(n for n, count in counts.items() if count == most)
+        if new is not None and counts[new.number] == most:  # so that a class that lost pictures never grows again
+            number = new.number
+        return max((one for one in kept if one.number == number), key=lambda one: one.key)
+
+    def _write(
+        self, image: ImageLike, item: npt.NDArray[Any], new: Kept, *, probability: float, leaves: Kept | None
+    ) -> None:
+        """Write a picture; another one leaves before, so that there are never more than the quota."""
+        suffix, data = stored(image, item)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self._folder).free < LEAST_FREE + len(data):
+            raise OSError(0, "the disk is full")
+        if leaves is not None:
+            (self._folder / leaves.name).unlink(missing_ok=True)
+            self._kept.remove(leaves)
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+        name = f"{now}Z-{new.number:03d}-{round(1000 * probability):04d}-{new.key:08x}{suffix}"
+        write_whole(self._folder / name, data)
+        self._kept.append(dataclasses.replace(new, name=name))
+
+    def _begin(self, labels: list[str], model: str) -> None:
+        """Check that the folder is of a model with these labels, or make it one."""
+        about = self._folder / ABOUT
+        (self._folder / UNFINISHED).unlink(missing_ok=True)
+        if about.exists():
+            found: Any = None
+            with suppress(ValueError, RecursionError):
+                found = json.loads(about.read_bytes())
+            if not isinstance(found, dict) or found.get("labels") != labels:
+                what = f"{self._folder} holds pictures of a model with other labels, or {ABOUT} in it is damaged."
+                raise InputError(what, "Give --keep another folder.")
+        else:
+            write_whole(about, json_text({"labels": labels, "model": model}).encode() + b"\n")
+
+    def _read(self, prepare: Callable[[Path], npt.NDArray[Any]]) -> None:
+        """Read what is there; damaged pictures, and more than the quota, are removed."""
+        for path in sorted(self._folder.iterdir()):
+            if (found := NAME.fullmatch(path.name)) is None or path.is_symlink():
+                continue
+            try:
+                small = thumbnail(prepare(path)).ravel()
+            except InputError:
+                path.unlink()
+                continue
+            self._kept.append(Kept(name=path.name, number=int(found[1]), key=int(found[3], 16), small=small))
+        while len(self._kept) > self._quota:
+            leaves = self._leaving()
+            (self._folder / leaves.name).unlink(missing_ok=True)
+            self._kept.remove(leaves)
+
+    def _tell(self, error: Exception) -> None:
+        if self._on_trouble is not None:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            text = f"Pictures can't be kept in {self._folder} ({reason}); answers go on."
+            self._on_trouble(text)
+            self._on_trouble = None
+
+
+def stored(image: ImageLike, item: npt.NDArray[Any]) -> tuple[str, bytes]:
+    """The suffix and the bytes of a picture to store, upright, at most `MOST_BYTES`.
+
+    Args:
+        image: What was classified; of an array that was a file, `item` is stored.
+        item: The same as the model takes it, uint8, shape (height, width, channels).
+
+    Raises:
+        InputError: It can't be decoded.
+    """
+    from PIL import Image
+
+    from edgepress.runtime.image import load_image, peek, resize_array
+
+    file = image if isinstance(image, (str, os.PathLike, bytes)) else None
+    if file is not None and (
+        file[:6] == b"\x93NUMPY" if isinstance(file, bytes) else str(file).lower().endswith(".npy")
+    ):
+        file, image = None, item
+    array = np.asarray(image if file is None else item)
+    shape = (*array.shape, 1)
+    grey_or_color: Color = "rgb" if shape[2] == 3 else "grey"
+    height, width, color = (*shape[:2], grey_or_color) if file is None else peek(file)
+    for side in SIDES:
+        scale = min(1.0, side / max(height, width))
+        spec = InputSpec.image(max(1, round(height * scale)), max(1, round(width * scale)), color)
+        pixels = resize_array(array, spec) if file is None else load_image(file, spec)
+        suffix = ".png" if max(spec.shape[:2]) <= PNG_SIDE else ".jpg"
+        written = io.BytesIO()
+        picture = Image.fromarray(pixels[:, :, 0] if color == "grey" else pixels)
+        picture.save(written, "PNG" if suffix == ".png" else "JPEG", quality=90)
+        if written.tell() <= MOST_BYTES:
+            return suffix, written.getvalue()
+    raise InputError(f"A picture takes more than {MOST_BYTES} bytes.")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is complete or absent, also after a power failure; OSError leaves nothing."""
+    temporary = path.with_name(UNFINISHED)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def locked(folder: Path) -> Any:
+    """An open file that no other process can lock while it is open; InputError if another one holds it."""
+    file = (folder / LOCK).open("ab")
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise InputError(f"Another process keeps pictures in {folder}.", "Give --keep another folder.") from None
+    return file

@@ -1,0 +1,111 @@
+"""Old and new items together, and what held-out items prove of a change."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.data.items import ArraySource
+from edgepress.toolkit.data.joined import LEAST_REHEARSED, SHARE, JoinedSource, joined
+from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.improving.proof import proof_better, proof_not_worse
+from edgepress.toolkit.stats.samples import items_to_prove_gain
+
+SPEC = InputSpec(shape=(2, 2, 1), dtype="float32")
+
+
+def split(first: int, count: int) -> Split:
+    """Items that hold their own number; the class is whether it is odd."""
+    numbers = np.arange(first, first + count)
+    x = np.repeat(numbers.astype(np.float32), 4).reshape(count, 2, 2, 1)
+    source = ArraySource(x, [f"item {n}" for n in numbers], SPEC)
+    return Split(source, np.arange(count), numbers % 2)
+
+
+def data(first: int, counts: tuple[int, int, int], name: str) -> DataSet:
+    parts = [split(first + 100_000 * n, count) for n, count in enumerate(counts)]
+    return DataSet(name, ("even", "odd"), SPEC, *parts, sha256=name)
+
+
+def numbers(part: Split) -> Any:
+    return part.read(slice(None))[:, 0, 0, 0].astype(np.int64)
+
+
+def test_new_items_are_repeated_and_old_ones_rehearsed() -> None:
+    both = joined(data(0, (5000, 500, 300), "old"), data(50_000, (70, 10, 20), "new"))
+    train, val, test = (numbers(part) for part in (both.train, both.val, both.test))
+    assert np.count_nonzero(train < 50_000) == LEAST_REHEARSED
+    assert np.mean(train >= 50_000) == pytest.approx(SHARE, abs=0.01)
+    assert np.mean(val >= 150_000) == pytest.approx(SHARE, abs=0.01)
+    assert len({*train.tolist()}) == LEAST_REHEARSED + 70
+    assert sorted(test.tolist()) == [*range(200_000, 200_300), *range(250_000, 250_020)]
+    for part in (both.train, both.val, both.test):
+        assert (part.y == numbers(part) % 2).all()
+    assert 0.2 < np.mean(train[:500] >= 50_000) < 0.5, "what takes the first items gets both kinds"
+    assert both.sha256 not in ("old", "new")
+    assert both.source == "old"
+
+
+def test_without_new_validation_items_the_old_ones_stay() -> None:
+    both = joined(data(0, (50, 10, 10), "old"), data(50_000, (5, 0, 1), "new"))
+    assert len(both.val) == 10
+    assert len(both.test) == 11
+
+
+def test_joined_items_travel_to_other_processes() -> None:
+    both = joined(data(0, (50, 10, 10), "old"), data(50_000, (5, 2, 3), "new"))
+    rows = np.array([3, 1, 40, 40])
+    part = Split(both.train.source, both.train.indices[rows], both.train.y[rows])
+    copy = pickle.loads(pickle.dumps(part))
+    assert (numbers(copy) == numbers(part)).all()
+    assert copy.name(2) == f"item {numbers(part)[2]}"
+    assert isinstance(both.train.source, JoinedSource)
+    assert both.train.read([]).shape == (0, 2, 2, 1)
+
+
+def flags(*runs: tuple[bool, int]) -> Any:
+    return np.concatenate([np.full(count, value) for value, count in runs])
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "verdict"), [(2, 40, "proven"), (10, 14, "open"), (40, 2, "worse"), (0, 0, "open")]
+)
+def test_better_is_proven_by_the_interval(lost: int, gained: int, verdict: str) -> None:
+    before = flags((True, lost), (False, gained), (True, 200))
+    after = flags((False, lost), (True, gained), (True, 200))
+    found = proof_better(before, after)
+    assert found.verdict == verdict
+    assert found.gain.estimate == pytest.approx(100 * (found.after - found.before))
+    assert found.gain.low is not None
+    assert found.gain.high is not None
+    assert found.gain.low <= found.gain.estimate <= found.gain.high
+    assert (found.needed is not None) == (verdict == "open" and gained > lost)
+    assert found.needed is None or found.needed > found.items
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "items", "verdict"), [(1, 1, 3000, "proven"), (3, 3, 300, "open"), (60, 2, 400, "worse")]
+)
+def test_not_worse_is_proven_by_the_interval(lost: int, gained: int, items: int, verdict: str) -> None:
+    before = flags((True, lost), (False, gained), (True, items))
+    after = flags((False, lost), (True, gained), (True, items))
+    found = proof_not_worse(before, after, 1.0)
+    assert found.verdict == verdict
+    assert (found.needed is not None) == (verdict == "open")
+
+
+def test_so_many_items_prove_a_gain_in_four_of_five_cases() -> None:
+    rng, share, gain = np.random.default_rng(0), 0.2, 0.06
+    needed = items_to_prove_gain(round(1000 * (share - gain) / 2), round(1000 * (share + gain) / 2), 1000)
+    assert needed is not None
+    proven = 0
+    for _ in range(400):
+        kinds = rng.choice(3, needed, p=[(share - gain) / 2, (share + gain) / 2, 1 - share])
+        before, after = kinds != 1, kinds != 0
+        proven += proof_better(before, after).verdict == "proven"
+    assert 0.74 < proven / 400 < 0.86
+    assert items_to_prove_gain(5, 5, 100) is None

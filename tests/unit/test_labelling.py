@@ -1,0 +1,124 @@
+"""The folder of `label`: its order, its moves, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgepress.runtime.keeping import ABOUT
+from edgepress.toolkit.data import open_data
+from edgepress.toolkit.errors import DataError, InputError
+from edgepress.toolkit.labelling.desk import LEFT_OUT, OUT, TO_DO, Desk, order
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures that a board has kept: of two scenes each, answered as 0, 1, 0, 1, ..., and one of somebody else."""
+    rng = np.random.default_rng(0)
+    scenes = [rng.integers(0, 256, (8, 8)).repeat(4, axis=0).repeat(4, axis=1) for _ in range(4)]
+    for n in range(12):
+        noisy = np.clip(scenes[n % 4] + rng.normal(0, 3, (32, 32)), 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(tmp_path / f"20261128T1200000{n:02d}Z-{n % 2:03d}-0{n + 50:02d}0-{n:08x}.png")
+    Image.fromarray(noisy).save(tmp_path / "mine.jpg")
+    (tmp_path / ABOUT).write_text('{"labels": ["cat", "dog"], "model": "m"}')
+    return tmp_path
+
+
+def test_like_pictures_follow_each_other(folder: Path) -> None:
+    desk = Desk(folder)
+    assert len(desk.pictures) == 13
+    assert [picture.answer for picture in desk.pictures] == [0] * 6 + [1] * 6 + [None]
+    scenes = [int(picture.name[16:18]) % 4 for picture in desk.pictures[:12]]
+    assert [len({*scenes[n : n + 3]}) for n in (0, 3, 6, 9)] == [1, 1, 1, 1]
+    assert [picture.group for picture in desk.pictures] == [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3 + [5]
+    assert desk.pictures[0].time == "2026-11-28 12:00"
+    assert desk.pictures[0].probability == pytest.approx(int(desk.pictures[0].name[24:28]) / 1000)
+
+
+def test_the_order_has_each_picture_once() -> None:
+    small = np.random.default_rng(0).uniform(0, 255, (50, 64))
+    rows, groups = order(small, [n % 3 or None for n in range(50)])
+    assert sorted(rows) == [*range(50)]
+    assert groups == sorted(groups)
+
+
+def test_labels_are_folders_and_survive(folder: Path) -> None:
+    desk = Desk(folder)
+    for row in range(8):
+        desk.label(row, row % 2)
+    desk.label(8, OUT)
+    assert desk.done == 9
+    assert len([*(folder / "cat").iterdir()]) == len([*(folder / "dog").iterdir()]) == 4
+    again = Desk(folder)
+    assert again.given == desk.given
+    assert (folder / LEFT_OUT).is_dir()
+    data = open_data(folder)
+    assert data.labels == ("cat", "dog")
+    assert len(data.train) + len(data.val) + len(data.test) == 8, "pictures to do, and left out, are not data"
+
+
+def test_steps_are_undone_in_turn_without_empty_classes(folder: Path) -> None:
+    desk = Desk(folder)
+    desk.label(3, 1)
+    desk.label(3, 0)
+    desk.label(3, 0)
+    assert desk.undo() == 3
+    assert desk.given[3] == 1
+    assert not (folder / "cat").exists()
+    assert desk.undo() == 3
+    assert desk.undo() is None
+    assert desk.given == [TO_DO] * 13
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == set()
+
+
+def test_a_picture_that_is_gone_or_there_twice_is_told(folder: Path) -> None:
+    desk = Desk(folder)
+    desk.path(0).unlink()
+    with pytest.raises(InputError, match="can't be moved"):
+        desk.label(0, 1)
+    (folder / "dog").mkdir(exist_ok=True)
+    (folder / "dog" / desk.pictures[1].name).write_bytes(b"x")
+    with pytest.raises(InputError, match="is there already"):
+        desk.label(1, 1)
+    assert desk.given == [TO_DO] * 13
+    assert desk.undo() is None
+
+
+def test_what_is_no_picture_is_named(folder: Path) -> None:
+    (folder / "broken.png").write_bytes(b"\x89PNG")
+    (folder / "link.png").symlink_to(folder / "mine.jpg")
+    desk = Desk(folder)
+    assert len(desk.pictures) == 13
+    assert desk.unreadable.keys() == {"broken.png"}
+
+
+@pytest.mark.parametrize(
+    "labels", [["cat"], ["cat", "cat"], ["cat", "a/b"], ["cat", ".."], ["cat", ".x"], ["cat", ""], ["cat", "a\nb"],
+               ["cat", " a"], ["cat", "ä" * 101], ["cat", "__MACOSX"]],
+)  # fmt: skip
+def test_classes_that_can_not_be_folders_are_refused(labels: list[str], folder: Path) -> None:
+    with pytest.raises(InputError):
+        Desk(folder, labels)
+
+
+def test_a_folder_that_can_not_be_labelled_says_why(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a folder"):
+        Desk(tmp_path / "no")
+    with pytest.raises(InputError, match="which classes"):
+        Desk(tmp_path)
+    with pytest.raises(InputError, match="holds 0 pictures"):
+        Desk(tmp_path, ["a", "b"])
+    (tmp_path / ABOUT).write_text("{")
+    with pytest.raises(DataError, match="is damaged"):
+        Desk(tmp_path)
+
+
+def test_other_classes_may_be_given(folder: Path) -> None:
+    """The model's answers that are among them stay."""
+    desk = Desk(folder, ["bird", "dog"])
+    answers: list[Any] = sorted({picture.answer for picture in desk.pictures}, key=str)
+    assert answers == [1, None]

@@ -1,0 +1,87 @@
+"""The command `improve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from edgepress.toolkit.arguments import call_with
+from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.escaping import shell_line
+from edgepress.toolkit.text import percent, plural
+
+if TYPE_CHECKING:
+    from edgepress.toolkit.improving.improve import Improved
+    from edgepress.toolkit.improving.proof import Proof
+
+NOT_PROVEN = 3
+"""Exit code if it is not proven that the model is better on new items and not worse on old ones."""
+
+
+def improve(
+    run: Annotated[Path, Argument(help="Folder of a run of edgepress train or improve")],
+    new: Annotated[Path, Option(help="Labelled pictures, such as the folder of edgepress label")],
+    data: Annotated[str | None, Option(help="The old data", show_default="those that the model names")] = None,
+    to: Annotated[
+        str | None,
+        Option(metavar="SCHEMES", help="Schemes to convert to", show_default="those of the run, or tflite-int8"),
+    ] = None,
+    out: Annotated[Path | None, Option(help="Folder for the new run", show_default="RUN-improved")] = None,
+    epochs: Annotated[int, Option(min=1, help="Passes over the items")] = 10,
+    learning_rate: Annotated[
+        float | None, Option(help="Learning rate of the first step", show_default="0.3 times that of the run")
+    ] = None,
+    max_drop: Annotated[
+        float, Option(min=0, max=100, help="Percentage points of accuracy that old items may lose")
+    ] = 1.0,
+    seed: Annotated[int, Option(min=0, help="Seed of order and augmentation")] = 0,
+    skip_unreadable: options.SkipUnreadable = False,
+    resume: options.Resume = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace a run in the folder")] = False,
+    json_output: options.Json = False,
+) -> int:
+    """Train a model on with new pictures beside old ones, prove the gain on held-out items, convert, calibrate."""
+    from edgepress.toolkit.improving.improve import improve as work
+
+    result = call_with(work, locals(), progress=not json_output, on_step=screen.step)
+    screen.note(*result.notes)
+    if json_output:
+        screen.document(result.to_dict())
+    else:
+        _show(result, max_drop)
+    return 0 if result.verdict == "proven" else NOT_PROVEN
+
+
+def _show(result: Improved, max_drop: float) -> None:
+    columns = [("Held-out items", "left"), ("Number", "right"), ("Before", "right"), ("After", "right")]
+    rows = [[name, f"{proof.items:,}", percent(proof.before), percent(proof.after), _gain(proof)]
+            for name, proof in (("new", result.new), ("old", result.old))]  # fmt: skip
+    screen.show(screen.table([*columns, ("Gain, 95 % interval", "right")], rows))
+    screen.say(_sentence(result.new, "better on new items", "worse on new items"))
+    not_worse = f"at most {max_drop:g} percentage points worse on old items"
+    screen.say(_sentence(result.old, not_worse, f"more than {max_drop:g} percentage points worse on old items"))
+    if result.verdict == "worse":
+        screen.say("Nothing was converted. Keep the old files; more new pictures, or fewer epochs, may help.")
+        return
+    for one in result.calibrated:
+        if one.path is None:
+            screen.say(f"{one.file} can't keep the promise of the old file; edgepress calibrate says which one it can.")
+    screen.say(f"Written: {result.model} and {plural(len(result.files), 'converted file')}.")
+    if result.ship is not None:
+        screen.say(f"Next: {shell_line('edgepress', 'bundle', result.ship)}")
+
+
+def _gain(proof: Proof) -> str:
+    gain = proof.gain
+    return f"{gain.estimate:+.1f} ({gain.low:+.1f} to {gain.high:+.1f}) pp"
+
+
+def _sentence(proof: Proof, good: str, bad: str) -> str:
+    if proof.verdict == "open":
+        more = None if proof.needed is None else proof.needed - proof.items
+        if more is None:
+            return f"Not proven: {good}. As it looks, more items would not prove it."
+        return f"Not proven: {good}. About {max(more, 1):,} more held-out items would prove it, if all are like these."
+    return f"Proven: {good if proof.verdict == 'proven' else bad}."

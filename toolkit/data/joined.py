@@ -1,0 +1,106 @@
+"""Old and new items as one data set, to train on with both: new items are repeated, old ones are rehearsed.
+
+A net that is trained on with new items alone forgets the old ones (A. Robins, "Catastrophic forgetting, rehearsal and
+pseudorehearsal", Connection Science 7 (1995), 123-146).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.toolkit.data.splits import calibration_rows
+from edgepress.toolkit.data.types import DataSet, Source, Split
+
+REHEARSED = 10
+"""Old training items for each new one at most."""
+LEAST_REHEARSED = 2000
+"""Old training items that are rehearsed however few new ones there are, if there are so many."""
+SHARE = 1 / 3
+"""Share of the training and validation items that new ones have, by repetition."""
+
+Ints = npt.NDArray[np.int64]
+
+
+class JoinedSource:
+    """Items of several sources.
+
+    Args:
+        sources: The sources, which prepare items alike.
+        of: The number of the source of each item, int64, shape (N,).
+        at: Its index there, int64, shape (N,).
+    """
+
+    def __init__(self, sources: Sequence[Source], of: Ints, at: Ints) -> None:
+        self._sources, self._of, self._at = tuple(sources), of, at
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def read(self, indices: Ints) -> npt.NDArray[Any]:
+        """See `Source`."""
+        of, at = self._of[indices], self._at[indices]
+        found = self._sources[0].read(at[of == 0])
+        out = np.empty((len(indices), *found.shape[1:]), found.dtype)
+        out[of == 0] = found
+        for number, source in enumerate(self._sources[1:], 1):
+            if (rows := of == number).any():
+                out[rows] = source.read(at[rows])
+        return out
+
+    def name(self, index: int) -> str:
+        """See `Source`."""
+        name: str = self._sources[self._of[index]].name(int(self._at[index]))
+        return name
+
+    def stored_size(self, index: int) -> tuple[int, int] | None:
+        """See `Source`."""
+        size: tuple[int, int] | None = self._sources[self._of[index]].stored_size(int(self._at[index]))
+        return size
+
+    def part(self, indices: Ints) -> JoinedSource:
+        """See `Source`."""
+        of, at = self._of[indices], np.empty(len(indices), np.int64)
+        sources = [source.part(self._at[indices][of == number]) for number, source in enumerate(self._sources)]
+        for number in range(len(sources)):
+            at[of == number] = np.arange(np.count_nonzero(of == number))
+        return JoinedSource(sources, of, at)
+
+
+def joined(old: DataSet, new: DataSet) -> DataSet:
+    """Old and new items, of the same labels and input; each test item is there once.
+
+    Training and validation items are in a random order that depends only on their number, because what takes some of
+    them takes the first ones. It is called by the name of the old data.
+    """
+    few = calibration_rows(old.train, max(LEAST_REHEARSED, REHEARSED * len(new.train)))
+    rehearsed = Split(old.train.source, old.train.indices[few], old.train.y[few])
+    digest = hashlib.sha256(f"{old.sha256} {new.sha256} {len(few)} {SHARE}".encode()).hexdigest()
+    return replace(
+        old,
+        train=_joined(rehearsed, _repeated(new.train, len(rehearsed)), shuffle=True),
+        val=_joined(old.val, _repeated(new.val, len(old.val)), shuffle=True),
+        test=_joined(old.test, new.test, shuffle=False),
+        sha256=digest,
+        skipped=(*old.skipped, *new.skipped),
+        computed=tuple(dict.fromkeys((*old.computed, *new.computed))),
+        conflicts=None,
+    )
+
+
+def _repeated(split: Split, beside: int) -> Split:
+    """A split so often that it has its share beside so many other items."""
+    times = max(1, round(SHARE / (1 - SHARE) * beside / max(len(split), 1)))
+    return Split(split.source, np.tile(split.indices, times), np.tile(split.y, times))
+
+
+def _joined(old: Split, new: Split, *, shuffle: bool) -> Split:
+    of = np.repeat(np.arange(2), [len(old), len(new)])
+    order = np.random.default_rng(0).permutation(len(of)) if shuffle else np.arange(len(of))
+    source = JoinedSource((old.source, new.source), of[order], np.concatenate([old.indices, new.indices])[order])
+    return Split(source, np.arange(len(of)), np.concatenate([old.y, new.y])[order])

@@ -1,0 +1,266 @@
+"""Train a model on with new pictures, prove what it brought, convert and calibrate: `improve`.
+
+    edgepress improve runs/photos --new collected/kitchen
+
+The new items are split like all data, so that a fifth of them is held out and measures the gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepress.converters.schemes import SCHEMES
+from edgepress.runtime.acceptance import Acceptance
+from edgepress.toolkit.calibrating.calibrate import FOLDER as CALIBRATED
+from edgepress.toolkit.calibrating.calibrate import Calibrated, calibrate
+from edgepress.toolkit.conversion import convert
+from edgepress.toolkit.data import open_data
+from edgepress.toolkit.data.for_model import contract_of, data_for
+from edgepress.toolkit.data.joined import joined
+from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.evaluation import keras_scores
+from edgepress.toolkit.improving.proof import Proof, Verdict, proof_better, proof_not_worse
+from edgepress.toolkit.training.loop import train
+from edgepress.toolkit.training.run_folder import METRICS, MODEL, load_result
+
+MAX_DROP_PP = 1.0
+"""Percentage points that old items may lose."""
+EPOCHS = 10
+SLOWER = 0.3
+"""Learning rate, as a share of that of the first training."""
+VARIANTS = "variants"
+KEPT = ("width", "depth", "dropout", "batch_size", "augmentation")
+"""Options of the first training that are kept."""
+
+
+@dataclass(frozen=True)
+class Improved:
+    """An improved model.
+
+    Attributes:
+        model: The `.keras` file.
+        new: What held-out new items say.
+        old: What held-out old items say.
+        files: The converted files; empty if the model is worse.
+        calibrated: The files that keep a promise, in the place of an old file that had one.
+        notes: What a user should know.
+    """
+
+    model: Path
+    new: Proof
+    old: Proof
+    files: tuple[Path, ...]
+    calibrated: tuple[Calibrated, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Both together: "worse" if one is, "proven" if both are."""
+        found = {self.new.verdict, self.old.verdict}
+        return "worse" if "worse" in found else "open" if "open" in found else "proven"
+
+    @property
+    def ship(self) -> Path | None:
+        """The file to bundle next: a calibrated one if there is one."""
+        promised = [one.path for one in self.calibrated if one.path is not None]
+        return next(iter([*promised, *self.files]), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `improve --json` prints."""
+        return {
+            "model": str(self.model),
+            "verdict": self.verdict,
+            "new": self.new.to_dict(),
+            "old": self.old.to_dict(),
+            "files": [str(path) for path in self.files],
+            "calibrated": [one.to_dict() for one in self.calibrated],
+            "ship": None if self.ship is None else str(self.ship),
+            "notes": list(self.notes),
+        }
+
+
+def improve(
+    run: str | Path,
+    new: str | Path,
+    *,
+    data: str | None = None,
+    to: str | None = None,
+    out: str | Path | None = None,
+    epochs: int = EPOCHS,
+    learning_rate: float | None = None,
+    max_drop: float = MAX_DROP_PP,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    on_step: Callable[[str], None] | None = None,
+) -> Improved:
+    """Train a model on with new pictures beside old ones, and prove that it is better and forgot nothing.
+
+    Args:
+        run: The folder of a run of `train`, or of this function.
+        new: Labelled pictures of its classes, such as the folder of `label`; a class may be missing.
+        data: The old data; None opens those that the model names.
+        to: Schemes to convert to, separated by commas; None: those of the files in the run's `variants`, or
+            tflite-int8.
+        out: Folder for the new run; None: RUN-improved.
+        epochs: Passes over the items.
+        learning_rate: Learning rate of the first step; None: a share of that of the first training.
+        max_drop: Percentage points of accuracy on old items that may be lost.
+        seed: Seed of order and augmentation.
+        skip_unreadable: Leave out images that can't be read instead of failing.
+        resume: Resume the training that `out` holds.
+        overwrite: Replace a run that `out` holds.
+        progress: Show a progress bar on standard error.
+        on_step: Called with a sentence when a step begins.
+
+    Returns:
+        The new model, what held-out items prove, and its files. If it is worse, nothing is converted.
+
+    Raises:
+        EdgepressError: The run, the data or an option can't be used.
+
+    Example:
+        >>> from edgepress.toolkit import improve
+        >>> improve("edgepress-demo", "digits", to="tflite-int8", epochs=1).old.items
+        360
+    """
+    if not 0 <= max_drop < 100:
+        raise InputError(f"max_drop is {max_drop:g}; accepted: 0 to 100 percentage points, such as 1.")
+    step, folder = on_step or (lambda text: None), Path(run)
+    target = folder.parent / f"{folder.name}-improved" if out is None else Path(out)
+    if target.resolve() == folder.resolve():
+        raise InputError(f"{target} is the run that is to be improved.", "Name another folder with --out.")
+    _arguments(folder)  # first, so that a wrong folder is told before any work
+    before = folder / MODEL
+    schemes = _schemes(folder, to)
+    old, fresh, notes = _opened(before, str(new), data, skip_unreadable=skip_unreadable)
+    both = joined(old, fresh)
+    step(f"Training on {len(fresh.train)} new items, beside old ones")
+    how: dict[str, Any] = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "resume": resume,
+        "overwrite": overwrite,
+    }
+    model = train_on(folder, both, target, **how, progress=progress)
+    step("Comparing both models on held-out items")
+    better = proof_better(_right(before, fresh.test), _right(model, fresh.test))
+    kept = proof_not_worse(_right(before, old.test), _right(model, old.test), max_drop)
+    result = Improved(model, better, kept, (), (), notes)
+    if result.verdict == "worse":
+        return result
+    step("Converting and calibrating")
+    return _converted(result, folder, schemes, both)
+
+
+def train_on(
+    run: Path,
+    both: DataSet,
+    out: Path,
+    *,
+    epochs: int = EPOCHS,
+    learning_rate: float | None = None,
+    **how: Any,
+) -> Path:
+    """Train the model of a run on; the new `.keras` file.
+
+    Args:
+        run: The folder of the run.
+        both: Old and new items (`joined`).
+        out: Folder for the new run.
+        epochs: Passes over the items.
+        learning_rate: Learning rate of the first step; None: a share of that of the first training.
+        how: Other arguments of `train`.
+    """
+    arguments = _arguments(run)
+    rate = SLOWER * arguments["learning_rate"] if learning_rate is None else learning_rate
+    how |= {name: arguments[name] for name in KEPT} | {"epochs": epochs, "learning_rate": rate, "patience": None}
+    return train(both, arguments["arch"], weights=run / MODEL, continued=True, out=out, **how).model
+
+
+def _converted(result: Improved, run: Path, schemes: str, data: DataSet) -> Improved:
+    """Convert the new model, and calibrate what had a promise before."""
+    made = convert(result.model, schemes, data=data, out=result.model.parent / VARIANTS)
+    files = {one.scheme: one.path for one in made if one.path is not None}
+    problems = [f"{one.scheme} was not converted: {one.error}" for one in made if one.path is None]
+    promised = list[Calibrated]()
+    for scheme, accept in _promises(run):
+        try:
+            promised += [_promised(files[scheme], accept, data)] if scheme in files else []
+        except EdgepressError as e:  # such as an engine that is not installed any more
+            problems.append(f"{files[scheme]} was not calibrated: {e}")
+    found: dict[str, Any] = {
+        "files": tuple(files.values()),
+        "calibrated": tuple(promised),
+        "notes": (*result.notes, *problems),
+    }
+    return replace(result, **found)
+
+
+def _arguments(folder: Path) -> dict[str, Any]:
+    """The options of the run that is to be improved."""
+    if not (folder / MODEL).is_file():
+        raise InputError(
+            f"{folder} is not the folder of a run: {MODEL} is missing.", "Give a folder of edgepress train."
+        )
+    arguments = load_result(folder).metrics.get("arguments")
+    if not isinstance(arguments, dict) or not {"arch", "learning_rate", *KEPT} <= {*arguments}:
+        raise InputError(f"{folder / METRICS} does not say how the model was trained.", "Train it again.")
+    return arguments
+
+
+def _opened(
+    model: Path, new: str, data: str | None, *, skip_unreadable: bool
+) -> tuple[DataSet, DataSet, tuple[str, ...]]:
+    """The old and the new data, as the model takes them, with notes."""
+    contract = contract_of(model)
+    if not contract.input.is_image:
+        raise InputError(f"{model} takes tensors; only models of images can be improved so.", "Train it again.")
+    old, notes = data_for(contract, data, where=model, skip_unreadable=skip_unreadable)
+    options: dict[str, Any] = {"input": contract.input, "labels": contract.labels, "skip_unreadable": skip_unreadable}
+    fresh = open_data(new, purpose="evaluation", **options)
+    if not len(fresh.train):
+        raise InputError(f"{new} has {len(fresh.test)} items, all held out.", "Label more: a fifth is held out.")
+    return old, fresh, tuple(notes)
+
+
+def _right(path: Path, split: Split) -> npt.NDArray[np.bool_]:
+    """Whether a model is right on each item of a split."""
+    return np.asarray(keras_scores(path, split).argmax(axis=1) == split.y)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The converted files of a run, the calibrated ones last."""
+    places = (folder / VARIANTS, folder / VARIANTS / CALIBRATED)
+    return [path for place in places for path in sorted(place.glob("*")) if path.suffix in (".tflite", ".onnx")]
+
+
+def _schemes(folder: Path, to: str | None) -> str:
+    """The schemes to convert to."""
+    if to is not None:
+        return to
+    found = dict.fromkeys(contract_of(path).scheme for path in _files(folder))
+    return ",".join(scheme for scheme in found if scheme in SCHEMES) or "tflite-int8"
+
+
+def _promises(folder: Path) -> list[tuple[str, Acceptance]]:
+    """The promise of each old file that has one, by scheme."""
+    contracts = [contract_of(path) for path in _files(folder)]
+    return [*{one.scheme: one.accept for one in contracts if one.accept is not None}.items()]
+
+
+def _promised(file: Path, accept: Acceptance, data: DataSet) -> Calibrated:
+    """A new file with the promise of an old one, measured anew on old and new items."""
+    wish: dict[str, Any] = {"max_error" if accept.promise == "error" else "max_rejected": accept.limit}
+    results: list[Calibrated] = calibrate(file, data=data, confidence=accept.confidence, engine=accept.engine, **wish)
+    return results[0]

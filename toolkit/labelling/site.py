@@ -1,0 +1,104 @@
+"""What stands at which address of the page of `label`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from edgepress import __version__
+from edgepress.runtime.filetypes import open_regular
+from edgepress.runtime.image_header import read_header
+from edgepress.runtime.web import Refused
+from edgepress.toolkit.labelling.desk import OUT, TO_DO, Desk
+from edgepress.toolkit.playing.web import Reply, Request, document
+from edgepress.toolkit.reports.page import style_sheet
+
+HERE = Path(__file__).parent
+PICTURE = re.compile(r"/picture/(\d{1,6})", re.ASCII)
+MOST_SHOWN = 64 << 20
+"""Bytes of a picture at most; a larger one can be labelled, and is not shown."""
+
+
+class Site:
+    """The page and the pictures of a folder.
+
+    Args:
+        desk: The folder.
+        next_command: What to do when all is labelled.
+    """
+
+    def __init__(self, desk: Desk, next_command: str) -> None:
+        self.desk, self._next = desk, next_command
+        self._files = {
+            "/": Reply(200, "text/html; charset=utf-8", (HERE / "label.html").read_bytes()),
+            "/label.css": Reply(
+                200, "text/css; charset=utf-8", style_sheet().encode() + (HERE / "label.css").read_bytes()
+            ),
+            "/label.js": Reply(200, "text/javascript; charset=utf-8", (HERE / "label.js").read_bytes()),
+        }
+
+    async def handle(self, request: Request) -> Reply:
+        """Answer a request.
+
+        Raises:
+            Refused: There is nothing at its address, or a number is out of range.
+            EdgepressError: A picture can't be moved.
+        """
+        path, desk = request.path, self.desk
+        if request.method == "POST":
+            if request.body or path not in ("/label", "/undo"):
+                raise Refused(404, "Accepted: POST /label?row=ROW&label=NUMBER and POST /undo, without a body.")
+            row: int | None
+            if path == "/undo":
+                row = desk.undo()
+            else:
+                row = _number(request, "row", 0, len(desk.pictures) - 1)
+                desk.label(row, _number(request, "label", TO_DO, len(desk.labels) - 1))
+            return document({"row": row, "label": None if row is None else desk.given[row], "done": desk.done})
+        if found := PICTURE.fullmatch(path):
+            if int(found[1]) >= len(desk.pictures):
+                raise Refused(404, "There is no such picture.")
+            return _picture(desk.path(int(found[1])))
+        if path == "/state":
+            return document(self.state())
+        if path in self._files:
+            return self._files[path]
+        raise Refused(404, "Nothing is here. The page is at /.")
+
+    def state(self) -> dict[str, Any]:
+        """What the page shows."""
+        desk = self.desk
+        rows = zip(desk.pictures, desk.given, strict=True)
+        return {
+            "version": __version__,
+            "folder": str(desk.folder),
+            "labels": desk.labels,
+            "pictures": [picture.__dict__ | {"label": given} for picture, given in rows],
+            "done": desk.done,
+            "out": OUT,
+            "to_do": TO_DO,
+            "next": self._next,
+            "notes": [f"Not shown: {name} ({reason})" for name, reason in desk.unreadable.items()],
+        }
+
+
+def _number(request: Request, name: str, low: int, high: int) -> int:
+    text = request.query.get(name, "")
+    if not re.fullmatch(r"-?[0-9]{1,6}", text) or not low <= int(text) <= high:
+        raise Refused(400, f"{name} is {text[:20]!r}; accepted: a whole number from {low} to {high}.")
+    return int(text)
+
+
+def _picture(path: Path) -> Reply:
+    """The file of a picture, as an image and nothing else."""
+    try:
+        with open_regular(path) as file:
+            header = read_header(file)
+            file.seek(0)
+            content = file.read(MOST_SHOWN + 1)
+    except (OSError, ValueError) as e:
+        raise Refused(404, f"The picture can't be read: {e}") from e
+    if header is None or len(content) > MOST_SHOWN:
+        raise Refused(404, "The file is no picture, or too large to be shown.")
+    return Reply(200, f"image/{header.format.lower()}", content)
