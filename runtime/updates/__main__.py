@@ -1,6 +1,6 @@
 """The commands `run update` and `run status` of an installed bundle with updates.
 
-    PREFIX/current/run update [--from URL|FOLDER] [--channel stable|beta] [--every 1h] [--json]
+    PREFIX/current/run update [--from URL|FOLDER] [--channel stable|beta] [--shadow 200] [--every 1h] [--json]
     PREFIX/current/run status [--json]
 
 Exit codes: 0 done, or nothing new; 1 nothing was installed, and the message says why; 2 wrong usage.
@@ -19,6 +19,7 @@ from typing import Any
 
 from edgepress.runtime.errors import EdgepressError, UpdateError
 from edgepress.runtime.text import json_text, one_line
+from edgepress.runtime.updates.frames import MAX_FRAMES
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.releases import CHANNELS
 
@@ -73,7 +74,8 @@ def _run(args: argparse.Namespace) -> None:
     def say(text: str) -> None:
         print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
-    _show(update(place, source=args.source, channel=args.channel, trust_clock=args.trust_clock, say=say), args.json)
+    given = {"source": args.source, "channel": args.channel, "shadow": args.shadow, "trust_clock": args.trust_clock}
+    _show(update(place, **given, say=say), args.json)
 
 
 def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
@@ -102,6 +104,7 @@ def _words(args: argparse.Namespace) -> list[str]:
     """The command line of a run that goes on."""
     words = [args.command, "--every", f"{args.every}s"]
     words += ["--from", args.source] if args.source else []
+    words += ["--shadow", str(args.shadow)] if args.shadow is not None else []
     return words + ["--json"] * args.json
 
 
@@ -114,6 +117,13 @@ def _seconds(text: str) -> int:
     return int(match[1]) * SECONDS[match[2]]
 
 
+def _frames(text: str) -> int:
+    """The number of frames of a shadow run."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > MAX_FRAMES:
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r}; accepted: 0 to {MAX_FRAMES}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run", description="Update this application.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -121,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     update.add_argument("--from", dest="source", default="", metavar="URL|FOLDER", help="default: as the bundle says")
     update.add_argument("--channel", default="", choices=CHANNELS, help="default: the last one, at first stable")
     update.add_argument("--every", type=_seconds, default=0, metavar="TIME", help="go on, and look again every 1h")
+    what = "frames that both releases answer before the switch, 0: none; default: as the new release says"
+    update.add_argument("--shadow", type=_frames, metavar="N", help=what)
     update.add_argument(
         "--trust-clock", action="store_true", help="the clock was ahead at the last check; it is right now"
     )

@@ -140,6 +140,22 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
     raise UpdateError(what, "The next update tests the release that is in use then, and goes back if it does not work.")
 
 
+def staged(place: Place, release: Release) -> Path:
+    """The folder of a release that is installed beside the one in use."""
+    for proof in sorted((place.prefix / "releases").glob("*/selftest.json")):
+        manifest = proof.parent / "MANIFEST.json"
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(manifest.read_bytes())["id"] == release.id:
+                return proof.parent
+    raise UpdateError(f"Release {release.release} is not in {place.prefix / 'releases'}.", "It is tried again.")
+
+
+def remove_release(folder: Path) -> None:
+    """Remove a release that is not in use; first what says that it is complete, as install.sh does."""
+    (folder / "selftest.json").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _how(place: Place) -> list[str]:
     """Options of install.sh so that a release is installed as the one in use was."""
     interpreter = (place.release_folder / "interpreter").read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""The order of an update: check, fetch, unpack, install beside, self-test, switch.
+"""The order of an update: check, fetch, unpack, install beside, self-test, shadow run, switch.
 
 Each step leaves the release in use as it is until the link `current` is replaced, in one step, by install.sh. A run
 that is killed anywhere is repeated by the next one: what was unpacked is removed, what was downloaded is used. A
@@ -17,9 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates.installer import UnsureError, VerdictError, run_installer, system_error, unpack
+from edgepress.runtime.updates.installer import (
+    UnsureError,
+    VerdictError,
+    remove_release,
+    run_installer,
+    staged,
+    system_error,
+    unpack,
+)
 from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
+from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.transfer import Source
 from edgepress.runtime.updates.trust import Trusted, utc_now
@@ -35,6 +44,7 @@ def update(
     *,
     source: str = "",
     channel: str = "",
+    shadow: int | None = None,
     trust_clock: bool = False,
     say: Callable[[str], object] = str,
 ) -> dict[str, Any]:
@@ -44,6 +54,7 @@ def update(
         place: The installation.
         source: Address or folder of the updates; "": the one in the bundle.
         channel: The board's channel from now on; "": the one that it has.
+        shadow: Number of frames that both releases answer before the switch, 0: none; None: as the new release says.
         trust_clock: Forget when the last check was, because the clock was wrong then and is right now.
         say: Called with a sentence when a step begins.
 
@@ -67,7 +78,7 @@ def update(
         if not (source or place.url):
             what = "The bundle does not say where its updates are."
             raise UpdateError(what, "Give the address: run update --from URL")
-        state, result = _update(place, Source(source or place.url), state, say)
+        state, result = _update(place, Source(source or place.url), state, shadow=shadow, say=say)
         if trouble is not None and result["result"] != "installed":
             raise trouble
         write_state(place.updates, dataclasses.replace(state, last=result | {"at": _now()}))
@@ -88,6 +99,7 @@ def status(place: Place) -> dict[str, Any]:
         "checked": state.checked or None,
         "newest": state.newest,
         "refused": state.refused,
+        "shadow": state.shadow or None,
         "last": state.last,
         "updating": _is_running(place),
     }
@@ -110,7 +122,9 @@ def choose(place: Place, state: State, releases: list[Release]) -> Release | Non
     return wanted[0] if wanted else None
 
 
-def _update(place: Place, source: Source, state: State, say: Callable[[str], object]) -> tuple[State, dict[str, Any]]:
+def _update(
+    place: Place, source: Source, state: State, *, shadow: int | None, say: Callable[[str], object]
+) -> tuple[State, dict[str, Any]]:
     """Check and install; the state after it and the result."""
     say(f"Looking for updates of {place.name} at {source.base}")
     trusted = Trusted(place, source, state)
@@ -129,10 +143,12 @@ def _update(place: Place, source: Source, state: State, say: Callable[[str], obj
     say(f"Downloading release {chosen.release}")
     bundle = trusted.fetch_bundle(chosen.target, place.updates / "download")
     try:
-        state = _install(place, bundle, chosen, state=state, say=say)
+        state = _install(place, bundle, chosen, state=state, shadow=shadow, say=say)
     except VerdictError as e:
         write_state(place.updates, _with_verdict(read_state(place.updates), chosen.id, e))
         bundle.unlink(missing_ok=True)
+        with contextlib.suppress(UpdateError):  # it was not even installed
+            remove_release(staged(place, chosen))
         raise
     finally:
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
@@ -140,8 +156,10 @@ def _update(place: Place, source: Source, state: State, say: Callable[[str], obj
     return state, _result("installed", chosen.release, chosen.id, newest=newest, refused={})
 
 
-def _install(place: Place, bundle: Path, chosen: Release, *, state: State, say: Callable[[str], object]) -> State:
-    """Unpack a bundle, install it beside the release in use, and switch to it; the state after it.
+def _install(
+    place: Place, bundle: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
+) -> State:
+    """Unpack a bundle, install it beside the release in use, compare the two, and switch to it; the state after it.
 
     Raises:
         VerdictError: The release is not to be tried again.
@@ -151,6 +169,8 @@ def _install(place: Place, bundle: Path, chosen: Release, *, state: State, say: 
     say(f"Installing release {chosen.release} beside release {place.release}, and running its self-test")
     try:
         run_installer(place, folder, "stage")
+        release_folder = staged(place, chosen)
+        figures = shadow_run(place, release_folder, shadow, say=say)
     except UnsureError as e:
         count = state.attempts.get(chosen.id, 0) + 1
         if count >= MAX_ATTEMPTS:
@@ -158,6 +178,12 @@ def _install(place: Place, bundle: Path, chosen: Release, *, state: State, say: 
             raise VerdictError(what, "The release in use goes on; this one is not tried again.") from e
         write_state(place.updates, dataclasses.replace(state, attempts=state.attempts | {chosen.id: count}))
         raise
+    if figures:
+        state = dataclasses.replace(state, shadow={"release": chosen.release, **figures, "at": _now()})
+    if figures.get("why"):
+        write_state(place.updates, state)
+        what = f"Release {chosen.release} is refused by the shadow run: {figures['why']}."
+        raise VerdictError(what, "The release in use goes on; this one is not tried again.")
     say(f"Switching to release {chosen.release}")
     write_state(place.updates, dataclasses.replace(state, watched=chosen.id))
     run_installer(place, folder, "switch")
