@@ -11,6 +11,7 @@ installer.py   unpacks a bundle and runs its install.sh
 frames.py      frames that the running service keeps while an update asks for them
 shadow.py      the shadow run: both releases answer the same frames, and limits decide
 shadow_child.py  a script that answers with one release
+watch.py       the service after a switch, and the way back
 update.py      the order of an update
 __main__.py    the commands `run update` and `run status`
 

@@ -107,7 +107,7 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
     Args:
         place: The installation.
         folder: The unpacked bundle.
-        action: "stage", "switch" or "confirm".
+        action: "stage", "switch", "confirm", "health" or "back".
 
     Raises:
         VerdictError: The release failed its self-test, or its service does not start.
@@ -141,11 +141,12 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
 
 
 def staged(place: Place, release: Release) -> Path:
-    """The folder of a release that is installed beside the one in use."""
+    """The folder of a release that is installed beside the one in use, and beside the one before that."""
+    kept = (place.release_folder, (place.release_folder / "former").resolve())
     for proof in sorted((place.prefix / "releases").glob("*/selftest.json")):
         manifest = proof.parent / "MANIFEST.json"
         with contextlib.suppress(OSError, ValueError):
-            if json.loads(manifest.read_bytes())["id"] == release.id:
+            if json.loads(manifest.read_bytes())["id"] == release.id and proof.parent.resolve() not in kept:
                 return proof.parent
     raise UpdateError(f"Release {release.release} is not in {place.prefix / 'releases'}.", "It is tried again.")
 

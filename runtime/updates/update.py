@@ -1,4 +1,4 @@
-"""The order of an update: check, fetch, unpack, install beside, self-test, shadow run, switch.
+"""The order of an update: check, fetch, unpack, install beside, self-test, shadow run, switch, watch.
 
 Each step leaves the release in use as it is until the link `current` is replaced, in one step, by install.sh. A run
 that is killed anywhere is repeated by the next one: what was unpacked is removed, what was downloaded is used. A
@@ -32,6 +32,7 @@ from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.transfer import Source
 from edgepress.runtime.updates.trust import Trusted, utc_now
+from edgepress.runtime.updates.watch import failed, go_back, watch
 
 MAX_ATTEMPTS = 3
 """How often a release is tried whose self-test ends without a result."""
@@ -187,11 +188,13 @@ def _install(
     say(f"Switching to release {chosen.release}")
     write_state(place.updates, dataclasses.replace(state, watched=chosen.id))
     run_installer(place, folder, "switch")
+    if why := watch(place, say=say):
+        go_back(place, state, (chosen.release, chosen.id), why)
     return dataclasses.replace(state, watched="", attempts={})
 
 
 def _confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[State, UpdateError | None]:
-    """Test the release in use if a killed run switched to it, and go back if it does not work.
+    """Leave the release in use if it was refused or its service has failed; go on with a switch that was killed.
 
     Returns:
         The state after it, and why the release could not be tested; an update may still fix that.
@@ -199,19 +202,27 @@ def _confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[
     Raises:
         VerdictError: It does not work; the former release runs again.
     """
-    if not state.watched:
-        return state, None
-    if state.watched == place.id:
-        say(f"Testing release {place.release}, because the update to it was interrupted")
-        try:
+    why = ""
+    if state.watched == place.id and place.id in state.refused:
+        why = "it was refused before"
+    elif state.watched != place.id and former_release(place) is not None:
+        why = failed(place)
+    try:
+        if why:
+            go_back(place, state, (place.release, place.id), why)
+        if state.watched == place.id:
+            say(f"Testing release {place.release}, because the update to it was interrupted")
             run_installer(place, place.release_folder, "confirm")
-        except VerdictError as e:
-            write_state(place.updates, _with_verdict(state, place.id, e))
-            raise
-        except UpdateError as e:
-            return state, e
-    state = dataclasses.replace(state, watched="")
-    write_state(place.updates, state)
+            if why := watch(place, say=say):
+                go_back(place, state, (place.release, place.id), why)
+    except VerdictError as e:
+        write_state(place.updates, _with_verdict(state, place.id, e))
+        raise
+    except UpdateError as e:
+        return read_state(place.updates), e
+    if state.watched:
+        state = dataclasses.replace(state, watched="")
+        write_state(place.updates, state)
     return state, None
 
 

@@ -22,7 +22,7 @@ from edgepress.runtime.updates.shadow import is_below
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 simulated = scripts.script("benchmarks/updates/simulated.py")
 How = simulated.How
-LIMITS = {"frames": 60, "max_slowdown": 1.5, "min_agreement": 0.95, "measured": {}}
+LIMITS = {"frames": 60, "max_slowdown": 3.0, "min_agreement": 0.95, "measured": {}}
 """Limits of the releases here."""
 
 
@@ -76,14 +76,14 @@ def test_a_release_that_answers_alike_is_switched_to(publisher: Any, board: Any,
     found = board.status()["shadow"]
     assert (found["release"], found["source"], found["frames"], found["agreement"]) == (2, "service", 60, 1.0)
     assert found["why"] == ""
-    assert 0.5 < found["slowdown"] < 1.5
+    assert 0.3 < found["slowdown"] < 3
     assert found["new"]["p99_us"] >= found["new"]["p50_us"] > 200
     assert found["new"]["memory_bytes"] > 1_000_000
     assert not (board.prefix / "updates" / "frames.json").exists()
 
 
 REFUSED = {
-    "slower": (How(us=1000), "times as long as the release in use; accepted: 1.5"),
+    "slower": (How(us=2000), "times as long as the release in use; accepted: 3"),
     "differs": (How(differs=30), r"on 30 of 60 frames (50.0%); accepted: at least 95.0%"),
     "crashes": (How(crashes=1), "The new release ended with exit code 9"),
 }

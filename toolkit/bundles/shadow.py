@@ -2,8 +2,8 @@
 
 Before a board switches to a new release, it lets both releases answer the same frames
 (`edgepress.runtime.updates.shadow`). How often they should agree is measured here, on the test items, with the models
-of the newest published release. The lower end of the 95 % interval goes into the bundle under the model's SHA-256, so that a board with another model does
-not take it for its own.
+of the newest published release. The lower end of the 95 % interval goes into the bundle under the model's SHA-256, so
+that a board with another model does not take it for its own.
 """
 
 from __future__ import annotations
