@@ -13,6 +13,7 @@ shadow.py      the shadow run: both releases answer the same frames, and limits 
 shadow_child.py  a script that answers with one release
 watch.py       the service after a switch, and the way back
 update.py      the order of an update
+shown.py       their results as lines for people
 __main__.py    the commands `run update` and `run status`
 
 Imports `tuf` and the packages that it needs, which other bundles do not have; nothing here imports NumPy, an engine, or

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from edgepress.runtime.text import json_text, one_line
 from edgepress.runtime.updates.frames import MAX_FRAMES
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.releases import CHANNELS
+from edgepress.runtime.updates.shown import status_lines, update_lines
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Units of `--every`."""
@@ -67,7 +68,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.command == "status":
         from edgepress.runtime.updates.update import status
 
-        _show(status(place), args.json)
+        _show(status(place), status_lines, args.json)
         return
     from edgepress.runtime.updates.update import update
 
@@ -75,7 +76,7 @@ def _run(args: argparse.Namespace) -> None:
         print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
     given = {"source": args.source, "channel": args.channel, "shadow": args.shadow, "trust_clock": args.trust_clock}
-    _show(update(place, **given, say=say), args.json)
+    _show(update(place, **given, say=say), update_lines, args.json)
 
 
 def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
@@ -89,15 +90,10 @@ def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
     return UpdateError(f"Updates need the package {error.name}, which is not installed.", "Install it: pip install tuf")
 
 
-def _show(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json_text(document), flush=True)  # noqa: T201
-        return
-    for name, value in document.items():
-        if isinstance(value, dict):
-            value = "; ".join(f"{key}: {each}" for key, each in value.items())
-        if value not in ("", None):
-            print(one_line(f"{name}: {value}"), flush=True)  # noqa: T201
+def _show(document: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]], as_json: bool) -> None:
+    """Print a document, as JSON or as lines."""
+    for line in [json_text(document)] if as_json else map(one_line, lines(document)):
+        print(line, flush=True)  # noqa: T201
 
 
 def _words(args: argparse.Namespace) -> list[str]:
