@@ -8,6 +8,7 @@ transfer.py    bytes from a web server or a folder, within limits
 roots.py       the trusted keys that were seen, so that revoked ones do not come back
 trust.py       The Update Framework's client, and its refusals in words
 installer.py   unpacks a bundle and runs its install.sh
+lock.py        one update at a time
 frames.py      frames that the running service keeps while an update asks for them
 shadow.py      the shadow run: both releases answer the same frames, and limits decide
 shadow_child.py  a script that answers with one release

@@ -36,7 +36,10 @@ INTERRUPTED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if getattr(args, "bundle", None) and (args.source or args.every):
+        parser.error("--bundle goes neither with --from nor with --every")
     while True:
         code = 1
         try:
@@ -75,7 +78,13 @@ def _run(args: argparse.Namespace) -> None:
     def say(text: str) -> None:
         print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
-    given = {"source": args.source, "channel": args.channel, "shadow": args.shadow, "trust_clock": args.trust_clock}
+    given = {
+        "source": args.source,
+        "bundle": args.bundle,
+        "channel": args.channel,
+        "shadow": args.shadow,
+        "trust_clock": args.trust_clock,
+    }
     _show(update(place, **given, say=say), update_lines, args.json)
 
 
@@ -125,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     update = commands.add_parser("update", help="look for a newer release, and install it")
     update.add_argument("--from", dest="source", default="", metavar="URL|FOLDER", help="default: as the bundle says")
+    what = "install this bundle, which you trust, instead of looking for one"
+    update.add_argument("--bundle", type=Path, metavar="FILE", help=what)
     update.add_argument("--channel", default="", choices=CHANNELS, help="default: the last one, at first stable")
     update.add_argument("--every", type=_seconds, default=0, metavar="TIME", help="go on, and look again every 1h")
     what = "frames that both releases answer before the switch, 0: none; default: as the new release says"

@@ -23,6 +23,8 @@ MAX_FILES = 2000
 """Limit on the number of files in a bundle."""
 MAX_DEPTH = 8
 """Limit on the number of folders around a file in a bundle."""
+MAX_MANIFEST = 1 << 20
+"""Limit on the size of a manifest."""
 INSTALL_S = 3600
 """Limit on the time of install.sh, which may download packages."""
 REFUSED = 3
@@ -37,6 +39,23 @@ class VerdictError(UpdateError):
 
 class UnsureError(UpdateError):
     """A release that may be to blame: its self-test said nothing."""
+
+
+def read_bundle(bundle: Path, place: Place) -> tuple[int, str]:
+    """Number and id of a bundle that a user gives.
+
+    Raises:
+        UpdateError: It can't be read, has no number, or is of another application.
+    """
+    with parsing(bundle, "Give a bundle of edgepress bundle.", failed="is no bundle", error=UpdateError):
+        with zipfile.ZipFile(bundle) as archive, archive.open(archive.infolist()[0]) as file:
+            manifest = json.loads(file.read(MAX_MANIFEST))
+        name, release, release_id = str(manifest["name"]), manifest.get("release"), str(manifest["id"])
+    if name != place.name:
+        raise UpdateError(f"{bundle} is a bundle of {name}, not of {place.name}.", "Build it with --name.")
+    if type(release) is not int:
+        raise UpdateError(f"{bundle} has no release number.", "Build it with: edgepress bundle --updates FOLDER")
+    return release, release_id
 
 
 def unpack(bundle: Path, place: Place, release: Release, folder: Path) -> Path:

@@ -80,6 +80,8 @@ def read_limits(release_folder: Path) -> Limits:
         VerdictError: They are not what `edgepress bundle` writes.
     """
     path = release_folder / SETTINGS
+    if not path.exists():  # a bundle without updates that a user gives
+        return Limits()
     with parsing(path, "The release in use goes on.", failed="is damaged", error=VerdictError):
         found = Limits(**json.loads(path.read_bytes()).get("shadow", {}))
         shares = [*found.measured.values(), *([] if found.min_agreement is None else [found.min_agreement])]

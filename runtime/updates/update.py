@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,14 @@ from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates.installer import (
     UnsureError,
     VerdictError,
+    read_bundle,
     remove_release,
     run_installer,
     staged,
     system_error,
     unpack,
 )
+from edgepress.runtime.updates.lock import alone, is_running
 from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
 from edgepress.runtime.updates.shadow import shadow_run
@@ -36,14 +37,13 @@ from edgepress.runtime.updates.watch import failed, go_back, watch
 
 MAX_ATTEMPTS = 3
 """How often a release is tried whose self-test ends without a result."""
-LOCK = ".lock"
-"""File in the updater's folder that a running update has locked."""
 
 
 def update(
     place: Place,
     *,
     source: str = "",
+    bundle: Path | None = None,
     channel: str = "",
     shadow: int | None = None,
     trust_clock: bool = False,
@@ -54,6 +54,7 @@ def update(
     Args:
         place: The installation.
         source: Address or folder of the updates; "": the one in the bundle.
+        bundle: A bundle to install instead of what is offered; whoever gives it trusts it.
         channel: The board's channel from now on; "": the one that it has.
         shadow: Number of frames that both releases answer before the switch, 0: none; None: as the new release says.
         trust_clock: Forget when the last check was, because the clock was wrong then and is right now.
@@ -68,7 +69,7 @@ def update(
     if channel and channel not in CHANNELS:
         raise UpdateError(f"The channel is {channel!r}; accepted: {', '.join(CHANNELS)}.")
     place.updates.mkdir(exist_ok=True)
-    with _alone(place), _recorded(place):
+    with alone(place), _recorded(place):
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
         state = read_state(place.updates)
         if channel or trust_clock:
@@ -76,10 +77,13 @@ def update(
             state = dataclasses.replace(state, channel=channel or state.channel, checked=checked)
             write_state(place.updates, state)
         state, trouble = _confirm(place, state, say)
-        if not (source or place.url):
+        if bundle is not None:
+            state, result = _take(place, bundle, state, shadow=shadow, say=say)
+        elif source or place.url:
+            state, result = _update(place, Source(source or place.url), state, shadow=shadow, say=say)
+        else:
             what = "The bundle does not say where its updates are."
             raise UpdateError(what, "Give the address: run update --from URL")
-        state, result = _update(place, Source(source or place.url), state, shadow=shadow, say=say)
         if trouble is not None and result["result"] != "installed":
             raise trouble
         write_state(place.updates, dataclasses.replace(state, last=result | {"at": _now()}))
@@ -102,7 +106,7 @@ def status(place: Place) -> dict[str, Any]:
         "refused": state.refused,
         "shadow": state.shadow or None,
         "last": state.last,
-        "updating": _is_running(place),
+        "updating": is_running(place),
     }
 
 
@@ -144,17 +148,45 @@ def _update(
     say(f"Downloading release {chosen.release}")
     bundle = trusted.fetch_bundle(chosen.target, place.updates / "download")
     try:
-        state = _install(place, bundle, chosen, state=state, shadow=shadow, say=say)
+        state = _try(place, bundle, chosen, state=state, shadow=shadow, say=say)
+    except VerdictError:
+        bundle.unlink(missing_ok=True)
+        raise
+    bundle.unlink(missing_ok=True)
+    return state, _result("installed", chosen.release, chosen.id, newest=newest, refused={})
+
+
+def _take(
+    place: Place, bundle: Path, state: State, *, shadow: int | None, say: Callable[[str], object]
+) -> tuple[State, dict[str, Any]]:
+    """Install a bundle that was given; the state after it and the result."""
+    release, release_id = read_bundle(bundle, place)
+    if release_id == place.id:
+        return state, _result("nothing new", release, release_id, newest=max(release, state.newest), refused={})
+    if release < place.release:
+        hint = "To go back: sh current/install.sh rollback"
+        raise UpdateError(f"Release {release} is older than release {place.release}, which is in use.", hint)
+    if release_id in state.refused:
+        what = f"Release {release} was refused before: {state.refused[release_id]}"
+        raise UpdateError(what, "Build it again, with a higher --release.")
+    chosen = Release(release, release_id, bundle.name, (place.board,))
+    state = _try(place, bundle, chosen, state=state, shadow=shadow, say=say)
+    return state, _result("installed", release, release_id, newest=max(release, state.newest), refused={})
+
+
+def _try(
+    place: Place, bundle: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
+) -> State:
+    """Install a bundle, and write a verdict down; the state after it."""
+    try:
+        return _install(place, bundle, chosen, state=state, shadow=shadow, say=say)
     except VerdictError as e:
         write_state(place.updates, _with_verdict(read_state(place.updates), chosen.id, e))
-        bundle.unlink(missing_ok=True)
         with contextlib.suppress(UpdateError):  # it was not even installed
             remove_release(staged(place, chosen))
         raise
     finally:
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
-    bundle.unlink(missing_ok=True)
-    return state, _result("installed", chosen.release, chosen.id, newest=newest, refused={})
 
 
 def _install(
@@ -253,35 +285,3 @@ def _result(result: str, release: int, release_id: str, *, newest: int, refused:
 
 def _now() -> str:
     return utc_now().strftime(DATE)
-
-
-@contextlib.contextmanager
-def _alone(place: Place) -> Iterator[None]:
-    """Let no other update of this installation run at the same time."""
-    if sys.platform == "win32":
-        raise UpdateError("Updates run on Linux only.")
-    import fcntl
-
-    with (place.updates / LOCK).open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            what = f"Another update of {place.prefix} is running."
-            raise UpdateError(what, "Wait until it has finished.") from None
-        yield
-
-
-def _is_running(place: Place) -> bool:
-    """Whether an update of this installation is running now."""
-    if sys.platform == "win32":
-        raise UpdateError("Updates run on Linux only.")
-    import fcntl
-
-    try:
-        with (place.updates / LOCK).open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False

@@ -24,9 +24,9 @@ from updating import Service, fake
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import installer, transfer, trust, update, watch, web
+from edgepress.runtime.updates.lock import alone
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.state import MAX_REFUSED, State, read_state, write_state
-from edgepress.runtime.updates.update import _alone
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 attacks = scripts.script("benchmarks/updates/attacks.py")
@@ -243,7 +243,7 @@ def test_a_service_that_can_not_be_tested_is_no_verdict(
     assert board.attempt(publisher.site) == "installed 2"
 
 
-def test_the_service_of_another_installation_is_left_alone(
+def test_the_service_of_another_installation_is_leftalone(
     publisher: Any, board: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "log"
@@ -407,7 +407,7 @@ def test_the_last_failure_is_shown_whatever_it_was(publisher: Any, board: Any, m
     assert "neither an address" in board.attempt("nowhere")
     assert "neither an address" in last()
     assert board.status()["updating"] is False
-    with _alone(read_place(board.prefix / "current")):
+    with alone(read_place(board.prefix / "current")):
         assert board.status()["updating"] is True
 
 

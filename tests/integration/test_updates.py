@@ -18,10 +18,10 @@ from tuf.api.metadata import Metadata, Root
 
 from edgepress.runtime.updates import __main__ as command
 from edgepress.runtime.updates import transfer
+from edgepress.runtime.updates.lock import alone
 from edgepress.runtime.updates.place import board_id, read_place
 from edgepress.runtime.updates.releases import position
 from edgepress.runtime.updates.state import read_state
-from edgepress.runtime.updates.update import _alone
 from edgepress.toolkit.publishing.publish import publish, withdraw
 from edgepress.toolkit.publishing.repository import read_repository, write_root
 from edgepress.toolkit.publishing.start import role_signers, rotate
@@ -293,7 +293,7 @@ def test_a_disk_without_room_is_said_before_anything_is_fetched(
 
 def test_two_updates_at_once_do_not_meet(publisher: Any, board: Any) -> None:
     publisher.publish(2)
-    with _alone(read_place(board.prefix / "current")):
+    with alone(read_place(board.prefix / "current")):
         assert "Another update" in board.attempt(publisher.site)
     assert board.attempt(publisher.site) == "installed 2"
 

@@ -1,4 +1,4 @@
-"""The commands `board info` and `board bench`, which reach boards by ssh."""
+"""The commands of `board`, which reach boards by ssh; those that install bundles are in `board_push`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from edgepress.toolkit.arguments import call_with
-from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli import board_push, options, screen
 from edgepress.toolkit.cli.frame import code_of, command
 from edgepress.toolkit.errors import InputError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.boards.bench import BoardBench
     from edgepress.toolkit.results.records import Measurement
 
-app = typer.Typer(help="Describe boards and measure files on them, over ssh.")
+app = typer.Typer(help="Describe boards, measure files on them, and install bundles, over ssh.")
 
 FILE_SUFFIXES = (".tflite", ".onnx", ".zip")
 Python = Annotated[
@@ -115,6 +115,10 @@ def bench(
     if result.failed or failed:
         return code_of([*(not r.failed for r in measured), *(False for _ in result.failed)])
     return 3 if max_drop is not None and any(b.get("advice", {}).get("ship") is None for b in boards) else 0
+
+
+app.command()(command(board_push.push))
+app.command()(command(board_push.fleet))
 
 
 def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed: Sequence[Measurement]) -> None:
