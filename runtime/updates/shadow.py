@@ -133,7 +133,7 @@ def shadow_run(place: Place, folder: Path, count: int | None = None, *, say: Cal
             figures = compare(old, new, frames, count)
             if figures["slowdown"] > limits.max_slowdown:  # once more, because something else may have slowed it down
                 figures = min(figures, compare(old, new, frames, count), key=lambda each: float(each["slowdown"]))
-    except OldError as e:  # a new release may be what mends it
+    except OldError as e:  # a new release may be the fix
         say(f"The release in use does not answer, so that nothing is compared. {e.message}")
         return {"source": "none", "frames": 0, "why": ""}
     figures["min_agreement"] = limits.agreement_with(model_in(place.release_folder)[1]) if frames else None
