@@ -126,7 +126,8 @@ def go_back(place: Place, state: State, release: tuple[int, str], why: str) -> N
     number, release_id = release
     what = state.refused.get(release_id) or f"Release {number} was left: {why}. The former release is in use again."
     state = dataclasses.replace(state, watched=release_id, refused=state.refused | {release_id: what})
-    write_state(place.updates, state)
+    with contextlib.suppress(OSError):  # a full disk keeps no board on a release that does not work
+        write_state(place.updates, state)
     run_installer(place, place.release_folder, "back")
     write_state(place.updates, dataclasses.replace(state, watched=""))
     raise VerdictError(what, "It is not tried again.")
