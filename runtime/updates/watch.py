@@ -24,7 +24,7 @@ from edgepress.runtime.updates.state import State, write_state
 
 WATCH_S = 600.0
 """Time to watch a service after a switch, in seconds."""
-LOOK_S = 5.0
+LOOK_S = 10.0
 """Time between two looks, in seconds."""
 SILENT_S = 20.0
 """Longest time without an answer, in seconds; a service that is restarted is silent for less."""
