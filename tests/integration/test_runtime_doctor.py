@@ -123,8 +123,8 @@ def test_the_runtime_stays_small() -> None:
     updates = {path.read_text() for path in (root / "updates").glob("*.py")}
     texts = {path.read_text() for path in root.rglob("*.py")} - updates
     assert sum(len(text.encode()) for text in texts) < 243_500
-    # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime: TUF, downloads
-    # and the installation are 70 kB; then the shadow run, the watch, and what `run status` says.
+    # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime: TUF,
+    # downloads and the installation are 70 kB; then the shadow run, the watch, and what `run status` says.
     assert sum(len(text.encode()) for text in updates) < 105_000
     lines = 0
     for text in texts:

@@ -125,7 +125,7 @@ def test_the_clock_is_trusted_once_and_an_interruption_is_no_traceback(
 
     def pretend(*_: Any, trust_clock: bool, **__: Any) -> dict[str, Any]:
         trusted.append(trust_clock)
-        return {"result": "nothing new"}
+        return {"result": "nothing new", "release": 1, "newest": 1, "refused": {}}
 
     monkeypatch.setattr("edgepress.runtime.updates.update.update", pretend)
     monkeypatch.setattr(command, "time", types.SimpleNamespace(sleep=sleep))
@@ -499,4 +499,4 @@ def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board:
     fields += ["shadow", "last", "updating"]
     assert list(document) == fields
     text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
-    assert "release: 1" in text
+    assert "demo: release 1 (" in text
