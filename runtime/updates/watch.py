@@ -52,7 +52,9 @@ class Health:
 
 def boot_s() -> float:
     """Seconds since the board has started."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 def health(place: Place) -> Health:
