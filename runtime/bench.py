@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from edgepress.runtime.board import cpu_name, temperature_c, usable_cores, version
+from edgepress.runtime.board import cpu_name, usable_cores, version
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EngineError, InputError
 from edgepress.runtime.items import random_items
 from edgepress.runtime.model import Model, load
+from edgepress.runtime.system import temperature_c
 
 TURN_S, NEAR = 0.25, 1.05
 

@@ -26,7 +26,7 @@ from edgepress import __version__
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EdgepressError
 from edgepress.runtime.model import load
-from edgepress.runtime.system import FLAGS, cpu_info, read_text
+from edgepress.runtime.system import FLAGS, cpu_info, read_text, temperature_c
 
 EXTENSIONS = (
     ("a", "asimddp", "NEON dot product: without it int8 gains much less over float32"),
@@ -127,12 +127,6 @@ def usable_cores() -> int:
 def cpu_name() -> str:
     """The board ("Raspberry Pi 4 Model B Rev 1.4") or the CPU."""
     return read_text("/proc/device-tree/model").strip("\0\n ") or cpu_info("model name") or platform.machine()
-
-
-def temperature_c() -> float | None:
-    """Temperature of the hottest thermal zone, degrees Celsius; None where the system does not report it."""
-    zones = [read_text(zone) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
-    return max((int(text) / 1000 for text in zones if text.strip().lstrip("-").isdigit()), default=None)
 
 
 def version(package: str) -> str | None:

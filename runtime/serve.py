@@ -96,6 +96,11 @@ class _Server:
         self._names, self._loopback, self._files = names, True, page_files()
         self._ready = _json(200, _about(model))
         self._late: asyncio.Future[None] | None = None
+        self._keep: Callable[[bytes], None] = lambda body: None
+        with suppress(ModuleNotFoundError):  # only bundles with updates have it
+            from edgepress.runtime.updates.frames import FrameKeeper
+
+            self._keep = FrameKeeper(model.path).keep
 
     async def run(self, host: str, port: int, on_ready: Callable[[int], None]) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -203,8 +208,10 @@ class _Server:
         return _json(200, found.to_dict(), f"Server-Timing: classify;dur={ms:.3f}\r\n")
 
     def _timed(self, body: bytearray, top: int) -> tuple[Answer, float]:
-        begin = time.perf_counter()
-        return self._model.judge(bytes(body), top), (time.perf_counter() - begin) * 1e3
+        begin, content = time.perf_counter(), bytes(body)
+        found, ms = self._model.judge(content, top), (time.perf_counter() - begin) * 1e3
+        self._keep(content)
+        return found, ms
 
 
 def _about(model: Model) -> dict[str, Any]:

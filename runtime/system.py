@@ -22,3 +22,9 @@ def cpu_info(field: str) -> str:
     """First value of a field of /proc/cpuinfo, a regular expression; "" where that is not known."""
     values: list[str] = re.findall(rf"^(?:{field})\s*:(.*)$", read_text("/proc/cpuinfo"), re.MULTILINE)
     return values[0].strip() if values else ""
+
+
+def temperature_c() -> float | None:
+    """Temperature of the hottest thermal zone, degrees Celsius; None where the system does not report it."""
+    zones = [read_text(zone) for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
+    return max((int(text) / 1000 for text in zones if text.strip().lstrip("-").isdigit()), default=None)

@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,60 @@ print(json.dumps({"passed": passed, "checks": [{"name": "model", "detail": "diff
 sys.exit(not passed)
 """
 """The runtime of the bundles: a self-test."""
+MODEL = """\
+import json, os, time
+
+
+class Model:
+    engine = "stub"
+
+    class contract:
+        input = None
+
+    def __init__(self, path):
+        with open(os.path.join(os.path.dirname(path), "samples", "how.json")) as file:
+            self.how = json.load(file)
+
+    def answer(self, item):
+        end = time.perf_counter() + self.how["us"] / 1e6
+        while time.perf_counter() < end:
+            pass
+
+    def judge(self, frame, top):
+        self.answer(frame)
+        if frame[0] % 100 < self.how["crashes"]:
+            os._exit(9)
+        label = type("Class", (), {"label": str(frame[0] % 100 < self.how["differs"])})
+        return type("Answer", (), {"classes": [label]})
+
+
+def load(path):
+    return Model(path)
+"""
+"""The runtime's `load` of the bundles: frames whose first byte is below a number are answered in another way."""
+SELFTEST = """\
+import numpy
+
+
+def seeded_item(spec, seed):
+    return numpy.zeros(4)
+"""
+"""The module `selftest` of the bundles' runtime."""
+
+
+@dataclass(frozen=True)
+class How:
+    """How a stub answers.
+
+    Attributes:
+        us: Time of an answer in microseconds.
+        differs: Percentage of frames that it answers in another way.
+        crashes: Percentage of frames at which it ends.
+    """
+
+    us: int = 200
+    differs: int = 0
+    crashes: int = 0
 
 
 def make_bundle(
@@ -55,6 +110,8 @@ def make_bundle(
     boards: Sequence[str] = (),
     name: str = APPLICATION,
     size: int = 3000,
+    how: How = How(),
+    shadow: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a bundle whose model holds the number of its release.
 
@@ -66,18 +123,22 @@ def make_bundle(
         boards: Types of boards that it is for; empty: that of this machine.
         name: Name of the application.
         size: Bytes of the model, about.
+        how: How it answers.
+        shadow: The limits of its shadow run; None: there is none.
     """
     model = f"{name} {release}\n".encode() * (size // 8)
     files = {
         "model.tflite": model,
         "samples/hash": hashlib.sha256(b"" if broken else model).hexdigest().encode(),
         "samples/0.png": b"png",
+        "samples/how.json": json.dumps(asdict(how)).encode(),
         "edgepress/__init__.py": b"",
-        "edgepress/runtime/__init__.py": b"",
+        "edgepress/runtime/__init__.py": MODEL.encode(),
+        "edgepress/runtime/selftest.py": SELFTEST.encode(),
         "edgepress/runtime/__main__.py": STUB.encode(),
         f"requirements-{board_type()}.txt": b"",
     }
-    for module in ("errors.py", "text.py"):
+    for module in ("errors.py", "system.py", "text.py"):
         files[f"edgepress/runtime/{module}"] = (RUNTIME / module).read_bytes()
     for script in ("install.sh", "run", "service.unit", "README.md"):
         text = (FILES / script).read_bytes()
@@ -88,7 +149,7 @@ def make_bundle(
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
         if site is not None:
-            add_updates(folder, site)
+            add_updates(folder, site, shadow=shadow)
         manifest = Manifest(
             name=name,
             format="zip",
@@ -118,14 +179,17 @@ class Publisher:
         self.keys = folder / "keys"
         init(self.site, self.keys, **options)
 
-    def bundle(self, release: int, *, broken: bool = False, size: int = 3000) -> Path:
-        """Make the bundle of a release."""
+    def bundle(self, release: int, *, broken: bool = False, **more: Any) -> Path:
+        """Make the bundle of a release; further arguments are those of `make_bundle`."""
         out = self.folder / "bundles" / f"{release}{'-broken' * broken}.zip"
-        return make_bundle(out, release, site=self.site, broken=broken, size=size)
+        return make_bundle(out, release, site=self.site, broken=broken, **more)
 
-    def publish(self, release: int, *, broken: bool = False, **options: Any) -> Published:
-        """Make the bundle of a release and publish it."""
-        return publish(self.bundle(release, broken=broken), self.site, keys=self.keys, **options)
+    def publish(
+        self, release: int, *, broken: bool = False, made: Mapping[str, Any] | None = None, **options: Any
+    ) -> Published:
+        """Make the bundle of a release, with further arguments of `make_bundle`, and publish it."""
+        bundle = self.bundle(release, broken=broken, **(made or {}))
+        return publish(bundle, self.site, keys=self.keys, **options)
 
     def copy(self, name: str) -> Path:
         """A copy of the published folder as it is now, such as a mirror may keep it."""

@@ -8,9 +8,16 @@ transfer.py    bytes from a web server or a folder, within limits
 roots.py       the trusted keys that were seen, so that revoked ones do not come back
 trust.py       The Update Framework's client, and its refusals in words
 installer.py   unpacks a bundle and runs its install.sh
+lock.py        one update at a time
+frames.py      frames that the running service keeps while an update asks for them
+shadow.py      the shadow run: both releases answer the same frames, and limits decide
+shadow_child.py  a script that answers with one release
+watch.py       the service after a switch, and the way back
 update.py      the order of an update
+shown.py       their results as lines for people
 __main__.py    the commands `run update` and `run status`
 
 Imports `tuf` and the packages that it needs, which other bundles do not have; nothing here imports NumPy, an engine, or
-what other modules of `edgepress.runtime` import, except errors and text. Guide: docs/updates.md.
+what other modules of `edgepress.runtime` import, except errors, system and text; but shadow_child.py is run by the
+interpreter of a release, with its engine. Guide: docs/updates.md.
 """

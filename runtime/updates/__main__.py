@@ -1,6 +1,6 @@
 """The commands `run update` and `run status` of an installed bundle with updates.
 
-    PREFIX/current/run update [--from URL|FOLDER] [--channel stable|beta] [--every 1h] [--json]
+    PREFIX/current/run update [--from URL|FOLDER] [--channel stable|beta] [--shadow 200] [--every 1h] [--json]
     PREFIX/current/run status [--json]
 
 Exit codes: 0 done, or nothing new; 1 nothing was installed, and the message says why; 2 wrong usage.
@@ -13,14 +13,16 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import EdgepressError, UpdateError
 from edgepress.runtime.text import json_text, one_line
+from edgepress.runtime.updates.frames import MAX_FRAMES
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.releases import CHANNELS
+from edgepress.runtime.updates.shown import status_lines, update_lines
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 """Units of `--every`."""
@@ -34,7 +36,10 @@ INTERRUPTED = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if getattr(args, "bundle", None) and (args.source or args.every):
+        parser.error("--bundle goes neither with --from nor with --every")
     while True:
         code = 1
         try:
@@ -66,14 +71,21 @@ def _run(args: argparse.Namespace) -> None:
     if args.command == "status":
         from edgepress.runtime.updates.update import status
 
-        _show(status(place), args.json)
+        _show(status(place), status_lines, args.json)
         return
     from edgepress.runtime.updates.update import update
 
     def say(text: str) -> None:
         print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
-    _show(update(place, source=args.source, channel=args.channel, trust_clock=args.trust_clock, say=say), args.json)
+    given = {
+        "source": args.source,
+        "bundle": args.bundle,
+        "channel": args.channel,
+        "shadow": args.shadow,
+        "trust_clock": args.trust_clock,
+    }
+    _show(update(place, **given, say=say), update_lines, args.json)
 
 
 def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
@@ -87,21 +99,17 @@ def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
     return UpdateError(f"Updates need the package {error.name}, which is not installed.", "Install it: pip install tuf")
 
 
-def _show(document: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json_text(document), flush=True)  # noqa: T201
-        return
-    for name, value in document.items():
-        if isinstance(value, dict):
-            value = "; ".join(f"{key}: {each}" for key, each in value.items())
-        if value not in ("", None):
-            print(one_line(f"{name}: {value}"), flush=True)  # noqa: T201
+def _show(document: dict[str, Any], lines: Callable[[dict[str, Any]], list[str]], as_json: bool) -> None:
+    """Print a document, as JSON or as lines."""
+    for line in [json_text(document)] if as_json else map(one_line, lines(document)):
+        print(line, flush=True)  # noqa: T201
 
 
 def _words(args: argparse.Namespace) -> list[str]:
     """The command line of a run that goes on."""
     words = [args.command, "--every", f"{args.every}s"]
     words += ["--from", args.source] if args.source else []
+    words += ["--shadow", str(args.shadow)] if args.shadow is not None else []
     return words + ["--json"] * args.json
 
 
@@ -114,13 +122,24 @@ def _seconds(text: str) -> int:
     return int(match[1]) * SECONDS[match[2]]
 
 
+def _frames(text: str) -> int:
+    """The number of frames of a shadow run."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > MAX_FRAMES:
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)!r}; accepted: 0 to {MAX_FRAMES}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run", description="Update this application.")
     commands = parser.add_subparsers(dest="command", required=True)
     update = commands.add_parser("update", help="look for a newer release, and install it")
     update.add_argument("--from", dest="source", default="", metavar="URL|FOLDER", help="default: as the bundle says")
+    what = "install this bundle, which you trust, instead of looking for one"
+    update.add_argument("--bundle", type=Path, metavar="FILE", help=what)
     update.add_argument("--channel", default="", choices=CHANNELS, help="default: the last one, at first stable")
     update.add_argument("--every", type=_seconds, default=0, metavar="TIME", help="go on, and look again every 1h")
+    what = "frames that both releases answer before the switch, 0: none; default: as the new release says"
+    update.add_argument("--shadow", type=_frames, metavar="N", help=what)
     update.add_argument(
         "--trust-clock", action="store_true", help="the clock was ahead at the last check; it is right now"
     )

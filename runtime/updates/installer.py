@@ -23,6 +23,8 @@ MAX_FILES = 2000
 """Limit on the number of files in a bundle."""
 MAX_DEPTH = 8
 """Limit on the number of folders around a file in a bundle."""
+MAX_MANIFEST = 1 << 20
+"""Limit on the size of a manifest."""
 INSTALL_S = 3600
 """Limit on the time of install.sh, which may download packages."""
 REFUSED = 3
@@ -37,6 +39,23 @@ class VerdictError(UpdateError):
 
 class UnsureError(UpdateError):
     """A release that may be to blame: its self-test said nothing."""
+
+
+def read_bundle(bundle: Path, place: Place) -> tuple[int, str]:
+    """Number and id of a bundle that a user gives.
+
+    Raises:
+        UpdateError: It can't be read, has no number, or is of another application.
+    """
+    with parsing(bundle, "Give a bundle of edgepress bundle.", failed="is no bundle", error=UpdateError):
+        with zipfile.ZipFile(bundle) as archive, archive.open(archive.infolist()[0]) as file:
+            manifest = json.loads(file.read(MAX_MANIFEST))
+        name, release, release_id = str(manifest["name"]), manifest.get("release"), str(manifest["id"])
+    if name != place.name:
+        raise UpdateError(f"{bundle} is a bundle of {name}, not of {place.name}.", "Build it with --name.")
+    if type(release) is not int:
+        raise UpdateError(f"{bundle} has no release number.", "Build it with: edgepress bundle --updates FOLDER")
+    return release, release_id
 
 
 def unpack(bundle: Path, place: Place, release: Release, folder: Path) -> Path:
@@ -107,7 +126,7 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
     Args:
         place: The installation.
         folder: The unpacked bundle.
-        action: "stage", "switch" or "confirm".
+        action: "stage", "switch", "confirm", "health" or "back".
 
     Raises:
         VerdictError: The release failed its self-test, or its service does not start.
@@ -138,6 +157,23 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
     if action == "stage":
         raise UpdateError(what, "The release in use goes on; the update is tried again.")
     raise UpdateError(what, "The next update tests the release that is in use then, and goes back if it does not work.")
+
+
+def staged(place: Place, release: Release) -> Path:
+    """The folder of a release that is installed beside the one in use, and beside the one before that."""
+    kept = (place.release_folder, (place.release_folder / "former").resolve())
+    for proof in sorted((place.prefix / "releases").glob("*/selftest.json")):
+        manifest = proof.parent / "MANIFEST.json"
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(manifest.read_bytes())["id"] == release.id and proof.parent.resolve() not in kept:
+                return proof.parent
+    raise UpdateError(f"Release {release.release} is not in {place.prefix / 'releases'}.", "It is tried again.")
+
+
+def remove_release(folder: Path) -> None:
+    """Remove a release that is not in use; first what says that it is complete, as install.sh does."""
+    (folder / "selftest.json").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _how(place: Place) -> list[str]:

@@ -36,6 +36,7 @@ class State:
         last: The result of the last run, as `run status` shows it.
         attempts: How often the self-test of a release ended without a result, by id.
         watched: Id of the release that was switched to and has not answered yet; "" if there is none.
+        shadow: The figures of the last shadow run, as `run status` shows them.
         roots: SHA-256 of each list of trusted keys that was seen, by its version.
     """
 
@@ -47,6 +48,7 @@ class State:
     last: dict[str, Any] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     watched: str = ""
+    shadow: dict[str, Any] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
 
 

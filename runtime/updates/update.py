@@ -1,4 +1,4 @@
-"""The order of an update: check, fetch, unpack, install beside, self-test, switch.
+"""The order of an update: check, fetch, unpack, install beside, self-test, shadow run, switch, watch.
 
 Each step leaves the release in use as it is until the link `current` is replaced, in one step, by install.sh. A run
 that is killed anywhere is repeated by the next one: what was unpacked is removed, what was downloaded is used. A
@@ -11,30 +11,41 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates.installer import UnsureError, VerdictError, run_installer, system_error, unpack
+from edgepress.runtime.updates.installer import (
+    UnsureError,
+    VerdictError,
+    read_bundle,
+    remove_release,
+    run_installer,
+    staged,
+    system_error,
+    unpack,
+)
+from edgepress.runtime.updates.lock import alone, is_running
 from edgepress.runtime.updates.place import Place, board_id, read_release
 from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
+from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.transfer import Source
 from edgepress.runtime.updates.trust import Trusted, utc_now
+from edgepress.runtime.updates.watch import failed, go_back, watch
 
 MAX_ATTEMPTS = 3
 """How often a release is tried whose self-test ends without a result."""
-LOCK = ".lock"
-"""File in the updater's folder that a running update has locked."""
 
 
 def update(
     place: Place,
     *,
     source: str = "",
+    bundle: Path | None = None,
     channel: str = "",
+    shadow: int | None = None,
     trust_clock: bool = False,
     say: Callable[[str], object] = str,
 ) -> dict[str, Any]:
@@ -43,7 +54,9 @@ def update(
     Args:
         place: The installation.
         source: Address or folder of the updates; "": the one in the bundle.
+        bundle: A bundle to install instead of what is offered; whoever gives it trusts it.
         channel: The board's channel from now on; "": the one that it has.
+        shadow: Number of frames that both releases answer before the switch, 0: none; None: as the new release says.
         trust_clock: Forget when the last check was, because the clock was wrong then and is right now.
         say: Called with a sentence when a step begins.
 
@@ -56,7 +69,7 @@ def update(
     if channel and channel not in CHANNELS:
         raise UpdateError(f"The channel is {channel!r}; accepted: {', '.join(CHANNELS)}.")
     place.updates.mkdir(exist_ok=True)
-    with _alone(place), _recorded(place):
+    with alone(place), _recorded(place):
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
         state = read_state(place.updates)
         if channel or trust_clock:
@@ -64,10 +77,13 @@ def update(
             state = dataclasses.replace(state, channel=channel or state.channel, checked=checked)
             write_state(place.updates, state)
         state, trouble = _confirm(place, state, say)
-        if not (source or place.url):
+        if bundle is not None:
+            state, result = _take(place, bundle, state, shadow=shadow, say=say)
+        elif source or place.url:
+            state, result = _update(place, Source(source or place.url), state, shadow=shadow, say=say)
+        else:
             what = "The bundle does not say where its updates are."
             raise UpdateError(what, "Give the address: run update --from URL")
-        state, result = _update(place, Source(source or place.url), state, say)
         if trouble is not None and result["result"] != "installed":
             raise trouble
         write_state(place.updates, dataclasses.replace(state, last=result | {"at": _now()}))
@@ -88,8 +104,9 @@ def status(place: Place) -> dict[str, Any]:
         "checked": state.checked or None,
         "newest": state.newest,
         "refused": state.refused,
+        "shadow": state.shadow or None,
         "last": state.last,
-        "updating": _is_running(place),
+        "updating": is_running(place),
     }
 
 
@@ -110,7 +127,9 @@ def choose(place: Place, state: State, releases: list[Release]) -> Release | Non
     return wanted[0] if wanted else None
 
 
-def _update(place: Place, source: Source, state: State, say: Callable[[str], object]) -> tuple[State, dict[str, Any]]:
+def _update(
+    place: Place, source: Source, state: State, *, shadow: int | None, say: Callable[[str], object]
+) -> tuple[State, dict[str, Any]]:
     """Check and install; the state after it and the result."""
     say(f"Looking for updates of {place.name} at {source.base}")
     trusted = Trusted(place, source, state)
@@ -129,19 +148,51 @@ def _update(place: Place, source: Source, state: State, say: Callable[[str], obj
     say(f"Downloading release {chosen.release}")
     bundle = trusted.fetch_bundle(chosen.target, place.updates / "download")
     try:
-        state = _install(place, bundle, chosen, state=state, say=say)
-    except VerdictError as e:
-        write_state(place.updates, _with_verdict(read_state(place.updates), chosen.id, e))
+        state = _try(place, bundle, chosen, state=state, shadow=shadow, say=say)
+    except VerdictError:
         bundle.unlink(missing_ok=True)
         raise
-    finally:
-        shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
     bundle.unlink(missing_ok=True)
     return state, _result("installed", chosen.release, chosen.id, newest=newest, refused={})
 
 
-def _install(place: Place, bundle: Path, chosen: Release, *, state: State, say: Callable[[str], object]) -> State:
-    """Unpack a bundle, install it beside the release in use, and switch to it; the state after it.
+def _take(
+    place: Place, bundle: Path, state: State, *, shadow: int | None, say: Callable[[str], object]
+) -> tuple[State, dict[str, Any]]:
+    """Install a bundle that was given; the state after it and the result."""
+    release, release_id = read_bundle(bundle, place)
+    if release_id == place.id:
+        return state, _result("nothing new", release, release_id, newest=max(release, state.newest), refused={})
+    if release < place.release:
+        hint = "To go back: sh current/install.sh rollback"
+        raise UpdateError(f"Release {release} is older than release {place.release}, which is in use.", hint)
+    if release_id in state.refused:
+        what = f"Release {release} was refused before: {state.refused[release_id]}"
+        raise UpdateError(what, "Build it again, with a higher --release.")
+    chosen = Release(release, release_id, bundle.name, (place.board,))
+    state = _try(place, bundle, chosen, state=state, shadow=shadow, say=say)
+    return state, _result("installed", release, release_id, newest=max(release, state.newest), refused={})
+
+
+def _try(
+    place: Place, bundle: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
+) -> State:
+    """Install a bundle, and write a verdict down; the state after it."""
+    try:
+        return _install(place, bundle, chosen, state=state, shadow=shadow, say=say)
+    except VerdictError as e:
+        write_state(place.updates, _with_verdict(read_state(place.updates), chosen.id, e))
+        with contextlib.suppress(UpdateError):  # it was not even installed
+            remove_release(staged(place, chosen))
+        raise
+    finally:
+        shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
+
+
+def _install(
+    place: Place, bundle: Path, chosen: Release, *, state: State, shadow: int | None, say: Callable[[str], object]
+) -> State:
+    """Unpack a bundle, install it beside the release in use, compare the two, and switch to it; the state after it.
 
     Raises:
         VerdictError: The release is not to be tried again.
@@ -151,6 +202,8 @@ def _install(place: Place, bundle: Path, chosen: Release, *, state: State, say: 
     say(f"Installing release {chosen.release} beside release {place.release}, and running its self-test")
     try:
         run_installer(place, folder, "stage")
+        release_folder = staged(place, chosen)
+        figures = shadow_run(place, release_folder, shadow, say=say)
     except UnsureError as e:
         count = state.attempts.get(chosen.id, 0) + 1
         if count >= MAX_ATTEMPTS:
@@ -158,14 +211,22 @@ def _install(place: Place, bundle: Path, chosen: Release, *, state: State, say: 
             raise VerdictError(what, "The release in use goes on; this one is not tried again.") from e
         write_state(place.updates, dataclasses.replace(state, attempts=state.attempts | {chosen.id: count}))
         raise
+    if figures:
+        state = dataclasses.replace(state, shadow={"release": chosen.release, **figures, "at": _now()})
+    if figures.get("why"):
+        write_state(place.updates, state)
+        what = f"Release {chosen.release} is refused by the shadow run: {figures['why']}."
+        raise VerdictError(what, "The release in use goes on; this one is not tried again.")
     say(f"Switching to release {chosen.release}")
     write_state(place.updates, dataclasses.replace(state, watched=chosen.id))
     run_installer(place, folder, "switch")
+    if why := watch(place, say=say):
+        go_back(place, state, (chosen.release, chosen.id), why)
     return dataclasses.replace(state, watched="", attempts={})
 
 
 def _confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[State, UpdateError | None]:
-    """Test the release in use if a killed run switched to it, and go back if it does not work.
+    """Leave the release in use if it was refused or its service has failed; go on with a switch that was killed.
 
     Returns:
         The state after it, and why the release could not be tested; an update may still fix that.
@@ -173,19 +234,27 @@ def _confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[
     Raises:
         VerdictError: It does not work; the former release runs again.
     """
-    if not state.watched:
-        return state, None
-    if state.watched == place.id:
-        say(f"Testing release {place.release}, because the update to it was interrupted")
-        try:
+    why = ""
+    if state.watched == place.id and place.id in state.refused:
+        why = "it was refused before"
+    elif state.watched != place.id and former_release(place) is not None:
+        why = failed(place)
+    try:
+        if why:
+            go_back(place, state, (place.release, place.id), why)
+        if state.watched == place.id:
+            say(f"Testing release {place.release}, because the update to it was interrupted")
             run_installer(place, place.release_folder, "confirm")
-        except VerdictError as e:
-            write_state(place.updates, _with_verdict(state, place.id, e))
-            raise
-        except UpdateError as e:
-            return state, e
-    state = dataclasses.replace(state, watched="")
-    write_state(place.updates, state)
+            if why := watch(place, say=say):
+                go_back(place, state, (place.release, place.id), why)
+    except VerdictError as e:
+        write_state(place.updates, _with_verdict(state, place.id, e))
+        raise
+    except UpdateError as e:
+        return read_state(place.updates), e
+    if state.watched:
+        state = dataclasses.replace(state, watched="")
+        write_state(place.updates, state)
     return state, None
 
 
@@ -216,35 +285,3 @@ def _result(result: str, release: int, release_id: str, *, newest: int, refused:
 
 def _now() -> str:
     return utc_now().strftime(DATE)
-
-
-@contextlib.contextmanager
-def _alone(place: Place) -> Iterator[None]:
-    """Let no other update of this installation run at the same time."""
-    if sys.platform == "win32":
-        raise UpdateError("Updates run on Linux only.")
-    import fcntl
-
-    with (place.updates / LOCK).open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            what = f"Another update of {place.prefix} is running."
-            raise UpdateError(what, "Wait until it has finished.") from None
-        yield
-
-
-def _is_running(place: Place) -> bool:
-    """Whether an update of this installation is running now."""
-    if sys.platform == "win32":
-        raise UpdateError("Updates run on Linux only.")
-    import fcntl
-
-    try:
-        with (place.updates / LOCK).open(encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False

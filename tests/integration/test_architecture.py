@@ -126,8 +126,10 @@ def test_two_rows_that_change_places_are_noticed() -> None:
     turned = PAGE.replace(rows[0], "HERE").replace(rows[1], rows[0]).replace("HERE", rows[1])
     new = set(upward(floors(turned))) - set(upward(floors()))
     assert new == {
+        "toolkit.boards.fleet -> toolkit.bundles.verify",
         "toolkit.boards.parcels -> toolkit.bundles.build",
         "toolkit.boards.parcels -> toolkit.bundles.verify",
+        "toolkit.boards.push -> toolkit.bundles.verify",
     }
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edgepress.runtime.errors import EdgepressError
 from edgepress.toolkit.bundles.build import Bundle
-from edgepress.toolkit.bundles.signature import NAMESPACE
+from edgepress.toolkit.bundles.signature import NAMESPACE, sign, signature_path
 from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
 
@@ -84,6 +84,25 @@ def test_a_signature_names_its_signer_and_nobody_else(made: Bundle, tmp_path: Pa
     unsigned = shutil.copy(made.path, tmp_path / "unsigned.zip")
     with pytest.raises(BundleError, match=r"unsigned\.zip\.sig"):
         verify(unsigned, key=public)
+
+
+@ssh_keygen
+@pytest.mark.parametrize("content", [b"no signature", b"", None])
+def test_a_signature_of_something_else_is_refused_without_a_key(
+    content: bytes | None, made: Bundle, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(made.path, tmp_path / "app.zip"))
+    beside = tmp_path / "app.zip.sig"
+    shutil.copy(signature_path(made.path), beside)
+    assert verify(path).signature == beside
+    if content is None:
+        (tmp_path / "other").write_bytes(b"other")
+        key = key_pair(tmp_path)
+        beside.write_bytes(sign(tmp_path / "other", key))
+    else:
+        beside.write_bytes(content)
+    with pytest.raises(BundleError, match=r"app\.zip\.sig is no signature of .*app\.zip as it is now"):
+        verify(path)
 
 
 @ssh_keygen

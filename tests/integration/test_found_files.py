@@ -74,6 +74,8 @@ OTHER_VALUES: dict[str, Any] = {
     "custom": ["a:B"],
     **dict.fromkeys(("trust", "insecure", "overwrite"), True),
     **dict.fromkeys(("jobs", "processes"), 10_000),
+    "shadow": 5,
+    "max_slowdown": 3.0,
     "weights": "start.h5",
     "baseline": "./old.tflite",
 }

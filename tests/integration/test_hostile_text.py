@@ -232,6 +232,8 @@ WALK: dict[str, Callable[[Foreign], Words]] = {
     "board info": lambda f: [[NAMES[3]]],  # boards that answer: test_what_a_board_says_is_text
     "board bench": lambda f: [[NAMES[3], f.model]],
     "board collect": lambda f: [[NAMES[3]], ["127.0.0.1:1", "--folder", NAMES[2], "--out", f.folder / NAMES[1]]],
+    "board push": lambda f: [[NAMES[3], f.model]],
+    "board fleet": lambda f: [[f.model, f.model], [f.folder / NAMES[3], f.model, "--json"]],
     "engine list": lambda f: [[]],
     "engine add": lambda f: [[NAMES[3]]],
     "engine remove": lambda f: [[NAMES[3]]],

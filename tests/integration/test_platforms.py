@@ -40,7 +40,8 @@ for top in ("runtime", "converters", "toolkit"):  # an editable install's namesp
 for name in names:
     if not name.endswith((".pyz_main", ".remote_probe")):  # scripts
         importlib.import_module(name)
-from edgepress.runtime.board import cpu_name, temperature_c, usable_cpus
+from edgepress.runtime.board import cpu_name, usable_cpus
+from edgepress.runtime.system import temperature_c
 from edgepress.toolkit.host.describe import describe_host
 from edgepress.toolkit.host.system import turns
 print(len(names), usable_cpus(), temperature_c(), describe_host()["load_1min"], turns())

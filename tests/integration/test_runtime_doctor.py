@@ -122,9 +122,10 @@ def test_the_runtime_stays_small() -> None:
     root = Path(board_module.__file__).parent
     updates = {path.read_text() for path in (root / "updates").glob("*.py")}
     texts = {path.read_text() for path in root.rglob("*.py")} - updates
-    assert sum(len(text.encode()) for text in texts) < 260_000
-    # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime.
-    assert sum(len(text.encode()) for text in updates) < 70_000
+    assert sum(len(text.encode()) for text in texts) < 262_000
+    # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime: TUF,
+    # downloads and the installation are 70 kB; then the shadow run, the watch, and what `run status` says.
+    assert sum(len(text.encode()) for text in updates) < 105_000
     lines = 0
     for text in texts:
         prose = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import io
 import json
 import os
@@ -21,12 +20,13 @@ from typing import Any
 import pytest
 import scripts
 from tuf.api.exceptions import DownloadError, SlowRetrievalError
+from updating import Service, fake
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates import installer, transfer, trust, update, web
+from edgepress.runtime.updates import installer, transfer, trust, update, watch, web
+from edgepress.runtime.updates.lock import alone
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.state import MAX_REFUSED, State, read_state, write_state
-from edgepress.runtime.updates.update import _alone
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 attacks = scripts.script("benchmarks/updates/attacks.py")
@@ -46,15 +46,6 @@ def board(publisher: Any, tmp_path: Path) -> Any:
     done = found.install(publisher.bundle(1))
     assert done.returncode == 0, done.stderr
     return found
-
-
-def fake(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that comes first on the path."""
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-    (folder / name).chmod(0o755)
-    if str(folder) not in os.environ["PATH"].split(":"):
-        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def publish_with(publisher: Any, release: int, stub: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,36 +203,9 @@ def test_a_self_test_that_ends_without_a_result_is_tried_again_but_not_for_ever(
     assert board.attempt(publisher.site) == "nothing new"
 
 
-class Service:
-    """A service whose answer depends on the release in use, and the programs that control it."""
-
-    def __init__(self, board: Any, folder: Path) -> None:
-        self.board, self.folder = board, folder
-        self.good: set[int] = {1, 2, 3}
-        service = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200 if service.board.running() in service.good else 503)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        self.unit = folder / "units" / "edgepress-demo.service"
-        self.unit.parent.mkdir()
-        self.belong_to(board.prefix)
-        (board.prefix / ".units").write_text(f"{self.unit.parent}\n")
-
-    def belong_to(self, prefix: Path) -> None:
-        """Write the unit."""
-        self.unit.write_text(f"ExecStart={prefix}/current/run serve --port {self.server.server_address[1]}\n")
-
-
 @pytest.fixture
-def service(board: Any, tmp_path: Path) -> Iterator[Service]:
+def service(board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    monkeypatch.setattr(watch, "WATCH_S", 0.0)  # test_update_watch.py watches
     found = Service(board, tmp_path)
     yield found
     found.server.shutdown()
@@ -279,7 +243,7 @@ def test_a_service_that_can_not_be_tested_is_no_verdict(
     assert board.attempt(publisher.site) == "installed 2"
 
 
-def test_the_service_of_another_installation_is_left_alone(
+def test_the_service_of_another_installation_is_leftalone(
     publisher: Any, board: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "log"
@@ -345,10 +309,10 @@ def test_a_release_that_can_not_be_confirmed_does_not_keep_a_newer_one_away(
 ) -> None:
     place = read_place(board.prefix / "current")
     write_state(place.updates, State(watched=place.id))
-    monkeypatch.setattr(update, "run_installer", lambda *_: (_ for _ in ()).throw(UpdateError("no")))
-    assert board.attempt(publisher.site) == "no"
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "run_installer", lambda *_: (_ for _ in ()).throw(UpdateError("no")))
+        assert board.attempt(publisher.site) == "no"
     assert board.status()["last"]["message"] == "no"
-    monkeypatch.undo()
     fake(tmp_path / "bin", "systemctl", "exit 0", monkeypatch)
     publisher.publish(2)
     assert board.attempt(publisher.site) == "installed 2"
@@ -443,7 +407,7 @@ def test_the_last_failure_is_shown_whatever_it_was(publisher: Any, board: Any, m
     assert "neither an address" in board.attempt("nowhere")
     assert "neither an address" in last()
     assert board.status()["updating"] is False
-    with _alone(read_place(board.prefix / "current")):
+    with alone(read_place(board.prefix / "current")):
         assert board.status()["updating"] is True
 
 

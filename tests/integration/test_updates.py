@@ -18,10 +18,10 @@ from tuf.api.metadata import Metadata, Root
 
 from edgepress.runtime.updates import __main__ as command
 from edgepress.runtime.updates import transfer
+from edgepress.runtime.updates.lock import alone
 from edgepress.runtime.updates.place import board_id, read_place
 from edgepress.runtime.updates.releases import position
 from edgepress.runtime.updates.state import read_state
-from edgepress.runtime.updates.update import _alone
 from edgepress.toolkit.publishing.publish import publish, withdraw
 from edgepress.toolkit.publishing.repository import read_repository, write_root
 from edgepress.toolkit.publishing.start import role_signers, rotate
@@ -125,7 +125,7 @@ def test_the_clock_is_trusted_once_and_an_interruption_is_no_traceback(
 
     def pretend(*_: Any, trust_clock: bool, **__: Any) -> dict[str, Any]:
         trusted.append(trust_clock)
-        return {"result": "nothing new"}
+        return {"result": "nothing new", "release": 1, "newest": 1, "refused": {}}
 
     monkeypatch.setattr("edgepress.runtime.updates.update.update", pretend)
     monkeypatch.setattr(command, "time", types.SimpleNamespace(sleep=sleep))
@@ -293,7 +293,7 @@ def test_a_disk_without_room_is_said_before_anything_is_fetched(
 
 def test_two_updates_at_once_do_not_meet(publisher: Any, board: Any) -> None:
     publisher.publish(2)
-    with _alone(read_place(board.prefix / "current")):
+    with alone(read_place(board.prefix / "current")):
         assert "Another update" in board.attempt(publisher.site)
     assert board.attempt(publisher.site) == "installed 2"
 
@@ -495,8 +495,8 @@ def test_a_timer_that_could_not_update_is_refused_before_anything_is_installed(
 
 def test_the_document_of_status_is_json_with_these_fields(publisher: Any, board: Any) -> None:
     document = json.loads(subprocess.run(board.command("status", "--json"), capture_output=True, text=True).stdout)
-    fields = ["name", "release", "id", "previous", "board", "channel", "source", "checked", "newest", "refused", "last"]
-    fields += ["updating"]
+    fields = ["name", "release", "id", "previous", "board", "channel", "source", "checked", "newest", "refused"]
+    fields += ["shadow", "last", "updating"]
     assert list(document) == fields
     text = subprocess.run(board.command("status"), capture_output=True, text=True).stdout
-    assert "release: 1" in text
+    assert "demo: release 1 (" in text

@@ -13,6 +13,8 @@ sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "faults"))
 cuts = scripts.script("benchmarks/updates/power_cuts.py")
 histories = scripts.script("benchmarks/updates/histories.py")
+bad_releases = scripts.script("benchmarks/updates/bad_releases.py")
+fleet = scripts.script("benchmarks/updates/fleet.py")
 needs_tracing = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in cuts.NUMBERS, reason="traces system calls"
 )
@@ -57,3 +59,25 @@ def test_the_model_notices_mistakes(mistake: str, tmp_path: Path, monkeypatch: p
     with pytest.raises(BaseException) as caught:  # noqa: PT011
         histories.check(200, tmp_path, phases=[histories.Phase.generate], derandomize=True)
     assert "AssertionError" in repr(caught.value) + str(type(caught.value))
+
+
+@pytest.mark.parametrize("name", [name for name, bad in bad_releases.BAD.items() if not bad.disk])
+def test_no_bad_release_stays(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bad_releases.watch, "LOOK_S", 20.0)
+    in_use_s, said, wrong = bad_releases.try_release(name, tmp_path)
+    assert wrong == [], said
+    assert in_use_s <= bad_releases.PROMISED_S
+
+
+def test_the_script_notices_a_release_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bad_releases.watch, "WATCH_S", 0.0)
+    monkeypatch.setitem(bad_releases.BAD, "hangs", bad_releases.Bad("has not answered for"))
+    wrong = bad_releases.try_release("hangs", tmp_path)[2]
+    assert "release 2 runs" in wrong
+
+
+def test_a_fleet_follows_the_share(tmp_path: Path) -> None:
+    figures = [fleet.measure(count, "50%", tmp_path / str(count)) for count in (2, 6)]
+    assert [each.wrong for each in figures] == [(), ()]
+    assert 0 < figures[1].in_share < 6
+    assert fleet.grows_otherwise(figures) == []

@@ -7,12 +7,9 @@ sorted, and nothing depends on this machine.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,14 +29,16 @@ from edgepress.toolkit.annotation import write_annotated
 from edgepress.toolkit.bundles.archive import write_archive
 from edgepress.toolkit.bundles.boards import BOARDS, boards_for, download_wheels, pinned
 from edgepress.toolkit.bundles.manifest import NAME, Format, Manifest, describe_files
+from edgepress.toolkit.bundles.proof import prove
 from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_samples
+from edgepress.toolkit.bundles.shadow import MAX_SLOWDOWN, SHADOW_FRAMES, ShadowLimits, measured_agreement
 from edgepress.toolkit.bundles.signature import sign as sign_file
 from edgepress.toolkit.bundles.signature import signature_path
 from edgepress.toolkit.bundles.updates import UNITS, add_updates, next_release
 from edgepress.toolkit.bundles.verify import Verified, dos_date, verify
 from edgepress.toolkit.data.for_model import data_for, describe
-from edgepress.toolkit.errors import BundleError, InputError, ModelFileError
-from edgepress.toolkit.escaping import markdown, shell_line
+from edgepress.toolkit.errors import InputError, ModelFileError
+from edgepress.toolkit.escaping import markdown
 
 SAMPLES = 8
 FILES = Path(__file__).parent / "files"
@@ -47,8 +46,6 @@ EPOCH_1980 = 315532800
 """1 January 1980, the earliest date in a zip, in seconds."""
 SILENCE_S = 120.0
 """Time limit for opening the model, and again for each sample, seconds."""
-PROOF_S = 600
-"""Time limit of the self-test in seconds."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +98,9 @@ def bundle(
     sign: str | Path | None = None,
     updates: str | Path | None = None,
     release: int | None = None,
+    shadow: int = SHADOW_FRAMES,
+    max_slowdown: float = MAX_SLOWDOWN,
+    min_agreement: str | float | None = None,
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Bundle:
@@ -119,6 +119,9 @@ def bundle(
         sign: OpenSSH key to sign the bundle with.
         updates: Published folder (`edgepress publish init`) from which boards with this bundle take their updates.
         release: Number of the release, which only rises; None: with `updates`, the next in that folder, else none.
+        shadow: With `updates`, number of frames that the release and the one in use answer before a board switches.
+        max_slowdown: Largest ratio of their median latencies with which a board switches.
+        min_agreement: Least share of frames with the same answer, such as "90%"; None: as measured here.
         hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
@@ -137,6 +140,7 @@ def bundle(
     name = path.stem if name is None else name
     boards = [one.strip() for one in board.split(",") if one.strip()] if isinstance(board, str) else board
     published = None if updates is None else Path(updates)
+    limits = ShadowLimits.of(shadow, max_slowdown, min_agreement, updates=published is not None)
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     manifest = _numbered(manifest, published, release)
     target = path.with_suffix(f".{format}") if out is None else Path(out)
@@ -154,7 +158,9 @@ def bundle(
             write_annotated(path, about.contract, model := Path(temporary, f"model.{kind}"))
         folder = _lay_out(Path(temporary) / name, model, contract=about.contract, manifest=manifest)
         if published is not None:
-            add_updates(folder, published)
+            found, more = measured_agreement(model, opened, limits, published=published, name=name, on_step=step)
+            add_updates(folder, published, shadow=found)
+            notes += more
         if opened is not None:
             step("Choosing samples")
             engine = _write_samples(SampleJob(model, engine, folder, choose_samples(opened, samples)))
@@ -162,7 +168,7 @@ def bundle(
             step(f"Downloading wheels for {board}")
             download_wheels(board, folder / f"requirements-{board}.txt", folder / "wheels")
         step("Running the self-test from the bundle")
-        proof = _prove(folder, engine) | {"file": str(path)}
+        proof = prove(folder, engine) | {"file": str(path)}
         manifest = replace(manifest, engine=engine or proof["engine"], files=describe_files(folder))
         step(f"Writing {target}")
         notes += _write(folder, manifest, target=target, key=sign)
@@ -265,23 +271,6 @@ def _write_samples(job: SampleJob) -> str:
     except ChildDied as e:
         raise ModelFileError(f"{job.model} crashed the process that ran it ({e}).", "Convert the model again.") from e
     return str(engine)
-
-
-def _prove(folder: Path, engine: str | None) -> dict[str, Any]:
-    """Run the self-test with the sources in the folder, and return its report."""
-    chosen = ["--engine", engine] if engine is not None else []
-    command = [sys.executable, "-B", "-m", "edgepress.runtime", "selftest", str(folder), "--json", *chosen]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"} | {"PYTHONPATH": str(folder)}
-    try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PROOF_S)
-        report: dict[str, Any] = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError) as e:
-        raise BundleError(f"The self-test ended without a result: {e}.", "Convert the model again.") from e
-    if done.returncode:
-        reason = report.get("error", {}).get("message") or "its answers differ from the stored ones"
-        hint = f"Try: {shell_line('edgepress', 'predict', folder.name)} IMAGE"
-        raise BundleError(f"The self-test fails on this machine: {reason}", hint)
-    return report
 
 
 def _dated() -> str:

@@ -7,6 +7,7 @@ is independent of edgepress and the bundle. docs/bundle.md compares alternatives
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from pathlib import Path
@@ -79,6 +80,20 @@ def check_signature(bundle: Path, signature: Path, key: Path) -> str:
         except BundleError as e:
             raise BundleError(f"{bundle} was not signed with a key in {key}: {e.message}", "Do not install it.") from e
     return name or principal
+
+
+def check_made_for(bundle: Path, signature: Path) -> None:
+    """Check that a signature belongs to a file, whoever made it; nothing is checked where ssh-keygen is missing.
+
+    Raises:
+        BundleError: It does not.
+    """
+    with contextlib.suppress(InputError):
+        try:
+            _ssh_keygen(bundle, "check-novalidate", "-n", NAMESPACE, "-s", str(signature))
+        except BundleError as e:
+            what = f"{signature} is no signature of {bundle} as it is now: {e.message}"
+            raise BundleError(what, f"Do not install it. If you changed it yourself, remove {signature}.") from e
 
 
 def _ssh_keygen(bundle: Path, action: str, *arguments: str) -> bytes:

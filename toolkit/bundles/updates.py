@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import edgepress.runtime.updates
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.updates.place import ROOT, SETTINGS
-from edgepress.runtime.updates.releases import list_target, parse_list
+from edgepress.runtime.updates.releases import Release, list_target, parse_list
 from edgepress.toolkit.bundles.boards import UPDATES_PINS
 from edgepress.toolkit.errors import BundleError
 
@@ -24,8 +25,13 @@ UNITS = ("update.unit", "timer.unit")
 """Files in `files/` that only bundles with updates contain."""
 
 
-def add_updates(folder: Path, published: Path) -> None:
+def add_updates(folder: Path, published: Path, *, shadow: Mapping[str, Any] | None = None) -> None:
     """Add the updater, its settings and its packages to a bundle that is laid out in a folder.
+
+    Args:
+        folder: The folder.
+        published: The published folder.
+        shadow: The limits of the shadow run (`runtime.updates.shadow.Limits`); None: there is none.
 
     Raises:
         BundleError: The published folder can't be read.
@@ -33,7 +39,7 @@ def add_updates(folder: Path, published: Path) -> None:
     root = _newest_root(published)
     with parsing(published / "publish.json", "", failed="is damaged", error=BundleError):
         url = str(json.loads((published / "publish.json").read_bytes())["url"])
-    settings = {"schema_version": 1, "name": folder.name, "url": url}
+    settings = {"schema_version": 1, "name": folder.name, "url": url, "shadow": dict(shadow or {})}
     (folder / ROOT).parent.mkdir()
     shutil.copyfile(root, folder / ROOT)
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
@@ -55,15 +61,29 @@ def next_release(published: Path, name: str) -> int:
     Raises:
         BundleError: The folder can't be read.
     """
+    return 1 + max((release.release for release, _ in published_releases(published, name)), default=0)
+
+
+def published_releases(published: Path, name: str) -> list[tuple[Release, Path]]:
+    """All releases of an application in a published folder, and their bundles.
+
+    Raises:
+        BundleError: The folder can't be read.
+    """
     metadata = published / "metadata"
     with parsing(published, "", failed="is not a complete published folder", error=BundleError):
         snapshot = _signed(metadata / "timestamp.json")["meta"]["snapshot.json"]["version"]
         targets = _signed(metadata / f"{int(snapshot)}.snapshot.json")["meta"]["targets.json"]["version"]
-        listed = _signed(metadata / f"{int(targets)}.targets.json")["targets"].get(list_target(name))
-        if listed is None:
-            return 1
-        data = (published / "targets" / name / f"{listed['hashes']['sha256']}.releases.json").read_bytes()
-        return 1 + max((entry.release for entry in parse_list(data, name).releases), default=0)
+        files = _signed(metadata / f"{int(targets)}.targets.json")["targets"]
+
+        def path_of(target: str) -> Path:
+            parent, _, last = target.rpartition("/")
+            return published / "targets" / parent / f"{files[target]['hashes']['sha256']}.{last}"
+
+        if list_target(name) not in files:
+            return []
+        releases = parse_list(path_of(list_target(name)).read_bytes(), name).releases
+        return [(release, path_of(release.target)) for release in releases]
 
 
 def _newest_root(published: Path) -> Path:

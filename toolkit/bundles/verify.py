@@ -19,7 +19,7 @@ from edgepress.runtime.filetypes import kind_of
 from edgepress.toolkit.bundles import manifest as manifests
 from edgepress.toolkit.bundles.archive import Archive, pieces, read_archive
 from edgepress.toolkit.bundles.manifest import Manifest, parse_manifest
-from edgepress.toolkit.bundles.signature import check_signature, signature_path
+from edgepress.toolkit.bundles.signature import check_made_for, check_signature, signature_path
 from edgepress.toolkit.errors import BundleError, InputError
 
 
@@ -67,7 +67,8 @@ def verify(path: str | Path, *, key: str | Path | None = None, signature: str | 
         signature: The signature; None: next to the file.
 
     Raises:
-        BundleError: The bundle was changed or damaged, is not a bundle, or is not signed with this key.
+        BundleError: The bundle was changed or damaged, is not a bundle, or is not signed with this key; or the file
+            next to it is no signature of it.
         InputError: A file can't be read.
 
     Example:
@@ -85,6 +86,8 @@ def verify(path: str | Path, *, key: str | Path | None = None, signature: str | 
         what = f"{bundle} is {kind_of(bundle).name}, and no bundle."
         raise BundleError(what, "Give a .zip or .pyz made by edgepress bundle.")
     signer = check_signature(bundle, beside, Path(key)) if key is not None else ""
+    if key is None and beside.is_file():
+        check_made_for(bundle, beside)
     with bundle.open("rb") as file:
         try:
             archive = read_archive(file)

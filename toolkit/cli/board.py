@@ -1,4 +1,4 @@
-"""The commands `board info`, `board bench` and `board collect`, which reach boards by ssh."""
+"""The commands of `board`, which reach boards by ssh; those that install bundles are in `board_push`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from edgepress.toolkit.arguments import call_with
-from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli import board_push, options, screen
 from edgepress.toolkit.cli.frame import code_of, command
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.escaping import shell_line
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgepress.toolkit.boards.bench import BoardBench
     from edgepress.toolkit.results.records import Measurement
 
-app = typer.Typer(help="Describe boards and measure files on them, over ssh.")
+app = typer.Typer(help="Describe boards, measure files on them, and install bundles, over ssh.")
 
 FILE_SUFFIXES = (".tflite", ".onnx", ".zip")
 Python = Annotated[
@@ -144,6 +144,10 @@ def collect(
         screen.note(f"Left out: {len(found.skipped) - SHOWN} more.")
     screen.say(f"{plural(found.fetched, 'new picture')} in {found.folder}; {found.known} were there already.")
     screen.say(f"Label them: {shell_line('edgepress', 'label', str(found.folder))}")
+
+
+app.command()(command(board_push.push))
+app.command()(command(board_push.fleet))
 
 
 def _show_bench(result: BoardBench, boards: Sequence[Mapping[str, Any]], failed: Sequence[Measurement]) -> None:

@@ -52,6 +52,21 @@ def bundle(
         int | None,
         Option(min=1, help="Number of the release, which only rises", show_default="with --updates, the next one"),
     ] = None,
+    shadow: Annotated[
+        int,
+        Option(min=0, help="With --updates: frames that a board lets both releases answer before it switches; 0: none"),
+    ] = 200,
+    max_slowdown: Annotated[
+        float, Option(min=1, help="Boards refuse the release if it takes more than so many times as long")
+    ] = 1.2,
+    min_agreement: Annotated[
+        str | None,
+        Option(
+            metavar="SHARE",
+            help="Boards refuse the release if it agrees less often with the one in use, such as 95%",
+            show_default="measured with the newest published release",
+        ),
+    ] = None,
     json_output: options.Json = False,
 ) -> None:
     """Pack a model, the runtime, samples, an installer and pinned packages into one file for a board."""

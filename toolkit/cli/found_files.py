@@ -79,6 +79,7 @@ TABLE = (
     Judged("sign", "bundle", "named", "it signs with your key"),
     Judged("updates", "bundle", "named", "it says who may update boards"),
     Judged("release", "bundle", "free", "a number"),
+    Judged("shadow max_slowdown min_agreement", "bundle", "named", "it weakens what boards check before they switch"),
     Judged("jobs", "evaluate", "named", "more processes than CPUs can use up the memory", _is_few),
     Judged("processes", "sweep", "named", "more processes than CPUs can use up the memory", _is_few),
     Judged("board", "bundle", "free", "a kind of board, a name in a table"),

@@ -13,6 +13,8 @@ sh install.sh [ACTION] [OPTION...]
   stage        install this bundle next to earlier releases and run its self-test, but do not switch to it
   switch       update, after stage
   confirm      after a switch that was killed: keep the release in use if it works, else go back to the previous one
+  health       print the state of the service, how often it was restarted, and whether it answers
+  back         switch back to the previous release, which is not tested, because the one in use does not work
   rollback     switch back to the previous release, if its self-test passes
   status       show what is installed
   uninstall    remove everything that was installed
@@ -74,7 +76,7 @@ failure=1
 action='' prefix='' python='' system='' camera='' service='' timer='' port=8600 user='' memory=512M unit_dir=''
 while [ $# -gt 0 ]; do
   case $1 in
-    install | update | stage | switch | confirm | rollback | status | uninstall)
+    install | update | stage | switch | confirm | health | back | rollback | status | uninstall)
       [ -z "$action" ] || misuse "Two actions: $action and $1."
       action=$1 ;;
     --system) system=yes ;;
@@ -169,17 +171,39 @@ served() { # whether there is a service of this installation; that of another on
 
 restart_service() { # succeeds when the service answers, or if there is none; 3: it was restarted and does not answer
   served || return 0
+  systemctl reset-failed "edgepress-@NAME@.service" 2>/dev/null || true # starts before this one do not count
   systemctl restart "edgepress-@NAME@.service" || return 1
+  answers 60
+}
+
+answers() { # TRIES: whether the service answers its health check; if not, 3
   "$(cat -- "$prefix/current/interpreter")" -I -c '
 import http.client, sys, time
-for _ in range(60):
+for _ in range(int(sys.argv[2])):
     try:
         connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=5)
         connection.request("GET", "/ready")
         sys.exit(3 * (connection.getresponse().status != 200))
     except (OSError, http.client.HTTPException):
         time.sleep(0.5)
-sys.exit(3)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")"
+sys.exit(3)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")" "$1"
+}
+
+health() { # prints a state of systemd or "none", the number of restarts, and whether the service answers
+  served || { say "none 0 no"; return; }
+  state=$(systemctl is-active "edgepress-@NAME@.service") || true
+  restarts=$(systemctl show --property NRestarts --value "edgepress-@NAME@.service") || restarts=0
+  if answers 1; then answer=yes; else answer=no; fi
+  say "${state:-unknown} ${restarts:-0} $answer"
+}
+
+back() {
+  to=$(release_of previous)
+  [ -n "$to" ] || die "There is no previous release in $prefix."
+  link current "releases/$to"
+  flush
+  restart_service || die "$to was restored, and its service does not answer." "See: journalctl -u edgepress-@NAME@.service"
+  say "$to is in use again."
 }
 
 # Every release has a link to the one that ran before it, so that the link `current` alone says which release runs and
@@ -358,6 +382,11 @@ install_timer() {
   cp -- "$prefix/current/timer.unit" "$update_unit.timer.new"
   mv -f -- "$update_unit.service.new" "$update_unit.service"
   mv -f -- "$update_unit.timer.new" "$update_unit.timer"
+  if served; then # after two restarts in ten minutes, the update begins and goes back to the previous release
+    mkdir -p -- "$unit.d"
+    printf '[Unit]\nStartLimitIntervalSec=600\nStartLimitBurst=3\nOnFailure=%s\n' \
+      "edgepress-@NAME@-update.service" >"$unit.d/update.conf"
+  fi
   printf '%s\n' "$unit_dir" >"$prefix/.units"
   systemctl daemon-reload
   systemctl enable --quiet --now "edgepress-@NAME@-update.timer" ||
@@ -463,7 +492,8 @@ status() {
 uninstall() {
   if [ -e "$unit" ]; then
     systemctl disable --quiet --now "edgepress-@NAME@.service" || true
-    rm -f -- "$unit" "$unit.new"
+    rm -f -- "$unit" "$unit.new" "$unit.d/update.conf"
+    if [ -d "$unit.d" ]; then rmdir -- "$unit.d" 2>/dev/null || true; fi
     systemctl daemon-reload || true
   fi
   if [ -e "$update_unit.timer" ]; then

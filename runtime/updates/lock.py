@@ -1,0 +1,45 @@
+"""One update of an installation at a time: the lock of a running one."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.updates.place import Place
+
+LOCK = ".lock"
+"""File in the updater's folder that a running update has locked."""
+
+
+@contextlib.contextmanager
+def alone(place: Place) -> Iterator[None]:
+    """Let no other update of this installation run at the same time."""
+    if sys.platform == "win32":
+        raise UpdateError("Updates run on Linux only.")
+    import fcntl
+
+    with (place.updates / LOCK).open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = f"Another update of {place.prefix} is running."
+            raise UpdateError(what, "Wait until it has finished.") from None
+        yield
+
+
+def is_running(place: Place) -> bool:
+    """Whether an update of this installation is running now."""
+    if sys.platform == "win32":
+        raise UpdateError("Updates run on Linux only.")
+    import fcntl
+
+    try:
+        with (place.updates / LOCK).open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -1,0 +1,268 @@
+"""The shadow run of `run update`: both releases answer the same frames, and limits decide about the switch."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scripts
+
+from edgepress.runtime.updates import frames, shadow
+from edgepress.runtime.updates.frames import FrameKeeper, read_frames
+from edgepress.runtime.updates.place import read_place
+from edgepress.runtime.updates.shadow import is_below
+from edgepress.runtime.updates.shown import update_lines
+
+sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
+simulated = scripts.script("benchmarks/updates/simulated.py")
+How = simulated.How
+LIMITS = {"frames": 60, "max_slowdown": 3.0, "min_agreement": 0.95, "measured": {}}
+"""Limits of the releases here."""
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Any:
+    return simulated.Publisher(tmp_path / "publisher")
+
+
+@pytest.fixture
+def board(publisher: Any, tmp_path: Path) -> Any:
+    """A board that runs release 1."""
+    publisher.publish(1)
+    found = simulated.Board(tmp_path / "board")
+    done = found.install(publisher.bundle(1))
+    assert done.returncode == 0, done.stderr
+    return found
+
+
+@pytest.fixture
+def service(board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """A service that answers a frame every few milliseconds, after it was started."""
+    folder = tmp_path / "run" / "edgepress-demo"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(frames, "RUN", folder.parent)
+    monkeypatch.setattr(frames, "LOOK_S", 0.02)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
+    ended = threading.Event()
+
+    def answer() -> None:
+        keeper = FrameKeeper(board.prefix / "current" / "model.tflite")
+        count = 0
+        while not ended.wait(0.002):
+            keeper.keep(bytes([count % 100]) * 50)
+            count += 1
+
+    thread = threading.Thread(target=answer, daemon=True)
+    yield thread.start
+    ended.set()
+    if thread.is_alive():
+        thread.join()
+
+
+def publish(publisher: Any, release: int, how: Any, **limits: Any) -> None:
+    publisher.publish(release, made={"how": how, "shadow": LIMITS | limits})
+
+
+def test_a_release_that_answers_alike_is_switched_to(publisher: Any, board: Any, service: Callable[[], None]) -> None:
+    service()
+    publish(publisher, 2, How())
+    assert board.attempt(publisher.site) == "installed 2"
+    found = board.status()["shadow"]
+    assert (found["release"], found["source"], found["frames"], found["agreement"]) == (2, "service", 60, 1.0)
+    assert found["why"] == ""
+    assert 0.3 < found["slowdown"] < 3
+    assert found["new"]["p99_us"] >= found["new"]["p50_us"] > 200
+    assert found["new"]["memory_bytes"] > 1_000_000
+    assert not (board.prefix / "updates" / "frames.json").exists()
+
+
+REFUSED = {
+    "slower": (How(us=2000), "times as long as the release in use; accepted: 3"),
+    "differs": (How(differs=30), "accepted: at least 95.0%"),
+    "crashes": (How(crashes=1), "The new release ended with exit code 9"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_release_that_is_worse_is_refused_and_not_tried_again(
+    name: str, publisher: Any, board: Any, service: Callable[[], None]
+) -> None:
+    service()
+    how, words = REFUSED[name]
+    publish(publisher, 2, how)
+    assert words in board.attempt(publisher.site)
+    assert board.running() == 1
+    (why,) = board.status()["refused"].values()
+    assert words in why
+    assert len(list((board.prefix / "releases").iterdir())) == 1
+    assert board.attempt(publisher.site) == "nothing new"
+
+
+def test_without_a_service_items_of_the_self_test_are_timed_and_agreement_is_not_judged(
+    publisher: Any, board: Any
+) -> None:
+    publish(publisher, 2, How(us=2000))
+    assert "times as long" in board.attempt(publisher.site)
+    publish(publisher, 3, How(differs=100))
+    assert board.attempt(publisher.site) == "installed 3"
+    found = board.status()["shadow"]
+    assert (found["source"], found["frames"], found["agreement"], found["min_agreement"]) == (
+        "self-test",
+        60,
+        None,
+        None,
+    )
+
+
+def test_a_service_without_requests_does_not_keep_an_update_waiting(
+    publisher: Any, board: Any, service: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "WAIT_S", 0.2)
+    publish(publisher, 2, How())
+    assert board.attempt(publisher.site) == "installed 2"
+    assert board.status()["shadow"]["source"] == "self-test"
+
+
+def test_the_option_counts_more_than_the_release(publisher: Any, board: Any) -> None:
+    publish(publisher, 2, How(us=3000))
+    assert board.update(publisher.site, "--shadow", "0")["result"] == "installed"
+    assert board.status()["shadow"] is None
+    publisher.publish(3)
+    assert board.update(publisher.site, "--shadow", "7")["result"] == "installed"
+    assert board.status()["shadow"]["frames"] == 7
+
+
+def test_agreement_is_judged_where_it_was_measured(publisher: Any, board: Any, service: Callable[[], None]) -> None:
+    service()
+    sha256 = shadow.model_in(read_place(board.prefix / "current").release_folder)[1]
+    publish(publisher, 2, How(differs=50), min_agreement=None, measured={"0" * 64: 0.9})
+    assert board.attempt(publisher.site) == "installed 2"
+    publish(publisher, 3, How(), min_agreement=None, measured={sha256: 0.9})
+    assert board.attempt(publisher.site) == "installed 3"
+    sha256 = shadow.model_in(read_place(board.prefix / "current").release_folder)[1]
+    publish(publisher, 4, How(differs=50), min_agreement=None, measured={sha256: 0.9})
+    assert "accepted: at least 90.0%" in board.attempt(publisher.site)
+
+
+def test_a_release_in_use_that_does_not_answer_keeps_no_newer_one_away(publisher: Any, board: Any) -> None:
+    how = board.prefix / "current" / "samples" / "how.json"
+    how.unlink()
+    publish(publisher, 2, How())
+    assert board.attempt(publisher.site) == "installed 2"
+    assert board.status()["shadow"]["source"] == "none"
+
+
+def test_a_release_that_hangs_is_refused(publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "ANSWER_S", 0.5)
+    publish(publisher, 2, How(us=60_000_000))
+    began = time.monotonic()
+    assert "gave no answer in 0.5 s" in board.attempt(publisher.site)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("limits", [{"frames": -1}, {"frames": "x"}, {"more": 1}, {"min_agreement": 2}, None, 3])
+def test_limits_that_edgepress_does_not_write_are_a_verdict(publisher: Any, board: Any, limits: Any) -> None:
+    settings = json.dumps({"schema_version": 1, "name": "demo", "url": "", "shadow": limits}).encode()
+    (board.prefix / "current" / "updates" / "settings.json").write_bytes(settings)
+    with pytest.raises(shadow.VerdictError, match="is damaged"):
+        shadow.read_limits(board.prefix / "current")
+
+
+def test_the_service_keeps_frames_only_while_they_are_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "releases" / "a" / "model.tflite"
+    model.parent.mkdir(parents=True)
+    request = tmp_path / "updates" / "frames.json"
+    request.parent.mkdir()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(kept))
+    keeper = FrameKeeper(model)
+    keeper.keep(b"a")
+    assert list(kept.iterdir()) == []
+    request.write_text('{"frames": 2}')
+    for body in (b"b", b"c", b"d"):
+        keeper.keep(body)
+    asked = request.stat().st_mtime_ns
+    assert read_frames(kept, asked, 9) == [b"b", b"c"]
+    assert read_frames(kept, asked + 1, 9) == []
+    request.unlink()
+    keeper.keep(b"e")
+    assert list(kept.iterdir()) == []
+    monkeypatch.setattr(frames, "MAX_FRAMES_BYTES", 10)
+    request.write_text('{"frames": 5}')
+    keeper.keep(b"x" * 11)
+    keeper.keep(b"x" * 6)
+    keeper.keep(b"x" * 6)
+    assert [len(frame) for frame in read_frames(kept, request.stat().st_mtime_ns, 9)] == [6]
+    for text in ("", "[]", '{"frames": "many"}', '{"frames": -3}'):
+        request.write_text(text)
+        keeper.keep(b"y")
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    FrameKeeper(Path("/model.tflite")).keep(b"z")
+
+
+def test_what_a_service_may_have_laid_there_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "1-0.frame").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "1-1.frame")
+    (tmp_path / "1-2.frame").mkdir()
+    (tmp_path / "1-3.frame").write_bytes(b"frame")
+    assert read_frames(tmp_path, 1, 9) == [b"frame"]
+
+
+def test_a_share_is_below_a_limit_only_if_chance_does_not_explain_it() -> None:
+    assert not is_below(193, 200, 0.98)
+    assert is_below(188, 200, 0.98)
+    assert not is_below(200, 200, 1.0)
+    assert is_below(199, 200, 1.0)
+    assert not is_below(0, 1, 0.9)
+    assert not is_below(5, 10, 0.0)
+    refused = [same for same in range(1001) if is_below(same, 1000, 0.95)]
+    chance = sum(shadow._binomial(same, 1000, 0.95) for same in refused)
+    assert 0.005 < chance < 0.01
+
+
+def test_the_status_is_readable(publisher: Any, board: Any, service: Callable[[], None]) -> None:
+    def lines() -> list[str]:
+        done = subprocess.run(board.command("status"), capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    first = lines()
+    assert re.fullmatch(r"demo: release 1 \(\w{12}\) is in use on \S+, channel stable\.", first[0])
+    assert first[1:] == ["Updates come from: what run update --from names.", "Last check: never."]
+    service()
+    publish(publisher, 2, How(), min_agreement=None)
+    assert board.attempt(publisher.site) == "installed 2"
+    publish(publisher, 3, How(differs=50))
+    assert "refused by the shadow run" in board.attempt(publisher.site)
+    found = "\n".join(lines())
+    for pattern in (
+        r"Before it: release 1\.",
+        r"Last check: 20.*; the highest release offered was 3\.",
+        r"Shadow run of release 3, 20\S+: 60 frames of the service\.",
+        r"  agreement: \d\d\.\d% \(accepted: at least 95\.0%\)",
+        r"  latency: median \S+ ms instead of \S+ ms, \S+ times \(accepted: up to 3\); p99 \S+ ms instead of",
+        r"  memory: \S+ MB instead of \S+ MB",
+        r"Refused: \w{12}: Release 3 is refused by the shadow run: it agrees",
+        r"Last run, 20\S+: it failed\. Release 3 is refused",
+    ):
+        assert re.search(pattern, found), f"{pattern} is not in:\n{found}"
+    assert "{" not in found
+
+
+def test_what_an_update_says_is_readable() -> None:
+    result = {"result": "nothing new", "release": 2, "newest": 3, "refused": {3: "it is slow"}}
+    assert update_lines(result) == [
+        "Nothing new: release 2 is in use, and 3 is the highest offered.",
+        "Release 3 is refused: it is slow",
+    ]
+    assert update_lines({"result": "installed", "release": 3}) == ["Release 3 is installed and in use."]

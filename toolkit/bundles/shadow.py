@@ -1,0 +1,134 @@
+"""The limits of the shadow run that a bundle with updates brings, and the agreement that the workstation measures.
+
+Before a board switches to a new release, it lets both releases answer the same frames
+(`edgepress.runtime.updates.shadow`). How often they should agree is measured here, on the test items, with the models
+of the newest published release. The lower end of the 95 % interval goes into the bundle under the model's SHA-256, so
+that a board with another model does not take it for its own.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress.converters.scratch import ScratchFolder
+from edgepress.runtime.updates.frames import MAX_FRAMES
+from edgepress.toolkit.benchmarking.collect import collect_answers
+from edgepress.toolkit.bundles.updates import published_releases
+from edgepress.toolkit.bundles.verify import verify
+from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.errors import EdgepressError, InputError
+from edgepress.toolkit.quantities import SHARE, parsed
+from edgepress.toolkit.stats.samples import share_interval
+from edgepress.toolkit.workers.opening import Candidate
+
+SHADOW_FRAMES = 200
+"""Number of frames that both releases answer."""
+MAX_SLOWDOWN = 1.2
+"""Largest ratio of the median latencies, new to old."""
+ITEMS = 1000
+"""Largest number of test items on which the agreement is measured."""
+
+
+@dataclass(frozen=True)
+class ShadowLimits:
+    """Limits that hold on every board; fields as those of `edgepress.runtime.updates.shadow.Limits`."""
+
+    frames: int
+    max_slowdown: float
+    min_agreement: float | None
+
+    @classmethod
+    def of(cls, frames: int, max_slowdown: float, min_agreement: str | float | None, *, updates: bool) -> ShadowLimits:
+        """The limits, after checks.
+
+        Raises:
+            InputError: One is out of range, or the bundle has no updates.
+        """
+        if not updates and (frames, max_slowdown, min_agreement) != (SHADOW_FRAMES, MAX_SLOWDOWN, None):
+            what = "--shadow, --max-slowdown and --min-agreement are about updates, and this bundle has none."
+            raise InputError(what, "Give the published folder: --updates FOLDER")
+        if not 0 <= frames <= MAX_FRAMES:
+            raise InputError(f"--shadow is {frames}; accepted: 0 to {MAX_FRAMES} frames.")
+        if not 1 <= max_slowdown <= 1000:
+            raise InputError(f"--max-slowdown is {max_slowdown:g}; accepted: 1 to 1000, such as 1.2.")
+        least = parsed("--min-agreement", min_agreement, SHARE)
+        if least is not None and least > 1:
+            raise InputError(f"--min-agreement is {min_agreement}; accepted: at most 100%.")
+        return cls(frames, max_slowdown, least)
+
+
+def measured_agreement(
+    model: Path,
+    data: DataSet | None,
+    limits: ShadowLimits,
+    *,
+    published: Path,
+    name: str,
+    on_step: Callable[[str], None],
+) -> tuple[dict[str, Any], list[str]]:
+    """Measure how often a model agrees with those of the newest published release.
+
+    Args:
+        model: The model file.
+        data: The data whose test items both answer; None: nothing is measured.
+        limits: The limits for all boards; if they say how often files should agree, nothing is measured.
+        published: The published folder.
+        name: Name of the application.
+        on_step: Called with a sentence when a step begins.
+
+    Returns:
+        The limits as the bundle holds them, and notes.
+    """
+    found: dict[str, Any] = asdict(limits) | {"measured": {}}
+    releases = [each for each in published_releases(published, name) if not each[0].withdrawn]
+    newest = max((release.release for release, _ in releases), default=0)
+    if not limits.frames or limits.min_agreement is not None or not newest:
+        return found, []
+    if data is None:
+        return found, [
+            f"Without data, the agreement with release {newest} is not measured, and boards do not judge it."
+        ]
+    on_step(f"Measuring the agreement with release {newest}")
+    few = replace(data, test=Split(data.test.source, data.test.indices[:ITEMS], data.test.y[:ITEMS]))
+    notes = []
+    with ScratchFolder() as temporary:
+        for release, path in releases:
+            if release.release != newest:
+                continue
+            try:
+                sha256, former = _model_of(path, Path(temporary))
+                found["measured"][sha256] = _agreement(former, model, few)
+            except EdgepressError as e:
+                what = f"The agreement with release {newest} is not known, and boards do not judge it:"
+                notes.append(f"{what} {e.message}")
+    return found, notes
+
+
+def _model_of(bundle: Path, folder: Path) -> tuple[str, Path]:
+    """SHA-256 and file of the model in a bundle, unpacked into a folder."""
+    manifest = verify(bundle).manifest
+    (sha256,) = [file.sha256 for file in manifest.files if file.path == manifest.model]
+    path = folder / sha256 / manifest.model
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(bundle) as archive:
+        path.write_bytes(archive.read(f"{manifest.name}/{manifest.model}"))
+    return sha256, path
+
+
+def _agreement(former: Path, model: Path, data: DataSet) -> float:
+    """Lower end of the interval of the share of items with the same best class, 0-1."""
+    best = []
+    for answers in collect_answers([Candidate(former, None, 1), Candidate(model, None, 1)], data):
+        if isinstance(answers, EdgepressError):
+            raise answers
+        assert answers.classes is not None
+        best.append(answers.classes[:, 0])
+    low = share_interval(int(np.sum(best[0] == best[1])), len(best[0])).low
+    assert low is not None
+    return round(low, 4)
