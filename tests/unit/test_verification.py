@@ -12,7 +12,7 @@ import pytest
 from edgepress.converters.metrics import EXACT_DB
 from edgepress.converters.proof.compare import SEEDED, compare, seeded_items, shortcoming
 from edgepress.converters.proof.labels import lost_labels
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.variant import Variant, across
 from edgepress.runtime import InputSpec
 from edgepress.runtime.model import softmax
@@ -89,6 +89,19 @@ def test_bounds_of_noise(scheme: str, bound: float) -> None:
     same = compare(true, true, on="x")
     for value, wrong in ((bound - 0.1, True), (bound + 0.1, False)):
         assert bool(shortcoming(dataclasses.replace(same, spread_db=value), SCHEMES[scheme])) == wrong
+
+
+@pytest.mark.parametrize("figure", ["max_error", "relative_error"])
+@pytest.mark.parametrize("scheme", [each for each in SCHEMES.values() if each.max_relative_error is not None])
+def test_bounds_of_the_largest_error(figure: str, scheme: Scheme) -> None:
+    """A share of the largest answer, of a file whose answers are of another size than 1."""
+    true = 4 * logits()
+    same = compare(true, true, on="x")
+    whole = same.largest if figure == "max_error" else 1.0
+    assert scheme.max_relative_error is not None
+    for factor, wrong in ((0.9, False), (1.1, True)):
+        error = factor * scheme.max_relative_error * whole
+        assert bool(shortcoming(dataclasses.replace(same, **{figure: error}), scheme)) == wrong
 
 
 def labelled(right: int, wrong: int, *, certain: float = 0.95, classes: int = 10) -> tuple[Any, Any]:
