@@ -223,6 +223,8 @@ def test_a_reference_is_learned_on_site_and_changes_are_told_in_words() -> None:
     for n in range(199):
         assert watch.look(np.zeros(1), float(rng.uniform())) == {"scenes": n + 1, "learns_from": 200, "alarm": False}
     watch.look(np.zeros(1), float(rng.uniform()))
+    assert watch._test is not None
+    assert watch._test._seen.sum() == 150, "the first quarter sets the edges and is not counted"
     for _ in range(300):
         state = watch.look(np.zeros(1), float(rng.uniform()))
     assert not state["alarm"]

@@ -257,6 +257,17 @@ def test_a_date_ahead_of_the_clock_is_not_kept_alive(publisher: Any, monkeypatch
     assert date_of(found.dated) <= files.utc_now()
 
 
+def test_the_date_of_a_list_never_falls(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boards refuse a list that is older than one they have seen, and clocks of two machines differ."""
+    ahead = files.utc_now() + timedelta(minutes=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "utc_now", lambda: ahead)
+        publisher.publish(1)
+    publisher.publish(2)
+    target = read_repository(publisher.site).targets.signed.targets["demo/releases.json"]
+    assert date_of(parse_list(target_path(publisher.site, target).read_bytes(), "demo").dated) == ahead
+
+
 def test_two_calls_that_begin_a_folder_at_once_do_not_mix(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
