@@ -9,6 +9,7 @@ plain ones, too. `EDGEPRESS_PLAIN_WORKERS=1` makes all of them plain: CI sets it
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -79,7 +80,7 @@ def _open_template() -> socket.socket:
     if _template is None:
         _template, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = worker._ENVIRONMENT | os.environ | {"PYTHONHASHSEED": "0", "PYTHONFAULTHANDLER": "1"}
-        command = [sys.executable, "-P", "-u", __file__, str(theirs.fileno())]
+        command = [sys.executable, "-P", "-u", "-W", "ignore::DeprecationWarning", __file__, str(theirs.fileno())]
         subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL)
         theirs.close()
     return _template
@@ -147,7 +148,8 @@ def _run(request: bytes, pipe: int, log: int) -> NoReturn:
     tempfile.tempdir = None
     sys.argv = ["-c"]
     exec(code.replace(f"serve({number},", f"serve({pipe},"), {"__name__": "__main__"})
-    sys.exit()
+    atexit._run_exitfuncs()
+    os._exit(0)  # to take TensorFlow's modules apart would copy their memory
 
 
 def main() -> None:
