@@ -39,6 +39,7 @@ class Forked:
 
     def __init__(self, command: list[str], *, stdout: Any, env: dict[str, str], pass_fds: Any, **_: Any) -> None:
         self.returncode: int | None = None
+        self._waiting = threading.Lock()
         self._ended, theirs = socket.socketpair()
         request = pickle.dumps((command[-1], os.getcwd(), dict(env), pass_fds[0]))
         with _LOCK:
@@ -52,8 +53,9 @@ class Forked:
         if self.returncode is None:
             if not select.select([self._ended], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("fork", timeout or 0)
-            self.returncode = int(self._ended.recv(32) or b"-9")
-            self._ended.close()
+            with self._waiting:
+                if self.returncode is None:
+                    self.returncode = int(self._ended.recv(32) or b"-9")
         return self.returncode
 
     def kill(self) -> None:
