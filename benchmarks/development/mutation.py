@@ -52,8 +52,8 @@ class Room(NamedTuple):
 
     Attributes:
         files: Patterns below the root.
-        tests: Names of modules of tests/unit or tests/integration: "stats" is `test_stats.py`; names that do not exist
-            are ignored. `*` stands for the tests of the mutated file in `TESTS`.
+        tests: Names of modules of tests/unit or, if there is none, of tests/integration: "stats" is `test_stats.py`.
+            `*` stands for the tests of the mutated file in `TESTS`.
     """
 
     files: str
@@ -62,7 +62,7 @@ class Room(NamedTuple):
 
 PUBLISHING = "toolkit/publishing/entries.py toolkit/publishing/expiry.py toolkit/publishing/publish.py"
 """What decides about releases; the rest of that room writes files."""
-UPDATES = "runtime/updates/releases.py runtime/updates/state.py runtime/updates/place.py"
+UPDATES = "runtime/updates/releases.py runtime/updates/state.py"
 """What decides which release a board takes, and what it remembers."""
 TESTS = {
     "adaround": "tuning_rounding",
@@ -126,15 +126,15 @@ ROOMS = {
     "acceptance": Room("runtime/acceptance.py toolkit/calibrating/fit.py", "acceptance temperature drift"),
     "compression": Room(
         "toolkit/compression/limits.py toolkit/compression/search.py toolkit/compression/trial.py",
-        "compress trial limits",
+        "trial compress",
     ),
     "sweeping": Room(
         "toolkit/sweeping/front.py toolkit/sweeping/proposals.py toolkit/sweeping/search.py toolkit/sweeping/space.py",
-        "search proposals",
+        "search",
     ),
     "publishing": Room(PUBLISHING, "publishing"),
-    "updates": Room(UPDATES, "releases publishing state place"),
-    "bounds": Room("converters/to_c/bounds.py converters/to_c/arithmetic.py", "c_bounds c_arithmetic"),
+    "updates": Room(UPDATES, "releases publishing update_state"),
+    "bounds": Room("converters/to_c/bounds.py", "c_bounds"),
     "proof": Room("converters/proof/compare.py converters/proof/labels.py", "verification"),
     "repairs": Room("converters/ptq/*.py", "*"),
     "pruning": Room("converters/pruning/*.py", "pruning_plan pruning"),
@@ -366,12 +366,7 @@ def _judged_by_tests(mutants: Sequence[Mutant], room: Room, jobs: int) -> list[O
 
 def _judged(mutants: Sequence[Mutant], tests: str, jobs: int) -> Iterator[Outcome]:
     """Run the tests against each mutant, a few at a time."""
-    files = [
-        str(path)
-        for name in tests.split()
-        for folder in FOLDERS
-        if (path := ROOT / "tests" / folder / f"test_{name}.py").exists()
-    ]
+    files = [_test_file(name) for name in tests.split()]
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         _warm(files, folder)
         began = time.monotonic()
@@ -391,6 +386,19 @@ def _judged(mutants: Sequence[Mutant], tests: str, jobs: int) -> Iterator[Outcom
             code = os.waitstatus_to_exitcode(status)
             how = TOO_LONG if code == -signal.SIGALRM else f"exit code {code}"
             yield Outcome(mutant, code != 0, how)
+
+
+def _test_file(name: str) -> str:
+    """The module of tests of a name.
+
+    Raises:
+        SystemExit: There is none.
+    """
+    paths = [ROOT / "tests" / folder / f"test_{name}.py" for folder in FOLDERS]
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        raise SystemExit(f"There are no tests of the name {name}.")
+    return str(found)
 
 
 def _warm(files: Sequence[str], folder: str) -> None:

@@ -25,7 +25,7 @@ from tuf.api.exceptions import DownloadError, SlowRetrievalError
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import installer, transfer, trust, update, web
 from edgepress.runtime.updates.place import read_place
-from edgepress.runtime.updates.state import MAX_REFUSED, State, read_state, write_state
+from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.update import _alone
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
@@ -386,28 +386,6 @@ def test_bytes_that_are_no_text_are_no_traceback(publisher: Any, board: Any, mon
     assert "fails its self-test" in board.attempt(publisher.site)
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        {"checked": "x"},
-        {"listed": "0001-01-01"},
-        {"channel": "nightly"},
-        {"newest": -1},
-        {"refused": {"a": 1}},
-        {"attempts": {"a": "1"}},
-        {"roots": {"x": "y"}},
-        {"watched": 1},
-        [],
-    ],
-)
-def test_a_state_that_no_updater_writes_is_one_error(tmp_path: Path, document: Any) -> None:
-    path = tmp_path / "state.json"
-    path.write_text(json.dumps(document))
-    with pytest.raises(UpdateError) as refused:
-        read_state(tmp_path)
-    assert f"rm {path}" in str(refused.value)
-
-
 def test_a_damaged_state_is_one_message_of_the_command(publisher: Any, board: Any) -> None:
     path = board.prefix / "updates" / "state.json"
     path.write_text(json.dumps({"newest": -1}))
@@ -421,14 +399,6 @@ def test_a_state_of_a_newer_updater_is_read(publisher: Any, board: Any) -> None:
     (board.prefix / "updates" / "state.json").write_text(json.dumps({"channel": "beta", "future": 1}))
     publisher.publish(2, channel="beta")
     assert board.attempt(publisher.site) == "installed 2"
-
-
-def test_the_largest_state_can_be_read_again(tmp_path: Path) -> None:
-    reason = "\U0001f600\x1b" * 100_000
-    refused = {f"{n:064}": reason for n in range(3 * MAX_REFUSED)}
-    write_state(tmp_path, State(refused=refused, last={"message": reason, "refused": refused}))
-    read = read_state(tmp_path)
-    assert list(read.refused) == list(refused)[-MAX_REFUSED:]
 
 
 def test_the_last_failure_is_shown_whatever_it_was(publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch) -> None:

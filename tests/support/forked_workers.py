@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from typing import Any, NoReturn
 
 from edgepress.converters import worker
@@ -26,8 +27,8 @@ from edgepress.converters.worker import Worker
 
 PLAIN = os.environ.get("EDGEPRESS_PLAIN_WORKERS") == "1" or not hasattr(os, "fork") or not hasattr(os, "pidfd_open")
 """Whether no process is forked."""
-PACKAGES = "numpy tensorflow keras ai_edge_litert.interpreter onnx onnxruntime tf2onnx flatbuffers psutil PIL.Image"
-"""What the template imports."""
+PACKAGES = "numpy tensorflow keras ai_edge_litert.interpreter onnx tf2onnx flatbuffers psutil PIL.Image"
+"""What the template imports; ONNX Runtime would start a thread, which forks do not have."""
 LARGEST = 1 << 20
 """Bytes of a request."""
 _LOCK = threading.Lock()
@@ -149,9 +150,15 @@ def _run(request: bytes, pipe: int, log: int) -> NoReturn:
     sys.path[:0] = [each for each in path if each not in sys.path]
     tempfile.tempdir = None
     sys.argv = ["-c"]
-    exec(code.replace(f"serve({number},", f"serve({pipe},"), {"__name__": "__main__"})
-    atexit._run_exitfuncs()
-    os._exit(0)  # to take TensorFlow's modules apart would copy their memory
+    status = 1
+    try:
+        exec(code.replace(f"serve({number},", f"serve({pipe},"), {"__name__": "__main__"})
+        status = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        os._exit(status)  # to take TensorFlow's modules apart would copy their memory
 
 
 def main() -> None:
