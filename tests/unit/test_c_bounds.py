@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -52,10 +53,20 @@ def test_ranges_are_joined_over_channels_only_where_these_differ() -> None:
     assert (Range.of(1, 2, 2).low.tolist(), Range.of(1, 2, 2).high.tolist()) == ([1, 1], [2, 2])
 
 
-@pytest.mark.parametrize("padded", [False, True])
-def test_padding_is_zero_after_the_zero_point_is_taken_off(padded: bool) -> None:
-    found = made([-3, 5], [-1, 9]).minus(2, padded=padded)
-    assert (found.low.tolist(), found.high.tolist()) == (([-5, 0], [0, 7]) if padded else ([-5, 3], [-3, 7]))
+@pytest.mark.parametrize(
+    ("options", "low", "high"),
+    [({}, [-5, 3], [-3, 7]), ({"padded": False}, [-5, 3], [-3, 7]), ({"padded": True}, [-5, 0], [0, 7])],
+)
+def test_padding_is_zero_after_the_zero_point_is_taken_off(
+    options: dict[str, bool], low: list[int], high: list[int]
+) -> None:
+    found = made([-3, 5], [-1, 9]).minus(2, **options)
+    assert (found.low.tolist(), found.high.tolist()) == (low, high)
+
+
+def test_ranges_can_not_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made([1], [2]).low = np.zeros(1, np.int64)  # type: ignore[misc]
 
 
 def test_rising_functions_keep_the_ends_and_constant_channels_are_counted() -> None:
