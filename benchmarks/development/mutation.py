@@ -75,6 +75,11 @@ TESTS = {
     "channel_scales": "tuning_groups tuning_equalize",
     "equalization": "equalize tuning_limits tuning_equalize",
     "pipeline": "tuning_repair",
+    "plan": "pruning_plan",
+    "importance": "pruning",
+    "links": "pruning",
+    "remove": "pruning",
+    "units": "pruning",
     "score": "judge methods",
     "stages": "tuning_repair",
     "channel_affine": "rewrite_joins",
@@ -103,7 +108,7 @@ TESTS = {
     "plain_shapes": "rewrite_onnx_float",
     "pool_strides": "rewrite_onnx_float",
 }
-"""The tests of files of repairs and of rewrites; those of another rewrite are in "rewrite_" and its name."""
+"""The tests of files of repairs, pruning and rewrites; those of another rewrite are in "rewrite_" and its name."""
 ROOMS = {
     "stats": Room(
         "toolkit/stats/*.py",
@@ -137,7 +142,7 @@ ROOMS = {
     "bounds": Room("converters/to_c/bounds.py", "c_bounds"),
     "proof": Room("converters/proof/compare.py converters/proof/labels.py", "verification"),
     "repairs": Room("converters/ptq/*.py", "*"),
-    "pruning": Room("converters/pruning/*.py", "pruning_plan pruning"),
+    "pruning": Room("converters/pruning/*.py", "*"),
     "retraining": Room("toolkit/retraining/sizes.py", "retraining_sizes"),
     "rewrites": Room("converters/rewrites/*/*.py", "*"),
 }
