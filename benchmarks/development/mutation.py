@@ -140,7 +140,7 @@ ROOMS = {
     "publishing": Room(PUBLISHING, "publishing"),
     "updates": Room(UPDATES, "releases publishing update_state"),
     "bounds": Room("converters/to_c/bounds.py", "c_bounds"),
-    "proof": Room("converters/proof/compare.py converters/proof/labels.py", "verification"),
+    "proof": Room("converters/proof/compare.py converters/proof/labels.py", "lost_labels verification"),
     "repairs": Room("converters/ptq/*.py", "*"),
     "pruning": Room("converters/pruning/*.py", "*"),
     "retraining": Room("toolkit/retraining/sizes.py", "retraining_sizes"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgepress.converters.errors import ConversionError
+from edgepress.converters.pruning.units import Family
 from edgepress.toolkit.retraining import sizes as module
 from edgepress.toolkit.retraining.prune_job import Targets
 from edgepress.toolkit.retraining.sizes import NEAR, Sizes, largest_share, shares
@@ -119,6 +120,42 @@ def test_what_needs_no_pruning_or_can_not_be_pruned_is_said(units: Any) -> None:
     units.families = ()
     with pytest.raises(ConversionError, match="nothing to prune"):
         share_of(units, Measured(), size_bytes=300)
+
+
+def test_what_the_smallest_graph_has_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps the most important unit of each family, and what belongs to none."""
+    kept: list[Any] = []
+    units: Any = SimpleNamespace(families=[Family(np.array([1, 2, 3]), {"a": 1}), Family(np.array([4, 5]), {"b": 1})])
+    units.count = 6
+    costs = SimpleNamespace(total=float, sizes=lambda keep: kept.append(keep.tolist()) or keep.sum())  # type: ignore[func-returns-value]
+    monkeypatch.setattr(module, "PruningCosts", lambda *_: costs)
+    monkeypatch.setattr(module, "without_channels", lambda *_: b"0.25")
+    error = module._unreachable(
+        b"",
+        units,
+        np.array([0, 2, 9, 1, 5, 6.0]),
+        whole=6.0,
+        targets=targets(macs=0.1, size_bytes=100, latency_ms=9.0),
+        sizes=Measured(),
+    )
+    assert kept == [[True, False, True, False, False, True]]
+    assert "50.0% of the multiply-accumulates and an int8 file of 250 B and 2.500 ms" in str(error)
+    assert "50.0%" not in str(
+        module._unreachable(b"", units, np.zeros(6), whole=6.0, targets=targets(size_bytes=999), sizes=Measured())
+    )
+
+
+def test_a_file_is_timed_as_one_thread_of_litert_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def bench(path: Any, engine: str, **options: Any) -> dict[str, Any]:
+        asked.append((path.read_bytes(), engine, options["threads"]))
+        return {"results": [{"p50_us": 1500.0}]}
+
+    monkeypatch.setattr(module, "bench", bench)
+    measured = Measured()
+    assert Sizes.latency_ms(measured, b"0.003") == 1.5
+    assert asked == [(bytes(3), "litert", (1,))]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from edgepress.toolkit.compression.trial import Trial, best_of, with_drop
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.results.packed import packed
 from edgepress.toolkit.stats.choice import Rule
+from edgepress.toolkit.stats.posterior import Evidence, probability_within
 
 COUNT = 200
 
@@ -145,3 +146,20 @@ def test_each_limit_is_about_its_own_figure():
 @pytest.mark.parametrize("name", ["max_ram", "max_flash"])
 def test_each_limit_on_exported_c_needs_its_export(name):
     assert Limits.of(**{name: 1000}).exported
+
+
+def test_a_file_that_answers_as_the_float_file_is_as_sure_as_any_can_be():
+    """Its probability is exactly that of a file that answers alike: with these items, none is surer."""
+    state = empty_search(confidence=0.9999, drop=0.5)
+    alike = probability_within(Evidence(COUNT, 0, 0, expected_lost=0.5), 0.005)
+    state.trials.append(replace(trial(1, 1, [], limit=0.5, size_bytes=1, latency_us=1.0), probability=alike))
+    assert state.settled
+    state.trials[0] = replace(state.trials[0], probability=alike - 1e-6)
+    assert not state.settled
+
+
+@pytest.mark.parametrize(("seconds", "up"), [(3600.0, False), (3600.1, True), (0.0, False)])
+def test_the_time_is_up_after_the_minutes(seconds, up):
+    state = empty_search()
+    state.builder.cache.seconds = seconds
+    assert state.time_is_up is up

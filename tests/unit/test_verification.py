@@ -324,6 +324,19 @@ def test_rounding_of_probabilities_is_no_error_before_softmax() -> None:
     assert shortcoming(found, SCHEMES["onnx-float32"]) == ""
 
 
+def test_seeded_items_are_smooth_fields_with_noise_and_are_clipped() -> None:
+    found = seeded_items(InputSpec.image(9, 13, "rgb"), 16, seed=4)
+    random = np.random.default_rng(4)
+    coarse, noise = random.uniform(0, 255, (16, 5, 5, 3)), random.normal(0, 8, (16, 9, 13, 3))
+    for row, column in ((0, 0), (-1, -1), (0, -1), (-1, 0)):
+        exact = coarse[:, row, column] + noise[:, row, column]
+        np.testing.assert_array_equal(found[:, row, column], np.clip(np.rint(exact), 0, 255))
+    middle = coarse[:, 2, 2] + noise[:, 4, 6]
+    np.testing.assert_array_equal(found[:, 4, 6], np.clip(np.rint(middle), 0, 255))
+    dark = seeded_items(InputSpec.image(9, 13, "rgb"), 16, seed=4, scale=0.1)
+    assert dark.max() <= 29, "numbers below 0 are 0"
+
+
 def test_seeded_items_differ_from_one_another() -> None:
     items = seeded_items(InputSpec.image(20, 30, "rgb"), 8)
     assert items.shape == (8, 20, 30, 3)
