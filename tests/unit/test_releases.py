@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgepress.runtime.updates.place import Place
-from edgepress.runtime.updates.releases import Release, offered, position
+from edgepress.runtime.updates.releases import MAX_RELEASE, Release, offered, position
 from edgepress.runtime.updates.state import State
 from edgepress.runtime.updates.update import choose
 
@@ -89,3 +89,7 @@ def test_what_the_user_left_does_not_come_back_and_a_newer_one_does(place: Place
 def test_an_older_former_release_changes_nothing(place: Place) -> None:
     leave(place, 2)
     assert choose(place, State(), [release(4)]) == release(4)
+
+
+def test_numbers_of_releases_reach_a_thousand_million() -> None:
+    assert MAX_RELEASE == 999_999_999
