@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from records import assert_frozen
 
+from edgepress.runtime.updates import releases
 from edgepress.runtime.updates.place import Place
-from edgepress.runtime.updates.releases import MAX_RELEASE, Release, offered, position
+from edgepress.runtime.updates.releases import MAX_RELEASE, Release, ReleaseList, offered, position
 from edgepress.runtime.updates.state import State
 from edgepress.runtime.updates.update import choose
 
@@ -89,6 +91,12 @@ def test_what_the_user_left_does_not_come_back_and_a_newer_one_does(place: Place
 def test_an_older_former_release_changes_nothing(place: Place) -> None:
     leave(place, 2)
     assert choose(place, State(), [release(4)]) == release(4)
+
+
+def test_the_longest_list_is_within_its_limit_and_records_are_frozen() -> None:
+    many = tuple(dataclasses.replace(release(1), release=MAX_RELEASE - n) for n in range(releases.MAX_RELEASES))
+    assert len(ReleaseList("demo", "2026-11-28T16:00:00Z", many).to_bytes()) < releases.MAX_LIST_BYTES
+    assert_frozen(releases, by_position=frozenset({"Release", "ReleaseList"}))
 
 
 def test_numbers_of_releases_reach_a_thousand_million() -> None:
