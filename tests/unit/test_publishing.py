@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,21 @@ import pytest
 import scripts
 from hypothesis import given
 from hypothesis import strategies as st
+from records import assert_frozen
 from tuf.api.metadata import Metadata, Root, Timestamp
 
 from edgepress.runtime.errors import EdgepressError, UpdateError
-from edgepress.runtime.updates.releases import Release, ReleaseList, date_of, offered, parse_list, position
+from edgepress.runtime.updates.releases import (
+    MAX_RELEASES,
+    Release,
+    ReleaseList,
+    date_of,
+    offered,
+    parse_list,
+    position,
+)
 from edgepress.toolkit.errors import InputError, PublishError
-from edgepress.toolkit.publishing import keys, start
+from edgepress.toolkit.publishing import entries, expiry, keys, start
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import repository as files
 from edgepress.toolkit.publishing.expiry import check
@@ -311,6 +321,25 @@ def test_each_application_has_its_own_list_and_numbers(publisher: Any) -> None:
     assert set(listed(publisher)) == {5}
     assert not listed(publisher)[5].withdrawn
     assert check(publisher.site).targets == 3  # a bundle, and two lists
+
+
+def test_a_list_holds_so_many_releases_and_no_more() -> None:
+    def entry(number: int) -> Release:
+        return Release(number, f"{number:064x}", f"demo/{number}.zip", ("pi64-py313",))
+
+    full = tuple(entry(number) for number in range(1, MAX_RELEASES))
+    last = entries.with_release(ReleaseList("demo", "", full), entry(MAX_RELEASES))
+    assert len(last.releases) == MAX_RELEASES
+    assert last.releases[-1] == entry(MAX_RELEASES)
+    again = entries.with_release(last, dataclasses.replace(entry(MAX_RELEASES), share=0.5))
+    assert again.releases[-1].share == 0.5
+    with pytest.raises(PublishError, match=f"has {MAX_RELEASES} releases; accepted: up to {MAX_RELEASES}"):
+        entries.with_release(last, entry(MAX_RELEASES + 1))
+
+
+def test_records_are_frozen() -> None:
+    assert_frozen(expiry, by_position=frozenset({"Expiry", "Checked"}))
+    assert_frozen(publishing, by_position=frozenset({"Published"}))
 
 
 def test_two_calls_that_begin_a_folder_at_once_do_not_mix(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from edgepress.toolkit.compression.limits import Limits
 from edgepress.toolkit.compression.search import StrategySearch
+from edgepress.toolkit.compression.step_cache import FATAL
 from edgepress.toolkit.compression.strategies import Strategy, search
 from edgepress.toolkit.compression.trial import Trial, best_of, with_drop
-from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.results.packed import packed
 from edgepress.toolkit.stats.choice import Rule
 from edgepress.toolkit.stats.posterior import Evidence, probability_within
@@ -163,3 +164,53 @@ def test_the_time_is_up_after_the_minutes(seconds, up):
     state = empty_search()
     state.builder.cache.seconds = seconds
     assert state.time_is_up is up
+
+
+def test_a_document_of_a_trial_has_no_single_answers():
+    found = trial(1, 1, [0], size_bytes=9).to_dict()
+    assert found["file"] == "f"
+    assert found["size_bytes"] == 9
+    assert "correct" not in found
+    assert "expected_lost" not in found
+    assert Trial(scheme="s").to_dict()["file"] is None
+
+
+def schemes_tried(convert, source=None):
+    """What a search remembers of two schemes, each timed by nobody."""
+    state = empty_search()
+    state.trials.append(replace(trial(0, 0, []), strategy="float"))
+    state.builder.convert = convert
+    state.measurer.measure = lambda made, reference: made
+    return state.try_schemes("how", ["tflite-int8", "tflite-int4"], source)
+
+
+def test_the_time_of_a_model_is_shared_by_its_files():
+    paths = []
+
+    def convert(path, schemes, **_):
+        paths.append(path)
+        return [Trial(scheme=scheme, seconds=1.0) for scheme in schemes]
+
+    files = schemes_tried(convert, lambda: (Path("net"), {"share": 0.5}, 10.0))
+    assert [each.seconds for each in files] == [6.0, 6.0]
+    assert [each.facts for each in files] == [{"share": 0.5}] * 2
+    assert [each.how for each in files] == ["how"] * 2
+    assert [each.seconds for each in schemes_tried(convert)] == [1.0, 1.0]
+    assert paths == [Path("net"), Path("m.keras")]
+
+
+def test_schemes_that_can_not_be_made_are_trials_that_say_why():
+    def fails(*_, **__):
+        raise EdgepressError("It can't be made.", "Try another.")
+
+    files = schemes_tried(fails)
+    assert [each.scheme for each in files] == ["tflite-int8", "tflite-int4"]
+    assert {each.error for each in files} == {"It can't be made. Try another."}
+
+
+def test_what_ends_a_search_is_not_taken_for_a_failed_scheme():
+    def interrupts(*_, **__):
+        raise FATAL[0]("x")
+
+    with pytest.raises(FATAL[0]):
+        schemes_tried(interrupts)
