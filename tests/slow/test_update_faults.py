@@ -14,7 +14,8 @@ sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "faults"))
 cuts = scripts.script("benchmarks/updates/power_cuts.py")
 histories = scripts.script("benchmarks/updates/histories.py")
 needs_tracing = pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() not in cuts.NUMBERS, reason="traces system calls"
+    sys.platform != "linux" or platform.machine() not in sys.modules["install_kills"].NUMBERS,
+    reason="traces system calls",
 )
 
 
