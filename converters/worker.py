@@ -106,11 +106,13 @@ class Worker:
         if python is not None:
             environment["PYTHONPATH"] = str(_link_edgepress(Path(self._folder.name)))
             environment.pop("PYTHONHOME", None)
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=environment, **options
-        )
+        self._process = self._start(command, stdout=self._log, env=environment, **options)
         self._pid = self._process.pid
         theirs.close()
+
+    def _start(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        """Start the process; its errors go where its output goes."""
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **options)
 
     def __enter__(self) -> Worker:
         return self

@@ -164,6 +164,28 @@ def keras_found(run: Any) -> Any:
     return inspect(run.model)
 
 
+@pytest.fixture(scope="session")
+def digits_bundle(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A bundle of the int8 file, signed if OpenSSH is installed; read-only."""
+    from bundling import signed_bundle
+
+    return signed_bundle(run, tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def unpacked(digits_bundle: Any, tmp_path: Path) -> Path:
+    """The folder of that bundle's files."""
+    from bundling import unpack
+
+    return unpack(digits_bundle, tmp_path / "unpacked")
+
+
+@pytest.fixture
+def own_runtime_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the runtime keeps is of this test alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of the user's engines, which does not exist yet."""

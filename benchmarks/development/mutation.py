@@ -1,7 +1,7 @@
-"""Measure how many wrong changes to pure code the unit tests notice: mutation testing, without TensorFlow.
+"""Measure how many wrong changes to code that decides and computes the tests notice: mutation testing.
 
     pip install cosmic-ray==8.7.0
-    python benchmarks/development/mutation.py --sample 60               # 60 mutants a room, about ten minutes
+    python benchmarks/development/mutation.py --sample 60               # 60 mutants a room
     python benchmarks/development/mutation.py --rooms stats,comparison  # every mutant of two rooms
     python benchmarks/development/mutation.py --named                   # those of `mutation_named.toml` alone
 
@@ -48,14 +48,72 @@ SURVIVORS, NAMED = (Path(__file__).with_name(f"mutation_{name}.toml") for name i
 
 
 class Room(NamedTuple):
-    """Files that are mutated, as patterns below the root, and the modules of tests/unit that must notice."""
+    """Files that are mutated, and the tests that must notice.
+
+    Attributes:
+        files: Patterns below the root.
+        tests: Names of modules of tests/unit or, if there is none, of tests/integration: "stats" is `test_stats.py`.
+            `*` stands for the tests of the mutated file in `TESTS`.
+    """
 
     files: str
     tests: str
 
 
+PUBLISHING = "toolkit/publishing/entries.py toolkit/publishing/expiry.py toolkit/publishing/publish.py"
+"""What decides about releases; the rest of that room writes files."""
+UPDATES = "runtime/updates/releases.py runtime/updates/state.py"
+"""What decides which release a board takes, and what it remembers."""
+TESTS = {
+    "adaround": "tuning_rounding",
+    "layer_rounding": "tuning_rounding",
+    "bias_absorption": "tuning_centre",
+    "bias_correction": "tuning_centre tuning_repair",
+    "calibration": "methods",
+    "channel_links": "tuning_groups",
+    "channel_ranges": "tuning_centre tuning_limits",
+    "channel_scales": "tuning_groups tuning_equalize",
+    "equalization": "equalize tuning_limits tuning_equalize",
+    "pipeline": "tuning_repair",
+    "plan": "pruning_plan",
+    "importance": "pruning",
+    "links": "pruning",
+    "remove": "pruning",
+    "units": "pruning",
+    "score": "judge methods",
+    "stages": "tuning_repair",
+    "channel_affine": "rewrite_joins",
+    "concat_tree": "rewrite_joins",
+    "fold_pool": "rewrite_joins",
+    "dense_products": "rewrite_small_products",
+    "float16_biases": "rewrite_float16",
+    "single_mean": "rewrite_fold_normalization",
+    "windows": "rewrite_line_pads rewrite_wide_taps rewrite_unused_taps rewrite_grouped_depthwise",
+    "int8": "rewrite_integer_kernels rewrite_lookup_islands",
+    "layer_norm": "rewrite_layer_norm rewrite_onnx_dense",
+    "dense": "rewrite_onnx_dense",
+    "gelu": "rewrite_onnx_dense",
+    "float_gelu": "rewrite_onnx_dense onnx_emission_turns",
+    "depthwise_channels": "rewrite_onnx_int8",
+    "quantized_hard_sigmoid": "rewrite_onnx_int8",
+    "relu_bytes": "rewrite_onnx_int8",
+    "swish": "rewrite_onnx_int8 rewrite_onnx_int8_input",
+    "first_convolution": "rewrite_onnx_int8_input",
+    "input_bytes": "rewrite_onnx_int8_input",
+    "input_zero": "rewrite_onnx_int8_input",
+    "hard_gates": "rewrite_onnx_float",
+    "hard_sigmoid": "rewrite_onnx_float",
+    "input_scale": "rewrite_onnx_float",
+    "pads": "rewrite_onnx_float",
+    "plain_shapes": "rewrite_onnx_float",
+    "pool_strides": "rewrite_onnx_float",
+}
+"""The tests of files of repairs, pruning and rewrites; those of another rewrite are in "rewrite_" and its name."""
 ROOMS = {
-    "stats": Room("toolkit/stats/*.py", "stats posterior choice remarks_items intervals metrics"),
+    "stats": Room(
+        "toolkit/stats/*.py",
+        "stats posterior choice remarks_items intervals metrics acceptance temperature expected",
+    ),
     "comparison": Room(
         "toolkit/comparison/*.py",
         "comparison gates matching comparison_text compare_models compare",
@@ -68,6 +126,25 @@ ROOMS = {
     "more": Room("toolkit/benchmarking/more.py", "benchmark_more"),
     "formats": Room("toolkit/data/idx.py toolkit/data/npz.py toolkit/text.py", "data_formats data_idx data text"),
     "archive": Room("toolkit/bundles/archive.py toolkit/bundles/manifest.py", "archive"),
+    "expected": Room("toolkit/benchmarking/expected.py toolkit/benchmarking/accepted.py", "expected accepted"),
+    "drift": Room("runtime/drift.py", "drift drift_proof"),
+    "acceptance": Room("runtime/acceptance.py toolkit/calibrating/fit.py", "acceptance temperature drift"),
+    "compression": Room(
+        "toolkit/compression/limits.py toolkit/compression/search.py toolkit/compression/trial.py",
+        "trial compress",
+    ),
+    "sweeping": Room(
+        "toolkit/sweeping/front.py toolkit/sweeping/proposals.py toolkit/sweeping/search.py toolkit/sweeping/space.py",
+        "search",
+    ),
+    "publishing": Room(PUBLISHING, "publishing"),
+    "updates": Room(UPDATES, "releases publishing update_state"),
+    "bounds": Room("converters/to_c/bounds.py", "c_bounds"),
+    "proof": Room("converters/proof/compare.py converters/proof/labels.py", "lost_labels verification"),
+    "repairs": Room("converters/ptq/*.py", "*"),
+    "pruning": Room("converters/pruning/*.py", "*"),
+    "retraining": Room("toolkit/retraining/sizes.py", "retraining_sizes"),
+    "rewrites": Room("converters/rewrites/*/*.py", "*"),
 }
 PRELOAD = (
     "numpy scipy.stats sklearn.metrics hypothesis pydantic typer rich.table PIL.Image psutil jinja2 _pytest.python"
@@ -101,6 +178,8 @@ OTHERS = {
     }.items()
 }
 """What an operator is replaced by, in Cosmic Ray's names."""
+FOLDERS = ("unit", "integration")
+"""Folders of tests."""
 TOO_LONG = "time limit"
 LIMIT_BYTES = 8 << 30
 """Of a fork's memory: a mutant may ask for all of it."""
@@ -140,7 +219,7 @@ class Outcome(NamedTuple):
 def main() -> int:
     """Run the mutants and print the scores."""
     args = _arguments()
-    sys.path[:0] = [str(ROOT / ".types"), *(str(ROOT / "tests" / part) for part in ("support", "unit"))]
+    sys.path[:0] = [str(ROOT / ".types"), *(str(ROOT / "tests" / part) for part in ("support", *FOLDERS))]
     os.chdir(ROOT)
     _links()
     os.environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "EDGEPRESS_EXAMPLES": str(EXAMPLES)}
@@ -158,7 +237,7 @@ def main() -> int:
         mutants = [m for path in files for m in mutants_of(path)]
         if args.sample:
             mutants = random.Random(args.seed).sample(mutants, min(args.sample, len(mutants)))
-        outcomes[name] = list(_judged(mutants, room.tests, args.jobs))
+        outcomes[name] = _judged_by_tests(mutants, room, args.jobs)
         _report(name, outcomes[name], reasons)
     every = [o for found in outcomes.values() for o in found]
     killed = sum(o.killed for o in every)
@@ -281,9 +360,18 @@ def _short(old: str, new: str, around: int = 40) -> list[str]:
 # Tests.
 
 
+def _judged_by_tests(mutants: Sequence[Mutant], room: Room, jobs: int) -> list[Outcome]:
+    """Run the tests of each mutant's file against it."""
+    groups: dict[str, list[Mutant]] = {}
+    for mutant in mutants:
+        own = TESTS.get(mutant.path.stem, f"rewrite_{mutant.path.stem}")
+        groups.setdefault(room.tests.replace("*", own), []).append(mutant)
+    return [outcome for tests, group in groups.items() for outcome in _judged(group, tests, jobs)]
+
+
 def _judged(mutants: Sequence[Mutant], tests: str, jobs: int) -> Iterator[Outcome]:
     """Run the tests against each mutant, a few at a time."""
-    files = [str(path) for name in tests.split() if (path := ROOT / "tests" / "unit" / f"test_{name}.py").exists()]
+    files = [_test_file(name) for name in tests.split()]
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         _warm(files, folder)
         began = time.monotonic()
@@ -303,6 +391,19 @@ def _judged(mutants: Sequence[Mutant], tests: str, jobs: int) -> Iterator[Outcom
             code = os.waitstatus_to_exitcode(status)
             how = TOO_LONG if code == -signal.SIGALRM else f"exit code {code}"
             yield Outcome(mutant, code != 0, how)
+
+
+def _test_file(name: str) -> str:
+    """The module of tests of a name.
+
+    Raises:
+        SystemExit: There is none.
+    """
+    paths = [ROOT / "tests" / folder / f"test_{name}.py" for folder in FOLDERS]
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        raise SystemExit(f"There are no tests of the name {name}.")
+    return str(found)
 
 
 def _warm(files: Sequence[str], folder: str) -> None:

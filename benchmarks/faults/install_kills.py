@@ -31,7 +31,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -367,6 +367,45 @@ class Bench:
         return [f"left: {extra} {kept}"] if extra or len(kept) > 2 else []
 
 
+class Kills:
+    """Kills of a scenario at each of its changing calls, and what was wrong after them.
+
+    Args:
+        calls: The calls, in order.
+        every: Kill at every n-th call only.
+        say: Called with each violation and a summary.
+
+    Attributes:
+        numbers: The numbers of the calls to kill at, from 1.
+        violations: How many were found so far.
+    """
+
+    def __init__(self, calls: Sequence[str], every: int, say: Callable[[str], None]) -> None:
+        self._calls = calls
+        self._say = say
+        self._verdicts: dict[str, list[str]] = {}
+        self.numbers = range(1, len(calls) + 1, every)
+        self.violations = 0
+
+    def judge(
+        self, name: str, number: int, made: Sequence[str], *, remains: str, wrong: Callable[[], list[str]]
+    ) -> None:
+        """Check what a kill left, once for the same remains, and say what is wrong."""
+        if remains not in self._verdicts:
+            self._verdicts[remains] = wrong()
+        for text in self._verdicts[remains]:
+            self.violations += 1
+            last = made[-1] if made else "none"
+            self._say(f"  {name}, call {number} of {len(self._calls)} ({last}): {text.strip()}")
+
+    def summary(self, name: str) -> tuple[int, int]:
+        """Say how many kills there were, of which kinds; returns the numbers of kills and of violations."""
+        kinds = ", ".join(f"{self._calls.count(kind)} {kind}" for kind in sorted({*self._calls}))
+        verdicts = f"{len(self._verdicts)} different remains, {self.violations} violations"
+        self._say(f"{name}: {len(self.numbers)} kills ({kinds}), {verdicts}")
+        return len(self.numbers), self.violations
+
+
 def kill_all(
     bench: Bench, name: str, *, alone: bool, every: int = 1, say: Callable[[str], None] = print
 ) -> tuple[int, int]:
@@ -375,32 +414,28 @@ def kill_all(
     start = bench.prepare(scenario)
     command = bench.command(*scenario.action)
     calls = traced(command, 0, alone=False, log=bench.log)
-    violations = 0
-    numbers = range(1, len(calls) + 1, every)
-    verdicts: dict[str, list[str]] = {}
-    for number in numbers:
+    kills = Kills(calls, every, say)
+    for number in kills.numbers:
         bench.restore(start)
         made = traced(command, number, alone=alone, log=bench.log)
-        remains = bench.remains()
-        if remains not in verdicts:
-            verdicts[remains] = bench.wrong(scenario)
-        for text in verdicts[remains]:
-            violations += 1
-            say(f"  {name}, call {number} of {len(calls)} ({made[-1] if made else 'none'}): {text.strip()}")
-    how = "one process" if alone else "all processes"
-    kinds = ", ".join(f"{calls.count(kind)} {kind}" for kind in sorted({*calls}))
-    say(f"{name}, {how}: {len(numbers)} kills ({kinds}), {len(verdicts)} different remains, {violations} violations")
-    return len(numbers), violations
+        kills.judge(name, number, made, remains=bench.remains(), wrong=lambda: bench.wrong(scenario))
+    return kills.summary(f"{name}, {'one process' if alone else 'all processes'}")
 
 
-def main() -> None:
-    """Kill all scenarios that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, separated by commas")
+def parse_arguments(description: str | None, scenarios: Iterable[str]) -> argparse.Namespace:
+    """The options of a script that kills scenarios; exits where it can't run."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(scenarios), help="scenarios, separated by commas")
     parser.add_argument("--every", type=int, default=1, help="kill at every n-th call only")
     arguments = parser.parse_args()
     if platform.machine() not in NUMBERS or sys.platform != "linux":
         sys.exit("Needs Linux on x86-64 or arm64.")
+    return arguments
+
+
+def main() -> None:
+    """Kill all scenarios that were asked for."""
+    arguments = parse_arguments(__doc__, SCENARIOS)
     kills = violations = 0
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         bench = Bench(Path(folder))

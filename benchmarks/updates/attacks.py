@@ -50,6 +50,8 @@ from edgepress.toolkit.publishing.start import TUF_ROLES, rotate
 
 DAYS = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.UTC)
+FIRST_RELEASE: Path | None = None
+"""A folder with a publisher and a board of release 1, which worlds are copies of; None: each is made anew."""
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""
 
@@ -59,12 +61,16 @@ class World:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
+        copied = FIRST_RELEASE is not None and not options
+        if FIRST_RELEASE is not None and copied:
+            shutil.copytree(FIRST_RELEASE, folder, symlinks=True, dirs_exist_ok=True)
         self.publisher = Publisher(folder / "publisher", **options)
         self.board = Board(folder / "board")
-        self.publisher.publish(1)
-        done = self.board.install(self.publisher.bundle(1))
-        if done.returncode:
-            raise RuntimeError(done.stderr)
+        if not copied:
+            self.publisher.publish(1)
+            done = self.board.install(self.publisher.bundle(1))
+            if done.returncode:
+                raise RuntimeError(done.stderr)
         self.check("nothing new")
         self.mirrors = 0
 

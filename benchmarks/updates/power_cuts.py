@@ -16,9 +16,7 @@ and the calls are real; the model is a stub. Exits with 1 if anything was not as
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import platform
 import re
 import shutil
 import sys
@@ -30,7 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "updates"))
 
-from install_kills import MEMORY, NUMBERS, traced
+from install_kills import MEMORY, Kills, parse_arguments, traced
 from simulated import Board, Publisher, complete
 
 from edgepress.toolkit.publishing.start import rotate
@@ -146,33 +144,19 @@ def cut_all(name: str, folder: Path, *, every: int = 1, say: Callable[[str], Non
     """Kill a scenario at each of its changing calls; returns the numbers of kills and of violations."""
     bench = Bench(folder, SCENARIOS[name])
     calls = traced(bench.command(), 0, alone=False, log=bench.log)
-    verdicts: dict[str, list[str]] = {}
-    violations = 0
-    numbers = range(1, len(calls) + 1, every)
-    for number in numbers:
+    kills = Kills(calls, every, say)
+    for number in kills.numbers:
         bench.restore()
         made = traced(bench.command(), number, alone=False, log=bench.log)
-        remains = bench.remains()
-        if remains not in verdicts:
-            verdicts[remains] = bench.wrong()
+        kills.judge(name, number, made, remains=bench.remains(), wrong=bench.wrong)
         if number % 20 == 0:
             print(f"{name}: {number} of {len(calls)}", file=sys.stderr, flush=True)
-        for text in verdicts[remains]:
-            violations += 1
-            say(f"  {name}, call {number} of {len(calls)} ({made[-1] if made else 'none'}): {text}")
-    kinds = ", ".join(f"{calls.count(kind)} {kind}" for kind in sorted({*calls}))
-    say(f"{name}: {len(numbers)} kills ({kinds}), {len(verdicts)} different remains, {violations} violations")
-    return len(numbers), violations
+    return kills.summary(name)
 
 
 def main() -> None:
     """Kill all scenarios that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, separated by commas")
-    parser.add_argument("--every", type=int, default=1, help="kill at every n-th call only")
-    arguments = parser.parse_args()
-    if platform.machine() not in NUMBERS or sys.platform != "linux":
-        sys.exit("Needs Linux on x86-64 or arm64.")
+    arguments = parse_arguments(__doc__, SCENARIOS)
     kills = violations = 0
     for name in arguments.only.split(","):
         with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:

@@ -12,14 +12,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.text import json_text
 from edgepress.runtime.updates.place import board_type, read_place
-from edgepress.runtime.updates.update import update
+from edgepress.runtime.updates.update import status, update
 from edgepress.toolkit.bundles.archive import write_archive
 from edgepress.toolkit.bundles.manifest import NAME as MANIFEST
 from edgepress.toolkit.bundles.manifest import Manifest, describe_files
@@ -171,13 +173,14 @@ def make_bundle(
 
 
 class Publisher:
-    """A published folder and its keys, below a folder."""
+    """A published folder and its keys, below a folder; made with these options unless they are there."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
         self.site = folder / "site"
         self.keys = folder / "keys"
-        init(self.site, self.keys, **options)
+        if not self.site.exists():
+            init(self.site, self.keys, **options)
 
     def bundle(self, release: int, *, broken: bool = False, **more: Any) -> Path:
         """Make the bundle of a release; further arguments are those of `make_bundle`."""
@@ -197,12 +200,14 @@ class Publisher:
 
 
 class Board:
-    """An installation in a folder."""
+    """An installation in a folder, which is made unless it is there."""
 
     def __init__(self, folder: Path, *, board_id: str = "board", python: str = sys.executable) -> None:
         self.prefix = folder / "prefix"
         self.unpacked = folder / "unpacked"
         self.python = python
+        if self.prefix.exists():
+            return
         (self.prefix / "updates").mkdir(parents=True)
         (self.prefix / "releases").mkdir()
         (self.prefix / ".edgepress").write_text(f"{APPLICATION}\n")
@@ -211,7 +216,8 @@ class Board:
     def install(self, bundle: Path, action: str = "install") -> subprocess.CompletedProcess[str]:
         """Unpack a bundle and run its installer."""
         shutil.rmtree(self.unpacked, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "zipfile", "-e", str(bundle), str(self.unpacked)], check=True)
+        with zipfile.ZipFile(bundle) as archive:
+            archive.extractall(self.unpacked)
         script = self.unpacked / APPLICATION / "install.sh"
         words = [action, "--prefix", str(self.prefix), "--python", self.python, "--system"]
         return _run(["sh", str(script), *words])
@@ -237,8 +243,8 @@ class Board:
         return f"installed {result['release']}" if result["result"] == "installed" else str(result["result"])
 
     def status(self) -> dict[str, Any]:
-        """What `run status --json` prints."""
-        document: dict[str, Any] = json.loads(_run(self.command("status", "--json")).stdout)
+        """What `run status --json` prints, asked in this process."""
+        document: dict[str, Any] = json.loads(json_text(status(read_place(self.prefix / "current"))))
         return document
 
     def running(self) -> int | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundling import REPOSITORY, key_pair, signed_bundle, ssh_keygen, unpack
+from bundling import REPOSITORY, key_pair, ssh_keygen
 from serving import Running
 
 from edgepress.converters.schemes import SCHEMES
@@ -29,23 +29,13 @@ from edgepress.toolkit.bundles.verify import verify
 from edgepress.toolkit.errors import BundleError
 
 
-@pytest.fixture(scope="module")
-def made(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return signed_bundle(run, tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture
-def unpacked(made: Bundle, tmp_path: Path) -> Path:
-    return unpack(made, tmp_path / "unpacked")
-
-
-def test_a_bundle_is_not_taken_for_a_model(made: Bundle) -> None:
+def test_a_bundle_is_not_taken_for_a_model(digits_bundle: Bundle) -> None:
     with pytest.raises(ModelFileError, match=r"app\.zip .*bundle"):
-        load(made.path)
+        load(digits_bundle.path)
 
 
-def test_it_holds_what_a_board_needs(made: Bundle, run: Any) -> None:
-    with zipfile.ZipFile(made.path) as archive:
+def test_it_holds_what_a_board_needs(digits_bundle: Bundle, run: Any) -> None:
+    with zipfile.ZipFile(digits_bundle.path) as archive:
         assert archive.testzip() is None
         names = {n.removeprefix("digits/") for n in archive.namelist()}
         modes = {i.filename.rpartition("/")[2]: i.external_attr >> 16 for i in archive.infolist()}
@@ -60,7 +50,7 @@ def test_it_holds_what_a_board_needs(made: Bundle, run: Any) -> None:
     assert {f["path"] for f in manifest["files"]} == names - {NAME}
     assert stat.S_IMODE(modes["install.sh"]) == stat.S_IMODE(modes["run"]) == 0o755
     assert stat.S_IMODE(modes["model.tflite"]) == 0o644
-    assert made.path.stat().st_size < 400_000
+    assert digits_bundle.path.stat().st_size < 400_000
 
 
 def test_samples_are_test_items_that_the_file_gets_right(unpacked: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 from edgepress.converters.worker import ChildDied, Worker, run_in_child
 from edgepress.runtime import InputError
 
+pytestmark = pytest.mark.usefixtures("plain_workers")
+
 
 def test_a_child_hands_over_reports_errors_bugs_and_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "jobs.py").write_text(

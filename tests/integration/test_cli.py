@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from configuring import edgepress
 
 from edgepress.toolkit.cli import app as application
 from edgepress.toolkit.cli import interrupts, logs, screen
@@ -30,13 +31,6 @@ ROOT = Path(__file__).parents[2]
 def _logs_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("COLUMNS", "100")
-
-
-def edgepress(*arguments: str) -> int:
-    """Run the command in this process; its exit code."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    return int(caught.value.code or 0)
 
 
 def apart(*code: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -7,11 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,126 +18,8 @@ from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.compression import builder, measure
 from edgepress.toolkit.compression.compress import compress
 from edgepress.toolkit.compression.earlier import file_of, set_aside
-from edgepress.toolkit.compression.limits import Limits
-from edgepress.toolkit.compression.search import StrategySearch
-from edgepress.toolkit.compression.strategies import Strategy, search
-from edgepress.toolkit.compression.trial import Trial, best_of, with_drop
-from edgepress.toolkit.errors import BoardError, EdgepressError, InputError, TrainingError
-from edgepress.toolkit.results.packed import packed
-from edgepress.toolkit.stats.choice import Rule
-
-COUNT = 200
-
-
-def trial(number: int, cost: int, wrong: list[int], limit: float = 5.0, **figures: Any) -> Trial:
-    correct = np.ones(COUNT, bool)
-    correct[wrong] = False
-    about = {
-        "strategy": f"strategy{cost}",
-        "cost": cost,
-        "how": "",
-        "scheme": "s",
-        "file": Path("f"),
-        "correct": packed(correct),
-    }
-    reference = Trial(strategy="float", cost=0, how="", scheme="s", correct=packed(np.ones(COUNT, bool)))
-    return with_drop(Trial(number=number, **about, **figures), reference, COUNT, limit)
-
-
-def test_limits_are_read_with_and_without_units():
-    limits = Limits.of(0.5, "200kB", 5, "64 MiB")
-    assert limits.values == {"drop": 0.5, "size": 200e3, "latency": 5e3, "memory": 64 * 2**20}
-    assert Limits.of(max_latency="80us").values["latency"] == 80
-    assert Limits.of(max_size=1000).values["size"] == 1000
-    for wrong in ("-3kB", "3 km", "0", "nan", "kB", "1e999kB"):
-        with pytest.raises(InputError, match="--max-size is"):
-            Limits.of(max_size=wrong)
-    with pytest.raises(InputError, match="--max-drop is 101"):
-        Limits.of(101)
-
-
-def test_a_limit_is_missed_above_it_and_by_an_unknown_figure():
-    limits = Limits.of(0.5, "1kB", "1ms")
-    figures = {"drop": 0.5, "size": 1000.0, "latency": 1000.0, "memory": None}
-    assert limits.excess(figures) == {}
-    assert limits.excess(figures | {"drop": 1.5, "size": 2000.0}) == {"drop": 1.0, "size": 2.0}
-    assert limits.excess(figures | {"latency": None}) == {"latency": None}
-
-
-def test_the_best_keeps_the_limits_and_is_what_the_rule_chooses_of_the_sure_ones():
-    limits, rule = Limits.of(5, 1000), Rule()
-    sure = trial(1, 1, [0, 1], size_bytes=900, latency_us=10.0)
-    small = trial(2, 2, [5], size_bytes=500, latency_us=11.0)
-    quick = trial(3, 3, [], size_bytes=950, latency_us=2.0)
-    unsure = trial(4, 1, list(range(8)), size_bytes=100, latency_us=1.0)
-    assert {
-        p: best_of([sure, small, quick, unsure], limits, Rule(prefer=p)) for p in ("balanced", "size", "latency")
-    } == {
-        "balanced": quick,
-        "size": small,
-        "latency": quick,
-    }
-    assert unsure.drop_pp == 4, "within the limit as measured"
-    assert unsure.probability < 0.9 < sure.probability
-    assert best_of([unsure], limits, rule) == unsure, "few items make no file sure"
-    surer = trial(5, 1, list(range(7)), size_bytes=999, latency_us=99.0)
-    assert surer.probability < 0.9
-    assert best_of([unsure, surer], limits, rule) == surer, "then the surest"
-    assert best_of([sure, replace(small, size_bytes=1001)], limits, rule) == sure
-    assert best_of([trial(6, 1, list(range(11)), size_bytes=1)], limits, rule) is None
-    assert best_of([replace(sure, error="does not run"), replace(sure, cost=0)], limits, rule) is None
-
-
-def empty_search(confidence=0.9, drop=5.0):
-    """A search whose builder makes nothing."""
-    from types import SimpleNamespace
-
-    options = SimpleNamespace(validation=SimpleNamespace(test=range(COUNT)), format="tflite", model=Path("m.keras"))
-    builder = SimpleNamespace(options=options, convert=lambda *_: [None], cache=SimpleNamespace(seconds=0.0))
-    return StrategySearch(builder, builder, Limits.of(drop), Rule(confidence), minutes=60, on_trial=lambda t: None)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "drop", "confidence", "settled"),
-    [
-        ([], 5, 0.9, True),
-        (list(range(8)), 5, 0.9, False),  # 4 pp of 5: more exact ways are tried
-        ([], 0.5, 0.9, True),  # 200 items can't make any file sure: nothing more would help
-        ([], 5, 0.9999, True),
-    ],
-)
-def test_cheap_ways_go_on_until_a_file_is_sure_enough_if_the_items_allow_it(wrong, drop, confidence, settled):
-    state = empty_search(confidence, drop)
-    assert not state.settled
-    state.trials.append(trial(1, 1, wrong, size_bytes=1, latency_us=1.0, limit=drop))
-    assert state.best() is not None
-    assert state.settled == settled
-
-
-def test_nothing_is_trained_only_to_be_surer(monkeypatch):
-    state = empty_search()
-    monkeypatch.setattr(StrategySearch, "begin", lambda self, made: None)
-    tried = []
-
-    def adds(name, wrong):
-        def search(state):
-            tried.append(name)
-            state.trials.append(trial(state.cost, state.cost, wrong, size_bytes=1, latency_us=1.0))
-
-        return search
-
-    strategies = [
-        Strategy("int8", "", lambda s: "", adds("int8", list(range(8)))),
-        Strategy("weights", "", lambda s: "", adds("weights", list(range(7)))),
-        Strategy("tune", "", lambda s: "", adds("tune", []), trains=True),
-        Strategy("last", "", lambda s: "", adds("last", [])),
-    ]
-    search(state, tuple(strategies))
-    assert tried == ["int8", "weights"]
-    state = empty_search()
-    tried.clear()
-    search(state, (strategies[0]._replace(apply=adds("int8", list(range(11)))), *strategies[2:]))
-    assert tried == ["int8", "tune"], "what misses a limit is worth a training"
+from edgepress.toolkit.compression.trial import Trial
+from edgepress.toolkit.errors import BoardError, EdgepressError, TrainingError
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from configuring import edgepress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,7 +24,6 @@ from PIL import Image
 from edgepress.toolkit.cli import screen, surroundings
 from edgepress.toolkit.cli.app import app
 from edgepress.toolkit.cli.found_files import may_stand
-from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.cli.option_table import option_names, options_of
 from edgepress.toolkit.cli.settings_file import NAME, READS, SHARED, Settings, load
 from edgepress.toolkit.cli.surroundings import look
@@ -42,12 +42,6 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("COLUMNS", "150")
-
-
-def edgepress(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    return int(caught.value.code or 0)
 
 
 def read(path: str = NAME, *, found: bool = True) -> Settings:

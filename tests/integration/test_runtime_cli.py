@@ -21,10 +21,7 @@ from edgepress.runtime import (
 from edgepress.runtime.__main__ import main
 from edgepress.runtime.bench import bench, best_threads
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_runtime_cache")
 
 
 def test_classify_gives_what_the_model_gives(run: Any, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:

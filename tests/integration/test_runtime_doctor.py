@@ -25,10 +25,7 @@ from edgepress.runtime import board as board_module
 from edgepress.runtime.__main__ import main
 from edgepress.runtime.board import doctor, working_set
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_runtime_cache")
 
 
 def test_doctor_finds_what_works(capsys: pytest.CaptureFixture[str]) -> None:

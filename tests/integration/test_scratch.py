@@ -19,7 +19,10 @@ from edgepress.converters import scratch
 from edgepress.converters.scratch import EMPTY_S, LOCK, ScratchFolder, sweep
 from edgepress.converters.worker import Worker
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills processes")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="kills processes"),
+    pytest.mark.usefixtures("plain_workers"),
+]
 MAKES = """
 import os, sys, time
 from edgepress.converters.scratch import ScratchFolder

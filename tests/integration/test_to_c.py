@@ -24,6 +24,8 @@ from edgepress.converters.to_c.step import SEPARATE
 
 ANSWERS = json.loads((Path(__file__).parents[1] / "support" / "c99" / "answers.json").read_text())["sha256"]
 """Digests of TFLM's answers, which benchmarks/microcontrollers/c99_answers.py prints."""
+FAST = 6
+"""Number of graphs of each kind whose C is compiled in the fast suite; that of all is compiled in CI."""
 needs_gcc = pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 
 
@@ -41,15 +43,31 @@ def digest(answers: Any) -> str:
     return hashlib.sha256(answers.tobytes()).hexdigest()
 
 
+def is_fast(name: str) -> bool:
+    number = name.rpartition("-")[2]
+    return not number.isdecimal() or int(number) < FAST
+
+
+def compiled_graphs(*kinds: str) -> list[Any]:
+    """Names of the graphs of some kinds, or of all, of which those behind the first few are slow."""
+    names = [name for name in GRAPHS if name.startswith(kinds or "")]
+    return [pytest.param(name, marks=[] if is_fast(name) else pytest.mark.slow) for name in names]
+
+
 @pytest.mark.parametrize("name", GRAPHS)
-def test_numpy_and_c_answer_what_tflm_answers(name: str, tmp_path: Path) -> None:
+def test_numpy_answers_what_tflm_answers(name: str, tmp_path: Path) -> None:
     program = lowered(name, tmp_path)
-    rows = given(name, program)
-    assert digest(program.answers(rows)) == ANSWERS[name]
-    if not missing("gcc"):
-        place = placement.place(program, tries=50)
-        sanitized = ("-O0", "-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan")
-        assert digest(Library(program, place, tmp_path / "c", *sanitized).answers(rows)) == ANSWERS[name]
+    assert digest(program.answers(given(name, program))) == ANSWERS[name]
+
+
+@needs_gcc
+@pytest.mark.parametrize("name", compiled_graphs())
+def test_c_answers_what_tflm_answers(name: str, tmp_path: Path) -> None:
+    program = lowered(name, tmp_path)
+    place = placement.place(program, tries=50)
+    sanitized = ("-O0", "-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan")
+    made = Library(program, place, tmp_path / "c", *sanitized)
+    assert digest(made.answers(given(name, program))) == ANSWERS[name]
 
 
 @pytest.mark.skipif("EDGEPRESS_TFLM_PYTHON" not in os.environ, reason="EDGEPRESS_TFLM_PYTHON names no Python with TFLM")
@@ -63,7 +81,7 @@ def test_the_stored_answers_are_those_of_the_wheel(name: str, tmp_path: Path, mo
 
 
 def test_the_graphs_use_every_kernel_and_both_roundings(tmp_path: Path) -> None:
-    steps = [step for name in GRAPHS for step in lowered(name, tmp_path).steps]
+    steps = [step for name in GRAPHS if is_fast(name) for step in lowered(name, tmp_path).steps]
     helpers = {"base", "dot"}
     assert {step.kernel for step in steps} == {path.stem for path in KERNELS.glob("*.c")} - helpers == {*kernel_sizes()}
     assert {step.layer["scaling"]["small"] for step in steps if "scaling" in step.layer} == {0, 1}
@@ -71,7 +89,7 @@ def test_the_graphs_use_every_kernel_and_both_roundings(tmp_path: Path) -> None:
     assert any(0 < step.distances[0] < SEPARATE for step in steps)
 
 
-@pytest.mark.parametrize("name", [name for name in GRAPHS if name.startswith(("removal", "wide", "chain"))])
+@pytest.mark.parametrize("name", compiled_graphs("removal", "wide", "chain"))
 def test_channels_that_never_change_are_left_out_and_the_answers_stay(name: str, tmp_path: Path) -> None:
     program = lowered(name, tmp_path)
     smaller, rows = without_constant_channels(program), given(name, program)
@@ -143,9 +161,7 @@ def with_overlap(step: Any, distance: int) -> Any:
 
 
 @needs_gcc
-@pytest.mark.parametrize(
-    "name", [name for name in GRAPHS if name.startswith(("conv", "depthwise", "max", "average", "mean"))]
-)
+@pytest.mark.parametrize("name", compiled_graphs("conv", "depthwise", "max", "average", "mean"))
 def test_outputs_may_overlap_inputs_at_the_distance_and_not_nearer(name: str, tmp_path: Path) -> None:
     """The distance is enough, by the C itself, and hardly more than needed, by the kernel's reads and writes."""
     program = lowered(name, tmp_path)

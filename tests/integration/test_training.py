@@ -168,18 +168,18 @@ def reads_of_epochs(epochs: int) -> int:
     return 5 * epochs
 
 
-def test_a_finished_run_is_kept_unless_told_otherwise(tmp_path):
-    first = run(tmp_path, arch="dense", epochs=1)
+def test_a_finished_run_is_kept_unless_told_otherwise(finished, tmp_path):
+    folder = shutil.copytree(finished.model.parent, tmp_path / "run")
     with pytest.raises(TrainingError, match="a finished run"):
-        run(tmp_path, arch="dense", epochs=1)
+        run(folder)
     data = bars()
-    again = run(tmp_path, data, arch="dense", epochs=1, resume=True)
-    assert again.metrics == first.metrics
-    assert again.history == first.history
+    again = run(folder, data, resume=True)
+    assert again.metrics == finished.metrics
+    assert again.history == finished.history
     assert data.train.source.reads == 0
-    with pytest.raises(TrainingError, match="epochs was 1 and is 2"):
-        run(tmp_path, arch="dense", epochs=2, resume=True)
-    assert len(run(tmp_path, arch="dense", epochs=2, overwrite=True).history) == 2
+    with pytest.raises(TrainingError, match="epochs was 3 and is 2"):
+        run(folder, epochs=2, resume=True)
+    assert len(run(folder, arch="dense", epochs=2, overwrite=True).history) == 2
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path):
@@ -230,6 +230,7 @@ def test_class_weights_give_every_class_the_same_sum():
     assert given[y].sum() == pytest.approx(4 * 2 / 3)
 
 
+@pytest.mark.slow
 def test_class_weights_change_what_is_learned(tmp_path):
     data = bars()
     rows = data.train.indices[(data.train.y != 0) | (data.train.indices < 9)]
@@ -287,7 +288,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path):
     (tmp_path / "checkpoint.npz").write_bytes(b"PK damaged")
     with pytest.raises(TrainingError, match="can't be read"):
         run(tmp_path, resume=True)
-    assert run(tmp_path, epochs=1, overwrite=True).model.exists()
+    assert run(tmp_path, arch="dense", epochs=1, overwrite=True).model.exists()
 
 
 if __name__ == "__main__":  # the run that test_a_run_killed_... starts: it kills itself in its third epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import math
 import struct
@@ -310,6 +311,7 @@ CALLS = {"ZipFile", "File", "load", "open"}
 OWNERS = {"zipfile", "h5py", "np", "gzip", "tarfile"}
 
 
+@functools.cache
 def modules() -> list[tuple[str, ast.Module]]:
     return [(p.relative_to(room).as_posix(), ast.parse(p.read_text())) for room in ROOMS for p in room.rglob("*.py")]
 

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundling import install, reworked, signed_bundle, unpack
+from bundling import install, reworked
 from scripts import script
-
-from edgepress.toolkit.bundles.build import Bundle
 
 kills = script("benchmarks/faults/install_kills.py")
 needs_tracing = pytest.mark.skipif(
@@ -65,16 +63,6 @@ def test_the_script_notices_half_releases_and_lies(bench: Any) -> None:
 
 def options(prefix: Path) -> tuple[str, ...]:
     return ("--prefix", str(prefix), "--system", "--python", sys.executable)
-
-
-@pytest.fixture(scope="module")
-def made(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return signed_bundle(run, tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture
-def unpacked(made: Bundle, tmp_path: Path) -> Path:
-    return unpack(made, tmp_path / "unpacked")
 
 
 @contextlib.contextmanager

@@ -13,19 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundling import install, reworked, signed_bundle, unpack
+from bundling import install, reworked
 
-from edgepress.toolkit.bundles.build import Bundle, bundle
-
-
-@pytest.fixture(scope="module")
-def made(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return signed_bundle(run, tmp_path_factory.mktemp("bundle"))
-
-
-@pytest.fixture
-def unpacked(made: Bundle, tmp_path: Path) -> Path:
-    return unpack(made, tmp_path / "unpacked")
+from edgepress.toolkit.bundles.build import bundle
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ histories = scripts.script("benchmarks/updates/histories.py")
 bad_releases = scripts.script("benchmarks/updates/bad_releases.py")
 fleet = scripts.script("benchmarks/updates/fleet.py")
 needs_tracing = pytest.mark.skipif(
-    sys.platform != "linux" or platform.machine() not in cuts.NUMBERS, reason="traces system calls"
+    sys.platform != "linux" or platform.machine() not in sys.modules["install_kills"].NUMBERS,
+    reason="traces system calls",
 )
 
 

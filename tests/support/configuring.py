@@ -28,6 +28,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def edgepress(*arguments: str) -> int:
+    """Run the command in this process; its exit code."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     return int(caught.value.code or 0)

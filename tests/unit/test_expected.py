@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from records import assert_frozen
 
 from edgepress.runtime.acceptance import Temperature
+from edgepress.toolkit.benchmarking import expected
 from edgepress.toolkit.benchmarking.collect import Answers
-from edgepress.toolkit.benchmarking.expected import Odds
+from edgepress.toolkit.benchmarking.expected import Odds, expected_lost
 from edgepress.toolkit.workers.answer import judged
 
 Floats = npt.NDArray[np.float32]
@@ -74,3 +76,26 @@ def test_few_labels_give_no_odds() -> None:
     assert Odds.of(answers(scores), labels) is not None
     assert Odds.of(answers(scores[:99]), labels[:99]) is None
     assert Odds.of(Answers("litert", labels, scores.max(axis=1)), labels) is None
+
+
+def test_records_are_frozen() -> None:
+    assert_frozen(expected, by_position=frozenset({"Odds"}))
+
+
+def test_one_file_without_odds_has_no_expected_share() -> None:
+    scores = softmax(np.random.default_rng(0).normal(size=(100, 8)))
+    labels = scores.argmax(axis=1)
+    baseline, file = answers(scores), answers(scores[:, ::-1].copy())
+    odds = Odds.of(baseline, labels)
+    assert odds is not None
+    assert expected_lost(baseline, file, labels) == odds.expected_lost([(baseline, file)])
+    assert expected_lost(answers(scores[:99]), answers(scores[:99]), labels[:99]) is None
+
+
+def test_labels_that_are_none_of_the_best_classes_do_not_count() -> None:
+    scores = softmax(np.random.default_rng(0).normal(size=(150, 8)))
+    labels = scores.argmax(axis=1)
+    labels[:51] = scores[:51].argmin(axis=1)  # the least probable of eight is not among the classes that are kept
+    assert Odds.of(answers(scores), labels) is None
+    labels[0] = scores[0].argmax()
+    assert Odds.of(answers(scores), labels) is not None

@@ -10,7 +10,7 @@ import pytest
 
 from edgepress.converters.metrics import EXACT_DB
 from edgepress.converters.ptq import score as module
-from edgepress.converters.ptq.score import SOUND_DB, Score, Scorer
+from edgepress.converters.ptq.score import HALVED_DB, MARGIN_DB, SOUND_DB, Score, Scorer
 
 TRUTH = np.array([[0.0, 2.0, -1.0], [3.0, 1.0, 0.0], [0.2, 0.4, 4.0], [-1.0, 0.2, -2.0]])
 
@@ -79,3 +79,74 @@ def test_a_file_is_sound_whose_labels_and_values_are_the_models(
     agreement: float | None, noise: float, *, sound: bool
 ) -> None:
     assert Score(None, agreement, noise, np.zeros(0, bool)).sound is sound
+
+
+def hits(right: int, count: int = 400) -> np.ndarray:
+    """The first items are right."""
+    return np.arange(count) < right
+
+
+def scores(won: int, lost: int, noise_db: float = 0.0) -> tuple[Score, Score]:
+    """A file and one before it, of which each is alone right on some items."""
+    before, after = hits(200), hits(200)
+    after[200 : 200 + won] = True
+    after[:lost] = False
+    return Score(None, 1.0, 10 + noise_db, after), Score(None, 1.0, 10.0, before)
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "noise_db", "better"),
+    [
+        (0, 0, MARGIN_DB, True),
+        (0, 0, MARGIN_DB - 0.1, False),
+        (3, 3, 1.0, True),  # between both margins
+        (0, 1, 1.0, False),
+        (1, 3, HALVED_DB - 0.1, False),
+        (1, 3, HALVED_DB, True),
+        (0, 8, 20.0, False),  # within chance of noise, but more than two standard errors
+        (8, 0, 1 - MARGIN_DB, True),
+        (8, 0, -MARGIN_DB, False),
+        (8, 0, 0.1 - MARGIN_DB, True),
+        (1, 0, 0.0, False),  # one item proves nothing
+        (10, 0, -9.0, True),  # more than three standard errors: items decide alone
+        (0, 10, 9.0, False),
+    ],
+)
+def test_items_and_noise_decide_which_file_is_better(won: int, lost: int, noise_db: float, *, better: bool) -> None:
+    now, before = scores(won, lost, noise_db)
+    assert now.better_than(before) is better
+
+
+def test_items_that_are_gained_or_lost_beyond_chance() -> None:
+    now, before = scores(9, 0)
+    assert (now.gained(before, 2), now.gained(before, 3), before.gained(now, 2)) == (9, 0, -9)
+    assert now.lost(before) == 0
+    assert before.lost(now) == pytest.approx((9 - 2 * 3) / 400)
+    assert scores(8, 2)[0].gained(scores(8, 2)[1]) == 6
+
+
+def test_a_step_loses_no_item_and_gains_the_decibels_that_are_asked() -> None:
+    for won, lost, noise_db, step in ((1, 1, 1.0, True), (0, 1, 9.0, False), (0, 0, 0.9, False), (2, 0, 1.0, True)):
+        now, before = scores(won, lost, noise_db)
+        assert now.is_step_from(before, 1.0) is step
+
+
+def test_figures_that_are_not_known_are_left_out() -> None:
+    assert Score(None, None, 12.345, hits(1)).facts() == {"snr_db": 12.35}
+    assert Score(0.5, 0.9, 12.0, hits(1)).facts() == {"accuracy": 0.5, "agreement": 0.9, "snr_db": 12.0}
+
+
+def test_labels_that_a_file_alone_gets_right_are_no_hits(judge: Any) -> None:
+    labels = np.array([1, 0, 0, 1])  # the model is wrong on the third item
+    found = TRUTH.copy()
+    found[2] = [9.0, 0.0, 0.0]
+    found[3] = [9.0, 0.0, 0.0]
+    score = judge(labels=labels)(found)
+    assert score.accuracy == 0.75
+    assert score.agreement == 0.5
+    assert score.hits.tolist() == [True, True, False, False]
+    plain = judge()(found)
+    assert plain.accuracy is None
+    assert plain.hits.tolist() == [True, True, False, False]
+    assert judge(labelled=False)(found).hits.size == 0
+    assert judge(labelled=False)(found).agreement is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,21 @@ import pytest
 import scripts
 from hypothesis import given
 from hypothesis import strategies as st
+from records import assert_frozen
 from tuf.api.metadata import Metadata, Root, Timestamp
 
 from edgepress.runtime.errors import EdgepressError, UpdateError
-from edgepress.runtime.updates.releases import Release, ReleaseList, date_of, offered, parse_list, position
+from edgepress.runtime.updates.releases import (
+    MAX_RELEASES,
+    Release,
+    ReleaseList,
+    date_of,
+    offered,
+    parse_list,
+    position,
+)
 from edgepress.toolkit.errors import InputError, PublishError
-from edgepress.toolkit.publishing import keys, start
+from edgepress.toolkit.publishing import entries, expiry, keys, start
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import repository as files
 from edgepress.toolkit.publishing.expiry import check
@@ -130,7 +140,7 @@ def test_a_withdrawn_release_is_offered_to_no_board_and_can_not_come_back(publis
     seen = listed(publisher)
     board = seen[1].boards[0]
     assert [r.release for r in offered(seen.values(), board=board, channel="stable", board_id="x")] == [1]
-    assert seen[2].target not in read_repository(publisher.site).targets.signed.targets
+    assert {*read_repository(publisher.site).targets.signed.targets} == {seen[1].target, "demo/releases.json"}
     with pytest.raises(PublishError, match="was withdrawn"):
         publisher.publish(2)
     with pytest.raises(InputError, match="no release 7"):
@@ -255,6 +265,81 @@ def test_a_date_ahead_of_the_clock_is_not_kept_alive(publisher: Any, monkeypatch
     target = repository.targets.signed.targets["demo/releases.json"]
     found = parse_list(target_path(publisher.site, target).read_bytes(), "demo")
     assert date_of(found.dated) <= files.utc_now()
+
+
+def test_the_date_of_a_list_never_falls(publisher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boards refuse a list that is older than one they have seen, and clocks of two machines differ."""
+    ahead = files.utc_now() + timedelta(minutes=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "utc_now", lambda: ahead)
+        publisher.publish(1)
+    publisher.publish(2)
+    target = read_repository(publisher.site).targets.signed.targets["demo/releases.json"]
+    assert date_of(parse_list(target_path(publisher.site, target).read_bytes(), "demo").dated) == ahead
+
+
+@pytest.mark.parametrize(("minutes", "accepted"), [(4.9, True), (5.2, False)])
+def test_clocks_may_differ_by_five_minutes(
+    publisher: Any, minutes: float, monkeypatch: pytest.MonkeyPatch, *, accepted: bool
+) -> None:
+    now = files.utc_now()
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "utc_now", lambda: now + timedelta(minutes=minutes))
+        publisher.publish(1)
+    monkeypatch.setattr(publishing, "utc_now", lambda: now)
+    if accepted:
+        publisher.publish(2)
+    else:
+        with pytest.raises(PublishError, match="is dated"):
+            publisher.publish(2)
+
+
+@pytest.mark.parametrize(("days", "passed"), [(7.5, True), (6.5, False)])
+def test_a_list_that_ends_within_a_week_is_named(publisher: Any, days: float, *, passed: bool) -> None:
+    end = min(each.expires for each in check(publisher.site).lists)
+    found = check(publisher.site, now=end - timedelta(days=days))
+    assert found.passed is passed
+    assert {each.role for each in found.lists if each.soon} == (set() if passed else {"snapshot", "timestamp"})
+
+
+def test_documents_of_what_was_published_and_checked_are_json(publisher: Any) -> None:
+    done = publisher.publish(1, channel="beta", share="25%").to_dict()
+    (row,) = done["releases"]
+    assert (row["name"], row["release"], row["channel"], row["share"]) == ("demo", 1, "beta", 0.25)
+    assert {*done["expires"]} == {"root", "targets", "snapshot", "timestamp"}
+    found = check(publisher.site).to_dict()
+    assert (found["passed"], found["targets"]) == (True, 2)
+    assert [row["role"] for row in found["lists"]] == ["root", "targets", "snapshot", "timestamp"]
+    json.dumps([done, found], allow_nan=False)
+
+
+def test_each_application_has_its_own_list_and_numbers(publisher: Any) -> None:
+    publisher.publish(5)
+    other = simulated.make_bundle(publisher.folder / "other.zip", 2, site=publisher.site, name="second")
+    publish(other, publisher.site, keys=publisher.keys)
+    withdraw("second", 2, publisher.site, keys=publisher.keys)
+    assert set(listed(publisher)) == {5}
+    assert not listed(publisher)[5].withdrawn
+    assert check(publisher.site).targets == 3  # a bundle, and two lists
+
+
+def test_a_list_holds_so_many_releases_and_no_more() -> None:
+    def entry(number: int) -> Release:
+        return Release(number, f"{number:064x}", f"demo/{number}.zip", ("pi64-py313",))
+
+    full = tuple(entry(number) for number in range(1, MAX_RELEASES))
+    last = entries.with_release(ReleaseList("demo", "", full), entry(MAX_RELEASES))
+    assert len(last.releases) == MAX_RELEASES
+    assert last.releases[-1] == entry(MAX_RELEASES)
+    again = entries.with_release(last, dataclasses.replace(entry(MAX_RELEASES), share=0.5))
+    assert again.releases[-1].share == 0.5
+    with pytest.raises(PublishError, match=f"has {MAX_RELEASES} releases; accepted: up to {MAX_RELEASES}"):
+        entries.with_release(last, entry(MAX_RELEASES + 1))
+
+
+def test_records_are_frozen() -> None:
+    assert_frozen(expiry, by_position=frozenset({"Expiry", "Checked"}))
+    assert_frozen(publishing, by_position=frozenset({"Published"}))
 
 
 def test_two_calls_that_begin_a_folder_at_once_do_not_mix(tmp_path: Path) -> None:

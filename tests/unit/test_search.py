@@ -137,9 +137,14 @@ def test_a_seed_always_proposes_the_same_and_another_does_not(tmp_path):
     assert points[0] == points[1] != points[2]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A search that nothing disturbed."""
+    return searched(tmp_path_factory.mktemp("whole"), seed=3)
+
+
 @pytest.mark.parametrize("most", [1, 17, 40])
-def test_a_killed_search_does_nothing_twice_and_ends_the_same(tmp_path, most):
-    whole = searched(tmp_path / "whole", seed=3)
+def test_a_killed_search_does_nothing_twice_and_ends_the_same(tmp_path, whole, most):
     space, store = Space(), Store(tmp_path / "killed")
     first, second = World(store, space), World(store, space)
     first.work(Search(space, store, 30, seed=3), most)

@@ -12,7 +12,7 @@ import pytest
 from edgepress.converters.metrics import EXACT_DB
 from edgepress.converters.proof.compare import SEEDED, compare, seeded_items, shortcoming
 from edgepress.converters.proof.labels import lost_labels
-from edgepress.converters.schemes import SCHEMES
+from edgepress.converters.schemes import SCHEMES, Scheme
 from edgepress.converters.variant import Variant, across
 from edgepress.runtime import InputSpec
 from edgepress.runtime.model import softmax
@@ -89,6 +89,19 @@ def test_bounds_of_noise(scheme: str, bound: float) -> None:
     same = compare(true, true, on="x")
     for value, wrong in ((bound - 0.1, True), (bound + 0.1, False)):
         assert bool(shortcoming(dataclasses.replace(same, spread_db=value), SCHEMES[scheme])) == wrong
+
+
+@pytest.mark.parametrize("figure", ["max_error", "relative_error"])
+@pytest.mark.parametrize("scheme", [each for each in SCHEMES.values() if each.max_relative_error is not None])
+def test_bounds_of_the_largest_error(figure: str, scheme: Scheme) -> None:
+    """A share of the largest answer, of a file whose answers are of another size than 1."""
+    true = 4 * logits()
+    same = compare(true, true, on="x")
+    whole = same.largest if figure == "max_error" else 1.0
+    assert scheme.max_relative_error is not None
+    for factor, wrong in ((0.9, False), (1.1, True)):
+        error = factor * scheme.max_relative_error * whole
+        assert bool(shortcoming(dataclasses.replace(same, **{figure: error}), scheme)) == wrong
 
 
 def labelled(right: int, wrong: int, *, certain: float = 0.95, classes: int = 10) -> tuple[Any, Any]:
@@ -309,6 +322,19 @@ def test_rounding_of_probabilities_is_no_error_before_softmax() -> None:
     even = np.array([[1e-4, 0, -1e-4], [1, 2, 3]], np.float32)
     found = compare(softmax(even), np.nextafter(softmax(even), np.float32(1)), on="x", end="softmax", before_end=even)
     assert shortcoming(found, SCHEMES["onnx-float32"]) == ""
+
+
+def test_seeded_items_are_smooth_fields_with_noise_and_are_clipped() -> None:
+    found = seeded_items(InputSpec.image(9, 13, "rgb"), 16, seed=4)
+    random = np.random.default_rng(4)
+    coarse, noise = random.uniform(0, 255, (16, 5, 5, 3)), random.normal(0, 8, (16, 9, 13, 3))
+    for row, column in ((0, 0), (-1, -1), (0, -1), (-1, 0)):
+        exact = coarse[:, row, column] + noise[:, row, column]
+        np.testing.assert_array_equal(found[:, row, column], np.clip(np.rint(exact), 0, 255))
+    middle = coarse[:, 2, 2] + noise[:, 4, 6]
+    np.testing.assert_array_equal(found[:, 4, 6], np.clip(np.rint(middle), 0, 255))
+    dark = seeded_items(InputSpec.image(9, 13, "rgb"), 16, seed=4, scale=0.1)
+    assert dark.max() <= 29, "numbers below 0 are 0"
 
 
 def test_seeded_items_differ_from_one_another() -> None:

@@ -1,0 +1,70 @@
+"""What a file loses of its source's labels: shares and bounds in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from edgepress.converters.proof import labels as module
+from edgepress.converters.proof.labels import CERTAIN, CONFIDENCE, lost_labels
+from edgepress.runtime.decisions import softmax
+
+
+def test_bounds_are_those_of_clopper_and_pearson() -> None:
+    source = np.tile(np.float32([0.9, 0.1]), (40, 1))
+    file = source.copy()
+    file[:5] = file[:5, ::-1]
+    found = lost_labels(source, file, "softmax", "softmax")
+    total = 5 * 0.8
+    assert found.share == pytest.approx(total / 40)
+    assert found.low == pytest.approx(beta.ppf(1 - CONFIDENCE, total, 40 - total + 1))
+    assert found.high == pytest.approx(beta.ppf(CONFIDENCE, total + 1, 40 - total))
+    assert found.chance == pytest.approx(0.8 * 5 / 40), "as often as the file gives the other label"
+
+
+@pytest.mark.parametrize(("lost", "low", "high"), [(0, 0.0, None), (10, None, 1.0)])
+def test_bounds_at_the_ends(lost: int, low: float | None, high: float | None) -> None:
+    source = np.tile(np.float32([1.0, 0.0]), (10, 1))
+    file = source[:, ::-1].copy() if lost else source
+    found = lost_labels(source, file, "softmax", "softmax")
+    assert found.share == lost / 10
+    assert 0 <= found.low < found.high <= 1
+    assert low is None or found.low == low
+    assert high is None or found.high == high
+
+
+def test_labels_of_several_are_lost_by_how_sure_the_source_was() -> None:
+    source = np.float32([[0.9, 0.2, 0.6], [0.9, 0.2, 0.6], [0.1, 0.8, 0.4], [0.5, 0.5, 0.5]])
+    file = np.float32([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]])
+    found = lost_labels(source, file, "multilabel", "sigmoid")
+    costs = [0, min(1, 0.8 + 0.6 + 0.2), 0.6, 0]
+    assert found.share == pytest.approx(sum(costs) / 4)
+    given = file.mean(axis=0)
+    weights = np.abs(2 * source - 1)
+    chances = (weights * np.where(source > 0.5, 1 - given, given)).sum(axis=1)
+    assert found.chance == pytest.approx(np.minimum(1, chances).mean(), rel=1e-6)
+
+
+def test_numbers_that_are_sure_enough_are_not_sharpened() -> None:
+    sure = np.random.default_rng(0).normal(0, 40, (200, 5))
+    assert softmax(sure).max(axis=1).mean() >= CERTAIN
+    np.testing.assert_array_equal(module._probabilities(sure, CERTAIN), softmax(sure).astype(np.float64))
+
+
+def test_numbers_of_a_small_scale_are_sharpened_until_they_are_just_sure_enough() -> None:
+    numbers = np.random.default_rng(0).normal(0, 0.5, (200, 5))
+    certainty = [module._probabilities(scale * numbers, 0.8).max(axis=1).mean() for scale in (1, 0.1)]
+    assert certainty == pytest.approx([0.8, 0.8], abs=0.01)
+    border = softmax(2 * numbers).max(axis=1).mean()
+    between = (softmax(numbers).max(axis=1).mean() + border) / 2
+    assert module._probabilities(numbers, between).max(axis=1).mean() == pytest.approx(between, abs=1e-3)
+
+
+@pytest.mark.parametrize("end", ["sigmoid", "tanh", ""])
+def test_numbers_mean_the_same_however_they_end(end: str) -> None:
+    numbers = np.random.default_rng(1).normal(0, 1.5, (50, 4))
+    scores = {"sigmoid": 1 / (1 + np.exp(-numbers)), "tanh": np.tanh(numbers / 2), "": numbers}[end]
+    np.testing.assert_allclose(module._numbers(scores, end), numbers, atol=1e-9)
+    probabilities = np.exp(numbers) / np.exp(numbers).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(module._numbers(probabilities, end), np.log(probabilities), atol=1e-9)

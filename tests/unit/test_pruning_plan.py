@@ -1,0 +1,139 @@
+"""Which units leave: the cheapest for what they save, no more than the bound asks for, by costs that are given here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepress.converters.pruning import plan as module
+from edgepress.converters.pruning.plan import chosen_units, normalized, planned_units
+from edgepress.converters.pruning.units import Family
+
+
+class Costs:
+    """Costs of families that do not depend on each other: so much a channel, of layers as they are given."""
+
+    def __init__(self, counts: list[int], each: list[float], rest: float = 0.0) -> None:
+        self.each, self.rest = each, rest
+        first = np.cumsum([1, *counts])
+        self.units = SimpleNamespace(
+            count=int(first[-1]),
+            families=tuple(
+                Family(np.arange(start, start + count), {f"t{number}": 1})
+                for number, (start, count) in enumerate(zip(first, counts, strict=False))
+            ),
+        )
+
+    def sizes(self, keep: Any) -> dict[str, int]:
+        return {f"t{n}": int(keep[family.units].sum()) for n, family in enumerate(self.units.families)}
+
+    def layers_of(self, family: Family) -> list[int]:
+        return [int(name[1:]) for name in family.channels]
+
+    def total(self, left: Mapping[str, int], layers: list[int] | None = None) -> float:
+        numbers = range(len(self.each)) if layers is None else layers
+        return (self.rest if layers is None else 0) + sum(self.each[n] * left[f"t{n}"] for n in numbers)
+
+
+def plan(costs: Costs, importance: list[float], bound: float, **options: Any) -> list[int] | None:
+    """How many units of each family stay."""
+    values = np.array([0.0, *importance])
+    keep = chosen_units(costs.units, values, costs, bound, **{"block": 1, "cut": 1.0} | options)  # type: ignore[arg-type]
+    return None if keep is None else [int(keep[family.units].sum()) for family in costs.units.families]
+
+
+def test_the_least_important_units_leave() -> None:
+    costs = Costs([6], [10.0])
+    keep = chosen_units(costs.units, np.array([0, 5, 1, 4, 2, 6, 3.0]), costs, 30, block=1, cut=1.0)  # type: ignore[arg-type]
+    assert keep is not None
+    assert keep.tolist() == [True, True, False, True, False, True, False]
+
+
+def test_what_saves_more_for_the_same_harm_leaves_first() -> None:
+    """All units are as important; those of the second family save ten times as much."""
+    assert plan(Costs([8, 8], [1.0, 10.0]), [1.0] * 16, 68) == [8, 6]
+    assert plan(Costs([8, 8], [10.0, 1.0]), [1.0] * 16, 68) == [6, 8]
+
+
+def test_what_harms_less_for_the_same_saving_leaves_first() -> None:
+    assert plan(Costs([8, 8], [1.0, 1.0]), [3.0] * 8 + [1.0] * 8, 14) == [8, 6]
+
+
+def test_the_price_of_a_family_rises_with_the_share_of_it_that_is_gone() -> None:
+    assert plan(Costs([8, 8], [1.0, 1.0]), [1.0] * 16, 8) == [4, 4]
+    assert plan(Costs([4, 16], [1.0, 1.0]), [1.0] * 20, 10) == [2, 8]
+
+
+def test_cuts_that_a_later_one_makes_needless_are_undone() -> None:
+    """Cheap units leave first and do not suffice; the one that does makes them needless."""
+    costs = Costs([4, 2], [1.0, 20.0])
+    assert plan(costs, [0.1, 0.1, 0.1, 0.1, 50.0, 50.0], 24) == [4, 1]
+    assert plan(costs, [0.1, 0.1, 0.1, 0.1, 50.0, 50.0], 23) == [3, 1]
+
+
+def test_undone_cuts_are_the_dearest_that_the_bound_does_not_need() -> None:
+    states = [
+        module._FamilyState(family, family.units, np.ones(4), 4, 1, [number])
+        for number, family in enumerate(Costs([4, 4], [1.0, 1.0]).units.families)
+    ]
+    costs, staying = Costs([4, 4], [1.0, 1.0]), np.ones(9, bool)
+    sizes = costs.sizes(staying)
+    cuts = []
+    for state in (states[0], states[1], states[0]):
+        cuts.append((state, state.left))
+        module._set(state, state.left - 1, staying, sizes)
+    module._give_back(cuts, staying, sizes, costs=costs, bound=7)  # type: ignore[arg-type]
+    assert [state.left for state in states] == [3, 4] == list(sizes.values())
+    assert staying.sum() == 8
+
+
+def test_no_more_than_a_share_of_a_family_leaves_and_never_its_last_unit() -> None:
+    costs = Costs([8, 8], [1.0, 1.0])
+    cheap = [0.001] * 8 + [1.0] * 8
+    assert plan(costs, cheap, 12, cut=0.5) == [4, 8]
+    assert plan(costs, cheap, 11, cut=0.5) == [4, 7]
+    assert plan(costs, cheap, 7, cut=0.5) is None
+    assert plan(costs, cheap, 2) == [1, 1]
+    assert plan(costs, cheap, 1) is None
+
+
+def test_costs_that_stay_count() -> None:
+    assert plan(Costs([8], [1.0], rest=100.0), [1.0] * 8, 104) == [4]
+    assert plan(Costs([8], [1.0], rest=100.0), [1.0] * 8, 100) is None
+
+
+@pytest.mark.parametrize(("bound", "left"), [(40, 40), (39, 32), (31, 24), (15, 8), (7, 7)])
+def test_wide_layers_have_whole_blocks_and_narrow_ones_any_number(bound: float, left: int) -> None:
+    found = module._below(bound + 1 if bound != 40 else 41, 8)
+    assert found == left
+    assert module._below(1, 8) == 0
+    assert module._below(24, 16) == 16
+    assert module._below(16, 16) == 8
+    assert module._below(9, 1) == 8
+
+
+def test_where_whole_blocks_save_too_much_parts_of_blocks_stay() -> None:
+    assert plan(Costs([64, 10], [1.0, 1.0]), [1.0] * 74, 73, block=8) == [60, 10]
+    assert plan(Costs([16], [1.0]), [1.0] * 16, 15, block=8) == [15]
+    assert plan(Costs([16], [1.0]), [1.0] * 16, 11, block=8) == [11]
+
+
+def test_a_plan_takes_more_of_a_family_only_if_it_must() -> None:
+    costs = Costs([8, 8], [1.0, 1.0])
+    values = np.array([0.0, *[0.001] * 8, *[1.0] * 8])
+    for bound, left in ((12, [4, 8]), (6, [3, 3])):
+        keep = planned_units(costs.units, values, costs, bound, block=1)  # type: ignore[arg-type]
+        assert keep is not None
+        found = [int(keep[family.units].sum()) for family in costs.units.families]
+        assert (found == left) if bound == 12 else sum(found) == 6
+    assert planned_units(costs.units, values, costs, 1, block=1) is None  # type: ignore[arg-type]
+
+
+def test_importance_has_a_mean_of_1_without_what_stays() -> None:
+    assert normalized(np.array([9.0, 1.0, 3.0])).tolist() == [4.5, 0.5, 1.5]
+    assert normalized(np.zeros(3)).tolist() == [0, 0, 0]
+    assert normalized(np.array([2.0])).tolist() == [2.0]
