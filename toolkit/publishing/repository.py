@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -241,15 +240,6 @@ def write_durably(path: Path, source: Path | bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     flush_folder(path.parent)
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """What `publish init` wrote about the folder: "url", where boards find it, or an empty text."""
-    try:
-        about = json.loads((folder / ABOUT).read_bytes())
-        return {"url": str(about["url"])}
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise PublishError(f"{folder / ABOUT} can't be read: {reason_of(e)}.", "Copy it from your backup.") from e
 
 
 def _describe(metadata: Metadata[Any]) -> MetaFile:
