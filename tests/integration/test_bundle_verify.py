@@ -78,11 +78,11 @@ def test_a_signature_names_its_signer_and_nobody_else(digits_bundle: Bundle, tmp
 @ssh_keygen
 @pytest.mark.parametrize("content", [b"no signature", b"", None])
 def test_a_signature_of_something_else_is_refused_without_a_key(
-    content: bytes | None, made: Bundle, tmp_path: Path
+    content: bytes | None, digits_bundle: Bundle, tmp_path: Path
 ) -> None:
-    path = Path(shutil.copy(made.path, tmp_path / "app.zip"))
+    path = Path(shutil.copy(digits_bundle.path, tmp_path / "app.zip"))
     beside = tmp_path / "app.zip.sig"
-    shutil.copy(signature_path(made.path), beside)
+    shutil.copy(signature_path(digits_bundle.path), beside)
     assert verify(path).signature == beside
     if content is None:
         (tmp_path / "other").write_bytes(b"other")

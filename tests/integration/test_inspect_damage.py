@@ -52,6 +52,7 @@ def test_a_folder_without_a_model_gets_one_error(tmp_path: Path) -> None:
         inspect(tmp_path)
 
 
+@pytest.mark.usefixtures("plain_workers")
 def test_a_file_that_takes_too_long_is_given_up(run: Any) -> None:
     try:  # Keras alone takes longer than this to import; on a slow machine, reading does too
         f = inspect(run.model, time_limit_s=0.5)

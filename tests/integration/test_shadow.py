@@ -58,7 +58,7 @@ def service(board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         keeper = FrameKeeper(board.prefix / "current" / "model.tflite")
         count = 0
         while not ended.wait(0.002):
-            keeper.keep(bytes([count % 100]) * 50)
+            keeper.keep(bytes([count % 60]) * 50)  # each run of 60 frames holds all of them
             count += 1
 
     thread = threading.Thread(target=answer, daemon=True)

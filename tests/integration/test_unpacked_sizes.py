@@ -290,6 +290,7 @@ OPENS = {
     "boards/remote_answer.py": "items that were sent to the board",
     "boards/ssh.py": "writes a tar",
     "boards/session.py": "answers of the user's own board",
+    "bundles/shadow.py": "a bundle that was verified",
     "contract/metadata.py": "reads up to MAX_BYTES of each text",
     "contract/write.py": "files that were made or checked here",
     "data/idx.py": "refuse_bomb",
@@ -362,4 +363,4 @@ def test_evaluate_opens_a_keras_file_in_a_child_process(tmp_path: Path, monkeypa
     (tmp_path / "net.keras").write_bytes(assets(3))
     monkeypatch.setattr(evaluation, "load_keras", never)
     with pytest.raises(EdgepressError, match="decompression bomb"):
-        evaluation._keras_scores(tmp_path / "net.keras", SimpleNamespace())  # type: ignore[arg-type]
+        evaluation.keras_scores(tmp_path / "net.keras", SimpleNamespace())  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgepress.runtime.acceptance import SMALLEST
-from edgepress.toolkit.stats.temperature import fit_temperature, negative_log_likelihood
+from edgepress.converters.temperature import fit_temperature, negative_log_likelihood
 
 
 def scored(sharpness: float, count: int = 1500) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,7 @@ EXAMPLES: dict[str, Any] = {
     "learning_rate": 0.001,
     "macs": "50%",
     "max_drop": 1.0,
+    "min_agreement": 0.95,
     "max_flash": "128kB",
     "max_latency": "5ms",
     "max_memory": "64MB",
