@@ -241,6 +241,8 @@ def test_other_labels_on_saturated_seeded_items_are_refused() -> None:
     source, other = (np.eye(10, dtype=np.float32)[rng.integers(0, 10, 64)] for _ in range(2))
     for scheme in ("tflite-int8", "tflite-dynamic"):
         assert shortcoming(compare(source, other, on=SEEDED, end="softmax", task="softmax"), SCHEMES[scheme])
+        half = np.concatenate([source[:36], other[36:]])
+        assert shortcoming(compare(source, half, on=SEEDED, end="softmax", task="softmax"), SCHEMES[scheme])
         few = np.concatenate([source[:56], other[56:]])
         assert not shortcoming(compare(source, few, on=SEEDED, end="softmax", task="softmax"), SCHEMES[scheme])
 
