@@ -110,7 +110,7 @@ def take(walk: Walk) -> None:
     rng = random.Random(walk.number)
     photo = make_photos(walk.folder / "photos", rng)
     arch, side = rng.choice(ARCHITECTURES), rng.choice((28, 32))
-    epochs = str(rng.randint(3, 6))
+    epochs = str(rng.randint(25, 40))
     model, variants = "runs/a/model.keras", "runs/a/variants"
     int8, base = f"{variants}/model-int8.tflite", f"{variants}/model-float32.tflite"
     walk.run(["train", "--data", "photos", "--arch", arch, "--size", str(side), "--epochs", epochs, "--out", "runs/a"])
