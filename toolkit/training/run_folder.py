@@ -33,6 +33,8 @@ from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learnin
 MODEL = "model.keras"
 METRICS = "metrics.json"
 HISTORY = "history.csv"
+VARIANTS = "variants"
+"""Folder of the converted files; `calibrated` in it holds copies with a promise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +107,10 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
         return None
     for name in (MODEL, METRICS, checkpoint.NAME):
         (folder / name).unlink(missing_ok=True)
+    if overwrite:  # the files of another model would be taken for those of the new one
+        for place in (folder / VARIANTS, folder / VARIANTS / "calibrated"):
+            for path in (path for path in place.glob("*") if path.suffix in (".tflite", ".onnx")):
+                path.unlink()
     return State(began_with)
 
 
