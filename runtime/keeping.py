@@ -1,4 +1,4 @@
-"""Keep pictures of a board's stream, to label them later: each scene once, as many of each class, within a quota.
+"""Keep pictures of a board's stream, to label them later: as many of each class, within a quota.
 
 The name of a file holds what is known of it, so that the folder is all the state there is: a killed process goes on
 where it was. Each picture draws a random key. Of each class those with the smallest keys are kept, so that old and new

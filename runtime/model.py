@@ -247,7 +247,7 @@ class Model:
     def keep_pictures(
         self, folder: str | os.PathLike[str], quota: int = QUOTA, on_trouble: Callable[[str], None] | None = None
     ) -> None:
-        """Let `judge` keep pictures to label later: each scene once, as many of each class (`keeping`).
+        """Let `judge` keep pictures to label later: no scene twice at a time, as many of each class (`keeping`).
 
         Args:
             folder: The folder to keep them in; what another process kept there goes on.

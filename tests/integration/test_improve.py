@@ -110,7 +110,7 @@ def test_target_and_ends_of_old_files_stay(promised: Path, inverted: Path, tmp_p
 def test_a_promise_that_is_not_kept_is_no_success(
     promised: Path, inverted: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
-    module = importlib.import_module("edgepress.toolkit.improving.improve")
+    module = importlib.import_module("edgepress.toolkit.improving.promised")
 
     def failing(*args: Any, **more: Any) -> None:
         raise InputError("No installed engine opens it.")

@@ -3,8 +3,8 @@
     edgepress board collect pi@kitchen --folder kept
 
 The board is not trusted: other names than those of kept pictures are left out, and so are files that are large or no
-pictures. A picture that is here already, labelled or not, is not fetched again, so that an interrupted run goes on. It is
-known by its name, so a scene that the board keeps again after its picture left the folder there is fetched again.
+pictures. A picture that is here already, labelled or not, is not fetched again, so that an interrupted run goes on. It
+is known by its name, so a scene that the board keeps again after its picture left the folder there is fetched again.
 """
 
 from __future__ import annotations

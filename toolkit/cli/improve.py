@@ -76,8 +76,8 @@ def _show(result: Improved, max_drop: float) -> None:
         new, share = plural(each.items, "held-out new item"), percent(each.wrong / max(each.accepted, 1))
         screen.say(
             f"{each.file} accepts {each.accepted:,} of {new}, {each.wrong:,} wrongly ({share}; at most "
-            f"{percent(each.at_most)} with a probability of {100 * each.confidence:g} %). Its promise is of old and new "
-            "items together."
+            f"{percent(each.at_most)} with a probability of {100 * each.confidence:g} %). Its promise is of old and "
+            "new items together."
         )
     screen.say(f"Written: {result.model} and {plural(len(result.files), 'converted file')}.")
     if result.ship is not None:

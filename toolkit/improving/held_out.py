@@ -42,7 +42,7 @@ def held_out(fresh: DataSet, learned: Sequence[str]) -> tuple[DataSet, list[str]
     Raises:
         InputError: No test item is left.
     """
-    parts = {name: _looked(getattr(fresh, name)) for name in ("train", "val", "test")}
+    parts = {name: _looked(fresh, name) for name in ("train", "val", "test")}
     known = {name: np.isin(digests, [*learned]) for name, (_, digests) in parts.items()}
     val = ~_of_scenes(parts["val"][0], parts["train"][0])
     scenes = [parts["train"][0], parts["val"][0], parts["test"][0][known["test"]]]
@@ -70,17 +70,17 @@ def learned_by(metrics: dict[str, Any]) -> list[str]:
 
 def remember(folder: Path, fresh: DataSet, learned: Sequence[str]) -> None:
     """Write into the metrics of a new run what it has learned, beside what its parent had."""
-    digests = [digest for split in (fresh.train, fresh.val) for digest in _looked(split)[1].tolist()]
+    digests = [digest for name in ("train", "val") for digest in _looked(fresh, name)[1].tolist()]
     write_json(folder / METRICS, load_result(folder).metrics | {LEARNED: sorted({*learned, *digests})})
 
 
-def _looked(split: Split) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
-    """The thumbnail, float64, shape (N, parts), and the digest of each item."""
+def _looked(data: DataSet, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
+    """The thumbnail, float64, shape (N, parts), and the digest of each item of a split."""
     small, digests = [], []
-    for x, _ in split.batches(BATCH):
+    for x, _ in getattr(data, name).batches(BATCH):
         small += [thumbnail(item).ravel() for item in x]
         digests += [hashlib.sha256(item.tobytes()).hexdigest()[:DIGITS] for item in x]
-    parts = thumbnail(np.zeros(split.read([]).shape[1:])).size
+    parts = thumbnail(np.zeros(data.input.shape)).size
     return np.array(small).reshape(len(digests), parts), np.array(digests, f"<U{DIGITS}")
 
 

@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepress.converters.contract.hints import Hints
-from edgepress.runtime.acceptance import Acceptance
-from edgepress.toolkit.calibrating.calibrate import Calibrated, answers_to, calibrate
+from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import contract_of, data_for
@@ -27,8 +26,8 @@ from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.evaluation import keras_scores
 from edgepress.toolkit.improving.former import Kind, kinds_to_make, not_repeated, promises
 from edgepress.toolkit.improving.held_out import held_out, learned_by, remember
+from edgepress.toolkit.improving.promised import NewAnswers, new_answers, promise_again
 from edgepress.toolkit.improving.proof import Proof, Verdict, proof_better, proof_not_worse
-from edgepress.toolkit.stats.acceptance import upper_bound
 from edgepress.toolkit.training.loop import train
 from edgepress.toolkit.training.run_folder import METRICS, MODEL, VARIANTS, load_result
 
@@ -39,27 +38,6 @@ SLOWER = 0.3
 """Learning rate, as a share of that of the first training; a run that was improved keeps its own."""
 KEPT = ("width", "depth", "dropout", "batch_size", "augmentation")
 """Options of the first training that are kept."""
-
-
-@dataclass(frozen=True)
-class NewAnswers:
-    """What a file with a promise answers to held-out new items alone, which are a part of those that measured it.
-
-    Attributes:
-        file: The calibrated file.
-        items: Number of these items.
-        accepted: How many of the answers it accepts.
-        wrong: How many of these are wrong.
-        at_most: Upper bound of their share, 0-1, with the confidence of the promise.
-        confidence: The same.
-    """
-
-    file: Path
-    items: int
-    accepted: int
-    wrong: int
-    at_most: float
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -231,10 +209,10 @@ def _converted(result: Improved, run: Path, kinds: Sequence[Kind], *, data: Data
         if kind not in files:
             continue
         try:
-            one = _promised(files[kind], accept, data)
+            one = promise_again(files[kind], accept, data)
             calibrated.append(one)
             if one.path is not None:
-                answers.append(_new_answers(one, fresh))
+                answers.append(new_answers(one, fresh))
         except EdgepressError as e:  # such as an engine that is not installed any more
             problems.append(f"{files[kind]} was not calibrated: {e}")
     done = [one.path is not None for one in calibrated]
@@ -262,16 +240,6 @@ def _files(model: Path, kinds: Sequence[Kind], data: DataSet) -> tuple[dict[Kind
             else:
                 files[Kind(one.scheme, target, logits)] = one.path
     return files, problems
-
-
-def _new_answers(calibrated: Calibrated, fresh: DataSet) -> NewAnswers:
-    """What a calibrated file answers to held-out new items."""
-    path, accept = calibrated.path, calibrated.fit.limits.accept
-    assert path is not None and accept is not None  # noqa: PT018
-    right, accepted = answers_to(path, fresh, engine=calibrated.engine)
-    wrong = int((accepted & ~right).sum())
-    bound = upper_bound(wrong, int(accepted.sum()), accept.confidence)
-    return NewAnswers(path, len(right), int(accepted.sum()), wrong, bound, accept.confidence)
 
 
 def _arguments(folder: Path) -> dict[str, Any]:
@@ -304,10 +272,3 @@ def _opened(
 def _right(path: Path, split: Split) -> npt.NDArray[np.bool_]:
     """Whether a model is right on each item of a split."""
     return np.asarray(keras_scores(path, split).argmax(axis=1) == split.y)
-
-
-def _promised(file: Path, accept: Acceptance, data: DataSet) -> Calibrated:
-    """A new file with the promise of an old one, measured anew on old and new items."""
-    wish: dict[str, Any] = {"max_error" if accept.promise == "error" else "max_rejected": accept.limit}
-    results: list[Calibrated] = calibrate(file, data=data, confidence=accept.confidence, engine=accept.engine, **wish)
-    return results[0]

@@ -105,12 +105,14 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
         require_same(load_result(folder).metrics["began_with"], began_with, folder)
         (folder / checkpoint.NAME).unlink(missing_ok=True)
         return None
-    for name in (MODEL, METRICS, checkpoint.NAME):
-        (folder / name).unlink(missing_ok=True)
-    if overwrite:  # the files of another model would be taken for those of the new one
+    if (
+        overwrite
+    ):  # the files of another model would be taken for those of the new one; first, so that a kill leaves none
         for place in (folder / VARIANTS, folder / VARIANTS / "calibrated"):
             for path in (path for path in place.glob("*") if path.suffix in (".tflite", ".onnx")):
                 path.unlink()
+    for name in (MODEL, METRICS, checkpoint.NAME):
+        (folder / name).unlink(missing_ok=True)
     return State(began_with)
 
 
