@@ -1,10 +1,11 @@
-"""Keep pictures of a board's stream, to label them later: each scene once, as many of each class, within a quota.
+"""Keep pictures of a board's stream, to label them later: as many of each class, within a quota.
 
 The name of a file holds what is known of it, so that the folder is all the state there is: a killed process goes on
 where it was. Each picture draws a random key. Of each class those with the smallest keys are kept, so that old and new
 ones have the same chance (a reservoir). If the folder is full, a picture leaves from the class with the most.
 
-A scene is new if its thumbnail differs from the last one (`drift.other_scene`) and from those of all pictures kept.
+A scene is new if its thumbnail differs from the last one (`drift.other_scene`) and from those of all pictures that are
+in the folder. One whose picture has left is new when it comes back.
 Pictures are stored smaller and without EXIF data, each in at most `MOST_BYTES`. Nothing is sent anywhere.
 """
 
@@ -14,6 +15,7 @@ import dataclasses
 import datetime
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -82,7 +84,7 @@ class Keeper:
         labels: The model's labels.
         model: Its name.
         prepare: Makes the model's item of a file, for its thumbnail.
-        on_trouble: Called once, with the reason, if pictures can't be written.
+        on_trouble: Called once, with the reason, if pictures can't be written; and once if one can't be decoded again.
         seed: Seed of the keys; None takes one from the system.
 
     Raises:
@@ -108,6 +110,7 @@ class Keeper:
         except ImportError as e:
             raise MissingExtraError("Keeping pictures", "pillow", "image") from e
         self._folder, self._quota, self._on_trouble = folder, quota, on_trouble
+        self._told: set[bool] = set()
         self._random = np.random.default_rng(seed)
         self._kept: list[Kept] = []
         self._last: npt.NDArray[Any] | None = None
@@ -161,16 +164,26 @@ class Keeper:
     ) -> None:
         """Write a picture; another one leaves before, so that there are never more than the quota."""
         suffix, data = stored(image, item)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._require_folder()
         if shutil.disk_usage(self._folder).free < LEAST_FREE + len(data):
             raise OSError(0, "the disk is full")
         if leaves is not None:
             (self._folder / leaves.name).unlink(missing_ok=True)
             self._kept.remove(leaves)
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
-        name = f"{now}Z-{new.number:03d}-{round(1000 * probability):04d}-{new.key:08x}{suffix}"
+        share = min(1.0, max(0.0, probability)) if math.isfinite(probability) else 0.0  # or `NAME` would not match it
+        name = f"{now}Z-{new.number:03d}-{round(1000 * share):04d}-{new.key:08x}{suffix}"
         write_whole(self._folder / name, data)
         self._kept.append(dataclasses.replace(new, name=name))
+
+    def _require_folder(self) -> None:
+        """Raise OSError unless the folder is the one that is locked: a new one might be another process's or disk's."""
+        try:
+            same = os.path.samestat(os.stat(self._folder / LOCK), os.fstat(self._lock.fileno()))
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise OSError(0, "it was moved or removed; pictures are kept again when it is back, or after a new start")
 
     def _begin(self, labels: list[str], model: str) -> None:
         """Check that the folder is of a model with these labels, or make it one."""
@@ -203,11 +216,14 @@ class Keeper:
             self._kept.remove(leaves)
 
     def _tell(self, error: Exception) -> None:
-        if self._on_trouble is not None:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            text = f"Pictures can't be kept in {self._folder} ({reason}); answers go on."
-            self._on_trouble(text)
-            self._on_trouble = None
+        """Tell of the first trouble of the folder, and of the first picture that is the trouble itself."""
+        of_folder = isinstance(error, OSError)
+        if self._on_trouble is None or of_folder in self._told:
+            return
+        self._told.add(of_folder)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        what = f"Pictures can't be kept in {self._folder}" if of_folder else "A picture can't be kept"
+        self._on_trouble(f"{what} ({reason}); answers go on.")
 
 
 def stored(image: ImageLike, item: npt.NDArray[Any]) -> tuple[str, bytes]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -202,6 +203,19 @@ class Model:
         Returns:
             The classes as `classify` returns them, and whether the answer is accepted.
         """
+        return self.judge_in(image, top)[0]
+
+    def judge_in(self, image: ImageLike, top: int = 5) -> tuple[Answer, float]:
+        """The same, and the milliseconds that it took without keeping the picture."""
+        begin = time.perf_counter()
+        found, item, probabilities = self._judged(image, top)
+        ms = (time.perf_counter() - begin) * 1e3
+        if self.keeper is not None:
+            self.keeper.look(image, item, probabilities)
+        return found, ms
+
+    def _judged(self, image: ImageLike, top: int) -> tuple[Answer, npt.NDArray[Any], npt.NDArray[Any]]:
+        """The answer, the image as the model takes it, and the probabilities, float32, shape (labels,)."""
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
         self.require_labels()
@@ -210,10 +224,8 @@ class Model:
         accepted = self.limits.accepted(scores)
         drift = None if self.drift is None else self.drift.look(item, float(self.limits.certainty(scores)[0]))
         probabilities = self.limits.probabilities(scores)[0]
-        if self.keeper is not None:
-            self.keeper.look(image, item, probabilities)
         classes = self._named(probabilities, np.argsort(-scores[0], kind="stable")[:top])
-        return Answer(classes, None if accepted is None else bool(accepted[0]), drift)
+        return Answer(classes, None if accepted is None else bool(accepted[0]), drift), item, probabilities
 
     def watch_drift(self, learn: int | None = None, on_alarm: Callable[[str], None] | None = None) -> None:
         """Let `judge` notice that images are no longer like those of a reference.
@@ -235,7 +247,7 @@ class Model:
     def keep_pictures(
         self, folder: str | os.PathLike[str], quota: int = QUOTA, on_trouble: Callable[[str], None] | None = None
     ) -> None:
-        """Let `judge` keep pictures to label later: each scene once, as many of each class (`keeping`).
+        """Let `judge` keep pictures to label later: no scene twice at a time, as many of each class (`keeping`).
 
         Args:
             folder: The folder to keep them in; what another process kept there goes on.

@@ -5,7 +5,7 @@
 A small net is trained on 2,000 digits of MNIST. Then boards see other digits, in two streams: turned and noisy, or dim
 and blurred. A stream has 600 scenes; half of them are of one class, and few last very long (a Pareto distribution, 20
 frames on average); frames of a scene differ by noise and brightness. Of each stream 200 frames are labelled: those that
-`--keep` keeps (each scene once, balanced by predicted class), or random ones, scenes disregarded. The net is trained on
+`--keep` keeps (no scene twice, balanced by predicted class), or random ones, scenes disregarded. The net is trained on
 with either, as `improve` does, old items rehearsed. It prints, for each stream, over the seeds
 
     scenes     the number of different scenes among the 200, and the share of the most frequent class

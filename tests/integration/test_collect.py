@@ -15,6 +15,7 @@ from sshd import serve
 from edgepress.runtime.keeping import ABOUT, MOST_BYTES, NAME, Keeper
 from edgepress.toolkit.boards import collect as module
 from edgepress.toolkit.boards.collect import board_collect, default_folder
+from edgepress.toolkit.boards.ssh import Connection, TooSlowError
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.errors import BoardError, DataError, InputError
 
@@ -125,6 +126,28 @@ def test_a_board_that_never_ends_is_cut_off(server: Any, kept: Path, tmp_path: P
     path.chmod(0o755)
     with pytest.raises(BoardError, match="wrote more than 1048576 bytes"):
         board_collect("board", out=tmp_path / "out", ssh_config=server.config)
+
+
+@pytest.mark.parametrize(("slow", "ends"), [((0, 1, 3, 4), False), ((4, 5, 6), True)])
+def test_a_board_that_does_not_answer_any_more_ends_it(
+    slow: tuple[int, ...], ends: bool, server: Any, kept: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    fetch, names = Connection.fetch, sorted(pictures(kept))
+
+    def fetched(self: Connection, command: list[str], **more: Any) -> bytes:
+        if command[-1] in [names[n] for n in slow]:
+            raise TooSlowError("cat took more than 60 s on board.")
+        return fetch(self, command, **more)
+
+    monkeypatch.setattr(Connection, "fetch", fetched)
+    if ends:
+        with pytest.raises(BoardError, match="3 pictures in a row") as caught:
+            board_collect("board", out=tmp_path / "out", ssh_config=server.config)
+        assert "it goes on" in caught.value.hint
+        assert sorted(pictures(tmp_path / "out")) == names[:4]
+    else:
+        found = board_collect("board", out=tmp_path / "out", ssh_config=server.config)
+        assert (found.fetched, len(found.skipped)) == (8, 4)
 
 
 def test_a_full_disk_ends_it_with_what_to_do(server: Any, kept: Path, tmp_path: Path, monkeypatch: Any) -> None:

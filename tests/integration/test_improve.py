@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -11,10 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgepress.converters.contract.hints import Hints
 from edgepress.runtime import read_contract
-from edgepress.toolkit import calibrate
+from edgepress.toolkit import calibrate, convert, improve
+from edgepress.toolkit.cli.frame import SOME_FAILED
 from edgepress.toolkit.cli.main import main
-from edgepress.toolkit.training.run_folder import load_result
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.improving.held_out import learned_by
+from edgepress.toolkit.training.run_folder import begin, load_result
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +46,12 @@ def inverted(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def left_out(notes: list[str]) -> int:
+    """How many new test items show scenes of training."""
+    (count,) = [int(note.split()[0]) for note in notes if "new test item" in note] or [0]
+    return count
+
+
 def call(*words: Any) -> int:
     with pytest.raises(SystemExit) as ended:
         main([str(word) for word in words])
@@ -56,7 +67,7 @@ def test_a_new_kind_is_learned_and_the_promise_made_anew(
     found = json.loads(capsys.readouterr().out)
     assert found["verdict"] == "proven"
     assert found["new"]["gain"]["low"] > 20
-    assert found["new"]["items"] == 40
+    assert found["new"]["items"] == 40 - left_out(found["notes"])
     assert found["old"]["items"] == 360
     assert found["files"] == [str(out / "variants" / "model-int8.tflite")]
     assert found["ship"] == str(out / "variants" / "calibrated" / "model-int8.tflite")
@@ -64,9 +75,63 @@ def test_a_new_kind_is_learned_and_the_promise_made_anew(
     assert contract is not None
     assert contract.accept is not None
     assert (contract.accept.promise, contract.accept.limit) == ("rejected", 0.1)
+    assert contract.accept.data == f"digits and {inverted}"
+    (answers,) = found["promised"]
+    assert answers["items"] == found["new"]["items"]
+    assert 0 <= answers["wrong"] / answers["accepted"] < answers["at_most"] <= 1
     metrics = load_result(out).metrics
     assert metrics["arguments"]["continued"] is True
     assert metrics["arguments"]["weights"] == str(promised / "model.keras")
+    old = load_result(promised).metrics["data"]
+    assert (metrics["data"]["sha256"], metrics["data"]["counts"]) == (old["sha256"], old["counts"])
+    assert len(learned_by(metrics)) > 140
+    assert metrics["arguments"]["learning_rate"] == pytest.approx(0.3 * 0.003)
+    again = improve(out, inverted, data="digits", epochs=1, out=tmp_path / "again", progress=False)
+    assert load_result(tmp_path / "again").metrics["arguments"]["learning_rate"] == pytest.approx(0.3 * 0.003)
+    assert not [note for note in again.notes if "another version" in note]
+
+
+def test_target_and_ends_of_old_files_stay(promised: Path, inverted: Path, tmp_path: Path, capsys: Any) -> None:
+    run = shutil.copytree(promised, tmp_path / "run")
+    (old,) = convert(
+        run / "model.keras", "tflite-int8", data="digits", target="integer-only", hints=Hints(output="logits")
+    )
+    assert old.path is not None
+    shutil.rmtree(run / "variants" / "calibrated")
+    (run / "variants" / "model-int8.tflite").unlink()
+    found = improve(run, inverted, data="digits", epochs=1, max_drop=50, progress=False)
+    (made,) = found.files
+    contract = read_contract(made)
+    assert contract is not None
+    assert (made.name, contract.target, contract.task) == (old.path.name, "integer-only", "logits")
+    assert (found.ship, found.asked, found.had_promise) == (made, (True,), False)
+
+
+def test_a_promise_that_is_not_kept_is_no_success(
+    promised: Path, inverted: Path, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    module = importlib.import_module("edgepress.toolkit.improving.promised")
+
+    def failing(*args: Any, **more: Any) -> None:
+        raise InputError("No installed engine opens it.")
+
+    monkeypatch.setattr(module, "calibrate", failing)
+    command = ["improve", promised, "--new", inverted, "--out", tmp_path / "out", "--epochs", 4, "--max-drop", 5]
+    assert call(*command, "--data", "digits") == SOME_FAILED
+    said = " ".join(capsys.readouterr().out.split())
+    assert "No file keeps the promise that an old file had" in said
+    assert "Next:" not in said
+
+
+def test_files_of_the_model_before_leave_when_it_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "variants" / "calibrated").mkdir(parents=True)
+    old = [folder / "variants" / "a.tflite", folder / "variants" / "calibrated" / "a.onnx"]
+    for path in (*old, folder / "model.keras", folder / "variants" / "report.html"):
+        path.touch()
+    begin(folder, {}, resume=False, overwrite=True)
+    assert not [path for path in old if path.exists()]
+    assert (folder / "variants" / "report.html").exists()
 
 
 def test_what_is_worse_is_not_converted(promised: Path, digits: Any, tmp_path: Path, capsys: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from serving import Running
 
-from edgepress.runtime import frames
+from edgepress.runtime import frames, load
 from edgepress.runtime.__main__ import main as board
 from edgepress.runtime.keeping import ABOUT, NAME
 
@@ -55,6 +56,22 @@ def test_wrong_options_are_named(run: Any, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "file").touch()
     assert board(["camera", model, "--keep", str(tmp_path / "file")]) == 1
     assert "Give --keep a folder that you can write." in capsys.readouterr().err
+
+
+def test_the_time_of_an_answer_is_that_without_keeping(run: Any, digits: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    model = load(run.variants["tflite-int8"])
+    model.keep_pictures(tmp_path)
+    assert model.keeper is not None
+    seen, item = list[Any](), digits.test.read(slice(0, 1))[0]
+    model.judge_in(item)
+
+    def slowly(*given: Any) -> None:
+        time.sleep(0.5)
+        seen.append(given)
+
+    monkeypatch.setattr(model.keeper, "look", slowly)
+    assert model.judge_in(item)[1] < 500
+    assert len(seen) == 1
 
 
 def test_serve_keeps_what_it_is_sent_and_says_so(run: Any, digits: Any, tmp_path: Path, pictures: Path) -> None:

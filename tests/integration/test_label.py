@@ -45,6 +45,11 @@ def client(site: Site) -> Iterator[Client]:
     server.stop()
 
 
+def step(site: Site, path: str) -> str:
+    """The address of a step as the page sends it."""
+    return f"{path}{'&' if '?' in path else '?'}session={site.session}"
+
+
 def test_the_page_and_its_files_are_there(client: Client) -> None:
     for path, kind in {"/": "html", "/label.js": "javascript", "/label.css": "css"}.items():
         answer = client.ask("GET", path)
@@ -59,15 +64,15 @@ def test_the_page_and_its_files_are_there(client: Client) -> None:
 
 def test_a_label_is_on_the_disk_when_the_answer_comes(client: Client, site: Site, folder: Path) -> None:
     name = site.desk.pictures[2].name
-    assert client.ask("POST", "/label?row=2&label=1", b"").json == {"row": 2, "label": 1, "done": 1}
+    assert client.ask("POST", step(site, "/label?row=2&label=1"), b"").json == {"row": 2, "label": 1, "done": 1}
     assert (folder / HOSTILE / name).exists()
     picture = client.ask("GET", "/picture/2")
     assert picture.headers["Content-Type"] == "image/png"
     assert picture.body == (folder / HOSTILE / name).read_bytes()
-    assert client.ask("POST", f"/label?row=2&label={OUT}", b"").json["label"] == OUT
-    assert client.ask("POST", "/undo", b"").json == {"row": 2, "label": 1, "done": 1}
-    assert client.ask("POST", "/undo", b"").json == {"row": 2, "label": TO_DO, "done": 0}
-    assert client.ask("POST", "/undo", b"").json == {"row": None, "label": None, "done": 0}
+    assert client.ask("POST", step(site, f"/label?row=2&label={OUT}"), b"").json["label"] == OUT
+    assert client.ask("POST", step(site, "/undo"), b"").json == {"row": 2, "label": 1, "done": 1}
+    assert client.ask("POST", step(site, "/undo"), b"").json == {"row": 2, "label": TO_DO, "done": 0}
+    assert client.ask("POST", step(site, "/undo"), b"").json == {"row": None, "label": None, "done": 0}
     assert (folder / name).exists()
 
 
@@ -100,9 +105,19 @@ def test_a_label_is_on_the_disk_when_the_answer_comes(client: Client, site: Site
 def test_who_and_what_is_refused(
     method: str, path: str, body: bytes | None, headers: dict[str, str], status: int, client: Client, site: Site
 ) -> None:
-    answer = client.ask(method, path.replace("٣", "%D9%A3"), body, **headers)
+    answer = client.ask(method, step(site, path.replace("٣", "%D9%A3")), body, **headers)
     assert answer.status == status
     assert answer.json["error"]["message"]
+    assert site.desk.done == 0
+
+
+@pytest.mark.parametrize("path", ["/label?row=0&label=0", "/label?row=0&label=0&session=0123456789abcdef", "/undo"])
+def test_a_page_of_an_earlier_start_labels_nothing(path: str, client: Client, site: Site) -> None:
+    """The numbers of the pictures are others since."""
+    assert client.ask("GET", "/state").json["session"] == site.session
+    answer = client.ask("POST", path, b"")
+    assert answer.status == 409
+    assert "Reload the page" in answer.json["error"]["message"]
     assert site.desk.done == 0
 
 
@@ -111,7 +126,7 @@ def test_what_is_no_picture_any_more_is_not_shown(client: Client, site: Site) ->
     assert client.ask("GET", "/picture/0").status == 404
     site.desk.path(1).unlink()
     assert client.ask("GET", "/picture/1").status == 404
-    answer = client.ask("POST", "/label?row=1&label=0", b"")
+    answer = client.ask("POST", step(site, "/label?row=1&label=0"), b"")
     assert answer.status == 400
     assert "can't be moved" in answer.json["error"]["message"]
 
@@ -122,7 +137,8 @@ def test_the_command_says_where_the_page_is_and_what_comes_next(folder: Path) ->
     line = process.stdout.readline()
     assert line.startswith("http://127.0.0.1:")
     port = int(line.split("/")[2].split(":")[1])
-    Client(port).ask("POST", "/label?row=0&label=0", b"")
+    session = Client(port).ask("GET", "/state").json["session"]
+    Client(port).ask("POST", f"/label?session={session}&row=0&label=0", b"")
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
     assert "1 of 6 pictures done" in " ".join(rest.split())

@@ -193,8 +193,8 @@ SLOW = """
 import sys, time
 from edgepress.runtime import __main__ as cli, serve
 from edgepress.runtime.model import Model
-judge = Model.judge
-Model.judge = lambda *a: (time.sleep(0.1), judge(*a))[1]
+judge = Model.judge_in
+Model.judge_in = lambda *a: (time.sleep(0.1), judge(*a))[1]
 serve.QUEUE, serve.MAX_BODIES = 5, 3 << 20
 sys.exit(cli.main(["serve", sys.argv[1], "--port", "0", "--json"]))
 """

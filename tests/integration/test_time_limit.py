@@ -110,7 +110,7 @@ import sys, time
 from edgepress.runtime.__main__ import main
 from edgepress.runtime.model import Answer, Model
 
-Model.judge = lambda *_: time.sleep(1) or Answer([], None)
+Model.judge_in = lambda *_: time.sleep(1) or (Answer([], None), 1.0)
 sys.exit(main(["serve", *sys.argv[1:]]))
 """
 

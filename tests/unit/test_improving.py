@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,12 @@ from edgepress.runtime.input_spec import InputSpec
 from edgepress.toolkit.data.items import ArraySource
 from edgepress.toolkit.data.joined import LEAST_REHEARSED, SHARE, JoinedSource, joined
 from edgepress.toolkit.data.types import DataSet, Split
+from edgepress.toolkit.errors import InputError
+from edgepress.toolkit.improving import held_out as module
+from edgepress.toolkit.improving.held_out import held_out, learned_by, remember
 from edgepress.toolkit.improving.proof import proof_better, proof_not_worse
 from edgepress.toolkit.stats.samples import items_to_prove_gain
+from edgepress.toolkit.training.run_folder import METRICS, TrainResult
 
 SPEC = InputSpec(shape=(2, 2, 1), dtype="float32")
 
@@ -98,6 +104,14 @@ def test_not_worse_is_proven_by_the_interval(lost: int, gained: int, items: int,
     assert (found.needed is not None) == (verdict == "open")
 
 
+def test_without_any_loss_a_gain_is_what_more_items_prove() -> None:
+    gain = proof_not_worse(flags((True, 2), (False, 5), (True, 300)), flags((False, 2), (True, 5), (True, 300)), 0.0)
+    assert gain.verdict == "open"
+    assert gain.needed is not None and gain.needed > 307  # noqa: PT018
+    same = flags((True, 300))
+    assert proof_not_worse(same, same, 0.0).needed is None
+
+
 def test_so_many_items_prove_a_gain_in_four_of_five_cases() -> None:
     rng, share, gain = np.random.default_rng(0), 0.2, 0.06
     needed = items_to_prove_gain(round(1000 * (share - gain) / 2), round(1000 * (share + gain) / 2), 1000)
@@ -109,3 +123,56 @@ def test_so_many_items_prove_a_gain_in_four_of_five_cases() -> None:
         proven += proof_better(before, after).verdict == "proven"
     assert 0.74 < proven / 400 < 0.86
     assert items_to_prove_gain(5, 5, 100) is None
+
+
+def pictures(seeds: list[int], *, noise: int = 0) -> Split:
+    """Pictures of scenes that are like no other one; with noise, others of the same scenes."""
+    x = [np.random.default_rng(seed).integers(0, 200, (8, 8, 1)).repeat(2, 0).repeat(2, 1) + noise for seed in seeds]
+    source = ArraySource(np.array(x, np.uint8).reshape(-1, 16, 16, 1), [str(s) for s in seeds], IMAGE)
+    return Split(source, np.arange(len(seeds)), np.zeros(len(seeds), np.int64))
+
+
+IMAGE = InputSpec.image(16, 16, "grey")
+
+
+def fresh(train: list[int], val: list[int], test: Split) -> DataSet:
+    return DataSet("new", ("a", "b"), IMAGE, pictures(train), pictures(val, noise=2), test, sha256="new")
+
+
+def test_scenes_that_are_trained_on_prove_nothing() -> None:
+    """A board keeps a scene again that left its folder: by content, it is in two splits."""
+    data = fresh([0, 1, 2, 3], [3, 4, 5], pictures([0, 4, 6, 7, 8], noise=1))
+    held, notes = held_out(data, [])
+    assert [held.val.name(row) for row in range(len(held.val))] == ["4", "5"]
+    assert [held.test.name(row) for row in range(len(held.test))] == ["6", "7", "8"]
+    assert len(held.train) == 4
+    assert "2 of 5 new test items left out" in notes[0]
+    assert "1 of 3 new validation items left out" in notes[1]
+    with pytest.raises(InputError, match="none can prove a gain"):
+        held_out(fresh([0], [1], pictures([0, 1], noise=1)), [])
+    assert held_out(fresh([0], [], pictures([1])), [])[1] == []
+
+
+def test_what_an_earlier_improvement_learned_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding pictures moves others between the splits; a picture of a scene that was learned is none of proof, too."""
+    (tmp_path / METRICS).write_text("{}")
+    monkeypatch.setattr(
+        module, "load_result", lambda folder: TrainResult(folder, json.loads((folder / METRICS).read_text()), [])
+    )
+    remember(tmp_path, fresh([0, 1], [2], pictures([9])), ["beef"])
+    learned = learned_by(json.loads((tmp_path / METRICS).read_text()))
+    assert len(learned) == 4
+    moved = pictures([0, 7])
+    both = Split(moved.source, np.array([0, 1]), moved.y)
+    held, notes = held_out(fresh([5], [6], both), learned)
+    assert [held.test.name(row) for row in range(len(held.test))] == ["7"]
+    assert "now or before" in notes[0]
+    assert learned_by({}) == learned_by({"learned": 3}) == []
+
+
+def test_the_record_is_that_of_the_old_data() -> None:
+    """So that a later command which opens these recognizes them."""
+    old = data(0, (50, 10, 10), "old")
+    both = joined(old, data(50_000, (5, 0, 1), "new"))
+    assert both.record == old.record
+    assert both.sha256 != old.sha256

@@ -139,6 +139,51 @@ def test_a_full_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "the disk is full" in told[0]
 
 
+def test_a_picture_that_can_not_be_stored_does_not_use_up_the_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[str]()
+    it = keeper(tmp_path, on_trouble=told.append)
+    for seed in range(3):
+        it.look(tmp_path / "none.png", scene(seed), np.array([1, 0, 0], np.float32))
+    assert len(told) == 1
+    assert "A picture can't be kept" in told[0]
+    monkeypatch.setattr(keeping.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+    for seed in range(3, 6):
+        show(it, seed)
+    assert len(told) == 2
+    assert "the disk is full" in told[1]
+
+
+def test_a_folder_that_is_moved_or_replaced_is_not_made_anew(tmp_path: Path) -> None:
+    """Another process, with other labels, may have made one of its name, or it was a disk that is gone."""
+    told, folder = list[str](), tmp_path / "kept"
+    it = keeper(folder, on_trouble=told.append)
+    show(it, 0)
+    folder.rename(tmp_path / "moved")
+    show(it, 1)
+    assert not folder.exists()
+    assert "was moved or removed" in told[0]
+    other = keeper(folder, labels=("x", "y"))
+    show(it, 2)
+    assert names(folder) == []
+    other._lock.close()
+    shutil.rmtree(folder)
+    (tmp_path / "moved").rename(folder)
+    show(it, 3)
+    assert len(names(folder)) == 2
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(("probability", "said"), [(12.3, "1000"), (-1.0, "0000"), (np.nan, "0000"), (np.inf, "0000")])
+def test_any_probability_makes_a_name(probability: float, said: str, tmp_path: Path) -> None:
+    """A file of others may answer anything."""
+    item = scene(0)
+    keeper(tmp_path).look(item, item, np.full(3, probability, np.float32))
+    (name,) = names(tmp_path)
+    assert f"-000-{said}-" in name
+
+
 def test_two_processes_or_two_models_do_not_share_a_folder(tmp_path: Path) -> None:
     it = keeper(tmp_path)
     with pytest.raises(InputError, match="Another process"):

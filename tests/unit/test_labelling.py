@@ -80,12 +80,32 @@ def test_a_picture_that_is_gone_or_there_twice_is_told(folder: Path) -> None:
     desk.path(0).unlink()
     with pytest.raises(InputError, match="can't be moved"):
         desk.label(0, 1)
+    assert not (folder / "dog").exists(), "a class without pictures"
     (folder / "dog").mkdir(exist_ok=True)
     (folder / "dog" / desk.pictures[1].name).write_bytes(b"x")
     with pytest.raises(InputError, match="is there already"):
         desk.label(1, 1)
     assert desk.given == [TO_DO] * 13
     assert desk.undo() is None
+
+
+def test_a_step_back_that_fails_can_be_taken_later(folder: Path) -> None:
+    desk = Desk(folder)
+    desk.label(2, 1)
+    (folder / desk.pictures[2].name).write_bytes(b"x")
+    with pytest.raises(InputError, match="is there already"):
+        desk.undo()
+    (folder / desk.pictures[2].name).unlink()
+    assert desk.undo() == 2
+    assert desk.given[2] == TO_DO
+
+
+def test_the_folder_of_a_class_that_a_kill_left_empty_is_removed(folder: Path) -> None:
+    (folder / "dog").mkdir()
+    (folder / LEFT_OUT).mkdir()
+    (folder / "mine").mkdir()
+    Desk(folder)
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["mine"]
 
 
 def test_what_is_no_picture_is_named(folder: Path) -> None:

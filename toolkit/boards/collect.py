@@ -3,7 +3,8 @@
     edgepress board collect pi@kitchen --folder kept
 
 The board is not trusted: other names than those of kept pictures are left out, and so are files that are large or no
-pictures. What is here already, labelled or not, is not fetched again, so that an interrupted run goes on.
+pictures. A picture that is here already, labelled or not, is not fetched again, so that an interrupted run goes on. It
+is known by its name, so a scene that the board keeps again after its picture left the folder there is fetched again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 from edgepress.converters.files import write_bytes, write_json
 from edgepress.runtime.image_header import read_header
 from edgepress.runtime.keeping import ABOUT, MOST_BYTES, MOST_QUOTA, NAME
-from edgepress.toolkit.boards.ssh import Connection
+from edgepress.toolkit.boards.ssh import Connection, TooSlowError
 from edgepress.toolkit.data.kept import KeptAbout, parse_about, read_about
 from edgepress.toolkit.errors import BoardError, EdgepressError, InputError, LostError
 
@@ -29,6 +30,8 @@ MOST_LISTING = 1 << 20
 """Bytes of the names in that folder at most."""
 LEAST_FREE = 256 << 20
 """Bytes that stay free on this machine's disk."""
+MOST_SLOW = 3
+"""Pictures in a row that take too long, after which nothing more is asked for: a board may have thousands."""
 SHOWN = 20
 """Files that are named as left out at most."""
 
@@ -75,7 +78,7 @@ def board_collect(
         What was fetched.
 
     Raises:
-        BoardError: The board can't be reached, or holds no kept pictures there.
+        BoardError: The board can't be reached, holds no kept pictures there, or does not answer any more.
         InputError: `out` holds pictures of another model, or can't be written, or the disk is full.
     """
     target = default_folder(host) if out is None else Path(out)
@@ -88,9 +91,16 @@ def board_collect(
             what = f"{target} holds pictures of a model with other labels than that of {host}."
             raise InputError(what, "Name another folder with --out.")
         write_json(target / ABOUT, asdict(about))
-        new, skipped = [name for name in names if name not in here], []
+        new, skipped, slow = [name for name in names if name not in here], [], 0
         for number, name in enumerate(new):
-            if problem := _fetched(board, folder, target / name):
+            try:
+                problem, slow = _fetched(board, folder, target / name), 0
+            except TooSlowError as e:
+                problem, slow = e.message, slow + 1
+                if slow == MOST_SLOW:
+                    what = f"{slow} pictures in a row took too long: {e.message}"
+                    raise BoardError(what, "Run the same command again: it goes on.") from e
+            if problem:
                 skipped.append((name, problem))
             if on_progress is not None:
                 on_progress((number + 1) / len(new))
@@ -121,7 +131,7 @@ def _listed(board: Connection, folder: str) -> tuple[KeptAbout, list[str]]:
 
 
 def _fetched(board: Connection, folder: str, path: Path) -> str:
-    """Fetch a picture; why it was left out, "" if it was not."""
+    """Fetch a picture; why it was left out, "" if it was not. TooSlowError: it took too long."""
     if shutil.disk_usage(path.parent).free < LEAST_FREE:
         what = f"The disk of {path.parent} has less than {LEAST_FREE >> 20} MiB free."
         raise InputError(what, "Free some space, and run the same command again: it goes on.")
@@ -130,6 +140,8 @@ def _fetched(board: Connection, folder: str, path: Path) -> str:
         header = read_header(io.BytesIO(content))
     except LostError as e:
         raise LostError(e.message, "Run the same command again: it goes on.") from e
+    except TooSlowError:
+        raise
     except (EdgepressError, ValueError) as e:
         return e.message if isinstance(e, EdgepressError) else str(e)
     expected = {".jpg": "JPEG", ".png": "PNG"}[path.suffix]

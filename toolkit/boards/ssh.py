@@ -54,6 +54,10 @@ HINTS = (
 """Messages of ssh, and what to do about them."""
 
 
+class TooSlowError(BoardError):
+    """A command took longer than its time limit."""
+
+
 class Connection:
     """An open connection to a board; use it in a `with` block.
 
@@ -178,7 +182,8 @@ class Connection:
             timeout_s: Time limit in seconds.
 
         Raises:
-            BoardError: It failed, wrote more, or took too long.
+            BoardError: It failed, or wrote more.
+            TooSlowError: It took too long.
             LostError: The connection was lost.
         """
         ssh, late, name = self._words(command, {}, folder), threading.Event(), Path(command[0]).name
@@ -201,7 +206,7 @@ class Connection:
                 child.kill()
                 timer.cancel()
         if late.is_set():
-            raise BoardError(f"{name} took more than {timeout_s:g} s on {self.host}.")
+            raise TooSlowError(f"{name} took more than {timeout_s:g} s on {self.host}.")
         if len(content) > most:
             raise BoardError(f"{name} wrote more than {most} bytes on {self.host}.")
         if code == LOST_FAILURE or code < 0:

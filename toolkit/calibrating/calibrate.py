@@ -139,6 +139,24 @@ def calibrate(
     return results
 
 
+def answers_to(file: Path, data: DataSet, *, engine: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Whether each answer of a calibrated file to test items is right, and whether it is accepted: bool, shape (N,).
+
+    Args:
+        file: A copy that `calibrate` wrote.
+        data: The data, of its labels and input.
+        engine: The engine that it was calibrated on.
+
+    Raises:
+        EdgepressError: The file can't be opened.
+    """
+    subject = _describe(file, data, engine)
+    contract = subject.about.contract
+    scores = _scores(subject.candidate, data, lambda count: None)
+    accepted = contract.limits.accepted(scores)
+    return decide(scores, contract)[0] == data.test.y, np.ones(len(scores), np.bool_) if accepted is None else accepted
+
+
 @dataclass(frozen=True)
 class _Subject:
     """A file that is to be calibrated, with its data.

@@ -34,7 +34,8 @@ def export(
     board: Annotated[
         str | None,
         Option(
-            help=f"Refuse a file that does not fit this board: {', '.join(MICROCONTROLLERS)}",
+            help=f"Refuse a file that does not fit this board (with tflm, without its own code and stack): "
+            f"{', '.join(MICROCONTROLLERS)}",
             autocompletion=list_of(MICROCONTROLLERS),
         ),
     ] = None,
@@ -75,6 +76,8 @@ def export(
         rows.append(["Multiply-accumulates", count(made.report["macs"]), ""])
     share = f"Share of {board}" if board else ""
     screen.show(screen.table([("What", "left"), ("Takes", "right"), (share, "right")], rows))
+    if to == "tflm":
+        screen.say("TFLM's own code and stack come on top.")
     right = "" if selftest["right"] is None else f", {selftest['right']} of which get their label"
     screen.say(f"Self-test: {selftest['items']} items ({selftest['source']}){right}")
     folder = made.folder

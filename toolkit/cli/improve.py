@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
+from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.text import percent, plural
 
@@ -31,7 +32,8 @@ def improve(
     out: Annotated[Path | None, Option(help="Folder for the new run", show_default="RUN-improved")] = None,
     epochs: Annotated[int, Option(min=1, help="Passes over the items")] = 10,
     learning_rate: Annotated[
-        float | None, Option(help="Learning rate of the first step", show_default="0.3 times that of the run")
+        float | None,
+        Option(help="Learning rate of the first step", show_default="that of the run, times 0.3 after train"),
     ] = None,
     max_drop: Annotated[
         float, Option(min=0, max=100, help="Percentage points of accuracy that old items may lose")
@@ -51,7 +53,7 @@ def improve(
         screen.document(result.to_dict())
     else:
         _show(result, max_drop)
-    return 0 if result.verdict == "proven" else NOT_PROVEN
+    return code_of(result.asked) if result.verdict == "proven" else NOT_PROVEN
 
 
 def _show(result: Improved, max_drop: float) -> None:
@@ -68,9 +70,20 @@ def _show(result: Improved, max_drop: float) -> None:
     for one in result.calibrated:
         if one.path is None:
             screen.say(f"{one.file} can't keep the promise of the old file; edgepress calibrate says which one it can.")
+        if one.earlier is not None:
+            screen.say(f"{one.earlier} is of an earlier calibration, not of this model.")
+    for each in result.promised:
+        new, share = plural(each.items, "held-out new item"), percent(each.wrong / max(each.accepted, 1))
+        screen.say(
+            f"{each.file} accepts {each.accepted:,} of {new}, {each.wrong:,} wrongly ({share}; at most "
+            f"{percent(each.at_most)} with a probability of {100 * each.confidence:g} %). Its promise is of old and "
+            "new items together."
+        )
     screen.say(f"Written: {result.model} and {plural(len(result.files), 'converted file')}.")
     if result.ship is not None:
         screen.say(f"Next: {shell_line('edgepress', 'bundle', result.ship)}")
+    elif result.had_promise:
+        screen.say("No file keeps the promise that an old file had, so none is named for a bundle.")
 
 
 def _gain(proof: Proof) -> str:

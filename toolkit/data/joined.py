@@ -76,7 +76,7 @@ def joined(old: DataSet, new: DataSet) -> DataSet:
     """Old and new items, of the same labels and input; each test item is there once.
 
     Training and validation items are in a random order that depends only on their number, because what takes some of
-    them takes the first ones. It is called by the name of the old data.
+    them takes the first ones. It is called by the name of the old data, and a contract stores their record.
     """
     few = calibration_rows(old.train, max(LEAST_REHEARSED, REHEARSED * len(new.train)))
     rehearsed = Split(old.train.source, old.train.indices[few], old.train.y[few])
@@ -90,6 +90,7 @@ def joined(old: DataSet, new: DataSet) -> DataSet:
         skipped=(*old.skipped, *new.skipped),
         computed=tuple(dict.fromkeys((*old.computed, *new.computed))),
         conflicts=None,
+        recorded=old.record,
     )
 
 

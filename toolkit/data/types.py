@@ -118,6 +118,8 @@ class DataSet:
         computed: Splits that the data did not have, so that their items were taken from the training items.
         conflicts: Items of the same content in different classes; None if there are none.
         tested: The split that `test` holds.
+        recorded: What a contract stores instead of this data set's own record: that of old data to which others were
+            joined, so that they are recognized when they are opened by their name.
     """
 
     source: str
@@ -131,6 +133,7 @@ class DataSet:
     computed: tuple[str, ...] = ()
     conflicts: Conflicts | None = None
     tested: str = "test"
+    recorded: DataRecord | None = None
 
     def tested_on(self, name: str) -> DataSet:
         """The same with another split in place of the test items, for what works on these."""
@@ -145,5 +148,7 @@ class DataSet:
     @property
     def record(self) -> DataRecord:
         """The record of this data set that a contract stores."""
+        if self.recorded is not None:
+            return self.recorded
         counts = {name: len(getattr(self, name)) for name in SPLITS}
         return DataRecord(source=self.source, sha256=self.sha256, counts=counts)

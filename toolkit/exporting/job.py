@@ -79,11 +79,13 @@ class Job:
             return
         chip = MICROCONTROLLERS[self.board]
         limits = f"--max-ram {_as_option(chip.ram)} --max-flash {_as_option(chip.flash)}"
-        hint = f"Compress its model: edgepress compress MODEL {limits}"
+        hint, beside = f"Compress its model: edgepress compress MODEL {limits}", ""
+        if self.to == "tflm":  # the limits of compress are those of the C99, which takes other amounts
+            hint, beside = "Use a smaller model, or a larger board.", ", without TFLM's own code and stack"
         if ram > chip.ram:
-            raise InputError(f"{self.path} needs {memory}; {self.board} has {chip.ram} bytes of memory.", hint)
+            raise InputError(f"{self.path} needs {memory}{beside}; {self.board} has {chip.ram} bytes of memory.", hint)
         if flash > chip.flash:
-            what = f"{self.path} needs about {flash} bytes of flash; {self.board} has {chip.flash}."
+            what = f"{self.path} needs about {flash} bytes of flash{beside}; {self.board} has {chip.flash}."
             raise InputError(what, hint)
 
     def report(self, vectors: Vectors) -> dict[str, Any]:

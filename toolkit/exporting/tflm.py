@@ -32,7 +32,7 @@ LEAST_MARGIN = KIB
 ALIGNMENT = 16
 """Of the arena and its size, bytes."""
 FLOAT_TOLERANCE = "1e-4"
-"""By how much the self-test's real numbers may differ."""
+"""By how much the self-test's real numbers may differ, as a share of the expected one, or of 1 if that is smaller."""
 METHODS = """
 Abs Add AddN ArgMax ArgMin AveragePool2D BatchMatMul BatchToSpaceNd BroadcastArgs BroadcastTo Cast Ceil Concatenation
 Conv2D Cos CumSum DepthToSpace DepthwiseConv2D Dequantize Div DynamicUpdateSlice EmbeddingLookup Elu Equal Exp

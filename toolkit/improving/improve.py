@@ -7,18 +7,16 @@ The new items are split like all data, so that a fifth of them is held out and m
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgepress.converters.schemes import SCHEMES
-from edgepress.runtime.acceptance import Acceptance
-from edgepress.toolkit.calibrating.calibrate import FOLDER as CALIBRATED
-from edgepress.toolkit.calibrating.calibrate import Calibrated, calibrate
+from edgepress.converters.contract.hints import Hints
+from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import contract_of, data_for
@@ -26,16 +24,18 @@ from edgepress.toolkit.data.joined import joined
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.evaluation import keras_scores
+from edgepress.toolkit.improving.former import Kind, kinds_to_make, not_repeated, promises
+from edgepress.toolkit.improving.held_out import held_out, learned_by, remember
+from edgepress.toolkit.improving.promised import NewAnswers, new_answers, promise_again
 from edgepress.toolkit.improving.proof import Proof, Verdict, proof_better, proof_not_worse
 from edgepress.toolkit.training.loop import train
-from edgepress.toolkit.training.run_folder import METRICS, MODEL, load_result
+from edgepress.toolkit.training.run_folder import METRICS, MODEL, VARIANTS, load_result
 
 MAX_DROP_PP = 1.0
 """Percentage points that old items may lose."""
 EPOCHS = 10
 SLOWER = 0.3
-"""Learning rate, as a share of that of the first training."""
-VARIANTS = "variants"
+"""Learning rate, as a share of that of the first training; a run that was improved keeps its own."""
 KEPT = ("width", "depth", "dropout", "batch_size", "augmentation")
 """Options of the first training that are kept."""
 
@@ -51,6 +51,9 @@ class Improved:
         files: The converted files; empty if the model is worse.
         calibrated: The files that keep a promise, in the place of an old file that had one.
         notes: What a user should know.
+        promised: What the files that keep a promise answer to new items.
+        asked: Whether each file that was to be made, and each promise of an old file, is there now.
+        had_promise: Whether an old file had a promise.
     """
 
     model: Path
@@ -59,6 +62,9 @@ class Improved:
     files: tuple[Path, ...]
     calibrated: tuple[Calibrated, ...]
     notes: tuple[str, ...]
+    promised: tuple[NewAnswers, ...] = ()
+    asked: tuple[bool, ...] = ()
+    had_promise: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -68,9 +74,9 @@ class Improved:
 
     @property
     def ship(self) -> Path | None:
-        """The file to bundle next: a calibrated one if there is one."""
+        """The file to bundle next; one with a promise, if an old file had one."""
         promised = [one.path for one in self.calibrated if one.path is not None]
-        return next(iter([*promised, *self.files]), None)
+        return next(iter(promised if self.had_promise else self.files), None)
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `improve --json` prints."""
@@ -81,6 +87,7 @@ class Improved:
             "old": self.old.to_dict(),
             "files": [str(path) for path in self.files],
             "calibrated": [one.to_dict() for one in self.calibrated],
+            "promised": [asdict(one) | {"file": str(one.file)} for one in self.promised],
             "ship": None if self.ship is None else str(self.ship),
             "notes": list(self.notes),
         }
@@ -113,7 +120,8 @@ def improve(
             tflite-int8.
         out: Folder for the new run; None: RUN-improved.
         epochs: Passes over the items.
-        learning_rate: Learning rate of the first step; None: a share of that of the first training.
+        learning_rate: Learning rate of the first step; None: a share of that of the first training, and that of a run
+            of this function.
         max_drop: Percentage points of accuracy on old items that may be lost.
         seed: Seed of order and augmentation.
         skip_unreadable: Leave out images that can't be read instead of failing.
@@ -140,9 +148,10 @@ def improve(
     if target.resolve() == folder.resolve():
         raise InputError(f"{target} is the run that is to be improved.", "Name another folder with --out.")
     _arguments(folder)  # first, so that a wrong folder is told before any work
-    before = folder / MODEL
-    schemes = _schemes(folder, to)
+    before, learned = folder / MODEL, learned_by(load_result(folder).metrics)
+    kinds = kinds_to_make(folder, to)
     old, fresh, notes = _opened(before, str(new), data, skip_unreadable=skip_unreadable)
+    fresh, left_out = held_out(fresh, learned)
     both = joined(old, fresh)
     step(f"Training on {len(fresh.train)} new items, beside old ones")
     how: dict[str, Any] = {
@@ -153,14 +162,16 @@ def improve(
         "overwrite": overwrite,
     }
     model = train_on(folder, both, target, **how, progress=progress)
+    remember(target, fresh, learned)
     step("Comparing both models on held-out items")
     better = proof_better(_right(before, fresh.test), _right(model, fresh.test))
     kept = proof_not_worse(_right(before, old.test), _right(model, old.test), max_drop)
-    result = Improved(model, better, kept, (), (), notes)
+    result = Improved(model, better, kept, (), (), (*notes, *left_out))
     if result.verdict == "worse":
         return result
     step("Converting and calibrating")
-    return _converted(result, folder, schemes, both)
+    named = replace(both, source=f"{old.source} and {fresh.source}")
+    return _converted(result, folder, kinds, data=named, fresh=fresh)
 
 
 def train_on(
@@ -183,28 +194,52 @@ def train_on(
         how: Other arguments of `train`.
     """
     arguments = _arguments(run)
-    rate = SLOWER * arguments["learning_rate"] if learning_rate is None else learning_rate
+    slower = 1.0 if arguments.get("continued") else SLOWER  # once: a rate that falls each time learns nothing
+    rate = slower * arguments["learning_rate"] if learning_rate is None else learning_rate
     how |= {name: arguments[name] for name in KEPT} | {"epochs": epochs, "learning_rate": rate, "patience": None}
     return train(both, arguments["arch"], weights=run / MODEL, continued=True, out=out, **how).model
 
 
-def _converted(result: Improved, run: Path, schemes: str, data: DataSet) -> Improved:
+def _converted(result: Improved, run: Path, kinds: Sequence[Kind], *, data: DataSet, fresh: DataSet) -> Improved:
     """Convert the new model, and calibrate what had a promise before."""
-    made = convert(result.model, schemes, data=data, out=result.model.parent / VARIANTS)
-    files = {one.scheme: one.path for one in made if one.path is not None}
-    problems = [f"{one.scheme} was not converted: {one.error}" for one in made if one.path is None]
-    promised = list[Calibrated]()
-    for scheme, accept in _promises(run):
+    files, problems = _files(result.model, kinds, data)
+    wishes = promises(run)
+    calibrated, answers = list[Calibrated](), list[NewAnswers]()
+    for kind, accept in wishes.items():
+        if kind not in files:
+            continue
         try:
-            promised += [_promised(files[scheme], accept, data)] if scheme in files else []
+            one = promise_again(files[kind], accept, data)
+            calibrated.append(one)
+            if one.path is not None:
+                answers.append(new_answers(one, fresh))
         except EdgepressError as e:  # such as an engine that is not installed any more
-            problems.append(f"{files[scheme]} was not calibrated: {e}")
+            problems.append(f"{files[kind]} was not calibrated: {e}")
+    done = [one.path is not None for one in calibrated]
+    missing = [False] * (sum(kind in kinds for kind in wishes) - len(done))
     found: dict[str, Any] = {
         "files": tuple(files.values()),
-        "calibrated": tuple(promised),
-        "notes": (*result.notes, *problems),
+        "calibrated": tuple(calibrated),
+        "promised": tuple(answers),
+        "asked": (*(kind in files for kind in kinds), *done, *missing),
+        "had_promise": bool(wishes),
+        "notes": (*result.notes, *problems, *not_repeated(run)),
     }
     return replace(result, **found)
+
+
+def _files(model: Path, kinds: Sequence[Kind], data: DataSet) -> tuple[dict[Kind, Path], list[str]]:
+    """The converted files, and what went wrong."""
+    files, problems = dict[Kind, Path](), list[str]()
+    for target, logits in dict.fromkeys((kind.target, kind.logits) for kind in kinds):
+        schemes = [kind.scheme for kind in kinds if kind[1:] == (target, logits)]
+        how: dict[str, Any] = {"target": target, "hints": Hints(output="logits") if logits else None}
+        for one in convert(model, schemes, data=data, out=model.parent / VARIANTS, **how):
+            if one.path is None:
+                problems.append(f"{one.scheme} was not converted: {one.error}")
+            else:
+                files[Kind(one.scheme, target, logits)] = one.path
+    return files, problems
 
 
 def _arguments(folder: Path) -> dict[str, Any]:
@@ -237,30 +272,3 @@ def _opened(
 def _right(path: Path, split: Split) -> npt.NDArray[np.bool_]:
     """Whether a model is right on each item of a split."""
     return np.asarray(keras_scores(path, split).argmax(axis=1) == split.y)
-
-
-def _files(folder: Path) -> list[Path]:
-    """The converted files of a run, the calibrated ones last."""
-    places = (folder / VARIANTS, folder / VARIANTS / CALIBRATED)
-    return [path for place in places for path in sorted(place.glob("*")) if path.suffix in (".tflite", ".onnx")]
-
-
-def _schemes(folder: Path, to: str | None) -> str:
-    """The schemes to convert to."""
-    if to is not None:
-        return to
-    found = dict.fromkeys(contract_of(path).scheme for path in _files(folder))
-    return ",".join(scheme for scheme in found if scheme in SCHEMES) or "tflite-int8"
-
-
-def _promises(folder: Path) -> list[tuple[str, Acceptance]]:
-    """The promise of each old file that has one, by scheme."""
-    contracts = [contract_of(path) for path in _files(folder)]
-    return [*{one.scheme: one.accept for one in contracts if one.accept is not None}.items()]
-
-
-def _promised(file: Path, accept: Acceptance, data: DataSet) -> Calibrated:
-    """A new file with the promise of an old one, measured anew on old and new items."""
-    wish: dict[str, Any] = {"max_error" if accept.promise == "error" else "max_rejected": accept.limit}
-    results: list[Calibrated] = calibrate(file, data=data, confidence=accept.confidence, engine=accept.engine, **wish)
-    return results[0]

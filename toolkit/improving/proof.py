@@ -64,8 +64,11 @@ def proof_not_worse(before: Flags, after: Flags, max_drop: float) -> Proof:
     assert drop.high is not None
     verdict: Verdict = "proven" if drop.high <= max_drop else "worse" if drop.low > max_drop else "open"
     lost, gained = int((before & ~after).sum()), int((~before & after).sum())
-    open_one = verdict == "open" and 0 < max_drop < 100
-    needed = items_to_rule_out(lost, gained, len(before), drop=max_drop / 100) if open_one else None
+    needed = None
+    if verdict == "open" and max_drop == 0:  # no drop at all is shown by a gain
+        needed = items_to_prove_gain(lost, gained, len(before))
+    elif verdict == "open" and max_drop < 100:
+        needed = items_to_rule_out(lost, gained, len(before), drop=max_drop / 100)
     return _proof(before, after, drop, verdict, needed=needed)
 
 

@@ -86,6 +86,8 @@ class Desk:
             raise InputError(f"{folder} does not say which classes there are ({ABOUT} is missing).", hint)
         self.labels = tuple(labels if labels is not None else known or ())
         _require_folders(self.labels)
+        for given in (OUT, *range(len(self.labels))):  # such as that of a move during which the process was killed
+            self._remove_if_empty(self._folder_of(given))
         places = self._places()
         if not 0 < len(places) <= MOST:
             raise InputError(
@@ -116,8 +118,9 @@ class Desk:
         """Take the last step back; the row of its picture, None if there is none."""
         if not self._undo:
             return None
-        row, before = self._undo.pop()
+        row, before = self._undo[-1]
         self._move(row, before)
+        self._undo.pop()  # only now, so that a step that can't be taken back yet is not lost
         return row
 
     @property
@@ -134,12 +137,17 @@ class Desk:
             target.parent.mkdir(exist_ok=True)
             os.rename(path, target)
         except OSError as e:
+            self._remove_if_empty(target.parent)
             what = f"{path} can't be moved to {target.parent}: {e.strerror or e}."
             raise InputError(what, "Start edgepress label again if files were moved.") from e
         self.given[row] = given
-        if path.parent != self.folder:
-            with suppress(OSError):  # others are in it: a class without pictures is none
-                path.parent.rmdir()
+        self._remove_if_empty(path.parent)
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        """Remove the folder of a class without pictures, with which no command opens the data."""
+        if folder != self.folder:
+            with suppress(OSError):  # others are in it, or it is not there
+                folder.rmdir()
 
     def _folder_of(self, given: int) -> Path:
         return self.folder if given == TO_DO else self.folder / (LEFT_OUT if given == OUT else self.labels[given])

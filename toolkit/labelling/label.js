@@ -7,6 +7,7 @@ const BESIDE = 4; // pictures that are shown before and after
 let state = null;
 let at = 0; // the row that is shown
 let queue = Promise.resolve(); // labels are sent in the order of the keys
+let turn = null; // a step back that is on its way, and what was asked for since: which picture that is for, it will tell
 
 // A text as one line of characters that are seen; runtime/text.py does the same for terminals.
 const seen = (text) => (text.length > 999 ? `${text.slice(0, 750)}...${text.slice(-246)}` : text)
@@ -100,7 +101,7 @@ function label(number) {
   picture.label = number;
   $("announce").textContent = `${wordOf(number)}.`;
   go(onward());
-  queue = queue.then(() => ask(`label?row=${row}&label=${number}`, "")).then((found) => {
+  queue = queue.then(() => ask(`label?session=${state.session}&row=${row}&label=${number}`, "")).then((found) => {
     state.done = found.done;
     trouble("");
     show();
@@ -111,8 +112,18 @@ function label(number) {
   });
 }
 
+/** Do something now, or after the steps back that are on their way; a step back returns when it is taken. */
+function inTurn(step) {
+  const done = turn ? turn.then(step) : step();
+  if (!done) return;
+  turn = done;
+  done.finally(() => {
+    if (turn === done) turn = null;
+  });
+}
+
 function undo() {
-  queue = queue.then(() => ask("undo", "")).then((found) => {
+  queue = queue.then(() => ask(`undo?session=${state.session}`, "")).then((found) => {
     state.done = found.done;
     if (found.row === null) return trouble("There is nothing to undo.");
     state.pictures[found.row].label = found.label;
@@ -120,9 +131,12 @@ function undo() {
     trouble("");
     go(found.row);
   }, (error) => trouble(error.message));
+  return queue;
 }
 
-const confirmAnswer = () => state.pictures[at].answer !== null && label(state.pictures[at].answer);
+function confirmAnswer() {
+  if (state.pictures[at].answer !== null) label(state.pictures[at].answer);
+}
 
 function listClasses() {
   const wanted = $("filter").value.toLowerCase();
@@ -135,7 +149,7 @@ function buildClasses() {
     button.dataset.name = name.toLowerCase();
     button.append(name);
     if (keyOf(number)) button.append(Object.assign(document.createElement("kbd"), { textContent: keyOf(number) }));
-    button.addEventListener("click", () => label(number));
+    button.addEventListener("click", () => inTurn(() => label(number)));
     return button;
   });
   $("classes").append(...buttons);
@@ -156,7 +170,7 @@ document.addEventListener("keydown", (event) => {
     listClasses();
     $("filter").blur();
     event.preventDefault();
-    if (first) label(Number(first.value));
+    if (first) inTurn(() => label(Number(first.value)));
     return;
   }
   if (event.key === "Enter" && event.target.matches("button, a, input")) return; // the button's own
@@ -164,11 +178,11 @@ document.addEventListener("keydown", (event) => {
   const act = undone ? undo : number >= 0 ? () => label(number) : KEYS[event.key];
   if (!act) return;
   event.preventDefault();
-  act();
+  inTurn(act);
 });
-$("confirm").addEventListener("click", confirmAnswer);
-$("out").addEventListener("click", () => label(state.out));
-$("undo").addEventListener("click", undo);
+$("confirm").addEventListener("click", () => inTurn(confirmAnswer));
+$("out").addEventListener("click", () => inTurn(() => label(state.out)));
+$("undo").addEventListener("click", () => inTurn(undo));
 $("previous").addEventListener("click", () => go(at - 1));
 $("next").addEventListener("click", () => go(at + 1));
 $("filter").addEventListener("input", listClasses);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,16 @@ class Site:
     Args:
         desk: The folder.
         next_command: What to do when all is labelled.
+
+    Attributes:
+        desk: The folder.
+        session: A random text. A page sends it with each step, because the number of a picture is another one after a
+            new start.
     """
 
     def __init__(self, desk: Desk, next_command: str) -> None:
         self.desk, self._next = desk, next_command
+        self.session = secrets.token_hex(8)
         self._files = {
             "/": Reply(200, "text/html; charset=utf-8", (HERE / "label.html").read_bytes()),
             "/label.css": Reply(
@@ -42,13 +49,16 @@ class Site:
         """Answer a request.
 
         Raises:
-            Refused: There is nothing at its address, or a number is out of range.
+            Refused: There is nothing at its address, a number is out of range, or the page is of another session.
             EdgepressError: A picture can't be moved.
         """
         path, desk = request.path, self.desk
         if request.method == "POST":
             if request.body or path not in ("/label", "/undo"):
-                raise Refused(404, "Accepted: POST /label?row=ROW&label=NUMBER and POST /undo, without a body.")
+                what = "POST /label?session=SESSION&row=ROW&label=NUMBER and POST /undo?session=SESSION, without a body"
+                raise Refused(404, f"Accepted: {what}.")
+            if request.query.get("session") != self.session:
+                raise Refused(409, "This page is of an earlier start of edgepress label. Reload the page.")
             row: int | None
             if path == "/undo":
                 row = desk.undo()
@@ -72,6 +82,7 @@ class Site:
         rows = zip(desk.pictures, desk.given, strict=True)
         return {
             "version": __version__,
+            "session": self.session,
             "folder": str(desk.folder),
             "labels": desk.labels,
             "pictures": [picture.__dict__ | {"label": given} for picture, given in rows],

@@ -33,6 +33,8 @@ from edgepress.toolkit.training.plots import plot_confusion_matrix, plot_learnin
 MODEL = "model.keras"
 METRICS = "metrics.json"
 HISTORY = "history.csv"
+VARIANTS = "variants"
+"""Folder of the converted files; `calibrated` in it holds copies with a promise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,12 @@ def begin(folder: Path, began_with: dict[str, Any], *, resume: bool, overwrite: 
         require_same(load_result(folder).metrics["began_with"], began_with, folder)
         (folder / checkpoint.NAME).unlink(missing_ok=True)
         return None
+    if (
+        overwrite
+    ):  # the files of another model would be taken for those of the new one; first, so that a kill leaves none
+        for place in (folder / VARIANTS, folder / VARIANTS / "calibrated"):
+            for path in (path for path in place.glob("*") if path.suffix in (".tflite", ".onnx")):
+                path.unlink()
     for name in (MODEL, METRICS, checkpoint.NAME):
         (folder / name).unlink(missing_ok=True)
     return State(began_with)

@@ -2,14 +2,16 @@
    number of items with another answer, 0 if all is well, and -1 if TFLM does not open the model. */
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "model.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
 #include "tensorflow/lite/micro/system_setup.h"
 #include "tensorflow/lite/schema/schema_generated.h"
 
-/* By how much a number may differ, in steps of the output's type, or of its own value for float. TFLM of other versions,
-   or with kernels of a processor's maker, may round the last bit in another way. */
+/* By how much a number may differ: of integer outputs in steps; of float outputs as a share of the expected number, or of
+   1 if that is smaller. TFLM of other versions, or with kernels of a processor's maker, may round the last bit in another
+   way. */
 #ifndef MODEL_TOLERANCE
 #define MODEL_TOLERANCE @TOLERANCE@
 #endif
@@ -35,8 +37,10 @@ int model_selftest(void) {
         bool right = interpreter.Invoke() == kTfLiteOk;
         const model_output_type *answers = reinterpret_cast<model_output_type *>(interpreter.output(0)->data.raw);
         for (int k = 0; right && k < MODEL_OUTPUT_NUMBERS; k++) {
-            const double difference = std::fabs(static_cast<double>(answers[k]) - static_cast<double>(outputs[i][k]));
-            right = difference <= MODEL_TOLERANCE;
+            const double expected = static_cast<double>(outputs[i][k]);
+            const bool real = std::is_floating_point<model_output_type>::value;
+            const double most = MODEL_TOLERANCE * (real ? std::fmax(1.0, std::fabs(expected)) : 1.0);
+            right = std::fabs(static_cast<double>(answers[k]) - expected) <= most;
         }
         wrong += !right;
     }

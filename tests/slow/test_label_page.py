@@ -1,0 +1,75 @@
+"""The page of `edgepress label` in Debian's chromium: keys that are faster than the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgepress.runtime.keeping import ABOUT
+from edgepress.toolkit.labelling.desk import TO_DO, Desk
+from edgepress.toolkit.labelling.site import Site
+from edgepress.toolkit.playing.web import Server, started
+
+CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    for n in range(5):
+        pixels = np.random.default_rng(n).integers(0, 256, (16, 16)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"20261128T12000000{n}Z-000-0900-{n:08x}.png")
+    (tmp_path / ABOUT).write_text(json.dumps({"labels": ["cat", "dog"], "model": "m"}))
+    return Site(Desk(tmp_path), "edgepress improve")
+
+
+@pytest.fixture
+def tab(site: Site) -> Iterator[Any]:
+    """The page; the server takes steps back slowly."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    undo = site.desk.undo
+
+    def slowly() -> int | None:
+        time.sleep(0.3)
+        return undo()
+
+    site.desk.undo = slowly  # type: ignore[method-assign]
+    server = Server(site.handle, command="label")
+    port = started(server, 0)
+    sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        tab = browser.new_page()
+        tab.goto(f"http://127.0.0.1:{port}/")
+        tab.wait_for_selector("html[data-ready=yes]")
+        yield tab
+        browser.close()
+    server.stop()
+
+
+def press(tab: Any, keys: str) -> None:
+    """Press keys at once, and wait until the server has answered to all."""
+    for key in keys:
+        tab.keyboard.press(key)
+    while tab.evaluate("turn !== null"):
+        tab.wait_for_timeout(10)
+    tab.evaluate("async () => { await queue; }")
+
+
+def test_a_key_after_a_step_back_is_for_the_picture_that_came_back(site: Site, tab: Any) -> None:
+    press(tab, "11u2")
+    assert site.desk.given == [0, 1, TO_DO, TO_DO, TO_DO]
+
+
+def test_keys_between_steps_back_are_in_turn(site: Site, tab: Any) -> None:
+    press(tab, "111u2uu21")
+    assert site.desk.given == [0, 1, 0, TO_DO, TO_DO]
