@@ -93,7 +93,7 @@ class World:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(503 if world.silent and world.board.running() == 2 else 200)
+                self.send_response(500 if world.silent and world.board.running() == 2 else 200)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:

@@ -268,7 +268,7 @@ def test_a_kill_after_the_switch_leaves_no_release_in_use_that_does_not_work(
 ) -> None:
     publisher.publish(2)
     service.good = {1, 2} if works else {1}
-    fake(tmp_path / "bin", "systemctl", KILLS[killed], monkeypatch)
+    fake(tmp_path / "bin", "systemctl", f'[ "$1" != restart ] || {{ {KILLS[killed]}; }}', monkeypatch)
     subprocess.run(board.command("update", "--from", str(publisher.site)), capture_output=True)
     assert board.running() == 2
     fake(tmp_path / "bin", "systemctl", f"echo $@ >>{tmp_path / 'log'}", monkeypatch)
