@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.updates.frames import REQUEST
 from edgepress.runtime.updates.installer import (
     UnsureError,
     VerdictError,
@@ -74,6 +75,7 @@ def update(
     place.updates.mkdir(exist_ok=True)
     with alone(place), _recorded(place):
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
+        (place.updates / REQUEST).unlink(missing_ok=True)  # one that was killed may have left it
         state = read_state(place.updates)
         if channel or trust_clock:
             checked = "" if trust_clock else state.checked

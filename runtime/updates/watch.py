@@ -1,8 +1,8 @@
 """Watch the service after a switch, and go back to the former release if it does not stay up.
 
 For ten minutes the service must answer its health check, and systemd must not have restarted it more than twice.
-Afterwards systemd itself watches: `install.sh --timer` lets it start the service three times in ten minutes, and then
-starts the update, which finds a failed service (`failed`). In the first day after the switch the update goes back; later,
+Afterwards systemd itself watches: `install.sh --timer` lets it start the service three times in ten minutes, and
+then starts the update, which finds a failed service (`failed`). In the first day after the switch the update goes back; later,
 or if there is nothing to go back to, something else may be to blame, and it starts the service again.
 
 Times are those since the start of the board, so a clock that jumps changes nothing. Before the former release comes
@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.system import boot_s
+from edgepress.runtime.updates.frames import UNITS
 from edgepress.runtime.updates.installer import VerdictError, run_installer
 from edgepress.runtime.updates.place import Place, read_release
 from edgepress.runtime.updates.state import State, write_state
@@ -33,8 +34,6 @@ SILENT_S = 20.0
 """Longest time without an answer, in seconds; a service that is restarted is silent for less."""
 MAX_RESTARTS = 2
 """Restarts of the service while it is watched."""
-UNITS = ".units"
-"""File in the prefix that install.sh writes if there is a service or a timer."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,6 @@ class Health:
     state: str
     restarts: int
     answers: bool
-
-
-def boot_s() -> float:
-    """Seconds since the board has started."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 def health(place: Place) -> Health:
