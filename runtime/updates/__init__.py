@@ -14,6 +14,7 @@ shadow.py      the shadow run: both releases answer the same frames, and limits 
 shadow_process.py  a child process that answers with one release
 shadow_child.py  its script
 watch.py       the service after a switch, and the way back
+confirm.py     what is left of the last update: a switch that was interrupted, a service that has failed
 update.py      the order of an update
 shown.py       their results as lines for people
 __main__.py    the commands `run update` and `run status`

@@ -12,11 +12,11 @@ import contextlib
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.updates.confirm import MAX_ATTEMPTS, confirm, with_verdict
 from edgepress.runtime.updates.frames import REQUEST
 from edgepress.runtime.updates.installer import (
     UnsureError,
@@ -30,17 +30,12 @@ from edgepress.runtime.updates.installer import (
 )
 from edgepress.runtime.updates.lock import alone, is_running
 from edgepress.runtime.updates.place import Place, board_id, read_release
-from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, date_of, offered
+from edgepress.runtime.updates.releases import CHANNELS, DATE, Release, offered
 from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.transfer import Source
 from edgepress.runtime.updates.trust import Trusted, utc_now
-from edgepress.runtime.updates.watch import can_go_back, failed, go_back, watch
-
-MAX_ATTEMPTS = 3
-"""How often a release is tried whose self-test ends without a result, or whose watch is interrupted."""
-BLAME = timedelta(hours=24)
-"""Time after the switch to a release in which it is to blame if systemd gives its service up."""
+from edgepress.runtime.updates.watch import go_back, watch
 
 
 def update(
@@ -81,7 +76,7 @@ def update(
             checked = "" if trust_clock else state.checked
             state = dataclasses.replace(state, channel=channel or state.channel, checked=checked)
             write_state(place.updates, state)
-        state, trouble = _confirm(place, state, say)
+        state, trouble = confirm(place, state, say)
         if bundle is not None:
             state, result = _take(place, bundle, state, shadow=shadow, say=say)
         elif source or place.url:
@@ -186,7 +181,7 @@ def _try(
     try:
         return _install(place, bundle, chosen, state=state, shadow=shadow, say=say)
     except VerdictError as e:
-        write_state(place.updates, _with_verdict(read_state(place.updates), chosen.id, e))
+        write_state(place.updates, with_verdict(read_state(place.updates), chosen.id, e))
         with contextlib.suppress(UpdateError):  # it was not even installed
             remove_release(staged(place, chosen))
         raise
@@ -229,65 +224,6 @@ def _install(
     if why := watch(place, (chosen.release, chosen.id), say=say):
         go_back(place, state, (chosen.release, chosen.id), why)
     return dataclasses.replace(state, watched="", attempts={})
-
-
-def _confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[State, UpdateError | None]:
-    """Leave the release in use if it was refused or its service has failed; go on with a switch that was killed.
-
-    Returns:
-        The state after it, and why the release could not be tested; an update may still fix that.
-
-    Raises:
-        VerdictError: It does not work; the former release runs again.
-    """
-    try:
-        if state.watched == place.id:
-            _watch_again(place, state, say)
-        elif why := failed(place):
-            if _is_new(place, state) and can_go_back(place, state, place.release):
-                go_back(place, state, (place.release, place.id), why)
-            say(f"Starting the service of release {place.release} again, because it has failed")
-            run_installer(place, place.release_folder, "restart")
-    except VerdictError as e:
-        write_state(place.updates, _with_verdict(state, place.id, e))
-        raise
-    except UpdateError as e:  # that the system refused it says nothing of the release
-        state = read_state(place.updates)
-        if state.watched:
-            state = dataclasses.replace(state, attempts=state.attempts | {place.id: 1})
-            write_state(place.updates, state)
-        return state, e
-    if state.watched:
-        attempts = {release: count for release, count in state.attempts.items() if release != place.id}
-        state = dataclasses.replace(state, watched="", attempts=attempts)
-        write_state(place.updates, state)
-    return state, None
-
-
-def _watch_again(place: Place, state: State, say: Callable[[str], object]) -> None:
-    """Test a release whose watch was interrupted, such as because it resets the board; go back if it does not work."""
-    release, count = (place.release, place.id), state.attempts.get(place.id, 0)
-    if place.id in state.refused:
-        go_back(place, state, release, "it was refused before")
-    if count >= MAX_ATTEMPTS:
-        go_back(place, state, release, f"its watch was interrupted {count} times")
-    state = dataclasses.replace(state, attempts=state.attempts | {place.id: count + 1})
-    write_state(place.updates, state)
-    say(f"Testing release {place.release}, because the update to it was interrupted")
-    run_installer(place, place.release_folder, "confirm")
-    if why := watch(place, release, say=say):
-        go_back(place, state, release, why)
-
-
-def _is_new(place: Place, state: State) -> bool:
-    """Whether the updater has switched to the release in use lately, so that it is to blame if it does not work."""
-    at = state.switched.get(place.id)
-    return bool(at) and timedelta() <= utc_now() - date_of(str(at)) <= BLAME
-
-
-def _with_verdict(state: State, release_id: str, error: VerdictError) -> State:
-    """The state in which a release is not tried again."""
-    return dataclasses.replace(state, watched="", refused=state.refused | {release_id: error.message})
 
 
 @contextlib.contextmanager

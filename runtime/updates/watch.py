@@ -1,9 +1,9 @@
 """Watch the service after a switch, and go back to the former release if it does not stay up.
 
 For ten minutes the service must answer its health check, and systemd must not have restarted it more than twice.
-Afterwards systemd itself watches: `install.sh --timer` lets it start the service three times in ten minutes, and
-then starts the update, which finds a failed service (`failed`). In the first day after the switch the update goes back; later,
-or if there is nothing to go back to, something else may be to blame, and it starts the service again.
+Afterwards systemd itself watches: `install.sh --timer` lets it start the service three times in ten minutes, and then
+starts the update, which finds a failed service (`failed`). In the first day after the switch the update goes back;
+later, or if there is nothing to go back to, it starts the service again.
 
 Times are those since the start of the board, so a clock that jumps changes nothing. Before the former release comes
 back, the reason is written down, so that no power cut makes a board try the release again.

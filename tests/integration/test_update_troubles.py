@@ -24,6 +24,7 @@ from updating import Service, fake
 
 from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates import installer, transfer, trust, update, watch, web
+from edgepress.runtime.updates.confirm import MAX_ATTEMPTS
 from edgepress.runtime.updates.lock import alone
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.state import State, read_state, write_state
@@ -189,7 +190,7 @@ def test_a_self_test_that_never_has_a_result_is_not_tried_for_ever(
     publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_with(publisher, 3, "import os\nos._exit(1)\n", monkeypatch)
-    for _ in range(update.MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         assert board.status()["refused"] == {}
         assert "fails its self-test" in board.attempt(publisher.site)
     assert ["happened 3 times" in reason for reason in board.status()["refused"].values()] == [True]

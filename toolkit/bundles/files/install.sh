@@ -393,7 +393,7 @@ install_timer() {
   cp -- "$prefix/current/timer.unit" "$update_unit.timer.new"
   mv -f -- "$update_unit.service.new" "$update_unit.service"
   mv -f -- "$update_unit.timer.new" "$update_unit.timer"
-  if served; then # after two restarts in ten minutes, the update begins and goes back to the previous release
+  if served; then # after three starts in ten minutes, the update begins: it goes back, or starts the service again
     mkdir -p -- "$unit.d"
     printf '[Unit]\nStartLimitIntervalSec=600\nStartLimitBurst=3\nOnFailure=%s\n' \
       "edgepress-@NAME@-update.service" >"$unit.d/update.conf"
