@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from edgepress.runtime.acceptance import SMALLEST
 from edgepress.converters.temperature import fit_temperature, negative_log_likelihood
+from edgepress.runtime.acceptance import SMALLEST
 
 
 def scored(sharpness: float, count: int = 1500) -> tuple[np.ndarray, np.ndarray]:
