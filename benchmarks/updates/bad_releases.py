@@ -120,7 +120,7 @@ class World:
         def answer() -> None:
             count = 0
             while not ended.wait(0.002):
-                keeper.keep(bytes([count % 100]) * 50)
+                keeper.keep(bytes([37 * count % 60]) * 50)  # all in 60 frames, not in order: many scenes
                 count += 1
 
         threads = [threading.Thread(target=server.serve_forever, args=(0.01,)), threading.Thread(target=answer)]
