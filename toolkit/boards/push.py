@@ -20,7 +20,6 @@ from typing import Any, Literal
 from edgepress.converters.scratch import ScratchFolder
 from edgepress.runtime.errors import parsing
 from edgepress.toolkit.boards.ssh import Connection, checked_host
-from edgepress.toolkit.bundles.signature import signature_path
 from edgepress.toolkit.bundles.verify import Verified, verify
 from edgepress.toolkit.errors import BoardError, EdgepressError, InputError
 
@@ -140,7 +139,7 @@ def checked_bundle(bundle: str | Path, key: str | Path | None = None) -> Iterato
         copy = Path(folder) / found.path.name
         shutil.copyfile(found.path, copy)
         if found.signature is not None:
-            shutil.copyfile(found.signature, signature_path(copy))
+            shutil.copyfile(found.signature, copy.with_name(found.signature.name))
         yield verify(copy, key=key)
 
 
