@@ -16,7 +16,8 @@ import scripts
 from edgepress.toolkit.boards import fleet as fleets
 from edgepress.toolkit.boards import ssh
 from edgepress.toolkit.boards.fleet import fleet, read_hosts
-from edgepress.toolkit.boards.push import Installing, Pushed, push
+from edgepress.toolkit.boards.push import Installing, Pushed, checked_bundle, push
+from edgepress.toolkit.bundles.signature import sign
 from edgepress.toolkit.cli.app import run
 from edgepress.toolkit.errors import BoardError, BundleError, InputError
 
@@ -94,6 +95,20 @@ def test_a_bundle_that_is_replaced_after_its_verification_is_not_installed(
     bundle.write_bytes(bundles(1).read_bytes())
     result = fleet(["board"], bundle, how=dataclasses.replace(how, prefix=f"{how.prefix}2"), on_step=replace)
     assert (result.boards[0].after, result.bundle.path) == (1, bundle)
+
+
+def test_a_signed_bundle_is_verified_as_the_copy_that_is_pushed(
+    bundles: Callable[..., Path], server: Any, tmp_path: Path
+) -> None:
+    bundle, key = tmp_path / "mine.zip", server.folder / "keys" / "user"
+    bundle.write_bytes(bundles(1).read_bytes())
+    (tmp_path / "mine.zip.sig").write_bytes(sign(bundle, key))
+    with checked_bundle(bundle, key.with_suffix(".pub")) as found:
+        bundle.write_bytes(b"")
+        assert found.signer
+        assert found.path.read_bytes() == bundles(1).read_bytes()
+        assert found.path.parent != tmp_path
+    assert not found.path.exists()
 
 
 def test_a_relative_prefix_is_below_the_home_on_the_board(
