@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
+import time
 from pathlib import Path
 
 
@@ -12,6 +14,13 @@ def read_text(path: str | Path) -> str:
     with contextlib.suppress(OSError):
         return Path(path).read_text(encoding="utf-8", errors="replace")
     return ""
+
+
+def boot_s() -> float:
+    """Seconds since the board has started, also those in which it slept; a clock that jumps does not change them."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 FLAGS = "flags|Features"

@@ -93,7 +93,7 @@ class World:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(503 if world.silent and world.board.running() == 2 else 200)
+                self.send_response(500 if world.silent and world.board.running() == 2 else 200)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
@@ -120,7 +120,7 @@ class World:
         def answer() -> None:
             count = 0
             while not ended.wait(0.002):
-                keeper.keep(bytes([count % 100]) * 50)
+                keeper.keep(bytes([37 * count % 60]) * 50)  # all in 60 frames, not in order: many scenes
                 count += 1
 
         threads = [threading.Thread(target=server.serve_forever, args=(0.01,)), threading.Thread(target=answer)]

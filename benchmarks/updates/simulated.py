@@ -48,7 +48,7 @@ sys.exit(not passed)
 """
 """The runtime of the bundles: a self-test."""
 MODEL = """\
-import json, os, time
+import builtins, json, os, signal, time
 
 
 class Model:
@@ -62,6 +62,10 @@ class Model:
             self.how = json.load(file)
 
     def answer(self, item):
+        if self.how["ends"].startswith("SIG"):
+            os.kill(os.getpid(), getattr(signal, self.how["ends"]))
+        if self.how["ends"]:
+            raise getattr(builtins, self.how["ends"])("stub")
         end = time.perf_counter() + self.how["us"] / 1e6
         while time.perf_counter() < end:
             pass
@@ -70,6 +74,8 @@ class Model:
         self.answer(frame)
         if frame[0] % 100 < self.how["crashes"]:
             os._exit(9)
+        if frame[1:5] == b"user":
+            return type("Answer", (), {"classes": [type("Class", (), {"label": f"{os.getuid()} {os.getgroups()}"})]})
         label = type("Class", (), {"label": str(frame[0] % 100 < self.how["differs"])})
         return type("Answer", (), {"classes": [label]})
 
@@ -96,11 +102,13 @@ class How:
         us: Time of an answer in microseconds.
         differs: Percentage of frames that it answers in another way.
         crashes: Percentage of frames at which it ends.
+        ends: Name of a signal or of an error that ends it at its first answer.
     """
 
     us: int = 200
     differs: int = 0
     crashes: int = 0
+    ends: str = ""
 
 
 def make_bundle(

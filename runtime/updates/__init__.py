@@ -11,8 +11,10 @@ installer.py   unpacks a bundle and runs its install.sh
 lock.py        one update at a time
 frames.py      frames that the running service keeps while an update asks for them
 shadow.py      the shadow run: both releases answer the same frames, and limits decide
-shadow_child.py  a script that answers with one release
+shadow_process.py  a child process that answers with one release
+shadow_child.py  its script
 watch.py       the service after a switch, and the way back
+confirm.py     what is left of the last update: a switch that was interrupted, a service that has failed
 update.py      the order of an update
 shown.py       their results as lines for people
 __main__.py    the commands `run update` and `run status`

@@ -2,7 +2,8 @@
 
 The updater writes into `PREFIX/updates/frames.json` how many frames it wants. The service then keeps the bodies of the
 next requests that it has answered in `$RUNTIME_DIRECTORY`, a folder in memory that systemd makes for it and removes
-when it stops; no other user but root can read it. With the next answer after the file is removed, the frames are, too.
+when it stops; no other user but root can read it. With the next answer after the file is removed, or after the time
+that it names, the frames are removed, too.
 
 What a service wrote is not trusted: `read_frames` takes regular files only, within limits.
 """
@@ -17,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edgepress.runtime.system import boot_s, read_text
+from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.state import write_durably
 
 REQUEST = "frames.json"
@@ -33,6 +36,10 @@ LOOK_S = 0.5
 """Time between two looks at what the service has kept, in seconds."""
 RUN = Path("/run")
 """Where systemd makes the folders of services."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""An id of this start of the board."""
+UNITS = ".units"
+"""File in the prefix that install.sh writes if there is a service or a timer: the folder of their units."""
 
 
 class FrameKeeper:
@@ -46,6 +53,7 @@ class FrameKeeper:
         self._request = parents[2] / "updates" / REQUEST if self._folder is not None else Path()
         self._asked = 0
         self._wanted = 0
+        self._until_s = 0.0
         self._kept: list[Path] = []
         self._size = 0
 
@@ -60,18 +68,38 @@ class FrameKeeper:
             asked = self._request.stat().st_mtime_ns
         except FileNotFoundError:
             asked = 0
-        if asked != self._asked:
+        if asked != self._asked or (self._wanted and boot_s() > self._until_s):
             for path in self._kept:
                 path.unlink(missing_ok=True)
-            self._kept, self._size, self._wanted, self._asked = [], 0, 0, asked
-            if asked:
-                self._wanted = min(int(json.loads(self._request.read_bytes())["frames"]), MAX_FRAMES)
+            self._kept, self._size, self._wanted = [], 0, 0
+            if asked != self._asked:
+                self._asked = asked
+                self._wanted = self._read() if asked else 0
         if len(self._kept) < self._wanted and self._size + len(body) <= MAX_FRAMES_BYTES:
             path = folder / f"{asked}-{len(self._kept):05}.frame"
             self._kept.append(path)
             self._size += len(body)
             path.with_suffix(".part").write_bytes(body)
             os.replace(path.with_suffix(".part"), path)
+
+    def _read(self) -> int:
+        """Number of frames that are wanted now; an update that was killed may have left its request behind."""
+        request = json.loads(self._request.read_bytes())
+        self._until_s = float(request["until_s"])
+        now = request["boot"] == read_text(BOOT_ID).strip() and boot_s() <= self._until_s
+        return min(int(request["frames"]), MAX_FRAMES) if now else 0
+
+
+def keeps_no_frames(place: Place) -> str:
+    """Why the service of an installation can't keep frames; "" if it can, or if there is none."""
+    units = read_text(place.prefix / UNITS).strip()
+    unit = read_text(Path(units) / f"edgepress-{place.name}.service") if units else ""
+    if not unit or "RuntimeDirectory=" in unit:
+        return ""
+    return (
+        "The service was installed by an earlier release and can't keep frames, so that agreement is not judged. "
+        "Install it again, as it was: sudo sh install.sh --service"
+    )
 
 
 def frames_folder(name: str) -> Path:
@@ -94,7 +122,8 @@ def wait_for_frames(folder: Path, request: Path, count: int, *, say: Callable[[s
     if not folder.is_dir():
         return []
     say(f"Waiting for {count} frames that the service answers, at most {WAIT_S / 60:g} minutes")
-    write_durably(request, (json.dumps({"frames": count}) + "\n").encode())
+    wanted = {"frames": count, "boot": read_text(BOOT_ID).strip(), "until_s": boot_s() + WAIT_S + 5}
+    write_durably(request, (json.dumps(wanted) + "\n").encode())
     asked = request.stat().st_mtime_ns
     until = time.monotonic() + WAIT_S
     frames: list[bytes] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ from edgepress.runtime.errors import UpdateError
 from edgepress.runtime.updates.place import Place
 
 LOCK = ".lock"
-"""File in the updater's folder that a running update has locked."""
+"""File in the updater's folder that a running update has locked; whoever can read it can lock it, so others can't."""
 
 
 @contextlib.contextmanager
@@ -20,7 +21,8 @@ def alone(place: Place) -> Iterator[None]:
         raise UpdateError("Updates run on Linux only.")
     import fcntl
 
-    with (place.updates / LOCK).open("a", encoding="utf-8") as file:
+    with open(os.open(place.updates / LOCK, os.O_RDWR | os.O_CREAT, 0o600), "a", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -29,8 +31,8 @@ def alone(place: Place) -> Iterator[None]:
         yield
 
 
-def is_running(place: Place) -> bool:
-    """Whether an update of this installation is running now."""
+def is_running(place: Place) -> bool | None:
+    """Whether an update of this installation is running now; None if this user may not know."""
     if sys.platform == "win32":
         raise UpdateError("Updates run on Linux only.")
     import fcntl
@@ -40,6 +42,8 @@ def is_running(place: Place) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
+    except PermissionError:
+        return None
     except BlockingIOError:
         return True
     return False

@@ -15,41 +15,31 @@ model in use is not among them, and there is no `min_agreement`, agreement is sh
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
 import math
-import os
 import statistics
-import subprocess
-import tempfile
-import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from edgepress.runtime.errors import UpdateError, parsing
+from edgepress.runtime.errors import parsing
 from edgepress.runtime.system import temperature_c
-from edgepress.runtime.updates.frames import MAX_FRAMES, REQUEST, frames_folder, wait_for_frames
-from edgepress.runtime.updates.installer import UnsureError, VerdictError
+from edgepress.runtime.updates.frames import MAX_FRAMES, REQUEST, frames_folder, keeps_no_frames, wait_for_frames
+from edgepress.runtime.updates.installer import VerdictError
 from edgepress.runtime.updates.place import SETTINGS, Place
+from edgepress.runtime.updates.shadow_process import Child, OldError, OtherError, model_in
 
-CHILD = Path(__file__).with_name("shadow_child.py")
-"""The script that answers."""
-OPEN_S = 120.0
-"""Limit on the time to open a model, in seconds."""
-ANSWER_S = 60.0
-"""Limit on the time of an answer, in seconds."""
 WARM_UP = 3
 """Answers of each release that are not timed."""
 CHANCE = 0.01
 """Chance of refusing a release whose agreement is just at the limit."""
-KILLED = -9
-"""Exit code of a process that was killed, such as for want of memory."""
-
-
-class OldError(UpdateError):
-    """The release in use does not answer."""
+MIN_SCENES = 30
+"""Scenes from which the agreement is judged."""
+RUN_S = 600.0
+"""Time after which no more frames are answered, in seconds; there may be two such runs."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +73,15 @@ def read_limits(release_folder: Path) -> Limits:
     if not path.exists():  # a bundle without updates that a user gives
         return Limits()
     with parsing(path, "The release in use goes on.", failed="is damaged", error=VerdictError):
-        found = Limits(**json.loads(path.read_bytes()).get("shadow", {}))
+        given = dict(json.loads(path.read_bytes()).get("shadow", {}))
+        known = {each.name for each in fields(Limits)}  # a newer edgepress may write more
+        found = Limits(**{name: value for name, value in given.items() if name in known})
         shares = [*found.measured.values(), *([] if found.min_agreement is None else [found.min_agreement])]
         if type(found.frames) is not int or not 0 <= found.frames <= MAX_FRAMES or found.max_slowdown <= 0:
             raise ValueError("a number is out of range")
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError("a share is out of range")
     return found
-
-
-def model_in(release_folder: Path) -> tuple[Path, str]:
-    """The model of a release and its SHA-256, from the manifest."""
-    path = release_folder / "MANIFEST.json"
-    with parsing(path, "Install the bundle again.", failed="is damaged", error=UpdateError):
-        manifest = json.loads(path.read_bytes())
-        (sha256,) = [str(each["sha256"]) for each in manifest["files"] if each["path"] == manifest["model"]]
-        return release_folder / str(manifest["model"]), sha256
 
 
 def shadow_run(place: Place, folder: Path, count: int | None = None, *, say: Callable[[str], object]) -> dict[str, Any]:
@@ -127,21 +110,25 @@ def shadow_run(place: Place, folder: Path, count: int | None = None, *, say: Cal
     say(f"Answering {source} with both releases")
     try:
         with (
-            _Child(folder, "The new release", VerdictError) as new,
-            _Child(place.release_folder, "It", OldError) as old,
+            Child(folder, "The new release", VerdictError) as new,
+            Child(place.release_folder, "It", OldError) as old,
         ):
             figures = compare(old, new, frames, count)
             if figures["slowdown"] > limits.max_slowdown:  # once more, because something else may have slowed it down
                 figures = min(figures, compare(old, new, frames, count), key=lambda each: float(each["slowdown"]))
-    except OldError as e:  # a new release may be the fix
-        say(f"The release in use does not answer, so that nothing is compared. {e.message}")
-        return {"source": "none", "frames": 0, "why": ""}
+    except (OldError, OtherError) as e:  # a new release may be the fix, or of another kind
+        say(f"Nothing is compared. {e.message}")
+        return {"source": "none", "frames": 0, "why": "", "note": e.message}
+    if note := "" if frames else keeps_no_frames(place):
+        say(note)
+    figures["note"] = note
     figures["min_agreement"] = limits.agreement_with(model_in(place.release_folder)[1]) if frames else None
     return figures | {"max_slowdown": limits.max_slowdown, "why": reason(figures, limits)}
 
 
-def compare(old: _Child, new: _Child, frames: Sequence[bytes], count: int) -> dict[str, Any]:
+def compare(old: Child, new: Child, frames: Sequence[bytes], count: int) -> dict[str, Any]:
     """Let two releases answer frames, or `count` items of the self-test if there are none."""
+    until = time.monotonic() + RUN_S
     sides: tuple[list[dict[str, Any]], ...] = ([], [])
     for number in range(-WARM_UP, count):
         frame = frames[number % len(frames)] if frames else None
@@ -150,13 +137,19 @@ def compare(old: _Child, new: _Child, frames: Sequence[bytes], count: int) -> di
             answer = (old, new)[side].ask(number % count, frame)
             if number >= 0:
                 sides[side].append(answer)
-    same = [a["label"] == b["label"] for a, b in zip(*sides, strict=True)][: len(frames)]
+        if number >= 0 and time.monotonic() > until:
+            break
+    pairs = [(a["label"], b["label"]) for a, b in zip(*sides, strict=True)][: len(frames)]
+    same = sum(a == b for a, b in pairs)
+    scenes = [pair for pair, _ in itertools.groupby(pairs)]
     figures = [_side(answers) for answers in sides]
     return {
         "source": "service" if frames else "self-test",
-        "frames": len(frames) or count,
-        "same": sum(same) if frames else None,
-        "agreement": sum(same) / len(same) if frames else None,
+        "frames": len(pairs) or len(sides[0]),
+        "same": same if frames else None,
+        "agreement": same / len(pairs) if frames else None,
+        "scenes": len(scenes) if frames else None,
+        "same_scenes": sum(a == b for a, b in scenes) if frames else None,
         "slowdown": figures[1]["p50_us"] / figures[0]["p50_us"],
         "old": figures[0],
         "new": figures[1],
@@ -171,7 +164,11 @@ def reason(figures: dict[str, Any], limits: Limits) -> str:
             f"it takes {figures['slowdown']:.2f} times as long as the release in use; accepted: {limits.max_slowdown:g}"
         )
     least = figures["min_agreement"]
-    if least is not None and is_below(figures["same"], figures["frames"], least):
+    if least is None or figures["scenes"] < MIN_SCENES:
+        return ""
+    # A scene that lasts is one observation; but frames of several scenes that agree are one scene if they look alike.
+    counted = [(figures["same"], figures["frames"]), (figures["same_scenes"], figures["scenes"])]
+    if all(is_below(same, count, least) for same, count in counted):
         return (
             f"it agrees with the release in use on {figures['same']} of {figures['frames']} frames "
             f"({figures['agreement']:.1%}); accepted: at least {least:.1%}"
@@ -201,78 +198,3 @@ def _side(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "p99_us": times[math.ceil(0.99 * len(times)) - 1],
         "memory_bytes": max(int(answer["memory_bytes"]) for answer in answers),
     }
-
-
-class _Child:
-    """A child process that answers with one release: a context manager."""
-
-    def __init__(self, folder: Path, what: str, blame: type[UpdateError]) -> None:
-        """Start it; if it does not answer, `what` is to blame, by an error of the class `blame`."""
-        self._what, self._blame = what, blame
-        model = model_in(folder)[0]
-        interpreter = (folder / "interpreter").read_text(encoding="utf-8").strip()
-        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-        given = environment.pop("PYTHONPATH", "")
-        if (folder / "venv").exists():  # as `run` does
-            given = ""
-            environment.pop("PYTHONHOME", None)
-        environment["PYTHONPATH"] = f"{folder}{os.pathsep}{given}" if given else str(folder)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._process = subprocess.Popen(
-            [interpreter, "-B", str(CHILD), str(model)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd="/",
-            env=environment,
-        )
-
-    def __enter__(self) -> _Child:
-        try:
-            self._exchange(b"", OPEN_S)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._log.close()
-
-    def ask(self, seed: int, frame: bytes | None) -> dict[str, Any]:
-        """The answer to a frame, or to an item of the self-test if there is none."""
-        asked = {"seed": seed} if frame is None else {"bytes": len(frame)}
-        return self._exchange(json.dumps(asked).encode() + b"\n" + (frame or b""), ANSWER_S)
-
-    def _exchange(self, message: bytes, limit_s: float) -> dict[str, Any]:
-        """Send a message and read a line; a child that is late is killed."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            self._process.kill()
-
-        timer = threading.Timer(limit_s, end)
-        timer.start()
-        try:
-            with contextlib.suppress(BrokenPipeError):  # its exit code says why
-                self._process.stdin.write(message)
-                self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        finally:
-            timer.cancel()
-        if line.endswith(b"\n"):
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        raise self._ended(f"gave no answer in {limit_s:g} s" if late.is_set() else "")
-
-    def _ended(self, late: str) -> UpdateError:
-        """The error for a child that did not answer."""
-        code = self._process.wait()
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        what = f"{self._what} {late or f'ended with exit code {code}: {lines[-1]}'}."
-        return self._blame(what) if late or code != KILLED else UnsureError(what)

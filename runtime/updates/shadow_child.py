@@ -5,18 +5,32 @@
 Each line of its input is a JSON object: {"bytes": N}, and N bytes of a frame follow, or {"seed": N} for an item of the
 self-test. To each it answers {"us": 812.4, "label": "cat", "memory_bytes": 41000000}; "label" is null where the frame
 is not accepted. The first line of its output says that the model is open. It belongs to the release in use, so it
-takes nothing from the other release than `load`, `seeded_item` and errors.
+takes nothing from the other release than `load`, `seeded_item` and errors; if these are others, it ends with `OTHER`.
+
+Frames are bytes of strangers, which Pillow decodes: if it was started by root, it gives up root's rights before the
+first one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+NO_MEMORY = 77
+"""Exit code if memory has run out."""
+OTHER = 78
+"""Exit code if the runtime of the release has not what is needed here, which says nothing of the release."""
+NOBODY = 65534
+"""The user and group "nobody"."""
+LATER = ("difflib", "edgepress.runtime.image", "edgepress.runtime.upright", "PIL.Image")
+"""Modules that decoding a frame imports, which "nobody" may not be able to read then."""
 
 
 def main(file: str) -> None:
@@ -25,33 +39,75 @@ def main(file: str) -> None:
         os.dup2(2, 1)  # what engines print
         with contextlib.suppress(OSError):  # if memory runs out, this process ends and not the service
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-        from edgepress.runtime import load
+        with _ending((AttributeError, TypeError, ImportError)):
+            from edgepress.runtime import load
+            from edgepress.runtime.errors import InputError
+            from edgepress.runtime.selftest import seeded_item
 
-        model = load(file)
-        print(json.dumps({"engine": model.engine}), file=out, flush=True)
+            model: Any = load(file)
+            spec, answer, judge = model.contract.input, model.answer, model.judge
+            item = seeded_item(spec, 0)[None]
+            _import_later()
+            print(json.dumps({"engine": model.engine}), file=out, flush=True)
+        with _ending():
+            answer(item)  # what the engine opens with its first answer
+        _become_nobody()
         while line := sys.stdin.buffer.readline():
-            print(json.dumps(_answer(model, json.loads(line))), file=out, flush=True)
+            asked = json.loads(line)
+            if "seed" in asked:
+                with _ending((AttributeError, TypeError)):
+                    item = seeded_item(spec, asked["seed"])[None]
+                us, _ = _timed(answer, item)
+                label = None
+            else:
+                us, found = _timed(judge, sys.stdin.buffer.read(asked["bytes"]), 1, accepted=(InputError,))
+                with _ending((AttributeError, TypeError)):
+                    label = None if found is None else found.classes[0].label
+            print(json.dumps({"us": us, "label": label, "memory_bytes": _memory_bytes()}), file=out, flush=True)
 
 
-def _answer(model: Any, asked: dict[str, int]) -> dict[str, Any]:
-    """Latency in microseconds, the best label, and the largest memory of this process so far in bytes."""
-    import numpy as np
+@contextlib.contextmanager
+def _ending(others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """End this process in a way that says what an error means."""
+    try:
+        yield
+    except MemoryError:
+        print("memory has run out", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(NO_MEMORY)
+    except others as e:
+        print(f"it can't be compared: {e}", file=sys.stderr, flush=True)  # noqa: T201
+        os._exit(OTHER)
 
-    from edgepress.runtime.errors import InputError
-    from edgepress.runtime.selftest import seeded_item
 
-    label = None
-    if "seed" in asked:
-        item = seeded_item(model.contract.input, asked["seed"])[np.newaxis]
-        began = time.perf_counter()
-        model.answer(item)
-    else:
-        frame = sys.stdin.buffer.read(asked["bytes"])
-        began = time.perf_counter()
-        with contextlib.suppress(InputError):
-            label = model.judge(frame, 1).classes[0].label
-    us = (time.perf_counter() - began) * 1e6
-    return {"us": us, "label": label, "memory_bytes": _memory_bytes()}
+def _timed(work: Callable[..., Any], *given: Any, accepted: tuple[type[Exception], ...] = ()) -> tuple[float, Any]:
+    """The time of an answer in microseconds, and the answer; None instead of it after an accepted error."""
+    found = None
+    began = time.perf_counter()
+    with _ending((PermissionError,)), contextlib.suppress(*accepted):  # "nobody" can't read everything
+        found = work(*given)
+    return (time.perf_counter() - began) * 1e6, found
+
+
+def _import_later() -> None:
+    """Import what decoding a frame needs, while it can be read."""
+    for name in LATER:
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(name)
+            if name == "PIL.Image":
+                module.init()  # all its plugins
+
+
+def _become_nobody() -> None:
+    """Give up root's rights, and leave no image of the memory behind."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
 
 
 def _memory_bytes() -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgepress.runtime.updates.shadow import MIN_SCENES
+
 ID = 12
 """Characters of a release's id that are shown."""
 
@@ -51,12 +53,18 @@ def shadow_lines(shadow: dict[str, Any]) -> list[str]:
     sources = {"service": "frames of the service", "self-test": "items of the self-test"}
     about = f"Shadow run of release {shadow['release']}, {shadow['at']}"
     if shadow["source"] not in sources:
-        return [f"{about}: the release in use did not answer."]
+        return [f"{about}: nothing was compared. {shadow.get('note', '')}".rstrip()]
     lines = [f"{about}: {shadow['frames']} {sources[shadow['source']]}."]
     if shadow["agreement"] is not None:
         least = shadow["min_agreement"]
         limit = "no limit is known" if least is None else f"accepted: at least {least:.1%}"
         lines.append(f"  agreement: {shadow['agreement']:.1%} ({limit})")
+        if least is not None and shadow["scenes"] < MIN_SCENES:
+            lines.append(
+                f"  The agreement was not judged: these are {shadow['scenes']} scenes, fewer than {MIN_SCENES}."
+            )
+    if shadow.get("note"):
+        lines.append(f"  {shadow['note']}")
     old, new = shadow["old"], shadow["new"]
     lines.append(
         f"  latency: median {_ms(new)} instead of {_ms(old)}, {shadow['slowdown']:.2f} times "

@@ -36,6 +36,7 @@ class State:
         last: The result of the last run, as `run status` shows it.
         attempts: How often the self-test of a release ended without a result, by id.
         watched: Id of the release that was switched to and has not answered yet; "" if there is none.
+        switched: When the updater switched last, ISO 8601 in UTC, by the id of that release.
         shadow: The figures of the last shadow run, as `run status` shows them.
         roots: SHA-256 of each list of trusted keys that was seen, by its version.
     """
@@ -48,6 +49,7 @@ class State:
     last: dict[str, Any] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     watched: str = ""
+    switched: dict[str, str] = field(default_factory=dict)
     shadow: dict[str, Any] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
 
@@ -81,6 +83,7 @@ def _check(state: State, types: dict[str, type]) -> None:
             "newest": 0 <= state.newest <= MAX_RELEASE,
             "refused": all(isinstance(reason, str) for reason in state.refused.values()),
             "attempts": all(type(count) is int for count in state.attempts.values()),
+            "switched": all(isinstance(at, str) and date_of(at) for at in state.switched.values()),
             "roots": all(key.isdecimal() and isinstance(value, str) for key, value in state.roots.items()),
         }
         wrong = [name for name, good in checks.items() if not good]

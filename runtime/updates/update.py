@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.updates.confirm import MAX_ATTEMPTS, confirm, with_verdict
+from edgepress.runtime.updates.frames import REQUEST
 from edgepress.runtime.updates.installer import (
     UnsureError,
     VerdictError,
@@ -33,10 +35,7 @@ from edgepress.runtime.updates.shadow import shadow_run
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.transfer import Source
 from edgepress.runtime.updates.trust import Trusted, utc_now
-from edgepress.runtime.updates.watch import failed, go_back, watch
-
-MAX_ATTEMPTS = 3
-"""How often a release is tried whose self-test ends without a result."""
+from edgepress.runtime.updates.watch import go_back, watch
 
 
 def update(
@@ -71,12 +70,13 @@ def update(
     place.updates.mkdir(exist_ok=True)
     with alone(place), _recorded(place):
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
+        (place.updates / REQUEST).unlink(missing_ok=True)  # one that was killed may have left it
         state = read_state(place.updates)
         if channel or trust_clock:
             checked = "" if trust_clock else state.checked
             state = dataclasses.replace(state, channel=channel or state.channel, checked=checked)
             write_state(place.updates, state)
-        state, trouble = _confirm(place, state, say)
+        state, trouble = confirm(place, state, say)
         if bundle is not None:
             state, result = _take(place, bundle, state, shadow=shadow, say=say)
         elif source or place.url:
@@ -181,7 +181,7 @@ def _try(
     try:
         return _install(place, bundle, chosen, state=state, shadow=shadow, say=say)
     except VerdictError as e:
-        write_state(place.updates, _with_verdict(read_state(place.updates), chosen.id, e))
+        write_state(place.updates, with_verdict(read_state(place.updates), chosen.id, e))
         with contextlib.suppress(UpdateError):  # it was not even installed
             remove_release(staged(place, chosen))
         raise
@@ -218,49 +218,12 @@ def _install(
         what = f"Release {chosen.release} is refused by the shadow run: {figures['why']}."
         raise VerdictError(what, "The release in use goes on; this one is not tried again.")
     say(f"Switching to release {chosen.release}")
-    write_state(place.updates, dataclasses.replace(state, watched=chosen.id))
+    state = dataclasses.replace(state, watched=chosen.id, switched={chosen.id: _now()}, attempts={chosen.id: 1})
+    write_state(place.updates, state)
     run_installer(place, folder, "switch")
-    if why := watch(place, say=say):
+    if why := watch(place, (chosen.release, chosen.id), say=say):
         go_back(place, state, (chosen.release, chosen.id), why)
     return dataclasses.replace(state, watched="", attempts={})
-
-
-def _confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[State, UpdateError | None]:
-    """Leave the release in use if it was refused or its service has failed; go on with a switch that was killed.
-
-    Returns:
-        The state after it, and why the release could not be tested; an update may still fix that.
-
-    Raises:
-        VerdictError: It does not work; the former release runs again.
-    """
-    why = ""
-    if state.watched == place.id and place.id in state.refused:
-        why = "it was refused before"
-    elif state.watched != place.id and former_release(place) is not None:
-        why = failed(place)
-    try:
-        if why:
-            go_back(place, state, (place.release, place.id), why)
-        if state.watched == place.id:
-            say(f"Testing release {place.release}, because the update to it was interrupted")
-            run_installer(place, place.release_folder, "confirm")
-            if why := watch(place, say=say):
-                go_back(place, state, (place.release, place.id), why)
-    except VerdictError as e:
-        write_state(place.updates, _with_verdict(state, place.id, e))
-        raise
-    except UpdateError as e:
-        return read_state(place.updates), e
-    if state.watched:
-        state = dataclasses.replace(state, watched="")
-        write_state(place.updates, state)
-    return state, None
-
-
-def _with_verdict(state: State, release_id: str, error: VerdictError) -> State:
-    """The state in which a release is not tried again."""
-    return dataclasses.replace(state, watched="", refused=state.refused | {release_id: error.message})
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Watch the service after a switch, and go back to the former release if it does not stay up.
 
 For ten minutes the service must answer its health check, and systemd must not have restarted it more than twice.
-Afterwards systemd itself watches: `install.sh --timer` limits the restarts of the service to two in ten minutes, and
-starts the update when there are more, which finds a failed service and goes back (`failed`).
+Afterwards systemd itself watches: `install.sh --timer` lets it start the service three times in ten minutes, and then
+starts the update, which finds a failed service (`failed`). In the first day after the switch the update goes back;
+later, or if there is nothing to go back to, it starts the service again.
 
 Times are those since the start of the board, so a clock that jumps changes nothing. Before the former release comes
 back, the reason is written down, so that no power cut makes a board try the release again.
@@ -12,15 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
 from edgepress.runtime.errors import UpdateError
+from edgepress.runtime.system import boot_s
+from edgepress.runtime.updates.frames import UNITS
 from edgepress.runtime.updates.installer import VerdictError, run_installer
-from edgepress.runtime.updates.place import Place
+from edgepress.runtime.updates.place import Place, read_release
 from edgepress.runtime.updates.state import State, write_state
 
 WATCH_S = 600.0
@@ -31,8 +34,6 @@ SILENT_S = 20.0
 """Longest time without an answer, in seconds; a service that is restarted is silent for less."""
 MAX_RESTARTS = 2
 """Restarts of the service while it is watched."""
-UNITS = ".units"
-"""File in the prefix that install.sh writes if there is a service or a timer."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,6 @@ class Health:
     state: str
     restarts: int
     answers: bool
-
-
-def boot_s() -> float:
-    """Seconds since the board has started."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
 
 
 def health(place: Place) -> Health:
@@ -79,28 +73,37 @@ def failed(place: Place) -> str:
     return ""
 
 
-def watch(place: Place, *, say: Callable[[str], object]) -> str:
+def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object]) -> str:
     """Watch the service after a switch.
 
     Args:
         place: The installation; its release folder may be that of the former release.
+        release: Number and id of the release to watch.
         say: Called with a sentence when it begins.
 
     Returns:
         Why the release must not stay; "" if it may, or if there is no service.
+
+    Raises:
+        UpdateError: Another release is in use now, or the health of the service was never known.
     """
+    known: bool | None = None
     answered_s = began_s = boot_s()
     while boot_s() < began_s + WATCH_S:
+        if _in_use(place) != release[1]:
+            raise UpdateError(f"Release {release[0]} was left by hand while its service was watched.")
         try:
             found = health(place)
-        except UpdateError:  # such as while somebody runs install.sh
-            found = Health("unknown", 0, answers=True)
+        except UpdateError:  # such as while systemd is started anew
+            known, answered_s = known or False, boot_s()
+            time.sleep(LOOK_S)
+            continue
         if found.state == "none":
             return ""
-        if answered_s == began_s:
+        if not known:
             minutes = f"{WATCH_S / 60:g} minutes"
             say(f"Watching the service for {minutes}; if this ends early, the next update goes on with it")
-        now_s = boot_s()
+        known, now_s = True, boot_s()
         if found.state == "failed":
             return "its service has failed"
         if found.restarts > MAX_RESTARTS:
@@ -110,7 +113,20 @@ def watch(place: Place, *, say: Callable[[str], object]) -> str:
         elif now_s - answered_s > SILENT_S:
             return f"its service has not answered for {now_s - answered_s:.0f} s"
         time.sleep(LOOK_S)
+    if known is False:
+        raise UpdateError(
+            f"The health of the service of release {release[0]} is not known.", "The next update watches it."
+        )
     return ""
+
+
+def can_go_back(place: Place, state: State, number: int) -> bool:
+    """Whether there is a former release, that has no higher number than the one in use and was not refused."""
+    former = place.prefix / "current" / "former"
+    if not (former / "selftest.json").exists():
+        return False
+    former_number, former_id = read_release(former.resolve())
+    return former_number <= number and former_id not in state.refused
 
 
 def go_back(place: Place, state: State, release: tuple[int, str], why: str) -> NoReturn:
@@ -123,13 +139,28 @@ def go_back(place: Place, state: State, release: tuple[int, str], why: str) -> N
         why: The reason.
 
     Raises:
-        VerdictError: Always; it says why.
+        VerdictError: The former release is in use again; the message says why.
+        UpdateError: Another release is in use already, or there is none to go back to, or the way back failed.
     """
     number, release_id = release
-    what = state.refused.get(release_id) or f"Release {number} was left: {why}. The former release is in use again."
+    what = state.refused.get(release_id) or f"Release {number} was left: {why}."
+    if _in_use(place) != release_id or not can_go_back(place, state, number):
+        write_state(place.updates, dataclasses.replace(state, watched=""))
+        hint = "It stays in use until there is a newer release."
+        raise UpdateError(f"Release {number} does not work: {why}. There is no release to go back to.", hint)
     state = dataclasses.replace(state, watched=release_id, refused=state.refused | {release_id: what})
-    with contextlib.suppress(OSError):  # a full disk keeps no board on a release that does not work
+    try:
         write_state(place.updates, state)
+    except OSError:  # a full disk keeps no board on a release that does not work
+        for name in ("unpacked", "download"):
+            shutil.rmtree(place.updates / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            write_state(place.updates, state)
     run_installer(place, place.release_folder, "back")
     write_state(place.updates, dataclasses.replace(state, watched=""))
-    raise VerdictError(what, "It is not tried again.")
+    raise VerdictError(f"{what} The former release is in use again.", "It is not tried again.")
+
+
+def _in_use(place: Place) -> str:
+    """Id of the release that is in use now."""
+    return read_release((place.prefix / "current").resolve())[1]

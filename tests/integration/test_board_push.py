@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import sys
@@ -13,8 +14,10 @@ import pytest
 import scripts
 
 from edgepress.toolkit.boards import fleet as fleets
+from edgepress.toolkit.boards import ssh
 from edgepress.toolkit.boards.fleet import fleet, read_hosts
-from edgepress.toolkit.boards.push import Installing, Pushed, push
+from edgepress.toolkit.boards.push import Installing, Pushed, checked_bundle, push
+from edgepress.toolkit.bundles.signature import sign
 from edgepress.toolkit.cli.app import run
 from edgepress.toolkit.errors import BoardError, BundleError, InputError
 
@@ -75,6 +78,70 @@ def test_a_bundle_is_installed_then_updated_and_then_there_is_nothing_to_do(
     again = push("board", bundles(2), how=how)
     assert (again.state, again.before, again.after) == ("up to date", 2, 2)
     assert list((server.folder / "home" / ".cache" / "edgepress").iterdir()) == []
+
+
+def test_a_bundle_that_is_replaced_after_its_verification_is_not_installed(
+    bundles: Callable[..., Path], how: Installing, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "mine.zip"
+    bundle.write_bytes(bundles(1).read_bytes())
+
+    def replace(text: str) -> None:
+        if "connecting" in text:
+            bundle.write_bytes(bundles(2).read_bytes())
+
+    assert push("board", bundle, how=how, on_step=replace).after == 1
+    assert current(how)["release"] == 1
+    bundle.write_bytes(bundles(1).read_bytes())
+    result = fleet(["board"], bundle, how=dataclasses.replace(how, prefix=f"{how.prefix}2"), on_step=replace)
+    assert (result.boards[0].after, result.bundle.path) == (1, bundle)
+
+
+def test_a_signed_bundle_is_verified_as_the_copy_that_is_pushed(
+    bundles: Callable[..., Path], server: Any, tmp_path: Path
+) -> None:
+    bundle, key = tmp_path / "mine.zip", server.folder / "keys" / "user"
+    bundle.write_bytes(bundles(1).read_bytes())
+    (tmp_path / "mine.zip.sig").write_bytes(sign(bundle, key))
+    with checked_bundle(bundle, key.with_suffix(".pub")) as found:
+        bundle.write_bytes(b"")
+        assert found.signer
+        assert found.path.read_bytes() == bundles(1).read_bytes()
+        assert found.path.parent != tmp_path
+    assert not found.path.exists()
+
+
+def test_a_relative_prefix_is_below_the_home_on_the_board(
+    bundles: Callable[..., Path], how: Installing, server: Any
+) -> None:
+    relative = dataclasses.replace(how, prefix="below/here")
+    assert push("board", bundles(1), how=relative).state == "installed"
+    assert (server.folder / "home" / "below" / "here" / "current" / "model.tflite").exists()
+    assert push("board", bundles(1), how=relative).state == "up to date"
+    assert push("board", bundles(2), how=relative).after == 2
+
+
+def test_a_board_that_writes_without_end_is_one_that_failed(server: Any) -> None:
+    with ssh.Connection("board", config=server.config) as board:
+        for target in ("1", "2"):
+            with pytest.raises(BoardError, match="wrote more than 1048576 bytes"):
+                board.run(["sh", "-c", f"yes >&{target}"])
+        with pytest.raises(BoardError, match=r"took more than 0\.5 s"):
+            board.run(["sleep", "5"], timeout_s=0.5)
+        assert board.run(["cat"], stdin=b"x" * 500_000) == b"x" * 500_000
+        assert len(board.run(["head", "-c", "2000000", "/dev/zero"], most=2_000_000)) == 2_000_000
+
+
+def test_what_this_machine_refuses_fails_one_board_and_not_the_fleet(
+    bundles: Callable[..., Path], how: Installing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ssh.Connection, "send", full)
+    result = fleet(["board", "kitchen"], bundles(1), how=how, jobs=1, max_failures=5)
+    assert result.counts == {"failed": 2}
+    assert "No space left" in str(result.boards[0].error)
 
 
 WORSE = {

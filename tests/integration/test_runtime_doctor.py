@@ -121,8 +121,9 @@ def test_the_runtime_stays_small() -> None:
     texts = {path.read_text() for path in root.rglob("*.py")} - updates
     assert sum(len(text.encode()) for text in texts) < 262_000
     # The updater, which a board runs without NumPy and an engine, and so without the rest of the runtime: TUF,
-    # downloads and the installation are 70 kB; then the shadow run, the watch, and what `run status` says.
-    assert sum(len(text.encode()) for text in updates) < 105_000
+    # downloads and the installation are 70 kB; then the shadow run, the watch, and what `run status` says;
+    # then who is to blame when a service fails later or a child process ends.
+    assert sum(len(text.encode()) for text in updates) < 118_000
     lines = 0
     for text in texts:
         prose = [

@@ -23,7 +23,7 @@ from tuf.api.exceptions import DownloadError, SlowRetrievalError
 from updating import Service, fake
 
 from edgepress.runtime.errors import UpdateError
-from edgepress.runtime.updates import installer, transfer, trust, update, watch, web
+from edgepress.runtime.updates import confirm, installer, transfer, trust, update, watch, web
 from edgepress.runtime.updates.lock import alone
 from edgepress.runtime.updates.place import read_place
 from edgepress.runtime.updates.state import State, read_state, write_state
@@ -189,7 +189,7 @@ def test_a_self_test_that_never_has_a_result_is_not_tried_for_ever(
     publisher: Any, board: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_with(publisher, 3, "import os\nos._exit(1)\n", monkeypatch)
-    for _ in range(update.MAX_ATTEMPTS):
+    for _ in range(confirm.MAX_ATTEMPTS):
         assert board.status()["refused"] == {}
         assert "fails its self-test" in board.attempt(publisher.site)
     assert ["happened 3 times" in reason for reason in board.status()["refused"].values()] == [True]
@@ -268,7 +268,7 @@ def test_a_kill_after_the_switch_leaves_no_release_in_use_that_does_not_work(
 ) -> None:
     publisher.publish(2)
     service.good = {1, 2} if works else {1}
-    fake(tmp_path / "bin", "systemctl", KILLS[killed], monkeypatch)
+    fake(tmp_path / "bin", "systemctl", f'[ "$1" != restart ] || {{ {KILLS[killed]}; }}', monkeypatch)
     subprocess.run(board.command("update", "--from", str(publisher.site)), capture_output=True)
     assert board.running() == 2
     fake(tmp_path / "bin", "systemctl", f"echo $@ >>{tmp_path / 'log'}", monkeypatch)
@@ -303,7 +303,7 @@ def test_a_release_that_can_not_be_confirmed_does_not_keep_a_newer_one_away(
     place = read_place(board.prefix / "current")
     write_state(place.updates, State(watched=place.id))
     with monkeypatch.context() as patch:
-        patch.setattr(update, "run_installer", lambda *_: (_ for _ in ()).throw(UpdateError("no")))
+        patch.setattr(confirm, "run_installer", lambda *_: (_ for _ in ()).throw(UpdateError("no")))
         assert board.attempt(publisher.site) == "no"
     assert board.status()["last"]["message"] == "no"
     fake(tmp_path / "bin", "systemctl", "exit 0", monkeypatch)

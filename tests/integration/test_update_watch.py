@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import fcntl
+import socket
+import stat
 import subprocess
 import sys
+import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,6 +163,164 @@ def test_a_first_release_whose_service_has_failed_has_nothing_to_go_back_to(
 ) -> None:
     system.tell("failed", 2)
     assert board.attempt(publisher.site) == "installed 2"
+
+
+def test_a_service_that_fails_later_is_started_again_and_its_release_is_not_blamed(
+    publisher: Any, board: Any, system: System, clock: Clock
+) -> None:
+    assert board.attempt(publisher.site) == "installed 2"
+    state = read_state(board.prefix / "updates")
+    for at in ("2026-01-01T00:00:00Z", "9999-01-01T00:00:00Z"):
+        write_state(board.prefix / "updates", dataclasses.replace(state, switched={board.status()["id"]: at}))
+        system.tell("failed", 2)
+        assert board.attempt(publisher.site) == "nothing new"
+        assert (system.folder / "state").read_text() == "active\n"
+    assert board.running() == 2
+    assert board.status()["refused"] == {}
+
+
+def test_a_release_that_the_user_went_back_to_is_not_blamed(
+    publisher: Any, board: Any, system: System, clock: Clock
+) -> None:
+    assert board.attempt(publisher.site) == "installed 2"
+    assert board.install(publisher.bundle(2), "rollback").returncode == 0
+    for _ in range(3):
+        system.tell("failed", 2)
+        assert board.attempt(publisher.site) == "nothing new"
+        assert board.running() == 1
+        assert (system.folder / "state").read_text() == "active\n"
+    assert board.status()["refused"] == {}
+
+
+def test_going_back_by_hand_during_the_watch_ends_it_and_blames_nobody(
+    publisher: Any, board: Any, service: Service, system: System, clock: Clock
+) -> None:
+    def by_hand() -> None:
+        assert board.install(publisher.bundle(2), "rollback").returncode == 0
+        system.tell("failed", 2)
+
+    clock.events[300.0] = by_hand
+    assert "was left by hand" in board.attempt(publisher.site)
+    assert board.attempt(publisher.site) == "nothing new"
+    assert board.running() == 1
+    assert board.status()["refused"] == {}
+    assert read_state(board.prefix / "updates").watched == ""
+
+
+def test_a_release_goes_on_if_the_former_one_was_refused(
+    publisher: Any, board: Any, service: Service, system: System, clock: Clock
+) -> None:
+    write_state(board.prefix / "updates", State(refused={board.status()["id"]: "it crashed"}))
+    clock.events[300.0] = lambda: system.tell("failed", 2)
+    assert "There is no release to go back to" in board.attempt(publisher.site)
+    assert board.running() == 2
+    assert board.attempt(publisher.site) == "nothing new"
+    assert (system.folder / "state").read_text() == "active\n"
+
+
+def test_others_can_lock_neither_the_updates_nor_the_installation_and_health_waits_for_nobody(
+    publisher: Any, board: Any, system: System, clock: Clock
+) -> None:
+    locks = [board.prefix / ".lock", board.prefix / "updates" / ".lock"]
+    for lock in locks:
+        lock.touch()
+        lock.chmod(0o644)
+    assert board.attempt(publisher.site) == "installed 2"
+    assert [stat.S_IMODE(lock.stat().st_mode) for lock in locks] == [0o600, 0o600]
+    system.tell("failed", 2)
+    with locks[0].open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert watch.health(read_place(board.prefix / "current")).state == "failed"
+
+
+def test_a_service_whose_health_is_never_known_is_watched_again(
+    publisher: Any, board: Any, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(_: Any) -> Any:
+        raise watch.UpdateError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "health", unknown)
+        for _ in range(5):
+            assert "is not known" in board.attempt(publisher.site)
+    assert read_state(board.prefix / "updates").watched == board.status()["id"]
+    assert board.attempt(publisher.site) == "nothing new"
+    assert read_state(board.prefix / "updates").watched == ""
+    assert board.running() == 2
+
+
+def test_a_release_that_always_interrupts_its_watch_is_left(
+    publisher: Any, board: Any, system: System, clock: Clock
+) -> None:
+    class ResetError(BaseException):
+        """Stands for a reset of the board."""
+
+    def reset() -> None:
+        raise ResetError
+
+    for _ in range(3):
+        clock.events[clock.now_s - 1000.0 + 100.0] = reset
+        with pytest.raises(ResetError):
+            board.attempt(publisher.site)
+        assert board.running() == 2
+    assert "its watch was interrupted 3 times" in board.attempt(publisher.site)
+    assert board.running() == 1
+    assert board.attempt(publisher.site) == "nothing new"
+
+
+def test_the_reason_is_true_at_any_time_and_a_full_disk_does_not_lose_it(
+    publisher: Any, board: Any, system: System, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert board.attempt(publisher.site) == "installed 2"
+    place = read_place(board.prefix / "current")
+    (place.updates / "download" / "large").write_bytes(b"x")
+    written: list[State] = []
+
+    def write(folder: Path, state: State) -> None:
+        if (folder / "download").exists():
+            raise OSError(28, "No space left on device")
+        written.append(state)
+
+    monkeypatch.setattr(watch, "write_state", write)
+    with pytest.raises(watch.VerdictError, match=r"it crashed\. The former release is in use again\."):
+        watch.go_back(place, State(), (2, place.id), "it crashed")
+    assert [state.refused[place.id] for state in written] == ["Release 2 was left: it crashed."] * 2
+    assert board.running() == 1
+
+
+SILENT = {
+    "silent": (b"", False),
+    "busy": (b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", False),
+    "bad": (b"HTTP/1.1 500 x\r\n\r\n", True),
+}
+"""What a service answers, and whether that is enough to give it up."""
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_a_service_has_a_limited_time_to_answer_and_may_be_busy(
+    name: str, board: Any, service: Service, system: System
+) -> None:
+    text, at_once = SILENT[name]
+
+    def answer() -> None:
+        kept = []
+        with contextlib.suppress(OSError):
+            while True:
+                kept.append(listener.accept()[0])
+                kept[-1].sendall(text)
+
+    script = board.prefix / "current" / "install.sh"
+    script.write_text(script.read_text().replace("answers 30", "answers 2"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        service.unit.write_text(f"ExecStart={board.prefix}/current/run serve --port {listener.getsockname()[1]}\n")
+        began = time.monotonic()
+        done = subprocess.run(["sh", str(script), "restart", "--prefix", str(board.prefix)], capture_output=True)
+        seconds = time.monotonic() - began
+        listener.shutdown(socket.SHUT_RDWR)
+    assert done.returncode == 1
+    assert (seconds < 1.9) == at_once
+    assert seconds < 6
 
 
 def test_a_power_cut_before_the_way_back_does_not_bring_the_release_back(

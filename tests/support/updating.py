@@ -30,7 +30,7 @@ class Service:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(200 if service.board.running() in service.good else 503)
+                self.send_response(200 if service.board.running() in service.good else 500)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:

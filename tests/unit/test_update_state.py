@@ -22,6 +22,7 @@ WHOLE = State(
     last={"result": "error", "message": "no"},
     attempts={"b" * 64: 2},
     watched="c" * 64,
+    switched={"c" * 64: "2026-11-28T16:00:00Z"},
     roots={"1": "d" * 64},
 )
 
@@ -78,6 +79,7 @@ def test_texts_of_others_are_short_and_one_line(tmp_path: Path) -> None:
         {"attempts": {"a": "1"}},
         {"roots": {"x": "y"}},
         {"watched": 1},
+        {"switched": {"a": "x"}},
         [],
     ],
 )

@@ -12,7 +12,8 @@ import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,12 @@ def fleet(
     if jobs < 1 or max_failures < 1:
         raise InputError(f"There are {jobs} jobs and {max_failures} failures; accepted: 1 or more of each.")
     names = read_hosts(Path(hosts)) if isinstance(hosts, (str, Path)) else [*dict.fromkeys(map(checked_host, hosts))]
-    verified = checked_bundle(bundle, key)
     settings, step = how or Installing(), on_step or (lambda text: None)
     stopped = threading.Event()
     lock = threading.Lock()
     failures = 0
 
-    def one(host: str) -> Pushed:
+    def one(verified: Verified, host: str) -> Pushed:
         nonlocal failures
         if stopped.is_set():
             return Pushed(host, "not tried")
@@ -98,9 +98,10 @@ def fleet(
         step(f"{host}: {result.state}")
         return result
 
-    with ThreadPoolExecutor(min(jobs, len(names))) as pool:
+    with checked_bundle(bundle, key) as copy, ThreadPoolExecutor(min(jobs, len(names))) as pool:
         try:
-            return Fleet(verified, tuple(pool.map(one, names)))
+            boards = tuple(pool.map(partial(one, copy), names))
+            return Fleet(replace(copy, path=Path(bundle)), boards)
         except BaseException:
             stopped.set()
             raise

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from edgepress.converters.scratch import ScratchFolder
 from edgepress.runtime.errors import parsing
 from edgepress.toolkit.boards.ssh import Connection, checked_host
 from edgepress.toolkit.bundles.verify import Verified, verify
@@ -25,6 +27,8 @@ FOLDER = ".cache/edgepress"
 """Where the bundle lies on the board meanwhile, relative to the user's home."""
 COPY = "bundle.zip"
 """Its name there."""
+UNPACK_S = 900
+"""Time limit of unpacking a bundle, seconds."""
 INSTALL_S = 2 * 3600
 """Time limit of an installation with its shadow run and its watch, seconds."""
 PROBE = """\
@@ -33,6 +37,7 @@ if [ -z "$prefix" ]; then
   prefix=${XDG_DATA_HOME:-$HOME/.local/share}/edgepress/$2
   [ "$(id -u)" != 0 ] || prefix=/opt/edgepress/$2
 fi
+case $prefix in /*) ;; *) prefix=$(pwd)/$prefix ;; esac
 printf '%s\\n' "$prefix"
 if [ -e "$prefix/current/edgepress/runtime/updates/watch.py" ]; then echo yes; else echo no; fi
 if [ -e "$prefix/current/selftest.json" ]; then cat "$prefix/current/MANIFEST.json"; fi
@@ -72,7 +77,7 @@ class Installing:
     """How bundles are installed on boards.
 
     Attributes:
-        prefix: Folder of the installation; "": the default of install.sh.
+        prefix: Folder of the installation, absolute or relative to the user's home; "": the default of install.sh.
         sudo: Whether to install as root by `sudo -n`.
         python: The board's Python, which has all packages; "": the system's, with the bundle's packages.
         shadow: Number of frames of the shadow run; None: as the bundle says.
@@ -117,18 +122,25 @@ def push(
         BundleError, InputError: The bundle or the host can't be used.
         BoardError: It could not be installed; the release in use goes on.
     """
-    result = push_verified(host, checked_bundle(bundle, key), how or Installing(), on_step or (lambda text: None))
+    with checked_bundle(bundle, key) as verified:
+        result = push_verified(host, verified, how or Installing(), on_step or (lambda text: None))
     if result.error is not None:
         raise result.error
     return result
 
 
-def checked_bundle(bundle: str | Path, key: str | Path | None = None) -> Verified:
-    """A bundle that can be installed, after its verification."""
-    verified = verify(bundle, key=key)
-    if verified.manifest.format != "zip":
-        raise InputError(f"{bundle} is a {verified.manifest.format}; boards install bundles of the format zip.")
-    return verified
+@contextlib.contextmanager
+def checked_bundle(bundle: str | Path, key: str | Path | None = None) -> Iterator[Verified]:
+    """A private copy of a bundle that can be installed, after its verification; what others write changes nothing."""
+    found = verify(bundle, key=key)  # so that errors name this file
+    if found.manifest.format != "zip":
+        raise InputError(f"{bundle} is a {found.manifest.format}; boards install bundles of the format zip.")
+    with ScratchFolder("push-") as folder:
+        copy = Path(folder) / found.path.name
+        shutil.copyfile(found.path, copy)
+        if found.signature is not None:
+            shutil.copyfile(found.signature, copy.with_name(found.signature.name))
+        yield verify(copy, key=key)
 
 
 def push_verified(host: str, bundle: Verified, how: Installing, on_step: Callable[[str], None]) -> Pushed:
@@ -148,7 +160,8 @@ def push_verified(host: str, bundle: Verified, how: Installing, on_step: Callabl
             if after.id != bundle.manifest.id:
                 raise BoardError(f"{host} runs another release than the one that was installed.", "Look at run status.")
             return Pushed(host, "installed", before, after.release, time.monotonic() - began_s)
-    except EdgepressError as e:
+    except (EdgepressError, OSError) as error:
+        e = error if isinstance(error, EdgepressError) else BoardError(f"{host} can't be served: {error}")
         return Pushed(host, "failed", before, None, time.monotonic() - began_s, e)
 
 
@@ -171,7 +184,7 @@ def _install(
     folder = f"{FOLDER}/push-{bundle.manifest.id[:12]}"
     try:
         on_step(f"{board.host}: copying {bundle.path.name}")
-        board.push({COPY: bundle.path}, folder)
+        board.send(bundle.path, folder, COPY)
         if found.updater and release is not None:
             on_step(f"{board.host}: installing release {release}, with its tests")
             shadow = [] if how.shadow is None else ["--shadow", str(how.shadow)]
@@ -179,7 +192,7 @@ def _install(
             board.run([*_root(how), *command], folder=folder, timeout_s=INSTALL_S)
             return
         on_step(f"{board.host}: installing {name} {bundle.manifest.id[:12]}")
-        board.run([how.python or "python3", "-m", "zipfile", "-e", COPY, "."], folder=folder)
+        board.run([how.python or "python3", "-m", "zipfile", "-e", COPY, "."], folder=folder, timeout_s=UNPACK_S)
         options = ["--prefix", found.prefix, *(["--python", how.python, "--system"] if how.python else [])]
         action = "install" if found.release is None else "update"
         board.run([*_root(how), "sh", f"{name}/install.sh", action, *options], folder=folder, timeout_s=INSTALL_S)

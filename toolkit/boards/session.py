@@ -30,6 +30,8 @@ HERE = Path(__file__).parent
 FOLDER = ".cache/edgepress"
 INSTALL_S, ANSWER_S = 1800, 7200
 """Time limits in seconds for installing a bundle's packages and for classifying all items."""
+MOST_BYTES = 1 << 30
+"""Limit on the answers to all items and on a document of measurements."""
 TIDY = 'rm -rf -- "$1"; rmdir -- "$2" 2>/dev/null || true'
 RESUME = "Measurements so far were saved: run the same command again with --resume."
 
@@ -239,7 +241,9 @@ class _Run:
         self._say(f"accuracy of {parcel.file.name}")
         python = self._plan.python or self._packages[Path(parcel.model).suffix]
         command = [python, f"{self._top}/answer.py", f"{release}/{parcel.model}", f"{self._top}/items.npy", one.engine]
-        answers = partial(self._board.run, command, environment={"PYTHONPATH": release}, timeout_s=ANSWER_S)
+        answers = partial(
+            self._board.run, command, environment={"PYTHONPATH": release}, timeout_s=ANSWER_S, most=MOST_BYTES
+        )
         one.scores = np.load(io.BytesIO(self._journal.piece(f"scores-{i}", answers)))
 
     def _time(self, one: BoardResults, i: int, n: int) -> None:
@@ -248,7 +252,7 @@ class _Run:
         command = [f"{release}/run", "bench", "--engine", one.engine, *options]
         own_cache = {"XDG_CACHE_HOME": f"{self._top}/cache"}  # `bench` stores the best number of threads there
         limit = 300 + 10 * plan.seconds * len(plan.threads)
-        document = partial(self._board.run, command, environment=own_cache, timeout_s=limit)
+        document = partial(self._board.run, command, environment=own_cache, timeout_s=limit, most=MOST_BYTES)
         one.rounds.append(json.loads(self._journal.piece(f"time-{i}-{n}", document)))
 
     def _state(self, name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ would need input, the error says what to do once by hand. If the connection is l
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import shlex
@@ -24,12 +25,15 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from edgepress.converters.scratch import ScratchFolder
+from edgepress.toolkit.boards.limited import Limited
 from edgepress.toolkit.errors import BoardError, InputError, LostError
 
 CONNECT_S = 15
+MOST_BYTES = 1 << 20
+"""Limit on what a program on a board may write; boards are not trusted."""
 LOST_FAILURE = 255
 """Exit code of ssh if it failed itself. A remote command with this code is also treated as a lost connection."""
 OPTIONS = (
@@ -145,6 +149,7 @@ class Connection:
         folder: str | None = None,
         stdin: bytes | IO[bytes] = b"",
         timeout_s: float = 60.0,
+        most: int = MOST_BYTES,
     ) -> bytes:
         """Run a program on the board and return its stdout.
 
@@ -154,23 +159,30 @@ class Connection:
             folder: Working directory, relative to the user's home.
             stdin: Its standard input: bytes, or an open file.
             timeout_s: Time limit in seconds.
+            most: Bytes that it may write to each of stdout and stderr.
 
         Raises:
-            BoardError: It failed or took too long; the message contains the end of its output.
+            BoardError: It failed, wrote more, or took too long; the message contains the end of its output.
             LostError: The connection was lost.
         """
         ssh = self._words(command, environment, folder)
-        source: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
-        try:
-            done = subprocess.run(ssh, capture_output=True, timeout=timeout_s, **source)
-        except subprocess.TimeoutExpired as e:
-            raise BoardError(f"{Path(command[0]).name} took more than {timeout_s:g} s on {self.host}.") from e
-        if done.returncode == 0:
-            return bytes(done.stdout)
-        if done.returncode == LOST_FAILURE or done.returncode < 0:  # Ctrl-C also ends the ssh client
+        with contextlib.ExitStack() as stack:
+            if isinstance(stdin, bytes):
+                given, stdin = stdin, stack.enter_context(tempfile.TemporaryFile())
+                stdin.write(given)
+                stdin.seek(0)
+            done = Limited(ssh, stdin, timeout_s, most)
+        name = Path(command[0]).name
+        if done.late:
+            raise BoardError(f"{name} took more than {timeout_s:g} s on {self.host}.")
+        if done.too_long:
+            raise BoardError(f"{name} wrote more than {most} bytes on {self.host}.")
+        if done.code == 0:
+            return done.stdout
+        if done.code == LOST_FAILURE or done.code < 0:  # Ctrl-C also ends the ssh client
             raise LostError(f"The connection to {self.host} was lost. {_last_words(done.stderr)}".strip())
         output = _last_words(done.stderr) or _last_words(done.stdout) or "no output"
-        raise BoardError(f"{Path(command[0]).name} ended with exit code {done.returncode} on {self.host}: {output}")
+        raise BoardError(f"{name} ended with exit code {done.code} on {self.host}: {output}")
 
     def fetch(self, command: Sequence[str], *, folder: str, most: int, timeout_s: float = 60.0) -> bytes:
         """Run a program on a board that is not trusted, and return its stdout.
@@ -249,6 +261,21 @@ class Connection:
             spool.seek(0)
             self.run(["mkdir", "-p", "--", folder])
             self.run(["tar", "-x", "-f", "-"], folder=folder, stdin=spool, timeout_s=3600)
+
+    def send(self, file: Path, folder: str, name: str) -> None:
+        """Write a file, which may be large, to a folder on the board, which is created if missing.
+
+        Args:
+            file: The local file.
+            folder: The folder, relative to the user's home.
+            name: Its name there.
+
+        Raises:
+            BoardError: As for `run`.
+        """
+        self.run(["mkdir", "-p", "--", folder])
+        with file.open("rb") as content:
+            self.run(["sh", "-c", 'cat >"$1"', "sh", name], folder=folder, stdin=content, timeout_s=3600)
 
     def _failed(self, what: str, kind: type[BoardError] = BoardError) -> BoardError:
         self._log.seek(0)

@@ -14,6 +14,7 @@ sh install.sh [ACTION] [OPTION...]
   switch       update, after stage
   confirm      after a switch that was killed: keep the release in use if it works, else go back to the previous one
   health       print the state of the service, how often it was restarted, and whether it answers
+  restart      start the service again, also after systemd has given it up
   back         switch back to the previous release, which is not tested, because the one in use does not work
   rollback     switch back to the previous release, if its self-test passes
   status       show what is installed
@@ -76,7 +77,7 @@ failure=1
 action='' prefix='' python='' system='' camera='' service='' timer='' port=8600 user='' memory=512M unit_dir=''
 while [ $# -gt 0 ]; do
   case $1 in
-    install | update | stage | switch | confirm | health | back | rollback | status | uninstall)
+    install | update | stage | switch | confirm | health | restart | back | rollback | status | uninstall)
       [ -z "$action" ] || misuse "Two actions: $action and $1."
       action=$1 ;;
     --system) system=yes ;;
@@ -173,28 +174,38 @@ restart_service() { # succeeds when the service answers, or if there is none; 3:
   served || return 0
   systemctl reset-failed "edgepress-@NAME@.service" 2>/dev/null || true # starts before this one do not count
   systemctl restart "edgepress-@NAME@.service" || return 1
-  answers 60
+  answers 30
 }
 
-answers() { # TRIES: whether the service answers its health check; if not, 3
+answers() { # SECONDS [once]: whether the service answers its health check in this time, in one try or many; if not, 3
   "$(cat -- "$prefix/current/interpreter")" -I -c '
-import http.client, sys, time
-for _ in range(int(sys.argv[2])):
+import http.client, signal, sys, time
+signal.signal(signal.SIGALRM, lambda *_: sys.exit(3))
+signal.alarm(int(sys.argv[2]))
+while True:
     try:
         connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=5)
         connection.request("GET", "/ready")
-        sys.exit(3 * (connection.getresponse().status != 200))
+        status = connection.getresponse().status
+        if status != 503: # that one has too many connections
+            sys.exit(3 * (status != 200))
     except (OSError, http.client.HTTPException):
-        time.sleep(0.5)
-sys.exit(3)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")" "$1"
+        pass
+    if sys.argv[3:]:
+        sys.exit(3)
+    time.sleep(0.5)' "$(sed -n 's/.*--port \([0-9]*\).*/\1/p' "$unit")" "$@"
 }
 
 health() { # prints a state of systemd or "none", the number of restarts, and whether the service answers
   served || { say "none 0 no"; return; }
   state=$(systemctl is-active "edgepress-@NAME@.service") || true
   restarts=$(systemctl show --property NRestarts --value "edgepress-@NAME@.service") || restarts=0
-  if answers 1; then answer=yes; else answer=no; fi
+  if answers 5 once; then answer=yes; else answer=no; fi
   say "${state:-unknown} ${restarts:-0} $answer"
+}
+
+restart() { # after systemd has given the service up
+  restart_service || die "The service does not start." "See: journalctl -u edgepress-@NAME@.service"
 }
 
 back() {
@@ -382,7 +393,7 @@ install_timer() {
   cp -- "$prefix/current/timer.unit" "$update_unit.timer.new"
   mv -f -- "$update_unit.service.new" "$update_unit.service"
   mv -f -- "$update_unit.timer.new" "$update_unit.timer"
-  if served; then # after two restarts in ten minutes, the update begins and goes back to the previous release
+  if served; then # after three starts in ten minutes, the update begins: it goes back, or starts the service again
     mkdir -p -- "$unit.d"
     printf '[Unit]\nStartLimitIntervalSec=600\nStartLimitBurst=3\nOnFailure=%s\n' \
       "edgepress-@NAME@-update.service" >"$unit.d/update.conf"
@@ -512,12 +523,13 @@ case $action in
   install | update | stage | switch) mkdir -p -- "$prefix/releases" || die "$prefix can't be created." "Give another folder: --prefix DIR" ;;
   *) [ -d "$prefix/releases" ] || [ -e "$prefix/.edgepress" ] || die "Nothing is installed in $prefix." ;;
 esac
-if [ "$action" = status ]; then
-  status
-  exit
-fi
+case $action in status | health) # these change nothing, and wait for nobody
+  "$action"
+  exit ;;
+esac
 command -v flock >/dev/null || die "flock is missing." "Install: sudo apt install util-linux"
 [ -w "$prefix" ] || die "$prefix can't be written." "Give another folder: --prefix DIR"
+(umask 077 && : >>"$prefix/.lock") && chmod 600 -- "$prefix/.lock" # whoever can read it can lock it
 exec 9>"$prefix/.lock"
 flock -n 9 || die "Another installation is running in $prefix." "Wait until it has finished."
 trap at_exit EXIT
