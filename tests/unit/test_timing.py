@@ -98,11 +98,21 @@ def test_a_slice_adds_calls_to_those_before(latency_s: float, count: int) -> Non
 
 
 def test_slices_take_a_slow_net_no_longer_than_a_whole_turn_would() -> None:
-    whole, slices = (OpenTurn(Turn(Slow(Path("slow.tflite"), "0.02"), (), 60), np.zeros((4, 2))) for _ in range(2))
+    """Nothing but warm-up and timed calls; they are counted, because a busy machine makes any of them long."""
+    calls: list[int] = []
+
+    class Counted(Slow):
+        def load(self, *, keep_state: bool = False) -> Any:
+            slow = super().load()
+            return SimpleNamespace(stateful=False, answer=lambda item: calls.append(1) or slow.answer(item))
+
+    whole, slices = (
+        OpenTurn(Turn(kind(Path("slow.tflite"), "0.02"), (), 60), np.zeros((4, 2))) for kind in (Slow, Counted)
+    )
     for _ in range(turn.SLICES):
         taken = slices.next_slice()
     assert len(taken.times) == len(whole.whole().times) == turn.MIN_CALLS
-    assert taken.spent_ns < (len(taken.times) + 2 * turn.WINDOW + 1) * 25e6  # nothing but warm-up and timed calls
+    assert len(calls) <= len(taken.times) + 2 * turn.WINDOW + 1
 
 
 def _timing(medians_us: list[float]) -> Timing:
