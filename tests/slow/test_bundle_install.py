@@ -179,7 +179,7 @@ def test_a_service_that_does_not_come_up_is_rolled_back(unpacked: Path, tmp_path
         first = (prefix / "current").readlink()
         change = {
             "edgepress/runtime/serve.py": ("def serve(", "raise SystemExit(1)\n\n\ndef serve("),
-            "install.sh": ("range(60)", "range(4)"),
+            "install.sh": ("answers 30", "answers 4"),
         }
         done = install(reworked(unpacked, tmp_path / "bad", change), "update", *options, path=path)
         assert done.returncode == 1
