@@ -65,6 +65,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return LoadFileScheduling(config, log)
 
 
+@pytest.fixture(autouse=True)
+def _plain_workers_of_slow_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow tests start their workers as users do, also after an integration test that has forked its own."""
+    if request.node.get_closest_marker("slow"):
+        import forked_workers
+
+        monkeypatch.setattr(forked_workers, "PLAIN", True)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Fail a unit test that imports TensorFlow or starts a process."""

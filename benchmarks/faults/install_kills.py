@@ -59,9 +59,13 @@ SEIZED_OPTIONS = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x100000
 TRACEME = 0
 SYSCALL = 24
 SETOPTIONS = 0x4200
+GET_EVENT_MESSAGE = 0x4201
 GET_SYSCALL_INFO = 0x420E
 """Requests of ptrace, from Linux's sys/ptrace.h."""
+FORKS = (1, 2, 3)
+"""Events of ptrace whose message is the number of a new process: fork, vfork, clone."""
 ALL_CHILDREN = 0x40000000
+"""An option of waitpid: also those that are traced."""
 MEMORY = Path("/dev/shm")
 """A folder in memory: there, to flush files to the disk takes no time."""
 NAME = "demo"
@@ -129,16 +133,18 @@ def traced(command: Sequence[str], kill_at: int, *, alone: bool, log: Path) -> l
     os.waitpid(first, 0)
     _libc.ptrace(SETOPTIONS, first, None, SEIZED_OPTIONS)
     _libc.ptrace(SYSCALL, first, None, 0)
-    alive, calls, call = {first}, list[str](), Call()
-    while True:
-        try:
-            pid, status = os.waitpid(-1, ALL_CHILDREN)
-        except ChildProcessError:
-            return calls
+    alive, ended, calls, call = {first}, set[int](), list[str](), Call()
+    while alive:  # whoever calls may have children of its own, so that there is always one to wait for
+        pid, status = os.waitpid(-1, ALL_CHILDREN)
         if not os.WIFSTOPPED(status):
             alive.discard(pid)
+            ended.add(pid)
             continue
         alive.add(pid)
+        if status >> 16 in FORKS:
+            made = ctypes.c_ulong()
+            _libc.ptrace(GET_EVENT_MESSAGE, pid, None, ctypes.addressof(made))
+            alive |= {made.value} - ended
         number, passed_on = os.WSTOPSIG(status), 0
         if number == signal.SIGTRAP | 0x80:
             _libc.ptrace(GET_SYSCALL_INFO, pid, ctypes.sizeof(call), ctypes.addressof(call))
@@ -152,6 +158,7 @@ def traced(command: Sequence[str], kill_at: int, *, alone: bool, log: Path) -> l
         elif number not in (signal.SIGTRAP, signal.SIGSTOP):
             passed_on = number
         _libc.ptrace(SYSCALL, pid, None, passed_on)
+    return calls
 
 
 def _changes(pid: int, name: str, call: Call, log: Path) -> bool:
