@@ -116,7 +116,7 @@ class Keeper:
         self._last: npt.NDArray[Any] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = locked(folder)
+            self._lock = lock_folder(folder)
             self._begin([*labels], model)
             self._read(prepare)
         except OSError as e:
@@ -163,7 +163,7 @@ class Keeper:
         self, image: ImageLike, item: npt.NDArray[Any], new: Kept, *, probability: float, leaves: Kept | None
     ) -> None:
         """Write a picture; another one leaves before, so that there are never more than the quota."""
-        suffix, data = stored(image, item)
+        suffix, data = encode(image, item)
         self._require_folder()
         if shutil.disk_usage(self._folder).free < LEAST_FREE + len(data):
             raise OSError(0, "the disk is full")
@@ -190,10 +190,10 @@ class Keeper:
         about = self._folder / ABOUT
         (self._folder / UNFINISHED).unlink(missing_ok=True)
         if about.exists():
-            found: Any = None
+            document: Any = None
             with suppress(ValueError, RecursionError):
-                found = json.loads(about.read_bytes())
-            if not isinstance(found, dict) or found.get("labels") != labels:
+                document = json.loads(about.read_bytes())
+            if not isinstance(document, dict) or document.get("labels") != labels:
                 what = f"{self._folder} holds pictures of a model with other labels, or {ABOUT} in it is damaged."
                 raise InputError(what, "Give --keep another folder.")
         else:
@@ -202,14 +202,14 @@ class Keeper:
     def _read(self, prepare: Callable[[Path], npt.NDArray[Any]]) -> None:
         """Read what is there; damaged pictures, and more than the quota, are removed."""
         for path in sorted(self._folder.iterdir()):
-            if (found := NAME.fullmatch(path.name)) is None or path.is_symlink():
+            if (match := NAME.fullmatch(path.name)) is None or path.is_symlink():
                 continue
             try:
                 small = thumbnail(prepare(path)).ravel()
             except InputError:
                 path.unlink()
                 continue
-            self._kept.append(Kept(name=path.name, number=int(found[1]), key=int(found[3], 16), small=small))
+            self._kept.append(Kept(name=path.name, number=int(match[1]), key=int(match[3], 16), small=small))
         while len(self._kept) > self._quota:
             leaves = self._leaving()
             (self._folder / leaves.name).unlink(missing_ok=True)
@@ -226,7 +226,7 @@ class Keeper:
         self._on_trouble(f"{what} ({reason}); answers go on.")
 
 
-def stored(image: ImageLike, item: npt.NDArray[Any]) -> tuple[str, bytes]:
+def encode(image: ImageLike, item: npt.NDArray[Any]) -> tuple[str, bytes]:
     """The suffix and the bytes of a picture to store, upright, at most `MOST_BYTES`.
 
     Args:
@@ -277,7 +277,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def locked(folder: Path) -> Any:
+def lock_folder(folder: Path) -> Any:
     """An open file that no other process can lock while it is open; InputError if another one holds it."""
     file = (folder / LOCK).open("ab")
     if sys.platform != "win32":

@@ -208,13 +208,13 @@ class Model:
     def judge_in(self, image: ImageLike, top: int = 5) -> tuple[Answer, float]:
         """The same, and the milliseconds that it took without keeping the picture."""
         begin = time.perf_counter()
-        found, item, probabilities = self._judged(image, top)
+        answer, item, probabilities = self._judge_item(image, top)
         ms = (time.perf_counter() - begin) * 1e3
         if self.keeper is not None:
             self.keeper.look(image, item, probabilities)
-        return found, ms
+        return answer, ms
 
-    def _judged(self, image: ImageLike, top: int) -> tuple[Answer, npt.NDArray[Any], npt.NDArray[Any]]:
+    def _judge_item(self, image: ImageLike, top: int) -> tuple[Answer, npt.NDArray[Any], npt.NDArray[Any]]:
         """The answer, the image as the model takes it, and the probabilities, float32, shape (labels,)."""
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")

@@ -41,10 +41,10 @@ from recommendation_pairs import NETS, SIDE, TRAIN, data_file, spoilt
 from edgepress.runtime.image import load_image
 from edgepress.runtime.keeping import NAME, Keeper
 from edgepress.toolkit.data import open_data
-from edgepress.toolkit.data.joined import joined
+from edgepress.toolkit.data.joined import join
 from edgepress.toolkit.data.types import DataSet
 from edgepress.toolkit.improving.improve import train_on
-from edgepress.toolkit.improving.proof import proof_better, proof_not_worse
+from edgepress.toolkit.improving.proof import prove_better, prove_not_worse
 from edgepress.toolkit.stats.intervals import paired_drop
 from edgepress.toolkit.training.loop import train
 
@@ -102,7 +102,7 @@ def measured(stream: str, run: Path, model: Path, old: DataSet, real: Path, seed
                 folder = written(Path(temporary) / arm, frames[rows], labels[rows])
                 new = open_data(str(folder), input=old.input, labels=LABELS, purpose="evaluation")
                 how = {"seed": seed, "progress": False}
-                nets[arm] = opened(train_on(run, joined(old, new), Path(temporary) / f"run-{arm}", **how))
+                nets[arm] = opened(train_on(run, join(old, new), Path(temporary) / f"run-{arm}", **how))
             own = slice(seed, None, seeds)
             items = {"new": (tested[0][own], tested[1][own]), "old": (old.test.read(own), old.test.y[own])}
             for side, (pixels, truth) in items.items():
@@ -114,8 +114,8 @@ def measured(stream: str, run: Path, model: Path, old: DataSet, real: Path, seed
         accuracies = ", ".join(f"{arm} {100 * found.mean():.1f} %" for arm, found in arms.items())
         gains = ", ".join(f"over {arm} {gain(arms[arm], arms['kept'])}" for arm in ("before", "random"))
         print(f"  {side}     {len(arms['kept'])} items: {accuracies}; gain of kept ones {gains}")
-    better = proof_better(flags["new"]["before"], flags["new"]["kept"])
-    whole = proof_not_worse(flags["old"]["before"], flags["old"]["kept"], MOST_LOSS_PP)
+    better = prove_better(flags["new"]["before"], flags["new"]["kept"])
+    whole = prove_not_worse(flags["old"]["before"], flags["old"]["kept"], MOST_LOSS_PP)
     print(f"  better on new: {better.verdict}; at most {MOST_LOSS_PP:g} point worse on old: {whole.verdict}"
           f"{f', {whole.needed} items are needed' if whole.needed else ''}", flush=True)  # fmt: skip
     return int(better.verdict != "proven" or whole.verdict == "worse")

@@ -12,7 +12,7 @@ from edgepress.runtime.updates.place import Place
 from edgepress.runtime.updates.releases import date_of
 from edgepress.runtime.updates.state import State, read_state, write_state
 from edgepress.runtime.updates.trust import utc_now
-from edgepress.runtime.updates.watch import can_go_back, failed, go_back, watch
+from edgepress.runtime.updates.watch import can_go_back, go_back, reason_of_failure, watch
 
 MAX_ATTEMPTS = 3
 """How often a release is tried whose self-test ends without a result, or whose watch is interrupted."""
@@ -32,7 +32,7 @@ def confirm(place: Place, state: State, say: Callable[[str], object]) -> tuple[S
     try:
         if state.watched == place.id:
             _watch_again(place, state, say)
-        elif why := failed(place):
+        elif why := reason_of_failure(place):
             if _is_new(place, state) and can_go_back(place, state, place.release):
                 go_back(place, state, (place.release, place.id), why)
             say(f"Starting the service of release {place.release} again, because it has failed")

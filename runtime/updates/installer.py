@@ -159,7 +159,7 @@ def run_installer(place: Place, folder: Path, action: str) -> str:
     raise UpdateError(what, "The next update tests the release that is in use then, and goes back if it does not work.")
 
 
-def staged(place: Place, release: Release) -> Path:
+def staging_folder(place: Place, release: Release) -> Path:
     """The folder of a release that is installed beside the one in use, and beside the one before that."""
     kept = (place.release_folder, (place.release_folder / "former").resolve())
     for proof in sorted((place.prefix / "releases").glob("*/selftest.json")):

@@ -75,13 +75,13 @@ def read_limits(release_folder: Path) -> Limits:
     with parsing(path, "The release in use goes on.", failed="is damaged", error=VerdictError):
         given = dict(json.loads(path.read_bytes()).get("shadow", {}))
         known = {each.name for each in fields(Limits)}  # a newer edgepress may write more
-        found = Limits(**{name: value for name, value in given.items() if name in known})
-        shares = [*found.measured.values(), *([] if found.min_agreement is None else [found.min_agreement])]
-        if type(found.frames) is not int or not 0 <= found.frames <= MAX_FRAMES or found.max_slowdown <= 0:
+        limits = Limits(**{name: value for name, value in given.items() if name in known})
+        shares = [*limits.measured.values(), *([] if limits.min_agreement is None else [limits.min_agreement])]
+        if type(limits.frames) is not int or not 0 <= limits.frames <= MAX_FRAMES or limits.max_slowdown <= 0:
             raise ValueError("a number is out of range")
         if not all(0 <= share <= 1 for share in shares):
             raise ValueError("a share is out of range")
-    return found
+    return limits
 
 
 def shadow_run(place: Place, folder: Path, count: int | None = None, *, say: Callable[[str], object]) -> dict[str, Any]:

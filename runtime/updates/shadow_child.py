@@ -39,7 +39,7 @@ def main(file: str) -> None:
         os.dup2(2, 1)  # what engines print
         with contextlib.suppress(OSError):  # if memory runs out, this process ends and not the service
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-        with _ending((AttributeError, TypeError, ImportError)):
+        with _end_on_error((AttributeError, TypeError, ImportError)):
             from edgepress.runtime import load
             from edgepress.runtime.errors import InputError
             from edgepress.runtime.selftest import seeded_item
@@ -49,25 +49,26 @@ def main(file: str) -> None:
             item = seeded_item(spec, 0)[None]
             _import_later()
             print(json.dumps({"engine": model.engine}), file=out, flush=True)
-        with _ending():
+        with _end_on_error():
             answer(item)  # what the engine opens with its first answer
         _become_nobody()
         while line := sys.stdin.buffer.readline():
             asked = json.loads(line)
             if "seed" in asked:
-                with _ending((AttributeError, TypeError)):
+                with _end_on_error((AttributeError, TypeError)):
                     item = seeded_item(spec, asked["seed"])[None]
-                us, _ = _timed(answer, item)
+                us, _ = _time_call(answer, item)
                 label = None
             else:
-                us, found = _timed(judge, sys.stdin.buffer.read(asked["bytes"]), 1, accepted=(InputError,))
-                with _ending((AttributeError, TypeError)):
-                    label = None if found is None else found.classes[0].label
+                frame = sys.stdin.buffer.read(asked["bytes"])
+                us, answered = _time_call(judge, frame, 1, accepted=(InputError,))
+                with _end_on_error((AttributeError, TypeError)):
+                    label = None if answered is None else answered.classes[0].label
             print(json.dumps({"us": us, "label": label, "memory_bytes": _memory_bytes()}), file=out, flush=True)
 
 
 @contextlib.contextmanager
-def _ending(others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def _end_on_error(others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """End this process in a way that says what an error means."""
     try:
         yield
@@ -79,13 +80,13 @@ def _ending(others: tuple[type[Exception], ...] = ()) -> Iterator[None]:
         os._exit(OTHER)
 
 
-def _timed(work: Callable[..., Any], *given: Any, accepted: tuple[type[Exception], ...] = ()) -> tuple[float, Any]:
+def _time_call(work: Callable[..., Any], *given: Any, accepted: tuple[type[Exception], ...] = ()) -> tuple[float, Any]:
     """The time of an answer in microseconds, and the answer; None instead of it after an accepted error."""
-    found = None
+    result = None
     began = time.perf_counter()
-    with _ending((PermissionError,)), contextlib.suppress(*accepted):  # "nobody" can't read everything
-        found = work(*given)
-    return (time.perf_counter() - began) * 1e6, found
+    with _end_on_error((PermissionError,)), contextlib.suppress(*accepted):  # "nobody" can't read everything
+        result = work(*given)
+    return (time.perf_counter() - began) * 1e6, result
 
 
 def _import_later() -> None:

@@ -104,9 +104,9 @@ class Child:
         if line.endswith(b"\n"):
             answer: dict[str, Any] = json.loads(line)
             return answer
-        raise self._ended(f"gave no answer in {limit_s:g} s" if late.is_set() else "")
+        raise self._explain_end(f"gave no answer in {limit_s:g} s" if late.is_set() else "")
 
-    def _ended(self, late: str) -> UpdateError:
+    def _explain_end(self, late: str) -> UpdateError:
         """The error for a child that did not answer."""
         code = self._process.wait()
         self._log.seek(0)

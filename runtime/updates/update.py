@@ -24,7 +24,7 @@ from edgepress.runtime.updates.installer import (
     read_bundle,
     remove_release,
     run_installer,
-    staged,
+    staging_folder,
     system_error,
     unpack,
 )
@@ -183,7 +183,7 @@ def _try(
     except VerdictError as e:
         write_state(place.updates, with_verdict(read_state(place.updates), chosen.id, e))
         with contextlib.suppress(UpdateError):  # it was not even installed
-            remove_release(staged(place, chosen))
+            remove_release(staging_folder(place, chosen))
         raise
     finally:
         shutil.rmtree(place.updates / "unpacked", ignore_errors=True)
@@ -202,7 +202,7 @@ def _install(
     say(f"Installing release {chosen.release} beside release {place.release}, and running its self-test")
     try:
         run_installer(place, folder, "stage")
-        release_folder = staged(place, chosen)
+        release_folder = staging_folder(place, chosen)
         figures = shadow_run(place, release_folder, shadow, say=say)
     except UnsureError as e:
         count = state.attempts.get(chosen.id, 0) + 1

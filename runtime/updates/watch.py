@@ -2,8 +2,8 @@
 
 For ten minutes the service must answer its health check, and systemd must not have restarted it more than twice.
 Afterwards systemd itself watches: `install.sh --timer` lets it start the service three times in ten minutes, and then
-starts the update, which finds a failed service (`failed`). In the first day after the switch the update goes back;
-later, or if there is nothing to go back to, it starts the service again.
+starts the update, which finds a failed service (`reason_of_failure`). In the first day after the switch the update goes
+back; later, or if there is nothing to go back to, it starts the service again.
 
 Times are those since the start of the board, so a clock that jumps changes nothing. Before the former release comes
 back, the reason is written down, so that no power cut makes a board try the release again.
@@ -65,7 +65,7 @@ def health(place: Place) -> Health:
     return Health(words[0], int(words[1]), answers=words[2] == "yes")
 
 
-def failed(place: Place) -> str:
+def reason_of_failure(place: Place) -> str:
     """Why the service of the release in use is not up for good; "" if it is, or if that is not known."""
     with contextlib.suppress(UpdateError):
         if health(place).state == "failed":
@@ -93,22 +93,22 @@ def watch(place: Place, release: tuple[int, str], *, say: Callable[[str], object
         if _in_use(place) != release[1]:
             raise UpdateError(f"Release {release[0]} was left by hand while its service was watched.")
         try:
-            found = health(place)
+            service = health(place)
         except UpdateError:  # such as while systemd is started anew
             known, answered_s = known or False, boot_s()
             time.sleep(LOOK_S)
             continue
-        if found.state == "none":
+        if service.state == "none":
             return ""
         if not known:
             minutes = f"{WATCH_S / 60:g} minutes"
             say(f"Watching the service for {minutes}; if this ends early, the next update goes on with it")
         known, now_s = True, boot_s()
-        if found.state == "failed":
+        if service.state == "failed":
             return "its service has failed"
-        if found.restarts > MAX_RESTARTS:
-            return f"its service was restarted {found.restarts} times in {(now_s - began_s) / 60:.1f} minutes"
-        if found.answers:
+        if service.restarts > MAX_RESTARTS:
+            return f"its service was restarted {service.restarts} times in {(now_s - began_s) / 60:.1f} minutes"
+        if service.answers:
             answered_s = now_s
         elif now_s - answered_s > SILENT_S:
             return f"its service has not answered for {now_s - answered_s:.0f} s"

@@ -145,7 +145,7 @@ def test_what_is_worse_is_not_converted(promised: Path, digits: Any, tmp_path: P
     options = ["--out", out, "--epochs", 4, "--learning-rate", 0.003, "--data", "digits"]
     assert call("improve", promised, "--new", tmp_path / "new", *options) == 3
     said = " ".join(capsys.readouterr().out.split())
-    assert "Proven: more than 1 percentage points worse on old items." in said
+    assert "Proven: more than 1 pp worse on old items." in said
     assert "Nothing was converted." in said
     assert not (out / "variants").exists()
 

@@ -18,7 +18,7 @@ from playing_page import Client
 from edgepress.runtime.keeping import ABOUT
 from edgepress.toolkit.labelling.desk import OUT, TO_DO, Desk
 from edgepress.toolkit.labelling.site import Site
-from edgepress.toolkit.playing.web import Server, started
+from edgepress.toolkit.playing.web import Server, start_server
 
 COMMAND = [sys.executable, "-m", "edgepress.toolkit.cli.main", "label"]
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -41,7 +41,7 @@ def site(folder: Path) -> Site:
 @pytest.fixture
 def client(site: Site) -> Iterator[Client]:
     server = Server(site.handle, command="label")
-    yield Client(started(server, 0))
+    yield Client(start_server(server, 0))
     server.stop()
 
 

@@ -26,7 +26,7 @@ from edgepress.toolkit import predict
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.playing.choice import choose
 from edgepress.toolkit.playing.panel import CRASHES, Panel, decision
-from edgepress.toolkit.playing.web import Reply, Request, Server, document, started
+from edgepress.toolkit.playing.web import Reply, Request, Server, document, start_server
 from edgepress.toolkit.workers.look import Seen
 
 COMMAND = [sys.executable, "-m", "edgepress.toolkit.cli.main", "play"]
@@ -172,7 +172,7 @@ def test_what_goes_wrong_inside_is_answered_and_not_taken_for_a_bad_request(
 def test_a_port_that_is_none_is_one_error() -> None:
     server = Server(lambda request: asyncio.sleep(0, Reply(200, "text/plain", b"")))
     with pytest.raises(InputError, match="70000"):
-        started(server, 70_000)
+        start_server(server, 70_000)
 
 
 def test_names_that_are_no_text_can_be_answered() -> None:

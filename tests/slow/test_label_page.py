@@ -17,7 +17,7 @@ from PIL import Image
 from edgepress.runtime.keeping import ABOUT
 from edgepress.toolkit.labelling.desk import TO_DO, Desk
 from edgepress.toolkit.labelling.site import Site
-from edgepress.toolkit.playing.web import Server, started
+from edgepress.toolkit.playing.web import Server, start_server
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
@@ -44,7 +44,7 @@ def tab(site: Site) -> Iterator[Any]:
 
     site.desk.undo = slowly  # type: ignore[method-assign]
     server = Server(site.handle, command="label")
-    port = started(server, 0)
+    port = start_server(server, 0)
     sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=sandbox)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 
 from edgepress.runtime.input_spec import InputSpec
+from edgepress.toolkit.cli.improve import _show
 from edgepress.toolkit.data.items import ArraySource
-from edgepress.toolkit.data.joined import LEAST_REHEARSED, SHARE, JoinedSource, joined
+from edgepress.toolkit.data.joined import LEAST_REHEARSED, SHARE, JoinedSource, join
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import InputError
 from edgepress.toolkit.improving import held_out as module
-from edgepress.toolkit.improving.held_out import held_out, learned_by, remember
-from edgepress.toolkit.improving.proof import proof_better, proof_not_worse
+from edgepress.toolkit.improving.held_out import learned_by, remember, without_learned_scenes
+from edgepress.toolkit.improving.improve import Improved
+from edgepress.toolkit.improving.proof import prove_better, prove_not_worse
 from edgepress.toolkit.stats.samples import items_to_prove_gain
 from edgepress.toolkit.training.run_folder import METRICS, TrainResult
 
@@ -42,7 +45,7 @@ def numbers(part: Split) -> Any:
 
 
 def test_new_items_are_repeated_and_old_ones_rehearsed() -> None:
-    both = joined(data(0, (5000, 500, 300), "old"), data(50_000, (70, 10, 20), "new"))
+    both = join(data(0, (5000, 500, 300), "old"), data(50_000, (70, 10, 20), "new"))
     train, val, test = (numbers(part) for part in (both.train, both.val, both.test))
     assert np.count_nonzero(train < 50_000) == LEAST_REHEARSED
     assert np.mean(train >= 50_000) == pytest.approx(SHARE, abs=0.01)
@@ -57,13 +60,13 @@ def test_new_items_are_repeated_and_old_ones_rehearsed() -> None:
 
 
 def test_without_new_validation_items_the_old_ones_stay() -> None:
-    both = joined(data(0, (50, 10, 10), "old"), data(50_000, (5, 0, 1), "new"))
+    both = join(data(0, (50, 10, 10), "old"), data(50_000, (5, 0, 1), "new"))
     assert len(both.val) == 10
     assert len(both.test) == 11
 
 
 def test_joined_items_travel_to_other_processes() -> None:
-    both = joined(data(0, (50, 10, 10), "old"), data(50_000, (5, 2, 3), "new"))
+    both = join(data(0, (50, 10, 10), "old"), data(50_000, (5, 2, 3), "new"))
     rows = np.array([3, 1, 40, 40])
     part = Split(both.train.source, both.train.indices[rows], both.train.y[rows])
     copy = pickle.loads(pickle.dumps(part))
@@ -83,7 +86,7 @@ def flags(*runs: tuple[bool, int]) -> Any:
 def test_better_is_proven_by_the_interval(lost: int, gained: int, verdict: str) -> None:
     before = flags((True, lost), (False, gained), (True, 200))
     after = flags((False, lost), (True, gained), (True, 200))
-    found = proof_better(before, after)
+    found = prove_better(before, after)
     assert found.verdict == verdict
     assert found.gain.estimate == pytest.approx(100 * (found.after - found.before))
     assert found.gain.low is not None
@@ -99,17 +102,17 @@ def test_better_is_proven_by_the_interval(lost: int, gained: int, verdict: str) 
 def test_not_worse_is_proven_by_the_interval(lost: int, gained: int, items: int, verdict: str) -> None:
     before = flags((True, lost), (False, gained), (True, items))
     after = flags((False, lost), (True, gained), (True, items))
-    found = proof_not_worse(before, after, 1.0)
+    found = prove_not_worse(before, after, 1.0)
     assert found.verdict == verdict
     assert (found.needed is not None) == (verdict == "open")
 
 
 def test_without_any_loss_a_gain_is_what_more_items_prove() -> None:
-    gain = proof_not_worse(flags((True, 2), (False, 5), (True, 300)), flags((False, 2), (True, 5), (True, 300)), 0.0)
+    gain = prove_not_worse(flags((True, 2), (False, 5), (True, 300)), flags((False, 2), (True, 5), (True, 300)), 0.0)
     assert gain.verdict == "open"
     assert gain.needed is not None and gain.needed > 307  # noqa: PT018
     same = flags((True, 300))
-    assert proof_not_worse(same, same, 0.0).needed is None
+    assert prove_not_worse(same, same, 0.0).needed is None
 
 
 def test_so_many_items_prove_a_gain_in_four_of_five_cases() -> None:
@@ -120,7 +123,7 @@ def test_so_many_items_prove_a_gain_in_four_of_five_cases() -> None:
     for _ in range(400):
         kinds = rng.choice(3, needed, p=[(share - gain) / 2, (share + gain) / 2, 1 - share])
         before, after = kinds != 1, kinds != 0
-        proven += proof_better(before, after).verdict == "proven"
+        proven += prove_better(before, after).verdict == "proven"
     assert 0.74 < proven / 400 < 0.86
     assert items_to_prove_gain(5, 5, 100) is None
 
@@ -142,15 +145,15 @@ def fresh(train: list[int], val: list[int], test: Split) -> DataSet:
 def test_scenes_that_are_trained_on_prove_nothing() -> None:
     """A board keeps a scene again that left its folder: by content, it is in two splits."""
     data = fresh([0, 1, 2, 3], [3, 4, 5], pictures([0, 4, 6, 7, 8], noise=1))
-    held, notes = held_out(data, [])
+    held, notes = without_learned_scenes(data, [])
     assert [held.val.name(row) for row in range(len(held.val))] == ["4", "5"]
     assert [held.test.name(row) for row in range(len(held.test))] == ["6", "7", "8"]
     assert len(held.train) == 4
     assert "2 of 5 new test items left out" in notes[0]
     assert "1 of 3 new validation items left out" in notes[1]
     with pytest.raises(InputError, match="none can prove a gain"):
-        held_out(fresh([0], [1], pictures([0, 1], noise=1)), [])
-    assert held_out(fresh([0], [], pictures([1])), [])[1] == []
+        without_learned_scenes(fresh([0], [1], pictures([0, 1], noise=1)), [])
+    assert without_learned_scenes(fresh([0], [], pictures([1])), [])[1] == []
 
 
 def test_what_an_earlier_improvement_learned_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +167,7 @@ def test_what_an_earlier_improvement_learned_proves_nothing(tmp_path: Path, monk
     assert len(learned) == 4
     moved = pictures([0, 7])
     both = Split(moved.source, np.array([0, 1]), moved.y)
-    held, notes = held_out(fresh([5], [6], both), learned)
+    held, notes = without_learned_scenes(fresh([5], [6], both), learned)
     assert [held.test.name(row) for row in range(len(held.test))] == ["7"]
     assert "now or before" in notes[0]
     assert learned_by({}) == learned_by({"learned": 3}) == []
@@ -173,6 +176,23 @@ def test_what_an_earlier_improvement_learned_proves_nothing(tmp_path: Path, monk
 def test_the_record_is_that_of_the_old_data() -> None:
     """So that a later command which opens these recognizes them."""
     old = data(0, (50, 10, 10), "old")
-    both = joined(old, data(50_000, (5, 0, 1), "new"))
+    both = join(old, data(50_000, (5, 0, 1), "new"))
     assert both.record == old.record
     assert both.sha256 != old.sha256
+
+
+def test_of_several_files_without_a_promise_none_is_named_for_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    proof = prove_better(flags((True, 50), (False, 50)), flags((True, 100)))
+    files = (Path("out/variants/model-dynamic.onnx"), Path("out/variants/model-int8.tflite"))
+    several = Improved(Path("out/model.keras"), proof, proof, files, (), ())
+    assert several.ship is None
+    _show(several, 1.0)
+    assert capsys.readouterr().out.endswith("Next: edgepress benchmark out/variants\n")
+    one = replace(several, files=files[1:])
+    assert one.ship == files[1]
+    _show(one, 1.0)
+    printed = capsys.readouterr().out
+    assert printed.endswith("Next: edgepress bundle out/variants/model-int8.tflite\n")
+    assert "50.00" in printed
+    assert "-0.0" not in printed
+    assert replace(one, had_promise=True).ship is None

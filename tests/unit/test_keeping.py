@@ -16,7 +16,7 @@ from edgepress.runtime import keeping
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.image import load_image
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.keeping import ABOUT, MOST_BYTES, NAME, UNFINISHED, Keeper, stored
+from edgepress.runtime.keeping import ABOUT, MOST_BYTES, NAME, UNFINISHED, Keeper, encode
 
 SPEC = InputSpec.image(16, 16, "grey")
 LABELS = ("a", "b", "c")
@@ -76,7 +76,7 @@ def test_classes_are_balanced_and_others_files_stay(tmp_path: Path) -> None:
 
 def test_old_and_new_pictures_have_the_same_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the process is killed in between: the middle half is kept as often as the rest."""
-    monkeypatch.setattr(keeping, "stored", lambda image, item: (".png", b""))
+    monkeypatch.setattr(keeping, "encode", lambda image, item: (".png", b""))
     monkeypatch.setattr(keeping, "write_whole", lambda path, data: path.write_bytes(data))
     monkeypatch.setattr(keeping, "other_scene", lambda small, last: np.ones(np.shape(small)[:-1], bool))
     drawn = []
@@ -211,11 +211,11 @@ def test_a_large_picture_is_stored_small_and_without_its_place(tmp_path: Path) -
     Image.fromarray(noise).save(tmp_path / "a.jpg", exif=exif)
     item = load_image(tmp_path / "a.jpg", InputSpec.image(16, 16, "rgb"))
     for image in (tmp_path / "a.jpg", (tmp_path / "a.jpg").read_bytes(), noise):
-        suffix, data = stored(image, item)
+        suffix, data = encode(image, item)
         assert suffix == ".jpg"
         assert len(data) <= MOST_BYTES
         assert b"where" not in data
-    (tmp_path / "b.jpg").write_bytes(stored(tmp_path / "a.jpg", item)[1])
+    (tmp_path / "b.jpg").write_bytes(encode(tmp_path / "a.jpg", item)[1])
     with Image.open(tmp_path / "b.jpg") as picture:
         assert picture.width > picture.height
 
@@ -223,7 +223,7 @@ def test_a_large_picture_is_stored_small_and_without_its_place(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["a.npy", "a.NPY"])
 def test_of_an_array_the_item_is_stored(name: str, tmp_path: Path) -> None:
     item = scene(3)
-    suffix, data = stored(tmp_path / name, item)
+    suffix, data = encode(tmp_path / name, item)
     (tmp_path / f"a{suffix}").write_bytes(data)
     assert (load_image(tmp_path / f"a{suffix}", SPEC) == item).all()
-    assert stored(b"\x93NUMPY...", item) == (suffix, data)
+    assert encode(b"\x93NUMPY...", item) == (suffix, data)

@@ -26,6 +26,7 @@ from edgepress.runtime.updates.releases import (
     parse_list,
     position,
 )
+from edgepress.toolkit.bundles.updates import next_release
 from edgepress.toolkit.errors import InputError, PublishError
 from edgepress.toolkit.publishing import entries, expiry, keys, start
 from edgepress.toolkit.publishing import publish as publishing
@@ -558,3 +559,13 @@ def test_two_entries_of_one_release_and_board_are_refused() -> None:
 def test_any_bytes_are_a_list_or_refused(data: bytes) -> None:
     with pytest.raises(UpdateError):
         parse_list(data, "demo")
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_bundle_for_updates_names_the_command_that_begins_a_published_folder(tmp_path: Path, made: bool) -> None:
+    folder = tmp_path / "site"
+    if made:
+        folder.mkdir()
+    with pytest.raises(BundleError, match=r"site is not a published folder: metadata/timestamp\.json is missing") as e:
+        next_release(folder, "demo")
+    assert "edgepress publish init" in e.value.hint

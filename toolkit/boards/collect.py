@@ -86,7 +86,7 @@ def board_collect(
         raise InputError(f"{target} is not a folder.", "Name a folder with --out.")
     here = {path.name for path in target.rglob("*")} if target.exists() else set()
     with Connection(host, config=ssh_config) as board:
-        about, names = _listed(board, folder)
+        about, names = _list_pictures(board, folder)
         if (target / ABOUT).exists() and read_about(target).labels != about.labels:
             what = f"{target} holds pictures of a model with other labels than that of {host}."
             raise InputError(what, "Name another folder with --out.")
@@ -94,7 +94,7 @@ def board_collect(
         new, skipped, slow = [name for name in names if name not in here], [], 0
         for number, name in enumerate(new):
             try:
-                problem, slow = _fetched(board, folder, target / name), 0
+                problem, slow = _fetch_picture(board, folder, target / name), 0
             except TooSlowError as e:
                 problem, slow = e.message, slow + 1
                 if slow == MOST_SLOW:
@@ -112,7 +112,7 @@ def default_folder(host: str) -> Path:
     return Path("collected") / re.sub(r"\W+", "-", host.rpartition("@")[2].removeprefix("ssh://")).strip("-")
 
 
-def _listed(board: Connection, folder: str) -> tuple[KeptAbout, list[str]]:
+def _list_pictures(board: Connection, folder: str) -> tuple[KeptAbout, list[str]]:
     """What the board says of its pictures, and their names, the oldest first."""
     hint = "Name the folder of --keep on the board with --folder; it is relative to the home of the user of ssh."
     try:
@@ -130,7 +130,7 @@ def _listed(board: Connection, folder: str) -> tuple[KeptAbout, list[str]]:
     return about, names
 
 
-def _fetched(board: Connection, folder: str, path: Path) -> str:
+def _fetch_picture(board: Connection, folder: str, path: Path) -> str:
     """Fetch a picture; why it was left out, "" if it was not. TooSlowError: it took too long."""
     if shutil.disk_usage(path.parent).free < LEAST_FREE:
         what = f"The disk of {path.parent} has less than {LEAST_FREE >> 20} MiB free."

@@ -92,7 +92,7 @@ class Installing:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Installation:
     """What is installed on a board: the folder, whether it has the updater, number and id of the release in use."""
 
     prefix: str
@@ -132,14 +132,14 @@ def push(
 @contextlib.contextmanager
 def checked_bundle(bundle: str | Path, key: str | Path | None = None) -> Iterator[Verified]:
     """A private copy of a bundle that can be installed, after its verification; what others write changes nothing."""
-    found = verify(bundle, key=key)  # so that errors name this file
-    if found.manifest.format != "zip":
-        raise InputError(f"{bundle} is a {found.manifest.format}; boards install bundles of the format zip.")
+    installed = verify(bundle, key=key)  # so that errors name this file
+    if installed.manifest.format != "zip":
+        raise InputError(f"{bundle} is a {installed.manifest.format}; boards install bundles of the format zip.")
     with ScratchFolder("push-") as folder:
-        copy = Path(folder) / found.path.name
-        shutil.copyfile(found.path, copy)
-        if found.signature is not None:
-            shutil.copyfile(found.signature, copy.with_name(found.signature.name))
+        copy = Path(folder) / installed.path.name
+        shutil.copyfile(installed.path, copy)
+        if installed.signature is not None:
+            shutil.copyfile(installed.signature, copy.with_name(installed.signature.name))
         yield verify(copy, key=key)
 
 
@@ -151,11 +151,11 @@ def push_verified(host: str, bundle: Verified, how: Installing, on_step: Callabl
     try:
         on_step(f"{host}: connecting")
         with Connection(host, config=how.ssh_config) as board:
-            found = _look(board, bundle.manifest.name, how)
-            before = found.release
-            if found.id == bundle.manifest.id:
+            installed = _look(board, bundle.manifest.name, how)
+            before = installed.release
+            if installed.id == bundle.manifest.id:
                 return Pushed(host, "up to date", before, before, time.monotonic() - began_s)
-            _install(board, bundle, found, how, on_step)
+            _install(board, bundle, installed, how, on_step)
             after = _look(board, bundle.manifest.name, how)
             if after.id != bundle.manifest.id:
                 raise BoardError(f"{host} runs another release than the one that was installed.", "Look at run status.")
@@ -165,19 +165,19 @@ def push_verified(host: str, bundle: Verified, how: Installing, on_step: Callabl
         return Pushed(host, "failed", before, None, time.monotonic() - began_s, e)
 
 
-def _look(board: Connection, name: str, how: Installing) -> _Found:
+def _look(board: Connection, name: str, how: Installing) -> _Installation:
     """What is installed on a board."""
     text = board.run([*_root(how), "sh", "-c", PROBE, "sh", how.prefix, name]).decode(errors="replace")
     with parsing(f"What {board.host} says of {name}", "", failed="is damaged", error=BoardError):
         prefix, updater, manifest = text.split("\n", 2)
         if not manifest.strip():
-            return _Found(prefix, False, None, "")
+            return _Installation(prefix, False, None, "")
         fields = json.loads(manifest)
-        return _Found(prefix, updater == "yes", int(fields.get("release") or 0), str(fields["id"]))
+        return _Installation(prefix, updater == "yes", int(fields.get("release") or 0), str(fields["id"]))
 
 
 def _install(
-    board: Connection, bundle: Verified, found: _Found, how: Installing, on_step: Callable[[str], None]
+    board: Connection, bundle: Verified, installed: _Installation, how: Installing, on_step: Callable[[str], None]
 ) -> None:
     """Copy a bundle to a board and install it there."""
     name, release = bundle.manifest.name, bundle.manifest.release
@@ -185,16 +185,16 @@ def _install(
     try:
         on_step(f"{board.host}: copying {bundle.path.name}")
         board.send(bundle.path, folder, COPY)
-        if found.updater and release is not None:
+        if installed.updater and release is not None:
             on_step(f"{board.host}: installing release {release}, with its tests")
             shadow = [] if how.shadow is None else ["--shadow", str(how.shadow)]
-            command = ["sh", f"{found.prefix}/current/run", "update", "--bundle", COPY, *shadow]
+            command = ["sh", f"{installed.prefix}/current/run", "update", "--bundle", COPY, *shadow]
             board.run([*_root(how), *command], folder=folder, timeout_s=INSTALL_S)
             return
         on_step(f"{board.host}: installing {name} {bundle.manifest.id[:12]}")
         board.run([how.python or "python3", "-m", "zipfile", "-e", COPY, "."], folder=folder, timeout_s=UNPACK_S)
-        options = ["--prefix", found.prefix, *(["--python", how.python, "--system"] if how.python else [])]
-        action = "install" if found.release is None else "update"
+        options = ["--prefix", installed.prefix, *(["--python", how.python, "--system"] if how.python else [])]
+        action = "install" if installed.release is None else "update"
         board.run([*_root(how), "sh", f"{name}/install.sh", action, *options], folder=folder, timeout_s=INSTALL_S)
     finally:
         with contextlib.suppress(BoardError):  # an error of the installation tells more

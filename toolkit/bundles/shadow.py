@@ -85,13 +85,13 @@ def measured_agreement(
     Returns:
         The limits as the bundle holds them, and notes.
     """
-    found: dict[str, Any] = asdict(limits) | {"measured": {}}
+    stored_limits: dict[str, Any] = asdict(limits) | {"measured": {}}
     releases = [each for each in published_releases(published, name) if not each[0].withdrawn]
     newest = max((release.release for release, _ in releases), default=0)
     if not limits.frames or limits.min_agreement is not None or not newest:
-        return found, []
+        return stored_limits, []
     if data is None:
-        return found, [
+        return stored_limits, [
             f"Without data, the agreement with release {newest} is not measured, and boards do not judge it."
         ]
     on_step(f"Measuring the agreement with release {newest}")
@@ -103,11 +103,11 @@ def measured_agreement(
                 continue
             try:
                 sha256, former = _model_of(path, Path(temporary))
-                found["measured"][sha256] = _agreement(former, model, few)
+                stored_limits["measured"][sha256] = _agreement(former, model, few)
             except EdgepressError as e:
                 what = f"The agreement with release {newest} is not known, and boards do not judge it:"
                 notes.append(f"{what} {e.message}")
-    return found, notes
+    return stored_limits, notes
 
 
 def _model_of(bundle: Path, folder: Path) -> tuple[str, Path]:

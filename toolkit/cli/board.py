@@ -134,16 +134,18 @@ def collect(
     from edgepress.toolkit.boards.collect import board_collect as work
 
     with screen.progress({"pictures": f"Fetching from {host}"}) as advance:
-        found = work(host, folder=folder, out=out, ssh_config=ssh_config, on_progress=partial(advance, "pictures"))
+        collected = work(host, folder=folder, out=out, ssh_config=ssh_config, on_progress=partial(advance, "pictures"))
     if json_output:
-        screen.document(found.to_dict())
+        screen.document(collected.to_dict())
         return
-    for name, reason in found.skipped[:SHOWN]:
+    for name, reason in collected.skipped[:SHOWN]:
         screen.note(f"Left out: {name} ({reason})")
-    if len(found.skipped) > SHOWN:
-        screen.note(f"Left out: {len(found.skipped) - SHOWN} more.")
-    screen.say(f"{plural(found.fetched, 'new picture')} in {found.folder}; {found.known} were there already.")
-    screen.say(f"Label them: {shell_line('edgepress', 'label', str(found.folder))}")
+    if len(collected.skipped) > SHOWN:
+        screen.note(f"Left out: {len(collected.skipped) - SHOWN} more.")
+    screen.say(
+        f"{plural(collected.fetched, 'new picture')} in {collected.folder}; {collected.known} were there already."
+    )
+    screen.say(f"Label them: {shell_line('edgepress', 'label', str(collected.folder))}")
 
 
 app.command()(command(board_push.push))

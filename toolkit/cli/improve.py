@@ -11,7 +11,7 @@ from edgepress.toolkit.arguments import call_with
 from edgepress.toolkit.cli import options, screen
 from edgepress.toolkit.cli.frame import code_of
 from edgepress.toolkit.escaping import shell_line
-from edgepress.toolkit.text import percent, plural
+from edgepress.toolkit.text import interval, percent, plural
 
 if TYPE_CHECKING:
     from edgepress.toolkit.improving.improve import Improved
@@ -62,8 +62,8 @@ def _show(result: Improved, max_drop: float) -> None:
             for name, proof in (("new", result.new), ("old", result.old))]  # fmt: skip
     screen.show(screen.table([*columns, ("Gain, 95 % interval", "right")], rows))
     screen.say(_sentence(result.new, "better on new items", "worse on new items"))
-    not_worse = f"at most {max_drop:g} percentage points worse on old items"
-    screen.say(_sentence(result.old, not_worse, f"more than {max_drop:g} percentage points worse on old items"))
+    not_worse = f"at most {max_drop:g} pp worse on old items"
+    screen.say(_sentence(result.old, not_worse, f"more than {max_drop:g} pp worse on old items"))
     if result.verdict == "worse":
         screen.say("Nothing was converted. Keep the old files; more new pictures, or fewer epochs, may help.")
         return
@@ -81,14 +81,16 @@ def _show(result: Improved, max_drop: float) -> None:
         )
     screen.say(f"Written: {result.model} and {plural(len(result.files), 'converted file')}.")
     if result.ship is not None:
-        screen.say(f"Next: {shell_line('edgepress', 'bundle', result.ship)}")
+        screen.next_command(shell_line("edgepress", "bundle", result.ship))
     elif result.had_promise:
         screen.say("No file keeps the promise that an old file had, so none is named for a bundle.")
+    elif result.files:  # which of them is best is measured
+        screen.next_command(shell_line("edgepress", "benchmark", result.files[0].parent))
 
 
 def _gain(proof: Proof) -> str:
     gain = proof.gain
-    return f"{gain.estimate:+.1f} ({gain.low:+.1f} to {gain.high:+.1f}) pp"
+    return f"{interval(gain.estimate, gain.low, gain.high)} pp"
 
 
 def _sentence(proof: Proof, good: str, bad: str) -> str:

@@ -45,9 +45,9 @@ class JoinedSource:
     def read(self, indices: Ints) -> npt.NDArray[Any]:
         """See `Source`."""
         of, at = self._of[indices], self._at[indices]
-        found = self._sources[0].read(at[of == 0])
-        out = np.empty((len(indices), *found.shape[1:]), found.dtype)
-        out[of == 0] = found
+        first = self._sources[0].read(at[of == 0])
+        out = np.empty((len(indices), *first.shape[1:]), first.dtype)
+        out[of == 0] = first
         for number, source in enumerate(self._sources[1:], 1):
             if (rows := of == number).any():
                 out[rows] = source.read(at[rows])
@@ -72,7 +72,7 @@ class JoinedSource:
         return JoinedSource(sources, of, at)
 
 
-def joined(old: DataSet, new: DataSet) -> DataSet:
+def join(old: DataSet, new: DataSet) -> DataSet:
     """Old and new items, of the same labels and input; each test item is there once.
 
     Training and validation items are in a random order that depends only on their number, because what takes some of
@@ -83,9 +83,9 @@ def joined(old: DataSet, new: DataSet) -> DataSet:
     digest = hashlib.sha256(f"{old.sha256} {new.sha256} {len(few)} {SHARE}".encode()).hexdigest()
     return replace(
         old,
-        train=_joined(rehearsed, _repeated(new.train, len(rehearsed)), shuffle=True),
-        val=_joined(old.val, _repeated(new.val, len(old.val)), shuffle=True),
-        test=_joined(old.test, new.test, shuffle=False),
+        train=_join_splits(rehearsed, _repeat(new.train, len(rehearsed)), shuffle=True),
+        val=_join_splits(old.val, _repeat(new.val, len(old.val)), shuffle=True),
+        test=_join_splits(old.test, new.test, shuffle=False),
         sha256=digest,
         skipped=(*old.skipped, *new.skipped),
         computed=tuple(dict.fromkeys((*old.computed, *new.computed))),
@@ -94,13 +94,13 @@ def joined(old: DataSet, new: DataSet) -> DataSet:
     )
 
 
-def _repeated(split: Split, beside: int) -> Split:
+def _repeat(split: Split, beside: int) -> Split:
     """A split so often that it has its share beside so many other items."""
     times = max(1, round(SHARE / (1 - SHARE) * beside / max(len(split), 1)))
     return Split(split.source, np.tile(split.indices, times), np.tile(split.y, times))
 
 
-def _joined(old: Split, new: Split, *, shuffle: bool) -> Split:
+def _join_splits(old: Split, new: Split, *, shuffle: bool) -> Split:
     of = np.repeat(np.arange(2), [len(old), len(new)])
     order = np.random.default_rng(0).permutation(len(of)) if shuffle else np.arange(len(of))
     source = JoinedSource((old.source, new.source), of[order], np.concatenate([old.indices, new.indices])[order])

@@ -25,13 +25,13 @@ class Kind(NamedTuple):
 
 def kinds_to_make(folder: Path, to: str | None) -> list[Kind]:
     """The kinds to convert to: those of the old files, or of the schemes `to`, as the old files of these are."""
-    found = [*dict.fromkeys(_kind(contract) for _, contract in _files(folder) if contract.scheme in SCHEMES)]
+    former = [*dict.fromkeys(_kind(contract) for _, contract in _files(folder) if contract.scheme in SCHEMES)]
     if to is None:
-        return found or [Kind("tflite-int8")]
-    made = []
+        return former or [Kind("tflite-int8")]
+    kinds = []
     for scheme in schemes_from(to, "cpu"):
-        made += [kind for kind in found if kind.scheme == scheme] or [Kind(scheme)]
-    return made
+        kinds += [kind for kind in former if kind.scheme == scheme] or [Kind(scheme)]
+    return kinds
 
 
 def promises(folder: Path) -> dict[Kind, Acceptance]:

@@ -32,7 +32,7 @@ DIGITS = 16
 Rows = npt.NDArray[np.bool_]
 
 
-def held_out(fresh: DataSet, learned: Sequence[str]) -> tuple[DataSet, list[str]]:
+def without_learned_scenes(fresh: DataSet, learned: Sequence[str]) -> tuple[DataSet, list[str]]:
     """New data without test and validation items of scenes that are learned, with notes.
 
     Args:
@@ -42,7 +42,7 @@ def held_out(fresh: DataSet, learned: Sequence[str]) -> tuple[DataSet, list[str]
     Raises:
         InputError: No test item is left.
     """
-    parts = {name: _looked(fresh, name) for name in ("train", "val", "test")}
+    parts = {name: _thumbnails_and_digests(fresh, name) for name in ("train", "val", "test")}
     known = {name: np.isin(digests, [*learned]) for name, (_, digests) in parts.items()}
     val = ~_of_scenes(parts["val"][0], parts["train"][0])
     scenes = [parts["train"][0], parts["val"][0], parts["test"][0][known["test"]]]
@@ -56,25 +56,25 @@ def held_out(fresh: DataSet, learned: Sequence[str]) -> tuple[DataSet, list[str]
     if dropped := len(val) - int(val.sum()):
         notes.append(f"{dropped} of {plural(len(val), 'new validation item')} left out: they show scenes of training.")
     if not test.any():
-        found = plural(len(test), "new test item")
-        what = f"None of {found} shows a scene that is not trained on, so none can prove a gain."
+        items = plural(len(test), "new test item")
+        what = f"None of {items} shows a scene that is not trained on, so none can prove a gain."
         raise InputError(what, "Label pictures of more scenes.")
     return replace(fresh, val=_some(fresh.val, val), test=_some(fresh.test, test)), notes
 
 
 def learned_by(metrics: dict[str, Any]) -> list[str]:
     """Digests of the new items that a run was trained or validated on; none of a run of `train`."""
-    found = metrics.get(LEARNED)
-    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+    digests = metrics.get(LEARNED)
+    return [one for one in digests if isinstance(one, str)] if isinstance(digests, list) else []
 
 
 def remember(folder: Path, fresh: DataSet, learned: Sequence[str]) -> None:
     """Write into the metrics of a new run what it has learned, beside what its parent had."""
-    digests = [digest for name in ("train", "val") for digest in _looked(fresh, name)[1].tolist()]
+    digests = [digest for name in ("train", "val") for digest in _thumbnails_and_digests(fresh, name)[1].tolist()]
     write_json(folder / METRICS, load_result(folder).metrics | {LEARNED: sorted({*learned, *digests})})
 
 
-def _looked(data: DataSet, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
+def _thumbnails_and_digests(data: DataSet, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.str_]]:
     """The thumbnail, float64, shape (N, parts), and the digest of each item of a split."""
     small, digests = [], []
     for x, _ in getattr(data, name).batches(BATCH):

@@ -20,14 +20,14 @@ from edgepress.toolkit.calibrating.calibrate import Calibrated
 from edgepress.toolkit.conversion import convert
 from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.for_model import contract_of, data_for
-from edgepress.toolkit.data.joined import joined
+from edgepress.toolkit.data.joined import join
 from edgepress.toolkit.data.types import DataSet, Split
 from edgepress.toolkit.errors import EdgepressError, InputError
 from edgepress.toolkit.evaluation import keras_scores
 from edgepress.toolkit.improving.former import Kind, kinds_to_make, not_repeated, promises
-from edgepress.toolkit.improving.held_out import held_out, learned_by, remember
+from edgepress.toolkit.improving.held_out import learned_by, remember, without_learned_scenes
 from edgepress.toolkit.improving.promised import NewAnswers, new_answers, promise_again
-from edgepress.toolkit.improving.proof import Proof, Verdict, proof_better, proof_not_worse
+from edgepress.toolkit.improving.proof import Proof, Verdict, prove_better, prove_not_worse
 from edgepress.toolkit.training.loop import train
 from edgepress.toolkit.training.run_folder import METRICS, MODEL, VARIANTS, load_result
 
@@ -69,14 +69,15 @@ class Improved:
     @property
     def verdict(self) -> Verdict:
         """Both together: "worse" if one is, "proven" if both are."""
-        found = {self.new.verdict, self.old.verdict}
-        return "worse" if "worse" in found else "open" if "open" in found else "proven"
+        verdicts = {self.new.verdict, self.old.verdict}
+        return "worse" if "worse" in verdicts else "open" if "open" in verdicts else "proven"
 
     @property
     def ship(self) -> Path | None:
-        """The file to bundle next; one with a promise, if an old file had one."""
-        promised = [one.path for one in self.calibrated if one.path is not None]
-        return next(iter(promised if self.had_promise else self.files), None)
+        """The file to bundle next: the only one, or the first with a promise if an old file had one; else None."""
+        if self.had_promise:
+            return next((one.path for one in self.calibrated if one.path is not None), None)
+        return self.files[0] if len(self.files) == 1 else None
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `improve --json` prints."""
@@ -150,9 +151,9 @@ def improve(
     _arguments(folder)  # first, so that a wrong folder is told before any work
     before, learned = folder / MODEL, learned_by(load_result(folder).metrics)
     kinds = kinds_to_make(folder, to)
-    old, fresh, notes = _opened(before, str(new), data, skip_unreadable=skip_unreadable)
-    fresh, left_out = held_out(fresh, learned)
-    both = joined(old, fresh)
+    old, fresh, notes = _open(before, str(new), data, skip_unreadable=skip_unreadable)
+    fresh, left_out = without_learned_scenes(fresh, learned)
+    both = join(old, fresh)
     step(f"Training on {len(fresh.train)} new items, beside old ones")
     how: dict[str, Any] = {
         "epochs": epochs,
@@ -164,14 +165,16 @@ def improve(
     model = train_on(folder, both, target, **how, progress=progress)
     remember(target, fresh, learned)
     step("Comparing both models on held-out items")
-    better = proof_better(_right(before, fresh.test), _right(model, fresh.test))
-    kept = proof_not_worse(_right(before, old.test), _right(model, old.test), max_drop)
+    was, now = (_right(path, both.test) for path in (before, model))
+    count = len(old.test)  # the old items come first
+    better = prove_better(was[count:], now[count:])
+    kept = prove_not_worse(was[:count], now[:count], max_drop)
     result = Improved(model, better, kept, (), (), (*notes, *left_out))
     if result.verdict == "worse":
         return result
     step("Converting and calibrating")
     named = replace(both, source=f"{old.source} and {fresh.source}")
-    return _converted(result, folder, kinds, data=named, fresh=fresh)
+    return _make_files(result, folder, kinds, data=named, fresh=fresh)
 
 
 def train_on(
@@ -187,7 +190,7 @@ def train_on(
 
     Args:
         run: The folder of the run.
-        both: Old and new items (`joined`).
+        both: Old and new items (`join`).
         out: Folder for the new run.
         epochs: Passes over the items.
         learning_rate: Learning rate of the first step; None: a share of that of the first training.
@@ -200,7 +203,7 @@ def train_on(
     return train(both, arguments["arch"], weights=run / MODEL, continued=True, out=out, **how).model
 
 
-def _converted(result: Improved, run: Path, kinds: Sequence[Kind], *, data: DataSet, fresh: DataSet) -> Improved:
+def _make_files(result: Improved, run: Path, kinds: Sequence[Kind], *, data: DataSet, fresh: DataSet) -> Improved:
     """Convert the new model, and calibrate what had a promise before."""
     files, problems = _files(result.model, kinds, data)
     wishes = promises(run)
@@ -217,7 +220,7 @@ def _converted(result: Improved, run: Path, kinds: Sequence[Kind], *, data: Data
             problems.append(f"{files[kind]} was not calibrated: {e}")
     done = [one.path is not None for one in calibrated]
     missing = [False] * (sum(kind in kinds for kind in wishes) - len(done))
-    found: dict[str, Any] = {
+    changes: dict[str, Any] = {
         "files": tuple(files.values()),
         "calibrated": tuple(calibrated),
         "promised": tuple(answers),
@@ -225,7 +228,7 @@ def _converted(result: Improved, run: Path, kinds: Sequence[Kind], *, data: Data
         "had_promise": bool(wishes),
         "notes": (*result.notes, *problems, *not_repeated(run)),
     }
-    return replace(result, **found)
+    return replace(result, **changes)
 
 
 def _files(model: Path, kinds: Sequence[Kind], data: DataSet) -> tuple[dict[Kind, Path], list[str]]:
@@ -254,7 +257,7 @@ def _arguments(folder: Path) -> dict[str, Any]:
     return arguments
 
 
-def _opened(
+def _open(
     model: Path, new: str, data: str | None, *, skip_unreadable: bool
 ) -> tuple[DataSet, DataSet, tuple[str, ...]]:
     """The old and the new data, as the model takes them, with notes."""

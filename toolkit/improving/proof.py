@@ -41,7 +41,7 @@ class Proof:
         return asdict(self)
 
 
-def proof_better(before: Flags, after: Flags) -> Proof:
+def prove_better(before: Flags, after: Flags) -> Proof:
     """Whether the new model is better.
 
     Args:
@@ -57,8 +57,8 @@ def proof_better(before: Flags, after: Flags) -> Proof:
     return _proof(before, after, drop, verdict, needed=needed)
 
 
-def proof_not_worse(before: Flags, after: Flags, max_drop: float) -> Proof:
-    """Whether the new model loses at most `max_drop` percentage points; the arguments are those of `proof_better`."""
+def prove_not_worse(before: Flags, after: Flags, max_drop: float) -> Proof:
+    """Whether the new model loses at most `max_drop` percentage points; the arguments are those of `prove_better`."""
     drop = paired_drop(before, after)
     assert drop.low is not None
     assert drop.high is not None

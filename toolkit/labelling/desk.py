@@ -95,7 +95,7 @@ class Desk:
             )
         answers = {n: self.labels.index(label) for n, label in enumerate(known or ()) if label in self.labels}
         self.unreadable: dict[str, str] = {}
-        self.pictures, self.given = self._ordered(places, answers)
+        self.pictures, self.given = self._in_order(places, answers)
         if not self.pictures:
             raise InputError(f"No picture in {folder} can be decoded.", next(iter(self.unreadable.values())))
 
@@ -154,25 +154,25 @@ class Desk:
 
     def _places(self) -> list[tuple[str, int]]:
         """Name and label of each picture, in the order of the names."""
-        found = []
+        places = []
         for given in (TO_DO, OUT, *range(len(self.labels))):
             with suppress(FileNotFoundError, NotADirectoryError):
                 for entry in os.scandir(self._folder_of(given)):
                     shown = not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
                     if shown and entry.is_file(follow_symlinks=False):
-                        found.append((entry.name, given))
-        return sorted(found)
+                        places.append((entry.name, given))
+        return sorted(places)
 
-    def _ordered(self, places: list[tuple[str, int]], answers: dict[int, int]) -> tuple[list[Picture], list[int]]:
+    def _in_order(self, places: list[tuple[str, int]], answers: dict[int, int]) -> tuple[list[Picture], list[int]]:
         """The pictures in the order in which they are shown, and their labels."""
         readable, small, said = [], [], []
         paths = [self._folder_of(given) / name for name, given in places]
-        for (name, given), found in zip(places, in_threads(_small, paths), strict=True):
-            if isinstance(found, InputError):
-                self.unreadable[name] = found.message
+        for (name, given), thumbnail_or_error in zip(places, in_threads(_small, paths), strict=True):
+            if isinstance(thumbnail_or_error, InputError):
+                self.unreadable[name] = thumbnail_or_error.message
                 continue
             readable.append((name, given))
-            small.append(found)
+            small.append(thumbnail_or_error)
             matched = NAME.fullmatch(name)
             said.append(answers.get(int(matched[1])) if matched else None)
         rows, groups = order(np.array(small), said)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from edgepress.toolkit.escaping import shell_line
 from edgepress.toolkit.labelling.desk import Desk
 from edgepress.toolkit.labelling.site import Site
-from edgepress.toolkit.playing.web import Server, started
+from edgepress.toolkit.playing.web import Server, start_server
 
 
 class Labelling(NamedTuple):
@@ -49,7 +49,7 @@ def label(
     site = Site(desk, next_command(desk))
     server = Server(site.handle, command="label")
     try:
-        url = f"http://127.0.0.1:{started(server, port)}/"
+        url = f"http://127.0.0.1:{start_server(server, port)}/"
         on_ready(Labelling(url, len(desk.pictures), desk.done, tuple(site.state()["notes"])))
         server.wait()
     except KeyboardInterrupt:  # the way to end it

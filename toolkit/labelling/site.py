@@ -66,10 +66,10 @@ class Site:
                 row = _number(request, "row", 0, len(desk.pictures) - 1)
                 desk.label(row, _number(request, "label", TO_DO, len(desk.labels) - 1))
             return document({"row": row, "label": None if row is None else desk.given[row], "done": desk.done})
-        if found := PICTURE.fullmatch(path):
-            if int(found[1]) >= len(desk.pictures):
+        if match := PICTURE.fullmatch(path):
+            if int(match[1]) >= len(desk.pictures):
                 raise Refused(404, "There is no such picture.")
-            return _picture(desk.path(int(found[1])))
+            return _picture(desk.path(int(match[1])))
         if path == "/state":
             return document(self.state())
         if path in self._files:

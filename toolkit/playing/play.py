@@ -18,7 +18,7 @@ from edgepress.toolkit.playing.choice import Choice, choose
 from edgepress.toolkit.playing.differences import Differences, find_differences
 from edgepress.toolkit.playing.panel import Panel
 from edgepress.toolkit.playing.site import Site
-from edgepress.toolkit.playing.web import Server, started
+from edgepress.toolkit.playing.web import Server, start_server
 from edgepress.toolkit.text import plural
 
 
@@ -74,7 +74,7 @@ def play(
         failed = [player.error for player in panel.players if player.error is not None]
         if len(failed) == len(panel.players):
             raise failed[0]
-        on_ready(_ready(started(server, port), panel))
+        on_ready(_ready(start_server(server, port), panel))
         if opened is None:
             try:
                 opened = choice.open_data(None, skip_unreadable=skip_unreadable)

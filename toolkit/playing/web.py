@@ -209,7 +209,7 @@ def failure(status: int, message: str) -> Reply:
     return document({"error": {"kind": "http", "message": message, "hint": ""}}, status)
 
 
-def started(server: Server, port: int) -> int:
+def start_server(server: Server, port: int) -> int:
     """Start a server and return its port; 0 takes a free one.
 
     Raises:
