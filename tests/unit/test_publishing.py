@@ -27,7 +27,7 @@ from edgepress.runtime.updates.releases import (
     position,
 )
 from edgepress.toolkit.bundles.updates import next_release
-from edgepress.toolkit.errors import InputError, PublishError
+from edgepress.toolkit.errors import BundleError, InputError, PublishError
 from edgepress.toolkit.publishing import entries, expiry, keys, start
 from edgepress.toolkit.publishing import publish as publishing
 from edgepress.toolkit.publishing import repository as files
