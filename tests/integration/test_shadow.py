@@ -31,21 +31,6 @@ LIMITS = {"frames": 60, "max_slowdown": 3.0, "min_agreement": 0.95, "measured": 
 
 
 @pytest.fixture
-def publisher(tmp_path: Path) -> Any:
-    return simulated.Publisher(tmp_path / "publisher")
-
-
-@pytest.fixture
-def board(publisher: Any, tmp_path: Path) -> Any:
-    """A board that runs release 1."""
-    publisher.publish(1)
-    found = simulated.Board(tmp_path / "board")
-    done = found.install(publisher.bundle(1))
-    assert done.returncode == 0, done.stderr
-    return found
-
-
-@pytest.fixture
 def service(board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """A service that answers a frame every few milliseconds, after it was started."""
     folder = tmp_path / "run" / "edgepress-demo"

@@ -39,7 +39,7 @@ def annotate(
             ["bench", Path(file.name)] if about.task == "none" else ["classify", Path(file.name), "IMAGE"]
         )
         words = ["python", "-m", "edgepress.runtime", *call, "--contract", Path(made.path.name)]
-        screen.say(f"On a board: {shell_line(*words)}")
+        screen.shell_command(f"On a board: {shell_line(*words)}")
     else:
         screen.say(f"Weights and answers are those of {file}.")
         screen.next_command(shell_line("edgepress", "bundle", made.path))

@@ -145,7 +145,7 @@ def collect(
     screen.say(
         f"{plural(collected.fetched, 'new picture')} in {collected.folder}; {collected.known} were there already."
     )
-    screen.say(f"Label them: {shell_line('edgepress', 'label', str(collected.folder))}")
+    screen.shell_command(f"Label them: {shell_line('edgepress', 'label', str(collected.folder))}")
 
 
 app.command()(command(board_push.push))

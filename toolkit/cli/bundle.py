@@ -93,7 +93,7 @@ def _show(built: Bundle) -> None:
     if verified.signature:
         screen.say(f"Signature: {verified.signature}")
     if m.format == "pyz":
-        screen.say(f"Run: {shell_line('python', Path(verified.path.name), 'classify', 'IMAGE')}")
+        screen.shell_command(f"Run: {shell_line('python', Path(verified.path.name), 'classify', 'IMAGE')}")
         return
     screen.say(f"Installs on {', '.join(built.boards)}. On the board:")
     unpacked = shell_line("python3", "-m", "zipfile", "-e", Path(verified.path.name), ".")

@@ -230,4 +230,6 @@ def _show(published: Published, json_output: bool) -> None:
         screen.show(screen.table([*columns, ("Channel", "left"), ("Share", "right")], rows))
     ends = ", ".join(f"{role} on {end:%Y-%m-%d}" for role, end in published.expires.items())
     screen.say(f"{published.folder} is signed. Its lists end: {ends}.")
-    screen.say(f"For cron: {shell_line('edgepress', 'publish', 'renew', '--to', published.folder, '--keys', 'KEYS')}")
+    screen.shell_command(
+        f"For cron: {shell_line('edgepress', 'publish', 'renew', '--to', published.folder, '--keys', 'KEYS')}"
+    )
