@@ -14,6 +14,7 @@ import platform
 import re
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import zlib
@@ -44,6 +45,16 @@ _TRIAL = {  # softmax(x W) of four numbers x: a deflated file in base 85
     "onnx": "c-rG&x2oe3<YKJgVk{S8tWsk0O)T*(&EewbVyqHktW;tT&QB}JO{@@NOxM!pVBugAV02<E_flYBXs~C100#scL^tdQ(NV%cGllrLcsLk"
     "^IJlTN7=f522`E^JCdlN(!o?uK3ji?{6Bh",
 }
+
+_NEW_PYTHON = """
+import sys
+sys.path[:] = sys.argv[2:]
+from edgepress.runtime.board import trial_error
+print(end="\\0" + trial_error(sys.argv[1]))
+"""
+"""What a new Python runs to try an engine; it prints the `trial_error` after the engine's text and a zero byte."""
+_TRIAL_S = 60
+"""Seconds that an engine has to answer."""
 
 
 def doctor() -> dict[str, Any]:
@@ -138,22 +149,24 @@ def version(package: str) -> str | None:
 
 def _trial(name: str) -> tuple[str, str]:
     """Let an engine answer in a process of its own: ("works", "") or ("fails", why)."""
-    import multiprocessing
+    code, error = (_run_in_fork if _can_fork() else _run_in_new_python)(name)
+    if code is None:
+        return "fails", f"no answer in {_TRIAL_S} s"
+    if code < 0:
+        return "fails", f"died by {signal.Signals(-code).name}: built for another CPU?"
+    if error is None:
+        error = f"ended with exit code {code}"
+    return ("fails" if error else "works"), error
 
-    context: Any = multiprocessing.get_context("spawn")
-    if sys.platform == "linux" and hasattr(os, "fork"):
-        context = multiprocessing.get_context("fork")  # an emulated Python could not start another
-    ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_answer, args=(name, theirs))
-    child.start()
-    theirs.close()
-    child.join(60)
-    if child.exitcode is None or child.exitcode < 0:
-        child.kill()
-        died = f"died by {signal.Signals(-child.exitcode).name}: built for another CPU?" if child.exitcode else ""
-        return "fails", died or "no answer in 60 s"
-    found = ours.recv() if ours.poll() and child.exitcode == 0 else f"ended with exit code {child.exitcode}"
-    return ("fails" if found else "works"), found
+
+def _can_fork() -> bool:
+    """Whether the trial may be a fork: no engine is loaded whose threads would be missing in it.
+
+    An emulated Python can't start another, so a fork is the first choice.
+    """
+    return sys.platform == "linux" and not any(
+        engine.module.split(".")[0] in sys.modules for engine in ENGINES.values()
+    )
 
 
 def trial_error(name: str) -> str:
@@ -172,9 +185,36 @@ def trial_error(name: str) -> str:
     return "" if right else f"wrong answer: {scores.tolist()}"
 
 
+def _run_in_fork(name: str) -> tuple[int | None, str | None]:
+    """The exit code of a fork that tries an engine (None: time is up) and its `trial_error` (None: no answer)."""
+    import multiprocessing
+
+    context: Any = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(name, theirs))
+    child.start()
+    theirs.close()
+    child.join(_TRIAL_S)
+    code = child.exitcode
+    if code is None:
+        child.kill()
+    return code, ours.recv() if code == 0 and ours.poll() else None
+
+
 def _answer(name: str, pipe: Any) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the engines' own log
     pipe.send(trial_error(name))
+
+
+def _run_in_new_python(name: str) -> tuple[int | None, str | None]:
+    """As `_run_in_fork`, in a Python that runs no script of the user; `multiprocessing` would run it again."""
+    command = [sys.executable, "-c", _NEW_PYTHON, name, *sys.path]
+    try:
+        child = subprocess.run(command, capture_output=True, check=False, timeout=_TRIAL_S)
+    except subprocess.TimeoutExpired:
+        return None, None
+    _, answered, error = child.stdout.decode(errors="replace").rpartition("\0")
+    return child.returncode, error if answered else None
 
 
 def _pip() -> str:

@@ -39,6 +39,18 @@ def test_doctor_finds_what_works(capsys: pytest.CaptureFixture[str]) -> None:
         assert e["present"] is (e["name"] in Path("/proc/cpuinfo").read_text().split())
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_doctor_works_in_a_process_that_has_used_an_engine(engine: str, tmp_path: Path) -> None:
+    code = (
+        f"from edgepress.runtime.board import doctor, trial_error\nassert not trial_error({engine!r})\n"
+        "print(*(e['detail'] for e in doctor()['engines'] if e['version'] and e['status'] != 'works'))"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.strip() == ""
+
+
 @pytest.mark.parametrize(
     ("trouble", "detail"),
     [
@@ -52,6 +64,7 @@ def test_doctor_reports_an_engine_that_does_not_run(
     trouble: Any, detail: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(board_module, "load", trouble)
+    monkeypatch.setattr(board_module, "_can_fork", lambda: True)  # a new Python would not have this `load`
     found = doctor()
     installed = [e for e in found["engines"] if e["version"]]
     assert installed

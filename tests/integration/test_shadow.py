@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from edgepress.runtime.updates.shadow import is_below
 from edgepress.runtime.updates.shown import shadow_lines, update_lines
 
 sys.path.insert(0, str(scripts.ROOT / "benchmarks" / "updates"))
-simulated = scripts.script("benchmarks/updates/simulated.py")
+simulated = importlib.import_module("simulated")
 How = simulated.How
 LIMITS = {"frames": 60, "max_slowdown": 3.0, "min_agreement": 0.95, "measured": {}}
 """Limits of the releases here."""
