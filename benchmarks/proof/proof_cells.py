@@ -22,7 +22,13 @@ from edgepress.converters.adapter import InputAdapter
 from edgepress.converters.contract.guess import guess_contract
 from edgepress.converters.contract.write import onnx_with_contract, tflite_with_contract
 from edgepress.converters.conversion.encode import FilesJob
-from edgepress.converters.conversion.float_graph import FloatGraphJob, OpenJob, make_float_graph, open_model, opened
+from edgepress.converters.conversion.float_graph import (
+    FloatGraphJob,
+    OpenJob,
+    get_open_model,
+    make_float_graph,
+    open_model,
+)
 from edgepress.converters.conversion.make import Done, make_files
 from edgepress.converters.proof.compare import seeded_items
 from edgepress.converters.proof.reference import ProofItems
@@ -108,7 +114,7 @@ def cells(subject: Subject, cache: Path, seeds: int) -> Iterator[Cell]:
 def _make(subject: Subject, folder: Path, seeds: int) -> None:
     reports: list[Any] = []
     open_model(OpenJob(subject.path, subject.hints), reports.append)
-    facts, source = reports[0], opened()
+    facts, source = reports[0], get_open_model()
     if facts.contract is not None:
         contract, adapter = facts.contract, InputAdapter(facts.contract.input, facts.contract.input.shape)
     else:

@@ -77,9 +77,9 @@ def compare(
         ends_in: The source model's last operation.
     """
     error = variant.astype(np.float64) - source
-    exact = variant if before_end is None else finished(before_end, end)
+    exact = variant if before_end is None else apply_end(before_end, end)
     least = LEAST if before_end is not None or not end else LEAST_ROUNDED
-    true, other = (_compared(answers, end, least) for answers in (source, exact))
+    true, other = (_comparable(answers, end, least) for answers in (source, exact))
     saturated = end == "softmax" and _saturated(source, least)
     noise, spread = other - true, true - true.mean(axis=0)
     labels = task != "none"
@@ -106,7 +106,7 @@ def compare(
     )
 
 
-def _compared(answers: Answers, end: End, least: float) -> Logits:
+def _comparable(answers: Answers, end: End, least: float) -> Logits:
     """What is compared, shape (N, C): numbers as they are, logits instead of probabilities.
 
     Logits of softmax are the logarithms of its outputs, less their mean, which softmax ignores.
@@ -122,7 +122,7 @@ def _compared(answers: Answers, end: End, least: float) -> Logits:
     return values
 
 
-def finished(before_end: Answers, end: End) -> Answers:
+def apply_end(before_end: Answers, end: End) -> Answers:
     """Probabilities, float32, shape (N, C), of the numbers before softmax or sigmoid."""
     return softmax(before_end) if end == "softmax" else sigmoid(before_end)
 

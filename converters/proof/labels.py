@@ -66,16 +66,16 @@ def lost_labels(source: Answers, file: Answers, task: Task, ends_in: str) -> Los
         costs = np.minimum(1, (weights * wrong).sum(axis=1))
         frequency = chosen.mean(axis=0)
         chances = (weights * np.where(true > 0.5, 1 - frequency, frequency)).sum(axis=1)
-        return _bounded(costs, float(np.minimum(1, chances).mean()))
+        return _bound_mean(costs, float(np.minimum(1, chances).mean()))
     end = ends_in.lower()
     least = CERTAIN_APART if end in APART and source.shape[1] > 2 else CERTAIN
     probabilities = _probabilities(_numbers(source.astype(np.float64), end), least)
-    labels = _chosen(file)
+    labels = _choose_labels(file)
     given_up = probabilities.max(axis=1, keepdims=True) - probabilities
-    return _bounded(given_up[np.arange(len(labels)), labels], float(given_up[:, labels].mean()))
+    return _bound_mean(given_up[np.arange(len(labels)), labels], float(given_up[:, labels].mean()))
 
 
-def _chosen(scores: Answers) -> Labels:
+def _choose_labels(scores: Answers) -> Labels:
     return scores.argmax(axis=1) if scores.shape[1] > 1 else np.zeros(len(scores), np.int64)
 
 
@@ -109,7 +109,7 @@ def _probabilities(numbers: Doubles, least: float) -> Doubles:
     return softmax(numbers * 2.0**power).astype(np.float64)
 
 
-def _bounded(costs: Doubles, chance: float) -> Lost:
+def _bound_mean(costs: Doubles, chance: float) -> Lost:
     """The mean of costs from 0 to 1 with exact bounds, in which each cost is a part of an item.
 
     The variance of such costs is at most that of whole items with the same mean.
