@@ -58,6 +58,7 @@ class Cell:
         scores: The file's answers.
         logits: Those before its last softmax or sigmoid; None if there is none.
         labels: Of the held-out items, if they have any.
+        data_labels: Of the items that files are verified on, if they have any.
     """
 
     subject: str
@@ -69,6 +70,7 @@ class Cell:
     scores: dict[str, Array]
     logits: dict[str, Array] | None
     labels: npt.NDArray[np.int64] | None
+    data_labels: npt.NDArray[np.int64] | None
 
     @property
     def sound(self) -> bool:
@@ -90,6 +92,7 @@ def cells(subject: Subject, cache: Path, seeds: int) -> Iterator[Cell]:
         (folder / "complete").touch()
     common = np.load(folder / "common.npz")
     labels = common.get("labels")
+    data_labels = subject.show_labels(len(common["data"]), 1) if subject.show_labels else None
     single = str(common["task"]) == "sigmoid"  # of which the runtime gives both labels' probabilities
     source = {kind: two_columns(common[kind]) if single else common[kind] for kind in KINDS}
     for path in sorted(folder.glob("*-*+*.npz")):
@@ -100,7 +103,7 @@ def cells(subject: Subject, cache: Path, seeds: int) -> Iterator[Cell]:
             {k: found[f"logits_{k}"] for k in scores if k != "held"} if "logits_data" in found and not single else None
         )
         task, ends_in = (str(common[name]) for name in ("task", "ends_in"))
-        kept = {"subject": subject.name, "scheme": scheme, "fault": fault, "labels": labels}
+        kept = {"subject": subject.name, "scheme": scheme, "fault": fault, "labels": labels, "data_labels": data_labels}
         yield Cell(
             **kept,
             task=task,
@@ -145,7 +148,7 @@ def _make(subject: Subject, folder: Path, seeds: int) -> None:
             job = FloatGraphJob(Path(temporary), used, None, batches, wanted=wanted, repairs=repairs)
             make_float_graph(job, reports.append)
             files = FilesJob(
-                targets, contract, used, batches, ProofItems(items["data"], "x", enforce=False), reports.pop()
+                targets, contract, used, batches, ProofItems(items["data"], name="x", enforce=False), reports.pop()
             )
             make_files(files, reports.append)
             for report in reports:

@@ -162,6 +162,7 @@ class _FileMaker:
             on=self.job.proof.name,
             task=task,
             ends_in=self.ends_in,
+            labels=None if self.job.proof.labels is None else self.job.proof.labels[: len(items)],
             left_off=self.job.left_off,
         )
         if reason and self.job.proof.enforce:

@@ -64,6 +64,7 @@ def compare(
     before_end: Answers | None = None,
     task: Task = "none",
     ends_in: str = "",
+    labels: Array | None = None,
 ) -> Verification:
     """Measure the difference of two answers to the same items, float32, shape (N, C).
 
@@ -75,6 +76,7 @@ def compare(
         before_end: The file's answers before that, from which it is computed here without rounding; None if unknown.
         task: What the answers are; "none" if no label is chosen by them.
         ends_in: The source model's last operation.
+        labels: The true labels of the items, integers, shape (N,); None if they are not known.
     """
     error = variant.astype(np.float64) - source
     exact = variant if before_end is None else apply_end(before_end, end)
@@ -82,12 +84,12 @@ def compare(
     true, other = (_comparable(answers, end, least) for answers in (source, exact))
     saturated = end == "softmax" and _saturated(source, least)
     noise, spread = other - true, true - true.mean(axis=0)
-    labels = task != "none"
-    lost = lost_labels(source, variant, task, ends_in) if labels else None
+    classifies = task != "none"
+    lost = lost_labels(source, variant, task, ends_in, true=labels) if classifies else None
     return Verification(
         items=len(source),
         on=on,
-        agreement=agreement(source, variant) if labels else None,
+        agreement=agreement(source, variant) if classifies else None,
         max_error=float(np.abs(error).max()),
         mean_error=float(np.abs(error).mean()),
         largest=float(np.abs(source.astype(np.float64)).max()),
