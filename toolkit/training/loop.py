@@ -25,7 +25,7 @@ from edgepress.toolkit.data import open_data
 from edgepress.toolkit.data.types import SPLITS, DataSet, Split
 from edgepress.toolkit.errors import InputError, NotANumberError, TrainingError
 from edgepress.toolkit.training import architectures, augment, batches, checkpoint, run_folder
-from edgepress.toolkit.training.checkpoint import State
+from edgepress.toolkit.training.checkpoint import TrainingState
 from edgepress.toolkit.training.teacher import StudentTargets, Teacher, distillation_loss, label_accuracy
 
 Advance = Callable[[int, dict[str, float]], None]
@@ -193,7 +193,7 @@ def _identity(data: DataSet, arguments: dict[str, Any], teacher: Teacher | None)
 def _fit(
     model: Any,
     data: DataSet,
-    state: State,
+    state: TrainingState,
     targets: StudentTargets | None,
     *,
     folder: Path,
@@ -253,7 +253,7 @@ def _fit(
 def _epoch(
     model: Any,
     val: Split,
-    state: State,
+    state: TrainingState,
     read: Callable[..., Iterator[batches.Batch]],
     *,
     steps: int,
@@ -285,7 +285,7 @@ def _loss_and_accuracy(scores: npt.NDArray[np.float32], y: npt.NDArray[np.int64]
     return {"val_loss": float(loss), "val_accuracy": float((scores.argmax(axis=1) == y).mean())}
 
 
-def _is_over(state: State, epochs: int) -> bool:
+def _is_over(state: TrainingState, epochs: int) -> bool:
     """Whether so many epochs are done, or patience has run out."""
     patience, done = state.began_with["patience"], len(state.history)
     return done >= epochs or (patience is not None and done - state.best_epoch >= patience)
