@@ -148,8 +148,8 @@ def compare(
         if hints is not None and hints.describes:
             raise InputError("Options that describe models made elsewhere do not apply to results.", "Leave them out.")
         runs = load_benchmark(old), load_benchmark(new)
-        found = compare_results(*runs, gates, strict=strict, schemes=scheme, engines=engine, names=names)
-        return dataclasses.replace(found, advice=advice_of(runs[1], rule))
+        comparison = compare_results(*runs, gates, strict=strict, schemes=scheme, engines=engine, names=names)
+        return dataclasses.replace(comparison, advice=advice_of(runs[1], rule))
     from edgepress.toolkit.benchmarking.benchmark import BenchmarkOptions, benchmark
 
     options = call_with(BenchmarkOptions, locals(), baseline=str(old))

@@ -152,16 +152,16 @@ def _resolve_arguments(given: dict[str, Any], data: DataSet) -> dict[str, Any]:
     """The arguments of a run: checked, ready for JSON, and with the architecture's defaults instead of None."""
     row = architectures.architecture(given["arch"])
     unset = [name for name in ("epochs", "batch_size", "learning_rate", "width", "dropout") if given[name] is None]
-    found = given | {name: getattr(row, name) for name in unset}
-    found["augmentation"] = augment.resolve(given["augmentation"], data.input)
-    found["depth"] = given["depth"] or next(iter(row.depths), given["depth"])
-    found |= {name: None if given[name] is None else str(given[name]) for name in ("weights", "teacher")}
+    arguments = given | {name: getattr(row, name) for name in unset}
+    arguments["augmentation"] = augment.resolve(given["augmentation"], data.input)
+    arguments["depth"] = given["depth"] or next(iter(row.depths), given["depth"])
+    arguments |= {name: None if given[name] is None else str(given[name]) for name in ("weights", "teacher")}
     for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("seed", 0)):
-        if found[name] is not None and found[name] < least:
-            raise InputError(f"{name} is {found[name]}; accepted: {least} or more.")
-    if not 0 < found["learning_rate"] < math.inf:
-        raise InputError(f"learning_rate is {found['learning_rate']}; accepted: above 0.")
-    return found
+        if arguments[name] is not None and arguments[name] < least:
+            raise InputError(f"{name} is {arguments[name]}; accepted: {least} or more.")
+    if not 0 < arguments["learning_rate"] < math.inf:
+        raise InputError(f"learning_rate is {arguments['learning_rate']}; accepted: above 0.")
+    return arguments
 
 
 def _new_model(data: DataSet, arguments: dict[str, Any]) -> tuple[Any, Deviation]:
