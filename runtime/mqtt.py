@@ -1,0 +1,299 @@
+"""Events, state and availability to an MQTT broker, with paho-mqtt (the extra `mqtt`); nothing is subscribed to.
+
+    PREFIX/event     each event, QoS 1, not retained: at least once, so receivers tell repeated ones by their `id`
+    PREFIX/state     the last event, retained
+    PREFIX/status    `online`, or `offline` at the end or as the last will, retained
+    PREFIX/update    what `run status --json` prints, retained
+    homeassistant/device/ID/config    how Home Assistant shows the state, retained
+
+`publish` never blocks: a thread of paho sends. An event that it accepts is promised: it is sent until the broker has
+acknowledged it, also after the broker was away, as long as this process lives. At most `QUEUE` events wait; further
+ones are dropped and counted. All else is sent again after each connect, so it needs no acknowledgement.
+
+Sources: MQTT 3.1.1 (OASIS standard, 2014), 3.1.2.5 (will), 4.3.2 (QoS 1); the documentation of paho-mqtt 2
+(`max_queued_messages_set`, `reconnect_delay_set`); Home Assistant's page "MQTT", "Device discovery messages".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress import __version__
+from edgepress.runtime.errors import InputError, MissingExtraError
+from edgepress.runtime.text import json_text, one_line
+
+if TYPE_CHECKING:
+    import argparse
+
+    from paho.mqtt.client import Client, MQTTMessageInfo
+
+QUEUE = 1000
+"""Events that wait for the broker at most."""
+KEEPALIVE_S = 30
+"""Seconds of silence after which the broker is asked whether it is there, and tells the last will."""
+LEAST_RETRY_S = 1
+"""Seconds before the first new try to connect; each further one waits twice as long."""
+MOST_RETRY_S = 30
+"""Most seconds between two tries."""
+END_S = 5.0
+"""Seconds that the end waits for acknowledgements."""
+PLAIN_PORT = 1883
+"""Port of a broker."""
+TLS_PORT = 8883
+"""Port of a broker with TLS."""
+MOST_LOGIN = 4096
+"""Bytes of a file with a login at most."""
+USER = "EDGEPRESS_MQTT_USER"
+"""Environment variable with the name at the broker."""
+PASSWORD = "EDGEPRESS_MQTT_PASSWORD"
+"""Environment variable with the password."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerOptions:
+    """How to reach a broker.
+
+    Attributes:
+        address: HOST or HOST:PORT; an IPv6 address in brackets.
+        prefix: What topics begin with; empty: `edgepress/` and this machine's name.
+        login: A file with the name and the password, one a line, that only its owner can read; None: see `USER`.
+        tls: Whether to use TLS, with the certificates that OpenSSL trusts (its variable SSL_CERT_FILE names others).
+    """
+
+    address: str
+    prefix: str = ""
+    login: Path | None = None
+    tls: bool = False
+
+
+def broker_options(args: argparse.Namespace) -> BrokerOptions:
+    """The options of a command line (`streams.add_mqtt_options`)."""
+    return BrokerOptions(
+        address=args.mqtt,
+        prefix=args.mqtt_topic or "",
+        login=args.mqtt_login,
+        tls=args.mqtt_tls,
+    )
+
+
+def read_address(text: str, *, tls: bool) -> tuple[str, int]:
+    """Host and port of `HOST[:PORT]`.
+
+    Raises:
+        InputError: It is something else.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?", text)
+    port = int(match[2] or (TLS_PORT if tls else PLAIN_PORT)) if match else 0
+    try:
+        known = match is not None and bool(match[1].encode("idna"))  # as a connection does it, later and in a thread
+    except UnicodeError:
+        known = False
+    if match is None or not known or not 0 < port < 1 << 16:
+        what = f"{one_line(text, 100)!r} is not the address of an MQTT broker."
+        raise InputError(what, "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883; the login is not a part of it.")
+    return match[1].strip("[]"), port
+
+
+def read_prefix(text: str) -> str:
+    """The beginning of topics: `text`, or one with this machine's name if it is empty.
+
+    Raises:
+        InputError: A part of it is empty or has other characters than letters, digits, _ and -.
+    """
+    if not text:
+        text = f"edgepress/{re.sub('[^A-Za-z0-9_-]', '-', socket.gethostname().partition('.')[0]) or 'board'}"
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", text) or len(text) > 100:
+        what = f"{one_line(text, 100)!r} can't begin a topic."
+        raise InputError(what, "Accepted: letters, digits, _ and -, in parts joined by /, such as edgepress/kitchen.")
+    return text
+
+
+def read_login(path: Path | None) -> tuple[str | None, str | None]:
+    """Name and password at the broker, from a file or else the environment; None where there is none.
+
+    Raises:
+        InputError: The file can't be read, or others than its owner may read it.
+    """
+    if path is None:
+        return os.environ.get(USER), os.environ.get(PASSWORD)
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            lines = file.read(MOST_LOGIN).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path} can't be read: {getattr(e, 'strerror', None) or 'it is no text'}.") from e
+    if os.name == "posix" and (not stat.S_ISREG(mode) or mode & 0o077):
+        raise InputError(f"{path} can be read by others, or is no file.", f"Keep it to yourself: chmod 600 {path}")
+    if not 1 <= len(lines) <= 2 or not lines[0]:
+        raise InputError(f"{path} is not a login.", "Accepted: the name in the first line, the password in the second.")
+    return lines[0], lines[1] if len(lines) == 2 else None
+
+
+class Broker:
+    """A connection to a broker that comes back by itself.
+
+    Args:
+        options: How to reach it.
+        tell: Called with a sentence when the connection is lost, is back, or is refused, and if an event is dropped.
+
+    Raises:
+        InputError: An option can't be used.
+        MissingExtraError: paho-mqtt is not installed.
+    """
+
+    def __init__(self, options: BrokerOptions, tell: Callable[[str], None]) -> None:
+        self.prefix = read_prefix(options.prefix)
+        self._host, self._port = read_address(options.address, tls=options.tls)
+        self._tell = tell
+        self._said = ""
+        self._retained: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._promised: list[MQTTMessageInfo] = []
+        self.queued = 0
+        self.dropped = 0
+        self._client = self._make_client(options)
+
+    def _make_client(self, options: BrokerOptions) -> Client:
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+        except ImportError as e:  # also of version 1
+            raise MissingExtraError("--mqtt", "paho-mqtt>=2", "mqtt") from e
+        self._full = MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
+        self._done = MQTTErrorCode.MQTT_ERR_SUCCESS
+        client = Client(CallbackAPIVersion.VERSION2, client_id=f"edgepress-{os.urandom(6).hex()}")
+        user, password = read_login(options.login)
+        if user is not None:
+            client.username_pw_set(user, password)
+        if options.tls:
+            client.tls_set()
+        client.max_queued_messages_set(QUEUE)
+        client.reconnect_delay_set(LEAST_RETRY_S, MOST_RETRY_S)
+        client.will_set(f"{self.prefix}/status", "offline", qos=1, retain=True)
+        client.on_connect = self._on_connect
+        doubt = " or its certificate is not trusted" if options.tls else ""
+        client.on_connect_fail = lambda client, data: self._say(f"can't be reached{doubt}; it is tried again")
+        client.on_disconnect = self._on_disconnect
+        return client
+
+    def start(self) -> None:
+        """Begin to connect, in a thread."""
+        self._client.connect_async(self._host, self._port, KEEPALIVE_S)
+        self._client.loop_start()
+
+    @property
+    def waiting(self) -> int:
+        """Number of events that are promised and not acknowledged."""
+        return sum(not info.is_published() for info in self._promised)
+
+    def retain(self, topic: str, payload: str) -> None:
+        """Set what a topic holds; after each connect it is sent again."""
+        with self._lock:
+            self._retained[topic] = payload
+            self._client.publish(topic, payload, qos=0, retain=True)
+
+    def publish(self, event: dict[str, Any]) -> bool:
+        """Take an event for delivery and make it the state; False if it is dropped, because too many wait."""
+        payload = json_text(event)
+        info = self._client.publish(f"{self.prefix}/event", payload, qos=1)
+        accepted = info.rc != self._full
+        if accepted:
+            # paho keeps the result of the first try here, and `is_published` would raise it after later ones succeeded.
+            info.rc = self._done
+            self._promised = [known for known in self._promised if not known.is_published()] + [info]
+            self.queued += 1
+        else:
+            self.dropped += 1
+            self._say(f"is away, and {QUEUE} events wait, so further ones are dropped")
+        self.retain(f"{self.prefix}/state", payload)
+        return accepted
+
+    def close(self) -> None:
+        """Wait a moment for acknowledgements, say `offline`, and disconnect."""
+        end = time.monotonic() + END_S
+        while self.waiting and self._client.is_connected() and time.monotonic() < end:
+            time.sleep(0.01)
+        self.retain(f"{self.prefix}/status", "offline")
+        connected = self._client.is_connected()
+        self._client.disconnect()
+        if connected:
+            self._ended.wait(END_S)
+        if self.waiting or self.dropped:
+            lost = f"{self.waiting} events were not acknowledged by the broker, {self.dropped} were dropped"
+            self._tell(f"MQTT: {lost}, of {self.queued + self.dropped}.")
+
+    def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._say(f"refuses the connection: {one_line(reason, 100)}")
+            return
+        with self._lock:
+            self._retained.setdefault(f"{self.prefix}/status", "online")
+            for topic, payload in self._retained.items():
+                client.publish(topic, payload, qos=0, retain=True)
+        self._say("is connected" + (f"; {self.waiting} events wait for it" if self.waiting else ""))
+
+    def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self._ended.set()
+        if reason.is_failure:
+            self._say("is away, and is tried again; events wait")
+
+    def _say(self, what: str) -> None:
+        """Tell something of the broker, once."""
+        if what != self._said:
+            self._said = what
+            with suppress(OSError, ValueError):  # a closed stderr must not end paho's thread
+                self._tell(f"MQTT broker {self._host}:{self._port} {what}.")
+
+
+def describe_to_home_assistant(prefix: str, model: str, *, drift: bool) -> tuple[str, str]:
+    """Topic and payload by which Home Assistant (2024.11 or newer) discovers a device with its sensors.
+
+    Args:
+        prefix: What the topics begin with.
+        model: Name of the model file.
+        drift: Whether an alarm of drift is looked for.
+    """
+    identifier = prefix.replace("/", "_")
+    label = {
+        "platform": "sensor",
+        "name": "Label",
+        "value_template": "{{ value_json.label }}",
+        "json_attributes_topic": f"{prefix}/state",
+    }
+    score = {
+        "platform": "sensor",
+        "name": "Score",
+        "value_template": "{{ (100 * value_json.score) | round(1) }}",
+        "unit_of_measurement": "%",
+        "state_class": "measurement",
+    }
+    alarm = {
+        "platform": "binary_sensor",
+        "name": "Drift",
+        "device_class": "problem",
+        "entity_category": "diagnostic",
+        "value_template": "{{ 'ON' if value_json.drift else 'OFF' }}",
+    }
+    components: dict[str, dict[str, str]] = {"label": label, "score": score} | ({"drift": alarm} if drift else {})
+    for name, component in components.items():
+        component["unique_id"] = f"{identifier}_{name}"
+    document = {
+        "device": {"identifiers": [identifier], "name": prefix, "manufacturer": "edgepress", "model": model},
+        "origin": {"name": "edgepress", "sw_version": __version__},
+        "availability_topic": f"{prefix}/status",
+        "state_topic": f"{prefix}/state",
+        "qos": 1,
+        "components": components,
+    }
+    return f"homeassistant/device/{identifier}/config", json_text(document)
