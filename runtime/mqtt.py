@@ -17,24 +17,18 @@ Sources: MQTT 3.1.1 (OASIS standard, 2014), 3.1.2.5 (will), 4.3.2 (QoS 1); the d
 from __future__ import annotations
 
 import os
-import re
-import socket
-import stat
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress import __version__
-from edgepress.runtime.errors import InputError, MissingExtraError
+from edgepress.runtime.errors import MissingExtraError, reason_of
+from edgepress.runtime.mqtt_options import BrokerOptions, read_address, read_login, read_prefix
 from edgepress.runtime.text import json_text, one_line
 
 if TYPE_CHECKING:
-    import argparse
-
     from paho.mqtt.client import Client, MQTTMessageInfo
 
 QUEUE = 1000
@@ -47,96 +41,27 @@ MOST_RETRY_S = 30
 """Most seconds between two tries."""
 END_S = 5.0
 """Seconds that the end waits for acknowledgements."""
-PLAIN_PORT = 1883
-"""Port of a broker."""
-TLS_PORT = 8883
-"""Port of a broker with TLS."""
-MOST_LOGIN = 4096
-"""Bytes of a file with a login at most."""
-USER = "EDGEPRESS_MQTT_USER"
-"""Environment variable with the name at the broker."""
-PASSWORD = "EDGEPRESS_MQTT_PASSWORD"
-"""Environment variable with the password."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BrokerOptions:
-    """How to reach a broker.
-
-    Attributes:
-        address: HOST or HOST:PORT; an IPv6 address in brackets.
-        prefix: What topics begin with; empty: `edgepress/` and this machine's name.
-        login: A file with the name and the password, one a line, that only its owner can read; None: see `USER`.
-        tls: Whether to use TLS, with the certificates that OpenSSL trusts (its variable SSL_CERT_FILE names others).
-    """
-
-    address: str
-    prefix: str = ""
-    login: Path | None = None
-    tls: bool = False
-
-
-def broker_options(args: argparse.Namespace) -> BrokerOptions:
-    """The options of a command line (`streams.add_mqtt_options`)."""
-    return BrokerOptions(
-        address=args.mqtt,
-        prefix=args.mqtt_topic or "",
-        login=args.mqtt_login,
-        tls=args.mqtt_tls,
-    )
-
-
-def read_address(text: str, *, tls: bool) -> tuple[str, int]:
-    """Host and port of `HOST[:PORT]`.
+def make_client(options: BrokerOptions) -> Client:
+    """A client that is not connected yet.
 
     Raises:
-        InputError: It is something else.
+        InputError: The login can't be used.
+        MissingExtraError: paho-mqtt is not installed, or is of version 1.
     """
-    match = re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?", text)
-    port = int(match[2] or (TLS_PORT if tls else PLAIN_PORT)) if match else 0
     try:
-        known = match is not None and bool(match[1].encode("idna"))  # as a connection does it, later and in a thread
-    except UnicodeError:
-        known = False
-    if match is None or not known or not 0 < port < 1 << 16:
-        what = f"{one_line(text, 100)!r} is not the address of an MQTT broker."
-        raise InputError(what, "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883; the login is not a part of it.")
-    return match[1].strip("[]"), port
-
-
-def read_prefix(text: str) -> str:
-    """The beginning of topics: `text`, or one with this machine's name if it is empty.
-
-    Raises:
-        InputError: A part of it is empty or has other characters than letters, digits, _ and -.
-    """
-    if not text:
-        text = f"edgepress/{re.sub('[^A-Za-z0-9_-]', '-', socket.gethostname().partition('.')[0]) or 'board'}"
-    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", text) or len(text) > 100:
-        what = f"{one_line(text, 100)!r} can't begin a topic."
-        raise InputError(what, "Accepted: letters, digits, _ and -, in parts joined by /, such as edgepress/kitchen.")
-    return text
-
-
-def read_login(path: Path | None) -> tuple[str | None, str | None]:
-    """Name and password at the broker, from a file or else the environment; None where there is none.
-
-    Raises:
-        InputError: The file can't be read, or others than its owner may read it.
-    """
-    if path is None:
-        return os.environ.get(USER), os.environ.get(PASSWORD)
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            lines = file.read(MOST_LOGIN).decode().splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path} can't be read: {getattr(e, 'strerror', None) or 'it is no text'}.") from e
-    if os.name == "posix" and (not stat.S_ISREG(mode) or mode & 0o077):
-        raise InputError(f"{path} can be read by others, or is no file.", f"Keep it to yourself: chmod 600 {path}")
-    if not 1 <= len(lines) <= 2 or not lines[0]:
-        raise InputError(f"{path} is not a login.", "Accepted: the name in the first line, the password in the second.")
-    return lines[0], lines[1] if len(lines) == 2 else None
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+    except ImportError as e:
+        raise MissingExtraError("--mqtt", "paho-mqtt", "mqtt") from e
+    client = Client(CallbackAPIVersion.VERSION2, client_id=f"edgepress-{os.urandom(6).hex()}")
+    user, password = read_login(options.login)
+    if user is not None:
+        client.username_pw_set(user, password)
+    if options.tls:
+        client.tls_set()
+    return client
 
 
 class Broker:
@@ -162,30 +87,14 @@ class Broker:
         self._promised: list[MQTTMessageInfo] = []
         self.queued = 0
         self.dropped = 0
-        self._client = self._make_client(options)
-
-    def _make_client(self, options: BrokerOptions) -> Client:
-        try:
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-        except ImportError as e:  # also of version 1
-            raise MissingExtraError("--mqtt", "paho-mqtt>=2", "mqtt") from e
-        self._full = MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
-        self._done = MQTTErrorCode.MQTT_ERR_SUCCESS
-        client = Client(CallbackAPIVersion.VERSION2, client_id=f"edgepress-{os.urandom(6).hex()}")
-        user, password = read_login(options.login)
-        if user is not None:
-            client.username_pw_set(user, password)
-        if options.tls:
-            client.tls_set()
-        client.max_queued_messages_set(QUEUE)
-        client.reconnect_delay_set(LEAST_RETRY_S, MOST_RETRY_S)
-        client.will_set(f"{self.prefix}/status", "offline", qos=1, retain=True)
-        client.on_connect = self._on_connect
+        self._client = make_client(options)
+        self._client.max_queued_messages_set(QUEUE)
+        self._client.reconnect_delay_set(LEAST_RETRY_S, MOST_RETRY_S)
+        self._client.will_set(f"{self.prefix}/status", "offline", qos=1, retain=True)
         doubt = " or its certificate is not trusted" if options.tls else ""
-        client.on_connect_fail = lambda client, data: self._say(f"can't be reached{doubt}; it is tried again")
-        client.on_disconnect = self._on_disconnect
-        return client
+        self._client.on_connect_fail = lambda client, data: self._say(f"can't be reached{doubt}; it is tried again")
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
 
     def start(self) -> None:
         """Begin to connect, in a thread."""
@@ -205,12 +114,14 @@ class Broker:
 
     def publish(self, event: dict[str, Any]) -> bool:
         """Take an event for delivery and make it the state; False if it is dropped, because too many wait."""
+        from paho.mqtt.enums import MQTTErrorCode
+
         payload = json_text(event)
         info = self._client.publish(f"{self.prefix}/event", payload, qos=1)
-        accepted = info.rc != self._full
+        accepted = info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
         if accepted:
             # paho keeps the result of the first try here, and `is_published` would raise it after later ones succeeded.
-            info.rc = self._done
+            info.rc = MQTTErrorCode.MQTT_ERR_SUCCESS
             self._promised = [known for known in self._promised if not known.is_published()] + [info]
             self.queued += 1
         else:
@@ -297,3 +208,29 @@ def describe_to_home_assistant(prefix: str, model: str, *, drift: bool) -> tuple
         "components": components,
     }
     return f"homeassistant/device/{identifier}/config", json_text(document)
+
+
+def publish_once(options: BrokerOptions, topic: str, document: dict[str, Any]) -> None:
+    """Publish a document, retained, below the prefix, and wait until the broker has it.
+
+    Raises:
+        InputError: An option can't be used.
+        MissingExtraError: paho-mqtt is not installed.
+        OSError: The broker was not reached or did not acknowledge it in `END_S` seconds.
+    """
+    topic = f"{read_prefix(options.prefix)}/{topic}"
+    host, port = read_address(options.address, tls=options.tls)
+    client = make_client(options)
+    try:
+        client.connect(host, port, KEEPALIVE_S)
+    except OSError as e:
+        raise OSError(f"the MQTT broker {host}:{port} can't be reached ({reason_of(e)}).") from e
+    client.loop_start()
+    info = client.publish(topic, json_text(document), qos=1, retain=True)
+    published = False
+    with suppress(RuntimeError):  # the connection was lost before
+        info.wait_for_publish(END_S)
+        published = info.is_published()
+    client.disconnect()
+    if not published:
+        raise OSError(f"the MQTT broker {host}:{port} did not acknowledge it. Is the login right?")

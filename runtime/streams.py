@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgepress.runtime.crop import EXAMPLE, Crop, read_crop
 from edgepress.runtime.errors import InputError
 from edgepress.runtime.keeping import QUOTA
+from edgepress.runtime.mqtt_options import add_mqtt_options, broker_options, misused_mqtt_option
 
 if TYPE_CHECKING:
     from edgepress.runtime.model import Model
@@ -43,29 +44,15 @@ def add_stream_options(option: Callable[..., Any]) -> None:
     option("--no-discovery", dest="discovery", action="store_false", help=what)
 
 
-def add_mqtt_options(option: Callable[..., Any], what: str) -> None:
-    """Add the options that say how to reach an MQTT broker; `what` it is for."""
-    option("--mqtt", metavar="HOST[:PORT]", help=what)
-    option("--mqtt-topic", metavar="PREFIX", help="with --mqtt: what topics begin with; default: edgepress/HOSTNAME")
-    what = "with --mqtt: a file with name and password, one a line, that only you can read; or set EDGEPRESS_MQTT_USER "
-    option("--mqtt-login", type=Path, metavar="FILE", help=f"{what}and EDGEPRESS_MQTT_PASSWORD")
-    what = "with --mqtt: TLS; SSL_CERT_FILE names certificates of your own"
-    option("--mqtt-tls", action="store_true", help=what)
-
-
 def misused_option(args: argparse.Namespace, *, serves: bool) -> str:
     """What is wrong with options that need another one; empty if nothing is."""
     if getattr(args, "reference", None) is not None and not args.drift:
         return "--reference is for --drift"
     if getattr(args, "quota", None) is not None and args.keep is None:
         return "--quota is for --keep"
-    if getattr(args, "mqtt", None) is not None:
-        return ""
-    if serves and (args.hold is not None or args.average is not None):
+    if serves and args.mqtt is None and (args.hold is not None or args.average is not None):
         return "--hold and --average of serve are for --mqtt"
-    if getattr(args, "mqtt_topic", None) or getattr(args, "mqtt_login", None) or getattr(args, "mqtt_tls", False):
-        return "--mqtt-topic, --mqtt-login and --mqtt-tls are for --mqtt"
-    return ""
+    return misused_mqtt_option(args)
 
 
 @contextmanager
@@ -90,7 +77,7 @@ def streaming(
 
     broker = None
     if args.mqtt is not None:
-        from edgepress.runtime.mqtt import Broker, broker_options, describe_to_home_assistant
+        from edgepress.runtime.mqtt import Broker, describe_to_home_assistant
 
         broker = Broker(broker_options(args), tell)
     send = None if broker is None else broker.publish
