@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 UNKNOWN = "unknown"
 """The label of an answer that is not accepted."""
@@ -38,3 +42,10 @@ class Answer(NamedTuple):
         fields = {"accepted": self.accepted, "promised": self.promised, "drift": self.drift}
         known = {name: value for name, value in fields.items() if value is not None}
         return {"classes": [p._asdict() for p in self.classes], **known, **(self.state or {})}
+
+
+class Follower(Protocol):
+    """Follows the answers of a model, and may replace them (`events.EventMaker`)."""
+
+    def look(self, answer: Answer, scores: npt.NDArray[np.float32], top: int) -> Answer:
+        """Take the answer to an item and its scores, shape (1, labels); the answer to give, of `top` classes."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.adapted import AdaptedSession
-from edgepress.runtime.answers import UNKNOWN, Answer, Prediction
+from edgepress.runtime.answers import UNKNOWN, Answer, Follower, Prediction
 from edgepress.runtime.contract import Contract, Task, contract_in
 from edgepress.runtime.decisions import decide, softmax, threshold_of, two_columns
 from edgepress.runtime.drift import DriftWatch, reference_in
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edgepress.runtime.crop import Crop
-    from edgepress.runtime.events import EventMaker
     from edgepress.runtime.items import ImageLike
 
     Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
@@ -67,7 +66,7 @@ class Model:
     drift: DriftWatch | None = None
     keeper: Keeper | None = None
     crop: Crop | None = None
-    events: EventMaker | None = None
+    events: Follower | None = None
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads

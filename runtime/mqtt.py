@@ -23,7 +23,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from edgepress import __version__
 from edgepress.runtime.errors import MissingExtraError, reason_of
 from edgepress.runtime.mqtt_options import BrokerOptions, read_address, read_login, read_prefix
 from edgepress.runtime.text import json_text, one_line
@@ -175,6 +174,8 @@ def describe_to_home_assistant(prefix: str, model: str, *, drift: bool) -> tuple
         model: Name of the model file.
         drift: Whether an alarm of drift is looked for.
     """
+    from edgepress import __version__
+
     identifier = prefix.replace("/", "_")
     label = {
         "platform": "sensor",

@@ -24,7 +24,7 @@ PREFIX = "edgepress/kitchen"
 PATIENCE_S = 60.0
 """Seconds after which what did not happen never will."""
 CONFIG = """listener {port} 127.0.0.1
-allow_anonymous true
+allow_anonymous {anonymous}
 user root
 persistence true
 persistence_location {folder}/
@@ -38,12 +38,12 @@ max_queued_messages 0
 class Mosquitto:
     """A broker on a free port of loopback; its store survives kills."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, anonymous: bool = True) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(CONFIG.format(port=self.port, folder=folder))
+        self._config.write_text(CONFIG.format(port=self.port, folder=folder, anonymous=str(anonymous).lower()))
         self._log = (folder / "mosquitto.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -83,6 +83,10 @@ class Subscriber:
         self._client.loop_start()
         if not self._subscribed.wait(PATIENCE_S):
             raise TimeoutError("the subscriber did not subscribe")
+
+    def end(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
 
     def _note(self, client: Client, data: Any, message: Any) -> None:
         if message.topic == f"{PREFIX}/event":
