@@ -38,12 +38,13 @@ max_queued_messages 0
 class Mosquitto:
     """A broker on a free port of loopback; its store survives kills."""
 
-    def __init__(self, folder: Path, *, anonymous: bool = True) -> None:
+    def __init__(self, folder: Path, *, anonymous: bool = True, more: str = "") -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._config = folder / "mosquitto.conf"
-        self._config.write_text(CONFIG.format(port=self.port, folder=folder, anonymous=str(anonymous).lower()))
+        settings = CONFIG.format(port=self.port, folder=folder, anonymous=str(anonymous).lower())
+        self._config.write_text(settings + more)
         self._log = (folder / "mosquitto.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 

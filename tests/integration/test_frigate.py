@@ -1,9 +1,9 @@
 """A file and a label map as Frigate's state and object classification take them, and its steps before and after.
 
-The steps are those of Frigate 0.17, written here from its sources (`data_processing/real_time/custom_classification.py`
-at commit e3fa701, and what its own training makes, `util/classification.py`): the frame from I420 to RGB, the part of
-the camera's crop, `cv2.resize` to 224 x 224, uint8 without normalization, one output tensor divided by its sum, and
-the label from the line of that number in `labelmap.txt`.
+The steps are those of Frigate, written here from its sources at commit e3fa701 of July 2026
+(`data_processing/real_time/custom_classification.py`, and what its own training makes, `util/classification.py`): the
+frame from I420 to RGB, the part of the camera's crop, `cv2.resize` to 224 x 224, uint8 without normalization, one
+output tensor divided by its sum, and the label from the line of that number in `labelmap.txt`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import json
 import signal
 import socket
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scripts
+from serving import Running
 
 from edgepress.runtime import frames, mqtt
 from edgepress.runtime.__main__ import main as command
@@ -270,6 +273,71 @@ def test_a_refused_login_is_said(broker: Any, tmp_path: Path) -> None:
     client.close()
     closed.kill()
     assert said[0] == f"MQTT broker 127.0.0.1:{closed.port} refuses the connection: Not authorized."
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 and its key."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "broker")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    certificate, private = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    pem = serialization.PrivateFormat.PKCS8
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption()))
+    return certificate, private
+
+
+@needs_mosquitto
+def test_tls_checks_the_certificate_and_a_login_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, private = self_signed(tmp_path)
+    passwords = tmp_path / "passwords"
+    program = str(Path(mosquitto.PROGRAM).parents[1] / "bin" / "mosquitto_passwd")
+    subprocess.run([program, "-b", "-c", str(passwords), "anna", "secret"], check=True, capture_output=True)
+    login = tmp_path / "login"
+    login.write_text("anna\nsecret\n")
+    login.chmod(0o600)
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    more = f"certfile {certificate}\nkeyfile {private}\npassword_file {passwords}\n"
+    secure = mosquitto.Mosquitto(folder, anonymous=False, more=more)
+    secure.start()
+    address = options(secure.port, login=login, tls=True)
+    said: list[str] = []
+    client = Broker(address, said.append)
+    client.start()
+    mosquitto.wait_until(lambda: bool(said), "it is said")
+    client.close()
+    assert said[0].endswith("can't be reached or its certificate is not trusted; it is tried again.")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    publish_once(address, "update", {})
+    monkeypatch.setattr(mqtt, "END_S", 0.5)
+    login.write_text("anna\nwrong\n")
+    with pytest.raises(OSError, match=r"did not acknowledge it\. Is the login right"):
+        publish_once(address, "update", {})
+    secure.kill()
+
+
+@needs_mosquitto
+def test_a_server_publishes_and_says_when_it_ends(run: Any, pictures: Path, broker: Any, subscriber: Any) -> None:
+    where = ["--mqtt", f"127.0.0.1:{broker.port}", "--mqtt-topic", PREFIX]
+    server = Running(run.variants["tflite-int8"], *where)
+    for _ in range(3):
+        _, answer, _ = server.ask("POST", "/classify", (pictures / "a.png").read_bytes())
+    assert "event" not in answer
+    assert answer["state"] == answer["classes"][0]["label"]
+    server.end()
+    mosquitto.wait_until(lambda: subscriber.statuses == ["online", "offline"], "the end is said")
+    assert len(subscriber.events) == 1, "three pictures of one label are one event"
+    assert subscriber.documents[f"{PREFIX}/state"]["label"] == answer["state"]
 
 
 @needs_mosquitto
