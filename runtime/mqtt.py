@@ -136,6 +136,7 @@ class Broker:
             time.sleep(0.01)
         self.retain(f"{self.prefix}/status", "offline")
         connected = self._client.is_connected()
+        self._ended.clear()  # it is set if the connection was lost before
         self._client.disconnect()
         if connected:
             self._ended.wait(END_S)

@@ -31,8 +31,10 @@ persistence_location {folder}/
 autosave_on_changes true
 autosave_interval 1
 max_queued_messages 0
+max_inflight_messages 0
 """
-"""Of mosquitto: each change is written to disk, so that a killed broker still knows its subscriber."""
+"""Of mosquitto: each change is written to disk, so that a killed broker still knows its subscriber. Without a limit on
+messages in flight it delivers before it acknowledges; else a kill loses what it acknowledged and only queued."""
 
 
 class Mosquitto:
