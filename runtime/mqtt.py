@@ -8,7 +8,7 @@
 
 `publish` never blocks: a thread of paho sends. An event that it accepts is promised: it is sent until the broker has
 acknowledged it, also after the broker was away, as long as this process lives. At most `QUEUE` events wait; further
-ones are dropped and counted. All else is sent again after each connect, so it needs no acknowledgement.
+ones are dropped and counted. All else is sent again after each connect.
 
 Sources: MQTT 3.1.1 (OASIS standard, 2014), 3.1.2.5 (will), 4.3.2 (QoS 1); the documentation of paho-mqtt 2
 (`max_queued_messages_set`, `reconnect_delay_set`); Home Assistant's page "MQTT", "Device discovery messages".
@@ -87,7 +87,7 @@ class Broker:
         self.queued = 0
         self.dropped = 0
         self._client = make_client(options)
-        self._client.max_queued_messages_set(QUEUE)
+        self._client.max_queued_messages_set(2 * QUEUE)  # events are counted here, so that `online` always fits
         self._client.reconnect_delay_set(LEAST_RETRY_S, MOST_RETRY_S)
         self._client.will_set(f"{self.prefix}/status", "offline", qos=1, retain=True)
         doubt = " or its certificate is not trusted" if options.tls else ""
@@ -109,19 +109,26 @@ class Broker:
         """Set what a topic holds; after each connect it is sent again."""
         with self._lock:
             self._retained[topic] = payload
-            self._client.publish(topic, payload, qos=0, retain=True)
+            self._send(topic, payload)
+
+    def _send(self, topic: str, payload: str) -> None:
+        """Send what a topic holds; the availability with QoS 1 as the will, so that no session keeps only the will."""
+        self._client.publish(topic, payload, qos=int(topic == f"{self.prefix}/status"), retain=True)
 
     def publish(self, event: dict[str, Any]) -> bool:
         """Take an event for delivery and make it the state; False if it is dropped, because too many wait."""
         from paho.mqtt.enums import MQTTErrorCode
 
         payload = json_text(event)
-        info = self._client.publish(f"{self.prefix}/event", payload, qos=1)
-        accepted = info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
+        self._promised = [info for info in self._promised if not info.is_published()]
+        accepted = len(self._promised) < QUEUE
+        if accepted:
+            info = self._client.publish(f"{self.prefix}/event", payload, qos=1)
+            accepted = info.rc != MQTTErrorCode.MQTT_ERR_QUEUE_SIZE
         if accepted:
             # paho keeps the result of the first try here, and `is_published` would raise it after later ones succeeded.
             info.rc = MQTTErrorCode.MQTT_ERR_SUCCESS
-            self._promised = [known for known in self._promised if not known.is_published()] + [info]
+            self._promised.append(info)
             self.queued += 1
         else:
             self.dropped += 1
@@ -151,7 +158,7 @@ class Broker:
         with self._lock:
             self._retained.setdefault(f"{self.prefix}/status", "online")
             for topic, payload in self._retained.items():
-                client.publish(topic, payload, qos=0, retain=True)
+                self._send(topic, payload)
         self._say("is connected" + (f"; {self.waiting} events wait for it" if self.waiting else ""))
 
     def _on_disconnect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
