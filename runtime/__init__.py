@@ -4,11 +4,12 @@ Imports numpy, one interpreter and, for images, Pillow; nothing of `edgepress.co
 package that a board would not install. tests/integration/test_runtime.py checks that in a child process.
 """
 
+from edgepress.runtime.answers import Prediction
 from edgepress.runtime.contract import Contract, DataRecord, Verification, read_contract
 from edgepress.runtime.engines import ENGINES, available_engines
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError, MissingExtraError, ModelFileError
 from edgepress.runtime.input_spec import InputSpec
-from edgepress.runtime.model import Model, Prediction, load
+from edgepress.runtime.model import Model, load
 
 __all__ = ["ENGINES", "Contract", "DataRecord", "EdgepressError", "EngineError", "InputError", "InputSpec"]
 __all__ += ["MissingExtraError", "Model", "ModelFileError", "Prediction", "Verification", "available_engines", "load"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import re
 import sys
 import time
 from collections import deque
@@ -18,11 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from edgepress.runtime.answers import UNKNOWN
 from edgepress.runtime.engines import ENGINES
 from edgepress.runtime.errors import EdgepressError, EngineError, InputError
 from edgepress.runtime.keeping import QUOTA
 from edgepress.runtime.limit import LIMIT
-from edgepress.runtime.model import UNKNOWN, Model, load
+from edgepress.runtime.model import Model, load
+from edgepress.runtime.streams import add_stream_options, misused_option, read_seconds, streaming
 from edgepress.runtime.text import json_text, one_line, traceback_of
 
 Documents = Iterator[dict[str, Any]]
@@ -103,7 +104,8 @@ def serve(args: argparse.Namespace) -> Documents:
 
     model = _model(args)
     names = args.allow_host
-    work(model, args.port, host=args.host, timeout_s=args.timeout, names=names, on_ready=on_ready)
+    with streaming(model, args, _tell, serves=True):
+        work(model, args.port, host=args.host, timeout_s=args.timeout, names=names, on_ready=on_ready)
     yield from ()
 
 
@@ -116,10 +118,13 @@ def doctor(args: argparse.Namespace) -> Documents:
 
 def _stream(args: argparse.Namespace, frames: Iterable[Any]) -> Documents:
     model, times = _model(args), deque[float](maxlen=RATE_OVER + 1)
-    for count, frame in enumerate(frames, 1):
-        answer = _answer(model, frame, str(frame) if isinstance(frame, Path) else f"frame {count}", args.top)
-        times.append(time.monotonic())
-        yield answer | {"frames_per_s": round((len(times) - 1) / (times[-1] - times[0]), 2) if count > 1 else None}
+    with streaming(model, args, _tell):
+        for count, frame in enumerate(frames, 1):
+            if count == 1 and args.run is camera and model.crop is not None:
+                model.crop.cut(frame)  # all frames have its size: one error, not one a frame
+            answer = _answer(model, frame, str(frame) if isinstance(frame, Path) else f"frame {count}", args.top)
+            times.append(time.monotonic())
+            yield answer | {"frames_per_s": round((len(times) - 1) / (times[-1] - times[0]), 2) if count > 1 else None}
 
 
 def _answer(model: Model, image: Any, name: str, top: int) -> dict[str, Any]:
@@ -166,7 +171,8 @@ def _text(value: Any, name: str = "", indent: str = "") -> list[str]:
         rejected = f"{UNKNOWN}: " if value.get("accepted") is False else ""
         rejected = f"drift: {rejected}" if value.get("drift", {}).get("alarm") else rejected
         rate = f"  {value['frames_per_s']:.1f}/s" if value.get("frames_per_s") else ""
-        return [f"{one_line(value['image'])}: {rejected}{', '.join(found)}{rate}"]
+        changed = f"  now {one_line(value['event']['label'], WORD)}" if "event" in value else ""
+        return [f"{one_line(value['image'])}: {rejected}{', '.join(found)}{rate}{changed}"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
         return [f"{indent}{name}", *(line for v in value for line in _text(v, "-", f"{indent}  "))]
     if not isinstance(value, dict):
@@ -212,28 +218,22 @@ def _parser() -> argparse.ArgumentParser:
         option("--contract", metavar="JSON", help="description of a file that edgepress did not make; see annotate")
         numbers = "numbers to compare, such as 1,2,4" if run is bench else "number of threads"
         what = "the longest that opening the file, or one answer, may take; then the command ends; 0: no limit"
-        option("--limit", type=_seconds, default=60.0, help=what)
+        option("--limit", type=read_seconds, default=60.0, help=what)
         if run not in (selftest, info):
             option("--threads", type=_threads, default="auto" if run is bench else "1", help=f"{numbers}, or auto")
         if run is bench:
-            option("--seconds", type=_seconds, default=10.0, help="duration of timing for each number of threads")
-            option("--sustained", type=_seconds, default=0.0, help="then run for, say, 30m, with a line per minute")
+            option("--seconds", type=read_seconds, default=10.0, help="duration of timing for each number of threads")
+            option("--sustained", type=read_seconds, default=0.0, help="then run for, say, 30m, with a line per minute")
         elif run is serve:
             option("--port", type=int, required=True, help="port to listen on; 0 chooses a free one")
             option("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 accepts other machines")
             name = "another name of this server in browsers, such as that of a proxy; repeatable"
             option("--allow-host", metavar="NAME", action="append", default=[], help=name)
-            option("--timeout", type=_seconds, default=10.0, help="time limit for receiving a request")
+            option("--timeout", type=read_seconds, default=10.0, help="time limit for receiving a request")
         elif run in (classify, watch, camera):
             option("--top", type=int, default=5, help="number of classes to print")
         if run in (watch, camera, serve):
-            option("--keep-state", action="store_true", help="keep a recurrent model's state from image to image")
-            what = "tell when images are no longer like those that the file was calibrated on"
-            option("--drift", action="store_true", help=what)
-            option("--reference", type=int, help="with --drift: like the first so many scenes here, such as 300")
-            what = "keep a picture of each scene here, to label later; nothing is sent anywhere"
-            option("--keep", type=Path, metavar="FOLDER", help=what)
-            option("--quota", type=int, help=f"with --keep: the number of pictures at most; default: {QUOTA}")
+            add_stream_options(option)
         if run is classify:
             option("images", nargs="+", help="images, .npy arrays, folders of them, or - for standard input")
         elif run is watch:
@@ -241,12 +241,6 @@ def _parser() -> argparse.ArgumentParser:
         elif run is camera:
             option("--device", type=int, default=0, help="number of the camera")
     return parser
-
-
-def _seconds(text: str) -> float:
-    if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; accepted: 90, 90s, 30m, 1h")
-    return float(found[1]) * {"h": 3600, "m": 60}.get(found[2], 1)
 
 
 def _threads(text: str) -> str:
@@ -260,10 +254,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.excepthook = lambda kind, error, at: print(traceback_of(error), end="", file=sys.stderr)  # noqa: T201
     parser, failed = _parser(), False
     args = parser.parse_args(arguments)
-    if getattr(args, "reference", None) is not None and not args.drift:
-        parser.error("--reference is for --drift")
-    if getattr(args, "quota", None) is not None and args.keep is None:
-        parser.error("--quota is for --keep")
+    if wrong := misused_option(args, serves=args.run is serve):
+        parser.error(wrong)
     if args.run is not bench and "," in getattr(args, "threads", ""):
         parser.error(f"--threads is {args.threads}; only bench accepts several numbers")
     try:

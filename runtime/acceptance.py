@@ -181,9 +181,13 @@ class AnswerLimits:
         """What is promised of answers of an engine, with the condition; empty if nothing is accepted or rejected."""
         if self.accept is None:
             return ""
-        if engine != self.accept.engine:
+        if not self.promises(engine):
             return f"Nothing is promised with {engine}: acceptance was measured with {self.accept.engine}."
         return self.accept.words()
+
+    def promises(self, engine: str) -> bool:
+        """Whether anything is promised of answers of an engine: it is the one that acceptance was measured with."""
+        return self.accept is not None and engine == self.accept.engine
 
     def probabilities(self, scores: Floats) -> Floats:
         """Calibrated probabilities; the scores themselves if there is no temperature."""

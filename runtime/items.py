@@ -35,9 +35,9 @@ class ItemReader:
         if isinstance(image, np.ndarray):
             return self._fit_array(image)
         if isinstance(image, (str, os.PathLike)) and os.fspath(image).lower().endswith(".npy"):
-            return self._fit_array(_load_array(image, os.fspath(image)))
+            return self._fit_array(load_array(image, os.fspath(image)))
         if isinstance(image, bytes) and image.startswith(b"\x93NUMPY"):
-            return self._fit_array(_load_array(io.BytesIO(image), "The array"))
+            return self._fit_array(load_array(io.BytesIO(image), "The array"))
         spec = self._image_spec()
         from edgepress.runtime.image import load_image
 
@@ -112,7 +112,12 @@ def random_items(contract: Contract | None, shape: tuple[int, ...]) -> npt.NDArr
     return np.random.default_rng(0).integers(low, high + 1, shape)
 
 
-def _load_array(file: Any, name: str) -> npt.NDArray[Any]:
+def load_array(file: Any, name: str) -> npt.NDArray[Any]:
+    """The array in a `.npy` file: a path, or a `BytesIO` of its bytes; `name` is for messages.
+
+    Raises:
+        InputError: It is damaged or of another kind.
+    """
     with parsing(name, "Save it with numpy.save.", failed="can't be read as an array", error=InputError):
         with file if isinstance(file, io.BytesIO) else open_regular(file) as opened:
             array: npt.NDArray[Any] = np.load(opened, allow_pickle=False)

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress.runtime.acceptance import AnswerLimits
 from edgepress.runtime.adapted import AdaptedSession
+from edgepress.runtime.answers import UNKNOWN, Answer, Follower, Prediction
 from edgepress.runtime.contract import Contract, Task, contract_in
 from edgepress.runtime.decisions import decide, softmax, threshold_of, two_columns
 from edgepress.runtime.drift import DriftWatch, reference_in
@@ -32,40 +33,10 @@ from edgepress.runtime.sessions import Session, check_outputs
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from edgepress.runtime.crop import Crop
     from edgepress.runtime.items import ImageLike
 
     Run = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
-
-
-UNKNOWN = "unknown"
-"""The label of an answer that is not accepted."""
-
-
-class Prediction(NamedTuple):
-    """One class and its score, 0-1."""
-
-    label: str
-    score: float
-
-
-class Answer(NamedTuple):
-    """What a model says of one item.
-
-    Attributes:
-        classes: The classes with the highest scores, best first.
-        accepted: Whether the answer is accepted; None if the contract does not say.
-        drift: State of the test for drift (`DriftWatch.state`); None if there is none.
-    """
-
-    classes: list[Prediction]
-    accepted: bool | None
-    drift: dict[str, Any] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that commands print; "accepted" and "drift" only if they are known."""
-        known: dict[str, Any] = {} if self.accepted is None else {"accepted": self.accepted}
-        known |= {} if self.drift is None else {"drift": self.drift}
-        return {"classes": [p._asdict() for p in self.classes], **known}
 
 
 class Model:
@@ -88,10 +59,14 @@ class Model:
         reset: Begins anew while state is kept.
         drift: Looks at each answer of `judge` to notice that images change; None (`watch_drift`): nothing does.
         keeper: Keeps pictures of what `judge` sees; None (`keep_pictures`): none are kept.
+        crop: The part of each image that `judge` looks at; None: all of it.
+        events: Makes events of the answers of `judge`, and may replace these; None: nothing does.
     """
 
     drift: DriftWatch | None = None
     keeper: Keeper | None = None
+    crop: Crop | None = None
+    events: Follower | None = None
 
     def __init__(self, path: Path, engine: str, threads: int, session: Session) -> None:
         self.path, self.engine, self.threads = path, engine, threads
@@ -208,24 +183,30 @@ class Model:
     def judge_in(self, image: ImageLike, top: int = 5) -> tuple[Answer, float]:
         """The same, and the milliseconds that it took without keeping the picture."""
         begin = time.perf_counter()
-        answer, item, probabilities = self._judge_item(image, top)
-        ms = (time.perf_counter() - begin) * 1e3
-        if self.keeper is not None:
-            self.keeper.look(image, item, probabilities)
-        return answer, ms
-
-    def _judge_item(self, image: ImageLike, top: int) -> tuple[Answer, npt.NDArray[Any], npt.NDArray[Any]]:
-        """The answer, the image as the model takes it, and the probabilities, float32, shape (labels,)."""
         if top < 1:
             raise InputError(f"top is {top}; at least 1 is needed.")
         self.require_labels()
+        if self.crop is not None:
+            image = self.crop.cut(image)
         item = self.prepare(image)
         scores = self.scores(item[np.newaxis])
-        accepted = self.limits.accepted(scores)
         drift = None if self.drift is None else self.drift.look(item, float(self.limits.certainty(scores)[0]))
-        probabilities = self.limits.probabilities(scores)[0]
-        classes = self._named(probabilities, np.argsort(-scores[0], kind="stable")[:top])
-        return Answer(classes, None if accepted is None else bool(accepted[0]), drift), item, probabilities
+        answer = self.answer_to(scores, top, drift)
+        if self.events is not None:
+            answer = self.events.look(answer, scores, top)
+        ms = (time.perf_counter() - begin) * 1e3
+        if self.keeper is not None:
+            self.keeper.look(image, item, self.limits.probabilities(scores)[0])
+        return answer, ms
+
+    def answer_to(self, scores: npt.NDArray[np.float32], top: int, drift: dict[str, Any] | None) -> Answer:
+        """The answer that scores of one item, shape (1, labels), mean, with the state of the test for drift."""
+        accepted = self.limits.accepted(scores)
+        classes = self._named(self.limits.probabilities(scores)[0], np.argsort(-scores[0], kind="stable")[:top])
+        if accepted is None:
+            return Answer(classes, None, drift)
+        promised = self.limits.promises(self.engine) and not (drift or {}).get("alarm")
+        return Answer(classes, bool(accepted[0]), drift, promised)
 
     def watch_drift(self, learn: int | None = None, on_alarm: Callable[[str], None] | None = None) -> None:
         """Let `judge` notice that images are no longer like those of a reference.
@@ -275,7 +256,10 @@ class Model:
             The best class; `unknown` if the answer is not accepted; for "sigmoid" the positive class if it reaches the
             threshold, else the negative; for "multilabel" every label that reaches it, best first, possibly none.
         """
-        batch = self.scores(self.prepare(image)[np.newaxis])
+        return self.decision(self.scores(self.prepare(image)[np.newaxis]))
+
+    def decision(self, batch: npt.NDArray[np.float32]) -> list[Prediction]:
+        """What `decide` returns, from scores of one item, shape (1, labels)."""
         accepted, scores = self.limits.accepted(batch), self.limits.probabilities(batch)[0]
         if accepted is not None and not accepted[0]:
             return [Prediction(UNKNOWN, float(scores.max()))]

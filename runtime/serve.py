@@ -21,9 +21,10 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+from edgepress.runtime.answers import Answer
 from edgepress.runtime.errors import EdgepressError, InputError
 from edgepress.runtime.limit import LIMIT
-from edgepress.runtime.model import Answer, Model
+from edgepress.runtime.model import Model
 from edgepress.runtime.text import json_text, traceback_of
 from edgepress.runtime.web import (
     HEADERS,

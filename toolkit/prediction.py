@@ -14,9 +14,9 @@ from edgepress.converters.contract.hints import Hints
 from edgepress.converters.sources.keras import load_keras
 from edgepress.converters.worker import ChildDied, Emit, run_in_child
 from edgepress.runtime import Contract, Model, Prediction, load
+from edgepress.runtime.answers import Answer
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.image import IMAGE_SUFFIXES, Memory
-from edgepress.runtime.model import Answer
 from edgepress.runtime.sessions import Session
 from edgepress.toolkit.data.decoding import MOST_BYTES
 from edgepress.toolkit.data.for_model import describe

@@ -2,6 +2,7 @@
 
     PREFIX/current/run update [--from URL|FOLDER] [--channel stable|beta] [--shadow 200] [--every 1h] [--json]
     PREFIX/current/run status [--json]
+    PREFIX/current/run update|status --mqtt HOST    the status as a retained message, too
 
 Exit codes: 0 done, or nothing new; 1 nothing was installed, and the message says why; 2 wrong usage.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepress.runtime.errors import EdgepressError, UpdateError
+from edgepress.runtime.mqtt_options import add_mqtt_options, broker_options, misused_mqtt_option
 from edgepress.runtime.text import json_text, one_line
 from edgepress.runtime.updates.frames import MAX_FRAMES
 from edgepress.runtime.updates.place import read_place
@@ -40,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if getattr(args, "bundle", None) and (args.source or args.every):
         parser.error("--bundle goes neither with --from nor with --every")
+    if wrong := misused_mqtt_option(args):
+        parser.error(wrong)
     while True:
         code = 1
         try:
@@ -53,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(one_line(f"Error: {e}"), file=sys.stderr, flush=True)  # noqa: T201
         except KeyboardInterrupt:
             return INTERRUPTED
+        if args.mqtt is not None:
+            published = _publish_status(args)
+            code = max(code, int(not published)) if args.command == "status" else code
         if not args.every:
             return code
         args.trust_clock = False  # the clock was wrong once; from now on it counts again
@@ -88,6 +95,21 @@ def _run(args: argparse.Namespace) -> None:
     _show(update(place, **given, say=say), update_lines, args.json)
 
 
+def _publish_status(args: argparse.Namespace) -> bool:
+    """Publish what `run status --json` prints now, of the release that is in use now; False if that fails."""
+    from edgepress.runtime.mqtt import publish_once
+    from edgepress.runtime.updates.update import status
+
+    try:
+        current = args.folder.parent.parent / "current"
+        document = status(read_place(current if current.exists() else args.folder))
+        publish_once(broker_options(args), "update", document)
+    except (EdgepressError, OSError) as error:
+        print(one_line(f"Error: the status was not published: {error}"), file=sys.stderr, flush=True)  # noqa: T201
+        return False
+    return True
+
+
 def _in_words(error: ModuleNotFoundError | OSError) -> EdgepressError:
     """The error for what the system refuses, or for a package that is not installed; other missing modules are bugs."""
     if isinstance(error, OSError):
@@ -110,6 +132,10 @@ def _words(args: argparse.Namespace) -> list[str]:
     words = [args.command, "--every", f"{args.every}s"]
     words += ["--from", args.source] if args.source else []
     words += ["--shadow", str(args.shadow)] if args.shadow is not None else []
+    for option in ("mqtt", "mqtt_topic", "mqtt_login"):
+        value = getattr(args, option)
+        words += [f"--{option.replace('_', '-')}", str(value)] if value is not None else []
+    words += ["--mqtt-tls"] * args.mqtt_tls
     return words + ["--json"] * args.json
 
 
@@ -148,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (update, status):
         command.add_argument("folder", type=Path, metavar="RELEASE", help=argparse.SUPPRESS)
         command.add_argument("--json", action="store_true", help="print JSON")
+        add_mqtt_options(command.add_argument, "publish the status to this MQTT broker, too")
     return parser
 
 

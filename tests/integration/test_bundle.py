@@ -50,7 +50,7 @@ def test_it_holds_what_a_board_needs(digits_bundle: Bundle, run: Any) -> None:
     assert {f["path"] for f in manifest["files"]} == names - {NAME}
     assert stat.S_IMODE(modes["install.sh"]) == stat.S_IMODE(modes["run"]) == 0o755
     assert stat.S_IMODE(modes["model.tflite"]) == 0o644
-    assert digits_bundle.path.stat().st_size < 420_000
+    assert digits_bundle.path.stat().st_size < 444_000
 
 
 def test_samples_are_test_items_that_the_file_gets_right(unpacked: Path) -> None:
@@ -108,6 +108,15 @@ def test_a_file_whose_self_test_fails_is_not_bundled(run: Any, tmp_path: Path) -
     assert not (tmp_path / "a.zip").exists()
 
 
+def test_a_bundle_for_mqtt_pins_its_package_for_every_board(run: Any, digits_bundle: Bundle, tmp_path: Path) -> None:
+    built = bundle(run.variants["tflite-int8"], tmp_path / "digits.zip", samples=0, mqtt=True)
+    for path, expected in ((built.path, True), (digits_bundle.path, False)):
+        with zipfile.ZipFile(path) as archive:
+            pins = [archive.read(name).decode() for name in archive.namelist() if "/requirements-" in name]
+        assert len(pins) == len(boards.BOARDS)
+        assert all(("\npaho-mqtt==" in text) == expected for text in pins)
+
+
 def test_what_can_not_be_bundled_is_one_error(run: Any, tmp_path: Path) -> None:
     int8, out = run.variants["tflite-int8"], tmp_path / "a.zip"
     cases: list[tuple[Any, dict[str, Any], str]] = [
@@ -116,6 +125,7 @@ def test_what_can_not_be_bundled_is_one_error(run: Any, tmp_path: Path) -> None:
         (run.variants["onnx-int8"], {"board": ["pi32-py311"]}, ".onnx"),
         (int8, {"offline": True}, "--offline"),
         (int8, {"format": "pyz", "board": ["pi64-py311"]}, "--board"),
+        (int8, {"format": "pyz", "mqtt": True}, "--mqtt"),
         (int8, {"name": "../x"}, "../x"),
         (int8, {"sign": tmp_path / "none", "samples": 0}, "does not exist"),
     ]

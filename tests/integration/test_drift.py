@@ -36,7 +36,9 @@ def test_a_camera_tells_once_that_images_changed(calibrated: Path, digits: Any, 
     show(monkeypatch, *known, *np.random.default_rng(0).integers(0, 256, (60, *known.shape[1:])).astype(np.uint8))
     assert board(["camera", str(calibrated), "--drift", "--json"]) == 0
     captured = capsys.readouterr()
-    states = [json.loads(line)["drift"] for line in captured.out.splitlines()]
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    states = [line["drift"] for line in lines]
+    assert [line["promised"] for line in lines] == [not state["alarm"] for state in states]
     assert [state["alarm"] for state in states[:120]] == [False] * 120
     assert states[-1]["alarm"]
     assert states[-1]["meaning"].startswith("Drift: after ")

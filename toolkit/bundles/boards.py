@@ -24,6 +24,8 @@ from edgepress.toolkit.errors import BundleError, unknown
 PINS = Path(__file__).parent / "pins"
 UPDATES_PINS = PINS / "updates.txt"
 """The packages of a bundle with updates, which are pure Python and so the same for all boards."""
+MQTT_PINS = PINS / "mqtt.txt"
+"""The package of a bundle for `--mqtt`, pure Python, too."""
 GLIBC = range(17, 37)
 """Minor versions of glibc 2 whose wheels run on the oldest supported system: 2.36 is Debian bookworm's."""
 
@@ -87,6 +89,13 @@ def pinned(board: str, format: str) -> Path:
     return PINS / f"{BOARDS[board].engines[format]}-{board}.txt"
 
 
+def add_pins(folder: Path, pins: Path) -> None:
+    """Add pinned packages to what a bundle, laid out in a folder, installs on each board."""
+    for requirements in folder.glob("requirements-*.txt"):
+        text = requirements.read_text(encoding="utf-8") + pins.read_text(encoding="utf-8")
+        requirements.write_text(text, encoding="utf-8", newline="\n")
+
+
 def download_wheels(board: str, requirements: Path, folder: Path) -> None:
     """Download the wheels of a board's pinned packages into a folder.
 
@@ -142,11 +151,12 @@ def _renew() -> None:
             ]
             pinned(name, format).write_text("\n".join(lines) + "\n", encoding="utf-8")
             sys.stdout.write(f"{pinned(name, format).name}: {len(found)} packages\n")
-    found = resolve("pi32-py311", ("tuf",))  # the board for which there are the fewest wheels
-    lines = ["# tuf for bundles with updates, all boards. Renewed by boards.py."]
-    lines += [f"{package}=={version} --hash=sha256:{digest}" for package, (version, digest) in sorted(found.items())]
-    UPDATES_PINS.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    sys.stdout.write(f"{UPDATES_PINS.name}: {len(found)} packages\n")
+    for package, what, pins in (("tuf", "with updates", UPDATES_PINS), ("paho-mqtt", "for MQTT", MQTT_PINS)):
+        found = resolve("pi32-py311", (package,))  # the board for which there are the fewest wheels
+        lines = [f"# {package} for bundles {what}, all boards. Renewed by boards.py."]
+        lines += [f"{name}=={version} --hash=sha256:{digest}" for name, (version, digest) in sorted(found.items())]
+        pins.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        sys.stdout.write(f"{pins.name}: {len(found)} packages\n")
 
 
 if __name__ == "__main__":

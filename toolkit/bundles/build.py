@@ -27,7 +27,7 @@ from edgepress.runtime.sessions import file_format
 from edgepress.runtime.updates.releases import MAX_RELEASE
 from edgepress.toolkit.annotation import write_annotated
 from edgepress.toolkit.bundles.archive import write_archive
-from edgepress.toolkit.bundles.boards import BOARDS, boards_for, download_wheels, pinned
+from edgepress.toolkit.bundles.boards import BOARDS, MQTT_PINS, add_pins, boards_for, download_wheels, pinned
 from edgepress.toolkit.bundles.manifest import NAME, Format, Manifest, describe_files
 from edgepress.toolkit.bundles.proof import prove
 from edgepress.toolkit.bundles.samples import SampleJob, choose_samples, write_samples
@@ -101,6 +101,7 @@ def bundle(
     shadow: int = SHADOW_FRAMES,
     max_slowdown: float = MAX_SLOWDOWN,
     min_agreement: str | float | None = None,
+    mqtt: bool = False,
     hints: Hints | None = None,
     on_step: Callable[[str], None] | None = None,
 ) -> Bundle:
@@ -122,6 +123,7 @@ def bundle(
         shadow: With `updates`, number of frames that the release and the one in use answer before a board switches.
         max_slowdown: Largest ratio of their median latencies with which a board switches.
         min_agreement: Least share of frames with the same answer, such as "90%"; None: as measured here.
+        mqtt: Include the package that `--mqtt` of the runtime needs.
         hints: What you know of a file that edgepress did not make.
         on_step: Called with a sentence when a step begins.
 
@@ -143,6 +145,8 @@ def bundle(
     limits = ShadowLimits.of(shadow, max_slowdown, min_agreement, updates=published is not None)
     manifest = _manifest(kind, about.contract, name=name, format=format, boards=boards, offline=offline)
     manifest = _numbered(manifest, published, release)
+    if mqtt and format == "pyz":
+        raise InputError("A pyz contains no packages, so --mqtt does not apply.", "Leave out --mqtt, or make a zip.")
     target = path.with_suffix(f".{format}") if out is None else Path(out)
     opened, notes = None, ["Without samples, the self-test checks neither decoding nor resizing."]
     if samples and about.contract.task != "none":  # samples are items of a class
@@ -157,6 +161,8 @@ def bundle(
             step("Describing the file")
             write_annotated(path, about.contract, model := Path(temporary, f"model.{kind}"))
         folder = _lay_out(Path(temporary) / name, model, contract=about.contract, manifest=manifest)
+        if mqtt:
+            add_pins(folder, MQTT_PINS)
         if published is not None:
             found, more = measured_agreement(model, opened, limits, published=published, name=name, on_step=step)
             add_updates(folder, published, shadow=found)

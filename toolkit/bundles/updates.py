@@ -17,7 +17,7 @@ import edgepress.runtime.updates
 from edgepress.runtime.errors import parsing
 from edgepress.runtime.updates.place import ROOT, SETTINGS
 from edgepress.runtime.updates.releases import Release, list_target, parse_list
-from edgepress.toolkit.bundles.boards import UPDATES_PINS
+from edgepress.toolkit.bundles.boards import UPDATES_PINS, add_pins
 from edgepress.toolkit.errors import BundleError
 
 FILES = Path(__file__).parent / "files"
@@ -50,9 +50,7 @@ def add_updates(folder: Path, published: Path, *, shadow: Mapping[str, Any] | No
     package.mkdir()
     for source in Path(edgepress.runtime.updates.__file__).parent.glob("*.py"):
         shutil.copyfile(source, package / source.name)
-    for requirements in folder.glob("requirements-*.txt"):
-        text = requirements.read_text(encoding="utf-8") + UPDATES_PINS.read_text(encoding="utf-8")
-        requirements.write_text(text, encoding="utf-8", newline="\n")
+    add_pins(folder, UPDATES_PINS)
 
 
 def next_release(published: Path, name: str) -> int:

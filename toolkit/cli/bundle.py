@@ -67,6 +67,7 @@ def bundle(
             show_default="measured with the newest published release",
         ),
     ] = None,
+    mqtt: Annotated[bool, Option("--mqtt", help="Include the package that --mqtt of the runtime needs")] = False,
     json_output: options.Json = False,
 ) -> None:
     """Pack a model, the runtime, samples, an installer and pinned packages into one file for a board."""

@@ -83,6 +83,7 @@ TABLE = (
     Judged("jobs", "evaluate", "named", "more processes than CPUs can use up the memory", _is_few),
     Judged("processes", "sweep", "named", "more processes than CPUs can use up the memory", _is_few),
     Judged("board", "bundle", "free", "a kind of board, a name in a table"),
+    Judged("mqtt", "bundle", "free", "whether a pinned package is included"),
     Judged("engine", "evaluate compress bundle benchmark compare", "free", "a name in a table; nothing is installed"),
     Judged("arch", "train sweep", "free", "a name in a table"),
     Judged("augmentation", "train tune prune sweep", "free", "a name in a table"),

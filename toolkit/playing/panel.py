@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from edgepress.converters.worker import ChildDied, Worker
 from edgepress.runtime import Contract
+from edgepress.runtime.answers import UNKNOWN
 from edgepress.runtime.board import usable_cores
 from edgepress.runtime.decisions import decide, threshold_of
-from edgepress.runtime.model import UNKNOWN
 from edgepress.toolkit.benchmarking.collect import crash_error
 from edgepress.toolkit.data.decoding import CHILD_BYTES, EncodedPicture, decode
 from edgepress.toolkit.engines.environments import python_for

@@ -1,0 +1,127 @@
+"""How to reach an MQTT broker, as the command line says it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress.runtime.errors import InputError
+from edgepress.runtime.text import one_line
+
+if TYPE_CHECKING:
+    import argparse
+
+PLAIN_PORT = 1883
+"""Port of a broker."""
+TLS_PORT = 8883
+"""Port of a broker with TLS."""
+MOST_LOGIN = 4096
+"""Bytes of a file with a login at most."""
+USER = "EDGEPRESS_MQTT_USER"
+"""Environment variable with the name at the broker."""
+PASSWORD = "EDGEPRESS_MQTT_PASSWORD"
+"""Environment variable with the password."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerOptions:
+    """How to reach a broker.
+
+    Attributes:
+        address: HOST or HOST:PORT; an IPv6 address in brackets.
+        prefix: What topics begin with; empty: `edgepress/` and this machine's name.
+        login: A file with the name and the password, one a line, that only its owner can read; None: see `USER`.
+        tls: Whether to use TLS, with the certificates that OpenSSL trusts (its variable SSL_CERT_FILE names others).
+    """
+
+    address: str
+    prefix: str = ""
+    login: Path | None = None
+    tls: bool = False
+
+
+def add_mqtt_options(option: Callable[..., Any], what: str) -> None:
+    """Add the options that say how to reach an MQTT broker; `what` it is for."""
+    option("--mqtt", metavar="HOST[:PORT]", help=what)
+    option("--mqtt-topic", metavar="PREFIX", help="with --mqtt: what topics begin with; default: edgepress/HOSTNAME")
+    what = "with --mqtt: a file with name and password, one a line, that only you can read; or set EDGEPRESS_MQTT_USER "
+    option("--mqtt-login", type=Path, metavar="FILE", help=f"{what}and EDGEPRESS_MQTT_PASSWORD")
+    what = "with --mqtt: TLS; SSL_CERT_FILE names certificates of your own"
+    option("--mqtt-tls", action="store_true", help=what)
+
+
+def misused_mqtt_option(args: argparse.Namespace) -> str:
+    """What is wrong with options that need `--mqtt`; empty if nothing is."""
+    given = [name for name in ("mqtt_topic", "mqtt_login", "mqtt_tls") if getattr(args, name, None)]
+    if given and args.mqtt is None:
+        return f"--{given[0].replace('_', '-')} is for --mqtt"
+    return ""
+
+
+def broker_options(args: argparse.Namespace) -> BrokerOptions:
+    """The options of a command line (`streams.add_mqtt_options`)."""
+    return BrokerOptions(
+        address=args.mqtt,
+        prefix=args.mqtt_topic or "",
+        login=args.mqtt_login,
+        tls=args.mqtt_tls,
+    )
+
+
+def read_address(text: str, *, tls: bool) -> tuple[str, int]:
+    """Host and port of `HOST[:PORT]`.
+
+    Raises:
+        InputError: It is something else.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?", text)
+    port = int(match[2] or (TLS_PORT if tls else PLAIN_PORT)) if match else 0
+    try:
+        known = match is not None and bool(match[1].encode("idna"))  # as a connection does it, later and in a thread
+    except UnicodeError:
+        known = False
+    if match is None or not known or not 0 < port < 1 << 16:
+        what = f"{one_line(text, 100)!r} is not the address of an MQTT broker."
+        raise InputError(what, "Accepted: HOST or HOST:PORT, such as 192.168.1.5:1883; the login is not a part of it.")
+    return match[1].strip("[]"), port
+
+
+def read_prefix(text: str) -> str:
+    """The beginning of topics: `text`, or one with this machine's name if it is empty.
+
+    Raises:
+        InputError: A part of it is empty or has other characters than letters, digits, _ and -.
+    """
+    if not text:
+        text = f"edgepress/{re.sub('[^A-Za-z0-9_-]', '-', socket.gethostname().partition('.')[0]) or 'board'}"
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", text) or len(text) > 100:
+        what = f"{one_line(text, 100)!r} can't begin a topic."
+        raise InputError(what, "Accepted: letters, digits, _ and -, in parts joined by /, such as edgepress/kitchen.")
+    return text
+
+
+def read_login(path: Path | None) -> tuple[str | None, str | None]:
+    """Name and password at the broker, from a file or else the environment; None where there is none.
+
+    Raises:
+        InputError: The file can't be read, or others than its owner may read it.
+    """
+    if path is None:
+        return os.environ.get(USER), os.environ.get(PASSWORD)
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            lines = file.read(MOST_LOGIN).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path} can't be read: {getattr(e, 'strerror', None) or 'it is no text'}.") from e
+    if os.name == "posix" and (not stat.S_ISREG(mode) or mode & 0o077):
+        raise InputError(f"{path} can be read by others, or is no file.", f"Keep it to yourself: chmod 600 {path}")
+    if not 1 <= len(lines) <= 2 or not lines[0]:
+        raise InputError(f"{path} is not a login.", "Accepted: the name in the first line, the password in the second.")
+    return lines[0], lines[1] if len(lines) == 2 else None

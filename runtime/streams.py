@@ -1,0 +1,102 @@
+"""What `watch`, `camera` and `serve` have in common: their options, and what these put around a model."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress.runtime.crop import EXAMPLE, Crop, read_crop
+from edgepress.runtime.errors import InputError
+from edgepress.runtime.keeping import QUOTA
+from edgepress.runtime.mqtt_options import add_mqtt_options, broker_options, misused_mqtt_option
+
+if TYPE_CHECKING:
+    from edgepress.runtime.model import Model
+
+
+def read_seconds(text: str) -> float:
+    """Seconds of a duration on the command line, such as `90`, `90s`, `30m` or `1h`."""
+    if not (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; accepted: 90, 90s, 30m, 1h")
+    return float(match[1]) * {"h": 3600, "m": 60}.get(match[2], 1)
+
+
+def add_stream_options(option: Callable[..., Any]) -> None:
+    """Add the options to a parser, by its `add_argument`."""
+    option("--keep-state", action="store_true", help="keep a recurrent model's state from image to image")
+    what = "tell when images are no longer like those that the file was calibrated on"
+    option("--drift", action="store_true", help=what)
+    option("--reference", type=int, help="with --drift: like the first so many scenes here, such as 300")
+    what = "keep a picture of each scene here, to label later; nothing is sent anywhere"
+    option("--keep", type=Path, metavar="FOLDER", help=what)
+    option("--quota", type=int, help=f"with --keep: the number of pictures at most; default: {QUOTA}")
+    what = f"classify this part of each image: {EXAMPLE}".replace("%", "%%")
+    option("--crop", type=_crop, metavar="X,Y,W,H", help=what)
+    what = "the state is a label that was the answer to all images for so long; default: 0"
+    option("--hold", type=read_seconds, metavar="TIME", help=what)
+    option("--average", type=int, metavar="N", help="decide by the mean scores of the last N images; default: 1")
+    add_mqtt_options(option, "publish changes of the state to this MQTT broker")
+    what = "with --mqtt: do not describe the state to Home Assistant"
+    option("--no-discovery", dest="discovery", action="store_false", help=what)
+
+
+def misused_option(args: argparse.Namespace, *, serves: bool) -> str:
+    """What is wrong with options that need another one; empty if nothing is."""
+    if getattr(args, "reference", None) is not None and not args.drift:
+        return "--reference is for --drift"
+    if getattr(args, "quota", None) is not None and args.keep is None:
+        return "--quota is for --keep"
+    if serves and args.mqtt is None and (args.hold is not None or args.average is not None):
+        return "--hold and --average of serve are for --mqtt"
+    return misused_mqtt_option(args)
+
+
+@contextmanager
+def streaming(
+    model: Model, args: argparse.Namespace, tell: Callable[[str], None], *, serves: bool = False
+) -> Iterator[None]:
+    """Within: a model that looks at a part of images and makes events, as the options say.
+
+    Raises:
+        InputError: An option can't be used with this model.
+        MissingExtraError: paho-mqtt is not installed.
+    """
+    if args.crop is not None:
+        if model.contract is None or not model.contract.input.is_image:
+            what = "has no contract" if model.contract is None else "takes tensors, not images"
+            raise InputError(f"{model.path} {what}, so there is nothing to crop.", "Leave out --crop.")
+        model.crop = args.crop
+    if args.mqtt is None and args.hold is None and args.average is None:
+        yield
+        return
+    from edgepress.runtime.events import EventMaker
+
+    broker = None
+    if args.mqtt is not None:
+        from edgepress.runtime.mqtt import Broker, describe_to_home_assistant
+
+        broker = Broker(broker_options(args), tell)
+    send = None if broker is None else broker.publish
+    average = 1 if args.average is None else args.average
+    model.events = EventMaker(model, hold_s=args.hold or 0.0, average=average, replaces=not serves, send=send)
+    if broker is None:
+        yield
+        return
+    if args.discovery:
+        broker.retain(*describe_to_home_assistant(broker.prefix, model.path.name, drift=model.drift is not None))
+    broker.start()
+    try:
+        yield
+    finally:
+        broker.close()
+
+
+def _crop(text: str) -> Crop:
+    try:
+        return read_crop(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e

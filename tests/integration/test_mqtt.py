@@ -1,0 +1,373 @@
+"""`--mqtt` against mosquitto on loopback: nothing promised is lost, and what is wrong is said."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scripts
+from serving import Running
+
+from edgepress.runtime import frames, mqtt
+from edgepress.runtime.__main__ import main as command
+from edgepress.runtime.errors import InputError, MissingExtraError
+from edgepress.runtime.mqtt import Broker, describe_to_home_assistant, publish_once
+from edgepress.runtime.mqtt_options import PASSWORD, USER, BrokerOptions, read_address, read_login, read_prefix
+
+sys.path.append(str(scripts.ROOT / "benchmarks" / "faults"))
+import mosquitto
+
+needs_mosquitto = pytest.mark.skipif(mosquitto.PROGRAM is None, reason="mosquitto is not installed")
+PREFIX = mosquitto.PREFIX
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Any]:
+    """A broker that runs."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    running = mosquitto.Mosquitto(folder)
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def subscriber(broker: Any) -> Iterator[Any]:
+    """What arrives there."""
+    found = mosquitto.Subscriber(broker.port)
+    yield found
+    found.end()
+
+
+def options(port: int, **more: Any) -> BrokerOptions:
+    return BrokerOptions(address=f"127.0.0.1:{port}", prefix=PREFIX, **more)
+
+
+@needs_mosquitto
+def test_what_is_promised_while_the_broker_is_away_arrives(
+    broker: Any, subscriber: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "LEAST_RETRY_S", 0)
+    said: list[str] = []
+    client = Broker(options(broker.port), said.append)
+    client.start()
+    mosquitto.wait_until(lambda: subscriber.statuses == ["online"], "online")
+    assert client.publish({"id": "1"})
+    mosquitto.wait_until(lambda: not client.waiting, "acknowledged")
+    broker.kill()
+    assert all(client.publish({"id": str(number)}) for number in range(2, 30))
+    assert client.waiting >= 28
+    broker.start()
+    mosquitto.wait_until(lambda: len(subscriber.events) == 29, "all arrive")
+    mosquitto.wait_until(lambda: subscriber.documents.get(f"{PREFIX}/state") == {"id": "29"}, "the state is the last")
+    client.close()
+    mosquitto.wait_until(lambda: subscriber.statuses[-1] == "offline", "the end is said")
+    assert any("events wait" in sentence for sentence in said)
+    assert not any("not acknowledged" in sentence for sentence in said)
+
+
+def test_what_does_not_fit_is_dropped_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a broker; publishing blocks nothing."""
+    monkeypatch.setattr(mqtt, "QUEUE", 3)
+    said: list[str] = []
+    client = Broker(options(unused_port()), said.append)
+    client.start()
+    assert [client.publish({"id": str(number)}) for number in range(5)] == [True] * 3 + [False] * 2
+    assert (client.queued, client.dropped, client.waiting) == (3, 2, 3)
+    client.close()
+    assert any("3 events wait, so further ones are dropped" in sentence for sentence in said)
+    assert said[-1] == "MQTT: 3 events were not acknowledged by the broker, 2 were dropped, of 5."
+
+
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+WAIT = """
+import sys, time
+from edgepress.runtime.mqtt import Broker
+from edgepress.runtime.mqtt_options import BrokerOptions
+Broker(BrokerOptions(address=sys.argv[1], prefix=sys.argv[2]), print).start()
+time.sleep(60)
+"""
+
+
+@needs_mosquitto
+def test_the_last_will_of_a_killed_process_is_offline(broker: Any, subscriber: Any) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WAIT, f"127.0.0.1:{broker.port}", PREFIX])
+    mosquitto.wait_until(lambda: subscriber.statuses == ["online"], "online")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    mosquitto.wait_until(lambda: subscriber.statuses == ["online", "offline"], "the will")
+
+
+def show(monkeypatch: Any, *shown: Any) -> None:
+    """Let the camera deliver these frames, none of which is dropped, and end."""
+    monkeypatch.setattr(frames, "camera_frames", lambda device: iter(shown))
+    monkeypatch.setattr(frames, "newest", lambda given: given)
+
+
+@needs_mosquitto
+def test_a_camera_publishes_what_its_lines_say(
+    run: Any, digits: Any, broker: Any, subscriber: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    items = digits.test.read(slice(0, 12))
+    show(monkeypatch, *items.repeat(2, axis=0))
+    where = ["--mqtt", f"127.0.0.1:{broker.port}", "--mqtt-topic", PREFIX]
+    assert command(["camera", str(run.variants["tflite-int8"]), *where, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    events = [line["event"] for line in lines if "event" in line]
+    assert 0 < len(events) <= 12, "an event is a change"
+    assert all(event["queued"] for event in events)
+    mosquitto.wait_until(lambda: subscriber.statuses[-1:] == ["offline"], "the end is said")
+    mosquitto.wait_until(lambda: set(subscriber.events) == {event["id"] for event in events}, "all arrive")
+    assert subscriber.documents[f"{PREFIX}/state"] == {k: v for k, v in events[-1].items() if k != "queued"}
+    topic, discovery = describe_to_home_assistant(PREFIX, run.variants["tflite-int8"].name, drift=False)
+    assert subscriber.documents[topic] == json.loads(discovery)
+
+
+def test_a_held_mean_shapes_lines_without_a_broker(run: Any, digits: Any, monkeypatch: Any, capsys: Any) -> None:
+    one, other = digits.test.read(slice(0, 2))
+    show(monkeypatch, *[one] * 6, other, *[one] * 3)
+    assert command(["camera", str(run.variants["tflite-int8"]), "--average", "5", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [("event" in line) for line in lines] == [True] + [False] * 9, "a single frame changes no mean of five"
+    assert {line["state"] for line in lines} == {lines[0]["classes"][0]["label"]}
+    show(monkeypatch, one)
+    assert command(["camera", str(run.variants["tflite-int8"]), "--hold", "1h", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] is None
+
+
+def test_a_crop_is_what_is_classified_and_kept(
+    run: Any, digits: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    item = digits.test.read(slice(0, 1))[0]
+    frame = np.zeros((100, 100, 1), np.uint8)
+    frame[30:58, 60:88] = item
+    kept = tmp_path / "kept"
+    answers = []
+    for shown, more in ((item, []), (frame, ["--crop", "60,30%,28,28%", "--keep", str(kept)])):
+        show(monkeypatch, shown)
+        assert command(["camera", str(run.variants["tflite-int8"]), *more, "--json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out)["classes"])
+    assert answers[0] == answers[1]
+    (picture,) = kept.glob("*.png")
+    from PIL import Image
+
+    assert Image.open(picture).size == (28, 28)
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "message"),
+    [
+        (
+            ["--crop", "90,90,20,20"],
+            1,
+            "The crop 90,90,20,20 is not a part of an image of 28x28 pixels",
+        ),
+        (["--crop", "1,2"], 2, "is not a crop; accepted: x,y,width,height in pixels or percent"),
+        (["--mqtt-topic", "a"], 2, "--mqtt-topic is for --mqtt"),
+        (["--mqtt", "mqtt://user:secret@host"], 1, "is not the address of an MQTT broker"),
+        (["--mqtt", "host", "--mqtt-topic", "a/#"], 1, "can't begin a topic"),
+        (["--mqtt", "host", "--mqtt-login", "missing"], 1, "missing can't be read: No such file"),
+        (["--hold", "soon"], 2, "'soon' is not a duration"),
+        (["--average", "0"], 1, "The mean is over 0 frames"),
+    ],
+)
+def test_what_can_not_be_used_is_an_error(
+    given: list[str], code: int, message: str, run: Any, digits: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    show(monkeypatch, digits.test.read(slice(0, 1))[0])
+    try:
+        found = command(["camera", str(run.variants["tflite-int8"]), *given])
+    except SystemExit as ended:
+        found = int(ended.code or 0)
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert found == code
+
+
+def test_holding_is_for_mqtt_where_many_ask(run: Any, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        command(["serve", str(run.variants["tflite-int8"]), "--port", "0", "--hold", "2s"])
+    assert "--hold and --average of serve are for --mqtt" in capsys.readouterr().err
+
+
+def test_without_the_package_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
+    with pytest.raises(MissingExtraError, match=r"--mqtt needs the package paho-mqtt.*pip install 'edgepress\[mqtt\]'"):
+        Broker(options(1), str)
+
+
+def test_the_package_is_loaded_with_the_option_only() -> None:
+    code = (
+        "import sys; import edgepress.runtime.__main__, edgepress.runtime.streams, edgepress.runtime.events;"
+        "sys.exit('paho' in sys.modules or 'edgepress.runtime.mqtt' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_addresses() -> None:
+    assert read_address("broker.local", tls=False) == ("broker.local", 1883)
+    assert read_address("broker.local", tls=True) == ("broker.local", 8883)
+    assert read_address("[::1]:99", tls=False) == ("::1", 99)
+    for text in ("", "a b", "host:0", "host:70000", "::1", "a..b", "x" * 64, "user@host", "h\n"):
+        with pytest.raises(InputError, match="is not the address of an MQTT broker"):
+            read_address(text, tls=False)
+
+
+def test_topics_are_of_safe_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "küche#1.home")
+    assert read_prefix("") == "edgepress/k-che-1"
+    assert read_prefix("a/b-c_1") == "a/b-c_1"
+    for text in ("/a", "a/", "a//b", "a/+", "a/#", "ä", "a\n", "$SYS/a", "x" * 101):
+        with pytest.raises(InputError, match="can't begin a topic"):
+            read_prefix(text)
+
+
+def test_a_login_is_read_from_a_file_of_ones_own_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "login"
+    file.write_text("anna\nsecret\n")
+    file.chmod(0o600)
+    assert read_login(file) == ("anna", "secret")
+    file.chmod(0o640)
+    with pytest.raises(InputError, match="can be read by others"):
+        read_login(file)
+    file.chmod(0o600)
+    file.write_text("anna\nsecret\nmore\n")
+    with pytest.raises(InputError, match="is not a login"):
+        read_login(file)
+    assert read_login(None) == (None, None)
+    monkeypatch.setenv(USER, "anna")
+    monkeypatch.setenv(PASSWORD, "secret")
+    assert read_login(None) == ("anna", "secret")
+
+
+@needs_mosquitto
+def test_a_refused_login_is_said(broker: Any, tmp_path: Path) -> None:
+    """A broker that lets nobody in."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    closed = mosquitto.Mosquitto(folder, anonymous=False)
+    closed.start()
+    said: list[str] = []
+    client = Broker(options(closed.port), said.append)
+    client.start()
+    mosquitto.wait_until(lambda: bool(said), "it is said")
+    client.close()
+    closed.kill()
+    assert said[0] == f"MQTT broker 127.0.0.1:{closed.port} refuses the connection: Not authorized."
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 and its key."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "broker")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    certificate, private = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    pem = serialization.PrivateFormat.PKCS8
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, pem, serialization.NoEncryption()))
+    return certificate, private
+
+
+@needs_mosquitto
+def test_tls_checks_the_certificate_and_a_login_lets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, private = self_signed(tmp_path)
+    passwords = tmp_path / "passwords"
+    program = str(Path(mosquitto.PROGRAM).parents[1] / "bin" / "mosquitto_passwd")
+    subprocess.run([program, "-b", "-c", str(passwords), "anna", "secret"], check=True, capture_output=True)
+    login = tmp_path / "login"
+    login.write_text("anna\nsecret\n")
+    login.chmod(0o600)
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    more = f"certfile {certificate}\nkeyfile {private}\npassword_file {passwords}\n"
+    secure = mosquitto.Mosquitto(folder, anonymous=False, more=more)
+    secure.start()
+    address = options(secure.port, login=login, tls=True)
+    said: list[str] = []
+    client = Broker(address, said.append)
+    client.start()
+    mosquitto.wait_until(lambda: bool(said), "it is said")
+    client.close()
+    assert said[0].endswith("can't be reached or its certificate is not trusted; it is tried again.")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    publish_once(address, "update", {})
+    monkeypatch.setattr(mqtt, "END_S", 0.5)
+    login.write_text("anna\nwrong\n")
+    with pytest.raises(OSError, match=r"did not acknowledge it\. Is the login right"):
+        publish_once(address, "update", {})
+    secure.kill()
+
+
+@needs_mosquitto
+def test_a_server_publishes_and_says_when_it_ends(run: Any, pictures: Path, broker: Any, subscriber: Any) -> None:
+    where = ["--mqtt", f"127.0.0.1:{broker.port}", "--mqtt-topic", PREFIX]
+    server = Running(run.variants["tflite-int8"], *where)
+    for _ in range(3):
+        _, answer, _ = server.ask("POST", "/classify", (pictures / "a.png").read_bytes())
+    assert "event" not in answer
+    assert answer["state"] == answer["classes"][0]["label"]
+    server.end()
+    mosquitto.wait_until(lambda: subscriber.statuses == ["online", "offline"], "the end is said")
+    assert len(subscriber.events) == 1, "three pictures of one label are one event"
+    assert subscriber.documents[f"{PREFIX}/state"]["label"] == answer["state"]
+
+
+@needs_mosquitto
+def test_a_status_is_retained(broker: Any, subscriber: Any) -> None:
+    publish_once(options(broker.port), "update", {"release": 2})
+    mosquitto.wait_until(lambda: subscriber.documents.get(f"{PREFIX}/update") == {"release": 2}, "the status")
+    assert subscriber.statuses == []
+
+
+def test_a_status_without_a_broker_is_an_error() -> None:
+    with pytest.raises(OSError, match="can't be reached"):
+        publish_once(options(unused_port()), "update", {})
+
+
+@needs_mosquitto
+def test_the_updater_publishes_its_status(board: Any, publisher: Any, broker: Any, subscriber: Any) -> None:
+    """After an update that finds nothing, and again with `status`; a broker that is away fails only `status`."""
+    where = ["--mqtt", f"127.0.0.1:{broker.port}", "--mqtt-topic", PREFIX]
+    arguments = ["update", "--from", str(publisher.site)]
+    done = subprocess.run(board.command(*arguments, *where), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "not published" not in done.stderr
+    mosquitto.wait_until(lambda: f"{PREFIX}/update" in subscriber.documents, "the status")
+    assert subscriber.documents[f"{PREFIX}/update"]["last"]["result"] == "nothing new"
+    done = subprocess.run(board.command("status", "--json", *where), capture_output=True, text=True)
+    assert json.loads(done.stdout) == subscriber.documents[f"{PREFIX}/update"]
+    nowhere = ["--mqtt", f"127.0.0.1:{unused_port()}"]
+    done = subprocess.run(board.command("status", *nowhere), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the status was not published: the MQTT broker 127.0.0.1:" in done.stderr
+    done = subprocess.run(board.command(*arguments, *nowhere), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "the status was not published" in done.stderr
