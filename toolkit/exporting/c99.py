@@ -14,6 +14,7 @@ from edgepress.converters.to_c.placement import place
 from edgepress.converters.to_c.removal import without_constant_channels
 from edgepress.runtime import Contract, read_contract
 from edgepress.toolkit.escaping import markdown
+from edgepress.toolkit.exporting.frames import FrameSources, frame_sources
 from edgepress.toolkit.exporting.job import Exported, Job
 from edgepress.toolkit.exporting.texts import Port, fill, input_text, output_text, rows_of, table_of
 from edgepress.toolkit.exporting.vectors import (
@@ -44,8 +45,15 @@ def export_c99(job: Job) -> Exported:
     notes += calibration_notes(path, contract)
     report = _report(job, program, takes, vectors)
     report |= {"file_macs": whole.macs, "constant_channels": sum(each.constant_channels for each in whole.steps)}
+    frames, more = frame_sources(path, whole, contract)
+    notes += more
+    report["frames"] = frames.report if frames else None
     job.step(f"Writing {job.folder}")
-    _write(job.folder, sources, vectors, _readme(path, program, contract, takes, vectors), report)
+    texts = _texts(sources, frames, vectors)
+    texts["README.md"] = _readme(path, program, contract, takes=takes, vectors=vectors, frames=frames)
+    for name, text in texts.items():
+        write_text(job.folder / name, text)
+    write_json(job.folder / "report.json", report)
     return Exported(job.folder, report, tuple(notes))
 
 
@@ -68,7 +76,8 @@ def _report(job: Job, program: Program, takes: Footprint, vectors: Vectors) -> d
     }
 
 
-def _write(folder: Path, sources: Sources, vectors: Vectors, readme: str, report: dict[str, Any]) -> None:
+def _texts(sources: Sources, frames: FrameSources | None, vectors: Vectors) -> dict[str, str]:
+    """The C and what builds it, by the names of the files."""
     selftest = fill(
         "c99/selftest.c",
         ITEMS=str(len(vectors.inputs)),
@@ -77,15 +86,21 @@ def _write(folder: Path, sources: Sources, vectors: Vectors, readme: str, report
         INPUTS=rows_of(vectors.inputs),
         OUTPUTS=rows_of(vectors.outputs),
     )
-    write_text(folder / "model.h", sources.header)
-    write_text(folder / "model.c", sources.source)
-    write_text(folder / "selftest.c", selftest)
-    write_text(folder / "CMakeLists.txt", fill("c99/CMakeLists.txt"))
-    write_text(folder / "README.md", readme)
-    write_json(folder / "report.json", report)
+    files = {"model.h": sources.header, "model.c": sources.source, "selftest.c": selftest}
+    more = frames.files if frames else {}
+    compiled = " ".join(name for name in ("model.c", *more) if name.endswith(".c"))
+    return files | more | {"CMakeLists.txt": fill("c99/CMakeLists.txt", SOURCES=compiled)}
 
 
-def _readme(path: Path, program: Program, contract: Contract | None, takes: Footprint, vectors: Vectors) -> str:
+def _readme(
+    path: Path,
+    program: Program,
+    contract: Contract | None,
+    *,
+    takes: Footprint,
+    vectors: Vectors,
+    frames: FrameSources | None,
+) -> str:
     table = [
         ("weights and other constants", f"{sum(takes.constants.values())} bytes of flash"),
         ("numbers of the layers", f"{takes.layers} bytes of flash"),
@@ -105,6 +120,7 @@ def _readme(path: Path, program: Program, contract: Contract | None, takes: Foot
         OUTPUT=output_text(_port(program.output), contract),
         ITEMS=str(len(vectors.inputs)),
         SOURCE=markdown(vectors.source),
+        FRAMES=f"{frames.readme}\n" if frames else "",
     )
 
 
