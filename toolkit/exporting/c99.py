@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import edgepress
 from edgepress.converters.files import write_json, write_text
-from edgepress.converters.to_c.emission import C_TYPES, Sources, emit
+from edgepress.converters.to_c.emission import C_TYPES, emit
 from edgepress.converters.to_c.footprint import Footprint, footprint
 from edgepress.converters.to_c.lowering import Program, lower
 from edgepress.converters.to_c.placement import place
@@ -16,7 +15,8 @@ from edgepress.runtime import Contract, read_contract
 from edgepress.toolkit.escaping import markdown
 from edgepress.toolkit.exporting.frames import FrameSources, frame_sources
 from edgepress.toolkit.exporting.job import Exported, Job
-from edgepress.toolkit.exporting.texts import Port, fill, input_text, output_text, rows_of, table_of
+from edgepress.toolkit.exporting.layouts import folder_texts
+from edgepress.toolkit.exporting.texts import Port, fill, input_text, output_text, table_of
 from edgepress.toolkit.exporting.vectors import (
     ProgramSession,
     Vectors,
@@ -49,8 +49,8 @@ def export_c99(job: Job) -> Exported:
     notes += more
     report["frames"] = frames.report if frames else None
     job.step(f"Writing {job.folder}")
-    texts = _texts(sources, frames, vectors)
-    texts["README.md"] = _readme(path, program, contract, takes=takes, vectors=vectors, frames=frames)
+    texts = folder_texts(job, sources, frames, vectors)
+    texts["README.md"] = _readme(job, program, contract, takes=takes, vectors=vectors, frames=frames)
     for name, text in texts.items():
         write_text(job.folder / name, text)
     write_json(job.folder / "report.json", report)
@@ -76,24 +76,8 @@ def _report(job: Job, program: Program, takes: Footprint, vectors: Vectors) -> d
     }
 
 
-def _texts(sources: Sources, frames: FrameSources | None, vectors: Vectors) -> dict[str, str]:
-    """The C and what builds it, by the names of the files."""
-    selftest = fill(
-        "c99/selftest.c",
-        ITEMS=str(len(vectors.inputs)),
-        INPUT_TYPE=C_TYPES[vectors.inputs.dtype.name],
-        OUTPUT_TYPE=C_TYPES[vectors.outputs.dtype.name],
-        INPUTS=rows_of(vectors.inputs),
-        OUTPUTS=rows_of(vectors.outputs),
-    )
-    files = {"model.h": sources.header, "model.c": sources.source, "selftest.c": selftest}
-    more = frames.files if frames else {}
-    compiled = " ".join(name for name in ("model.c", *more) if name.endswith(".c"))
-    return files | more | {"CMakeLists.txt": fill("c99/CMakeLists.txt", SOURCES=compiled)}
-
-
 def _readme(
-    path: Path,
+    job: Job,
     program: Program,
     contract: Contract | None,
     *,
@@ -109,18 +93,18 @@ def _readme(
         ("stack", f"about {takes.stack} bytes of memory"),
         ("multiply-accumulates for one item", str(program.macs)),
     ]
+    build = fill(f"{job.layout}/build.md", ITEMS=str(len(vectors.inputs)), SOURCE=markdown(vectors.source))
     return fill(
         "c99/README.md",
-        NAME=markdown(path.stem),
-        FILE=markdown(path.name),
+        NAME=markdown(job.path.stem),
+        FILE=markdown(job.path.name),
         VERSION=edgepress.__version__,
         OUTPUT_TYPE=C_TYPES[program.output.dtype],
         FOOTPRINT=table_of(table),
         INPUT=input_text(_port(program.input), contract),
         OUTPUT=output_text(_port(program.output), contract),
-        ITEMS=str(len(vectors.inputs)),
-        SOURCE=markdown(vectors.source),
         FRAMES=f"{frames.readme}\n" if frames else "",
+        BUILD=build,
     )
 
 
