@@ -17,7 +17,7 @@ from edgepress.converters.to_c.lowering import lower
 from edgepress.toolkit.boards import remote_outputs
 from edgepress.toolkit.cli.main import main
 from edgepress.toolkit.engine_diagnosis.diagnose import diagnose_engines
-from edgepress.toolkit.engine_diagnosis.on_board import HEADER_BYTES, _read
+from edgepress.toolkit.engine_diagnosis.on_board import HEADER_BYTES, read_outputs
 from edgepress.toolkit.errors import BoardError, InputError
 
 ANSWER = b'{"engine": "litert", "version": "1", "machine": "m"}\n'
@@ -47,10 +47,10 @@ def chain(tmp_path: Path) -> Path:
 def test_the_first_operation_that_a_board_computes_differently_is_named(
     server: Any, chain: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found = diagnose_engines(chain, ["litert", "board:board", "c99"], samples=12, ssh_config=server.config)
-    assert found.pairs[0].engines == ("litert", "board:board")
-    assert found.pairs[0].first is None, "the board is this machine"
-    assert any(note.startswith("board:board: litert ") for note in found.notes)
+    comparison = diagnose_engines(chain, ["litert", "board:board", "c99"], samples=12, ssh_config=server.config)
+    assert comparison.pairs[0].engines == ("litert", "board:board")
+    assert comparison.pairs[0].first is None, "the board is this machine"
+    assert any(note.startswith("board:board: litert ") for note in comparison.notes)
     assert not list((server.folder / "home").rglob("*.tflite")), "what was copied stays on the board"
     words = ["diagnose", str(chain), "--engines", "board:board,c99", "--samples", "12", "--json"]
     with pytest.raises(SystemExit, match="0"):
@@ -69,8 +69,8 @@ def test_an_engine_of_an_installed_bundle_is_used(server: Any, chain: Path) -> N
     installed = server.folder / "home" / ".local" / "share" / "edgepress" / "app" / "current"
     installed.mkdir(parents=True)
     (installed / "interpreter").write_text(f"{sys.executable}\n")
-    found = diagnose_engines(chain, ["litert", "board:board"], samples=2, ssh_config=server.config)
-    assert found.pairs[0].first is None
+    comparison = diagnose_engines(chain, ["litert", "board:board"], samples=2, ssh_config=server.config)
+    assert comparison.pairs[0].first is None
     assert not (server.folder / "home" / ".cache" / "edgepress").exists()
 
 
@@ -93,12 +93,12 @@ def test_what_a_board_returns_is_read_by_its_length(chain: Path) -> None:
     tensors = [operation.output for operation in lower(chain).graph.operations]
     size = sum(tensor.size for tensor in tensors)
     content = bytes(range(256)) * (2 * size // 256 + 1)
-    found = _read("kitchen", ANSWER + content[: 2 * size], tensors, 2 * size)
-    assert (found.engine, found.about) == ("litert", "litert 1 on m")
-    assert [row[tensors[0].index][0].tobytes() for row in found.outputs] == [content[:1], content[size : size + 1]]
-    for answer in (ANSWER + content[: 2 * size - 1], ANSWER, content, b"[]\n", b"{}\n", b"", b"\xff" * HEADER_BYTES):
+    answer = read_outputs("kitchen", ANSWER + content[: 2 * size], tensors, 2 * size)
+    assert (answer.engine, answer.about) == ("litert", "litert 1 on m")
+    assert [row[tensors[0].index][0].tobytes() for row in answer.outputs] == [content[:1], content[size : size + 1]]
+    for damaged in (ANSWER + content[: 2 * size - 1], ANSWER, content, b"[]\n", b"{}\n", b"", b"\xff" * HEADER_BYTES):
         with pytest.raises(BoardError):
-            _read("kitchen", answer, tensors, 2 * size)
+            read_outputs("kitchen", damaged, tensors, 2 * size)
 
 
 def test_the_script_names_engines_by_their_modules(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from edgepress.runtime import Contract, InputSpec, Model
 from edgepress.runtime.adapter import Adapter
 from edgepress.runtime.image import resize_array
 from edgepress.toolkit.exporting.export import Exported, export
-from edgepress.toolkit.exporting.frames import MAX_RATIO, MAX_SIDE, _InputRecorder
+from edgepress.toolkit.exporting.frames import MAX_RATIO, MAX_SIDE, InputRecorder
 
 pytestmark = pytest.mark.skipif(missing("gcc") != "", reason="gcc is not installed")
 CHANCE = np.random.default_rng(0)
@@ -59,10 +59,10 @@ class Frames:
             task="logits", labels=("a", "b"), input=spec, scheme="tflite-int8", parent_sha256="", adapter=adapter
         )
         self.file.write_bytes(tflite_with_contract(graph(adapter.shape if adapter else shape, dtype), contract))
-        self.made: Exported = export(self.file, out=folder / "c", samples=1)
+        self.exported: Exported = export(self.file, out=folder / "c", samples=1)
         if not compiles:
             return
-        sources = [str(self.made.folder / f"model{end}.c") for end in ("", "_frame")]
+        sources = [str(self.exported.folder / f"model{end}.c") for end in ("", "_frame")]
         command = ["gcc", *STRICT, "-Wconversion", "-Wno-sign-conversion", "-O1", "-fPIC", "-shared"]
         sanitized = ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan"]
         out = folder / "frames.so"
@@ -72,7 +72,7 @@ class Frames:
         self.library.model_input.restype = ctypes.c_void_p
         program = lower(self.file)
         self.spec, self._size = spec, program.input.size
-        self._recorder = _InputRecorder(self.file, program, contract)
+        self._recorder = InputRecorder(self.file, program, contract)
         self._model = Model(self.file, "export", 1, self._recorder)
 
     def convert(self, name: str, frame: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -127,7 +127,7 @@ def largest_difference(frames: Frames, names: tuple[str, ...], sizes: Any) -> in
 def test_square_models_get_the_numbers_of_the_runtime(resize: str, tmp_path: Path) -> None:
     for shape, names in (((20, 20, 3), COLORS), ((20, 20, 1), (*COLORS, "grey"))):
         frames = Frames(tmp_path / str(shape[2]), shape, resize)
-        assert frames.made.report["frames"] == {"formats": list(names), "resize": resize, "equals_runtime": True}
+        assert frames.exported.report["frames"] == {"formats": list(names), "resize": resize, "equals_runtime": True}
         assert largest_difference(frames, names, SIZES) == 0
         assert largest_difference(frames, names, TALL) <= 1
 
@@ -146,7 +146,7 @@ def test_borders_between_pixels_cost_one_grey_level_at_most(
     resize: str, shape: tuple[int, int, int], tmp_path: Path
 ) -> None:
     frames = Frames(tmp_path / "f", shape, resize)
-    assert frames.made.report["frames"]["equals_runtime"] is False
+    assert frames.exported.report["frames"]["equals_runtime"] is False
     assert largest_difference(frames, COLORS, (*SIZES, *TALL)) <= 1
     own = "grey" if shape[2] == 1 else "rgb888"
     assert largest_difference(frames, (own,), [shape[:2]] * 5) == 0, "a frame of the model's own size"
@@ -189,9 +189,9 @@ def test_what_integers_cannot_do_is_said_and_not_written(tmp_path: Path) -> None
     shape = (16, 16, 3)
     own = Adapter(shape=shape, per_image="standardize")
     for number, given in enumerate(({"resize": "crop:0.8765"}, {"adapter": own})):
-        made = Frames(tmp_path / str(number), shape, compiles=False, **given).made  # type: ignore[arg-type]
-        assert made.report["frames"] is None
-        assert not (made.folder / "model_frame.c").exists()
-        assert any(note.startswith("No C for frames of a camera is written: ") for note in made.notes)
-        texts = [(made.folder / name).read_text() for name in ("README.md", "CMakeLists.txt")]
+        exported = Frames(tmp_path / str(number), shape, compiles=False, **given).exported  # type: ignore[arg-type]
+        assert exported.report["frames"] is None
+        assert not (exported.folder / "model_frame.c").exists()
+        assert any(note.startswith("No C for frames of a camera is written: ") for note in exported.notes)
+        texts = [(exported.folder / name).read_text() for name in ("README.md", "CMakeLists.txt")]
         assert "model_frame" not in "".join(texts)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(missing("cc") != "", reason="there is no C compi
 CHAIN = "chain-0"
 
 
-def built(folder: Path, name: str = CHAIN) -> Path:
+def build_in(folder: Path, name: str = CHAIN) -> Path:
     """A file of a small graph with its library."""
     folder.mkdir(exist_ok=True)
     path = folder / "model.tflite"
@@ -49,32 +49,32 @@ def rows_for(path: Path, name: str = CHAIN) -> npt.NDArray[Any]:
 
 @pytest.mark.parametrize("name", [CHAIN, "conv-4", "softmax-rows"])
 def test_answers_are_those_of_the_exact_model(name: str, tmp_path: Path) -> None:
-    path = built(tmp_path, name)
+    path = build_in(tmp_path, name)
     session = NativeSession(path, __import__("ctypes"), 1)
     rows = rows_for(path, name)
-    found = np.stack([session.stored_answers(row) for row in rows])
-    np.testing.assert_array_equal(found, lower(path).answers(rows.reshape(len(rows), -1)))
+    answers = np.stack([session.stored_answers(row) for row in rows])
+    np.testing.assert_array_equal(answers, lower(path).answers(rows.reshape(len(rows), -1)))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("tflite-micro" not in available_engines(), reason="tflite-micro is not installed")
 @pytest.mark.parametrize("name", [name for name in GRAPHS if name.startswith(("chain", "wide"))])
 def test_answers_are_those_of_tflite_micro(name: str, tmp_path: Path) -> None:
-    path = built(tmp_path, name)
+    path = build_in(tmp_path, name)
     native, micro = load(path, "native"), load(path, "tflite-micro")
     for row in rows_for(path, name):
         np.testing.assert_array_equal(native.outputs(row), micro.outputs(row))
 
 
 def test_scores_of_a_float_input_are_quantized_as_for_every_engine(tmp_path: Path) -> None:
-    path = built(tmp_path)
+    path = build_in(tmp_path)
     model, values = load(path, "native"), np.linspace(0, 9, 360, dtype=np.float32).reshape(1, 12, 10, 3)
     np.testing.assert_allclose(model.scores(values), load(path, "litert").scores(values), atol=1.5 / 256)
 
 
 def test_only_who_names_the_engine_gets_it(tmp_path: Path) -> None:
     """A library is code: opening a file loads none that lies beside it."""
-    path = built(tmp_path)
+    path = build_in(tmp_path)
     (tmp_path / LIBRARY).write_bytes(b"not even a library")
     assert load(path).engine != "native"
     assert "native" not in available_engines()
@@ -84,12 +84,12 @@ def test_only_who_names_the_engine_gets_it(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_a_library_is_said(tmp_path: Path) -> None:
-    path = built(tmp_path)
+    path = build_in(tmp_path)
     other = tmp_path / "other.tflite"
     other.write_bytes(graph("conv-4"))
     with pytest.raises(ModelFileError, match="was built of another file than"):
         load(other, "native")
-    damaged = built(tmp_path / "damaged")
+    damaged = build_in(tmp_path / "damaged")
     (damaged.parent / LIBRARY).write_bytes(b"not even a library")
     with pytest.raises(EngineError, match="can't be used"):
         load(damaged, "native")
@@ -101,7 +101,7 @@ def test_what_is_wrong_with_a_library_is_said(tmp_path: Path) -> None:
 
 def test_threads_and_sessions_share_one_library(tmp_path: Path) -> None:
     """One arena: calls wait for each other, and an item never gets another one's answer."""
-    path = built(tmp_path, "wide-0")
+    path = build_in(tmp_path, "wide-0")
     rows = rows_for(path, "wide-0")
     models = [load(path, "native") for _ in range(3)]
     expected = [models[0].outputs(row) for row in rows]
@@ -122,7 +122,7 @@ def test_threads_and_sessions_share_one_library(tmp_path: Path) -> None:
 
 
 def test_an_item_of_another_size_is_refused(tmp_path: Path) -> None:
-    session = NativeSession(built(tmp_path), __import__("ctypes"), 1)
+    session = NativeSession(build_in(tmp_path), __import__("ctypes"), 1)
     with pytest.raises(ValueError, match="not 360"):
         session.run(np.zeros((1, 12, 10, 4), np.uint8))
 
@@ -133,8 +133,8 @@ def native_bundle(run: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     from edgepress.toolkit.conversion import convert
 
     folder = tmp_path_factory.mktemp("native")
-    (made,) = convert(run.model, "tflite-int8", target="integer-only", out=folder)
-    return bundle(made.path, folder / "app.zip", name="digits", engine="native")
+    (variant,) = convert(run.model, "tflite-int8", target="integer-only", out=folder)
+    return bundle(variant.path, folder / "app.zip", name="digits", engine="native")
 
 
 def test_options_that_do_not_fit_are_named(run: Any, tmp_path: Path) -> None:
@@ -229,5 +229,5 @@ def test_a_board_without_a_compiler_says_so_once(native_bundle: Bundle, tmp_path
 def test_the_same_model_gives_the_same_bytes(native_bundle: Bundle, tmp_path: Path) -> None:
     model = native_bundle.path.parent / "model-int8-integer-only.tflite"
     again = bundle(model, tmp_path / "app.zip", name="digits", engine="native")
-    digests = {hashlib.sha256(made.path.read_bytes()).hexdigest() for made in (native_bundle, again)}
+    digests = {hashlib.sha256(one.path.read_bytes()).hexdigest() for one in (native_bundle, again)}
     assert len(digests) == 1

@@ -82,9 +82,10 @@ def diagnose_engines(
             elif engine.startswith(PREFIX):
                 host = engine.removeprefix(PREFIX)
                 ends = [operation.output for operation in program.graph.operations]
-                found = outputs_on_board(host, copy, vectors.inputs, ends, config=ssh_config)
-                outputs[engine], engine_by_name[engine] = found.outputs, found.engine
-                notes.append(f"{engine}: {found.about}.")
+                answer = outputs_on_board(host, copy, vectors.inputs, ends, config=ssh_config)
+                outputs[engine] = answer.outputs
+                engine_by_name[engine] = answer.engine
+                notes.append(f"{engine}: {answer.about}.")
             else:
                 outputs[engine] = outputs_on(engine, copy, vectors.inputs, tensors)
     pairs = tuple(_compare(program, (engines[0], other), outputs, engine_by_name) for other in engines[1:])

@@ -80,10 +80,10 @@ def outputs_on_board(
         finally:
             with contextlib.suppress(BoardError):  # an error of the run itself is more informative
                 board.run(["sh", "-c", TIDY, "sh", folder, FOLDER])
-    return _read(host, answer, tensors, expected)
+    return read_outputs(host, answer, tensors, expected)
 
 
-def _read(host: str, answer: bytes, tensors: Sequence[Tensor], expected: int) -> BoardOutputs:
+def read_outputs(host: str, answer: bytes, tensors: Sequence[Tensor], expected: int) -> BoardOutputs:
     """Check and read what a board wrote, which is not trusted."""
     header, _, content = answer.partition(b"\n")
     try:

@@ -85,7 +85,7 @@ class FrameSources:
     report: dict[str, Any]
 
 
-class _InputRecorder(ProgramSession):
+class InputRecorder(ProgramSession):
     """A session that answers nothing and keeps what it is given, as the file stores it."""
 
     def run(self, batch: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -184,7 +184,7 @@ def _definition(name: str) -> str:
 
 def _tables(path: Path, program: Program, contract: Contract) -> npt.NDArray[np.uint8]:
     """What the file stores, as bytes, for each grey level, by the file's channels: shape (channels, 256)."""
-    recorder = _InputRecorder(path, program, contract)
+    recorder = InputRecorder(path, program, contract)
     shape, levels = contract.input.shape, np.arange(256, dtype=np.uint8)
     Model(path, "export", 1, recorder).outputs(np.broadcast_to(levels[:, None, None, None], (256, *shape)))
     items = np.stack(recorder.items).view(np.uint8).reshape(256, -1)
